@@ -1,0 +1,75 @@
+# One command for each thing a person does here. `make help` lists them.
+# Every target installs what it needs into .venv, once, with the exact versions of constraints.txt.
+
+VENV    := .venv
+PY      := $(VENV)/bin/python
+UV      := $(VENV)/bin/uv pip install --quiet --python $(PY) --constraint constraints.txt
+SET     ?=
+JOB     ?= jobs/quickstart.yaml
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help train check-job schema test test-fast check format lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+
+# --- what a machine needs ---------------------------------------------------------------------
+
+$(VENV)/bin/uv: constraints.txt
+	@python=$$(for p in $(PYTHON) python3 python3.12 python3.11 python3.13; do \
+	   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done); \
+	 test -n "$$python" || { echo "Temper needs Python 3.11, 3.12 or 3.13; name one with PYTHON=/path/to/python" >&2; exit 1; }; \
+	 test -x $(PY) || { echo "Making $(VENV) with $$($$python --version) (once) …"; $$python -m venv $(VENV); }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+# torch goes first and through pip, so that a build chosen by the machine's own pip settings is taken.
+$(VENV)/.torch: $(VENV)/bin/uv
+	@echo "Installing torch (once; the longest part) …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 setuptools wheel 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.torch constraints.txt
+	@echo "Installing the training packages (once) …"
+	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+	@echo "Installing the $* packages (once) …"
+	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+# --- for people who train ---------------------------------------------------------------------
+
+train: $(VENV)/.train  ## run a job: make train JOB=jobs/quickstart.yaml [SET="train.learning_rate=1e-4"] [FRESH=1]
+	@$(PY) -m training $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
+
+check-job: $(VENV)/.train  ## check a job file without running it
+	@$(PY) -m training $(JOB) --check $(if $(SET),--set $(SET))
+
+schema: $(VENV)/.train  ## write jobs/schema.json for editors
+	@$(PY) -m training.config.schema
+
+# --- for people who build ---------------------------------------------------------------------
+
+test: $(VENV)/.train $(VENV)/.dev  ## every test that this machine can run
+	@$(PY) -m pytest -m "not gpu and not neuron and not aws" $(ARGS)
+
+test-fast: $(VENV)/.train $(VENV)/.dev  ## the tests without those marked slow
+	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
+
+check: $(VENV)/.train $(VENV)/.dev  ## format, lint, types, imports
+	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy --no-error-summary
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-timing >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+
+format: $(VENV)/.dev  ## put the code in order
+	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .
+
+lock: $(VENV)/bin/uv  ## solve the versions of constraints.txt anew
+	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file constraints.txt
+
+clean:  ## remove the environment and caches (runs/ stays)
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
