@@ -20,7 +20,7 @@ from training.engine.interrupt import StopSignal
 from training.engine.loop import Setup
 from training.engine.order import Order
 from training.engine.seed import seed_everything
-from training.engine.world import ControlPlane, World, read_world
+from training.engine.world import ControlPlane, World, join, read_world
 from training.evaluate.examine import Examination
 from training.export.save import save_model
 from training.guards import guards_for
@@ -55,7 +55,8 @@ def run(folder: RunFolder) -> None:
             world_size=world.size,
             device_type=world.device.type,
         )
-        # Starts the process group, and tells Transformers to shard weights while it loads them.
+        join(world, zero=job.sharding.zero)
+        # Held while the model loads: tells Transformers to shard weights as it reads them.
         ground = TrainingArguments(**arguments(max_steps=order.max_steps, micro_batch_size=micro))
         vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
         checkpoint = vault.newest_good()

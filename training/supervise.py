@@ -123,7 +123,7 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
     """
     processes = job.resources.processes or max(1, num_accelerators())
     command = [sys.executable, "-m", "training.worker", str(folder.path)]
-    if processes > 1:
+    if processes > 1 or job.sharding.zero or job.sharding.fsdp != "none":
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc-per-node", str(processes), "--shutdown-timeout", str(SAVE_BUDGET_S)),

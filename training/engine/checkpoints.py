@@ -182,6 +182,17 @@ def find_fault(path: Path) -> str | None:
     return None
 
 
+def find_parts(folder: Path) -> dict[str, Path]:
+    """Return the safetensors file of a checkpoint that holds each tensor, by tensor name."""
+    from safetensors import safe_open
+
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found |= dict.fromkeys(file.keys(), path)
+    return found
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
 

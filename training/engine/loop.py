@@ -26,7 +26,13 @@ from training.engine.cadence import Cadence
 from training.engine.checkpoints import Vault
 from training.engine.interrupt import StopSignal
 from training.engine.order import FILLER, MicroBatches, Order
-from training.engine.reshape import restore_reshaped
+from training.engine.reshape import (
+    check_portable,
+    deal_optimizer,
+    deal_weights,
+    needs_reshaping,
+    portable,
+)
 from training.engine.watch import StepFacts, Watcher
 from training.engine.world import ControlPlane, World
 from training.errors import Interrupted
@@ -292,13 +298,44 @@ class ExactLoop:
             self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
             self.bad_evaluations = facts["bad_evaluations"]
             self.evaluated_at = facts["evaluated_at"]
-        with restore_reshaped(self, checkpoint, facts):
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)  # type: ignore[attr-defined]
+        self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
+        if self._reshape:
+            check_portable(self.setup.job, self._reshape)
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)  # type: ignore[attr-defined]
         if self.interrupted:
             raise Interrupted(
                 f"stopped by {self.interrupted} after step {self.state.global_step}; "  # type: ignore[attr-defined]
                 f"the same command goes on from there"
             )
+
+    _reshape: dict[str, Any] | None = None
+
+    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
+        if self._reshape is None:
+            super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
+
+    def _prepare_for_training(self, max_steps: int, loader: Any, checkpoint: str | None) -> Any:
+        """Make the engine; where the checkpoint was cut for others, deal it out anew."""
+        if self._reshape is None or checkpoint is None:
+            return super()._prepare_for_training(max_steps, loader, checkpoint)  # type: ignore[misc]
+        names = self._optimizer_order()
+        with portable(Path(checkpoint), self._reshape, names, self.setup.control) as source:
+            deal_weights(self.model, source)  # type: ignore[attr-defined]
+            ready = super()._prepare_for_training(max_steps, loader, None)  # type: ignore[misc]
+            deal_optimizer(self, source, self._reshape["step"], names)
+        schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)  # type: ignore[attr-defined]
+        # The next step's rate stands in the optimizer's groups, which were made anew.
+        for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):  # type: ignore[attr-defined]
+            group["lr"] = rate
+        return ready
+
+    def _optimizer_order(self) -> list[str]:
+        """Return the trainable parameters in the order an unsharded optimizer numbers them."""
+        model = self.model  # type: ignore[attr-defined]
+        decayed = set(self.get_decay_parameter_names(model))  # type: ignore[attr-defined]
+        trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+        return [n for n in trainable if n in decayed] + [n for n in trainable if n not in decayed]
 
     def begin(self, state: Any) -> None:
         """Tell the watchers, and make up for an evaluation that a stop had cut off."""

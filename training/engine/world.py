@@ -61,6 +61,22 @@ def _device(local_rank: int) -> torch.device:
     return torch.device("cpu")
 
 
+def join(world: World, *, zero: int) -> None:
+    """Make this process one of its group.
+
+    Args:
+        world: Its place.
+        zero: DeepSpeed, when it shards, must know the group before the model is loaded.
+    """
+    backend = {"cpu": "gloo", "cuda": "nccl"}.get(world.device.type, world.device.type)
+    if zero:
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    elif world.size > 1:
+        dist.init_process_group(backend)
+
+
 class ControlPlane:
     """Small messages between processes, always over gloo and never on the accelerator's queue.
 
