@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from training.config import Job
 from training.data.collate import Collator
-from training.data.prepare import Prepared, iter_texts, prepare
+from training.data.prepare import Prepared, prepare
 from training.engine.arguments import training_arguments
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import Vault, read_facts
@@ -44,7 +44,7 @@ def run(folder: RunFolder) -> None:
         control = ControlPlane(world)
         seed_everything(job.train.seed, deterministic=job.train.deterministic)
         tokenizer = _tokenizer(job, folder)
-        data = prepare(job, tokenizer, cache_dir=folder.path.parent / ".cache", run_dir=folder.path)
+        data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
 
         order = _order(job, data)
         micro = job.train.micro_batch_size or 1
@@ -67,8 +67,12 @@ def run(folder: RunFolder) -> None:
 
         seed_everything(job.train.seed, deterministic=job.train.deterministic)
         model = _model(job, tokenizer, folder, world)
-        collate = Collator(tokenizer.pad_token_id)
-        examination = Examination(job, tokenizer, data, collate, control, folder.path)
+        collate = Collator(
+            tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
+        )
+        examination = Examination(
+            job, tokenizer, data, control, folder=folder.path, cache_dir=folder.cache
+        )
         record = Record(
             folder.path,
             Cadence(job.train.log_every, order.num_rows / order.global_batch_size),
@@ -127,6 +131,8 @@ def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
     if not needs_training(job.model):
         return load_tokenizer(job.model)
     assert job.model.scratch is not None and job.model.scratch.vocab_size is not None
+    from training.data.prepare import iter_texts
+
     made = folder.path / "tokenizer"
     with FileLock(folder.path / ".tokenizer.lock"):
         if not made.exists():

@@ -59,7 +59,7 @@ def check_portable(job: Job, facts: dict[str, Any]) -> None:
     if job.train.optimizer not in _PORTABLE_OPTIMIZERS:
         raise CheckpointError(
             f"the states of optimizer {job.train.optimizer} cannot be moved to other processes "
-            f"(the checkpoint was written with {there}). Go on with that, or start over with FRESH=1"
+            f"(the checkpoint was written with {there}). Go on with that, or use FRESH=1"
         )
 
 
