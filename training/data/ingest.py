@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.config.data import Source
-from training.config.methods import RowKind
-from training.data.cache import write_jsonl
+from training.data.cache import Cache, key_of, write_jsonl
 from training.data.records import BadRecord
 from training.data.rows import Row, RowError
 from training.data.shapes import Reader
@@ -188,8 +187,38 @@ class _Tally:
         (folder / _ABOUT).write_text(json.dumps(asdict(about)))
 
 
-def source_key(located: Located, want: RowKind, limit: int | None) -> tuple[object, ...]:
-    """Return what decides which rows are read from a source, and how."""
+def tokenized_source(
+    located: Located,
+    rows: RowTokenizer,
+    tokenizer: str,
+    cache: Cache,
+    *,
+    limit: int | None = None,
+    workers: int = 1,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Ingested:
+    """Return a source tokenized, from the cache where it has been done before.
+
+    Args:
+        located: The source.
+        rows: Turns its rows into tokens.
+        tokenizer: The tokenizer's fingerprint.
+        cache: Where the outcome is kept.
+        limit: As in `ingest`.
+        workers: As in `ingest`.
+        on_error: As in `ingest`.
+
+    Raises:
+        DataError: As in `ingest`.
+    """
     source = located.source
-    columns = sorted(source.columns.items())
-    return (located.digest(), source.shape, columns, source.split, source.subset, want, limit)
+    key = key_of(
+        located.digest(), source.shape, sorted(source.columns.items()), limit, on_error,
+        tokenizer, rows.template.source if rows.template else "",
+        rows.want, rows.loss_on, rows.max_length,
+    )  # fmt: skip
+    folder = cache.entry(
+        key,
+        lambda part: ingest(located, rows, part, on_error=on_error, limit=limit, workers=workers),
+    )
+    return open_ingested(source, folder)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from training.data.tokenize import IGNORE, TokenRow, Tokens
+from training.data.encoder import Tokens
+from training.data.tokenize import IGNORE, TokenRow
 
 if TYPE_CHECKING:
     import datasets

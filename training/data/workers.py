@@ -55,13 +55,14 @@ def _head(batches: Iterator[list[Row | BadRecord]]) -> tuple[list[list[Row | Bad
     for batch in batches:
         head.append(batch)
         count += len(batch)
-        characters += sum(map(_characters, batch))
+        characters += sum(map(characters_of, batch))
         if count >= _WORTH_ROWS or characters >= _WORTH_CHARACTERS:
             return head, True
     return head, False
 
 
-def _characters(row: Row | BadRecord) -> int:
+def characters_of(row: Row | BadRecord) -> int:
+    """Return how much text a row holds; other kinds of row are small."""
     if isinstance(row, TextRow):
         return len(row.text)
     if isinstance(row, CompletionRow):
