@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from training.config import Job
 from training.data.collate import Collator
-from training.data.prepare import Prepared, prepare
+from training.data.prepare import Prepared, iter_texts, prepare
 from training.engine.arguments import training_arguments
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import Vault, read_facts
@@ -131,8 +131,6 @@ def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
     if not needs_training(job.model):
         return load_tokenizer(job.model)
     assert job.model.scratch is not None and job.model.scratch.vocab_size is not None
-    from training.data.prepare import iter_texts
-
     made = folder.path / "tokenizer"
     with FileLock(folder.path / ".tokenizer.lock"):
         if not made.exists():

@@ -13,6 +13,7 @@ from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
 from training.models.freeze import freeze
+from training.models.quantize import four_bit, keep_training_layout
 from training.models.source import explain_missing, has_weights, looks_like_path
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -103,11 +104,9 @@ def _from_source(job: Job) -> PreTrainedModel:
         )
     extra: dict[str, Any] = {}
     if job.adapter is not None and job.adapter.quantized:
-        from training.models.quantize import four_bit
-
         extra = four_bit(job)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             source,
             revision=job.model.revision,
             dtype=_weight_dtype(job),
@@ -117,6 +116,8 @@ def _from_source(job: Job) -> PreTrainedModel:
         )
     except Exception as error:
         raise ModelError(explain_missing("model", source, error)) from error
+    keep_training_layout(model)
+    return model
 
 
 def _weight_dtype(job: Job) -> torch.dtype:
