@@ -123,9 +123,8 @@ class RowTokenizer:
         completion = self._plain(row.completion).removesuffix(self.encoder.eos)
         if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
             prompt += "\n"
-        return (
-            [Piece(prompt, False), Piece(completion, True)] if prompt else [Piece(completion, True)]
-        )
+        opening = [Piece(prompt, self.loss_on == "all")] if prompt else []
+        return [*opening, Piece(completion, True)]
 
     def _plain(self, text: str) -> str:
         """Return text whose own markup counts, but for a begin-of-text token."""
