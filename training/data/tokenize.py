@@ -120,16 +120,15 @@ class RowTokenizer:
 
     def _completion(self, row: CompletionRow) -> list[Piece]:
         prompt = self._plain(row.prompt)
-        completion = self._plain(row.completion).removesuffix(self.encoder.eos or "\0")
+        completion = self._plain(row.completion).removesuffix(self.encoder.eos)
         if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
             prompt += "\n"
-        return (
-            [Piece(prompt, False), Piece(completion, True)] if prompt else [Piece(completion, True)]
-        )
+        opening = [Piece(prompt, self.loss_on == "all")] if prompt else []
+        return [*opening, Piece(completion, True)]
 
     def _plain(self, text: str) -> str:
         """Return text whose own markup counts, but for a begin-of-text token."""
-        return self.encoder.as_text(text.removeprefix(self.encoder.bos or "\0"), only_bos=True)
+        return self.encoder.as_text(text.removeprefix(self.encoder.bos), only_bos=True)
 
     def _conversation(self, row: DialogueRow) -> list[Piece] | Dropped:
         if self.template is None:
@@ -152,7 +151,7 @@ class RowTokenizer:
             return [Piece(piece.text, True) for piece in pieces[:last]]
         return pieces[: said[-1] + 1]
 
-    def _chunks(self, id_: str, ids: Tokens) -> list[TokenRow]:
+    def _chunks(self, id_: str, ids: Tokens) -> Outcome:
         """Cut a text into rows of `max_length`; all its tokens are in exactly one of them.
 
         A row that goes on with a text has no way to predict its own first token.
@@ -161,8 +160,10 @@ class RowTokenizer:
         eos = self.encoder.eos_id
         if eos is not None and (not len(body) or body[-1] != eos):
             body = np.append(body, np.int32(eos))
+        if len(self._head) + len(body) < 2:
+            return Dropped(id_, "there is no token to learn in it")
         bounds = _bounds(len(body), self.max_length - len(self._head))
-        rows = []
+        rows: list[TokenRow] = []
         for number, (start, stop) in enumerate(bounds, start=1):
             tokens = np.concatenate([self._head, body[start:stop]])
             labels = tokens.copy()
