@@ -65,6 +65,7 @@ class Encoder:
         eos: The text of `eos_id`'s token.
         control: The tokens that begin, end and mark; no content may write them.
         control_ids: Their ids.
+        longest_token: Characters of the longest token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -78,6 +79,7 @@ class Encoder:
         self.control_ids: frozenset[int] = frozenset(
             found for token in self.control if (found := self.id_of(token)) is not None
         )
+        self.longest_token = max(map(len, tokenizer.get_vocab()), default=1)
         self._control_pattern = _any_of(self.control)
         self._bos_pattern = _any_of((self.bos,) if self.bos and self.bos != self.eos else ())
         self._heads: dict[tuple[str, bool], Tokens] = {}

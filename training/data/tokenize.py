@@ -21,6 +21,7 @@ from training.data.templates import Template
 from training.errors import DataError
 
 IGNORE = -100
+_SURELY_CHARACTERS = 200_000
 LossOn = Literal["assistant", "completion", "all"]
 
 
@@ -85,7 +86,7 @@ class RowTokenizer:
             DataError: A conversation cannot be written without a template, or with this one.
         """
         written: list[list[Piece] | Dropped | BadRecord] = [self._write(row) for row in rows]
-        todo = [pieces for pieces in written if isinstance(pieces, list)]
+        todo = [self._shortened(pieces) for pieces in written if isinstance(pieces, list)]
         encoded = iter(self.encoder.encode(todo))
         outcomes: list[Outcome] = []
         for row, pieces in zip(rows, written, strict=True):
@@ -98,6 +99,14 @@ class RowTokenizer:
             else:
                 outcomes.append(self._dialogue(row.id, pieces, ids))
         return outcomes
+
+    def _shortened(self, pieces: list[Piece]) -> list[Piece]:
+        """Cut an answer of megabytes down to what surely fills a row, before encoding it."""
+        most = max(_SURELY_CHARACTERS, (self.max_length + 1) * self.encoder.longest_token)
+        last = pieces[-1]
+        if self.want == "text" or len(pieces) == 1 or len(last.text) <= most:
+            return pieces
+        return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
     def _write(self, row: Row) -> list[Piece] | Dropped | BadRecord:
         try:

@@ -125,6 +125,17 @@ def test_a_row_that_lost_its_answer_says_what_would_help() -> None:
     assert isinstance(still, Dropped)
 
 
+def test_an_answer_of_megabytes_is_cut_as_a_shorter_one_is() -> None:
+    said = "the cat sat on a mat and ran to the river "
+    for tokenizer in (LLAMA, QWEN):
+        rows = rows_of(tokenizer, size=512)
+        (long,) = parts(rows, CompletionRow("x:1", "What is it?", said * 200_000))
+        (short,) = parts(rows, CompletionRow("x:1", "What is it?", said * 2_000))
+        assert list(long.input_ids) == list(short.input_ids)
+        assert list(long.labels) == list(short.labels)
+        assert long.truncated and short.truncated
+
+
 def test_rows_without_anything_to_learn_are_dropped() -> None:
     rows = rows_of(LLAMA, "text")
     assert rows([TextRow("x:1", " \n ")]) == [Dropped("x:1", "the text is empty")]
