@@ -38,7 +38,7 @@ class Source(Section):
     """The configuration of a Hub data set, or the part of a builtin one."""
     shape: ShapeName | None = None
     """The rows' shape; recognised from the columns when left out."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={})
     """Renames columns first: `{prompt: question, completion: answer}` reads `question` as the
     prompt."""
 
