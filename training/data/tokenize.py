@@ -228,6 +228,17 @@ class RowTokenizer:
         closed = len(last) and int(last[-1]) in self.encoder.control_ids
         return np.array([] if closed else [eos], dtype=np.int32)
 
+    @property
+    def end_ids(self) -> list[int]:
+        """The ids an answer may end with: generation stops at any of them."""
+        found = set() if self.encoder.eos_id is None else {self.encoder.eos_id}
+        if self.template is not None:
+            said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+            pieces = templates.render(self.template, said, None, self.encoder)
+            answer = next(piece for piece in pieces if piece.supervised)
+            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.control_ids
+        return sorted(found)
+
     def prompt_ids(self, prompt: str | list[Message]) -> list[int]:
         """Return the ids a model is given to answer `prompt`, as it was given them in training.
 

@@ -140,6 +140,8 @@ def test_no_document_is_on_both_sides(prepared: Prepare, tmp_path: Path) -> None
     train, held = ({base(id_) for id_ in ids(t)} for t in (result.train, result.validation))
     assert any("#" in id_ for id_ in ids(result.train))
     assert not train & held and len(held) == 8 and len(train) == 32
+    assert result.validation is not None
+    assert any(len(result.validation[i]["ids"]) > 1 for i in range(len(result.validation)))
 
 
 def test_the_split_follows_the_seed(prepared: Prepare, tmp_path: Path) -> None:
