@@ -225,7 +225,7 @@ class RowTokenizer:
                 "the tokenizer has no end-of-text token, so an answer would never end. "
                 "Give a tokenizer with eos_token in model.tokenizer"
             )
-        closed = len(last) and int(last[-1]) in self.encoder.control_ids
+        closed = len(last) and int(last[-1]) in self.encoder.closing_ids
         return np.array([] if closed else [eos], dtype=np.int32)
 
     @property
@@ -236,7 +236,7 @@ class RowTokenizer:
             said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
             pieces = templates.render(self.template, said, None, self.encoder)
             answer = next(piece for piece in pieces if piece.supervised)
-            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.control_ids
+            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
         return sorted(found)
 
     def prompt_ids(self, prompt: str | list[Message]) -> list[int]:

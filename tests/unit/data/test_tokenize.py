@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit.data.makers import byte_level, sentencepiece_like
@@ -104,6 +105,16 @@ def test_begin_and_end_written_in_the_data_are_not_doubled(
     assert list(written[0].input_ids) == list(parts(texts, TextRow("x:1", "A cat."))[0].input_ids)
     struck = parts(texts, TextRow("x:1", "old <s>price</s> new <s>price"))[0]
     assert list(struck.input_ids).count(tokenizer.bos_token_id or -1) == bool(bos)
+
+
+def test_an_answer_that_ends_in_an_unknown_word_still_ends() -> None:
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "yes": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>"
+    )
+    (row,) = parts(rows_of(tokenizer), CompletionRow("x:1", "yes", "yes whatever"))
+    assert list(row.input_ids) == [2, 2, 0, 1] and list(row.labels) == [-100, 2, 0, 1]
 
 
 def test_a_truncated_answer_is_not_given_an_end() -> None:
