@@ -335,6 +335,7 @@ def _source_report(found: Ingested, role: str, trained: int) -> SourceReport:
         rows_truncated=about.rows_truncated,
         tokens=about.tokens,
         supervised=about.supervised,
+        columns_unused=about.unused,
         tokens_trained=trained,
     )
 

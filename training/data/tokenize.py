@@ -128,7 +128,8 @@ class RowTokenizer:
         raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
 
     def _completion(self, row: CompletionRow) -> list[Piece]:
-        prompt = self._plain(row.prompt)
+        opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
+        prompt = self._plain(opening_text)
         completion = self._plain(row.completion).removesuffix(self.encoder.eos)
         if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
             prompt += "\n"
@@ -261,7 +262,7 @@ class RowTokenizer:
 
 
 def _as_dialogue(row: CompletionRow) -> DialogueRow:
-    said = (("user", row.prompt), ("assistant", row.completion))
+    said = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
     messages: list[Message] = [{"role": role, "content": text} for role, text in said if text]
     return DialogueRow(row.id, messages, None, len(messages) - 1)
 

@@ -14,7 +14,9 @@ from tests.unit.data import makers
 from tests.unit.data.makers import make_job, write_jsonl
 from training.config.data import Source
 from training.data.prepare import Prepared, iter_texts, load_texts, prepare
+from training.data.rows import PromptRow
 from training.data.table import RowTable
+from training.data.texts import typed_rows
 from training.errors import DataError
 
 Prepare = Callable[..., Prepared]
@@ -234,7 +236,8 @@ def test_chats_need_a_template_and_get_one(prepared: Prepare, tmp_path: Path) ->
 
 
 def test_prompts_alone_are_refused(tmp_path: Path, llama: PreTrainedTokenizerFast) -> None:
-    job = make_job([], prompts=["Once upon a time"])
+    job = make_job([], prompts=["Once upon a time"], repeat=2)
+    assert list(typed_rows(job)) == [PromptRow("prompts:1", "Once upon a time", None, {})] * 2
     with pytest.raises(DataError, match="prompts without answers"):
         prepare(job, llama, cache_dir=tmp_path / "c", run_dir=tmp_path / "r")
 

@@ -92,6 +92,13 @@ def test_a_completion_is_learned_and_nothing_else(
 
 
 @pytest.mark.parametrize("tokenizer", [LLAMA, QWEN])
+def test_a_system_text_comes_first(tokenizer: PreTrainedTokenizerFast) -> None:
+    row = CompletionRow("x:1", "What is it?", "A cat.", system="Be kind.")
+    (written,) = parts(rows_of(tokenizer), row)
+    assert "Be kind.\n\nWhat is it?\nA cat." in tokenizer.decode(written.input_ids)
+
+
+@pytest.mark.parametrize("tokenizer", [LLAMA, QWEN])
 def test_begin_and_end_written_in_the_data_are_not_doubled(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -163,9 +170,11 @@ def test_conversations_without_a_template_are_refused() -> None:
         rows_of(LLAMA)([row])
 
 
-@pytest.mark.parametrize("tokenizer", [LLAMA, QWEN])
-def test_ten_megabytes_in_a_row_take_seconds(tokenizer: PreTrainedTokenizerFast) -> None:
-    text = "the cat sat on a mat and ran to the river " * 240_000
+@pytest.mark.parametrize(("tokenizer", "times"), [(LLAMA, 240_000), (QWEN, 24_000)])
+def test_ten_megabytes_in_a_row_take_seconds(
+    tokenizer: PreTrainedTokenizerFast, times: int
+) -> None:
+    text = "the cat sat on a mat and ran to the river " * times
     start = time.monotonic()
     found = parts(rows_of(tokenizer, "text", 2048), TextRow("x:1", text))
     assert time.monotonic() - start < 60
