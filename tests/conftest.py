@@ -13,6 +13,8 @@ from tests.making import docstring_pairs, make_tiny_model, write_jsonl
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Models here are too small to share among cores; threads that wait for each other cost seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:
