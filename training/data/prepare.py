@@ -21,7 +21,7 @@ from training.data import templates
 from training.data.cache import Cache, key_of
 from training.data.encoder import Encoder, fingerprint
 from training.data.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
-from training.data.mixture import MIXED, TRAIN, VALIDATION, Mixture, whole
+from training.data.mixture import MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
 from training.data.preview import RowPreview, preview_row, render_text
 from training.data.report import DataReport, SourceReport
 from training.data.shapes import Reader
@@ -273,10 +273,11 @@ class _Kitchen:
         return Tap(located, reader, min(limits, default=None))
 
     def _held(self, validation: Ingested) -> RowTable:
-        key = key_of("held", validation.folder.name)
+        packed_to = self._data.max_length if self._data.packing else 0
+        key = key_of("held", validation.folder.name, packed_to)
 
         def build(folder: Path) -> None:
-            about = write_ready(folder / VALIDATION, whole(validation))
+            about = write_ready(folder / VALIDATION, grouped(whole(validation), packed_to))
             (folder / MIXED).write_text(json.dumps(about))
 
         entry = self._cache.entry(key, build)
@@ -334,6 +335,7 @@ def _source_report(found: Ingested, role: str, trained: int) -> SourceReport:
         rows_truncated=about.rows_truncated,
         tokens=about.tokens,
         supervised=about.supervised,
+        columns_unused=about.unused,
         tokens_trained=trained,
     )
 

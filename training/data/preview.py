@@ -31,7 +31,7 @@ def preview_row(
     """Decode a row, parted where learning begins and ends."""
     segments = []
     before, start = "", 0
-    for learned, run in groupby(labels, key=lambda label: label != IGNORE):
+    for learned, run in groupby(labels, key=lambda label: bool(label != IGNORE)):
         stop = start + sum(1 for _ in run)
         # Decoded from the beginning, for some decoders drop the space a text begins with.
         text = encoder.decode(input_ids[:stop])

