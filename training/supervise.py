@@ -22,6 +22,7 @@ from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
+from training.report.publish import publish
 from training.runfolder import RunFolder, differences, point_latest
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,10 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     except TemperError as error:
         folder.set_state("failed", message=str(error))
         raise
-    folder.set_state("finished")
+    else:
+        folder.set_state("finished")
+    finally:
+        publish(folder.path)
     return folder.path
 
 
