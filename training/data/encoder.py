@@ -64,7 +64,8 @@ class Encoder:
         bos: The text of `bos_id`'s token, as a template may write it.
         eos: The text of `eos_id`'s token.
         control: The tokens that begin, end and mark; no content may write them.
-        control_ids: Their ids.
+        closing_ids: Ids of those that may end a turn.
+        longest_token: Characters of the longest token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -75,9 +76,13 @@ class Encoder:
         self.eos: str = str(tokenizer.eos_token or "")
         self.bos_id, self.bos = self._begin(tokenizer)
         self.control: tuple[str, ...] = _control_tokens(tokenizer)
-        self.control_ids: frozenset[int] = frozenset(
-            found for token in self.control if (found := self.id_of(token)) is not None
+        not_ends = {str(tokenizer.unk_token), str(tokenizer.bos_token)} - {self.eos}
+        self.closing_ids: frozenset[int] = frozenset(
+            found
+            for token in self.control
+            if token not in not_ends and (found := self.id_of(token)) is not None
         )
+        self.longest_token = max(map(len, tokenizer.get_vocab()), default=1)
         self._control_pattern = _any_of(self.control)
         self._bos_pattern = _any_of((self.bos,) if self.bos and self.bos != self.eos else ())
         self._heads: dict[tuple[str, bool], Tokens] = {}

@@ -22,6 +22,7 @@ from training.data.workers import tokenized
 from training.errors import DataError
 
 _TOKENS, _ABOUT = "rows.arrow", "about.json"
+_WORTH_CHECKING_BYTES = 2_000_000
 DROPPED, SKIPPED = "dropped.jsonl", "skipped.jsonl"
 
 
@@ -135,6 +136,10 @@ def ingest(
         DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
     """
     reader = Reader(located.source, tokenizer.want)
+    if on_error == "stop" and located.size_bytes > _WORTH_CHECKING_BYTES:
+        # A bad row at the end is better met now than after an hour of tokenizing.
+        for _ in rows_of(located, Reader(located.source, tokenizer.want), on_error, limit):
+            pass
     tally = _Tally()
     rows = rows_of(located, reader, on_error, limit)
     with Writer(folder / _TOKENS, STORED) as writer:

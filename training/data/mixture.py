@@ -133,24 +133,39 @@ class Mixture:
             yield [next(token_rows(stores[order[i][0]], [order[i][1]])) for i in group]
 
     def _write_held(self, folder: Path, held: Sequence[mix.Indices]) -> dict[str, Any] | None:
-        """Write the held-out rows; unpacked, so that each counts by itself."""
+        """Write the held-out rows, in their sources' order."""
+        packed_to = self._data.max_length if self._data.packing else 0
         if self._validation is not None:
-            return write_ready(folder / VALIDATION, whole(self._validation))
-        if not held:
+            rows = whole(self._validation)
+        elif held:
+            rows = [
+                row
+                for found, indices in zip(self._train, held, strict=True)
+                for row in token_rows(found.store, (int(i) for i in indices))
+            ]
+        else:
             return None
-        parts = [
-            token_rows(found.store, (int(i) for i in indices))
-            for found, indices in zip(self._train, held, strict=True)
-        ]
-        return write_ready(folder / VALIDATION, ([row] for part in parts for row in part))
+        return write_ready(folder / VALIDATION, grouped(rows, packed_to))
 
 
-def whole(validation: Ingested) -> Iterator[list[TokenRow]]:
-    """Yield every row of a validation source."""
+def grouped(rows: Sequence[TokenRow], packed_to: int) -> Iterator[list[TokenRow]]:
+    """Yield rows one by one, or packed into rows of `packed_to` tokens where that is not 0."""
+    groups = [[i] for i in range(len(rows))]
+    if packed_to:
+        groups = sorted(best_fit([len(row.input_ids) for row in rows], packed_to), key=min)
+    for group in groups:
+        yield [rows[i] for i in group]
+
+
+def whole(validation: Ingested) -> list[TokenRow]:
+    """Return every row of a validation source.
+
+    Raises:
+        DataError: There is none.
+    """
     if not len(validation.store):
         raise DataError(
             f"data.validation: nothing is left of {validation.source.source} to measure a loss on "
             f"({'; '.join(validation.about.reasons) or 'no row could be read'})"
         )
-    for row in token_rows(validation.store, range(len(validation.store))):
-        yield [row]
+    return list(token_rows(validation.store, range(len(validation.store))))

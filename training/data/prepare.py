@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.config.data import Source
 from training.config.job import Job
 from training.config.methods import Sft
 from training.data import templates
 from training.data.cache import Cache, key_of
 from training.data.encoder import Encoder, fingerprint
 from training.data.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
-from training.data.mixture import MIXED, TRAIN, VALIDATION, Mixture, whole
+from training.data.mixture import MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
 from training.data.preview import RowPreview, preview_row, render_text
 from training.data.report import DataReport, SourceReport
 from training.data.shapes import Reader
-from training.data.sources import locate
+from training.data.sources import Located, distinct, locate
 from training.data.stream import Settings, StreamTable, Tap
 from training.data.table import RowTable, load_ready, write_ready
 from training.data.terms import measure
@@ -115,11 +114,20 @@ class _Kitchen:
                 "text or answers. Give data.train"
             )
 
-    def _take(self, source: Source, limit: int | None) -> Ingested:
-        limits = [n for n in (limit, source.limit) if n]
+    def _locate(self) -> tuple[list[Located], Located | None, Located | None]:
+        """Find the sources to train on, the one held out and the one replayed."""
+        data = self._data
+        others = (data.validation.source, data.replay.source if data.replay else None)
+        found = iter(distinct([locate(s) for s in (*data.train, *others) if s is not None]))
+        train = [next(found) for _ in data.train]
+        held, replay = (next(found) if source else None for source in others)
+        return train, held, replay
+
+    def _take(self, located: Located, limit: int | None) -> Ingested:
+        limits = [n for n in (limit, located.source.limit) if n]
         workers = self._data.workers or os.cpu_count() or 1
         found = tokenized_source(
-            locate(source),
+            located,
             self._rows,
             self._fingerprint,
             self._cache,
@@ -132,11 +140,11 @@ class _Kitchen:
 
     def mix(self) -> Prepared:
         data = self._data
-        train = [self._take(source, data.limit) for source in data.train]
+        located, held, replayed = self._locate()
+        train = [self._take(source, data.limit) for source in located]
         self._something_left(train)
-        source = data.validation.source
-        validation = self._take(source, None) if source else None
-        replay = self._take(data.replay.source, None) if data.replay else None
+        validation = self._take(held, None) if held else None
+        replay = self._take(replayed, None) if replayed else None
         key = key_of(
             "mixed", [i.folder.name for i in self.ingested], [i.source.weight for i in train],
             data.limit, data.validation.split, data.replay and data.replay.share,
@@ -236,10 +244,10 @@ class _Kitchen:
     def stream(self, run_dir: Path) -> Prepared:
         """Open a stream and read its first window, so that what is wrong shows before training."""
         data = self._data
-        taps = [self._tap(source) for source in data.train]
-        replay = self._tap(data.replay.source) if data.replay else None
-        source = data.validation.source
-        validation = self._take(source, None) if source else None
+        located, held_out, replayed = self._locate()
+        taps = [self._tap(source) for source in located]
+        replay = self._tap(replayed) if replayed else None
+        validation = self._take(held_out, None) if held_out else None
         first = os.environ.get("RANK", "0") == "0"
         if first:
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -259,16 +267,17 @@ class _Kitchen:
         held = self._held(validation) if validation else None
         return Prepared(table, held, self._stream_report(table, window, taps, held))
 
-    def _tap(self, source: Source) -> Tap:
-        limits = [n for n in (self._data.limit, source.limit) if n]
-        reader = Reader(source, self._rows.want)
-        return Tap(locate(source), reader, min(limits, default=None))
+    def _tap(self, located: Located) -> Tap:
+        limits = [n for n in (self._data.limit, located.source.limit) if n]
+        reader = Reader(located.source, self._rows.want)
+        return Tap(located, reader, min(limits, default=None))
 
     def _held(self, validation: Ingested) -> RowTable:
-        key = key_of("held", validation.folder.name)
+        packed_to = self._data.max_length if self._data.packing else 0
+        key = key_of("held", validation.folder.name, packed_to)
 
         def build(folder: Path) -> None:
-            about = write_ready(folder / VALIDATION, whole(validation))
+            about = write_ready(folder / VALIDATION, grouped(whole(validation), packed_to))
             (folder / MIXED).write_text(json.dumps(about))
 
         entry = self._cache.entry(key, build)
@@ -326,6 +335,7 @@ def _source_report(found: Ingested, role: str, trained: int) -> SourceReport:
         rows_truncated=about.rows_truncated,
         tokens=about.tokens,
         supervised=about.supervised,
+        columns_unused=about.unused,
         tokens_trained=trained,
     )
 

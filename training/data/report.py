@@ -24,6 +24,7 @@ class SourceReport:
         rows_truncated: Of those kept, how many lost their end.
         tokens: Tokens of the rows kept.
         supervised: Of those, how many are learned.
+        columns_unused: Columns of plain text records that were there and not read.
         tokens_trained: Tokens of it in the training rows, as often as they come up in an epoch.
     """
 
@@ -37,6 +38,7 @@ class SourceReport:
     rows_truncated: int = 0
     tokens: int = 0
     supervised: int = 0
+    columns_unused: tuple[str, ...] = ()
     tokens_trained: int = 0
 
 

@@ -1,4 +1,4 @@
-"""Plain text out of any source: to measure a loss on, and to train a tokenizer on."""
+"""The rows of a job as they are read, and plain text out of them for tokenizers and losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.encoder import Encoder, fingerprint
 from training.data.ingest import rows_of, tokenized_source
 from training.data.mixture import MIXED, TRAIN
 from training.data.records import BadRecord
-from training.data.rows import CompletionRow, DialogueRow, Row, TextRow
+from training.data.rows import CompletionRow, DialogueRow, PromptRow, Row, TextRow
 from training.data.shapes import Reader
 from training.data.sources import locate
 from training.data.table import RowTable, load_ready, token_rows, write_ready
@@ -32,14 +32,31 @@ def iter_texts(job: Job) -> Iterator[str]:
     Raises:
         DataError: A row cannot be read and the job does not skip such rows.
     """
-    sources = [*job.data.train, *([job.data.replay.source] if job.data.replay else [])]
-    for source in sources:
-        limits = [n for n in (job.data.limit, source.limit) if n]
-        reader = Reader(source, job.method.rows)
-        rows = rows_of(locate(source), reader, job.data.on_error, min(limits, default=None))
-        for row in rows:
-            if not isinstance(row, BadRecord):
-                yield from _texts(row)
+    for row in typed_rows(job):
+        yield from _texts(row)
+    if job.data.replay:
+        for row in _read(job, job.data.replay.source, None):
+            yield from _texts(row)
+
+
+def typed_rows(job: Job) -> Iterator[Row]:
+    """Yield the training rows of a job as they are read, of whatever kind its method learns from.
+
+    Raises:
+        DataError: A row cannot be read and the job does not skip such rows.
+    """
+    for _ in range(job.data.repeat if job.data.prompts else 0):
+        for number, prompt in enumerate(job.data.prompts, start=1):
+            yield PromptRow(f"prompts:{number}", prompt, None, {})
+    for source in job.data.train:
+        yield from _read(job, source, job.data.limit)
+
+
+def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
+    limits = [n for n in (limit, source.limit) if n]
+    reader = Reader(source, job.method.rows)
+    rows = rows_of(locate(source), reader, job.data.on_error, min(limits, default=None))
+    yield from (row for row in rows if not isinstance(row, BadRecord))
 
 
 def _texts(row: Row) -> Iterator[str]:

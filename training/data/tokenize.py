@@ -21,6 +21,7 @@ from training.data.templates import Template
 from training.errors import DataError
 
 IGNORE = -100
+_SURELY_CHARACTERS = 200_000
 LossOn = Literal["assistant", "completion", "all"]
 
 
@@ -85,7 +86,7 @@ class RowTokenizer:
             DataError: A conversation cannot be written without a template, or with this one.
         """
         written: list[list[Piece] | Dropped | BadRecord] = [self._write(row) for row in rows]
-        todo = [pieces for pieces in written if isinstance(pieces, list)]
+        todo = [self._shortened(pieces) for pieces in written if isinstance(pieces, list)]
         encoded = iter(self.encoder.encode(todo))
         outcomes: list[Outcome] = []
         for row, pieces in zip(rows, written, strict=True):
@@ -98,6 +99,14 @@ class RowTokenizer:
             else:
                 outcomes.append(self._dialogue(row.id, pieces, ids))
         return outcomes
+
+    def _shortened(self, pieces: list[Piece]) -> list[Piece]:
+        """Cut an answer of megabytes down to what surely fills a row, before encoding it."""
+        most = max(_SURELY_CHARACTERS, (self.max_length + 1) * self.encoder.longest_token)
+        last = pieces[-1]
+        if self.want == "text" or len(pieces) == 1 or len(last.text) <= most:
+            return pieces
+        return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
     def _write(self, row: Row) -> list[Piece] | Dropped | BadRecord:
         try:
@@ -119,17 +128,17 @@ class RowTokenizer:
         raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
 
     def _completion(self, row: CompletionRow) -> list[Piece]:
-        prompt = self._plain(row.prompt)
-        completion = self._plain(row.completion).removesuffix(self.encoder.eos or "\0")
+        opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
+        prompt = self._plain(opening_text)
+        completion = self._plain(row.completion).removesuffix(self.encoder.eos)
         if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
             prompt += "\n"
-        return (
-            [Piece(prompt, False), Piece(completion, True)] if prompt else [Piece(completion, True)]
-        )
+        opening = [Piece(prompt, self.loss_on == "all")] if prompt else []
+        return [*opening, Piece(completion, True)]
 
     def _plain(self, text: str) -> str:
         """Return text whose own markup counts, but for a begin-of-text token."""
-        return self.encoder.as_text(text.removeprefix(self.encoder.bos or "\0"), only_bos=True)
+        return self.encoder.as_text(text.removeprefix(self.encoder.bos), only_bos=True)
 
     def _conversation(self, row: DialogueRow) -> list[Piece] | Dropped:
         if self.template is None:
@@ -152,7 +161,7 @@ class RowTokenizer:
             return [Piece(piece.text, True) for piece in pieces[:last]]
         return pieces[: said[-1] + 1]
 
-    def _chunks(self, id_: str, ids: Tokens) -> list[TokenRow]:
+    def _chunks(self, id_: str, ids: Tokens) -> Outcome:
         """Cut a text into rows of `max_length`; all its tokens are in exactly one of them.
 
         A row that goes on with a text has no way to predict its own first token.
@@ -161,8 +170,10 @@ class RowTokenizer:
         eos = self.encoder.eos_id
         if eos is not None and (not len(body) or body[-1] != eos):
             body = np.append(body, np.int32(eos))
+        if len(self._head) + len(body) < 2:
+            return Dropped(id_, "there is no token to learn in it")
         bounds = _bounds(len(body), self.max_length - len(self._head))
-        rows = []
+        rows: list[TokenRow] = []
         for number, (start, stop) in enumerate(bounds, start=1):
             tokens = np.concatenate([self._head, body[start:stop]])
             labels = tokens.copy()
@@ -215,8 +226,19 @@ class RowTokenizer:
                 "the tokenizer has no end-of-text token, so an answer would never end. "
                 "Give a tokenizer with eos_token in model.tokenizer"
             )
-        closed = len(last) and int(last[-1]) in self.encoder.control_ids
+        closed = len(last) and int(last[-1]) in self.encoder.closing_ids
         return np.array([] if closed else [eos], dtype=np.int32)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The ids an answer may end with: generation stops at any of them."""
+        found = set() if self.encoder.eos_id is None else {self.encoder.eos_id}
+        if self.template is not None:
+            said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+            pieces = templates.render(self.template, said, None, self.encoder)
+            answer = next(piece for piece in pieces if piece.supervised)
+            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
+        return sorted(found)
 
     def prompt_ids(self, prompt: str | list[Message]) -> list[int]:
         """Return the ids a model is given to answer `prompt`, as it was given them in training.
@@ -240,7 +262,7 @@ class RowTokenizer:
 
 
 def _as_dialogue(row: CompletionRow) -> DialogueRow:
-    said = (("user", row.prompt), ("assistant", row.completion))
+    said = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
     messages: list[Message] = [{"role": role, "content": text} for role, text in said if text]
     return DialogueRow(row.id, messages, None, len(messages) - 1)
 

@@ -51,6 +51,7 @@ class Examination(Watching):
         self.control = control
         self.path = folder / "evaluation.json"
         self.trainer: Any = None
+        self._latest: tuple[int, dict[str, float]] | None = None
         assert tokenizer.pad_token_id is not None
         packed = Collator(
             tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
@@ -84,13 +85,17 @@ class Examination(Watching):
     def held_out(self, model: Any, step: int) -> dict[str, float]:
         """Return the held-out loss of the model as it is."""
         assert self.rows is not None
-        return self.rows.measure(self.trainer.model_wrapped)
+        measured = self.rows.measure(self.trainer.model_wrapped)
+        self._latest = (step, measured)
+        return measured
 
     def _everything(self) -> dict[str, Any]:
         model = self.trainer.model_wrapped
         found: dict[str, Any] = {}
         if self.rows is not None:
-            found["validation"] = self.rows.measure(model)
+            step = int(self.trainer.state.global_step)
+            known = self._latest if self._latest and self._latest[0] == step else None
+            found["validation"] = known[1] if known else self.rows.measure(model)
         if self.general is not None:
             found["forgetting"] = self.general.measure(model)
         if self.job.evaluate.samples:

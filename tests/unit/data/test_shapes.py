@@ -55,6 +55,18 @@ def test_prompt_and_completion_in_many_spellings(
     assert read(values) == CompletionRow("x:1", prompt, completion)
 
 
+def test_a_system_column_is_not_lost() -> None:
+    row = read({"system_prompt": "be kind", "question": "a", "response": "b"})
+    assert row == CompletionRow("x:1", "a", "b", system="be kind")
+
+
+def test_a_row_unlike_the_others_is_its_own_fault() -> None:
+    reader = Reader(Source(source="x"), "dialogue")
+    reader.read(Record("x:1", {"prompt": "a", "completion": "b"}))
+    with pytest.raises(RowError, match=r"^the columns fit no known shape.*foo"):
+        reader.read(Record("x:2", {"foo": 1}))
+
+
 def test_text() -> None:
     assert read({"text": "a", "meta": 1}, "text") == TextRow("x:1", "a")
     assert read({"content": "a"}, "dialogue") == TextRow("x:1", "a")
@@ -67,6 +79,9 @@ def test_messages_and_sharegpt_say_the_same() -> None:
     assert read({"conversations": turns}) == expected
     parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
     assert read({"messages": [USER, {"role": "assistant", "content": parts}]}) == expected
+    # As Parquet gives them back: every field there is, most of them empty.
+    columnar = [{**m, "from": None, "value": None, "tool_calls": None} for m in (USER, SAID)]
+    assert read({"messages": columnar}) == expected
     system = read({"conversations": turns, "system": "be kind"})
     assert isinstance(system, DialogueRow)
     assert system.messages[0] == {"role": "system", "content": "be kind"}
