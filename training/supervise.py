@@ -23,6 +23,7 @@ from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
 from training.report.publish import publish
+from training.report.screen import mend_terminal
 from training.runfolder import RunFolder, differences, point_latest
 
 logger = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
         error = Interrupted(message) if exit_code == Interrupted.exit_code else RunError(message)
         error.exit_code = exit_code
         raise error
+    mend_terminal()
     raise RunError(_explain_death(code, log))
 
 
