@@ -22,7 +22,7 @@ from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
-from training.report.publish import publish
+from training.report.publish import Publisher
 from training.report.screen import mend_terminal
 from training.runfolder import RunFolder, differences, point_latest
 
@@ -49,12 +49,22 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     folder = _find_or_create(job, runs / job.name, fresh)
     point_latest(folder.path)
     say(f"run folder: {folder.path}")
+    publisher = Publisher(runs)
     try:
-        with _handing_signals_on() as children:
+        with _saying_how_it_ends(folder, publisher), _handing_signals_on() as children:
             if isinstance(job, Pipeline):
-                _run_stages(job, folder, children)
+                _run_stages(job, folder, children, publisher)
             else:
-                _run_worker(job, folder, children)
+                _run_worker(job, folder, children, publisher)
+    finally:
+        publisher.close()
+    return folder.path
+
+
+@contextmanager
+def _saying_how_it_ends(folder: RunFolder, publisher: Publisher) -> Iterator[None]:
+    try:
+        yield
     except Interrupted:
         folder.set_state("stopped")
         raise
@@ -64,8 +74,7 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     else:
         folder.set_state("finished")
     finally:
-        publish(folder.path)
-    return folder.path
+        publisher.ended(folder.path)
 
 
 def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
@@ -89,7 +98,12 @@ def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
     return RunFolder.create(path, job)
 
 
-def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+def _run_stages(
+    job: Pipeline,
+    folder: RunFolder,
+    children: list[subprocess.Popen[bytes]],
+    publisher: Publisher,
+) -> None:
     previous: Path | None = None
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
@@ -101,8 +115,8 @@ def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Pope
             say(f"stage {number}/{len(job.stages)} {stage.name}")
             stage_folder.failure.unlink(missing_ok=True)
             stage_folder = RunFolder.create(path, run)
-            _run_worker(run, stage_folder, children)
-            stage_folder.set_state("finished")
+            with _saying_how_it_ends(stage_folder, publisher):
+                _run_worker(run, stage_folder, children, publisher)
         previous = stage_folder.model
     assert previous is not None
     link = folder.model
@@ -120,7 +134,12 @@ def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[
     return document
 
 
-def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+def _run_worker(
+    job: Job,
+    folder: RunFolder,
+    children: list[subprocess.Popen[bytes]],
+    publisher: Publisher,
+) -> None:
     """Start the worker processes of one run and wait for them.
 
     Raises:
@@ -141,6 +160,8 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
     with log.open("ab") as stderr:
         child = subprocess.Popen(command, stderr=stderr, env=environment)
         children.append(child)
+        if job.tracking.mlflow:
+            publisher.follow(folder.path)
         code = child.wait()
         children.remove(child)
     if code == 0:
