@@ -126,7 +126,8 @@ def run(folder: RunFolder) -> None:
         examination.trainer = trainer
         del ground
         stop.wait_for_the_loop(True)
-        trainer.run(checkpoint, facts)
+        with record:
+            trainer.run(checkpoint, facts)
         stop.wait_for_the_loop(False)
         examination.after()
         save_model(trainer, tokenizer, folder.model, control)
