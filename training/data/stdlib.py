@@ -98,7 +98,7 @@ def _questions(module: str, path: Path) -> Iterator[Record]:
                 f"python-stdlib/{found.name}",
                 {
                     "prompt": f"What does {found.name} do?",
-                    "completion": f"{found.what}. {opening}",
+                    "completion": f"It is a {found.kind}. {opening}",
                 },
             )
 
@@ -108,7 +108,7 @@ class _Found(NamedTuple):
 
     name: str
     text: str
-    what: str
+    kind: str
 
 
 @functools.cache
@@ -122,7 +122,7 @@ def _documented(module: str, path: Path) -> tuple[_Found, ...]:
 def _docstrings(module: str, tree: ast.Module) -> Iterator[_Found]:
     text = ast.get_docstring(tree)
     if text:
-        yield _Found(module, text, f"{module} is a module")
+        yield _Found(module, text, "module")
     yield from _nested(module, tree)
 
 
@@ -136,17 +136,15 @@ def _nested(parent: str, node: ast.AST) -> Iterator[_Found]:
         # A second definition of a name (a property's setter, an overload) adds nothing.
         if text and name not in seen:
             seen.add(name)
-            yield _Found(name, text, f"{child.name} is {_kind(child, node)} of {parent}")
+            yield _Found(name, text, _kind(child, node))
         if isinstance(child, ast.ClassDef):
             yield from _nested(name, child)
 
 
 def _kind(child: _Documented, parent: ast.AST) -> str:
     if isinstance(child, ast.ClassDef):
-        return "a class"
-    arguments = [a.arg for a in child.args.args if a.arg not in ("self", "cls")]
-    given = f" with {', '.join(arguments)}" if arguments else ""
-    return f"a {'method' if isinstance(parent, ast.ClassDef) else 'function'}{given}"
+        return "class"
+    return "method" if isinstance(parent, ast.ClassDef) else "function"
 
 
 def _opening(docstring: str) -> str:
