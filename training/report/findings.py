@@ -90,6 +90,9 @@ def summary(story: Story) -> list[str]:
             f"{count(story.sum('tokens'))} tokens",
         ]
         facts.append(duration(story.seconds))
+    perplexity = [at(side, "validation", "perplexity") for side in (story.before, story.after)]
+    if None not in perplexity:
+        facts.insert(1, f"perplexity {number(perplexity[0], 1)} → {number(perplexity[1], 1)}")
     return facts + device(story)
 
 

@@ -27,8 +27,8 @@ def test_a_finished_run_says_its_result_first(tmp_path: Path) -> None:
     page = report(write_run(tmp_path / "run", evaluation=evaluated()))
     assert page.headings[0] == "Held-out loss fell from 4.00 to 2.00 (−50 %)"
     assert (
-        "Supervised fine-tuning with LoRA of tiny-llama on pairs.jsonl 20 steps 2,000 tokens "
-        "20 s CPU" in page.text
+        "Supervised fine-tuning with LoRA of tiny-llama on pairs.jsonl perplexity 54.6 → 7.4 "
+        "20 steps 2,000 tokens 20 s CPU" in page.text
     )
     assert "✓ Finished" in page.text
     sections = ["Curves", "Before and after", "What the model learns from", "Data"]

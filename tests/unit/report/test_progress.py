@@ -6,6 +6,7 @@ import math
 import os
 import pty
 import re
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -64,7 +65,11 @@ class Terminal:
     @property
     def received(self) -> str:
         self.stream.flush()
-        return os.read(self._mine, 1 << 20).decode()
+        parts = []
+        # It arrives in parts; what is still on its way takes no tenth of a second.
+        while select.select([self._mine], [], [], 0.1)[0]:
+            parts.append(os.read(self._mine, 1 << 16))
+        return b"".join(parts).decode()
 
 
 @pytest.fixture
