@@ -57,6 +57,24 @@ def headline(story: Story) -> str:
     if story.stages:
         done = sum(stage.state == "finished" for stage in story.stages)
         return f"{done} of {len(story.stages)} stages finished"
+    if story.state in ("failed", "stopped"):
+        return f"{state_word(story)} {_how_far(story)}"
+    return _result(story)
+
+
+def _how_far(story: Story) -> str:
+    if not story.steps:
+        return "before its first step"
+    return f"after {_steps(story)}"
+
+
+def _steps(story: Story) -> str:
+    last, planned = story.steps[-1]["step"], story.manifest.get("steps")
+    steps = f"{count(last)} of {count(planned)}" if planned and planned != last else count(last)
+    return f"{steps} step{'' if steps == '1' else 's'}"
+
+
+def _result(story: Story) -> str:
     before, after = _loss(story.before, "validation"), _loss(story.after, "validation")
     if before is not None and after is not None:
         return _moved("Held-out loss", before, after)
@@ -83,16 +101,13 @@ def summary(story: Story) -> list[str]:
         return facts + device(story.stages[0])
     facts = [f"{what_was_trained(story)} on {_sources(story)}"]
     if story.steps:
-        last, planned = story.steps[-1]["step"], story.manifest.get("steps")
-        steps = f"{count(last)} of {count(planned)}" if planned and planned != last else count(last)
-        facts += [
-            f"{steps} step{'' if steps == '1' else 's'}",
-            f"{count(story.sum('tokens'))} tokens",
-        ]
+        facts += [_steps(story), f"{count(story.sum('tokens'))} tokens"]
         facts.append(duration(story.seconds))
     perplexity = [at(side, "validation", "perplexity") for side in (story.before, story.after)]
     if None not in perplexity:
         facts.insert(1, f"perplexity {number(perplexity[0], 1)} → {number(perplexity[1], 1)}")
+    if story.state in ("failed", "stopped") and story.steps:
+        facts.insert(0, _result(story))
     return facts + device(story)
 
 

@@ -1,8 +1,12 @@
-"""`report.html`: what a run came to, on one page that needs nothing but a browser."""
+"""`report.html`: what a run came to, on one page that needs nothing but a browser.
+
+`python -m training.report.page RUN_FOLDER` writes it anew.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -107,3 +111,7 @@ def _segments(row: dict[str, Any]) -> tuple[list[tuple[str, bool]], int]:
         room -= len(part)
         left_out += len(str(text)) - len(part)
     return shown, left_out
+
+
+if __name__ == "__main__":
+    write_report(Path(sys.argv[1]))

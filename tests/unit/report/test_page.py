@@ -109,7 +109,10 @@ def test_a_failed_run_says_so_at_the_top(tmp_path: Path) -> None:
     top = page.html.index("This run failed.")
     assert page.html.index("<h1>") < top < page.html.index("<svg")
     assert "loss is NaN at step 7. Lower it" in page.text
-    assert "6 of 20 steps" in page.text
+    assert page.headings[0] == "Failed after 6 of 20 steps"
+    assert (
+        "Training loss stayed: it went from 4.00 to 4.00 (0.0 %); nothing was held out" in page.text
+    )
     assert "✕ Failed" in page.text
 
 
@@ -132,7 +135,7 @@ def test_a_run_that_failed_before_its_first_step(tmp_path: Path) -> None:
     write_run(folder, state="failed", message="no rows", rows=[], manifest={}, data={})
     (folder / "metrics.jsonl").unlink()
     page = report(folder)
-    assert page.headings[0] == "No step was logged"
+    assert page.headings[0] == "Failed before its first step"
     assert "no rows" in page.text
     assert "svg" not in page.tags
 
@@ -146,7 +149,7 @@ def test_values_that_are_no_numbers_are_shown_as_what_they_are(tmp_path: Path) -
     evaluation = {"before": measured(4.0), "after": measured(math.nan)}
     page = report(write_run(tmp_path / "run", rows=rows, evaluation=evaluation))
     assert page.headings[0] == "Held-out loss went from 4.0000 to NaN"
-    assert "training was not a finite number at 2 steps, first 4" in page.text
+    assert "Training loss was no finite number at 2 steps, first 4" in page.text
     # Not one finite norm: no curve of it.
     assert not [label for label in page.labels if label.startswith("Gradient norm")]
 
