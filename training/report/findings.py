@@ -88,7 +88,8 @@ def _result(story: Story) -> str:
         return f"Training loss {number(losses[0])} at the only logged step"
     share = max(1, len(losses) // 10)
     ends = [_mean(losses[:share]), _mean(losses[-share:])]
-    return f"{_moved('Training loss', *ends)}; nothing was held out"
+    held_out = "" if story.data.get("rows_validation") else "; nothing was held out"
+    return _moved("Training loss", *ends) + held_out
 
 
 def summary(story: Story) -> list[str]:
