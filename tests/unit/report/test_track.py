@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.report.folders import measured, step, write_metrics, write_run
+from tests.unit.report.folders import MANIFEST, measured, step, write_metrics, write_run
 from training.report.publish import Publisher
 from training.report.track import Mirror, flattened, follow
 
@@ -89,12 +89,15 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(runs: Path) -> None:
     folder = make_run(runs / "resume", rows=8, state="stopped")
     Mirror(folder, runs).close()
     assert read_runs(runs, "resume")[0].info.status == "KILLED"
-    # Back to the checkpoint of step 5, and on from there: 6 to 8 are taken again.
-    write_run(folder, state="running", rows=[step(n, 4.0 - n) for n in range(1, 6)])
+    # Back to the checkpoint of step 5, and on from there: 6 to 8 were taken again.
+    # The clock of a process begins anew with it.
+    rows = [step(n, 4.0 - n, seconds=n if n < 6 else n - 5) for n in range(1, 11)]
+    manifest = {**MANIFEST, "resumed": ["2026-03-01T10:30:00Z"]}
+    write_run(folder, state="running", rows=rows[:9], manifest=manifest)
     mirror = Mirror(folder, runs)
     mirror.push()
     assert read_runs(runs, "resume")[0].info.status == "RUNNING"
-    write_run(folder, state="finished", rows=[step(n, 4.0 - n) for n in range(1, 11)])
+    write_run(folder, state="finished", rows=rows, manifest=manifest)
     mirror.close()
     (run,) = read_runs(runs, "resume")
     assert [step for step, _ in history(runs, run, "loss")] == list(range(1, 11))
