@@ -123,12 +123,15 @@ def _draw(
 
     words, notes = [], []
     with rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.add_subplot()
+        width, height = size
+        figure = Figure(figsize=size)
+        # Margins in inches, the same for all: the curves of a page stand in line.
+        axes = figure.add_axes((0.62 / width, 0.42 / height, 1 - 0.68 / width, 1 - 0.5 / height))
         for index, (name, steps, values) in enumerate(lines):
             _plot(axes, name, _thinned(steps, values), second=index > 0)
-            words.append(_in_words(title if len(lines) == 1 else name, steps, values))
-            notes += _not_finite(name, steps, values)
+            called = title if len(lines) == 1 else f"{name} {title.lower()}"
+            words.append(_in_words(called, steps, values))
+            notes += _not_finite(called, steps, values)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.set_xlabel("step")
@@ -216,7 +219,9 @@ def _not_finite(name: str, steps: list[float], values: list[float]) -> list[str]
     if not lost:
         return []
     which = f"step {lost[0]:.0f}" if len(lost) == 1 else f"{len(lost)} steps, first {lost[0]:.0f}"
-    return [f"{name} was not a finite number at {which}; the curve has a gap there."]
+    return [
+        f"{name[:1].upper()}{name[1:]} was no finite number at {which}: the curve has a gap there."
+    ]
 
 
 def _to_svg(figure: Any, prefix: str) -> str:

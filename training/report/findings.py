@@ -7,17 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from training.report.story import Story
-from training.report.wording import (
-    MISSING,
-    change,
-    count,
-    duration,
-    large,
-    moment,
-    number,
-    percent,
-)
+from training.report.story import Story, at, mapping
+from training.report.wording import change, count, duration, number, percent
 
 _STATES = {
     "finished": "Finished",
@@ -66,6 +57,24 @@ def headline(story: Story) -> str:
     if story.stages:
         done = sum(stage.state == "finished" for stage in story.stages)
         return f"{done} of {len(story.stages)} stages finished"
+    if story.state in ("failed", "stopped"):
+        return f"{state_word(story)} {_how_far(story)}"
+    return _result(story)
+
+
+def _how_far(story: Story) -> str:
+    if not story.steps:
+        return "before its first step"
+    return f"after {_steps(story)}"
+
+
+def _steps(story: Story) -> str:
+    last, planned = story.steps[-1]["step"], story.manifest.get("steps")
+    steps = f"{count(last)} of {count(planned)}" if planned and planned != last else count(last)
+    return f"{steps} step{'' if steps == '1' else 's'}"
+
+
+def _result(story: Story) -> str:
     before, after = _loss(story.before, "validation"), _loss(story.after, "validation")
     if before is not None and after is not None:
         return _moved("Held-out loss", before, after)
@@ -79,7 +88,8 @@ def headline(story: Story) -> str:
         return f"Training loss {number(losses[0])} at the only logged step"
     share = max(1, len(losses) // 10)
     ends = [_mean(losses[:share]), _mean(losses[-share:])]
-    return f"{_moved('Training loss', *ends)}; nothing was held out"
+    held_out = "" if story.data.get("rows_validation") else "; nothing was held out"
+    return _moved("Training loss", *ends) + held_out
 
 
 def summary(story: Story) -> list[str]:
@@ -89,25 +99,25 @@ def summary(story: Story) -> list[str]:
         tokens = sum(stage.sum("tokens") for stage in story.stages)
         facts = [" → ".join(stage.name for stage in story.stages)]
         facts += [f"{count(tokens)} tokens", duration(seconds)] if tokens else []
-        return facts + _device(story.stages[0])
+        return facts + device(story.stages[0])
     facts = [f"{what_was_trained(story)} on {_sources(story)}"]
     if story.steps:
-        last, planned = story.steps[-1]["step"], story.manifest.get("steps")
-        steps = f"{count(last)} of {count(planned)}" if planned and planned != last else count(last)
-        facts += [
-            f"{steps} step{'' if steps == '1' else 's'}",
-            f"{count(story.sum('tokens'))} tokens",
-        ]
+        facts += [_steps(story), f"{count(story.sum('tokens'))} tokens"]
         facts.append(duration(story.seconds))
-    return facts + _device(story)
+    perplexity = [at(side, "validation", "perplexity") for side in (story.before, story.after)]
+    if None not in perplexity:
+        facts.insert(1, f"perplexity {number(perplexity[0], 1)} → {number(perplexity[1], 1)}")
+    if story.state in ("failed", "stopped") and story.steps:
+        facts.insert(0, _result(story))
+    return facts + device(story)
 
 
 def what_was_trained(story: Story) -> str:
     """Return method, adapter and model in a phrase."""
-    kind = str(_at(story.job, "method", "kind") or "training")
+    kind = str(at(story.job, "method", "kind") or "training")
     words = _LEARNED.get(kind, kind.upper())
-    model = str(_at(story.manifest, "model", "source") or _at(story.job, "model", "source") or "")
-    if adapter := _at(story.job, "adapter", "kind"):
+    model = str(at(story.manifest, "model", "source") or at(story.job, "model", "source") or "")
+    if adapter := at(story.job, "adapter", "kind"):
         words += f" with {_adapter(str(adapter))}"
     name = "a model from scratch" if model == "scratch" else PurePath(model).name
     return f"{words} of {_stage_model(model, name)}" if name else words
@@ -130,8 +140,8 @@ def comparisons(story: Story) -> list[Comparison]:
     found = []
     for key, name in (("validation", "Held-out rows"), ("forgetting", "General text")):
         for measure in ("loss", "perplexity"):
-            before = _at(story.before, key, measure)
-            after = _at(story.after, key, measure)
+            before = at(story.before, key, measure)
+            after = at(story.after, key, measure)
             if before is None and after is None:
                 continue
             digits = 4 if measure == "loss" else 2
@@ -175,103 +185,9 @@ def sample_pairs(story: Story) -> list[dict[str, str | None]]:
     return list(found.values())
 
 
-def data_facts(story: Story) -> list[tuple[str, str]]:
-    """Return the numbers of the rows as they are trained on."""
-    data = story.data
-    tokens, learned = data.get("tokens"), data.get("supervised")
-    rows = [
-        ("Rows to train on", count(data.get("rows_train"))),
-        ("Rows held out", count(data.get("rows_validation"))),
-        ("Tokens to train on", count(tokens)),
-        ("Of those learned", percent(learned / tokens) if learned and tokens else MISSING),
-        ("Longest row allowed", f"{count(data.get('max_length'))} tokens"),
-        (
-            "Median, longest document",
-            f"{count(data.get('median'))}, {count(data.get('longest'))} tokens",
-        ),
-        ("Documents cut short", percent(data.get("truncated_share"), 1)),
-        (
-            "Rows are full" if data.get("packed") else "Not padding",
-            percent(data.get("efficiency"), 1),
-        ),
-        ("Chat template", str(data.get("template") or "")),
-        ("Streamed", "yes; the numbers are of the first window" if data.get("streamed") else ""),
-    ]
-    return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
-
-
-def time_and_memory(story: Story) -> list[tuple[str, str]]:
-    """Return what the run took."""
-    _, speeds = story.series("tokens_per_second")
-    _, memory = story.series("memory_gib")
-    started, ended = str(story.manifest.get("started", "")), story.ended
-    rows = [
-        ("Time at work, loading and evaluations included", duration(story.seconds)),
-        ("Tokens per second, median step", count(_median(speeds))),
-        ("Peak memory of a process", f"{number(max(memory), 2)} GiB" if memory else MISSING),
-        ("Tokens seen", count(story.sum("tokens"))),
-        ("Of those learned", count(story.sum("supervised_tokens"))),
-        ("Began", moment(started)),
-        ("Ended", moment(ended) if story.state != "running" else ""),
-    ]
-    for stamp in story.manifest.get("resumed") or ():
-        rows.append(("Went on after a stop", moment(str(stamp))))
-    return [(name, value) for name, value in rows if value and value != MISSING]
-
-
-def plan_rows(story: Story) -> list[tuple[str, str, str, str]]:
-    """Return what was predicted against what was measured."""
-    predicted = _mapping(story.plan.get("predicted")) or story.plan
-    measured = dict(_mapping(story.plan.get("measured")))
-    _, memory = story.series("memory_gib")
-    if memory:
-        measured.setdefault("memory_gib", max(memory))
-    if story.steps:
-        measured.setdefault("seconds", story.seconds)
-    rows = []
-    for key, value in predicted.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            name = key.removesuffix("_gib").removesuffix("_usd").replace("_", " ")
-            found = measured.get(key)
-            rows.append((name, _unit(key, value), _unit(key, found), change(value, found)))
-    return rows
-
-
-def what_ran(story: Story) -> list[tuple[str, str]]:
-    """Return versions, hardware, seed and hashes."""
-    facts = story.manifest
-    hardware, model = _mapping(facts.get("hardware")), _mapping(facts.get("model"))
-    data = _mapping(facts.get("data"))
-    parameters = (
-        f"{large(model.get('parameters'))}, {large(model.get('trainable'))} of them trained"
-    )
-    batch = (
-        f"{_at(story.job, 'train', 'global_batch_size')} = {facts.get('micro_batch_size')} a device"
-        f" × {hardware.get('processes')} × {facts.get('accumulation')} accumulated"
-    )
-    cores = f"{hardware.get('device_name')}, {hardware.get('cores')} cores"
-    rows = [
-        ("Model", str(model.get("source", ""))),
-        ("Parameters", parameters if "parameters" in model else ""),
-        ("Rows per step", batch if "accumulation" in facts else ""),
-        ("Device", f"{_device(story)[0]} ({cores})" if hardware else ""),
-        ("Seed", str(facts.get("seed", ""))),
-        ("Temper", str(facts.get("temper", ""))),
-        ("Commit", str(facts.get("commit") or "")),
-        ("Python", str(facts.get("python", ""))),
-        (
-            "Packages",
-            ", ".join(f"{n} {v}" for n, v in _mapping(facts.get("packages")).items() if v),
-        ),
-        ("Training rows, hash", str(data.get("train") or "")),
-        ("Held-out rows, hash", str(data.get("validation") or "")),
-        ("Tokenizer, hash", str(facts.get("tokenizer") or "")),
-    ]
-    return [(name, value) for name, value in rows if value]
-
-
-def _device(story: Story) -> list[str]:
-    hardware = _mapping(story.manifest.get("hardware"))
+def device(story: Story) -> list[str]:
+    """Return what it ran on in a word or two; nothing where that is not known."""
+    hardware = mapping(story.manifest.get("hardware"))
     if not hardware:
         return []
     device = str(hardware.get("device", ""))
@@ -283,25 +199,15 @@ def _device(story: Story) -> list[str]:
 def _sources(story: Story) -> str:
     names = [PurePath(str(s["source"])).name for s in story.data.get("sources", ()) if _trains(s)]
     if not names:
-        sources = _at(story.job, "data", "train") or ()
-        names = [PurePath(str(_mapping(s).get("source", ""))).name for s in sources]
+        sources = at(story.job, "data", "train") or ()
+        names = [PurePath(str(mapping(s).get("source", ""))).name for s in sources]
     if len(names) > 3:
         return f"{', '.join(names[:2])} and {len(names) - 2} more sources"
     return " and ".join(name for name in names if name) or "its data"
 
 
 def _trains(source: Any) -> bool:
-    return _mapping(source).get("role") == "train" and "source" in source
-
-
-def _unit(key: str, value: Any) -> str:
-    if not isinstance(value, int | float):
-        return MISSING
-    if key == "seconds":
-        return duration(value)
-    if key.endswith("_gib"):
-        return f"{number(value, 2)} GiB"
-    return f"{number(value, 2)} USD" if key.endswith("_usd") else number(value, 2)
+    return mapping(source).get("role") == "train" and "source" in source
 
 
 def _moved(name: str, before: float, after: float) -> str:
@@ -321,24 +227,9 @@ def _verdict(before: Any, after: Any) -> str:
 
 
 def _loss(side: dict[str, Any], key: str) -> float | None:
-    value = _at(side, key, "loss")
+    value = at(side, key, "loss")
     return float(value) if isinstance(value, int | float) else None
 
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def _median(values: list[float]) -> float:
-    finite = sorted(value for value in values if math.isfinite(value))
-    return finite[len(finite) // 2] if finite else math.nan
-
-
-def _at(document: Any, *path: str) -> Any:
-    for key in path:
-        document = _mapping(document).get(key)
-    return document
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -1,15 +1,23 @@
-"""`report.html`: what a run came to, on one page that needs nothing but a browser."""
+"""`report.html`: what a run came to, on one page that needs nothing but a browser.
+
+`python -m training.report.page RUN_FOLDER` writes it anew.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training.report import findings, wording
+from training.report import findings, tables, wording
 from training.report.curves import Curve, draw_curves
 from training.report.story import Story, read_story
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HERE = Path(__file__).parent
 _LONGEST = 4000
@@ -51,6 +59,19 @@ def write_report(folder: Path) -> None:
 
 def render(story: Story) -> str:
     """Return the page as text."""
+    sections = [
+        Section(run, f"s{number}", draw_curves(run, f"s{number}"))
+        for number, run in enumerate(story.stages or (story,), start=1)
+    ]
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(story=story, sections=sections, say=findings, tables=tables)
+    )
+
+
+@cache
+def _environment() -> Environment:
     # Not needed to start a run, and a tenth of a second to import.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -70,13 +91,7 @@ def render(story: Story) -> str:
         shown=_shown,
         segments=_segments,
     )
-    sections = [
-        Section(run, f"s{number}", draw_curves(run, f"s{number}"))
-        for number, run in enumerate(story.stages or (story,), start=1)
-    ]
-    return environment.get_template("page.html.jinja").render(
-        story=story, sections=sections, say=findings
-    )
+    return environment
 
 
 def _shown(text: Any) -> tuple[str, int]:
@@ -96,3 +111,7 @@ def _segments(row: dict[str, Any]) -> tuple[list[tuple[str, bool]], int]:
         room -= len(part)
         left_out += len(str(text)) - len(part)
     return shown, left_out
+
+
+if __name__ == "__main__":
+    write_report(Path(sys.argv[1]))

@@ -86,7 +86,7 @@ def read_story(folder: Path) -> Story:
         return story
     stages = []
     for number, stage in enumerate(story.job["stages"], start=1):
-        name = str(_mapping(stage).get("name", number))
+        name = str(mapping(stage).get("name", number))
         stages.append(_read_stage(folder / "stages" / f"{number:02d}-{name}", name, story))
     return Story(**{**story.__dict__, "stages": tuple(stages)})
 
@@ -108,7 +108,7 @@ def _read_one(folder: Path, name: str | None) -> Story:
     left = _read_json(folder / "failure.json") if status.get("state") == "failed" else {}
     return Story(
         name=name or str(job.get("name", folder.name)),
-        run_id=folder.name,
+        run_id=folder.resolve().name,
         state=str(status.get("state", "waiting")),
         message=str(status.get("message") or left.get("message") or ""),
         ended=str(status.get("time", "")),
@@ -117,8 +117,8 @@ def _read_one(folder: Path, name: str | None) -> Story:
         manifest=_read_json(folder / "manifest.json"),
         plan=_read_json(folder / "plan.json"),
         data=_read_json(folder / "data.json"),
-        before=_mapping(evaluation.get("before")),
-        after=_mapping(evaluation.get("after")),
+        before=mapping(evaluation.get("before")),
+        after=mapping(evaluation.get("after")),
         steps=tuple(row for row in rows if "loss" in row),
         evaluations=tuple(row for row in rows if "eval_loss" in row),
     )
@@ -133,14 +133,14 @@ def _read_text(path: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return _mapping(json.loads(_read_text(path)))
+        return mapping(json.loads(_read_text(path)))
     except ValueError:
         return {}
 
 
 def _read_yaml(text: str) -> dict[str, Any]:
     try:
-        return _mapping(yaml.safe_load(text))
+        return mapping(yaml.safe_load(text))
     except yaml.YAMLError:
         return {}
 
@@ -158,5 +158,13 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def at(document: Any, *path: str) -> Any:
+    """Return what lies at a path of keys; None where there is nothing."""
+    for key in path:
+        document = mapping(document).get(key)
+    return document
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a value as a mapping: empty where it is none."""
     return dict(value) if isinstance(value, Mapping) else {}

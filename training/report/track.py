@@ -62,7 +62,8 @@ class Mirror:
         now = started
         for row in rows:
             kind = "loss" if "loss" in row else "eval_loss"
-            now = max(now, started + int(1000 * row.get("seconds", 0)))
+            if "seconds" in row:
+                now = started + int(1000 * row["seconds"])
             if row["step"] <= reached[kind]:
                 continue
             reached[kind] = row["step"]
