@@ -1,0 +1,46 @@
+"""Train a job: `python -m training JOB`, which is what `make train JOB=…` runs.
+
+Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same command goes on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from training.config import load_job
+from training.errors import TemperError
+from training.supervise import say, supervise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        job = load_job(options.job, " ".join(options.set))
+        if options.check:
+            say(f"{options.job}: fine")
+            return 0
+        folder = supervise(job, runs=options.runs, fresh=options.fresh, source=str(options.job))
+    except TemperError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    say(f"done: {folder}/model, {folder}/report.html")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a job.")
+    parser.add_argument("job", type=Path, help="the job file")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="override keys of the job file"
+    )
+    parser.add_argument("--fresh", action="store_true", help="start over, resume nothing")
+    parser.add_argument("--check", action="store_true", help="check the job file and stop")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Adapters: each file puts one kind on a model."""

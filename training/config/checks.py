@@ -1,0 +1,185 @@
+"""What no single key can say: values that are fine alone and impossible together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.config.job import Job
+from training.config.model import PREVIOUS, SCRATCH
+from training.errors import Problem
+
+
+def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
+    """Yield every contradiction in one run.
+
+    Args:
+        job: The run.
+        prefix: What to put before each path, such as `stages.1.`.
+        first: Whether no stage comes before it.
+    """
+    for check in (_model, _data, _train, _sharding, _run):
+        for problem in check(job, first):
+            yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
+
+
+def _model(job: Job, first: bool) -> Iterator[Problem]:
+    model, shape = job.model, job.model.scratch
+    if model.source == PREVIOUS and first:
+        yield Problem(
+            "model.source", "is required", fix="Name a Hub id, a folder, or scratch with a shape"
+        )
+    if model.source == SCRATCH and shape is None:
+        yield Problem("model.scratch", "is required when source is scratch")
+    if shape is not None and model.source != SCRATCH:
+        yield Problem(
+            "model.scratch", "is only used with source: scratch", model.source, "Leave one out"
+        )
+    if model.source == SCRATCH and shape is not None:
+        yield from _shape(job)
+    if model.freeze.anything and job.adapter is not None:
+        yield Problem(
+            "model.freeze",
+            "an adapter already freezes every weight of the model",
+            fix="Leave out freeze or the adapter",
+        )
+    if model.attention == "flash_attention_2" and job.precision == "fp32":
+        yield Problem("model.attention", "flash_attention_2 needs bf16 or fp16", job.precision)
+
+
+def _shape(job: Job) -> Iterator[Problem]:
+    shape = job.model.scratch
+    assert shape is not None
+    heads, kv_heads = shape.num_attention_heads, shape.num_key_value_heads
+    if shape.hidden_size % heads:
+        yield Problem(
+            "model.scratch.hidden_size",
+            f"must be a multiple of num_attention_heads ({heads})",
+            str(shape.hidden_size),
+        )
+    elif (shape.hidden_size // heads) % 2:
+        yield Problem(
+            "model.scratch.hidden_size",
+            "hidden_size / num_attention_heads must be even for rotary positions",
+            f"{shape.hidden_size} / {heads} = {shape.hidden_size // heads}",
+        )
+    if kv_heads and heads % kv_heads:
+        yield Problem(
+            "model.scratch.num_key_value_heads",
+            f"must divide num_attention_heads ({heads})",
+            str(kv_heads),
+        )
+    if job.model.tokenizer is None and shape.vocab_size is None:
+        yield Problem(
+            "model.scratch.vocab_size",
+            "is required to train a tokenizer on the data",
+            fix="Set it, or name a tokenizer in model.tokenizer",
+        )
+    if job.data.max_length > shape.max_position_embeddings:
+        yield Problem(
+            "data.max_length",
+            f"exceeds the model's context (max_position_embeddings: "
+            f"{shape.max_position_embeddings})",
+            str(job.data.max_length),
+        )
+    if job.adapter is not None:
+        yield Problem(
+            "adapter",
+            "a model from random weights has nothing for an adapter to adapt",
+            job.adapter.kind,
+            "Pre-train it first, in a stage of its own",
+        )
+
+
+def _data(job: Job, first: bool) -> Iterator[Problem]:
+    data = job.data
+    if bool(data.train) == bool(data.prompts):
+        message = "give train or prompts, not both" if data.train else "is required"
+        yield Problem("data.train", message)
+    if data.validation.split and data.validation.source:
+        yield Problem("data.validation", "give a split or a source, not both")
+    if data.validation.split is not None and not 0 < data.validation.split < 1:
+        yield Problem(
+            "data.validation.split",
+            "must leave rows on both sides",
+            f"{data.validation.split:%}",
+            "Write validation: none to hold nothing out",
+        )
+    if data.replay and not 0 < data.replay.share < 1:
+        yield Problem(
+            "data.replay.share", "must lie between 0% and 100%", f"{data.replay.share:.0%}"
+        )
+    if data.streaming and job.train.max_steps is None:
+        yield Problem(
+            "train.max_steps", "is required with data.streaming: a stream's length is not known"
+        )
+    if data.streaming and data.validation.split:
+        yield Problem(
+            "data.validation.split",
+            "a stream cannot be split",
+            fix="Name a file in data.validation",
+        )
+
+
+def _train(job: Job, first: bool) -> Iterator[Problem]:
+    train = job.train
+    given = train.model_fields_set
+    if train.max_steps is not None and "num_train_epochs" in given:
+        yield Problem(
+            "train.num_train_epochs",
+            "max_steps already decides the length",
+            f"{train.num_train_epochs:g}",
+            "Leave one out",
+        )
+    if train.max_steps and train.warmup.steps(train.max_steps) > train.max_steps:
+        yield Problem("train.warmup", f"is longer than the run ({train.max_steps} steps)")
+    micro, processes = train.micro_batch_size, job.resources.processes or 1
+    if micro and train.global_batch_size % (micro * processes):
+        yield Problem(
+            "train.global_batch_size",
+            f"must be a multiple of micro_batch_size × processes ({micro} × {processes})",
+            str(train.global_batch_size),
+        )
+    elif train.global_batch_size % processes:
+        yield Problem(
+            "train.global_batch_size",
+            f"must be a multiple of resources.processes ({processes})",
+            str(train.global_batch_size),
+        )
+    if train.early_stopping and not job.data.validation.wanted:
+        yield Problem(
+            "train.early_stopping",
+            "needs held-out rows",
+            fix="Set data.validation, for instance {split: 5%}",
+        )
+    if train.early_stopping and job.evaluate.every is None:
+        yield Problem(
+            "evaluate.every", "is required by train.early_stopping", fix="For instance 50 steps"
+        )
+
+
+def _sharding(job: Job, first: bool) -> Iterator[Problem]:
+    sharding = job.sharding
+    if sharding.fsdp != "none" and sharding.zero:
+        yield Problem("sharding", "give zero or fsdp, not both")
+    if sharding.offload != "none" and sharding.zero == 0:
+        yield Problem(
+            "sharding.offload", "needs ZeRO", sharding.offload, "Set sharding.zero to 1, 2 or 3"
+        )
+    if sharding.offload == "nvme" and sharding.zero != 3:
+        yield Problem("sharding.offload", "nvme needs ZeRO 3", f"zero: {sharding.zero}")
+    if sharding.offload == "nvme" and sharding.nvme_path is None:
+        yield Problem("sharding.nvme_path", "is required with offload: nvme")
+    if job.adapter is not None and job.adapter.quantized and sharding.zero == 3:
+        yield Problem(
+            "sharding.zero",
+            "ZeRO 3 cannot shard 4-bit weights: every device would load the whole model",
+            "3",
+            "Use zero: 2, or adapter kind lora",
+        )
+
+
+def _run(job: Job, first: bool) -> Iterator[Problem]:
+    path = job.sharding.nvme_path
+    if path is not None and not Path(path).is_dir():
+        yield Problem("sharding.nvme_path", "is not a folder", path)

@@ -1,0 +1,152 @@
+"""Read a job file, apply overrides, and say everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from training.config.checks import check_job
+from training.config.explain import explain
+from training.config.job import Job, Pipeline
+from training.errors import JobError, Problem
+
+
+class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]  # chosen at import
+    """YAML that refuses a key written twice, where plain YAML keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[Any, yaml.Node] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice in one section", key_node.start_mark
+                )
+            seen[key] = key_node
+        return super().construct_mapping(node, deep)
+
+
+def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
+    """Return the job in `path`, checked, with `overrides` applied.
+
+    Args:
+        path: A YAML file.
+        overrides: `key=value` pairs separated by spaces, such as
+            `train.learning_rate=1e-4 stages.instruct.data.limit=100`.
+
+    Raises:
+        JobError: The file cannot be used; the error lists every problem in it.
+    """
+    document = _read(path)
+    document = _override(document, overrides, str(path))
+    return parse_job(document, str(path))
+
+
+def parse_job(document: Any, source: str) -> Job | Pipeline:
+    """Return the job described by a parsed YAML `document`.
+
+    Raises:
+        JobError: With every problem found.
+    """
+    if not isinstance(document, dict):
+        found = "nothing" if document is None else type(document).__name__
+        raise JobError(source, [Problem("(file)", "a job is a mapping of sections", found)])
+    model: type[Job] | type[Pipeline] = Pipeline if "stages" in document else Job
+    try:
+        job = model.model_validate(document)
+    except ValidationError as error:
+        raise JobError(source, explain(error, model)) from None
+    problems = list(_check(job))
+    if problems:
+        raise JobError(source, problems)
+    return job
+
+
+def _check(job: Job | Pipeline) -> Iterable[Problem]:
+    if isinstance(job, Job):
+        yield from check_job(job, prefix="", first=True)
+        return
+    names: set[str] = set()
+    for index, stage in enumerate(job.stages):
+        prefix = f"stages.{index}."
+        if stage.name in names:
+            yield Problem(f"{prefix}name", "two stages share a name", stage.name)
+        names.add(stage.name)
+        yield from check_job(stage, prefix=prefix, first=index == 0)
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        fix = "Jobs that come with Temper are in jobs/"
+        raise JobError(str(path), [Problem("(file)", "there is no such file", fix=fix)]) from None
+    except IsADirectoryError:
+        raise JobError(str(path), [Problem("(file)", "this is a folder, not a file")]) from None
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 at byte {error.start}"
+        raise JobError(str(path), [Problem("(file)", message, fix="Save it as UTF-8")]) from None
+    except OSError as error:
+        raise JobError(str(path), [Problem("(file)", str(error.strerror or error))]) from None
+    try:
+        return yaml.load(text, Loader=_Loader)  # a subclass of the safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
+        raise JobError(str(path), [Problem(where, error.problem or "not YAML")]) from None
+    except yaml.YAMLError as error:
+        raise JobError(str(path), [Problem("(file)", f"not YAML: {error}")]) from None
+
+
+def _override(document: Any, overrides: str, source: str) -> Any:
+    problems = []
+    for pair in shlex.split(overrides):
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            problems.append(Problem("SET", "write key=value", repr(pair)))
+            continue
+        try:
+            value = yaml.load(text, Loader=_Loader)  # a subclass of the safe loader
+            _put(document, key.split("."), value)
+        except (yaml.YAMLError, LookupError, TypeError) as error:
+            problems.append(Problem(f"SET {key}", str(error).splitlines()[0], repr(text)))
+    if problems:
+        raise JobError(source, problems)
+    return document
+
+
+def _put(document: Any, keys: list[str], value: Any) -> None:
+    here = document
+    for key in keys[:-1]:
+        here = _descend(here, key)
+    last = keys[-1]
+    if isinstance(here, list):
+        here[_index(here, last)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise TypeError(f"{'.'.join(keys[:-1])} is not a section")
+
+
+def _descend(here: Any, key: str) -> Any:
+    if isinstance(here, list):
+        return here[_index(here, key)]
+    if not isinstance(here, dict):
+        raise TypeError(f"{key} is not inside a section")
+    if not isinstance(here.get(key), dict | list):
+        here[key] = {}
+    return here[key]
+
+
+def _index(items: list[Any], key: str) -> int:
+    if key.isdigit() and int(key) < len(items):
+        return int(key)
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and item.get("name") == key:
+            return index
+    raise LookupError(f"no entry is called {key!r}")

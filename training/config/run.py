@@ -1,0 +1,85 @@
+"""The sections about the run itself: sharding, checkpoints, evaluation, guards, machines."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from training.config.data import Source, _as_source
+from training.config.section import Section
+from training.config.units import DurationS, Interval, MoneyUsd, PositiveInt, parse_every
+
+
+class Sharding(Section):
+    """How a model and its optimizer are spread over devices."""
+
+    zero: int = Field(default=0, ge=0, le=3)
+    """DeepSpeed ZeRO: 1 shards optimizer states, 2 gradients too, 3 weights too."""
+    fsdp: Literal["none", "full"] = "none"
+    """FSDP2, for devices that DeepSpeed does not serve (Trainium)."""
+    offload: Literal["none", "cpu", "nvme"] = "none"
+    """Where optimizer states (and, with ZeRO 3, weights) rest between steps."""
+    nvme_path: str | None = None
+    """Folder on the fast disk, for `offload: nvme`."""
+    overlap_comm: bool = False
+    """Overlap communication with the backward pass: faster, needs more memory."""
+
+
+class Checkpoint(Section):
+    """When everything a resume needs is written."""
+
+    every: Interval = parse_every("10min")
+    keep: PositiveInt = 2
+    """Newest checkpoints kept."""
+
+
+class Evaluate(Section):
+    """What is looked at while training. The held-out loss is always taken before and after."""
+
+    every: Interval | None = None
+    """How often the held-out loss is taken in between."""
+    samples: tuple[str, ...] = ()
+    """Prompts answered before and after training, for the report."""
+    max_new_tokens: PositiveInt = 64
+    """Longest answer to a sample."""
+    forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
+    """General text whose loss is measured before and after."""
+
+
+class Guards(Section):
+    """What stops a run that would go wrong silently."""
+
+    unmoved_after: Interval = parse_every("20 steps")
+    """By when every trainable tensor must have moved."""
+
+
+class Tracking(Section):
+    """Where metrics go besides the run folder."""
+
+    mlflow: bool = True
+    """Mirror metrics to MLflow: `MLFLOW_TRACKING_URI`, or a SQLite file beside the runs."""
+
+
+_INSTANCE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+
+
+def _instance(value: Any) -> Any:
+    if isinstance(value, str) and not _INSTANCE.match(value):
+        raise ValueError("write a SageMaker instance type such as ml.p4d.24xlarge")
+    return value
+
+
+class Resources(Section):
+    """Machines, and what they may cost."""
+
+    processes: PositiveInt | None = None
+    """Processes on this machine: one per accelerator, or one on a CPU, when left out."""
+    instance: Annotated[str, BeforeValidator(_instance)] | None = None
+    """Instance type in the cloud."""
+    count: PositiveInt = 1
+    """Instances."""
+    spot: bool = False
+    max_runtime: DurationS | None = None
+    max_cost: MoneyUsd | None = None

@@ -1,0 +1,56 @@
+"""`train:` how long, how fast, with which optimizer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from training.config.section import Section
+from training.config.units import Interval, PositiveFloat, PositiveInt, WarmupLength, parse_every
+
+OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
+SchedulerName = Literal[
+    "linear", "cosine", "constant", "polynomial", "inverse_sqrt", "warmup_stable_decay"
+]
+
+
+class EarlyStopping(Section):
+    """Stop when the held-out loss no longer falls."""
+
+    patience: PositiveInt
+    """Evaluations without a new best before the run stops."""
+    threshold: float = Field(default=0.0, ge=0)
+    """How much lower a loss must be to count as a new best."""
+
+
+class Train(Section):
+    """The optimizer's side of a run."""
+
+    num_train_epochs: PositiveFloat = 1.0
+    max_steps: PositiveInt | None = None
+    """Optimizer steps; `num_train_epochs` decides when left out."""
+    global_batch_size: PositiveInt = 32
+    """Rows per optimizer step, whatever the number of devices."""
+    micro_batch_size: PositiveInt | None = None
+    """Rows per device at once; found by a short probe when left out."""
+    learning_rate: PositiveFloat
+    """2e-5 when every weight learns and 2e-4 with an adapter, unless you set it."""
+    lr_scheduler: SchedulerName = "cosine"
+    warmup: WarmupLength = Field(default="3%")  # type: ignore[assignment]  # parsed like a job's
+    optimizer: OptimizerName = "adamw"
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    adam_epsilon: PositiveFloat = 1e-8
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients are scaled down to this norm; 0 leaves them alone."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice to keep fewer of them."""
+    early_stopping: EarlyStopping | None = None
+    log_every: Interval = parse_every("1 steps")
+    seed: int = Field(default=42, ge=0, lt=2**32)
+    deterministic: bool = False
+    """Only kernels whose result never varies from run to run (slower on a GPU)."""
+    compile: bool = False
+    """`torch.compile` the model: faster steps after a slow start."""

@@ -1,0 +1,229 @@
+"""Text to token ids, piece by piece, so that what is learned begins and ends where it should.
+
+A row is written as pieces. Each is encoded by itself, as a model meets it: the prompt whole, then
+the answer token by token. Encoding a whole row at once would let a token straddle the seam, and
+encoding a later piece alone would, with some tokenizers, put a space before it; so a later piece is
+encoded behind an anchor that is cut off again.
+
+An `Encoder` holds no transformers object where it can, which lets worker processes start quickly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_ANCHORS = ("\n", "\x02", "a")
+_LONGEST_PIECE = 50_000
+"""Characters encoded at once: the time some tokenizers take grows faster than the text."""
+_MARK = ("\ue010", "\ue011")
+_MARKED = re.compile(f"{_MARK[0]}([0-9]+){_MARK[1]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a row.
+
+    Attributes:
+        text: What stands there.
+        supervised: Whether it is learned.
+    """
+
+    text: str
+    supervised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is encoded at once: a text, whether control tokens in it are text, and its anchor."""
+
+    text: str
+    literal: bool
+    anchor: str
+
+
+class Encoder:
+    """Encodes pieces with one tokenizer.
+
+    Attributes:
+        bos_id: Begin-of-text id that rows start with; None when the tokenizer starts no text so.
+        eos_id: End-of-text id; None when the tokenizer has none.
+        bos: The text of `bos_id`'s token, as a template may write it.
+        eos: The text of `eos_id`'s token.
+        control: The tokens that begin, end and mark; no content may write them.
+        control_ids: Their ids.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        self._backend: Any = backend
+        self._whole: Any = None if backend is not None else tokenizer
+        self.eos_id: int | None = tokenizer.eos_token_id
+        self.eos: str = str(tokenizer.eos_token or "")
+        self.bos_id, self.bos = self._begin(tokenizer)
+        self.control: tuple[str, ...] = _control_tokens(tokenizer)
+        self.control_ids: frozenset[int] = frozenset(
+            found for token in self.control if (found := self.id_of(token)) is not None
+        )
+        self._control_pattern = _any_of(self.control)
+        self._bos_pattern = _any_of((self.bos,) if self.bos and self.bos != self.eos else ())
+        self._heads: dict[tuple[str, bool], list[int]] = {}
+        self._anchored = self._needs_anchor()
+
+    @staticmethod
+    def _begin(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, str]:
+        begins = tokenizer("a")["input_ids"]
+        bos_id = tokenizer.bos_token_id
+        if bos_id is None or not begins or begins[0] != bos_id:
+            return None, str(tokenizer.bos_token or "")
+        return bos_id, str(tokenizer.bos_token)
+
+    def _needs_anchor(self) -> bool:
+        alone, behind = self._encode(["a a", "\x02a a"])
+        return behind[len(self._encode(["\x02"])[0]) :] != alone
+
+    def as_text(self, text: str, *, only_bos: bool = False) -> str:
+        """Return `text` with control tokens written out in it marked to be encoded as plain text.
+
+        Args:
+            text: Content from the data, which must not be able to end a turn or begin a text.
+            only_bos: Mark begin-of-text alone: texts that carry their own markup keep it.
+        """
+        pattern = self._bos_pattern if only_bos else self._control_pattern
+        if pattern is None or not pattern.search(text):
+            return text
+        return pattern.sub(lambda m: f"{_MARK[0]}{self.control.index(m[0])}{_MARK[1]}", text)
+
+    def unmarked(self, text: str) -> str:
+        """Return `text` as it was before `as_text`."""
+        return _MARKED.sub(lambda m: self.control[int(m[1])], text)
+
+    def encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[list[int]]]:
+        """Return the ids of each piece of each row, without any token the text does not hold.
+
+        Args:
+            rows: Pieces in reading order; each row's are encoded as one continuous text.
+        """
+        parts: list[_Part] = []
+        counts: list[list[int]] = []
+        for row in rows:
+            counts.append([])
+            before = ""
+            for index, piece in enumerate(row):
+                split = list(self._parts(piece.text, before, opens=index == 0))
+                parts += split
+                counts[-1].append(len(split))
+                before = piece.text or before
+        encoded = iter(self._encode_parts(parts))
+        return [[_joined(encoded, count) for count in row] for row in counts]
+
+    def _parts(self, text: str, before: str, *, opens: bool) -> Iterator[_Part]:
+        """Cut a piece where its marks are and where it is too long to encode at once."""
+        for index, chunk in enumerate(_MARKED.split(text)):
+            literal = index % 2 == 1
+            for part in [self.control[int(chunk)]] if literal else _bounded(chunk):
+                alone = opens or not self._anchored
+                yield _Part(part, literal, "" if alone else self._anchor(before))
+                before, opens = ("" if literal else part), False
+
+    def _anchor(self, before: str) -> str:
+        """Return what to encode a part behind: the control token it follows, or a line break."""
+        ending = next((token for token in self.control if token and before.endswith(token)), None)
+        return ending or _ANCHORS[0]
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of one text."""
+        return self.encode([[Piece(text, True)]])[0][0]
+
+    def _encode_parts(self, parts: Sequence[_Part]) -> list[list[int]]:
+        ids: list[list[int]] = [[] for _ in parts]
+        for literal in (False, True):
+            wanted = [i for i, part in enumerate(parts) if part.literal is literal and part.text]
+            if not wanted:
+                continue
+            texts = [parts[i].anchor + parts[i].text for i in wanted]
+            for i, found in zip(wanted, self._encode(texts, literal=literal), strict=True):
+                ids[i] = self._behind(found, parts[i]) if parts[i].anchor else found
+        return ids
+
+    def _behind(self, found: list[int], part: _Part) -> list[int]:
+        """Return the ids of a part from its encoding behind its anchor, or behind another."""
+        for anchor in (part.anchor, *_ANCHORS):
+            whole = found
+            if anchor != part.anchor:
+                whole = self._encode([anchor + part.text], literal=part.literal)[0]
+            head = self._head(anchor, literal=part.literal)
+            if whole[: len(head)] == head:
+                return whole[len(head) :]
+        return self._encode([part.text], literal=part.literal)[0]
+
+    def _head(self, anchor: str, *, literal: bool) -> list[int]:
+        key = (anchor, literal)
+        if key not in self._heads:
+            self._heads[key] = self._encode([anchor], literal=literal)[0]
+        return self._heads[key]
+
+    def _encode(self, texts: list[str], *, literal: bool = False) -> list[list[int]]:
+        if self._backend is None:
+            ids: list[list[int]] = self._whole(
+                texts, add_special_tokens=False, split_special_tokens=literal
+            )["input_ids"]
+            return ids
+        # Transformers leaves its last call's truncation and padding on the backend.
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._backend.encode_special_tokens = literal
+        try:
+            encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        finally:
+            self._backend.encode_special_tokens = False
+        return [one.ids for one in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, control tokens included."""
+        if self._backend is None:
+            return str(self._whole.decode(list(ids), skip_special_tokens=False))
+        return str(self._backend.decode(list(ids), skip_special_tokens=False))
+
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a single token; None when the vocabulary has no such token."""
+        if self._backend is None:
+            found: int | None = self._whole.get_vocab().get(token)
+            return found
+        single: int | None = self._backend.token_to_id(token)
+        return single
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Return the tokens that no content may write: control tokens, not mere additions."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {str(token) for token in added.values() if getattr(token, "special", False)}
+    return tuple(sorted(special | {str(token) for token in tokenizer.all_special_tokens}))
+
+
+def _any_of(tokens: Sequence[str]) -> re.Pattern[str] | None:
+    longest_first = sorted((t for t in tokens if t), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def _joined(encoded: Iterator[list[int]], count: int) -> list[int]:
+    return [token for _ in range(count) for token in next(encoded)]
+
+
+def _bounded(text: str) -> Iterator[str]:
+    """Cut a long text at line ends, else at spaces, else anywhere."""
+    start = 0
+    while len(text) - start > _LONGEST_PIECE:
+        limit = start + _LONGEST_PIECE
+        cut = text.rfind("\n", start + _LONGEST_PIECE // 2, limit)
+        if cut < 0:
+            cut = text.rfind(" ", start + _LONGEST_PIECE // 2, limit)
+        cut = cut if cut > 0 else limit
+        yield text[start:cut]
+        start = cut
+    yield text[start:]

@@ -1,0 +1,195 @@
+"""One source to tokenized rows on disk, with what was skipped and dropped on the way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from training.config.data import Source
+from training.config.methods import RowKind
+from training.data.cache import write_jsonl
+from training.data.records import BadRecord
+from training.data.rows import Row, RowError
+from training.data.shapes import Reader
+from training.data.sources import Located
+from training.data.table import STORED, TokenStore, Writer
+from training.data.tokenize import IGNORE, Dropped, Outcome, RowTokenizer
+from training.data.workers import tokenized
+from training.errors import DataError
+
+_TOKENS, _ABOUT = "rows.arrow", "about.json"
+DROPPED, SKIPPED = "dropped.jsonl", "skipped.jsonl"
+
+
+@dataclass(frozen=True)
+class About:
+    """What became of the rows of a source; see `report.SourceReport` for the names.
+
+    Attributes:
+        needed: The smallest `max_length` that would keep a dropped answer; 0 when none would.
+        unused: Columns that were there and not read.
+        reasons: How many rows were dropped for what.
+    """
+
+    shapes: tuple[str, ...]
+    rows_read: int
+    rows_skipped: int
+    rows_dropped: int
+    rows_kept: int
+    rows_truncated: int
+    tokens: int
+    supervised: int
+    needed: int
+    unused: tuple[str, ...]
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A source, tokenized.
+
+    Attributes:
+        source: As the job names it.
+        folder: Where its files are.
+        about: What became of its rows.
+        store: Its tokens.
+    """
+
+    source: Source
+    folder: Path
+    about: About
+    store: TokenStore
+
+
+def open_ingested(source: Source, folder: Path) -> Ingested:
+    """Return what `ingest` wrote to `folder`."""
+    about = json.loads((folder / _ABOUT).read_text())
+    about |= {"shapes": tuple(about["shapes"]), "unused": tuple(about["unused"])}
+    return Ingested(source, folder, About(**about), TokenStore(folder / _TOKENS))
+
+
+def rows_of(
+    located: Located, reader: Reader, on_error: Literal["stop", "skip"], limit: int | None
+) -> Iterator[Row | BadRecord]:
+    """Yield the rows of a source; unreadable ones too, where they are skipped.
+
+    Raises:
+        DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
+    """
+    found = False
+    records = located.records()
+    for _, record in islice(records, limit) if limit else records:
+        found = True
+        row: Row | BadRecord
+        if isinstance(record, BadRecord):
+            row = record
+        else:
+            try:
+                row = reader.read(record)
+            except RowError as fault:
+                row = BadRecord(record.origin, str(fault))
+        if isinstance(row, BadRecord):
+            stop_at(row, on_error)
+        yield row
+    if not found:
+        raise DataError(f"{located.source.source}: there are no rows in it")
+
+
+def stop_at(bad: BadRecord, on_error: Literal["stop", "skip"]) -> None:
+    """Raise for a row that cannot be read, unless such rows are skipped.
+
+    Raises:
+        DataError: Naming the row, what is wrong, and the way out.
+    """
+    if on_error == "stop":
+        raise DataError(
+            f"{bad.origin}: {bad.reason}. To go on without such rows, set data.on_error: skip "
+            "(they are counted and listed)"
+        )
+
+
+def ingest(
+    located: Located,
+    tokenizer: RowTokenizer,
+    folder: Path,
+    *,
+    on_error: Literal["stop", "skip"],
+    limit: int | None,
+    workers: int,
+) -> None:
+    """Tokenize a source into `folder`.
+
+    Args:
+        located: The source.
+        tokenizer: Turns its rows into tokens.
+        folder: Empty; receives the tokens, the list of dropped rows and that of skipped ones.
+        on_error: What to do with a row that cannot be read.
+        limit: Rows to read at most.
+        workers: Processes that tokenize, where there is enough to do.
+
+    Raises:
+        DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
+    """
+    reader = Reader(located.source, tokenizer.want)
+    tally = _Tally()
+    rows = rows_of(located, reader, on_error, limit)
+    with Writer(folder / _TOKENS, STORED) as writer:
+        for outcome in tokenized(rows, tokenizer, workers):
+            if isinstance(outcome, BadRecord):
+                stop_at(outcome, on_error)
+            tally.add(outcome, writer)
+    tally.write(folder, reader)
+
+
+class _Tally:
+    """Counts what becomes of rows while they pass."""
+
+    def __init__(self) -> None:
+        self._read = self._kept = self._truncated = self._tokens = self._supervised = 0
+        self._dropped: list[Dropped] = []
+        self._skipped: list[BadRecord] = []
+
+    def add(self, outcome: Outcome, writer: Writer) -> None:
+        document = self._read
+        self._read += 1
+        if isinstance(outcome, Dropped):
+            self._dropped.append(outcome)
+        elif isinstance(outcome, BadRecord):
+            self._skipped.append(outcome)
+        else:
+            self._kept += 1
+            self._truncated += any(row.truncated for row in outcome)
+            for row in outcome:
+                writer.add(row.id, document, row.input_ids, row.labels)
+                self._tokens += len(row.input_ids)
+                self._supervised += int((row.labels != IGNORE).sum())
+
+    def write(self, folder: Path, reader: Reader) -> None:
+        write_jsonl(folder / DROPPED, ({"id": d.id, "reason": d.reason} for d in self._dropped))
+        write_jsonl(folder / SKIPPED, ({"id": s.origin, "reason": s.reason} for s in self._skipped))
+        about = About(
+            shapes=reader.shapes,
+            rows_read=self._read,
+            rows_skipped=len(self._skipped),
+            rows_dropped=len(self._dropped),
+            rows_kept=self._kept,
+            rows_truncated=self._truncated,
+            tokens=self._tokens,
+            supervised=self._supervised,
+            needed=min((d.needed for d in self._dropped if d.needed), default=0),
+            unused=tuple(sorted(reader.unused)),
+            reasons=dict(Counter(d.reason.split(":")[0] for d in self._dropped)),
+        )
+        (folder / _ABOUT).write_text(json.dumps(asdict(about)))
+
+
+def source_key(located: Located, want: RowKind, limit: int | None) -> tuple[object, ...]:
+    """Return what decides which rows are read from a source, and how."""
+    source = located.source
+    columns = sorted(source.columns.items())
+    return (located.digest(), source.shape, columns, source.split, source.subset, want, limit)

@@ -1,0 +1,168 @@
+"""Read conversations in the forms they are written in: messages, ShareGPT, whole transcripts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from training.data.records import shown
+from training.data.rows import Message, RowError
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "customer": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "agent": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "tool_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+    "ipython": "tool",
+}
+_CALLS = frozenset({"function_call", "tool_call"})
+_TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
+
+
+def read_messages(value: Any, column: str) -> list[Message]:
+    """Return a conversation written as a list of `role`/`content` or `from`/`value` objects.
+
+    Raises:
+        RowError: Not a conversation, or one with an unknown role or content.
+    """
+    if isinstance(value, str):
+        value = _parse(value, column)
+    if not isinstance(value, list) or not value:
+        raise RowError(f"{column} is not a list of messages: {shown(value)}")
+    return [_message(item, column, index) for index, item in enumerate(value)]
+
+
+def _message(item: Any, column: str, index: int) -> Message:
+    where = f"{column}[{index}]"
+    if not isinstance(item, dict):
+        raise RowError(f"{where} is not a message with a role and content: {shown(item)}")
+    given = item.get("role", item.get("from"))
+    role = _ROLES.get(str(given).lower())
+    if role is None:
+        raise RowError(
+            f"{where} has the role {shown(given)}. Known: system, user, assistant, tool "
+            "(ShareGPT: human, gpt, function_call, observation)"
+        )
+    content = _content(item.get("content", item.get("value")), where)
+    if str(given).lower() in _CALLS:
+        calls = _calls(content, where)
+        return {"role": role, "content": "", "tool_calls": calls}
+    message: Message = {"role": role, "content": content}
+    if item.get("tool_calls"):
+        message["tool_calls"] = _calls(item["tool_calls"], f"{where}.tool_calls")
+    if isinstance(item.get("name"), str):
+        message["name"] = item["name"]
+    if isinstance(item.get("reasoning_content"), str):
+        message["reasoning_content"] = item["reasoning_content"]
+    return message
+
+
+def _content(value: Any, where: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in value
+    ):
+        return "".join(part["text"] for part in value)
+    raise RowError(f"{where} has content that is not text: {shown(value)}")
+
+
+def _calls(value: Any, where: str) -> list[dict[str, Any]]:
+    """Return tool calls in the form chat templates read, their arguments as objects."""
+    if isinstance(value, str):
+        value = _parse(value, where)
+    calls = value if isinstance(value, list) else [value]
+    return [_call(call, where) for call in calls]
+
+
+def _call(call: Any, where: str) -> dict[str, Any]:
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowError(f"{where} is not a call with a name and arguments: {shown(call)}")
+    arguments = function.get("arguments", function.get("parameters", {}))
+    if isinstance(arguments, str):
+        arguments = _arguments(arguments)
+    return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _arguments(text: str) -> Any:
+    """Return arguments as an object; what the model wrote that is no JSON stays as it was said."""
+    try:
+        return orjson.loads(text) if text.strip() else {}
+    except orjson.JSONDecodeError:
+        return text
+
+
+def read_tools(value: Any) -> list[dict[str, Any]] | None:
+    """Return the tools of a record, as JSON schemas; None when it has none.
+
+    Raises:
+        RowError: Neither a list of schemas nor JSON text of one.
+    """
+    if isinstance(value, str):
+        value = _parse(value, "tools") if value.strip() else None
+    if not value:
+        return None
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise RowError(f"tools is not a list of function schemas: {shown(value)}")
+    return [
+        tool if "function" in tool else {"type": "function", "function": tool} for tool in value
+    ]
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RowError(f"{where} is not JSON ({error.msg}): {shown(text)}") from None
+
+
+def is_transcript(text: str) -> bool:
+    r"""Whether `text` is a whole dialogue written `\n\nHuman: … \n\nAssistant: …`."""
+    return text.startswith("\n\nHuman:") and "\n\nAssistant:" in text
+
+
+def split_transcripts(chosen: str, rejected: str) -> tuple[str, str, str]:
+    """Return the shared prompt and the two answers of a pair of transcripts.
+
+    Raises:
+        RowError: The two do not share a prompt.
+    """
+    shared = 0
+    for turn in _TURN.finditer(chosen):
+        if turn[1] == "Assistant" and rejected.startswith(chosen[: turn.end()].rstrip(" ")):
+            shared = len(chosen[: turn.end()].rstrip(" "))
+    if not shared:
+        raise RowError(f"chosen and rejected begin with different dialogues: {shown(chosen)}")
+    return chosen[:shared], chosen[shared:], rejected[shared:]
+
+
+def transcript_messages(text: str) -> list[Message]:
+    """Return the messages of a transcript."""
+    parts = _TURN.split(text)[1:]
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": roles[who], "content": said.strip()}
+        for who, said in zip(parts[::2], parts[1::2], strict=True)
+    ]

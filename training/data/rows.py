@@ -1,0 +1,82 @@
+"""The kinds of row that anything is learned from, whatever file they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Message: TypeAlias = dict[str, Any]
+"""`role` (system, user, assistant, tool), `content` (text), and maybe `tool_calls` (a list of
+`{"type": "function", "function": {"name", "arguments"}}`) and `name`. Chat templates read these."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """Plain text."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRow:
+    """A prompt and the text expected after it."""
+
+    id: str
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueRow:
+    """A conversation.
+
+    Attributes:
+        id: Where it came from.
+        messages: In the order they were said.
+        tools: JSON schemas of the functions the assistant may call.
+        answers_from: Index of the first message that counts as an answer; what the assistant said
+            before it is context.
+    """
+
+    id: str
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None = None
+    answers_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """Two answers, the first preferred. Text throughout, or messages throughout."""
+
+    id: str
+    prompt: str | list[Message]
+    chosen: str | list[Message]
+    rejected: str | list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedRow:
+    """An answer known to be good or bad."""
+
+    id: str
+    prompt: str | list[Message]
+    completion: str | list[Message]
+    label: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """A prompt to answer, and what a right answer is checked against."""
+
+    id: str
+    prompt: str | list[Message]
+    reference: str | None
+    columns: dict[str, Any]
+
+
+Row: TypeAlias = TextRow | CompletionRow | DialogueRow | PreferenceRow | UnpairedRow | PromptRow
+
+
+class RowError(ValueError):
+    """A record of a known shape whose content cannot be used; says what and how to mend it."""

@@ -1,0 +1,191 @@
+"""Find what a job names as a source, and yield its records.
+
+A source is a file, a folder of files, a data-set id on the Hub, `channel:NAME` of a training
+container, or `builtin:python-stdlib`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.config.data import Source
+from training.data import hub, stdlib
+from training.data.formats import kind_of, read_file
+from training.data.records import START, BadRecord, Position, Record
+from training.errors import DataError
+
+_CHANNELS = Path("/opt/ml/input/data")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_TEXT_IS_NOTES = frozenset({"readme", "license", "licence", "changelog", "notice"})
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place in a source: which of its files, and where in it."""
+
+    file: int = 0
+    position: Position = START
+
+
+@dataclass(frozen=True)
+class Located:
+    """A source found: its files, or where else its records come from.
+
+    Attributes:
+        source: As the job names it.
+        label: What the ids of its rows begin with.
+        files: The files to read, in order, with the label of each; empty for other sources.
+    """
+
+    source: Source
+    label: str
+    files: tuple[tuple[Path, str], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def records(self, start: Cursor = Cursor()) -> Iterator[tuple[Cursor, Record | BadRecord]]:
+        """Yield the records from `start` on, each with its own place.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        if not self.files:
+            for number, record in enumerate(self._elsewhere()):
+                if number >= start.position.number:
+                    yield Cursor(0, Position(0, number)), record
+            return
+        for index, (path, label) in enumerate(self.files):
+            if index < start.file:
+                continue
+            begin = start.position if index == start.file else START
+            for record in read_file(path, label, begin):
+                yield Cursor(index, record.position), record
+
+    def _elsewhere(self) -> Iterator[Record | BadRecord]:
+        if self.source.source == stdlib.NAME:
+            return stdlib.records(self.source.subset)
+        return hub.records(self.source)
+
+    def digest(self) -> str:
+        """Return a digest of the content: the same rows give the same digest, wherever they lie."""
+        if self.source.source == stdlib.NAME:
+            return stdlib.digest(self.source.subset)
+        if not self.files:
+            return hub.digest(self.source)
+        digest = hashlib.sha256()
+        for path, label in self.files:
+            digest.update(label.encode() + b"\0")
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk; 0 where that is not known."""
+        return sum(path.stat().st_size for path, _ in self.files)
+
+
+def locate(source: Source, environment: Mapping[str, str] = os.environ) -> Located:
+    """Find a source.
+
+    Args:
+        source: As the job names it.
+        environment: Where `SM_CHANNEL_NAME` is looked up.
+
+    Raises:
+        DataError: There is no such thing, or nothing in it.
+    """
+    name = source.source
+    if name.startswith("builtin:"):
+        if name != stdlib.NAME:
+            raise DataError(f"{name}: the only builtin source is {stdlib.NAME}")
+        return Located(source, "python-stdlib")
+    if name.startswith("channel:"):
+        return _local(source, _channel(name.removeprefix("channel:"), environment))
+    if re.match(r"^[a-z0-9]+://", name):
+        raise DataError(
+            f"{name}: an address is fetched before training starts, and read here as a channel. "
+            "Give a file, a folder, or channel:NAME"
+        )
+    path = Path(name).expanduser()
+    if path.exists():
+        return _local(source, path)
+    if _looks_like_path(name):
+        raise DataError(f"{name}: there is no such file or folder{_nearby(path)}")
+    return Located(source, name)
+
+
+def _looks_like_path(name: str) -> bool:
+    """Whether a name that does not exist was meant as a path rather than as a Hub id."""
+    path = Path(name)
+    return (
+        not _HUB_ID.match(name)
+        or kind_of(path) is not None
+        or path.suffix.lower() in {".gz", ".zst", ".zip", ".xlsx"}
+        or path.parent.is_dir()
+    )
+
+
+def _nearby(path: Path) -> str:
+    """Return what a missing path may have meant, or where the search ended."""
+    import difflib
+
+    parent = path.parent
+    if not parent.is_dir():
+        missing = next((p for p in reversed(path.parents) if not p.is_dir()), parent)
+        return f" (nor a folder {missing}). Paths are taken from {Path.cwd()}"
+    close = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()], n=1)
+    return f". Did you mean {parent / close[0]}?" if close else f" in {parent.resolve()}"
+
+
+def _channel(name: str, environment: Mapping[str, str]) -> Path:
+    given = environment.get(f"SM_CHANNEL_{name.upper().replace('-', '_')}")
+    path = Path(given) if given else _CHANNELS / name
+    if path.exists():
+        return path
+    found = sorted(
+        key.removeprefix("SM_CHANNEL_").lower() for key in environment if "SM_CHANNEL_" in key
+    )
+    if _CHANNELS.is_dir():
+        found = sorted({*found, *(p.name for p in _CHANNELS.iterdir() if p.is_dir())})
+    raise DataError(
+        f"channel:{name}: there is no channel of this name ({path}). "
+        f"Channels here: {', '.join(found) or 'none'}"
+    )
+
+
+def _local(source: Source, path: Path) -> Located:
+    if path.is_dir():
+        files = _folder(path)
+        labelled = tuple((file, file.relative_to(path).as_posix()) for file in files)
+        return Located(source, path.resolve().name, labelled)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    if kind_of(path) is None:
+        read_file_kinds = "a .json, .jsonl, .csv, .tsv, .parquet, .txt or .md file"
+        raise DataError(f"{path}: not a kind of file that is read here. Give {read_file_kinds}")
+    return Located(source, path.name, ((path, path.name),))
+
+
+def _folder(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and kind_of(path)
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+        and path.name.split(".")[0].lower() not in _TEXT_IS_NOTES
+        and path.stat().st_size
+    ]
+    if not found:
+        there = sorted(path.name for path in folder.iterdir())[:5]
+        holds = f"it holds {', '.join(there)}" if there else "it is empty"
+        raise DataError(
+            f"{folder}: no data in this folder ({holds}). "
+            "Files that are read end in .json, .jsonl, .csv, .tsv, .parquet, .txt or .md, or .gz"
+        )
+    return found

@@ -1,0 +1,148 @@
+"""`builtin:python-stdlib`: the docstrings and sources of the interpreter that runs this.
+
+Real English and real code on every machine, without a download. Modules are parsed, never
+imported. `subset: text` (the default) gives each module's docstrings and source as text;
+`subset: qa` gives questions such as "What does textwrap.dedent do?" with the docstring's opening as
+the answer.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import re
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.data.records import Record
+from training.errors import DataError
+
+NAME = "builtin:python-stdlib"
+_SUBSETS = ("text", "qa")
+_LEFT_OUT = frozenset(
+    {"test", "tests", "idlelib", "turtledemo", "lib2to3", "site-packages", "dist-packages"}
+)
+_LEFT_OUT |= frozenset({"__pycache__", "ensurepip", "encodings", "pydoc_data"})
+_LONGEST_ANSWER = 600
+_Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def digest(subset: str | None) -> str:
+    """Return what identifies the content: the interpreter's exact version and the subset."""
+    text = f"{sys.version}:{sysconfig.get_path('stdlib')}:{subset or 'text'}"
+    return "stdlib:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def records(subset: str | None) -> Iterator[Record]:
+    """Yield rows in a fixed order.
+
+    Raises:
+        DataError: There is no such subset.
+    """
+    if subset not in (None, *_SUBSETS):
+        raise DataError(f"{NAME}: subset is one of {', '.join(_SUBSETS)} (got {subset})")
+    read = _questions if subset == "qa" else _texts
+    for path in _modules():
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        yield from read(_dotted(path), source)
+
+
+def _root() -> Path:
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def _modules() -> list[Path]:
+    """Return the library's modules, private and test ones left out.
+
+    The order is fixed and mixed, so that the first rows are a fair sample of all.
+    """
+    root = _root()
+    found = (
+        path
+        for path in root.rglob("*.py")
+        if not _LEFT_OUT.intersection(path.relative_to(root).parts)
+        and not any(
+            part.startswith(("_", "config-")) and part != "__init__.py"
+            for part in path.relative_to(root).parts
+        )
+    )
+    return sorted(found, key=lambda path: hashlib.sha256(_dotted(path).encode()).digest())
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(_root()).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _parse(source: str) -> ast.Module | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except SyntaxError:
+            return None
+
+
+def _texts(module: str, source: str) -> Iterator[Record]:
+    """The docstrings of a module as one text, then its source."""
+    tree = _parse(source)
+    if tree is None:
+        return
+    about = [f"{name}\n\n{text}" for name, text in _docstrings(module, tree)]
+    if about:
+        yield Record(f"python-stdlib/{module}:docs", {"text": "\n\n\n".join(about)})
+    yield Record(f"python-stdlib/{module}:source", {"text": source})
+
+
+def _questions(module: str, source: str) -> Iterator[Record]:
+    tree = _parse(source)
+    if tree is None:
+        return
+    for name, text in _docstrings(module, tree):
+        answer = _opening(text)
+        if answer and not name.rsplit(".", 1)[-1].startswith("_"):
+            yield Record(
+                f"python-stdlib/{name}", {"prompt": f"What does {name} do?", "completion": answer}
+            )
+
+
+def _docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    text = ast.get_docstring(tree)
+    if text:
+        yield module, text
+    yield from _nested(module, tree)
+
+
+def _nested(parent: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, _Documented):
+            continue
+        name = f"{parent}.{child.name}"
+        text = ast.get_docstring(child)
+        # A second definition of a name (a property's setter, an overload) adds nothing.
+        if text and name not in seen:
+            seen.add(name)
+            yield name, text
+        if isinstance(child, ast.ClassDef):
+            yield from _nested(name, child)
+
+
+def _opening(docstring: str) -> str:
+    """Return the first paragraphs of prose of a docstring, whole sentences, unwrapped."""
+    kept: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
+        text = " ".join(paragraph.split())
+        prose = text[:1].isalpha() and ">>>" not in text and text.endswith((".", ":", "!", "?"))
+        if not prose or sum(map(len, kept)) + len(text) > _LONGEST_ANSWER:
+            break
+        kept.append(text)
+    answer = "\n".join(kept)
+    return answer if len(answer.split()) >= 3 else ""

@@ -1,0 +1,1 @@
+"""Processes, seeds, sharding, the training loop's exactness, and checkpoints."""

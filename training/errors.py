@@ -1,0 +1,94 @@
+"""Every error a person can meet, and the exit code it ends the command with.
+
+    TemperError                     4  anything below, unless it says otherwise
+    ├── JobError                    2  the job file, its overrides, or a file it names
+    ├── DataError                   3  the data: unreadable, misshapen, nothing left to learn from
+    ├── RunError                    4  the run could not go on
+    │   ├── DeviceError             4  this machine cannot do what the job asks
+    │   ├── ModelError              4  a model or tokenizer that cannot be loaded or saved
+    │   ├── CheckpointError         4  a checkpoint that cannot be written or trusted
+    │   └── GuardError              4  a guard stopped a run that would have gone wrong silently
+    └── Interrupted                75  told to stop; the same command goes on from the checkpoint
+
+A message says what is wrong, the value, and the fix. Raised deep, caught once in
+`training.__main__`, printed without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class TemperError(Exception):
+    """Base of every error that is explained to the person rather than traced."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a file a person wrote.
+
+    Attributes:
+        path: Where, in the file's own words (`train.learning_rate`).
+        message: What is wrong.
+        value: What was found there, as text; empty when nothing was.
+        fix: What to write instead.
+    """
+
+    path: str
+    message: str
+    value: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        got = f" (got {self.value})" if self.value else ""
+        fix = f". {self.fix}" if self.fix else ""
+        return f"{self.path}: {self.message}{got}{fix}"
+
+
+class JobError(TemperError):
+    """The job file cannot be used; carries every problem found in it."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: Iterable[Problem]):
+        self.source = source
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = [f"{source}: {count} problem{'s' if count != 1 else ''}"]
+        lines += [f"  {problem}" for problem in self.problems]
+        super().__init__("\n".join(lines))
+
+
+class DataError(TemperError):
+    """The data cannot be read, or nothing in it can be learned from."""
+
+    exit_code = 3
+
+
+class RunError(TemperError):
+    """The run could not go on."""
+
+
+class DeviceError(RunError):
+    """This machine cannot do what the job asks."""
+
+
+class ModelError(RunError):
+    """A model or tokenizer cannot be loaded or saved."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint cannot be written or trusted."""
+
+
+class GuardError(RunError):
+    """A guard stopped a run that would have gone wrong without saying so."""
+
+
+class Interrupted(TemperError):  # noqa: N818 (not a fault: the run was told to stop)
+    """The run was told to stop and saved; the same command resumes it."""
+
+    exit_code = 75

@@ -1,0 +1,49 @@
+"""Answers to the job's sample prompts, before and after training, for people to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from training.engine.seed import untouched_generators
+
+
+def answer(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    *,
+    max_new_tokens: int,
+    synced: bool,
+) -> list[str]:
+    """Return the model's greedy answer to each prompt.
+
+    Args:
+        model: In any mode; left in it.
+        tokenizer: Decodes.
+        prompts: Token ids, one list per prompt.
+        max_new_tokens: Longest answer.
+        synced: Whether every process must take part in every step (ZeRO 3, FSDP).
+    """
+    was_training = model.training
+    model.eval()
+    answers = []
+    room = getattr(model.config, "max_position_embeddings", 1 << 30) - max_new_tokens
+    with untouched_generators(), torch.no_grad():
+        for ids in prompts:
+            tokens = torch.tensor([ids[-max(room, 1) :]], device=model.device)
+            output = model.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                use_cache=True,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                synced_gpus=synced,
+            )
+            answers.append(tokenizer.decode(output[0, tokens.shape[1] :], skip_special_tokens=True))
+    model.train(was_training)
+    return answers

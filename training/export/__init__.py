@@ -1,0 +1,1 @@
+"""A model that others can load: saved, merged, described."""

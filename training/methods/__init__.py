@@ -1,0 +1,1 @@
+"""Methods: each file builds one trainer."""

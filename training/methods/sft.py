@@ -1,0 +1,21 @@
+"""Supervised fine-tuning: learn what the assistant says, given what came before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from training.engine.loop import Setup
+from training.methods.causal import CausalTrainer, build_causal
+
+
+def build(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Any,
+    arguments: dict[str, Any],
+    setup: Setup,
+) -> CausalTrainer:
+    """Return the trainer; the labels of `rows` say which tokens are learned."""
+    return build_causal(model, tokenizer, rows, arguments, setup)

@@ -1,0 +1,161 @@
+"""The model a run trains, in the precision and attention that the job asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from training.config import Job
+from training.config.model import SCRATCH, Model
+from training.errors import DeviceError, ModelError
+from training.models.freeze import freeze
+from training.models.source import explain_missing, has_weights, looks_like_path
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def load_model(
+    job: Job, tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> PreTrainedModel:
+    """Return the model, on `device`, its layers frozen as the job says.
+
+    Args:
+        job: The run.
+        tokenizer: Must fit the model's vocabulary.
+        device: Where it will be trained; decides what precision is possible.
+
+    Raises:
+        ModelError: It is not there, or cannot be read.
+        DeviceError: The device cannot do the precision or the attention.
+    """
+    check_precision(job.precision, device)
+    check_attention(job.model, device)
+    model = _from_source(job)
+    _check_vocabulary(model, tokenizer)
+    model.config.use_cache = False
+    freeze(model, job.model.freeze)
+    return model
+
+
+def save_scratch(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
+    """Make a model from scratch once, save it, and return the job as one that starts from it.
+
+    Every process, sharded or not, then starts from the same random weights.
+    """
+    if job.model.source != SCRATCH:
+        return job
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            building = folder.with_name(f".writing-{folder.name}")
+            model = _from_scratch(job, tokenizer)
+            model.save_pretrained(building)
+            tokenizer.save_pretrained(building)
+            building.rename(folder)
+    update = {"source": str(folder), "scratch": None, "tokenizer": None}
+    return job.model_copy(update={"model": job.model.model_copy(update=update)})
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise when `device` cannot train in `precision`.
+
+    Raises:
+        DeviceError: Says what it can do.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise DeviceError("precision fp16 needs a GPU; this CPU can do fp32 and bf16")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        name = torch.cuda.get_device_name(device)
+        raise DeviceError(f"precision bf16 is not possible on {name}, which can do fp32 and fp16")
+
+
+def check_attention(model: Model, device: torch.device) -> None:
+    """Raise when `device` cannot do the attention that `model` asks for.
+
+    Raises:
+        DeviceError: Says what it can do.
+    """
+    if model.attention != "flash_attention_2":
+        return
+    if device.type != "cuda":
+        raise DeviceError(
+            f"attention flash_attention_2 needs an NVIDIA GPU; on {device.type} use sdpa"
+        )
+    try:
+        import flash_attn  # type: ignore[import-not-found]  # noqa: F401  (is it there?)
+    except ImportError:
+        raise DeviceError(
+            "attention flash_attention_2 needs the flash-attn package, which is not installed. "
+            "Use sdpa, or the GPU container image, which has it"
+        ) from None
+
+
+def _from_source(job: Job) -> PreTrainedModel:
+    source = job.model.source
+    if looks_like_path(source) and Path(source).is_dir() and not has_weights(Path(source)):
+        found = ", ".join(sorted(p.name for p in Path(source).iterdir())[:8]) or "nothing"
+        raise ModelError(
+            f"the folder {source} has no weights (*.safetensors). It has: {found}. Name a folder "
+            f"with weights, or use source: scratch with a shape"
+        )
+    extra: dict[str, Any] = {}
+    if job.adapter is not None and job.adapter.quantized:
+        from training.models.quantize import four_bit
+
+        extra = four_bit(job)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=job.model.revision,
+            dtype=_weight_dtype(job),
+            attn_implementation=job.model.attention,
+            trust_remote_code=job.model.trust_remote_code,
+            **extra,
+        )
+    except Exception as error:
+        raise ModelError(explain_missing("model", source, error)) from error
+
+
+def _weight_dtype(job: Job) -> torch.dtype:
+    """Return the dtype the base is kept in.
+
+    Weights that learn stay in fp32 and are computed in the job's precision (a bf16 weight is too
+    coarse to take small steps); a base that an adapter freezes may rest in the job's precision.
+    """
+    return DTYPES[job.precision] if job.adapter is not None else torch.float32
+
+
+def _from_scratch(job: Job, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    shape = job.model.scratch
+    assert shape is not None
+    config = AutoConfig.for_model(
+        shape.architecture,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        num_key_value_heads=shape.num_key_value_heads or shape.num_attention_heads,
+        head_dim=shape.hidden_size // shape.num_attention_heads,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=shape.max_position_embeddings,
+        tie_word_embeddings=shape.tie_word_embeddings,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModelForCausalLM.from_config(
+        config, attn_implementation=job.model.attention, dtype=torch.float32
+    )
+
+
+def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.config.get_text_config().vocab_size
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ModelError(
+            f"the tokenizer has ids up to {highest}, the model embeds {rows}: they do not belong "
+            f"together. Leave model.tokenizer out, or name the model's own"
+        )

@@ -1,0 +1,26 @@
+"""A base in 4 bits (Dettmers et al. 2023, arXiv:2305.14314), through bitsandbytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from training.config import Job
+from training.config.adapters import Qlora
+
+_COMPUTE = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def four_bit(job: Job) -> dict[str, Any]:
+    """Return what `from_pretrained` needs to load the base in 4 bits."""
+    assert isinstance(job.adapter, Qlora)
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=job.adapter.quant_type,
+            bnb_4bit_use_double_quant=job.adapter.double_quant,
+            bnb_4bit_compute_dtype=_COMPUTE[job.adapter.compute_dtype],
+        )
+    }

@@ -1,0 +1,88 @@
+"""The tokenizer a run uses: the model's own, another by name, or one trained on the job's data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from training.config.model import SCRATCH, Model
+from training.errors import ModelError
+from training.models.source import explain_missing
+
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that `model` names.
+
+    Raises:
+        ModelError: It is not there, or cannot be read.
+    """
+    source = model.tokenizer or model.source
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source,
+            revision=model.revision if model.tokenizer is None else None,
+            trust_remote_code=model.trust_remote_code,
+        )
+    except Exception as error:
+        raise ModelError(explain_missing("tokenizer", source, error)) from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {source} has no end-of-text token, so a model could never learn "
+            f"to stop. Set eos_token in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        # Only fills rows up; what is padding is decided by length, so any id does.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def needs_training(model: Model) -> bool:
+    """Whether the tokenizer has yet to be made from the job's data."""
+    return model.source == SCRATCH and model.tokenizer is None
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
+    """Train a byte-level BPE tokenizer and save it in `folder`, whole or not at all.
+
+    Args:
+        texts: What it learns from.
+        vocab_size: Pieces, the 256 bytes and 3 special ones included.
+        folder: Where it goes.
+
+    Raises:
+        ModelError: `vocab_size` leaves no room beyond the bytes.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    special = [PAD, BOS, EOS]
+    if vocab_size < 256 + len(special):
+        raise ModelError(
+            f"model.scratch.vocab_size is {vocab_size}; a byte-level tokenizer needs at least "
+            f"{256 + len(special)}"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD
+    )
+    building = folder.with_name(f"{folder.name}.{os.getpid()}")
+    fast.save_pretrained(building)
+    building.rename(folder)

@@ -1,0 +1,1 @@
+"""What people see of a run: the progress line, the metrics file, the report page."""

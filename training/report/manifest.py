@@ -1,0 +1,116 @@
+"""`manifest.json`: what exactly was run, so that it can be run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training import __version__
+from training.config import Job
+
+_PACKAGES = (
+    *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers"),
+    *("deepspeed", "bitsandbytes", "safetensors", "pydantic"),
+)
+
+
+def write_manifest(
+    folder: Path, job: Job, data: Any, model: Any, setup: Any, tokenizer: Any
+) -> None:
+    """Write the manifest; only the first process does.
+
+    Args:
+        folder: The run folder.
+        job: As resolved.
+        data: The prepared rows.
+        model: As loaded, with its adapter.
+        setup: The loop's.
+        tokenizer: Hashed by its vocabulary.
+    """
+    if not setup.world.is_first:
+        return
+    path = folder / "manifest.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    manifest = {
+        "name": job.name,
+        "started": earlier.get("started", _now()),
+        "resumed": [*earlier.get("resumed", []), _now()] if earlier else [],
+        "temper": __version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "hardware": {
+            "host": platform.machine(),
+            "cores": os.cpu_count(),
+            "device": str(setup.world.device.type),
+            "device_name": _device_name(),
+            "processes": setup.world.size,
+        },
+        "seed": job.train.seed,
+        "data": {
+            "train": data.train.digest,
+            "validation": data.validation.digest if data.validation is not None else None,
+            "rows": len(data.train),
+        },
+        "tokenizer": hashlib.sha256(
+            json.dumps(sorted(tokenizer.get_vocab().items())).encode()
+        ).hexdigest(),
+        "model": {
+            "source": job.model.source,
+            "parameters": sum(_size(p) for p in model.parameters()),
+            "trainable": sum(_size(p) for p in model.parameters() if p.requires_grad),
+        },
+        "steps": setup.order.max_steps,
+        "micro_batch_size": setup.micro_batch_size,
+        "accumulation": job.train.global_batch_size // (setup.micro_batch_size * setup.world.size),
+    }
+    path.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _size(parameter: Any) -> int:
+    """Return the elements of a parameter: whole where it is sharded, unpacked where it is 4-bit."""
+    if hasattr(parameter, "ds_numel"):
+        return int(parameter.ds_numel)
+    state = getattr(parameter, "quant_state", None)
+    return int(state.shape.numel() if state is not None else parameter.numel())
+
+
+def _now() -> str:
+    return time.strftime("%FT%TZ", time.gmtime())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _device_name() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,149 @@
+"""The folder of a run: its names, its state, and the resolved job in it.
+
+`runs/<name>/<run id>/`, and `runs/<name>/latest` points at the newest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from training.config import Job, Pipeline
+from training.config.load import parse_job
+from training.errors import RunError
+
+State = Literal["running", "finished", "stopped", "failed"]
+
+# What may differ between a run and its continuation: it changes where and how fast, not what.
+_NOT_IDENTITY = ("resources", "sharding", "checkpoint", "tracking", "guards")
+
+
+class RunFolder:
+    """One run on disk.
+
+    Args:
+        path: The folder; made by `create`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.logs = path / "logs"
+        self.failure = path / "failure.json"
+
+    @classmethod
+    def create(cls, path: Path, job: Job | Pipeline) -> RunFolder:
+        """Make the folder and write the resolved job into it.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        folder = cls(path)
+        try:
+            folder.logs.mkdir(parents=True, exist_ok=True)
+            write_whole(path / "job.yaml", resolved_yaml(job))
+            folder.set_state("running")
+        except OSError as error:
+            raise RunError(
+                f"the run folder {path} cannot be written: {error.strerror or error}. Make it "
+                f"writable, free space, or name another place with --runs"
+            ) from error
+        return folder
+
+    @property
+    def job(self) -> Job | Pipeline:
+        """The job as it was resolved."""
+        return parse_job(yaml.safe_load((self.path / "job.yaml").read_text()), str(self.path))
+
+    @property
+    def state(self) -> State | None:
+        """How far the run came, or None for a folder that is no run."""
+        try:
+            state: State = json.loads((self.path / "status.json").read_text())["state"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return state
+
+    def set_state(self, state: State, **facts: Any) -> None:
+        """Write how far the run came."""
+        text = json.dumps({"state": state, "time": time.strftime("%FT%TZ", time.gmtime()), **facts})
+        write_whole(self.path / "status.json", text + "\n")
+
+    def write_failure(self, message: str, exit_code: int) -> None:
+        """Leave word for the supervisor; the first process to fail is the one that is heard."""
+        try:
+            with self.failure.open("x", encoding="utf-8") as file:
+                json.dump({"message": message, "exit_code": exit_code}, file)
+        except OSError:
+            return
+
+    def read_failure(self) -> tuple[str, int] | None:
+        """Return what a process left word of, and the exit code that goes with it."""
+        try:
+            left = json.loads(self.failure.read_text())
+            return str(left["message"]), int(left["exit_code"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+def resolved_yaml(job: Job | Pipeline) -> str:
+    """Return the job with every default written out, readable by `load_job`."""
+    return yaml.safe_dump(_resolved(job), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _resolved(job: Job | Pipeline) -> dict[str, Any]:
+    document: dict[str, Any] = job.model_dump(mode="json", exclude_none=True)
+    for run in document.get("stages", [document]):
+        if "max_steps" in run["train"]:
+            del run["train"]["num_train_epochs"]
+    return document
+
+
+def differences(mine: Job | Pipeline, other: Job | Pipeline) -> list[str]:
+    """Return the keys in which two jobs would train to different weights."""
+    return sorted(_differing(_identity(mine), _identity(other), ""))
+
+
+def _identity(job: Job | Pipeline) -> dict[str, Any]:
+    document = _resolved(job)
+    for run in document.get("stages", [document]):
+        for section in _NOT_IDENTITY:
+            run.pop(section, None)
+        run["train"].pop("micro_batch_size", None)
+        run["data"].pop("workers", None)
+    return document
+
+
+def _differing(mine: Any, other: Any, path: str) -> list[str]:
+    if isinstance(mine, dict) and isinstance(other, dict):
+        found = []
+        for key in mine.keys() | other.keys():
+            found += _differing(mine.get(key), other.get(key), f"{path}.{key}" if path else key)
+        return found
+    if isinstance(mine, list) and isinstance(other, list) and len(mine) == len(other):
+        found = []
+        for index, (a, b) in enumerate(zip(mine, other, strict=True)):
+            found += _differing(a, b, f"{path}.{index}")
+        return found
+    return [] if mine == other else [path]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, never half."""
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    building.write_text(text, encoding="utf-8")
+    building.replace(path)
+
+
+def point_latest(run: Path) -> None:
+    """Make `latest` beside `run` point at it."""
+    link = run.parent / "latest"
+    building = run.parent / f".latest.{os.getpid()}"
+    building.symlink_to(run.name)
+    building.replace(link)

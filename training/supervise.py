@@ -1,0 +1,217 @@
+"""Start the processes of a job, stage after stage, and see them to their end.
+
+Runs beside the training and never imports torch: it checks the job, finds a run to go on with,
+starts one worker (or torchrun with several), hands signals on, and turns whatever happens into one
+clear message and an exit code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from training.config import Job, Pipeline
+from training.config.job import Stage
+from training.config.model import PREVIOUS
+from training.errors import Interrupted, JobError, Problem, RunError, TemperError
+from training.runfolder import RunFolder, differences, point_latest
+
+logger = logging.getLogger(__name__)
+
+SAVE_BUDGET_S = 90
+"""How long a stopped run may take to save before it is killed."""
+
+
+def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> Path:
+    """Run `job` to its end and return its run folder.
+
+    Args:
+        job: Checked.
+        runs: Where run folders are.
+        fresh: Start over even where an unfinished run of this job could go on.
+        source: The job file's name, for messages.
+
+    Raises:
+        TemperError: With the message and exit code of whatever stopped it.
+    """
+    for run in job.stages if isinstance(job, Pipeline) else (job,):
+        _check_processes(run, source)
+    folder = _find_or_create(job, runs / job.name, fresh)
+    point_latest(folder.path)
+    say(f"run folder: {folder.path}")
+    try:
+        with _handing_signals_on() as children:
+            if isinstance(job, Pipeline):
+                _run_stages(job, folder, children)
+            else:
+                _run_worker(job, folder, children)
+    except Interrupted:
+        folder.set_state("stopped")
+        raise
+    except TemperError as error:
+        folder.set_state("failed", message=str(error))
+        raise
+    folder.set_state("finished")
+    return folder.path
+
+
+def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
+    latest = RunFolder((home / "latest").resolve())
+    if not fresh and latest.state in ("running", "stopped", "failed"):
+        try:
+            changed = differences(job, latest.job)
+        except JobError:
+            changed = ["written by another version"]
+        if not changed:
+            say(f"going on with {latest.path.name} (FRESH=1 starts over)")
+            latest.failure.unlink(missing_ok=True)
+            return RunFolder.create(latest.path, job)
+        say(f"{latest.path.name} is unfinished but differs in {', '.join(changed[:4])}: new run")
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = home / stamp
+    number = 1
+    while path.exists():
+        number += 1
+        path = home / f"{stamp}-{number}"
+    return RunFolder.create(path, job)
+
+
+def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+    previous: Path | None = None
+    for number, stage in enumerate(job.stages, start=1):
+        path = folder.path / "stages" / f"{number:02d}-{stage.name}"
+        run = Job.model_validate(_stage_document(stage, job.name, previous))
+        stage_folder = RunFolder(path)
+        if stage_folder.state == "finished":
+            say(f"stage {number}/{len(job.stages)} {stage.name}: already done")
+        else:
+            say(f"stage {number}/{len(job.stages)} {stage.name}")
+            stage_folder.failure.unlink(missing_ok=True)
+            stage_folder = RunFolder.create(path, run)
+            _run_worker(run, stage_folder, children)
+            stage_folder.set_state("finished")
+        previous = stage_folder.model
+    assert previous is not None
+    link = folder.model
+    link.unlink(missing_ok=True)
+    link.symlink_to(previous.relative_to(folder.path))
+
+
+def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[str, object]:
+    document = stage.model_dump(mode="json", exclude_none=True)
+    if stage.train.max_steps is not None:
+        del document["train"]["num_train_epochs"]
+    document["name"] = f"{pipeline}-{stage.name}"[:63].rstrip("-")
+    if stage.model.source == PREVIOUS:
+        document["model"]["source"] = str(previous)
+    return document
+
+
+def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+    """Start the worker processes of one run and wait for them.
+
+    Raises:
+        TemperError: What they left word of.
+    """
+    processes = job.resources.processes or max(1, num_accelerators())
+    command = [sys.executable, "-m", "training.worker", str(folder.path)]
+    if processes > 1 or job.sharding.zero or job.sharding.fsdp != "none":
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(processes), "--shutdown-timeout", str(SAVE_BUDGET_S)),
+            *("-m", "training.worker", str(folder.path)),
+        ]
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // processes)))
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    log = folder.logs / "worker.log"
+    with log.open("ab") as stderr:
+        child = subprocess.Popen(command, stderr=stderr, env=environment)
+        children.append(child)
+        code = child.wait()
+        children.remove(child)
+    if code == 0:
+        return
+    if left := folder.read_failure():
+        message, exit_code = left
+        error = Interrupted(message) if exit_code == Interrupted.exit_code else RunError(message)
+        error.exit_code = exit_code
+        raise error
+    raise RunError(_explain_death(code, log))
+
+
+def _explain_death(code: int, log: Path) -> str:
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return (
+            "the training process was killed, most likely for memory. Lower "
+            "train.micro_batch_size or data.max_length, or set train.gradient_checkpointing: true. "
+            "The same command goes on from the last checkpoint"
+        )
+    tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
+    return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
+
+
+@contextmanager
+def _handing_signals_on() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Hand SIGTERM, SIGINT and SIGUSR1 to the children, and outlive them."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        for child in children:
+            # A terminal sends Ctrl-C to the whole group: the children have it already.
+            if child.poll() is None and not (number == signal.SIGINT and sys.stdin.isatty()):
+                child.send_signal(number)
+        if not children:
+            raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.signal(number, hand_on) for number in numbers}
+    try:
+        yield children
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_processes(job: Job, source: str) -> None:
+    wanted, devices, cores = job.resources.processes, num_accelerators(), num_cores()
+    if wanted is None:
+        return
+    room, what = (devices, "accelerators") if devices else (cores, "cores")
+    if wanted > room:
+        problem = Problem(
+            "resources.processes",
+            f"this machine has {room} {what}",
+            str(wanted),
+            f"Set it to {room} or less",
+        )
+        raise JobError(source, [problem])
+
+
+def num_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def num_accelerators() -> int:
+    """Return the accelerators of this machine, without loading a driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
+    devices = Path("/dev")
+    nvidia = len([p for p in devices.glob("nvidia[0-9]*") if p.name[6:].isdigit()])
+    return nvidia or len(list(devices.glob("neuron[0-9]*")))
+
+
+def say(line: str) -> None:
+    """Print one line to the person, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

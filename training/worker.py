@@ -1,0 +1,58 @@
+"""One training process: `python -m training.worker RUN_FOLDER`, alone or under torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from training.errors import Interrupted, TemperError
+from training.runfolder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+def main(path: Path) -> int:
+    """Run the job in the folder `path` and return an exit code."""
+    rank = int(os.environ.get("RANK", 0))
+    folder = RunFolder(path)
+    _write_logs(folder, rank)
+    try:
+        # Imported here: an error in what it imports is reported like any other.
+        from training.run import run
+
+        run(folder)
+    except Interrupted as stop:
+        folder.write_failure(str(stop), stop.exit_code)
+        return stop.exit_code
+    except TemperError as error:
+        logger.error("%s", error)
+        folder.write_failure(str(error), error.exit_code)
+        return error.exit_code
+    except BaseException as error:
+        logger.error("%s", traceback.format_exc())
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        log = folder.logs / f"rank-{rank}.log"
+        folder.write_failure(f"{type(error).__name__}: {first} (traceback in {log})", 4)
+        return 4
+    return 0
+
+
+def _write_logs(folder: RunFolder, rank: int) -> None:
+    """Send every process's log to a file of its own, and other ranks' prints nowhere."""
+    handler = logging.FileHandler(folder.logs / f"rank-{rank}.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
+    if rank != 0:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    # Threads of libraries must not keep a finished process, nor destructors turn success into 1.
+    os._exit(code)
