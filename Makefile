@@ -98,7 +98,7 @@ test-fast: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the test
 check: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
-	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-timing >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 format: $(VENV)/.dev  ## put the code in order
 	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .
