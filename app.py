@@ -10,6 +10,7 @@ import aws_cdk as cdk
 
 from stacks.errors import SettingsError
 from stacks.feature_flags import FLAGS
+from stacks.nag.packs import attach
 from stacks.platform import build
 from stacks.settings import read_environment
 
@@ -24,6 +25,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     build(app, environment)
+    attach(app)
     app.synth()
 
 

@@ -76,7 +76,7 @@ class HandlerFunction(Construct):
             self,
             "Function",
             description=f"Temper: {module}",
-            runtime=lambda_.Runtime.PYTHON_3_13,
+            runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(str(HANDLERS), exclude=["__pycache__", "*.pyc"]),
             handler=f"{module}.{entry}",

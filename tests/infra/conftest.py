@@ -26,6 +26,7 @@ class Assembly:
     name: str
     templates: dict[str, dict[str, Any]]
     tags: dict[str, dict[str, str]]
+    acknowledged: list[Any]
     outdir: Path
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
@@ -43,12 +44,14 @@ def synthesize(folder: Path, name: str, outdir: Path) -> Assembly:
     import aws_cdk as cdk
 
     from stacks.feature_flags import FLAGS
+    from stacks.nag.packs import attach
     from stacks.platform import build
     from stacks.settings import read_environment
 
     environment = read_environment(folder, name)
     app = cdk.App(context=FLAGS, outdir=str(outdir))
     build(app, environment)
+    used = attach(app)
     assembly = app.synth()
     templates = {
         stack.stack_name.removeprefix(f"{environment.prefix}-"): json.loads(
@@ -57,7 +60,7 @@ def synthesize(folder: Path, name: str, outdir: Path) -> Assembly:
         for stack in assembly.stacks
     }
     tags = {stack.stack_name: dict(stack.tags) for stack in assembly.stacks}
-    return Assembly(name, templates, tags, outdir)
+    return Assembly(name, templates, tags, used, outdir)
 
 
 @pytest.fixture(scope="session")
