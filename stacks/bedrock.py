@@ -54,8 +54,8 @@ class BedrockStack(TemperStack):
             estate=self._estate,
             wait=True,
             statements=[
-                allow("Make", ["bedrock:CreateProvisionedModelThroughput"], [throughput], tagged),
-                allow("MakeFrom", ["bedrock:CreateProvisionedModelThroughput"], models),
+                # The call is authorized against the model it is made from, and by its tags.
+                allow("Make", ["bedrock:CreateProvisionedModelThroughput"], models, tagged),
                 allow("Tag", ["bedrock:TagResource"], [throughput], tagged),
                 allow(
                     "Keep",

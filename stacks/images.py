@@ -45,7 +45,7 @@ class ImagesStack(TemperStack):
             for kind, repository in zip(settings.kinds, repositories, strict=True)
         }
         if settings.build:
-            project = ImageBuild(
+            ImageBuild(
                 self,
                 "Build",
                 names=self.names,
@@ -61,8 +61,8 @@ class ImagesStack(TemperStack):
                     removal=self.removal,
                 ).group,
                 size=settings.build_compute,
-            ).project
-            uris["images/build-project"] = project.project_name
+            )
+            uris["images/build-project"] = self.names.build_project
         publish(self, self.names, uris)
         self.promotion = ImagePromotion(
             self,

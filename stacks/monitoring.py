@@ -89,7 +89,7 @@ class MonitoringStack(TemperStack):
                 self,
                 "Dashboards",
                 names=self.names,
-                alarms=self.alarm_set.alarms,
+                alarms=list(self.alarm_set.alarms),
                 bedrock=environment.bedrock.enabled,
             )
         if settings.trail:

@@ -43,6 +43,11 @@ class Names:
         return f"arn:{Aws.PARTITION}:{service}:{where}:{self.account}:{resource}"
 
     @property
+    def build_project(self) -> str:
+        """The CodeBuild project that people start image builds of."""
+        return f"{self.prefix}-images"
+
+    @property
     def metrics(self) -> str:
         """The namespace of our own metrics."""
         return f"Temper/{self.prefix}"

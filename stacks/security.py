@@ -171,7 +171,7 @@ class SecurityStack(TemperStack):
             ),
         )
         encrypt = environment.security.inter_container_encryption
-        self._engineer.allow("Fences", *engineer.fences(encrypt_traffic=encrypt))
+        self._engineer.allow("Fences", *engineer.fences(estate, encrypt_traffic=encrypt))
         self._ci.allow("Policy", *platform_ci.statements(self.names))
 
     def _publish(self) -> None:

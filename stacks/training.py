@@ -56,7 +56,7 @@ class TrainingStack(TemperStack):
             "training/encrypt-traffic": str(
                 environment.security.inter_container_encryption
             ).lower(),
-            "training/model-package-group": self._registry().attr_model_package_group_arn,
+            "training/model-package-group": self._registry(),
         }
         if settings.mlflow:
             app = MlflowApp(
@@ -69,8 +69,8 @@ class TrainingStack(TemperStack):
             published["training/mlflow-app"] = app.attr_arn
         publish(self, self.names, published)
 
-    def _registry(self) -> sagemaker.CfnModelPackageGroup:
-        """Where trained models are registered; other accounts may read it where set."""
+    def _registry(self) -> str:
+        """Where trained models are registered: its ARN. Other accounts may read it where set."""
         name = f"{self.names.prefix}-models"
         group = sagemaker.CfnModelPackageGroup(
             self,
@@ -80,7 +80,7 @@ class TrainingStack(TemperStack):
             model_package_group_policy=self._readers(name),
         )
         group.apply_removal_policy(self.removal)
-        return group
+        return self.names.arn("sagemaker", f"model-package-group/{name}")
 
     def _readers(self, group: str) -> Any:
         accounts = self.environment_settings.training.registry_readers

@@ -47,7 +47,7 @@ class AlarmSet(Construct):
         self.alarms = {spec.name: self._alarm(prefix, spec) for spec in specs}
         self.composites = []
         for trouble, meaning in troubles.items():
-            members = [self.alarms[spec.name] for spec in specs if spec.trouble == trouble]
+            members = [spec.name for spec in specs if spec.trouble == trouble]
             if not members:
                 continue
             composite = cloudwatch.CompositeAlarm(
@@ -55,13 +55,12 @@ class AlarmSet(Construct):
                 "".join(part.title() for part in trouble.split("-")),
                 composite_alarm_name=f"{prefix}-{trouble}",
                 alarm_description=f"{meaning} Runbook: {RUNBOOKS}/{trouble}.md",
-                alarm_rule=cloudwatch.AlarmRule.any_of(
-                    *(
-                        cloudwatch.AlarmRule.from_alarm(member, cloudwatch.AlarmState.ALARM)
-                        for member in members
-                    )
+                alarm_rule=cloudwatch.AlarmRule.from_string(
+                    " OR ".join(f'ALARM("{prefix}-{member}")' for member in members)
                 ),
             )
+            for member in members:
+                composite.node.add_dependency(self.alarms[member])
             composite.add_alarm_action(actions.SnsAction(topic))
             composite.add_ok_action(actions.SnsAction(topic))
             self.composites.append(composite)

@@ -1,6 +1,6 @@
 """Two dashboards: one for whoever is on call, one for whoever pays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -23,14 +23,17 @@ class Dashboards(Construct):
         id: str,
         *,
         names: Names,
-        alarms: Mapping[str, cloudwatch.IAlarm],
+        alarms: Sequence[str],
         bedrock: bool,
     ) -> None:
         super().__init__(scope, id)
         rows: list[Sequence[cloudwatch.IWidget]] = [
             [
                 cloudwatch.AlarmStatusWidget(
-                    title="Alarms", alarms=list(alarms.values()), width=24, height=5
+                    title="Alarms",
+                    alarms=[self._named(names, name) for name in alarms],
+                    width=24,
+                    height=5,
                 )
             ],
             [
@@ -66,6 +69,10 @@ class Dashboards(Construct):
             default_interval=cdk.Duration.days(30),
             widgets=_cost_rows(names),
         )
+
+    def _named(self, names: Names, name: str) -> cloudwatch.IAlarm:
+        arn = names.arn("cloudwatch", f"alarm:{names.prefix}-{name}")
+        return cloudwatch.Alarm.from_alarm_arn(self, name, arn)
 
 
 def _cost_rows(names: Names) -> list[Sequence[cloudwatch.IWidget]]:

@@ -38,7 +38,7 @@ class HealthEventBridge(Construct):
                     "Say",
                     ["events:PutEvents"],
                     [names.arn("events", "event-bus/default")],
-                    {"StringEquals": {"events:source": f"temper.{names.prefix}"}},
+                    {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
                 )
             ],
         )

@@ -42,7 +42,7 @@ class ImageBuild(Construct):
         self.project = codebuild.Project(
             self,
             "Project",
-            project_name=f"{names.prefix}-images",
+            project_name=names.build_project,
             description="Builds and pushes containers/",
             role=role.without_policy_updates(),
             source=codebuild.Source.s3(bucket=source, path="source/temper.zip"),

@@ -47,7 +47,7 @@ class ImagePromotion(Construct):
                     "Say",
                     ["events:PutEvents"],
                     [names.arn("events", "event-bus/default")],
-                    {"StringEquals": {"events:source": f"temper.{names.prefix}"}},
+                    {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
                 ),
             ],
         )

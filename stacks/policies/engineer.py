@@ -90,11 +90,12 @@ def _serving(estate: Estate) -> list[iam.PolicyStatement]:
             ],
             [arn("sagemaker", "model-package/*"), arn("sagemaker", "model-package-group/*")],
         ),
+        # Starting an import names no resource; the role it reads with is bounded by PassRole.
+        allow("StartImport", ["bedrock:CreateModelImportJob"], ["*"]),
         allow(
             "ImportModels",
             [
                 "bedrock:CreateCustomModelDeployment",
-                "bedrock:CreateModelImportJob",
                 "bedrock:DeleteCustomModelDeployment",
                 "bedrock:GetCustomModelDeployment",
                 "bedrock:GetImportedModel",
@@ -171,8 +172,9 @@ def _pass(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
     return allow(sid, ["iam:PassRole"], [role.role_arn], condition)
 
 
-def fences(*, encrypt_traffic: bool) -> list[iam.PolicyStatement]:
+def fences(estate: Estate, *, encrypt_traffic: bool) -> list[iam.PolicyStatement]:
     """Denials: they hold whatever else is attached to the role."""
+    keys = [estate.data.key_arn, estate.models.key_arn]
     fences = [
         deny("NoJobOutsideVpc", CREATE_JOBS, ["*"], {"Null": {"sagemaker:VpcSubnets": "true"}}),
         deny(
@@ -185,14 +187,20 @@ def fences(*, encrypt_traffic: bool) -> list[iam.PolicyStatement]:
             "NoJobWithoutOutputKey",
             CREATE_JOBS,
             ["*"],
-            {"Null": {"sagemaker:OutputKmsKey": "true"}},
+            {"Null": {"sagemaker:OutputKmsKeyArn": "true"}},
+        ),
+        deny(
+            "NoForeignOutputKey",
+            CREATE_JOBS,
+            ["*"],
+            {"ArnNotEquals": {"sagemaker:OutputKmsKeyArn": keys}},
         ),
         deny(
             "NoPlainVolume",
             CREATE_JOBS,
             ["*"],
             {
-                "Null": {"sagemaker:VolumeKmsKey": "true"},
+                "Null": {"sagemaker:VolumeKmsKeyArn": "true"},
                 "ForAnyValue:StringNotLike": {"sagemaker:InstanceTypes": LOCAL_DISK},
             },
         ),

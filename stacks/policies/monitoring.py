@@ -25,7 +25,7 @@ def statements(estate: Estate) -> list[iam.PolicyStatement]:
             "Say",
             ["events:PutEvents"],
             [names.arn("events", "event-bus/default")],
-            {"StringEquals": {"events:source": f"temper.{names.prefix}"}},
+            {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
         ),
         write_logs(estate, f"/temper/{names.prefix}/watch-jobs"),
     ]

@@ -121,12 +121,12 @@ Planted = tuple[dict[str, Any], dict[str, Any]]
 # Rule → (resources that break it, the same made well).
 PLANTED: dict[str, Planted] = {
     "job_creation_fenced_to_vpc": (
-        {"P": _policy(CREATE, _null("sagemaker:OutputKmsKey"))},
+        {"P": _policy(CREATE, _null("sagemaker:OutputKmsKeyArn"))},
         {"P": _policy(CREATE), "F": _policy(_null("sagemaker:VpcSubnets"))},
     ),
     "job_creation_requires_output_key": (
         {"P": _policy({**CREATE, "Action": "sagemaker:*"}, _null("sagemaker:VpcSubnets"))},
-        {"P": _policy(CREATE, _null("sagemaker:OutputKmsKey"))},
+        {"P": _policy(CREATE, _null("sagemaker:OutputKmsKeyArn"))},
     ),
     "pass_role_names_the_role": (
         {"P": _pass({"Fn::Join": ["", ["arn:aws:iam::", {"Ref": "AWS::AccountId"}, ":role/*"]]})},
@@ -145,8 +145,8 @@ PLANTED: dict[str, Planted] = {
         {"E": _of("AWS::SageMaker::EndpointConfig", ProductionVariants=[])},
     ),
     "alarm_reaches_somebody": (
-        {"A": _alarm(), "C": _composite('ALARM("<Other.Arn>")')},
-        {"A": _alarm(), "C": _composite({"Fn::Join": ["", ["ALARM(", {"Ref": "A"}, ")"]]})},
+        {"A": _alarm(AlarmName="a"), "C": _composite('ALARM("another")')},
+        {"A": _alarm(AlarmName="a"), "C": _composite('ALARM("another") OR ALARM("a")')},
     ),
     "alarm_names_its_runbook": (
         {"A": _alarm(AlarmDescription="Something is wrong")},

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from stacks.nag.template import POLICIES, Finding, Template, allows, denies_null, roles_of
 
-ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:OutputKmsKey"
+ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:OutputKmsKeyArn"
 
 
 def check(template: Template) -> Iterator[Finding]:
