@@ -26,7 +26,7 @@ ENVIRONMENT, PREFIX, REGION = "rehearsal", "temper-try", "us-east-1"
 # Directly, because moto forgets what a stack exports when it is made through a change set.
 DEPLOY = ["deploy", "--all", "--require-approval", "never", "--method", "direct"]
 # What moto does with a type it does not know: it warns in its log, and goes on.
-UNKNOWN = re.compile(r"(?:No Moto CloudFormation support for|resource type) (AWS::[A-Za-z0-9:]+)")
+UNKNOWN = re.compile(r"Tried to parse (AWS::[A-Za-z0-9:]+) but it's not supported")
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Outcome:
     accepted: dict[str, int] = field(default_factory=dict)
     second_changes: list[str] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
-    detached: int = 0
+    by_hand: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -63,7 +63,10 @@ def rehearse(work: Path) -> Outcome:
         outcome.second_changes = [
             name for name in _stack_names(port) if f"{name} (no changes)" not in again
         ]
-        outcome.detached = _detach_policies(port)
+        outcome.by_hand = {
+            "policies detached from their roles": _detach_policies(port),
+            "route tables freed of their subnets": _free_route_tables(port),
+        }
         _timed(outcome, "destroy", ["destroy", "--all", "--force"], environment, work)
         outcome.left_over = _stack_names(port)
     return outcome
@@ -81,9 +84,9 @@ def report(outcome: Outcome) -> None:
         print(f"  {number:3} {kind}")
     changed = ", ".join(outcome.second_changes) or "nothing"
     print(f"\nThe second deployment changed {changed}.")
+    by_hand = ", ".join(f"{number} {what}" for what, number in outcome.by_hand.items())
     print(
-        f"Before destroying, {outcome.detached} policies were detached from their roles by hand: "
-        "CloudFormation does that, the emulator does not."
+        f"By hand before destroying, as CloudFormation does and the emulator does not: {by_hand}."
     )
     print(f"After destroy these stacks were left: {', '.join(outcome.left_over) or 'none'}.")
 
@@ -180,6 +183,19 @@ def _detach_policies(port: int) -> int:
     ]
     for role, policy in found:
         iam.detach_role_policy(RoleName=role, PolicyArn=policy)
+    return len(found)
+
+
+def _free_route_tables(port: int) -> int:
+    ec2 = _client(port, "ec2")
+    found = [
+        association["RouteTableAssociationId"]
+        for table in ec2.describe_route_tables()["RouteTables"]
+        for association in table["Associations"]
+        if not association.get("Main")
+    ]
+    for association in found:
+        ec2.disassociate_route_table(AssociationId=association)
     return len(found)
 
 
