@@ -26,8 +26,9 @@ from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 from stacks.training import LOG_GROUP
 
-# What a training run prints when its loss stops being a number.
-NOT_A_NUMBER = '?"loss nan" ?"loss: nan" ?"loss=nan" ?"\'loss\': nan" ?"\\"loss\\": NaN"'
+# What a run prints when its loss stops being a number: its progress line, its guard's last words,
+# and how other trainers log it.
+NOT_A_NUMBER = '?"loss nan" ?"loss inf" ?"is nan (rows" ?"is inf (rows" ?"\'loss\': nan"'
 
 
 class MonitoringStack(TemperStack):

@@ -32,11 +32,19 @@ class Guardrail(Section):
 class BedrockSettings(Section):
     """Roles, logging, throughput and its end."""
 
-    enabled: bool = False
-    invocation_logging: bool = False
-    log_days: int = Field(90, ge=1, le=3653)
-    throughput: tuple[Throughput, ...] = ()
-    undeploy: ScheduleExpression = "cron(0 19 * * ? *)"
-    undeploy_timezone: str = "UTC"
-    idle_hours: int = Field(6, ge=1, le=168)
-    guardrail: Guardrail | None = None
+    enabled: bool = Field(False, description="the Bedrock stack")
+    invocation_logging: bool = Field(False, description="the account's invocation log, encrypted")
+    log_days: int = Field(90, ge=1, le=3653, description="how long it is kept")
+    throughput: tuple[Throughput, ...] = Field(
+        (),
+        description="provisioned throughput: `{name, model, units, commitment, "
+        "acknowledge_commitment, generation}`",
+    )
+    undeploy: ScheduleExpression = Field(
+        "cron(0 19 * * ? *)", description="when all throughput without a commitment is removed"
+    )
+    undeploy_timezone: str = Field("UTC", description="of that time")
+    idle_hours: int = Field(
+        6, ge=1, le=168, description="throughput nobody called for so long is removed"
+    )
+    guardrail: Guardrail | None = Field(None, description="`{strength, anonymize_pii}`")

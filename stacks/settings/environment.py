@@ -24,12 +24,21 @@ class Environment(Section):
     repositories. No two environments of an account may share it.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")]
-    prefix: Prefix
-    region: str
-    account: AccountId | None = None
-    owner: Email
-    cost_centre: str = Field(min_length=1, max_length=64)
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")] = Field(
+        description="the file's name without .yaml"
+    )
+    prefix: Prefix = Field(
+        description="begins every name that somebody must find; unique in the account"
+    )
+    region: str = Field(description="where everything is made")
+    account: AccountId | None = Field(
+        None,
+        description="the only account it may be deployed to; none: the credentials' own",
+    )
+    owner: Email = Field(description="who answers for it; a tag on everything")
+    cost_centre: str = Field(
+        min_length=1, max_length=64, description="who pays; a tag on everything"
+    )
     protect: bool = Field(
         True, description="keep what holds data when a stack goes; refuse to delete a stack"
     )

@@ -66,19 +66,28 @@ class TaskGovernance(Section):
 class HyperPodSettings(Section):
     """The cluster and its groups."""
 
-    enabled: bool = False
-    orchestrator: Literal["slurm", "eks"] = "slurm"
+    enabled: bool = Field(False, description="a standing cluster")
+    orchestrator: Literal["slurm", "eks"] = Field(
+        "slurm", description="slurm, or eks on a cluster you have"
+    )
     eks_cluster_arn: (
         Annotated[
             str,
             StringConstraints(pattern=r"^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+$"),
         ]
         | None
-    ) = None
-    groups: tuple[InstanceGroup, ...] = ()
-    node_recovery: bool = True
+    ) = Field(None, description="that cluster's ARN")
+    groups: tuple[InstanceGroup, ...] = Field(
+        (),
+        description="instance groups: `{name, instance, count, role, partition, spot, "
+        "training_plan, training_plan_zone, volume_gib, deep_health_checks}`",
+    )
+    node_recovery: bool = Field(True, description="broken nodes are replaced by themselves")
     quotas: dict[InstanceType, int] = Field(
         default_factory=dict,
         description="what Service Quotas shows for '<type> for cluster usage' in this account",
     )
-    task_governance: TaskGovernance | None = None
+    task_governance: TaskGovernance | None = Field(
+        None,
+        description="priorities and shares between teams (eks, where the Region has the types)",
+    )

@@ -10,9 +10,15 @@ from stacks.settings.section import Section
 class ImageSettings(Section):
     """ECR repositories and the build project."""
 
-    kinds: tuple[Literal["gpu", "neuron"], ...] = ("gpu", "neuron")
+    kinds: tuple[Literal["gpu", "neuron"], ...] = Field(
+        ("gpu", "neuron"), description="one repository each"
+    )
     keep: int = Field(20, ge=2, description="images kept per repository")
-    build: bool = True
-    build_compute: Literal["small", "medium", "large", "x2_large"] = "large"
-    pull_through_cache: bool = False
-    refuse_findings_from: Literal["HIGH", "CRITICAL"] = "CRITICAL"
+    build: bool = Field(True, description="the CodeBuild project that builds containers/")
+    build_compute: Literal["small", "medium", "large", "x2_large"] = Field(
+        "large", description="its size"
+    )
+    pull_through_cache: bool = Field(False, description="a cache of public.ecr.aws in the account")
+    refuse_findings_from: Literal["HIGH", "CRITICAL"] = Field(
+        "CRITICAL", description="a scan with such a finding stops promotion"
+    )

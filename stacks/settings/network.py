@@ -26,11 +26,19 @@ class Zone(Section):
 class NetworkSettings(Section):
     """The VPC and its ways in and out."""
 
-    cidr: IPv4Network = IPv4Network("10.40.0.0/16")
-    zones: tuple[Zone, ...] = Field(min_length=1, max_length=6)
+    cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="the VPC's addresses")
+    zones: tuple[Zone, ...] = Field(
+        min_length=1, max_length=6, description="availability zones, each `{name, id}`"
+    )
     private_mask: int = Field(20, ge=16, le=28, description="prefix length of each private subnet")
-    mode: Literal["isolated", "private"] = "isolated"
+    mode: Literal["isolated", "private"] = Field(
+        "isolated", description="isolated: no way to the internet at all; private: out through NAT"
+    )
     nat_gateways: int = Field(1, ge=1, le=6, description="only with mode: private")
-    endpoints: Literal["needed", "gateway-only"] = "needed"
-    endpoints_in_one_zone: bool = True
-    flow_log_days: int = Field(30, ge=1, le=3653)
+    endpoints: Literal["needed", "gateway-only"] = Field(
+        "needed", description="needed: what enabled features call; gateway-only: S3 alone"
+    )
+    endpoints_in_one_zone: bool = Field(
+        True, description="cheaper; calls from other zones cross over"
+    )
+    flow_log_days: int = Field(30, ge=1, le=3653, description="how long flow logs are kept")

@@ -17,17 +17,28 @@ class ObjectLock(Section):
 class Lustre(Section):
     """The file system that HyperPod nodes mount; made only when HyperPod is on."""
 
-    capacity_gib: int = Field(1200, ge=1200, multiple_of=1200)
-    throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = 125
-    efa: bool = False
+    capacity_gib: int = Field(
+        1200, ge=1200, multiple_of=1200, description="grows in place, never shrinks"
+    )
+    throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = Field(
+        125, description="throughput per TiB"
+    )
+    efa: bool = Field(False, description="Lustre over EFA")
 
 
 class StorageSettings(Section):
     """Buckets, the shared file system and the Hub token."""
 
     checkpoint_days: int = Field(30, ge=1, description="a checkpoint is deleted after this many")
-    models_to_infrequent_access_days: int = Field(60, ge=30)
-    access_log_days: int = Field(90, ge=1)
-    object_lock: ObjectLock | None = None
-    hub_token: bool = True
+    models_to_infrequent_access_days: int = Field(
+        60,
+        ge=30,
+        description="models get cheaper then; 120 days later, Glacier Instant Retrieval",
+    )
+    access_log_days: int = Field(90, ge=1, description="how long bucket access logs are kept")
+    object_lock: ObjectLock | None = Field(
+        None,
+        description="`{mode: governance or compliance, days}` on models; stays for ever",
+    )
+    hub_token: bool = Field(True, description="a secret for the model hub, filled in by a person")
     lustre: Lustre = Lustre()

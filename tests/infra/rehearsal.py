@@ -65,7 +65,7 @@ def rehearse(work: Path) -> Outcome:
         ]
         outcome.by_hand = {
             "policies detached from their roles": _detach_policies(port),
-            "route tables freed of their subnets": _free_route_tables(port),
+            "route tables removed": _remove_route_tables(port),
         }
         _timed(outcome, "destroy", ["destroy", "--all", "--force"], environment, work)
         outcome.left_over = _stack_names(port)
@@ -186,17 +186,17 @@ def _detach_policies(port: int) -> int:
     return len(found)
 
 
-def _free_route_tables(port: int) -> int:
+def _remove_route_tables(port: int) -> int:
     ec2 = _client(port, "ec2")
-    found = [
-        association["RouteTableAssociationId"]
-        for table in ec2.describe_route_tables()["RouteTables"]
-        for association in table["Associations"]
-        if not association.get("Main")
-    ]
-    for association in found:
-        ec2.disassociate_route_table(AssociationId=association)
-    return len(found)
+    removed = 0
+    for table in ec2.describe_route_tables()["RouteTables"]:
+        if any(association.get("Main") for association in table["Associations"]):
+            continue
+        for association in table["Associations"]:
+            ec2.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
+        ec2.delete_route_table(RouteTableId=table["RouteTableId"])
+        removed += 1
+    return removed
 
 
 def _client(port: int, service: str = "cloudformation") -> Any:

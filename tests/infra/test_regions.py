@@ -39,7 +39,21 @@ def _everything_in(region: str, ids: str) -> dict[str, Any]:
     return content
 
 
-@pytest.fixture(scope="module", params=sorted(REGIONS))
+# W3005: the library writes a function's dependency on its role out although it follows from a
+# reference. W3010: zones are named on purpose, because synthesis looks nothing up.
+LEFT_OUT = ["W3005", "W3010"]
+
+
+def _params() -> list[Any]:
+    """us-east-1 always; the others take half a minute each."""
+    home = "us-east-1"
+    others = [
+        pytest.param(name, marks=pytest.mark.slow) for name in sorted(REGIONS) if name != home
+    ]
+    return [home, *others]
+
+
+@pytest.fixture(scope="module", params=_params())
 def region(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The Region and its assembly."""
     name = str(request.param)
@@ -56,7 +70,9 @@ def test_cfn_lint_has_nothing_to_say(region: Any) -> None:
     name, assembly = region
     found = []
     for stack, template in assembly.templates.items():
-        matches = lint(json.dumps(template), config=ManualArgs(regions=[name]))
+        matches = lint(
+            json.dumps(template), config=ManualArgs(regions=[name], ignore_checks=LEFT_OUT)
+        )
         found += [
             f"{name}/{stack} {match.rule.id} {match.message} {match.path}" for match in matches
         ]
