@@ -7,24 +7,29 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import datasets
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from training.config import Job
 from training.data.collate import Collator
 from training.data.prepare import Prepared, iter_texts, prepare
+from training.data.stream import StreamTable
+from training.data.table import RowTable
 from training.engine.arguments import training_arguments
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import Vault, read_facts
 from training.engine.interrupt import StopSignal
 from training.engine.loop import Setup
 from training.engine.order import Order
+from training.engine.probe import find_micro_batch_size
 from training.engine.seed import seed_everything
 from training.engine.world import ControlPlane, World, join, read_world
 from training.evaluate.examine import Examination
 from training.export.save import save_model
 from training.guards import guards_for
 from training.models.load import load_model, save_scratch
+from training.models.longest import longest_rows_loss
 from training.models.tokenizer import load_tokenizer, needs_training, train_tokenizer
 from training.report.manifest import write_manifest
 from training.report.record import Record
@@ -44,10 +49,9 @@ def run(folder: RunFolder) -> None:
         control = ControlPlane(world)
         seed_everything(job.train.seed, deterministic=job.train.deterministic)
         tokenizer = _tokenizer(job, folder)
-        data = prepare(job, tokenizer, cache_dir=folder.path.parent / ".cache", run_dir=folder.path)
+        data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
 
         order = _order(job, data)
-        micro = job.train.micro_batch_size or 1
         arguments = partial(
             training_arguments,
             job,
@@ -57,7 +61,7 @@ def run(folder: RunFolder) -> None:
         )
         join(world, zero=job.sharding.zero)
         # Held while the model loads: tells Transformers to shard weights as it reads them.
-        ground = TrainingArguments(**arguments(max_steps=order.max_steps, micro_batch_size=micro))
+        ground = TrainingArguments(**arguments(max_steps=order.max_steps, micro_batch_size=1))
         vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
         checkpoint = vault.newest_good()
         facts = read_facts(checkpoint) if checkpoint else None
@@ -67,8 +71,25 @@ def run(folder: RunFolder) -> None:
 
         seed_everything(job.train.seed, deterministic=job.train.deterministic)
         model = _model(job, tokenizer, folder, world)
-        collate = Collator(tokenizer.pad_token_id)
-        examination = Examination(job, tokenizer, data, collate, control, folder.path)
+        collate = Collator(
+            tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
+        )
+        micro = find_micro_batch_size(
+            job,
+            model,
+            world,
+            partial(longest_rows_loss, model, collate, world.device, job.data.max_length),
+            folder.path / "probe.json",
+        )
+        job = job.model_copy(
+            update={"train": job.train.model_copy(update={"micro_batch_size": micro})}
+        )
+        examination = Examination(
+            job, tokenizer, data, control, folder=folder.path, cache_dir=folder.cache
+        )
+        lengths = None
+        if isinstance(data.train, RowTable) and not job.data.packing:
+            lengths = data.train.lengths
         record = Record(
             folder.path,
             Cadence(job.train.log_every, order.num_rows / order.global_batch_size),
@@ -80,7 +101,7 @@ def run(folder: RunFolder) -> None:
             control=control,
             order=order,
             table=data.train,
-            lengths=None if job.data.packing else data.train.lengths,
+            lengths=lengths,
             collate=collate,
             micro_batch_size=micro,
             vault=vault,
@@ -98,20 +119,32 @@ def run(folder: RunFolder) -> None:
         trainer = build(
             model,
             tokenizer,
-            data.train.dataset,
+            _for_trainer(data.train),
             arguments(max_steps=order.max_steps, micro_batch_size=micro),
             setup,
         )
         examination.trainer = trainer
         del ground
         stop.wait_for_the_loop(True)
-        trainer.run(checkpoint, facts)
+        with record:
+            trainer.run(checkpoint, facts)
         stop.wait_for_the_loop(False)
         examination.after()
         save_model(trainer, tokenizer, folder.model, control)
 
 
+def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:
+    """Return the rows as the data set that a TRL trainer insists on; the loop reads the table."""
+    if isinstance(table, RowTable):
+        return table.dataset
+    return datasets.Dataset.from_list(table.window()[:1])
+
+
 def _order(job: Job, data: Prepared) -> Order:
+    if isinstance(data.train, StreamTable):
+        assert job.train.max_steps is not None, "checked with the job"
+        size, rows = job.train.global_batch_size, job.train.max_steps * job.train.global_batch_size
+        return Order(rows, size, rows, job.train.seed, shuffle=False)
     return Order.of(
         len(data.train),
         global_batch_size=job.train.global_batch_size,

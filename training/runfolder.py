@@ -36,6 +36,7 @@ class RunFolder:
         self.model = path / "model"
         self.logs = path / "logs"
         self.failure = path / "failure.json"
+        self.cache = Path(os.environ.get("TEMPER_CACHE") or Path.home() / ".cache/temper")
 
     @classmethod
     def create(cls, path: Path, job: Job | Pipeline) -> RunFolder:

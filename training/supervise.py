@@ -22,6 +22,8 @@ from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
+from training.report.publish import Publisher
+from training.report.screen import mend_terminal
 from training.runfolder import RunFolder, differences, point_latest
 
 logger = logging.getLogger(__name__)
@@ -47,20 +49,32 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     folder = _find_or_create(job, runs / job.name, fresh)
     point_latest(folder.path)
     say(f"run folder: {folder.path}")
+    publisher = Publisher(runs)
     try:
-        with _handing_signals_on() as children:
+        with _saying_how_it_ends(folder, publisher), _handing_signals_on() as children:
             if isinstance(job, Pipeline):
-                _run_stages(job, folder, children)
+                _run_stages(job, folder, children, publisher)
             else:
-                _run_worker(job, folder, children)
+                _run_worker(job, folder, children, publisher)
+    finally:
+        publisher.close()
+    return folder.path
+
+
+@contextmanager
+def _saying_how_it_ends(folder: RunFolder, publisher: Publisher) -> Iterator[None]:
+    try:
+        yield
     except Interrupted:
         folder.set_state("stopped")
         raise
     except TemperError as error:
         folder.set_state("failed", message=str(error))
         raise
-    folder.set_state("finished")
-    return folder.path
+    else:
+        folder.set_state("finished")
+    finally:
+        publisher.ended(folder.path)
 
 
 def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
@@ -84,7 +98,12 @@ def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
     return RunFolder.create(path, job)
 
 
-def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+def _run_stages(
+    job: Pipeline,
+    folder: RunFolder,
+    children: list[subprocess.Popen[bytes]],
+    publisher: Publisher,
+) -> None:
     previous: Path | None = None
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
@@ -96,8 +115,8 @@ def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Pope
             say(f"stage {number}/{len(job.stages)} {stage.name}")
             stage_folder.failure.unlink(missing_ok=True)
             stage_folder = RunFolder.create(path, run)
-            _run_worker(run, stage_folder, children)
-            stage_folder.set_state("finished")
+            with _saying_how_it_ends(stage_folder, publisher):
+                _run_worker(run, stage_folder, children, publisher)
         previous = stage_folder.model
     assert previous is not None
     link = folder.model
@@ -115,7 +134,12 @@ def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[
     return document
 
 
-def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+def _run_worker(
+    job: Job,
+    folder: RunFolder,
+    children: list[subprocess.Popen[bytes]],
+    publisher: Publisher,
+) -> None:
     """Start the worker processes of one run and wait for them.
 
     Raises:
@@ -136,6 +160,8 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
     with log.open("ab") as stderr:
         child = subprocess.Popen(command, stderr=stderr, env=environment)
         children.append(child)
+        if job.tracking.mlflow:
+            publisher.follow(folder.path)
         code = child.wait()
         children.remove(child)
     if code == 0:
@@ -145,6 +171,7 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
         error = Interrupted(message) if exit_code == Interrupted.exit_code else RunError(message)
         error.exit_code = exit_code
         raise error
+    mend_terminal()
     raise RunError(_explain_death(code, log))
 
 

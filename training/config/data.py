@@ -28,7 +28,8 @@ class Source(Section):
     """A file (JSON, JSONL, CSV, Parquet, text; gzipped or not), a folder of them, a Hub data-set
     id, `channel:NAME` of a training container, or `builtin:python-stdlib`."""
     weight: PositiveFloat = 1.0
-    """How often its rows come up, relative to the other sources."""
+    """How often its rows come up, relative to the other sources: 2 for twice in an epoch, 0.5 for
+    every other row."""
     limit: PositiveInt | None = None
     """Use the first N rows only."""
     split: str = "train"
@@ -81,7 +82,7 @@ class Replay(Section):
 
     source: Annotated[Source, BeforeValidator(_as_source)]
     share: Share
-    """Share of all training rows that is replayed, such as 20%."""
+    """Share of all training tokens that is replayed, such as 20%."""
 
 
 class Data(Section):

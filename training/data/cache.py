@@ -122,11 +122,8 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def write_jsonl(path: Path, rows: Iterable[object]) -> int:
-    """Write rows as JSON Lines and return how many there were."""
-    count = 0
-    with path.open("w", encoding="utf-8") as stream:
+def write_jsonl(path: Path, rows: Iterable[object], *, append: bool = False) -> None:
+    """Write rows as JSON Lines."""
+    with path.open("a" if append else "w", encoding="utf-8") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    return count

@@ -10,14 +10,22 @@ An `Encoder` holds no transformers object where it can, which lets worker proces
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Tokens = npt.NDArray[np.int32]
+"""Token ids, or labels."""
+_NONE = np.zeros(0, dtype=np.int32)
 _ANCHORS = ("\n", "\x02", "a")
 _LONGEST_PIECE = 50_000
 """Characters encoded at once: the time some tokenizers take grows faster than the text."""
@@ -56,7 +64,8 @@ class Encoder:
         bos: The text of `bos_id`'s token, as a template may write it.
         eos: The text of `eos_id`'s token.
         control: The tokens that begin, end and mark; no content may write them.
-        control_ids: Their ids.
+        closing_ids: Ids of those that may end a turn.
+        longest_token: Characters of the longest token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -67,12 +76,16 @@ class Encoder:
         self.eos: str = str(tokenizer.eos_token or "")
         self.bos_id, self.bos = self._begin(tokenizer)
         self.control: tuple[str, ...] = _control_tokens(tokenizer)
-        self.control_ids: frozenset[int] = frozenset(
-            found for token in self.control if (found := self.id_of(token)) is not None
+        not_ends = {str(tokenizer.unk_token), str(tokenizer.bos_token)} - {self.eos}
+        self.closing_ids: frozenset[int] = frozenset(
+            found
+            for token in self.control
+            if token not in not_ends and (found := self.id_of(token)) is not None
         )
+        self.longest_token = max(map(len, tokenizer.get_vocab()), default=1)
         self._control_pattern = _any_of(self.control)
         self._bos_pattern = _any_of((self.bos,) if self.bos and self.bos != self.eos else ())
-        self._heads: dict[tuple[str, bool], list[int]] = {}
+        self._heads: dict[tuple[str, bool], Tokens] = {}
         self._anchored = self._needs_anchor()
 
     @staticmethod
@@ -85,7 +98,7 @@ class Encoder:
 
     def _needs_anchor(self) -> bool:
         alone, behind = self._encode(["a a", "\x02a a"])
-        return behind[len(self._encode(["\x02"])[0]) :] != alone
+        return not np.array_equal(behind[len(self._encode(["\x02"])[0]) :], alone)
 
     def as_text(self, text: str, *, only_bos: bool = False) -> str:
         """Return `text` with control tokens written out in it marked to be encoded as plain text.
@@ -103,7 +116,7 @@ class Encoder:
         """Return `text` as it was before `as_text`."""
         return _MARKED.sub(lambda m: self.control[int(m[1])], text)
 
-    def encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[list[int]]]:
+    def encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[Tokens]]:
         """Return the ids of each piece of each row, without any token the text does not hold.
 
         Args:
@@ -136,12 +149,8 @@ class Encoder:
         ending = next((token for token in self.control if token and before.endswith(token)), None)
         return ending or _ANCHORS[0]
 
-    def encode_text(self, text: str) -> list[int]:
-        """Return the ids of one text."""
-        return self.encode([[Piece(text, True)]])[0][0]
-
-    def _encode_parts(self, parts: Sequence[_Part]) -> list[list[int]]:
-        ids: list[list[int]] = [[] for _ in parts]
+    def _encode_parts(self, parts: Sequence[_Part]) -> list[Tokens]:
+        ids = [_NONE] * len(parts)
         for literal in (False, True):
             wanted = [i for i, part in enumerate(parts) if part.literal is literal and part.text]
             if not wanted:
@@ -151,29 +160,29 @@ class Encoder:
                 ids[i] = self._behind(found, parts[i]) if parts[i].anchor else found
         return ids
 
-    def _behind(self, found: list[int], part: _Part) -> list[int]:
+    def _behind(self, found: Tokens, part: _Part) -> Tokens:
         """Return the ids of a part from its encoding behind its anchor, or behind another."""
         for anchor in (part.anchor, *_ANCHORS):
             whole = found
             if anchor != part.anchor:
                 whole = self._encode([anchor + part.text], literal=part.literal)[0]
             head = self._head(anchor, literal=part.literal)
-            if whole[: len(head)] == head:
+            if np.array_equal(whole[: len(head)], head):
                 return whole[len(head) :]
         return self._encode([part.text], literal=part.literal)[0]
 
-    def _head(self, anchor: str, *, literal: bool) -> list[int]:
+    def _head(self, anchor: str, *, literal: bool) -> Tokens:
         key = (anchor, literal)
         if key not in self._heads:
             self._heads[key] = self._encode([anchor], literal=literal)[0]
         return self._heads[key]
 
-    def _encode(self, texts: list[str], *, literal: bool = False) -> list[list[int]]:
+    def _encode(self, texts: list[str], *, literal: bool = False) -> list[Tokens]:
         if self._backend is None:
-            ids: list[list[int]] = self._whole(
-                texts, add_special_tokens=False, split_special_tokens=literal
-            )["input_ids"]
-            return ids
+            ids = self._whole(texts, add_special_tokens=False, split_special_tokens=literal)[
+                "input_ids"
+            ]
+            return [np.array(one, dtype=np.int32) for one in ids]
         # Transformers leaves its last call's truncation and padding on the backend.
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -182,7 +191,7 @@ class Encoder:
             encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         finally:
             self._backend.encode_special_tokens = False
-        return [one.ids for one in encoded]
+        return [np.array(one.ids, dtype=np.int32) for one in encoded]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, control tokens included."""
@@ -211,8 +220,8 @@ def _any_of(tokens: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
-def _joined(encoded: Iterator[list[int]], count: int) -> list[int]:
-    return [token for _ in range(count) for token in next(encoded)]
+def _joined(encoded: Iterator[Tokens], count: int) -> Tokens:
+    return np.concatenate([next(encoded) for _ in range(count)])
 
 
 def _bounded(text: str) -> Iterator[str]:
@@ -227,3 +236,16 @@ def _bounded(text: str) -> Iterator[str]:
         yield text[start:cut]
         start = cut
     yield text[start:]
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a digest of everything that decides a tokenizer's ids."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+        content = backend.to_str()
+    else:
+        content = json.dumps(tokenizer.get_vocab(), sort_keys=True) + repr(tokenizer)
+    specials = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
+    return hashlib.sha256(f"{type(tokenizer).__name__}{specials}{content}".encode()).hexdigest()

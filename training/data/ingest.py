@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.config.data import Source
-from training.config.methods import RowKind
-from training.data.cache import write_jsonl
+from training.data.cache import Cache, key_of, write_jsonl
 from training.data.records import BadRecord
 from training.data.rows import Row, RowError
 from training.data.shapes import Reader
@@ -23,6 +22,7 @@ from training.data.workers import tokenized
 from training.errors import DataError
 
 _TOKENS, _ABOUT = "rows.arrow", "about.json"
+_WORTH_CHECKING_BYTES = 2_000_000
 DROPPED, SKIPPED = "dropped.jsonl", "skipped.jsonl"
 
 
@@ -136,6 +136,10 @@ def ingest(
         DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
     """
     reader = Reader(located.source, tokenizer.want)
+    if on_error == "stop" and located.size_bytes > _WORTH_CHECKING_BYTES:
+        # A bad row at the end is better met now than after an hour of tokenizing.
+        for _ in rows_of(located, Reader(located.source, tokenizer.want), on_error, limit):
+            pass
     tally = _Tally()
     rows = rows_of(located, reader, on_error, limit)
     with Writer(folder / _TOKENS, STORED) as writer:
@@ -188,8 +192,38 @@ class _Tally:
         (folder / _ABOUT).write_text(json.dumps(asdict(about)))
 
 
-def source_key(located: Located, want: RowKind, limit: int | None) -> tuple[object, ...]:
-    """Return what decides which rows are read from a source, and how."""
+def tokenized_source(
+    located: Located,
+    rows: RowTokenizer,
+    tokenizer: str,
+    cache: Cache,
+    *,
+    limit: int | None = None,
+    workers: int = 1,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Ingested:
+    """Return a source tokenized, from the cache where it has been done before.
+
+    Args:
+        located: The source.
+        rows: Turns its rows into tokens.
+        tokenizer: The tokenizer's fingerprint.
+        cache: Where the outcome is kept.
+        limit: As in `ingest`.
+        workers: As in `ingest`.
+        on_error: As in `ingest`.
+
+    Raises:
+        DataError: As in `ingest`.
+    """
     source = located.source
-    columns = sorted(source.columns.items())
-    return (located.digest(), source.shape, columns, source.split, source.subset, want, limit)
+    key = key_of(
+        located.digest(), source.shape, sorted(source.columns.items()), limit, on_error,
+        tokenizer, rows.template.source if rows.template else "",
+        rows.want, rows.loss_on, rows.max_length,
+    )  # fmt: skip
+    folder = cache.entry(
+        key,
+        lambda part: ingest(located, rows, part, on_error=on_error, limit=limit, workers=workers),
+    )
+    return open_ingested(source, folder)

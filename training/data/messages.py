@@ -55,14 +55,15 @@ def _message(item: Any, column: str, index: int) -> Message:
     where = f"{column}[{index}]"
     if not isinstance(item, dict):
         raise RowError(f"{where} is not a message with a role and content: {shown(item)}")
-    given = item.get("role", item.get("from"))
+    given = item.get("role") or item.get("from")
     role = _ROLES.get(str(given).lower())
     if role is None:
         raise RowError(
             f"{where} has the role {shown(given)}. Known: system, user, assistant, tool "
             "(ShareGPT: human, gpt, function_call, observation)"
         )
-    content = _content(item.get("content", item.get("value")), where)
+    written = item.get("content")
+    content = _content(item.get("value") if written is None else written, where)
     if str(given).lower() in _CALLS:
         calls = _calls(content, where)
         return {"role": role, "content": "", "tool_calls": calls}

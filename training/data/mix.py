@@ -106,19 +106,20 @@ def replayed(lengths: Indices, tokens: int, rng: np.random.Generator) -> tuple[I
     Returns:
         Indices of the rows, and how many times the whole set was gone through.
     """
-    drawn: list[Indices] = []
+    drawn = [np.zeros(0, dtype=np.int64)]
     rounds = total = 0
     while total < tokens:
         order = rng.permutation(len(lengths))
         running = total + np.cumsum(lengths[order])
-        # The nearest whole number of rows, one at the least.
-        count = int(np.searchsorted(running, tokens)) + 1
-        count = min(count, len(order))
-        if count > 1 and running[count - 1] - tokens > tokens - running[count - 2]:
+        count = min(int(np.searchsorted(running, tokens)) + 1, len(order))
+        last = int(running[count - 1])
+        # The last row is left out where that comes nearer to what was asked for.
+        over = last - tokens
+        if total and over > tokens - (last - int(lengths[order[count - 1]])):
             count -= 1
-            drawn.append(order[:count])
-            return np.concatenate(drawn), rounds + 1
         drawn.append(order[:count])
-        total = int(running[count - 1])
         rounds += 1
+        if last >= tokens:
+            break
+        total = last
     return np.concatenate(drawn), rounds

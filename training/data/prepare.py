@@ -6,7 +6,6 @@ wait for it and map the same files.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,28 +15,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.config.data import Source
 from training.config.job import Job
 from training.config.methods import Sft
-from training.data import ingest, mix, templates
+from training.data import templates
 from training.data.cache import Cache, key_of
-from training.data.encoder import Encoder
-from training.data.ingest import DROPPED, SKIPPED, Ingested, open_ingested
-from training.data.pack import best_fit
+from training.data.encoder import Encoder, fingerprint
+from training.data.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
+from training.data.mixture import MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
 from training.data.preview import RowPreview, preview_row, render_text
 from training.data.report import DataReport, SourceReport
-from training.data.sources import Located, locate
-from training.data.stream import StreamTable
-from training.data.table import RowTable, load_ready, token_rows, write_ready
+from training.data.shapes import Reader
+from training.data.sources import Located, distinct, locate
+from training.data.stream import Settings, StreamTable, Tap
+from training.data.table import RowTable, load_ready, write_ready
 from training.data.terms import measure
-from training.data.tokenize import LossOn, RowTokenizer, TokenRow
+from training.data.texts import iter_texts, load_texts
+from training.data.tokenize import IGNORE, LossOn, RowTokenizer
 from training.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+__all__ = ["Prepared", "iter_texts", "load_texts", "prepare", "row_tokenizer"]
+
 _PREVIEWED = 4
-_TRAIN, _VALIDATION, _MIXED = "train.arrow", "validation.arrow", "mixed.json"
 _GRAVE_SHARE = 0.2
 """Share of rows truncated or dropped from which on a person is warned."""
 
@@ -74,7 +75,7 @@ def prepare(
         DataError: The data cannot be read, or nothing is left to learn from.
     """
     kitchen = _Kitchen(job, tokenizer, Cache(cache_dir, otherwise=run_dir / "cache"))
-    prepared = kitchen.stream() if job.data.streaming else kitchen.mix()
+    prepared = kitchen.stream(run_dir) if job.data.streaming else kitchen.mix()
     if os.environ.get("RANK", "0") == "0":
         _save(prepared.report, run_dir, kitchen.ingested)
     return prepared
@@ -90,81 +91,6 @@ def row_tokenizer(job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
     loss_on: LossOn = job.method.loss_on if isinstance(job.method, Sft) else "all"
     template = templates.resolve(job.model.chat_template, tokenizer, encoder)
     return RowTokenizer(encoder, template, job.method.rows, loss_on, job.data.max_length)
-
-
-def load_texts(
-    source: Source,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int,
-    cache_dir: Path,
-    limit: int | None = None,
-) -> RowTable:
-    """Return general text as rows in which every token counts, to measure a loss on.
-
-    Args:
-        source: Any source; conversations are written out as text.
-        tokenizer: Of the model that is measured.
-        max_length: Longest row, in tokens.
-        cache_dir: As in `prepare`.
-        limit: Rows to read at most.
-
-    Raises:
-        DataError: It cannot be read, or holds no text.
-    """
-    encoder = Encoder(tokenizer)
-    template = templates.resolve(None, tokenizer, encoder)
-    rows = RowTokenizer(encoder, template, "text", "all", max_length)
-    cache = Cache(cache_dir, otherwise=cache_dir.parent / "cache-texts")
-    located = locate(source)
-    limits = [n for n in (limit, source.limit) if n]
-    found = _ingest(located, rows, fingerprint(tokenizer), cache, min(limits, default=None), 1)
-    if not len(found.store):
-        raise DataError(f"{source.source}: there is no text in it")
-
-    def build(folder: Path) -> None:
-        every = token_rows(found.store, range(len(found.store)))
-        about = write_ready(folder / _TRAIN, ([row] for row in every))
-        (folder / _MIXED).write_text(json.dumps(about))
-
-    entry = cache.entry(key_of("texts", found.folder.name), build)
-    return load_ready(entry / _TRAIN, json.loads((entry / _MIXED).read_text()))
-
-
-def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a digest of everything that decides a tokenizer's ids."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        backend.no_truncation()
-        backend.no_padding()
-        content = backend.to_str()
-    else:
-        content = json.dumps(tokenizer.get_vocab(), sort_keys=True) + repr(tokenizer)
-    specials = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
-    return hashlib.sha256(f"{type(tokenizer).__name__}{specials}{content}".encode()).hexdigest()
-
-
-def _ingest(
-    located: Located,
-    rows: RowTokenizer,
-    tokenizer: str,
-    cache: Cache,
-    limit: int | None,
-    workers: int,
-    on_error: Any = "stop",
-) -> Ingested:
-    template = rows.template.source if rows.template else ""
-    key = key_of(
-        *ingest.source_key(located, rows.want, limit),
-        tokenizer, template, rows.loss_on, rows.max_length, on_error,
-    )  # fmt: skip
-    folder = cache.entry(
-        key,
-        lambda part: ingest.ingest(
-            located, rows, part, on_error=on_error, limit=limit, workers=workers
-        ),
-    )
-    return open_ingested(located.source, folder)
 
 
 class _Kitchen:
@@ -188,30 +114,44 @@ class _Kitchen:
                 "text or answers. Give data.train"
             )
 
-    def _take(self, source: Source, limit: int | None) -> Ingested:
-        limits = [n for n in (limit, source.limit) if n]
+    def _locate(self) -> tuple[list[Located], Located | None, Located | None]:
+        """Find the sources to train on, the one held out and the one replayed."""
+        data = self._data
+        others = (data.validation.source, data.replay.source if data.replay else None)
+        found = iter(distinct([locate(s) for s in (*data.train, *others) if s is not None]))
+        train = [next(found) for _ in data.train]
+        held, replay = (next(found) if source else None for source in others)
+        return train, held, replay
+
+    def _take(self, located: Located, limit: int | None) -> Ingested:
+        limits = [n for n in (limit, located.source.limit) if n]
         workers = self._data.workers or os.cpu_count() or 1
-        found = _ingest(
-            locate(source), self._rows, self._fingerprint, self._cache,
-            min(limits, default=None), workers, self._data.on_error,
-        )  # fmt: skip
+        found = tokenized_source(
+            located,
+            self._rows,
+            self._fingerprint,
+            self._cache,
+            limit=min(limits, default=None),
+            workers=workers,
+            on_error=self._data.on_error,
+        )
         self.ingested.append(found)
         return found
 
     def mix(self) -> Prepared:
         data = self._data
-        train = [self._take(source, data.limit) for source in data.train]
+        located, held, replayed = self._locate()
+        train = [self._take(source, data.limit) for source in located]
         self._something_left(train)
-        source = data.validation.source
-        validation = self._take(source, None) if source else None
-        replay = self._take(data.replay.source, None) if data.replay else None
+        validation = self._take(held, None) if held else None
+        replay = self._take(replayed, None) if replayed else None
         key = key_of(
             "mixed", [i.folder.name for i in self.ingested], [i.source.weight for i in train],
             data.limit, data.validation.split, data.replay and data.replay.share,
             data.packing, data.shuffle, data.max_length, self._job.train.seed,
         )  # fmt: skip
         entry = self._cache.entry(
-            key, lambda folder: _Mixture(self._job, train, validation, replay).write(folder)
+            key, lambda folder: Mixture(self._job, train, validation, replay).write(folder)
         )
         return self._ready(entry, train, validation, replay)
 
@@ -239,9 +179,9 @@ class _Kitchen:
         validation: Ingested | None,
         replay: Ingested | None,
     ) -> Prepared:
-        about = json.loads((entry / _MIXED).read_text())
-        table = load_ready(entry / _TRAIN, about["train"])
-        held = load_ready(entry / _VALIDATION, about["validation"]) if about["validation"] else None
+        about = json.loads((entry / MIXED).read_text())
+        table = load_ready(entry / TRAIN, about["train"])
+        held = load_ready(entry / VALIDATION, about["validation"]) if about["validation"] else None
         roles = (
             ["train"] * len(train) + ["validation"] * bool(validation) + ["replay"] * bool(replay)
         )
@@ -289,7 +229,7 @@ class _Kitchen:
         )
         return replace(report, warnings=(*self._warnings, *_warn(report, about)))
 
-    def _preview(self, table: RowTable) -> tuple[RowPreview, ...]:
+    def _preview(self, table: RowTable | Sequence[dict[str, Any]]) -> tuple[RowPreview, ...]:
         previews = []
         for index in range(min(_PREVIEWED, len(table))):
             row = table[index]
@@ -301,139 +241,85 @@ class _Kitchen:
             )
         return tuple(previews)
 
-    def stream(self) -> Prepared:
-        raise DataError("data.streaming is not available yet: leave it out")
+    def stream(self, run_dir: Path) -> Prepared:
+        """Open a stream and read its first window, so that what is wrong shows before training."""
+        data = self._data
+        located, held_out, replayed = self._locate()
+        taps = [self._tap(source) for source in located]
+        replay = self._tap(replayed) if replayed else None
+        validation = self._take(held_out, None) if held_out else None
+        first = os.environ.get("RANK", "0") == "0"
+        if first:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            for name in (DROPPED, SKIPPED):
+                (run_dir / name).write_bytes(b"")
+        settings = Settings(
+            packing=data.packing,
+            shuffle=data.shuffle,
+            seed=self._job.train.seed,
+            on_error=data.on_error,
+            replay_share=data.replay.share if data.replay else 0.0,
+        )
+        weights = [tap.located.source.weight for tap in taps]
+        notes = run_dir if first else None
+        table = StreamTable(taps, weights, replay, self._rows, settings, notes)
+        window = [table[0], *table.window()[1:]]
+        held = self._held(validation) if validation else None
+        return Prepared(table, held, self._stream_report(table, window, taps, held))
 
+    def _tap(self, located: Located) -> Tap:
+        limits = [n for n in (self._data.limit, located.source.limit) if n]
+        reader = Reader(located.source, self._rows.want)
+        return Tap(located, reader, min(limits, default=None))
 
-class _Mixture:
-    """Which rows, how often, in which order, and which share a row."""
+    def _held(self, validation: Ingested) -> RowTable:
+        packed_to = self._data.max_length if self._data.packing else 0
+        key = key_of("held", validation.folder.name, packed_to)
 
-    def __init__(
+        def build(folder: Path) -> None:
+            about = write_ready(folder / VALIDATION, grouped(whole(validation), packed_to))
+            (folder / MIXED).write_text(json.dumps(about))
+
+        entry = self._cache.entry(key, build)
+        return load_ready(entry / VALIDATION, json.loads((entry / MIXED).read_text()))
+
+    def _stream_report(
         self,
-        job: Job,
-        train: Sequence[Ingested],
-        validation: Ingested | None,
-        replay: Ingested | None,
-    ):
-        self._data = job.data
-        self._train = train
-        self._validation = validation
-        self._replay = replay
-        self._rng = np.random.default_rng(job.train.seed)
-
-    def write(self, folder: Path) -> None:
-        """Write the tables and what the report says of them."""
-        available, held = self._available()
-        rows = self._weighted(available)
-        replayed = self._drawn(rows)
-        stores = [found.store for found in self._train]
-        if self._replay is not None:
-            stores.append(self._replay.store)
-            rows.append(replayed)
-        order = [(number, int(i)) for number, indices in enumerate(rows) for i in indices]
-        if self._data.shuffle:
-            order = [order[i] for i in self._rng.permutation(len(order))]
-        lengths = [int(stores[number].lengths[i]) for number, i in order]
-        about: dict[str, Any] = {
-            "documents": len(order),
-            "longest": max(lengths),
-            "median": float(np.median(lengths)),
-            "trained": self._trained(rows),
-            "replay_rounds": self._rounds,
-            "train": write_ready(folder / _TRAIN, self._grouped(order, lengths, stores)),
-            "validation": self._write_held(folder, held),
-        }
-        (folder / _MIXED).write_text(json.dumps(about))
-
-    def _trained(self, rows: Sequence[mix.Indices]) -> dict[str, int]:
-        """Return the tokens that come up of each source, by its place among those read."""
-        found = {
-            str(n): int(self._train[n].store.lengths[rows[n]].sum())
-            for n in range(len(self._train))
-        }
-        if self._replay is not None:
-            place = len(self._train) + (self._validation is not None)
-            found[str(place)] = int(self._replay.store.lengths[rows[-1]].sum())
-        return found
-
-    def _available(self) -> tuple[list[mix.Indices], list[mix.Indices]]:
-        """Return the rows to train on and the rows held out, of each source, limits applied."""
-        documents = [found.store.documents for found in self._train]
-        keep = [np.arange(len(rows)) for rows in documents]
-        if self._data.limit is not None:
-            read = [found.about.rows_read for found in self._train]
-            weights = [found.source.weight for found in self._train]
-            shares = mix.allot(self._data.limit, read, weights)
-            keep = [
-                np.flatnonzero(rows < share) for rows, share in zip(documents, shares, strict=True)
-            ]
-        split = self._data.validation.split
-        if not split:
-            return keep, []
-        kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]
-        train, held = mix.hold_out(kept, split, self._rng)
-        return (
-            [indices[part] for indices, part in zip(keep, train, strict=True)],
-            [indices[part] for indices, part in zip(keep, held, strict=True)],
+        table: StreamTable,
+        window: Sequence[dict[str, Any]],
+        taps: Sequence[Tap],
+        held: RowTable | None,
+    ) -> DataReport:
+        """Return a report of the first window: the rest is not known yet."""
+        lengths = [length for row in window for length in row["seq_lengths"]]
+        tokens = sum(lengths)
+        width = self._data.max_length if self._data.packing else max(lengths)
+        report = DataReport(
+            sources=tuple(
+                SourceReport(tap.located.source.source, "train", tap.reader.shapes) for tap in taps
+            ),
+            rows_train=len(window),
+            rows_validation=len(held) if held else 0,
+            documents=len(lengths),
+            tokens=tokens,
+            supervised=sum(label != IGNORE for row in window for label in row["labels"]),
+            max_length=self._data.max_length,
+            longest=max(lengths),
+            median=float(np.median(lengths)),
+            truncated_share=0.0,
+            packed=self._data.packing,
+            efficiency=tokens / (len(window) * width),
+            dropped_reasons={},
+            digest=table.digest,
+            template=self._rows.template.name if self._rows.template else "",
+            mask_preview=self._preview(window),
+            terms=measure(self._data.terms, self._rows.encoder),
+            streamed=True,
         )
-
-    def _weighted(self, available: Sequence[mix.Indices]) -> list[mix.Indices]:
-        if len(available) == 1 or self._data.limit is not None:
-            return list(available)
-        rows = [
-            mix.weighted(indices, found.store.documents, found.source.weight, self._rng)
-            for indices, found in zip(available, self._train, strict=True)
-        ]
-        if not any(len(indices) for indices in rows):
-            raise DataError("data.train: the weights leave no row to train on. Raise them")
-        return rows
-
-    def _drawn(self, rows: Sequence[mix.Indices]) -> mix.Indices:
-        self._rounds = 0
-        if self._replay is None or self._data.replay is None:
-            return np.zeros(0, dtype=np.int64)
-        if not len(self._replay.store):
-            raise DataError(f"data.replay: {self._replay.source.source} holds nothing to replay")
-        share = self._data.replay.share
-        own = sum(
-            int(found.store.lengths[indices].sum())
-            for found, indices in zip(self._train, rows, strict=True)
-        )
-        wanted = round(own * share / (1 - share))
-        drawn, self._rounds = mix.replayed(self._replay.store.lengths, wanted, self._rng)
-        return drawn
-
-    def _grouped(
-        self, order: Sequence[tuple[int, int]], lengths: Sequence[int], stores: Sequence[Any]
-    ) -> Iterator[list[TokenRow]]:
-        groups = [[i] for i in range(len(order))]
-        if self._data.packing:
-            groups = best_fit(lengths, self._data.max_length)
-            if self._data.shuffle:
-                groups = [groups[i] for i in self._rng.permutation(len(groups))]
-            else:
-                groups.sort(key=min)
-        for group in groups:
-            yield [next(token_rows(stores[order[i][0]], [order[i][1]])) for i in group]
-
-    def _write_held(self, folder: Path, held: Sequence[mix.Indices]) -> dict[str, Any] | None:
-        """Write the held-out rows; unpacked, so that each counts by itself."""
-        if self._validation is not None:
-            store = self._validation.store
-            if not len(store):
-                raise DataError(
-                    f"data.validation: nothing is left of {self._validation.source.source} to "
-                    "measure a loss on (every row is longer than data.max_length before its answer)"
-                )
-            rows = token_rows(store, range(len(store)))
-            return write_ready(folder / _VALIDATION, ([row] for row in rows))
-        if not held:
-            return None
-        parts = [
-            token_rows(found.store, (int(i) for i in indices))
-            for found, indices in zip(self._train, held, strict=True)
-        ]
-        return write_ready(folder / _VALIDATION, ([row] for part in parts for row in part))
+        warnings = [*self._warnings]
+        if report.terms and (warning := report.terms.warning()):
+            warnings.append(warning)
+        return replace(report, warnings=tuple(warnings))
 
 
 def _source_report(found: Ingested, role: str, trained: int) -> SourceReport:
@@ -449,6 +335,7 @@ def _source_report(found: Ingested, role: str, trained: int) -> SourceReport:
         rows_truncated=about.rows_truncated,
         tokens=about.tokens,
         supervised=about.supervised,
+        columns_unused=about.unused,
         tokens_trained=trained,
     )
 
@@ -482,6 +369,6 @@ def _save(report: DataReport, run_dir: Path, ingested: Sequence[Ingested]) -> No
     (run_dir / "data.json").write_text(text + "\n", encoding="utf-8")
     (run_dir / "mask_preview.txt").write_text(render_text(report.mask_preview), encoding="utf-8")
     for name in (DROPPED, SKIPPED):
-        with (run_dir / name).open("wb") as stream:
+        with (run_dir / name).open("ab" if report.streamed else "wb") as stream:
             for found in ingested:
                 stream.write((found.folder / name).read_bytes())

@@ -29,10 +29,15 @@ def preview_row(
     id_: str, input_ids: Sequence[int], labels: Sequence[int], encoder: Encoder
 ) -> RowPreview:
     """Decode a row, parted where learning begins and ends."""
-    tokens = zip(input_ids, labels, strict=True)
     segments = []
-    for learned, run in groupby(tokens, key=lambda token: token[1] != IGNORE):
-        segments.append((encoder.decode([token for token, _ in run]), learned))
+    before, start = "", 0
+    for learned, run in groupby(labels, key=lambda label: bool(label != IGNORE)):
+        stop = start + sum(1 for _ in run)
+        # Decoded from the beginning, for some decoders drop the space a text begins with.
+        text = encoder.decode(input_ids[:stop])
+        alone = encoder.decode(input_ids[start:stop])
+        segments.append((text.removeprefix(before) if text.startswith(before) else alone, learned))
+        before, start = text, stop
     return RowPreview(id_, tuple(segments))
 
 

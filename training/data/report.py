@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.data.preview import RowPreview
@@ -24,19 +24,21 @@ class SourceReport:
         rows_truncated: Of those kept, how many lost their end.
         tokens: Tokens of the rows kept.
         supervised: Of those, how many are learned.
+        columns_unused: Columns of plain text records that were there and not read.
         tokens_trained: Tokens of it in the training rows, as often as they come up in an epoch.
     """
 
     source: str
     role: str
     shapes: tuple[str, ...]
-    rows_read: int
-    rows_skipped: int
-    rows_dropped: int
-    rows_kept: int
-    rows_truncated: int
-    tokens: int
-    supervised: int
+    rows_read: int = 0
+    rows_skipped: int = 0
+    rows_dropped: int = 0
+    rows_kept: int = 0
+    rows_truncated: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    columns_unused: tuple[str, ...] = ()
     tokens_trained: int = 0
 
 
@@ -64,6 +66,7 @@ class DataReport:
         warnings: What a person should know before training.
         mask_preview: A few decoded rows.
         terms: How the domain's terms are split.
+        streamed: Whether rows are read while training; the numbers are then of the first window.
     """
 
     sources: tuple[SourceReport, ...]
@@ -84,7 +87,7 @@ class DataReport:
     warnings: tuple[str, ...] = ()
     mask_preview: tuple[RowPreview, ...] = ()
     terms: Terms | None = None
-    streamed: bool = field(default=False)
+    streamed: bool = False
 
     @property
     def rows_read(self) -> int:
@@ -113,7 +116,10 @@ class DataReport:
     def summary(self) -> list[str]:
         """Return what to print when a run starts: counts, then warnings."""
         if self.streamed:
-            lines = ["data: streamed while training"]
+            lines = [
+                f"data: streamed; the first {self.documents:,} documents are "
+                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned"
+            ]
         else:
             share = self.supervised / self.tokens if self.tokens else 0.0
             lines = [

@@ -20,11 +20,12 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRow:
-    """A prompt and the text expected after it."""
+    """A prompt and the text expected after it; `system` says how to answer, if anything does."""
 
     id: str
     prompt: str
     completion: str
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)

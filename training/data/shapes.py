@@ -109,9 +109,18 @@ class Reader:
         signature = tuple(record.values)
         known = self._known.get(signature)
         if known is None:
-            known = self._known[signature] = self._settle(record)
+            known = self._known[signature] = self._settle_or_fault(record)
         shape, columns = known
         return _READ[shape](record.origin, record.values, columns)
+
+    def _settle_or_fault(self, record: Record) -> tuple[ShapeName, dict[str, str]]:
+        """Settle a shape; once others were, a record unlike them is its own fault."""
+        if not self._known:
+            return self._settle(record)
+        try:
+            return self._settle(record)
+        except DataError as error:
+            raise RowError(str(error).removeprefix(f"{record.origin}: ")) from None
 
     def _settle(self, record: Record) -> tuple[ShapeName, dict[str, str]]:
         columns = self._columns(record)
@@ -277,10 +286,16 @@ def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[st
             # A question comes after what it asks about, an instruction before its input.
             parts = (context, text) if _key(prompt_column) == "question" else (text, context)
             text = "\n\n".join(parts)
-        return CompletionRow(origin, text, completion)
+        return CompletionRow(origin, text, completion, _system(values, columns))
     messages = _as_messages(_side(prompt, prompt_column, "prompt", "user"), "user")
     answer = _as_messages(completion, "assistant")
     return DialogueRow(origin, messages + answer, _tools(values, columns), len(messages))
+
+
+def _system(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    if "system" not in columns:
+        return ""
+    return _string(values, columns["system"], "system", empty=True)
 
 
 def _as_messages(side: str | list[Message], role: str) -> list[Message]:
@@ -293,10 +308,9 @@ def _tools(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[s
 
 def _read_dialogue(origin: str, values: Mapping[str, Any], column: str, columns: Any) -> Row:
     messages = read_messages(values[column], column)
-    if "system" in columns and messages[0]["role"] != "system":
-        system = _string(values, columns["system"], "system", empty=True)
-        if system:
-            messages.insert(0, {"role": "system", "content": system})
+    system = _system(values, columns)
+    if system and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
     said = [m for m in messages if m["role"] == "assistant"]
     if said and not any(m["content"].strip() or m.get("tool_calls") for m in said):
         raise RowError("the assistant's answers are empty. Fill them, or remove the row")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.config.data import Source
@@ -87,6 +87,34 @@ class Located:
     def size_bytes(self) -> int:
         """Bytes on disk; 0 where that is not known."""
         return sum(path.stat().st_size for path, _ in self.files)
+
+
+def distinct(located: Sequence[Located]) -> list[Located]:
+    """Return sources whose files have labels of their own: as much of each path as it takes."""
+    paths: dict[str, set[Path]] = {}
+    for found in located:
+        for path, label in found.files:
+            paths.setdefault(label, set()).add(path.resolve())
+    shared = {label for label, places in paths.items() if len(places) > 1}
+    return [
+        replace(
+            found,
+            files=tuple(
+                (path, _longer(path, sorted(paths[label])) if label in shared else label)
+                for path, label in found.files
+            ),
+        )
+        for found in located
+    ]
+
+
+def _longer(path: Path, among: Sequence[Path]) -> str:
+    """Return the shortest end of a path that no other path has."""
+    parts = path.resolve().parts
+    for count in range(2, len(parts) + 1):
+        if sum(other.parts[-count:] == parts[-count:] for other in among) == 1:
+            return "/".join(parts[-count:])
+    return str(path)
 
 
 def locate(source: Source, environment: Mapping[str, str] = os.environ) -> Located:

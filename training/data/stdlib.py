@@ -9,8 +9,10 @@ the answer.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import inspect
+import os
 import re
 import sys
 import sysconfig
@@ -48,10 +50,9 @@ def records(subset: str | None) -> Iterator[Record]:
     read = _questions if subset == "qa" else _texts
     for path in _modules():
         try:
-            source = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            yield from read(_dotted(path), path)
+        except (OSError, UnicodeDecodeError, SyntaxError):
             continue
-        yield from read(_dotted(path), source)
 
 
 def _root() -> Path:
@@ -63,16 +64,15 @@ def _modules() -> list[Path]:
 
     The order is fixed and mixed, so that the first rows are a fair sample of all.
     """
-    root = _root()
-    found = (
-        path
-        for path in root.rglob("*.py")
-        if not _LEFT_OUT.intersection(path.relative_to(root).parts)
-        and not any(
-            part.startswith(("_", "config-")) and part != "__init__.py"
-            for part in path.relative_to(root).parts
-        )
-    )
+    found = []
+    for folder, inner, files in os.walk(_root()):
+        # Pruned on the way: the packages installed beside the library may be many.
+        inner[:] = [n for n in inner if n not in _LEFT_OUT and not n.startswith(("_", "config-"))]
+        found += [
+            Path(folder, name)
+            for name in files
+            if name.endswith(".py") and (name == "__init__.py" or not name.startswith("_"))
+        ]
     return sorted(found, key=lambda path: hashlib.sha256(_dotted(path).encode()).digest())
 
 
@@ -81,36 +81,29 @@ def _dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _parse(source: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source)
-        except SyntaxError:
-            return None
-
-
-def _texts(module: str, source: str) -> Iterator[Record]:
+def _texts(module: str, path: Path) -> Iterator[Record]:
     """The docstrings of a module as one text, then its source."""
-    tree = _parse(source)
-    if tree is None:
-        return
-    about = [f"{name}\n\n{text}" for name, text in _docstrings(module, tree)]
+    about = [f"{name}\n\n{text}" for name, text in _documented(module, path)]
     if about:
         yield Record(f"python-stdlib/{module}:docs", {"text": "\n\n\n".join(about)})
-    yield Record(f"python-stdlib/{module}:source", {"text": source})
+    yield Record(f"python-stdlib/{module}:source", {"text": path.read_text(encoding="utf-8")})
 
 
-def _questions(module: str, source: str) -> Iterator[Record]:
-    tree = _parse(source)
-    if tree is None:
-        return
-    for name, text in _docstrings(module, tree):
+def _questions(module: str, path: Path) -> Iterator[Record]:
+    for name, text in _documented(module, path):
         answer = _opening(text)
         if answer and not name.rsplit(".", 1)[-1].startswith("_"):
             yield Record(
                 f"python-stdlib/{name}", {"prompt": f"What does {name} do?", "completion": answer}
             )
+
+
+@functools.cache
+def _documented(module: str, path: Path) -> tuple[tuple[str, str], ...]:
+    """Return what is documented in a module; parsed once, for that is most of the time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuple(_docstrings(module, ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def _docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from training.data.tokenize import IGNORE, TokenRow, Tokens
+from training.data.encoder import Tokens
+from training.data.tokenize import IGNORE, TokenRow
 
 if TYPE_CHECKING:
     import datasets
@@ -155,6 +156,14 @@ class RowTable:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        import pyarrow.compute as pc
+
+        found: list[int] = pc.list_value_length(self.dataset.data.column("input_ids")).to_pylist()
+        return found
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row: dict[str, Any] = self.dataset[int(index)]

@@ -64,7 +64,7 @@ def measure(terms: Sequence[str], encoder: Encoder) -> Terms | None:
     tokens = words = 0
     for term, (_, ids) in zip(terms, encoded, strict=True):
         count = max(1, len(term.split()))
-        found.append(Term(term, tuple(encoder.decode([i]) for i in ids), len(ids) / count))
+        found.append(Term(term, tuple(encoder.decode([int(i)]) for i in ids), len(ids) / count))
         tokens += len(ids)
         words += count
     return Terms(tuple(found), tokens / words)

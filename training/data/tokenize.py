@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from training.config.methods import RowKind
 from training.data import templates
-from training.data.encoder import Encoder, Piece
+from training.data.encoder import Encoder, Piece, Tokens
 from training.data.records import BadRecord
 from training.data.rows import CompletionRow, DialogueRow, Message, Row, RowError, TextRow
 from training.data.templates import Template
 from training.errors import DataError
 
 IGNORE = -100
+_SURELY_CHARACTERS = 200_000
 LossOn = Literal["assistant", "completion", "all"]
-Tokens = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class RowTokenizer:
             DataError: A conversation cannot be written without a template, or with this one.
         """
         written: list[list[Piece] | Dropped | BadRecord] = [self._write(row) for row in rows]
-        todo = [pieces for pieces in written if isinstance(pieces, list)]
+        todo = [self._shortened(pieces) for pieces in written if isinstance(pieces, list)]
         encoded = iter(self.encoder.encode(todo))
         outcomes: list[Outcome] = []
         for row, pieces in zip(rows, written, strict=True):
@@ -96,10 +95,18 @@ class RowTokenizer:
                 continue
             ids = next(encoded)
             if isinstance(row, TextRow) or self.want == "text":
-                outcomes.append(self._chunks(row.id, [i for part in ids for i in part]))
+                outcomes.append(self._chunks(row.id, np.concatenate(ids)))
             else:
                 outcomes.append(self._dialogue(row.id, pieces, ids))
         return outcomes
+
+    def _shortened(self, pieces: list[Piece]) -> list[Piece]:
+        """Cut an answer of megabytes down to what surely fills a row, before encoding it."""
+        most = max(_SURELY_CHARACTERS, (self.max_length + 1) * self.encoder.longest_token)
+        last = pieces[-1]
+        if self.want == "text" or len(pieces) == 1 or len(last.text) <= most:
+            return pieces
+        return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
     def _write(self, row: Row) -> list[Piece] | Dropped | BadRecord:
         try:
@@ -121,17 +128,17 @@ class RowTokenizer:
         raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
 
     def _completion(self, row: CompletionRow) -> list[Piece]:
-        prompt = self._plain(row.prompt)
-        completion = self._plain(row.completion).removesuffix(self.encoder.eos or "\0")
+        opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
+        prompt = self._plain(opening_text)
+        completion = self._plain(row.completion).removesuffix(self.encoder.eos)
         if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
             prompt += "\n"
-        return (
-            [Piece(prompt, False), Piece(completion, True)] if prompt else [Piece(completion, True)]
-        )
+        opening = [Piece(prompt, self.loss_on == "all")] if prompt else []
+        return [*opening, Piece(completion, True)]
 
     def _plain(self, text: str) -> str:
         """Return text whose own markup counts, but for a begin-of-text token."""
-        return self.encoder.as_text(text.removeprefix(self.encoder.bos or "\0"), only_bos=True)
+        return self.encoder.as_text(text.removeprefix(self.encoder.bos), only_bos=True)
 
     def _conversation(self, row: DialogueRow) -> list[Piece] | Dropped:
         if self.template is None:
@@ -154,62 +161,84 @@ class RowTokenizer:
             return [Piece(piece.text, True) for piece in pieces[:last]]
         return pieces[: said[-1] + 1]
 
-    def _chunks(self, id_: str, ids: list[int]) -> list[TokenRow]:
+    def _chunks(self, id_: str, ids: Tokens) -> Outcome:
         """Cut a text into rows of `max_length`; all its tokens are in exactly one of them.
 
         A row that goes on with a text has no way to predict its own first token.
         """
         body = self._without_bos(ids)
-        if self.encoder.eos_id is not None and (not body or body[-1] != self.encoder.eos_id):
-            body.append(self.encoder.eos_id)
-        head = [] if self.encoder.bos_id is None else [self.encoder.bos_id]
-        rows = []
-        bounds = _bounds(len(body), self.max_length - len(head))
+        eos = self.encoder.eos_id
+        if eos is not None and (not len(body) or body[-1] != eos):
+            body = np.append(body, np.int32(eos))
+        if len(self._head) + len(body) < 2:
+            return Dropped(id_, "there is no token to learn in it")
+        bounds = _bounds(len(body), self.max_length - len(self._head))
+        rows: list[TokenRow] = []
         for number, (start, stop) in enumerate(bounds, start=1):
-            tokens = np.array(head + body[start:stop], dtype=np.int32)
+            tokens = np.concatenate([self._head, body[start:stop]])
             labels = tokens.copy()
-            labels[: 1 if start == 0 else 1 + len(head)] = IGNORE
+            labels[: 1 if start == 0 else 1 + len(self._head)] = IGNORE
             rows.append(TokenRow(id_ if len(bounds) == 1 else f"{id_}#{number}", tokens, labels))
         return rows
 
-    def _without_bos(self, ids: list[int]) -> list[int]:
+    @property
+    def _head(self) -> Tokens:
+        """What every row begins with."""
         bos = self.encoder.bos_id
-        if bos is None or bos == self.encoder.eos_id:
-            return ids[1:] if bos is not None and ids[:1] == [bos] else list(ids)
-        return [token for token in ids if token != bos]
+        return np.array([] if bos is None else [bos], dtype=np.int32)
 
-    def _dialogue(self, id_: str, pieces: Sequence[Piece], encoded: list[list[int]]) -> Outcome:
-        ids: list[int] = [] if self.encoder.bos_id is None else [self.encoder.bos_id]
-        labels = [IGNORE] * len(ids)
+    def _without_bos(self, ids: Tokens) -> Tokens:
+        bos = self.encoder.bos_id
+        if bos is None:
+            return ids
+        if bos == self.encoder.eos_id:
+            return ids[1:] if len(ids) and ids[0] == bos else ids
+        return ids[ids != bos]
+
+    def _dialogue(self, id_: str, pieces: Sequence[Piece], encoded: list[Tokens]) -> Outcome:
+        tokens, labels = [self._head], [np.full(len(self._head), IGNORE, dtype=np.int32)]
         for index, (piece, part) in enumerate(zip(pieces, encoded, strict=True)):
-            tokens = self._without_bos(part) if index == 0 or not piece.supervised else part
-            ids += tokens
-            labels += tokens if piece.supervised else [IGNORE] * len(tokens)
-        self._end(ids, labels)
-        learned = next((i for i, label in enumerate(labels) if i and label != IGNORE), None)
-        if learned is None:
+            ids = self._without_bos(part) if index == 0 or not piece.supervised else part
+            tokens.append(ids)
+            labels.append(ids if piece.supervised else np.full_like(ids, IGNORE))
+        end = self._end(tokens[-1])
+        input_ids = np.concatenate([*tokens, end])
+        learned = np.concatenate([*labels, end])
+        learned[0] = IGNORE
+        where = np.flatnonzero(learned != IGNORE)
+        if not len(where):
             return Dropped(id_, "there is no token to learn in it")
-        if learned >= self.max_length:
+        first = int(where[0])
+        if first >= self.max_length:
             reason = (
-                f"the answer begins after max_length: {learned} tokens come before it, "
+                f"the answer begins after max_length: {first} tokens come before it, "
                 f"max_length is {self.max_length}"
             )
-            return Dropped(id_, reason, needed=learned + 1)
-        tokens_, labels_ = (np.array(x[: self.max_length], dtype=np.int32) for x in (ids, labels))
-        labels_[0] = IGNORE
-        return [TokenRow(id_, tokens_, labels_, truncated=len(ids) > self.max_length)]
+            return Dropped(id_, reason, needed=first + 1)
+        stop = self.max_length
+        return [TokenRow(id_, input_ids[:stop], learned[:stop], truncated=len(input_ids) > stop)]
 
-    def _end(self, ids: list[int], labels: list[int]) -> None:
-        """Close the last answer with EOS, where its template has not closed it."""
+    def _end(self, last: Tokens) -> Tokens:
+        """Return what closes the last answer: EOS, unless its template has closed it."""
         eos = self.encoder.eos_id
         if eos is None:
             raise DataError(
                 "the tokenizer has no end-of-text token, so an answer would never end. "
                 "Give a tokenizer with eos_token in model.tokenizer"
             )
-        if not ids or ids[-1] not in self.encoder.control_ids:
-            ids.append(eos)
-            labels.append(eos)
+        closed = len(last) and int(last[-1]) in self.encoder.closing_ids
+        return np.array([] if closed else [eos], dtype=np.int32)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The ids an answer may end with: generation stops at any of them."""
+        found = set() if self.encoder.eos_id is None else {self.encoder.eos_id}
+        if self.template is not None:
+            said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+            pieces = templates.render(self.template, said, None, self.encoder)
+            answer = next(piece for piece in pieces if piece.supervised)
+            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
+        return sorted(found)
 
     def prompt_ids(self, prompt: str | list[Message]) -> list[int]:
         """Return the ids a model is given to answer `prompt`, as it was given them in training.
@@ -217,7 +246,6 @@ class RowTokenizer:
         Args:
             prompt: Text, or the messages so far.
         """
-        head = [] if self.encoder.bos_id is None else [self.encoder.bos_id]
         if isinstance(prompt, str) and (self.template is None or self.want == "text"):
             text = self._plain(prompt)
             if self.want != "text" and text and not text[-1].isspace():
@@ -229,11 +257,12 @@ class RowTokenizer:
             if self.template is None:
                 raise DataError("a conversation needs a chat template: set model.chat_template")
             pieces = templates.opening(self.template, prompt, None, self.encoder)
-        return head + self._without_bos(self.encoder.encode([pieces])[0][0])
+        ids = self._without_bos(self.encoder.encode([pieces])[0][0])
+        return [int(token) for token in np.concatenate([self._head, ids])]
 
 
 def _as_dialogue(row: CompletionRow) -> DialogueRow:
-    said = (("user", row.prompt), ("assistant", row.completion))
+    said = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
     messages: list[Message] = [{"role": role, "content": text} for role, text in said if text]
     return DialogueRow(row.id, messages, None, len(messages) - 1)
 

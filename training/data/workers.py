@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
 import pickle
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,7 @@ from training.data.records import BadRecord
 from training.data.rows import CompletionRow, Row, TextRow
 from training.data.tokenize import Outcome, RowTokenizer
 
+_PARALLEL = "TOKENIZERS_PARALLELISM"
 _BATCH = 256
 _WORTH_ROWS = 20_000
 _WORTH_CHARACTERS = 20_000_000
@@ -40,7 +43,26 @@ def tokenized(
             yield from _in_processes(batches, tokenizer, workers)
             return
     for batch in batches:
-        yield from _tokenize(batch, tokenizer)
+        with _threads():
+            outcomes = _tokenize(batch, tokenizer)
+        yield from outcomes
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """Let the tokenizer use threads for as long as this lasts.
+
+    It reads this variable at each call. Left on, it would warn and stall in processes forked later.
+    """
+    before = os.environ.get(_PARALLEL)
+    os.environ[_PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PARALLEL]
+        else:
+            os.environ[_PARALLEL] = before
 
 
 def _batches(rows: Iterator[Row | BadRecord]) -> Iterator[list[Row | BadRecord]]:
@@ -55,13 +77,14 @@ def _head(batches: Iterator[list[Row | BadRecord]]) -> tuple[list[list[Row | Bad
     for batch in batches:
         head.append(batch)
         count += len(batch)
-        characters += sum(map(_characters, batch))
+        characters += sum(map(characters_of, batch))
         if count >= _WORTH_ROWS or characters >= _WORTH_CHARACTERS:
             return head, True
     return head, False
 
 
-def _characters(row: Row | BadRecord) -> int:
+def characters_of(row: Row | BadRecord) -> int:
+    """Return how much text a row holds; other kinds of row are small."""
     if isinstance(row, TextRow):
         return len(row.text)
     if isinstance(row, CompletionRow):
@@ -98,6 +121,7 @@ def _in_processes(
 
 @functools.lru_cache(maxsize=1)
 def _load(path: Path) -> RowTokenizer:
+    os.environ[_PARALLEL] = "false"
     tokenizer: RowTokenizer = pickle.loads(path.read_bytes())
     return tokenizer
 

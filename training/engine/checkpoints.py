@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,12 @@ def find_parts(folder: Path) -> dict[str, Path]:
         with safe_open(path, framework="pt") as file:
             found |= dict.fromkeys(file.keys(), path)
     return found
+
+
+def name_on_disk(name: str) -> str:
+    """Return PEFT's name in a file for an adapter parameter's name in memory."""
+    name = re.sub(r"\.(modules_to_save\.default|original_module|default)(?=\.|$)", "", name)
+    return name.replace(".lora_magnitude_vector.weight", ".lora_magnitude_vector")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -9,13 +9,14 @@ A method mixes `ExactLoop` into its TRL or Transformers trainer and inherits
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -23,7 +24,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from training.config import Job
 from training.engine.cadence import Cadence
-from training.engine.checkpoints import Vault
+from training.engine.checkpoints import PREFIX, Vault
 from training.engine.interrupt import StopSignal
 from training.engine.order import FILLER, MicroBatches, Order
 from training.engine.reshape import (
@@ -37,13 +38,24 @@ from training.engine.watch import StepFacts, Watcher
 from training.engine.world import ControlPlane, World
 from training.errors import Interrupted
 
+STREAM = "stream.json"
+
 
 class Table(Protocol):
     """Rows by index."""
 
-    def __len__(self) -> int: ...
-
     def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A table that is read forward only, and can say where it stands."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where it stands."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
 
 
 class Collate(Protocol):
@@ -81,9 +93,6 @@ class _Rows(Dataset[dict[str, Any]]):
     def __init__(self, table: Table, filler: dict[str, Any]):
         self.table = table
         self.filler = filler
-
-    def __len__(self) -> int:
-        return len(self.table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.filler if index == FILLER else self.table[index]
@@ -263,6 +272,9 @@ class ExactLoop:
         }
         with setup.vault.writing(number, facts) as staging, self._writing_to(staging):
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            if setup.world.is_first and isinstance(setup.table, Stream):
+                place = staging / f"{PREFIX}{number}" / STREAM
+                place.write_text(json.dumps(setup.table.state_dict()))
         self._save_due.done()
         for watcher in setup.watchers:
             watcher.on_save(number)
@@ -298,6 +310,8 @@ class ExactLoop:
             self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
             self.bad_evaluations = facts["bad_evaluations"]
             self.evaluated_at = facts["evaluated_at"]
+        if checkpoint is not None and isinstance(self.setup.table, Stream):
+            self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
         self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
         if self._reshape:
             check_portable(self.setup.job, self._reshape)

@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 
 from training.config import Job
-from training.engine.checkpoints import find_parts
+from training.engine.checkpoints import find_parts, name_on_disk
 from training.engine.world import ControlPlane, World
 from training.errors import CheckpointError
 
@@ -59,7 +59,7 @@ def check_portable(job: Job, facts: dict[str, Any]) -> None:
     if job.train.optimizer not in _PORTABLE_OPTIMIZERS:
         raise CheckpointError(
             f"the states of optimizer {job.train.optimizer} cannot be moved to other processes "
-            f"(the checkpoint was written with {there}). Go on with that, or start over with FRESH=1"
+            f"(the checkpoint was written with {there}). Go on with that, or use FRESH=1"
         )
 
 
@@ -123,7 +123,7 @@ class _PlainCheckpoint(PortableCheckpoint):
         self.index = {name: index for index, name in enumerate(names)}
 
     def read(self, name: str) -> State:
-        on_disk = name.replace(".default.", ".").replace(".modules_to_save.", ".")
+        on_disk = name_on_disk(name)
         file = self.weights.get(name) or self.weights.get(on_disk)
         if file is None:
             raise CheckpointError(f"the checkpoint has no weights for {name}; start with FRESH=1")

@@ -72,6 +72,9 @@ def join(world: World, *, zero: int) -> None:
     if zero:
         import deepspeed
 
+        # An all-reduce through shared memory, compiled at first use. Gloo does the same without a
+        # compiler on the machine, or a minute's wait at the first job.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
     elif world.size > 1:
         dist.init_process_group(backend)

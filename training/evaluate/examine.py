@@ -15,8 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
 from training.data.collate import Collator
-from training.data.prepare import Prepared, load_texts
-from training.data.samples import sample_prompts
+from training.data.prepare import Prepared, load_texts, row_tokenizer
 from training.engine.watch import Watching
 from training.engine.world import ControlPlane
 from training.evaluate.loss import HeldOut
@@ -32,9 +31,9 @@ class Examination(Watching):
         job: The run.
         tokenizer: Reads prompts and writes answers.
         data: Holds the held-out rows.
-        collate: Makes batches.
         control: Adds the sums of all processes.
         folder: The run folder.
+        cache_dir: Keeps the tokens of general text between runs.
     """
 
     def __init__(
@@ -42,23 +41,36 @@ class Examination(Watching):
         job: Job,
         tokenizer: PreTrainedTokenizerBase,
         data: Prepared,
-        collate: Collator,
         control: ControlPlane,
+        *,
         folder: Path,
+        cache_dir: Path,
     ):
         self.job = job
         self.tokenizer = tokenizer
         self.control = control
         self.path = folder / "evaluation.json"
         self.trainer: Any = None
+        self._latest: tuple[int, dict[str, float]] | None = None
+        assert tokenizer.pad_token_id is not None
+        packed = Collator(
+            tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
+        )
         batch = job.train.micro_batch_size or 8
         self.rows = None
         if data.validation is not None:
-            self.rows = HeldOut(data.validation, collate, batch, control, job.precision)
+            self.rows = HeldOut(data.validation, packed, batch, control, job.precision)
         self.general = None
         if job.evaluate.forgetting is not None:
-            table = load_texts(job.evaluate.forgetting, tokenizer, max_length=job.data.max_length)
-            self.general = HeldOut(table, collate, batch, control, job.precision)
+            table = load_texts(
+                job.evaluate.forgetting,
+                tokenizer,
+                max_length=job.data.max_length,
+                cache_dir=cache_dir,
+            )
+            self.general = HeldOut(
+                table, Collator(tokenizer.pad_token_id), batch, control, job.precision
+            )
 
     def on_start(self, model: Any, step: int) -> None:
         """Measure the untrained model, unless that was done before a resume."""
@@ -73,13 +85,17 @@ class Examination(Watching):
     def held_out(self, model: Any, step: int) -> dict[str, float]:
         """Return the held-out loss of the model as it is."""
         assert self.rows is not None
-        return self.rows.measure(self.trainer.model_wrapped)
+        measured = self.rows.measure(self.trainer.model_wrapped)
+        self._latest = (step, measured)
+        return measured
 
     def _everything(self) -> dict[str, Any]:
         model = self.trainer.model_wrapped
         found: dict[str, Any] = {}
         if self.rows is not None:
-            found["validation"] = self.rows.measure(model)
+            step = int(self.trainer.state.global_step)
+            known = self._latest if self._latest and self._latest[0] == step else None
+            found["validation"] = known[1] if known else self.rows.measure(model)
         if self.general is not None:
             found["forgetting"] = self.general.measure(model)
         if self.job.evaluate.samples:
@@ -88,7 +104,8 @@ class Examination(Watching):
 
     def _samples(self) -> list[dict[str, str]]:
         prompts = list(self.job.evaluate.samples)
-        ids = [sample_prompts(self.job, self.tokenizer, prompt) for prompt in prompts]
+        writer = row_tokenizer(self.job, self.tokenizer)
+        ids = [writer.prompt_ids(prompt) for prompt in prompts]
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         sharding = self.job.sharding
         answers = answer(

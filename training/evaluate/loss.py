@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from training.engine.loop import Collate, Table
+from training.data.table import RowTable
+from training.engine.loop import Collate
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
 from training.engine.world import ControlPlane
@@ -27,7 +28,7 @@ class HeldOut:
 
     def __init__(
         self,
-        table: Table,
+        table: RowTable,
         collate: Collate,
         batch_size: int,
         control: ControlPlane,

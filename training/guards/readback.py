@@ -6,12 +6,12 @@ The classic it catches: an adapter saved empty under ZeRO 3, with no error anywh
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
+from training.engine.checkpoints import name_on_disk
 from training.engine.world import ControlPlane
 from training.errors import GuardError
 
@@ -44,13 +44,8 @@ def norms_in_memory(model: torch.nn.Module, control: ControlPlane, *, adapter: b
     norms: Norms = {}
     for name, shape in shapes.items():
         parts = [mine[name] for mine in everyone] if name in sharded else [squares[name]]
-        norms[_name_on_disk(name) if adapter else name] = (shape, math.sqrt(sum(parts)))
+        norms[name_on_disk(name) if adapter else name] = (shape, math.sqrt(sum(parts)))
     return norms
-
-
-def _name_on_disk(name: str) -> str:
-    """Return PEFT's name in a file for a parameter's name in memory."""
-    return re.sub(r"\.(modules_to_save\.default|original_module|default)(?=\.|$)", "", name)
 
 
 def check_readback(folder: Path, expected: Norms, *, relative: float) -> None:

@@ -13,6 +13,8 @@ from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
 from training.models.freeze import freeze
+from training.models.merge import is_adapter, merged
+from training.models.quantize import four_bit, keep_training_layout
 from training.models.source import explain_missing, has_weights, looks_like_path
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -95,6 +97,8 @@ def check_attention(model: Model, device: torch.device) -> None:
 
 def _from_source(job: Job) -> PreTrainedModel:
     source = job.model.source
+    if is_adapter(source):
+        return merged(source, dtype=_weight_dtype(job), attention=job.model.attention)
     if looks_like_path(source) and Path(source).is_dir() and not has_weights(Path(source)):
         found = ", ".join(sorted(p.name for p in Path(source).iterdir())[:8]) or "nothing"
         raise ModelError(
@@ -103,11 +107,9 @@ def _from_source(job: Job) -> PreTrainedModel:
         )
     extra: dict[str, Any] = {}
     if job.adapter is not None and job.adapter.quantized:
-        from training.models.quantize import four_bit
-
         extra = four_bit(job)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             source,
             revision=job.model.revision,
             dtype=_weight_dtype(job),
@@ -117,6 +119,8 @@ def _from_source(job: Job) -> PreTrainedModel:
         )
     except Exception as error:
         raise ModelError(explain_missing("model", source, error)) from error
+    keep_training_layout(model)
+    return model
 
 
 def _weight_dtype(job: Job) -> torch.dtype:

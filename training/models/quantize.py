@@ -24,3 +24,14 @@ def four_bit(job: Job) -> dict[str, Any]:
             bnb_4bit_compute_dtype=_COMPUTE[job.adapter.compute_dtype],
         )
     }
+
+
+def keep_training_layout(model: torch.nn.Module) -> None:
+    """Keep 4-bit weights as they are stored when the model is evaluated on a CPU.
+
+    bitsandbytes repacks them for inference at the first forward pass in eval mode, for good and
+    only where the width is a multiple of 32; held-out losses are taken in the midst of training.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  (untyped)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from training.config.data import Source
+from training.config.methods import RowKind
+from training.data.records import Record
+from training.data.rows import (
+    CompletionRow,
+    DialogueRow,
+    PreferenceRow,
+    PromptRow,
+    Row,
+    RowError,
+    TextRow,
+    UnpairedRow,
+)
+from training.data.shapes import Reader
+from training.errors import DataError
+
+USER = {"role": "user", "content": "hi"}
+SAID = {"role": "assistant", "content": "hello"}
+WORSE = {"role": "assistant", "content": "go away"}
+
+
+def read(values: dict[str, Any], want: RowKind = "dialogue", **source: Any) -> Row:
+    return Reader(Source(source="x", **source), want).read(Record("x:1", values))
+
+
+@pytest.mark.parametrize(
+    ("values", "prompt", "completion"),
+    [
+        ({"prompt": "a", "completion": "b"}, "a", "b"),
+        ({"prompt": "a", "expected completion": "b"}, "a", "b"),
+        ({"Prompt": "a", " Expected-Completion": "b"}, "a", "b"),
+        ({"question": "a", "answer": "b"}, "a", "b"),
+        ({"Question": "a", "Best Answer": "b", "Source": "s"}, "a", "b"),
+        ({"input": "a", "output": "b"}, "a", "b"),
+        ({"input": "a", "target": "b"}, "a", "b"),
+        ({"query": "a", "response": "b"}, "a", "b"),
+        ({"instruction": "a", "response": "b"}, "a", "b"),
+        ({"instruction": "a", "input": "", "output": "b"}, "a", "b"),
+        ({"instruction": "a", "input": "x", "output": "b"}, "a\n\nx", "b"),
+        ({"instruction": "a", "context": "x", "response": "b"}, "a\n\nx", "b"),
+        ({"context": "x", "question": "a", "answer": "b"}, "x\n\na", "b"),
+        ({"question": "a", "answer": 18}, "a", "18"),
+        ({"instruction": "a", "input": None, "output": "b", "text": "a b"}, "a", "b"),
+    ],
+)
+def test_prompt_and_completion_in_many_spellings(
+    values: dict[str, Any], prompt: str, completion: str
+) -> None:
+    assert read(values) == CompletionRow("x:1", prompt, completion)
+
+
+def test_a_system_column_is_not_lost() -> None:
+    row = read({"system_prompt": "be kind", "question": "a", "response": "b"})
+    assert row == CompletionRow("x:1", "a", "b", system="be kind")
+
+
+def test_a_row_unlike_the_others_is_its_own_fault() -> None:
+    reader = Reader(Source(source="x"), "dialogue")
+    reader.read(Record("x:1", {"prompt": "a", "completion": "b"}))
+    with pytest.raises(RowError, match=r"^the columns fit no known shape.*foo"):
+        reader.read(Record("x:2", {"foo": 1}))
+
+
+def test_text() -> None:
+    assert read({"text": "a", "meta": 1}, "text") == TextRow("x:1", "a")
+    assert read({"content": "a"}, "dialogue") == TextRow("x:1", "a")
+
+
+def test_messages_and_sharegpt_say_the_same() -> None:
+    expected = DialogueRow("x:1", [USER, SAID])
+    assert read({"messages": [USER, SAID]}) == expected
+    turns = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
+    assert read({"conversations": turns}) == expected
+    parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
+    assert read({"messages": [USER, {"role": "assistant", "content": parts}]}) == expected
+    # As Parquet gives them back: every field there is, most of them empty.
+    columnar = [{**m, "from": None, "value": None, "tool_calls": None} for m in (USER, SAID)]
+    assert read({"messages": columnar}) == expected
+    system = read({"conversations": turns, "system": "be kind"})
+    assert isinstance(system, DialogueRow)
+    assert system.messages[0] == {"role": "system", "content": "be kind"}
+
+
+def test_tool_calls_in_both_forms() -> None:
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Berlin"}}}
+    flat = {"name": "weather", "arguments": '{"city": "Berlin"}'}
+    wanted = {"role": "assistant", "content": "", "tool_calls": [call]}
+    row = read({"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [flat]}]})
+    assert isinstance(row, DialogueRow) and row.messages[1] == wanted
+    turns = [
+        {"from": "human", "value": "hi"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Berlin"}}'},
+        {"from": "observation", "value": "rain"},
+        {"from": "gpt", "value": "It rains."},
+    ]
+    row = read({"conversations": turns, "tools": '[{"name": "weather", "parameters": {}}]'})
+    assert isinstance(row, DialogueRow)
+    assert row.messages[1] == wanted and row.messages[2] == {"role": "tool", "content": "rain"}
+    assert row.tools == [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+
+
+def test_arguments_that_are_no_json_stay_as_they_were_said() -> None:
+    flat = {"name": "weather", "arguments": '{"city": ""Berlin""}'}
+    row = read({"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [flat]}]})
+    assert isinstance(row, DialogueRow)
+    assert row.messages[1]["tool_calls"][0]["function"]["arguments"] == flat["arguments"]
+
+
+def test_a_prompt_of_messages_makes_only_its_answer_count() -> None:
+    row = read({"prompt": [USER, SAID, USER], "completion": "hello"})
+    assert row == DialogueRow("x:1", [USER, SAID, USER, SAID], None, answers_from=3)
+
+
+HUMAN = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, ("p", "a", "b")),
+        ({"chosen": HUMAN + " good", "rejected": HUMAN + " bad"}, (HUMAN, " good", " bad")),
+        ({"prompt": [USER], "chosen": [SAID], "rejected": [WORSE]}, ([USER], [SAID], [WORSE])),
+        ({"chosen": [USER, SAID], "rejected": [USER, WORSE]}, ([USER], [SAID], [WORSE])),
+        ({"prompt": "hi", "chosen": [SAID], "rejected": [WORSE]}, ([USER], [SAID], [WORSE])),
+        ({"prompt": [USER], "chosen": "hello", "rejected": "go away"}, ([USER], [SAID], [WORSE])),
+    ],
+)
+def test_preferences(values: dict[str, Any], expected: tuple[Any, Any, Any]) -> None:
+    assert read(values, "preference") == PreferenceRow("x:1", *expected)
+
+
+def test_unpaired_and_prompts() -> None:
+    row = read({"prompt": [USER], "completion": "hello", "label": True}, "unpaired")
+    assert row == UnpairedRow("x:1", [USER], [SAID], label=True)
+    row = read({"prompt": "p", "completion": "c", "label": "False"}, "unpaired")
+    assert row == UnpairedRow("x:1", "p", "c", label=False)
+    row = read({"question": "1+1?", "answer": "#### 2"}, "prompt")
+    assert isinstance(row, PromptRow) and (row.prompt, row.reference) == ("1+1?", "#### 2")
+    assert read({"prompt": "p"}, "prompt") == PromptRow("x:1", "p", None, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "completion: chosen"),
+        ({"prompt": "p", "completion": "c", "label": True}, "bad ones too"),
+        ({"prompt": "p"}, "no answers to learn"),
+        ({"a": "x", "b": "y"}, r"(?s)Columns found: a, b\. Known shapes:.*data\.train\.columns"),
+    ],
+)
+def test_what_sft_must_not_learn_from_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(values)
+
+
+def test_columns_name_the_parts() -> None:
+    row = read({"a": "x", "b": "y"}, columns={"prompt": "a", "completion": "b"})
+    assert row == CompletionRow("x:1", "x", "y")
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    chosen = {"prompt": "prompt", "completion": "chosen"}
+    assert read(pair, columns=chosen) == CompletionRow("x:1", "p", "a")
+    with pytest.raises(DataError, match="'z', which is not among the columns found: a, b"):
+        read({"a": "x", "b": "y"}, columns={"prompt": "z"})
+    with pytest.raises(DataError, match="'nonsense' is not a part"):
+        read({"a": "x"}, columns={"nonsense": "a"})
+
+
+def test_a_named_shape_must_fit() -> None:
+    assert read({"text": "t", "prompt": "p", "completion": "c"}, shape="text") == TextRow(
+        "x:1", "t"
+    )
+    with pytest.raises(DataError, match="shape messages needs a column for messages"):
+        read({"text": "t"}, shape="messages")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prompt": "p", "completion": " "}, "the completion is empty"),
+        ({"prompt": "p", "completion": None}, "is not text"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "role wizard"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "answers are empty"),
+        ({"messages": [USER, {"role": "assistant", "content": 3}]}, "not text"),
+        ({"messages": [USER, SAID], "tools": "not json"}, "tools is not JSON"),
+    ],
+)
+def test_rows_that_cannot_be_used_say_why(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(RowError, match=message):
+        read(values)
