@@ -17,10 +17,12 @@ from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+# SageMaker would make the others by itself, without a key and for ever.
+OTHER_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TransformJobs")
 
 
 class TrainingStack(TemperStack):
-    """Log group, fences, MLflow, the model registry."""
+    """Log groups, fences, MLflow, the model registry."""
 
     def __init__(
         self,
@@ -34,14 +36,15 @@ class TrainingStack(TemperStack):
         super().__init__(scope, "training", environment=environment)
         settings = environment.training
         if settings.own_log_group:
-            EncryptedLogGroup(
-                self,
-                "JobLog",
-                name=LOG_GROUP,
-                key=security.estate.logs,
-                days=settings.log_days,
-                removal=self.removal,
-            )
+            for name in (LOG_GROUP, *OTHER_LOG_GROUPS):
+                EncryptedLogGroup(
+                    self,
+                    name.rpartition("/")[2],
+                    name=name,
+                    key=security.estate.logs,
+                    days=settings.log_days,
+                    removal=self.removal,
+                )
         JobFences(
             self,
             "Fences",

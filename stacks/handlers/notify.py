@@ -15,7 +15,10 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-REMEMBER_S = 6 * 3600
+# Services repeat an event within minutes; our own watch finds a fault anew every five minutes.
+REMEMBER_S = 15 * 60
+REMEMBER_FAULT_S = 6 * 3600
+VOLATILE = ("CreationTime", "EventTime", "LastModifiedTime", "LastUpdatedTime")
 NAMES = (
     "job",
     "image",
@@ -33,6 +36,7 @@ NAMES = (
     "batchJobName",
     "modelArn",
     "repository-name",
+    "keyId",
 )
 STATES = (
     "fault",
@@ -76,12 +80,12 @@ def notify(
     namespace: str,
     now: int,
 ) -> dict[str, Any]:
-    """Publishes the event unless the same thing was published in the last hours."""
+    """Publishes the event unless the same thing was published a short while ago."""
     key = {"fingerprint": {"S": fingerprint(event)}}
     try:
         dynamodb.put_item(
             TableName=table,
-            Item={**key, "expires": {"N": str(now + REMEMBER_S)}},
+            Item={**key, "expires": {"N": str(now + remembered(event))}},
             # TTL deletes late: an item past its time counts as gone.
             ConditionExpression="attribute_not_exists(fingerprint) OR expires < :now",
             ExpressionAttributeValues={":now": {"N": str(now)}},
@@ -99,14 +103,23 @@ def notify(
     return {"published": True, "fingerprint": key["fingerprint"]["S"]}
 
 
+def remembered(event: Mapping[str, Any]) -> int:
+    """For how many seconds the same thing is not told again."""
+    return REMEMBER_FAULT_S if event.get("detail-type") == "Temper Fault" else REMEMBER_S
+
+
 def fingerprint(event: Mapping[str, Any]) -> str:
     """What happened to what: two events that differ only in id and time have the same."""
     detail = _flat(event.get("detail", {}))
-    told = [event.get("source"), event.get("detail-type"), sorted(event.get("resources", []))]
-    told += [
-        [key, detail[key]] for key in (*NAMES, *STATES, *REASONS, "InstanceId") if key in detail
-    ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    told: list[Any] = [event.get("source"), event.get("detail-type")]
+    told.append(sorted(event.get("resources", [])))
+    if event.get("detail-type") == "Temper Fault":
+        # Its reason counts minutes, and would be another each time.
+        told += [_first(detail, NAMES), detail.get("fault")]
+    else:
+        told.append({key: value for key, value in detail.items() if key not in VOLATILE})
+    text = json.dumps(told, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def subject(event: Mapping[str, Any]) -> str:
@@ -179,8 +192,11 @@ def _flat(detail: Any) -> dict[str, Any]:
     """A detail with the fields of HyperPod's and CloudTrail's inner objects beside its own."""
     if not isinstance(detail, dict):
         return {}
-    inner = detail.get("EventDetails")
-    return {**(inner if isinstance(inner, dict) else {}), **detail}
+    inner: dict[str, Any] = {}
+    for name in ("EventDetails", "requestParameters"):
+        if isinstance(detail.get(name), dict):
+            inner.update(detail[name])
+    return {**inner, **detail}
 
 
 def _first(detail: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:

@@ -50,7 +50,7 @@ STRUCTURE = (
     Acknowledged(
         "DynamoDBInBackupPlan",
         r"monitoring/News/Told/Resource",
-        "The table remembers for six hours which messages were sent; losing it sends one twice.",
+        "The table remembers for hours which messages were sent; losing it sends some again.",
     ),
     Acknowledged(
         "EC2RestrictedCommonPorts",
@@ -198,7 +198,8 @@ WILDCARDS = (
     Acknowledged(
         _wildcard(
             HERE.format("sagemaker")
-            + r"(training-job|processing-job|hyper-parameter-tuning-job|model-package|"
+            + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
+            r"model-package|"
             r"model-package-group|mlflow-app)/\*"
         ),
         r"(security|training)/.*",

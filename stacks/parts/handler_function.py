@@ -66,7 +66,14 @@ class HandlerFunction(Construct):
             ),
             iam.PolicyStatement(
                 sid="UseMessagesKey",
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                actions=[
+                    "kms:Decrypt",
+                    "kms:DescribeKey",
+                    "kms:Encrypt",
+                    "kms:GenerateDataKey",
+                    "kms:ReEncryptFrom",
+                    "kms:ReEncryptTo",
+                ],
                 resources=[estate.messages.key_arn],
             ),
             *statements,

@@ -38,7 +38,7 @@ def permissions(
 
 
 def _jobs(estate: Estate) -> list[iam.PolicyStatement]:
-    kinds = ("training-job", "processing-job", "hyper-parameter-tuning-job")
+    kinds = ("training-job", "processing-job", "hyper-parameter-tuning-job", "training-plan")
     return [
         allow(
             "RunJobs",

@@ -79,9 +79,47 @@ def test_another_job_is_another_message(account: dict[str, Any]) -> None:
     assert _tell(account, other)["published"] is True
 
 
-def test_the_same_thing_hours_later_is_told_again(account: dict[str, Any]) -> None:
+def test_the_same_thing_later_is_told_again(account: dict[str, Any]) -> None:
     assert _tell(account, FAILED)["published"] is True
-    assert _tell(account, AGAIN, now=SETTINGS["now"] + 7 * 3600)["published"] is True
+    assert _tell(account, AGAIN, now=SETTINGS["now"] + 14 * 60)["published"] is False
+    assert _tell(account, AGAIN, now=SETTINGS["now"] + 16 * 60)["published"] is True
+
+
+def _fault(minutes: int) -> dict[str, Any]:
+    detail = {"job": "a", "fault": "training-job-stuck", "reason": f"no loss for {minutes} minutes"}
+    return {"source": "temper.x", "detail-type": "Temper Fault", "detail": detail}
+
+
+def test_a_fault_that_lasts_is_told_once_in_hours(account: dict[str, Any]) -> None:
+    now = SETTINGS["now"]
+    assert _tell(account, _fault(30))["published"] is True
+    assert _tell(account, _fault(35), now=now + 300)["published"] is False
+    assert _tell(account, _fault(395), now=now + 7 * 3600)["published"] is True
+
+
+def _key_event(key: str, event_id: str) -> dict[str, Any]:
+    detail = {"eventName": "DisableKey", "eventID": event_id, "requestParameters": {"keyId": key}}
+    return {"source": "aws.kms", "detail-type": "AWS API Call via CloudTrail", "detail": detail}
+
+
+def test_two_keys_are_two_messages(account: dict[str, Any]) -> None:
+    assert _tell(account, _key_event("one", "1"))["published"] is True
+    assert _tell(account, _key_event("one", "1"))["published"] is False
+    assert _tell(account, _key_event("two", "2"))["published"] is True
+    assert "DisableKey: two" in subject(_key_event("two", "2"))
+
+
+def test_cluster_events_that_differ_are_all_told(account: dict[str, Any]) -> None:
+    def event(text: str) -> dict[str, Any]:
+        detail = {"ClusterName": "c", "EventDetails": {"EventLevel": "Warn", "Description": text}}
+        return {
+            "source": "aws.sagemaker",
+            "detail-type": "SageMaker HyperPod Cluster Event",
+            "detail": detail,
+        }
+
+    assert _tell(account, event("replacing a node"))["published"] is True
+    assert _tell(account, event("another thing"))["published"] is True
 
 
 def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None:

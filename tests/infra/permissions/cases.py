@@ -185,6 +185,8 @@ LAUNCHING: list[Case] = [
     ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_VOLUME_KEY),
     ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", PLAIN_TRAFFIC),
     ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_KEY),
+    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-plan/winter", JOB),
+    ("Engineer", False, "sagemaker:CreateTrainingPlan", SM + "training-plan/winter", {}),
     ("Engineer", True, "sagemaker:AddTags", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
