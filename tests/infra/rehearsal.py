@@ -43,7 +43,8 @@ class Outcome:
 
 def main() -> None:
     """Rehearses and prints; fails if the second deployment changed something."""
-    outcome = rehearse(Path(tempfile.mkdtemp(prefix="rehearsal-")))
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        outcome = rehearse(Path(folder))
     report(outcome)
     if outcome.second_changes or outcome.left_over:
         sys.exit(1)
