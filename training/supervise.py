@@ -25,6 +25,7 @@ from training.errors import Interrupted, JobError, Problem, RunError, TemperErro
 from training.report.publish import Publisher
 from training.report.screen import mend_terminal
 from training.runfolder import RunFolder, differences, point_latest
+from training.speak import say
 
 logger = logging.getLogger(__name__)
 
@@ -236,9 +237,3 @@ def num_accelerators() -> int:
     devices = Path("/dev")
     nvidia = len([p for p in devices.glob("nvidia[0-9]*") if p.name[6:].isdigit()])
     return nvidia or len(list(devices.glob("neuron[0-9]*")))
-
-
-def say(line: str) -> None:
-    """Print one line to the person, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -19,6 +19,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from training.data.records import Record
 from training.errors import DataError
@@ -83,37 +84,49 @@ def _dotted(path: Path) -> str:
 
 def _texts(module: str, path: Path) -> Iterator[Record]:
     """The docstrings of a module as one text, then its source."""
-    about = [f"{name}\n\n{text}" for name, text in _documented(module, path)]
+    about = [f"{found.name}\n\n{found.text}" for found in _documented(module, path)]
     if about:
         yield Record(f"python-stdlib/{module}:docs", {"text": "\n\n\n".join(about)})
     yield Record(f"python-stdlib/{module}:source", {"text": path.read_text(encoding="utf-8")})
 
 
 def _questions(module: str, path: Path) -> Iterator[Record]:
-    for name, text in _documented(module, path):
-        answer = _opening(text)
-        if answer and not name.rsplit(".", 1)[-1].startswith("_"):
+    for found in _documented(module, path):
+        opening = _opening(found.text)
+        if opening and not found.name.rsplit(".", 1)[-1].startswith("_"):
             yield Record(
-                f"python-stdlib/{name}", {"prompt": f"What does {name} do?", "completion": answer}
+                f"python-stdlib/{found.name}",
+                {
+                    "prompt": f"What does {found.name} do?",
+                    "completion": f"{found.what}. {opening}",
+                },
             )
 
 
+class _Found(NamedTuple):
+    """Something documented: its dotted name, its docstring, and what kind of thing it is."""
+
+    name: str
+    text: str
+    what: str
+
+
 @functools.cache
-def _documented(module: str, path: Path) -> tuple[tuple[str, str], ...]:
+def _documented(module: str, path: Path) -> tuple[_Found, ...]:
     """Return what is documented in a module; parsed once, for that is most of the time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tuple(_docstrings(module, ast.parse(path.read_text(encoding="utf-8"))))
 
 
-def _docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+def _docstrings(module: str, tree: ast.Module) -> Iterator[_Found]:
     text = ast.get_docstring(tree)
     if text:
-        yield module, text
+        yield _Found(module, text, f"{module} is a module")
     yield from _nested(module, tree)
 
 
-def _nested(parent: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+def _nested(parent: str, node: ast.AST) -> Iterator[_Found]:
     seen: set[str] = set()
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, _Documented):
@@ -123,19 +136,21 @@ def _nested(parent: str, node: ast.AST) -> Iterator[tuple[str, str]]:
         # A second definition of a name (a property's setter, an overload) adds nothing.
         if text and name not in seen:
             seen.add(name)
-            yield name, text
+            yield _Found(name, text, f"{child.name} is {_kind(child, node)} of {parent}")
         if isinstance(child, ast.ClassDef):
             yield from _nested(name, child)
 
 
+def _kind(child: _Documented, parent: ast.AST) -> str:
+    if isinstance(child, ast.ClassDef):
+        return "a class"
+    arguments = [a.arg for a in child.args.args if a.arg not in ("self", "cls")]
+    given = f" with {', '.join(arguments)}" if arguments else ""
+    return f"a {'method' if isinstance(parent, ast.ClassDef) else 'function'}{given}"
+
+
 def _opening(docstring: str) -> str:
-    """Return the first paragraphs of prose of a docstring, whole sentences, unwrapped."""
-    kept: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
-        text = " ".join(paragraph.split())
-        prose = text[:1].isalpha() and ">>>" not in text and text.endswith((".", ":", "!", "?"))
-        if not prose or sum(map(len, kept)) + len(text) > _LONGEST_ANSWER:
-            break
-        kept.append(text)
-    answer = "\n".join(kept)
-    return answer if len(answer.split()) >= 3 else ""
+    """Return the first paragraph of a docstring, unwrapped; nothing where it is no prose."""
+    text = " ".join(re.split(r"\n\s*\n", inspect.cleandoc(docstring))[0].split())
+    prose = text[:1].isalpha() and ">>>" not in text and text.endswith((".", ":", "!", "?"))
+    return text if prose and len(text.split()) >= 3 and len(text) <= _LONGEST_ANSWER else ""
