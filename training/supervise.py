@@ -17,17 +17,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
-from training.runfolder import RunFolder, differences, point_latest
+from training.runfolder import RunFolder, differences, hold, is_held, point_latest
 
 logger = logging.getLogger(__name__)
 
 SAVE_BUDGET_S = 90
 """How long a stopped run may take to save before it is killed."""
+
+_DYING_S = 10
+"""How long processes of a killed command may take to be gone."""
 
 
 def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> Path:
@@ -48,11 +52,11 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     point_latest(folder.path)
     say(f"run folder: {folder.path}")
     try:
-        with _handing_signals_on() as children:
+        with hold(folder.path), _handing_signals_on() as workers:
             if isinstance(job, Pipeline):
-                _run_stages(job, folder, children)
+                _run_stages(job, folder, workers)
             else:
-                _run_worker(job, folder, children)
+                _run_worker(job, folder, workers)
     except Interrupted:
         folder.set_state("stopped")
         raise
@@ -71,6 +75,7 @@ def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
         except JobError:
             changed = ["written by another version"]
         if not changed:
+            _refuse_if_alive(latest.path)
             say(f"going on with {latest.path.name} (FRESH=1 starts over)")
             latest.failure.unlink(missing_ok=True)
             return RunFolder.create(latest.path, job)
@@ -84,7 +89,23 @@ def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
     return RunFolder.create(path, job)
 
 
-def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+def _refuse_if_alive(path: Path) -> None:
+    """Raise while a process of an earlier command still trains in this run folder.
+
+    Raises:
+        RunError: Says what to do.
+    """
+    end = time.monotonic() + _DYING_S
+    while is_held(path):
+        if time.monotonic() > end:
+            raise RunError(
+                f"{path} is being trained by another process. Wait for it, or stop it; FRESH=1 "
+                f"starts another run beside it"
+            )
+        time.sleep(0.1)
+
+
+def _run_stages(job: Pipeline, folder: RunFolder, workers: _Workers) -> None:
     previous: Path | None = None
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
@@ -94,9 +115,10 @@ def _run_stages(job: Pipeline, folder: RunFolder, children: list[subprocess.Pope
             say(f"stage {number}/{len(job.stages)} {stage.name}: already done")
         else:
             say(f"stage {number}/{len(job.stages)} {stage.name}")
+            _refuse_if_alive(path)
             stage_folder.failure.unlink(missing_ok=True)
             stage_folder = RunFolder.create(path, run)
-            _run_worker(run, stage_folder, children)
+            _run_worker(run, stage_folder, workers)
             stage_folder.set_state("finished")
         previous = stage_folder.model
     assert previous is not None
@@ -115,7 +137,7 @@ def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[
     return document
 
 
-def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[bytes]]) -> None:
+def _run_worker(job: Job, folder: RunFolder, workers: _Workers) -> None:
     """Start the worker processes of one run and wait for them.
 
     Raises:
@@ -134,10 +156,7 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     log = folder.logs / "worker.log"
     with log.open("ab") as stderr:
-        child = subprocess.Popen(command, stderr=stderr, env=environment)
-        children.append(child)
-        code = child.wait()
-        children.remove(child)
+        code = workers.run(command, stderr=stderr, env=environment)
     if code == 0:
         return
     if left := folder.read_failure():
@@ -145,6 +164,9 @@ def _run_worker(job: Job, folder: RunFolder, children: list[subprocess.Popen[byt
         error = Interrupted(message) if exit_code == Interrupted.exit_code else RunError(message)
         error.exit_code = exit_code
         raise error
+    if workers.told is not None:
+        # The signal came before the worker could listen for it: nothing had been done yet.
+        raise Interrupted(f"stopped by {workers.told.name}; the same command goes on")
     raise RunError(_explain_death(code, log))
 
 
@@ -159,23 +181,46 @@ def _explain_death(code: int, log: Path) -> str:
     return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
 
 
+class _Workers:
+    """Runs the workers of a job one after the other, and hands them the signals that come."""
+
+    def __init__(self) -> None:
+        self.told: signal.Signals | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self, command: list[str], **options: Any) -> int:
+        """Start a worker and return its exit code.
+
+        Raises:
+            Interrupted: Told to stop before it could be started.
+        """
+        if self.told is not None:
+            raise Interrupted(f"stopped by {self.told.name}; the same command goes on")
+        self._child = subprocess.Popen(command, **options)
+        if self.told is not None:
+            # It came while the worker was being started.
+            self._child.send_signal(self.told)
+        code = self._child.wait()
+        self._child = None
+        return code
+
+    def hand_on(self, number: int, frame: FrameType | None) -> None:
+        """Remember a signal, and send it to the worker."""
+        self.told = signal.Signals(number)
+        child = self._child
+        # A terminal sends Ctrl-C to the whole group: the worker has it already.
+        if child and child.poll() is None and not (number == signal.SIGINT and sys.stdin.isatty()):
+            child.send_signal(number)
+
+
 @contextmanager
-def _handing_signals_on() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Hand SIGTERM, SIGINT and SIGUSR1 to the children, and outlive them."""
-    children: list[subprocess.Popen[bytes]] = []
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        for child in children:
-            # A terminal sends Ctrl-C to the whole group: the children have it already.
-            if child.poll() is None and not (number == signal.SIGINT and sys.stdin.isatty()):
-                child.send_signal(number)
-        if not children:
-            raise Interrupted(f"stopped by {signal.Signals(number).name}")
-
+def _handing_signals_on() -> Iterator[_Workers]:
+    """Hand SIGTERM, SIGINT and SIGUSR1 to the workers, and outlive them."""
+    workers = _Workers()
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, hand_on) for number in numbers}
+    before = {number: signal.signal(number, workers.hand_on) for number in numbers}
     try:
-        yield children
+        yield workers
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
