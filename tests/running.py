@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,3 +153,52 @@ def assert_identical(mine: Run, other: Run) -> None:
     assert mine.weights.keys() == other.weights.keys()
     differing = [n for n, w in mine.weights.items() if not torch.equal(w, other.weights[n])]
     assert not differing, f"{len(differing)} tensors differ, {differing[0]} among them"
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """End a command and every process it started, as a power cut would."""
+    import psutil
+
+    try:
+        family = [
+            *psutil.Process(process.pid).children(recursive=True),
+            psutil.Process(process.pid),
+        ]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in reversed(family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.communicate()
+
+
+def wait_until(
+    happened: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120
+) -> bool:
+    """Wait for something that a command will do; False when it ended first."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if happened():
+            return True
+        if process.poll() is not None:
+            return happened()
+        time.sleep(0.005)
+    kill_all(process)
+    raise AssertionError(f"did not happen within {timeout_s} s")
+
+
+def steps_taken(document: dict[str, Any], home: Path) -> int:
+    """Return the last step that the newest run of a job has noted the rows of."""
+    path = home / "runs" / document["name"] / "latest" / "samples.jsonl"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+def leftovers(run: Run) -> list[str]:
+    """Return files that were half written or half deleted, and nobody cleared away."""
+    marks = ("writing", "deleting", "reshaping", ".tmp")
+    found = [p for p in run.path.rglob("*") if any(mark in p.name for mark in marks)]
+    return sorted(str(p.relative_to(run.path)) for p in found)

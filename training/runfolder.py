@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,7 +140,7 @@ def _differing(mine: Any, other: Any, path: str) -> list[str]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, never half."""
-    building = path.with_name(f".{path.name}.{os.getpid()}")
+    building = path.with_name(f".{path.name}.writing")
     building.write_text(text, encoding="utf-8")
     building.replace(path)
 
@@ -145,6 +148,36 @@ def write_whole(path: Path, text: str) -> None:
 def point_latest(run: Path) -> None:
     """Make `latest` beside `run` point at it."""
     link = run.parent / "latest"
-    building = run.parent / f".latest.{os.getpid()}"
+    building = run.parent / ".latest.writing"
+    building.unlink(missing_ok=True)
     building.symlink_to(run.name)
     building.replace(link)
+
+
+@contextmanager
+def hold(run: Path) -> Iterator[None]:
+    """Mark a run folder as being worked in, by this process, for as long as it lives."""
+    handle = os.open(run / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_held(run: Path) -> bool:
+    """Whether some process works in a run folder."""
+    try:
+        handle = os.open(run / ".lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False

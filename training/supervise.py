@@ -10,27 +10,29 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
+from training.processes import Workers, handing_signals_on, num_accelerators, num_cores
 from training.report.publish import Publisher
 from training.report.screen import mend_terminal
-from training.runfolder import RunFolder, differences, point_latest
+from training.runfolder import RunFolder, differences, hold, is_held, point_latest
 from training.speak import say
 
 logger = logging.getLogger(__name__)
 
 SAVE_BUDGET_S = 90
 """How long a stopped run may take to save before it is killed."""
+
+_DYING_S = 10
+"""How long processes of a killed command may take to be gone."""
 
 
 def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> Path:
@@ -52,11 +54,15 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     say(f"run folder: {folder.path}")
     publisher = Publisher(runs)
     try:
-        with _saying_how_it_ends(folder, publisher), _handing_signals_on() as children:
+        with (
+            hold(folder.path),
+            _saying_how_it_ends(folder, publisher),
+            handing_signals_on() as workers,
+        ):
             if isinstance(job, Pipeline):
-                _run_stages(job, folder, children, publisher)
+                _run_stages(job, folder, workers, publisher)
             else:
-                _run_worker(job, folder, children, publisher)
+                _run_worker(job, folder, workers, publisher)
     finally:
         publisher.close()
     return folder.path
@@ -86,6 +92,7 @@ def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
         except JobError:
             changed = ["written by another version"]
         if not changed:
+            _refuse_if_alive(latest.path)
             say(f"going on with {latest.path.name} (FRESH=1 starts over)")
             latest.failure.unlink(missing_ok=True)
             return RunFolder.create(latest.path, job)
@@ -99,12 +106,23 @@ def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
     return RunFolder.create(path, job)
 
 
-def _run_stages(
-    job: Pipeline,
-    folder: RunFolder,
-    children: list[subprocess.Popen[bytes]],
-    publisher: Publisher,
-) -> None:
+def _refuse_if_alive(path: Path) -> None:
+    """Raise while a process of an earlier command still trains in this run folder.
+
+    Raises:
+        RunError: Says what to do.
+    """
+    end = time.monotonic() + _DYING_S
+    while is_held(path):
+        if time.monotonic() > end:
+            raise RunError(
+                f"{path} is being trained by another process. Wait for it, or stop it; FRESH=1 "
+                f"starts another run beside it"
+            )
+        time.sleep(0.1)
+
+
+def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, publisher: Publisher) -> None:
     previous: Path | None = None
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
@@ -114,10 +132,11 @@ def _run_stages(
             say(f"stage {number}/{len(job.stages)} {stage.name}: already done")
         else:
             say(f"stage {number}/{len(job.stages)} {stage.name}")
+            _refuse_if_alive(path)
             stage_folder.failure.unlink(missing_ok=True)
             stage_folder = RunFolder.create(path, run)
             with _saying_how_it_ends(stage_folder, publisher):
-                _run_worker(run, stage_folder, children, publisher)
+                _run_worker(run, stage_folder, workers, publisher)
         previous = stage_folder.model
     assert previous is not None
     link = folder.model
@@ -135,12 +154,7 @@ def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[
     return document
 
 
-def _run_worker(
-    job: Job,
-    folder: RunFolder,
-    children: list[subprocess.Popen[bytes]],
-    publisher: Publisher,
-) -> None:
+def _run_worker(job: Job, folder: RunFolder, workers: Workers, publisher: Publisher) -> None:
     """Start the worker processes of one run and wait for them.
 
     Raises:
@@ -157,14 +171,17 @@ def _run_worker(
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // processes)))
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not num_accelerators():
+        # Named, DeepSpeed need not look for one, nor warn on the terminal that it found none.
+        environment.setdefault("DS_ACCELERATOR", "cpu")
     log = folder.logs / "worker.log"
-    with log.open("ab") as stderr:
-        child = subprocess.Popen(command, stderr=stderr, env=environment)
-        children.append(child)
+
+    def started() -> None:
         if job.tracking.mlflow:
             publisher.follow(folder.path)
-        code = child.wait()
-        children.remove(child)
+
+    with log.open("ab") as stderr:
+        code = workers.run(command, started, stderr=stderr, env=environment)
     if code == 0:
         return
     if left := folder.read_failure():
@@ -172,6 +189,9 @@ def _run_worker(
         error = Interrupted(message) if exit_code == Interrupted.exit_code else RunError(message)
         error.exit_code = exit_code
         raise error
+    if workers.told is not None:
+        # The signal came before the worker could listen for it: nothing had been done yet.
+        raise Interrupted(f"stopped by {workers.told.name}; the same command goes on")
     mend_terminal()
     raise RunError(_explain_death(code, log))
 
@@ -187,28 +207,6 @@ def _explain_death(code: int, log: Path) -> str:
     return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
 
 
-@contextmanager
-def _handing_signals_on() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Hand SIGTERM, SIGINT and SIGUSR1 to the children, and outlive them."""
-    children: list[subprocess.Popen[bytes]] = []
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        for child in children:
-            # A terminal sends Ctrl-C to the whole group: the children have it already.
-            if child.poll() is None and not (number == signal.SIGINT and sys.stdin.isatty()):
-                child.send_signal(number)
-        if not children:
-            raise Interrupted(f"stopped by {signal.Signals(number).name}")
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, hand_on) for number in numbers}
-    try:
-        yield children
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _check_processes(job: Job, source: str) -> None:
     wanted, devices, cores = job.resources.processes, num_accelerators(), num_cores()
     if wanted is None:
@@ -222,18 +220,3 @@ def _check_processes(job: Job, source: str) -> None:
             f"Set it to {room} or less",
         )
         raise JobError(source, [problem])
-
-
-def num_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def num_accelerators() -> int:
-    """Return the accelerators of this machine, without loading a driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
-    devices = Path("/dev")
-    nvidia = len([p for p in devices.glob("nvidia[0-9]*") if p.name[6:].isdigit()])
-    return nvidia or len(list(devices.glob("neuron[0-9]*")))

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from training.errors import Interrupted, TemperError
-from training.runfolder import RunFolder
+from training.runfolder import RunFolder, hold
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ def _write_logs(folder: RunFolder, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
+    with hold(Path(sys.argv[1])):
+        code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     # Threads of libraries must not keep a finished process, nor destructors turn success into 1.
     os._exit(code)

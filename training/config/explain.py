@@ -46,12 +46,22 @@ _SYNONYMS = {
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Return one problem per finding, in the file's own words."""
     problems: dict[str, Problem] = {}
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings:
+        if finding["type"] == "too_short" and any(
+            _inside(f["loc"], finding["loc"]) for f in findings
+        ):
+            # Pydantic counts only the items that were fine.
+            continue
         path, section = _walk(model, finding["loc"])
         problem = _problem(path, section, finding)
         # Each branch of a union reports on its own; the first word about a path is enough.
         problems.setdefault(f"{problem.path}", problem)
     return list(problems.values())
+
+
+def _inside(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
 
 
 def _problem(path: list[str], section: type[BaseModel] | None, finding: Any) -> Problem:

@@ -18,11 +18,11 @@ from training.config.train import Train
 Precision = Literal["fp32", "fp16", "bf16"]
 
 # CreateTrainingJob: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}
-_NAME = re.compile(r"^[a-zA-Z0-9](?:-*[a-zA-Z0-9])*$")
+_NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9])*")
 
 
 def _name(value: str) -> str:
-    if not _NAME.match(value) or len(value) > 63:
+    if not _NAME.fullmatch(value) or len(value) > 63:
         raise ValueError(
             "1 to 63 letters, digits and inner hyphens (it becomes the SageMaker job name)"
         )

@@ -105,7 +105,13 @@ def _read(path: Path) -> Any:
 
 def _override(document: Any, overrides: str, source: str) -> Any:
     problems = []
-    for pair in shlex.split(overrides):
+    try:
+        pairs = shlex.split(overrides)
+    except ValueError as error:
+        raise JobError(source, [Problem("SET", str(error).lower(), repr(overrides))]) from None
+    if pairs:
+        document = _unshared(document)
+    for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             problems.append(Problem("SET", "write key=value", repr(pair)))
@@ -118,6 +124,13 @@ def _override(document: Any, overrides: str, source: str) -> Any:
     if problems:
         raise JobError(source, problems)
     return document
+
+
+def _unshared(value: Any) -> Any:
+    """Return a copy in which what YAML's anchors share stands in each place by itself."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _put(document: Any, keys: list[str], value: Any) -> None:

@@ -19,7 +19,7 @@ _SHARE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
 
 
 def _number(value: float) -> str:
-    return f"{value:g}"
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _is_number(value: Any) -> bool:
@@ -161,7 +161,7 @@ DurationS = Annotated[
 MoneyUsd = Annotated[
     float,
     BeforeValidator(parse_money_usd),
-    PlainSerializer(lambda usd: f"{usd:g} USD"),
+    PlainSerializer(lambda usd: f"{_number(usd)} USD"),
     _text_schema("300 USD"),
 ]
 Interval = Annotated[

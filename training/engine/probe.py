@@ -69,7 +69,10 @@ def find_micro_batch_size(job: Job, model: Any, world: World, forward: Forward, 
     size = _divisor(rows, min(by_speed, by_memory, rows))
     logger.info("micro_batch_size %d (memory allows %d, speed %d)", size, by_memory, by_speed)
     if world.is_first:
-        kept.write_text(json.dumps({**remembered, key: size}) + "\n")
+        # The others may be reading, and a kill may come: the file is there whole or not at all.
+        building = kept.with_suffix(".writing")
+        building.write_text(json.dumps({**remembered, key: size}) + "\n")
+        building.replace(kept)
     return size
 
 

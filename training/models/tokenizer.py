@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD
     )
-    building = folder.with_name(f"{folder.name}.{os.getpid()}")
+    building = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(building, ignore_errors=True)
     fast.save_pretrained(building)
     building.rename(folder)

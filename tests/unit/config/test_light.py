@@ -1,0 +1,59 @@
+"""Checking a job needs no torch, no Transformers, no network, and next to no time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.running import ROOT
+
+HEAVY = (
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "deepspeed", "numpy",
+    "pyarrow", "boto3", "aws_cdk", "mlflow",
+)  # fmt: skip
+
+CHECK = f"""
+import sys
+from training.__main__ import main
+code = main([sys.argv[1], "--check"])
+print(code, sorted(m for m in {HEAVY} if m in sys.modules))
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, minimal: dict[str, Any]) -> Path:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(minimal))
+    return file
+
+
+def test_nothing_heavy_is_imported(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stdout
+
+
+def test_a_check_is_quick(path: Path) -> None:
+    """Half a second is the aim; what a loaded machine may take is what is asserted."""
+    best = 60.0
+    for _ in range(3):
+        started = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "training", str(path), "--check"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        best = min(best, time.monotonic() - started)
+    assert best < 2
