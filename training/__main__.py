@@ -11,7 +11,8 @@ from pathlib import Path
 
 from training.config import load_job
 from training.errors import TemperError
-from training.supervise import say, supervise
+from training.speak import say
+from training.supervise import supervise
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,9 +13,11 @@ import datasets
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
+from catalog.accelerators import peak_flops
 from training.config import Job
 from training.data.collate import Collator
-from training.data.prepare import Prepared, iter_texts, prepare
+from training.data.prepare import Prepared, iter_texts, prepare, row_tokenizer
+from training.data.preview import render_text
 from training.data.stream import StreamTable
 from training.data.table import RowTable
 from training.engine.arguments import training_arguments
@@ -26,14 +30,17 @@ from training.engine.probe import find_micro_batch_size
 from training.engine.seed import seed_everything
 from training.engine.world import ControlPlane, World, join, read_world
 from training.evaluate.examine import Examination
+from training.export.card import model_card
 from training.export.save import save_model
 from training.guards import guards_for
+from training.models.flops import device_name, flops_per_token
 from training.models.load import load_model, save_scratch
 from training.models.longest import longest_rows_loss
 from training.models.tokenizer import load_tokenizer, needs_training, train_tokenizer
 from training.report.manifest import write_manifest
 from training.report.record import Record
 from training.runfolder import RunFolder
+from training.speak import say
 
 
 def run(folder: RunFolder) -> None:
@@ -46,54 +53,46 @@ def run(folder: RunFolder) -> None:
     assert isinstance(job, Job), "a pipeline is run stage by stage"
     with StopSignal() as stop:
         world = read_world()
-        control = ControlPlane(world)
-        seed_everything(job.train.seed, deterministic=job.train.deterministic)
+        _seed(job)
         tokenizer = _tokenizer(job, folder)
         data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
+        if world.is_first:
+            for line in data.report.summary():
+                say(line)
+            preview = data.report.mask_preview[:1]
+            say(render_text(preview, ansi=sys.stdout.isatty(), limit=400))
 
-        order = _order(job, data)
+        join(world, zero=job.sharding.zero)
+        control = ControlPlane(world)
+        vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
+        checkpoint = vault.newest_good()
+        facts = read_facts(checkpoint) if checkpoint else None
+        order = _order(job, data, facts)
         arguments = partial(
             training_arguments,
             job,
             output_dir=folder.checkpoints,
+            max_steps=order.max_steps,
             world_size=world.size,
             device_type=world.device.type,
         )
-        join(world, zero=job.sharding.zero)
         # Held while the model loads: tells Transformers to shard weights as it reads them.
-        ground = TrainingArguments(**arguments(max_steps=order.max_steps, micro_batch_size=1))
-        vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
-        checkpoint = vault.newest_good()
-        facts = read_facts(checkpoint) if checkpoint else None
-        if facts and facts["stalled"]:
-            # Early stopping had ended the run: nothing is left to train.
-            order = replace(order, total_rows=facts["step"] * order.global_batch_size)
-
-        seed_everything(job.train.seed, deterministic=job.train.deterministic)
+        ground = TrainingArguments(**arguments(micro_batch_size=1))
+        _seed(job)
         model = _model(job, tokenizer, folder, world)
         collate = Collator(
             tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
         )
-        micro = find_micro_batch_size(
-            job,
-            model,
-            world,
-            partial(longest_rows_loss, model, collate, world.device, job.data.max_length),
-            folder.path / "probe.json",
-        )
-        job = job.model_copy(
-            update={"train": job.train.model_copy(update={"micro_batch_size": micro})}
-        )
+        micro = _micro_batch_size(job, model, collate, world, folder)
         examination = Examination(
-            job, tokenizer, data, control, folder=folder.path, cache_dir=folder.cache
+            job, tokenizer, data, control, micro, folder=folder.path, cache_dir=folder.cache
         )
-        lengths = None
-        if isinstance(data.train, RowTable) and not job.data.packing:
-            lengths = data.train.lengths
         record = Record(
             folder.path,
-            Cadence(job.train.log_every, order.num_rows / order.global_batch_size),
+            Cadence(job.train.log_every, order.steps_per_epoch),
             order.max_steps,
+            flops_per_token=flops_per_token(model, job.data.max_length),
+            peak_flops=world.size * peak_flops(device_name(), job.precision),
         )
         setup = Setup(
             job=job,
@@ -101,35 +100,74 @@ def run(folder: RunFolder) -> None:
             control=control,
             order=order,
             table=data.train,
-            lengths=lengths,
+            lengths=_lengths(job, data),
             collate=collate,
             micro_batch_size=micro,
             vault=vault,
             stop=stop,
             watchers=[
-                *guards_for(job, order.num_rows / order.global_batch_size, control),
+                *guards_for(job, order.steps_per_epoch, control),
                 *([record] if world.is_first else []),
                 examination,
             ],
             evaluate=examination.held_out if data.validation is not None else None,
         )
         write_manifest(folder.path, job, data, model, setup, tokenizer)
-        seed_everything(job.train.seed, deterministic=job.train.deterministic)
+        _seed(job)
         build = _import(job.method.impl)
         trainer = build(
-            model,
-            tokenizer,
-            _for_trainer(data.train),
-            arguments(max_steps=order.max_steps, micro_batch_size=micro),
-            setup,
+            model, tokenizer, _for_trainer(data.train), arguments(micro_batch_size=micro), setup
         )
-        examination.trainer = trainer
         del ground
+        examination.trainer = trainer
         stop.wait_for_the_loop(True)
-        trainer.run(checkpoint, facts)
+        with record:
+            trainer.run(checkpoint, facts)
         stop.wait_for_the_loop(False)
         examination.after()
-        save_model(trainer, tokenizer, folder.model, control)
+        _save(job, trainer, tokenizer, folder, control)
+
+
+def _seed(job: Job) -> None:
+    """Begin each part from the same place, so that none depends on what another drew."""
+    seed_everything(job.train.seed, deterministic=job.train.deterministic)
+
+
+def _micro_batch_size(
+    job: Job, model: Any, collate: Collator, world: World, folder: RunFolder
+) -> int:
+    attempt = partial(longest_rows_loss, model, collate, world.device, job.data.max_length)
+    return find_micro_batch_size(job, model, world, attempt, folder.path / "probe.json")
+
+
+def _lengths(job: Job, data: Prepared) -> list[int] | None:
+    """Return the rows' lengths where rows of like length should be computed together."""
+    if job.data.packing or not isinstance(data.train, RowTable):
+        return None
+    return data.train.lengths
+
+
+def _save(
+    job: Job,
+    trainer: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: RunFolder,
+    control: ControlPlane,
+) -> None:
+    writer = row_tokenizer(job, tokenizer)
+    save_model(
+        trainer,
+        tokenizer,
+        folder.model,
+        control,
+        chat_template=writer.template.serving if writer.template else None,
+        end_ids=writer.end_ids if job.method.rows != "text" else (),
+        card=model_card(
+            job,
+            json.loads((folder.path / "manifest.json").read_text()),
+            json.loads((folder.path / "evaluation.json").read_text()),
+        ),
+    )
 
 
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:
@@ -139,7 +177,15 @@ def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:
     return datasets.Dataset.from_list(table.window()[:1])
 
 
-def _order(job: Job, data: Prepared) -> Order:
+def _order(job: Job, data: Prepared, facts: dict[str, Any] | None) -> Order:
+    """Return the order of rows; cut short where early stopping had already ended the run."""
+    order = _whole_order(job, data)
+    if facts and facts["stalled"]:
+        return replace(order, total_rows=facts["step"] * order.global_batch_size)
+    return order
+
+
+def _whole_order(job: Job, data: Prepared) -> Order:
     if isinstance(data.train, StreamTable):
         assert job.train.max_steps is not None, "checked with the job"
         size, rows = job.train.global_batch_size, job.train.max_steps * job.train.global_batch_size

@@ -10,20 +10,21 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
 from training.errors import Interrupted, JobError, Problem, RunError, TemperError
+from training.processes import Workers, handing_signals_on, num_accelerators, num_cores
+from training.report.publish import Publisher
+from training.report.screen import mend_terminal
 from training.runfolder import RunFolder, differences, hold, is_held, point_latest
+from training.speak import say
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +52,36 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
     folder = _find_or_create(job, runs / job.name, fresh)
     point_latest(folder.path)
     say(f"run folder: {folder.path}")
+    publisher = Publisher(runs)
     try:
-        with hold(folder.path), _handing_signals_on() as workers:
+        with (
+            hold(folder.path),
+            _saying_how_it_ends(folder, publisher),
+            handing_signals_on() as workers,
+        ):
             if isinstance(job, Pipeline):
-                _run_stages(job, folder, workers)
+                _run_stages(job, folder, workers, publisher)
             else:
-                _run_worker(job, folder, workers)
+                _run_worker(job, folder, workers, publisher)
+    finally:
+        publisher.close()
+    return folder.path
+
+
+@contextmanager
+def _saying_how_it_ends(folder: RunFolder, publisher: Publisher) -> Iterator[None]:
+    try:
+        yield
     except Interrupted:
         folder.set_state("stopped")
         raise
     except TemperError as error:
         folder.set_state("failed", message=str(error))
         raise
-    folder.set_state("finished")
-    return folder.path
+    else:
+        folder.set_state("finished")
+    finally:
+        publisher.ended(folder.path)
 
 
 def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
@@ -105,7 +122,7 @@ def _refuse_if_alive(path: Path) -> None:
         time.sleep(0.1)
 
 
-def _run_stages(job: Pipeline, folder: RunFolder, workers: _Workers) -> None:
+def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, publisher: Publisher) -> None:
     previous: Path | None = None
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
@@ -118,8 +135,8 @@ def _run_stages(job: Pipeline, folder: RunFolder, workers: _Workers) -> None:
             _refuse_if_alive(path)
             stage_folder.failure.unlink(missing_ok=True)
             stage_folder = RunFolder.create(path, run)
-            _run_worker(run, stage_folder, workers)
-            stage_folder.set_state("finished")
+            with _saying_how_it_ends(stage_folder, publisher):
+                _run_worker(run, stage_folder, workers, publisher)
         previous = stage_folder.model
     assert previous is not None
     link = folder.model
@@ -137,7 +154,7 @@ def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[
     return document
 
 
-def _run_worker(job: Job, folder: RunFolder, workers: _Workers) -> None:
+def _run_worker(job: Job, folder: RunFolder, workers: Workers, publisher: Publisher) -> None:
     """Start the worker processes of one run and wait for them.
 
     Raises:
@@ -154,9 +171,17 @@ def _run_worker(job: Job, folder: RunFolder, workers: _Workers) -> None:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // processes)))
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not num_accelerators():
+        # Named, DeepSpeed need not look for one, nor warn on the terminal that it found none.
+        environment.setdefault("DS_ACCELERATOR", "cpu")
     log = folder.logs / "worker.log"
+
+    def started() -> None:
+        if job.tracking.mlflow:
+            publisher.follow(folder.path)
+
     with log.open("ab") as stderr:
-        code = workers.run(command, stderr=stderr, env=environment)
+        code = workers.run(command, started, stderr=stderr, env=environment)
     if code == 0:
         return
     if left := folder.read_failure():
@@ -167,6 +192,7 @@ def _run_worker(job: Job, folder: RunFolder, workers: _Workers) -> None:
     if workers.told is not None:
         # The signal came before the worker could listen for it: nothing had been done yet.
         raise Interrupted(f"stopped by {workers.told.name}; the same command goes on")
+    mend_terminal()
     raise RunError(_explain_death(code, log))
 
 
@@ -179,51 +205,6 @@ def _explain_death(code: int, log: Path) -> str:
         )
     tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
     return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
-
-
-class _Workers:
-    """Runs the workers of a job one after the other, and hands them the signals that come."""
-
-    def __init__(self) -> None:
-        self.told: signal.Signals | None = None
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def run(self, command: list[str], **options: Any) -> int:
-        """Start a worker and return its exit code.
-
-        Raises:
-            Interrupted: Told to stop before it could be started.
-        """
-        if self.told is not None:
-            raise Interrupted(f"stopped by {self.told.name}; the same command goes on")
-        self._child = subprocess.Popen(command, **options)
-        if self.told is not None:
-            # It came while the worker was being started.
-            self._child.send_signal(self.told)
-        code = self._child.wait()
-        self._child = None
-        return code
-
-    def hand_on(self, number: int, frame: FrameType | None) -> None:
-        """Remember a signal, and send it to the worker."""
-        self.told = signal.Signals(number)
-        child = self._child
-        # A terminal sends Ctrl-C to the whole group: the worker has it already.
-        if child and child.poll() is None and not (number == signal.SIGINT and sys.stdin.isatty()):
-            child.send_signal(number)
-
-
-@contextmanager
-def _handing_signals_on() -> Iterator[_Workers]:
-    """Hand SIGTERM, SIGINT and SIGUSR1 to the workers, and outlive them."""
-    workers = _Workers()
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, workers.hand_on) for number in numbers}
-    try:
-        yield workers
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_processes(job: Job, source: str) -> None:
@@ -239,24 +220,3 @@ def _check_processes(job: Job, source: str) -> None:
             f"Set it to {room} or less",
         )
         raise JobError(source, [problem])
-
-
-def num_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def num_accelerators() -> int:
-    """Return the accelerators of this machine, without loading a driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
-    devices = Path("/dev")
-    nvidia = len([p for p in devices.glob("nvidia[0-9]*") if p.name[6:].isdigit()])
-    return nvidia or len(list(devices.glob("neuron[0-9]*")))
-
-
-def say(line: str) -> None:
-    """Print one line to the person, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

@@ -9,14 +9,17 @@ the answer.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import inspect
+import os
 import re
 import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from training.data.records import Record
 from training.errors import DataError
@@ -48,10 +51,9 @@ def records(subset: str | None) -> Iterator[Record]:
     read = _questions if subset == "qa" else _texts
     for path in _modules():
         try:
-            source = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            yield from read(_dotted(path), path)
+        except (OSError, UnicodeDecodeError, SyntaxError):
             continue
-        yield from read(_dotted(path), source)
 
 
 def _root() -> Path:
@@ -63,16 +65,15 @@ def _modules() -> list[Path]:
 
     The order is fixed and mixed, so that the first rows are a fair sample of all.
     """
-    root = _root()
-    found = (
-        path
-        for path in root.rglob("*.py")
-        if not _LEFT_OUT.intersection(path.relative_to(root).parts)
-        and not any(
-            part.startswith(("_", "config-")) and part != "__init__.py"
-            for part in path.relative_to(root).parts
-        )
-    )
+    found = []
+    for folder, inner, files in os.walk(_root()):
+        # Pruned on the way: the packages installed beside the library may be many.
+        inner[:] = [n for n in inner if n not in _LEFT_OUT and not n.startswith(("_", "config-"))]
+        found += [
+            Path(folder, name)
+            for name in files
+            if name.endswith(".py") and (name == "__init__.py" or not name.startswith("_"))
+        ]
     return sorted(found, key=lambda path: hashlib.sha256(_dotted(path).encode()).digest())
 
 
@@ -81,46 +82,51 @@ def _dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _parse(source: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source)
-        except SyntaxError:
-            return None
-
-
-def _texts(module: str, source: str) -> Iterator[Record]:
+def _texts(module: str, path: Path) -> Iterator[Record]:
     """The docstrings of a module as one text, then its source."""
-    tree = _parse(source)
-    if tree is None:
-        return
-    about = [f"{name}\n\n{text}" for name, text in _docstrings(module, tree)]
+    about = [f"{found.name}\n\n{found.text}" for found in _documented(module, path)]
     if about:
         yield Record(f"python-stdlib/{module}:docs", {"text": "\n\n\n".join(about)})
-    yield Record(f"python-stdlib/{module}:source", {"text": source})
+    yield Record(f"python-stdlib/{module}:source", {"text": path.read_text(encoding="utf-8")})
 
 
-def _questions(module: str, source: str) -> Iterator[Record]:
-    tree = _parse(source)
-    if tree is None:
-        return
-    for name, text in _docstrings(module, tree):
-        answer = _opening(text)
-        if answer and not name.rsplit(".", 1)[-1].startswith("_"):
+def _questions(module: str, path: Path) -> Iterator[Record]:
+    for found in _documented(module, path):
+        opening = _opening(found.text)
+        if opening and not found.name.rsplit(".", 1)[-1].startswith("_"):
             yield Record(
-                f"python-stdlib/{name}", {"prompt": f"What does {name} do?", "completion": answer}
+                f"python-stdlib/{found.name}",
+                {
+                    "prompt": f"What does {found.name} do?",
+                    "completion": f"It is a {found.kind}. {opening}",
+                },
             )
 
 
-def _docstrings(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+class _Found(NamedTuple):
+    """Something documented: its dotted name, its docstring, and what kind of thing it is."""
+
+    name: str
+    text: str
+    kind: str
+
+
+@functools.cache
+def _documented(module: str, path: Path) -> tuple[_Found, ...]:
+    """Return what is documented in a module; parsed once, for that is most of the time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuple(_docstrings(module, ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _docstrings(module: str, tree: ast.Module) -> Iterator[_Found]:
     text = ast.get_docstring(tree)
     if text:
-        yield module, text
+        yield _Found(module, text, "module")
     yield from _nested(module, tree)
 
 
-def _nested(parent: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+def _nested(parent: str, node: ast.AST) -> Iterator[_Found]:
     seen: set[str] = set()
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, _Documented):
@@ -130,19 +136,19 @@ def _nested(parent: str, node: ast.AST) -> Iterator[tuple[str, str]]:
         # A second definition of a name (a property's setter, an overload) adds nothing.
         if text and name not in seen:
             seen.add(name)
-            yield name, text
+            yield _Found(name, text, _kind(child, node))
         if isinstance(child, ast.ClassDef):
             yield from _nested(name, child)
 
 
+def _kind(child: _Documented, parent: ast.AST) -> str:
+    if isinstance(child, ast.ClassDef):
+        return "class"
+    return "method" if isinstance(parent, ast.ClassDef) else "function"
+
+
 def _opening(docstring: str) -> str:
-    """Return the first paragraphs of prose of a docstring, whole sentences, unwrapped."""
-    kept: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(docstring)):
-        text = " ".join(paragraph.split())
-        prose = text[:1].isalpha() and ">>>" not in text and text.endswith((".", ":", "!", "?"))
-        if not prose or sum(map(len, kept)) + len(text) > _LONGEST_ANSWER:
-            break
-        kept.append(text)
-    answer = "\n".join(kept)
-    return answer if len(answer.split()) >= 3 else ""
+    """Return the first paragraph of a docstring, unwrapped; nothing where it is no prose."""
+    text = " ".join(re.split(r"\n\s*\n", inspect.cleandoc(docstring))[0].split())
+    prose = text[:1].isalpha() and ">>>" not in text and text.endswith((".", ":", "!", "?"))
+    return text if prose and len(text.split()) >= 3 and len(text) <= _LONGEST_ANSWER else ""

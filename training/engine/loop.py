@@ -122,7 +122,7 @@ class ExactLoop:
         self.evaluated_at = -1
         self._step = _Step()
         self._staging: Path | None = None
-        self._steps_per_epoch = setup.order.num_rows / setup.order.global_batch_size
+        self._steps_per_epoch = setup.order.steps_per_epoch
         self._save_due = Cadence(setup.job.checkpoint.every, self._steps_per_epoch)
         self._evaluate_due = Cadence(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)

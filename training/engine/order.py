@@ -57,6 +57,11 @@ class Order:
         """Optimizer steps in the whole run."""
         return math.ceil(self.total_rows / self.global_batch_size)
 
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps in one pass over the data; not necessarily a whole number."""
+        return self.num_rows / self.global_batch_size
+
     def epoch_at(self, step: int) -> float:
         """Return how many epochs have been seen after `step` optimizer steps."""
         return min(step * self.global_batch_size, self.total_rows) / self.num_rows

@@ -32,6 +32,7 @@ class Examination(Watching):
         tokenizer: Reads prompts and writes answers.
         data: Holds the held-out rows.
         control: Adds the sums of all processes.
+        batch_size: Rows per process at once.
         folder: The run folder.
         cache_dir: Keeps the tokens of general text between runs.
     """
@@ -42,6 +43,7 @@ class Examination(Watching):
         tokenizer: PreTrainedTokenizerBase,
         data: Prepared,
         control: ControlPlane,
+        batch_size: int,
         *,
         folder: Path,
         cache_dir: Path,
@@ -56,10 +58,9 @@ class Examination(Watching):
         packed = Collator(
             tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
         )
-        batch = job.train.micro_batch_size or 8
         self.rows = None
         if data.validation is not None:
-            self.rows = HeldOut(data.validation, packed, batch, control, job.precision)
+            self.rows = HeldOut(data.validation, packed, batch_size, control, job.precision)
         self.general = None
         if job.evaluate.forgetting is not None:
             table = load_texts(
@@ -69,7 +70,7 @@ class Examination(Watching):
                 cache_dir=cache_dir,
             )
             self.general = HeldOut(
-                table, Collator(tokenizer.pad_token_id), batch, control, job.precision
+                table, Collator(tokenizer.pad_token_id), batch_size, control, job.precision
             )
 
     def on_start(self, model: Any, step: int) -> None:
@@ -113,6 +114,7 @@ class Examination(Watching):
             self.tokenizer,
             ids,
             max_new_tokens=self.job.evaluate.max_new_tokens,
+            end_ids=writer.end_ids,
             synced=sharding.zero == 3 or sharding.fsdp != "none",
         )
         return [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]

@@ -16,6 +16,7 @@ def answer(
     prompts: list[list[int]],
     *,
     max_new_tokens: int,
+    end_ids: list[int],
     synced: bool,
 ) -> list[str]:
     """Return the model's greedy answer to each prompt.
@@ -25,6 +26,7 @@ def answer(
         tokenizer: Decodes.
         prompts: Token ids, one list per prompt.
         max_new_tokens: Longest answer.
+        end_ids: Tokens that end one.
         synced: Whether every process must take part in every step (ZeRO 3, FSDP).
     """
     was_training = model.training
@@ -41,7 +43,7 @@ def answer(
                 do_sample=False,
                 use_cache=True,
                 pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=end_ids,
                 synced_gpus=synced,
             )
             answers.append(tokenizer.decode(output[0, tokens.shape[1] :], skip_special_tokens=True))

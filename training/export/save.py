@@ -6,6 +6,7 @@ The folder `model/` loads with `from_pretrained` (an adapter with PEFT's).
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,25 @@ from training.guards.readback import check_readback, norms_in_memory
 
 
 def save_model(
-    trainer: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, control: ControlPlane
+    trainer: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    control: ControlPlane,
+    *,
+    chat_template: str | None = None,
+    end_ids: Sequence[int] = (),
+    card: str = "",
 ) -> None:
     """Save what was trained, from however many processes hold it.
+
+    Args:
+        trainer: Has trained.
+        tokenizer: Saved beside the weights.
+        folder: Takes the place of whatever was there.
+        control: Every process must call this.
+        chat_template: How conversations were written in training; None where there were none.
+        end_ids: Tokens that end an answer, so that the saved model stops where it learned to.
+        card: Text of its `README.md`.
 
     Raises:
         GuardError: What was read back is not what was in memory.
@@ -37,7 +54,11 @@ def save_model(
             shutil.rmtree(building, ignore_errors=True)
             model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
             model.save_pretrained(building, state_dict=state, safe_serialization=True)
+            if chat_template is not None:
+                tokenizer.chat_template = chat_template
             tokenizer.save_pretrained(building)
+            _save_generation(model, building, end_ids)
+            (building / "README.md").write_text(card, encoding="utf-8")
             check_readback(building, expected, relative=1e-6)
             shutil.rmtree(folder, ignore_errors=True)
             building.rename(folder)
@@ -53,6 +74,17 @@ def save_model(
     failure = control.first_says(failure)
     if failure is not None:
         raise failure
+
+
+def _save_generation(model: Any, folder: Path, end_ids: Sequence[int]) -> None:
+    """Say where answers end."""
+    settings = getattr(model, "generation_config", None)
+    if settings is None or not end_ids:
+        return
+    known = settings.eos_token_id
+    known = [known] if isinstance(known, int) else list(known or ())
+    settings.eos_token_id = list(dict.fromkeys([*known, *end_ids]))
+    settings.save_pretrained(folder)
 
 
 def _gathered(trainer: Any) -> dict[str, torch.Tensor]:

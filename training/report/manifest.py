@@ -13,10 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from training import __version__
 from training.config import Job
+from training.models.flops import device_name
 
 _PACKAGES = (
     *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers"),
@@ -53,7 +52,7 @@ def write_manifest(
             "host": platform.machine(),
             "cores": os.cpu_count(),
             "device": str(setup.world.device.type),
-            "device_name": _device_name(),
+            "device_name": device_name(),
             "processes": setup.world.size,
         },
         "seed": job.train.seed,
@@ -108,9 +107,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def _device_name() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return platform.processor() or platform.machine()

@@ -6,6 +6,7 @@ The launcher hands the same patterns to SageMaker as metric definitions.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 METRIC_PATTERNS = {
@@ -19,7 +20,7 @@ METRIC_PATTERNS = {
 }
 
 
-def progress_line(metrics: dict[str, Any], max_steps: int, eta_s: float) -> str:
+def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float) -> str:
     """Return one logged step as a line of text."""
     norm = metrics["grad_norm"]
     return (

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import psutil
@@ -14,7 +15,8 @@ import torch
 
 from training.engine.cadence import Cadence
 from training.engine.watch import StepFacts, Watching
-from training.report.progress import evaluation_line, progress_line
+from training.report.progress import evaluation_line
+from training.report.screen import screen_for
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +49,31 @@ class Record(Watching):
         self._window: list[StepFacts] = []
         self._step_seconds: list[float] = []
         self._started = time.monotonic()
+        self._screen = screen_for(sys.stdout, max_steps)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._screen.end()
 
     def on_start(self, model: Any, step: int) -> None:
         """Forget the lines of steps that a resume takes again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             _cut_after(self.folder / name, step)
+        self._screen.begin(step)
 
     def on_step(self, facts: StepFacts, model: Any) -> None:
         """Write the step's rows, and its metrics when they are due."""
         _append(self.folder / "samples.jsonl", {"step": facts.step, "ids": list(facts.row_ids)})
         self._window.append(facts)
         self._step_seconds.append(facts.seconds)
+        self._screen.took(facts.step)
         if self.log_every.due(facts.step) or facts.step == self.max_steps:
             self._log(self._metrics(self._window))
             self._window = []
@@ -69,7 +85,7 @@ class Record(Watching):
             self.folder / "metrics.jsonl",
             {"step": step, **{f"eval_{name}": value for name, value in metrics.items()}},
         )
-        say(evaluation_line(step, self.max_steps, metrics))
+        self._screen.say(evaluation_line(step, self.max_steps, metrics))
 
     def _metrics(self, window: list[StepFacts]) -> dict[str, Any]:
         last = window[-1]
@@ -98,13 +114,7 @@ class Record(Watching):
         _append(self.folder / "metrics.jsonl", metrics)
         recent = self._step_seconds[-20:]
         left = (self.max_steps - metrics["step"]) * sum(recent) / len(recent)
-        say(progress_line(metrics, self.max_steps, left))
-
-
-def say(line: str) -> None:
-    """Print one line to the person, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+        self._screen.logged(metrics, left)
 
 
 def memory_gib() -> float:

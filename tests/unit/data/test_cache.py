@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.data.cache import Cache, key_of
+from training.data.table import write_ready
+from training.data.tokenize import TokenRow
 from training.errors import DataError
 
 
@@ -63,6 +66,12 @@ def test_no_space_is_said_so(tmp_path: Path) -> None:
         cache.entry("k", full)
 
 
+def rows(folder: Path) -> None:
+    tokens = np.arange(60_000, dtype=np.int32)
+    row = TokenRow("a:1", tokens, tokens)
+    write_ready(folder / "train.arrow", [[row]])
+
+
 @pytest.mark.root
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("mount") is None:
@@ -78,6 +87,8 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         cache = Cache(disk / "c", tmp_path / "o")
         with pytest.raises(DataError, match="no space left"):
             cache.entry("k", write("x" * 200_000))
+        with pytest.raises(DataError, match="no space left"):
+            cache.entry("rows", rows)
         assert not any(p.suffix != ".lock" for p in (disk / "c").iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)

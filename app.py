@@ -1,0 +1,33 @@
+"""Reads `environments/<env>.yaml` and builds its stacks: `make synth ENV=dev`.
+
+The only file of the platform that looks at the outside: the CDK context says which environment.
+"""
+
+import sys
+from pathlib import Path
+
+import aws_cdk as cdk
+
+from stacks.errors import SettingsError
+from stacks.feature_flags import FLAGS
+from stacks.nag.packs import attach
+from stacks.platform import build
+from stacks.settings import read_environment
+
+
+def main() -> None:
+    """Synthesizes one environment, or says what is wrong with its file."""
+    app = cdk.App(context=FLAGS)
+    folder = Path(app.node.try_get_context("environments") or "environments")
+    name = app.node.try_get_context("env") or "dev"
+    try:
+        environment = read_environment(folder, name)
+    except SettingsError as error:
+        sys.exit(str(error))
+    build(app, environment)
+    attach(app)
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What can go wrong, and when it counts as wrong: the list of alarms.
+
+Each name is the name of its page in `docs/runbooks/`. A trouble is what pages: one per area.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+
+from stacks.names import Names
+from stacks.parts.alarm_set import AlarmSpec, asked, counted, total
+from stacks.parts.handler_function import HandlerFunction
+from stacks.settings import Environment
+
+TROUBLES = {
+    "training-in-trouble": "A training job failed, or burns money without getting anywhere.",
+    "cluster-in-trouble": "The HyperPod cluster or its file system needs a look.",
+    "serving-in-trouble": "Callers of a model get errors, or wait too long.",
+    "platform-in-trouble": "A key, an image or one of the platform's own functions needs a look.",
+}
+ENDPOINTS = 'SCHEMA("AWS/SageMaker", EndpointName, VariantName)'
+BEDROCK = 'SCHEMA("AWS/Bedrock", ModelId)'
+GIB = 1024**3
+
+
+def training_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpec]:
+    """Jobs that fail, stop moving, or waste what they hold."""
+    limits, trouble = environment.monitoring, "training-in-trouble"
+
+    def alarm(name: str, what: str, cause: str) -> AlarmSpec:
+        return AlarmSpec(name, trouble, what, cause, counted(names.metrics, name), 1)
+
+    yield alarm(
+        "training-job-failed",
+        "A SageMaker job failed; the event mail names it and its reason.",
+        "an error in the container, missing data, or no capacity.",
+    )
+    yield alarm(
+        "training-job-stuck",
+        f"A running job has shown no new loss for {limits.stuck_minutes} minutes.",
+        "a rank waits for another that is gone, or data is read too slowly.",
+    )
+    yield alarm(
+        "training-job-slow",
+        f"A job runs below {limits.slow_percent} % of its own usual tokens per second.",
+        "a throttled GPU, a slow disk, or a neighbour on the network.",
+    )
+    yield alarm(
+        "loss-is-nan",
+        "A job logged a loss that is not a number.",
+        "a learning rate too high, fp16 overflow, or a batch without supervised tokens.",
+    )
+    yield alarm(
+        "gpu-idle",
+        f"Each GPU of a host was below {limits.gpu_idle_percent} % for half an hour.",
+        "the job waits for data, for a peer, or is finished and does not end.",
+    )
+    yield alarm(
+        "gpu-memory-full",
+        f"GPU memory is above {limits.gpu_memory_percent} % per GPU.",
+        "sequences longer than planned, or fragmentation: out-of-memory is near.",
+    )
+    yield alarm(
+        "training-disk-full",
+        f"A training host's disk is above {limits.disk_percent} %.",
+        "too many checkpoints kept, or a cache larger than planned.",
+    )
+
+
+def cluster_alarms(
+    names: Names, environment: Environment, file_system: str | None
+) -> Iterator[AlarmSpec]:
+    """The HyperPod cluster and what it mounts."""
+    if not environment.hyperpod.enabled:
+        return
+    trouble = "cluster-in-trouble"
+    for name, what, cause in (
+        (
+            "hyperpod-node-unhealthy",
+            "The health agent found a broken node.",
+            "a GPU error (XID, ECC), a link that is down, or a failing disk.",
+        ),
+        (
+            "hyperpod-node-replaced",
+            "HyperPod replaces a node.",
+            "an unhealthy node, or a Spot reclaim; jobs resume by themselves.",
+        ),
+        (
+            "hyperpod-cluster-failed",
+            "The cluster's creation or update failed.",
+            "no capacity, a quota, or a group without the EFA rules.",
+        ),
+    ):
+        yield AlarmSpec(name, trouble, what, cause, counted(names.metrics, name), 1)
+    if file_system:
+        capacity = environment.storage.lustre.capacity_gib * GIB
+        yield AlarmSpec(
+            "fsx-capacity-low",
+            trouble,
+            "Less than 15 % of the Lustre file system is free.",
+            "checkpoints that nobody removed, or data imported but not released.",
+            cloudwatch.Metric(
+                namespace="AWS/FSx",
+                metric_name="FreeDataStorageCapacity",
+                dimensions_map={"FileSystemId": file_system},
+                statistic="Sum",
+                period=cdk.Duration.minutes(1),
+            ),
+            threshold=capacity * 0.15,
+            periods=15,
+            below=True,
+        )
+
+
+def serving_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpec]:
+    """Endpoints and Bedrock models, whichever there are."""
+    limits, trouble = environment.monitoring, "serving-in-trouble"
+    yield AlarmSpec(
+        "endpoint-errors",
+        trouble,
+        "SageMaker endpoints answered at least 5 calls with a server error within 5 minutes.",
+        "the model server crashed, ran out of memory, or a deployment went wrong.",
+        asked(f"SELECT SUM(Invocation5XXErrors) FROM {ENDPOINTS}", "server errors"),
+        threshold=5,
+    )
+    yield AlarmSpec(
+        "endpoint-latency",
+        trouble,
+        f"An endpoint's model took over {limits.endpoint_latency_ms} ms for 15 minutes.",
+        "too few instances, prompts longer than planned, or a cold model.",
+        asked(f"SELECT MAX(ModelLatency) FROM {ENDPOINTS}", "model latency, microseconds"),
+        threshold=limits.endpoint_latency_ms * 1000,
+        periods=3,
+    )
+    if not environment.bedrock.enabled:
+        return
+    yield AlarmSpec(
+        "bedrock-throttled",
+        trouble,
+        "Bedrock refused calls because of their rate, three times in a row.",
+        "more traffic than the quota or the provisioned units carry.",
+        asked(f"SELECT SUM(InvocationThrottles) FROM {BEDROCK}", "throttled calls"),
+        threshold=1,
+        periods=3,
+    )
+    yield AlarmSpec(
+        "bedrock-errors",
+        trouble,
+        "Bedrock answered at least 5 calls with a server error within 5 minutes.",
+        "a fault of the service, or a custom model that does not start.",
+        asked(f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK}", "server errors"),
+        threshold=5,
+    )
+    yield AlarmSpec(
+        "bedrock-latency",
+        trouble,
+        f"Bedrock calls took over {limits.bedrock_latency_ms} ms on average for 15 minutes.",
+        "long answers, or a model under load.",
+        asked(f"SELECT AVG(InvocationLatency) FROM {BEDROCK}", "latency, milliseconds"),
+        threshold=limits.bedrock_latency_ms,
+        periods=3,
+    )
+    yield AlarmSpec(
+        "bedrock-idle-throughput",
+        trouble,
+        "Provisioned throughput exists that nobody calls, and it was not removed.",
+        "it is committed, or its removal failed.",
+        counted(names.metrics, "bedrock-idle-throughput"),
+        threshold=1,
+        periods=12,
+    )
+
+
+def platform_alarms(names: Names, handlers: Sequence[HandlerFunction]) -> Iterator[AlarmSpec]:
+    """Keys, images, and the functions behind all of this."""
+    trouble = "platform-in-trouble"
+    for name, what, cause in (
+        (
+            "key-disabled",
+            "Somebody disabled a key of this account, or scheduled its deletion.",
+            "a clean-up that went too far; data under the key cannot be read.",
+        ),
+        (
+            "image-scan-findings",
+            "An image was refused because of what its scan found.",
+            "a base image with known vulnerabilities.",
+        ),
+    ):
+        yield AlarmSpec(name, trouble, what, cause, counted(names.metrics, name), 1)
+    minutes = cdk.Duration.minutes(5)
+    yield AlarmSpec(
+        "handler-errors",
+        trouble,
+        "One of the platform's own functions failed.",
+        "missing permissions after a change, or throttling by AWS.",
+        total(
+            [h.function.metric_errors(period=minutes, statistic="Sum") for h in handlers],
+            "errors of our functions",
+        ),
+        threshold=1,
+        periods=3,
+    )
+    yield AlarmSpec(
+        "undelivered-messages",
+        trouble,
+        "An event could not be handled even after its retries, and waits in a queue.",
+        "the function behind the queue fails; read handler-errors first.",
+        total(
+            [
+                h.undelivered.metric_approximate_number_of_messages_visible(
+                    period=minutes, statistic="Maximum"
+                )
+                for h in handlers
+            ],
+            "messages waiting",
+        ),
+        threshold=1,
+    )

@@ -1,0 +1,87 @@
+"""Turns health-agent faults in a HyperPod cluster's log into events.
+
+On Slurm the control plane sends no event for a GPU fault that the health agent found; the agent
+only writes it into the cluster's log group. A subscription filter brings those lines here.
+"""
+
+import base64
+import gzip
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import boto3
+
+ENTRIES_PER_CALL = 10
+ATTEMPTS = 3
+DETAIL_TYPE = "SageMaker HyperPod Cluster Node Health Event"
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, int]:
+    """Lambda's entry."""
+    return bridge(
+        event,
+        events=boto3.client("events"),
+        source=os.environ["SOURCE"],
+        cluster=os.environ["CLUSTER"],
+    )
+
+
+def bridge(event: Mapping[str, Any], *, events: Any, source: str, cluster: str) -> dict[str, int]:
+    """Puts one event per fault line on the bus."""
+    batch = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
+    if batch["messageType"] != "DATA_MESSAGE":
+        return {"sent": 0, "skipped": 0}  # CloudWatch Logs tries the subscription out
+    entries, skipped = [], 0
+    for line in batch["logEvents"]:
+        fault = _fault(line["message"])
+        if fault is None:
+            skipped += 1
+            continue
+        entries.append(
+            {
+                "Source": source,
+                "DetailType": DETAIL_TYPE,
+                "Detail": json.dumps(
+                    {
+                        "ClusterName": cluster,
+                        "HealthStatus": "Unhealthy",
+                        "InstanceId": batch["logStream"].rpartition("/")[2],
+                        "HealthStatusReason": fault.get("reason") or line["message"][:500],
+                        "LogStream": batch["logStream"],
+                    }
+                ),
+            }
+        )
+    send(events, entries)
+    return {"sent": len(entries), "skipped": skipped}
+
+
+def send(events: Any, entries: Sequence[dict[str, Any]]) -> None:
+    """Sends all entries, the refused ones again; gives up loudly."""
+    waiting = list(entries)
+    for _ in range(ATTEMPTS):
+        refused = []
+        for start in range(0, len(waiting), ENTRIES_PER_CALL):
+            chunk = waiting[start : start + ENTRIES_PER_CALL]
+            answer = events.put_events(Entries=chunk)
+            results = zip(chunk, answer["Entries"], strict=True)
+            refused += [entry for entry, result in results if "ErrorCode" in result]
+        waiting = refused
+        if not waiting:
+            return
+    raise RuntimeError(f"EventBridge refused {len(waiting)} health events {ATTEMPTS} times")
+
+
+def _fault(message: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(message)
+    except ValueError:
+        return None
+    if (
+        isinstance(found, dict)
+        and found.get("HealthMonitoringAgentDetectionEvent") == "HealthEvent"
+    ):
+        return found
+    return None

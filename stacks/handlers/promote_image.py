@@ -1,0 +1,64 @@
+"""Lets a scanned image become the one that jobs use, if its scan found nothing serious.
+
+What jobs use is the parameter `/<prefix>/images/<kind>/uri`, by digest. A failed or bad scan
+leaves the parameter as it is and says so on the bus.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+
+SERIOUS = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Lambda's entry, for the event `ECR Image Scan`."""
+    return promote(
+        event,
+        ssm=boto3.client("ssm"),
+        events=boto3.client("events"),
+        prefix=os.environ["PREFIX"],
+        refuse_from=os.environ["REFUSE_FROM"],
+        source=os.environ["SOURCE"],
+    )
+
+
+def promote(
+    event: Mapping[str, Any], *, ssm: Any, events: Any, prefix: str, refuse_from: str, source: str
+) -> dict[str, Any]:
+    """Writes the image's URI, or refuses it."""
+    detail = event["detail"]
+    repository, digest = detail["repository-name"], detail["image-digest"]
+    image = f"{event['account']}.dkr.ecr.{event['region']}.amazonaws.com/{repository}@{digest}"
+    if not detail.get("image-tags"):
+        return {"promoted": False, "why": "untagged"}
+    counts = detail.get("finding-severity-counts", {})
+    serious = {level: counts[level] for level in SERIOUS[refuse_from] if counts.get(level)}
+    if detail["scan-status"] != "COMPLETE" or serious:
+        why = f"scan {detail['scan-status']}, findings {serious or 'unknown'}"
+        _refuse(events, source, image, why)
+        return {"promoted": False, "why": why}
+    kind = repository.removeprefix(f"{prefix}/")
+    ssm.put_parameter(
+        Name=f"/{prefix}/images/{kind}/uri", Value=image, Type="String", Overwrite=True
+    )
+    return {"promoted": True, "image": image}
+
+
+def _refuse(events: Any, source: str, image: str, why: str) -> None:
+    answer = events.put_events(
+        Entries=[
+            {
+                "Source": source,
+                "DetailType": "Temper Fault",
+                "Detail": json.dumps(
+                    {"image": image, "fault": "image-scan-findings", "reason": why}
+                ),
+            }
+        ]
+    )
+    if answer["FailedEntryCount"]:
+        raise RuntimeError(f"{image} was refused ({why}), and EventBridge did not take the news")

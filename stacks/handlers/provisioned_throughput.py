@@ -1,0 +1,143 @@
+"""CloudFormation's hands for Bedrock provisioned throughput, which has no resource type.
+
+Units and commitment cannot be changed in place: an update of either makes a new throughput, and
+CloudFormation then deletes the old one. A commitment is refused unless it was acknowledged. Delete
+never fails the stack on a live commitment: it cannot be deleted before its end, so it is left,
+and said so in the log.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)
+GONE = "ResourceNotFoundException"
+BUSY = ("ConflictException", "ThrottlingException")
+Event = Mapping[str, Any]
+
+
+def on_event(event: Event, context: object) -> dict[str, Any]:
+    """Starts what CloudFormation asks for."""
+    return start(event, bedrock=boto3.client("bedrock"))
+
+
+def is_complete(event: Event, context: object) -> dict[str, Any]:
+    """Says whether it is done; asked again until it is."""
+    return check(event, bedrock=boto3.client("bedrock"))
+
+
+def start(event: Event, *, bedrock: Any) -> dict[str, Any]:
+    """Creates, updates or deletes; answers with the physical id."""
+    if event["RequestType"] == "Create":
+        return _create(event, bedrock)
+    if event["RequestType"] == "Update":
+        return _update(event, bedrock)
+    _delete(str(event["PhysicalResourceId"]), bedrock)
+    return {"PhysicalResourceId": event["PhysicalResourceId"]}
+
+
+def check(event: Event, *, bedrock: Any) -> dict[str, Any]:
+    """InService after create and update; gone, failed or committed after delete."""
+    arn = str(event["PhysicalResourceId"])
+    found = _get(arn, bedrock)
+    if event["RequestType"] == "Delete":
+        if found is None or _committed(found):
+            return {"IsComplete": True}
+        # A throughput that was still being created refused its deletion: ask again.
+        _delete(arn, bedrock)
+        return {"IsComplete": _get(arn, bedrock) is None}
+    if found is None:
+        raise RuntimeError(f"{arn} is gone while it was awaited")
+    if found["status"] == "Failed":
+        raise RuntimeError(f"{arn} failed: {found.get('failureMessage', 'no reason given')}")
+    return {
+        "IsComplete": found["status"] == "InService",
+        **({"Data": {"Arn": arn}} if found["status"] == "InService" else {}),
+    }
+
+
+def _create(event: Event, bedrock: Any) -> dict[str, Any]:
+    wanted = event["ResourceProperties"]
+    commitment = wanted.get("Commitment") or None
+    if commitment and str(wanted.get("AcknowledgeCommitment")).lower() != "true":
+        raise ValueError(
+            f"{wanted['Name']} commits to {commitment} without an acknowledgement; "
+            "set acknowledge_commitment: true, or remove commitment"
+        )
+    # The same request repeated gets the same token and so the same throughput.
+    token = hashlib.sha256(str(event["RequestId"]).encode()).hexdigest()
+    answer = bedrock.create_provisioned_model_throughput(
+        clientRequestToken=token,
+        provisionedModelName=f"{wanted['Name'][:54]}-{token[:8]}",
+        modelId=wanted["Model"],
+        modelUnits=int(wanted["Units"]),
+        tags=[{"key": key, "value": value} for key, value in sorted(wanted["Tags"].items())],
+        **({"commitmentDuration": commitment} if commitment else {}),
+    )
+    return {"PhysicalResourceId": answer["provisionedModelArn"]}
+
+
+def _update(event: Event, bedrock: Any) -> dict[str, Any]:
+    before, wanted = event["OldResourceProperties"], event["ResourceProperties"]
+    arn = event["PhysicalResourceId"]
+    if any(before.get(key) != wanted.get(key) for key in ("Units", "Commitment", "Name")):
+        return _create(event, bedrock)
+    if before["Model"] != wanted["Model"]:
+        if _get(str(arn), bedrock) is None:
+            return _create(event, bedrock)  # undeployed by the schedule since
+        bedrock.update_provisioned_model_throughput(
+            provisionedModelId=arn, desiredModelId=wanted["Model"]
+        )
+    elif before.get("Generation") != wanted.get("Generation"):
+        return _create(event, bedrock)
+    return {"PhysicalResourceId": arn}
+
+
+def _delete(arn: str, bedrock: Any) -> None:
+    if not arn.startswith("arn:"):
+        return  # creation failed before there was one
+    found = _get(arn, bedrock)
+    if found is None:
+        return
+    if _committed(found):
+        log.warning(
+            json.dumps(
+                {
+                    "left": arn,
+                    "why": "committed until its end; it is billed until then",
+                    "ends": str(found.get("commitmentExpirationTime")),
+                }
+            )
+        )
+        return
+    try:
+        bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == GONE:
+            return
+        if code not in BUSY:
+            raise
+        log.info(json.dumps({"waiting": arn, "why": code}))
+
+
+def _get(arn: str, bedrock: Any) -> dict[str, Any] | None:
+    if not arn.startswith("arn:"):
+        return None
+    try:
+        found: dict[str, Any] = bedrock.get_provisioned_model_throughput(provisionedModelId=arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == GONE:
+            return None
+        raise
+    return found
+
+
+def _committed(found: Mapping[str, Any]) -> bool:
+    return bool(found.get("commitmentDuration")) and found["status"] != "Failed"

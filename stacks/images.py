@@ -1,0 +1,81 @@
+"""Container images: repositories, the build, and the gate between a scan and its use."""
+
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.parts.encrypted_log_group import EncryptedLogGroup
+from stacks.parts.image_build import ImageBuild
+from stacks.parts.image_promotion import ImagePromotion
+from stacks.parts.image_repository import ImageRepository
+from stacks.parts.published import publish
+from stacks.policies.estate import Estate
+from stacks.settings import Environment
+from stacks.storage import StorageStack
+from stacks.temper_stack import TemperStack
+
+
+class ImagesStack(TemperStack):
+    """One repository per kind of machine, and how an image becomes the one in use."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        environment: Environment,
+        estate: Estate,
+        storage: StorageStack,
+        build_role: iam.Role,
+    ) -> None:
+        super().__init__(scope, "images", environment=environment)
+        settings = environment.images
+        repositories = [
+            ImageRepository(
+                self,
+                kind.title(),
+                name=self.names.repository(kind),
+                key=estate.models,
+                keep=settings.keep,
+                removal=self.removal,
+            ).repository
+            for kind in settings.kinds
+        ]
+        uris = {
+            f"images/{kind}/repository": repository.repository_uri
+            for kind, repository in zip(settings.kinds, repositories, strict=True)
+        }
+        if settings.build:
+            ImageBuild(
+                self,
+                "Build",
+                names=self.names,
+                role=build_role,
+                source=storage.runs,
+                key=estate.data,
+                log=EncryptedLogGroup(
+                    self,
+                    "BuildLog",
+                    name=f"/temper/{self.names.prefix}/image-build",
+                    key=estate.logs,
+                    days=30,
+                    removal=self.removal,
+                ).group,
+                size=settings.build_compute,
+            )
+            uris["images/build-project"] = self.names.build_project
+        publish(self, self.names, uris)
+        self.promotion = ImagePromotion(
+            self,
+            "Promotion",
+            names=self.names,
+            estate=estate,
+            repositories=repositories,
+            settings=settings,
+        )
+        if settings.pull_through_cache:
+            ecr.CfnPullThroughCacheRule(
+                self,
+                "PublicImages",
+                ecr_repository_prefix=f"{self.names.prefix}/public",
+                upstream_registry_url="public.ecr.aws",
+            )

@@ -1,0 +1,49 @@
+"""The network: zones, ways out (or none), endpoints, and the group that training nodes share."""
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from stacks.parts.efa_group import EfaGroup
+from stacks.parts.endpoints import Endpoints
+from stacks.parts.flow_logs import FlowLogs
+from stacks.parts.private_network import PrivateNetwork
+from stacks.parts.published import publish
+from stacks.settings import Environment
+from stacks.temper_stack import TemperStack
+
+
+class NetworkStack(TemperStack):
+    """A VPC that nothing outside can reach into."""
+
+    def __init__(self, scope: Construct, *, environment: Environment, logs_key: kms.IKey) -> None:
+        super().__init__(scope, "network", environment=environment)
+        settings = environment.network
+        network = PrivateNetwork(self, "Network", settings=settings)
+        self.vpc: ec2.Vpc = network.vpc
+        self.subnets = network.subnets
+        FlowLogs(
+            self,
+            "FlowLogs",
+            vpc=self.vpc,
+            key=logs_key,
+            days=settings.flow_log_days,
+            removal=self.removal,
+        )
+        Endpoints(
+            self,
+            "Endpoints",
+            vpc=self.vpc,
+            subnets=self.subnets,
+            environment=environment,
+            names=self.names,
+        )
+        self.nodes: ec2.SecurityGroup = EfaGroup(self, "Nodes", vpc=self.vpc).group
+        publish(
+            self,
+            self.names,
+            {
+                "network/subnets": ",".join(subnet.subnet_id for subnet in self.subnets),
+                "network/security-groups": self.nodes.security_group_id,
+            },
+        )

@@ -1,0 +1,40 @@
+"""A log group with a key and an end."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+
+class EncryptedLogGroup(Construct):
+    """Encrypted with the logs key; what it holds goes after the given days."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        key: kms.IKey,
+        days: int,
+        removal: cdk.RemovalPolicy,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self.group = logs.LogGroup(
+            self, "Group", log_group_name=name, encryption_key=key, removal_policy=removal
+        )
+        # The L2 knows a fixed list of periods; CloudFormation says which are allowed.
+        resource = self.group.node.default_child
+        assert isinstance(resource, logs.CfnLogGroup)
+        resource.retention_in_days = nearest_retention(days)
+
+
+ALLOWED_DAYS = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+)  # fmt: skip
+
+
+def nearest_retention(days: int) -> int:
+    """The shortest period CloudWatch Logs offers that is no shorter than asked."""
+    return next(allowed for allowed in ALLOWED_DAYS if allowed >= days)

@@ -1,0 +1,69 @@
+"""A bucket that is encrypted, private, versioned, logged, and reached over TLS only."""
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+
+class PrivateBucket(Construct):
+    """A bucket of ours. It is never emptied by a deployment."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        name: str,
+        key: kms.IKey,
+        access_logs: s3.IBucket,
+        lifecycle: Sequence[s3.LifecycleRule],
+        removal: cdk.RemovalPolicy,
+        object_lock: s3.ObjectLockRetention | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self.bucket = s3.Bucket(
+            self,
+            "Bucket",
+            bucket_name=name,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix=f"{id.lower()}/",
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="abandoned-uploads",
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(7),
+                ),
+                *lifecycle,
+            ],
+            object_lock_enabled=object_lock is not None or None,
+            object_lock_default_retention=object_lock,
+            removal_policy=removal,
+        )
+        self.bucket.add_to_resource_policy(_only_our_key(self.bucket, key))
+
+
+def _only_our_key(bucket: s3.Bucket, key: kms.IKey) -> cdk.aws_iam.PolicyStatement:
+    """An upload that names another key is refused; one that names none gets ours."""
+    return cdk.aws_iam.PolicyStatement(
+        sid="OnlyOurKey",
+        effect=cdk.aws_iam.Effect.DENY,
+        principals=[cdk.aws_iam.AnyPrincipal()],
+        actions=["s3:PutObject"],
+        resources=[bucket.arn_for_objects("*")],
+        conditions={
+            "StringNotEqualsIfExists": {
+                "s3:x-amz-server-side-encryption-aws-kms-key-id": key.key_arn
+            },
+            "Null": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "false"},
+        },
+    )

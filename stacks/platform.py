@@ -1,0 +1,71 @@
+"""Builds the stacks of one environment, in the order in which they stand on each other."""
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+
+from stacks.bedrock import BedrockStack
+from stacks.hyperpod import HyperPodStack
+from stacks.images import ImagesStack
+from stacks.monitoring import MonitoringStack
+from stacks.network import NetworkStack
+from stacks.parts.handler_function import HandlerFunction
+from stacks.security import SecurityStack, boundary_of
+from stacks.settings import Environment
+from stacks.storage import StorageStack
+from stacks.training import TrainingStack
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The stacks of one environment; those switched off are None."""
+
+    security: SecurityStack
+    network: NetworkStack
+    storage: StorageStack
+    images: ImagesStack
+    training: TrainingStack
+    hyperpod: HyperPodStack | None
+    bedrock: BedrockStack | None
+    monitoring: MonitoringStack
+
+
+def build(app: cdk.App, environment: Environment) -> Platform:
+    """Composes the platform; nothing is looked up, nothing is random."""
+    security = SecurityStack(app, environment=environment)
+    network = NetworkStack(app, environment=environment, logs_key=security.estate.logs)
+    storage = StorageStack(app, environment=environment, estate=security.estate, network=network)
+    images = ImagesStack(
+        app,
+        environment=environment,
+        estate=security.estate,
+        storage=storage,
+        build_role=security.build_role,
+    )
+    training = TrainingStack(
+        app, environment=environment, security=security, network=network, storage=storage
+    )
+    handlers: list[HandlerFunction] = [images.promotion.handler]
+    hyperpod = bedrock = None
+    if environment.hyperpod.enabled:
+        hyperpod = HyperPodStack(
+            app, environment=environment, security=security, network=network, storage=storage
+        )
+        handlers += [hyperpod.bridge.handler] if hyperpod.bridge else []
+    if environment.bedrock.enabled:
+        bedrock = BedrockStack(app, environment=environment, estate=security.estate)
+        handlers += bedrock.handlers
+    monitoring = MonitoringStack(
+        app,
+        environment=environment,
+        security=security,
+        storage=storage,
+        handlers=handlers,
+    )
+    monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
+    boundary = boundary_of(environment)
+    if boundary:
+        policy = iam.ManagedPolicy.from_managed_policy_arn(security, "AppliedBoundary", boundary)
+        iam.PermissionsBoundary.of(app).apply(policy)
+    return Platform(security, network, storage, images, training, hyperpod, bedrock, monitoring)

@@ -1,0 +1,199 @@
+"""Keys and roles: who may do what, and with which key. Everything else stands on this stack."""
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from stacks.parts.domain_key import DomainKey, Users
+from stacks.parts.human_role import HumanRole
+from stacks.parts.published import publish
+from stacks.parts.service_role import ServiceRole
+from stacks.policies import (
+    bedrock_import,
+    boundary,
+    engineer,
+    hyperpod_node,
+    image_build,
+    monitoring,
+    platform_ci,
+    training,
+)
+from stacks.policies.estate import Estate
+from stacks.settings import Environment
+from stacks.temper_stack import TemperStack
+
+
+class SecurityStack(TemperStack):
+    """Four keys and seven roles."""
+
+    def __init__(self, scope: Construct, *, environment: Environment) -> None:
+        super().__init__(scope, "security", environment=environment)
+        if environment.security.permission_boundary == "managed":
+            iam.ManagedPolicy(
+                self,
+                "Boundary",
+                managed_policy_name=f"{environment.prefix}-boundary",
+                description="What no role of the platform may do",
+                statements=boundary.statements(self.names),
+            )
+        self._make_roles()
+        self.estate = self._make_keys()
+        self._give_permissions()
+        self._publish()
+
+    def _make_roles(self) -> None:
+        arn, settings = self.names.arn, self.environment_settings.security
+        self._training = ServiceRole(
+            self,
+            "Training",
+            service="sagemaker.amazonaws.com",
+            description="What a SageMaker job's container may do",
+            source_arns=[arn("sagemaker", "*")],
+        )
+        self._node = ServiceRole(
+            self,
+            "HyperPodNode",
+            service="sagemaker.amazonaws.com",
+            description="What a HyperPod node may do",
+            source_arns=[arn("sagemaker", "cluster/*")],
+        )
+        self._build = ServiceRole(
+            self,
+            "ImageBuild",
+            service="codebuild.amazonaws.com",
+            description="Builds and pushes container images",
+            source_arns=[arn("codebuild", f"project/{self.names.prefix}-*")],
+        )
+        self._import = ServiceRole(
+            self,
+            "BedrockImport",
+            service="bedrock.amazonaws.com",
+            description="Lets Bedrock read the models it imports",
+            source_arns=[
+                arn("bedrock", "model-import-job/*"),
+                arn("bedrock", "model-customization-job/*"),
+            ],
+        )
+        self._monitoring = ServiceRole(
+            self,
+            "Monitoring",
+            service="lambda.amazonaws.com",
+            description="Watches jobs and says what it saw",
+        )
+        self._engineer = HumanRole(
+            self,
+            "Engineer",
+            description="Starts, watches and stops training jobs",
+            principals=settings.engineers,
+            require_mfa=settings.require_mfa,
+        )
+        self._ci = HumanRole(
+            self,
+            "PlatformCi",
+            description="Deploys the platform through the CDK bootstrap roles",
+            principals=settings.platform_ci,
+            require_mfa=False,
+        )
+        self.training_role = self._training.role
+        self.node_role = self._node.role
+        self.build_role = self._build.role
+        self.import_role = self._import.role
+        self.monitoring_role = self._monitoring.role
+        self.engineer_role = self._engineer.role
+
+    def _make_keys(self) -> Estate:
+        jobs = [self.training_role, self.node_role, self.engineer_role]
+        data = self._key(
+            "data",
+            Users(
+                write=jobs,
+                read=[self.build_role],
+                delegated=["fsx", "secretsmanager", "sagemaker"],
+            ),
+        )
+        models = self._key(
+            "models", Users(write=jobs, read=[self.import_role], delegated=["ecr", "sagemaker"])
+        )
+        logs = self._key(
+            "logs",
+            Users(
+                services=[
+                    f"logs.{self.region}.amazonaws.com",
+                    "cloudtrail.amazonaws.com",
+                ],
+                delegated=["logs", "s3"],
+            ),
+        )
+        messages = self._key(
+            "messages",
+            Users(
+                services=[
+                    "cloudwatch.amazonaws.com",
+                    "events.amazonaws.com",
+                    "budgets.amazonaws.com",
+                    "costalerts.amazonaws.com",
+                    "scheduler.amazonaws.com",
+                ],
+                delegated=["sns", "sqs", "dynamodb", "lambda"],
+            ),
+        )
+        return Estate(self.names, data=data, models=models, logs=logs, messages=messages)
+
+    def _key(self, domain: str, users: Users) -> kms.IKey:
+        return DomainKey(
+            self,
+            f"{domain.title()}Key",
+            domain=domain,
+            alias=f"{self.names.prefix}/{domain}",
+            users=users,
+            administrators=self.environment_settings.security.key_administrators,
+            removal=self.removal,
+        ).key
+
+    def _give_permissions(self) -> None:
+        environment, estate = self.environment_settings, self.estate
+        self._training.allow(
+            *training.statements(
+                estate,
+                mlflow=environment.training.mlflow,
+                hub_token=environment.storage.hub_token,
+            )
+        )
+        self._node.allow(*hyperpod_node.statements(estate))
+        self._build.allow(*image_build.statements(estate))
+        self._import.allow(*bedrock_import.statements(estate))
+        self._monitoring.allow(*monitoring.statements(estate))
+        self._engineer.allow(
+            "Work",
+            *engineer.permissions(
+                estate, training_role=self.training_role, import_role=self.import_role
+            ),
+        )
+        encrypt = environment.security.inter_container_encryption
+        self._engineer.allow("Fences", *engineer.fences(estate, encrypt_traffic=encrypt))
+        self._ci.allow("Policy", *platform_ci.statements(self.names))
+
+    def _publish(self) -> None:
+        values = {
+            "roles/training": self.training_role.role_arn,
+            "roles/hyperpod-node": self.node_role.role_arn,
+            "roles/bedrock-import": self.import_role.role_arn,
+            "roles/engineer": self.engineer_role.role_arn,
+            "roles/platform-ci": self._ci.role.role_arn,
+            "keys/data": self.estate.data.key_arn,
+            "keys/models": self.estate.models.key_arn,
+            "keys/logs": self.estate.logs.key_arn,
+        }
+        publish(self, self.names, values)
+
+
+def boundary_of(environment: Environment) -> str | None:
+    """The ARN of the boundary that every role carries, if any."""
+    setting = environment.security.permission_boundary
+    if setting == "none":
+        return None
+    if setting == "managed":
+        account = environment.account or Aws.ACCOUNT_ID
+        return f"arn:{Aws.PARTITION}:iam::{account}:policy/{environment.prefix}-boundary"
+    return setting

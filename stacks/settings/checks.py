@@ -1,0 +1,194 @@
+"""Rules that span sections, and the rule that spans environments."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from stacks.facts.tables import instances, regions
+from stacks.settings.environment import Environment
+from stacks.settings.hyperpod import InstanceGroup
+
+ADDRESSES_AWS_KEEPS = 5
+
+
+def problems_across_sections(environment: Environment) -> Iterator[str]:
+    """Yields what is wrong with an environment whose sections are each in order."""
+    if environment.region not in regions():
+        close = difflib.get_close_matches(environment.region, regions(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        yield f"region: there is no Region {environment.region!r}{hint}"
+        return
+    yield from _zones(environment)
+    yield from _addresses(environment)
+    if environment.hyperpod.enabled:
+        yield from _hyperpod(environment)
+    yield from _region_types(environment)
+    yield from _throughput(environment)
+
+
+def problems_with_neighbours(
+    environment: Environment, neighbours: Mapping[str, Environment]
+) -> Iterator[str]:
+    """Yields what two environments may not share."""
+    for file, other in neighbours.items():
+        if environment.account and other.account and environment.account != other.account:
+            continue
+        if environment.prefix == other.prefix:
+            yield (
+                f"prefix: {environment.prefix!r} is also the prefix of {file}; names of buckets "
+                "and parameters would collide, so give each environment its own"
+            )
+        if (
+            environment.training.own_log_group
+            and other.training.own_log_group
+            and environment.account
+            and (environment.account, environment.region) == (other.account, other.region)
+        ):
+            yield (
+                f"training.own_log_group: {file} owns /aws/sagemaker/TrainingJobs of this account "
+                "and Region already; set it to false in one of the two"
+            )
+
+
+def _zones(environment: Environment) -> Iterator[str]:
+    names = [zone.name for zone in environment.network.zones]
+    for name in names:
+        if name[:-1] != environment.region:
+            yield f"network.zones: {name!r} is not a zone of {environment.region}"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"network.zones: {name!r} is listed twice"
+    if environment.network.mode == "private" and environment.network.nat_gateways > len(names):
+        yield (
+            f"network.nat_gateways: {environment.network.nat_gateways} for {len(names)} zones; "
+            "at most one per zone"
+        )
+
+
+def _addresses(environment: Environment) -> Iterator[str]:
+    network = environment.network
+    needed = len(network.zones) * 2 ** (32 - network.private_mask)
+    if network.mode == "private":
+        needed += len(network.zones) * 2 ** (32 - 27)
+    if needed > network.cidr.num_addresses:
+        smallest = 32 - (needed - 1).bit_length()
+        yield (
+            f"network.cidr: {network.cidr} has {network.cidr.num_addresses} addresses and "
+            f"{len(network.zones)} zones of /{network.private_mask} need {needed}; "
+            f"take a /{smallest} or larger, or a longer private_mask"
+        )
+    if not environment.hyperpod.enabled:
+        return
+    usable = 2 ** (32 - network.private_mask) - ADDRESSES_AWS_KEEPS
+    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
+    if wanted > usable:
+        longest = 32 - (wanted + ADDRESSES_AWS_KEEPS - 1).bit_length()
+        yield (
+            f"network.private_mask: a /{network.private_mask} subnet has {usable} usable addresses "
+            f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
+            f"with EFA); take {longest} or shorter"
+        )
+
+
+def _addresses_per_node(group: InstanceGroup) -> int:
+    known = instances().get(group.instance.removeprefix("ml."))
+    return max(5, known.efa) if known and known.efa else 2
+
+
+def _hyperpod(environment: Environment) -> Iterator[str]:
+    pod = environment.hyperpod
+    if not pod.groups:
+        yield "hyperpod.groups: HyperPod is enabled and has no group; name at least one"
+    if pod.orchestrator == "eks" and pod.eks_cluster_arn is None:
+        yield (
+            "hyperpod.eks_cluster_arn: orchestrator eks runs on an EKS cluster you already have; "
+            "give its ARN"
+        )
+    if pod.orchestrator == "slurm":
+        controllers = sum(g.count for g in pod.groups if g.role == "controller")
+        if pod.groups and controllers != 1:
+            yield (
+                f"hyperpod.groups: a Slurm cluster has exactly one controller node, not "
+                f"{controllers}; give one group role: controller and count: 1"
+            )
+        if pod.task_governance:
+            yield (
+                "hyperpod.task_governance: it exists for orchestrator eks only; "
+                "on Slurm use partitions, and remove it here"
+            )
+    for index, group in enumerate(pod.groups):
+        yield from _group(environment, group, f"hyperpod.groups.{index}")
+    yield from _quota(environment)
+
+
+def _group(environment: Environment, group: InstanceGroup, place: str) -> Iterator[str]:
+    names = [zone.name for zone in environment.network.zones]
+    if group.training_plan_zone and group.training_plan_zone not in names:
+        yield (
+            f"{place}.training_plan_zone: {group.name!r} has a plan in "
+            f"{group.training_plan_zone!r}, and network.zones has {', '.join(names)}; "
+            "add that zone, or buy the plan in one of these"
+        )
+    known = instances().get(group.instance.removeprefix("ml."))
+    if known is None:
+        return
+    ids = {zone.name: zone.id for zone in environment.network.zones}
+    asked = [group.training_plan_zone] if group.training_plan_zone in names else names
+    for name in asked:
+        if ids[name] is None:
+            yield (
+                f"network.zones: {name} has no id, and {group.name!r} needs {group.instance} "
+                "there; `aws ec2 describe-availability-zones` prints it (use1-az4, …)"
+            )
+    offering = [name for name in asked if ids[name] in known.zones]
+    if all(ids[name] for name in asked) and not offering:
+        of_region = sorted(z for z in known.zones if z[:4] == (ids[asked[0]] or "")[:4])
+        yield (
+            f"{place}.instance: no zone of {', '.join(f'{n} ({ids[n]})' for n in asked)} offers "
+            f"{group.instance}; in this Region it is in {', '.join(of_region) or 'none'}"
+        )
+
+
+def _quota(environment: Environment) -> Iterator[str]:
+    pod = environment.hyperpod
+    for instance in sorted({group.instance for group in pod.groups}):
+        wanted = sum(group.count for group in pod.groups if group.instance == instance)
+        granted = pod.quotas.get(instance, 0)
+        if wanted > granted:
+            yield (
+                f"hyperpod.quotas: {wanted} × {instance} are asked for and {granted} granted; "
+                f"request {instance!r} 'for cluster usage' = {wanted} in Service Quotas "
+                f"(SageMaker), then write `{instance}: {wanted}` under quotas"
+            )
+
+
+def _region_types(environment: Environment) -> Iterator[str]:
+    region, lacking = environment.region, regions()[environment.region]
+    pod = environment.hyperpod
+    wanted = {
+        "hyperpod.enabled": ("AWS::SageMaker::Cluster", pod.enabled),
+        "storage.lustre": ("AWS::FSx::FileSystem", pod.enabled),
+        "training.mlflow": ("AWS::SageMaker::MlflowApp", environment.training.mlflow),
+        "bedrock.guardrail": (
+            "AWS::Bedrock::Guardrail",
+            environment.bedrock.enabled and environment.bedrock.guardrail is not None,
+        ),
+        "images.pull_through_cache": (
+            "AWS::ECR::PullThroughCacheRule",
+            environment.images.pull_through_cache,
+        ),
+        "monitoring.budget": ("AWS::Budgets::Budget", environment.monitoring.budget is not None),
+    }
+    for key, (resource_type, on) in wanted.items():
+        if on and resource_type in lacking:
+            yield f"{key}: CloudFormation has no {resource_type} in {region}; switch it off there"
+
+
+def _throughput(environment: Environment) -> Iterator[str]:
+    for index, throughput in enumerate(environment.bedrock.throughput):
+        if throughput.commitment and not throughput.acknowledge_commitment:
+            yield (
+                f"bedrock.throughput.{index}: {throughput.name!r} commits to "
+                f"{throughput.commitment}, which is billed to its end and cannot be deleted "
+                "before; set acknowledge_commitment: true, or remove commitment"
+            )
+    if environment.bedrock.throughput and not environment.bedrock.enabled:
+        yield "bedrock.throughput: listed while bedrock.enabled is false; switch one of them"

@@ -1,0 +1,93 @@
+"""A standing cluster: Slurm by default, EKS on a cluster you already have. Off unless asked for."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from stacks.settings.section import InstanceType, Section
+
+GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
+
+
+class InstanceGroup(Section):
+    """A group of equal nodes."""
+
+    name: GroupName
+    instance: InstanceType
+    count: int = Field(ge=0, le=6758)
+    role: Literal["controller", "login", "compute"] = "compute"
+    partition: str | None = None
+    spot: bool = False
+    training_plan: (
+        Annotated[
+            str,
+            StringConstraints(
+                pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:training-plan/.+$"
+            ),
+        ]
+        | None
+    ) = None
+    training_plan_zone: str | None = Field(None, description="the zone that the plan was bought in")
+    volume_gib: int = Field(500, ge=1, le=16384)
+    deep_health_checks: bool = True
+
+    @model_validator(mode="after")
+    def _plan_or_spot(self) -> "InstanceGroup":
+        if self.spot and self.training_plan:
+            raise ValueError(
+                f"group {self.name!r} has spot: true and a training_plan; capacity of a plan is "
+                "reserved, so remove one of them"
+            )
+        if self.training_plan and not self.training_plan_zone:
+            raise ValueError(
+                f"group {self.name!r} names a training_plan without training_plan_zone; "
+                "`aws sagemaker describe-training-plan` prints its AvailabilityZone"
+            )
+        return self
+
+
+class Team(Section):
+    """A team's share of the cluster (EKS only)."""
+
+    name: str
+    instance: InstanceType
+    count: int = Field(ge=1)
+    weight: int = Field(0, ge=0, le=100)
+    borrow_limit: int = Field(50, ge=0, le=500, description="percent of its own share")
+
+
+class TaskGovernance(Section):
+    """Priorities and shares, where the Region has the types."""
+
+    priorities: dict[str, int] = Field(default_factory=lambda: {"training": 80, "exploration": 20})
+    teams: tuple[Team, ...] = ()
+
+
+class HyperPodSettings(Section):
+    """The cluster and its groups."""
+
+    enabled: bool = Field(False, description="a standing cluster")
+    orchestrator: Literal["slurm", "eks"] = Field(
+        "slurm", description="slurm, or eks on a cluster you have"
+    )
+    eks_cluster_arn: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+$"),
+        ]
+        | None
+    ) = Field(None, description="that cluster's ARN")
+    groups: tuple[InstanceGroup, ...] = Field(
+        (),
+        description="instance groups: `{name, instance, count, role, partition, spot, "
+        "training_plan, training_plan_zone, volume_gib, deep_health_checks}`",
+    )
+    node_recovery: bool = Field(True, description="broken nodes are replaced by themselves")
+    quotas: dict[InstanceType, int] = Field(
+        default_factory=dict,
+        description="what Service Quotas shows for '<type> for cluster usage' in this account",
+    )
+    task_governance: TaskGovernance | None = Field(
+        None,
+        description="priorities and shares between teams (eks, where the Region has the types)",
+    )

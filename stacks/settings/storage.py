@@ -1,0 +1,44 @@
+"""What is kept, for how long, and what cannot be deleted."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stacks.settings.section import Section
+
+
+class ObjectLock(Section):
+    """Write-once-read-many on the models bucket. It cannot be taken off a bucket again."""
+
+    mode: Literal["governance", "compliance"] = "governance"
+    days: int = Field(30, ge=1, le=36500)
+
+
+class Lustre(Section):
+    """The file system that HyperPod nodes mount; made only when HyperPod is on."""
+
+    capacity_gib: int = Field(
+        1200, ge=1200, multiple_of=1200, description="grows in place, never shrinks"
+    )
+    throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = Field(
+        125, description="throughput per TiB"
+    )
+    efa: bool = Field(False, description="Lustre over EFA")
+
+
+class StorageSettings(Section):
+    """Buckets, the shared file system and the Hub token."""
+
+    checkpoint_days: int = Field(30, ge=1, description="a checkpoint is deleted after this many")
+    models_to_infrequent_access_days: int = Field(
+        60,
+        ge=30,
+        description="models get cheaper then; 120 days later, Glacier Instant Retrieval",
+    )
+    access_log_days: int = Field(90, ge=1, description="how long bucket access logs are kept")
+    object_lock: ObjectLock | None = Field(
+        None,
+        description="`{mode: governance or compliance, days}` on models; stays for ever",
+    )
+    hub_token: bool = Field(True, description="a secret for the model hub, filled in by a person")
+    lustre: Lustre = Lustre()

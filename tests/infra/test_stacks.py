@@ -1,0 +1,173 @@
+"""What matters in each stack, looked up in the templates."""
+
+from typing import Any
+
+import pytest
+
+from tests.infra.conftest import Assembly
+
+EIGHT = {
+    "security",
+    "network",
+    "storage",
+    "images",
+    "training",
+    "hyperpod",
+    "bedrock",
+    "monitoring",
+}
+
+
+def test_every_stack_is_there_when_all_is_on(everything: Assembly) -> None:
+    assert set(everything.templates) == EIGHT
+
+
+def test_dev_leaves_out_what_costs_by_the_hour(dev: Assembly) -> None:
+    assert set(dev.templates) == EIGHT - {"hyperpod", "bedrock"}
+    for kind in (
+        "AWS::EC2::NatGateway",
+        "AWS::FSx::FileSystem",
+        "AWS::SageMaker::Cluster",
+    ):
+        assert dev.of_type(kind) == []
+    endpoints = [e["Properties"]["VpcEndpointType"] for e in dev.of_type("AWS::EC2::VPCEndpoint")]
+    assert endpoints == ["Gateway"]
+
+
+def test_an_isolated_network_has_no_way_out(prod: Assembly) -> None:
+    for kind in ("AWS::EC2::InternetGateway", "AWS::EC2::NatGateway"):
+        assert prod.of_type(kind) == []
+    routes = [r["Properties"].get("DestinationCidrBlock") for r in prod.of_type("AWS::EC2::Route")]
+    assert routes == []
+
+
+def test_training_nodes_talk_both_ways_among_themselves(everything: Assembly) -> None:
+    for kind, key in (
+        ("AWS::EC2::SecurityGroupIngress", "SourceSecurityGroupId"),
+        ("AWS::EC2::SecurityGroupEgress", "DestinationSecurityGroupId"),
+    ):
+        own = [
+            rule["Properties"]
+            for rule in everything.of_type(kind)
+            if rule["Properties"]["GroupId"] == rule["Properties"].get(key)
+        ]
+        assert [rule["IpProtocol"] for rule in own] == ["-1"]
+
+
+def test_every_bucket_is_closed_versioned_and_encrypted(everything: Assembly) -> None:
+    buckets = everything.of_type("AWS::S3::Bucket")
+    assert len(buckets) == 5
+    for bucket in buckets:
+        properties = bucket["Properties"]
+        assert properties["PublicAccessBlockConfiguration"] == {
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        }
+        assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+        rule = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
+        kind = rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"]
+        access_logs = "access-logs" in str(properties["BucketName"])
+        assert kind == ("AES256" if access_logs else "aws:kms")
+        assert access_logs or "LoggingConfiguration" in properties
+
+
+def test_every_bucket_refuses_plain_http(everything: Assembly) -> None:
+    policies = everything.of_type("AWS::S3::BucketPolicy")
+    assert len(policies) == 5
+    for policy in policies:
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        assert any(
+            s["Effect"] == "Deny"
+            and s.get("Condition", {}).get("Bool") == {"aws:SecureTransport": "false"}
+            for s in statements
+        )
+
+
+def test_models_are_locked_where_asked(everything: Assembly, dev: Assembly) -> None:
+    locked = [
+        b["Properties"]
+        for b in everything.of_type("AWS::S3::Bucket")
+        if b["Properties"].get("ObjectLockEnabled")
+    ]
+    assert ["models" in str(b["BucketName"]) for b in locked] == [True]
+    rule = locked[0]["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert rule == {"Days": 30, "Mode": "COMPLIANCE"}
+    assert not any(b["Properties"].get("ObjectLockEnabled") for b in dev.of_type("AWS::S3::Bucket"))
+
+
+def test_every_key_rotates(everything: Assembly) -> None:
+    keys = everything.of_type("AWS::KMS::Key")
+    assert len(keys) == 4
+    assert all(key["Properties"]["EnableKeyRotation"] is True for key in keys)
+
+
+def test_every_log_group_is_encrypted_and_ends(everything: Assembly) -> None:
+    groups = everything.of_type("AWS::Logs::LogGroup")
+    assert groups
+    for group in groups:
+        assert "KmsKeyId" in group["Properties"], group
+        assert group["Properties"]["RetentionInDays"] > 0
+
+
+@pytest.mark.parametrize("kind", ["AWS::S3::Bucket", "AWS::KMS::Key", "AWS::ECR::Repository"])
+def test_prod_keeps_what_holds_data(prod: Assembly, kind: str) -> None:
+    resources = prod.of_type(kind)
+    assert resources
+    assert {r["DeletionPolicy"] for r in resources} == {"Retain"}
+    assert {r["UpdateReplacePolicy"] for r in resources} == {"Retain"}
+
+
+def test_every_role_carries_the_boundary_where_set(everything: Assembly, dev: Assembly) -> None:
+    roles = everything.of_type("AWS::IAM::Role")
+    assert len(roles) > 15
+    assert all("PermissionsBoundary" in role["Properties"] for role in roles)
+    assert not any("PermissionsBoundary" in r["Properties"] for r in dev.of_type("AWS::IAM::Role"))
+
+
+def test_repositories_are_immutable_scanned_and_encrypted(dev: Assembly) -> None:
+    repositories = [r["Properties"] for r in dev.of_type("AWS::ECR::Repository")]
+    assert [r["RepositoryName"] for r in repositories] == ["temper-dev/gpu", "temper-dev/neuron"]
+    for repository in repositories:
+        assert repository["ImageTagMutability"] == "IMMUTABLE"
+        assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        assert repository["EncryptionConfiguration"]["EncryptionType"] == "KMS"
+
+
+def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
+    [cluster] = everything.of_type("AWS::SageMaker::Cluster")
+    properties = cluster["Properties"]
+    groups: dict[str, Any] = {g["InstanceGroupName"]: g for g in properties["InstanceGroups"]}
+    assert properties["NodeRecovery"] == "Automatic"
+    assert properties["Orchestrator"] == {"Slurm": {"SlurmConfigStrategy": "Managed"}}
+    assert groups["controller"]["SlurmConfig"] == {"NodeType": "Controller"}
+    assert groups["plan"]["TrainingPlanArn"].endswith("training-plan/winter")
+    assert len(groups["plan"]["OverrideVpcConfig"]["Subnets"]) == 1
+    assert groups["plan"]["OnStartDeepHealthChecks"] == ["InstanceStress", "InstanceConnectivity"]
+    assert groups["cheap"]["CapacityRequirements"] == {"Spot": {}}
+    assert not any("LifeCycleConfig" in group for group in groups.values())
+    mounts = [c for c in groups["plan"]["InstanceStorageConfigs"] if "FsxLustreConfig" in c]
+    assert [m["FsxLustreConfig"]["MountPath"] for m in mounts] == ["/fsx"]
+
+
+def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> None:
+    assert len(everything.tags) == 8
+    for tags in everything.tags.values():
+        assert tags == {
+            "Owner": "platform-team@example.com",
+            "Environment": "everything",
+            "CostCentre": "tests",
+            "Project": "temper",
+        }
+
+
+def test_the_budget_tells_three_times_and_stops_the_fourth(everything: Assembly) -> None:
+    [budget] = everything.of_type("AWS::Budgets::Budget")
+    steps = [
+        n["Notification"]["Threshold"] for n in budget["Properties"]["NotificationsWithSubscribers"]
+    ]
+    assert steps == [50, 80, 100, 120]
+    [action] = everything.of_type("AWS::Budgets::BudgetsAction")
+    assert action["Properties"]["ActionThreshold"] == {"Type": "PERCENTAGE", "Value": 120}
+    assert action["Properties"]["ApprovalModel"] == "AUTOMATIC"

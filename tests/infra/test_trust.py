@@ -1,0 +1,106 @@
+"""Who may become which role: services only for this account's own resources, people as named."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.infra.conftest import ROOT, Assembly
+from tests.infra.permissions.resolved import ACCOUNT, Estate
+from tests.infra.test_permissions import NODE, SCRIPT
+
+OURS = {"aws:SourceAccount": ACCOUNT}
+THEIRS = {"aws:SourceAccount": "999999999999"}
+PEOPLE = f"arn:aws:iam::{ACCOUNT}:role/people/researchers"
+MFA = {"aws:MultiFactorAuthPresent": "true"}
+SM = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:"
+# (role, verdict, who asks, what comes with the request)
+CASES: list[tuple[str, bool, str, dict[str, str]]] = [
+    ("Engineer", True, PEOPLE, MFA),
+    ("Engineer", False, PEOPLE, {"aws:MultiFactorAuthPresent": "false"}),
+    ("Engineer", False, f"arn:aws:iam::{ACCOUNT}:role/people/others", MFA),
+    ("Engineer", False, "arn:aws:iam::999999999999:role/people/researchers", MFA),
+    ("PlatformCi", True, f"arn:aws:iam::{ACCOUNT}:role/pipelines/platform", {}),
+    ("PlatformCi", False, PEOPLE, {}),
+]
+SERVICES: list[tuple[str, str, str]] = [
+    ("Training", "sagemaker.amazonaws.com", SM + "training-job/a"),
+    ("HyperPodNode", "sagemaker.amazonaws.com", SM + "cluster/abcdefghijkl"),
+    (
+        "ImageBuild",
+        "codebuild.amazonaws.com",
+        f"arn:aws:codebuild:us-east-1:{ACCOUNT}:project/temper-all-images",
+    ),
+    (
+        "BedrockImport",
+        "bedrock.amazonaws.com",
+        f"arn:aws:bedrock:us-east-1:{ACCOUNT}:model-import-job/a",
+    ),
+]
+
+
+def _trust(estate: Estate, role: str) -> tuple[str, dict[str, Any]]:
+    logical_id = estate.role(role)
+    document = estate.resource("security", logical_id)["Properties"]["AssumeRolePolicyDocument"]
+    resolved: dict[str, Any] = estate.resolve("security", document)
+    return f"arn:aws:iam::{ACCOUNT}:role/{logical_id}", resolved
+
+
+def _assume(estate: Estate, role: str, principal: str, context: dict[str, str]) -> dict[str, Any]:
+    arn, trust = _trust(estate, role)
+    may = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}],
+    }
+    service = principal.endswith(".amazonaws.com")
+    return {
+        "request": {
+            "principal": principal,
+            "action": "sts:AssumeRole",
+            "resource": {"resource": arn, "accountId": ACCOUNT},
+            "contextVariables": context,
+        },
+        "identityPolicies": [] if service else [{"name": "may", "policy": may}],
+        "serviceControlPolicies": [],
+        "resourceControlPolicies": [],
+        "resourcePolicy": trust,
+    }
+
+
+def _run(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [str(NODE), str(SCRIPT)],
+        cwd=ROOT,
+        input=json.dumps(simulations),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_people_become_what_they_are_named_for(everything: Assembly) -> None:
+    estate = Estate(everything)
+    verdicts = _run([_assume(estate, role, who, context) for role, _, who, context in CASES])
+    found = [
+        (case[0], v["verdict"] == "Allowed", *case[2:])
+        for case, v in zip(CASES, verdicts, strict=True)
+    ]
+    assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []
+    assert found == CASES
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["our account", "another account"])
+def test_services_act_for_our_resources_only(everything: Assembly, own: bool) -> None:
+    estate = Estate(everything)
+    simulations = []
+    for role, service, source in SERVICES:
+        arn = source if own else source.replace(ACCOUNT, "999999999999")
+        context = {**(OURS if own else THEIRS), "aws:SourceArn": arn}
+        simulations.append(_assume(estate, role, service, context))
+    verdicts = _run(simulations)
+    assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []
+    assert {v["verdict"] == "Allowed" for v in verdicts} == {own}

@@ -1,0 +1,247 @@
+"""The report's curves: inline SVG that takes its colours from the page and is always the same."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.report.story import Story
+from training.report.wording import number
+
+_MOST_POINTS = 600
+# Stand-ins that become the page's own colours, so that curves follow dark mode and print.
+_PAPER = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--faint)",
+    "#030303": "var(--line)",
+    "#040404": "var(--first)",
+    "#050505": "var(--second)",
+}
+_INK, _FAINT, _LINE, _FIRST, _SECOND = _PAPER
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "temper",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": _FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _LINE,
+    "ytick.color": _LINE,
+    "xtick.labelcolor": _FAINT,
+    "ytick.labelcolor": _FAINT,
+    "text.color": _INK,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.5,
+    "path.simplify": True,
+}
+_NAMED = {
+    "learning_rate": "Learning rate",
+    "grad_norm": "Gradient norm, before clipping",
+    "tokens_per_second": "Tokens per second",
+    "memory_gib": "Memory, GiB",
+    "mfu": "Share of the device's peak (MFU)",
+}
+# Little ups and downs of these would look large on an axis of their own.
+_FROM_ZERO = {"tokens_per_second", "memory_gib", "mfu"}
+_EXACT = {"learning_rate", "memory_gib"}
+_NO_CURVE = {"step", "epoch", "loss", "tokens", "supervised_tokens", "seconds", *_NAMED}
+_MOST_EXTRA = 8
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One drawing.
+
+    Attributes:
+        title: What it shows.
+        svg: The drawing.
+        words: The same in words, for those who cannot see it.
+        notes: What a reader must know, such as steps that were not a number.
+    """
+
+    title: str
+    svg: str
+    words: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def draw_curves(story: Story, prefix: str) -> list[Curve]:
+    """Return the curves of a run, the loss first; none when no step was logged.
+
+    Args:
+        story: The run.
+        prefix: Sets the names inside the drawings apart from those of other runs on the page.
+    """
+    if not story.steps and not story.evaluations:
+        return []
+    names = [name for name in _NAMED if _varies_or_counts(story, name)]
+    extra = sorted({key for row in story.steps for key in row} - _NO_CURVE)
+    names += [name for name in extra if _varies_or_counts(story, name)][:_MOST_EXTRA]
+    curves = [_draw_loss(story, f"{prefix}-loss")]
+    for index, name in enumerate(names):
+        title = _NAMED.get(name, name.replace("_", " "))
+        curves.append(_draw([(name, *story.series(name))], title, f"{prefix}-{index}", (4.4, 2.0)))
+    return curves
+
+
+def _varies_or_counts(story: Story, name: str) -> bool:
+    return any(math.isfinite(value) for value in story.series(name)[1])
+
+
+def _draw_loss(story: Story, prefix: str) -> Curve:
+    lines = [("training", *story.series("loss")), ("held out", *story.series("eval_loss"))]
+    _, steps, values = lines[1]
+    before, after = (_held_out(side) for side in (story.before, story.after))
+    if before is not None and steps[:1] != [0.0]:
+        steps, values = [0.0, *steps], [before, *values]
+    last = float(story.steps[-1]["step"]) if story.steps else 0.0
+    if after is not None and last > (steps or [0.0])[-1]:
+        steps, values = [*steps, last], [*values, after]
+    lines[1] = ("held out", steps, values)
+    return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
+
+
+def _held_out(side: dict[str, Any]) -> float | None:
+    loss = (side.get("validation") or {}).get("loss")
+    return float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
+
+
+def _draw(
+    lines: list[tuple[str, list[float], list[float]]],
+    title: str,
+    prefix: str,
+    size: tuple[float, float],
+) -> Curve:
+    # Half a second to import, wanted by finished runs only.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    words, notes = [], []
+    with rc_context(_STYLE):
+        width, height = size
+        figure = Figure(figsize=size)
+        # Margins in inches, the same for all: the curves of a page stand in line.
+        axes = figure.add_axes((0.62 / width, 0.42 / height, 1 - 0.68 / width, 1 - 0.5 / height))
+        for index, (name, steps, values) in enumerate(lines):
+            _plot(axes, name, _thinned(steps, values), second=index > 0)
+            called = title if len(lines) == 1 else f"{name} {title.lower()}"
+            words.append(_in_words(called, steps, values))
+            notes += _not_finite(called, steps, values)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlabel("step")
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+        if lines[0][0] in _FROM_ZERO:
+            axes.set_ylim(0, axes.dataLim.y1 * 1.08 or 1)
+        if len(lines) > 1:
+            axes.legend(frameon=False, loc="best", labelcolor=_INK)
+        svg = _to_svg(figure, prefix)
+    return Curve(title, svg, ". ".join(words), tuple(notes))
+
+
+def _plot(axes: Any, name: str, points: tuple[list[float], list[float]], *, second: bool) -> None:
+    steps, values = points
+    few = len(steps) <= 40
+    if second:
+        axes.plot(
+            steps, values, color=_SECOND, linestyle="--", marker="o", markersize=4, label=name
+        )
+        return
+    smooth = None if few or name in _EXACT else _smoothed(values)
+    axes.plot(
+        steps,
+        values,
+        color=_FIRST,
+        linewidth=0.8 if smooth else 1.6,
+        alpha=0.45 if smooth else 1,
+        marker="." if few else None,
+        label=None if smooth else name,
+    )
+    if smooth:
+        axes.plot(steps, smooth, color=_FIRST, linewidth=1.8, label=name)
+
+
+def _tick(value: float, _: int) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """Return the mean over a window of a twentieth of the curve around each point."""
+    reach = max(1, len(values) // 40)
+    smooth = []
+    for index in range(len(values)):
+        near = values[max(0, index - reach) : index + reach + 1]
+        finite = [value for value in near if math.isfinite(value)]
+        smooth.append(sum(finite) / len(finite) if finite else math.nan)
+    return smooth
+
+
+def _thinned(steps: list[float], values: list[float]) -> tuple[list[float], list[float]]:
+    """Return at most some hundred points: of each stretch the lowest and the highest."""
+    if len(steps) <= _MOST_POINTS:
+        return steps, values
+    kept: list[int] = []
+    width = len(steps) / (_MOST_POINTS // 2)
+    for part in range(_MOST_POINTS // 2):
+        stretch = range(int(part * width), int((part + 1) * width))
+        finite = [i for i in stretch if math.isfinite(values[i])]
+        if not finite:
+            kept.append(stretch[0])
+            continue
+        low, high = min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)
+        kept += sorted({low, high})
+    return [steps[i] for i in kept], [values[i] for i in kept]
+
+
+def _in_words(name: str, steps: list[float], values: list[float]) -> str:
+    points = [(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
+    if not points:
+        return f"{name}: never a number"
+    low = min(value for _, value in points)
+    high = max(value for _, value in points)
+    (first, start), (last, end) = points[0], points[-1]
+    return (
+        f"{name}: {number(start)} at step {first:.0f}, {number(end)} at step {last:.0f}, "
+        f"between {number(low)} and {number(high)}"
+    )
+
+
+def _not_finite(name: str, steps: list[float], values: list[float]) -> list[str]:
+    lost = [step for step, value in zip(steps, values, strict=True) if not math.isfinite(value)]
+    if not lost:
+        return []
+    which = f"step {lost[0]:.0f}" if len(lost) == 1 else f"{len(lost)} steps, first {lost[0]:.0f}"
+    return [
+        f"{name[:1].upper()}{name[1:]} was no finite number at {which}: the curve has a gap there."
+    ]
+
+
+def _to_svg(figure: Any, prefix: str) -> str:
+    """Return a figure as SVG for an HTML page: no prolog, no metadata, no names that collide."""
+    from io import StringIO
+
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r' id="([^"]*)"', rf' id="{prefix}-\1"', svg)
+    svg = svg.replace('xlink:href="#', 'href="#')
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = re.sub(r" font-family: [^;]*;", "", svg)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)
+    for stand_in, colour in _PAPER.items():
+        svg = svg.replace(stand_in, colour)
+    return svg.replace("<svg", '<svg aria-hidden="true"', 1)

@@ -1,0 +1,235 @@
+"""What a run comes to, in the words and tables of its report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from training.report.story import Story, at, mapping
+from training.report.wording import change, count, duration, number, percent
+
+_STATES = {
+    "finished": "Finished",
+    "running": "Not finished",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "waiting": "Not begun",
+}
+_LEARNED = {
+    "pretrain": "Pre-training",
+    "sft": "Supervised fine-tuning",
+    "dpo": "Preference tuning (DPO)",
+    "kto": "Preference tuning (KTO)",
+    "orpo": "Preference tuning (ORPO)",
+    "reward": "Reward model",
+    "distill": "Distillation",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure, before training and after.
+
+    Attributes:
+        name: What was measured.
+        before: In words.
+        after: In words.
+        change: In percent.
+        verdict: better, worse, or same; empty when one side is missing.
+    """
+
+    name: str
+    before: str
+    after: str
+    change: str
+    verdict: str
+
+
+def state_word(story: Story) -> str:
+    """Return how far the run came, in a word or two."""
+    return _STATES.get(story.state, story.state)
+
+
+def headline(story: Story) -> str:
+    """Return the result in one sentence, as far as there is one."""
+    if story.stages:
+        done = sum(stage.state == "finished" for stage in story.stages)
+        return f"{done} of {len(story.stages)} stages finished"
+    if story.state in ("failed", "stopped"):
+        return f"{state_word(story)} {_how_far(story)}"
+    return _result(story)
+
+
+def _how_far(story: Story) -> str:
+    if not story.steps:
+        return "before its first step"
+    return f"after {_steps(story)}"
+
+
+def _steps(story: Story) -> str:
+    last, planned = story.steps[-1]["step"], story.manifest.get("steps")
+    steps = f"{count(last)} of {count(planned)}" if planned and planned != last else count(last)
+    return f"{steps} step{'' if steps == '1' else 's'}"
+
+
+def _result(story: Story) -> str:
+    before, after = _loss(story.before, "validation"), _loss(story.after, "validation")
+    if before is not None and after is not None:
+        return _moved("Held-out loss", before, after)
+    _, losses = story.series("eval_loss")
+    if before is not None and losses:
+        return f"{_moved('Held-out loss', before, losses[-1])} so far"
+    _, losses = story.series("loss")
+    if not losses:
+        return "No step was logged"
+    if len(losses) == 1:
+        return f"Training loss {number(losses[0])} at the only logged step"
+    share = max(1, len(losses) // 10)
+    ends = [_mean(losses[:share]), _mean(losses[-share:])]
+    held_out = "" if story.data.get("rows_validation") else "; nothing was held out"
+    return _moved("Training loss", *ends) + held_out
+
+
+def summary(story: Story) -> list[str]:
+    """Return the facts that go under the headline: what, on what, how much, how long, where."""
+    if story.stages:
+        seconds = sum(stage.seconds for stage in story.stages)
+        tokens = sum(stage.sum("tokens") for stage in story.stages)
+        facts = [" → ".join(stage.name for stage in story.stages)]
+        facts += [f"{count(tokens)} tokens", duration(seconds)] if tokens else []
+        return facts + device(story.stages[0])
+    facts = [f"{what_was_trained(story)} on {_sources(story)}"]
+    if story.steps:
+        facts += [_steps(story), f"{count(story.sum('tokens'))} tokens"]
+        facts.append(duration(story.seconds))
+    perplexity = [at(side, "validation", "perplexity") for side in (story.before, story.after)]
+    if None not in perplexity:
+        facts.insert(1, f"perplexity {number(perplexity[0], 1)} → {number(perplexity[1], 1)}")
+    if story.state in ("failed", "stopped") and story.steps:
+        facts.insert(0, _result(story))
+    return facts + device(story)
+
+
+def what_was_trained(story: Story) -> str:
+    """Return method, adapter and model in a phrase."""
+    kind = str(at(story.job, "method", "kind") or "training")
+    words = _LEARNED.get(kind, kind.upper())
+    model = str(at(story.manifest, "model", "source") or at(story.job, "model", "source") or "")
+    if adapter := at(story.job, "adapter", "kind"):
+        words += f" with {_adapter(str(adapter))}"
+    name = "a model from scratch" if model == "scratch" else PurePath(model).name
+    return f"{words} of {_stage_model(model, name)}" if name else words
+
+
+def _stage_model(source: str, name: str) -> str:
+    """Name the model of an earlier stage by that stage, not by its folder."""
+    parts = PurePath(source).parts
+    if name == "model" and len(parts) > 1:
+        return f"the model of {parts[-2]}"
+    return name
+
+
+def _adapter(kind: str) -> str:
+    return {"lora": "LoRA", "qlora": "QLoRA"}.get(kind, kind.replace("_", " "))
+
+
+def comparisons(story: Story) -> list[Comparison]:
+    """Return held-out rows and general text, before training and after."""
+    found = []
+    for key, name in (("validation", "Held-out rows"), ("forgetting", "General text")):
+        for measure in ("loss", "perplexity"):
+            before = at(story.before, key, measure)
+            after = at(story.after, key, measure)
+            if before is None and after is None:
+                continue
+            digits = 4 if measure == "loss" else 2
+            found.append(
+                Comparison(
+                    f"{name}: {measure}",
+                    number(before, digits),
+                    number(after, digits),
+                    change(before, after),
+                    _verdict(before, after),
+                )
+            )
+    return found
+
+
+def forgetting(story: Story) -> str:
+    """Return in a sentence whether general ability was lost; empty when not measured."""
+    before, after = _loss(story.before, "forgetting"), _loss(story.after, "forgetting")
+    if before is None or after is None:
+        return ""
+    share = (after - before) / before if before else math.nan
+    if not math.isfinite(share):
+        return "The loss on general text is not a finite number."
+    if share > 0.02:
+        return (
+            f"The model forgot: its loss on general text rose by {percent(share, 1)}. "
+            "data.replay mixes general text in; a lower learning rate or an adapter also helps."
+        )
+    return "Nothing was forgotten: the loss on general text did not rise."
+
+
+def sample_pairs(story: Story) -> list[dict[str, str | None]]:
+    """Return each prompt with its answers before and after."""
+    found: dict[str, dict[str, str | None]] = {}
+    for when, side in (("before", story.before), ("after", story.after)):
+        samples = side.get("samples")
+        for sample in samples if isinstance(samples, list) else ():
+            prompt = str(sample.get("prompt", ""))
+            pair = found.setdefault(prompt, {"prompt": prompt, "before": None, "after": None})
+            pair[when] = str(sample.get("answer", ""))
+    return list(found.values())
+
+
+def device(story: Story) -> list[str]:
+    """Return what it ran on in a word or two; nothing where that is not known."""
+    hardware = mapping(story.manifest.get("hardware"))
+    if not hardware:
+        return []
+    device = str(hardware.get("device", ""))
+    name = "CPU" if device == "cpu" else str(hardware.get("device_name") or device.upper())
+    processes = hardware.get("processes", 1)
+    return [name if processes == 1 else f"{processes} processes on {name}"]
+
+
+def _sources(story: Story) -> str:
+    names = [PurePath(str(s["source"])).name for s in story.data.get("sources", ()) if _trains(s)]
+    if not names:
+        sources = at(story.job, "data", "train") or ()
+        names = [PurePath(str(mapping(s).get("source", ""))).name for s in sources]
+    if len(names) > 3:
+        return f"{', '.join(names[:2])} and {len(names) - 2} more sources"
+    return " and ".join(name for name in names if name) or "its data"
+
+
+def _trains(source: Any) -> bool:
+    return mapping(source).get("role") == "train" and "source" in source
+
+
+def _moved(name: str, before: float, after: float) -> str:
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return f"{name} went from {number(before)} to {number(after)}"
+    verb = {"better": "fell", "worse": "rose"}.get(_verdict(before, after), "stayed: it went")
+    return f"{name} {verb} from {number(before, 2)} to {number(after, 2)} ({change(before, after)})"
+
+
+def _verdict(before: Any, after: Any) -> str:
+    values = [v for v in (before, after) if isinstance(v, int | float) and math.isfinite(v)]
+    if len(values) < 2:
+        return ""
+    if abs(after - before) <= 0.001 * abs(before):
+        return "same"
+    return "better" if after < before else "worse"
+
+
+def _loss(side: dict[str, Any], key: str) -> float | None:
+    value = at(side, key, "loss")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,117 @@
+"""`report.html`: what a run came to, on one page that needs nothing but a browser.
+
+`python -m training.report.page RUN_FOLDER` writes it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.report import findings, tables, wording
+from training.report.curves import Curve, draw_curves
+from training.report.story import Story, read_story
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_HERE = Path(__file__).parent
+_LONGEST = 4000
+"""Characters shown of a sample or of a previewed row."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run on the page.
+
+    Attributes:
+        story: What its folder tells.
+        anchor: Its name within the page.
+        curves: Its drawings.
+    """
+
+    story: Story
+    anchor: str
+    curves: list[Curve]
+
+
+def write_report(folder: Path) -> None:
+    """Write `report.html` into the folder of a run or of a pipeline.
+
+    Reads that folder alone, so that a report can be written anew at any time. The same folder
+    gives the same page, byte for byte.
+
+    Args:
+        folder: Finished or not; whatever it lacks is left out.
+    """
+    page = render(read_story(folder))
+    building = folder / f".report.html.{os.getpid()}"
+    try:
+        building.write_text(page, encoding="utf-8")
+        building.replace(folder / "report.html")
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def render(story: Story) -> str:
+    """Return the page as text."""
+    sections = [
+        Section(run, f"s{number}", draw_curves(run, f"s{number}"))
+        for number, run in enumerate(story.stages or (story,), start=1)
+    ]
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(story=story, sections=sections, say=findings, tables=tables)
+    )
+
+
+@cache
+def _environment() -> Environment:
+    # Not needed to start a run, and a tenth of a second to import.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        number=wording.number,
+        count=wording.count,
+        percent=wording.percent,
+        moment=wording.moment,
+        shown=_shown,
+        segments=_segments,
+    )
+    return environment
+
+
+def _shown(text: Any) -> tuple[str, int]:
+    """Return as much of a text as is shown, and how many characters are left out."""
+    whole = str(text)
+    return whole[:_LONGEST], max(0, len(whole) - _LONGEST)
+
+
+def _segments(row: dict[str, Any]) -> tuple[list[tuple[str, bool]], int]:
+    """Return the parts of a previewed row that are shown, and how many characters are not."""
+    shown: list[tuple[str, bool]] = []
+    room, left_out = _LONGEST, 0
+    for text, learned in row.get("segments", ()):
+        part = str(text)[:room]
+        if part:
+            shown.append((part, bool(learned)))
+        room -= len(part)
+        left_out += len(str(text)) - len(part)
+    return shown, left_out
+
+
+if __name__ == "__main__":
+    write_report(Path(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""The tables of a run's report: its data, what it took, what exactly ran."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from training.report.findings import device
+from training.report.story import Story, at, mapping
+from training.report.wording import (
+    MISSING,
+    change,
+    count,
+    duration,
+    large,
+    moment,
+    number,
+    percent,
+)
+
+
+def data_facts(story: Story) -> list[tuple[str, str]]:
+    """Return the numbers of the rows as they are trained on."""
+    data = story.data
+    tokens, learned = data.get("tokens"), data.get("supervised")
+    rows = [
+        ("Rows to train on", count(data.get("rows_train"))),
+        ("Rows held out", count(data.get("rows_validation"))),
+        ("Tokens to train on", count(tokens)),
+        ("Of those learned", percent(learned / tokens) if learned and tokens else MISSING),
+        ("Longest row allowed", f"{count(data.get('max_length'))} tokens"),
+        (
+            "Median, longest document",
+            f"{count(data.get('median'))}, {count(data.get('longest'))} tokens",
+        ),
+        ("Documents cut short", percent(data.get("truncated_share"), 1)),
+        (
+            "Rows are full" if data.get("packed") else "Not padding",
+            percent(data.get("efficiency"), 1),
+        ),
+        ("Chat template", str(data.get("template") or "")),
+        ("Streamed", "yes; the numbers are of the first window" if data.get("streamed") else ""),
+    ]
+    return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
+
+
+def time_and_memory(story: Story) -> list[tuple[str, str]]:
+    """Return what the run took."""
+    _, speeds = story.series("tokens_per_second")
+    _, memory = story.series("memory_gib")
+    started, ended = str(story.manifest.get("started", "")), story.ended
+    rows = [
+        ("Time at work, loading and evaluations included", duration(story.seconds)),
+        ("Tokens per second, median step", count(_median(speeds))),
+        ("Peak memory of a process", f"{number(max(memory), 2)} GiB" if memory else MISSING),
+        ("Tokens seen", count(story.sum("tokens"))),
+        ("Of those learned", count(story.sum("supervised_tokens"))),
+        ("Began", moment(started)),
+        ("Ended", moment(ended) if story.state != "running" else ""),
+    ]
+    for stamp in story.manifest.get("resumed") or ():
+        rows.append(("Went on after a stop", moment(str(stamp))))
+    return [(name, value) for name, value in rows if value and value != MISSING]
+
+
+def plan_rows(story: Story) -> list[tuple[str, str, str, str]]:
+    """Return what was predicted against what was measured."""
+    predicted = mapping(story.plan.get("predicted")) or story.plan
+    measured = dict(mapping(story.plan.get("measured")))
+    _, memory = story.series("memory_gib")
+    if memory:
+        measured.setdefault("memory_gib", max(memory))
+    if story.steps:
+        measured.setdefault("seconds", story.seconds)
+    rows = []
+    for key, value in predicted.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            name = key.removesuffix("_gib").removesuffix("_usd").replace("_", " ")
+            found = measured.get(key)
+            rows.append((name, _unit(key, value), _unit(key, found), change(value, found)))
+    return rows
+
+
+def what_ran(story: Story) -> list[tuple[str, str]]:
+    """Return versions, hardware, seed and hashes."""
+    facts = story.manifest
+    hardware, model = mapping(facts.get("hardware")), mapping(facts.get("model"))
+    data = mapping(facts.get("data"))
+    parameters = (
+        f"{large(model.get('parameters'))}, {large(model.get('trainable'))} of them trained"
+    )
+    batch = (
+        f"{at(story.job, 'train', 'global_batch_size')} = {facts.get('micro_batch_size')} a device"
+        f" × {hardware.get('processes')} × {facts.get('accumulation')} accumulated"
+    )
+    cores = f"{hardware.get('device_name')}, {hardware.get('cores')} cores"
+    rows = [
+        ("Model", str(model.get("source", ""))),
+        ("Parameters", parameters if "parameters" in model else ""),
+        ("Rows per step", batch if "accumulation" in facts else ""),
+        ("Device", f"{device(story)[0]} ({cores})" if hardware else ""),
+        ("Seed", str(facts.get("seed", ""))),
+        ("Temper", str(facts.get("temper", ""))),
+        ("Commit", str(facts.get("commit") or "")),
+        ("Python", str(facts.get("python", ""))),
+        (
+            "Packages",
+            ", ".join(f"{n} {v}" for n, v in mapping(facts.get("packages")).items() if v),
+        ),
+        ("Training rows, hash", str(data.get("train") or "")),
+        ("Held-out rows, hash", str(data.get("validation") or "")),
+        ("Tokenizer, hash", str(facts.get("tokenizer") or "")),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _unit(key: str, value: Any) -> str:
+    if not isinstance(value, int | float):
+        return MISSING
+    if key == "seconds":
+        return duration(value)
+    if key.endswith("_gib"):
+        return f"{number(value, 2)} GiB"
+    return f"{number(value, 2)} USD" if key.endswith("_usd") else number(value, 2)
+
+
+def _median(values: list[float]) -> float:
+    finite = sorted(value for value in values if math.isfinite(value))
+    return finite[len(finite) // 2] if finite else math.nan

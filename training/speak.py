@@ -1,0 +1,11 @@
+"""Say one line to the person at the terminal, at once."""
+
+from __future__ import annotations
+
+import sys
+
+
+def say(line: str) -> None:
+    """Print `line` and flush, so that it is seen when it happens even through a pipe."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
