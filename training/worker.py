@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -32,6 +33,9 @@ def main(path: Path) -> int:
         return error.exit_code
     except BaseException as error:
         logger.error("%s", traceback.format_exc())
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            folder.write_failure(folder.explain_full(), 4)
+            return 4
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         log = folder.logs / f"rank-{rank}.log"
         folder.write_failure(f"{type(error).__name__}: {first} (traceback in {log})", 4)

@@ -63,7 +63,9 @@ def fill(disk: Path, leave_bytes: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.root
-@pytest.mark.parametrize("leave_bytes", [200_000], ids=["almost full"])
+@pytest.mark.parametrize(
+    "leave_bytes", [200_000, 6000, 0], ids=["almost full", "room for a line", "full"]
+)
 def test_full_disk(
     document: dict[str, Any], small_disk: Path, tmp_path: Path, leave_bytes: int
 ) -> None:

@@ -110,3 +110,18 @@ def test_goes_on_in_another_shape(
     for name, weight in again.weights.items():
         assert (weight - whole.weights[name]).abs().max() < 1e-4, name
     assert leftovers(again) == []
+
+
+def test_an_adapter_goes_on_in_another_shape(job: dict[str, Any], tmp_path: Path) -> None:
+    """Names in memory and on disk differ for adapters, most of all for magnitudes."""
+    tuned = {
+        **changed(job, model={"freeze": {}}, train={"learning_rate": 1e-2}),
+        "adapter": {"kind": "lora", "r": 4, "use_dora": True, "modules_to_save": ["lm_head"]},
+    }
+    whole = train_here(tuned, tmp_path / "alone")
+    train_by_command(tuned, tmp_path / "begun")
+    home = cut(tmp_path / "begun", job, tmp_path / "home")
+    again = train_by_command(shaped(tuned, (2, 2)), home)
+    assert again.losses == pytest.approx(whole.losses[CUT:], abs=1e-4)
+    for name, weight in again.weights.items():
+        assert (weight - whole.weights[name]).abs().max() < 1e-3, name
