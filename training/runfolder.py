@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,9 @@ State = Literal["running", "finished", "stopped", "failed"]
 
 # What may differ between a run and its continuation: it changes where and how fast, not what.
 _NOT_IDENTITY = ("resources", "sharding", "checkpoint", "tracking", "guards")
+
+
+_ROOM_FOR_A_MESSAGE = 1 << 16
 
 
 class RunFolder:
@@ -78,6 +82,23 @@ class RunFolder:
         """Write how far the run came."""
         text = json.dumps({"state": state, "time": time.strftime("%FT%TZ", time.gmtime()), **facts})
         write_whole(self.path / "status.json", text + "\n")
+
+    def note_end(self, state: State, **facts: Any) -> None:
+        """Write how a run ended that did not finish; a full disk must not hide why it ended."""
+        with suppress(OSError):
+            self.set_state(state, **facts)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk of this folder has no room for even a message."""
+        return shutil.disk_usage(self.path).free < _ROOM_FOR_A_MESSAGE
+
+    def explain_full(self) -> str:
+        """Return what to tell a person whose run has met a full disk."""
+        steps = [p.name.rpartition("-")[2] for p in self.checkpoints.glob("checkpoint-*")]
+        newest = max((int(step) for step in steps if step.isdigit()), default=None)
+        rest = "There is no checkpoint yet" if newest is None else f"checkpoint-{newest} is intact"
+        return f"the disk of {self.path} is full. {rest}. Free space, and the same command goes on"
 
     def write_failure(self, message: str, exit_code: int) -> None:
         """Leave word for the supervisor; the first process to fail is the one that is heard."""

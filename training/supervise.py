@@ -73,10 +73,10 @@ def _saying_how_it_ends(folder: RunFolder, publisher: Publisher) -> Iterator[Non
     try:
         yield
     except Interrupted:
-        folder.set_state("stopped")
+        folder.note_end("stopped")
         raise
     except TemperError as error:
-        folder.set_state("failed", message=str(error))
+        folder.note_end("failed", message=str(error))
         raise
     else:
         folder.set_state("finished")
@@ -193,6 +193,8 @@ def _run_worker(job: Job, folder: RunFolder, workers: Workers, publisher: Publis
         # The signal came before the worker could listen for it: nothing had been done yet.
         raise Interrupted(f"stopped by {workers.told.name}; the same command goes on")
     mend_terminal()
+    if folder.is_full:
+        raise RunError(folder.explain_full())
     raise RunError(_explain_death(code, log))
 
 

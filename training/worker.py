@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -18,7 +19,6 @@ def main(path: Path) -> int:
     """Run the job in the folder `path` and return an exit code."""
     rank = int(os.environ.get("RANK", 0))
     folder = RunFolder(path)
-    _write_logs(folder, rank)
     try:
         # Imported here: an error in what it imports is reported like any other.
         from training.run import run
@@ -33,6 +33,9 @@ def main(path: Path) -> int:
         return error.exit_code
     except BaseException as error:
         logger.error("%s", traceback.format_exc())
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            folder.write_failure(folder.explain_full(), 4)
+            return 4
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         log = folder.logs / f"rank-{rank}.log"
         folder.write_failure(f"{type(error).__name__}: {first} (traceback in {log})", 4)
@@ -40,20 +43,31 @@ def main(path: Path) -> int:
     return 0
 
 
-def _write_logs(folder: RunFolder, rank: int) -> None:
+def write_logs(folder: RunFolder, rank: int) -> None:
     """Send every process's log to a file of its own, and other ranks' prints nowhere."""
     handler = logging.FileHandler(folder.logs / f"rank-{rank}.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
-    if rank != 0:
+    if rank == 0:
+        spoken = logging.StreamHandler(sys.stdout)
+        spoken.addFilter(_is_for_people)
+        logging.getLogger().addHandler(spoken)
+    else:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, sys.stdout.fileno())
 
 
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Whether a person should see this without opening a log: our own warnings."""
+    return record.name.startswith("training.") and record.levelno == logging.WARNING
+
+
 if __name__ == "__main__":
-    with hold(Path(sys.argv[1])):
-        code = main(Path(sys.argv[1]))
+    path = Path(sys.argv[1])
+    with hold(path):
+        write_logs(RunFolder(path), int(os.environ.get("RANK", 0)))
+        code = main(path)
     sys.stdout.flush()
     # Threads of libraries must not keep a finished process, nor destructors turn success into 1.
     os._exit(code)

@@ -84,12 +84,15 @@ class Vault:
         """
         found: Path | None = None
         if self.control.world.is_first:
-            for path in self.listed():
+            listed = self.listed()
+            for path in listed:
                 if fault := find_fault(path):
-                    logger.warning("checkpoint %s is not used: %s", path.name, fault)
+                    logger.warning("%s is not used: %s", path.name, fault)
                     continue
                 found = path
                 break
+            if listed and found is None:
+                logger.warning("no checkpoint is whole: the run starts anew")
         chosen: Path | None = self.control.first_says(found)
         return chosen
 

@@ -338,6 +338,10 @@ class ExactLoop:
             ready = super()._prepare_for_training(max_steps, loader, None)  # type: ignore[misc]
             deal_optimizer(self, source, self._reshape["step"], names)
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
+        # One rate for all groups; an engine may leave out a group without parameters.
+        number = len(self.optimizer.param_groups)  # type: ignore[attr-defined]  # the trainer's
+        for key in ("base_lrs", "_last_lr", "lr_lambdas"):
+            schedule[key] = (schedule[key] * number)[:number]
         self.lr_scheduler.load_state_dict(schedule)  # type: ignore[attr-defined]
         # The next step's rate stands in the optimizer's groups, which were made anew.
         for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):  # type: ignore[attr-defined]

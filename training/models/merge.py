@@ -48,5 +48,6 @@ def merged(source: str, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTr
         whole = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
     except Exception as error:
         raise ModelError(explain_missing("adapter", source, error)) from error
-    result: PreTrainedModel = whole.to(dtype)
+    # PEFT froze the base; from here on it is a model like any other.
+    result: PreTrainedModel = whole.to(dtype).requires_grad_(True)
     return result

@@ -1,0 +1,62 @@
+"""Whatever a job may name is there, in a file of its own, and can be called."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any, get_args
+
+import pytest
+
+from training.config.adapters import Adapter, AdapterSection
+from training.config.methods import Method, MethodSection
+
+
+def classes(union: Any) -> list[type[Any]]:
+    """Return the classes of a discriminated union."""
+    inner = get_args(union)[0]
+    return [part for part in get_args(inner) or (inner,) if isinstance(part, type)]
+
+
+METHODS, ADAPTERS = classes(Method), classes(Adapter)
+
+
+def kind_of(section: type[Any]) -> str:
+    return str(get_args(section.model_fields["kind"].annotation)[0])
+
+
+@pytest.mark.parametrize("section", [*METHODS, *ADAPTERS], ids=kind_of)
+def test_impl_can_be_called(section: type[Any]) -> None:
+    module, _, name = section.impl.partition(":")
+    build = getattr(importlib.import_module(module), name)
+    assert inspect.isfunction(build)
+    assert inspect.getdoc(build)
+    assert section.__doc__
+
+
+@pytest.mark.parametrize("section", METHODS, ids=kind_of)
+def test_methods_build_from_the_same_things(section: type[Any]) -> None:
+    module, _, name = section.impl.partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    assert list(parameters) == ["model", "tokenizer", "rows", "arguments", "setup"]
+
+
+@pytest.mark.parametrize("section", [*METHODS, *ADAPTERS], ids=kind_of)
+def test_one_file_each(section: type[Any]) -> None:
+    package = "methods" if issubclass(section, MethodSection) else "adapters"
+    assert section.impl.partition(":")[0] == f"training.{package}.{kind_of(section)}"
+
+
+def test_kinds_are_told_apart() -> None:
+    for union in (METHODS, ADAPTERS):
+        kinds = [kind_of(section) for section in union]
+        assert len(kinds) == len(set(kinds))
+        assert kinds
+
+
+def test_no_section_is_left_out_of_its_union() -> None:
+    def below(base: type[Any]) -> set[type[Any]]:
+        return {base, *(s for child in base.__subclasses__() for s in below(child))}
+
+    assert below(MethodSection) - {MethodSection} == set(METHODS)
+    assert below(AdapterSection) - {AdapterSection} == set(ADAPTERS)
