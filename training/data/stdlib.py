@@ -98,7 +98,7 @@ def _questions(module: str, path: Path) -> Iterator[Record]:
                 f"python-stdlib/{found.name}",
                 {
                     "prompt": f"What does {found.name} do?",
-                    "completion": f"It is a {found.kind}. {opening}",
+                    "completion": f"It is a {found.kind} in Python's standard library. {opening}",
                 },
             )
 
