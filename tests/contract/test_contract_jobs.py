@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.running import ROOT, Run, read_jsonl
+from tests.running import ROOT, Run
 from training.config import Job, load_job
 from training.config.load import parse_job
 from training.errors import JobError
@@ -22,13 +23,19 @@ pytestmark = pytest.mark.skipif(not JOBS.is_dir(), reason="the contract's jobs a
 
 # What runs today, and what makes those short that take minutes: fewer steps or rows, nothing else.
 RUNNING: dict[str, str] = {
-    "01-pretrain": "train.max_steps=20 evaluate.every='10 steps' data.limit=60",
-    "02-continue": "train.max_steps=24 evaluate.every='12 steps'",
-    "03-sft-csv": "data.limit=480",
-    "04-sft-chat-lora": "data.limit=120",
+    "01-pretrain": "train.max_steps=20 evaluate.every='10 steps' data.limit=12",
+    "02-continue": (
+        "train.max_steps=16 evaluate.every='8 steps' data.limit=20 "
+        "data.replay.source.source=../shared/data/pretrain/standard_ebooks.parquet "
+        "data.replay.source.limit=20 "
+        "evaluate.forgetting.source=../shared/data/pretrain/wikitext2_valid.txt.gz "
+        "evaluate.forgetting.limit=20"
+    ),
+    "03-sft-csv": "data.limit=320",
+    "04-sft-chat-lora": "data.limit=60",
     "05-qlora": "",
     "06-zero3": "",
-    "19-lifecycle": "stages.pretrain.train.max_steps=40",
+    "19-lifecycle": "stages.pretrain.train.max_steps=24",
 }
 WAITING = {"align"}
 """Stages of methods that are yet to come."""
@@ -43,7 +50,10 @@ def document(name: str) -> dict[str, Any]:
 
 
 def falls(losses: list[float]) -> bool:
-    """Whether the last fifth of the losses is below the first on average."""
+    """Whether the last fifth of the losses is below the first on average.
+
+    Steps see different rows, so this is rough; held-out rows say it better where there are any.
+    """
     part = max(2, len(losses) // 5)
     return sum(losses[-part:]) / part < sum(losses[:part]) / part
 
@@ -62,13 +72,16 @@ def test_contract_job_runs(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    latest = next((tmp_path / "runs").iterdir()) / "latest"
+    (latest,) = (tmp_path / "runs").glob("*/latest")
     stages = sorted((latest / "stages").iterdir()) if (latest / "stages").exists() else [latest]
     for stage in stages:
         run = Run(stage)
-        assert falls(run.losses), run.losses
-        held_out = [r["eval_loss"] for r in read_jsonl(stage / "metrics.jsonl") if "eval_loss" in r]
-        assert len(held_out) < 2 or held_out[-1] < held_out[0]
+        measured = json.loads((stage / "evaluation.json").read_text())
+        before, after = (measured[when].get("validation") for when in ("before", "after"))
+        if before:
+            assert after["loss"] < before["loss"] - 0.2
+        else:
+            assert falls(run.losses), run.losses
         assert run.state == "finished"
         assert all(weight.isfinite().all() for weight in run.weights.values())
     assert (latest / "model/config.json").exists() or (

@@ -54,11 +54,6 @@ def test_two_processes_take_the_steps_of_one(
         assert (weight - alone.weights[name]).abs().max() < 1e-4, name
 
 
-def test_zero_in_one_process(job: dict[str, Any], alone: Run, tmp_path: Path) -> None:
-    one = train_by_command(changed(job, sharding={"zero": 2}), tmp_path)
-    assert one.losses == pytest.approx(alone.losses, abs=1e-4)
-
-
 @pytest.mark.parametrize("zero", [2, 3])
 def test_adapter_under_zero(job: dict[str, Any], tmp_path: Path, zero: int) -> None:
     """The classic: sharded, an adapter is saved empty or never learns, and nobody says so."""

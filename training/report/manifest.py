@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sized
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def write_manifest(
         "data": {
             "train": data.train.digest,
             "validation": data.validation.digest if data.validation is not None else None,
-            "rows": len(data.train),
+            "rows": len(data.train) if isinstance(data.train, Sized) else None,
         },
         "tokenizer": hashlib.sha256(
             json.dumps(sorted(tokenizer.get_vocab().items())).encode()
