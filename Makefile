@@ -9,7 +9,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train check-job schema test test-fast check format lock clean
+.PHONY: help train check-job schema test test-slow check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -89,11 +89,11 @@ baselines: $(VENV)/.node  ## write the templates that changes are compared with
 
 # --- for people who build ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## every test that this machine can run
-	@$(PY) -m pytest -m "not gpu and not neuron and not aws" $(ARGS)
-
-test-fast: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests without those marked slow
+test: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests; those marked slow are in test-slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
+
+test-slow: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+	@$(PY) -m pytest -m "slow and not gpu and not neuron and not aws" $(ARGS)
 
 check: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
