@@ -1,0 +1,1 @@
+"""Training speed against plain TRL and a bare loop: `make bench`."""

@@ -1,0 +1,76 @@
+"""LLaMA-Factory's packing that keeps documents apart, from an environment of its own.
+
+It pins other versions of Transformers and TRL. Make one with `pip install llamafactory`, and name
+its command: `make bench LLAMAFACTORY=/path/to/bin/llamafactory-cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from benchmarks.speed.peers.steps import Steps
+
+
+def main(material: Path, number: int, out: Path, command: str) -> None:
+    """Train for `number` steps on the rows of `material`."""
+    shape = json.loads((material / "shape.json").read_text())
+    folder = out.with_suffix(".llamafactory")
+    folder.mkdir()
+    columns = {"prompt": "prompt", "response": "completion"}
+    (folder / "dataset_info.json").write_text(
+        json.dumps({"rows": {"file_name": str(material / "rows.jsonl"), "columns": columns}})
+    )
+    settings = {
+        "model_name_or_path": str(material / "model"),
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "full",
+        "dataset": "rows",
+        "dataset_dir": str(folder),
+        "template": "empty",
+        "cutoff_len": shape["length"],
+        "packing": True,
+        "neat_packing": True,
+        "output_dir": str(folder / "out"),
+        "per_device_train_batch_size": shape["batch"],
+        "gradient_accumulation_steps": 1,
+        "max_steps": number,
+        "learning_rate": 1e-4,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "flash_attn": "sdpa",
+        "disable_gradient_checkpointing": True,
+        "include_num_input_tokens_seen": "non_padding",
+    }
+    (folder / "train.yaml").write_text(yaml.safe_dump(settings))
+    log = folder / "out" / "trainer_log.jsonl"
+    process = subprocess.Popen(
+        [command, "train", str(folder / "train.yaml")],
+        stdout=(folder / "stdout").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    steps, seen, tokens = Steps(out), 0, 0
+    while process.poll() is None or (log.exists() and len(_lines(log)) > seen):
+        for line in _lines(log)[seen:] if log.exists() else []:
+            seen += 1
+            if "loss" in line:
+                steps.tokens, tokens = line["total_tokens"] - tokens, line["total_tokens"]
+                steps.end(line["loss"])
+        time.sleep(0.02)
+    sys.exit(process.returncode)
+
+
+def _lines(log: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -1,0 +1,69 @@
+"""A plain TRL script, as its documentation has it, with its defaults or one of its packings.
+
+`python -m benchmarks.speed.peers.trl_sft MATERIAL STEPS OUT default|wrapped|bfd`
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from datasets import load_dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from benchmarks.speed.peers.steps import Steps
+
+
+class _Note(TrainerCallback):
+    def __init__(self, steps: Steps):
+        self.steps = steps
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self.steps.end(logs["loss"])
+
+
+def main(material: Path, number: int, out: Path, packing: str) -> None:
+    """Train for `number` steps on the rows of `material`."""
+    shape = json.loads((material / "shape.json").read_text())
+    rows = load_dataset("json", data_files=str(material / "rows.jsonl"), split="train")
+    packings = {"wrapped": {"packing_strategy": "wrapped"}, "bfd": {"packing_strategy": "bfd"}}
+    # TRL's best fit makes one flat row of a batch; the others make `batch` rows.
+    config = SFTConfig(
+        output_dir=str(out.with_suffix(".trl")),
+        max_length=shape["length"],
+        max_steps=number,
+        per_device_train_batch_size=shape["batch"],
+        learning_rate=1e-4,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        packing=packing in packings,
+        **packings.get(packing, {}),
+    )
+    steps = Steps(out)
+    trainer = SFTTrainer(
+        model=str(material / "model"),
+        args=config,
+        train_dataset=rows,
+        callbacks=[_Note(steps)],
+    )
+    collate = trainer.data_collator
+
+    def counted(rows: list[dict[str, Any]]) -> Any:
+        steps.tokens += sum(len(row["input_ids"]) for row in rows)
+        return collate(rows)
+
+    trainer.data_collator = counted
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -1,0 +1,28 @@
+"""Temper's own training process with its guards taken out, to see what they cost.
+
+`python -m benchmarks.speed.peers.unguarded JOB RUN_FOLDER`
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import training.run
+from training.config import Job, load_job
+from training.runfolder import RunFolder
+
+
+def main(job_file: Path, path: Path) -> None:
+    """Run the job in a new folder, as a worker does, without guards."""
+    job = load_job(job_file)
+    assert isinstance(job, Job)
+    training.run.guards_for = lambda *_: []
+    training.run.run(RunFolder.create(path, job))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,71 @@
+"""Runs a command and looks at it from outside: its steps, its memory, its first step."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from benchmarks.speed.arms import Arm, read_steps
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one round of one arm came to.
+
+    Attributes:
+        tokens_per_second: Median over the steps after the warm-up; tokens that are no padding.
+        first_step_s: From the command to the end of its first optimizer step.
+        peak_gib: Largest resident memory of any one of its processes.
+    """
+
+    tokens_per_second: float
+    first_step_s: float
+    peak_gib: float
+
+
+def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) -> Outcome:
+    """Run one arm to its end.
+
+    Raises:
+        RuntimeError: It failed; the message ends with what it wrote last.
+    """
+    folder.mkdir(parents=True)
+    command, notes = arm.command(material, steps, folder)
+    started, first = time.monotonic(), None
+    peak = 0
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            peak = max(peak, _largest(process.pid))
+            if first is None and read_steps(notes):
+                first = time.monotonic() - started
+            time.sleep(_POLL_S)
+    rows = read_steps(notes)
+    if process.returncode or len(rows) < steps:
+        end = (folder / "output").read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"{arm.name} took {len(rows)} of {steps} steps: {end}")
+    speeds = [
+        row["tokens"] / (row["seconds"] - before["seconds"])
+        for before, row in zip(rows[warm_up - 1 :], rows[warm_up:], strict=False)
+    ]
+    assert first is not None
+    return Outcome(median(speeds), first, peak / 2**30)
+
+
+def _largest(pid: int) -> int:
+    """Return the resident bytes of the largest process of a tree."""
+    sizes = [0]
+    try:
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            sizes.append(process.memory_info().rss)
+    except psutil.Error:
+        pass
+    return max(sizes)
