@@ -9,7 +9,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train check-job schema test test-slow check format lock clean
+.PHONY: help train plan check-job schema test test-slow check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -44,6 +44,9 @@ $(VENV)/.dev $(VENV)/.infra $(VENV)/.launch: $(VENV)/.%: $(VENV)/bin/uv constrai
 
 train: $(VENV)/.train  ## run a job: make train JOB=jobs/quickstart.yaml [SET="train.learning_rate=1e-4"] [FRESH=1]
 	@$(PY) -m training $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
+
+plan: $(VENV)/.train  ## memory, time and cost of a job before it runs: make plan JOB=… [OUT=plan.json]
+	@$(PY) -m launch.plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
 
 check-job: $(VENV)/.train  ## check a job file without running it
 	@$(PY) -m training $(JOB) --check $(if $(SET),--set $(SET))

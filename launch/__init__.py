@@ -1,0 +1,1 @@
+"""What runs where the person is: plan, submit, watch. No torch."""
