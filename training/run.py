@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from catalog.accelerators import peak_flops
 from training.config import Job
-from training.data.collate import Collator
+from training.data.collators import collator_for
 from training.data.prepare import Prepared, iter_texts, prepare, row_tokenizer
 from training.data.preview import render_text
 from training.data.stream import StreamTable
@@ -36,7 +36,12 @@ from training.guards import guards_for
 from training.models.flops import device_name, flops_per_token
 from training.models.load import load_model, save_scratch
 from training.models.longest import longest_rows_loss
-from training.models.tokenizer import load_tokenizer, needs_training, train_tokenizer
+from training.models.tokenizer import (
+    load_tokenizer,
+    needs_training,
+    part_padding_from_end,
+    train_tokenizer,
+)
 from training.report.manifest import write_manifest
 from training.report.record import Record
 from training.runfolder import RunFolder
@@ -55,6 +60,8 @@ def run(folder: RunFolder) -> None:
         world = read_world()
         _seed(job)
         tokenizer = _tokenizer(job, folder)
+        if job.method.head == "score":
+            part_padding_from_end(tokenizer)
         data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
         if world.is_first:
             for line in data.report.summary():
@@ -80,13 +87,9 @@ def run(folder: RunFolder) -> None:
         ground = TrainingArguments(**arguments(micro_batch_size=1))
         _seed(job)
         model = _model(job, tokenizer, folder, world)
-        collate = Collator(
-            tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
-        )
-        micro = _micro_batch_size(job, model, collate, world, folder)
-        examination = Examination(
-            job, tokenizer, data, control, micro, folder=folder.path, cache_dir=folder.cache
-        )
+        collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data)
+        micro = _micro_batch_size(job, model, collate, world, folder, data)
+        examination = Examination(job, tokenizer, data, control, collate, micro, folder)
         record = Record(
             folder.path,
             Cadence(job.train.log_every, order.steps_per_epoch),
@@ -98,13 +101,16 @@ def run(folder: RunFolder) -> None:
             job=job,
             world=world,
             control=control,
+            folder=folder.path,
             order=order,
             table=data.train,
+            validation=data.validation,
             lengths=_lengths(job, data),
             collate=collate,
             micro_batch_size=micro,
             vault=vault,
             stop=stop,
+            start=partial(_start, job, tokenizer, folder, world),
             watchers=[
                 *guards_for(job, order.steps_per_epoch, control),
                 *([record] if world.is_first else []),
@@ -134,10 +140,16 @@ def _seed(job: Job) -> None:
 
 
 def _micro_batch_size(
-    job: Job, model: Any, collate: Collator, world: World, folder: RunFolder
+    job: Job, model: Any, collate: Any, world: World, folder: RunFolder, data: Prepared
 ) -> int:
-    attempt = partial(longest_rows_loss, model, collate, world.device, job.data.max_length)
-    return find_micro_batch_size(job, model, world, attempt, folder.path / "probe.json")
+    length = job.data.max_length
+    if job.method.max_new_tokens:
+        assert isinstance(data.train, RowTable), "checked with the job"
+        length = max(data.train.lengths) + job.method.max_new_tokens
+    row_tokens = sum(collate.longest(length)["seq_lengths"])
+    attempt = partial(longest_rows_loss, model, collate, world.device, length, job.method.head)
+    kept = folder.path / "probe.json"
+    return find_micro_batch_size(job, model, world, attempt, kept, row_tokens=row_tokens)
 
 
 def _lengths(job: Job, data: Prepared) -> list[int] | None:
@@ -212,9 +224,14 @@ def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
     return load_tokenizer(job.model.model_copy(update={"tokenizer": str(made)}))
 
 
-def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
+def _start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
+    """Return what training starts from, without an adapter."""
     job = save_scratch(job, tokenizer, folder.path / "start")
-    model = load_model(job, tokenizer, world.device)
+    return load_model(job, tokenizer, world.device)
+
+
+def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
+    model = _start(job, tokenizer, folder, world)
     if job.adapter is None:
         return model
     return _import(job.adapter.impl)(model, job.adapter)

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from training.adapters.targets import check_targets
 from training.config.adapters import Lora
+from training.models.heads import task_of
 
 
 def apply(model: PreTrainedModel, adapter: Lora) -> PeftModel:
@@ -19,7 +20,7 @@ def apply(model: PreTrainedModel, adapter: Lora) -> PeftModel:
     check_targets(model, adapter.modules_to_save, "adapter.modules_to_save")
     targets = adapter.target_modules
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task_of(model),
         r=adapter.r,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,

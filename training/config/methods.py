@@ -9,6 +9,8 @@ from pydantic import Field
 from training.config.section import Section
 
 RowKind = Literal["text", "dialogue", "preference", "unpaired", "prompt"]
+Head = Literal["language", "score"]
+"""What a model puts out: the next token, or one number for a text."""
 
 
 class MethodSection(Section):
@@ -18,6 +20,15 @@ class MethodSection(Section):
     """`module:function` that builds its trainer, imported only when used."""
     rows: ClassVar[RowKind]
     """What kind of row it learns from."""
+    title: ClassVar[str]
+    """What it is called in a report."""
+    head: ClassVar[Head] = "language"
+    """What the model puts out."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer sampled from each prompt while training; 0 where none is."""
+        return 0
 
 
 class Pretrain(MethodSection):
@@ -25,6 +36,7 @@ class Pretrain(MethodSection):
 
     impl = "training.methods.pretrain:build"
     rows = "text"
+    title = "Pre-training"
 
     kind: Literal["pretrain"]
 
@@ -34,6 +46,7 @@ class Sft(MethodSection):
 
     impl = "training.methods.sft:build"
     rows = "dialogue"
+    title = "Supervised fine-tuning"
 
     kind: Literal["sft"]
     loss_on: Literal["assistant", "completion", "all"] = "assistant"

@@ -44,6 +44,11 @@ class Collator:
         """Return a row of padding alone, to complete a batch; it teaches nothing."""
         return {"input_ids": [], "labels": [], "seq_lengths": [], "ids": []}
 
+    def longest(self, length: int) -> dict[str, Any]:
+        """Return a row of `length` tokens, as long as rows get."""
+        tokens = [1] * length
+        return {"input_ids": tokens, "labels": tokens, "seq_lengths": [length], "ids": []}
+
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return `input_ids`, `labels` and `position_ids`, each of shape [batch, length].
 

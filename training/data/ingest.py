@@ -169,7 +169,7 @@ class _Tally:
             self._kept += 1
             self._truncated += any(row.truncated for row in outcome)
             for row in outcome:
-                writer.add(row.id, document, row.input_ids, row.labels)
+                writer.add(row.id, document, row.input_ids, row.labels, row.split, row.about)
                 self._tokens += len(row.input_ids)
                 self._supervised += int((row.labels != IGNORE).sum())
 

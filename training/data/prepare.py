@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.config.data import Source
 from training.config.job import Job
-from training.config.methods import Sft
+from training.config.methods import RowKind, Sft
 from training.data import templates
 from training.data.cache import Cache, key_of
 from training.data.encoder import Encoder, fingerprint
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "iter_texts", "load_texts", "prepare", "row_tokenizer"]
 
+PROMPTS = "prompts.jsonl"
 _PREVIEWED = 4
 _GRAVE_SHARE = 0.2
 """Share of rows truncated or dropped from which on a person is warned."""
@@ -74,7 +76,7 @@ def prepare(
     Raises:
         DataError: The data cannot be read, or nothing is left to learn from.
     """
-    kitchen = _Kitchen(job, tokenizer, Cache(cache_dir, otherwise=run_dir / "cache"))
+    kitchen = _Kitchen(job, tokenizer, Cache(cache_dir, otherwise=run_dir / "cache"), run_dir)
     prepared = kitchen.stream(run_dir) if job.data.streaming else kitchen.mix()
     if os.environ.get("RANK", "0") == "0":
         _save(prepared.report, run_dir, kitchen.ingested)
@@ -88,7 +90,9 @@ def row_tokenizer(job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
         DataError: The job names a chat template that does not exist.
     """
     encoder = Encoder(tokenizer)
-    loss_on: LossOn = job.method.loss_on if isinstance(job.method, Sft) else "all"
+    # Text is learned whole; of preferences, the answers are what is compared.
+    otherwise: LossOn = "all" if job.method.rows == "text" else "assistant"
+    loss_on = job.method.loss_on if isinstance(job.method, Sft) else otherwise
     template = templates.resolve(job.model.chat_template, tokenizer, encoder)
     return RowTokenizer(encoder, template, job.method.rows, loss_on, job.data.max_length)
 
@@ -96,19 +100,17 @@ def row_tokenizer(job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
 class _Kitchen:
     """The steps of one preparation, and what they share."""
 
-    def __init__(self, job: Job, tokenizer: PreTrainedTokenizerBase, cache: Cache):
+    def __init__(self, job: Job, tokenizer: PreTrainedTokenizerBase, cache: Cache, run_dir: Path):
         self._job = job
         self._data = job.data
         self._cache = cache
+        self._run_dir = run_dir
         self._rows = row_tokenizer(job, tokenizer)
         self._fingerprint = fingerprint(tokenizer)
         self._warnings = [cache.moved] if cache.moved else []
         self.ingested: list[Ingested] = []
-        if job.method.rows not in ("text", "dialogue"):
-            raise DataError(
-                f"method {job.method.kind}: {job.method.rows} rows are not prepared yet"
-            )
-        if self._data.prompts:
+        wanted: RowKind = job.method.rows
+        if self._data.prompts and wanted != "prompt":
             raise DataError(
                 f"data.prompts holds prompts without answers, and {job.method.kind} learns from "
                 "text or answers. Give data.train"
@@ -117,11 +119,23 @@ class _Kitchen:
     def _locate(self) -> tuple[list[Located], Located | None, Located | None]:
         """Find the sources to train on, the one held out and the one replayed."""
         data = self._data
+        sources = (self._write_prompts(),) if data.prompts else data.train
         others = (data.validation.source, data.replay.source if data.replay else None)
-        found = iter(distinct([locate(s) for s in (*data.train, *others) if s is not None]))
-        train = [next(found) for _ in data.train]
+        found = iter(distinct([locate(s) for s in (*sources, *others) if s is not None]))
+        train = [next(found) for _ in sources]
         held, replay = (next(found) if source else None for source in others)
         return train, held, replay
+
+    def _write_prompts(self) -> Source:
+        """Write the prompts of the job itself to a file, to be read like any other."""
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        path = self._run_dir / PROMPTS
+        rows = [{"prompt": text} for text in self._data.prompts] * self._data.repeat
+        # Every process writes the same, and none sees it half written.
+        building = path.with_name(f".{os.getpid()}-{path.name}")
+        building.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        building.replace(path)
+        return Source(source=str(path))
 
     def _take(self, located: Located, limit: int | None) -> Ingested:
         limits = [n for n in (limit, located.source.limit) if n]
@@ -162,9 +176,14 @@ class _Kitchen:
         needed = min((i.about.needed for i in train if i.about.needed), default=0)
         skipped = sum(i.about.rows_skipped for i in train)
         if needed:
+            lost = (
+                "do not fit"
+                if self._rows.want == "prompt"
+                else "lost their answer, because what comes before it fills"
+            )
             raise DataError(
-                f"nothing is left to learn: all {read - skipped:,} rows lost their answer, because "
-                f"what comes before it fills data.max_length {self._data.max_length}. The shortest "
+                f"nothing is left to learn: all {read - skipped:,} rows {lost} data.max_length "
+                f"{self._data.max_length}. The shortest "
                 f"needs {needed} tokens: raise data.max_length to more than that, shorten the "
                 "prompts, or use a tokenizer with a larger vocabulary"
             )
@@ -233,13 +252,18 @@ class _Kitchen:
         previews = []
         for index in range(min(_PREVIEWED, len(table))):
             row = table[index]
-            stop = row["seq_lengths"][0]
-            previews.append(
-                preview_row(
-                    row["ids"][0], row["input_ids"][:stop], row["labels"][:stop], self._rows.encoder
-                )
-            )
+            stop = 0
+            for side, length in zip(self._sides, row["seq_lengths"], strict=False):
+                start, stop = stop, stop + length
+                ids, labels = row["input_ids"][start:stop], row["labels"][start:stop]
+                name = f"{row['ids'][0]}{side}"
+                previews.append(preview_row(name, ids, labels, self._rows.encoder))
         return tuple(previews)
+
+    @property
+    def _sides(self) -> tuple[str, ...]:
+        """What to call the sequences of a row; of a packed one, the first is shown."""
+        return (" (chosen)", " (rejected)") if self._rows.want == "preference" else ("",)
 
     def stream(self, run_dir: Path) -> Prepared:
         """Open a stream and read its first window, so that what is wrong shows before training."""

@@ -48,12 +48,21 @@ class DialogueRow:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRow:
-    """Two answers, the first preferred. Text throughout, or messages throughout."""
+    """Two answers, the first preferred. Text throughout, or messages throughout.
+
+    Attributes:
+        id: Where it came from.
+        prompt: What was answered.
+        chosen: The better answer.
+        rejected: The other.
+        margin: How much better, where somebody said so.
+    """
 
     id: str
     prompt: str | list[Message]
     chosen: str | list[Message]
     rejected: str | list[Message]
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,27 @@ class PromptRow:
 
 
 Row: TypeAlias = TextRow | CompletionRow | DialogueRow | PreferenceRow | UnpairedRow | PromptRow
+
+
+def as_prompt(row: Row) -> PromptRow:
+    """Return what there is to answer in a row of another kind.
+
+    Raises:
+        RowError: Nobody asks anything in it.
+    """
+    if isinstance(row, PromptRow):
+        return row
+    if isinstance(row, TextRow):
+        return PromptRow(row.id, row.text, None, {})
+    if isinstance(row, CompletionRow):
+        prompt = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
+        return PromptRow(row.id, prompt, row.completion, {})
+    if isinstance(row, DialogueRow):
+        asked = [i for i, message in enumerate(row.messages) if message["role"] == "user"]
+        if not asked:
+            raise RowError("no user says anything in it, so there is nothing to answer")
+        return PromptRow(row.id, row.messages[: asked[-1] + 1], None, {})
+    return PromptRow(row.id, row.prompt, None, {})
 
 
 class RowError(ValueError):

@@ -5,6 +5,7 @@ The order of `_recognise` is the order of precedence; `docs/data.md` shows it to
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +29,7 @@ from training.data.rows import (
     RowError,
     TextRow,
     UnpairedRow,
+    as_prompt,
 )
 from training.errors import DataError
 
@@ -50,6 +52,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "chosen": ("chosen", "preferred", "accepted", "better"),
     "rejected": ("rejected", "dispreferred", "worse"),
     "label": ("label", "is_good", "desirable", "good"),
+    "margin": ("margin",),
     "system": ("system", "system_prompt"),
     "tools": ("tools", "functions"),
     "reference": ("reference", "reference_answer", "ground_truth", "answer", "solution", "target"),
@@ -111,7 +114,8 @@ class Reader:
         if known is None:
             known = self._known[signature] = self._settle_or_fault(record)
         shape, columns = known
-        return _READ[shape](record.origin, record.values, columns)
+        row = _READ[shape](record.origin, record.values, columns)
+        return as_prompt(row) if self._want == "prompt" else row
 
     def _settle_or_fault(self, record: Record) -> tuple[ShapeName, dict[str, str]]:
         """Settle a shape; once others were, a record unlike them is its own fault."""
@@ -341,10 +345,22 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
         prompt, chosen, rejected = split_transcripts(chosen, rejected)
     else:
         prompt, chosen, rejected = _shared_prompt(chosen, rejected)
+    if not chosen or not rejected:
+        side = "chosen" if not chosen else "rejected"
+        raise RowError(f"the {side} answer is empty (column {columns[side]}). Remove the row")
     if len({isinstance(side, str) for side in (prompt, chosen, rejected)}) > 1:
         prompt = _as_messages(prompt, "user")
         chosen, rejected = _as_messages(chosen, "assistant"), _as_messages(rejected, "assistant")
-    return PreferenceRow(origin, prompt, chosen, rejected)
+    return PreferenceRow(origin, prompt, chosen, rejected, _margin(values, columns))
+
+
+def _margin(values: Mapping[str, Any], columns: Mapping[str, str]) -> float | None:
+    if "margin" not in columns or values[columns["margin"]] is None:
+        return None
+    value = values[columns["margin"]]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RowError(f"{columns['margin']} is not a number: {shown(value)}")
+    return float(value)
 
 
 def _shared_prompt(
@@ -354,6 +370,8 @@ def _shared_prompt(
     shared = 0
     while shared < min(len(left), len(right)) - 1 and left[shared] == right[shared]:
         shared += 1
+    if not shared and any(m["role"] != "assistant" for m in (*left, *right)):
+        raise RowError(f"chosen and rejected begin with different prompts: {shown(left[0])}")
     return left[:shared], left[shared:], right[shared:]
 
 

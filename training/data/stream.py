@@ -320,6 +320,7 @@ def _as_row(documents: Sequence[TokenRow]) -> dict[str, Any]:
     return {
         "input_ids": np.concatenate([row.input_ids for row in documents]).tolist(),
         "labels": np.concatenate([row.labels for row in documents]).tolist(),
-        "seq_lengths": [len(row.input_ids) for row in documents],
+        "seq_lengths": [length for row in documents for length in row.lengths],
         "ids": [row.id for row in documents],
+        "about": "".join(row.about for row in documents),
     }

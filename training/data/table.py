@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 _BATCH = 1024
 _INTS = pa.list_(pa.int32())
 STORED = pa.schema(
-    [("id", pa.string()), ("document", pa.int64()), ("input_ids", _INTS), ("labels", _INTS)]
+    [
+        ("id", pa.string()),
+        ("document", pa.int64()),
+        ("input_ids", _INTS),
+        ("labels", _INTS),
+        ("split", pa.int32()),
+        ("about", pa.string()),
+    ]
 )
 """Tokenized rows of one source. `document` numbers the source rows they are parts of."""
 READY = pa.schema(
@@ -29,9 +36,10 @@ READY = pa.schema(
         ("labels", _INTS),
         ("seq_lengths", _INTS),
         ("ids", pa.list_(pa.string())),
+        ("about", pa.string()),
     ]
 )
-"""Rows as a batch takes them, each of one document or (packed) several."""
+"""Rows as a batch takes them: of one document, of several (packed), or of the sides of a pair."""
 
 
 class Writer:
@@ -95,6 +103,8 @@ class TokenStore:
     def __init__(self, path: Path):
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
         self._ids = table.column("id")
+        self._splits = table.column("split").to_numpy()
+        self._about = table.column("about")
         self._chunks = [
             (_flat(ids), _flat(labels))
             for ids, labels in zip(
@@ -114,8 +124,13 @@ class TokenStore:
         """Return a row's id."""
         return str(self._ids[index].as_py())
 
-    def row(self, index: int) -> tuple[Tokens, Tokens]:
-        """Return a row's input ids and labels."""
+    def row(self, index: int) -> TokenRow:
+        """Return a row as it was written."""
+        ids, labels = self._tokens(index)
+        about = str(self._about[index].as_py())
+        return TokenRow(self.id(index), ids, labels, split=int(self._splits[index]), about=about)
+
+    def _tokens(self, index: int) -> tuple[Tokens, Tokens]:
         chunk = int(np.searchsorted(self._starts, index, side="right")) - 1
         at = index - int(self._starts[chunk])
         (offsets, ids), (_, labels) = self._chunks[chunk]
@@ -140,7 +155,7 @@ class RowTable:
 
     Attributes:
         dataset: Columns `input_ids`, `labels` (-100 where nothing is learned), `seq_lengths`
-            (tokens of each document in the row) and `ids` (of the source rows).
+            (tokens of each sequence in the row), `ids` (of the source rows) and `about` (JSON).
         num_tokens: Tokens over all rows.
         num_supervised: Tokens that are learned.
         digest: Of the content and its order.
@@ -153,6 +168,12 @@ class RowTable:
         self.num_tokens = num_tokens
         self.num_supervised = num_supervised
         self.digest = digest
+        self._notes: dict[str, Sequence[Any]] = {}
+
+    def note(self, name: str, values: Sequence[Any]) -> None:
+        """Give every row another column, such as what a reference model makes of it."""
+        assert len(values) == len(self), (len(values), len(self))
+        self._notes[name] = values
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -167,7 +188,7 @@ class RowTable:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row: dict[str, Any] = self.dataset[int(index)]
-        return row
+        return row | {name: values[index] for name, values in self._notes.items()}
 
 
 def write_ready(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str, Any]:
@@ -179,10 +200,13 @@ def write_ready(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str, Any
         for documents in rows:
             ids = np.concatenate([document.input_ids for document in documents])
             labels = np.concatenate([document.labels for document in documents])
-            lengths = np.array([len(document.input_ids) for document in documents], dtype=np.int32)
+            parts = [length for document in documents for length in document.lengths]
+            lengths = np.array(parts, dtype=np.int32)
+            about = "".join(document.about for document in documents)
             for part in (ids, labels, lengths):
                 digest.update(part.tobytes())
-            writer.add(ids, labels, lengths, [document.id for document in documents])
+            digest.update(about.encode())
+            writer.add(ids, labels, lengths, [document.id for document in documents], about)
             tokens += len(ids)
             supervised += int(np.count_nonzero(labels != IGNORE))
             longest = max(longest, len(ids))
@@ -207,4 +231,4 @@ def load_ready(path: Path, about: dict[str, Any]) -> RowTable:
 def token_rows(store: TokenStore, indices: Iterable[int]) -> Iterator[TokenRow]:
     """Yield rows of a store."""
     for index in indices:
-        yield TokenRow(store.id(index), *store.row(index))
+        yield store.row(index)

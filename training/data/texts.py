@@ -15,8 +15,17 @@ from training.data.encoder import Encoder, fingerprint
 from training.data.ingest import rows_of, tokenized_source
 from training.data.mixture import MIXED, TRAIN
 from training.data.records import BadRecord
-from training.data.rows import CompletionRow, DialogueRow, PromptRow, Row, TextRow
+from training.data.rows import (
+    CompletionRow,
+    DialogueRow,
+    PreferenceRow,
+    PromptRow,
+    Row,
+    TextRow,
+    UnpairedRow,
+)
 from training.data.shapes import Reader
+from training.data.sides import sides_of
 from training.data.sources import locate
 from training.data.table import RowTable, load_ready, token_rows, write_ready
 from training.data.tokenize import RowTokenizer
@@ -60,7 +69,10 @@ def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
 
 
 def _texts(row: Row) -> Iterator[str]:
-    if isinstance(row, TextRow):
+    if isinstance(row, PreferenceRow | UnpairedRow):
+        for side in sides_of(row, templated=False):
+            yield from _texts(side)
+    elif isinstance(row, TextRow):
         yield row.text
     elif isinstance(row, CompletionRow):
         yield f"{row.prompt}\n{row.completion}"

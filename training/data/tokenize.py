@@ -6,9 +6,10 @@ row is always `IGNORE`: nothing comes before it that could predict it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +17,18 @@ from training.config.methods import RowKind
 from training.data import templates
 from training.data.encoder import Encoder, Piece, Tokens
 from training.data.records import BadRecord
-from training.data.rows import CompletionRow, DialogueRow, Message, Row, RowError, TextRow
+from training.data.rows import (
+    CompletionRow,
+    DialogueRow,
+    Message,
+    PreferenceRow,
+    PromptRow,
+    Row,
+    RowError,
+    TextRow,
+    UnpairedRow,
+)
+from training.data.sides import sides_of
 from training.data.templates import Template
 from training.errors import DataError
 
@@ -31,15 +43,25 @@ class TokenRow:
 
     Attributes:
         id: The source row it is, or the part of it: `book.parquet:3#2`.
-        input_ids: Token ids, at most `max_length`.
+        input_ids: Token ids, at most `max_length`; of a pair the chosen side, then the rejected.
         labels: Of the same length; `IGNORE` where nothing is learned.
         truncated: Whether tokens were cut off its end.
+        split: Where the second side of a pair begins; 0 where there is one side.
+        about: What else its method reads of it, as JSON.
     """
 
     id: str
     input_ids: Tokens
     labels: Tokens
     truncated: bool = False
+    split: int = 0
+    about: str = ""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence in it."""
+        size = len(self.input_ids)
+        return [self.split, size - self.split] if self.split else [size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +81,10 @@ class Dropped:
 
 Outcome = list[TokenRow] | Dropped | BadRecord
 """What became of one row: its parts (one, but for long texts), or why it has none."""
+_Side = list[Piece]
+"""One sequence of a row, in pieces."""
+_GO_ON: tuple[RowKind, ...] = ("text", "prompt")
+"""Kinds of row in which what follows a plain prompt goes right on with it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +94,8 @@ class RowTokenizer:
     Attributes:
         encoder: Of the run's tokenizer.
         template: The chat template, when there is one.
-        want: `text` learns every token; `dialogue` learns what `loss_on` says.
+        want: `text` learns every token; `dialogue` learns what `loss_on` says; `preference` and
+            `unpaired` compare answers; `prompt` has nothing to learn from yet.
         loss_on: Which part of a dialogue is learned.
         max_length: Longest row, in tokens. Texts are cut into rows of it, dialogues end at it.
     """
@@ -85,20 +112,29 @@ class RowTokenizer:
         Raises:
             DataError: A conversation cannot be written without a template, or with this one.
         """
-        written: list[list[Piece] | Dropped | BadRecord] = [self._write(row) for row in rows]
-        todo = [self._shortened(pieces) for pieces in written if isinstance(pieces, list)]
-        encoded = iter(self.encoder.encode(todo))
+        written: list[list[_Side] | Dropped | BadRecord] = [self._write(row) for row in rows]
+        sides = [side for found in written if isinstance(found, list) for side in found]
+        encoded = iter(self.encoder.encode([self._shortened(side) for side in sides]))
         outcomes: list[Outcome] = []
-        for row, pieces in zip(rows, written, strict=True):
-            if not isinstance(pieces, list):
-                outcomes.append(pieces)
+        for row, found in zip(rows, written, strict=True):
+            if not isinstance(found, list):
+                outcomes.append(found)
                 continue
-            ids = next(encoded)
-            if isinstance(row, TextRow) or self.want == "text":
-                outcomes.append(self._chunks(row.id, np.concatenate(ids)))
-            else:
-                outcomes.append(self._dialogue(row.id, pieces, ids))
+            outcomes.append(self._outcome(row, found, [next(encoded) for _ in found]))
         return outcomes
+
+    def _outcome(self, row: Row, sides: list[_Side], ids: list[list[Tokens]]) -> Outcome:
+        if isinstance(row, PromptRow):
+            return self._asked(row, ids[0])
+        if isinstance(row, TextRow) or self.want == "text":
+            return self._chunks(row.id, np.concatenate(ids[0]))
+        found = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
+        if isinstance(row, PreferenceRow):
+            return _pair(row, *found)
+        (outcome,) = found
+        if isinstance(row, UnpairedRow) and isinstance(outcome, list):
+            return [replace(part, about=_json({"label": row.label})) for part in outcome]
+        return outcome
 
     def _shortened(self, pieces: list[Piece]) -> list[Piece]:
         """Cut an answer of megabytes down to what surely fills a row, before encoding it."""
@@ -108,13 +144,22 @@ class RowTokenizer:
             return pieces
         return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
-    def _write(self, row: Row) -> list[Piece] | Dropped | BadRecord:
+    def _write(self, row: Row) -> list[_Side] | Dropped | BadRecord:
+        """Return the sequences of a row as pieces: two for a pair, else one."""
         try:
-            return self._pieces(row)
+            if isinstance(row, PromptRow):
+                return [self._opening(row.prompt)]
+            sides = []
+            for side in sides_of(row, templated=self.template is not None):
+                pieces = self._pieces(side)
+                if isinstance(pieces, Dropped):
+                    return pieces
+                sides.append(pieces)
+            return sides
         except RowError as fault:
             return BadRecord(row.id, str(fault))
 
-    def _pieces(self, row: Row) -> list[Piece] | Dropped:
+    def _pieces(self, row: Row) -> _Side | Dropped:
         if isinstance(row, TextRow):
             if not row.text.strip():
                 return Dropped(row.id, "the text is empty")
@@ -127,7 +172,7 @@ class RowTokenizer:
             return self._conversation(row)
         raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
 
-    def _completion(self, row: CompletionRow) -> list[Piece]:
+    def _completion(self, row: CompletionRow) -> _Side:
         opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
         prompt = self._plain(opening_text)
         completion = self._plain(row.completion).removesuffix(self.encoder.eos)
@@ -140,7 +185,7 @@ class RowTokenizer:
         """Return text whose own markup counts, but for a begin-of-text token."""
         return self.encoder.as_text(text.removeprefix(self.encoder.bos), only_bos=True)
 
-    def _conversation(self, row: DialogueRow) -> list[Piece] | Dropped:
+    def _conversation(self, row: DialogueRow) -> _Side | Dropped:
         if self.template is None:
             raise DataError(
                 f"{row.id}: this is a conversation, and the tokenizer has no chat template to "
@@ -218,6 +263,19 @@ class RowTokenizer:
         stop = self.max_length
         return [TokenRow(id_, input_ids[:stop], learned[:stop], truncated=len(input_ids) > stop)]
 
+    def _asked(self, row: PromptRow, ids: list[Tokens]) -> Outcome:
+        """Return a prompt as it is given to a model; one that is too long cannot be cut."""
+        tokens = np.concatenate([self._head, self._without_bos(ids[0])])
+        if not len(tokens):
+            return Dropped(row.id, "the prompt is empty")
+        if len(tokens) > self.max_length:
+            reason = (
+                f"the prompt is longer than max_length: it has {len(tokens)} tokens, "
+                f"max_length is {self.max_length}"
+            )
+            return Dropped(row.id, reason, needed=len(tokens))
+        return [TokenRow(row.id, tokens, np.full_like(tokens, IGNORE), about=_json(asdict(row)))]
+
     def _end(self, last: Tokens) -> Tokens:
         """Return what closes the last answer: EOS, unless its template has closed it."""
         eos = self.encoder.eos_id
@@ -246,25 +304,51 @@ class RowTokenizer:
         Args:
             prompt: Text, or the messages so far.
         """
+        ids = self._without_bos(self.encoder.encode([self._opening(prompt)])[0][0])
+        return [int(token) for token in np.concatenate([self._head, ids])]
+
+    def _opening(self, prompt: str | list[Message]) -> _Side:
         if isinstance(prompt, str) and (self.template is None or self.want == "text"):
             text = self._plain(prompt)
-            if self.want != "text" and text and not text[-1].isspace():
+            if self.want not in _GO_ON and text and not text[-1].isspace():
                 text += "\n"
-            pieces = [Piece(text, False)]
-        else:
-            if isinstance(prompt, str):
-                prompt = [{"role": "user", "content": prompt}]
-            if self.template is None:
-                raise DataError("a conversation needs a chat template: set model.chat_template")
-            pieces = templates.opening(self.template, prompt, None, self.encoder)
-        ids = self._without_bos(self.encoder.encode([pieces])[0][0])
-        return [int(token) for token in np.concatenate([self._head, ids])]
+            return [Piece(text, False)]
+        if isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        if self.template is None:
+            raise DataError("a conversation needs a chat template: set model.chat_template")
+        return templates.opening(self.template, prompt, None, self.encoder)
 
 
 def _as_dialogue(row: CompletionRow) -> DialogueRow:
     said = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
     messages: list[Message] = [{"role": role, "content": text} for role, text in said if text]
     return DialogueRow(row.id, messages, None, len(messages) - 1)
+
+
+def _pair(row: PreferenceRow, chosen: Outcome, rejected: Outcome) -> Outcome:
+    """Return both sides as one row, or why there is nothing to compare."""
+    lost = [side for side in (chosen, rejected) if isinstance(side, Dropped)]
+    if lost:
+        return max(lost, key=lambda side: side.needed)
+    assert isinstance(chosen, list) and isinstance(rejected, list)
+    (better,), (worse,) = chosen, rejected
+    if np.array_equal(better.input_ids, worse.input_ids):
+        return Dropped(row.id, "chosen and rejected are the same within max_length")
+    return [
+        TokenRow(
+            row.id,
+            np.concatenate([better.input_ids, worse.input_ids]),
+            np.concatenate([better.labels, worse.labels]),
+            truncated=better.truncated or worse.truncated,
+            split=len(better.input_ids),
+            about="" if row.margin is None else _json({"margin": row.margin}),
+        )
+    ]
+
+
+def _json(about: dict[str, Any]) -> str:
+    return json.dumps(about, ensure_ascii=False, sort_keys=True, default=str)
 
 
 def _bounds(length: int, size: int) -> list[tuple[int, int]]:

@@ -26,6 +26,7 @@ from training.config import Job
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import PREFIX, Vault
 from training.engine.interrupt import StopSignal
+from training.engine.measure import NextToken, Sums, added, means
 from training.engine.order import FILLER, MicroBatches, Order
 from training.engine.reshape import (
     check_portable,
@@ -67,24 +68,47 @@ class Collate(Protocol):
     def filler(self) -> dict[str, Any]:
         """Return a row without tokens."""
 
+    def longest(self, length: int) -> dict[str, Any]:
+        """Return a row of sequences of `length` tokens, as long as rows get."""
+
 
 @dataclass
 class Setup:
-    """Everything the loop needs beyond its trainer's own arguments."""
+    """Everything the loop needs beyond its trainer's own arguments.
+
+    Attributes:
+        job: The run.
+        world: This process among its peers.
+        control: Their agreement.
+        folder: The run folder.
+        order: Which rows each step consumes.
+        table: The rows to train on.
+        validation: The rows held out; None where there are none.
+        lengths: Of the rows, where those of like length are computed together.
+        collate: Makes batches of rows.
+        micro_batch_size: Rows per device at once.
+        vault: Keeps checkpoints.
+        stop: Says whether the run was told to stop.
+        start: Loads what training starts from once more, without an adapter.
+        watchers: See every step.
+        evaluate: Measures the held-out rows; None where there are none.
+    """
 
     job: Job
     world: World
     control: ControlPlane
+    folder: Path
     order: Order
     table: Table
+    validation: Table | None
     lengths: Sequence[int] | None
     collate: Collate
     micro_batch_size: int
     vault: Vault
     stop: StopSignal
+    start: Callable[[], Any]
     watchers: Sequence[Watcher] = ()
     evaluate: Callable[[Any, int], dict[str, float]] | None = None
-    """Measures the held-out rows; None where there are none."""
 
 
 class _Rows(Dataset[dict[str, Any]]):
@@ -107,11 +131,17 @@ class _Step:
     tokens: int = 0
     supervised: int = 0
     ids: list[str] = field(default_factory=list)
+    noted: list[tuple[str, Any, Any]] = field(default_factory=list)
+    sums: Sums = field(default_factory=dict)
     asked_to_stop: str | None = None
 
 
-class ExactLoop:
-    """Mix into a Transformers trainer, before it in the list of parents."""
+class ExactLoop(NextToken):
+    """Mix into a Transformers trainer, before it in the list of parents.
+
+    A trainer whose rows are not measured by the loss of their next token says how they are, in
+    `measure_batch` and `conclude` (see `measure.Measure`).
+    """
 
     def __init__(self, *, setup: Setup, **trainer_arguments: Any):
         self.setup = setup
@@ -165,12 +195,27 @@ class ExactLoop:
         """Take one micro-batch forward and backward, noting what it held."""
         step = self._step
         step.ids += inputs.pop("row_ids")
-        labels = inputs["labels"][..., 1:]
-        step.supervised += int((labels != -100).sum())
-        step.tokens += inputs.pop("num_tokens")
+        tokens = inputs.pop("num_tokens")
+        if "labels" in inputs:
+            self.count(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
         loss: torch.Tensor = super().training_step(model, inputs, *rest)  # type: ignore[misc]
         step.losses.append(loss)
         return loss
+
+    def count(self, tokens: int, supervised: int) -> None:
+        """Add to the tokens this step consumed, and to those it learns from."""
+        self._step.tokens += tokens
+        self._step.supervised += supervised
+
+    def note(self, name: str, total: Any, weight: Any) -> None:
+        """Add to what the step under way is logged with: a mean over its weights.
+
+        Args:
+            name: The metric's.
+            total: Summed over the rows or tokens of a micro-batch; a number or a tensor.
+            weight: How many they were.
+        """
+        self._step.noted.append((name, total, weight))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: utilisation is computed once per step, from tokens, by the progress watcher."""
@@ -184,6 +229,8 @@ class ExactLoop:
         step.asked_to_stop = setup.stop.asked
         # Read here, once per step: reading each micro-batch would make a device wait each time.
         step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
+        step.sums = added([{name: (float(t), float(w))} for name, t, w in step.noted])
+        step.noted = []
         everyone: list[tuple[_Step, bool, bool]] = setup.control.gather(
             (step, self._save_due.due(number), self._evaluate_due.due(number))
         )
@@ -216,7 +263,7 @@ class ExactLoop:
             supervised_tokens=sum(mine.supervised for mine in everyone),
             row_ids=tuple(row for mine in everyone for row in mine.ids),
             seconds=time.monotonic() - self._clock,
-            extra=self.extra,
+            extra=means(added([mine.sums for mine in everyone])) | self.extra,
         )
         self.extra = {}
         return facts
@@ -269,6 +316,7 @@ class ExactLoop:
             "bad_evaluations": self.bad_evaluations,
             "evaluated_at": self.evaluated_at,
             "stalled": self._has_stalled(),
+            "method": self.state_to_keep(),
         }
         with setup.vault.writing(number, facts) as staging, self._writing_to(staging):
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
@@ -310,6 +358,7 @@ class ExactLoop:
             self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
             self.bad_evaluations = facts["bad_evaluations"]
             self.evaluated_at = facts["evaluated_at"]
+            self.take_up(facts.get("method", {}))
         if checkpoint is not None and isinstance(self.setup.table, Stream):
             self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
         self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
@@ -355,9 +404,24 @@ class ExactLoop:
         trainable = [name for name, p in model.named_parameters() if p.requires_grad]
         return [n for n in trainable if n in decayed] + [n for n in trainable if n not in decayed]
 
+    def state_to_keep(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the method beyond weights: JSON, for any process."""
+        return {}
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_to_keep` returned."""
+
+    def prepare(self, number: int) -> None:
+        """Do what comes after the engine is made and before the first look at the model.
+
+        Args:
+            number: Steps done; training begins where it is 0, and else goes on.
+        """
+
     def begin(self, state: Any) -> None:
         """Tell the watchers, and make up for an evaluation that a stop had cut off."""
         number = int(state.global_step)
+        self.prepare(number)
         for watcher in self.setup.watchers:
             watcher.on_start(self.model, number)  # type: ignore[attr-defined]
         if (

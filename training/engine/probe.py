@@ -32,7 +32,9 @@ Forward = Callable[[int], torch.Tensor]
 """Returns the loss of a micro-batch of so many longest rows."""
 
 
-def find_micro_batch_size(job: Job, model: Any, world: World, forward: Forward, kept: Path) -> int:
+def find_micro_batch_size(
+    job: Job, model: Any, world: World, forward: Forward, kept: Path, *, row_tokens: int
+) -> int:
     """Return the rows per device at once that the job leaves open.
 
     Args:
@@ -41,6 +43,7 @@ def find_micro_batch_size(job: Job, model: Any, world: World, forward: Forward, 
         world: How many share the global batch.
         forward: Tries a size.
         kept: File that remembers the answer for resumes.
+        row_tokens: Tokens of the longest row: of a pair, of both its sides.
 
     Raises:
         DeviceError: Not even one row fits.
@@ -53,7 +56,7 @@ def find_micro_batch_size(job: Job, model: Any, world: World, forward: Forward, 
     if remembered.get(key) and rows % int(remembered[key]) == 0:
         return int(remembered[key])
     kind = "accelerator" if world.accelerated else "cpu"
-    by_speed = max(1, MOST_TOKENS[kind] // job.data.max_length)
+    by_speed = max(1, MOST_TOKENS[kind] // row_tokens)
     if job.sharding.zero == 3 or job.sharding.fsdp != "none":
         # Sharded weights cannot be used before the engine holds them.
         by_memory = by_speed
@@ -63,7 +66,7 @@ def find_micro_batch_size(job: Job, model: Any, world: World, forward: Forward, 
         by_memory = _fits_ram(world, forward)
     if by_memory < 1:
         raise DeviceError(
-            f"one row of {job.data.max_length} tokens does not fit this device. Lower "
+            f"one row of {row_tokens} tokens does not fit this device. Lower "
             f"data.max_length, set train.gradient_checkpointing: true, or use an adapter"
         )
     size = _divisor(rows, min(by_speed, by_memory, rows))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -16,10 +15,13 @@ from transformers import PreTrainedTokenizerBase
 from training.config import Job
 from training.data.collate import Collator
 from training.data.prepare import Prepared, load_texts, row_tokenizer
+from training.engine.loop import Collate
+from training.engine.measure import NextToken
 from training.engine.watch import Watching
 from training.engine.world import ControlPlane
 from training.evaluate.loss import HeldOut
 from training.evaluate.samples import answer
+from training.runfolder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +34,9 @@ class Examination(Watching):
         tokenizer: Reads prompts and writes answers.
         data: Holds the held-out rows.
         control: Adds the sums of all processes.
+        collate: Makes batches of held-out rows, as of those trained on.
         batch_size: Rows per process at once.
-        folder: The run folder.
-        cache_dir: Keeps the tokens of general text between runs.
+        folder: The run folder; its cache keeps the tokens of general text between runs.
     """
 
     def __init__(
@@ -43,31 +45,27 @@ class Examination(Watching):
         tokenizer: PreTrainedTokenizerBase,
         data: Prepared,
         control: ControlPlane,
+        collate: Collate,
         batch_size: int,
-        *,
-        folder: Path,
-        cache_dir: Path,
+        folder: RunFolder,
     ):
         self.job = job
         self.tokenizer = tokenizer
         self.control = control
-        self.path = folder / "evaluation.json"
+        self.path = folder.path / "evaluation.json"
         self.trainer: Any = None
         self._latest: tuple[int, dict[str, float]] | None = None
         assert tokenizer.pad_token_id is not None
-        packed = Collator(
-            tokenizer.pad_token_id, packed=job.data.packing, max_length=job.data.max_length
-        )
         self.rows = None
         if data.validation is not None:
-            self.rows = HeldOut(data.validation, packed, batch_size, control, job.precision)
+            self.rows = HeldOut(data.validation, collate, batch_size, control, job.precision)
         self.general = None
         if job.evaluate.forgetting is not None:
             table = load_texts(
                 job.evaluate.forgetting,
                 tokenizer,
                 max_length=job.data.max_length,
-                cache_dir=cache_dir,
+                cache_dir=folder.cache,
             )
             self.general = HeldOut(
                 table, Collator(tokenizer.pad_token_id), batch_size, control, job.precision
@@ -84,9 +82,9 @@ class Examination(Watching):
         self._write("after", self._everything())
 
     def held_out(self, model: Any, step: int) -> dict[str, float]:
-        """Return the held-out loss of the model as it is."""
+        """Return what the held-out rows come to with the model as it is."""
         assert self.rows is not None
-        measured = self.rows.measure(self.trainer.model_wrapped)
+        measured = self.rows.measure(self.trainer.model_wrapped, self.trainer)
         self._latest = (step, measured)
         return measured
 
@@ -96,9 +94,9 @@ class Examination(Watching):
         if self.rows is not None:
             step = int(self.trainer.state.global_step)
             known = self._latest if self._latest and self._latest[0] == step else None
-            found["validation"] = known[1] if known else self.rows.measure(model)
+            found["validation"] = known[1] if known else self.rows.measure(model, self.trainer)
         if self.general is not None:
-            found["forgetting"] = self.general.measure(model)
+            found["forgetting"] = self.general.measure(model, NextToken())
         if self.job.evaluate.samples:
             found["samples"] = self._samples()
         return found

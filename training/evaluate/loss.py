@@ -1,8 +1,7 @@
-"""The held-out loss: a mean over every supervised token, whatever the batches or processes."""
+"""Held-out rows: means over all of them, whatever the batches or processes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 
 from training.data.table import RowTable
 from training.engine.loop import Collate
+from training.engine.measure import Measure, Sums, added
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
 from training.engine.world import ControlPlane
 
 
 class HeldOut:
-    """Rows whose loss is taken before, during and after training.
+    """Rows that are measured before, during and after training.
 
     Args:
         table: The rows.
@@ -40,15 +40,19 @@ class HeldOut:
         self.control = control
         self.precision = precision
 
-    def measure(self, model: Any) -> dict[str, float]:
-        """Return `loss` (nats per token), `perplexity` and `tokens`.
+    def measure(self, model: Any, measure: Measure) -> dict[str, float]:
+        """Return what all rows together come to, `loss` first.
 
         Leaves the model's mode and every random generator as they were.
+
+        Args:
+            model: Wrapped by its engine, where there is one.
+            measure: How a batch is measured: the trainer, or `NextToken`.
         """
         device = self.control.world.device
         was_training = model.training
         model.eval()
-        total, count = 0.0, 0
+        found: Sums = {}
         autocast = torch.autocast(
             device.type,
             dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision),
@@ -56,15 +60,13 @@ class HeldOut:
         )
         with untouched_generators(), torch.no_grad(), autocast:
             for rows in self._batches():
-                batch = {k: v.to(device) for k, v in self.collate(rows).items()}
-                outputs = model(**batch, use_cache=False, fused_lm_head=True)
-                total += float(-outputs.log_probs.double().sum())
-                count += int((batch["labels"][:, 1:] != -100).sum())
+                batch = {
+                    name: value.to(device) if isinstance(value, torch.Tensor) else value
+                    for name, value in self.collate(rows).items()
+                }
+                found = added([found, measure.measure_batch(model, batch)])
         model.train(was_training)
-        sums = self.control.gather((total, count))
-        total, count = sum(t for t, _ in sums), sum(c for _, c in sums)
-        loss = total / max(count, 1)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "tokens": float(count)}
+        return measure.conclude(added(self.control.gather(found)))
 
     def _batches(self) -> Iterable[list[dict[str, Any]]]:
         """Yield this process's batches; every process makes the same number of forward passes."""

@@ -45,8 +45,7 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
 
 
 def _method(job: Job) -> str:
-    method = {"pretrain": "Pre-training", "sft": "Supervised fine-tuning"}[job.method.kind]
-    return f"{method} ({job.adapter.kind})" if job.adapter else method
+    return f"{job.method.title} ({job.adapter.kind})" if job.adapter else job.method.title
 
 
 def _measures(evaluation: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
 from training.models.freeze import freeze
+from training.models.heads import HEADS
 from training.models.merge import is_adapter, merged
 from training.models.quantize import four_bit, keep_training_layout
 from training.models.source import explain_missing, has_weights, looks_like_path
@@ -39,6 +40,8 @@ def load_model(
     model = _from_source(job)
     _check_vocabulary(model, tokenizer)
     model.config.use_cache = False
+    # Where a text ends is read from it by a model that scores.
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     freeze(model, job.model.freeze)
     return model
 
@@ -97,8 +100,9 @@ def check_attention(model: Model, device: torch.device) -> None:
 
 def _from_source(job: Job) -> PreTrainedModel:
     source = job.model.source
+    head = HEADS[job.method.head]
     if is_adapter(source):
-        return merged(source, dtype=_weight_dtype(job), attention=job.model.attention)
+        return merged(source, head, dtype=_weight_dtype(job), attention=job.model.attention)
     if looks_like_path(source) and Path(source).is_dir() and not has_weights(Path(source)):
         found = ", ".join(sorted(p.name for p in Path(source).iterdir())[:8]) or "nothing"
         raise ModelError(
@@ -109,8 +113,9 @@ def _from_source(job: Job) -> PreTrainedModel:
     if job.adapter is not None and job.adapter.quantized:
         extra = four_bit(job)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = head.kind.from_pretrained(
             source,
+            **head.settings,
             revision=job.model.revision,
             dtype=_weight_dtype(job),
             attn_implementation=job.model.attention,

@@ -6,26 +6,30 @@ from typing import Any
 
 import torch
 
+from training.config.methods import Head
+
+_TAKEN = ("input_ids", "labels", "position_ids")
+
 
 def longest_rows_loss(
-    model: Any, collate: Any, device: torch.device, max_length: int, size: int
+    model: Any, collate: Any, device: torch.device, max_length: int, head: Head, size: int
 ) -> torch.Tensor:
-    """Return the loss of `size` rows of `max_length` tokens, as training computes it.
+    """Return the loss of `size` rows of sequences of `max_length` tokens.
 
     Args:
         model: With its adapter, not yet wrapped by an engine.
         collate: Makes the batch.
         device: Where the model is moved first.
-        max_length: Tokens per row.
+        max_length: Tokens per sequence.
+        head: What the model puts out; a score has no labels to be compared with.
         size: Rows.
     """
     model.to(device).train()
-    row = {
-        "input_ids": [1] * max_length,
-        "labels": [1] * max_length,
-        "seq_lengths": [max_length],
-        "ids": [],
-    }
-    batch = {name: t.to(device) for name, t in collate([row] * size).items()}
+    found = collate([collate.longest(max_length)] * size)
+    batch = {name: found[name].to(device) for name in _TAKEN if name in found}
+    if head == "score":
+        batch.pop("labels")
+        scores: torch.Tensor = model(**batch, use_cache=False).logits
+        return scores.sum()
     loss: torch.Tensor = model(**batch, use_cache=False).loss
     return loss

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from training.errors import ModelError
+from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.source import explain_missing
 
 _CONFIG = "adapter_config.json"
@@ -23,7 +24,13 @@ def is_adapter(source: str) -> bool:
     return (Path(source) / _CONFIG).is_file()
 
 
-def merged(source: str, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+def merged(
+    source: str,
+    head: HeadKind = HEADS["language"],
+    *,
+    dtype: torch.dtype,
+    attention: str = "sdpa",
+) -> PreTrainedModel:
     """Return the base that an adapter was trained on, with the adapter's update added to it.
 
     The base is read unquantized, whatever it was trained on: adding to 4-bit weights would round
@@ -31,16 +38,25 @@ def merged(source: str, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTr
 
     Args:
         source: Folder of the adapter.
+        head: What the result is to put out. An adapter of a language model also gives the body of
+            a model that scores.
         dtype: Of the result; the addition itself is done in fp32.
         attention: As in a job.
 
     Raises:
         ModelError: The base or the adapter cannot be read.
     """
-    base = json.loads((Path(source) / _CONFIG).read_text())["base_model_name_or_path"]
+    config = json.loads((Path(source) / _CONFIG).read_text())
+    base, trained = config["base_model_name_or_path"], HEAD_OF_TASK.get(config.get("task_type"))
+    if trained is not None and trained.is_score and not head.is_score:
+        raise ModelError(
+            f"{source} is an adapter of a reward model, which scores texts and writes none. Name "
+            f"the model that is to be trained in model.source"
+        )
+    had = trained or head
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.float32, attn_implementation=attention
+        model = had.kind.from_pretrained(
+            base, **had.settings, dtype=torch.float32, attn_implementation=attention
         )
     except Exception as error:
         raise ModelError(explain_missing(f"base of the adapter {source}", base, error)) from error
@@ -48,6 +64,8 @@ def merged(source: str, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTr
         whole = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
     except Exception as error:
         raise ModelError(explain_missing("adapter", source, error)) from error
+    if head.is_score and not had.is_score:
+        whole = with_score_head(whole)
     # PEFT froze the base; from here on it is a model like any other.
     result: PreTrainedModel = whole.to(dtype).requires_grad_(True)
     return result

@@ -41,6 +41,22 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def part_padding_from_end(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let padding be a token that ends no text, where the vocabulary has one.
+
+    A model that scores reads its score at the last token that is no padding: were that the same
+    token as the end of a text, it would never see that a text has ended.
+    """
+    if tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    ends = {tokenizer.eos_token, tokenizer.bos_token, None}
+    spare = [t for t in tokenizer.all_special_tokens if "pad" in t or "reserved" in t]
+    for token in (tokenizer.unk_token, *spare):
+        if token not in ends:
+            tokenizer.pad_token = token
+            return
+
+
 def needs_training(model: Model) -> bool:
     """Whether the tokenizer has yet to be made from the job's data."""
     return model.source == SCRATCH and model.tokenizer is None

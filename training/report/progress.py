@@ -20,6 +20,10 @@ METRIC_PATTERNS = {
 }
 
 
+_COUNTS = {"tokens", "rows"}
+"""What a measure was taken over: of no interest while a run goes on."""
+
+
 def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float) -> str:
     """Return one logged step as a line of text."""
     norm = metrics["grad_norm"]
@@ -35,11 +39,13 @@ def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float) -> s
 
 
 def evaluation_line(step: int, max_steps: int, metrics: dict[str, float]) -> str:
-    """Return one evaluation as a line of text."""
-    return (
-        f"step {step:>6}/{max_steps} | eval_loss {metrics['loss']:.4f} "
-        f"| eval_perplexity {metrics['perplexity']:.2f}"
-    )
+    """Return one evaluation as a line of text: the loss, and whatever else was measured."""
+    shown = [
+        f"eval_{name} {value:.{2 if name == 'perplexity' else 4}f}"
+        for name, value in metrics.items()
+        if name not in _COUNTS
+    ]
+    return " | ".join([f"step {step:>6}/{max_steps}", *shown])
 
 
 def parse_line(line: str) -> dict[str, float]:

@@ -1,0 +1,168 @@
+"""What each reward gives to answers whose worth can be told by looking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from training.config.rewards import Rewards
+from training.data.rows import PromptRow
+from training.errors import DataError, GuardError
+from training.rewards.reward import Place
+from training.rewards.total import PATIENCE, Total
+
+PLACE = Place(torch.device("cpu"), Path())
+
+
+def total(*sections: dict[str, Any]) -> Total:
+    return Total.of(TypeAdapter(Rewards).validate_python(list(sections)), PLACE)
+
+
+def given(section: dict[str, Any], answers: Sequence[str], reference: str | None = None) -> Any:
+    rows = [PromptRow(f"r:{i}", "p", reference, {}) for i in range(len(answers))]
+    return total(section).score(["p"] * len(answers), answers, rows).total
+
+
+def test_regex_count() -> None:
+    section = {"kind": "regex_count", "pattern": r"\b(happy|love[sd]?)\b", "cap": 2}
+    assert given(section, ["happy happy happy", "she loved it", "unhappy", "Happy"]) == [2, 1, 0, 0]
+    assert given(section | {"ignore_case": True, "scale": 0.5}, ["Happy"]) == [0.5]
+
+
+def test_contains() -> None:
+    section = {"kind": "contains", "texts": ["sorry", "help"]}
+    assert given(section, ["Sorry, I can HELP", "help", ""]) == [1, 0.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("so it is 5 + 67 = 72", 1),
+        ("#### 72", 1),
+        ("#### 72 clips, not 3", 1),
+        ("72 it is, out of 100", 0),
+        ("$72.00", 1),
+        ("It costs 1,072", 0),
+        ("144/2", 1),
+        ("-72", 0),
+        ("", 0),
+        ("seventy-two", 0),
+        ("7.2e1", 1),
+        ("1/0", 0),
+    ],
+)
+def test_numeric_answer(answer: str, right: float) -> None:
+    reference = "48/2 = <<48/2=24>>24\n#### 72"
+    assert given({"kind": "numeric_answer"}, [answer], reference) == [right]
+
+
+def test_numeric_answer_behind_its_marker_only() -> None:
+    section = {"kind": "numeric_answer", "marked_only": True}
+    assert given(section, ["72", "#### 72"], "72") == [0, 1]
+
+
+def test_a_reference_without_a_number_is_explained() -> None:
+    with pytest.raises(DataError, match=r"r:0.*finds no number.*data\.train\.columns"):
+        given({"kind": "numeric_answer"}, ["1"], "none")
+
+
+@pytest.mark.parametrize(
+    ("answer", "chosen"),
+    [
+        ("The answer is B.", "B"),
+        ("the answer is (b)", "B"),
+        ("A) is wrong, B) is right. Answer: C", "C"),
+        ("#### D", "D"),
+        ("B", "B"),
+        ("B) 6000", "B"),
+        ("Because of that, E", "E"),
+        ("A bird in the hand", None),
+        ("", None),
+    ],
+)
+def test_choice(answer: str, chosen: str | None) -> None:
+    given_to = {letter: given({"kind": "choice"}, [answer], letter)[0] for letter in "ABCDE"}
+    assert [letter for letter, value in given_to.items() if value] == ([chosen] if chosen else [])
+
+
+def test_json_schema() -> None:
+    schema = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+    section = {"kind": "json_schema", "schema": schema, "parses": 0.25}
+    answers = ['{"name": "a"}', '```json\n{"name": "a"}\n```', '{"name": 1}', "[]", '{"name"']
+    assert given(section, answers) == [1, 1, 0.25, 0.25, 0]
+
+
+def test_a_schema_that_is_none_is_explained() -> None:
+    with pytest.raises(DataError, match="json_schema: schema is not valid"):
+        given({"kind": "json_schema", "schema": {"type": "no such type"}}, ["{}"])
+
+
+def test_length() -> None:
+    section = {"kind": "length", "min_words": 4, "max_words": 10}
+    answers = [" ".join(["w"] * n) for n in (0, 1, 4, 10, 15, 20, 40)]
+    assert given(section, answers) == [0, 0.25, 1, 1, 0.5, 0, 0]
+
+
+def test_repetition() -> None:
+    section = {"kind": "repetition", "ngram": 2}
+    assert given(section, ["a b c d", "a b a b", "a"]) == pytest.approx([0, -1 / 3, 0])
+
+
+def test_rewards_add_up_by_their_weights_and_are_kept_apart() -> None:
+    rows = [PromptRow("r", "p", None, {})] * 2
+    both = total(
+        {"kind": "regex_count", "pattern": "a", "weight": 2},
+        {"kind": "regex_count", "pattern": "b", "weight": -0.5},
+        {"kind": "length", "max_words": 1},
+    )
+    scores = both.score(["p"] * 2, ["aab", "b b"], rows)
+    assert scores.each == {"regex_count_1": [2, 0], "regex_count_2": [1, 2], "length": [1, 0]}
+    assert scores.total == [4 - 0.5 + 1, -1]
+
+
+def test_one_reward_may_stand_alone() -> None:
+    (one,) = TypeAdapter(Rewards).validate_python({"kind": "regex_count", "pattern": "a"})
+    assert one.weight == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"kind": "regex_count", "pattern": "("}, "not a regular expression"),
+        ({"kind": "length"}, "give min_words"),
+        ({"kind": "length", "min_words": 5, "max_words": 2}, "below min_words"),
+        ({"kind": "contains", "texts": []}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        total(section)
+
+
+class _Broken:
+    def score(self, prompts: Any, completions: Any, rows: Any) -> list[float]:
+        return [1.0, math.nan]
+
+
+def test_a_reward_that_is_no_number_stops() -> None:
+    broken = Total(["mine"], [_Broken()], [1.0])
+    with pytest.raises(GuardError, match="reward mine is nan for the answer 'b' to r:2"):
+        broken.score(["p", "q"], ["a", "b"], [PromptRow(f"r:{i}", "p", None, {}) for i in (1, 2)])
+
+
+def test_a_reward_that_is_always_the_same_stops() -> None:
+    flat = total({"kind": "regex_count", "pattern": "a"})
+    for step in range(1, PATIENCE):
+        flat.watch(0.0, 0.0, step)
+    again = total({"kind": "regex_count", "pattern": "a"})
+    again.load_state_dict(flat.state_dict())
+    with pytest.raises(GuardError, match="every answer got the same reward, now 0"):
+        again.watch(0.0, 0.0, PATIENCE)
+    flat.watch(0.0, 1.0, PATIENCE)
+    flat.watch(0.0, 0.0, PATIENCE + 1)

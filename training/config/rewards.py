@@ -1,0 +1,159 @@
+"""`reward:` what makes an answer better. The union is the registry; a job may add several up."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from training.config.section import Section
+from training.config.units import PositiveFloat, PositiveInt
+
+
+class RewardSection(Section):
+    """What every reward declares."""
+
+    impl: ClassVar[str]
+    """`module:function` that makes it, imported only when used."""
+    needs_reference: ClassVar[bool] = False
+    """Whether every prompt must bring a right answer to check against."""
+
+    weight: float = 1.0
+    """What it counts in the sum; below zero it is a penalty."""
+
+
+def _as_pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+Pattern = Annotated[str, BeforeValidator(_as_pattern)]
+
+
+class RegexCount(RewardSection):
+    """How often a pattern stands in the answer: `scale` for each, at most `cap`."""
+
+    impl = "training.rewards.regex_count:build"
+
+    kind: Literal["regex_count"]
+    pattern: Pattern
+    """A regular expression of Python's `re`."""
+    scale: float = 1.0
+    """Reward of one match."""
+    cap: PositiveFloat | None = None
+    """Most that all matches together may come to."""
+    ignore_case: bool = False
+
+
+class Contains(RewardSection):
+    """Whether texts stand in the answer: the share of `texts` that do."""
+
+    impl = "training.rewards.contains:build"
+
+    kind: Literal["contains"]
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    ignore_case: bool = True
+
+
+class NumericAnswer(RewardSection):
+    """Whether the answer's final number is the right one (GSM8K style): 1 or 0.
+
+    The right number is the last one of the row's reference, after `####` where that stands.
+    """
+
+    impl = "training.rewards.numeric_answer:build"
+    needs_reference = True
+
+    kind: Literal["numeric_answer"]
+    marker: str = "####"
+    """What the final number stands behind."""
+    marked_only: bool = False
+    """Count a number only where the marker stands before it; else the last number counts."""
+    tolerance: float = Field(default=1e-6, ge=0)
+    """How far a number may be off, relative to the right one."""
+
+
+class Choice(RewardSection):
+    """Whether the answer chooses the right letter of a multiple choice: 1 or 0."""
+
+    impl = "training.rewards.choice:build"
+    needs_reference = True
+
+    kind: Literal["choice"]
+    letters: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{2,}$")] = "ABCDE"
+    """The letters there are to choose from."""
+
+
+class JsonSchema(RewardSection):
+    """Whether the answer is JSON that fits a schema: 1, `parses` for other JSON, else 0."""
+
+    impl = "training.rewards.json_schema:build"
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    kind: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+    """A JSON Schema, written in the job."""
+    parses: float = Field(default=0.2, ge=0, le=1)
+    """Reward of JSON that does not fit the schema."""
+
+
+class Length(RewardSection):
+    """Whether the answer is as long as wanted: 1 within the bounds, falling to 0 at twice the way.
+
+    Below `min_words` it rises in proportion; above `max_words` it falls to 0 at twice of them.
+    """
+
+    impl = "training.rewards.length:build"
+
+    kind: Literal["length"]
+    min_words: int = Field(default=0, ge=0)
+    max_words: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Length:
+        if self.max_words is None and not self.min_words:
+            raise ValueError("give min_words, max_words or both")
+        if self.max_words is not None and self.max_words < self.min_words:
+            raise ValueError(f"max_words {self.max_words} is below min_words {self.min_words}")
+        return self
+
+
+class Repetition(RewardSection):
+    """A penalty for saying things again: minus the share of n-grams that stood there before."""
+
+    impl = "training.rewards.repetition:build"
+
+    kind: Literal["repetition"]
+    ngram: PositiveInt = 3
+    """Words of an n-gram."""
+
+
+Reward = Annotated[
+    RegexCount | Contains | NumericAnswer | Choice | JsonSchema | Length | Repetition,
+    Field(discriminator="kind"),
+]
+
+
+def _as_rewards(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+Rewards = Annotated[tuple[Reward, ...], BeforeValidator(_as_rewards), Field(min_length=1)]
+"""One reward or a list of them, which are added up by their weights."""
+
+
+class Rollout(Section):
+    """How answers are sampled while training."""
+
+    max_new_tokens: PositiveInt = 256
+    """Longest answer, in tokens."""
+    temperature: PositiveFloat = 1.0
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample among the likeliest tokens that make up this share of probability."""
+    top_k: int = Field(default=0, ge=0)
+    """Sample among so many likeliest tokens; 0 for all."""

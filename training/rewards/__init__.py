@@ -1,0 +1,1 @@
+"""Rewards: each file says in one way how good an answer is."""

@@ -1,0 +1,52 @@
+"""What a reward is: a name, and a number for each answer."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from training.config.rewards import RewardSection
+from training.data.rows import Message, PromptRow
+
+Prompt = str | list[Message]
+
+
+class Reward(Protocol):
+    """How good answers are, in one respect."""
+
+    def score(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
+    ) -> list[float]:
+        """Return a number for each answer, higher for better.
+
+        Args:
+            prompts: What was answered.
+            completions: The answers, decoded, without what ends them.
+            rows: Where the prompts came from: `reference` is the right answer where there is one,
+                `columns` everything else that stood in the record.
+        """
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reward works.
+
+    Attributes:
+        device: Where a reward model computes.
+        folder: The run folder, for what is kept between steps.
+    """
+
+    device: torch.device
+    folder: Path
+
+
+def make(section: RewardSection, place: Place) -> Reward:
+    """Return the reward that a job's section describes."""
+    module, _, name = section.impl.partition(":")
+    reward: Reward = getattr(importlib.import_module(module), name)(section, place)
+    return reward
