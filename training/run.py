@@ -23,6 +23,7 @@ from training.data.table import RowTable
 from training.engine.arguments import training_arguments
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import Vault, read_facts
+from training.engine.compile import compile_layers
 from training.engine.interrupt import StopSignal
 from training.engine.loop import Setup
 from training.engine.order import Order
@@ -88,6 +89,8 @@ def run(folder: RunFolder) -> None:
         _seed(job)
         model = _model(job, tokenizer, folder, world)
         collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data)
+        if job.train.compile:
+            compile_layers(model)
         micro = _micro_batch_size(job, model, collate, world, folder, data)
         examination = Examination(job, tokenizer, data, control, collate, micro, folder)
         record = Record(

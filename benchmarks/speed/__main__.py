@@ -19,7 +19,7 @@ from benchmarks.speed.watch import Outcome, run_arm
 
 SHARED = Path("../shared/data/sft/medquad_qa.parquet")
 BASE = "bare loop"
-PLAIN = "TRL, default"
+PLAIN = "TRL default"
 
 
 def main() -> None:
@@ -31,10 +31,14 @@ def main() -> None:
     parser.add_argument(
         "--data", default=str(SHARED) if SHARED.exists() else "builtin:python-stdlib"
     )
-    parser.add_argument("--only", help="only arms whose name contains this")
+    parser.add_argument(
+        "--only", help="only arms of these names, by commas; prints, writes nothing"
+    )
     parser.add_argument("--llamafactory", help="path of its command, in its own environment")
     asked = parser.parse_args()
-    chosen = [arm for arm in arms(asked.llamafactory) if (asked.only or "") in arm.name]
+    chosen = arms(asked.llamafactory)
+    if asked.only:
+        chosen = [arm for arm in chosen if arm.name in asked.only.split(",")]
     outcomes: dict[str, list[Outcome]] = {arm.name: [] for arm in chosen}
     with tempfile.TemporaryDirectory() as scratch:
         material = Path(scratch) / "material"

@@ -26,16 +26,16 @@ def arms(llamafactory: str | None) -> list[Arm]:
     """Return who is compared; LLaMA-Factory where its command is named."""
     peers = [
         Arm("bare loop", _peer("bare_loop")),
-        Arm("bare loop, compiled", _peer("bare_loop", "compile")),
-        Arm("TRL, default", _peer("trl_sft", "default")),
-        Arm("TRL, packing `wrapped`", _peer("trl_sft", "wrapped")),
-        Arm("TRL, packing `bfd`", _peer("trl_sft", "bfd")),
+        Arm("bare loop + compile", _peer("bare_loop", "compile")),
+        Arm("TRL default", _peer("trl_sft", "default")),
+        Arm("TRL packing `wrapped`", _peer("trl_sft", "wrapped")),
+        Arm("TRL packing `bfd`", _peer("trl_sft", "bfd")),
         Arm("Temper", _temper(compiled=False)),
         Arm("Temper without guards", _temper_unguarded),
-        Arm("Temper, compiled", _temper(compiled=True)),
+        Arm("Temper + compile", _temper(compiled=True)),
     ]
     if llamafactory:
-        peers.append(Arm("LLaMA-Factory, packing apart", _peer("llamafactory", llamafactory)))
+        peers.append(Arm("LLaMA-Factory neat packing", _peer("llamafactory", llamafactory)))
     return peers
 
 

@@ -64,7 +64,6 @@ def training_arguments(
         "bf16": job.precision == "bf16",
         "fp16": job.precision == "fp16",
         "seed": train.seed,
-        "torch_compile": train.compile,
         "use_cpu": device_type == "cpu",
         "deepspeed": deepspeed_config(
             job,

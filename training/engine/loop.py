@@ -25,6 +25,7 @@ from transformers import PrinterCallback, TrainerCallback
 from training.config import Job
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import PREFIX, Vault
+from training.engine.compile import compiled_step
 from training.engine.interrupt import StopSignal
 from training.engine.measure import NextToken, Sums, added, means
 from training.engine.order import FILLER, MicroBatches, Order
@@ -198,7 +199,8 @@ class ExactLoop(NextToken):
         tokens = inputs.pop("num_tokens")
         if "labels" in inputs:
             self.count(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
-        loss: torch.Tensor = super().training_step(model, inputs, *rest)  # type: ignore[misc]
+        with compiled_step(self.setup.job.train.compile):
+            loss: torch.Tensor = super().training_step(model, inputs, *rest)  # type: ignore[misc]
         step.losses.append(loss)
         return loss
 

@@ -29,7 +29,7 @@ class NextToken:
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the summed loss and the number of supervised tokens."""
-        outputs = model(**batch, use_cache=False, fused_lm_head=True)
+        outputs = model(**batch, next_token_log_probs=True)
         total = float(-outputs.log_probs.double().sum())
         return {"loss": (total, int((batch["labels"][:, 1:] != -100).sum()))}
 

@@ -30,7 +30,7 @@ class CausalTrainer(ExactLoop, SFTTrainer):
         TRL's own also gathers entropy and accuracy from every process for every micro-batch.
         """
         assert not return_outputs, "the loss is all that is asked for here"
-        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        outputs = model(**inputs, next_token_log_probs=True)
         if num_items_in_batch is None:
             num_items_in_batch = outputs.label_mask.sum()
         # At least one: a filler micro-batch has no supervised token and adds nothing.

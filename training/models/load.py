@@ -15,6 +15,7 @@ from training.errors import DeviceError, ModelError
 from training.models.freeze import freeze
 from training.models.heads import HEADS
 from training.models.merge import is_adapter, merged
+from training.models.next_token import add_next_token_log_probs
 from training.models.quantize import four_bit, keep_training_layout
 from training.models.source import explain_missing, has_weights, looks_like_path
 
@@ -43,6 +44,8 @@ def load_model(
     # Where a text ends is read from it by a model that scores.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     freeze(model, job.model.freeze)
+    if job.method.head == "language":
+        add_next_token_log_probs(model)
     return model
 
 

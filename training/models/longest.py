@@ -31,5 +31,5 @@ def longest_rows_loss(
         batch.pop("labels")
         scores: torch.Tensor = model(**batch, use_cache=False).logits
         return scores.sum()
-    loss: torch.Tensor = model(**batch, use_cache=False).loss
-    return loss
+    log_probs: torch.Tensor = model(**batch, next_token_log_probs=True).log_probs
+    return -log_probs.mean()
