@@ -234,7 +234,9 @@ def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, worl
     model = _start(job, tokenizer, folder, world)
     if job.adapter is None:
         return model
-    return _import(job.adapter.impl)(model, job.adapter)
+    return _import(job.adapter.impl)(
+        model, job.adapter, tokenizer=tokenizer, max_length=job.data.max_length
+    )
 
 
 def _import(impl: str) -> Any:

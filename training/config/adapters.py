@@ -22,8 +22,13 @@ class AdapterSection(Section):
 
     impl: ClassVar[str]
     """`module:function` that puts it on a model, imported only when used."""
-    quantized: ClassVar[bool] = False
-    """Whether the base is loaded in 4 bits."""
+    soft: ClassVar[bool] = False
+    """Whether it is made of virtual tokens before a row."""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base is loaded in 4 bits."""
+        return False
 
 
 class Lora(AdapterSection):
@@ -52,7 +57,6 @@ class Qlora(Lora):
     """LoRA on a 4-bit base (Dettmers et al. 2023, arXiv:2305.14314)."""
 
     impl = "training.adapters.qlora:apply"
-    quantized = True
 
     kind: Literal["qlora"]  # type: ignore[assignment]  # narrows its parent's tag
     quant_type: Literal["nf4", "fp4"] = "nf4"
@@ -61,5 +65,79 @@ class Qlora(Lora):
     compute_dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """What the 4-bit weights are expanded to for each product."""
 
+    @property
+    def quantized(self) -> bool:
+        """Always: that is what it is for."""
+        return True
 
-Adapter = Annotated[Lora | Qlora, Field(discriminator="kind")]
+
+class FrozenBase(Section):
+    """For adapters whose base may rest in 4 bits (LoRA does so under the name `qlora`)."""
+
+    base_4bit: bool = False
+    """Load the base in 4 bits (NF4, double quantization)."""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base is loaded in 4 bits."""
+        return self.base_4bit
+
+
+class VirtualTokens(FrozenBase):
+    """What soft prompts have in common."""
+
+    soft: ClassVar[bool] = True
+
+    num_virtual_tokens: PositiveInt = 20
+    """Vectors before each row. They take up as much of the context."""
+
+
+Start = Literal["vocabulary", "text", "random"]
+
+
+class PromptTuning(VirtualTokens, AdapterSection):
+    """Trained vectors before the input (Lester et al. 2021, arXiv:2104.08691)."""
+
+    impl = "training.adapters.prompt_tuning:apply"
+
+    kind: Literal["prompt_tuning"]
+    init: Start = "vocabulary"
+    """Start from words of the vocabulary, from `init_text`, or from random vectors (much worse)."""
+    init_text: str | None = None
+    """The text to start from, such as a description of the task."""
+
+
+class PTuning(VirtualTokens, AdapterSection):
+    """Vectors before the input that a small network makes (Liu et al. 2021, arXiv:2103.10385)."""
+
+    impl = "training.adapters.p_tuning:apply"
+
+    kind: Literal["p_tuning"]
+    encoder: Literal["mlp", "lstm"] = "mlp"
+    encoder_hidden_size: PositiveInt | None = None
+    """Width of the network; the model's own when left out."""
+    encoder_num_layers: PositiveInt = 2
+    """Layers of the LSTM. The MLP always has three."""
+    encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Between the layers of the LSTM."""
+
+
+class PrefixTuning(VirtualTokens, AdapterSection):
+    """Trained keys and values in every layer (Li and Liang 2021, arXiv:2101.00190)."""
+
+    impl = "training.adapters.prefix_tuning:apply"
+
+    kind: Literal["prefix_tuning"]
+    projection: bool = False
+    """Let a small network make the prefix. It is left out of what is saved for use."""
+    encoder_hidden_size: PositiveInt | None = None
+    """Width of that network; the keys' own when left out."""
+    init: Start | None = None
+    """Start from what words of the vocabulary leave behind in each layer (as when left out), or
+    those of `init_text`, or from random vectors. A projection always starts at random."""
+    init_text: str | None = None
+
+
+Adapter = Annotated[
+    Lora | Qlora | PromptTuning | PTuning | PrefixTuning, Field(discriminator="kind")
+]

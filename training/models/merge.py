@@ -17,6 +17,7 @@ from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.source import explain_missing
 
 _CONFIG = "adapter_config.json"
+_SOFT = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 
 
 def is_adapter(source: str) -> bool:
@@ -47,6 +48,12 @@ def merged(
         ModelError: The base or the adapter cannot be read.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
+    if config["peft_type"] in _SOFT:
+        raise ModelError(
+            f"the adapter in {source} is a soft prompt ({config['peft_type'].lower()}): it stands "
+            f"before the input and cannot be merged into weights. Start from its base "
+            f"{config['base_model_name_or_path']} in model.source"
+        )
     base, trained = config["base_model_name_or_path"], HEAD_OF_TASK.get(config.get("task_type"))
     if trained is not None and trained.is_score and not head.is_score:
         raise ModelError(
