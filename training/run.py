@@ -112,7 +112,7 @@ def run(folder: RunFolder) -> None:
             stop=stop,
             start=partial(_start, job, tokenizer, folder, world),
             watchers=[
-                *guards_for(job, order.steps_per_epoch, control),
+                *guards_for(job, order.steps_per_epoch, order.max_steps, control),
                 *([record] if world.is_first else []),
                 examination,
             ],

@@ -38,6 +38,7 @@ RUNNING: dict[str, str] = {
     "07-prompt-tuning": "train.max_steps=30 data.limit=300",
     "08-p-tuning": "train.max_steps=30 data.limit=300",
     "09-prefix-tuning": "train.max_steps=30 data.limit=300",
+    "10-bottleneck": "train.max_steps=30 data.limit=300",
     "19-lifecycle": "stages.pretrain.train.max_steps=24",
 }
 WAITING = {"align"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.config.adapters import PrefixTuning, PromptTuning
+from training.config.adapters import Bottleneck, PrefixTuning, PromptTuning
 from training.config.job import Job
 from training.config.model import PREVIOUS, SCRATCH
 from training.errors import Problem
@@ -134,6 +134,14 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
             "true",
             "Leave packing out",
         )
+    if adapter.soft and job.method.head == "score":
+        yield Problem(
+            "adapter.kind",
+            f"{job.method.kind} learns to score a text by its last word, and virtual tokens before "
+            "it are made for the next word",
+            adapter.kind,
+            "Use lora, qlora or bottleneck",
+        )
     from_text = isinstance(adapter, PromptTuning | PrefixTuning) and adapter.init == "text"
     text = getattr(adapter, "init_text", None)
     if from_text != (text is not None):
@@ -142,6 +150,18 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
             "is required by init: text" if from_text else "needs init: text",
             text or "",
         )
+    if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
+        yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
+    for key in ("unfreeze", "layer_decay"):
+        if getattr(job.train, key) != type(job.train).model_fields[key].default:
+            yield Problem(
+                f"train.{key}",
+                "is for a run that trains every weight",
+                str(getattr(job.train, key)),
+                f"Write adapter.{key}"
+                if key in type(adapter).model_fields
+                else f"Adapter {adapter.kind} has no layers to tell apart: leave it out",
+            )
     if isinstance(adapter, PrefixTuning) and adapter.projection and adapter.init is not None:
         yield Problem("adapter.init", "a projection always starts at random", adapter.init)
 

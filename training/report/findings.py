@@ -132,7 +132,12 @@ def _stage_model(source: str, name: str) -> str:
 
 
 def _adapter(kind: str) -> str:
-    names = {"lora": "LoRA", "qlora": "QLoRA", "p_tuning": "P-tuning"}
+    names = {
+        "lora": "LoRA",
+        "qlora": "QLoRA",
+        "p_tuning": "P-tuning",
+        "bottleneck": "bottleneck adapters",
+    }
     return names.get(kind, kind.replace("_", " "))
 
 
