@@ -115,7 +115,7 @@ def run(folder: RunFolder) -> None:
             stop=stop,
             start=partial(_start, job, tokenizer, folder, world),
             watchers=[
-                *guards_for(job, order.steps_per_epoch, control),
+                *guards_for(job, order.steps_per_epoch, order.max_steps, control),
                 *([record] if world.is_first else []),
                 examination,
             ],
@@ -237,7 +237,9 @@ def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, worl
     model = _start(job, tokenizer, folder, world)
     if job.adapter is None:
         return model
-    return _import(job.adapter.impl)(model, job.adapter)
+    return _import(job.adapter.impl)(
+        model, job.adapter, tokenizer=tokenizer, max_length=job.data.max_length
+    )
 
 
 def _import(impl: str) -> Any:

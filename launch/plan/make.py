@@ -12,6 +12,7 @@ from catalog.prices import price
 from launch.plan.document import Plan, Range
 from launch.plan.shape import Shape, read_shape
 from training.config import Job, Pipeline
+from training.config.adapters import Widths
 from training.config.model import PREVIOUS
 from training.errors import JobError, Problem
 
@@ -100,9 +101,9 @@ def _plan(job: Job, shape: Shape, machine: Instance) -> Plan:
 def _learned(job: Job, shape: Shape) -> int:
     if job.adapter is None:
         return shape.parameters
-    r, kv = job.adapter.r, shape.kv_heads * shape.head_dim
-    q, h, i = shape.heads * shape.head_dim, shape.hidden, shape.intermediate
-    return shape.layers * r * (2 * (h + q) + 2 * (h + kv) + 3 * (h + i))
+    heads, kv_heads = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    widths = Widths(shape.layers, shape.hidden, heads, kv_heads, shape.intermediate)
+    return job.adapter.num_trained(widths)
 
 
 def _memory(job: Job, shape: Shape, world: int, micro: int) -> dict[str, float]:

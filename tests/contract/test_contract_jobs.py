@@ -35,6 +35,10 @@ RUNNING: dict[str, str] = {
     "04-sft-chat-lora": "data.limit=60",
     "05-qlora": "",
     "06-zero3": "",
+    "07-prompt-tuning": "train.max_steps=30 data.limit=300",
+    "08-p-tuning": "train.max_steps=30 data.limit=300",
+    "09-prefix-tuning": "train.max_steps=30 data.limit=300",
+    "10-bottleneck": "train.max_steps=30 data.limit=300",
     "19-lifecycle": "stages.pretrain.train.max_steps=24",
 }
 WAITING = {"align"}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 
+from tests.running import ROOT
+from training.config import load_job
 from training.config.adapters import Adapter, AdapterSection
 from training.config.methods import Method, MethodSection
 
@@ -45,6 +49,26 @@ def test_methods_build_from_the_same_things(section: type[Any]) -> None:
 def test_one_file_each(section: type[Any]) -> None:
     package = "methods" if issubclass(section, MethodSection) else "adapters"
     assert section.impl.partition(":")[0] == f"training.{package}.{kind_of(section)}"
+
+
+def jobs() -> list[dict[str, Any]]:
+    """Return every run that a job of ours describes."""
+    documents = [yaml.safe_load(path.read_text()) for path in (ROOT / "jobs").glob("*.yaml")]
+    return [run for document in documents for run in document.get("stages", [document])]
+
+
+@pytest.mark.parametrize("section", ADAPTERS, ids=kind_of)
+def test_one_job_each(section: type[Any]) -> None:
+    kinds = [job["adapter"]["kind"] for job in jobs() if "adapter" in job]
+    assert kind_of(section) in kinds, "show it in jobs/"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_jobs_say_what_they_are_and_are_fine(path: Path) -> None:
+    load_job(path)
+    head = path.read_text().split("\nname:")[0]
+    for word in ("Purpose:", "Data:", "Hardware:", f"Command:   make train JOB=jobs/{path.name}"):
+        assert word in head, f"{path.name} does not say {word}"
 
 
 def test_kinds_are_told_apart() -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.adapters.targets import check_targets
 from training.config.adapters import Lora
 from training.models.heads import task_of
 
 
-def apply(model: PreTrainedModel, adapter: Lora) -> PeftModel:
+def apply(
+    model: PreTrainedModel,
+    adapter: Lora,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> PeftModel:
     """Return `model` with a fresh adapter, everything else frozen.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from training.config.adapters import Bottleneck, PrefixTuning, PromptTuning
 from training.config.job import Job
 from training.config.model import PREVIOUS, SCRATCH
 from training.errors import Problem
@@ -18,7 +19,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         prefix: What to put before each path, such as `stages.1.`.
         first: Whether no stage comes before it.
     """
-    for check in (_model, _data, _train, _sharding, _run):
+    for check in (_model, _data, _adapter, _train, _sharding, _run):
         for problem in check(job, first):
             yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
 
@@ -119,6 +120,50 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
             "a stream cannot be split",
             fix="Name a file in data.validation",
         )
+
+
+def _adapter(job: Job, first: bool) -> Iterator[Problem]:
+    adapter = job.adapter
+    if adapter is None:
+        return
+    if adapter.soft and job.data.packing:
+        yield Problem(
+            "data.packing",
+            f"{adapter.kind} puts its virtual tokens before a row, and a packed row holds several "
+            "documents: all but the first would be without them",
+            "true",
+            "Leave packing out",
+        )
+    if adapter.soft and job.method.head == "score":
+        yield Problem(
+            "adapter.kind",
+            f"{job.method.kind} learns to score a text by its last word, and virtual tokens before "
+            "it are made for the next word",
+            adapter.kind,
+            "Use lora, qlora or bottleneck",
+        )
+    from_text = isinstance(adapter, PromptTuning | PrefixTuning) and adapter.init == "text"
+    text = getattr(adapter, "init_text", None)
+    if from_text != (text is not None):
+        yield Problem(
+            "adapter.init_text",
+            "is required by init: text" if from_text else "needs init: text",
+            text or "",
+        )
+    if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
+        yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
+    for key in ("unfreeze", "layer_decay"):
+        if getattr(job.train, key) != type(job.train).model_fields[key].default:
+            yield Problem(
+                f"train.{key}",
+                "is for a run that trains every weight",
+                str(getattr(job.train, key)),
+                f"Write adapter.{key}"
+                if key in type(adapter).model_fields
+                else f"Adapter {adapter.kind} has no layers to tell apart: leave it out",
+            )
+    if isinstance(adapter, PrefixTuning) and adapter.projection and adapter.init is not None:
+        yield Problem("adapter.init", "a projection always starts at random", adapter.init)
 
 
 def _train(job: Job, first: bool) -> Iterator[Problem]:

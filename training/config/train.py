@@ -24,7 +24,17 @@ class EarlyStopping(Section):
     """How much lower a loss must be to count as a new best."""
 
 
-class Train(Section):
+class Schedule(Section):
+    """Which layers learn how fast, and from when on."""
+
+    unfreeze: Literal["at_once", "gradual"] = "at_once"
+    """`gradual`: the top layer learns from the start, the others join one by one from the top down
+    over the first half of the run."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Learning rate of each layer relative to the one above it, such as 0.9."""
+
+
+class Train(Schedule):
     """The optimizer's side of a run."""
 
     num_train_epochs: PositiveFloat = 1.0

@@ -29,6 +29,7 @@ from training.engine.compile import compiled_step
 from training.engine.interrupt import StopSignal
 from training.engine.measure import NextToken, Sums, added, means
 from training.engine.order import FILLER, MicroBatches, Order
+from training.engine.rates import Rates
 from training.engine.reshape import (
     check_portable,
     deal_optimizer,
@@ -158,6 +159,8 @@ class ExactLoop(NextToken):
         self._evaluate_due = Cadence(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)
         self._learn_in_full_precision()
+        names = [name for name, _ in self.model.named_parameters()]  # type: ignore[attr-defined]
+        self.rates = Rates(setup.job, names, setup.order.max_steps)
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # the trainer's
         self.add_callback(_StepEnd(self))  # type: ignore[attr-defined]  # the trainer's
 
@@ -222,6 +225,24 @@ class ExactLoop(NextToken):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: utilisation is computed once per step, from tokens, by the progress watcher."""
         return 0
+
+    # --- the optimizer ----------------------------------------------------------------------
+
+    def create_optimizer(self, *arguments: Any, **more: Any) -> torch.optim.Optimizer:
+        """Return the trainer's optimizer, its groups divided where rates differ."""
+        made_before = self.optimizer is not None  # type: ignore[attr-defined]  # the trainer's
+        optimizer = super().create_optimizer(*arguments, **more)  # type: ignore[misc]
+        if not made_before and not self.rates.uniform:
+            self.rates.split(optimizer, self.model)  # type: ignore[attr-defined]
+        return optimizer
+
+    def create_scheduler(self, *arguments: Any, **more: Any) -> Any:
+        """Return the trainer's scheduler, which holds back what is to learn later."""
+        made_before = self.lr_scheduler is not None  # type: ignore[attr-defined]  # the trainer's
+        scheduler = super().create_scheduler(*arguments, **more)  # type: ignore[misc]
+        if not made_before and not self.rates.uniform:
+            self.rates.hold_back(scheduler)
+        return scheduler
 
     # --- the end of a step ------------------------------------------------------------------
 
@@ -389,10 +410,11 @@ class ExactLoop(NextToken):
             ready = super()._prepare_for_training(max_steps, loader, None)  # type: ignore[misc]
             deal_optimizer(self, source, self._reshape["step"], names)
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
-        # One rate for all groups; an engine may leave out a group without parameters.
         number = len(self.optimizer.param_groups)  # type: ignore[attr-defined]  # the trainer's
-        for key in ("base_lrs", "_last_lr", "lr_lambdas"):
-            schedule[key] = (schedule[key] * number)[:number]
+        if self.rates.uniform:
+            # One rate for all groups; an engine may leave out a group without parameters.
+            for key in ("base_lrs", "_last_lr", "lr_lambdas"):
+                schedule[key] = (schedule[key] * number)[:number]
         self.lr_scheduler.load_state_dict(schedule)  # type: ignore[attr-defined]
         # The next step's rate stands in the optimizer's groups, which were made anew.
         for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):  # type: ignore[attr-defined]
@@ -404,7 +426,10 @@ class ExactLoop(NextToken):
         model = self.model  # type: ignore[attr-defined]
         decayed = set(self.get_decay_parameter_names(model))  # type: ignore[attr-defined]
         trainable = [name for name, p in model.named_parameters() if p.requires_grad]
-        return [n for n in trainable if n in decayed] + [n for n in trainable if n not in decayed]
+        groups = [[n for n in trainable if (n in decayed) is wanted] for wanted in (True, False)]
+        if not self.rates.uniform:
+            groups = [names for _, _, names in self.rates.divide(groups)]
+        return [name for names in groups for name in names]
 
     def state_to_keep(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the method beyond weights: JSON, for any process."""

@@ -32,7 +32,8 @@ def answer(
     was_training = model.training
     model.eval()
     answers = []
-    room = getattr(model.config, "max_position_embeddings", 1 << 30) - max_new_tokens
+    taken = max_new_tokens + _virtual_tokens(model)
+    room = getattr(model.config, "max_position_embeddings", 1 << 30) - taken
     with untouched_generators(), torch.no_grad():
         for ids in prompts:
             tokens = torch.tensor([ids[-max(room, 1) :]], device=model.device)
@@ -49,3 +50,9 @@ def answer(
             answers.append(tokenizer.decode(output[0, tokens.shape[1] :], skip_special_tokens=True))
     model.train(was_training)
     return answers
+
+
+def _virtual_tokens(model: Any) -> int:
+    """Return how much of the context a soft prompt takes."""
+    config = getattr(model, "active_peft_config", None)
+    return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0

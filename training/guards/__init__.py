@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.config import Job
+from training.engine.rates import settled_at
 from training.engine.watch import Watcher
 from training.engine.world import ControlPlane
 from training.guards.finite import FiniteLoss
@@ -10,10 +11,13 @@ from training.guards.supervised import SupervisedTokens
 from training.guards.unmoved import EveryTensorMoves
 
 
-def guards_for(job: Job, steps_per_epoch: float, control: ControlPlane) -> list[Watcher]:
+def guards_for(
+    job: Job, steps_per_epoch: float, max_steps: int, control: ControlPlane
+) -> list[Watcher]:
     """Return the guards of a run, in the order they look."""
+    settled = settled_at(job, max_steps)
     return [
         SupervisedTokens(),
         FiniteLoss(job.precision),
-        EveryTensorMoves(job.guards.unmoved_after, steps_per_epoch, control),
+        EveryTensorMoves(job.guards.unmoved_after, steps_per_epoch, control, settled),
     ]

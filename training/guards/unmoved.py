@@ -26,13 +26,18 @@ class EveryTensorMoves(Watching):
         after: When to look.
         steps_per_epoch: Turns epochs into steps.
         control: Under sharding each process sees its own part; they agree here.
+        not_before: The first step in which all of them learn.
     """
 
-    def __init__(self, after: Every, steps_per_epoch: float, control: ControlPlane):
+    def __init__(
+        self, after: Every, steps_per_epoch: float, control: ControlPlane, not_before: int = 0
+    ):
         self._due = Cadence(after, steps_per_epoch)
         self._control = control
         self._start: dict[str, tuple[float, float]] = {}
+        self._not_before = not_before
         self._moved_rates = 0
+        self._is_due = False
 
     def on_start(self, model: Any, step: int) -> None:
         """Remember where every trainable tensor is."""
@@ -47,8 +52,9 @@ class EveryTensorMoves(Watching):
             GuardError: Names the tensors.
         """
         self._moved_rates += facts.learning_rate > 0
+        self._is_due |= self._moved_rates >= 3 and self._due.due(facts.step)
         # Two steps at least: LoRA's A has no gradient while its B is still zero.
-        if not self._start or self._moved_rates < 3 or not self._due.due(facts.step):
+        if not self._start or not self._is_due or facts.step < self._not_before + 3:
             return
         parameters = dict(model.named_parameters())
         moved = {

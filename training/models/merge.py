@@ -17,6 +17,14 @@ from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.source import explain_missing
 
 _CONFIG = "adapter_config.json"
+_BEFORE = "its virtual tokens stand before the input"
+UNMERGEABLE = {
+    "PROMPT_TUNING": _BEFORE,
+    "P_TUNING": _BEFORE,
+    "PREFIX_TUNING": "its prefix stands before each layer's keys and values",
+    "BOTTLENECK": "there is an activation between its two matrices",
+}
+"""Why adapters of some types, by PEFT's name of the type, have no merged form."""
 
 
 def is_adapter(source: str) -> bool:
@@ -47,6 +55,12 @@ def merged(
         ModelError: The base or the adapter cannot be read.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
+    if (reason := UNMERGEABLE.get(config["peft_type"])) is not None:
+        raise ModelError(
+            f"the adapter in {source} ({config['peft_type'].lower()}) cannot be merged into "
+            f"weights: {reason}. Start from its base {config['base_model_name_or_path']} in "
+            f"model.source"
+        )
     base, trained = config["base_model_name_or_path"], HEAD_OF_TASK.get(config.get("task_type"))
     if trained is not None and trained.is_score and not head.is_score:
         raise ModelError(

@@ -15,13 +15,13 @@ _COMPUTE = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16
 
 def four_bit(job: Job) -> dict[str, Any]:
     """Return what `from_pretrained` needs to load the base in 4 bits."""
-    assert isinstance(job.adapter, Qlora)
+    qlora = job.adapter if isinstance(job.adapter, Qlora) else Qlora(kind="qlora")
     return {
         "quantization_config": BitsAndBytesConfig(
             load_in_4bit=True,
-            bnb_4bit_quant_type=job.adapter.quant_type,
-            bnb_4bit_use_double_quant=job.adapter.double_quant,
-            bnb_4bit_compute_dtype=_COMPUTE[job.adapter.compute_dtype],
+            bnb_4bit_quant_type=qlora.quant_type,
+            bnb_4bit_use_double_quant=qlora.double_quant,
+            bnb_4bit_compute_dtype=_COMPUTE[qlora.compute_dtype],
         )
     }
 

@@ -132,7 +132,13 @@ def _stage_model(source: str, name: str) -> str:
 
 
 def _adapter(kind: str) -> str:
-    return {"lora": "LoRA", "qlora": "QLoRA"}.get(kind, kind.replace("_", " "))
+    names = {
+        "lora": "LoRA",
+        "qlora": "QLoRA",
+        "p_tuning": "P-tuning",
+        "bottleneck": "bottleneck adapters",
+    }
+    return names.get(kind, kind.replace("_", " "))
 
 
 def comparisons(story: Story) -> list[Comparison]:

@@ -1,0 +1,40 @@
+"""Prefix tuning: trained keys and values in every layer (Li and Liang 2021, arXiv:2101.00190)."""
+
+from __future__ import annotations
+
+import torch
+from peft import PrefixTuningConfig
+from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from training.adapters.soft import SoftPrompted, soft_prompted
+from training.adapters.words import starting_ids
+from training.config.adapters import PrefixTuning
+
+
+def apply(
+    model: PreTrainedModel,
+    adapter: PrefixTuning,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> SoftPrompted:
+    """Return `model` with a trainable prefix in every layer.
+
+    Raises:
+        ModelError: The context has no room for it, or `init_text` no token.
+    """
+    config = PrefixTuningConfig(
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=adapter.num_virtual_tokens,
+        prefix_projection=adapter.projection,
+        encoder_hidden_size=adapter.encoder_hidden_size,
+    )
+    tuned = soft_prompted(model, config, max_length)
+    if not adapter.projection and adapter.init != "random":
+        ids = starting_ids(tokenizer, adapter.init_text, adapter.num_virtual_tokens)
+        with torch.no_grad():
+            # What real words leave behind in each layer is where a prefix does least harm.
+            cache = model(input_ids=ids[None].to(model.device), use_cache=True).past_key_values
+        initialize_kv_prefix_from_past_key_values(tuned, past_key_values=cache)
+    return tuned
