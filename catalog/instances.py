@@ -18,12 +18,14 @@ class Accelerator:
 
     Attributes:
         name: Ours, such as `A100-40`.
+        names: What its driver may call it.
         kind: `cuda`, `neuron`, or `cpu` for the machine in front of you.
         memory_gib: What it has.
         usable_gib: What a program can have of it.
         bf16_tflops: Peak of 16-bit arithmetic, dense.
         fp32_tflops: Peak of 32-bit arithmetic.
         bandwidth_gb_s: Of its memory, in 10^9 bytes per second.
+        link_gb_s: To the other devices of the machine, in one direction; 0 where that is PCIe.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Accelerator:
     bf16_tflops: float
     fp32_tflops: float
     bandwidth_gb_s: float
+    names: tuple[str, ...] = ()
+    link_gb_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,12 @@ class Plan:
         refused: Why it cannot run, and what would fit; empty when it fits.
         choices: Keys that the job left open, and what the plan puts there.
         machine: What it was planned for, in words.
+        steps: Optimizer steps.
+        tokens: Computed, padding included.
+        parameters: Of the model.
+        learned: Of those (or of the adapter), trained.
+        price: Who says what an hour costs, where and when.
+        arithmetic: How the disk was reckoned.
         notes: Assumptions a reader should know of.
         stages: The plans of a pipeline's stages.
     """
@@ -50,6 +56,12 @@ class Plan:
     refused: tuple[str, ...] = ()
     choices: dict[str, Any] = field(default_factory=dict)
     machine: str = ""
+    steps: int = 0
+    tokens: float = 0.0
+    parameters: int = 0
+    learned: int = 0
+    price: str = ""
+    arithmetic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     stages: tuple[Plan, ...] = ()
 
@@ -66,6 +78,12 @@ class Plan:
             "hours": {"low": round(self.hours.low, 4), "high": round(self.hours.high, 4)},
             "cost_usd": {"low": round(self.cost_usd.low, 2), "high": round(self.cost_usd.high, 2)},
             "refused": list(self.refused),
+            "steps": self.steps,
+            "tokens": round(self.tokens),
+            "parameters": self.parameters,
+            "learned": self.learned,
+            "price": self.price,
+            "arithmetic": list(self.arithmetic),
             "choices": self.choices,
             "notes": list(self.notes),
         }

@@ -1,21 +1,38 @@
-"""The shape of a model, read from its `config.json`."""
+"""The shape of a model: which weights of which sizes, in the names Transformers gives them."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from training.config import Job
-from training.config.model import SCRATCH
-from training.errors import JobError, Problem
+from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder, as its `config.json` describes it."""
+    """A decoder.
 
+    Attributes:
+        family: `model_type` of its `config.json`.
+        hidden: Width of the residual stream.
+        intermediate: Width of the MLP.
+        layers: How many.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        head_dim: Width of a head.
+        vocab: Rows of the embeddings.
+        tied: Whether input and output embeddings are one.
+        context: Longest row, in tokens.
+        linears: (outputs, inputs) of a layer's linear maps, by module name.
+        biases: Elements of a layer's biases, by module name.
+        norms: Elements of a layer's norms, by module name.
+        norm: Which kind they are; `layer` has a bias as well.
+        positions: Rows of a table of positions, 0 where they are rotated.
+        parallel: Whether attention and MLP read the same input.
+        experts: Of a mixture, 0 where there is one MLP.
+        experts_per_token: Of those, how many see a token.
+        notes: What a reader of the plan should know of it.
+    """
+
+    family: str
     hidden: int
     intermediate: int
     layers: int
@@ -24,54 +41,51 @@ class Shape:
     head_dim: int
     vocab: int
     tied: bool
+    context: int
+    linears: dict[str, tuple[int, int]]
+    biases: dict[str, int] = field(default_factory=dict)
+    norms: dict[str, int] = field(default_factory=dict)
+    norm: Literal["rms", "gemma", "layer"] = "rms"
+    positions: int = 0
+    parallel: bool = False
+    experts: int = 0
+    experts_per_token: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        sizes = (self.hidden, self.intermediate, self.layers, self.vocab, self.heads)
+        return hash((self.family, sizes, *self.linears.items()))
 
     @property
-    def linear_per_layer(self) -> int:
-        """Weights of a layer's linear maps."""
-        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
-        return attention + 3 * self.hidden * self.intermediate
+    def per_layer(self) -> int:
+        """Parameters of one layer."""
+        matrices = sum(
+            rows * columns * self.copies(n) for n, (rows, columns) in self.linears.items()
+        )
+        norms = sum(self.norms.values()) * (2 if self.norm == "layer" else 1)
+        return matrices + sum(self.biases.values()) + norms
+
+    @property
+    def outside(self) -> int:
+        """Parameters outside the layers; tied embeddings count once."""
+        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
+        last_norm = self.hidden * (2 if self.norm == "layer" else 1)
+        return embeddings + self.positions * self.hidden + last_norm
 
     @property
     def parameters(self) -> int:
-        """All weights."""
-        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.layers * (self.linear_per_layer + 2 * self.hidden) + self.hidden
+        """Parameters of the model."""
+        return self.outside + self.layers * self.per_layer
 
+    @property
+    def active(self) -> int:
+        """Parameters that a token is multiplied with: no input embeddings, few experts."""
+        matrices = 0
+        for name, (rows, columns) in self.linears.items():
+            times = self.experts_per_token if self.copies(name) > 1 else 1
+            matrices += rows * columns * times
+        return self.layers * matrices + self.vocab * self.hidden
 
-def read_shape(job: Job) -> Shape:
-    """The shape of a job's model.
-
-    Raises:
-        JobError: There is no `config.json` to read.
-    """
-    if job.model.source == SCRATCH:
-        assert job.model.scratch is not None
-        found: dict[str, Any] = job.model.scratch.model_dump(exclude_none=True)
-        found.setdefault("vocab_size", 32_000)
-    else:
-        path = Path(job.model.source) / "config.json"
-        try:
-            found = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise JobError(
-                job.name,
-                [
-                    Problem(
-                        "model.source",
-                        f"has no config.json to plan with ({error.strerror})",
-                        job.model.source,
-                        "Name a folder that has one",
-                    )
-                ],
-            ) from None
-    heads = int(found["num_attention_heads"])
-    return Shape(
-        hidden=int(found["hidden_size"]),
-        intermediate=int(found["intermediate_size"]),
-        layers=int(found["num_hidden_layers"]),
-        heads=heads,
-        kv_heads=int(found.get("num_key_value_heads") or heads),
-        head_dim=int(found.get("head_dim") or found["hidden_size"] // heads),
-        vocab=int(found["vocab_size"]),
-        tied=bool(found.get("tie_word_embeddings", True)),
-    )
+    def copies(self, name: str) -> int:
+        """How many of a linear map there are in a layer: one per expert."""
+        return self.experts if self.experts and name.startswith("experts.") else 1

@@ -1,0 +1,209 @@
+"""Reads a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from launch.plan.shape import Shape
+from training.config import Job
+from training.config.model import SCRATCH, Model
+from training.errors import JobError, Problem
+
+_PATIENCE_S = 5.0
+_NOT_TIED = frozenset(
+    (
+        *("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi3"),
+        *("gpt_neox", "olmo2", "granite", "stablelm", "phi"),
+    )
+)
+"""Families whose embeddings are two where the file does not say."""
+
+Config = Mapping[str, Any]
+
+
+def read_shape(job: Job) -> Shape:
+    """The shape of a job's model.
+
+    Raises:
+        JobError: There is no `config.json` to read, or it does not describe a decoder.
+    """
+    if job.model.source == SCRATCH:
+        assert job.model.scratch is not None
+        scratch = job.model.scratch.model_dump(exclude_none=True)
+        scratch["model_type"] = scratch.pop("architecture")
+        if "vocab_size" not in scratch:
+            scratch["vocab_size"] = _tokenizer_size(job.model)
+        return shape_of(scratch, job.name)
+    return shape_of(_find(job), job.name)
+
+
+def shape_of(found: Config, source: str) -> Shape:
+    """The shape that a parsed `config.json` describes.
+
+    Args:
+        found: The file's content.
+        source: Named in errors.
+
+    Raises:
+        JobError: It lacks a size.
+    """
+    config = {**found, **found.get("text_config", {})}
+    family = str(config.get("model_type", "")).removesuffix("_text")
+    read = _FAMILIES.get(family, _unknown)
+    try:
+        return read(config, family)
+    except KeyError as missing:
+        raise _problem(
+            source,
+            f"its config.json has no {missing}, which a plan needs",
+            family,
+            "Name a text decoder, such as a Llama or a Qwen",
+        ) from None
+
+
+# --- where it is ------------------------------------------------------------------------------
+
+
+def _find(job: Job) -> Config:
+    source = job.model.source
+    folder = Path(source)
+    if folder.is_dir():
+        return _parse(job, folder / "config.json")
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise _problem(job.name, "there is no such folder", source, "Name one with a config.json")
+    cached = _in_cache(source, job.model.revision)
+    if cached is not None:
+        return _parse(job, cached)
+    return _from_hub(job)
+
+
+def _parse(job: Job, path: Path) -> Config:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        adapter = path.with_name("adapter_config.json")
+        if adapter.is_file():
+            base = str(json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path", ""))
+            model = job.model.model_copy(update={"source": base, "revision": None})
+            return _find(job.model_copy(update={"model": model}))
+        raise _problem(
+            job.name, "the folder has no config.json", str(path.parent), "Name one that has"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _problem(job.name, f"its config.json cannot be read: {error}", str(path)) from None
+    if not isinstance(found, dict):
+        raise _problem(job.name, "its config.json is not a mapping", str(path))
+    return found
+
+
+def _in_cache(name: str, revision: str | None) -> Path | None:
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    repository = hub / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (repository / "refs" / (revision or "main")).read_text().strip()
+    except OSError:
+        commit = revision or ""
+    path = repository / "snapshots" / commit / "config.json"
+    return path if commit and path.is_file() else None
+
+
+def _from_hub(job: Job) -> Config:
+    name, revision = job.model.source, job.model.revision or "main"
+    fix = "Check the name, the network and HF_TOKEN, or name a folder that has a config.json"
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise _problem(job.name, "is not in the Hub's cache, and HF_HUB_OFFLINE is set", name, fix)
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    request = urllib.request.Request(f"{host}/{name}/resolve/{revision}/config.json")
+    if token := os.environ.get("HF_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
+            found = json.loads(answer.read())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise _problem(
+            job.name, f"its config.json could not be had from the Hub ({reason})", name, fix
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def _tokenizer_size(model: Model) -> int:
+    path = Path(model.tokenizer or "") / "tokenizer.json"
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return 32_000
+    return len(found["model"]["vocab"]) + len(found.get("added_tokens", ()))
+
+
+def _problem(source: str, message: str, value: str, fix: str = "") -> JobError:
+    return JobError(source, [Problem("model.source", message, value, fix)])
+
+
+# --- families ---------------------------------------------------------------------------------
+
+
+def _llama(config: Config, family: str) -> Shape:
+    """Llama, and what is built like it: gated MLP, RMSNorm, rotated positions."""
+    hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    width = int(config.get("head_dim") or (128 if family.startswith("qwen3") else hidden // heads))
+    inner = int(config["intermediate_size"])
+    q, kv = heads * width, kv_heads * width
+    linears = {
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    biases: dict[str, int] = {}
+    if family == "qwen2" or config.get("attention_bias"):
+        names = ("q_proj", "k_proj", "v_proj") + (() if family == "qwen2" else ("o_proj",))
+        biases |= {f"self_attn.{n}": linears[f"self_attn.{n}"][0] for n in names}
+    if config.get("mlp_bias"):
+        biases |= {n: rows for n, (rows, _) in linears.items() if n.startswith("mlp.")}
+    norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    if family.startswith("qwen3"):
+        norms |= {"self_attn.q_norm": width, "self_attn.k_norm": width}
+    return Shape(
+        family=family,
+        hidden=hidden,
+        intermediate=inner,
+        layers=int(config["num_hidden_layers"]),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=width,
+        vocab=int(config["vocab_size"]),
+        tied=bool(config.get("tie_word_embeddings", family not in _NOT_TIED)),
+        context=int(config.get("max_position_embeddings", 1 << 30)),
+        linears=linears,
+        biases=biases,
+        norms=norms,
+    )
+
+
+def _unknown(config: Config, family: str) -> Shape:
+    from dataclasses import replace
+
+    note = (
+        f"{family or 'this model'} is not a family the plan knows; planned as a Llama of its sizes"
+    )
+    return replace(_llama(config, family), notes=(note,))
+
+
+_FAMILIES: dict[str, Callable[[Config, str], Shape]] = {
+    "llama": _llama,
+    "mistral": _llama,
+    "qwen2": _llama,
+    "qwen3": _llama,
+}

@@ -1,0 +1,46 @@
+"""What a job keeps on disk, with the arithmetic in words."""
+
+from __future__ import annotations
+
+from launch.plan.memory.optimizers import state_bytes
+from launch.plan.rows import Rows
+from launch.plan.shape import Shape
+from training.config import Job
+from training.config.model import SCRATCH
+
+_GIB = 2.0**30
+_CACHE_PER_TOKEN = 9.0
+"""Bytes of a token in the cache: id and label, 4 bytes each, and its share of the row's columns."""
+_LOGS_GIB = 0.05
+
+
+def disk_gib(
+    job: Job, shape: Shape, rows: Rows, learned: int
+) -> tuple[dict[str, float], list[str]]:
+    """GiB by part with their `total`, and how each was reckoned."""
+    everything = job.adapter is None
+    weights = 0.0 if job.model.source == SCRATCH else shape.parameters * 2 / _GIB
+    per_weight = 4 if everything or not job.sharding.zero else 2
+    states = 4 * bool(job.sharding.zero) + state_bytes(job.train.optimizer, 1 << 20, 1 << 10) / (
+        1 << 20
+    )
+    checkpoint = learned * (per_weight + states) / _GIB
+    # One more than is kept: the newest is whole before the oldest goes.
+    kept = job.checkpoint.keep + 1
+    model = (shape.parameters if everything else learned) * 4 / _GIB
+    tokens = (rows.train + rows.held_out) * rows.tokens
+    cache = tokens * _CACHE_PER_TOKEN / _GIB
+    found = {
+        "weights": weights,
+        "checkpoints": checkpoint * kept,
+        "model": model,
+        "data": rows.size_gib,
+        "cache": cache + _LOGS_GIB,
+    }
+    words = [
+        f"weights: {shape.parameters / 1e9:.3g} billion × 2 bytes" if weights else "",
+        f"checkpoints: {learned / 1e6:,.4g} million trained × "
+        f"{per_weight + states:.3g} bytes × ({job.checkpoint.keep} kept + 1 being written)",
+        f"cache: {tokens / 1e6:,.4g} million tokens × {_CACHE_PER_TOKEN:g} bytes",
+    ]
+    return {**found, "total": sum(found.values())}, [line for line in words if line]

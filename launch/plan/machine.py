@@ -1,0 +1,135 @@
+"""The machine a job is planned for: an instance of the catalogue, or the one in front of you."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from catalog.instances import Accelerator, Instance, accelerators, instance, instances
+from training.config import Job
+from training.errors import JobError, Problem
+from training.processes import num_accelerators, num_cores
+
+HERE = "this machine"
+_GIB = 2.0**30
+_FP32_GFLOPS_PER_CORE = 60.0
+"""What a core does in fp32 products of the size training has, with AVX2 or better."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Instances of one type, or this machine.
+
+    Attributes:
+        instance: What each is.
+        count: How many.
+        processes: On each, one per device.
+        rented: Whether it costs money.
+    """
+
+    instance: Instance
+    count: int
+    processes: int
+    rented: bool
+
+    @property
+    def world(self) -> int:
+        """Devices that share the work."""
+        return self.count * self.processes
+
+    @property
+    def device(self) -> Accelerator:
+        """What each process drives."""
+        return self.instance.accelerator
+
+    @property
+    def device_gib(self) -> float:
+        """Memory of one device; on a CPU each process has its share of the machine's."""
+        if self.device.kind == "cpu":
+            return self.instance.memory_gib / self.processes
+        return self.device.usable_gib
+
+    @property
+    def words(self) -> str:
+        """The machine in a few words."""
+        if self.device.kind == "cpu":
+            cores = f"{self.instance.vcpus} core{'s' * (self.instance.vcpus != 1)}"
+            many = f"{self.processes} processes on " if self.processes > 1 else ""
+            return f"{many}{HERE}, {cores}, {self.instance.memory_gib:.0f} GiB"
+        name = self.instance.name if not self.rented else f"ml.{self.instance.name}"
+        times = f"{self.count} × " if self.rented else ""
+        return f"{times}{name}, {self.world} × {self.device.name}"
+
+
+def machine_of(job: Job) -> Machine:
+    """The machine that a job names, or this one.
+
+    Raises:
+        JobError: The catalogue knows no such instance type.
+    """
+    name = job.resources.instance
+    if name is None:
+        return this_machine(job.resources.processes)
+    found = instance(name)
+    if found is None:
+        raise JobError(job.name, [_unknown(name)])
+    return Machine(found, job.resources.count, found.devices, rented=True)
+
+
+def rent(found: Instance, count: int = 1) -> Machine:
+    """So many instances of a type of the catalogue."""
+    return Machine(found, count, found.devices, rented=True)
+
+
+def this_machine(processes: int | None) -> Machine:
+    """The machine in front of you, found out about without loading a driver's library."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+    cores = num_cores()
+    devices = num_accelerators()
+    device = _accelerator() if devices else None
+    if device is None:
+        tflops = _FP32_GFLOPS_PER_CORE * cores / 1000
+        device = Accelerator("CPU", "cpu", memory_gib, memory_gib, tflops, tflops, 20.0)
+    count = devices if device.kind != "cpu" else processes or 1
+    name = f"{HERE} ({platform.machine()})" if device.kind == "cpu" else HERE
+    here = Instance(name, device, count, cores, memory_gib, 0, 0, _disk_gb())
+    return Machine(here, 1, processes or count, rented=False)
+
+
+def _accelerator() -> Accelerator | None:
+    """What the driver says the first device is; None where it says nothing."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        name, memory_mib = done.stdout.splitlines()[0].rsplit(",", 1)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return _neuron()
+    usable_gib = float(memory_mib) / 1024 * 0.985  # what the driver keeps for itself
+    for known in sorted(accelerators().values(), key=lambda a: -max(map(len, a.names))):
+        if any(part in name for part in known.names):
+            return replace(known, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
+    return Accelerator(name.strip(), "cuda", usable_gib, usable_gib, 70.0, 35.0, 600.0)
+
+
+def _neuron() -> Accelerator | None:
+    return accelerators()["Trainium2"] if list(Path("/dev").glob("neuron*")) else None
+
+
+def _disk_gb() -> float:
+    return shutil.disk_usage(".").free / 1e9
+
+
+def _unknown(name: str) -> Problem:
+    known = [f"ml.{known}" for known in instances()]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
+    return Problem(
+        "resources.instance",
+        "is not in the catalogue of accelerated instances",
+        name,
+        f"Did you mean {' or '.join(near[:3])}? All are in catalog/instances.yaml",
+    )

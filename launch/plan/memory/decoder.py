@@ -1,0 +1,129 @@
+"""A decoder's forward pass, as Transformers writes it for the Llama family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from launch.plan.memory.adapters import Lora, adapted_linear
+from launch.plan.memory.attention import Heads, attend
+from launch.plan.memory.ops import activation, add, embedding, mul, rms_norm, rotate
+from launch.plan.memory.tape import Tape, Tensor, Weight
+
+
+@dataclass
+class Layer:
+    """The weights of one layer, by the names that Transformers gives them."""
+
+    linears: dict[str, Weight]
+    norms: dict[str, Weight]
+    biases: dict[str, Weight] = field(default_factory=dict)
+    adapters: dict[str, tuple[Weight, Weight]] = field(default_factory=dict)
+
+    def weights(self) -> Iterator[Weight]:
+        """Every weight of the layer, in the order of the model's parameters."""
+        for name, weight in self.linears.items():
+            yield weight
+            if name in self.biases:
+                yield self.biases[name]
+            yield from self.adapters.get(name, ())
+        yield from self.norms.values()
+
+
+@dataclass
+class Decoder:
+    """A decoder on one device.
+
+    Attributes:
+        embed: Input embeddings.
+        layers: From the first to the last.
+        norm: The last norm.
+        head: Output embeddings; `embed` itself where they are tied.
+        size: Of attention, micro-batch included.
+        hidden: Width of the residual stream.
+        intermediate: Width of the MLP.
+        attention: `eager`, `sdpa` or `flash_attention_2`.
+        packed: Whether rows hold several documents.
+        checkpointing: Whether layers are computed again in the backward pass.
+        input_learns: Whether gradients are asked of the embedded input, for an adapter's sake.
+        adapter: On the linear maps.
+    """
+
+    embed: Weight
+    layers: list[Layer]
+    norm: Weight
+    head: Weight
+    size: Heads
+    hidden: int
+    intermediate: int
+    attention: str
+    packed: bool
+    checkpointing: bool = False
+    input_learns: bool = False
+    adapter: Lora | None = None
+
+    def forward(self, tape: Tape) -> Tensor:
+        """The last hidden states, normed."""
+        tokens = self.size.rows * self.size.length
+        hidden = embedding(tape, self.embed, tokens, self.hidden)
+        if self.input_learns and hidden.node is None and tape.grad_enabled:
+            hidden.node = Weight(hidden.count, hidden.dtype)
+        mask = self._mask(tape)
+        cos = tape.new(tokens * self.size.width, hidden.dtype)
+        sin = tape.new(tokens * self.size.width, hidden.dtype)
+        for index, layer in enumerate(self.layers):
+            if self.checkpointing:
+                block = partial(self._layer, tape, layer, mask, cos, sin)
+                hidden = tape.checkpoint(block, hidden)
+                del block
+            else:
+                hidden = self._layer(tape, layer, mask, cos, sin, hidden)
+            hidden = tape.milestone(hidden, self._after(index))
+        return rms_norm(tape, hidden, self.norm)
+
+    def _after(self, index: int) -> str:
+        """What the backward pass has done when it comes back to a layer's output."""
+        left = len(self.layers) - index
+        return {1: "loss", 2: "last layer"}.get(left, "middle")
+
+    def _mask(self, tape: Tape) -> Tensor | None:
+        if not self.packed or self.attention == "flash_attention_2":
+            return None
+        return tape.new(self.size.rows * self.size.length**2, "bool")
+
+    def _layer(
+        self, tape: Tape, layer: Layer, mask: Tensor | None, cos: Tensor, sin: Tensor, x: Tensor
+    ) -> Tensor:
+        residual = x
+        x = rms_norm(tape, x, layer.norms["input_layernorm"])
+        x = self._attention(tape, layer, mask, cos, sin, x)
+        x = add(tape, residual, x)
+        residual = x
+        x = rms_norm(tape, x, layer.norms["post_attention_layernorm"])
+        x = self._mlp(tape, layer, x)
+        return add(tape, residual, x)
+
+    def _attention(
+        self, tape: Tape, layer: Layer, mask: Tensor | None, cos: Tensor, sin: Tensor, x: Tensor
+    ) -> Tensor:
+        q = self._linear(tape, layer, "self_attn.q_proj", x, self.hidden)
+        k = self._linear(tape, layer, "self_attn.k_proj", x, self.hidden)
+        v = self._linear(tape, layer, "self_attn.v_proj", x, self.hidden)
+        if "self_attn.q_norm" in layer.norms:
+            q = rms_norm(tape, q, layer.norms["self_attn.q_norm"])
+            k = rms_norm(tape, k, layer.norms["self_attn.k_norm"])
+        rotated = rotate(tape, q, cos, sin), rotate(tape, k, cos, sin)
+        q, k = rotated
+        del rotated
+        out = attend(tape, self.attention, q, k, v, mask, self.size)
+        return self._linear(tape, layer, "self_attn.o_proj", out, self.size.heads * self.size.width)
+
+    def _mlp(self, tape: Tape, layer: Layer, x: Tensor) -> Tensor:
+        gate = activation(tape, self._linear(tape, layer, "mlp.gate_proj", x, self.hidden))
+        product = mul(tape, gate, self._linear(tape, layer, "mlp.up_proj", x, self.hidden))
+        return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
+
+    def _linear(self, tape: Tape, layer: Layer, name: str, x: Tensor, width: int) -> Tensor:
+        pair = layer.adapters.get(name)
+        return adapted_linear(tape, x, layer.linears[name], width, pair, self.adapter)

@@ -1,0 +1,236 @@
+"""What each operation of PyTorch allocates, keeps for its backward pass, and allocates there.
+
+After PyTorch 2.13: `derivatives.yaml`, `FunctionsManual.cpp` and the attention kernels. Counts are
+of elements; views cost nothing and are left out.
+"""
+
+from __future__ import annotations
+
+from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
+
+_WIDTH = {"fp32": 2, "fp16": 1, "bf16": 1}
+
+
+def wider(a: str, b: str) -> str:
+    """The type in which two tensors are computed together."""
+    return a if _WIDTH[a] >= _WIDTH[b] else b
+
+
+# --- types ------------------------------------------------------------------------------------
+
+
+def cast(tape: Tape, x: Tensor, dtype: str) -> Tensor:
+    """`x.to(dtype)`: x itself where it has that type."""
+    if x.dtype == dtype:
+        return x
+    before = x.dtype
+    return tape.record(tape.new(x.count, dtype), (x,), lambda g: (tape.new(g.count, before),))
+
+
+def lower(tape: Tape, x: Tensor) -> Tensor:
+    """`x` as autocast hands it to a matrix product: cast anew each time."""
+    return cast(tape, x, tape.autocast) if tape.autocast and x.dtype == "fp32" else x
+
+
+def read(weight: Weight) -> Tensor:
+    """A weight as an operation sees it."""
+    return Tensor(weight.count, weight.dtype, weight.storage, weight if weight.learns else None)
+
+
+def read_lower(tape: Tape, weight: Weight) -> Tensor:
+    """A weight as autocast hands it to a matrix product: one that learns is cast once."""
+    if tape.autocast and weight.dtype == "fp32":
+        return tape.cast_once(weight, lambda: lower(tape, read(weight)))
+    return read(weight)
+
+
+# --- products ---------------------------------------------------------------------------------
+
+
+def linear(tape: Tape, x: Tensor, weight: Weight, width: int) -> Tensor:
+    """`F.linear` of rows that are `width` wide.
+
+    Keeps its input for the weight's gradient, the weight for the input's. A bias is added within
+    the product.
+    """
+    x, w = lower(tape, x), read_lower(tape, weight)
+    wants_x, wants_w = x.node is not None, w.node is not None
+    x_count, w_count, dtype = x.count, w.count, x.dtype
+
+    def back(g: Tensor, *kept: Tensor) -> Grads:
+        with tape.using(weight):
+            return (
+                tape.new(x_count, dtype) if wants_x else None,
+                tape.new(w_count, dtype) if wants_w else None,
+            )
+
+    kept = (w,) * wants_x + (x,) * wants_w
+    with tape.using(weight):
+        y = tape.new(x_count // width * (w_count // width), dtype)
+    return tape.record(y, (x, w), back, *kept)
+
+
+def quantized_linear(tape: Tape, x: Tensor, weight: Weight, width: int, compute: str) -> Tensor:
+    """`Linear4bit`: the weight is expanded for each product, forward and backward."""
+    before = x.dtype
+    x = cast(tape, x, compute)
+    count = x.count
+
+    def back(g: Tensor) -> Grads:
+        expanded = tape.new(weight.count, compute)
+        made = tape.new(count, compute)
+        del expanded
+        return (made,)
+
+    expanded = tape.new(weight.count, compute)
+    y = tape.record(tape.new(count // width * (weight.count // width), compute), (x,), back)
+    del expanded
+    return cast(tape, y, before)
+
+
+# --- one by one -------------------------------------------------------------------------------
+
+
+def add(tape: Tape, a: Tensor, b: Tensor) -> Tensor:
+    """`a + b` of one shape: hands one gradient to both."""
+    dtype = wider(a.dtype, b.dtype)
+    types = (a.dtype, b.dtype)
+
+    def back(g: Tensor) -> Grads:
+        return tuple(g if own == dtype else tape.new(g.count, own) for own in types)
+
+    return tape.record(tape.new(a.count, dtype), (a, b), back)
+
+
+def mul(tape: Tape, a: Tensor, b: Tensor) -> Tensor:
+    """`a * b`, where `b` may be smaller and is spread over `a`; each is kept for the other."""
+    dtype = wider(a.dtype, b.dtype)
+    wanted = (a.node is not None, b.node is not None)
+    sizes = ((a.count, a.dtype), (b.count, b.dtype))
+
+    def back(g: Tensor, *kept: Tensor) -> Grads:
+        found: list[Tensor | None] = [None, None]
+        for index, (count, own) in enumerate(sizes):
+            if wanted[index]:
+                made = tape.new(g.count, dtype)
+                if count < g.count:
+                    made = tape.new(count, dtype)
+                found[index] = made if own == dtype else tape.new(count, own)
+                del made
+        return tuple(found)
+
+    kept = (b,) * wanted[0] + (a,) * wanted[1]
+    return tape.record(tape.new(a.count, dtype), (a, b), back, *kept)
+
+
+def scale(tape: Tape, x: Tensor) -> Tensor:
+    """`x` times a number, or its negative."""
+    return tape.record(tape.new(x.count, x.dtype), (x,), lambda g: (tape.new(g.count, g.dtype),))
+
+
+def activation(tape: Tape, x: Tensor) -> Tensor:
+    """SiLU, GELU: keeps its input."""
+    y = tape.new(x.count, x.dtype)
+    return tape.record(y, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), x)
+
+
+def copy(tape: Tape, x: Tensor, count: int | None = None) -> Tensor:
+    """`x.contiguous()` or `x.reshape(…)` where that copies; `count` where it also cuts."""
+    whole = x.count
+
+    def back(g: Tensor) -> Grads:
+        return (g if g.count == whole else tape.new(whole, g.dtype),)
+
+    return tape.record(tape.new(count or x.count, x.dtype), (x,), back)
+
+
+# --- norms ------------------------------------------------------------------------------------
+
+
+def rms_norm(tape: Tape, x: Tensor, weight: Weight) -> Tensor:
+    """RMSNorm as Transformers writes it: in fp32, step by step."""
+    before, rows = x.dtype, x.count // weight.count
+    x = cast(tape, x, "fp32")
+    variance = _mean_of_squares(tape, x, rows)
+    x = mul(tape, x, _rsqrt(tape, variance))
+    return mul(tape, cast(tape, x, before), read(weight))
+
+
+def _mean_of_squares(tape: Tape, x: Tensor, rows: int) -> Tensor:
+    def square_back(g: Tensor, kept: Tensor) -> Grads:
+        # g * (2 * x.pow(1)): three tensors at once
+        power, doubled = tape.new(g.count, g.dtype), tape.new(g.count, g.dtype)
+        made = tape.new(g.count, g.dtype)
+        del power, doubled
+        return (made,)
+
+    count = x.count
+    squares = tape.record(tape.new(x.count, "fp32"), (x,), square_back, x)
+    return tape.record(tape.new(rows, "fp32"), (squares,), lambda g: (tape.new(count, "fp32"),))
+
+
+def _rsqrt(tape: Tape, x: Tensor) -> Tensor:
+    shifted = tape.record(tape.new(x.count, x.dtype), (x,), lambda g: (g,))
+    y = tape.new(x.count, x.dtype)
+    kept = Tensor(y.count, y.dtype, y.storage)
+    return tape.record(y, (shifted,), lambda g, kept: (tape.new(g.count, g.dtype),), kept)
+
+
+def layer_norm(tape: Tape, x: Tensor, weight: Weight, bias: Weight) -> Tensor:
+    """`F.layer_norm`: keeps its input and two numbers a row; autocast computes it in fp32."""
+    if tape.autocast and tape.device == "cuda":
+        x = cast(tape, x, "fp32")
+    rows = x.count // weight.count
+    mean, deviation = tape.new(rows, "fp32"), tape.new(rows, "fp32")
+    count, dtype = x.count, x.dtype
+    wanted = (x.node is not None, weight.learns, bias.learns)
+    sizes = (count, weight.count, bias.count)
+
+    def back(g: Tensor, *kept: Tensor) -> Grads:
+        return tuple(
+            tape.new(size, dtype) if asked else None
+            for asked, size in zip(wanted, sizes, strict=True)
+        )
+
+    y = tape.new(count, dtype)
+    return tape.record(y, (x, read(weight), read(bias)), back, x, mean, deviation)
+
+
+# --- positions --------------------------------------------------------------------------------
+
+
+def rotate(tape: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`x * cos + rotate_half(x) * sin`."""
+    return add(tape, mul(tape, x, cos), mul(tape, _rotate_half(tape, x), sin))
+
+
+def _rotate_half(tape: Tape, x: Tensor) -> Tensor:
+    whole, half, dtype = x.count, x.count // 2, x.dtype
+
+    def slice_back(g: Tensor) -> Grads:
+        return (tape.new(whole, dtype),)  # zeros, with the slice written into them
+
+    first = tape.record(Tensor(half, dtype, x.storage), (x,), slice_back)
+    second = tape.record(Tensor(half, dtype, x.storage), (x,), slice_back)
+    negated = scale(tape, second)
+
+    def cat_back(g: Tensor) -> Grads:
+        return Tensor(half, g.dtype, g.storage), Tensor(half, g.dtype, g.storage)
+
+    return tape.record(tape.new(whole, dtype), (negated, first), cat_back)
+
+
+# --- embeddings -------------------------------------------------------------------------------
+
+
+def embedding(tape: Tape, table: Weight, tokens: int, width: int) -> Tensor:
+    """Rows of a table; its gradient is of the whole table."""
+    count, dtype = table.count, table.dtype
+
+    def back(g: Tensor) -> Grads:
+        with tape.using(table):
+            return (tape.new(count, dtype),)
+
+    with tape.using(table):
+        rows = tape.new(tokens * width, dtype)
+    return tape.record(rows, (read(table),), back)

@@ -1,0 +1,142 @@
+"""The most memory a device needs at once, in GiB by part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from launch.plan.machine import Machine
+from launch.plan.memory.adapters import Lora
+from launch.plan.memory.gather import REUSE_ELEMENTS
+from launch.plan.memory.step import at_rest, rehearse
+from launch.plan.memory.tape import PARTS
+from launch.plan.memory.weights import Recipe
+from launch.plan.shape import Shape
+from training.config import Job
+from training.config.adapters import Lora as LoraSection
+from training.config.adapters import Qlora
+
+_GIB = 2.0**30
+
+# Outside PyTorch's allocator. CUDA's context with cuBLAS and kernels loaded is 0.5 to 0.7 GiB on
+# these devices; NCCL's channels to the devices of one machine take up to about 1 GiB more.
+_CONTEXT_GIB = {"cuda": 0.7, "neuron": 1.0, "cpu": 0.75}
+_COLLECTIVES_GIB = {"cuda": 1.0, "neuron": 1.0, "cpu": 0.1}
+_WORKSPACE_GIB = {"cuda": 0.032, "neuron": 0.0, "cpu": 0.0}
+"""cuBLAS's scratch, within the allocator (32 MiB on Hopper)."""
+_FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
+"""Share of what the allocator holds that no tensor uses."""
+
+_FEW = 3
+"""Layers of the smaller of two rehearsals that a quick answer is drawn from."""
+
+Moments = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a job is cut up: what the plan decides where the job does not.
+
+    Attributes:
+        rows: Micro-batch.
+        checkpointing: Whether activations are computed again.
+        zero: ZeRO stage.
+    """
+
+    rows: int
+    checkpointing: bool
+    zero: int
+
+
+def recipe_of(job: Job, shape: Shape, machine: Machine, choice: Choice, longest: int) -> Recipe:
+    """What decides the memory of `job` on `machine`, cut up as `choice` says."""
+    in_step = choice.rows * machine.world
+    return Recipe(
+        shape=shape,
+        device=machine.device.kind,
+        rows=choice.rows,
+        length=job.data.max_length if job.data.packing else longest,
+        packed=job.data.packing,
+        attention=job.model.attention,
+        checkpointing=choice.checkpointing,
+        precision=job.precision,
+        adapter=_lora(job),
+        accumulates=job.train.global_batch_size > in_step,
+        optimizer=job.train.optimizer,
+        zero=choice.zero,
+        fsdp=job.sharding.fsdp != "none",
+        world=machine.world,
+        offload=job.sharding.offload,
+        evaluates=job.data.validation.wanted,
+    )
+
+
+def _lora(job: Job) -> Lora | None:
+    section = job.adapter
+    if section is None:
+        return None
+    assert isinstance(section, LoraSection)
+    modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
+    found = Lora(r=section.r, modules=modules, dropout=section.dropout > 0)
+    if isinstance(section, Qlora):
+        found = replace(
+            found, quantized=True, double=section.double_quant, compute=section.compute_dtype
+        )
+    return found
+
+
+def peak_gib(recipe: Recipe) -> dict[str, float]:
+    """GiB by part at the fullest instant of a step, every layer rehearsed."""
+    return _with_surroundings(recipe, _fullest(rehearse(recipe)))
+
+
+@lru_cache(maxsize=512)
+def quick_peak_gib(recipe: Recipe) -> float:
+    """About the same in total: what rests is exact, what moves is drawn on from a few layers."""
+    shape = recipe.shape
+    base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if recipe.zero == 3 else 0)
+    if shape.layers <= base + 1:
+        return sum(peak_gib(recipe).values())
+    few, more = (
+        rehearse(replace(recipe, shape=replace(shape, layers=count))) for count in (base, base + 1)
+    )
+    rest = at_rest(recipe)
+    drawn = [rest["optimizer"]]
+    for moment in ("forward", "loss", "last layer", "backward", "evaluation"):
+        drawn.append(
+            {
+                part: rest["start"][part]
+                + more[moment][part]
+                - more["start"][part]
+                + (shape.layers - base - 1) * _growth(few, more, moment, part)
+                for part in PARTS
+            }
+        )
+    return sum(_with_surroundings(recipe, max(drawn, key=_total)).values())
+
+
+def _growth(few: Moments, more: Moments, moment: str, part: str) -> int:
+    """What one more layer adds to what moves; buffers are filled and emptied, and do not grow."""
+    if part not in ("activations", "gradients"):
+        return 0
+    return (more[moment][part] - more["start"][part]) - (few[moment][part] - few["start"][part])
+
+
+def _fullest(moments: Moments) -> dict[str, int]:
+    return max(moments.values(), key=_total)
+
+
+def _total(parts: dict[str, int]) -> int:
+    return sum(parts.values())
+
+
+def _with_surroundings(recipe: Recipe, parts: dict[str, int]) -> dict[str, float]:
+    """Bytes to GiB, with what lies around the tensors."""
+    found = {part: parts[part] / _GIB for part in PARTS}
+    found["buffers"] += _WORKSPACE_GIB[recipe.device]
+    allocated = sum(found.values())
+    found["fragmentation"] = allocated * _FRAGMENTS[recipe.device]
+    found["runtime"] = _CONTEXT_GIB[recipe.device]
+    if recipe.world > 1:
+        found["runtime"] += _COLLECTIVES_GIB[recipe.device]
+    return found
