@@ -19,7 +19,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         prefix: What to put before each path, such as `stages.1.`.
         first: Whether no stage comes before it.
     """
-    for check in (_model, _data, _adapter, _train, _sharding, _run):
+    for check in (_model, _data, _method, _adapter, _train, _sharding, _run):
         for problem in check(job, first):
             yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
 
@@ -120,6 +120,37 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
             "a stream cannot be split",
             fix="Name a file in data.validation",
         )
+
+
+def _method(job: Job, first: bool) -> Iterator[Problem]:
+    method, data = job.method, job.data
+    if method.rows not in ("text", "dialogue"):
+        if data.packing:
+            yield Problem(
+                "data.packing",
+                f"{method.kind} compares whole answers, which cannot share a row",
+                fix="Leave it out",
+            )
+        if data.replay:
+            yield Problem(
+                "data.replay",
+                f"{method.kind} learns from {method.rows} rows, and general text is none",
+                fix="Leave it out; evaluate.forgetting measures what was forgotten",
+            )
+    if data.streaming and method.reads_ahead:
+        yield Problem(
+            "data.streaming",
+            f"{method.kind} as set here reads rows out of turn",
+            fix="Leave it out",
+        )
+    if method.head == "score":
+        for key in ("samples", "forgetting"):
+            if getattr(job.evaluate, key):
+                yield Problem(
+                    f"evaluate.{key}",
+                    "a reward model puts out scores, and no text",
+                    fix="Leave it out",
+                )
 
 
 def _adapter(job: Job, first: bool) -> Iterator[Problem]:

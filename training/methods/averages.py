@@ -1,0 +1,61 @@
+"""Mean log-probabilities of answers, and what methods without a reference share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import torch
+from trl.trainer.utils import add_fused_lm_head
+
+
+@dataclass(frozen=True)
+class Averages:
+    """What a model makes of a batch of pairs.
+
+    Attributes:
+        chosen: Mean log-probability per token of each chosen answer, [B].
+        rejected: Of each rejected answer, [B].
+        nll: Summed over every token of the chosen sequences, their prompts included.
+        nll_tokens: How many they are.
+    """
+
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    nll: torch.Tensor
+    nll_tokens: int
+
+
+def averages(model: Any, inputs: dict[str, Any]) -> Averages:
+    """Return the mean log-probabilities of both sides of a batch of pairs.
+
+    Args:
+        model: Prepared by `with_token_logps`.
+        inputs: As `PairCollator` makes them.
+    """
+    # Every real token but the first: the chosen prompts count in ORPO's likelihood.
+    labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
+    logps = model(
+        input_ids=inputs["input_ids"], labels=labels, use_cache=False, fused_lm_head=True
+    ).log_probs
+    learned = inputs["completion_mask"][:, 1:]
+    # An adapter may have put virtual tokens before the real ones.
+    logps = logps[:, -learned.shape[1] :]
+    mean = (logps * learned).sum(1) / learned.sum(1).clamp(min=1)
+    chosen, rejected = mean.chunk(2)
+    side, _ = logps.chunk(2)
+    count = int((labels.chunk(2)[0][:, 1:] != -100).sum())
+    return Averages(chosen, rejected, -side.sum(), count)
+
+
+def with_token_logps(model: Any) -> Any:
+    """Let a causal model return log-probabilities token by token, never whole rows of logits."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    add_fused_lm_head(inner)
+    return model
+
+
+def one_row(rows: datasets.Dataset) -> datasets.Dataset:
+    """Return a single row: these trainers tokenize what they are given, and the loop reads none."""
+    return rows.select(range(1))
