@@ -39,6 +39,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "resources": {"processes": 2},
         "train": {"micro_batch_size": 4},
     },
+    "two processes, fsdp": {
+        "sharding": {"fsdp": "full"},
+        "resources": {"processes": 2},
+        "train": {"micro_batch_size": 4},
+    },
 }
 
 
