@@ -9,7 +9,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train plan check-job schema test test-slow check format lock clean
+.PHONY: help train plan check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -97,6 +97,9 @@ test: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests; th
 
 test-slow: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not gpu and not neuron and not aws" $(ARGS)
+
+bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
+	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
 
 check: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
