@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from launch.plan.machine import Machine
-from launch.plan.memory.adapters import Lora
+from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, SoftPrompt
 from launch.plan.memory.gather import REUSE_ELEMENTS
 from launch.plan.memory.step import at_rest, rehearse
 from launch.plan.memory.tape import PARTS
 from launch.plan.memory.weights import Recipe
 from launch.plan.shape import Shape
 from training.config import Job
-from training.config.adapters import Lora as LoraSection
-from training.config.adapters import Qlora
+from training.config import adapters as sections
 
 _GIB = 2.0**30
 
@@ -51,16 +50,19 @@ class Choice:
 def recipe_of(job: Job, shape: Shape, machine: Machine, choice: Choice, longest: int) -> Recipe:
     """What decides the memory of `job` on `machine`, cut up as `choice` says."""
     in_step = choice.rows * machine.world
+    adapter = adapter_of(job, shape)
+    ahead = adapter.tokens if isinstance(adapter, SoftPrompt) else 0
     return Recipe(
         shape=shape,
         device=machine.device.kind,
         rows=choice.rows,
-        length=job.data.max_length if job.data.packing else longest,
+        length=(job.data.max_length if job.data.packing else longest) + ahead,
         packed=job.data.packing,
         attention=job.model.attention,
         checkpointing=choice.checkpointing,
         precision=job.precision,
-        adapter=_lora(job),
+        adapter=adapter,
+        four_bit=four_bit_of(job),
         accumulates=job.train.global_batch_size > in_step,
         optimizer=job.train.optimizer,
         zero=choice.zero,
@@ -71,18 +73,37 @@ def recipe_of(job: Job, shape: Shape, machine: Machine, choice: Choice, longest:
     )
 
 
-def _lora(job: Job) -> Lora | None:
+def adapter_of(job: Job, shape: Shape) -> Adapter | None:
+    """What a job trains in place of the weights, as far as memory goes."""
     section = job.adapter
-    if section is None:
+    if isinstance(section, sections.Lora):
+        modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
+        return Lora(section.r, modules, section.dropout > 0)
+    if isinstance(section, sections.Bottleneck):
+        size = section.width(shape.hidden)
+        return Bottleneck(size, section.after, section.placement == "parallel")
+    if isinstance(section, sections.VirtualTokens):
+        assert job.adapter is not None
+        learned = job.adapter.num_trained(widths(shape))
+        prefix = isinstance(section, sections.PrefixTuning)
+        return SoftPrompt(section.num_virtual_tokens, learned, prefix)
+    return None
+
+
+def four_bit_of(job: Job) -> FourBit | None:
+    """How the base rests in 4 bits, if it does."""
+    section = job.adapter
+    if section is None or not section.quantized:
         return None
-    assert isinstance(section, LoraSection)
-    modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
-    found = Lora(r=section.r, modules=modules, dropout=section.dropout > 0)
-    if isinstance(section, Qlora):
-        found = replace(
-            found, quantized=True, double=section.double_quant, compute=section.compute_dtype
-        )
-    return found
+    if isinstance(section, sections.Qlora):
+        return FourBit(section.double_quant, section.compute_dtype, widens=True)
+    return FourBit(double=True, compute="bf16", widens=False)
+
+
+def widths(shape: Shape) -> sections.Widths:
+    """The widths by which an adapter's size is known."""
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return sections.Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
 
 
 def peak_gib(recipe: Recipe) -> dict[str, float]:

@@ -199,7 +199,7 @@ def _chars(value: Any) -> Iterator[int]:
 
 
 def _before(located: Any, cursor: Any) -> int:
-    done = sum(path.stat().st_size for path, _ in located.files[: cursor.file])
+    done: int = sum(path.stat().st_size for path, _ in located.files[: cursor.file])
     return done + int(cursor.position.offset)
 
 

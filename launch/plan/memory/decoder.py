@@ -6,9 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from launch.plan.memory.adapters import Lora, adapted_linear
+from launch.plan.memory.adapters import (
+    Adapter,
+    Bottleneck,
+    FourBit,
+    Lora,
+    SoftPrompt,
+    adapted_linear,
+    bottleneck,
+)
 from launch.plan.memory.attention import Heads, attend
-from launch.plan.memory.ops import activation, add, embedding, mul, rms_norm, rotate
+from launch.plan.memory.ops import (
+    activation,
+    add,
+    cast,
+    embedding,
+    join,
+    mul,
+    rms_norm,
+    rotate,
+)
 from launch.plan.memory.tape import Tape, Tensor, Weight
 
 
@@ -19,7 +36,7 @@ class Layer:
     linears: dict[str, Weight]
     norms: dict[str, Weight]
     biases: dict[str, Weight] = field(default_factory=dict)
-    adapters: dict[str, tuple[Weight, Weight]] = field(default_factory=dict)
+    adapters: dict[str, tuple[Weight, ...]] = field(default_factory=dict)
 
     def weights(self) -> Iterator[Weight]:
         """Every weight of the layer, in the order of the model's parameters."""
@@ -27,8 +44,9 @@ class Layer:
             yield weight
             if name in self.biases:
                 yield self.biases[name]
-            yield from self.adapters.get(name, ())
         yield from self.norms.values()
+        for more in self.adapters.values():
+            yield from more
 
 
 @dataclass
@@ -47,7 +65,9 @@ class Decoder:
         packed: Whether rows hold several documents.
         checkpointing: Whether layers are computed again in the backward pass.
         input_learns: Whether gradients are asked of the embedded input, for an adapter's sake.
-        adapter: On the linear maps.
+        adapter: What is trained in place of the weights.
+        four_bit: How linear maps rest in 4 bits.
+        virtual: Trained vectors before the input.
     """
 
     embed: Weight
@@ -61,12 +81,14 @@ class Decoder:
     packed: bool
     checkpointing: bool = False
     input_learns: bool = False
-    adapter: Lora | None = None
+    adapter: Adapter | None = None
+    four_bit: FourBit | None = None
+    virtual: Weight | None = None
 
     def forward(self, tape: Tape) -> Tensor:
         """The last hidden states, normed."""
         tokens = self.size.rows * self.size.length
-        hidden = embedding(tape, self.embed, tokens, self.hidden)
+        hidden = self._embedded(tape, tokens)
         if self.input_learns and hidden.node is None and tape.grad_enabled:
             hidden.node = Weight(hidden.count, hidden.dtype)
         mask = self._mask(tape)
@@ -81,6 +103,15 @@ class Decoder:
                 hidden = self._layer(tape, layer, mask, cos, sin, hidden)
             hidden = tape.milestone(hidden, self._after(index))
         return rms_norm(tape, hidden, self.norm)
+
+    def _embedded(self, tape: Tape, tokens: int) -> Tensor:
+        """The embedded rows, with trained vectors before them where there are any."""
+        if self.virtual is None or not isinstance(self.adapter, SoftPrompt) or self.adapter.prefix:
+            return embedding(tape, self.embed, tokens, self.hidden)
+        ahead = self.size.rows * self.adapter.tokens
+        rows = embedding(tape, self.embed, tokens - ahead, self.hidden)
+        vectors = embedding(tape, self.virtual, ahead, self.hidden)
+        return join(tape, cast(tape, vectors, rows.dtype), rows)
 
     def _after(self, index: int) -> str:
         """What the backward pass has done when it comes back to a layer's output."""
@@ -97,12 +128,20 @@ class Decoder:
     ) -> Tensor:
         residual = x
         x = rms_norm(tape, x, layer.norms["input_layernorm"])
-        x = self._attention(tape, layer, mask, cos, sin, x)
+        x = self._behind(
+            tape, layer, "attention", x, self._attention(tape, layer, mask, cos, sin, x)
+        )
         x = add(tape, residual, x)
         residual = x
         x = rms_norm(tape, x, layer.norms["post_attention_layernorm"])
-        x = self._mlp(tape, layer, x)
+        x = self._behind(tape, layer, "mlp", x, self._mlp(tape, layer, x))
         return add(tape, residual, x)
+
+    def _behind(self, tape: Tape, layer: Layer, name: str, before: Tensor, after: Tensor) -> Tensor:
+        """What a sublayer says, changed by the bottleneck that stands behind or beside it."""
+        if not isinstance(self.adapter, Bottleneck) or name not in layer.adapters:
+            return after
+        return bottleneck(tape, self.adapter, layer.adapters[name], before, after)
 
     def _attention(
         self, tape: Tape, layer: Layer, mask: Tensor | None, cos: Tensor, sin: Tensor, x: Tensor
@@ -125,5 +164,9 @@ class Decoder:
         return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
 
     def _linear(self, tape: Tape, layer: Layer, name: str, x: Tensor, width: int) -> Tensor:
-        pair = layer.adapters.get(name)
-        return adapted_linear(tape, x, layer.linears[name], width, pair, self.adapter)
+        weight, lora = layer.linears[name], None
+        pair = None
+        if isinstance(self.adapter, Lora) and name in layer.adapters:
+            lora, (down, up) = self.adapter, layer.adapters[name]
+            pair = (down, up)
+        return adapted_linear(tape, x, weight, width, pair, lora, self.four_bit)

@@ -1,43 +1,130 @@
-"""The loss: TRL's fused head, which projects to the vocabulary tile by tile.
+"""The loss: log-probabilities of the next tokens, never with a whole batch of logits.
 
-After trl 1.16, `trl/kernels/chunked_logprob.py` and `add_fused_lm_head`, with what its SFT trainer
-asks for (log-probabilities, entropy, whether the label is the likeliest). Logits of a whole batch
-are never there at once; the tile is as wide as `VOCABULARY` even where the vocabulary is not.
+After `training/models/next_token.py`. On a GPU, TRL's kernel goes through the vocabulary tile by
+tile (trl 1.16, `trl/kernels/chunked_logprob.py`); elsewhere the head runs on as many positions as
+a budget of logits allows, and is computed again in the backward pass where there are more.
 """
 
 from __future__ import annotations
 
-from launch.plan.memory.ops import copy, read
+from launch.plan.memory.ops import cast, linear, read
 from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
 
-TOKENS = 4096
+TILE_TOKENS = 4096
 """Tokens per tile (`TOKEN_CHUNK_SIZE`)."""
-VOCABULARY = 32768
-"""Pieces per tile (`_CHUNKED_LOGPROB_CHUNK_SIZE`)."""
+TILE_VOCABULARY = 32768
+"""Pieces per tile (`_TILE`); the buffer is as wide even where the vocabulary is not."""
+LOGITS = 2**24
+"""Logits held at once where there are no tiles."""
 
 
 def loss(tape: Tape, hidden: Tensor, head: Weight, rows: int, length: int, width: int) -> Tensor:
-    """The summed loss of `hidden` [rows, length, width]."""
+    """The log-probabilities of `hidden` [rows, length, width], every position supervised."""
     tokens = rows * (length - 1)
-    if rows > 1 or tape.device == "cuda":
-        hidden = copy(tape, hidden, tokens * width)
-    labels = tape.new(tokens, "int64")
+    wanted, ids = _wanted(tape, hidden, tokens, width), tape.new(tokens, "int64")
     with tape.meter.belongs_to("logits"):
-        return _log_probs(tape, hidden, head, labels, width)
+        if tape.device == "cuda":
+            return _in_tiles(tape, wanted, head, ids, width)
+        return _in_chunks(tape, wanted, head, ids, width)
 
 
-def _log_probs(tape: Tape, hidden: Tensor, head: Weight, labels: Tensor, width: int) -> Tensor:
+def _wanted(tape: Tape, hidden: Tensor, tokens: int, width: int) -> Tensor:
+    """`hidden[:, :-1][mask]`; its gradient is written into zeros, once for each of the two."""
+    tape.new(tokens, "bool")
+    indices = tape.new(2 * tokens, "int64")
+    whole = hidden.count
+
+    def slice_back(g: Tensor) -> Grads:
+        return (tape.new(whole, g.dtype),)
+
+    def index_back(g: Tensor, kept: Tensor) -> Grads:
+        return (tape.new(tokens * width, g.dtype),)
+
+    sliced = Tensor(tokens * width, hidden.dtype, hidden.storage)
+    sliced = tape.record(sliced, (hidden,), slice_back)
+    return tape.record(tape.new(tokens * width, hidden.dtype), (sliced,), index_back, indices)
+
+
+# --- in chunks --------------------------------------------------------------------------------
+
+
+def _in_chunks(tape: Tape, hidden: Tensor, head: Weight, ids: Tensor, width: int) -> Tensor:
     tokens, vocabulary = hidden.count // width, head.count // width
-    dtype = tape.autocast or hidden.dtype
-    before = hidden.dtype
+    rows = max(1, LOGITS // vocabulary)
+    if tokens <= rows:
+        return _log_probs(tape, head, width, hidden)
+    parts = []
+    for start in range(0, tokens, rows):
+        count = min(rows, tokens - start)
+        parts.append(
+            tape.checkpoint(_Scored(tape, head, width), _part(tape, hidden, count * width))
+        )
+    return _cat(tape, parts)
+
+
+class _Scored:
+    """The log-probabilities of a part, as a function of it."""
+
+    def __init__(self, tape: Tape, head: Weight, width: int):
+        self.tape, self.head, self.width = tape, head, width
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _log_probs(self.tape, self.head, self.width, x)
+
+
+def _part(tape: Tape, x: Tensor, count: int) -> Tensor:
+    """A view of some rows; `split` puts the gradients of all together in one tensor."""
+    whole = x.count
+
+    def back(g: Tensor) -> Grads:
+        return (tape.new(whole, g.dtype),)
+
+    return tape.record(Tensor(count, x.dtype, x.storage), (x,), back)
+
+
+def _cat(tape: Tape, parts: list[Tensor]) -> Tensor:
+    total = sum(part.count for part in parts)
+
+    def back(g: Tensor) -> Grads:
+        return tuple(Tensor(count, g.dtype, g.storage) for count in counts)
+
+    counts = [part.count for part in parts]
+    return tape.record(tape.new(total, "fp32"), tuple(parts), back)
+
+
+def _log_probs(tape: Tape, head: Weight, width: int, hidden: Tensor) -> Tensor:
+    """`-cross_entropy(head(hidden).float(), ids)`: keeps the log-softmax."""
+    logits = cast(tape, linear(tape, hidden, head, width), "fp32")
+    tokens, count = hidden.count // width, logits.count
+    soft = tape.new(count, "fp32")
+
+    def softmax_back(g: Tensor, kept: Tensor) -> Grads:
+        return (tape.new(count, "fp32"),)
+
+    def pick_back(g: Tensor, kept: Tensor) -> Grads:
+        return (tape.new(count, "fp32"),)
+
+    kept = Tensor(count, "fp32", soft.storage)
+    soft = tape.record(soft, (logits,), softmax_back, kept)
+    del logits
+    return tape.record(tape.new(tokens, "fp32"), (soft,), pick_back, kept)
+
+
+# --- in tiles ---------------------------------------------------------------------------------
+
+
+def _in_tiles(tape: Tape, hidden: Tensor, head: Weight, ids: Tensor, width: int) -> Tensor:
+    tokens, vocabulary = hidden.count // width, head.count // width
+    dtype, before = tape.autocast or hidden.dtype, hidden.dtype
     wants_hidden, wants_head = hidden.node is not None, head.learns
+    types = (dtype, before, head.dtype)
 
     def back(g: Tensor, *kept: Tensor) -> Grads:
         with tape.meter.belongs_to("logits"):
             whole = _whole(tape, head)
             of_hidden = tape.new(tokens * width, "fp32") if wants_hidden else None
             of_head = tape.new(head.count, "fp32") if wants_head else None
-            _tiles(tape, tokens, vocabulary, width, (dtype, before, head.dtype), of_head)
+            _tile(tape, tokens, vocabulary, width, types)
             if of_hidden is not None and before != "fp32":
                 of_hidden = tape.new(tokens * width, before)
             if of_head is not None and head.dtype != "fp32":
@@ -47,74 +134,24 @@ def _log_probs(tape: Tape, hidden: Tensor, head: Weight, labels: Tensor, width: 
 
     whole = _whole(tape, head)
     statistics = [tape.new(tokens, "fp32") for _ in range(7)]
-    _tiles(tape, tokens, vocabulary, width, (dtype, before, head.dtype), None, forward=True)
-    log_z, entropy = tape.new(tokens, "fp32"), tape.new(tokens, "fp32")
-    out = tape.new(tokens, "fp32")
+    _tile(tape, tokens, vocabulary, width, types)
+    log_z, out = tape.new(tokens, "fp32"), tape.new(tokens, "fp32")
     del statistics, whole
-    return tape.record(out, (hidden, read(head)), back, hidden, read(head), labels, log_z, entropy)
+    return tape.record(out, (hidden, read(head)), back, hidden, read(head), ids, log_z)
 
 
 def _whole(tape: Tape, head: Weight) -> Tensor | None:
     return tape.gate.gathered(head) if tape.gate is not None and head.sharded else None
 
 
-def _tiles(
-    tape: Tape,
-    tokens: int,
-    vocabulary: int,
-    width: int,
-    types: tuple[str, str, str],
-    of_head: Tensor | None,
-    *,
-    forward: bool = False,
+def _tile(
+    tape: Tape, tokens: int, vocabulary: int, width: int, types: tuple[str, str, str]
 ) -> None:
-    """What one tile needs at its fullest."""
+    """What one tile needs; the kernel folds it where it lies."""
     dtype, of_hidden, of_weight = types
-    n, columns = min(tokens, TOKENS), min(vocabulary, VOCABULARY)
-    held = [tape.new(n * VOCABULARY, dtype)]
+    n, columns = min(tokens, TILE_TOKENS), min(vocabulary, TILE_VOCABULARY)
+    held = [tape.new(n * TILE_VOCABULARY, dtype)]
     if of_hidden != dtype:
         held.append(tape.new(n * width, dtype))
     if of_weight != dtype:
         held.append(tape.new(columns * width, dtype))
-    if tape.device == "cuda":
-        return  # Triton folds the tile where it lies
-    if forward:
-        _fold_forward(tape, n * columns, dtype)
-    else:
-        _fold_backward(tape, n * columns, dtype)
-        # The products for the gradients are added up in fp32, from fp32 copies.
-        if dtype != "fp32":
-            with_tile = tape.new(n * columns, "fp32")
-            with_other = tape.new(max(columns, n if of_head else 0) * width, "fp32")
-            del with_tile, with_other
-
-
-def _fold_forward(tape: Tape, count: int, dtype: str) -> None:
-    """`_forward_tile`: the tile in fp32, scaled; then what each statistic makes of it."""
-    as_fp32 = tape.new(count, "fp32") if dtype != "fp32" else None
-    scaled = tape.new(count, "fp32")
-    z = tape.new(count, "fp32")
-    del scaled, as_fp32
-    before_target, inverse = tape.new(count, "bool"), tape.new(count, "bool")
-    filled = tape.new(count, "fp32")
-    del filled, inverse
-    shifted, e = tape.new(count, "fp32"), tape.new(count, "fp32")
-    del shifted
-    product = tape.new(count, "fp32")
-    del product, e, z, before_target
-
-
-def _fold_backward(tape: Tape, count: int, dtype: str) -> None:
-    """`_backward_tile`: probabilities, and the gradient that takes the tile's place."""
-    as_fp32 = tape.new(count, "fp32") if dtype != "fp32" else None
-    y = tape.new(count, "fp32")
-    del as_fp32
-    z = tape.new(count, "fp32")
-    log_p, p, grad = (tape.new(count, "fp32") for _ in range(3))
-    is_target = tape.new(count, "bool")
-    minuend, difference = tape.new(count, "fp32"), tape.new(count, "fp32")
-    del minuend, difference
-    scaled = tape.new(count, "fp32")
-    del grad
-    result = tape.new(count, "fp32")
-    del y, z, log_p, p, is_target, scaled, result

@@ -88,6 +88,18 @@ def quantized_linear(tape: Tape, x: Tensor, weight: Weight, width: int, compute:
     return cast(tape, y, before)
 
 
+def biased(tape: Tape, x: Tensor, bias: Weight) -> Tensor:
+    """The bias of a linear map: added within the product, so only its gradient takes bytes."""
+    if not tape.needs_grad(read(bias)):
+        return x
+    count = bias.count
+
+    def back(g: Tensor) -> Grads:
+        return g, tape.new(count, g.dtype)
+
+    return tape.record(Tensor(x.count, x.dtype, x.storage), (x, read(bias)), back)
+
+
 # --- one by one -------------------------------------------------------------------------------
 
 
@@ -142,6 +154,16 @@ def copy(tape: Tape, x: Tensor, count: int | None = None) -> Tensor:
         return (g if g.count == whole else tape.new(whole, g.dtype),)
 
     return tape.record(tape.new(count or x.count, x.dtype), (x,), back)
+
+
+def join(tape: Tape, a: Tensor, b: Tensor) -> Tensor:
+    """`torch.cat((a, b))`; backward hands each its part of the gradient."""
+    counts = (a.count, b.count)
+
+    def back(g: Tensor) -> Grads:
+        return tuple(Tensor(count, g.dtype, g.storage) for count in counts)
+
+    return tape.record(tape.new(a.count + b.count, wider(a.dtype, b.dtype)), (a, b), back)
 
 
 # --- norms ------------------------------------------------------------------------------------

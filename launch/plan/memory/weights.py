@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launch.plan.memory.adapters import Lora
+from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, SoftPrompt
 from launch.plan.memory.attention import Heads
 from launch.plan.memory.decoder import Decoder, Layer
 from launch.plan.memory.tape import SIZE, Meter, Storage, Weight
@@ -25,7 +25,8 @@ class Recipe:
         attention: As the job names it.
         checkpointing: Whether layers are computed again.
         precision: `fp32`, `bf16` or `fp16`.
-        adapter: Low-rank adapter, if any.
+        adapter: What is trained in place of the weights, if anything is.
+        four_bit: Whether, and how, the base rests in 4 bits.
         accumulates: Whether gradients of earlier micro-batches are there already.
         optimizer: As the job names it.
         zero: ZeRO stage.
@@ -45,7 +46,8 @@ class Recipe:
     attention: str
     checkpointing: bool
     precision: str
-    adapter: Lora | None
+    adapter: Adapter | None
+    four_bit: FourBit | None
     accumulates: bool
     optimizer: str
     zero: int
@@ -59,7 +61,7 @@ class Recipe:
 
 def build(recipe: Recipe, meter: Meter) -> Decoder:
     """The model, its weights allocated as they lie without sharding."""
-    shape, adapter = recipe.shape, recipe.adapter
+    shape, adapter, four_bit = recipe.shape, recipe.adapter, recipe.four_bit
     base = base_dtype(recipe)
     learns = adapter is None
 
@@ -68,12 +70,12 @@ def build(recipe: Recipe, meter: Meter) -> Decoder:
         return Weight(count, dtype, learns, width, storage=storage)
 
     def matrix(rows: int, columns: int) -> Weight:
-        if adapter is None or not adapter.quantized:
+        if four_bit is None:
             return weight(rows * columns, columns)
-        packed = Storage(meter, adapter.packed_bytes(rows * columns))
+        packed = Storage(meter, four_bit.packed_bytes(rows * columns))
         return Weight(rows * columns, "uint8", False, columns, storage=packed)
 
-    rest = "fp32" if adapter is not None and adapter.quantized and not recipe.zero else base
+    rest = "fp32" if four_bit is not None and four_bit.widens and not recipe.zero else base
     with meter.belongs_to("weights"):
         embed = weight(shape.vocab * shape.hidden, shape.hidden, rest)
         layers = [
@@ -100,9 +102,10 @@ def build(recipe: Recipe, meter: Meter) -> Decoder:
             packed=recipe.packed,
             checkpointing=recipe.checkpointing,
             input_learns=adapter is not None and recipe.checkpointing,
+            adapter=adapter,
+            four_bit=four_bit,
         )
-        if adapter is not None:
-            _adapt(decoder, shape, adapter, meter, base if recipe.zero else "fp32")
+        _adapt(decoder, shape, recipe, meter)
     return decoder
 
 
@@ -113,25 +116,35 @@ def base_dtype(recipe: Recipe) -> str:
     return recipe.precision
 
 
-def _adapt(decoder: Decoder, shape: Shape, adapter: Lora, meter: Meter, dtype: str) -> None:
+def _adapt(decoder: Decoder, shape: Shape, recipe: Recipe, meter: Meter) -> None:
+    """Put the adapter's own weights on the model; they learn in fp32, or as the engine has it."""
+    dtype = recipe.precision if recipe.zero else "fp32"
+    adapter = recipe.adapter
+
+    def fresh(rows: int, columns: int = 0) -> Weight:
+        count = rows * (columns or 1)
+        storage = Storage(meter, count * SIZE[dtype])
+        return Weight(count, dtype, width=columns, storage=storage)
+
+    if isinstance(adapter, SoftPrompt):
+        decoder.virtual = fresh(adapter.learned)
+        return
     for layer in decoder.layers:
-        for name in adapter.targets(shape):
-            outputs, inputs = shape.linears[name]
-            down, up = (
-                Weight(
-                    rows * columns,
-                    dtype,
-                    width=columns,
-                    storage=Storage(meter, rows * columns * SIZE[dtype]),
-                )
-                for rows, columns in ((adapter.r, inputs), (outputs, adapter.r))
-            )
-            layer.adapters[name] = (down, up)
-    decoder.adapter = adapter
+        if isinstance(adapter, Lora):
+            for name in adapter.targets(shape):
+                outputs, inputs = shape.linears[name]
+                layer.adapters[name] = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
+        elif isinstance(adapter, Bottleneck):
+            for name in adapter.after:
+                size, hidden = adapter.size, shape.hidden
+                down, up = fresh(size, hidden), fresh(hidden, size)
+                layer.adapters[name] = (down, fresh(size), up, fresh(hidden))
 
 
 def all_weights(decoder: Decoder) -> Iterator[Weight]:
     """Every weight, in the order of the model's parameters."""
+    if decoder.virtual is not None:
+        yield decoder.virtual
     yield decoder.embed
     for layer in decoder.layers:
         yield from layer.weights()
