@@ -7,7 +7,6 @@ from typing import Any
 
 import datasets
 import torch
-from trl.trainer.utils import add_fused_lm_head
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,13 @@ def averages(model: Any, inputs: dict[str, Any]) -> Averages:
     """Return the mean log-probabilities of both sides of a batch of pairs.
 
     Args:
-        model: Prepared by `with_token_logps`.
+        model: A causal language model, wrapped or not.
         inputs: As `PairCollator` makes them.
     """
     # Every real token but the first: the chosen prompts count in ORPO's likelihood.
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
-    logps = model(
-        input_ids=inputs["input_ids"], labels=labels, use_cache=False, fused_lm_head=True
-    ).log_probs
+    found = model(input_ids=inputs["input_ids"], labels=labels, next_token_log_probs=True)
+    logps = found.log_probs
     learned = inputs["completion_mask"][:, 1:]
     # An adapter may have put virtual tokens before the real ones.
     logps = logps[:, -learned.shape[1] :]
@@ -47,13 +45,6 @@ def averages(model: Any, inputs: dict[str, Any]) -> Averages:
     side, _ = logps.chunk(2)
     count = int((labels.chunk(2)[0][:, 1:] != -100).sum())
     return Averages(chosen, rejected, -side.sum(), count)
-
-
-def with_token_logps(model: Any) -> Any:
-    """Let a causal model return log-probabilities token by token, never whole rows of logits."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    add_fused_lm_head(inner)
-    return model
 
 
 def one_row(rows: datasets.Dataset) -> datasets.Dataset:

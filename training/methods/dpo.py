@@ -15,7 +15,7 @@ from trl import DPOConfig, DPOTrainer
 
 from training.config.methods import Dpo
 from training.engine.loop import Setup
-from training.methods.means import MeanOverRows, own_metrics, switch_off_dropout, unmasked
+from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
 from training.methods.reference import (
     check_same_at_start,
     drop_needless_copy,
@@ -60,7 +60,7 @@ class PreferenceTrainer(MeanOverRows, DPOTrainer):
         if _REFERENCE[0] in inputs:
             return tuple(inputs[name] for name in _REFERENCE)
         taken = {k: v for k, v in inputs.items() if k not in ("labels", "num_rows", "margin")}
-        model = unmasked(self.ref_model or self.model)
+        model = scoring_answers(self.ref_model or self.model)
         return tuple(self.compute_ref_log_probs(model, taken))
 
     def row_means(
@@ -70,7 +70,7 @@ class PreferenceTrainer(MeanOverRows, DPOTrainer):
         found = dict(zip(_REFERENCE, self.reference_logps(inputs), strict=True))
         taken = {k: v for k, v in inputs.items() if k not in ("labels", "margin")}
         with own_metrics(self) as theirs:
-            loss = self._compute_loss(unmasked(model), taken | found, return_outputs=False)
+            loss = self._compute_loss(scoring_answers(model), taken | found, return_outputs=False)
         means: dict[str, float | torch.Tensor] = {o: theirs[name] for o, name in _OURS.items()}
         if self.state.global_step == 0:
             # The model is still its reference: every pair is a tie, and TRL counts those as wrong.

@@ -19,7 +19,7 @@ from training.engine.loop import Setup
 from training.engine.measure import Sums, means
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
-from training.methods.means import MeanOverRows, own_metrics, switch_off_dropout, unmasked
+from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
 from training.methods.reference import check_same_at_start, drop_needless_copy, second_model
 
 _MOST_HELD_OUT = 256
@@ -45,7 +45,7 @@ class UnpairedTrainer(MeanOverRows, KTOTrainer):
 
     def reference_logps(self, inputs: dict[str, Any]) -> tuple[torch.Tensor]:
         """Return the reference's log-probabilities of the answers, [B]."""
-        logps, _ = self.compute_ref_log_probs(unmasked(self.ref_model or self.model), inputs)
+        logps, _ = self.compute_ref_log_probs(scoring_answers(self.ref_model or self.model), inputs)
         return (logps,)
 
     # --- the divergence ---------------------------------------------------------------------
@@ -95,7 +95,7 @@ class UnpairedTrainer(MeanOverRows, KTOTrainer):
         batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         inputs = {"input_ids": batch["input_ids"], "labels": batch["labels"]}
         with untouched_generators(), torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.model_wrapped(**inputs, use_cache=False, fused_lm_head=True)
+            outputs = self.model_wrapped(**inputs, next_token_log_probs=True)
             (reference,) = self.reference_logps(batch)
         width = batch["input_ids"].shape[1] - 1
         return float((outputs.log_probs[:, -width:].sum(1) - reference).double().sum())
@@ -118,7 +118,7 @@ class UnpairedTrainer(MeanOverRows, KTOTrainer):
         # The loss takes log-ratios less the KL: the same as a reference that much likelier.
         with own_metrics(self) as theirs:
             loss = self._compute_loss(
-                unmasked(model), {**taken, "ref_logps": reference + kl}, return_outputs=False
+                scoring_answers(model), {**taken, "ref_logps": reference + kl}, return_outputs=False
             )
         names = {"reward_good": "rewards/chosen", "reward_bad": "rewards/rejected"}
         back = self.beta * kl

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from trl.trainer.utils import FusedCausalLMOutput
 
 from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
@@ -102,6 +103,29 @@ def unmasked(model: Any) -> Callable[..., Any]:
 
     def forward(*args: Any, attention_mask: Any = None, **inputs: Any) -> Any:
         return model(*args, **inputs)
+
+    return forward
+
+
+def scoring_answers(model: Any) -> Callable[..., Any]:
+    """Return `model` as TRL's preference trainers call theirs, giving the log-probabilities alone.
+
+    Theirs puts every position through the head, and takes entropies and means of logits along the
+    way; only the answers are needed, and only how likely they are.
+    """
+
+    def forward(
+        *, input_ids: torch.Tensor, labels: torch.Tensor, **ignored: Any
+    ) -> FusedCausalLMOutput:
+        found = model(input_ids=input_ids, labels=labels, next_token_log_probs=True)
+        nothing = torch.zeros_like(found.log_probs.detach())
+        return FusedCausalLMOutput(
+            log_probs=found.log_probs,
+            entropy=nothing,
+            mean_logits=nothing,
+            is_top1=nothing.bool(),
+            label_mask=found.label_mask,
+        )
 
     return forward
 

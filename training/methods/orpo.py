@@ -15,7 +15,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from training.config.methods import Orpo
 from training.engine.loop import ExactLoop, Setup
 from training.engine.measure import Sums, means
-from training.methods.averages import averages, one_row, with_token_logps
+from training.methods.averages import averages, one_row
 from training.methods.means import switch_off_dropout
 
 
@@ -100,7 +100,7 @@ def build(
     )
     return OddsRatioTrainer(
         setup=setup,
-        model=with_token_logps(model),
+        model=model,
         args=config,
         train_dataset=one_row(rows),
         data_collator=setup.collate,

@@ -82,7 +82,7 @@ def check_same_at_start(trainer: Any) -> None:
         theirs = torch.cat(trainer.reference_logps(batch)).double()
         labels = batch["labels"]
         inputs = {"input_ids": batch["input_ids"], "labels": labels}
-        outputs = trainer.model_wrapped(**inputs, use_cache=False, fused_lm_head=True)
+        outputs = trainer.model_wrapped(**inputs, next_token_log_probs=True)
         ours = outputs.log_probs.double().sum(1)
     trainer.model.train(was_training)
     tokens = (labels[:, 1:] != -100).sum(1).clamp(min=1)

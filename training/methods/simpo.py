@@ -13,7 +13,7 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from training.config.methods import Simpo
 from training.engine.loop import Setup
-from training.methods.averages import averages, one_row, with_token_logps
+from training.methods.averages import averages, one_row
 from training.methods.means import MeanOverRows, switch_off_dropout
 
 
@@ -60,7 +60,7 @@ def build(
     )
     return MarginTrainer(
         setup=setup,
-        model=with_token_logps(model),
+        model=model,
         args=config,
         train_dataset=one_row(rows),
         data_collator=setup.collate,
