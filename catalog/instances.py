@@ -14,7 +14,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One device.
+    """One device: what a process drives.
 
     Attributes:
         name: Ours, such as `A100-40`.
@@ -26,6 +26,7 @@ class Accelerator:
         fp32_tflops: Peak of 32-bit arithmetic.
         bandwidth_gb_s: Of its memory, in 10^9 bytes per second.
         link_gb_s: To the other devices of the machine, in one direction; 0 where that is PCIe.
+        per_chip: How many of them share a chip (logical NeuronCores).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Accelerator:
     bandwidth_gb_s: float
     names: tuple[str, ...] = ()
     link_gb_s: float = 0.0
+    per_chip: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Instance:
     efa: int
     network_gbps: float
     nvme_gb: float
+
+    @property
+    def chips(self) -> int:
+        """Chips, as EC2 counts them."""
+        return self.devices // self.accelerator.per_chip
 
 
 @cache

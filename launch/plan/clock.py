@@ -16,7 +16,8 @@ from training.config.units import Every
 # Share of the peak that training reaches, counted as 6 FLOPs per trained weight and token and 4 per
 # frozen one. CUDA: ms-swift's tables (14B full, ZeRO 2 and 3 on A800: 44-45 %), torchtune's (3B
 # full with recomputation on A100: about 50 %), LLaMA-Factory's (7B LoRA on A100: 21-26 %); QLoRA
-# takes 1.56 times as long as LoRA in litgpt's. Trainium and CPU: nothing is published; a wide guess.
+# takes 1.56 times as long as LoRA in litgpt's. Trainium and CPU: nothing is published; a wide
+# guess.
 _MFU = {
     ("cuda", "full"): Range(0.28, 0.50),
     ("cuda", "lora"): Range(0.20, 0.40),
