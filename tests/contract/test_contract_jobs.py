@@ -39,6 +39,7 @@ RUNNING: dict[str, str] = {
     "08-p-tuning": "train.max_steps=30 data.limit=300",
     "09-prefix-tuning": "train.max_steps=30 data.limit=300",
     "10-bottleneck": "train.max_steps=30 data.limit=300",
+    "11-distill": "train.max_steps=30",
     "19-lifecycle": "stages.pretrain.train.max_steps=24",
 }
 WAITING = {"align"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.config.adapters import Bottleneck, PrefixTuning, PromptTuning
 from training.config.job import Job
+from training.config.methods import Distill
 from training.config.model import PREVIOUS, SCRATCH
 from training.errors import Problem
 
@@ -151,6 +152,34 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
                     "a reward model puts out scores, and no text",
                     fix="Leave it out",
                 )
+    if isinstance(method, Distill):
+        yield from _distill(job, method)
+
+
+def _distill(job: Job, method: Distill) -> Iterator[Problem]:
+    if method.top_k and method.on_policy:
+        yield Problem(
+            "method.top_k",
+            "what a teacher says of answers yet to be written cannot be kept",
+            str(method.top_k),
+            "Leave top_k or on_policy out",
+        )
+    if method.top_k and job.sharding.zero == 3:
+        yield Problem(
+            "method.top_k",
+            "one process asks the teacher for all, and ZeRO 3 cuts it up among them",
+            "zero: 3",
+            "Use zero: 2, or leave top_k out",
+        )
+    if method.on_policy and (method.loss_on is None or job.data.packing):
+        yield Problem(
+            "method.on_policy",
+            "needs rows of one prompt and answer each",
+            f"{method.on_policy:.0%}",
+            "Leave packing out" if method.loss_on else "Set method.loss_on: completion",
+        )
+    if method.teacher_4bit and job.sharding.zero == 3:
+        yield Problem("method.teacher_4bit", "ZeRO 3 cannot shard 4-bit weights", "zero: 3")
 
 
 def _adapter(job: Job, first: bool) -> Iterator[Problem]:

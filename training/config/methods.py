@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from training.config.section import Section
-from training.config.units import PositiveFloat
+from training.config.units import PositiveFloat, PositiveInt, Share
 
 RowKind = Literal["text", "dialogue", "preference", "unpaired", "prompt"]
 Head = Literal["language", "score"]
@@ -177,4 +177,47 @@ class Simpo(MethodSection):
     """How far the chosen answer's reward should be ahead."""
 
 
-Method = Annotated[Pretrain | Sft | Reward | Dpo | Kto | Orpo | Simpo, Field(discriminator="kind")]
+class Distill(MethodSection):
+    """Learn from a larger model's probabilities (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    impl = "training.methods.distill:build"
+    title = "Distillation"
+
+    kind: Literal["distill"]
+    teacher: str
+    """A folder or Hub id of a model with the student's vocabulary."""
+    teacher_revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+    teacher_4bit: bool = False
+    """Load the teacher in 4 bits."""
+    loss_on: Literal["assistant", "completion", "all"] | None = None
+    """What is learned of dialogues, as for `sft`. Left out, rows are plain text."""
+    divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
+    """How the student's distribution is compared with the teacher's."""
+    temperature: PositiveFloat = 2.0
+    """What both models' logits are divided by before they are compared."""
+    soft_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the teacher in the loss; the rest is the labels'."""
+    top_k: PositiveInt | None = None
+    """Keep the teacher's K likeliest tokens for each place in the cache, once; runs on the same
+    rows then need no teacher. Left out, the teacher is asked in every step."""
+    on_policy: Share = 0.0
+    """Share of steps in which the student writes the answers that are compared (GKD, Agarwal et
+    al. 2024, arXiv:2306.13649)."""
+    answer_tokens: PositiveInt = 128
+    """Longest answer the student writes."""
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether it reads rows out of turn: all of them before the first step."""
+        return self.top_k is not None
+
+    @property
+    def rows(self) -> RowKind:  # type: ignore[override]  # decided by the job
+        """What kind of row it learns from."""
+        return "dialogue" if self.loss_on else "text"
+
+
+Method = Annotated[
+    Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo, Field(discriminator="kind")
+]

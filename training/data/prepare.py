@@ -17,7 +17,7 @@ import numpy as np
 
 from training.config.data import Source
 from training.config.job import Job
-from training.config.methods import RowKind, Sft
+from training.config.methods import Distill, RowKind, Sft
 from training.data import templates
 from training.data.cache import Cache, key_of
 from training.data.encoder import Encoder, fingerprint
@@ -92,9 +92,11 @@ def row_tokenizer(job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
     encoder = Encoder(tokenizer)
     # Text is learned whole; of preferences, the answers are what is compared.
     otherwise: LossOn = "all" if job.method.rows == "text" else "assistant"
-    loss_on = job.method.loss_on if isinstance(job.method, Sft) else otherwise
+    loss_on = job.method.loss_on if isinstance(job.method, Sft | Distill) else None
     template = templates.resolve(job.model.chat_template, tokenizer, encoder)
-    return RowTokenizer(encoder, template, job.method.rows, loss_on, job.data.max_length)
+    return RowTokenizer(
+        encoder, template, job.method.rows, loss_on or otherwise, job.data.max_length
+    )
 
 
 class _Kitchen:

@@ -54,18 +54,26 @@ def build_causal(
         arguments: Transformers' training arguments.
         setup: What the loop needs.
     """
-    config = SFTConfig(
+    return CausalTrainer(
+        setup=setup,
+        model=model,
+        args=config_of(arguments),
+        train_dataset=rows,
+        data_collator=setup.collate,
+        processing_class=tokenizer,
+    )
+
+
+def config_of(arguments: dict[str, Any]) -> SFTConfig:
+    """Return TRL's configuration for rows that are prepared already.
+
+    Args:
+        arguments: Transformers' training arguments.
+    """
+    return SFTConfig(
         **arguments,
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         activation_offloading=False,
-    )
-    return CausalTrainer(
-        setup=setup,
-        model=model,
-        args=config,
-        train_dataset=rows,
-        data_collator=setup.collate,
-        processing_class=tokenizer,
     )

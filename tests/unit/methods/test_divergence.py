@@ -1,0 +1,124 @@
+"""Divergences, against their definitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+
+import training.methods.divergence as tiles
+from training.methods.divergence import DIVERGENCES, Known, SoftAndHard, Tiled, likeliest
+
+TOKENS, WORDS, WIDTH = 37, 11, 6
+
+
+@pytest.fixture(autouse=True)
+def drawn() -> None:
+    torch.manual_seed(0)
+
+
+def by_definition(kind: str, p: torch.Tensor, q: torch.Tensor) -> float:
+    """Return a divergence of probabilities, one logarithm at a time."""
+    total = 0.0
+    for row in range(len(p)):
+        for word in range(p.shape[1]):
+            a, b = float(p[row, word]), float(q[row, word])
+            m = (a + b) / 2
+            total += {
+                "forward_kl": a * math.log(a / b),
+                "reverse_kl": b * math.log(b / a),
+                "js": a / 2 * math.log(a / m) + b / 2 * math.log(b / m),
+            }[kind]
+    return total
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("kind", DIVERGENCES)
+def test_is_its_definition(kind: str, temperature: float) -> None:
+    loss = SoftAndHard(kind, temperature, 0.5)
+    student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
+    labels = torch.randint(WORDS, (TOKENS,))
+    soft, hard = loss.sums(student, labels, Known(loss.soften(teacher)))
+    p, q = ((t.double() / temperature).softmax(-1) for t in (teacher, student))
+    assert float(soft) == pytest.approx(temperature**2 * by_definition(kind, p, q), rel=1e-4)
+    expected = sum(-math.log(student[i].softmax(-1)[labels[i]]) for i in range(TOKENS))
+    assert float(hard) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", DIVERGENCES)
+def test_is_zero_only_between_equals(kind: str) -> None:
+    loss = SoftAndHard(kind, 2.0, 1.0)
+    student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
+    same, _ = loss.sums(student, labels, Known(loss.soften(student)))
+    other, _ = loss.sums(student, labels, Known(loss.soften(student + torch.randn(WORDS))))
+    assert abs(float(same)) < 1e-4 < float(other)
+
+
+@pytest.mark.parametrize("kind", DIVERGENCES)
+def test_likeliest_tokens_never_say_more_than_all(kind: str) -> None:
+    loss = SoftAndHard(kind, 1.0, 1.0)
+    student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
+    labels = torch.zeros(TOKENS, dtype=torch.long)
+    whole, _ = loss.sums(student, labels, Known(loss.soften(teacher)))
+    found = []
+    for number in range(1, WORDS + 1):
+        known, _ = loss.sums(student, labels, likeliest(loss.soften(teacher), number))
+        found.append(float(known))
+    assert all(fewer <= more + 1e-5 for fewer, more in itertools.pairwise(found))
+    assert found[-1] == pytest.approx(float(whole), rel=1e-4)
+    assert found[0] < 0.9 * float(whole)
+
+
+def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
+    loss = SoftAndHard("forward_kl", 1.0, 1.0)
+    student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
+    teacher = torch.cat([student, torch.full((TOKENS, 3), -30.0)], dim=1)
+    soft, _ = loss.sums(student, labels, Known(loss.soften(teacher)))
+    assert abs(float(soft)) < 1e-3
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, frozen: bool) -> None:
+    """Value and gradients are those of all tokens at once, however they are cut up."""
+    loss = SoftAndHard("js", 2.0, 0.3)
+    teacher = Known(loss.soften(torch.randn(TOKENS, WORDS)))
+    labels = torch.randint(WORDS, (TOKENS,))
+    start = [torch.randn(TOKENS, WIDTH), torch.randn(WORDS, WIDTH), torch.randn(WORDS)]
+
+    def fresh() -> list[Any]:
+        tensors = [t.clone().requires_grad_() for t in start]
+        if frozen:
+            tensors[1].requires_grad_(False)
+        return tensors if bias else [*tensors[:2], None]
+
+    hidden, weight, offset = plain = fresh()
+    soft, hard = loss.sums(torch.nn.functional.linear(hidden, weight, offset), labels, teacher)
+    (7.0 * (0.3 * soft + 0.7 * hard)).backward()
+
+    def score(logits: torch.Tensor, tile: slice) -> Any:
+        return loss.sums(logits, labels[tile], teacher[tile])
+
+    for size in (5, TOKENS, 1000):
+        monkeypatch.setattr(tiles, "TILE_TOKENS", size)
+        inputs = fresh()
+        total, softly, hardly = Tiled.apply(*inputs, torch.nn.functional.linear, score, 0.3)
+        assert float(softly) == pytest.approx(float(soft), rel=1e-5)
+        assert float(hardly) == pytest.approx(float(hard), rel=1e-5)
+        (7.0 * total).backward()
+        for ours, theirs in zip(inputs, plain, strict=True):
+            if ours is not None and ours.requires_grad:
+                assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    assert weight.grad is None or not frozen
+
+
+def test_nothing_supervised_is_nothing_learned() -> None:
+    hidden = torch.randn(0, WIDTH, requires_grad=True)
+    weight = torch.randn(WORDS, WIDTH, requires_grad=True)
+    total, _, _ = Tiled.apply(hidden, weight, None, torch.nn.functional.linear, None, 0.5)
+    total.backward()
+    assert float(total) == 0.0
+    assert weight.grad is not None and not weight.grad.any()

@@ -1,0 +1,189 @@
+"""Distillation: learn from a teacher's probabilities as well as from the labels.
+
+The teacher is asked in every step, or its likeliest tokens were written to the cache once
+(`top_k`). On a share of the steps the student may write the answers itself (`on_policy`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
+
+from training.config.methods import Distill
+from training.data.cache import Cache
+from training.data.prepare import row_tokenizer
+from training.data.table import RowTable
+from training.engine.loop import Setup
+from training.engine.seed import untouched_generators
+from training.methods.causal import CausalTrainer, config_of
+from training.methods.divergence import Known, SoftAndHard
+from training.methods.own_answers import padded_left, prompts_of, rows_of
+from training.methods.soft_cache import COLUMN, Ask, WithSoftTargets, soft_targets
+from training.methods.soft_head import IGNORE, add_soft_head
+from training.models.teacher import load_teacher
+from training.runfolder import RunFolder
+
+
+class DistillTrainer(CausalTrainer):
+    """Next-token training with soft targets beside the labels.
+
+    Args:
+        method: As in the job.
+        loss: Compares the two models.
+        teacher: Asked in every step; None where the batches bring what it said.
+        ends: Tokens that end an answer.
+        more: What TRL's trainer takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: Distill,
+        loss: SoftAndHard,
+        teacher: Any,
+        ends: Sequence[int],
+        **more: Any,
+    ):
+        super().__init__(**more)
+        self.method = method
+        self.loss = loss
+        self.ends = ends
+        model = self.model
+        add_soft_head(model.get_base_model() if hasattr(model, "peft_config") else model, loss)
+        if teacher is not None and self.setup.job.sharding.zero == 3:
+            teacher = prepare_deepspeed(teacher, self.accelerator)
+        self.ask: Ask | None = None if teacher is None else partial(ask_teacher, teacher, loss)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Return the weighted sum of both losses over the number of supervised tokens."""
+        assert not return_outputs, "the loss is all that is asked for here"
+        # What the student wrote itself is no example to follow, only a place to be corrected in.
+        soft_weight = 1.0 if inputs.pop("own", False) else self.loss.soft_weight
+        ids, log_probs = inputs.pop("soft_ids", None), inputs.pop("soft_log_probs", None)
+        known = self.ask(inputs) if self.ask is not None else Known(log_probs, ids)
+        outputs = model(**inputs, use_cache=False, soft_targets=known, soft_weight=soft_weight)
+        supervised = (inputs["labels"][:, 1:] != IGNORE).sum()
+        self.note("soft_loss", outputs.soft.detach(), supervised)
+        self.note("hard_loss", outputs.hard.detach(), supervised)
+        if num_items_in_batch is None:
+            num_items_in_batch = supervised
+        # At least one: a filler micro-batch has no supervised token and adds nothing.
+        loss = outputs.total / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        return loss * self.accelerator.num_processes if model.training else loss
+
+    # --- answers of its own -----------------------------------------------------------------
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        """Return the micro-batches of a step; in some steps the student answers anew."""
+        batches, number = super().get_batch_samples(*arguments)
+        if not self._answers_itself():
+            return batches, number
+        with untouched_generators():
+            # From the step alone, and so the same after a resume.
+            torch.manual_seed(self._random("answers", self.setup.world.rank).getrandbits(63))
+            batches = [self._answered(batch) for batch in batches]
+        return batches, self._get_num_items_in_batch(batches, arguments[-1])
+
+    def _answers_itself(self) -> bool:
+        """Whether the student writes in the step to come: the same for all processes, always."""
+        return self._random("who").random() < self.method.on_policy
+
+    def _random(self, *purpose: object) -> random.Random:
+        return random.Random(f"{self.setup.job.train.seed} {self.state.global_step} {purpose}")
+
+    def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
+        pad_id = self.processing_class.pad_token_id
+        prompts = prompts_of(batch)
+        ids, mask = padded_left(prompts, pad_id)
+        device, sharded = self.setup.world.device, self.setup.job.sharding.zero == 3
+        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
+            was_training = model.training
+            model.eval()
+            with torch.no_grad(), self.accelerator.autocast():
+                output = model.generate(
+                    input_ids=ids.to(device),
+                    attention_mask=mask.to(device),
+                    max_new_tokens=self.method.answer_tokens,
+                    do_sample=True,
+                    temperature=1.0,
+                    top_k=0,
+                    top_p=1.0,
+                    use_cache=True,
+                    pad_token_id=pad_id,
+                    eos_token_id=list(self.ends),
+                    synced_gpus=sharded,
+                )
+            model.train(was_training)
+        answers = output[:, ids.shape[1] :].cpu()
+        return batch | rows_of(prompts, answers, self.ends, pad_id) | {"own": True}
+
+
+def ask_teacher(teacher: Any, loss: SoftAndHard, inputs: dict[str, Any]) -> Known:
+    """Return a teacher's distributions where a token is supervised, in the order of the rows.
+
+    Args:
+        teacher: A language model.
+        loss: Knows the temperature.
+        inputs: A batch.
+    """
+    device = next(teacher.parameters()).device
+    mask = inputs["labels"][:, 1:] != IGNORE
+    named = {k: inputs[k].to(device) for k in ("input_ids", "position_ids")}
+    with torch.no_grad():
+        logits = teacher(**named, use_cache=False).logits[:, :-1]
+        return Known(loss.soften(logits[mask.to(device)]))
+
+
+def build(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Any,
+    arguments: dict[str, Any],
+    setup: Setup,
+) -> DistillTrainer:
+    """Return the trainer; the labels of `rows` say at which tokens the models are compared.
+
+    Raises:
+        ModelError: The teacher cannot be had, or does not fit the student.
+    """
+    job, method = setup.job, setup.job.method
+    assert isinstance(method, Distill)
+    loss = SoftAndHard(method.divergence, method.temperature, method.soft_weight)
+    load = partial(load_teacher, job, method, tokenizer, setup.world.device)
+    teacher = None
+    if method.top_k is None:
+        teacher = load()
+    else:
+        table = setup.table
+        assert isinstance(table, RowTable), "checked with the job"
+        folder = RunFolder(setup.folder)
+        cache = Cache(folder.cache, otherwise=setup.folder / "cache")
+        found = soft_targets(
+            job, method, table, setup.collate, cache, lambda: partial(ask_teacher, load(), loss)
+        )
+        table.note(COLUMN, found)
+        setup.collate = WithSoftTargets(setup.collate, found.top_k)
+    return DistillTrainer(
+        method=method,
+        loss=loss,
+        teacher=teacher,
+        ends=row_tokenizer(job, tokenizer).end_ids,
+        setup=setup,
+        model=model,
+        args=config_of(arguments),
+        train_dataset=rows,
+        data_collator=setup.collate,
+        processing_class=tokenizer,
+    )

@@ -1,0 +1,110 @@
+"""A model that others learn from: frozen, in eval mode, and of the student's vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from training.config import Job
+from training.config.methods import Distill
+from training.errors import ModelError
+from training.models.load import DTYPES
+from training.models.merge import is_adapter, merged
+from training.models.quantize import keep_training_layout
+from training.models.source import explain_missing
+
+
+def load_teacher(
+    job: Job, method: Distill, tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> PreTrainedModel:
+    """Return the teacher on `device`, or sharded where ZeRO 3 does so.
+
+    Args:
+        job: The run.
+        method: Names the teacher.
+        tokenizer: The student's.
+        device: Where the student is trained.
+
+    Raises:
+        ModelError: It cannot be read, or is of another vocabulary or a shorter context.
+    """
+    source = method.teacher
+    check_same_tokens(source, method.teacher_revision, tokenizer)
+    if is_adapter(source):
+        teacher = merged(source, dtype=DTYPES[job.precision], attention=job.model.attention)
+    else:
+        teacher = _from_source(job, method)
+    _check_fits(teacher, job, source)
+    teacher.config.use_cache = False
+    teacher.requires_grad_(False)
+    sharded = any(hasattr(parameter, "ds_id") for parameter in teacher.parameters())
+    if not sharded and not method.teacher_4bit:
+        teacher.to(device)
+    return teacher.eval()
+
+
+def _from_source(job: Job, method: Distill) -> PreTrainedModel:
+    extra: dict[str, Any] = {}
+    if method.teacher_4bit:
+        extra["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=DTYPES[job.precision],
+        )
+    try:
+        teacher = AutoModelForCausalLM.from_pretrained(
+            method.teacher,
+            revision=method.teacher_revision,
+            dtype=DTYPES[job.precision],
+            attn_implementation=job.model.attention,
+            trust_remote_code=job.model.trust_remote_code,
+            **extra,
+        )
+    except Exception as error:
+        raise ModelError(explain_missing("teacher", method.teacher, error)) from error
+    keep_training_layout(teacher)
+    return teacher
+
+
+def check_same_tokens(
+    source: str, revision: str | None, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Raise unless a teacher's token ids mean what the student's do.
+
+    Raises:
+        ModelError: Names the first id they differ in.
+    """
+    try:
+        theirs = AutoTokenizer.from_pretrained(source, revision=revision)
+    except Exception as error:
+        raise ModelError(explain_missing("teacher's tokenizer", source, error)) from error
+    here, there = tokenizer.get_vocab(), theirs.get_vocab()
+    if here == there:
+        return
+    mine, other = ({number: text for text, number in vocab.items()} for vocab in (here, there))
+    first = min(n for n in mine.keys() | other.keys() if mine.get(n) != other.get(n))
+    raise ModelError(
+        f"method.teacher {Path(source).name} has another vocabulary than the student: "
+        f"{len(there):,} tokens and {len(here):,}; id {first} is {other.get(first)!r} there and "
+        f"{mine.get(first)!r} here. Soft targets compare token by token: take a teacher of the "
+        f"student's family, or let it write answers and learn those with sft"
+    )
+
+
+def _check_fits(teacher: PreTrainedModel, job: Job, source: str) -> None:
+    context = getattr(teacher.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and job.data.max_length > context:
+        raise ModelError(
+            f"data.max_length is {job.data.max_length}; the teacher {Path(source).name} reads "
+            f"{context} tokens. Lower data.max_length to that"
+        )
