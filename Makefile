@@ -54,6 +54,23 @@ check-job: $(VENV)/.train  ## check a job file without running it
 schema: $(VENV)/.train  ## write jobs/schema.json for editors
 	@$(PY) -m training.config.schema
 
+# --- container images ---------------------------------------------------------------------------
+# KIND is gpu or neuron; BASE_IMAGE another base than AWS's; containers/build.sh names the rest.
+
+KIND ?= gpu
+
+.PHONY: image image-test lock-images
+
+image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
+	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
+	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
+
+image-test: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## build the images on a base made here, and run jobs in them (root)
+	@$(PY) -m pytest -m image tests/containers/test_images.py $(ARGS)
+
+lock-images: $(VENV)/bin/uv  ## write the hash-locked requirements of the images
+	@containers/lock.sh $(VENV)/bin/uv
+
 # --- for the platform ---------------------------------------------------------------------------
 # ENV names a file of environments/. What is deployed is what `make synth` wrote to cdk.out.
 

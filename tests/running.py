@@ -129,7 +129,7 @@ class Ended:
     err: str
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 240) -> Ended:
+def finish(process: subprocess.Popen[str], timeout_s: float = 600) -> Ended:
     """Wait for a command to end."""
     out, err = process.communicate(timeout=timeout_s)
     return Ended(process.returncode, out, err)
@@ -173,7 +173,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 
 
 def wait_until(
-    happened: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120
+    happened: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 300
 ) -> bool:
     """Wait for something that a command will do; False when it ended first."""
     end = time.monotonic() + timeout_s

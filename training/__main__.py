@@ -6,11 +6,12 @@ Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same comma
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from training.config import load_job
-from training.errors import TemperError
+from training.errors import CrashError, TemperError
 from training.speak import say
 from training.supervise import supervise
 
@@ -23,9 +24,17 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             say(f"{options.job}: fine")
             return 0
-        folder = supervise(job, runs=options.runs, fresh=options.fresh, source=str(options.job))
+        folder = supervise(
+            job,
+            runs=options.runs,
+            fresh=options.fresh,
+            source=str(options.job),
+            folder=options.folder,
+        )
     except TemperError as error:
         sys.stderr.write(f"{error}\n")
+        if options.outcome:
+            _leave_word(options.outcome, error)
         return error.exit_code
     say(f"done: {folder}/model, {folder}/report.html")
     return 0
@@ -40,7 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="start over, resume nothing")
     parser.add_argument("--check", action="store_true", help="check the job file and stop")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders go")
+    parser.add_argument("--folder", type=Path, help="the run folder itself, in place of --runs")
+    parser.add_argument("--outcome", type=Path, help="file to say in, as JSON, why it failed")
     return parser
+
+
+def _leave_word(path: Path, error: TemperError) -> None:
+    """Write why the command failed, for whoever started it.
+
+    `again` says whether the same command may go better the next time.
+    """
+    word = {"message": str(error), "again": isinstance(error, CrashError)}
+    path.write_text(json.dumps(word), encoding="utf-8")
 
 
 if __name__ == "__main__":

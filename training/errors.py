@@ -7,7 +7,9 @@
     │   ├── DeviceError             4  this machine cannot do what the job asks
     │   ├── ModelError              4  a model or tokenizer that cannot be loaded or saved
     │   ├── CheckpointError         4  a checkpoint that cannot be written or trusted
-    │   └── GuardError              4  a guard stopped a run that would have gone wrong silently
+    │   ├── GuardError              4  a guard stopped a run that would have gone wrong silently
+    │   └── CrashError              4  a process died, or met what nobody foresaw; it may go better
+    │                                  the next time
     └── Interrupted                75  told to stop; the same command goes on from the checkpoint
 
 A message says what is wrong, the value, and the fix. Raised deep, caught once in
@@ -86,6 +88,10 @@ class CheckpointError(RunError):
 
 class GuardError(RunError):
     """A guard stopped a run that would have gone wrong without saying so."""
+
+
+class CrashError(RunError):
+    """A process died, or met an error nobody foresaw: starting again may go better."""
 
 
 class Interrupted(TemperError):  # noqa: N818 (not a fault: the run was told to stop)

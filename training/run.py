@@ -74,7 +74,7 @@ def run(folder: RunFolder) -> None:
         control = ControlPlane(world)
         vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
         checkpoint = vault.newest_good()
-        facts = read_facts(checkpoint) if checkpoint else None
+        facts = read_facts(checkpoint, world.nodes) if checkpoint else None
         order = _order(job, data, facts)
         arguments = partial(
             training_arguments,
@@ -83,6 +83,7 @@ def run(folder: RunFolder) -> None:
             max_steps=order.max_steps,
             world_size=world.size,
             device_type=world.device.type,
+            own_storage=world.nodes.own_storage,
         )
         # Held while the model loads: tells Transformers to shard weights as it reads them.
         ground = TrainingArguments(**arguments(micro_batch_size=1))
@@ -91,7 +92,8 @@ def run(folder: RunFolder) -> None:
         collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data)
         if job.train.compile:
             compile_layers(model)
-        micro = _micro_batch_size(job, model, collate, world, folder, data)
+        # The devices of several nodes need not have the same room.
+        micro = min(control.gather(_micro_batch_size(job, model, collate, world, folder, data)))
         examination = Examination(job, tokenizer, data, control, collate, micro, folder)
         record = Record(
             folder.path,

@@ -19,7 +19,7 @@ import yaml
 
 from training.config import Job, Pipeline
 from training.config.load import parse_job
-from training.errors import RunError
+from training.errors import CrashError, Interrupted, RunError, TemperError
 
 State = Literal["running", "finished", "stopped", "failed"]
 
@@ -100,21 +100,33 @@ class RunFolder:
         rest = "There is no checkpoint yet" if newest is None else f"checkpoint-{newest} is intact"
         return f"the disk of {self.path} is full. {rest}. Free space, and the same command goes on"
 
-    def write_failure(self, message: str, exit_code: int) -> None:
-        """Leave word for the supervisor; the first process to fail is the one that is heard."""
+    def write_failure(self, message: str, exit_code: int, *, explained: bool = True) -> None:
+        """Leave word for the supervisor; the first process to fail is the one that is heard.
+
+        Args:
+            message: For a person.
+            exit_code: Of the command.
+            explained: Whether this is an error of ours, rather than one nobody foresaw.
+        """
+        word = {"message": message, "exit_code": exit_code, "explained": explained}
         try:
             with self.failure.open("x", encoding="utf-8") as file:
-                json.dump({"message": message, "exit_code": exit_code}, file)
+                json.dump(word, file)
         except OSError:
             return
 
-    def read_failure(self) -> tuple[str, int] | None:
-        """Return what a process left word of, and the exit code that goes with it."""
+    def read_failure(self) -> TemperError | None:
+        """Return what a process left word of, as an error with the exit code that goes with it."""
         try:
             left = json.loads(self.failure.read_text())
-            return str(left["message"]), int(left["exit_code"])
+            message, exit_code = str(left["message"]), int(left["exit_code"])
         except (OSError, ValueError, KeyError):
             return None
+        if exit_code == Interrupted.exit_code:
+            return Interrupted(message)
+        error = RunError(message) if left.get("explained", True) else CrashError(message)
+        error.exit_code = exit_code
+        return error
 
 
 def resolved_yaml(job: Job | Pipeline) -> str:

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
-from training.errors import Interrupted, JobError, Problem, RunError, TemperError
+from training.errors import CrashError, Interrupted, JobError, Problem, RunError, TemperError
+from training.nodes import Nodes
+from training.opening import find_or_create, refuse_if_alive, take
 from training.processes import Workers, handing_signals_on, num_accelerators, num_cores
 from training.report.publish import Publisher
 from training.report.screen import mend_terminal
-from training.runfolder import RunFolder, differences, hold, is_held, point_latest
+from training.runfolder import RunFolder, hold, point_latest
 from training.speak import say
 
 logger = logging.getLogger(__name__)
@@ -31,11 +34,10 @@ logger = logging.getLogger(__name__)
 SAVE_BUDGET_S = 90
 """How long a stopped run may take to save before it is killed."""
 
-_DYING_S = 10
-"""How long processes of a killed command may take to be gone."""
 
-
-def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> Path:
+def supervise(
+    job: Job | Pipeline, *, runs: Path, fresh: bool, source: str, folder: Path | None = None
+) -> Path:
     """Run `job` to its end and return its run folder.
 
     Args:
@@ -43,86 +45,95 @@ def supervise(job: Job | Pipeline, *, runs: Path, fresh: bool, source: str) -> P
         runs: Where run folders are.
         fresh: Start over even where an unfinished run of this job could go on.
         source: The job file's name, for messages.
+        folder: The run folder itself, in place of one in `runs`.
 
     Raises:
         TemperError: With the message and exit code of whatever stopped it.
     """
+    nodes = Nodes.here()
     for run in job.stages if isinstance(job, Pipeline) else (job,):
-        _check_processes(run, source)
-    folder = _find_or_create(job, runs / job.name, fresh)
-    point_latest(folder.path)
-    say(f"run folder: {folder.path}")
-    publisher = Publisher(runs)
+        _check_processes(run, source, nodes)
+    if isinstance(job, Pipeline) and nodes.own_storage:
+        raise RunError(
+            f"a job with stages needs a run folder that all nodes share, and these {nodes.count} "
+            f"have one each: a stage could not start from the model before it. Mount a shared file "
+            f"system (FSx for Lustre), run on one node, or submit the stages one by one"
+        )
+    if folder is None:
+        taken = find_or_create(job, runs / job.name, fresh)
+        point_latest(taken.path)
+    else:
+        taken = take(job, folder, nodes)
+        if taken.state == "finished":
+            say(f"{folder}: already done")
+            return folder
+    say(f"run folder: {taken.path}")
+    publisher = Publisher(runs if folder is None else folder)
+    team = Team(nodes, publisher)
     try:
         with (
-            hold(folder.path),
-            _saying_how_it_ends(folder, publisher),
+            team.holding(taken),
+            team.saying_how_it_ends(taken),
             handing_signals_on() as workers,
         ):
             if isinstance(job, Pipeline):
-                _run_stages(job, folder, workers, publisher)
+                _run_stages(job, taken, workers, team)
             else:
-                _run_worker(job, folder, workers, publisher)
+                _run_worker(job, taken, workers, team)
     finally:
         publisher.close()
-    return folder.path
+    return taken.path
 
 
-@contextmanager
-def _saying_how_it_ends(folder: RunFolder, publisher: Publisher) -> Iterator[None]:
-    try:
-        yield
-    except Interrupted:
-        folder.note_end("stopped")
-        raise
-    except TemperError as error:
-        folder.note_end("failed", message=str(error))
-        raise
-    else:
-        folder.set_state("finished")
-    finally:
-        publisher.ended(folder.path)
+@dataclass(frozen=True)
+class Team:
+    """What this node does for the run beside training: keep its folder, report on it."""
 
+    nodes: Nodes
+    publisher: Publisher
 
-def _find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
-    latest = RunFolder((home / "latest").resolve())
-    if not fresh and latest.state in ("running", "stopped", "failed"):
+    @contextmanager
+    def holding(self, folder: RunFolder) -> Iterator[None]:
+        """Mark the folder as being worked in, where this node keeps it."""
+        with hold(folder.path) if self.nodes.keeps_folder else nullcontext():
+            yield
+
+    @contextmanager
+    def saying_how_it_ends(self, folder: RunFolder) -> Iterator[None]:
+        """Write into the folder how its run ends, and then its report."""
+        if not self.nodes.keeps_folder:
+            yield
+            return
         try:
-            changed = differences(job, latest.job)
-        except JobError:
-            changed = ["written by another version"]
-        if not changed:
-            _refuse_if_alive(latest.path)
-            say(f"going on with {latest.path.name} (FRESH=1 starts over)")
-            latest.failure.unlink(missing_ok=True)
-            return RunFolder.create(latest.path, job)
-        say(f"{latest.path.name} is unfinished but differs in {', '.join(changed[:4])}: new run")
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = home / stamp
-    number = 1
-    while path.exists():
-        number += 1
-        path = home / f"{stamp}-{number}"
-    return RunFolder.create(path, job)
+            yield
+        except Interrupted:
+            folder.note_end("stopped")
+            raise
+        except TemperError as error:
+            folder.note_end("failed", message=str(error))
+            raise
+        else:
+            folder.set_state("finished")
+        finally:
+            if self.nodes.is_first:
+                self.publisher.ended(folder.path)
+
+    def take_up(self, path: Path, job: Job | Pipeline) -> RunFolder:
+        """Make a run's folder ready to be trained in; another node may do it for all."""
+        folder = RunFolder(path)
+        if self.nodes.keeps_folder:
+            refuse_if_alive(path)
+            folder.failure.unlink(missing_ok=True)
+            return RunFolder.create(path, job)
+        folder.logs.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def log_of(self, folder: RunFolder) -> Path:
+        """Return where this node's processes write what is not said to people."""
+        return folder.logs / (f"worker-{self.nodes.rank}.log" if self.nodes.rank else "worker.log")
 
 
-def _refuse_if_alive(path: Path) -> None:
-    """Raise while a process of an earlier command still trains in this run folder.
-
-    Raises:
-        RunError: Says what to do.
-    """
-    end = time.monotonic() + _DYING_S
-    while is_held(path):
-        if time.monotonic() > end:
-            raise RunError(
-                f"{path} is being trained by another process. Wait for it, or stop it; FRESH=1 "
-                f"starts another run beside it"
-            )
-        time.sleep(0.1)
-
-
-def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, publisher: Publisher) -> None:
+def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, team: Team) -> None:
     previous: Path | None = None
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
@@ -132,16 +143,15 @@ def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, publisher: P
             say(f"stage {number}/{len(job.stages)} {stage.name}: already done")
         else:
             say(f"stage {number}/{len(job.stages)} {stage.name}")
-            _refuse_if_alive(path)
-            stage_folder.failure.unlink(missing_ok=True)
-            stage_folder = RunFolder.create(path, run)
-            with _saying_how_it_ends(stage_folder, publisher):
-                _run_worker(run, stage_folder, workers, publisher)
+            stage_folder = team.take_up(path, run)
+            with team.saying_how_it_ends(stage_folder):
+                _run_worker(run, stage_folder, workers, team)
         previous = stage_folder.model
     assert previous is not None
-    link = folder.model
-    link.unlink(missing_ok=True)
-    link.symlink_to(previous.relative_to(folder.path))
+    if team.nodes.keeps_folder:
+        link = folder.model
+        link.unlink(missing_ok=True)
+        link.symlink_to(previous.relative_to(folder.path))
 
 
 def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[str, object]:
@@ -154,17 +164,18 @@ def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[
     return document
 
 
-def _run_worker(job: Job, folder: RunFolder, workers: Workers, publisher: Publisher) -> None:
-    """Start the worker processes of one run and wait for them.
+def _run_worker(job: Job, folder: RunFolder, workers: Workers, team: Team) -> None:
+    """Start this node's worker processes of one run and wait for them.
 
     Raises:
         TemperError: What they left word of.
     """
     processes = job.resources.processes or max(1, num_accelerators())
     command = [sys.executable, "-m", "training.worker", str(folder.path)]
-    if processes > 1 or job.sharding.zero or job.sharding.fsdp != "none":
+    several = processes > 1 or team.nodes.count > 1
+    if several or job.sharding.zero or job.sharding.fsdp != "none":
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *(sys.executable, "-m", "torch.distributed.run", *team.nodes.rendezvous()),
             *("--nproc-per-node", str(processes), "--shutdown-timeout", str(SAVE_BUDGET_S)),
             *("-m", "training.worker", str(folder.path)),
         ]
@@ -174,20 +185,19 @@ def _run_worker(job: Job, folder: RunFolder, workers: Workers, publisher: Publis
     if not num_accelerators():
         # Named, DeepSpeed need not look for one, nor warn on the terminal that it found none.
         environment.setdefault("DS_ACCELERATOR", "cpu")
-    log = folder.logs / "worker.log"
+    log = team.log_of(folder)
 
     def started() -> None:
-        if job.tracking.mlflow:
-            publisher.follow(folder.path)
+        if job.tracking.mlflow and team.nodes.is_first:
+            team.publisher.follow(folder.path)
 
     with log.open("ab") as stderr:
+        begins = stderr.tell()
         code = workers.run(command, started, stderr=stderr, env=environment)
     if code == 0:
         return
-    if left := folder.read_failure():
-        message, exit_code = left
-        error = Interrupted(message) if exit_code == Interrupted.exit_code else RunError(message)
-        error.exit_code = exit_code
+    error = folder.read_failure()
+    if error is not None and not isinstance(error, CrashError):
         raise error
     if workers.told is not None:
         # The signal came before the worker could listen for it: nothing had been done yet.
@@ -195,30 +205,57 @@ def _run_worker(job: Job, folder: RunFolder, workers: Workers, publisher: Publis
     mend_terminal()
     if folder.is_full:
         raise RunError(folder.explain_full())
-    raise RunError(_explain_death(code, log))
+    said = log.read_bytes()[begins:].decode(errors="replace")
+    raise CrashError(_explain_death(code, said, str(error) if error else "", log))
 
 
-def _explain_death(code: int, log: Path) -> str:
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+_KILLED = re.compile(r"exitcode\s*: -9\b")
+"""How torchrun's summary tells of a process that was killed."""
+
+
+def _explain_death(code: int, said: str, last_words: str, log: Path) -> str:
+    """Return why the processes of this node ended, when none of them could explain it.
+
+    Args:
+        code: Exit code of the worker, or of torchrun.
+        said: What they wrote on standard error.
+        last_words: What one of them left, which may only be that another was gone.
+        log: Where `said` stands.
+    """
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or _KILLED.search(said):
         return (
             "the training process was killed, most likely for memory. Lower "
             "train.micro_batch_size or data.max_length, or set train.gradient_checkpointing: true. "
             "The same command goes on from the last checkpoint"
         )
-    tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-3:]
+    if last_words:
+        return last_words
+    tail = [line for line in said.splitlines() if line.strip()][-3:]
     return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
 
 
-def _check_processes(job: Job, source: str) -> None:
+def _check_processes(job: Job, source: str, nodes: Nodes) -> None:
     wanted, devices, cores = job.resources.processes, num_accelerators(), num_cores()
-    if wanted is None:
-        return
     room, what = (devices, "accelerators") if devices else (cores, "cores")
-    if wanted > room:
-        problem = Problem(
-            "resources.processes",
-            f"this machine has {room} {what}",
-            str(wanted),
-            f"Set it to {room} or less",
+    problems = []
+    if wanted is not None and wanted > room:
+        problems.append(
+            Problem(
+                "resources.processes",
+                f"this machine has {room} {what}",
+                str(wanted),
+                f"Set it to {room} or less",
+            )
         )
-        raise JobError(source, [problem])
+    everywhere = nodes.count * (wanted or max(1, devices))
+    if job.train.global_batch_size % everywhere:
+        problems.append(
+            Problem(
+                "train.global_batch_size",
+                f"must be a multiple of the {everywhere} processes "
+                f"({nodes.count} nodes × {everywhere // nodes.count})",
+                str(job.train.global_batch_size),
+            )
+        )
+    if problems:
+        raise JobError(source, problems)

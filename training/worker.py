@@ -38,7 +38,8 @@ def main(path: Path) -> int:
             return 4
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         log = folder.logs / f"rank-{rank}.log"
-        folder.write_failure(f"{type(error).__name__}: {first} (traceback in {log})", 4)
+        message = f"{type(error).__name__}: {first} (traceback in {log})"
+        folder.write_failure(message, 4, explained=False)
         return 4
     return 0
 

@@ -144,10 +144,10 @@ def train_worker(document: Job, folder: Path) -> tuple[int, str]:
     if code == 0:
         return 0, ""
     assert left is not None
-    assert left[1] == code
+    assert left.exit_code == code
     assert not run.model.exists()
     assert run.state != "finished"
-    return code, left[0]
+    return code, str(left)
 
 
 def assert_clear(message: str, words: list[str]) -> None:

@@ -30,6 +30,7 @@ def training_arguments(
     micro_batch_size: int,
     world_size: int,
     device_type: str,
+    own_storage: bool = False,
 ) -> dict[str, Any]:
     """Return keyword arguments for `TrainingArguments` or one of its children.
 
@@ -40,6 +41,7 @@ def training_arguments(
         micro_batch_size: Rows per device at once.
         world_size: Number of processes.
         device_type: `cpu`, `cuda` or `neuron`.
+        own_storage: Every node keeps its part of a checkpoint on a disk of its own.
     """
     train = job.train
     accumulation = train.global_batch_size // (micro_batch_size * world_size)
@@ -70,7 +72,9 @@ def training_arguments(
             micro_batch_size=micro_batch_size,
             accumulation=accumulation,
             world_size=world_size,
+            own_storage=own_storage,
         ),
+        "save_on_each_node": own_storage,
         # Ours, not the trainer's:
         "logging_strategy": "no",
         "eval_strategy": "no",

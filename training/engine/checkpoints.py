@@ -3,6 +3,10 @@
 A checkpoint is built in a folder beside its final place, summed, flushed to the disk and renamed;
 a power cut leaves either the old state or the new one. Reading starts from the newest and takes
 the first whose every file still has the checksum it was written with.
+
+Where nodes have no disk in common, each keeps the part its own processes wrote, with sums of its
+own, and a checkpoint counts when every node finds its part whole. Parts that were brought together
+since (SageMaker restores all of them to every node) are read like one.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Any
 
 from training.engine.world import ControlPlane
 from training.errors import CheckpointError
+from training.nodes import ALONE, Nodes
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +62,8 @@ class Vault:
             CheckpointError: It could not be written; earlier checkpoints are as they were.
         """
         staging = self.folder / f"{_STAGING}{step}"
-        if self.control.world.is_first:
+        keeper = self.control.world.is_keeper
+        if keeper:
             self._clear_leftovers()
             self._check_space()
             self._make(staging)
@@ -65,7 +71,7 @@ class Vault:
         try:
             yield staging
             self.control.wait()
-            if self.control.world.is_first:
+            if keeper:
                 self._commit(staging / f"{PREFIX}{step}", facts)
         except CheckpointError:
             raise
@@ -73,28 +79,29 @@ class Vault:
             shutil.rmtree(staging, ignore_errors=True)
             raise CheckpointError(self._explain(step, error)) from error
         self.control.wait()
-        if self.control.world.is_first:
+        if keeper:
             shutil.rmtree(staging, ignore_errors=True)
             self._forget_old()
 
     def newest_good(self) -> Path | None:
-        """Return the newest checkpoint that is whole and unaltered, or None.
+        """Return the newest checkpoint that is whole and unaltered on every node, or None.
 
         What is passed over is named in the log.
         """
-        found: Path | None = None
-        if self.control.world.is_first:
-            listed = self.listed()
-            for path in listed:
-                if fault := find_fault(path):
-                    logger.warning("%s is not used: %s", path.name, fault)
-                    continue
-                found = path
-                break
-            if listed and found is None:
-                logger.warning("no checkpoint is whole: the run starts anew")
-        chosen: Path | None = self.control.first_says(found)
-        return chosen
+        keeper = self.control.world.is_keeper
+        mine = [path.name for path in self.listed()] if keeper else None
+        everyone = [names for names in self.control.gather(mine) if names is not None]
+        for name in everyone[0]:
+            path = self.folder / name
+            fault = find_fault(path, self.control.world.nodes) if keeper else None
+            faults = [found for found in self.control.gather(fault) if found]
+            if not faults:
+                return path
+            if keeper:
+                logger.warning("%s is not used: %s", name, faults[0])
+        if any(everyone) and keeper:
+            logger.warning("no checkpoint is whole: the run starts anew")
+        return None
 
     def listed(self) -> list[Path]:
         """Return the checkpoints there are, newest first."""
@@ -111,9 +118,11 @@ class Vault:
             ) from error
 
     def _commit(self, built: Path, facts: dict[str, Any]) -> None:
+        nodes = self.control.world.nodes
+        facts = {**facts, "parts": nodes.count if nodes.own_storage else 1}
         sums = {str(p.relative_to(built)): _sum(p) for p in _files(built)}
         text = json.dumps({"facts": facts, "sums": sums}, indent=1, sort_keys=True)
-        (built / SUMS).write_text(text)
+        (built / sums_name(nodes)).write_text(text)
         for path in (*_files(built), *(p for p in built.rglob("*") if p.is_dir()), built):
             _flush(path)
         final = self.folder / built.name
@@ -161,20 +170,43 @@ def step_of(path: Path) -> int:
     return int(path.name[len(PREFIX) :])
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def sums_name(nodes: Nodes) -> str:
+    """Return the name of the file with the sums of what this node wrote."""
+    if not nodes.own_storage or nodes.is_first:
+        return SUMS
+    return f"CHECKSUMS.node-{nodes.rank}.json"
+
+
+def read_facts(path: Path, nodes: Nodes = ALONE) -> dict[str, Any]:
     """Return the facts a checkpoint was written with."""
-    facts: dict[str, Any] = json.loads((path / SUMS).read_text())["facts"]
+    facts: dict[str, Any] = json.loads((path / sums_name(nodes)).read_text())["facts"]
     return facts
 
 
-def find_fault(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None when every file is as it was written."""
+def find_fault(path: Path, nodes: Nodes = ALONE) -> str | None:
+    """Return what is wrong with a checkpoint, or None when every file is as it was written.
+
+    Args:
+        path: The checkpoint.
+        nodes: Those that would go on with it. Where each kept a part, and as many go on, a node
+            needs its own part only; otherwise all parts must be here.
+    """
+    own = sums_name(nodes)
     try:
-        sums: dict[str, str] = json.loads((path / SUMS).read_text())["sums"]
+        document = json.loads((path / own).read_text())
+        sums: dict[str, str] = document["sums"]
+        parts = int(document["facts"].get("parts", 1))
     except FileNotFoundError:
-        return f"{SUMS} is missing: it was never finished"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{SUMS} cannot be read: {error}"
+        return f"{own} is missing: it was never finished"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{own} cannot be read: {error}"
+    if parts > 1 and not (nodes.own_storage and nodes.count == parts):
+        for rank in range(parts):
+            part = sums_name(Nodes(count=parts, rank=rank, own_storage=True))
+            try:
+                sums |= json.loads((path / part).read_text())["sums"]
+            except (OSError, ValueError, KeyError, TypeError):
+                return f"{part} is missing: it is the part of one of {parts} nodes"
     missing = [name for name in sums if not (path / name).is_file()]
     if missing:
         return f"{missing[0]} is missing"

@@ -14,7 +14,12 @@ _BUCKET_ELEMENTS = 200_000_000
 
 
 def deepspeed_config(
-    job: Job, *, micro_batch_size: int, accumulation: int, world_size: int
+    job: Job,
+    *,
+    micro_batch_size: int,
+    accumulation: int,
+    world_size: int,
+    own_storage: bool = False,
 ) -> dict[str, Any] | None:
     """Return DeepSpeed's configuration, or None when the job does not shard with ZeRO.
 
@@ -23,6 +28,7 @@ def deepspeed_config(
         micro_batch_size: Rows per device at once.
         accumulation: Micro-batches per optimizer step.
         world_size: Number of processes.
+        own_storage: Every node keeps its part of a checkpoint on a disk of its own.
     """
     if job.sharding.zero == 0:
         return None
@@ -34,6 +40,7 @@ def deepspeed_config(
         "bf16": {"enabled": job.precision == "bf16"},
         "fp16": {"enabled": job.precision == "fp16", "initial_scale_power": 16},
         "zero_optimization": _zero(job),
+        **({"checkpoint": {"use_node_local_storage": True}} if own_storage else {}),
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**31 - 1,

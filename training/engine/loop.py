@@ -343,7 +343,10 @@ class ExactLoop(NextToken):
         }
         with setup.vault.writing(number, facts) as staging, self._writing_to(staging):
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            if setup.world.is_first and isinstance(setup.table, Stream):
+            if setup.world.is_keeper and setup.job.sharding.zero:
+                # DeepSpeed names its folder for the first process only, and reads it on all.
+                (staging / f"{PREFIX}{number}" / "latest").write_text(f"global_step{number}")
+            if setup.world.is_keeper and isinstance(setup.table, Stream):
                 place = staging / f"{PREFIX}{number}" / STREAM
                 place.write_text(json.dumps(setup.table.state_dict()))
         self._save_due.done()

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from training.errors import DeviceError
+from training.nodes import ALONE, Nodes
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,17 @@ class World:
     local_rank: int
     size: int
     device: torch.device
+    nodes: Nodes = ALONE
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes what only one may write."""
         return self.rank == 0
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether this process looks after a run folder: the first, or one on each node."""
+        return self.local_rank == 0 if self.nodes.own_storage else self.is_first
 
     @property
     def accelerated(self) -> bool:
@@ -44,6 +51,7 @@ def read_world() -> World:
         local_rank=local_rank,
         size=int(os.environ.get("WORLD_SIZE", 1)),
         device=_device(local_rank),
+        nodes=Nodes.here(),
     )
 
 

@@ -1,0 +1,1 @@
+"""Images for GPU and Trainium, and what runs in them first."""

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# build.sh: build an image. make image and the platform's CodeBuild project both run this.
+#
+#   KIND        gpu or neuron
+#   IMAGE       the image's name; temper-KIND:VERSION-COMMIT when left out
+#   BASE_IMAGE  another base than the Dockerfile's
+#   BUILD_ARGS  further --build-arg values, such as CUDA_ARCH=8.6
+#   ENGINE      docker, podman or buildah; whichever is there when left out
+#   PUSH        1 pushes the image
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+kind=${KIND:-gpu}
+dockerfile=containers/$kind/Dockerfile
+[ -f "$dockerfile" ] || { echo "no such KIND: $kind (gpu or neuron)" >&2; exit 2; }
+engine=${ENGINE:-$(containers/engine.sh)}
+version=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)}
+commit=${COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
+image=${IMAGE:-temper-$kind:$version-${commit:0:12}}
+base=${BASE_IMAGE:-$(sed -n 's/^ARG BASE_IMAGE=//p' "$dockerfile")}
+
+# What is built from is a digest, whatever the tag says tomorrow.
+[[ "$base" = localhost/* ]] || "$engine" pull --quiet "$base" >/dev/null
+if [ "$engine" = buildah ]; then
+  digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' "$base")
+else
+  digest=$("$engine" image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{end}}' "$base" | sed 's/.*@//')
+fi
+
+arguments=(--file "$dockerfile" --tag "$image"
+  --build-arg "BASE_IMAGE=$base" --build-arg "BASE_NAME=$base" --build-arg "BASE_DIGEST=${digest:-unknown}"
+  --build-arg "VERSION=$version" --build-arg "COMMIT=$commit")
+for argument in ${BUILD_ARGS:-}; do arguments+=(--build-arg "$argument"); done
+# The certificates of a network that has its own are there while packages are fetched, and in no layer.
+if [ -n "${SSL_CERT_FILE:-}" ]; then
+  arguments+=(--secret "id=ca,src=$SSL_CERT_FILE" --build-arg PIP_CERT=/run/secrets/ca)
+fi
+[ "$engine" = docker ] || arguments+=(--layers)
+
+if [ "$engine" = docker ]; then export DOCKER_BUILDKIT=1; fi
+"$engine" build "${arguments[@]}" .
+if [ "${PUSH:-}" = 1 ]; then "$engine" push "$image"; fi
+echo "$image"

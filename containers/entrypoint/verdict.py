@@ -1,0 +1,101 @@
+"""How training ended on the nodes, and what follows from it for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from containers.entrypoint.errors import RUN, STOPPED
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How training ended on one node.
+
+    Attributes:
+        node: Its name.
+        code: Exit code of `python -m training`.
+        message: Why; empty after 0.
+        again: Whether starting again may go better: a process died, or met the unforeseen.
+    """
+
+    node: str
+    code: int
+    message: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What all nodes do next.
+
+    Attributes:
+        code: Exit code of the container.
+        message: Why, where it is not 0.
+        again: Train again instead of ending.
+    """
+
+    code: int = 0
+    message: str = ""
+    again: bool = False
+
+
+class Judge:
+    """Decides whether training is started again.
+
+    A fault that comes back at the very place where it came before is no accident: then, and after
+    `max_restarts`, the run ends.
+
+    Args:
+        max_restarts: How often training may be started again.
+        alone: Whether there is one node, so that messages need not name it.
+    """
+
+    def __init__(self, max_restarts: int, *, alone: bool):
+        self.max_restarts = max_restarts
+        self.restarts = 0
+        self._alone = alone
+        self._before: tuple[str, object] | None = None
+
+    def decide(self, ended: Sequence[Ended], lost: Sequence[str], progress: object) -> Verdict:
+        """Return what follows.
+
+        Args:
+            ended: In the order in which they ended: the first fault is the cause of the others.
+            lost: Nodes that are gone without a word, as "algo-2 (its connection was closed)".
+            progress: Anything that differs when training has come further.
+        """
+        worst = _worst(ended)
+        if worst is None:
+            return Verdict() if not lost else self._lost(lost)
+        if not worst.again:
+            return Verdict(worst.code, self._say(worst))
+        if lost:
+            return self._lost(lost)
+        fault = (worst.message, progress)
+        if fault == self._before:
+            message = f"{self._say(worst)} (the same again after a restart, and no step further)"
+            return Verdict(worst.code, message)
+        if self.restarts >= self.max_restarts:
+            tried = f" (restarted {self.restarts} times)" if self.restarts else ""
+            return Verdict(worst.code, self._say(worst) + tried)
+        self._before = fault
+        self.restarts += 1
+        return Verdict(worst.code, self._say(worst), again=True)
+
+    def _say(self, ended: Ended) -> str:
+        return ended.message if self._alone else f"{ended.node}: {ended.message}"
+
+    def _lost(self, lost: Sequence[str]) -> Verdict:
+        names = ", ".join(lost)
+        return Verdict(
+            RUN, f"{names} was lost while training. The same job goes on from its last checkpoint"
+        )
+
+
+def _worst(ended: Sequence[Ended]) -> Ended | None:
+    """Return the end that tells most: an explained fault, then a stop, then a death."""
+    failed = [end for end in ended if end.code != 0]
+    explained = [end for end in failed if not end.again and end.code != STOPPED]
+    stopped = [end for end in failed if end.code == STOPPED]
+    return next(iter([*explained, *stopped, *failed]), None)

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# lock.sh UV: write the hash-locked requirements of the images from the project's own pins.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=${1:?lock.sh UV}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+compile() { # OUTPUT INPUT… [OPTION…]
+  local output=$1
+  shift
+  "$uv" pip compile "$@" --constraint constraints.txt --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-annotate --no-header --quiet --output-file "$output"
+}
+
+# torch and all that only it needs come with the base; DeepSpeed is compiled by itself.
+printf 'torch ; python_version < "3"\n' >"$work/without-torch"
+printf 'setuptools\nwheel\n' >"$work/build.in"
+compile containers/gpu/requirements.txt pyproject.toml "$work/build.in" --extra train \
+  --override "$work/without-torch" --no-emit-package deepspeed
+printf 'deepspeed\n' >"$work/deepspeed.in"
+compile "$work/deepspeed.txt" "$work/deepspeed.in" --override "$work/without-torch"
+sed -n '/^deepspeed==/,/[^\\]$/p' "$work/deepspeed.txt" >containers/gpu/deepspeed.txt
+printf 'torch ; python_version < "3"\ndeepspeed ; python_version < "3"\nbitsandbytes ; python_version < "3"\n' \
+  >"$work/neuron"
+compile containers/neuron/requirements.txt pyproject.toml "$work/build.in" --extra train --override "$work/neuron"
+printf 'cyclonedx-bom\n' >"$work/sbom.in"
+compile containers/sbom.txt "$work/sbom.in"

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# base.sh TAG: build a plain base image on the spot, from Debian and the torch that this machine's pip chooses.
+# Needs root, mmdebstrap (Debian) and an engine; PYTHON names the Python that downloads torch.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+tag=${1:?base.sh TAG}
+engine=${ENGINE:-$("$here/../engine.sh")}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates,libgomp1 \
+  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+  --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$work/rootfs.tar"
+# Debian 12 has Python 3.11.
+"${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --only-binary :all: --python-version 3.11 \
+  --dest "$work/wheels" torch==2.13.0
+"$engine" build --quiet --file "$here/Dockerfile" --tag "$tag" "$work" >/dev/null
+echo "$tag"
