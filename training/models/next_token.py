@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
@@ -57,7 +58,7 @@ def add_next_token_log_probs(model: PreTrainedModel) -> None:
         outputs = self.base_model(*args, **inputs)
         return _score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:])
 
-    model.forward = types.MethodType(forward, model)  # type: ignore[method-assign]
+    model.forward = types.MethodType(forward, model)
 
 
 def _score(model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor) -> NextTokens:
@@ -68,7 +69,9 @@ def _score(model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor) 
     if hidden.device.type == "cuda" and type(head) is nn.Linear:
         scored = _in_tiles(wanted, head, ids, scale, cap)
     else:
-        scored = _in_chunks(wanted, head, ids, scale, cap)
+        # Not of the head's weight: sharded, it has no shape.
+        rows = max(1, LOGITS // model.config.get_text_config().vocab_size)
+        scored = _in_chunks(wanted, head, ids, scale, cap, rows)
     # Scattered, a batch without one supervised token still leads back to the model.
     return NextTokens(scored.new_zeros(mask.shape).masked_scatter(mask, scored), mask)
 
@@ -76,10 +79,11 @@ def _score(model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor) 
 def _in_tiles(
     hidden: torch.Tensor, head: nn.Linear, ids: torch.Tensor, scale: float, cap: float | None
 ) -> torch.Tensor:
-    weight, bias = head.weight, head.bias
-    if hasattr(weight, "full_tensor"):
-        weight = weight.full_tensor()
-        bias = bias if bias is None else bias.full_tensor()
+    # Sharded by FSDP2, each is gathered once for all tiles.
+    weight, bias = (
+        part.full_tensor() if isinstance(part, DTensor) else part
+        for part in (head.weight, head.bias)
+    )
     with maybe_gather_lm_head_ctx(weight, bias):
         scored: torch.Tensor = ChunkedLogProbFunction.apply(
             hidden, weight, bias, ids, 1.0, _TILE, cap, scale, ("log_probs",)
@@ -88,15 +92,19 @@ def _in_tiles(
 
 
 def _in_chunks(
-    hidden: torch.Tensor, head: nn.Module, ids: torch.Tensor, scale: float, cap: float | None
+    hidden: torch.Tensor,
+    head: nn.Module,
+    ids: torch.Tensor,
+    scale: float,
+    cap: float | None,
+    rows: int,
 ) -> torch.Tensor:
-    rows = max(1, LOGITS // head.weight.shape[0])  # type: ignore[union-attr, index]
     score = functools.partial(_log_probs, head=head, scale=scale, cap=cap)
     if len(ids) <= rows:
         return score(hidden, ids)
     parts = [
         checkpoint(score, some, those, use_reentrant=False, preserve_rng_state=False)
-        for some, those in zip(hidden.split(rows), ids.split(rows), strict=True)
+        for some, those in zip(torch.split(hidden, rows), torch.split(ids, rows), strict=True)
     ]
     return torch.cat(parts)
 
