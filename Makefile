@@ -48,6 +48,9 @@ train: $(VENV)/.train  ## run a job: make train JOB=jobs/quickstart.yaml [SET="t
 plan: $(VENV)/.train  ## memory, time and cost of a job before it runs: make plan JOB=… [OUT=plan.json]
 	@$(PY) -m launch.plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
 
+prices: $(VENV)/.launch  ## newer prices from AWS, where there are credentials: make prices [REGION=us-west-2]
+	@$(PY) -m launch.prices $(if $(REGION),--region $(REGION))
+
 check-job: $(VENV)/.train  ## check a job file without running it
 	@$(PY) -m training $(JOB) --check $(if $(SET),--set $(SET))
 

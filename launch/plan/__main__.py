@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launch.plan import make_plan
 from training.config import load_job
-from training.errors import TemperError
+from training.errors import JobError, TemperError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,17 +21,22 @@ def main(arguments: list[str] | None = None) -> int:
         plan = make_plan(load_job(options.job, " ".join(options.set)))
         if options.out:
             plan.write(options.out)
+    except JobError as error:
+        sys.stderr.write(f"{JobError(str(options.job), error.problems)}\n")
+        return error.exit_code
     except TemperError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    for name, gib in plan.memory_gib.items():
-        sys.stdout.write(f"{name:12s} {gib:8.1f} GiB\n")
-    sys.stdout.write(
-        f"{plan.machine}: {plan.hours.low:.1f}–{plan.hours.high:.1f} h, "
-        f"{plan.cost_usd.low:.0f}–{plan.cost_usd.high:.0f} USD\n"
-    )
-    for reason in plan.refused:
-        sys.stderr.write(f"{options.job}: {reason}\n")
+    except OSError as error:
+        sys.stderr.write(f"{options.out} cannot be written: {error.strerror}\n")
+        return 2
+    from rich.console import Console
+
+    from launch.plan.show import show, show_refusal
+
+    show(plan, Console(highlight=False))
+    # One line for a reason, whatever the width: it may be read by a program, or searched for.
+    show_refusal(plan, str(options.job), Console(stderr=True, highlight=False, soft_wrap=True))
     return 0 if plan.fits else 2
 
 

@@ -77,7 +77,7 @@ def _find(job: Job) -> Config:
         return _parse(job, folder / "config.json")
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise _problem(job.name, "there is no such folder", source, "Name one with a config.json")
-    cached = _in_cache(source, job.model.revision)
+    cached = in_cache(source, job.model.revision, "config.json")
     if cached is not None:
         return _parse(job, cached)
     return _from_hub(job)
@@ -102,7 +102,8 @@ def _parse(job: Job, path: Path) -> Config:
     return found
 
 
-def _in_cache(name: str, revision: str | None) -> Path | None:
+def in_cache(name: str, revision: str | None, file: str) -> Path | None:
+    """A file of a model that the Hub's library has downloaded already; None where it has not."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     repository = hub / f"models--{name.replace('/', '--')}"
@@ -110,7 +111,7 @@ def _in_cache(name: str, revision: str | None) -> Path | None:
         commit = (repository / "refs" / (revision or "main")).read_text().strip()
     except OSError:
         commit = revision or ""
-    path = repository / "snapshots" / commit / "config.json"
+    path = repository / "snapshots" / commit / file
     return path if commit and path.is_file() else None
 
 

@@ -18,5 +18,5 @@ def cost_usd(machine: Machine, hours: Range, *, spot: bool) -> tuple[Range, Pric
     if known is None:
         return Range(0.0, 0.0), None
     low = known.spot_low_usd if spot else known.on_demand_usd
-    high = known.spot_high_usd if spot else known.on_demand_usd
+    high = known.on_demand_usd
     return Range(hours.low * low * machine.count, hours.high * high * machine.count), known

@@ -38,9 +38,17 @@ def disk_gib(
         "cache": cache + _LOGS_GIB,
     }
     words = [
-        f"weights: {shape.parameters / 1e9:.3g} billion × 2 bytes" if weights else "",
-        f"checkpoints: {learned / 1e6:,.4g} million trained × "
-        f"{per_weight + states:.3g} bytes × ({job.checkpoint.keep} kept + 1 being written)",
-        f"cache: {tokens / 1e6:,.4g} million tokens × {_CACHE_PER_TOKEN:g} bytes",
+        f"weights: {in_words(shape.parameters)} × 2 bytes" if weights else "",
+        f"checkpoints: {in_words(learned)} trained × {per_weight + states:.3g} bytes × "
+        f"({job.checkpoint.keep} kept + 1 being written)",
+        f"cache: {in_words(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes",
     ]
     return {**found, "total": sum(found.values())}, [line for line in words if line]
+
+
+def in_words(number: float) -> str:
+    """A large number in short: `8.03 billion`."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,.0f}"

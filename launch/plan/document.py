@@ -39,6 +39,7 @@ class Plan:
         tokens: Computed, padding included.
         parameters: Of the model.
         learned: Of those (or of the adapter), trained.
+        adapter: Its kind, where one is trained in place of the weights.
         price: Who says what an hour costs, where and when.
         arithmetic: How the disk was reckoned.
         notes: Assumptions a reader should know of.
@@ -60,6 +61,7 @@ class Plan:
     tokens: float = 0.0
     parameters: int = 0
     learned: int = 0
+    adapter: str = ""
     price: str = ""
     arithmetic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class Plan:
             "tokens": round(self.tokens),
             "parameters": self.parameters,
             "learned": self.learned,
+            "adapter": self.adapter,
             "price": self.price,
             "arithmetic": list(self.arithmetic),
             "choices": self.choices,

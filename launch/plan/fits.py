@@ -2,106 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from catalog.instances import Instance, instances
 from catalog.prices import price
+from launch.plan.clock import clock
+from launch.plan.cost import cost_usd
+from launch.plan.document import Range
+from launch.plan.learned import learned
 from launch.plan.machine import Machine, rent
 from launch.plan.peak import Choice, quick_peak_gib, recipe_of
+from launch.plan.rows import Rows
 from launch.plan.shape import Shape
 from training.config import Job
+from training.config.adapters import Lora, Qlora
 
 _MOST_INSTANCES = 8
 
 
-def would_fit(job: Job, shape: Shape, longest: int) -> list[tuple[Machine, float]]:
-    """Machines on which the job fits as it is written, the cheapest by the hour first.
+@dataclass(frozen=True)
+class Offer:
+    """A machine on which a job fits.
 
-    Returns:
-        Machines, each with dollars an hour.
+    Attributes:
+        machine: Instances of one type.
+        hours: Of the whole job.
+        usd: Of the whole job.
     """
+
+    machine: Machine
+    hours: Range
+    usd: Range
+
+
+def would_fit(job: Job, shape: Shape, rows: Rows) -> list[Offer]:
+    """Machines on which the job fits as it is written, the cheapest for the whole job first."""
+    trained = learned(job, shape)
     found = []
     for kind in instances().values():
-        usd = price(kind.name)
-        if usd is None or not _serves(job, kind):
+        if price(kind.name) is None or not _serves(job, kind):
             continue
-        machine = _fewest(job, shape, kind, longest)
-        if machine is not None:
-            found.append((machine, usd.on_demand_usd * machine.count))
-    return sorted(found, key=lambda pair: pair[1])
+        machine = _fewest(job, shape, kind, rows.longest)
+        if machine is None:
+            continue
+        hours = clock(job, shape, machine, _least(job), rows, trained).hours
+        usd, _ = cost_usd(machine, hours, spot=job.resources.spot)
+        found.append(Offer(machine, hours, usd))
+    return sorted(found, key=lambda offer: math.fsum(offer.usd))
+
+
+def _least(job: Job) -> Choice:
+    """The way of cutting a job up that needs the least memory."""
+    train = job.train
+    open_ = "gradient_checkpointing" not in train.model_fields_set
+    return Choice(1, train.gradient_checkpointing or open_, job.sharding.zero)
 
 
 def _fewest(job: Job, shape: Shape, kind: Instance, longest: int) -> Machine | None:
     count = 1
     while count <= _MOST_INSTANCES:
         machine = rent(kind, count)
-        if job.train.global_batch_size % machine.world == 0 and _fits(job, shape, machine, longest):
+        shared = job.train.global_batch_size % machine.world == 0
+        if shared and _fits(job, shape, machine, _least(job), longest):
             return machine
-        if not _shards(job):
+        if not (job.sharding.zero or job.sharding.fsdp != "none"):
             return None
         count *= 2
     return None
 
 
-def _fits(job: Job, shape: Shape, machine: Machine, longest: int) -> bool:
-    choice = Choice(1, _may_checkpoint(job), job.sharding.zero)
-    recipe = recipe_of(job, shape, machine, choice, longest)
-    return quick_peak_gib(recipe) <= machine.device_gib
+def _fits(job: Job, shape: Shape, machine: Machine, choice: Choice, longest: int) -> bool:
+    return quick_peak_gib(recipe_of(job, shape, machine, choice, longest)) <= machine.device_gib
 
 
 def _serves(job: Job, kind: Instance) -> bool:
     """Whether the job's engine and attention run there."""
-    neuron = kind.accelerator.kind == "neuron"
-    if neuron:
-        quantized = job.adapter is not None and job.adapter.quantized
-        return not job.sharding.zero and job.model.attention == "sdpa" and not quantized
-    return job.sharding.fsdp == "none"
-
-
-def _shards(job: Job) -> bool:
-    return bool(job.sharding.zero) or job.sharding.fsdp != "none"
-
-
-def _may_checkpoint(job: Job) -> bool:
-    train = job.train
-    return train.gradient_checkpointing or "gradient_checkpointing" not in train.model_fields_set
+    if kind.accelerator.kind != "neuron":
+        return job.sharding.fsdp == "none"
+    quantized = job.adapter is not None and job.adapter.quantized
+    return not job.sharding.zero and job.model.attention == "sdpa" and not quantized
 
 
 def changes(job: Job, shape: Shape, machine: Machine, longest: int) -> Iterator[str]:
     """Changes of the job, one at a time, with which it would fit this machine."""
-    least = Choice(1, _may_checkpoint(job), job.sharding.zero)
-    for words, choice, update in _tries(job, machine, least):
-        changed = job.model_copy(update=update)
-        recipe = recipe_of(changed, shape, machine, choice, longest)
-        if quick_peak_gib(recipe) <= machine.device_gib:
+    for words, changed, choice in _tries(job, machine):
+        if _fits(changed, shape, machine, choice, longest):
             yield words
 
 
-def _tries(
-    job: Job, machine: Machine, least: Choice
-) -> Iterator[tuple[str, Choice, dict[str, object]]]:
-    if job.train.micro_batch_size not in (None, 1):
-        yield "train.micro_batch_size: 1", least, {}
-    if not least.checkpointing:
-        yield "train.gradient_checkpointing: true", replace(least, checkpointing=True), {}
+def _tries(job: Job, machine: Machine) -> Iterator[tuple[str, Job, Choice]]:
+    least = _least(job)
     full = replace(least, checkpointing=True)
+    if job.train.micro_batch_size not in (None, 1):
+        yield "train.micro_batch_size: 1", job, least
+    if not least.checkpointing:
+        yield "train.gradient_checkpointing: true", job, full
     if job.sharding.zero < 3 and machine.world > 1 and job.sharding.fsdp == "none":
-        yield "sharding: {zero: 3}", replace(full, zero=3), {}
+        yield "sharding: {zero: 3}", job, replace(full, zero=3)
     if job.adapter is None:
-        for kind in ("lora", "qlora"):
-            zero = min(full.zero, 2) if kind == "qlora" else full.zero
-            yield (
-                f"adapter: {{kind: {kind}}}",
-                replace(full, zero=zero),
-                {"adapter": _adapter(kind)},
-            )
-    elif not job.adapter.quantized:
-        qlora = {"adapter": _adapter("qlora")}
-        yield "adapter: {kind: qlora}", replace(full, zero=min(full.zero, 2)), qlora
-
-
-def _adapter(kind: str) -> object:
-    from training.config.adapters import Lora, Qlora
-
-    return Lora(kind="lora") if kind == "lora" else Qlora(kind="qlora")
+        lora = job.model_copy(update={"adapter": Lora(kind="lora")})
+        yield "adapter: {kind: lora}", lora, full
+    if job.adapter is None or not job.adapter.quantized:
+        qlora = job.model_copy(update={"adapter": Qlora(kind="qlora")})
+        words = "adapter: {kind: qlora}" + (" and sharding: {zero: 2}" if full.zero == 3 else "")
+        yield words, qlora, replace(full, zero=min(full.zero, 2))
+    half = job.data.max_length // 2
+    if half >= 256:
+        shorter = job.model_copy(update={"data": job.data.model_copy(update={"max_length": half})})
+        yield f"data.max_length: {half}", shorter, full

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from catalog.accelerators import by_driver_name
 from catalog.instances import Accelerator, Instance, accelerators, instance, instances
 from training.config import Job
 from training.errors import JobError, Problem
@@ -110,9 +111,8 @@ def _accelerator() -> Accelerator | None:
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return _neuron()
     usable_gib = float(memory_mib) / 1024 * 0.985  # what the driver keeps for itself
-    for known in sorted(accelerators().values(), key=lambda a: -max(map(len, a.names))):
-        if any(part in name for part in known.names):
-            return replace(known, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
+    if known := by_driver_name(name):
+        return replace(known, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
     return Accelerator(name.strip(), "cuda", usable_gib, usable_gib, 70.0, 35.0, 600.0)
 
 

@@ -12,11 +12,11 @@ from launch.plan.config_json import read_shape
 from launch.plan.cost import cost_usd
 from launch.plan.disk import disk_gib
 from launch.plan.document import Plan, Range
-from launch.plan.fits import changes, would_fit
+from launch.plan.fits import Offer, changes, would_fit
 from launch.plan.learned import learned
 from launch.plan.machine import Machine, machine_of
 from launch.plan.peak import Choice
-from launch.plan.rows import read_rows
+from launch.plan.rows import Rows, read_rows
 from launch.plan.shape import Shape
 from training.config import Job, Pipeline
 from training.config.model import PREVIOUS
@@ -65,11 +65,12 @@ def plan_one(job: Job, shape: Shape, machine: Machine | None = None) -> Plan:
         tokens=taken.tokens,
         parameters=shape.parameters,
         learned=trained,
+        adapter="" if job.adapter is None else job.adapter.kind,
         price="" if price is None else f"{price.source}, {price.region}, {price.date}",
         arithmetic=tuple(arithmetic),
         notes=(*shape.notes, *rows.notes, *_early(taken)),
     )
-    refused = tuple(_refusals(job, shape, machine, plan, rows.longest))
+    refused = tuple(_refusals(job, shape, machine, plan, rows))
     return replace(plan, fits=not refused, refused=refused)
 
 
@@ -101,14 +102,14 @@ def _early(taken: Clock) -> Iterator[str]:
 # --- refusals ---------------------------------------------------------------------------------
 
 
-def _refusals(job: Job, shape: Shape, machine: Machine, plan: Plan, longest: int) -> Iterator[str]:
+def _refusals(job: Job, shape: Shape, machine: Machine, plan: Plan, rows: Rows) -> Iterator[str]:
     if job.train.global_batch_size % machine.world:
         yield (
             f"train.global_batch_size {job.train.global_batch_size} cannot be shared by "
             f"{machine.world} devices. Make it a multiple of {machine.world}"
         )
     if plan.memory_gib["total"] > machine.device_gib:
-        yield _too_large(job, shape, machine, plan, longest)
+        yield _too_large(job, shape, machine, plan, rows)
     if machine.rented and plan.disk_gib["total"] * 1.0737 > _disk_limit_gb(machine):
         yield f"needs {plan.disk_gib['total']:.0f} GiB of disk, more than an instance can have"
     yield from _over_limits(job, plan)
@@ -118,7 +119,7 @@ def _disk_limit_gb(machine: Machine) -> float:
     return max(machine.instance.nvme_gb, 16_384)
 
 
-def _too_large(job: Job, shape: Shape, machine: Machine, plan: Plan, longest: int) -> str:
+def _too_large(job: Job, shape: Shape, machine: Machine, plan: Plan, rows: Rows) -> str:
     memory = plan.memory_gib
     parts = {n: gib for n, gib in memory.items() if n not in ("total", "device")}
     worst = sorted(parts, key=lambda name: -parts[name])[:2]
@@ -126,17 +127,27 @@ def _too_large(job: Job, shape: Shape, machine: Machine, plan: Plan, longest: in
         f"needs {memory['total']:.0f} GiB on each device, which has {memory['device']:.1f} GiB; "
         f"most of it is {' and '.join(f'{n} ({parts[n]:.0f} GiB)' for n in worst)}"
     ]
-    if fitting := would_fit(job, shape, longest):
-        first, usd = fitting[0]
-        words.append(
-            f"The cheapest that would fit it as it is: {first.count} × "
-            f"ml.{first.instance.name} ({usd:.2f} USD an hour)"
-        )
+    if offers := would_fit(job, shape, rows):
+        words.append(f"What would fit it as it is: {'; '.join(map(_offer, _few(offers)))}")
     else:
         words.append("Nothing in the catalogue would fit it as it is")
-    if possible := list(changes(job, shape, machine, longest)):
+    if possible := list(changes(job, shape, machine, rows.longest)):
         words.append(f"Here it would fit with {', or '.join(possible)}")
     return ". ".join(words)
+
+
+def _few(offers: list[Offer]) -> list[Offer]:
+    """The cheapest offer, and the cheapest of a single instance where that is another."""
+    single = next((offer for offer in offers if offer.machine.count == 1), offers[0])
+    return [offers[0]] + ([single] if single is not offers[0] else [])
+
+
+def _offer(offer: Offer) -> str:
+    machine, usd = offer.machine, offer.usd
+    return (
+        f"{machine.count} × ml.{machine.instance.name} "
+        f"({usd.low:.0f} to {usd.high:.0f} USD for the job)"
+    )
 
 
 def _over_limits(job: Job, plan: Plan) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Prices from AWS's price list, for those who have credentials."""
