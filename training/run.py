@@ -24,6 +24,7 @@ from training.engine.arguments import training_arguments
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import Vault, read_facts
 from training.engine.compile import compile_layers
+from training.engine.groups import Groups
 from training.engine.interrupt import StopSignal
 from training.engine.loop import Setup
 from training.engine.order import Order
@@ -207,7 +208,7 @@ def _whole_order(job: Job, data: Prepared) -> Order:
         assert job.train.max_steps is not None, "checked with the job"
         size, rows = job.train.global_batch_size, job.train.max_steps * job.train.global_batch_size
         return Order(rows, size, rows, job.train.seed, shuffle=False)
-    return Order.of(
+    order = Order.of(
         len(data.train),
         global_batch_size=job.train.global_batch_size,
         epochs=job.train.num_train_epochs,
@@ -215,6 +216,9 @@ def _whole_order(job: Job, data: Prepared) -> Order:
         seed=job.train.seed,
         shuffle=job.data.shuffle,
     )
+    if answers := job.method.answers_per_prompt:
+        return Groups.taking(order, answers, whole=job.train.max_steps is None)
+    return order
 
 
 def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:

@@ -95,6 +95,12 @@ def _shape(job: Job) -> Iterator[Problem]:
 
 def _data(job: Job, first: bool) -> Iterator[Problem]:
     data = job.data
+    if data.prompts and job.method.rows != "prompt":
+        yield Problem(
+            "data.prompts",
+            f"are prompts without answers, and {job.method.kind} learns from text or answers",
+            fix="Give data.train",
+        )
     if bool(data.train) == bool(data.prompts):
         message = "give train or prompts, not both" if data.train else "is required"
         yield Problem("data.train", message)
@@ -138,6 +144,13 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
                 f"{method.kind} learns from {method.rows} rows, and general text is none",
                 fix="Leave it out; evaluate.forgetting measures what was forgotten",
             )
+    answers = method.answers_per_prompt
+    if answers and job.train.global_batch_size % answers:
+        yield Problem(
+            "train.global_batch_size",
+            f"counts answers, and must be a multiple of method.num_generations ({answers})",
+            str(job.train.global_batch_size),
+        )
     if data.streaming and method.reads_ahead:
         yield Problem(
             "data.streaming",

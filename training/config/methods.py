@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from training.config.rewards import Rewards, Rollout
 from training.config.section import Section
 from training.config.units import PositiveFloat, PositiveInt, Share
 
@@ -32,8 +33,18 @@ class MethodSection(Section):
         return 0
 
     @property
+    def answers_per_prompt(self) -> int:
+        """Answers sampled to each prompt of a step, which `global_batch_size` counts; 0: none."""
+        return 0
+
+    @property
     def reads_ahead(self) -> bool:
         """Whether it reads rows out of turn, which a stream cannot give."""
+        return self.max_new_tokens > 0
+
+    @property
+    def loss_may_be_zero(self) -> bool:
+        """Whether a loss of exactly 0 is nothing to wonder at."""
         return self.max_new_tokens > 0
 
 
@@ -115,6 +126,11 @@ class Dpo(MethodSection):
     def reads_ahead(self) -> bool:
         """Whether it reads rows out of turn: all of them before the first step."""
         return self.precompute
+
+    @property
+    def loss_may_be_zero(self) -> bool:
+        """Whether a loss of exactly 0 is nothing to wonder at: every pair is far enough apart."""
+        return self.loss == "hinge"
 
     @model_validator(mode="after")
     def _smoothing(self) -> Dpo:
@@ -218,6 +234,58 @@ class Distill(MethodSection):
         return "dialogue" if self.loss_on else "text"
 
 
+class Sampling(MethodSection):
+    """What the methods share that sample a group of answers to each prompt."""
+
+    rows = "prompt"
+
+    reward: Rewards
+    """What makes an answer better: one reward, or a list of them that are added up."""
+    num_generations: int = Field(default=8, ge=2)
+    """Answers to each prompt. `train.global_batch_size` counts answers, and is a multiple of it."""
+    beta: float = Field(default=0.0, ge=0)
+    """What straying from the start costs, for each nat; 0 leaves the reference out."""
+    rollout: Rollout = Rollout()
+    mask_truncated: bool = False
+    """Learn nothing from answers that did not end within `rollout.max_new_tokens`."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer sampled from each prompt."""
+        return self.rollout.max_new_tokens
+
+    @property
+    def answers_per_prompt(self) -> int:
+        """Answers sampled to each prompt of a step."""
+        return self.num_generations
+
+
+class Grpo(Sampling):
+    """GRPO (Shao et al. 2024, arXiv:2402.03300): a group's answers against their mean."""
+
+    impl = "training.methods.grpo:build"
+    title = "Reinforcement learning (GRPO)"
+
+    kind: Literal["grpo"]
+    loss: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """A mean over all tokens of a step (`dapo`), over answers (`grpo`), or over the tokens there
+    was room for (`dr_grpo`), which favours neither short answers nor long ones."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Whether advantages are divided by the spread of their group, of the whole step, or not."""
+
+
+class Rloo(Sampling):
+    """RLOO (Ahmadian et al. 2024, arXiv:2402.14740): an answer against the others to its prompt."""
+
+    impl = "training.methods.rloo:build"
+    title = "Reinforcement learning (RLOO)"
+
+    kind: Literal["rloo"]
+    normalize_advantages: bool = False
+    """Whether advantages are brought to a mean of 0 and a spread of 1 over the step."""
+
+
 Method = Annotated[
-    Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo, Field(discriminator="kind")
+    Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo | Grpo | Rloo,
+    Field(discriminator="kind"),
 ]

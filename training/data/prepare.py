@@ -17,7 +17,7 @@ import numpy as np
 
 from training.config.data import Source
 from training.config.job import Job
-from training.config.methods import Distill, RowKind, Sft
+from training.config.methods import Distill, Sft
 from training.data import templates
 from training.data.cache import Cache, key_of
 from training.data.encoder import Encoder, fingerprint
@@ -111,12 +111,6 @@ class _Kitchen:
         self._fingerprint = fingerprint(tokenizer)
         self._warnings = [cache.moved] if cache.moved else []
         self.ingested: list[Ingested] = []
-        wanted: RowKind = job.method.rows
-        if self._data.prompts and wanted != "prompt":
-            raise DataError(
-                f"data.prompts holds prompts without answers, and {job.method.kind} learns from "
-                "text or answers. Give data.train"
-            )
 
     def _locate(self) -> tuple[list[Located], Located | None, Located | None]:
         """Find the sources to train on, the one held out and the one replayed."""

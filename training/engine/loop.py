@@ -152,7 +152,7 @@ class ExactLoop(NextToken):
         self.bad_evaluations = 0
         self.extra: dict[str, float] = {}
         self.evaluated_at = -1
-        self._step = _Step()
+        self._under_way = _Step()
         self._staging: Path | None = None
         self._steps_per_epoch = setup.order.steps_per_epoch
         self._save_due = Cadence(setup.job.checkpoint.every, self._steps_per_epoch)
@@ -187,17 +187,26 @@ class ExactLoop(NextToken):
             micro_batch_size=setup.micro_batch_size,
             lengths=setup.lengths,
         )
-        rows = _Rows(setup.table, setup.collate.filler())
         return DataLoader(
-            rows,
+            self.rows,
             batch_sampler=sampler,
-            collate_fn=_Collated(setup.collate),
+            collate_fn=self.collated,
             pin_memory=setup.world.accelerated,
         )
 
+    @property
+    def rows(self) -> Dataset[dict[str, Any]]:
+        """The rows to train on, and the one that fills up a batch."""
+        return _Rows(self.setup.table, self.setup.collate.filler())
+
+    @property
+    def collated(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """What makes a micro-batch of rows, with their ids and the count of their tokens."""
+        return _Collated(self.setup.collate)
+
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
         """Take one micro-batch forward and backward, noting what it held."""
-        step = self._step
+        step = self._under_way
         step.ids += inputs.pop("row_ids")
         tokens = inputs.pop("num_tokens")
         if "labels" in inputs:
@@ -209,8 +218,8 @@ class ExactLoop(NextToken):
 
     def count(self, tokens: int, supervised: int) -> None:
         """Add to the tokens this step consumed, and to those it learns from."""
-        self._step.tokens += tokens
-        self._step.supervised += supervised
+        self._under_way.tokens += tokens
+        self._under_way.supervised += supervised
 
     def note(self, name: str, total: Any, weight: Any) -> None:
         """Add to what the step under way is logged with: a mean over its weights.
@@ -220,7 +229,7 @@ class ExactLoop(NextToken):
             total: Summed over the rows or tokens of a micro-batch; a number or a tensor.
             weight: How many they were.
         """
-        self._step.noted.append((name, total, weight))
+        self._under_way.noted.append((name, total, weight))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: utilisation is computed once per step, from tokens, by the progress watcher."""
@@ -248,7 +257,7 @@ class ExactLoop(NextToken):
 
     def close_step(self, state: Any, control: Any) -> None:
         """Agree with the other processes on what this step was and what comes next."""
-        setup, step, number = self.setup, self._step, int(state.global_step)
+        setup, step, number = self.setup, self._under_way, int(state.global_step)
         step.asked_to_stop = setup.stop.asked
         # Read here, once per step: reading each micro-batch would make a device wait each time.
         step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
@@ -258,7 +267,7 @@ class ExactLoop(NextToken):
             (step, self._save_due.due(number), self._evaluate_due.due(number))
         )
         facts = self._facts(number, [mine for mine, _, _ in everyone])
-        self._step = _Step()
+        self._under_way = _Step()
         for watcher in setup.watchers:
             watcher.on_step(facts, self.model)  # type: ignore[attr-defined]  # the trainer's
         # The first process's clock decides; the others follow.

@@ -18,6 +18,6 @@ def guards_for(
     settled = settled_at(job, max_steps)
     return [
         SupervisedTokens(),
-        FiniteLoss(job.precision),
+        FiniteLoss(job.precision, zero_is_fault=not job.method.loss_may_be_zero),
         EveryTensorMoves(job.guards.unmoved_after, steps_per_epoch, control, settled),
     ]

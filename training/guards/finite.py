@@ -17,10 +17,12 @@ class FiniteLoss(Watching):
 
     Args:
         precision: fp16 may overflow in its gradients now and then; the scaler skips such a step.
+        zero_is_fault: Whether the method's loss is never exactly 0 where something is learned.
     """
 
-    def __init__(self, precision: str):
+    def __init__(self, precision: str, *, zero_is_fault: bool = True):
         self.precision = precision
+        self.zero_is_fault = zero_is_fault
         self._overflows = 0
 
     def on_step(self, facts: StepFacts, model: Any) -> None:
@@ -37,7 +39,7 @@ class FiniteLoss(Watching):
                 + (", or use precision bf16" if self.precision == "fp16" else "")
                 + ". Earlier checkpoints are intact"
             )
-        if facts.loss == 0.0:
+        if facts.loss == 0.0 and self.zero_is_fault:
             raise GuardError(
                 f"the loss of step {facts.step} is exactly 0 over {facts.supervised_tokens} "
                 f"supervised tokens (rows {rows}, …). A model that knows its data this well has "

@@ -75,6 +75,9 @@ class _Alone:
 
     gather_for_metrics = gather
 
+    def reduce(self, tensor: torch.Tensor, reduction: str = "sum") -> torch.Tensor:
+        return tensor
+
 
 @contextmanager
 def own_metrics(trainer: Any) -> Iterator[dict[str, float]]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel
+from trl.models import prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import add_fused_lm_head
 
 from training.engine.loop import Setup
 from training.engine.order import FILLER
@@ -45,6 +47,37 @@ def drop_needless_copy(trainer: Any) -> None:
     if _changes_nothing(model):
         model.delete_adapter(_COPY)
         model.set_adapter("default")
+
+
+def keep_reference(trainer: Any, temperature: float) -> None:
+    """Give a trainer that samples answers its reference, as TRL's would have it.
+
+    Args:
+        trainer: Made without one.
+        temperature: Answers are sampled at; log-probabilities are taken at the same.
+    """
+    setup: Setup = trainer.setup
+    model = second_model(setup)
+    if model is not None:
+        add_fused_lm_head(model, temperature=temperature)
+        if trainer.is_deepspeed_enabled:
+            trainer.ref_model = prepare_deepspeed(model, trainer.accelerator)
+        elif trainer.is_fsdp_enabled:
+            trainer.ref_model = prepare_fsdp(model, trainer.accelerator)
+        else:
+            trainer.ref_model = trainer.accelerator.prepare_model(model, evaluation_mode=True)
+    elif not _changes_nothing(trainer.model):
+        _copy_adapter(trainer.model)
+
+
+def _copy_adapter(model: PeftModel) -> None:
+    """Keep a frozen copy of a new adapter under the name TRL looks for."""
+    model.add_adapter(_COPY, model.peft_config["default"])
+    for name, parameter in list(model.named_parameters()):
+        if ".default." in name:
+            copy = model.get_parameter(name.replace(".default.", f".{_COPY}."))
+            copy.data.copy_(parameter.data)
+    model.set_adapter("default")
 
 
 def _changes_nothing(model: PeftModel) -> bool:
@@ -86,7 +119,18 @@ def check_same_at_start(trainer: Any) -> None:
         ours = outputs.log_probs.double().sum(1)
     trainer.model.train(was_training)
     tokens = (labels[:, 1:] != -100).sum(1).clamp(min=1)
-    apart = float(((ours - theirs).abs() / tokens).max())
+    same_or_raise(float(((ours - theirs).abs() / tokens).max()))
+
+
+def same_or_raise(apart: float) -> None:
+    """Raise where the model and its reference differ before the first step.
+
+    Args:
+        apart: Nats per token, at most.
+
+    Raises:
+        GuardError: They differ by more than two ways of computing the same do.
+    """
     if not apart <= _SAME:
         raise GuardError(
             f"the reference differs from the model before the first step, by {apart:.3g} nats per "

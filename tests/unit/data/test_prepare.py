@@ -14,10 +14,8 @@ from tests.unit.data import makers
 from tests.unit.data.makers import make_job, write_jsonl
 from training.config.data import Source
 from training.data.prepare import Prepared, iter_texts, load_texts, prepare
-from training.data.rows import PromptRow
 from training.data.table import RowTable
-from training.data.texts import typed_rows
-from training.errors import DataError
+from training.errors import DataError, JobError
 
 Prepare = Callable[..., Prepared]
 
@@ -235,11 +233,9 @@ def test_chats_need_a_template_and_get_one(prepared: Prepare, tmp_path: Path) ->
     assert (before, said.strip(), learned) == (False, "ho</s>", True)
 
 
-def test_prompts_alone_are_refused(tmp_path: Path, llama: PreTrainedTokenizerFast) -> None:
-    job = make_job([], prompts=["Once upon a time"], repeat=2)
-    assert list(typed_rows(job)) == [PromptRow("prompts:1", "Once upon a time", None, {})] * 2
-    with pytest.raises(DataError, match="prompts without answers"):
-        prepare(job, llama, cache_dir=tmp_path / "c", run_dir=tmp_path / "r")
+def test_prompts_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="prompts without answers"):
+        make_job([], prompts=["Once upon a time"], repeat=2)
 
 
 def entries(tmp_path: Path) -> set[str]:

@@ -1,0 +1,58 @@
+"""GRPO (Shao et al. 2024, arXiv:2402.03300) on TRL's trainer: a group's answers against its mean.
+
+There is no critic. The loss is a mean over the tokens of the whole optimizer step (`dapo`), over
+answers (`grpo`) or over room for tokens (`dr_grpo`), none of which depends on the micro-batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from trl import GRPOConfig, GRPOTrainer
+
+from training.config.methods import Grpo
+from training.engine.loop import Setup
+from training.methods.sampled import (
+    SampledTrainer,
+    make_ready,
+    ready_model,
+    rewards_of,
+    sampling_settings,
+    scored_elsewhere,
+)
+
+
+class GroupTrainer(SampledTrainer, GRPOTrainer):
+    """TRL's GRPO trainer, exact."""
+
+    _one_each = (1,)
+
+
+def build(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Any,
+    arguments: dict[str, Any],
+    setup: Setup,
+) -> GroupTrainer:
+    """Return the trainer."""
+    method = setup.job.method
+    assert isinstance(method, Grpo)
+    rewards = rewards_of(setup)
+    config = GRPOConfig(
+        **sampling_settings(setup, arguments, rewards),
+        loss_type=method.loss,
+        scale_rewards=method.scale_rewards,
+        importance_sampling_level="token",
+    )
+    trainer = GroupTrainer(
+        setup=setup,
+        model=ready_model(model),
+        reward_funcs=[scored_elsewhere] * len(rewards.names),
+        args=config,
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    make_ready(trainer, tokenizer, rewards)
+    return trainer

@@ -1,0 +1,54 @@
+"""RLOO (Ahmadian et al. 2024, arXiv:2402.14740) on TRL's trainer: REINFORCE, leave-one-out.
+
+An answer counts by how much better it is than the other answers to its prompt; straying from the
+reference is paid for out of the reward. The loss is a mean over the answers of the step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from trl import RLOOConfig, RLOOTrainer
+
+from training.config.methods import Rloo
+from training.engine.loop import Setup
+from training.methods.sampled import (
+    SampledTrainer,
+    make_ready,
+    ready_model,
+    rewards_of,
+    sampling_settings,
+    scored_elsewhere,
+)
+
+
+class LeaveOneOutTrainer(SampledTrainer, RLOOTrainer):
+    """TRL's RLOO trainer, exact."""
+
+
+def build(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Any,
+    arguments: dict[str, Any],
+    setup: Setup,
+) -> LeaveOneOutTrainer:
+    """Return the trainer."""
+    method = setup.job.method
+    assert isinstance(method, Rloo)
+    rewards = rewards_of(setup)
+    config = RLOOConfig(
+        **sampling_settings(setup, arguments, rewards),
+        normalize_advantages=method.normalize_advantages,
+    )
+    trainer = LeaveOneOutTrainer(
+        setup=setup,
+        model=ready_model(model),
+        reward_funcs=[scored_elsewhere] * len(rewards.names),
+        args=config,
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    make_ready(trainer, tokenizer, rewards)
+    return trainer

@@ -1,0 +1,277 @@
+"""What GRPO and RLOO have in common: answers are sampled, rewarded and learned from in one step.
+
+TRL's trainers sample in the middle of a step, from generators that a resume must bring back. Here
+the answers of a whole step are sampled before its first micro-batch, from a generator seeded by
+the job's seed, the step and the process: a resumed run samples what the uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from accelerate.utils import gather
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase, Trainer
+from trl.trainer.utils import split_tensor_dict
+
+from training.config.methods import Sampling
+from training.data.prepare import row_tokenizer
+from training.data.rows import PromptRow
+from training.engine.groups import Blocks
+from training.engine.loop import ExactLoop, Setup
+from training.engine.measure import Sums, means
+from training.engine.seed import untouched_generators
+from training.errors import ModelError
+from training.methods.means import own_metrics, switch_off_dropout
+from training.methods.reference import keep_reference, same_or_raise
+from training.rewards.repetition import repeated_share
+from training.rewards.reward import Place
+from training.rewards.total import Total
+
+_OF_ANSWERS = {
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "answer_tokens": "completions/mean_length",
+    "truncated": "completions/clipped_ratio",
+    "flat_groups": "frac_reward_zero_std",
+}
+"""What we call TRL's metrics of a step's answers."""
+_OF_TOKENS = ("kl", "entropy")
+_NGRAM = 3
+
+
+class SampledTrainer(ExactLoop):
+    """Mix into TRL's GRPO or RLOO trainer."""
+
+    total: Total
+    _prompt_ids: Sequence[list[int]] = ()
+
+    # --- a step's answers -------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return this process's prompts, each as often as it is answered."""
+        setup = self.setup
+        blocks = Blocks(
+            setup.order,
+            rank=setup.world.rank,
+            world_size=setup.world.size,
+            micro_batch_size=setup.micro_batch_size,
+        )
+        return DataLoader(self.rows, batch_sampler=blocks, collate_fn=self.collated)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], None]:
+        """Return the step's micro-batches: answers, their advantages, and what they came from."""
+        asked = [next(epoch_iterator) for _ in range(num_batches)]
+        step = int(self.state.global_step)
+        self.model.train()
+        with untouched_generators():
+            torch.manual_seed(_seed(self.setup, step))
+            found = self._answered([row for batch in asked for row in batch["prompt_rows"]], asked)
+        if step == 0 and "ref_per_token_logps" in found:
+            self._check_reference(found)
+        parts = split_tensor_dict(found, num_batches)
+        for part, batch in zip(parts, asked, strict=True):
+            tokens = int(part["completion_mask"].sum())
+            part["row_ids"] = batch["row_ids"]
+            part["num_tokens"] = tokens + int(part["prompt_mask"].sum())
+            self.count(part["num_tokens"], tokens)
+        return parts, None
+
+    def _answered(self, rows: list[PromptRow], asked: list[Any]) -> dict[str, Any]:
+        self._prompt_ids = [ids for batch in asked for ids in batch["prompt_ids"]]
+        inputs = [{"prompt": row.prompt, "row": row} for row in rows]
+        found: dict[str, Any] = self._generate_and_score_completions(inputs)
+        theirs = {name: values[-1] for name, values in self._metrics["train"].items() if values}
+        self._metrics["train"].clear()
+        self.extra |= {ours: theirs[name] for ours, name in _OF_ANSWERS.items() if name in theirs}
+        for name in self.total.names:
+            self.extra[f"reward_{name}"] = theirs[f"rewards/{name}/mean"]
+        if "kl" in theirs:
+            self.extra["kl"] = theirs["kl"]
+        return found
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Sequence[list[int]], None, Any]:
+        """Return the prompts as they were tokenized with the data."""
+        return self._prompt_ids, None, {}
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: list[Any], completion_ids_list: Any
+    ) -> torch.Tensor:
+        """Return every reward of every answer, those of all processes, [answers, rewards]."""
+        texts = [_text(answer) for answer in completions]
+        scores = self.total.score(prompts, texts, [row["row"] for row in inputs])
+        for text in texts:
+            self.note("repetition", repeated_share(text, _NGRAM), 1)
+        mine = torch.tensor(list(zip(*scores.each.values(), strict=True)), dtype=torch.float32)
+        every: torch.Tensor = gather(mine.to(self.accelerator.device))
+        sums = (every * self.reward_weights.to(every.device)).sum(1)
+        self.total.watch(float(sums.min()), float(sums.max()), int(self.state.global_step) + 1)
+        return every
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """Return a micro-batch on its device: its answers were sampled before."""
+        return Trainer._prepare_inputs(self, inputs)
+
+    # --- the loss ---------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """Return the loss of a micro-batch, scaled as the parent's."""
+        tokens = int(inputs["completion_mask"].sum())
+        with own_metrics(self) as theirs:
+            loss: torch.Tensor = self._compute_loss(model, inputs)
+        for name in _OF_TOKENS:
+            if name in theirs:
+                self.note(name, theirs[name] * tokens, tokens)
+        return loss
+
+    def _check_reference(self, found: dict[str, Any]) -> None:
+        """See that the reference is the model itself before the first step."""
+        width = found["completion_ids"].size(1)
+        ids = torch.cat([found["prompt_ids"], found["completion_ids"]], dim=1)
+        mask = torch.cat([found["prompt_mask"], found["completion_mask"]], dim=1)
+        with torch.no_grad(), untouched_generators():
+            ours, _, _ = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, width, self.setup.micro_batch_size
+            )
+        counted = found["completion_mask"]
+        apart = ((ours - found["ref_per_token_logps"]).abs() * counted).sum(1) / counted.sum(1)
+        same_or_raise(float(apart.max()))
+
+    # --- held-out prompts -------------------------------------------------------------------
+
+    def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
+        """Return the sums of a batch of held-out prompts: what one sampled answer to each earns."""
+        rows: list[PromptRow] = batch["prompt_rows"]
+        # A process without prompts of its own still takes part: weights may be sharded.
+        self._prompt_ids = batch["prompt_ids"] or [[self.eos_token_ids[0]]]
+        torch.manual_seed(_seed(self.setup, 0))
+        with own_metrics(self):
+            ids = self._generate_single_turn(self._prompt_ids, None, {}, *self._one_each)
+        ids = ids[0] if isinstance(ids, tuple) else ids
+        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)[: len(rows)]
+        scores = self.total.score([row.prompt for row in rows], texts, rows)
+        count = len(rows)
+        ended = sum(bool(one) and one[-1] in self.eos_token_ids for one in ids[:count])
+        sums: Sums = {"reward": (sum(scores.total), count)}
+        sums |= {f"reward_{name}": (sum(values), count) for name, values in scores.each.items()}
+        return sums | {
+            "answer_tokens": (sum(len(one) for one in ids[:count]), count),
+            "truncated": (count - ended, count),
+            "repetition": (sum(repeated_share(text, _NGRAM) for text in texts), count),
+        }
+
+    _one_each: tuple[int, ...] = ()
+    """Further arguments of the parent's sampling, where it wants the answers to each prompt."""
+
+    def conclude(self, sums: Sums) -> dict[str, float]:
+        """Return the means; the loss is minus the reward, so that less of it is better."""
+        found = means(sums)
+        return {"loss": -found["reward"], **found, "rows": float(sums["reward"][1])}
+
+    # --- going on ---------------------------------------------------------------------------
+
+    def state_to_keep(self) -> dict[str, Any]:
+        """Return how long every answer has been worth the same."""
+        return self.total.state_dict()
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.total.load_state_dict(state)
+
+
+def scored_elsewhere(*ignored: Any, **also_ignored: Any) -> list[float]:
+    """Stand for a reward where TRL wants a function: `Total` scores all of them at once."""
+    raise AssertionError("rewards come from Total")
+
+
+def sampling_settings(setup: Setup, arguments: dict[str, Any], rewards: Total) -> dict[str, Any]:
+    """Return the arguments that TRL's configurations of both methods share."""
+    method = setup.job.method
+    assert isinstance(method, Sampling)
+    rollout = method.rollout
+    return {
+        **arguments,
+        # Added to the trainer afterwards: TRL would load the reference by the model's name.
+        "beta": 0.0,
+        "num_generations": method.num_generations,
+        "steps_per_generation": arguments["gradient_accumulation_steps"],
+        "max_completion_length": rollout.max_new_tokens,
+        "temperature": rollout.temperature,
+        "top_p": rollout.top_p,
+        "top_k": rollout.top_k,
+        "reward_weights": rewards.weights,
+        "mask_truncated_completions": method.mask_truncated,
+        "disable_dropout": False,
+        "shuffle_dataset": False,
+    }
+
+
+def rewards_of(setup: Setup) -> Total:
+    """Return the rewards that the job names."""
+    method = setup.job.method
+    assert isinstance(method, Sampling)
+    return Total.of(method.reward, Place(setup.world.device, setup.folder))
+
+
+def make_ready(trainer: Any, tokenizer: PreTrainedTokenizerBase, rewards: Total) -> None:
+    """Give a new trainer what TRL's own does not know: rewards, ends of answers, the reference.
+
+    Raises:
+        ModelError: Prompts and answers do not fit the model's context.
+    """
+    setup: Setup = trainer.setup
+    method = setup.job.method
+    assert isinstance(method, Sampling)
+    check_room(setup, trainer.model, method.max_new_tokens)
+    trainer.total = rewards
+    trainer.reward_func_names = rewards.names
+    ends = row_tokenizer(setup.job, tokenizer).end_ids
+    trainer.eos_token_ids = ends
+    trainer.generation_config.eos_token_id = ends
+    trainer.generation_kwargs["eos_token_id"] = ends
+    if method.beta:
+        trainer.beta = method.beta
+        keep_reference(trainer, method.rollout.temperature)
+
+
+def ready_model(model: Any) -> Any:
+    """Return the model as these methods train it."""
+    switch_off_dropout(model)
+    return model
+
+
+def check_room(setup: Setup, model: Any, new_tokens: int) -> None:
+    """Raise where the longest prompt and answer do not fit the model's context together.
+
+    Raises:
+        ModelError: Says how much there is.
+    """
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(setup.table.lengths)  # type: ignore[attr-defined]  # prompts are no stream
+    if room is not None and longest + new_tokens > room:
+        raise ModelError(
+            f"prompts of up to {longest} tokens and answers of up to {new_tokens} do not fit the "
+            f"model's context of {room}. Lower data.max_length to at most {room - new_tokens}, "
+            f"which leaves longer prompts out, or rollout.max_new_tokens"
+        )
+
+
+def _text(answer: Any) -> str:
+    return answer if isinstance(answer, str) else str(answer[0]["content"])
+
+
+def _seed(setup: Setup, step: int) -> int:
+    """Return the seed of the answers that one process samples for one step."""
+    name = f"{setup.job.train.seed}/{step}/{setup.world.rank}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
