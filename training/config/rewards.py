@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from training.config.section import Section
-from training.config.units import PositiveFloat, PositiveInt
+from training.config.units import DurationS, PositiveFloat, PositiveInt
 
 
 class RewardSection(Section):
@@ -133,8 +133,87 @@ class Repetition(RewardSection):
     """Words of an n-gram."""
 
 
+class CodeTests(RewardSection):
+    """Whether the program in the answer passes the row's tests: the share that it passes.
+
+    It runs in a process that can neither reach the network nor change a file, with little memory
+    and time. Needs Linux on x86_64 or aarch64.
+    """
+
+    impl = "training.rewards.code_tests:build"
+
+    kind: Literal["code_tests"]
+    tests: str = "test_list"
+    """The column with the tests: a list of assertions (MBPP), or one program (HumanEval)."""
+    setup: str = "test_setup_code"
+    """The column with what comes before the program, where there is one."""
+    entry_point: str = "entry_point"
+    """The column with the function's name, which one program of tests is called with."""
+    continues_prompt: bool = False
+    """The answer goes on with the prompt, which is the beginning of the program."""
+    partial: bool = True
+    """Reward the share of the tests that pass; else 1 only where all do."""
+    timeout: DurationS = Field(default="5s", validate_default=True)  # type: ignore[assignment]
+    """Time for one answer."""
+    memory_gib: float = Field(default=0.5, ge=0.1)
+    processes: PositiveInt | None = None
+    """Answers run at once; one less than there are cores when left out."""
+
+
+class RewardModel(RewardSection):
+    """A reward model's score, from one that `method: {kind: reward}` has trained or any other."""
+
+    impl = "training.rewards.model:build"
+
+    kind: Literal["model"]
+    source: str
+    """A folder or Hub id: a sequence classifier with one output, or an adapter of one."""
+    chat_template: str | None = None
+    """As in `model:`; the reward model's own when left out."""
+    max_length: PositiveInt = 2048
+    """Longest prompt and answer together, in its own tokens."""
+    batch_size: PositiveInt = 16
+    """Answers scored at once."""
+
+
+class Judge(RewardSection):
+    """A model's opinion, asked for at an endpoint that speaks OpenAI's protocol: from 0 to 1.
+
+    Answers that hold no rating are asked for again, and then count 0; both are counted.
+    """
+
+    impl = "training.rewards.judge:build"
+
+    kind: Literal["judge"]
+    url: str
+    """The endpoint's base, such as http://localhost:8000/v1."""
+    model: str
+    """The model's name there."""
+    criteria: str = "How helpful, correct and harmless is the answer?"
+    """What is asked of the judge."""
+    scale: PositiveInt = 10
+    """Highest rating; the lowest is 1."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key, where the endpoint wants one."""
+    timeout: DurationS = Field(default="60s", validate_default=True)  # type: ignore[assignment]
+    """Time for one opinion."""
+    retries: int = Field(default=3, ge=0)
+    """How often a failed call or an answer without a rating is repeated."""
+    at_once: PositiveInt = 8
+    """Calls under way at once."""
+
+
 Reward = Annotated[
-    RegexCount | Contains | NumericAnswer | Choice | JsonSchema | Length | Repetition,
+    RegexCount
+    | Contains
+    | NumericAnswer
+    | Choice
+    | JsonSchema
+    | Length
+    | Repetition
+    | CodeTests
+    | RewardModel
+    | Judge,
     Field(discriminator="kind"),
 ]
 
