@@ -153,7 +153,7 @@ class CodeTests(RewardSection):
     """The answer goes on with the prompt, which is the beginning of the program."""
     partial: bool = True
     """Reward the share of the tests that pass; else 1 only where all do."""
-    timeout: DurationS = Field(default="5s", validate_default=True)  # type: ignore[assignment]
+    timeout: DurationS = Field(default="5s", validate_default=True)
     """Time for one answer."""
     memory_gib: float = Field(default=0.5, ge=0.1)
     processes: PositiveInt | None = None
@@ -195,7 +195,7 @@ class Judge(RewardSection):
     """Highest rating; the lowest is 1."""
     api_key_env: str | None = None
     """Environment variable that holds the key, where the endpoint wants one."""
-    timeout: DurationS = Field(default="60s", validate_default=True)  # type: ignore[assignment]
+    timeout: DurationS = Field(default="60s", validate_default=True)
     """Time for one opinion."""
     retries: int = Field(default=3, ge=0)
     """How often a failed call or an answer without a rating is repeated."""

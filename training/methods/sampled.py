@@ -49,6 +49,19 @@ class SampledTrainer(ExactLoop):
     total: Total
     _prompt_ids: Sequence[list[int]] = ()
 
+    # The parent's.
+    model: Any
+    state: Any
+    accelerator: Any
+    processing_class: Any
+    reward_weights: torch.Tensor
+    eos_token_ids: list[int]
+    _metrics: Any
+    _generate_and_score_completions: Any
+    _generate_single_turn: Any
+    _get_per_token_logps_and_entropies: Any
+    _compute_loss: Any
+
     # --- a step's answers -------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader[Any]:

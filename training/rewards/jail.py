@@ -102,7 +102,7 @@ def lock_in(cpu_s: int, memory_bytes: int) -> None:
     ):
         resource.setrlimit(what, (limit, limit))
     listed = rules(machine)
-    array = (_Filter * len(listed))(*listed)
+    array = (_Filter * len(listed))(*(_Filter(*one) for one in listed))
     program = _Program(len(listed), ctypes.cast(array, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):
