@@ -7,6 +7,7 @@
 #   BUILD_ARGS  further --build-arg values, such as CUDA_ARCH=8.6
 #   ENGINE      docker, podman or buildah; whichever is there when left out
 #   PUSH        1 pushes the image
+#   PUBLIC_REGISTRY  takes the place of public.ecr.aws, such as an account's pull-through cache
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +19,7 @@ version=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)}
 commit=${COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 image=${IMAGE:-temper-$kind:$version-${commit:0:12}}
 base=${BASE_IMAGE:-$(sed -n 's/^ARG BASE_IMAGE=//p' "$dockerfile")}
+base=${base/#public.ecr.aws/${PUBLIC_REGISTRY:-public.ecr.aws}}
 
 # What is built from is a digest, whatever the tag says tomorrow.
 [[ "$base" = localhost/* ]] || "$engine" pull --quiet "$base" >/dev/null
@@ -35,9 +37,12 @@ for argument in ${BUILD_ARGS:-}; do arguments+=(--build-arg "$argument"); done
 if [ -n "${SSL_CERT_FILE:-}" ]; then
   arguments+=(--secret "id=ca,src=$SSL_CERT_FILE" --build-arg PIP_CERT=/run/secrets/ca)
 fi
-[ "$engine" = docker ] || arguments+=(--layers)
-
-if [ "$engine" = docker ]; then export DOCKER_BUILDKIT=1; fi
+if [ "$engine" = docker ]; then
+  export DOCKER_BUILDKIT=1
+else
+  # Without --layers nothing is kept for the next build; the OCI format has no health check.
+  arguments+=(--layers --format docker)
+fi
 "$engine" build "${arguments[@]}" .
 if [ "${PUSH:-}" = 1 ]; then "$engine" push "$image"; fi
 echo "$image"

@@ -61,6 +61,7 @@ class ImagesStack(TemperStack):
                     removal=self.removal,
                 ).group,
                 size=settings.build_compute,
+                cached=settings.pull_through_cache,
             )
             uris["images/build-project"] = self.names.build_project
         publish(self, self.names, uris)

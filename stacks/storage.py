@@ -27,7 +27,7 @@ class StorageStack(TemperStack):
         self.access_logs = AccessLogBucket(
             self,
             "AccessLogs",
-            name=self.names.bucket("access-logs"),
+            names=self.names,
             days=settings.access_log_days,
             removal=self.removal,
         ).bucket

@@ -21,9 +21,10 @@ SIZES = {
 
 
 class ImageBuild(Construct):
-    """Takes `source/temper.zip` of the runs bucket, builds `containers/<KIND>`, pushes it.
+    """Takes `source/temper.zip` of the runs bucket, runs `make image KIND=<KIND>`, pushes it.
 
-    Tags are `<version>-<commit>`; both come with the call that starts the build.
+    Tags are `<version>-<commit>`; both come with the call that starts the build. With `cached` the
+    bases come through the account's pull-through cache.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class ImageBuild(Construct):
         key: kms.IKey,
         log: logs.ILogGroup,
         size: Literal["small", "medium", "large", "x2_large"],
+        cached: bool,
     ) -> None:
         super().__init__(scope, id)
+        registry = f"{names.account}.dkr.ecr.{names.region}.amazonaws.com"
         self.project = codebuild.Project(
             self,
             "Project",
@@ -52,11 +55,15 @@ class ImageBuild(Construct):
                 privileged=True,
                 environment_variables=_variables(
                     {
-                        "REGISTRY": f"{names.account}.dkr.ecr.{names.region}.amazonaws.com",
+                        "REGISTRY": registry,
                         "REPOSITORY": names.prefix,
                         "KIND": "gpu",
                         "VERSION": "unset",
                         "COMMIT": "unset",
+                        # Where AWS's own base images come from.
+                        "PUBLIC_REGISTRY": f"{registry}/{names.prefix}/public"
+                        if cached
+                        else "public.ecr.aws",
                     }
                 ),
             ),
@@ -82,12 +89,11 @@ BUILD = {
                 ' | docker login --username AWS --password-stdin "$REGISTRY"',
             ]
         },
+        # What `make image` does on anybody's machine, and then the push.
         "build": {
             "commands": [
-                'export IMAGE="$REGISTRY/$REPOSITORY/$KIND:$VERSION-${COMMIT:0:12}"',
-                'docker build --file "containers/$KIND/Dockerfile"'
-                ' --label "org.opencontainers.image.revision=$COMMIT" --tag "$IMAGE" .',
-                'docker push "$IMAGE"',
+                'IMAGE="$REGISTRY/$REPOSITORY/$KIND:$VERSION-${COMMIT:0:12}" PUSH=1'
+                " make --silent image"
             ]
         },
     },

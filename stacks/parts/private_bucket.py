@@ -36,8 +36,6 @@ class PrivateBucket(Construct):
             enforce_ssl=True,
             minimum_tls_version=1.2,
             versioned=True,
-            server_access_logs_bucket=access_logs,
-            server_access_logs_prefix=f"{id.lower()}/",
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="abandoned-uploads",
@@ -50,6 +48,12 @@ class PrivateBucket(Construct):
             removal_policy=removal,
         )
         self.bucket.add_to_resource_policy(_only_our_key(self.bucket, key))
+        # The grant stands in the log bucket's own policy, for all that log there.
+        resource = self.bucket.node.default_child
+        assert isinstance(resource, s3.CfnBucket)
+        resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
+            destination_bucket_name=access_logs.bucket_name, log_file_prefix=f"{id.lower()}/"
+        )
 
 
 def _only_our_key(bucket: s3.Bucket, key: kms.IKey) -> cdk.aws_iam.PolicyStatement:

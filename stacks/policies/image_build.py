@@ -22,5 +22,11 @@ def statements(estate: Estate) -> list[iam.PolicyStatement]:
             ],
             [estate.names.arn("ecr", f"repository/{estate.names.prefix}/*")],
         ),
+        # The cache makes a repository for a base at its first pull, and fills it.
+        allow(
+            "FillCache",
+            ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"],
+            [estate.names.arn("ecr", f"repository/{estate.names.prefix}/public/*")],
+        ),
         write_logs(estate, f"/temper/{estate.names.prefix}/image-build"),
     ]

@@ -50,6 +50,12 @@ def _trust(**condition: Any) -> dict[str, Any]:
     )
 
 
+def _bucket_grant(**condition: Any) -> dict[str, Any]:
+    writer = {"Effect": "Allow", "Principal": {"Service": "logging.s3.amazonaws.com"}}
+    statement = {**writer, "Action": "s3:PutObject", "Resource": "*", **condition}
+    return _of("AWS::S3::BucketPolicy", PolicyDocument={"Statement": [statement]})
+
+
 def _alarm(**properties: Any) -> dict[str, Any]:
     return _of("AWS::CloudWatch::Alarm", **properties)
 
@@ -173,6 +179,10 @@ PLANTED: dict[str, Planted] = {
     "bucket_refuses_other_keys": (
         {"Data": KMS_BUCKET},
         {"Data": KMS_BUCKET, "Policy": REFUSAL},
+    ),
+    "bucket_grant_names_its_source": (
+        {"P": _bucket_grant()},
+        {"P": _bucket_grant(Condition={"StringEquals": {"aws:SourceAccount": "1"}})},
     ),
     "repository_immutable_and_scanned": (
         {"R": _of("AWS::ECR::Repository", **{**REPOSITORY, "ImageTagMutability": "MUTABLE"})},

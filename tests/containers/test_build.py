@@ -1,0 +1,156 @@
+"""`make image`, and the platform's CodeBuild project, build exactly the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import ROOT
+
+DIGEST = "sha256:" + "ab" * 32
+DOCKER = """#!/bin/sh
+python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@" >>"$CALLS"
+case "$1" in image) echo "base@{digest}";; esac
+"""
+VARIABLES = {"KIND": "gpu", "VERSION": "1.2.3", "COMMIT": "0123456789abcdef0123"}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> dict[str, str]:
+    """An environment whose docker and aws only note what they were asked."""
+    for name in ("docker", "aws"):
+        path = tmp_path / name
+        path.write_text(DOCKER.format(digest=DIGEST))
+        path.chmod(0o755)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SSL_", "MAKE"))}
+    return {**kept, "PATH": f"{tmp_path}:{kept['PATH']}", "CALLS": str(tmp_path / "calls")}
+
+
+def calls(environment: dict[str, str]) -> list[list[str]]:
+    path = Path(environment["CALLS"])
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    path.unlink()
+    return found
+
+
+def sh(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def build_of(found: list[list[str]]) -> list[str]:
+    [build] = [call for call in found if call[0] == "build"]
+    return build
+
+
+@pytest.mark.parametrize("kind", ["gpu", "neuron"])
+def test_code_build_does_what_make_image_does(kind: str, engine: dict[str, str]) -> None:
+    from stacks.parts.image_build import BUILD
+
+    phases: Any = BUILD["phases"]
+    variables = {
+        **VARIABLES,
+        "KIND": kind,
+        "REGISTRY": "1.dkr.ecr.us-east-1.amazonaws.com",
+        "REPOSITORY": "temper-dev",
+        "PUBLIC_REGISTRY": "public.ecr.aws",
+    }
+    script = "\n".join([*phases["pre_build"]["commands"], *phases["build"]["commands"]])
+    done = sh(script, {**engine, **variables})
+    assert done.returncode == 0, done.stderr
+    cloud = calls(engine)
+    name = f"1.dkr.ecr.us-east-1.amazonaws.com/temper-dev/{kind}:1.2.3-0123456789ab"
+    assert ["push", name] in cloud
+    assert done.stdout.splitlines()[-1] == name
+
+    settings = " ".join(f"{k}={v}" for k, v in {**VARIABLES, "KIND": kind}.items())
+    done = sh(f"make --silent image {settings} IMAGE={name}", engine)
+    assert done.returncode == 0, done.stderr
+    here = calls(engine)
+    assert build_of(here) == build_of(cloud)
+    assert not any(call[0] == "push" for call in here)
+
+
+def test_what_is_built_is_the_dockerfile_of_the_kind_with_labels(engine: dict[str, str]) -> None:
+    done = sh("make --silent image KIND=neuron", {**engine, "SSL_CERT_FILE": "/etc/hosts"})
+    assert done.returncode == 0, done.stderr
+    found = calls(engine)
+    build = build_of(found)
+    base = re.search(
+        r"^ARG BASE_IMAGE=(.*)$", (ROOT / "containers/neuron/Dockerfile").read_text(), re.M
+    )
+    assert base
+    assert ["pull", "--quiet", base[1]] in found
+    assert build[build.index("--file") + 1] == "containers/neuron/Dockerfile"
+    commit = sh("git rev-parse HEAD", engine).stdout.strip()
+    assert build[build.index("--tag") + 1] == f"temper-neuron:0.1.0-{commit[:12]}"
+    for argument in (f"BASE_DIGEST={DIGEST}", f"COMMIT={commit}", "VERSION=0.1.0"):
+        assert argument in build
+    assert "id=ca,src=/etc/hosts" in build, "a network's own certificates, as a secret"
+
+
+def test_bases_come_through_the_cache_where_there_is_one(engine: dict[str, str]) -> None:
+    cache = "1.dkr.ecr.us-east-1.amazonaws.com/temper/public"
+    done = sh("containers/build.sh", {**engine, "PUBLIC_REGISTRY": cache})
+    assert done.returncode == 0, done.stderr
+    [base] = [a for a in build_of(calls(engine)) if a.startswith("BASE_IMAGE=")]
+    assert base.startswith(f"BASE_IMAGE={cache}/deep-learning-containers/pytorch:2.13")
+
+
+def test_a_kind_there_is_not(engine: dict[str, str]) -> None:
+    done = sh("make --silent image KIND=tpu", engine)
+    assert done.returncode != 0
+    assert "no such KIND: tpu (gpu or neuron)" in done.stderr
+
+
+def test_dockerfiles_and_scripts_are_clean() -> None:
+    tools = ROOT / ".venv/bin"
+    if not (tools / "hadolint").exists():
+        pytest.skip("hadolint is not installed: make .venv/.dev")
+    for path in sorted(ROOT.glob("containers/*/Dockerfile")):
+        done = subprocess.run(
+            [tools / "hadolint", path], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+    scripts = [*ROOT.glob("containers/*.sh"), *ROOT.glob("containers/*/*.sh"), ROOT / ".ci/run"]
+    done = subprocess.run(
+        [tools / "shellcheck", *scripts], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_requirements_are_locked_to_the_projects_own_pins() -> None:
+    pins = dict(
+        re.findall(r"^([\w.-]+)==([^\s;]+)(?: ;.*)?$", (ROOT / "constraints.txt").read_text(), re.M)
+    )
+    for name in ("gpu/requirements.txt", "gpu/deepspeed.txt", "neuron/requirements.txt"):
+        text = (ROOT / "containers" / name).read_text()
+        entries = re.findall(
+            r"^([\w.-]+)==([^\s;]+)([^\n]*)\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)+)",
+            text,
+            re.M,
+        )
+        assert len(entries) == len(re.findall(r"^[\w.-]+==", text, re.M)), f"{name}: something has no hash"
+        for package, version, marker, _ in entries:
+            if not marker.startswith(" ;"):
+                assert pins[package] == version, f"{name}: run make lock-images"
+    for package in ("torch", "triton"):
+        assert f"\n{package}==" not in (ROOT / "containers/gpu/requirements.txt").read_text()
+    extra = (ROOT / "pyproject.toml").read_text()
+    trained_with = re.search(r"^train = \[(.*?)^\]", extra, re.M | re.S)
+    assert trained_with
+    for package in re.findall(r'"([a-z0-9-]+)[=>]', trained_with[1]):
+        locked = (ROOT / "containers/gpu/requirements.txt").read_text() + "deepspeed==torch=="
+        assert f"{package}==" in locked, f"{package}: run make lock-images"
