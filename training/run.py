@@ -27,7 +27,7 @@ from training.engine.compile import compile_layers
 from training.engine.groups import Groups
 from training.engine.interrupt import StopSignal
 from training.engine.loop import Setup
-from training.engine.order import Order
+from training.engine.order import Order, Rounds
 from training.engine.probe import find_micro_batch_size
 from training.engine.seed import seed_everything
 from training.engine.world import ControlPlane, World, join, read_world
@@ -218,7 +218,8 @@ def _whole_order(job: Job, data: Prepared) -> Order:
     )
     if answers := job.method.answers_per_prompt:
         return Groups.taking(order, answers, whole=job.train.max_steps is None)
-    return order
+    rounds = job.method.rounds(order.global_batch_size)
+    return Rounds.taking(order, *rounds, whole=job.train.max_steps is None) if rounds else order
 
 
 def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:

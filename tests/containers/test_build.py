@@ -142,7 +142,8 @@ def test_requirements_are_locked_to_the_projects_own_pins() -> None:
             text,
             re.M,
         )
-        assert len(entries) == len(re.findall(r"^[\w.-]+==", text, re.M)), f"{name}: something has no hash"
+        pinned = re.findall(r"^[\w.-]+==", text, re.M)
+        assert len(entries) == len(pinned), f"{name}: something has no hash"
         for package, version, marker, _ in entries:
             if not marker.startswith(" ;"):
                 assert pins[package] == version, f"{name}: run make lock-images"

@@ -131,6 +131,7 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
 
 def _method(job: Job, first: bool) -> Iterator[Problem]:
     method, data = job.method, job.data
+    yield from method.clashes(job)
     if method.rows not in ("text", "dialogue"):
         if data.packing:
             yield Problem(

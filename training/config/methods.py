@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from training.config.ppo import Critic, Kl, PpoRollout, StopRules, ppo_clashes
 from training.config.rewards import Rewards, Rollout
 from training.config.section import Section
 from training.config.units import PositiveFloat, PositiveInt, Share
+from training.errors import Problem
 
 RowKind = Literal["text", "dialogue", "preference", "unpaired", "prompt"]
 Head = Literal["language", "score"]
@@ -46,6 +49,22 @@ class MethodSection(Section):
     def loss_may_be_zero(self) -> bool:
         """Whether a loss of exactly 0 is nothing to wonder at."""
         return self.max_new_tokens > 0
+
+    @property
+    def waits_steps(self) -> int:
+        """Optimizer steps at the start in which a part of what is trained stays as it is."""
+        return 0
+
+    def rounds(self, global_batch_size: int) -> tuple[int, int] | None:
+        """Return the rows of a round and how often it is gone through before the next.
+
+        None where every step takes rows of its own.
+        """
+        return None
+
+    def clashes(self, job: Any) -> Iterator[Problem]:
+        """Yield what it cannot go with in the rest of a job."""
+        yield from ()
 
 
 class Pretrain(MethodSection):
@@ -285,7 +304,54 @@ class Rloo(Sampling):
     """Whether advantages are brought to a mean of 0 and a spread of 1 over the step."""
 
 
+class Ppo(MethodSection):
+    """Reinforcement learning with a critic (Schulman et al. 2017, arXiv:1707.06347).
+
+    A rollout answers a batch of prompts and scores the answers; what scored better than the critic
+    expected becomes likelier, in `epochs` passes over the rollout. A step is an optimizer step.
+    """
+
+    impl = "training.methods.ppo:build"
+    rows = "prompt"
+    title = "Reinforcement learning (PPO)"
+
+    kind: Literal["ppo"]
+    reward: Rewards
+    rollout: PpoRollout = PpoRollout()
+    kl: Kl = Kl()
+    epochs: PositiveInt = 2
+    """How often each rollout is gone through."""
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """How far below 1 the ratio of new to old probability still counts."""
+    clip_high: PositiveFloat = 0.2
+    """How far above 1 it still counts."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount of a token."""
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """λ of the advantages: 0 trusts the critic alone, 1 only what was seen."""
+    critic: Critic = Critic()
+    stop: StopRules = StopRules()
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer sampled from each prompt while training."""
+        return self.rollout.max_new_tokens
+
+    @property
+    def waits_steps(self) -> int:
+        """Steps in which only the critic learns."""
+        return self.critic.warmup_steps
+
+    def rounds(self, global_batch_size: int) -> tuple[int, int] | None:
+        """Return the prompts of a rollout, and how often it is gone through."""
+        return self.rollout.batch or global_batch_size, self.epochs
+
+    def clashes(self, job: Any) -> Iterator[Problem]:
+        """Yield what it cannot go with in the rest of a job."""
+        yield from ppo_clashes(self, job)
+
+
 Method = Annotated[
-    Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo | Grpo | Rloo,
+    Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo | Ppo | Grpo | Rloo,
     Field(discriminator="kind"),
 ]

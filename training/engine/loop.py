@@ -160,7 +160,7 @@ class ExactLoop(NextToken):
         super().__init__(**trainer_arguments)
         self._learn_in_full_precision()
         names = [name for name, _ in self.model.named_parameters()]  # type: ignore[attr-defined]
-        self.rates = Rates(setup.job, names, setup.order.max_steps)
+        self.rates = self.make_rates(names)
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # the trainer's
         self.add_callback(_StepEnd(self))  # type: ignore[attr-defined]  # the trainer's
 
@@ -236,6 +236,10 @@ class ExactLoop(NextToken):
         return 0
 
     # --- the optimizer ----------------------------------------------------------------------
+
+    def make_rates(self, names: list[str]) -> Rates:
+        """Return which of these parameters learns at which rate."""
+        return Rates(self.setup.job, names, self.setup.order.max_steps)
 
     def create_optimizer(self, *arguments: Any, **more: Any) -> torch.optim.Optimizer:
         """Return the trainer's optimizer, its groups divided where rates differ."""
@@ -358,6 +362,8 @@ class ExactLoop(NextToken):
             if setup.world.is_keeper and isinstance(setup.table, Stream):
                 place = staging / f"{PREFIX}{number}" / STREAM
                 place.write_text(json.dumps(setup.table.state_dict()))
+            if setup.world.is_first:
+                self.keep_files(staging / f"{PREFIX}{number}")
         self._save_due.done()
         for watcher in setup.watchers:
             watcher.on_save(number)
@@ -394,6 +400,8 @@ class ExactLoop(NextToken):
             self.bad_evaluations = facts["bad_evaluations"]
             self.evaluated_at = facts["evaluated_at"]
             self.take_up(facts.get("method", {}))
+        if checkpoint is not None:
+            self.take_up_files(checkpoint)
         if checkpoint is not None and isinstance(self.setup.table, Stream):
             self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
         self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
@@ -449,6 +457,17 @@ class ExactLoop(NextToken):
 
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on from what `state_to_keep` returned."""
+
+    def keep_files(self, checkpoint: Path) -> None:
+        """Write what a checkpoint keeps of the method and JSON cannot hold, on one process."""
+
+    def take_up_files(self, checkpoint: Path) -> None:
+        """Go on from what `keep_files` wrote, on every process."""
+
+    @property
+    def outcome(self) -> Any:
+        """The model that is saved in the end: all that is trained, unless a method trains more."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)  # type: ignore[attr-defined]
 
     def prepare(self, number: int) -> None:
         """Do what comes after the engine is made and before the first look at the model.

@@ -86,6 +86,83 @@ class Order:
             yield batch
 
 
+@dataclass(frozen=True)
+class Rounds(Order):
+    """A line of rows taken a round at a time, each round gone through several times.
+
+    A method that answers prompts takes `round_rows` of them, and learns from the answers in
+    `passes` passes of steps of `global_batch_size`. `total_rows` counts a row at each pass.
+
+    Attributes:
+        round_rows: Rows of a round, a multiple of `global_batch_size`.
+        passes: How often a round is gone through, each time in another order.
+    """
+
+    round_rows: int = 0
+    passes: int = 1
+
+    @classmethod
+    def taking(cls, order: Order, round_rows: int, passes: int, *, whole: bool) -> Rounds:
+        """Return `order` as one that is taken in rounds.
+
+        Args:
+            order: Which rows, and for how long.
+            round_rows: Rows of a round.
+            passes: How often a round is gone through.
+            whole: Whether to end with a whole round, and not after the steps of `order`.
+        """
+        total = order.total_rows
+        if whole:
+            total = math.ceil(total / round_rows) * round_rows * passes
+        size, seed = order.global_batch_size, order.seed
+        return cls(order.num_rows, size, total, seed, order.shuffle, round_rows, passes)
+
+    @property
+    def steps_per_round(self) -> int:
+        """Optimizer steps from one round to the next."""
+        return self.passes * self.round_rows // self.global_batch_size
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps in which every row comes up in one round; maybe not a whole number."""
+        return self.num_rows * self.passes / self.global_batch_size
+
+    def epoch_at(self, step: int) -> float:
+        """Return how often the rows have been taken after `step` optimizer steps."""
+        return min(step * self.global_batch_size, self.total_rows) / (self.num_rows * self.passes)
+
+    def round_at(self, step: int) -> int:
+        """Return the round that step `step`, counted from 0, learns from."""
+        return step // self.steps_per_round
+
+    def rows_of(self, number: int) -> list[int]:
+        """Return the rows of a round, in their places."""
+        first = number * self.round_rows
+        epochs: dict[int, npt.NDArray[np.int64]] = {}
+        rows = []
+        for position in range(first, first + self.round_rows):
+            epoch, at = divmod(position, self.num_rows)
+            if epoch not in epochs:
+                epochs[epoch] = self.epoch_rows(epoch)
+            rows.append(int(epochs[epoch][at]))
+        return rows
+
+    def places_at(self, step: int) -> list[int]:
+        """Return the places within its round that step `step` learns from."""
+        number, within = divmod(step, self.steps_per_round)
+        pass_, part = divmod(within, self.round_rows // self.global_batch_size)
+        # Told apart from the shuffle of an epoch, which is seeded by two numbers.
+        order = np.random.default_rng([self.seed, number, pass_]).permutation(self.round_rows)
+        first = part * self.global_batch_size
+        return [int(place) for place in order[first : first + self.global_batch_size]]
+
+    def steps(self, start: int = 0) -> Iterator[list[int]]:
+        """Yield the rows of each optimizer step, from step `start` on."""
+        for step in range(start, self.max_steps):
+            rows = self.rows_of(self.round_at(step))
+            yield [rows[place] for place in self.places_at(step)]
+
+
 class MicroBatches(Sampler[list[int]]):
     """The micro-batches of one process, in order, for the whole run.
 

@@ -124,7 +124,8 @@ class Rates:
 
 def settled_at(job: Job, max_steps: int) -> int:
     """Return the first step of a run in which every parameter learns."""
-    return int(UNFROZEN_BY * max_steps) if _schedule(job).unfreeze == "gradual" else 0
+    gradual = int(UNFROZEN_BY * max_steps) if _schedule(job).unfreeze == "gradual" else 0
+    return max(gradual, job.method.waits_steps)
 
 
 def _schedule(job: Job) -> Schedule:

@@ -96,7 +96,7 @@ class Examination(Watching):
             known = self._latest if self._latest and self._latest[0] == step else None
             found["validation"] = known[1] if known else self.rows.measure(model, self.trainer)
         if self.general is not None:
-            found["forgetting"] = self.general.measure(model, NextToken())
+            found["forgetting"] = self.general.measure(self.trainer.outcome, NextToken())
         if self.job.evaluate.samples:
             found["samples"] = self._samples()
         return found
@@ -105,10 +105,9 @@ class Examination(Watching):
         prompts = list(self.job.evaluate.samples)
         writer = row_tokenizer(self.job, self.tokenizer)
         ids = [writer.prompt_ids(prompt) for prompt in prompts]
-        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         sharding = self.job.sharding
         answers = answer(
-            model,
+            self.trainer.outcome,
             self.tokenizer,
             ids,
             max_new_tokens=self.job.evaluate.max_new_tokens,

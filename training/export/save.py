@@ -44,16 +44,17 @@ def save_model(
         GuardError: What was read back is not what was in memory.
         RunError: The folder cannot be written.
     """
-    adapter = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
-    expected = norms_in_memory(trainer.model, control, adapter=adapter)
-    state = _gathered(trainer)
+    model = trainer.outcome
+    adapter = isinstance(model, PeftModel)
+    expected = norms_in_memory(model, control, adapter=adapter)
+    state = _gathered(trainer, model)
     failure: Exception | None = None
     if control.world.is_first:
         building = folder.with_name(f".writing-{folder.name}")
         try:
             shutil.rmtree(building, ignore_errors=True)
-            model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-            model.save_pretrained(building, state_dict=state, safe_serialization=True)
+            which = {"selected_adapters": [model.active_adapter]} if adapter else {}
+            model.save_pretrained(building, state_dict=state, safe_serialization=True, **which)
             if chat_template is not None:
                 tokenizer.chat_template = chat_template
             tokenizer.save_pretrained(building)
@@ -87,8 +88,13 @@ def _save_generation(model: Any, folder: Path, end_ids: Sequence[int]) -> None:
     settings.save_pretrained(folder)
 
 
-def _gathered(trainer: Any) -> dict[str, torch.Tensor]:
-    """Return the whole state on the first process, gathered where it is sharded."""
+def _gathered(trainer: Any, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the whole state of `model` on the first process, gathered where it is sharded."""
     wrapped = trainer.model_wrapped if trainer.model_wrapped is not None else trainer.model
     state: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(wrapped)
-    return state
+    whole = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    (name,) = (name for name, module in whole.named_modules() if module is model)
+    prefix = f"{name}." if name else ""
+    return {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }

@@ -1,7 +1,8 @@
 """The log-probability of every next token that counts, without a whole batch of logits.
 
-`model(..., labels=labels, next_token_log_probs=True)` returns a `NextTokens`. Only positions whose
-next token is supervised go through the head. On a GPU, TRL's kernel takes their log-probabilities
+`model(..., labels=labels, next_token_log_probs=True)` returns a `NextTokens`; `temperature=`
+divides the logits first, `entropy=True` adds how undecided the model is. Only positions whose next
+token is supervised go through the head. On a GPU, TRL's kernel takes their log-probabilities
 in tiles; elsewhere the head runs on as many positions at once as a budget of logits allows, and
 what is over that is computed again in the backward pass rather than kept. The head is called as a
 module, so that an adapter on it, or an engine that shards it, is not passed by.
@@ -37,6 +38,25 @@ class NextTokens(ModelOutput):
     """In nats; 0 where nothing is supervised."""
     label_mask: torch.Tensor | None = None
     """Where something is."""
+    entropy: torch.Tensor | None = None
+    """Of the distribution each token comes from, in nats, without a gradient; where asked for."""
+
+
+@dataclass(frozen=True)
+class _Logits:
+    """What is done to logits before they are read.
+
+    Attributes:
+        scale: They are multiplied by it.
+        cap: They are bent towards it; None leaves them straight.
+        temperature: They are divided by it, last.
+        entropy: Whether their entropy is wanted too.
+    """
+
+    scale: float
+    cap: float | None
+    temperature: float
+    entropy: bool
 
 
 def add_next_token_log_probs(model: PreTrainedModel) -> None:
@@ -49,75 +69,91 @@ def add_next_token_log_probs(model: PreTrainedModel) -> None:
     # `generate` checks its arguments against this signature.
     @functools.wraps(type(model).forward)
     def forward(
-        self: PreTrainedModel, *args: Any, next_token_log_probs: bool = False, **inputs: Any
+        self: PreTrainedModel,
+        *args: Any,
+        next_token_log_probs: bool = False,
+        temperature: float = 1.0,
+        entropy: bool = False,
+        **inputs: Any,
     ) -> Any:
         if not next_token_log_probs:
             return original(*args, **inputs)
         labels = inputs.pop("labels")
         inputs["use_cache"] = False
         outputs = self.base_model(*args, **inputs)
-        return _score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:])
+        logits = _Logits(_logit_scale(self), _logit_cap(self), temperature, entropy)
+        return _score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:], logits)
 
     model.forward = types.MethodType(forward, model)
 
 
-def _score(model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor) -> NextTokens:
+def _score(
+    model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, logits: _Logits
+) -> NextTokens:
     mask = targets != IGNORE
     head = model.get_output_embeddings()
     wanted, ids = hidden[mask], targets[mask]
-    scale, cap = _logit_scale(model), _logit_cap(model)
     if hidden.device.type == "cuda" and type(head) is nn.Linear:
-        scored = _in_tiles(wanted, head, ids, scale, cap)
+        found = _in_tiles(wanted, head, ids, logits)
     else:
         # Not of the head's weight: sharded, it has no shape.
         rows = max(1, LOGITS // model.config.get_text_config().vocab_size)
-        scored = _in_chunks(wanted, head, ids, scale, cap, rows)
+        found = _in_chunks(wanted, head, ids, logits, rows)
     # Scattered, a batch without one supervised token still leads back to the model.
-    return NextTokens(scored.new_zeros(mask.shape).masked_scatter(mask, scored), mask)
+    log_probs, entropy = (
+        None if one is None else one.new_zeros(mask.shape).masked_scatter(mask, one)
+        for one in found
+    )
+    return NextTokens(log_probs, mask, entropy)
 
 
 def _in_tiles(
-    hidden: torch.Tensor, head: nn.Linear, ids: torch.Tensor, scale: float, cap: float | None
-) -> torch.Tensor:
+    hidden: torch.Tensor, head: nn.Linear, ids: torch.Tensor, logits: _Logits
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     # Sharded by FSDP2, each is gathered once for all tiles.
     weight, bias = (
         part.full_tensor() if isinstance(part, DTensor) else part
         for part in (head.weight, head.bias)
     )
+    outputs = ("log_probs", "entropy") if logits.entropy else ("log_probs",)
     with maybe_gather_lm_head_ctx(weight, bias):
-        scored: torch.Tensor = ChunkedLogProbFunction.apply(
-            hidden, weight, bias, ids, 1.0, _TILE, cap, scale, ("log_probs",)
-        )[0]
-    return scored
+        log_probs, entropy, *_ = ChunkedLogProbFunction.apply(
+            *(hidden, weight, bias, ids, logits.temperature, _TILE),
+            *(logits.cap, logits.scale, outputs),
+        )
+    return log_probs, entropy.detach() if logits.entropy else None
 
 
 def _in_chunks(
-    hidden: torch.Tensor,
-    head: nn.Module,
-    ids: torch.Tensor,
-    scale: float,
-    cap: float | None,
-    rows: int,
-) -> torch.Tensor:
-    score = functools.partial(_log_probs, head=head, scale=scale, cap=cap)
+    hidden: torch.Tensor, head: Any, ids: torch.Tensor, logits: _Logits, rows: int
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    score = functools.partial(_read, head=head, logits=logits)
     if len(ids) <= rows:
         return score(hidden, ids)
     parts = [
         checkpoint(score, some, those, use_reentrant=False, preserve_rng_state=False)
         for some, those in zip(torch.split(hidden, rows), torch.split(ids, rows), strict=True)
     ]
-    return torch.cat(parts)
+    log_probs, entropy = zip(*parts, strict=True)
+    return torch.cat(log_probs), torch.cat(entropy) if logits.entropy else None
 
 
-def _log_probs(
-    hidden: torch.Tensor, ids: torch.Tensor, *, head: nn.Module, scale: float, cap: float | None
-) -> torch.Tensor:
-    logits = head(hidden).float()
-    if scale != 1.0:
-        logits = logits * scale
-    if cap is not None:
-        logits = cap * torch.tanh(logits / cap)
-    return -nn.functional.cross_entropy(logits, ids, reduction="none")
+def _read(
+    hidden: torch.Tensor, ids: torch.Tensor, *, head: nn.Module, logits: _Logits
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    found = head(hidden).float()
+    if logits.scale != 1.0:
+        found = found * logits.scale
+    if logits.cap is not None:
+        found = logits.cap * torch.tanh(found / logits.cap)
+    if logits.temperature != 1.0:
+        found = found / logits.temperature
+    log_probs = -nn.functional.cross_entropy(found, ids, reduction="none")
+    if not logits.entropy:
+        return log_probs, None
+    with torch.no_grad():
+        all_of_them = torch.log_softmax(found, dim=-1)
+        return log_probs, -(all_of_them.exp() * all_of_them).sum(dim=-1)
 
 
 def _logit_scale(model: PreTrainedModel) -> float:

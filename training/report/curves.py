@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.report import rewarded
 from training.report.story import Story
 from training.report.wording import number
 
@@ -39,6 +40,14 @@ _STYLE = {
     "path.simplify": True,
 }
 _NAMED = {
+    "reward": "Reward",
+    "kl": "From the reference, nats an answer",
+    "kl_coefficient": "Price of a nat",
+    "entropy": "Entropy, nats a token",
+    "answer_tokens": "Tokens an answer",
+    "ended": "Answers that end by themselves",
+    "repetition": "4-grams said before in an answer",
+    "explained_variance": "Returns that the critic foresaw",
     "learning_rate": "Learning rate",
     "grad_norm": "Gradient norm, before clipping",
     "tokens_per_second": "Tokens per second",
@@ -48,7 +57,11 @@ _NAMED = {
 # Little ups and downs of these would look large on an axis of their own.
 _FROM_ZERO = {"tokens_per_second", "memory_gib", "mfu"}
 _EXACT = {"learning_rate", "memory_gib"}
-_NO_CURVE = {"step", "epoch", "loss", "tokens", "supervised_tokens", "seconds", *_NAMED}
+_NO_CURVE = {
+    *("step", "epoch", "loss", "tokens", "supervised_tokens", "seconds"),
+    *("answers", "reward_min", "reward_max", "kl_token", "kl_k3"),
+    *_NAMED,
+}
 _MOST_EXTRA = 8
 
 
@@ -82,6 +95,8 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
     extra = sorted({key for row in story.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _varies_or_counts(story, name)][:_MOST_EXTRA]
     curves = [_draw_loss(story, f"{prefix}-loss")]
+    if rewarded.is_rewarded(story):
+        curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))
         curves.append(_draw([(name, *story.series(name))], title, f"{prefix}-{index}", (4.4, 2.0)))
@@ -103,6 +118,44 @@ def _draw_loss(story: Story, prefix: str) -> Curve:
         steps, values = [*steps, last], [*values, after]
     lines[1] = ("held out", steps, values)
     return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
+
+
+def draw_frontier(story: Story, prefix: str) -> Curve:
+    """Return what the policy's answers were worth at each distance from the reference."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    kl, reward, steps = rewarded.frontier(story)
+    with rc_context(_STYLE):
+        width, height = size = (5.0, 3.0)
+        figure = Figure(figsize=size)
+        axes = figure.add_axes((0.62 / width, 0.42 / height, 1 - 0.68 / width, 1 - 0.5 / height))
+        axes.plot(kl, reward, color=_FIRST, linewidth=0.8, alpha=0.4)
+        few = len(kl) <= _MOST_POINTS
+        axes.scatter(kl, reward, s=14 if few else 4, color=_FIRST, linewidths=0)
+        for index in {0, len(kl) - 1} if kl else ():
+            axes.annotate(
+                f"step {steps[index]:.0f}",
+                (kl[index], reward[index]),
+                xytext=(5, 5),
+                textcoords="offset points",
+                color=_INK,
+            )
+        axes.grid(visible=True)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("nats an answer from the reference")
+        axes.set_ylabel("reward")
+        axes.margins(x=0.12, y=0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+        svg = _to_svg(figure, prefix)
+    words = [
+        f"{number(reward[i], 2)} at {number(kl[i], 1)} nats (step {steps[i]:.0f})"
+        for i in sorted({0, len(kl) // 2, len(kl) - 1} if kl else ())
+    ]
+    return Curve("Reward against distance", svg, "Reward: " + ", ".join(words))
 
 
 def _held_out(side: dict[str, Any]) -> float | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from training.report import rewarded
+from training.report.comparison import Comparison
 from training.report.story import Story, at, mapping
 from training.report.wording import change, count, duration, number, percent
 
@@ -25,26 +26,8 @@ _LEARNED = {
     "orpo": "Preference tuning (ORPO)",
     "reward": "Reward model",
     "distill": "Distillation",
+    "ppo": "Reinforcement learning (PPO)",
 }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One measure, before training and after.
-
-    Attributes:
-        name: What was measured.
-        before: In words.
-        after: In words.
-        change: In percent.
-        verdict: better, worse, or same; empty when one side is missing.
-    """
-
-    name: str
-    before: str
-    after: str
-    change: str
-    verdict: str
 
 
 def state_word(story: Story) -> str:
@@ -75,6 +58,8 @@ def _steps(story: Story) -> str:
 
 
 def _result(story: Story) -> str:
+    if rewarded.is_rewarded(story):
+        return rewarded.headline(story)
     before, after = _loss(story.before, "validation"), _loss(story.after, "validation")
     if before is not None and after is not None:
         return _moved("Held-out loss", before, after)
@@ -145,9 +130,12 @@ def comparisons(story: Story) -> list[Comparison]:
     """Return held-out rows and general text, before training and after."""
     found = []
     for key, name in (("validation", "Held-out rows"), ("forgetting", "General text")):
+        sides = mapping(story.before.get(key)), mapping(story.after.get(key))
+        if any("reward" in side for side in sides):
+            found += rewarded.comparisons(*sides)
+            continue
         for measure in ("loss", "perplexity"):
-            before = at(story.before, key, measure)
-            after = at(story.after, key, measure)
+            before, after = (side.get(measure) for side in sides)
             if before is None and after is None:
                 continue
             digits = 4 if measure == "loss" else 2

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.report import findings, tables, wording
+from training.report import findings, rewarded, tables, wording
 from training.report.curves import Curve, draw_curves
 from training.report.story import Story, read_story
 
@@ -66,7 +66,7 @@ def render(story: Story) -> str:
     return (
         _environment()
         .get_template("page.html.jinja")
-        .render(story=story, sections=sections, say=findings, tables=tables)
+        .render(story=story, sections=sections, say=findings, tables=tables, rewarded=rewarded)
     )
 
 

@@ -31,6 +31,7 @@ class Story:
         after: Evaluation of the trained model.
         steps: Logged steps.
         evaluations: Held-out losses.
+        said: Answers sampled on the way.
         stages: The runs of a pipeline.
     """
 
@@ -48,6 +49,7 @@ class Story:
     after: dict[str, Any] = field(default_factory=dict)
     steps: tuple[dict[str, Any], ...] = ()
     evaluations: tuple[dict[str, Any], ...] = ()
+    said: tuple[dict[str, Any], ...] = ()
     stages: tuple[Story, ...] = ()
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
@@ -121,6 +123,7 @@ def _read_one(folder: Path, name: str | None) -> Story:
         after=mapping(evaluation.get("after")),
         steps=tuple(row for row in rows if "loss" in row),
         evaluations=tuple(row for row in rows if "eval_loss" in row),
+        said=tuple(_read_rows(folder / "answers.jsonl")),
     )
 
 

@@ -1,0 +1,104 @@
+"""Put together what PPO needs: policy, critic, reference, rewards, and the trainer of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedTokenizerBase, TrainingArguments
+from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
+
+from training.config.methods import Ppo
+from training.data.prepare import row_tokenizer
+from training.engine.loop import Setup
+from training.methods.ppo.actor_critic import ActorCritic, Reference
+from training.methods.ppo.critic import OwnBackbone, SharedBackbone
+from training.methods.ppo.speaker import Speaker
+from training.methods.ppo.trainer import PpoTrainer
+from training.methods.reference import second_model
+from training.rewards.reward import Place
+from training.rewards.total import Total
+
+
+def build(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Any,
+    arguments: dict[str, Any],
+    setup: Setup,
+) -> PpoTrainer:
+    """Return the trainer.
+
+    Args:
+        model: The policy, with its adapter, if any.
+        tokenizer: Writes answers out.
+        rows: Prompts; the loop reads the table instead.
+        arguments: Transformers' training arguments.
+        setup: What the loop needs.
+    """
+    method = setup.job.method
+    assert isinstance(method, Ppo)
+    both = ActorCritic(model, _critic(model, method, setup), method.rollout.temperature)
+    trainer = PpoTrainer(
+        setup=setup,
+        model=both,
+        args=TrainingArguments(**arguments),
+        processing_class=tokenizer,
+    )
+    trainer.speaker = Speaker(
+        method=method,
+        model=both,
+        reference=_reference(model, trainer),
+        rewards=Total.of(method.reward, Place(setup.world.device, setup.folder)),
+        tokenizer=tokenizer,
+        end_ids=_end_ids(model, tokenizer, setup),
+        micro_batch_size=setup.micro_batch_size,
+        speaking=partial(_whole, trainer),
+        computing=trainer.compute_loss_context_manager,
+    )
+    return trainer
+
+
+def _critic(policy: Any, method: Ppo, setup: Setup) -> nn.Module:
+    wanted = method.critic.backbone
+    can_share = isinstance(policy, PeftModel) and not policy.active_peft_config.is_prompt_learning
+    if wanted == "shared" or (wanted == "auto" and can_share and method.critic.source is None):
+        return SharedBackbone(policy)
+    return OwnBackbone(setup.start())
+
+
+def _reference(policy: Any, trainer: PpoTrainer) -> Reference:
+    """Return what the policy starts from: itself without its new adapter, or a frozen copy."""
+    frozen = second_model(trainer.setup)
+    if frozen is not None and trainer.is_deepspeed_enabled:
+        frozen = prepare_deepspeed(frozen, trainer.accelerator)
+    elif frozen is not None:
+        frozen.to(trainer.setup.world.device)
+    return Reference(policy, trainer.method.rollout.temperature, frozen)
+
+
+def _end_ids(policy: Any, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> list[int]:
+    """Return the tokens that end an answer: the tokenizer's, the template's, the model's own."""
+    ends = set(row_tokenizer(setup.job, tokenizer).end_ids)
+    own = policy.generation_config.eos_token_id
+    return sorted(ends | ({own} if isinstance(own, int) else set(own or ())))
+
+
+@contextmanager
+def _whole(trainer: PpoTrainer) -> Iterator[None]:
+    """Have all weights of the policy on every device while it speaks, under ZeRO 3."""
+    if trainer.setup.job.sharding.zero != 3:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(trainer.outcome.parameters())):
+        remove_hooks(trainer.model_wrapped)
+        try:
+            yield
+        finally:
+            add_hooks(trainer.model_wrapped)
