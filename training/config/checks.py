@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.config.adapters import Bottleneck, PrefixTuning, PromptTuning
 from training.config.job import Job
+from training.config.machines import check_machines
 from training.config.methods import Distill
 from training.config.model import PREVIOUS, SCRATCH
 from training.errors import Problem
@@ -20,7 +21,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         prefix: What to put before each path, such as `stages.1.`.
         first: Whether no stage comes before it.
     """
-    for check in (_model, _data, _method, _adapter, _train, _sharding, _run):
+    for check in (_model, _data, _method, _adapter, _train, _sharding, _run, check_machines):
         for problem in check(job, first):
             yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
 

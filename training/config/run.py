@@ -71,15 +71,45 @@ def _instance(value: Any) -> Any:
     return value
 
 
+Instance = Annotated[str, BeforeValidator(_instance)]
+
+
 class Resources(Section):
-    """Machines, and what they may cost."""
+    """Machines, and what they may cost. None of it changes what is learned."""
 
     processes: PositiveInt | None = None
     """Processes on this machine: one per accelerator, or one on a CPU, when left out."""
-    instance: Annotated[str, BeforeValidator(_instance)] | None = None
+    instance: Instance | None = None
     """Instance type in the cloud."""
+    fallback: Annotated[tuple[Instance, ...], Field(max_length=4)] = ()
+    """Types to take, in this order, where `instance` has no capacity. Not with `spot`."""
     count: PositiveInt = 1
     """Instances."""
     spot: bool = False
+    """Take spare capacity: cheaper, and interrupted at times; the run goes on by itself."""
+    training_plan: str | None = None
+    """ARN of a SageMaker training plan whose reserved capacity is used."""
     max_runtime: DurationS | None = None
+    """The job is stopped after this long; one day when left out."""
+    max_wait: DurationS | None = None
+    """With `spot`: from submission to the end, waiting included; twice `max_runtime` when left
+    out."""
     max_cost: MoneyUsd | None = None
+    """A plan that could cost more is refused."""
+    keep_alive: DurationS | None = None
+    """Keep the machines warm for the next job this long. They are billed while they wait."""
+    retries: int = Field(default=0, ge=0, le=30)
+    """How often the service starts the job again after a fault of its own."""
+    input_mode: Literal["file", "fast_file", "fsx"] = "file"
+    """How data reach the machine: copied first, read from S3 as needed, or from Lustre."""
+    network_isolation: bool | None = None
+    """No network in the container except among its peers. When left out: on, unless the job needs
+    the Hub or MLflow."""
+    encrypt_traffic: bool | None = None
+    """Encrypt traffic among the instances (slower); the environment decides when left out."""
+    image: str | None = None
+    """Container image; the environment's current one when left out."""
+    register_model: bool = False
+    """Enter the trained model in the environment's model registry."""
+    partition: str | None = None
+    """Slurm partition; the cluster's default when left out."""

@@ -1,0 +1,246 @@
+"""Send jobs and look after them: `python -m launch COMMAND`, behind the make targets so named.
+
+Exit codes: 0 done, 2 the job or a question not agreed to, 4 the target.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from catalog.storage import S3_SOURCE, S3_USD_PER_GIB_MONTH
+from launch.ask import confirm
+from launch.errors import LaunchError
+from launch.find import find_run
+from launch.index import Index, Row
+from launch.record import Attempt, Record, read_record
+from launch.submit import Wish, send
+from launch.table import facts_of, show_run, show_runs
+from launch.targets import target_of
+from launch.targets.protocol import Sent, Target
+from training.errors import TemperError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+RunsOption = Annotated[Path, typer.Option("--runs", help="where run folders are")]
+RunArgument = Annotated[str, typer.Argument(help="NAME, NAME/ID, a job's name, or a path")]
+RUNS = Path("runs")
+
+
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """Print an error of ours as a message, and end with its code."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except TemperError as error:
+            sys.stderr.write(f"{error}\n")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+@app.command()
+@explained
+def train(
+    job: Path,
+    target: Annotated[str, typer.Option(help="sagemaker or hyperpod")] = "sagemaker",
+    env: Annotated[str, typer.Option(help="a file of environments/")] = "dev",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start over")] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Plan a job, ask, and send it to a target; attach to it where it runs already."""
+    place = target_of(target, env)
+    wish = Wish(job, " ".join(set_ or ()), place.name, env, runs, fresh)
+    sent = send(wish, place, say)
+    run = sent.record.run
+    say(f"run {run}, job {sent.record.latest.name}")
+    say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
+
+
+@app.command()
+@explained
+def status(
+    run: Annotated[str, typer.Argument(help="one run in detail; all when left out")] = "",
+    runs: RunsOption = RUNS,
+) -> None:
+    """Show all runs in one table, or one in detail."""
+    if run:
+        row, problem = look_again(runs, find_run(runs, run))
+        facts = facts_of(runs / row.run)
+        if not problem:
+            facts |= _storage(*open_row(runs, row))
+        show_run(row, facts, Console())
+    else:
+        looked = [look_again(runs, row) for row in Index(runs).rows()]
+        show_runs((row for row, _ in looked), Console())
+        problem = next((problem for _, problem in looked if problem), "")
+    if problem:
+        raise LaunchError(f"some states are as last seen: {problem}")
+
+
+@app.command()
+@explained
+def logs(
+    run: RunArgument,
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="end with what is there")] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Print what a run prints, until it is over."""
+    sent, place = open_run(runs, run)
+    for line in place.logs(sent, follow=not no_follow):
+        say(line)
+    now = place.status(sent)
+    say(f"{sent.record.run}: {now.state}{': ' + now.detail if now.detail else ''}")
+
+
+@app.command()
+@explained
+def stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
+    """Ask, then tell a run to save a checkpoint and end."""
+    sent, place = open_run(runs, run)
+    confirm(f"Stop {sent.record.run}?")
+    say(place.stop(sent))
+    say(f"make resume RUN={sent.record.run} goes on with it")
+
+
+@app.command()
+@explained
+def resume(
+    run: RunArgument,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Go on with a run that was stopped or failed, from its last checkpoint."""
+    sent, place = open_run(runs, run)
+    record = sent.record
+    now = place.status(sent)
+    if now.state in ("not deployed", "deploying", "deployed"):
+        raise LaunchError(f"{record.run} has finished training: nothing is left to go on with")
+    going = Wish(
+        job=sent.folder / "job.yaml",
+        overrides=" ".join(set_ or ()),
+        target=record.target,
+        environment=record.environment,
+        runs=runs,
+        run=record.run,
+    )
+    sent = send(going, place, say)
+    say(f"run {sent.record.run}, job {sent.record.latest.name}")
+
+
+@app.command()
+@explained
+def fetch(
+    run: RunArgument,
+    archive: Annotated[bool, typer.Option("--archive", help="keep model.tar.gz packed")] = False,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="those too")] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Bring a run's model and report into its folder."""
+    sent, place = open_run(runs, run)
+    brought = place.fetch(sent, archive=archive, checkpoints=checkpoints)
+    if not brought:
+        state = place.status(sent).state
+        raise LaunchError(f"{sent.record.run} has nothing to fetch yet: it is {state}")
+    for path in sorted(brought)[:20]:
+        say(str(path))
+    if len(brought) > 20:
+        say(f"and {len(brought) - 20} more in {sent.folder}")
+
+
+@app.command()
+@explained
+def delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
+    """Ask, saying what goes, then delete a run here and on its target."""
+    sent, place = open_run(runs, run)
+    now = place.status(sent)
+    if now.state in ("training", "stopping", "deploying", "deployed"):
+        raise LaunchError(f"{sent.record.run} is {now.state}. Stop it first: make stop RUN={run}")
+    there = place.belongings(sent)
+    here = sum(p.stat().st_size for p in sent.folder.rglob("*") if p.is_file())
+    say(f"{sent.folder} ({here / 2**20:.1f} MiB)")
+    for name, size in there:
+        say(f"{name} ({size / 2**20:.1f} MiB)")
+    confirm(f"Delete all of this for good, the model of {sent.record.run} included?")
+    kept = place.delete(sent)
+    shutil.rmtree(sent.folder)
+    _mend_latest(sent.folder.parent)
+    if kept:
+        raise LaunchError("deleted, except: " + "; ".join(kept))
+    say(f"{sent.record.run} is gone")
+
+
+def say(line: str) -> None:
+    """Print a line for a person."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def open_run(runs: Path, name: str) -> tuple[Sent, Target]:
+    """Return a run and the target it is on."""
+    return open_row(runs, find_run(runs, name))
+
+
+def open_row(runs: Path, row: Row) -> tuple[Sent, Target]:
+    """Return the run of a row and the target it is on."""
+    folder = runs / row.run
+    here = Record(row.run, "local", "", row.creator, row.created, (Attempt(row.run),))
+    record = read_record(folder) or here
+    return Sent(folder, record), target_of(record.target, record.environment)
+
+
+def look_again(runs: Path, row: Row) -> tuple[Row, str]:
+    """Return a row as its target sees it now, and what kept it from being asked."""
+    if row.status.is_over or row.target in ("local", "unknown"):
+        return row, ""
+    try:
+        sent, place = open_row(runs, row)
+        now = place.status(sent)
+    except TemperError as error:
+        return row, str(error)
+    if now.is_over:
+        # Kept in the folder, from which the index can be made anew.
+        dataclasses.replace(sent.record, seen=now).write(sent.folder)
+    Index(runs).saw(row.run, now)
+    return dataclasses.replace(row, status=now), ""
+
+
+def _storage(sent: Sent, place: Target) -> dict[str, str]:
+    """Return what a run keeps elsewhere, and what that costs."""
+    kept = place.belongings(sent)
+    if not kept:
+        return {}
+    gib = sum(size for _, size in kept) / 2**30
+    monthly = f"{gib * S3_USD_PER_GIB_MONTH:.2f} USD a month"
+    return {"storage": "\n".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in kept)} | {
+        "storage cost": f"{gib:.2f} GiB, about {monthly} ({S3_SOURCE})"
+    }
+
+
+def _mend_latest(home: Path) -> None:
+    """Let `latest` point at the newest run that is left, and no empty folder stay."""
+    link = home / "latest"
+    if link.is_symlink() and not link.exists():
+        link.unlink()
+        left = sorted(p for p in home.iterdir() if p.is_dir() and (p / "status.json").exists())
+        if left:
+            link.symlink_to(left[-1].name)
+    if not any(home.iterdir()):
+        home.rmdir()
+
+
+if __name__ == "__main__":
+    app()

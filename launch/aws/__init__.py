@@ -1,0 +1,1 @@
+"""The account: who asks, what the platform published, what a job's request is."""

@@ -1,0 +1,115 @@
+"""An emulated account with what the platform would have deployed, and the stand-in beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from launch.aws.session import Account
+from launch.environment import Environment
+from launch.rehearsal.life import Manners
+from launch.rehearsal.machine import PrivateRoot
+from launch.rehearsal.scene import Scene
+from launch.rehearsal.service import Server, Service
+from launch.targets.sagemaker import SageMaker
+from tests.unit.launch.accounts import DEV
+
+CONTAINER = Path(__file__).with_name("container.py")
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[str]:
+    """A moto server in this process, for the session."""
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """The parameters of a deployed platform, and a service whose containers are `container.py`."""
+    home = tmp_path_factory.mktemp("stage")
+    starter = PrivateRoot((sys.executable, str(CONTAINER)))
+    manners = Manners(grace_s=10, sync_s=0.1, capacity_s=0.1)
+    service = Service(emulator, DEV.region, home / "disks", starter, manners)
+    deploy_by_hand(service, DEV)
+    with Server(service) as server:
+        variables = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": DEV.region,
+            "AWS_ENDPOINT_URL": emulator,
+            "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        yield Scene(DEV, service, variables, home)
+
+
+@pytest.fixture
+def scene(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """The stage with nothing on it, and the variables by which boto finds it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in stage.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("YES", "1")
+    yield stage
+    stage.service.close()
+
+
+@pytest.fixture(scope="session")
+def account() -> Account:
+    """Its clients are made once; that is most of what a test would spend."""
+    return Account(DEV)
+
+
+@pytest.fixture
+def target(scene: Scene, account: Account) -> SageMaker:
+    return SageMaker(account)
+
+
+def deploy_by_hand(service: Service, environment: Environment) -> None:
+    """Make what the stacks make, as far as a job needs it, and publish it; once per emulator."""
+    ssm: Any = service.client("ssm")
+    root = f"/{environment.prefix}/"
+    if ssm.get_parameters_by_path(Path=root, Recursive=True)["Parameters"]:
+        return
+    ec2, iam, kms, s3 = (service.client(name) for name in ("ec2", "iam", "kms", "s3"))
+    trust = '{"Statement": [{"Principal": {"Service": "sagemaker.amazonaws.com"}}]}'
+    role = iam.create_role(RoleName="temper-dev-training", AssumeRolePolicyDocument=trust)
+    keys = [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
+    buckets = {kind: f"temper-dev-{kind}-123456789012" for kind in ("data", "runs", "models")}
+    for bucket in buckets.values():
+        s3.create_bucket(Bucket=bucket)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="nodes", Description="nodes", VpcId=vpc)
+    service.client("ecr").create_repository(repositoryName="temper-dev/gpu")
+    values = {
+        "roles/training": role["Role"]["Arn"],
+        "keys/data": keys[0],
+        "keys/models": keys[1],
+        **{f"buckets/{kind}": name for kind, name in buckets.items()},
+        "network/subnets": subnet,
+        "network/security-groups": group["GroupId"],
+        "training/log-group": "/aws/sagemaker/TrainingJobs",
+        "training/encrypt-traffic": "false",
+    }
+    for name, value in values.items():
+        ssm.put_parameter(Name=root + name, Value=value, Type="String")
+    Scene(environment, service, {}, Path()).promote_image("gpu")
+
+
+def boto(scene: Scene, name: str) -> Any:
+    """Return a client of the emulated account."""
+    return boto3.client(name, region_name=scene.environment.region)

@@ -1,0 +1,314 @@
+"""Sending, watching, stopping and fetching, by the real code against an account that is emulated.
+
+The training service is a stand-in that does with each request what the service does; the container
+only counts. `tests/launch` trains for real.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launch.errors import LaunchError, NotConfirmed
+from launch.record import read_record
+from launch.rehearsal.scene import Scene
+from launch.submit import Wish, send
+from launch.targets.protocol import Sent
+from launch.targets.sagemaker import SageMaker
+from tests.making import write_jsonl
+from tests.unit.launch.conftest import boto
+from training.errors import JobError
+
+
+@pytest.fixture
+def wish(tmp_path: Path) -> Callable[..., Wish]:
+    """Make a wish for a job that counts to `steps`."""
+    model = tmp_path / "shape"
+    model.mkdir()
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 88,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 320,
+    }
+    (model / "config.json").write_text(json.dumps(shape))
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])
+
+    def make(steps: int = 20, name: str = "count", **resources: Any) -> Wish:
+        document = {
+            "name": name,
+            "model": {"source": str(model)},
+            "data": {"train": str(rows)},
+            "method": {"kind": "sft"},
+            "train": {"max_steps": steps},
+            "checkpoint": {"every": "5 steps"},
+            "tracking": {"mlflow": False},
+            "resources": {"instance": "ml.g5.2xlarge", **resources},
+        }
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return Wish(path, "", "sagemaker", "dev", tmp_path / "runs")
+
+    return make
+
+
+def until(happened: Callable[[], bool], timeout_s: float = 200) -> None:
+    end = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.05)
+
+
+def await_end(target: SageMaker, sent: Sent) -> str:
+    until(lambda: target.status(sent).is_over)
+    return target.status(sent).state
+
+
+def steps_of(scene: Scene, job: str) -> list[list[int]]:
+    """Return the steps that each of a job's machines took."""
+    streams = scene.log_lines(job).values()
+    return [
+        [int(ln.split()[1].partition("/")[0]) for ln in s if ln.startswith("step")] for s in streams
+    ]
+
+
+def test_to_its_end(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+    said: list[str] = []
+    sent = send(wish(), target, said.append)
+    assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in said[0]
+    assert target.status(sent).state == "training"
+    lines = list(target.logs(sent, follow=True))
+    assert [line.split()[1] for line in lines] == [f"{n}/20" for n in range(1, 21)]
+    status = target.status(sent)
+    assert (status.state, status.step, status.loss) == ("not deployed", 20, 0.2)
+    brought = target.fetch(sent, archive=False, checkpoints=False)
+    assert {p.relative_to(sent.folder).as_posix() for p in brought} == {"model", "report.html"}
+    assert json.loads((sent.folder / "model/counted.json").read_text()) == {"steps": 20}
+    assert not list(sent.folder.rglob(".*fetching"))
+    target.fetch(sent, archive=True, checkpoints=True)
+    assert (sent.folder / "model.tar.gz").exists()
+    assert (sent.folder / "checkpoints/20.json").exists()
+
+
+def test_what_reaches_the_container_names_no_place_of_this_machine(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish], tmp_path: Path
+) -> None:
+    sent = send(wish(steps=1), target, print)
+    bucket = target.platform["buckets/runs"]
+    key = f"runs/{sent.record.run}/job/job.yaml"
+    text = boto(scene, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    assert str(tmp_path) not in text
+    assert "/opt/ml/input/data/train/rows.jsonl" in text
+    assert await_end(target, sent) == "not deployed"
+
+
+@pytest.mark.slow
+def test_the_same_command_attaches(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+) -> None:
+    mine = wish(steps=500)
+    first, said = send(mine, target, print), []
+    second = send(mine, target, said.append)
+    assert second.record == first.record
+    assert scene.service.calls.count("CreateTrainingJob") == 1
+    assert "is training already" in said[0]
+    target.stop(first)
+    assert await_end(target, first) == "stopped"
+
+
+@pytest.mark.slow
+def test_stopped_and_gone_on_with(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+) -> None:
+    mine = wish(steps=200)
+    sent = send(mine, target, print)
+    until(lambda: (target.status(sent).step or 0) > 7)
+    assert "two minutes" in target.stop(sent)
+    assert target.status(sent).state in ("stopping", "stopped")
+    assert await_end(target, sent) == "stopped"
+    assert "already" in target.stop(sent)
+    again = send(mine, target, print)
+    assert again.record.run == sent.record.run
+    assert again.record.latest.name == f"{sent.record.latest.name}-2"
+    assert await_end(target, again) == "not deployed"
+    (first,), (second,) = (steps_of(scene, attempt.name) for attempt in again.record.attempts)
+    assert first[-1] + 1 == second[0], "the checkpoint saved on SIGTERM is where it goes on"
+    assert second[-1] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fate", ["interrupt", "lose"])
+def test_a_spot_interruption_costs_at_most_one_interval(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish], fate: Any
+) -> None:
+    sent = send(wish(steps=150, spot=True, max_runtime="1h"), target, print)
+    name = sent.record.latest.name
+    until(lambda: (target.status(sent).step or 0) > 12)
+    scene.service.decide(name, fate)
+    assert await_end(target, sent) == "not deployed"
+    first, second = steps_of(scene, name)
+    # 5 steps between checkpoints, and those (20 ms each) that S3 was behind by.
+    slack = 0 if fate == "interrupt" else 5 + 25
+    assert 0 <= first[-1] + 1 - second[0] <= slack
+    assert second[0] > 1, "it went on, and did not start over"
+    assert second[-1] == 150
+
+
+def test_no_reply_and_no_second_charge(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+) -> None:
+    """The job is made, the answer is lost, boto asks again by itself."""
+    scene.service.faults.lost_replies = 2
+    sent = send(wish(steps=5), target, print)
+    assert sent.record.latest.handle.endswith(sent.record.latest.name)
+    assert scene.service.calls.count("CreateTrainingJob") == 3
+    assert list(scene.service._jobs) == [sent.record.latest.name]
+    assert await_end(target, sent) == "not deployed"
+
+
+@pytest.mark.slow
+def test_no_reply_at_all_and_the_same_command_again(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network fails for good in between: nothing is known, and nothing is charged twice."""
+    mine = wish(steps=300)
+    create = target.jobs.create
+
+    def lose_network(request: dict[str, Any]) -> str:
+        create(request)
+        raise LaunchError("AWS could not be reached")
+
+    monkeypatch.setattr(target.jobs, "create", lose_network)
+    with pytest.raises(LaunchError, match="could not be reached"):
+        send(mine, target, print)
+    (folder,) = (p for p in (mine.runs / "count").iterdir() if p.is_dir())
+    record = read_record(folder)
+    assert record is not None and record.latest.handle == ""
+    monkeypatch.undo()
+    fresh = SageMaker(target.account)
+    sent = send(mine, fresh, print)
+    assert sent.record.run == record.run
+    assert list(scene.service._jobs) == [record.latest.name]
+    fresh.stop(sent)
+    await_end(fresh, sent)
+
+
+def test_a_job_that_fails(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+    sent = send(wish(name="broken"), target, print)
+    assert await_end(target, sent) == "training failed"
+    assert target.status(sent).detail == (
+        "AlgorithmError: guard: loss is nan at step 3, exit code: 4"
+    )
+    with_failure = target.fetch(sent, archive=False, checkpoints=False)
+    assert all(p.name != "model" for p in with_failure)
+
+
+@pytest.mark.slow
+def test_every_change_of_state_is_told(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+) -> None:
+    """A rule like the platform's own sees the end of a job on the bus."""
+    events, sqs = boto(scene, "events"), boto(scene, "sqs")
+    queue = sqs.create_queue(QueueName="told")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    pattern = {
+        "source": ["aws.sagemaker"],
+        "detail-type": ["SageMaker Training Job State Change"],
+        "detail": {"TrainingJobStatus": ["Completed", "Failed", "Stopped"]},
+    }
+    events.put_rule(Name="ended", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="ended", Targets=[{"Id": "q", "Arn": arn["Attributes"]["QueueArn"]}])
+    sent = send(wish(steps=3), target, print)
+    await_end(target, sent)
+    found: list[Any] = []
+
+    def came() -> bool:
+        found.extend(sqs.receive_message(QueueUrl=queue).get("Messages", []))
+        return bool(found)
+
+    until(came)
+    detail = json.loads(found[0]["Body"])["detail"]
+    assert detail["TrainingJobName"] == sent.record.latest.name
+    assert detail["TrainingJobStatus"] == "Completed"
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def assert_nothing_happened(scene: Scene, runs: Path) -> None:
+    assert not scene.service._jobs
+    assert not [p for p in runs.rglob("*") if p.is_file() and p.name != "index.sqlite"]
+
+
+def test_nobody_agreed(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("YES")
+    mine = wish()
+    with pytest.raises(NotConfirmed, match="YES=1"):
+        send(mine, target, print)
+    assert_nothing_happened(scene, mine.runs)
+
+
+def test_a_quota_of_nothing(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+    scene.service.faults.quotas["ml.g5.2xlarge"] = 0
+    mine = wish()
+    with pytest.raises(LaunchError, match=r"ml\.g5\.2xlarge for training job usage") as caught:
+        send(mine, target, print)
+    assert "Service Quotas" in str(caught.value)
+    assert_nothing_happened(scene, mine.runs)
+
+
+def test_an_empty_address(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+    bucket = target.platform["buckets/data"]
+    mine = dataclasses.replace(wish(), overrides=f"data.train=s3://{bucket}/no/such")
+    with pytest.raises(LaunchError, match=f"s3://{bucket}/no/such/ holds nothing"):
+        send(mine, target, print)
+    assert_nothing_happened(scene, mine.runs)
+
+
+def test_no_instance(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+    mine = dataclasses.replace(wish(), overrides="resources={}")
+    with pytest.raises(JobError, match=r"resources.instance: is required with TARGET=sagemaker"):
+        send(mine, target, print)
+
+
+@pytest.mark.slow
+def test_a_name_that_is_taken(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = send(wish(steps=500), target, print)
+    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number: first.record.latest.name)
+    mine = wish(steps=5, name="other")
+    with pytest.raises(LaunchError, match="taken by another training job"):
+        send(mine, target, print)
+    assert list(scene.service._jobs) == [first.record.latest.name]
+    target.stop(first)
+    await_end(target, first)
+
+
+def test_stopped_while_its_data_are_copied(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = wish()
+    put = target.store.put_item
+
+    def stopped_meanwhile(*arguments: Any) -> Any:
+        (folder,) = (mine.runs / "count").iterdir()
+        record = read_record(folder)
+        assert record is not None
+        assert "will not be" in SageMaker(target.account).stop(Sent(folder, record))
+        return put(*arguments)
+
+    monkeypatch.setattr(target.store, "put_item", stopped_meanwhile)
+    with pytest.raises(LaunchError, match="stopped before it was submitted"):
+        send(mine, target, print)
+    assert not scene.service._jobs
