@@ -15,7 +15,7 @@ compile() { # OUTPUT INPUT… [OPTION…]
 
 # torch and all that only it needs come with the base; DeepSpeed is compiled by itself.
 printf 'torch ; python_version < "3"\n' >"$work/without-torch"
-printf 'setuptools\nwheel\n' >"$work/build.in"
+printf 'setuptools\n' >"$work/build.in"
 compile containers/gpu/requirements.txt pyproject.toml "$work/build.in" --extra train \
   --override "$work/without-torch" --no-emit-package deepspeed
 printf 'deepspeed\n' >"$work/deepspeed.in"

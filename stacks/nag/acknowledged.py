@@ -182,7 +182,7 @@ WILDCARDS = (
         "The objects of one bucket of ours have no names that are known before.",
     ),
     Acknowledged(
-        _wildcard(HERE.format("ecr") + f"repository/{OURS}/\\*"),
+        _wildcard(HERE.format("ecr") + f"repository/{OURS}/(public/)?\\*"),
         r"security/.*",
         "The repositories of this environment, gpu and neuron, share its prefix.",
     ),

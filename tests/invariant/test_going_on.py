@@ -19,8 +19,8 @@ from tests.running import (
 )
 from training.config.load import parse_job
 from training.errors import RunError
+from training.opening import find_or_create
 from training.runfolder import RunFolder, differences, resolved_yaml
-from training.supervise import _find_or_create
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def unfinished(document: dict[str, Any], tmp_path: Path) -> RunFolder:
 
 
 def chosen(document: dict[str, Any], runs: Path, *, fresh: bool = False) -> Path:
-    return _find_or_create(parse_job(document, "test"), runs / "tiny", fresh).path
+    return find_or_create(parse_job(document, "test"), runs / "tiny", fresh).path
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
