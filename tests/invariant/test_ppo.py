@@ -174,7 +174,7 @@ def test_answers_that_are_all_worth_the_same_stop_the_run(
     short["method"]["rollout"] = {"max_new_tokens": 2, "batch": 16}
     short["method"]["stop"] = {"min_answer_tokens": 0.5}
     short["guards"] = {"unmoved_after": "300 steps"}
-    with pytest.raises(GuardError, match="got the same reward, 0: there is nothing to learn"):
+    with pytest.raises(GuardError, match="got the same reward, now 0: there is nothing to learn"):
         train_here(short, tmp_path)
 
 
