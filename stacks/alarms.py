@@ -24,6 +24,25 @@ BEDROCK = 'SCHEMA("AWS/Bedrock", ModelId)'
 GIB = 1024**3
 
 
+def lookups(job_log: str, not_a_number: str) -> dict[str, dict[str, str]]:
+    """Where the names behind an alarm are, for those alarms that no event tells of."""
+    by_endpoint, by_model = "GROUP BY EndpointName", "GROUP BY ModelId"
+    return {
+        "endpoint-errors": {
+            "query": f"SELECT SUM(Invocation5XXErrors) FROM {ENDPOINTS} {by_endpoint}"
+        },
+        "endpoint-latency": {"query": f"SELECT MAX(ModelLatency) FROM {ENDPOINTS} {by_endpoint}"},
+        "bedrock-throttled": {
+            "query": f"SELECT SUM(InvocationThrottles) FROM {BEDROCK} {by_model}"
+        },
+        "bedrock-errors": {
+            "query": f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK} {by_model}"
+        },
+        "bedrock-latency": {"query": f"SELECT AVG(InvocationLatency) FROM {BEDROCK} {by_model}"},
+        "loss-is-nan": {"group": job_log, "pattern": not_a_number},
+    }
+
+
 def training_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpec]:
     """Jobs that fail, stop moving, or waste what they hold."""
     limits, trouble = environment.monitoring, "training-in-trouble"
@@ -33,7 +52,7 @@ def training_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpe
 
     yield alarm(
         "training-job-failed",
-        "A SageMaker job failed; the event mail names it and its reason.",
+        "A SageMaker job failed; the page names it and its reason.",
         "an error in the container, missing data, or no capacity.",
     )
     yield alarm(

@@ -1,12 +1,15 @@
 """A standing cluster, off unless asked for: nodes, their shares, and news of their health."""
 
 import aws_cdk as cdk
+from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.network import NetworkStack
+from stacks.parts.eks_cluster import EksForHyperPod
 from stacks.parts.health_event_bridge import HealthEventBridge
 from stacks.parts.hyperpod_cluster import HyperPodCluster
 from stacks.parts.published import publish
+from stacks.parts.slurm_accounting import SlurmAccounting
 from stacks.parts.task_governance import TaskGovernanceShares
 from stacks.security import SecurityStack
 from stacks.settings import Environment
@@ -31,6 +34,42 @@ class HyperPodStack(TemperStack):
         settings = environment.hyperpod
         zones = [zone.name for zone in environment.network.zones]
         self.cluster_name = f"{self.names.prefix}-cluster"
+        published = {"hyperpod/cluster": self.cluster_name}
+        self.cluster: sagemaker.CfnCluster | None = None
+        self.bridge = None
+        eks = None
+        if settings.eks:
+            eks = EksForHyperPod(
+                self,
+                "Eks",
+                names=self.names,
+                settings=settings.eks,
+                subnets=network.subnets,
+                group=network.nodes,
+                engineer=security.engineer_role,
+            )
+            published["hyperpod/eks"] = eks.cluster.ref
+            if not settings.eks.chart_installed:
+                cdk.Annotations.of(self).add_warning_v2(
+                    "temper:nodes-wait-for-the-chart",
+                    "HyperPod's nodes are left out until its chart is in the EKS cluster: install "
+                    "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
+                )
+                publish(self, self.names, published)
+                return
+        accounting = None
+        if settings.accounting:
+            accounting = SlurmAccounting(
+                self,
+                "Accounting",
+                names=self.names,
+                settings=settings.accounting,
+                vpc=network.vpc,
+                subnets=network.subnets,
+                nodes=network.nodes,
+                node_role=security.node_role,
+                key=security.estate.data,
+            )
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -40,9 +79,14 @@ class HyperPodStack(TemperStack):
             role=security.node_role,
             key=security.estate.data,
             lustre=storage.lustre.file_system,
+            eks_cluster_arn=eks.cluster.attr_arn if eks else settings.eks_cluster_arn,
+            accounting=accounting,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
-        self.bridge = None
+        if accounting:
+            self.cluster.node.add_dependency(accounting.reading)
+        if eks:
+            eks.add_what_runs_on_nodes(self.cluster)
         if settings.orchestrator == "slurm":
             self.bridge = HealthEventBridge(
                 self,
@@ -66,4 +110,4 @@ class HyperPodStack(TemperStack):
                     "temper:region-lacks-type",
                     f"{environment.region} has no {kind}: that part of task_governance is left out",
                 )
-        publish(self, self.names, {"hyperpod/cluster": self.cluster_name})
+        publish(self, self.names, published)

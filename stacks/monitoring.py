@@ -8,6 +8,7 @@ from constructs import Construct
 from stacks.alarms import (
     TROUBLES,
     cluster_alarms,
+    lookups,
     platform_alarms,
     serving_alarms,
     training_alarms,
@@ -20,6 +21,7 @@ from stacks.parts.event_news import EventNews
 from stacks.parts.handler_function import HandlerFunction
 from stacks.parts.job_watch import JobWatch
 from stacks.parts.message_topic import MessageTopic
+from stacks.parts.pager import Pager
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -70,7 +72,16 @@ class MonitoringStack(TemperStack):
             settings=settings,
         )
         self._count_nan_losses()
-        all_handlers = [*handlers, tell.handler, watch.handler]
+        pager = Pager(
+            self,
+            "Pager",
+            names=self.names,
+            estate=estate,
+            memory=tell.memory,
+            pages=pages,
+            lookups=lookups(LOG_GROUP, NOT_A_NUMBER),
+        )
+        all_handlers = [*handlers, tell.handler, watch.handler, pager.handler]
         lustre = storage.lustre.file_system.ref if storage.lustre else None
         self.alarm_set = AlarmSet(
             self,
@@ -83,7 +94,11 @@ class MonitoringStack(TemperStack):
                 *platform_alarms(self.names, all_handlers),
             ],
             troubles=TROUBLES,
-            topic=pages,
+            # What tells that a function of ours fails must not pass through one.
+            topics={
+                trouble: pages if trouble == "platform-in-trouble" else pager.alarms
+                for trouble in TROUBLES
+            },
         )
         if settings.dashboards:
             Dashboards(

@@ -109,7 +109,7 @@ class SecurityStack(TemperStack):
             Users(
                 write=jobs,
                 read=[self.build_role],
-                delegated=["fsx", "secretsmanager", "sagemaker"],
+                delegated=["fsx", "rds", "secretsmanager", "sagemaker"],
             ),
         )
         models = self._key(
@@ -134,6 +134,7 @@ class SecurityStack(TemperStack):
                     "budgets.amazonaws.com",
                     "costalerts.amazonaws.com",
                     "scheduler.amazonaws.com",
+                    "sns.amazonaws.com",
                 ],
                 delegated=["sns", "sqs", "dynamodb", "lambda"],
             ),

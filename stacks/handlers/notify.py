@@ -2,6 +2,7 @@
 
 A fingerprint of what happened is written with a condition; whoever writes it first publishes. If
 publishing fails the fingerprint is taken back, so that the retry is not mistaken for a duplicate.
+What is wrong with which job is kept for a while beside it: `page` reads it when an alarm goes off.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from botocore.exceptions import ClientError
 # Services repeat an event within minutes; our own watch finds a fault anew every five minutes.
 REMEMBER_S = 15 * 60
 REMEMBER_FAULT_S = 6 * 3600
+REASON_LIMIT = 300
 VOLATILE = ("CreationTime", "EventTime", "LastModifiedTime", "LastUpdatedTime")
 NAMES = (
     "job",
@@ -81,6 +83,7 @@ def notify(
     now: int,
 ) -> dict[str, Any]:
     """Publishes the event unless the same thing was published a short while ago."""
+    keep_for_pages(event, dynamodb, table, now)
     key = {"fingerprint": {"S": fingerprint(event)}}
     try:
         dynamodb.put_item(
@@ -101,6 +104,28 @@ def notify(
         raise
     count(event, namespace)
     return {"published": True, "fingerprint": key["fingerprint"]["S"]}
+
+
+def keep_for_pages(event: Mapping[str, Any], dynamodb: Any, table: str, now: int) -> None:
+    """Notes under its runbook's name what is wrong with which job, cluster or key.
+
+    A fault that lasts is noted anew each time, so that a page hours later still names it.
+    """
+    runbook, detail = runbook_of(event), _flat(event.get("detail", {}))
+    name = _first(detail, NAMES)
+    if runbook is None or name is None:
+        return
+    key = {"fingerprint": {"S": f"recent:{runbook}"}}
+    known = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+    faults = {
+        other: fault
+        for other, fault in known.get("what", {}).get("M", {}).items()
+        if now - int(fault["M"]["time"]["N"]) < REMEMBER_FAULT_S
+    }
+    reason = (_first(detail, REASONS) or "")[:REASON_LIMIT]
+    faults[name] = {"M": {"reason": {"S": reason}, "time": {"N": str(now)}}}
+    expires = {"N": str(now + REMEMBER_FAULT_S)}
+    dynamodb.put_item(TableName=table, Item={**key, "what": {"M": faults}, "expires": expires})
 
 
 def remembered(event: Mapping[str, Any]) -> int:

@@ -123,6 +123,23 @@ STRUCTURE = (
         "CloudFormation reports what it answers.",
     ),
     Acknowledged(
+        r"RDSInBackupPlan",
+        r"hyperpod/Accounting/Database",
+        "RDS backs the database up by itself each day, for hyperpod.accounting.backup_days.",
+    ),
+    Acknowledged(
+        r"RDSLoggingEnabled\[LogExport::audit\]",
+        r"hyperpod/Accounting/Database",
+        "MySQL has an audit log only with a plug-in; the general log, which is exported, holds "
+        "every connection and statement.",
+    ),
+    Acknowledged(
+        r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
+        r"hyperpod/Eks/Role/.*",
+        "What EKS does for a cluster changes with EKS; AWS keeps this policy in step, and the role "
+        "is taken on for this one cluster alone.",
+    ),
+    Acknowledged(
         r"IAM4\[Policy::.*AWSLambdaBasicExecutionRole\]",
         PROVIDER,
         "CDK's provider framework gives its functions AWS's policy for writing their own logs.",
@@ -168,6 +185,12 @@ WILDCARDS = (
     ),
     Acknowledged(
         _wildcard(r"\*"),
+        r"monitoring/Pager/Page/Policy/Resource",
+        "cloudwatch:GetMetricData takes no resource; the function reads metrics to name the "
+        "endpoint or model that a page is about.",
+    ),
+    Acknowledged(
+        _wildcard(r"\*"),
         r"bedrock/(Undeploy/Undeploy|InvocationLogging/OnEvent)/Policy/Resource",
         "Listing throughput, reading and putting metrics, and the account's one logging setting "
         "take no resource.",
@@ -184,7 +207,8 @@ WILDCARDS = (
     Acknowledged(
         _wildcard(HERE.format("ecr") + f"repository/{OURS}/(public/)?\\*"),
         r"security/.*",
-        "The repositories of this environment, gpu and neuron, share its prefix.",
+        "The repositories of this environment share its prefix: gpu, neuron, and what the cache "
+        "of public images makes.",
     ),
     Acknowledged(
         _wildcard(
@@ -194,6 +218,11 @@ WILDCARDS = (
         r".*",
         "Streams are named by the service that writes them; the groups are SageMaker's, or the "
         "one group of this function.",
+    ),
+    Acknowledged(
+        _wildcard(HERE.format("logs") + r"log-group:RDSOSMetrics:log-stream:\*"),
+        r"hyperpod/Accounting/Watcher/Policy/Resource",
+        "RDS names the stream for the database's own id, which it makes.",
     ),
     Acknowledged(
         _wildcard(

@@ -29,8 +29,8 @@ class AlarmSpec:
 class AlarmSet(Construct):
     """One alarm per spec; one composite per trouble, which alone pages.
 
-    A fault that sets off several alarms of one trouble pages once. The details that name the job
-    come through the events topic.
+    A fault that sets off several alarms of one trouble pages once. `topics` says by trouble where
+    its composite goes.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AlarmSet(Construct):
         prefix: str,
         specs: Sequence[AlarmSpec],
         troubles: Mapping[str, str],
-        topic: sns.ITopic,
+        topics: Mapping[str, sns.ITopic],
     ) -> None:
         super().__init__(scope, id)
         self.alarms = {spec.name: self._alarm(prefix, spec) for spec in specs}
@@ -61,8 +61,8 @@ class AlarmSet(Construct):
             )
             for member in members:
                 composite.node.add_dependency(self.alarms[member])
-            composite.add_alarm_action(actions.SnsAction(topic))
-            composite.add_ok_action(actions.SnsAction(topic))
+            composite.add_alarm_action(actions.SnsAction(topics[trouble]))
+            composite.add_ok_action(actions.SnsAction(topics[trouble]))
             self.composites.append(composite)
 
     def _alarm(self, prefix: str, spec: AlarmSpec) -> cloudwatch.Alarm:

@@ -31,6 +31,7 @@ NEEDS: dict[str, dict[str, str]] = {
         "eks-auth": "eks-auth",  # Pod Identity
         "elasticloadbalancing": "elasticloadbalancing",
     },
+    "accounting": {"secretsmanager": "secretsmanager"},  # the database's password
     "mlflow": {"experiments": "sagemaker-mlflow", "sts": "sts"},
     "hub-token": {"secretsmanager": "secretsmanager"},
     "bedrock": {"bedrock-runtime": "bedrock"},
@@ -125,6 +126,7 @@ def services_needed(environment: Environment) -> dict[str, str]:
     features = {
         "hyperpod": pod.enabled,
         "hyperpod-eks": pod.enabled and pod.orchestrator == "eks",
+        "accounting": pod.enabled and pod.accounting is not None,
         "mlflow": environment.training.mlflow,
         # In an isolated network no job reaches the Hub, so none reads its token.
         "hub-token": environment.storage.hub_token and environment.network.mode == "private",

@@ -155,7 +155,7 @@ class EventNews(Construct):
             statements=[
                 allow(
                     "Remember",
-                    ["dynamodb:DeleteItem", "dynamodb:PutItem"],
+                    ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"],
                     [self.memory.table_arn],
                 ),
                 allow("Publish", ["sns:Publish"], [topic.topic_arn]),

@@ -58,4 +58,4 @@ class HealthEventBridge(Construct):
             filter_pattern='{ $.HealthMonitoringAgentDetectionEvent = "HealthEvent" }',
             destination_arn=self.handler.function.function_arn,
         )
-        subscription.add_dependency(permission)
+        subscription.add_resource_dependency(permission)

@@ -1,4 +1,9 @@
-"""A HyperPod cluster, by CloudFormation's own type, in bootstrap mode (no lifecycle scripts)."""
+"""A HyperPod cluster, by CloudFormation's own type.
+
+In bootstrap mode: HyperPod sets its nodes up by itself and runs no lifecycle script, the part that
+most often breaks a cluster's creation. What such scripts were written for has properties of its
+own by now: Slurm's configuration and accounts, mounts, health checks.
+"""
 
 from collections.abc import Sequence
 
@@ -10,6 +15,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.facts.tables import instances
+from stacks.parts.slurm_accounting import DATABASE, PORT, SlurmAccounting
 from stacks.settings.hyperpod import HyperPodSettings, InstanceGroup
 
 Cluster = sagemaker.CfnCluster
@@ -30,10 +36,13 @@ class HyperPodCluster(Construct):
         role: iam.IRole,
         key: kms.IKey,
         lustre: fsx.CfnFileSystem,
+        eks_cluster_arn: str | None = None,
+        accounting: SlurmAccounting | None = None,
     ) -> None:
         super().__init__(scope, id)
         self._settings, self._subnets = settings, subnets
         self._group, self._role, self._key, self._lustre = group, role, key, lustre
+        self._eks_cluster_arn, self._accounting = eks_cluster_arn, accounting
         self.cluster = Cluster(
             self,
             "Cluster",
@@ -52,13 +61,24 @@ class HyperPodCluster(Construct):
 
     def _orchestrator(self) -> sagemaker.CfnCluster.OrchestratorProperty:
         if self._settings.orchestrator == "eks":
-            arn = self._settings.eks_cluster_arn
-            assert arn is not None, "checked when the settings were read"
+            assert self._eks_cluster_arn is not None, "checked when the settings were read"
             return Cluster.OrchestratorProperty(
-                eks=Cluster.ClusterOrchestratorEksConfigProperty(cluster_arn=arn)
+                eks=Cluster.ClusterOrchestratorEksConfigProperty(cluster_arn=self._eks_cluster_arn)
             )
         return Cluster.OrchestratorProperty(
-            slurm=Cluster.ClusterOrchestratorSlurmConfigProperty(slurm_config_strategy="Managed")
+            slurm=Cluster.ClusterOrchestratorSlurmConfigProperty(
+                slurm_config_strategy="Managed", accounting_database=self._accounts()
+            )
+        )
+
+    def _accounts(self) -> sagemaker.CfnCluster.ClusterAccountingDatabaseProperty | None:
+        if self._accounting is None:
+            return None
+        return Cluster.ClusterAccountingDatabaseProperty(
+            endpoint=self._accounting.database.attr_endpoint_address,
+            secret_arn=self._accounting.secret_arn,
+            port=PORT,
+            name=DATABASE,
         )
 
     def _instance_group(

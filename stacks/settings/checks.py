@@ -97,11 +97,7 @@ def _hyperpod(environment: Environment) -> Iterator[str]:
     pod = environment.hyperpod
     if not pod.groups:
         yield "hyperpod.groups: HyperPod is enabled and has no group; name at least one"
-    if pod.orchestrator == "eks" and pod.eks_cluster_arn is None:
-        yield (
-            "hyperpod.eks_cluster_arn: orchestrator eks runs on an EKS cluster you already have; "
-            "give its ARN"
-        )
+    yield from _orchestrator(environment)
     if pod.orchestrator == "slurm":
         controllers = sum(g.count for g in pod.groups if g.role == "controller")
         if pod.groups and controllers != 1:
@@ -117,6 +113,29 @@ def _hyperpod(environment: Environment) -> Iterator[str]:
     for index, group in enumerate(pod.groups):
         yield from _group(environment, group, f"hyperpod.groups.{index}")
     yield from _quota(environment)
+
+
+def _orchestrator(environment: Environment) -> Iterator[str]:
+    pod, zones = environment.hyperpod, environment.network.zones
+    if pod.orchestrator == "eks" and not (pod.eks_cluster_arn or pod.eks):
+        yield (
+            "hyperpod.eks_cluster_arn: orchestrator eks needs an EKS cluster; give the ARN of "
+            "yours, or write `eks: {administrators: [role ARN]}` to have one made"
+        )
+    if pod.eks_cluster_arn and pod.eks:
+        yield "hyperpod.eks: eks_cluster_arn names a cluster already; remove one of the two"
+    if pod.orchestrator == "slurm" and (pod.eks or pod.eks_cluster_arn):
+        yield "hyperpod.eks: an EKS cluster with orchestrator slurm; remove it, or write eks"
+    if pod.orchestrator == "eks" and pod.accounting:
+        yield "hyperpod.accounting: it is Slurm's; remove it with orchestrator eks"
+    if pod.accounting and not environment.protect:
+        yield (
+            "hyperpod.accounting: accounts are records, and protect: false would delete them with "
+            "the stack; set protect: true, or remove accounting"
+        )
+    for key, wanted in (("eks", pod.eks), ("accounting", pod.accounting)):
+        if wanted and len(zones) < 2:
+            yield f"hyperpod.{key}: it needs two zones, and network.zones has {len(zones)}"
 
 
 def _group(environment: Environment, group: InstanceGroup, place: str) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""A standing cluster: Slurm by default, EKS on a cluster you already have. Off unless asked for."""
+"""A standing cluster: Slurm by default, or EKS, on a cluster of ours or yours. Off by default."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from stacks.settings.section import InstanceType, Section
+from stacks.settings.section import InstanceType, RoleArn, Section
 
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
 
@@ -63,12 +63,34 @@ class TaskGovernance(Section):
     teams: tuple[Team, ...] = ()
 
 
+class Accounting(Section):
+    """The database that Slurm keeps its accounts in: who ran what, for how long."""
+
+    instance: Annotated[str, StringConstraints(pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$")] = (
+        "db.t4g.small"
+    )
+    storage_gib: int = Field(20, ge=20, le=65536)
+    backup_days: int = Field(7, ge=1, le=35)
+
+
+class EksCluster(Section):
+    """An EKS cluster of ours for HyperPod: private, logged, entered through roles you name.
+
+    HyperPod's chart must be in the cluster before its nodes can join, so this is deployed twice:
+    without `chart_installed` first, and with it once the chart is there.
+    """
+
+    version: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{2}$")] = "1.34"
+    administrators: tuple[RoleArn, ...] = Field(min_length=1)
+    chart_installed: bool = False
+
+
 class HyperPodSettings(Section):
     """The cluster and its groups."""
 
     enabled: bool = Field(False, description="a standing cluster")
     orchestrator: Literal["slurm", "eks"] = Field(
-        "slurm", description="slurm, or eks on a cluster you have"
+        "slurm", description="slurm, or eks on a cluster of ours or yours"
     )
     eks_cluster_arn: (
         Annotated[
@@ -76,7 +98,14 @@ class HyperPodSettings(Section):
             StringConstraints(pattern=r"^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+$"),
         ]
         | None
-    ) = Field(None, description="that cluster's ARN")
+    ) = Field(None, description="your EKS cluster's ARN, where you have one")
+    eks: EksCluster | None = Field(
+        None,
+        description="an EKS cluster of ours: `{version, administrators, chart_installed}`",
+    )
+    accounting: Accounting | None = Field(
+        None, description="Slurm's accounts in a database: `{instance, storage_gib, backup_days}`"
+    )
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "

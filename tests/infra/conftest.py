@@ -86,3 +86,8 @@ def prod(assembly_of: Callable[[str], Assembly]) -> Assembly:
 @pytest.fixture(scope="session")
 def everything(assembly_of: Callable[[str], Assembly]) -> Assembly:
     return assembly_of("everything")
+
+
+@pytest.fixture(scope="session")
+def eks(assembly_of: Callable[[str], Assembly]) -> Assembly:
+    return assembly_of("eks")

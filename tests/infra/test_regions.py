@@ -1,13 +1,14 @@
 """Every template is clean for cfn-lint in four Regions, with everything switched on."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.infra.conftest import TESTS, synthesize
+from tests.infra.conftest import TESTS, Assembly, synthesize
 
 REGIONS = {
     "us-east-1": "use1",
@@ -17,25 +18,15 @@ REGIONS = {
 }
 
 
-def _everything_in(region: str, ids: str) -> dict[str, Any]:
-    """All switches on, EKS with task governance, an instance type that every Region has."""
-    content: dict[str, Any] = yaml.safe_load((TESTS / "everything.yaml").read_text())
+def _moved_to(region: str, ids: str) -> dict[str, Any]:
+    """The environment `eks` in another Region."""
+    text = (TESTS / "eks.yaml").read_text()
+    content: dict[str, Any] = yaml.safe_load(text.replace("us-east-1:1111", f"{region}:1111"))
     content["region"] = region
     content["network"]["zones"] = [
         {"name": f"{region}a", "id": f"{ids}-az1"},
         {"name": f"{region}c", "id": f"{ids}-az4" if ids == "apne1" else f"{ids}-az2"},
     ]
-    account = content["account"]
-    content["hyperpod"] = {
-        "enabled": True,
-        "orchestrator": "eks",
-        "eks_cluster_arn": f"arn:aws:eks:{region}:{account}:cluster/training",
-        "groups": [{"name": "workers", "instance": "ml.g5.12xlarge", "count": 2}],
-        "quotas": {"ml.g5.12xlarge": 2},
-        "task_governance": {
-            "teams": [{"name": "research", "instance": "ml.g5.12xlarge", "count": 1}]
-        },
-    }
     return content
 
 
@@ -54,13 +45,18 @@ def _params() -> list[Any]:
 
 
 @pytest.fixture(scope="module", params=_params())
-def region(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def region(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    assembly_of: Callable[[str], Assembly],
+) -> Any:
     """The Region and its assembly."""
     name = str(request.param)
+    if name == "us-east-1":
+        return name, assembly_of("eks")
     folder: Path = tmp_path_factory.mktemp(name)
-    content = _everything_in(name, REGIONS[name])
-    (folder / "everything.yaml").write_text(yaml.safe_dump(content))
-    return name, synthesize(folder, "everything", folder / "cdk.out")
+    (folder / "eks.yaml").write_text(yaml.safe_dump(_moved_to(name, REGIONS[name])))
+    return name, synthesize(folder, "eks", folder / "cdk.out")
 
 
 def test_cfn_lint_has_nothing_to_say(region: Any) -> None:

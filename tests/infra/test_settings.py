@@ -14,6 +14,7 @@ from tests.infra.conftest import OURS, ROOT, TESTS
 
 DEV: dict[str, Any] = yaml.safe_load((OURS / "dev.yaml").read_text(encoding="utf-8"))
 EVERYTHING: dict[str, Any] = yaml.safe_load((TESTS / "everything.yaml").read_text(encoding="utf-8"))
+EKS: dict[str, Any] = yaml.safe_load((TESTS / "eks.yaml").read_text(encoding="utf-8"))
 
 
 def _with(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ MISTAKES: list[dict[str, Any]] = yaml.safe_load(
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake["mistake"])
 def test_a_mistake_is_named_with_its_fix(tmp_path: Path, mistake: dict[str, Any]) -> None:
-    base = DEV if mistake["in"] == "dev" else EVERYTHING
+    base = {"dev": DEV, "everything": EVERYTHING, "eks": EKS}[mistake["in"]]
     message = _message(tmp_path, _with(base, mistake["put"]))
     assert mistake["says"] in message
     assert message.splitlines()[0].endswith(("problem", "problems"))

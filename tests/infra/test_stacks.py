@@ -1,10 +1,12 @@
 """What matters in each stack, looked up in the templates."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.infra.conftest import Assembly
+from tests.infra.conftest import TESTS, Assembly, synthesize
 
 EIGHT = {
     "security",
@@ -140,7 +142,12 @@ def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     properties = cluster["Properties"]
     groups: dict[str, Any] = {g["InstanceGroupName"]: g for g in properties["InstanceGroups"]}
     assert properties["NodeRecovery"] == "Automatic"
-    assert properties["Orchestrator"] == {"Slurm": {"SlurmConfigStrategy": "Managed"}}
+    slurm = properties["Orchestrator"]["Slurm"]
+    assert slurm["SlurmConfigStrategy"] == "Managed"
+    assert (slurm["AccountingDatabase"]["Name"], slurm["AccountingDatabase"]["Port"]) == (
+        "slurm_acct_db",
+        3307,
+    )
     assert groups["controller"]["SlurmConfig"] == {"NodeType": "Controller"}
     assert groups["plan"]["TrainingPlanArn"].endswith("training-plan/winter")
     assert len(groups["plan"]["OverrideVpcConfig"]["Subnets"]) == 1
@@ -149,6 +156,85 @@ def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     assert not any("LifeCycleConfig" in group for group in groups.values())
     mounts = [c for c in groups["plan"]["InstanceStorageConfigs"] if "FsxLustreConfig" in c]
     assert [m["FsxLustreConfig"]["MountPath"] for m in mounts] == ["/fsx"]
+
+
+def test_slurm_keeps_its_accounts_in_a_database_only_its_nodes_reach(everything: Assembly) -> None:
+    [database] = everything.of_type("AWS::RDS::DBInstance")
+    properties = database["Properties"]
+    assert database["DeletionPolicy"] == "Snapshot"
+    for switch in ("StorageEncrypted", "MultiAZ", "DeletionProtection", "ManageMasterUserPassword"):
+        assert properties[switch] is True
+    assert properties["PubliclyAccessible"] is False
+    assert "MasterUserPassword" not in properties
+    assert properties["DBInstanceClass"] == "db.t4g.medium"
+    [group] = properties["VPCSecurityGroups"]
+    ways_in = [
+        rule["Properties"]
+        for rule in everything.of_type("AWS::EC2::SecurityGroupIngress")
+        if rule["Properties"]["GroupId"] == group
+    ]
+    [way] = ways_in
+    assert (way["FromPort"], way["ToPort"], way["IpProtocol"]) == (3307, 3307, "tcp")
+    assert "SourceSecurityGroupId" in way
+    assert "CidrIp" not in way
+
+
+def test_an_eks_cluster_of_ours_answers_inside_only(eks: Assembly) -> None:
+    [cluster] = eks.of_type("AWS::EKS::Cluster")
+    network = cluster["Properties"]["ResourcesVpcConfig"]
+    assert network["EndpointPrivateAccess"] is True
+    assert network["EndpointPublicAccess"] is False
+    access = cluster["Properties"]["AccessConfig"]
+    assert access["AuthenticationMode"] == "API"
+    assert access["BootstrapClusterCreatorAdminPermissions"] is False
+    logs = cluster["Properties"]["Logging"]["ClusterLogging"]["EnabledTypes"]
+    assert len(logs) == 5
+    entries = {
+        entry["Properties"]["AccessPolicies"][0]["PolicyArn"].rpartition("/")[2]: entry[
+            "Properties"
+        ]["AccessPolicies"][0]["AccessScope"]
+        for entry in eks.of_type("AWS::EKS::AccessEntry")
+    }
+    assert entries == {
+        "AmazonEKSClusterAdminPolicy": {"Type": "cluster"},
+        "AmazonEKSEditPolicy": {"Type": "namespace", "Namespaces": ["temper"]},
+    }
+    [pod] = eks.of_type("AWS::SageMaker::Cluster")
+    assert "Eks" in pod["Properties"]["Orchestrator"]
+    addons = {addon["Properties"]["AddonName"] for addon in eks.of_type("AWS::EKS::Addon")}
+    assert {"vpc-cni", "coredns", "aws-fsx-csi-driver"} <= addons
+
+
+def test_nodes_wait_until_the_chart_is_there(tmp_path: Path) -> None:
+    content = yaml.safe_load((TESTS / "eks.yaml").read_text())
+    content["hyperpod"]["eks"]["chart_installed"] = False
+    del content["hyperpod"]["task_governance"]
+    (tmp_path / "eks.yaml").write_text(yaml.safe_dump(content))
+    early = synthesize(tmp_path, "eks", tmp_path / "out")
+    assert early.of_type("AWS::SageMaker::Cluster") == []
+    assert len(early.of_type("AWS::EKS::Cluster")) == 1
+    # What needs a node to run on would keep the deployment waiting for ever.
+    addons = {addon["Properties"]["AddonName"] for addon in early.of_type("AWS::EKS::Addon")}
+    assert addons == {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
+
+
+def test_what_a_job_log_is_about_pages_through_the_pager(everything: Assembly) -> None:
+    composites = {
+        c["Properties"]["AlarmName"].removeprefix("temper-all-"): c["Properties"]["AlarmActions"]
+        for c in everything.of_type("AWS::CloudWatch::CompositeAlarm")
+    }
+    through = str(composites["training-in-trouble"])
+    assert "Pager" in through
+    assert str(composites["serving-in-trouble"]) == through
+    # What tells of a broken function goes past all functions.
+    assert "Pager" not in str(composites["platform-in-trouble"])
+    [subscription] = [
+        s["Properties"]
+        for s in everything.of_type("AWS::SNS::Subscription")
+        if s["Properties"]["Protocol"] == "lambda"
+    ]
+    assert str(subscription["TopicArn"]) in through
+    assert "RedrivePolicy" in subscription
 
 
 def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> None:

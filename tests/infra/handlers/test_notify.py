@@ -129,9 +129,16 @@ def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None
     assert _tell(account, AGAIN)["published"] is True
 
 
+def kept(table: Any) -> None:
+    """What is kept for pages is read, and written."""
+    table.add_response("get_item", {})
+    table.add_response("put_item", {})
+
+
 def test_throttling_is_left_to_the_retry(stub: Stub) -> None:
     dynamodb, table = stub("dynamodb")
     sns, _ = stub("sns")
+    table.add_response("get_item", {})
     table.add_client_error("put_item", "ProvisionedThroughputExceededException")
     with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
         notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
@@ -141,6 +148,7 @@ def test_throttled_publication_takes_the_fingerprint_back(stub: Stub) -> None:
     dynamodb, table = stub("dynamodb")
     sns, topic = stub("sns")
     key = {"fingerprint": {"S": fingerprint(FAILED)}}
+    kept(table)
     table.add_response("put_item", {})
     topic.add_client_error("publish", "Throttled", expected_params=None)
     table.add_response("delete_item", {}, {"TableName": "told", "Key": key})
@@ -151,6 +159,7 @@ def test_throttled_publication_takes_the_fingerprint_back(stub: Stub) -> None:
 def test_the_request_has_sns_own_shape(stub: Stub) -> None:
     dynamodb, table = stub("dynamodb")
     sns, topic = stub("sns")
+    kept(table)
     table.add_response("put_item", {})
     wanted = {"TopicArn": SETTINGS["topic"], "Subject": "Failed: support-lora", "Message": ANY}
     topic.add_response("publish", {"MessageId": "1"}, wanted)
