@@ -119,24 +119,24 @@ class SlurmAccounting(Construct):
             description="Slurm accounting: reached by the nodes of the cluster",
             allow_all_outbound=False,
         )
-        rules = {
-            "ip_protocol": "tcp",
-            "from_port": PORT,
-            "to_port": PORT,
-            "description": "slurmdbd to its database",
-        }
         ec2.CfnSecurityGroupIngress(
             self,
             "FromNodes",
             group_id=group.security_group_id,
             source_security_group_id=nodes.security_group_id,
-            **rules,
+            ip_protocol="tcp",
+            from_port=PORT,
+            to_port=PORT,
+            description="slurmdbd to its database",
         )
         ec2.CfnSecurityGroupEgress(
             self,
             "NodesReachIt",
             group_id=nodes.security_group_id,
             destination_security_group_id=group.security_group_id,
-            **rules,
+            ip_protocol="tcp",
+            from_port=PORT,
+            to_port=PORT,
+            description="slurmdbd to its database",
         )
         return group
