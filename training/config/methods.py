@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -233,6 +233,9 @@ class Distill(MethodSection):
     """What both models' logits are divided by before they are compared."""
     soft_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of the teacher in the loss; the rest is the labels'."""
+    calibrate: bool = True
+    """First divide the teacher's logits by the one number at which its own loss on the rows is
+    least, so that a student does not learn to be surer than right (arXiv:1706.04599)."""
     top_k: PositiveInt | None = None
     """Keep the teacher's K likeliest tokens for each place in the cache, once; runs on the same
     rows then need no teacher. Left out, the teacher is asked in every step."""
@@ -355,3 +358,12 @@ Method = Annotated[
     Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo | Ppo | Grpo | Rloo,
     Field(discriminator="kind"),
 ]
+
+
+def title_of(kind: str) -> str:
+    """Return what a method is called in a report; its kind where there is none such."""
+    union: Any = get_args(Method)[0]
+    for section in get_args(union):
+        if get_args(section.model_fields["kind"].annotation) == (kind,):
+            return str(section.title)
+    return kind.upper()

@@ -6,9 +6,10 @@ The teacher is asked in every step, or its likeliest tokens were written to the 
 
 from __future__ import annotations
 
+import itertools
+import logging
 import random
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,12 +23,16 @@ from training.data.table import RowTable
 from training.engine.loop import Setup
 from training.engine.seed import untouched_generators
 from training.methods.causal import CausalTrainer, config_of
+from training.methods.confidence import calibrated_temperature, supervised
 from training.methods.divergence import Known, SoftAndHard
 from training.methods.own_answers import padded_left, prompts_of, rows_of
-from training.methods.soft_cache import COLUMN, Ask, WithSoftTargets, soft_targets
-from training.methods.soft_head import IGNORE, add_soft_head
+from training.methods.soft_cache import COLUMN, WithSoftTargets, soft_targets
+from training.methods.soft_head import add_soft_head
+from training.models.next_token import IGNORE
 from training.models.teacher import load_teacher
 from training.runfolder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 class DistillTrainer(CausalTrainer):
@@ -46,7 +51,7 @@ class DistillTrainer(CausalTrainer):
         *,
         method: Distill,
         loss: SoftAndHard,
-        teacher: Any,
+        teacher: Teacher | None,
         ends: Sequence[int],
         **more: Any,
     ):
@@ -56,9 +61,8 @@ class DistillTrainer(CausalTrainer):
         self.ends = ends
         model = self.model
         add_soft_head(model.get_base_model() if hasattr(model, "peft_config") else model, loss)
-        if teacher is not None and self.setup.job.sharding.zero == 3:
-            teacher = prepare_deepspeed(teacher, self.accelerator)
-        self.ask: Ask | None = None if teacher is None else partial(ask_teacher, teacher, loss)
+        self.teacher = teacher
+        self.calibrated: float | None = None
 
     def compute_loss(
         self,
@@ -72,8 +76,8 @@ class DistillTrainer(CausalTrainer):
         # What the student wrote itself is no example to follow, only a place to be corrected in.
         soft_weight = 1.0 if inputs.pop("own", False) else self.loss.soft_weight
         ids, log_probs = inputs.pop("soft_ids", None), inputs.pop("soft_log_probs", None)
-        known = self.ask(inputs) if self.ask is not None else Known(log_probs, ids)
-        outputs = model(**inputs, use_cache=False, soft_targets=known, soft_weight=soft_weight)
+        known = Known(log_probs, ids) if self.teacher is None else self.teacher(inputs)
+        outputs = model(**inputs, soft_targets=known, soft_weight=soft_weight)
         supervised = (inputs["labels"][:, 1:] != IGNORE).sum()
         self.note("soft_loss", outputs.soft.detach(), supervised)
         self.note("hard_loss", outputs.hard.detach(), supervised)
@@ -82,6 +86,26 @@ class DistillTrainer(CausalTrainer):
         # At least one: a filler micro-batch has no supervised token and adds nothing.
         loss = outputs.total / torch.as_tensor(num_items_in_batch).clamp(min=1)
         return loss * self.accelerator.num_processes if model.training else loss
+
+    def prepare(self, number: int) -> None:
+        """Shard the teacher where the student is, and see how sure it is."""
+        if self.teacher is None:
+            return
+        if self.setup.job.sharding.zero == 3:
+            self.teacher.model = prepare_deepspeed(self.teacher.model, self.accelerator)
+        if self.method.calibrate and self.calibrated is None:
+            self.teacher.calibrate(first_rows(self.setup.table), self.setup)
+            self.calibrated = self.teacher.temperature
+
+    def state_to_keep(self) -> dict[str, Any]:
+        """Return the teacher's temperature: a stream is elsewhere when a run goes on."""
+        return {"teacher_temperature": self.calibrated}
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on with the same."""
+        self.calibrated = state["teacher_temperature"]
+        if self.teacher is not None and self.calibrated is not None:
+            self.teacher.temperature = self.calibrated
 
     # --- answers of its own -----------------------------------------------------------------
 
@@ -130,20 +154,49 @@ class DistillTrainer(CausalTrainer):
         return batch | rows_of(prompts, answers, self.ends, pad_id) | {"own": True}
 
 
-def ask_teacher(teacher: Any, loss: SoftAndHard, inputs: dict[str, Any]) -> Known:
-    """Return a teacher's distributions where a token is supervised, in the order of the rows.
+class Teacher:
+    """A language model that is asked what comes next.
 
     Args:
-        teacher: A language model.
-        loss: Knows the temperature.
-        inputs: A batch.
+        model: Frozen, in eval mode.
+        loss: Knows the temperature of the comparison.
     """
-    device = next(teacher.parameters()).device
-    mask = inputs["labels"][:, 1:] != IGNORE
-    named = {k: inputs[k].to(device) for k in ("input_ids", "position_ids")}
-    with torch.no_grad():
-        logits = teacher(**named, use_cache=False).logits[:, :-1]
-        return Known(loss.soften(logits[mask.to(device)]))
+
+    def __init__(self, model: Any, loss: SoftAndHard):
+        self.model = model
+        self.loss = loss
+        self.temperature = 1.0
+        """What its logits are divided by to make it as sure as it is right."""
+
+    def logits(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return its logits where a token is supervised, in the order of the rows."""
+        device = next(self.model.parameters()).device
+        mask = inputs["labels"][:, 1:] != IGNORE
+        named = {k: inputs[k].to(device) for k in ("input_ids", "position_ids")}
+        with torch.no_grad():
+            found: torch.Tensor = self.model(**named, use_cache=False).logits
+            return found[:, :-1][mask.to(device)]
+
+    def __call__(self, inputs: dict[str, Any]) -> Known:
+        """Return its distributions where a token is supervised."""
+        return Known(self.loss.soften(self.logits(inputs) / self.temperature))
+
+    def calibrate(self, rows: Iterable[dict[str, Any]], setup: Setup) -> None:
+        """Find the temperature at which it is as sure of the rows as it is right."""
+        size = max(1, 2048 // setup.job.data.max_length)
+        line = iter(rows)
+        parts = iter(lambda: list(itertools.islice(line, size)), [])
+        batches = (setup.collate(part) for part in parts)
+        self.temperature = calibrated_temperature(supervised(self.logits, batches, IGNORE))
+        logger.info("the teacher is calibrated with a temperature of %.3f", self.temperature)
+
+
+def first_rows(table: Any) -> Iterable[dict[str, Any]]:
+    """Return the rows a table begins with, without reading on in a stream."""
+    if isinstance(table, RowTable):
+        return (table[index] for index in range(len(table)))
+    window: list[dict[str, Any]] = table.window()
+    return window
 
 
 def build(
@@ -161,19 +214,24 @@ def build(
     job, method = setup.job, setup.job.method
     assert isinstance(method, Distill)
     loss = SoftAndHard(method.divergence, method.temperature, method.soft_weight)
-    load = partial(load_teacher, job, method, tokenizer, setup.world.device)
+
+    def load() -> Teacher:
+        return Teacher(load_teacher(job, method, tokenizer, setup.world.device), loss)
+
+    def load_calibrated() -> Teacher:
+        teacher = load()
+        if method.calibrate:
+            teacher.calibrate(first_rows(setup.table), setup)
+        return teacher
+
     teacher = None
     if method.top_k is None:
         teacher = load()
     else:
-        table = setup.table
-        assert isinstance(table, RowTable), "checked with the job"
-        folder = RunFolder(setup.folder)
-        cache = Cache(folder.cache, otherwise=setup.folder / "cache")
-        found = soft_targets(
-            job, method, table, setup.collate, cache, lambda: partial(ask_teacher, load(), loss)
-        )
-        table.note(COLUMN, found)
+        assert isinstance(setup.table, RowTable), "checked with the job"
+        cache = Cache(RunFolder(setup.folder).cache, otherwise=setup.folder / "cache")
+        found = soft_targets(job, method, setup.table, setup.collate, cache, load_calibrated)
+        setup.table.note(COLUMN, found)
         setup.collate = WithSoftTargets(setup.collate, found.top_k)
     return DistillTrainer(
         method=method,

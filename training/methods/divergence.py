@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
+from training.models.next_token import LOGITS
+
 _LEAST = -1e4
 """Log-probability of what cannot be; finite, so that 0 times it is 0."""
-TILE_TOKENS = 512
-"""Tokens whose logits are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,6 @@ class Tiled(torch.autograd.Function):
         hidden: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
-        to_logits: Callable[..., torch.Tensor],
         score: Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]],
         soft_weight: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -144,7 +143,6 @@ class Tiled(torch.autograd.Function):
             hidden: Final hidden states, [tokens, width].
             weight: Of the output head, [vocabulary, width].
             bias: Of the output head.
-            to_logits: Applies the head.
             score: Returns divergence and label loss of a tile of logits.
             soft_weight: Of the divergence in the sum.
         """
@@ -154,14 +152,17 @@ class Tiled(torch.autograd.Function):
             for t, wanted in zip((hidden, weight, bias), learn, strict=True)
         ]
         sums = torch.zeros(3, device=hidden.device)
-        for start in range(0, len(hidden), TILE_TOKENS):
-            tile = slice(start, start + TILE_TOKENS)
+        size = max(1, LOGITS // len(weight))
+        for start in range(0, len(hidden), size):
+            tile = slice(start, start + size)
             parts = [
                 None if t is None else t.detach().requires_grad_(wanted)
                 for t, wanted in zip((hidden[tile], weight, bias), learn, strict=True)
             ]
             with torch.enable_grad():
-                soft, hard = score(to_logits(*parts), tile)
+                h, w, b = parts
+                assert h is not None and w is not None
+                soft, hard = score(torch.nn.functional.linear(h, w, b), tile)
                 total = soft_weight * soft + (1 - soft_weight) * hard
             sums += torch.stack([total.detach(), soft.detach(), hard.detach()])
             leaves = [part for part in parts if part is not None and part.requires_grad]
@@ -179,4 +180,4 @@ class Tiled(torch.autograd.Function):
     def backward(ctx: Any, *outer: torch.Tensor) -> Any:
         """Return the kept gradients, scaled."""
         scaled = [None if kept is None else kept * outer[0] for kept in ctx.saved_tensors]
-        return (*scaled, None, None, None)
+        return (*scaled, None, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from training.methods.soft_head import IGNORE
+from training.models.next_token import IGNORE
 
 
 def prompts_of(batch: dict[str, Any]) -> list[torch.Tensor]:

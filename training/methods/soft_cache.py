@@ -6,8 +6,6 @@ precision. Runs that share it share the entry, and none but the first loads the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,10 @@ from training.data.cache import Cache, key_of
 from training.data.table import RowTable
 from training.engine.loop import Collate
 from training.methods.divergence import Known, likeliest
+from training.models.weights import digest_of
 
 COLUMN = "soft_targets"
 _IDS, _LOG_PROBS, _ENDS = "ids.npy", "log_probs.npy", "ends.npy"
-_SAMPLE_BYTES = 1 << 20
 
 Ask = Callable[[dict[str, Any]], Known]
 """Returns a teacher's distributions for a batch."""
@@ -103,7 +101,7 @@ def soft_targets(
     assert method.top_k is not None
     key = key_of(
         "soft targets", teacher_digest(method), table.digest, method.top_k, method.temperature,
-        method.teacher_4bit, job.precision, job.data.packing, job.data.max_length,
+        method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
     )  # fmt: skip
     size = max(1, 8192 // job.data.max_length)
 
@@ -134,18 +132,9 @@ def _write(
 
 
 def teacher_digest(method: Distill) -> str:
-    """Return what tells a teacher's weights from others, without reading all of them."""
+    """Return what tells a teacher's weights from others."""
     folder = Path(method.teacher)
     if not folder.is_dir():
         config = AutoConfig.from_pretrained(method.teacher, revision=method.teacher_revision)
         return f"{method.teacher}@{getattr(config, '_commit_hash', method.teacher_revision)}"
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        size = path.stat().st_size
-        digest.update(json.dumps([path.name, size]).encode())
-        with path.open("rb") as file:
-            # Training moves every tensor; a look at several places finds that it did.
-            for part in range(16):
-                file.seek(max(0, (size - _SAMPLE_BYTES) * part // 15))
-                digest.update(file.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
+    return digest_of(folder)

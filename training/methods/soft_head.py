@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 from trl.trainer.utils import maybe_gather_lm_head_ctx
 
 from training.methods.divergence import Known, SoftAndHard, Tiled
-
-IGNORE = -100
+from training.models.next_token import IGNORE, logit_cap, logit_scale
 
 
 @dataclass
@@ -44,7 +44,7 @@ def add_soft_head(model: PreTrainedModel, loss: SoftAndHard) -> None:
         loss: What is summed.
     """
     before = model.forward
-    to_logits = logits_of(model)
+    bend = _bending(model)
 
     @functools.wraps(type(model).forward)
     def forward(
@@ -63,30 +63,36 @@ def add_soft_head(model: PreTrainedModel, loss: SoftAndHard) -> None:
         chosen = labels[mask]
 
         def score(logits: torch.Tensor, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            return loss.sums(logits, chosen[tile], soft_targets[tile])
+            return loss.sums(bend(logits), chosen[tile], soft_targets[tile])
 
-        head = self.get_output_embeddings()
-        with maybe_gather_lm_head_ctx(head.weight, head.bias):
-            total, soft, hard = Tiled.apply(  # type: ignore[no-untyped-call]  # torch's
-                hidden[mask], head.weight, head.bias, to_logits, score, soft_weight
-            )
-        return Distances(total, soft, hard)
+        return _distances(self.get_output_embeddings(), hidden[mask], score, soft_weight)
 
     model.forward = types.MethodType(forward, model)
 
 
-def logits_of(model: PreTrainedModel) -> Callable[..., torch.Tensor]:
-    """Return how a model's logits come from hidden states, its scaling and capping included."""
-    config = model.config.get_text_config()
-    cap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None) or 1.0
-    if getattr(config, "logits_scaling", None):
-        scale = 1 / config.logits_scaling
+def _distances(
+    head: nn.Module,
+    hidden: torch.Tensor,
+    score: Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]],
+    soft_weight: float,
+) -> Distances:
+    if type(head) is not nn.Linear:
+        # An adapter is on it, and must not be passed by.
+        soft, hard = score(head(hidden), slice(None))
+        return Distances(soft_weight * soft + (1 - soft_weight) * hard, soft, hard)
+    with maybe_gather_lm_head_ctx(head.weight, head.bias):
+        total, soft, hard = Tiled.apply(  # type: ignore[no-untyped-call]  # torch's
+            hidden, head.weight, head.bias, score, soft_weight
+        )
+    return Distances(total, soft, hard)
 
-    def logits(
-        hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
-        found = torch.nn.functional.linear(hidden, weight, bias) * scale
-        return found if cap is None else cap * torch.tanh(found / cap)
 
-    return logits
+def _bending(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what a model does to its head's output."""
+    scale, cap = logit_scale(model), logit_cap(model)
+
+    def bend(logits: torch.Tensor) -> torch.Tensor:
+        logits = logits * scale if scale != 1.0 else logits
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    return bend

@@ -81,7 +81,7 @@ def add_next_token_log_probs(model: PreTrainedModel) -> None:
         labels = inputs.pop("labels")
         inputs["use_cache"] = False
         outputs = self.base_model(*args, **inputs)
-        logits = _Logits(_logit_scale(self), _logit_cap(self), temperature, entropy)
+        logits = _Logits(logit_scale(self), logit_cap(self), temperature, entropy)
         return _score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:], logits)
 
     model.forward = types.MethodType(forward, model)
@@ -156,7 +156,7 @@ def _read(
         return log_probs, -(all_of_them.exp() * all_of_them).sum(dim=-1)
 
 
-def _logit_scale(model: PreTrainedModel) -> float:
+def logit_scale(model: PreTrainedModel) -> float:
     """Return what the model's own forward multiplies its logits by (Cohere, Granite)."""
     config = model.config.get_text_config()
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
@@ -168,7 +168,7 @@ def _logit_scale(model: PreTrainedModel) -> float:
     return float(divisor) if config.model_type == "hyperclovax" else 1.0 / float(divisor)
 
 
-def _logit_cap(model: PreTrainedModel) -> float | None:
+def logit_cap(model: PreTrainedModel) -> float | None:
     """Return where the model's own forward bends its logits (Gemma 2)."""
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return None if cap is None else float(cap)

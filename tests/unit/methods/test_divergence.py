@@ -103,9 +103,9 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
         return loss.sums(logits, labels[tile], teacher[tile])
 
     for size in (5, TOKENS, 1000):
-        monkeypatch.setattr(tiles, "TILE_TOKENS", size)
+        monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
         inputs = fresh()
-        total, softly, hardly = Tiled.apply(*inputs, torch.nn.functional.linear, score, 0.3)
+        total, softly, hardly = Tiled.apply(*inputs, score, 0.3)
         assert float(softly) == pytest.approx(float(soft), rel=1e-5)
         assert float(hardly) == pytest.approx(float(hard), rel=1e-5)
         (7.0 * total).backward()
@@ -118,7 +118,7 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
 def test_nothing_supervised_is_nothing_learned() -> None:
     hidden = torch.randn(0, WIDTH, requires_grad=True)
     weight = torch.randn(WORDS, WIDTH, requires_grad=True)
-    total, _, _ = Tiled.apply(hidden, weight, None, torch.nn.functional.linear, None, 0.5)
+    total, _, _ = Tiled.apply(hidden, weight, None, None, 0.5)
     total.backward()
     assert float(total) == 0.0
     assert weight.grad is not None and not weight.grad.any()

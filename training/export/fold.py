@@ -1,0 +1,177 @@
+"""Fold an adapter into its base's weights: one tensor in memory at a time.
+
+PEFT does the folding. It is given one layer after the other, alone, so that neither the base nor
+the result is ever in memory; a base that was trained on in 4 bits is read as it was before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict
+from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+from torch import nn
+from transformers import PreTrainedModel
+
+from training.errors import ModelError
+from training.models.merge import UNMERGEABLE
+from training.models.streamed import skeleton, tied_names
+from training.models.weights import WeightFiles, write_tensors
+
+_INSIDE = "base_model.model."
+_OURS = ("config.json", "generation_config.json")
+_INDEX = "model.safetensors.index.json"
+
+
+def fold(adapter: Path, base: Path, target: Path) -> None:
+    """Write the base with the adapter's update to the folder `target`, file by file.
+
+    Each tensor keeps its dtype; the update is added in fp32.
+
+    Args:
+        adapter: PEFT's folder.
+        base: The model it was trained on.
+        target: Made; weights and configuration are written to it.
+
+    Raises:
+        ModelError: This kind of adapter has no merged form, or was trained on another base.
+    """
+    config = PeftConfig.from_pretrained(str(adapter))
+    check_foldable(config, adapter)
+    model, source = skeleton(base), WeightFiles(base)
+    update = _Update(config, WeightFiles(adapter), model)
+    update.check(source, adapter, base)
+    target.mkdir(parents=True)
+    untied = update.untied(tied_names(model))
+    for path, names in source.files.items():
+        kinds = {name: source.kinds[name] for name in names}
+        last = path == list(source.files)[-1]
+        kinds |= {name: source.kinds[tied] for name, tied in untied.items() if last}
+        write_tensors(
+            target / path.name,
+            kinds,
+            lambda name: update.applied(name, source.read(untied.get(name, name))),
+        )
+    _describe(base, target, untied, last_file=list(source.files)[-1].name)
+
+
+def check_foldable(config: PeftConfig, adapter: Path) -> None:
+    """Raise where an adapter has no merged form.
+
+    Raises:
+        ModelError: Says why.
+    """
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
+    if (reason := UNMERGEABLE.get(kind)) is not None:
+        raise ModelError(
+            f"the adapter in {adapter} ({kind.lower()}) cannot be merged into weights: {reason}. "
+            f"Export it with FORMAT=adapter, and load it beside its base"
+        )
+
+
+class _Update:
+    """What an adapter does to each tensor of its base.
+
+    Args:
+        config: The adapter's.
+        weights: The adapter's.
+        model: The base's skeleton.
+    """
+
+    def __init__(self, config: PeftConfig, weights: WeightFiles, model: PreTrainedModel):
+        self.config = config
+        self.weights = weights
+        self.modules = dict(model.named_modules())
+        prefix = "." + PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
+        self.parts: dict[str, list[str]] = {}
+        self.whole: dict[str, str] = {}
+        for name in weights.kinds:
+            inside = name.removeprefix(_INSIDE)
+            if prefix in inside:
+                self.parts.setdefault(inside.split(prefix)[0], []).append(name)
+            else:
+                self.whole[inside] = name
+
+    def check(self, source: WeightFiles, adapter: Path, base: Path) -> None:
+        """Raise where the adapter changes what the base does not have.
+
+        Raises:
+            ModelError: Names the first such tensor.
+        """
+        for path in self.parts:
+            if path not in self.modules:
+                raise ModelError(
+                    f"the adapter in {adapter} was trained on another base than {base}: it changes "
+                    f"{path}, which that model does not have"
+                )
+        for name in self.whole:
+            path = name.rpartition(".")[0]
+            if path not in self.modules:
+                raise ModelError(f"the adapter in {adapter} replaces {name}, which {base} lacks")
+            kind = source.kinds.get(name)
+            if kind is not None and kind.shape != self.weights.kinds[self.whole[name]].shape:
+                raise ModelError(
+                    f"the adapter in {adapter} was trained on another base than {base}: its {name} "
+                    f"has shape {list(self.weights.kinds[self.whole[name]].shape)}, not "
+                    f"{list(kind.shape)}"
+                )
+
+    def untied(self, tied: dict[str, str]) -> dict[str, str]:
+        """Return tied tensors that the update tells apart, and what they were tied to."""
+        changed = {f"{path}.weight" for path in self.parts} | set(self.whole)
+        return {name: source for name, source in tied.items() if {name, source} & changed}
+
+    def applied(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor called `name` with the update added."""
+        if name in self.whole:
+            return self.weights.read(self.whole[name]).to(tensor.dtype)
+        path, _, key = name.rpartition(".")
+        if key != "weight" or path not in self.parts:
+            return tensor
+        return self._folded(path, tensor).to(tensor.dtype)
+
+    def _folded(self, path: str, weight: torch.Tensor) -> torch.Tensor:
+        """Return a layer's weight after PEFT has folded the adapter into that layer alone."""
+        layer = type(self.modules[path])
+        rows, columns = weight.shape
+        with torch.device("meta"):
+            if issubclass(layer, nn.Embedding):
+                alone: nn.Module = nn.Embedding(rows, columns)
+            elif layer is nn.Linear:
+                alone = nn.Linear(columns, rows, bias=False)
+            else:
+                alone = layer(columns, rows)
+        alone.weight = nn.Parameter(weight.float(), requires_grad=False)
+        house = nn.Module()
+        inner = house
+        *rooms, last = path.split(".")
+        for room in rooms:
+            inner.add_module(room, nn.Module())
+            inner = inner.get_submodule(room)
+        inner.add_module(last, alone)
+        inject_adapter_in_model(self.config, house)
+        state = {name: self.weights.read(name) for name in self.parts[path]}
+        found = set_peft_model_state_dict(house, state)
+        assert not found.unexpected_keys, found.unexpected_keys
+        tuned = inner.get_submodule(last)
+        tuned.merge(safe_merge=True)  # type: ignore[operator]  # a PEFT layer
+        result: torch.Tensor = tuned.get_base_layer().weight.data  # type: ignore[operator]
+        return result
+
+
+def _describe(base: Path, target: Path, untied: dict[str, str], last_file: str) -> None:
+    for name in _OURS:
+        if (base / name).exists():
+            shutil.copyfile(base / name, target / name)
+    config = json.loads((target / "config.json").read_text())
+    config.pop("quantization_config", None)
+    if untied:
+        config["tie_word_embeddings"] = False
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if (base / _INDEX).exists():
+        index = json.loads((base / _INDEX).read_text())
+        index["weight_map"] |= dict.fromkeys(untied, last_file)
+        (target / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
