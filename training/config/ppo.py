@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from training.config.methods import Ppo
 
 
+# A null is what a job leaves open; this is what it switches off.
+Off = Literal["none"]
+
+
 class PpoRollout(Section):
     """How answers are sampled, and how many at once."""
 
@@ -87,8 +91,9 @@ class Critic(Section):
     """Optimizer steps at the start in which only the critic learns."""
     coefficient: PositiveFloat = 0.1
     """What its loss counts beside the policy's."""
-    clip: PositiveFloat | None = 0.2
-    """How far a value may move from where it was at the rollout before it gains no more."""
+    clip: PositiveFloat | Off = 0.2
+    """How far a value may move from where it was at the rollout before it gains no more; `none`
+    for any way."""
 
     @model_validator(mode="before")
     @classmethod
@@ -99,19 +104,19 @@ class Critic(Section):
 
 
 class StopRules(Section):
-    """What stops a run that goes wrong; each is a mean over a rollout. null leaves a rule out."""
+    """What stops a run that goes wrong; each is a mean over a rollout. `none` leaves a rule out."""
 
-    min_answer_tokens: PositiveFloat | None = 2.0
+    min_answer_tokens: PositiveFloat | Off = 2.0
     """Answers shorter than this."""
-    max_answer_tokens: PositiveFloat | None = None
+    max_answer_tokens: PositiveFloat | Off = "none"
     """Answers longer than this."""
-    min_ended: Share | None = None
+    min_ended: Share | Off = "none"
     """Share of answers that end by themselves, below which the policy no longer knows how to."""
-    max_repetition: Share | None = 0.8
+    max_repetition: Share | Off = 0.8
     """Share of an answer's 4-grams that stood in it before."""
-    min_entropy: PositiveFloat | None = 0.01
+    min_entropy: PositiveFloat | Off = 0.01
     """Nats a token; below it every answer is the same."""
-    falling_over: PositiveInt | None = 40
+    falling_over: PositiveInt | Off = 40
     """Rollouts over which the reward fell although the policy strayed further."""
 
 

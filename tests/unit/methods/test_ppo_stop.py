@@ -65,7 +65,8 @@ def test_all_broken_rules_are_named_at_once() -> None:
 
 
 def test_a_rule_left_out_does_not_stop() -> None:
-    off = dict.fromkeys(("min_answer_tokens", "max_repetition", "min_entropy", "falling_over"))
+    rules = ("min_answer_tokens", "max_repetition", "min_entropy", "falling_over")
+    off = dict.fromkeys(rules, "none")
     watch = Watch(ppo(stop=off))
     gone = {**HEALTHY, "answer_tokens": 1.0, "repetition": 1.0, "entropy": 0.0, "kl": 900.0}
     watch.look(gone, 1)

@@ -83,6 +83,23 @@ def test_as_from_all_logits(config: Any, budget: int, monkeypatch: pytest.Monkey
         assert torch.allclose(ours[name], gradient, atol=1e-4), name
 
 
+@pytest.mark.parametrize("budget", [2**24, 61 * 4], ids=["at once", "in chunks"])
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+def test_temperature_and_entropy(config: Any, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_token, "LOGITS", budget)
+    model, inputs = make(config), batch()
+    found = model(**inputs, next_token_log_probs=True, temperature=0.7, entropy=True)
+    logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1]
+    every = (logits / 0.7).log_softmax(-1)
+    targets = inputs["labels"][:, 1:]
+    mask = targets != -100
+    chosen = every.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * mask
+    assert torch.allclose(found.log_probs, chosen, atol=1e-5)
+    assert torch.allclose(found.entropy, -(every.exp() * every).sum(-1) * mask, atol=1e-5)
+    assert found.log_probs.requires_grad
+    assert not found.entropy.requires_grad
+
+
 def test_nothing_supervised_leads_back_to_the_model() -> None:
     model, inputs = make(CONFIGS[0]), batch()
     inputs["labels"][:] = -100

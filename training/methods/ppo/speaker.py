@@ -5,6 +5,7 @@ This is one process's part; nothing here talks to the others.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Speaker:
         micro_batch_size: Rows at once where nothing is learned.
         speaking: Entered while answers are sampled: makes sharded weights whole.
         computing: Entered around a forward pass: the precision of training.
+        sampling_seconds: What the last answers took to sample.
     """
 
     method: Ppo
@@ -47,6 +49,7 @@ class Speaker:
     micro_batch_size: int
     speaking: Callable[[], AbstractContextManager[Any]]
     computing: Callable[[], AbstractContextManager[Any]]
+    sampling_seconds: float = 0.0
 
     def experiences(
         self, prompts: Sequence[list[int]], rows: Sequence[PromptRow], chance: Tensor
@@ -91,6 +94,7 @@ class Speaker:
     def _answers(self, prompts: Sequence[list[int]], chance: Tensor) -> list[Answer]:
         size = self.method.rollout.at_once or 8 * self.micro_batch_size
         answers: list[Answer] = []
+        began = time.monotonic()
         with self.speaking():
             for first in range(0, len(prompts), size):
                 with self.computing():
@@ -102,6 +106,7 @@ class Speaker:
                         end_ids=self.end_ids,
                         pad_id=self.end_ids[0],
                     )
+        self.sampling_seconds = time.monotonic() - began
         return answers
 
     def _look(

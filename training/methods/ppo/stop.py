@@ -39,9 +39,9 @@ class Watch:
         Raises:
             GuardError: Names every broken rule, its value, and what would help.
         """
-        window = self.method.stop.falling_over
+        window = _set(self.method.stop.falling_over)
         error = facts["reward_std"] / max(1.0, facts["answers"]) ** 0.5
-        self.seen = [*self.seen, (facts["reward"], facts["kl"], error)][-(window or 1) :]
+        self.seen = [*self.seen, (facts["reward"], facts["kl"], error)][-int(window or 1) :]
         broken = [*self._broken(facts), *self._falling()]
         if broken:
             raise GuardError(
@@ -80,8 +80,8 @@ class Watch:
             ),
             ("entropy", stop.min_entropy, None, "nats of entropy a token", "min_entropy"),
         )
-        for name, low, high, words, key in rules:
-            value = facts[name]
+        for name, least, most, words, key in rules:
+            value, low, high = facts[name], _set(least), _set(most)
             if low is not None and value < low:
                 yield f"{value:.3g} {words} (method.stop.{key}: {low:g})"
             if high is not None and value > high:
@@ -90,8 +90,8 @@ class Watch:
 
     def _falling(self) -> Iterator[str]:
         """Look for nats that are spent and buy nothing."""
-        window = self.method.stop.falling_over
-        if not window or len(self.seen) < window or window < 4:
+        window = int(_set(self.method.stop.falling_over) or 0)
+        if len(self.seen) < window or window < 4:
             return
         half = window // 2
         before, after = _means(self.seen[:half]), _means(self.seen[half:])
@@ -116,6 +116,11 @@ def repetition(ids: Sequence[int]) -> float:
     """Return the share of an answer's 4-grams that stood in it before."""
     grams = [tuple(ids[at : at + _NGRAM]) for at in range(len(ids) - _NGRAM + 1)]
     return 1 - len(Counter(grams)) / len(grams) if grams else 0.0
+
+
+def _set(limit: float | str | None) -> float | None:
+    """Return a limit, or None where the job has switched it off."""
+    return None if limit is None or isinstance(limit, str) else limit
 
 
 def _means(rows: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:

@@ -146,7 +146,8 @@ class PpoTrainer(ExactLoop, Trainer):
             clip_low=method.clip_low,
             clip_high=method.clip_high,
         )
-        value = value_losses(seen.values, inputs["values"], inputs["returns"], clip=critic.clip)
+        clip = None if critic.clip == "none" else critic.clip
+        value = value_losses(seen.values, inputs["values"], inputs["returns"], clip=clip)
         self._note(policy, value, ratio, seen.log_probs.detach(), old)
         loss = (policy.sum() + critic.coefficient * value.sum()) / num_items_in_batch
         return loss * self.accelerator.num_processes
@@ -200,9 +201,8 @@ class PpoTrainer(ExactLoop, Trainer):
             "kl_coefficient": self.price.coefficient,
             "explained_variance": self.rollout.explained_variance,
         }
-        seconds = time.monotonic() - began
-        self.facts["rollout_seconds"] = seconds
-        self.facts["answer_tokens_per_second"] = facts["answers"] * facts["answer_tokens"] / seconds
+        self.facts["rollout_seconds"] = time.monotonic() - began
+        self.facts["sampling_seconds"] = self.speaker.sampling_seconds
         self.said.add(step, experiences)
         self.speaker.rewards.watch(facts["reward_min"], facts["reward_max"], step)
         self.watch.look(facts, step + 1)

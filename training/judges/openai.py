@@ -1,0 +1,62 @@
+"""A judge at an endpoint that speaks OpenAI's chat protocol.
+
+https://platform.openai.com/docs/api-reference/chat
+"""
+
+from __future__ import annotations
+
+import os
+
+import httpx2
+
+from training.config.judges import OpenAi
+from training.data.rows import Message
+from training.errors import RunError
+from training.judges.judge import Place
+from training.judges.ledger import Reply
+from training.judges.remote import Remote
+
+
+def build(section: OpenAi, place: Place) -> Remote:
+    """Return the judge.
+
+    Raises:
+        RunError: The environment variable with its key is not set.
+    """
+    headers = {}
+    if section.api_key_env:
+        headers["Authorization"] = f"Bearer {key_from(section.api_key_env)}"
+    address = f"{section.url.rstrip('/')}/chat/completions"
+
+    def call(client: httpx2.Client, question: list[Message]) -> Reply:
+        body = {
+            "model": section.model,
+            "messages": question,
+            "temperature": section.temperature,
+            "max_tokens": section.max_new_tokens,
+        }
+        response = client.post(address, json=body, headers=headers)
+        response.raise_for_status()
+        said = response.json()
+        usage = said.get("usage") or {}
+        return Reply(
+            str(said["choices"][0]["message"]["content"] or ""),
+            int(usage.get("prompt_tokens", 0)),
+            int(usage.get("completion_tokens", 0)),
+        )
+
+    return Remote(section, place, address=section.url, identity=section.url, call=call)
+
+
+def key_from(variable: str) -> str:
+    """Return the key that an environment variable holds.
+
+    Raises:
+        RunError: It holds none.
+    """
+    key = os.environ.get(variable, "")
+    if not key:
+        raise RunError(
+            f"the environment variable {variable} is not set; it should hold the judge's key"
+        )
+    return key

@@ -1,0 +1,161 @@
+"""Judges behind a network: calls side by side, paced, repeated, kept and paid for once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+
+from training.config.judges import Endpoint
+from training.data.rows import Message
+from training.errors import RunError
+from training.judges.judge import Place
+from training.judges.ledger import Ledger, Reply, characters, key_of
+
+_REPEATED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+"""Statuses after which the same call may succeed."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+
+Call = Callable[[httpx2.Client, list[Message]], Reply]
+"""Makes one call; raises `httpx2.HTTPError` where it fails."""
+
+
+class Pace:
+    """Lets so many calls begin in a minute, evenly.
+
+    Args:
+        per_minute: None for as many as come.
+    """
+
+    def __init__(self, per_minute: int | None):
+        self._gap_s = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when the next call may begin."""
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next)
+            self._next = at + self._gap_s
+        if at > now:
+            time.sleep(at - now)
+
+
+class Remote:
+    """A judge that is called.
+
+    Args:
+        section: The job's section.
+        place: Where it works.
+        address: What it is called in messages.
+        identity: What decides a reply besides the question.
+        call: Makes one call.
+    """
+
+    def __init__(self, section: Endpoint, place: Place, *, address: str, identity: Any, call: Call):
+        self._section = section
+        self._address = address
+        self._identity = [identity, section.model, section.temperature, section.max_new_tokens]
+        self._call = call
+        self._client = httpx2.Client(timeout=section.timeout)
+        self._pace = Pace(section.calls_per_minute)
+        self.ledger = Ledger(
+            place.cache / "replies" / f"{key_of(self._identity)[:24]}.sqlite",
+            place.folder,
+            price=section.price,
+            max_cost_usd=place.max_cost_usd,
+            longest_reply=section.max_new_tokens,
+        )
+        if place.max_cost_usd is not None and section.price is None:
+            raise RunError(
+                f"resources.max_cost is set, and the price of the judge {section.model} is not: "
+                f"give price: {{input: …, output: …}} in USD per million tokens (0 for a judge of "
+                f"your own)"
+            )
+
+    def replies(self, questions: Sequence[list[Message]]) -> list[str]:
+        """Return the reply to each conversation.
+
+        Raises:
+            RunError: It cannot be reached, or may cost no more.
+        """
+        stop = threading.Event()
+        with ThreadPoolExecutor(self._section.at_once) as pool:
+            waiting = [pool.submit(self._reply, question, stop) for question in questions]
+            try:
+                return [one.result() for one in waiting]
+            except BaseException:
+                stop.set()
+                for one in waiting:
+                    one.cancel()
+                raise
+
+    def _reply(self, question: list[Message], stop: threading.Event) -> str:
+        key = key_of(self._identity, question)
+        known = self.ledger.known(key)
+        if known is not None:
+            return known
+        reserved = self.ledger.reserve(characters(question))
+        reply: Reply | None = None
+        try:
+            reply = self._called(question, stop)
+        finally:
+            self.ledger.settle(reserved, key, reply)
+        return reply.text
+
+    def _called(self, question: list[Message], stop: threading.Event) -> Reply:
+        for attempt in range(self._section.retries + 1):
+            if stop.is_set():
+                break
+            self._pace.wait()
+            try:
+                return self._call(self._client, question)
+            except (httpx2.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
+                self._refused(error)
+                fault = error
+                if attempt < self._section.retries:
+                    stop.wait(_wait_s(error, attempt))
+        else:
+            raise RunError(
+                f"the judge at {self._address} does not answer ({_said(fault)}) after "
+                f"{self._section.retries + 1} calls. Every reply so far is kept: when it answers "
+                f"again, the same command goes on"
+            ) from fault
+        raise RunError(f"the judge at {self._address} is no longer asked")
+
+    def _refused(self, error: Exception) -> None:
+        """Raise at once where the same call would fail again."""
+        response = getattr(error, "response", None)
+        if response is None or response.status_code in _REPEATED:
+            return
+        hint = {
+            401: "Its key is missing or wrong",
+            403: "Its key may not use this model",
+            404: "There is no such address or model",
+        }.get(response.status_code, "Its answer says why")
+        raise RunError(
+            f"the judge at {self._address} refuses the call ({_said(error)}). {hint}"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if response is None:
+        return f"{type(error).__name__}: {error}"
+    return f"HTTP {response.status_code}: {' '.join(response.text[:200].split())}"
+
+
+def _wait_s(error: Exception, attempt: int) -> float:
+    """Return how long to wait: as long as the endpoint says, else twice as long each time."""
+    response = getattr(error, "response", None)
+    told = response.headers.get("retry-after", "") if response is not None else ""
+    if told.replace(".", "", 1).isdigit():
+        return min(float(told), _LONGEST_WAIT_S)
+    # Not all at the same moment.
+    return min(_FIRST_WAIT_S * 2**attempt * random.uniform(0.75, 1.25), _LONGEST_WAIT_S)
