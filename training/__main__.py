@@ -9,9 +9,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from training.config import load_job
+from training.config import Job, load_job
 from training.errors import CrashError, TemperError
+from training.nodes import Nodes
 from training.speak import say
 from training.supervise import supervise
 
@@ -30,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             fresh=options.fresh,
             source=str(options.job),
             folder=options.folder,
+            foresee=_foresee,
         )
     except TemperError as error:
         sys.stderr.write(f"{error}\n")
@@ -38,6 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     say(f"done: {folder}/model, {folder}/report.html")
     return 0
+
+
+def _foresee(job: Job) -> dict[str, Any]:
+    """Plan a run for the machine it starts on."""
+    # Imported here: a plan is asked for once a worker has been started, and may be missing.
+    from launch.plan import plan_here
+
+    return plan_here(job, nodes=Nodes.here().count).document()
 
 
 def _parser() -> argparse.ArgumentParser:

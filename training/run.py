@@ -138,6 +138,8 @@ def run(folder: RunFolder) -> None:
         stop.wait_for_the_loop(False)
         examination.after()
         _save(job, trainer, tokenizer, folder, control)
+        if world.is_first:
+            record.note_measured()
 
 
 def _seed(job: Job) -> None:

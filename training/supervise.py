@@ -12,10 +12,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from training.config import Job, Pipeline
 from training.config.job import Stage
@@ -24,6 +26,7 @@ from training.errors import CrashError, Interrupted, JobError, Problem, RunError
 from training.nodes import Nodes
 from training.opening import find_or_create, refuse_if_alive, take
 from training.processes import Workers, handing_signals_on, num_accelerators, num_cores
+from training.report.foreseen import in_a_line, note_predicted
 from training.report.publish import Publisher
 from training.report.screen import mend_terminal
 from training.runfolder import RunFolder, hold, point_latest
@@ -36,7 +39,13 @@ SAVE_BUDGET_S = 90
 
 
 def supervise(
-    job: Job | Pipeline, *, runs: Path, fresh: bool, source: str, folder: Path | None = None
+    job: Job | Pipeline,
+    *,
+    runs: Path,
+    fresh: bool,
+    source: str,
+    folder: Path | None = None,
+    foresee: Callable[[Job], dict[str, Any]] | None = None,
 ) -> Path:
     """Run `job` to its end and return its run folder.
 
@@ -46,6 +55,7 @@ def supervise(
         fresh: Start over even where an unfinished run of this job could go on.
         source: The job file's name, for messages.
         folder: The run folder itself, in place of one in `runs`.
+        foresee: Plans a run, for its `plan.json`.
 
     Raises:
         TemperError: With the message and exit code of whatever stopped it.
@@ -69,7 +79,7 @@ def supervise(
             return folder
     say(f"run folder: {taken.path}")
     publisher = Publisher(runs if folder is None else folder)
-    team = Team(nodes, publisher)
+    team = Team(nodes, publisher, foresee)
     try:
         with (
             team.holding(taken),
@@ -91,6 +101,7 @@ class Team:
 
     nodes: Nodes
     publisher: Publisher
+    foresee: Callable[[Job], dict[str, Any]] | None = None
 
     @contextmanager
     def holding(self, folder: RunFolder) -> Iterator[None]:
@@ -127,6 +138,17 @@ class Team:
             return RunFolder.create(path, job)
         folder.logs.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def begun(self, folder: RunFolder, job: Job) -> None:
+        """Follow a run that has begun, and plan it while its worker loads libraries."""
+        if not self.nodes.is_first:
+            return
+        if job.tracking.mlflow:
+            self.publisher.follow(folder.path)
+        if self.foresee is not None:
+            predicted = note_predicted(folder.path, partial(self.foresee, job))
+            if line := in_a_line(predicted):
+                say(line)
 
     def log_of(self, folder: RunFolder) -> Path:
         """Return where this node's processes write what is not said to people."""
@@ -187,13 +209,10 @@ def _run_worker(job: Job, folder: RunFolder, workers: Workers, team: Team) -> No
         environment.setdefault("DS_ACCELERATOR", "cpu")
     log = team.log_of(folder)
 
-    def started() -> None:
-        if job.tracking.mlflow and team.nodes.is_first:
-            team.publisher.follow(folder.path)
-
     with log.open("ab") as stderr:
         begins = stderr.tell()
-        code = workers.run(command, started, stderr=stderr, env=environment)
+        begun = partial(team.begun, folder, job)
+        code = workers.run(command, begun, stderr=stderr, env=environment)
     if code == 0:
         return
     error = folder.read_failure()

@@ -9,6 +9,6 @@ Imports no torch: a plan is made in well under a second.
 """
 
 from launch.plan.document import Plan, Range
-from launch.plan.make import make_plan
+from launch.plan.make import make_plan, plan_here
 
-__all__ = ["Plan", "Range", "make_plan"]
+__all__ = ["Plan", "Range", "make_plan", "plan_here"]

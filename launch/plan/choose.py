@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launch.plan.machine import Machine
+from launch.plan.methods import row_tokens
 from launch.plan.peak import Choice, peak_gib, quick_peak_gib, recipe_of
 from launch.plan.shape import Shape
 from training.config import Job
@@ -14,7 +15,7 @@ MOST_TOKENS = {"cpu": 8_192, "cuda": 32_768, "neuron": 32_768}
 
 
 def choose(
-    job: Job, shape: Shape, machine: Machine, longest: int
+    job: Job, shape: Shape, machine: Machine, longest: int, *, as_written: bool = False
 ) -> tuple[Choice, dict[str, float]]:
     """How the job is cut up, and the memory that takes.
 
@@ -22,7 +23,8 @@ def choose(
     weights before shards, many rows at once before few. Where none fits, the smallest is returned.
     """
     smallest: tuple[float, Choice] | None = None
-    for checkpointing, zero in _ways(job, machine):
+    ways = [(job.train.gradient_checkpointing, job.sharding.zero)]
+    for checkpointing, zero in ways if as_written else _ways(job, machine):
         for rows in _micro_batches(job, machine, longest):
             choice = Choice(rows, checkpointing, zero)
             recipe = recipe_of(job, shape, machine, choice, longest)
@@ -61,6 +63,5 @@ def _micro_batches(job: Job, machine: Machine, longest: int) -> list[int]:
     if job.train.micro_batch_size is not None:
         return [job.train.micro_batch_size]
     rows = max(1, job.train.global_batch_size // machine.world)
-    length = job.data.max_length if job.data.packing else longest
-    most = max(1, MOST_TOKENS[machine.device.kind] // length)
+    most = max(1, MOST_TOKENS[machine.device.kind] // row_tokens(job, longest))
     return [size for size in range(min(rows, most), 0, -1) if rows % size == 0]

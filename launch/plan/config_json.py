@@ -7,6 +7,8 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +29,62 @@ _NOT_TIED = frozenset(
 Config = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Named:
+    """A model that a job names.
+
+    Attributes:
+        source: A folder or Hub id.
+        revision: On the Hub.
+        job: The job's name, for messages.
+        key: Where the job names it.
+    """
+
+    source: str
+    revision: str | None
+    job: str
+    key: str = "model.source"
+
+    def problem(self, message: str, value: str, fix: str = "") -> JobError:
+        """Something is wrong with it."""
+        return JobError(self.job, [Problem(self.key, message, value, fix)])
+
+
 def read_shape(job: Job) -> Shape:
     """The shape of a job's model.
 
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
     """
+    named = Named(job.model.source, job.model.revision, job.name)
     if job.model.source == SCRATCH:
         assert job.model.scratch is not None
         scratch = job.model.scratch.model_dump(exclude_none=True)
         scratch["model_type"] = scratch.pop("architecture")
         if "vocab_size" not in scratch:
             scratch["vocab_size"] = _tokenizer_size(job.model)
-        return shape_of(scratch, job.name)
-    return shape_of(_find(job), job.name)
+        shape = shape_of(scratch, named)
+    else:
+        shape = shape_named(named)
+    return replace(shape, scores=True) if job.method.head == "score" else shape
 
 
-def shape_of(found: Config, source: str) -> Shape:
+@lru_cache(maxsize=16)
+def shape_named(named: Named) -> Shape:
+    """The shape of a model that is in a folder, the Hub's cache, or on the Hub.
+
+    Raises:
+        JobError: There is no `config.json` to read, or it does not describe a decoder.
+    """
+    return shape_of(_find(named), named)
+
+
+def shape_of(found: Config, named: Named) -> Shape:
     """The shape that a parsed `config.json` describes.
 
     Args:
         found: The file's content.
-        source: Named in errors.
+        named: What it belongs to.
 
     Raises:
         JobError: It lacks a size.
@@ -59,8 +95,7 @@ def shape_of(found: Config, source: str) -> Shape:
     try:
         return read(config, family)
     except KeyError as missing:
-        raise _problem(
-            source,
+        raise named.problem(
             f"its config.json has no {missing}, which a plan needs",
             family,
             "Name a text decoder, such as a Llama or a Qwen",
@@ -70,35 +105,34 @@ def shape_of(found: Config, source: str) -> Shape:
 # --- where it is ------------------------------------------------------------------------------
 
 
-def _find(job: Job) -> Config:
-    source = job.model.source
+def _find(named: Named) -> Config:
+    source = named.source
     folder = Path(source)
     if folder.is_dir():
-        return _parse(job, folder / "config.json")
+        return _parse(named, folder / "config.json")
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise _problem(job.name, "there is no such folder", source, "Name one with a config.json")
-    cached = in_cache(source, job.model.revision, "config.json")
+        raise named.problem("there is no such folder", source, "Name one with a config.json")
+    cached = in_cache(source, named.revision, "config.json")
     if cached is not None:
-        return _parse(job, cached)
-    return _from_hub(job)
+        return _parse(named, cached)
+    return _from_hub(named)
 
 
-def _parse(job: Job, path: Path) -> Config:
+def _parse(named: Named, path: Path) -> Config:
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         adapter = path.with_name("adapter_config.json")
         if adapter.is_file():
             base = str(json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path", ""))
-            model = job.model.model_copy(update={"source": base, "revision": None})
-            return _find(job.model_copy(update={"model": model}))
-        raise _problem(
-            job.name, "the folder has no config.json", str(path.parent), "Name one that has"
+            return _find(replace(named, source=base, revision=None))
+        raise named.problem(
+            "the folder has no config.json", str(path.parent), "Name one that has"
         ) from None
     except (OSError, ValueError) as error:
-        raise _problem(job.name, f"its config.json cannot be read: {error}", str(path)) from None
+        raise named.problem(f"its config.json cannot be read: {error}", str(path)) from None
     if not isinstance(found, dict):
-        raise _problem(job.name, "its config.json is not a mapping", str(path))
+        raise named.problem("its config.json is not a mapping", str(path))
     return found
 
 
@@ -115,11 +149,11 @@ def in_cache(name: str, revision: str | None, file: str) -> Path | None:
     return path if commit and path.is_file() else None
 
 
-def _from_hub(job: Job) -> Config:
-    name, revision = job.model.source, job.model.revision or "main"
+def _from_hub(named: Named) -> Config:
+    name, revision = named.source, named.revision or "main"
     fix = "Check the name, the network and HF_TOKEN, or name a folder that has a config.json"
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        raise _problem(job.name, "is not in the Hub's cache, and HF_HUB_OFFLINE is set", name, fix)
+        raise named.problem("is not in the Hub's cache, and HF_HUB_OFFLINE is set", name, fix)
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     request = urllib.request.Request(f"{host}/{name}/resolve/{revision}/config.json")
     if token := os.environ.get("HF_TOKEN"):
@@ -129,8 +163,8 @@ def _from_hub(job: Job) -> Config:
             found = json.loads(answer.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise _problem(
-            job.name, f"its config.json could not be had from the Hub ({reason})", name, fix
+        raise named.problem(
+            f"its config.json could not be had from the Hub ({reason})", name, fix
         ) from None
     return found if isinstance(found, dict) else {}
 
@@ -142,10 +176,6 @@ def _tokenizer_size(model: Model) -> int:
     except (OSError, ValueError):
         return 32_000
     return len(found["model"]["vocab"]) + len(found.get("added_tokens", ()))
-
-
-def _problem(source: str, message: str, value: str, fix: str = "") -> JobError:
-    return JobError(source, [Problem("model.source", message, value, fix)])
 
 
 # --- families ---------------------------------------------------------------------------------
@@ -194,8 +224,6 @@ def _llama(config: Config, family: str) -> Shape:
 
 
 def _unknown(config: Config, family: str) -> Shape:
-    from dataclasses import replace
-
     note = (
         f"{family or 'this model'} is not a family the plan knows; planned as a Llama of its sizes"
     )

@@ -14,7 +14,8 @@ from launch.plan.disk import disk_gib
 from launch.plan.document import Plan, Range
 from launch.plan.fits import Offer, changes, would_fit
 from launch.plan.learned import learned
-from launch.plan.machine import Machine, machine_of
+from launch.plan.machine import Machine, machine_of, this_machine
+from launch.plan.methods import note_on
 from launch.plan.peak import Choice
 from launch.plan.rows import Rows, read_rows
 from launch.plan.shape import Shape
@@ -41,11 +42,35 @@ def _stages(job: Pipeline) -> Iterator[Plan]:
         yield plan_one(stage, shape)
 
 
-def plan_one(job: Job, shape: Shape, machine: Machine | None = None) -> Plan:
-    """Plan one run of a model whose shape is known."""
+def plan_here(job: Job, *, nodes: int = 1) -> Plan:
+    """Plan a run for the machine in front of you, whatever it asks for, exactly as it is written.
+
+    Args:
+        job: One run; what it leaves open, training finds out by itself.
+        nodes: Machines like this one that share the work.
+
+    Raises:
+        JobError: As `make_plan`.
+    """
+    machine = replace(this_machine(job.resources.processes), count=nodes)
+    return plan_one(job, read_shape(job), machine, as_written=True)
+
+
+def plan_one(
+    job: Job, shape: Shape, machine: Machine | None = None, *, as_written: bool = False
+) -> Plan:
+    """Plan one run of a model whose shape is known.
+
+    Args:
+        job: The run.
+        shape: Of its model.
+        machine: Where it runs; what the job names when left out.
+        as_written: Whether checkpointing and ZeRO stay as they are even where the job leaves them
+            open.
+    """
     machine = machine or machine_of(job)
     rows = read_rows(job, shape)
-    choice, memory = choose(job, shape, machine, rows.longest)
+    choice, memory = choose(job, shape, machine, rows.longest, as_written=as_written)
     trained = learned(job, shape)
     taken = clock(job, shape, machine, choice, rows, trained)
     usd, price = cost_usd(machine, taken.hours, spot=job.resources.spot)
@@ -68,7 +93,7 @@ def plan_one(job: Job, shape: Shape, machine: Machine | None = None) -> Plan:
         adapter="" if job.adapter is None else job.adapter.kind,
         price="" if price is None else f"{price.source}, {price.region}, {price.date}",
         arithmetic=tuple(arithmetic),
-        notes=(*shape.notes, *rows.notes, *_early(taken)),
+        notes=(*shape.notes, *rows.notes, *filter(None, [note_on(job)]), *_early(taken)),
     )
     refused = tuple(_refusals(job, shape, machine, plan, rows))
     return replace(plan, fits=not refused, refused=refused)

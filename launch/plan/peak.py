@@ -11,6 +11,7 @@ from launch.plan.memory.gather import REUSE_ELEMENTS
 from launch.plan.memory.step import at_rest, rehearse
 from launch.plan.memory.tape import PARTS
 from launch.plan.memory.weights import Recipe
+from launch.plan.methods import Asked, learning_of
 from launch.plan.shape import Shape
 from training.config import Job
 from training.config import adapters as sections
@@ -50,13 +51,16 @@ class Choice:
 def recipe_of(job: Job, shape: Shape, machine: Machine, choice: Choice, longest: int) -> Recipe:
     """What decides the memory of `job` on `machine`, cut up as `choice` says."""
     in_step = choice.rows * machine.world
+    share = -(-job.train.global_batch_size // machine.world)
+    learning = learning_of(job, Asked(choice.rows, share, longest))
+    length = job.data.max_length if job.data.packing else longest + job.method.max_new_tokens
     adapter = adapter_of(job, shape)
-    ahead = adapter.tokens if isinstance(adapter, SoftPrompt) else 0
+    ahead = adapter.tokens if isinstance(adapter, SoftPrompt) and not adapter.prefix else 0
     return Recipe(
         shape=shape,
         device=machine.device.kind,
-        rows=choice.rows,
-        length=(job.data.max_length if job.data.packing else longest) + ahead,
+        rows=choice.rows * learning.sequences,
+        length=length + ahead,
         packed=job.data.packing,
         attention=job.model.attention,
         checkpointing=choice.checkpointing,
@@ -70,6 +74,7 @@ def recipe_of(job: Job, shape: Shape, machine: Machine, choice: Choice, longest:
         world=machine.world,
         offload=job.sharding.offload,
         evaluates=job.data.validation.wanted,
+        learning=learning,
     )
 
 
@@ -122,7 +127,7 @@ def quick_peak_gib(recipe: Recipe) -> float:
         rehearse(replace(recipe, shape=replace(shape, layers=count))) for count in (base, base + 1)
     )
     rest = at_rest(recipe)
-    drawn = [rest["optimizer"]]
+    drawn = [rest[name] for name in ("optimizer", "generation") if name in rest]
     for moment in ("forward", "loss", "last layer", "backward", "evaluation"):
         drawn.append(
             {

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launch.plan.methods import learning_of
 from launch.plan.shape import Shape
 from launch.plan.tokens import chars_per_token
 from training.config import Job
@@ -37,8 +38,8 @@ class Rows:
     Attributes:
         train: Rows of one epoch; of full length where they are packed.
         held_out: Rows measured before, during and after training.
-        tokens: Mean tokens of a row.
-        longest: Tokens of the longest row.
+        tokens: Mean tokens of a row, both sides of a pair counted.
+        longest: Tokens of the longest sequence.
         size_gib: Of the files they are read from.
         notes: How it was reckoned.
     """
@@ -51,12 +52,16 @@ class Rows:
     notes: tuple[str, ...] = ()
 
 
+Sides = tuple[str, ...]
+"""What a row is computed as: one text, or the two of a pair."""
+
+
 @dataclass
 class _Sample:
     """What was read of one source."""
 
     rows: float
-    texts: list[str] = field(default_factory=list)
+    texts: list[Sides] = field(default_factory=list)
     size: int = 0
     note: str = ""
 
@@ -72,14 +77,16 @@ def read_rows(job: Job, shape: Shape) -> Rows:
     end = time.monotonic() + _READING_S
     samples = [_read(job, source, end) for source in data.train]
     if data.prompts:
-        samples = [_Sample(float(len(data.prompts) * data.repeat), list(data.prompts))]
+        each: list[Sides] = [(text,) for text in data.prompts]
+        samples = [_Sample(float(len(data.prompts) * data.repeat), each)]
     texts = [text for sample in samples for text in sample.texts]
-    per_token, guess = chars_per_token(job, shape.vocab, texts)
+    per_token, guess = chars_per_token(job, shape.vocab, [side for row in texts for side in row])
     added = 0 if job.method.rows == "text" else _TEMPLATE_TOKENS
     most = float(data.max_length)
-    lengths = [min(most, len(text) / per_token + added) for text in texts] or [most]
+    sides = [[min(most, len(side) / per_token + added) for side in row] for row in texts]
+    sides = sides or [[most] * learning_of(job).sequences]
     rows, held_out = _count(job, samples, end)
-    mean, longest = sum(lengths) / len(lengths), max(lengths)
+    mean, longest = sum(map(sum, sides)) / len(sides), max(map(max, sides))
     if data.packing:
         full = most * _PACKED_FULL
         rows, held_out, mean, longest = rows * mean / full, held_out * mean / full, full, most
@@ -139,30 +146,39 @@ def _read_files(job: Job, source: Source, located: Located, end: float) -> _Samp
 
     reader = Reader(source, job.method.rows)
     limit = source.limit or job.data.limit
-    texts: list[str] = []
+    texts: list[Sides] = []
     number, done = 0, 0
     for cursor, record in located.records():
         if limit is not None and number >= limit:
             break
         if number >= _SAMPLE_ROWS and time.monotonic() > end:
-            rows = _reckon(located, number, done, sum(map(len, texts)))
+            chars = sum(len(side) for row in texts for side in row)
+            rows = _reckon(located, number, done, chars)
             return _Sample(min(rows, limit or rows), texts, located.size_bytes)
         number += 1
         if isinstance(record, Record):
-            texts.append(_text(reader, record))
+            texts.append(_sides(reader, record))
         done = _before(located, cursor)
     return _Sample(float(number), texts, located.size_bytes)
 
 
-def _text(reader: Any, record: Any) -> str:
-    """What of a record is learned from, as one text; all of it where its shape is not known."""
-    from training.data.rows import RowError
+def _sides(reader: Any, record: Any) -> Sides:
+    """What of a record is computed; all of it where its shape is not known."""
+    from training.data.rows import PreferenceRow, PromptRow, RowError
 
     try:
         row = reader.read(record)
     except (RowError, DataError):
-        return "\n".join(_texts(record.values))
-    return "\n".join(_texts({name: getattr(row, name) for name in row.__slots__ if name != "id"}))
+        return (_joined(record.values),)
+    if isinstance(row, PreferenceRow):
+        return _joined([row.prompt, row.chosen]), _joined([row.prompt, row.rejected])
+    if isinstance(row, PromptRow):
+        return (_joined(row.prompt),)
+    return (_joined([getattr(row, name) for name in row.__slots__ if name != "id"]),)
+
+
+def _joined(value: Any) -> str:
+    return "\n".join(_texts(value))
 
 
 def _texts(value: Any) -> Iterator[str]:

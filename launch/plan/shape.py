@@ -29,6 +29,7 @@ class Shape:
         parallel: Whether attention and MLP read the same input.
         experts: Of a mixture, 0 where there is one MLP.
         experts_per_token: Of those, how many see a token.
+        scores: Whether it puts out one number for a text in place of the next token.
         notes: What a reader of the plan should know of it.
     """
 
@@ -50,6 +51,7 @@ class Shape:
     parallel: bool = False
     experts: int = 0
     experts_per_token: int = 0
+    scores: bool = False
     notes: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
@@ -68,9 +70,10 @@ class Shape:
     @property
     def outside(self) -> int:
         """Parameters outside the layers; tied embeddings count once."""
-        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
+        embeddings = self.vocab * self.hidden * (1 if self.tied or self.scores else 2)
         last_norm = self.hidden * (2 if self.norm == "layer" else 1)
-        return embeddings + self.positions * self.hidden + last_norm
+        head = self.hidden if self.scores else 0
+        return embeddings + self.positions * self.hidden + last_norm + head
 
     @property
     def parameters(self) -> int:
@@ -84,7 +87,7 @@ class Shape:
         for name, (rows, columns) in self.linears.items():
             times = self.experts_per_token if self.copies(name) > 1 else 1
             matrices += rows * columns * times
-        return self.layers * matrices + self.vocab * self.hidden
+        return self.layers * matrices + self.hidden * (1 if self.scores else self.vocab)
 
     def copies(self, name: str) -> int:
         """How many of a linear map there are in a layer: one per expert."""

@@ -15,6 +15,7 @@ import torch
 
 from training.engine.cadence import Cadence
 from training.engine.watch import StepFacts, Watching
+from training.report.foreseen import note_measured
 from training.report.progress import evaluation_line
 from training.report.screen import screen_for
 
@@ -49,6 +50,7 @@ class Record(Watching):
         self._window: list[StepFacts] = []
         self._step_seconds: list[float] = []
         self._started = time.monotonic()
+        self._last_step = 0
         self._screen = screen_for(sys.stdout, max_steps)
 
     def __enter__(self) -> Record:
@@ -61,10 +63,15 @@ class Record(Watching):
         trace: TracebackType | None,
     ) -> None:
         self._screen.end()
+        self.note_measured()
+
+    def note_measured(self) -> None:
+        """Write beside the plan what the run took so far."""
+        note_measured(self.folder, steps=self._last_step)
 
     def on_start(self, model: Any, step: int) -> None:
         """Forget the lines of steps that a resume takes again."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
+        for name in ("metrics.jsonl", "samples.jsonl", "looks.jsonl"):
             _cut_after(self.folder / name, step)
         self._screen.begin(step)
 
@@ -74,6 +81,7 @@ class Record(Watching):
         self._window.append(facts)
         self._step_seconds.append(facts.seconds)
         self._screen.took(facts.step)
+        self._last_step = facts.step
         if self.log_every.due(facts.step) or facts.step == self.max_steps:
             self._log(self._metrics(self._window))
             self._window = []

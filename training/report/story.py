@@ -32,6 +32,7 @@ class Story:
         steps: Logged steps.
         evaluations: Held-out losses.
         said: Answers sampled on the way.
+        looks: Answers to the job's samples at each evaluation on the way.
         stages: The runs of a pipeline.
     """
 
@@ -50,6 +51,7 @@ class Story:
     steps: tuple[dict[str, Any], ...] = ()
     evaluations: tuple[dict[str, Any], ...] = ()
     said: tuple[dict[str, Any], ...] = ()
+    looks: tuple[dict[str, Any], ...] = ()
     stages: tuple[Story, ...] = ()
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
@@ -124,6 +126,7 @@ def _read_one(folder: Path, name: str | None) -> Story:
         steps=tuple(row for row in rows if "loss" in row),
         evaluations=tuple(row for row in rows if "eval_loss" in row),
         said=tuple(_read_rows(folder / "answers.jsonl")),
+        looks=tuple(_read_rows(folder / "looks.jsonl")),
     )
 
 

@@ -74,11 +74,39 @@ def plan_rows(story: Story) -> list[tuple[str, str, str, str]]:
         measured.setdefault("seconds", story.seconds)
     rows = []
     for key, value in predicted.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            name = key.removesuffix("_gib").removesuffix("_usd").replace("_", " ")
-            found = measured.get(key)
-            rows.append((name, _unit(key, value), _unit(key, found), change(value, found)))
+        if key not in _PLANNED:
+            continue
+        low, high = _bounds(value)
+        if low is None or high is None:
+            continue
+        found = _bounds(measured.get(key))[1]
+        name = key.removesuffix("_gib").removesuffix("_usd").replace("_", " ")
+        span = _unit(key, low) if low == high else f"{_unit(key, low)} to {_unit(key, high)}"
+        rows.append((name, span, _unit(key, found), _off_by(low, high, found)))
     return rows
+
+
+_PLANNED = ("memory_gib", "hours", "seconds", "cost_usd", "disk_gib", "micro_batch_size", "steps")
+"""What of a plan stands in a report."""
+
+
+def _bounds(value: Any) -> tuple[float | None, float | None]:
+    """Return a figure's low and high end; a figure by parts counts with its total."""
+    parts = mapping(value)
+    low, high = parts.get("low", parts.get("total", value)), parts.get("high")
+    low, high = (v if _is_number(v) else None for v in (low, low if high is None else high))
+    return low, high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _off_by(low: float, high: float, found: float | None) -> str:
+    """Return how far a measurement lies outside of what was predicted."""
+    if found is not None and low <= found <= high and low < high:
+        return "within"
+    return change(low if found is not None and found < low else high, found)
 
 
 def what_ran(story: Story) -> list[tuple[str, str]]:
@@ -117,8 +145,10 @@ def what_ran(story: Story) -> list[tuple[str, str]]:
 def _unit(key: str, value: Any) -> str:
     if not isinstance(value, int | float):
         return MISSING
-    if key == "seconds":
-        return duration(value)
+    if key in ("seconds", "hours"):
+        return duration(value if key == "seconds" else value * 3600)
+    if key in ("micro_batch_size", "steps"):
+        return count(value)
     if key.endswith("_gib"):
         return f"{number(value, 2)} GiB"
     return f"{number(value, 2)} USD" if key.endswith("_usd") else number(value, 2)

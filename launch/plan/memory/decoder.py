@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from launch.plan.memory.adapters import (
     Adapter,
@@ -26,7 +27,7 @@ from launch.plan.memory.ops import (
     rms_norm,
     rotate,
 )
-from launch.plan.memory.tape import Tape, Tensor, Weight
+from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
 
 
 @dataclass
@@ -49,6 +50,49 @@ class Layer:
             yield from more
 
 
+class KeyValues(Protocol):
+    """What earlier tokens left for the attention of later ones."""
+
+    def update(self, tape: Tape, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of a layer, given those of the tokens at hand."""
+
+
+class Prefix:
+    """Trained keys and values before a row's own.
+
+    Args:
+        whole: Those of all layers.
+        count: Elements of one layer's keys.
+    """
+
+    def __init__(self, whole: Tensor, count: int):
+        self.whole = whole
+        self.count = count
+
+    def update(self, tape: Tape, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prefix followed by the row's own."""
+        return join(tape, self._part(tape), k), join(tape, self._part(tape), v)
+
+    def _part(self, tape: Tape) -> Tensor:
+        whole = self.whole
+
+        def back(g: Tensor) -> Grads:
+            return (Tensor(whole.count, g.dtype, g.storage),)
+
+        return tape.record(Tensor(self.count, whole.dtype, whole.storage), (whole,), back)
+
+
+Update = Callable[[Tape, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Puts earlier keys and values before those at hand."""
+
+
+def partial_cache(cache: KeyValues | None, layer: int) -> Update | None:
+    """The part of a cache that one layer sees."""
+    if cache is None:
+        return None
+    return lambda tape, k, v: cache.update(tape, layer, k, v)
+
+
 @dataclass
 class Decoder:
     """A decoder on one device.
@@ -62,12 +106,13 @@ class Decoder:
         hidden: Width of the residual stream.
         intermediate: Width of the MLP.
         attention: `eager`, `sdpa` or `flash_attention_2`.
-        packed: Whether rows hold several documents.
+        masked: Whether attention is handed a mask: rows hold several documents, or padding.
         checkpointing: Whether layers are computed again in the backward pass.
         input_learns: Whether gradients are asked of the embedded input, for an adapter's sake.
         adapter: What is trained in place of the weights.
         four_bit: How linear maps rest in 4 bits.
         virtual: Trained vectors before the input.
+        cache: Keys and values that come before those of the tokens at hand.
     """
 
     embed: Weight
@@ -78,12 +123,13 @@ class Decoder:
     hidden: int
     intermediate: int
     attention: str
-    packed: bool
+    masked: bool
     checkpointing: bool = False
     input_learns: bool = False
     adapter: Adapter | None = None
     four_bit: FourBit | None = None
     virtual: Weight | None = None
+    cache: KeyValues | None = None
 
     def forward(self, tape: Tape) -> Tensor:
         """The last hidden states, normed."""
@@ -94,13 +140,11 @@ class Decoder:
         mask = self._mask(tape)
         cos = tape.new(tokens * self.size.width, hidden.dtype)
         sin = tape.new(tokens * self.size.width, hidden.dtype)
+        cache = self._prefix(tape) or self.cache
         for index, layer in enumerate(self.layers):
-            if self.checkpointing:
-                block = partial(self._layer, tape, layer, mask, cos, sin)
-                hidden = tape.checkpoint(block, hidden)
-                del block
-            else:
-                hidden = self._layer(tape, layer, mask, cos, sin, hidden)
+            block = partial(self._layer, tape, layer, partial_cache(cache, index), mask, (cos, sin))
+            hidden = tape.checkpoint(block, hidden) if self.checkpointing else block(hidden)
+            del block
             hidden = tape.milestone(hidden, self._after(index))
         return rms_norm(tape, hidden, self.norm)
 
@@ -113,23 +157,39 @@ class Decoder:
         vectors = embedding(tape, self.virtual, ahead, self.hidden)
         return join(tape, cast(tape, vectors, rows.dtype), rows)
 
+    def _prefix(self, tape: Tape) -> Prefix | None:
+        """Trained keys and values of every layer, looked up for every row."""
+        adapter = self.adapter
+        if self.virtual is None or not isinstance(adapter, SoftPrompt) or not adapter.prefix:
+            return None
+        keys = self.size.rows * adapter.tokens * self.size.kv_heads * self.size.width
+        whole = embedding(tape, self.virtual, 2 * len(self.layers), keys)
+        return Prefix(cast(tape, whole, self.embed.dtype), keys)
+
     def _after(self, index: int) -> str:
         """What the backward pass has done when it comes back to a layer's output."""
         left = len(self.layers) - index
         return {1: "loss", 2: "last layer"}.get(left, "middle")
 
     def _mask(self, tape: Tape) -> Tensor | None:
-        if not self.packed or self.attention == "flash_attention_2":
+        if not self.masked or self.attention == "flash_attention_2":
             return None
-        return tape.new(self.size.rows * self.size.length**2, "bool")
+        before = self.adapter.tokens if isinstance(self.adapter, SoftPrompt) else 0
+        return tape.new(self.size.rows * self.size.length * (self.size.length + before), "bool")
 
     def _layer(
-        self, tape: Tape, layer: Layer, mask: Tensor | None, cos: Tensor, sin: Tensor, x: Tensor
+        self,
+        tape: Tape,
+        layer: Layer,
+        update: Update | None,
+        mask: Tensor | None,
+        angles: tuple[Tensor, Tensor],
+        x: Tensor,
     ) -> Tensor:
         residual = x
         x = rms_norm(tape, x, layer.norms["input_layernorm"])
         x = self._behind(
-            tape, layer, "attention", x, self._attention(tape, layer, mask, cos, sin, x)
+            tape, layer, "attention", x, self._attention(tape, layer, update, mask, angles, x)
         )
         x = add(tape, residual, x)
         residual = x
@@ -144,7 +204,13 @@ class Decoder:
         return bottleneck(tape, self.adapter, layer.adapters[name], before, after)
 
     def _attention(
-        self, tape: Tape, layer: Layer, mask: Tensor | None, cos: Tensor, sin: Tensor, x: Tensor
+        self,
+        tape: Tape,
+        layer: Layer,
+        update: Update | None,
+        mask: Tensor | None,
+        angles: tuple[Tensor, Tensor],
+        x: Tensor,
     ) -> Tensor:
         q = self._linear(tape, layer, "self_attn.q_proj", x, self.hidden)
         k = self._linear(tape, layer, "self_attn.k_proj", x, self.hidden)
@@ -152,9 +218,11 @@ class Decoder:
         if "self_attn.q_norm" in layer.norms:
             q = rms_norm(tape, q, layer.norms["self_attn.q_norm"])
             k = rms_norm(tape, k, layer.norms["self_attn.k_norm"])
-        rotated = rotate(tape, q, cos, sin), rotate(tape, k, cos, sin)
+        rotated = rotate(tape, q, *angles), rotate(tape, k, *angles)
         q, k = rotated
         del rotated
+        if update is not None:
+            k, v = update(tape, k, v)
         out = attend(tape, self.attention, q, k, v, mask, self.size)
         return self._linear(tape, layer, "self_attn.o_proj", out, self.size.heads * self.size.width)
 

@@ -114,6 +114,15 @@ def add(tape: Tape, a: Tensor, b: Tensor) -> Tensor:
     return tape.record(tape.new(a.count, dtype), (a, b), back)
 
 
+def subtract(tape: Tape, a: Tensor, b: Tensor) -> Tensor:
+    """`a - b` of one shape and type: hands on its gradient, and the negative of it."""
+
+    def back(g: Tensor) -> Grads:
+        return g, tape.new(g.count, g.dtype)
+
+    return tape.record(tape.new(a.count, a.dtype), (a, b), back)
+
+
 def mul(tape: Tape, a: Tensor, b: Tensor) -> Tensor:
     """`a * b`, where `b` may be smaller and is spread over `a`; each is kept for the other."""
     dtype = wider(a.dtype, b.dtype)
@@ -144,6 +153,26 @@ def activation(tape: Tape, x: Tensor) -> Tensor:
     """SiLU, GELU: keeps its input."""
     y = tape.new(x.count, x.dtype)
     return tape.record(y, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), x)
+
+
+def exp(tape: Tape, x: Tensor) -> Tensor:
+    """`x.exp()`: keeps its result."""
+    y = tape.new(x.count, x.dtype)
+    kept = Tensor(y.count, y.dtype, y.storage)
+    return tape.record(y, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), kept)
+
+
+def total(tape: Tape, x: Tensor) -> Tensor:
+    """`x.sum()`; its gradient is one number seen many times."""
+    count, dtype = x.count, x.dtype
+    return tape.record(tape.new(1, dtype), (x,), lambda g: (Tensor(count, dtype, g.storage),))
+
+
+def log_softmax(tape: Tape, x: Tensor) -> Tensor:
+    """Keeps its result."""
+    soft = tape.new(x.count, x.dtype)
+    kept = Tensor(x.count, x.dtype, soft.storage)
+    return tape.record(soft, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), kept)
 
 
 def copy(tape: Tape, x: Tensor, count: int | None = None) -> Tensor:

@@ -18,7 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "buffers")
+PARTS = (
+    *("weights", "models", "gradients", "optimizer"),
+    *("activations", "logits", "generation", "buffers"),
+)
 """What a byte may belong to."""
 
 SIZE = {"fp32": 4, "bf16": 2, "fp16": 2, "int64": 8, "bool": 1, "uint8": 1}
@@ -65,6 +68,10 @@ class Meter:
     def forget(self) -> None:
         """Begin anew with what is alive now."""
         self.moments.clear()
+        self.restart()
+
+    def restart(self) -> None:
+        """Measure the next moment from what is alive now."""
         self.peak, self.at_peak = self.live, self.by_part.copy()
 
     @contextmanager

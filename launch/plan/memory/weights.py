@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, SoftPrompt
 from launch.plan.memory.attention import Heads
 from launch.plan.memory.decoder import Decoder, Layer
+from launch.plan.memory.learning import PLAIN, Learning
 from launch.plan.memory.tape import SIZE, Meter, Storage, Weight
 from launch.plan.shape import Shape
 
@@ -19,7 +20,7 @@ class Recipe:
     Attributes:
         shape: Of the model, with as many layers as are rehearsed.
         device: `cuda`, `neuron` or `cpu`.
-        rows: Micro-batch.
+        rows: Sequences at once.
         length: Tokens per row.
         packed: Whether rows hold several documents.
         attention: As the job names it.
@@ -36,6 +37,8 @@ class Recipe:
         evaluates: Whether there are held-out rows.
         bucket: Elements that ZeRO sends at once.
         ahead: Elements that ZeRO 3 fetches ahead.
+        learning: What the method adds.
+        frozen: Type of a model that nothing of is trained; empty for one that learns.
     """
 
     shape: Shape
@@ -57,15 +60,17 @@ class Recipe:
     evaluates: bool = True
     bucket: int = 200_000_000
     ahead: int = 50_000_000
+    learning: Learning = PLAIN
+    frozen: str = ""
 
 
-def build(recipe: Recipe, meter: Meter) -> Decoder:
-    """The model, its weights allocated as they lie without sharding."""
+def build(recipe: Recipe, meter: Meter, part: str = "weights") -> Decoder:
+    """The model, its weights allocated as `part`, as they lie without sharding."""
     shape, adapter, four_bit = recipe.shape, recipe.adapter, recipe.four_bit
     base = base_dtype(recipe)
-    learns = adapter is None
+    everything = adapter is None and not recipe.frozen
 
-    def weight(count: int, width: int = 0, dtype: str = base) -> Weight:
+    def weight(count: int, width: int = 0, dtype: str = base, learns: bool = everything) -> Weight:
         storage = Storage(meter, count * SIZE[dtype])
         return Weight(count, dtype, learns, width, storage=storage)
 
@@ -76,7 +81,7 @@ def build(recipe: Recipe, meter: Meter) -> Decoder:
         return Weight(rows * columns, "uint8", False, columns, storage=packed)
 
     rest = "fp32" if four_bit is not None and four_bit.widens and not recipe.zero else base
-    with meter.belongs_to("weights"):
+    with meter.belongs_to(part):
         embed = weight(shape.vocab * shape.hidden, shape.hidden, rest)
         layers = [
             Layer(
@@ -89,7 +94,11 @@ def build(recipe: Recipe, meter: Meter) -> Decoder:
             for _ in range(shape.layers)
         ]
         norm = weight(shape.hidden, dtype=rest)
-        head = embed if shape.tied else weight(embed.count, shape.hidden, rest)
+        if shape.scores:
+            # A new head is trained beside an adapter too.
+            head = weight(shape.hidden, shape.hidden, rest, learns=not recipe.frozen)
+        else:
+            head = embed if shape.tied else weight(embed.count, shape.hidden, rest)
         decoder = Decoder(
             embed=embed,
             layers=layers,
@@ -99,7 +108,9 @@ def build(recipe: Recipe, meter: Meter) -> Decoder:
             hidden=shape.hidden,
             intermediate=shape.intermediate,
             attention=recipe.attention,
-            packed=recipe.packed,
+            # Prompts of several lengths are padded on the left, which takes a mask as well.
+            # So do trained keys before a row's own.
+            masked=recipe.packed or recipe.learning.rollout is not None or _has_prefix(adapter),
             checkpointing=recipe.checkpointing,
             input_learns=adapter is not None and recipe.checkpointing,
             adapter=adapter,
@@ -109,8 +120,14 @@ def build(recipe: Recipe, meter: Meter) -> Decoder:
     return decoder
 
 
+def _has_prefix(adapter: Adapter | None) -> bool:
+    return isinstance(adapter, SoftPrompt) and adapter.prefix
+
+
 def base_dtype(recipe: Recipe) -> str:
     """How the base lies in memory: fp32 where it learns and no engine keeps an fp32 copy."""
+    if recipe.frozen:
+        return recipe.frozen
     if recipe.adapter is None and not recipe.zero:
         return "fp32"
     return recipe.precision

@@ -1,0 +1,90 @@
+"""A second model that is only asked: a reference, a teacher, a reward model.
+
+What it holds does not grow while it is asked, so two of its layers are rehearsed and the others
+lie there as bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from launch.plan.memory.gather import PERSISTS_BELOW, Gathering
+from launch.plan.memory.heads import loss_of
+from launch.plan.memory.learning import Frozen, Learning
+from launch.plan.memory.soft import known_of
+from launch.plan.memory.tape import Storage, Tape, Tensor
+from launch.plan.memory.weights import Recipe, all_weights, build
+
+_FEW = 2
+
+
+class Beside:
+    """A frozen model.
+
+    Args:
+        frozen: Which.
+        recipe: Of the model that is trained.
+        tape: Whose meter counts.
+    """
+
+    def __init__(self, frozen: Frozen, recipe: Recipe, tape: Tape):
+        shape = frozen.shape or recipe.shape
+        few = min(_FEW, shape.layers)
+        self.tape = tape
+        self.frozen = frozen
+        self.recipe = replace(
+            recipe,
+            shape=replace(shape, layers=few),
+            adapter=None,
+            four_bit=frozen.four_bit,
+            frozen=recipe.precision if frozen.low or recipe.zero else "fp32",
+            checkpointing=False,
+            learning=Learning(head="score" if frozen.scores else "next tokens"),
+        )
+        self.gate: Gathering | None = None
+        before = tape.meter.live
+        self.decoder = build(self.recipe, tape.meter, part="models")
+        layer = sum(w.storage.size for w in self.decoder.layers[0].weights() if w.storage)
+        self._held = []
+        with tape.meter.belongs_to("models"):
+            self._held.append(Storage(tape.meter, (shape.layers - few) * layer))
+            if recipe.zero == 3 or recipe.fsdp:
+                self._held.append(self._shard(tape.meter.live - before))
+
+    def _shard(self, whole: int) -> Storage:
+        """Let go of what is whole, and keep this device's part of it."""
+        self._held.clear()
+        for weight in all_weights(self.decoder):
+            weight.sharded = weight.count >= PERSISTS_BELOW
+            if weight.sharded:
+                weight.storage = None
+        self.gate = Gathering(self.tape, self.recipe.ahead, evaluated=True)
+        return Storage(self.tape.meter, -(-whole // self.recipe.world))
+
+    def ask(self) -> Tensor | None:
+        """Ask it about a micro-batch; a teacher's answer is kept for the loss."""
+        tape, decoder = self.tape, self.decoder
+        gate, tape.gate = tape.gate, self.gate
+        grad_enabled, tape.grad_enabled = tape.grad_enabled, False
+        known: Tensor | None = None
+        with tape.autocasting():
+            hidden = decoder.forward(tape)
+            if self.frozen.speaks:
+                known = known_of(tape, hidden, decoder.head, self.recipe)
+            else:
+                loss_of(tape, hidden, decoder.head, self.recipe, None)
+        if tape.gate is not None:
+            tape.gate.turn()
+        tape.gate, tape.grad_enabled = gate, grad_enabled
+        return known
+
+    def replay(self) -> None:
+        """From here on it is known which weights come next."""
+        if self.gate is not None:
+            self.gate.replay()
+
+
+def beside(recipe: Recipe, tape: Tape) -> Beside | None:
+    """The second model of a recipe, if it has one."""
+    frozen = recipe.learning.frozen
+    return None if frozen is None else Beside(frozen, recipe, tape)

@@ -1,0 +1,128 @@
+"""What each method needs beside the model: a reference, a teacher, answers that are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from launch.plan.config_json import Named, shape_named
+from launch.plan.memory.adapters import FourBit
+from launch.plan.memory.learning import PLAIN, Frozen, Learning, Rollout
+from training.config import Job
+from training.config import methods as sections
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a step is asked for, as far as sampling goes.
+
+    Attributes:
+        rows: Of a micro-batch.
+        share: Of a step, on each device.
+        longest: Tokens of the longest row.
+    """
+
+    rows: int = 1
+    share: int = 1
+    longest: int = 1
+
+
+_ONE = Asked()
+
+
+def learning_of(job: Job, asked: Asked = _ONE) -> Learning:
+    """What the method of a job does in a step.
+
+    Args:
+        job: The run.
+        asked: How a step is cut up.
+
+    Raises:
+        JobError: A model that the method names is not known.
+    """
+    found = _known(job)
+    return PLAIN if found is None else found(job, job.method, asked)
+
+
+def note_on(job: Job) -> str:
+    """What a reader should know where a method is not one that plans know; else nothing."""
+    if _known(job) is not None:
+        return ""
+    return (
+        f"method {job.method.kind} is not one that plans know: planned as sft, "
+        f"without what it holds beside the model"
+    )
+
+
+def row_tokens(job: Job, longest: int) -> int:
+    """Tokens that the longest row is computed as, an answer and both sides of a pair counted."""
+    if job.method.max_new_tokens:
+        return longest + job.method.max_new_tokens
+    return job.data.max_length * learning_of(job).sequences
+
+
+def _known(job: Job) -> Callable[[Job, Any, Asked], Learning] | None:
+    return next((_METHODS[kind] for kind in type(job.method).__mro__ if kind in _METHODS), None)
+
+
+def _plain(job: Job, method: object, asked: Asked) -> Learning:
+    return PLAIN
+
+
+def _pairs(job: Job, method: object, asked: Asked) -> Learning:
+    return Learning(sequences=2)
+
+
+def _scores(job: Job, method: object, asked: Asked) -> Learning:
+    return Learning(head="score", sequences=2)
+
+
+def _dpo(job: Job, method: sections.Dpo, asked: Asked) -> Learning:
+    return Learning(sequences=2, frozen=None if method.precompute else _reference(job))
+
+
+def _kto(job: Job, method: sections.Kto, asked: Asked) -> Learning:
+    return Learning(frozen=_reference(job))
+
+
+def _distill(job: Job, method: sections.Distill, asked: Asked) -> Learning:
+    if method.top_k is not None:
+        # The teacher's answers are in the cache: its likeliest tokens, and all others as one.
+        return Learning(head="soft", known=method.top_k + 1, divergence=method.divergence)
+    named = Named(method.teacher, method.teacher_revision, job.name, "method.teacher")
+    teacher = Frozen(
+        shape=shape_named(named),
+        low=True,
+        four_bit=FourBit(True, job.precision, widens=False) if method.teacher_4bit else None,
+        speaks=True,
+    )
+    # Answers of its own are sampled for each micro-batch.
+    own = Rollout(asked.rows, asked.longest, method.answer_tokens) if method.on_policy else None
+    return Learning(head="soft", frozen=teacher, divergence=method.divergence, rollout=own)
+
+
+def _sampling(job: Job, method: sections.Sampling, asked: Asked) -> Learning:
+    how = method.rollout
+    rollout = Rollout(asked.share, asked.longest, how.max_new_tokens, how.top_k > 0, how.top_p < 1)
+    return Learning(
+        head="answers", frozen=_reference(job) if method.beta else None, rollout=rollout
+    )
+
+
+def _reference(job: Job) -> Frozen | None:
+    """A frozen copy of the start; with an adapter, the model with its adapter off serves as one."""
+    return Frozen() if job.adapter is None else None
+
+
+_METHODS: dict[type, Callable[[Job, Any, Asked], Learning]] = {
+    sections.Pretrain: _plain,
+    sections.Sft: _plain,
+    sections.Distill: _distill,
+    sections.Reward: _scores,
+    sections.Dpo: _dpo,
+    sections.Kto: _kto,
+    sections.Orpo: _pairs,
+    sections.Simpo: _pairs,
+    sections.Sampling: _sampling,
+}
