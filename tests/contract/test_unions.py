@@ -14,6 +14,7 @@ from tests.running import ROOT
 from training.config import load_job
 from training.config.adapters import Adapter, AdapterSection
 from training.config.methods import Method, MethodSection
+from training.config.rewards import Reward
 
 
 def classes(union: Any) -> list[type[Any]]:
@@ -22,7 +23,7 @@ def classes(union: Any) -> list[type[Any]]:
     return [part for part in get_args(inner) or (inner,) if isinstance(part, type)]
 
 
-METHODS, ADAPTERS = classes(Method), classes(Adapter)
+METHODS, ADAPTERS, REWARDS = classes(Method), classes(Adapter), classes(Reward)
 
 
 def kind_of(section: type[Any]) -> str:
@@ -86,3 +87,18 @@ def test_no_section_is_left_out_of_its_union() -> None:
 
     assert below(MethodSection) == set(METHODS)
     assert below(AdapterSection) == set(ADAPTERS)
+
+
+@pytest.mark.parametrize("section", REWARDS, ids=kind_of)
+def test_rewards_are_made_from_the_same_things(section: type[Any]) -> None:
+    module, _, name = section.impl.partition(":")
+    build = getattr(importlib.import_module(module), name)
+    assert list(inspect.signature(build).parameters) == ["section", "place"]
+    assert module == f"training.rewards.{kind_of(section)}"
+    assert inspect.getdoc(build) and section.__doc__
+
+
+@pytest.mark.parametrize("section", METHODS, ids=kind_of)
+def test_one_job_for_each_method(section: type[Any]) -> None:
+    kinds = [job["method"]["kind"] for job in jobs()]
+    assert kind_of(section) in kinds, "show it in jobs/"

@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Any:
     return run
 
 
-SAMPLED = ("reward", "answer_tokens", "truncated", "tokens", "supervised_tokens", "repetition")
+SAMPLED = ("reward", "answer_tokens", "ended", "tokens", "supervised_tokens", "repetition")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,8 @@
 Real English and real code on every machine, without a download. Modules are parsed, never
 imported. `subset: text` (the default) gives each module's docstrings and source as text;
 `subset: qa` gives questions such as "What does textwrap.dedent do?" with the docstring's opening as
-the answer.
+the answer. `pairs` sets that answer, which is to the point, against one that goes on and on;
+`judged` gives one of the two at a time, as good or bad; `questions` gives the questions alone.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from training.data.records import Record
 from training.errors import DataError
 
 NAME = "builtin:python-stdlib"
-_SUBSETS = ("text", "qa")
 _LEFT_OUT = frozenset(
     {"test", "tests", "idlelib", "turtledemo", "lib2to3", "site-packages", "dist-packages"}
 )
 _LEFT_OUT |= frozenset({"__pycache__", "ensurepip", "encodings", "pydoc_data"})
 _LONGEST_ANSWER = 600
+_RAMBLING_WORDS = 90
 _Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -46,9 +47,9 @@ def records(subset: str | None) -> Iterator[Record]:
     Raises:
         DataError: There is no such subset.
     """
-    if subset not in (None, *_SUBSETS):
-        raise DataError(f"{NAME}: subset is one of {', '.join(_SUBSETS)} (got {subset})")
-    read = _questions if subset == "qa" else _texts
+    if subset not in (None, *_READ):
+        raise DataError(f"{NAME}: subset is one of {', '.join(_READ)} (got {subset})")
+    read = _READ[subset or "text"]
     for path in _modules():
         try:
             yield from read(_dotted(path), path)
@@ -101,6 +102,41 @@ def _questions(module: str, path: Path) -> Iterator[Record]:
                     "completion": f"It is a {found.kind} in Python's standard library. {opening}",
                 },
             )
+
+
+def _pairs(module: str, path: Path) -> Iterator[Record]:
+    """Questions with a short answer (chosen) and one that does not come to an end (rejected)."""
+    longer = {found.name: found.text for found in _documented(module, path)}
+    for record in _questions(module, path):
+        prompt, short = record.values["prompt"], record.values["completion"]
+        words = longer[record.origin.removeprefix("python-stdlib/")].split()
+        start = short[: short.index(". ") + 2]
+        long = start + " ".join(words[:_RAMBLING_WORDS])
+        if len(long) > 1.5 * len(short):
+            yield Record(record.origin, {"prompt": prompt, "chosen": short, "rejected": long})
+
+
+def _judged(module: str, path: Path) -> Iterator[Record]:
+    for number, record in enumerate(_pairs(module, path)):
+        good = number % 2 == 0
+        answer = record.values["chosen" if good else "rejected"]
+        values = {"prompt": record.values["prompt"], "completion": answer, "label": good}
+        yield Record(record.origin, values)
+
+
+def _asked(module: str, path: Path) -> Iterator[Record]:
+    for record in _questions(module, path):
+        values = {"prompt": record.values["prompt"], "reference": record.values["completion"]}
+        yield Record(record.origin, values)
+
+
+_READ = {
+    "text": _texts,
+    "qa": _questions,
+    "pairs": _pairs,
+    "judged": _judged,
+    "questions": _asked,
+}
 
 
 class _Found(NamedTuple):

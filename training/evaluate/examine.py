@@ -25,6 +25,9 @@ from training.runfolder import RunFolder
 
 logger = logging.getLogger(__name__)
 
+LOOKS = "looks.jsonl"
+"""Answers to the samples on the way; `report.record` drops those that a resume gives again."""
+
 
 class Examination(Watching):
     """Measures a model before and after training, and its held-out rows in between.
@@ -86,7 +89,17 @@ class Examination(Watching):
         assert self.rows is not None
         measured = self.rows.measure(self.trainer.model_wrapped, self.trainer)
         self._latest = (step, measured)
+        if self.job.evaluate.samples and step:
+            self._note_answers(step)
         return measured
+
+    def _note_answers(self, step: int) -> None:
+        """Add the answers of the model as it is to those given along the way."""
+        found = self._samples()
+        if self.control.world.is_first:
+            with self.path.with_name(LOOKS).open("a", encoding="utf-8") as file:
+                for one in found:
+                    file.write(json.dumps({"step": step, **one}, ensure_ascii=False) + "\n")
 
     def _everything(self) -> dict[str, Any]:
         model = self.trainer.model_wrapped

@@ -8,6 +8,7 @@ the job's seed, the step and the process: a resumed run samples what the uninter
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,12 +36,13 @@ _OF_ANSWERS = {
     "reward": "reward",
     "reward_std": "reward_std",
     "answer_tokens": "completions/mean_length",
-    "truncated": "completions/clipped_ratio",
     "flat_groups": "frac_reward_zero_std",
 }
 """What we call TRL's metrics of a step's answers."""
-_OF_TOKENS = ("kl", "entropy")
 _NGRAM = 3
+_TOLD = 2
+ANSWERS = "answers.jsonl"
+"""Some of what was answered, for people to read."""
 
 
 class SampledTrainer(ExactLoop):
@@ -104,8 +106,10 @@ class SampledTrainer(ExactLoop):
         self.extra |= {ours: theirs[name] for ours, name in _OF_ANSWERS.items() if name in theirs}
         for name in self.total.names:
             self.extra[f"reward_{name}"] = theirs[f"rewards/{name}/mean"]
+        self.extra["ended"] = 1.0 - theirs["completions/clipped_ratio"]
         if "kl" in theirs:
-            self.extra["kl"] = theirs["kl"]
+            self.extra["kl_token"] = theirs["kl"]
+            self.extra["kl"] = theirs["kl"] * self.extra["answer_tokens"]
         return found
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Sequence[list[int]], None, Any]:
@@ -120,11 +124,43 @@ class SampledTrainer(ExactLoop):
         scores = self.total.score(prompts, texts, [row["row"] for row in inputs])
         for text in texts:
             self.note("repetition", repeated_share(text, _NGRAM), 1)
+        ended = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids_list]
+        self._tell(prompts, texts, scores.total, ended)
         mine = torch.tensor(list(zip(*scores.each.values(), strict=True)), dtype=torch.float32)
         every: torch.Tensor = gather(mine.to(self.accelerator.device))
         sums = (every * self.reward_weights.to(every.device)).sum(1)
         self.total.watch(float(sums.min()), float(sums.max()), int(self.state.global_step) + 1)
         return every
+
+    def _tell(
+        self, prompts: list[Any], texts: list[str], rewards: list[float], ended: list[bool]
+    ) -> None:
+        """Keep the first answer to the first prompts of a step, for people to read."""
+        if not self.setup.world.is_first:
+            return
+        group = self.setup.job.method.answers_per_prompt
+        with (self.setup.folder / ANSWERS).open("a", encoding="utf-8") as file:
+            for place in range(0, len(texts), group)[:_TOLD]:
+                row = {
+                    "step": int(self.state.global_step),
+                    "held_out": False,
+                    "prompt": prompts[place],
+                    "answer": texts[place],
+                    "reward": rewards[place],
+                    "kl": None,
+                    "ended": ended[place],
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def prepare(self, number: int) -> None:
+        """Forget what was answered in steps that a resume takes again."""
+        path = self.setup.folder / ANSWERS
+        if self.setup.world.is_first and path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}") and _step_of(line) < number]
+            building = path.with_suffix(".writing")
+            building.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            building.replace(path)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         """Return a micro-batch on its device: its answers were sampled before."""
@@ -143,9 +179,10 @@ class SampledTrainer(ExactLoop):
         tokens = int(inputs["completion_mask"].sum())
         with own_metrics(self) as theirs:
             loss: torch.Tensor = self._compute_loss(model, inputs)
-        for name in _OF_TOKENS:
-            if name in theirs:
-                self.note(name, theirs[name] * tokens, tokens)
+        self.note("entropy", theirs["entropy"] * tokens, tokens)
+        if "kl" in theirs:
+            self.note("kl_token", theirs["kl"] * tokens, tokens)
+            self.note("kl", theirs["kl"] * tokens, len(inputs["completion_mask"]))
         return loss
 
     def _check_reference(self, found: dict[str, Any]) -> None:
@@ -180,7 +217,7 @@ class SampledTrainer(ExactLoop):
         sums |= {f"reward_{name}": (sum(values), count) for name, values in scores.each.items()}
         return sums | {
             "answer_tokens": (sum(len(one) for one in ids[:count]), count),
-            "truncated": (count - ended, count),
+            "ended": (ended, count),
             "repetition": (sum(repeated_share(text, _NGRAM) for text in texts), count),
         }
 
@@ -278,6 +315,10 @@ def check_room(setup: Setup, model: Any, new_tokens: int) -> None:
             f"model's context of {room}. Lower data.max_length to at most {room - new_tokens}, "
             f"which leaves longer prompts out, or rollout.max_new_tokens"
         )
+
+
+def _step_of(line: str) -> int:
+    return int(json.loads(line)["step"])
 
 
 def _text(answer: Any) -> str:

@@ -48,6 +48,8 @@ _NAMED = {
     "ended": "Answers that end by themselves",
     "repetition": "4-grams said before in an answer",
     "explained_variance": "Returns that the critic foresaw",
+    "accuracy": "Chosen above rejected, share of pairs",
+    "margin": "How far above",
     "learning_rate": "Learning rate",
     "grad_norm": "Gradient norm, before clipping",
     "tokens_per_second": "Tokens per second",
@@ -99,7 +101,9 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
         curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))
-        curves.append(_draw([(name, *story.series(name))], title, f"{prefix}-{index}", (4.4, 2.0)))
+        lines = [(name, *story.series(name)), ("held out", *story.series(f"eval_{name}"))]
+        shown = [line for line in lines if line[1]]
+        curves.append(_draw(shown, title, f"{prefix}-{index}", (4.4, 2.0)))
     return curves
 
 

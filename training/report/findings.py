@@ -6,8 +6,10 @@ import math
 from pathlib import PurePath
 from typing import Any
 
+from training.config.methods import title_of
 from training.report import rewarded
 from training.report.comparison import Comparison
+from training.report.measures import measure, own_measure, verdict
 from training.report.story import Story, at, mapping
 from training.report.wording import change, count, duration, number, percent
 
@@ -18,16 +20,10 @@ _STATES = {
     "failed": "Failed",
     "waiting": "Not begun",
 }
-_LEARNED = {
-    "pretrain": "Pre-training",
-    "sft": "Supervised fine-tuning",
-    "dpo": "Preference tuning (DPO)",
-    "kto": "Preference tuning (KTO)",
-    "orpo": "Preference tuning (ORPO)",
-    "reward": "Reward model",
-    "distill": "Distillation",
-    "ppo": "Reinforcement learning (PPO)",
-}
+_COUNTS = {"tokens", "rows"}
+"""What a measure was taken over."""
+_LOOKS = 6
+"""Answers shown of those on the way to one sample."""
 
 
 def state_word(story: Story) -> str:
@@ -60,9 +56,10 @@ def _steps(story: Story) -> str:
 def _result(story: Story) -> str:
     if rewarded.is_rewarded(story):
         return rewarded.headline(story)
-    before, after = _loss(story.before, "validation"), _loss(story.after, "validation")
-    if before is not None and after is not None:
-        return _moved("Held-out loss", before, after)
+    if own := own_measure(story):
+        name, words, first, last = own
+        return _moved(words, first, last, name)
+    before = _loss(story.before, "validation")
     _, losses = story.series("eval_loss")
     if before is not None and losses:
         return f"{_moved('Held-out loss', before, losses[-1])} so far"
@@ -72,9 +69,9 @@ def _result(story: Story) -> str:
     if len(losses) == 1:
         return f"Training loss {number(losses[0])} at the only logged step"
     share = max(1, len(losses) // 10)
-    ends = [_mean(losses[:share]), _mean(losses[-share:])]
+    first, last = _mean(losses[:share]), _mean(losses[-share:])
     held_out = "" if story.data.get("rows_validation") else "; nothing was held out"
-    return _moved("Training loss", *ends) + held_out
+    return _moved("Training loss", first, last) + held_out
 
 
 def summary(story: Story) -> list[str]:
@@ -100,7 +97,7 @@ def summary(story: Story) -> list[str]:
 def what_was_trained(story: Story) -> str:
     """Return method, adapter and model in a phrase."""
     kind = str(at(story.job, "method", "kind") or "training")
-    words = _LEARNED.get(kind, kind.upper())
+    words = title_of(kind)
     model = str(at(story.manifest, "model", "source") or at(story.job, "model", "source") or "")
     if adapter := at(story.job, "adapter", "kind"):
         words += f" with {_adapter(str(adapter))}"
@@ -134,18 +131,18 @@ def comparisons(story: Story) -> list[Comparison]:
         if any("reward" in side for side in sides):
             found += rewarded.comparisons(*sides)
             continue
-        for measure in ("loss", "perplexity"):
-            before, after = (side.get(measure) for side in sides)
-            if before is None and after is None:
+        for measured in dict.fromkeys([*sides[0], *sides[1]]):
+            if measured in _COUNTS:
                 continue
-            digits = 4 if measure == "loss" else 2
+            before, after = (side.get(measured) for side in sides)
+            about = measure(measured)
             found.append(
                 Comparison(
-                    f"{name}: {measure}",
-                    number(before, digits),
-                    number(after, digits),
+                    f"{name}: {about.words}",
+                    number(before, about.digits),
+                    number(after, about.digits),
                     change(before, after),
-                    _verdict(before, after),
+                    verdict(measured, before, after),
                 )
             )
     return found
@@ -179,6 +176,16 @@ def sample_pairs(story: Story) -> list[dict[str, str | None]]:
     return list(found.values())
 
 
+def on_the_way(story: Story, prompt: Any) -> list[tuple[int, str]]:
+    """Return the answers to a sample at a few evaluations on the way, with their steps."""
+    found = [(row["step"], str(row.get("answer", ""))) for row in story.looks]
+    found = [
+        pair for pair, row in zip(found, story.looks, strict=True) if row.get("prompt") == prompt
+    ]
+    stride = max(1, -(-len(found) // _LOOKS))
+    return found[::-1][::stride][::-1]
+
+
 def device(story: Story) -> list[str]:
     """Return what it ran on in a word or two; nothing where that is not known."""
     hardware = mapping(story.manifest.get("hardware"))
@@ -204,20 +211,18 @@ def _trains(source: Any) -> bool:
     return mapping(source).get("role") == "train" and "source" in source
 
 
-def _moved(name: str, before: float, after: float) -> str:
+def _moved(words: str, before: float, after: float, name: str = "loss") -> str:
     if not (math.isfinite(before) and math.isfinite(after)):
-        return f"{name} went from {number(before)} to {number(after)}"
-    verb = {"better": "fell", "worse": "rose"}.get(_verdict(before, after), "stayed: it went")
-    return f"{name} {verb} from {number(before, 2)} to {number(after, 2)} ({change(before, after)})"
-
-
-def _verdict(before: Any, after: Any) -> str:
-    values = [v for v in (before, after) if isinstance(v, int | float) and math.isfinite(v)]
-    if len(values) < 2:
-        return ""
-    if abs(after - before) <= 0.001 * abs(before):
-        return "same"
-    return "better" if after < before else "worse"
+        return f"{words} went from {number(before)} to {number(after)}"
+    if verdict(name, before, after) == "same":
+        verb = "stayed: it went"
+    else:
+        verb = "fell" if after < before else "rose"
+    if name == "accuracy":
+        return f"{words} {verb} from {percent(before)} to {percent(after)}"
+    return (
+        f"{words} {verb} from {number(before, 2)} to {number(after, 2)} ({change(before, after)})"
+    )
 
 
 def _loss(side: dict[str, Any], key: str) -> float | None:

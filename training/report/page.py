@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.report import findings, rewarded, tables, wording
 from training.report.curves import Curve, draw_curves
+from training.report.monitors import monitors
 from training.report.story import Story, read_story
 
 if TYPE_CHECKING:
@@ -66,7 +67,14 @@ def render(story: Story) -> str:
     return (
         _environment()
         .get_template("page.html.jinja")
-        .render(story=story, sections=sections, say=findings, tables=tables, rewarded=rewarded)
+        .render(
+            story=story,
+            sections=sections,
+            say=findings,
+            tables=tables,
+            rewarded=rewarded,
+            monitors=monitors,
+        )
     )
 
 

@@ -146,11 +146,18 @@ FULL: dict[str, Any] = {
 }
 
 
+# A method that has the section, where the one of FULL has not.
+_REWARDED = {"kind": "grpo", "reward": [{"kind": "regex_count", "pattern": "a"}], "rollout": {}}
+METHODS: dict[str, dict[str, Any]] = {"reward": _REWARDED, "rollout": _REWARDED} | {
+    key: {"kind": "ppo", "reward": _REWARDED["reward"], key: {}} for key in ("critic", "kl", "stop")
+}
+
+
 @pytest.mark.parametrize("path", sorted(set(sections(Job))), ids=".".join)
 def test_unknown_key_at_every_depth(path: tuple[str, ...]) -> None:
     document = copy.deepcopy(FULL)
-    if path[:1] == ("method",) and len(path) > 1:
-        document["method"] = {"kind": "ppo", "reward": [{"kind": "length", "max_words": 9}]}
+    if path[:1] == ("method",) and path[1:]:
+        document["method"] = copy.deepcopy(METHODS[path[1]])
     here: Any = document
     where = []
     for key in path:

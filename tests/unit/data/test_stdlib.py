@@ -25,6 +25,18 @@ def test_questions_are_answered_from_docstrings() -> None:
         assert len(values["completion"]) <= 700
 
 
+def test_pairs_set_an_answer_to_the_point_against_a_rambling_one() -> None:
+    rows = [record.values for record in islice(stdlib.records("pairs"), 500)]
+    assert len(rows) == 500
+    for row in rows:
+        assert len(row["rejected"]) > 1.5 * len(row["chosen"])
+        assert row["rejected"].startswith(row["chosen"][: row["chosen"].index(". ")])
+    judged = [record.values for record in islice(stdlib.records("judged"), 500)]
+    assert {row["label"] for row in judged} == {True, False}
+    asked = next(stdlib.records("questions")).values
+    assert asked["prompt"].endswith(" do?") and asked["reference"]
+
+
 def test_nothing_is_imported() -> None:
     before = set(sys.modules)
     list(islice(stdlib.records("qa"), 500))
@@ -32,5 +44,5 @@ def test_nothing_is_imported() -> None:
 
 
 def test_an_unknown_subset_is_named() -> None:
-    with pytest.raises(DataError, match="subset is one of text, qa"):
+    with pytest.raises(DataError, match="subset is one of text, qa, pairs"):
         list(stdlib.records("novels"))

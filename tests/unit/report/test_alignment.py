@@ -1,0 +1,136 @@
+"""What the report says of preference methods and of answers that are rewarded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.report.folders import JOB, step, write_run
+from tests.unit.report.reading import Page, read_page
+from training.report.monitors import monitors
+from training.report.page import write_report
+from training.report.story import read_story
+
+
+def job(kind: str) -> str:
+    return JOB.replace("method: {kind: sft}", f"method: {{kind: {kind}}}")
+
+
+def sides(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    return {"before": {"validation": before}, "after": {"validation": after}}
+
+
+def report(folder: Path) -> Page:
+    write_report(folder)
+    return read_page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_a_reward_model_is_told_by_its_accuracy(tmp_path: Path) -> None:
+    before = {"loss": 0.75, "accuracy": 0.34, "calibration_error": 0.2, "rows": 70.0}
+    after = {"loss": 0.63, "accuracy": 0.74, "calibration_error": 0.1, "rows": 70.0}
+    page = report(write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after)))
+    assert page.headings[0] == "Held-out accuracy rose from 34 % to 74 %"
+    assert "Reward model with LoRA of tiny-llama" in page.text
+    assert "chosen above rejected, share of pairs 0.340 0.740" in page.text
+    assert "distance of certainty from accuracy 0.200 0.100" in page.text
+    assert page.html.count('class="n better"') == 3
+    assert "nats per token" not in page.text
+
+
+def rewarded(number: int, **ends: tuple[float, float]) -> list[dict[str, Any]]:
+    """Return steps whose metrics go from one value to another in a straight line."""
+    return [
+        step(
+            n + 1,
+            0.0,
+            **{name: a + (b - a) * n / (number - 1) for name, (a, b) in ends.items()},
+        )
+        for n in range(number)
+    ]
+
+
+def test_a_rewarded_run_is_told_by_its_reward(tmp_path: Path) -> None:
+    rows = rewarded(20, reward=(0.4, 1.6), kl=(0.0, 6.0), ended=(0.9, 0.9))
+    folder = write_run(tmp_path / "r", job=job("grpo"), rows=rows)
+    told = [
+        {
+            "step": n,
+            "held_out": False,
+            "prompt": f"prompt {n}",
+            "answer": f"answer {n}",
+            "reward": n / 10,
+            "kl": None,
+            "ended": True,
+        }
+        for n in range(20)
+    ]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    page = report(folder)
+    assert page.headings[0].startswith("Reward rose from 0.43 to 1.57, 5.8 nats an answer")
+    assert "Answers on the way" in page.headings
+    for number in (0, 6, 13, 19):
+        assert f"answer {number}" in page.text
+    assert "What to be wary of" not in page.headings
+
+
+WARY = [
+    ({"reward": (0.4, 2.0), "answer_tokens": (20.0, 60.0)}, "answers grew from 21 to 59 tokens"),
+    ({"reward": (0.4, 2.0), "repetition": (0.02, 0.4)}, "came to repeat themselves"),
+    ({"reward": (0.4, 2.0), "ended": (0.9, 0.2)}, "fewer answers came to an end"),
+    ({"reward": (0.4, 2.0), "entropy": (2.0, 0.1)}, "the same to everything"),
+    ({"reward": (0.4, 2.0), "reward_judge": (0.6, 0.3)}, "the judge's opinion fell"),
+]
+
+
+@pytest.mark.parametrize(("ends", "said"), WARY, ids=[said for _, said in WARY])
+def test_a_reward_that_is_gamed_is_pointed_out(
+    tmp_path: Path, ends: dict[str, tuple[float, float]], said: str
+) -> None:
+    folder = write_run(tmp_path / "r", job=job("grpo"), rows=rewarded(20, **ends))
+    (sentence,) = monitors(read_story(folder))
+    assert said in sentence
+    page = report(folder)
+    assert "What to be wary of" in page.headings
+    # A reward that stayed where it was is gamed by nothing.
+    still = {**ends, "reward": (0.4, 0.4)}
+    quiet = write_run(tmp_path / "quiet", job=job("grpo"), rows=rewarded(20, **still))
+    assert monitors(read_story(quiet)) == []
+
+
+def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None:
+    before = {"loss": 0.7, "longer_scored_higher": 0.5, "longer_was_chosen": 0.55}
+    after = {"loss": 0.6, "longer_scored_higher": 0.8, "longer_was_chosen": 0.55}
+    folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after))
+    (sentence,) = monitors(read_story(folder))
+    assert "80 % of pairs; people preferred it in 55 %" in sentence
+
+
+def test_chosen_answers_that_became_less_likely_are_pointed_out(tmp_path: Path) -> None:
+    before = {"loss": 0.69, "margin": 0.0, "logp_chosen": -200.0, "logp_rejected": -200.0}
+    after = {"loss": 0.5, "margin": 3.0, "logp_chosen": -220.0, "logp_rejected": -250.0}
+    folder = write_run(tmp_path / "r", job=job("dpo"), evaluation=sides(before, after))
+    (sentence,) = monitors(read_story(folder))
+    assert "less likely as well (log-probability −200.0 to −220.0)" in sentence or (
+        "less likely as well (log-probability -200.0 to -220.0)" in sentence
+    )
+
+
+def test_answers_to_the_samples_on_the_way(tmp_path: Path) -> None:
+    said = {"samples": [{"prompt": "p", "answer": "first"}]}
+    evaluation = {"before": {**said}, "after": {"samples": [{"prompt": "p", "answer": "last"}]}}
+    folder = write_run(tmp_path / "r", job=job("dpo"), evaluation=evaluation)
+    looks = [{"step": n, "prompt": "p", "answer": f"look {n}"} for n in range(5, 100, 5)]
+    (folder / "looks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in looks))
+    page = report(folder)
+    assert "On the way" in page.text
+    assert "look 95" in page.text
+    assert page.html.count(">look ") == 5
+
+
+def test_every_method_has_a_title(tmp_path: Path) -> None:
+    for kind, title in (("simpo", "SimPO"), ("rloo", "RLOO"), ("pretrain", "Pre-training")):
+        folder = write_run(tmp_path / kind, job=job(kind))
+        assert title in report(folder).text

@@ -1,0 +1,87 @@
+"""What is measured of a model, in words, and which way is better."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from training.report.story import Story, at
+
+Better = Literal["lower", "higher", ""]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of held-out rows.
+
+    Attributes:
+        words: What it is called.
+        better: Which way is better; empty where neither is by itself.
+        digits: Shown after the point.
+    """
+
+    words: str
+    better: Better = ""
+    digits: int = 4
+
+
+MEASURES = {
+    "loss": Measure("loss", "lower"),
+    "perplexity": Measure("perplexity", "lower", 2),
+    "nll": Measure("loss per token of the chosen sequences", "lower"),
+    "odds_loss": Measure("loss of the odds ratio", "lower"),
+    "accuracy": Measure("chosen above rejected, share of pairs", "higher", 3),
+    "margin": Measure("how far above", "higher", 3),
+    "reward": Measure("reward of a sampled answer", "higher", 3),
+    "calibration_error": Measure("distance of certainty from accuracy", "lower", 3),
+    "length_correlation": Measure("correlation of score and length", "", 2),
+    "longer_scored_higher": Measure("longer answer scored higher, share of pairs", "", 2),
+    "longer_was_chosen": Measure("longer answer was the chosen one, share of pairs", "", 2),
+    "logp_chosen": Measure("log-probability of a chosen answer", "", 1),
+    "logp_rejected": Measure("log-probability of a rejected answer", "", 1),
+    "reward_good": Measure("implied reward of a good answer", "", 3),
+    "reward_bad": Measure("implied reward of a bad answer", "", 3),
+    "reward_chosen": Measure("implied reward of a chosen answer", "", 3),
+    "reward_rejected": Measure("implied reward of a rejected answer", "", 3),
+    "answer_tokens": Measure("tokens of an answer", "", 1),
+    "ended": Measure("answers that end by themselves", "", 2),
+    "repetition": Measure("share of an answer said before", "", 3),
+    "kl": Measure("KL from the reference, nats an answer", "", 2),
+}
+_OWN = ("accuracy", "reward", "margin", "loss")
+"""What a method is there for, the most telling first."""
+_HEADLINES = {
+    "accuracy": "Held-out accuracy",
+    "reward": "Held-out reward",
+    "margin": "Held-out margin",
+    "loss": "Held-out loss",
+}
+
+
+def measure(name: str) -> Measure:
+    """Return what is known of a measure; of one that is not known, its name."""
+    return MEASURES.get(name) or Measure(name.replace("_", " "))
+
+
+def own_measure(story: Story) -> tuple[str, str, float, float] | None:
+    """Return what a run's method is measured by: name, words, before and after; None if missing."""
+    for name in _OWN:
+        before, after = (at(side, "validation", name) for side in (story.before, story.after))
+        if isinstance(before, int | float) and isinstance(after, int | float):
+            return name, _HEADLINES[name], float(before), float(after)
+    return None
+
+
+def verdict(name: str, before: Any, after: Any) -> str:
+    """Return better, worse or same; empty where it cannot be said."""
+    better = measure(name).better
+    if not better or not (_number(before) and _number(after)):
+        return ""
+    if abs(after - before) <= 0.001 * max(abs(before), 1e-9):
+        return "same"
+    return "better" if (after < before) == (better == "lower") else "worse"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

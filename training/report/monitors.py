@@ -1,0 +1,95 @@
+"""What to be wary of in a run whose own measure went well: reward hacking, length, forgetting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from training.report.story import Story, at
+from training.report.wording import number, percent
+
+_ROSE = 0.1
+"""Part of its first value (or of 1) by which a mean must have moved to be worth a word."""
+
+
+def monitors(story: Story) -> list[str]:
+    """Return warnings about a finished run, in sentences; none where nothing looks wrong."""
+    return [*_hacking(story), *_likes_length(story), *_both_less_likely(story)]
+
+
+def _hacking(story: Story) -> Iterator[str]:
+    """Yield what went wrong while the reward went up."""
+    reward = _ends(story, "reward")
+    if reward is None or reward[1] - reward[0] <= _ROSE * max(abs(reward[0]), 0.1):
+        return
+    rose = f"While the reward rose from {number(reward[0], 2)} to {number(reward[1], 2)}"
+    length = _ends(story, "answer_tokens")
+    if length and length[0] and not 2 / 3 < length[1] / length[0] < 1.5:
+        grew = "grew" if length[1] > length[0] else "shrank"
+        yield (
+            f"{rose}, answers {grew} from {number(length[0], 0)} to {number(length[1], 0)} tokens: "
+            f"see whether length is what is rewarded. A length reward or a higher KL price helps."
+        )
+    repeats = _ends(story, "repetition")
+    if repeats and repeats[1] - repeats[0] > 0.1:
+        yield (
+            f"{rose}, answers came to repeat themselves ({percent(repeats[0])} to "
+            f"{percent(repeats[1])} of their words): the reward is being gamed. Add "
+            f"{{kind: repetition}} to it."
+        )
+    ended = _ends(story, "ended")
+    if ended and ended[0] - ended[1] > 0.2:
+        yield (
+            f"{rose}, fewer answers came to an end ({percent(ended[0])} to {percent(ended[1])}): "
+            f"the model is forgetting how to stop."
+        )
+    entropy = _ends(story, "entropy")
+    if entropy and entropy[0] > 0 and entropy[1] < 0.3 * entropy[0]:
+        yield (
+            f"{rose}, the entropy of its words fell from {number(entropy[0], 2)} to "
+            f"{number(entropy[1], 2)} nats: it says the same to everything."
+        )
+    judged = _ends(story, "reward_judge")
+    if judged and judged[1] < judged[0] - 0.02:
+        yield (
+            f"{rose}, the judge's opinion fell from {number(judged[0], 2)} to "
+            f"{number(judged[1], 2)}: the other rewards are being gamed."
+        )
+    held_before, held_after = (
+        at(side, "validation", "reward") for side in (story.before, story.after)
+    )
+    if held_before is not None and held_after is not None and held_after < held_before:
+        yield f"{rose}, the reward on held-out prompts fell: what was learned does not carry over."
+
+
+def _likes_length(story: Story) -> Iterator[str]:
+    """Yield whether a reward model prefers length more than people did."""
+    scored = at(story.after, "validation", "longer_scored_higher")
+    chosen = at(story.after, "validation", "longer_was_chosen")
+    if scored is not None and chosen is not None and scored - chosen > 0.1:
+        yield (
+            f"It scores the longer answer higher in {percent(scored)} of pairs; people preferred "
+            f"it in {percent(chosen)}. A policy trained against it will learn to ramble."
+        )
+
+
+def _both_less_likely(story: Story) -> Iterator[str]:
+    """Yield whether preference tuning made chosen answers less likely, as DPO may."""
+    before = at(story.before, "validation", "logp_chosen")
+    after = at(story.after, "validation", "logp_chosen")
+    if before is not None and after is not None and before - after > 0.05 * abs(before):
+        yield (
+            f"Chosen answers became less likely as well (log-probability {number(before, 1)} to "
+            f"{number(after, 1)}): rejected ones only fell further. A higher beta, fewer steps, or "
+            f"orpo, which keeps their likelihood in the loss, holds them up."
+        )
+
+
+def _ends(story: Story, name: str) -> tuple[float, float] | None:
+    """Return the mean of a metric over the first and the last tenth of a run."""
+    _, values = story.series(name)
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 4:
+        return None
+    share = max(1, len(finite) // 10)
+    return sum(finite[:share]) / share, sum(finite[-share:]) / share
