@@ -9,7 +9,7 @@ JOB     ?= jobs/quickstart.yaml
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help train plan check-job schema test test-slow bench check format lock clean
+.PHONY: help train plan prices check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -42,8 +42,15 @@ $(VENV)/.dev $(VENV)/.infra $(VENV)/.launch: $(VENV)/.%: $(VENV)/bin/uv constrai
 
 # --- for people who train ---------------------------------------------------------------------
 
-train: $(VENV)/.train  ## run a job: make train JOB=jobs/quickstart.yaml [SET="train.learning_rate=1e-4"] [FRESH=1]
+TARGET ?= local
+
+ifeq ($(TARGET),local)
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [TARGET=sagemaker|hyperpod|slurm ENV=dev]
 	@$(PY) -m training $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
+else
+train: $(VENV)/.launch
+	@$(PY) -m launch train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+endif
 
 plan: $(VENV)/.train  ## memory, time and cost of a job before it runs: make plan JOB=… [OUT=plan.json]
 	@$(PY) -m launch.plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
@@ -57,6 +64,32 @@ check-job: $(VENV)/.train  ## check a job file without running it
 schema: $(VENV)/.train  ## write jobs/schema.json for editors
 	@$(PY) -m training.config.schema
 
+# --- runs, wherever they are --------------------------------------------------------------------
+# RUN is a job's name (its newest run), NAME/ID, or the name of a job in the cloud. YES=1 agrees to what is asked.
+
+.PHONY: status logs stop resume fetch delete rehearse
+
+status: $(VENV)/.launch  ## all runs, everywhere, in one table; one in detail: make status RUN=…
+	@$(PY) -m launch status $(RUN)
+
+logs: $(VENV)/.launch  ## follow what a run prints: make logs RUN=…
+	@$(PY) -m launch logs $(RUN)
+
+stop: $(VENV)/.launch  ## let a run save a checkpoint and end: make stop RUN=…
+	@$(PY) -m launch stop $(RUN)
+
+resume: $(VENV)/.launch  ## go on with a run that was stopped or failed: make resume RUN=…
+	@$(PY) -m launch resume $(RUN) $(if $(SET),--set '$(SET)')
+
+fetch: $(VENV)/.launch  ## bring a run's model and report: make fetch RUN=… [ARCHIVE=1] [CHECKPOINTS=1]
+	@$(PY) -m launch fetch $(RUN) $(if $(ARCHIVE),--archive) $(if $(CHECKPOINTS),--checkpoints)
+
+delete: $(VENV)/.launch  ## delete a run here and where it ran, after saying what goes: make delete RUN=…
+	@$(PY) -m launch delete $(RUN)
+
+rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## a job's whole way through the cloud, on this machine: make rehearse JOB=… [ENV=dev] [IMAGE=…]
+	@$(PY) -m launch.rehearsal $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
+
 # --- container images ---------------------------------------------------------------------------
 # KIND is gpu or neuron; BASE_IMAGE another base than AWS's; containers/build.sh names the rest.
 
@@ -68,7 +101,7 @@ image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
 
-image-test: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## build the images on a base made here, and run jobs in them (root)
+image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a base made here, and run jobs in them (root)
 	@$(PY) -m pytest -m image tests/containers/test_images.py $(ARGS)
 
 lock-images: $(VENV)/bin/uv  ## write the hash-locked requirements of the images
@@ -112,16 +145,16 @@ baselines: $(VENV)/.node  ## write the templates that changes are compared with
 
 # --- for people who build ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests; those marked slow are in test-slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests; those marked slow are in test-slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
 
-check: $(VENV)/.train $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }

@@ -31,7 +31,7 @@ def moto_server(log: Path) -> Iterator[int]:
             _await(port, server)
             yield port
         finally:
-            server.terminate()
+            server.kill()  # it keeps nothing, and told to end it may wait for a connection
             server.wait(timeout=20)
 
 

@@ -156,14 +156,14 @@ class TrainingJob:
         self._change("Training")
         began = time.time()
         self._facts.setdefault("TrainingStartTime", began)
-        mirror = self._mirror(disks[hosts[0]])
+        mirrors = [mirror for disk in disks.values() if (mirror := self._mirror(disk))]
         containers = self._start(hosts, disks)
         fate = self._watch(containers, began)
         codes = [c.process.wait() for c in containers]
         for container in containers:
             container.reader.join(10)
         self._machine_s += time.time() - began
-        if mirror is not None:
+        for mirror in mirrors:
             mirror.stop(last_look=fate != "lose")
         self._disks = disks
         return max(codes, key=abs), fate

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 ROOT = Path(__file__).parents[2]
+ON_CPU = {"TEMPER_CPU": "1"}
+"""The request asks for accelerators, and this machine has none."""
 _SHM_BYTES = "1g"
 
 
@@ -116,7 +118,8 @@ class Engine:
 
     def start(self, order: Order) -> subprocess.Popen[bytes]:
         """Start the image with the job's folder at `/opt/ml`."""
-        variables = [f"--env={key}={value}" for key, value in order.environment.items()]
+        told = {**ON_CPU, **order.environment}
+        variables = [f"--env={key}={value}" for key, value in told.items()]
         network = ["--network=none"] if order.isolated and len(order.hosts) == 1 else []
         hosts = [f"--add-host={host}:127.0.0.1" for host in order.hosts] if not network else []
         return subprocess.Popen(
@@ -196,7 +199,7 @@ def _inherited() -> dict[str, str]:
     """Return what an image would bring: where programs are, and the limits of this machine."""
     names = ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     found = {name: os.environ[name] for name in names if name in os.environ}
-    return {**found, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return {**found, **ON_CPU, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def _container(order: Order) -> str:
