@@ -71,8 +71,7 @@ def run(folder: RunFolder) -> None:
             preview = data.report.mask_preview[:1]
             say(render_text(preview, ansi=sys.stdout.isatty(), limit=400))
 
-        join(world, zero=job.sharding.zero)
-        control = ControlPlane(world)
+        control = _meet(job, world)
         vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
         checkpoint = vault.newest_good()
         facts = read_facts(checkpoint, world.nodes) if checkpoint else None
@@ -167,6 +166,17 @@ def _lengths(job: Job, data: Prepared) -> list[int] | None:
     return data.train.lengths
 
 
+def _meet(job: Job, world: World) -> ControlPlane:
+    """Join the other processes."""
+    join(world, zero=job.sharding.zero)
+    if job.sharding.offload == "nvme":
+        # Imported here: only such a job loads DeepSpeed's builders.
+        from training.engine.nvme import load_async_io
+
+        load_async_io(world)
+    return ControlPlane(world)
+
+
 def _save(
     job: Job,
     trainer: Any,
@@ -182,12 +192,17 @@ def _save(
         control,
         chat_template=writer.template.serving if writer.template else None,
         end_ids=writer.end_ids if job.method.rows != "text" else (),
-        card=model_card(
-            job,
-            json.loads((folder.path / "manifest.json").read_text()),
-            json.loads((folder.path / "evaluation.json").read_text()),
-        ),
+        card=partial(_card, job, folder),
     )
+
+
+def _card(job: Job, folder: RunFolder) -> str:
+    """Return the model card, from what only the folder that is kept holds."""
+    manifest, evaluation = (
+        json.loads((folder.path / name).read_text())
+        for name in ("manifest.json", "evaluation.json")
+    )
+    return model_card(job, manifest, evaluation)
 
 
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:

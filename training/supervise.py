@@ -267,13 +267,16 @@ def _check_processes(job: Job, source: str, nodes: Nodes) -> None:
             )
         )
     everywhere = nodes.count * (wanted or max(1, devices))
-    if job.train.global_batch_size % everywhere:
+    micro = job.train.micro_batch_size
+    if job.train.global_batch_size % (everywhere * (micro or 1)):
+        each = f", of {micro} rows at once (train.micro_batch_size)" if micro else ""
         problems.append(
             Problem(
                 "train.global_batch_size",
                 f"must be a multiple of the {everywhere} processes "
-                f"({nodes.count} nodes × {everywhere // nodes.count})",
+                f"({nodes.count} nodes × {everywhere // nodes.count}){each}",
                 str(job.train.global_batch_size),
+                f"Set it to a multiple of {everywhere * (micro or 1)}",
             )
         )
     if problems:

@@ -178,7 +178,9 @@ def _run(
         signals.child = None
         child.clear()
     message, again = _read_outcome(outcome, code) if code else ("", False)
-    return Ended(place.name, code, message, again)
+    # Told by the other nodes alone, it may begin again when they may.
+    led = code == STOPPED and signals.told is None
+    return Ended(place.name, code, message, again or led)
 
 
 def _command(request: Request, folder: Path | None, outcome: Path) -> list[str]:

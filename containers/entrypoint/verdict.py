@@ -16,7 +16,8 @@ class Ended:
         node: Its name.
         code: Exit code of `python -m training`.
         message: Why; empty after 0.
-        again: Whether starting again may go better: a process died, or met the unforeseen.
+        again: Whether starting again may go better: a process died, or met the unforeseen, or was
+            stopped because another had.
     """
 
     node: str
@@ -94,8 +95,11 @@ class Judge:
 
 
 def _worst(ended: Sequence[Ended]) -> Ended | None:
-    """Return the end that tells most: an explained fault, then a stop, then a death."""
+    """Return the end that tells most: an explained fault, a stop, a death, what that drew along."""
     failed = [end for end in ended if end.code != 0]
-    explained = [end for end in failed if not end.again and end.code != STOPPED]
-    stopped = [end for end in failed if end.code == STOPPED]
-    return next(iter([*explained, *stopped, *failed]), None)
+
+    def rank(end: Ended) -> tuple[bool, bool]:
+        stopped = end.code == STOPPED
+        return end.again, stopped
+
+    return min(failed, key=rank, default=None)

@@ -273,7 +273,10 @@ def test_two_nodes_stop_together_go_on_and_end_alike(
     whole = train_here(
         changed(job, data={"train": str(pairs)}, sharding={"zero": 0}), tmp_path / "w"
     )
-    assert nodes.runs[0].samples == whole.samples, "the rows of each step do not depend on nodes"
+    rows = [
+        [(step["step"], sorted(step["ids"])) for step in r.samples] for r in (nodes.runs[0], whole)
+    ]
+    assert rows[0] == rows[1], "the rows of each step do not depend on nodes"
 
 
 @pytest.mark.slow
@@ -318,7 +321,7 @@ def test_an_unforeseen_error_that_repeats_is_not_tried_for_ever(
 @pytest.mark.slow
 def test_two_nodes_on_a_disk_they_share(tmp_path: Path, job: dict[str, Any], pairs: Path) -> None:
     """As under Slurm with FSx: one run folder, kept by the first node; stages run there too."""
-    stage = changed(job, data={"train": str(pairs)}, train={"max_steps": 3})
+    stage = changed(job, data={"train": str(pairs)}, train={"max_steps": 3, "micro_batch_size": 4})
     del stage["name"]
     del stage["model"]
     first = {**stage, "name": "one", "model": job["model"]}
@@ -356,10 +359,21 @@ def test_two_nodes_on_a_disk_they_share(tmp_path: Path, job: dict[str, Any], pai
     assert (folder / "stages/02-two/logs/worker-1.log").is_file()
 
 
+def test_a_batch_that_the_nodes_cannot_share_is_refused(
+    tmp_path: Path, job: dict[str, Any], pairs: Path
+) -> None:
+    nodes = TwoNodes(tmp_path, changed(job, train={"micro_batch_size": 8}), pairs)
+    ends = [finish(process) for process in nodes.start()]
+    assert [end.code for end in ends] == [2, 2], ends[0].out + ends[1].out
+    for root in nodes.roots:
+        assert "must be a multiple of the 2 processes (2 nodes × 1), of 8 rows" in failure(root)
+
+
 def test_stages_need_a_disk_that_nodes_share(
     tmp_path: Path, job: dict[str, Any], pairs: Path
 ) -> None:
-    stage = {key: value for key, value in job.items() if key != "name"}
+    stage = changed(job, train={"micro_batch_size": 4})
+    del stage["name"]
     document = {"name": "both", "stages": [{**stage, "name": "one"}]}
     nodes = TwoNodes(tmp_path, document, pairs)
     ends = [finish(process) for process in nodes.start()]

@@ -9,6 +9,7 @@ KILLED = Ended("algo-2", 4, "a process was killed", again=True)
 ECHO = Ended("algo-1", 4, "connection closed by peer", again=True)
 NAN = Ended("algo-2", 4, "the loss is NaN")
 STOPPED = Ended("algo-1", 75, "stopped by SIGTERM")
+DRAWN_ALONG = Ended("algo-1", 75, "stopped by SIGTERM", again=True)
 
 
 def judge(max_restarts: int = 3, *, alone: bool = False) -> Judge:
@@ -56,3 +57,17 @@ def test_a_lost_node_is_named_and_ends_the_run() -> None:
     assert verdict.message.startswith("algo-2 (its connection was closed) was lost")
     # What a node explained before counts more than who left after it.
     assert judge().decide([NAN], ["algo-1 (gone)"], 1).message == "algo-2: the loss is NaN"
+
+
+def test_who_was_stopped_because_another_died_begins_again_with_it() -> None:
+    for ended in ([KILLED, DRAWN_ALONG], [DRAWN_ALONG, KILLED]):
+        verdict = judge().decide(ended, [], progress=5)
+        assert verdict.again
+        assert "a process was killed" in verdict.message
+
+
+def test_who_was_stopped_because_another_was_stopped_stops_with_it() -> None:
+    told = Ended("algo-2", 75, "stopped by SIGUSR1")
+    verdict = judge().decide([DRAWN_ALONG, told], [], progress=5)
+    assert (verdict.code, verdict.again) == (75, False)
+    assert "SIGUSR1" in verdict.message

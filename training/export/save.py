@@ -6,7 +6,7 @@ The folder `model/` loads with `from_pretrained` (an adapter with PEFT's).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def save_model(
     *,
     chat_template: str | None = None,
     end_ids: Sequence[int] = (),
-    card: str = "",
+    card: Callable[[], str],
 ) -> None:
     """Save what was trained, from however many processes hold it.
 
@@ -38,7 +38,7 @@ def save_model(
         control: Every process must call this.
         chat_template: How conversations were written in training; None where there were none.
         end_ids: Tokens that end an answer, so that the saved model stops where it learned to.
-        card: Text of its `README.md`.
+        card: Writes its `README.md`; asked of one process only.
 
     Raises:
         GuardError: What was read back is not what was in memory.
@@ -59,7 +59,7 @@ def save_model(
                 tokenizer.chat_template = chat_template
             tokenizer.save_pretrained(building)
             _save_generation(model, building, end_ids)
-            (building / "README.md").write_text(card, encoding="utf-8")
+            (building / "README.md").write_text(card(), encoding="utf-8")
             check_readback(building, expected, relative=1e-6)
             shutil.rmtree(folder, ignore_errors=True)
             building.rename(folder)

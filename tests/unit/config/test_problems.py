@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tests.running import changed
 from training.config import Job, Pipeline, load_job
 from training.config.load import parse_job
+from training.config.section import Section
 from training.errors import JobError
 
 
@@ -276,3 +277,20 @@ def test_jobs_do_not_change(minimal: dict[str, Any]) -> None:
         job.name = "other"  # type: ignore[misc]  # that is the point
     assert isinstance(job, Job | Pipeline)
     assert yaml.safe_load("1") == 1
+
+
+def test_null_is_never_other_than_left_out() -> None:
+    """Else a job that is written down without its nulls would be another job when it is read."""
+    optional = [
+        f"{section.__name__}.{name}"
+        for section in _sections_below(Section)
+        for name, field in section.model_fields.items()
+        if type(None) in get_args(field.annotation) and field.default is not None
+    ]
+    assert optional == []
+
+
+def _sections_below(base: type[Section]) -> Iterator[type[Section]]:
+    for section in base.__subclasses__():
+        yield section
+        yield from _sections_below(section)
