@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 the job or a question not agreed to, 4 the target.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,19 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from catalog.storage import S3_SOURCE, S3_USD_PER_GIB_MONTH
 from launch.ask import confirm
 from launch.errors import LaunchError
 from launch.find import find_run
-from launch.index import Index, Row
-from launch.record import Attempt, Record, read_record
-from launch.submit import Wish, send
-from launch.table import facts_of, show_run, show_runs
-from launch.targets import target_of
-from launch.targets.protocol import Sent, Target
+from launch.index import Index
+from launch.look import look_again, open_row, open_run, storage
 from training.errors import TemperError
+
+# Imported where they are needed: a plan, an account and a job's own checks take their time, and
+# `make status` must not wait for them.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -62,6 +58,9 @@ def train(
     runs: RunsOption = RUNS,
 ) -> None:
     """Plan a job, ask, and send it to a target; attach to it where it runs already."""
+    from launch.submit import Wish, send
+    from launch.targets import target_of
+
     place = target_of(target, env)
     wish = Wish(job, " ".join(set_ or ()), place.name, env, runs, fresh)
     sent = send(wish, place, say)
@@ -77,11 +76,15 @@ def status(
     runs: RunsOption = RUNS,
 ) -> None:
     """Show all runs in one table, or one in detail."""
+    from rich.console import Console
+
+    from launch.table import facts_of, show_run, show_runs
+
     if run:
         row, problem = look_again(runs, find_run(runs, run))
         facts = facts_of(runs / row.run)
         if not problem:
-            facts |= _storage(*open_row(runs, row))
+            facts |= storage(*open_row(runs, row))
         show_run(row, facts, Console())
     else:
         looked = [look_again(runs, row) for row in Index(runs).rows()]
@@ -124,11 +127,18 @@ def resume(
     runs: RunsOption = RUNS,
 ) -> None:
     """Go on with a run that was stopped or failed, from its last checkpoint."""
+    from launch.submit import Wish, send
+
     sent, place = open_run(runs, run)
     record = sent.record
     now = place.status(sent)
     if now.state in ("not deployed", "deploying", "deployed"):
         raise LaunchError(f"{record.run} has finished training: nothing is left to go on with")
+    if record.target == "local":
+        from launch.targets.local import go_on
+
+        go_on(sent, " ".join(set_ or ()))
+        return
     going = Wish(
         job=sent.folder / "job.yaml",
         overrides=" ".join(set_ or ()),
@@ -187,47 +197,6 @@ def say(line: str) -> None:
     """Print a line for a person."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def open_run(runs: Path, name: str) -> tuple[Sent, Target]:
-    """Return a run and the target it is on."""
-    return open_row(runs, find_run(runs, name))
-
-
-def open_row(runs: Path, row: Row) -> tuple[Sent, Target]:
-    """Return the run of a row and the target it is on."""
-    folder = runs / row.run
-    here = Record(row.run, "local", "", row.creator, row.created, (Attempt(row.run),))
-    record = read_record(folder) or here
-    return Sent(folder, record), target_of(record.target, record.environment)
-
-
-def look_again(runs: Path, row: Row) -> tuple[Row, str]:
-    """Return a row as its target sees it now, and what kept it from being asked."""
-    if row.status.is_over or row.target in ("local", "unknown"):
-        return row, ""
-    try:
-        sent, place = open_row(runs, row)
-        now = place.status(sent)
-    except TemperError as error:
-        return row, str(error)
-    if now.is_over:
-        # Kept in the folder, from which the index can be made anew.
-        dataclasses.replace(sent.record, seen=now).write(sent.folder)
-    Index(runs).saw(row.run, now)
-    return dataclasses.replace(row, status=now), ""
-
-
-def _storage(sent: Sent, place: Target) -> dict[str, str]:
-    """Return what a run keeps elsewhere, and what that costs."""
-    kept = place.belongings(sent)
-    if not kept:
-        return {}
-    gib = sum(size for _, size in kept) / 2**30
-    monthly = f"{gib * S3_USD_PER_GIB_MONTH:.2f} USD a month"
-    return {"storage": "\n".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in kept)} | {
-        "storage cost": f"{gib:.2f} GiB, about {monthly} ({S3_SOURCE})"
-    }
 
 
 def _mend_latest(home: Path) -> None:

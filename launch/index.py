@@ -148,7 +148,7 @@ def _read(run: str, folder: Path) -> Row:
         creator=record.creator,
         created=record.created,
         jobs=tuple(attempt.name for attempt in record.attempts),
-        status=record.seen or _sent(record),
+        status=read_folder(folder) if record.target == "local" else record.seen or _sent(record),
     )
 
 

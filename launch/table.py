@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from calendar import timegm
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,30 +84,70 @@ def show_run(row: Row, facts: dict[str, str], console: Console) -> None:
 
 
 def facts_of(folder: Path) -> dict[str, str]:
-    """Return what a run's folder tells of it: data, hyper-parameters, plan."""
+    """Return what a run's folder tells of it: data, hyper-parameters, plan, disk."""
     found: dict[str, str] = {}
-    try:
-        job: dict[str, Any] = yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return found
+    with suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        found |= _job_facts(yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        found |= _plan_facts(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    found["here"] = f"{folder} ({here / 2**20:.1f} MiB)"
+    return found
+
+
+def _job_facts(job: dict[str, Any]) -> dict[str, str]:
+    found = {}
     for run in job.get("stages", [job]):
         stage = f"{run['name']}: " if "stages" in job else ""
-        sources = [source["source"] for source in run["data"].get("train", [])]
-        prompts = f"{len(run['data'].get('prompts', []))} prompts"
-        found[f"{stage}data"] = ", ".join(sources) or prompts
+        sources = [_source(source) for source in run["data"].get("train", [])]
+        found[f"{stage}data"] = ", ".join(sources) or f"{len(run['data']['prompts'])} prompts"
         found[f"{stage}model"] = run["model"]["source"]
-        adapter = run.get("adapter", {}).get("kind", "none")
-        found[f"{stage}method"] = f"{run['method']['kind']}, adapter {adapter}"
-        found[f"{stage}train"] = ", ".join(f"{k} {v}" for k, v in run["train"].items() if v)
-    plan = folder / "plan.json"
-    if plan.exists():
-        told = json.loads(plan.read_text(encoding="utf-8"))
-        hours, usd = told["hours"], told["cost_usd"]
-        found["planned"] = (
-            f"{told['machine']}: {hours['low']:.1f} to {hours['high']:.1f} h, "
-            f"{usd['low']:.2f} to {usd['high']:.2f} USD"
-        )
+        method, adapter = run["method"], run.get("adapter", {})
+        found[f"{stage}method"] = f"{method['kind']}{_settings(method)}"
+        found[f"{stage}adapter"] = f"{adapter.get('kind', 'none')}{_settings(adapter)}"
+        found[f"{stage}train"] = ", ".join(f"{key} {_plain(v)}" for key, v in _set(run["train"]))
     return found
+
+
+def _source(source: dict[str, Any]) -> str:
+    picked = (f"{key} {source[key]}" for key in ("subset", "split", "limit") if source.get(key))
+    told = ", ".join(picked)
+    return f"{source['source']} ({told})" if told else str(source["source"])
+
+
+def _settings(section: dict[str, Any]) -> str:
+    told = ", ".join(f"{key} {_plain(value)}" for key, value in _set(section) if key != "kind")
+    return f" ({told})" if told else ""
+
+
+def _set(section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that say something: no empty ones, no switches that are off."""
+    return ((key, value) for key, value in section.items() if value not in (None, False, "", []))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {inner}" for key, inner in value.items())
+    if isinstance(value, list):
+        return "/".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plan_facts(written: dict[str, Any]) -> dict[str, str]:
+    """Return what was foreseen, and beside it what was measured."""
+    plan = written.get("predicted", written)
+    low, high = plan["hours"]["low"] * 3600, plan["hours"]["high"] * 3600
+    told = f"{plan['machine']}: {_duration(low)} to {_duration(high)}"
+    if plan["cost_usd"]["high"]:
+        told += f", {plan['cost_usd']['low']:.2f} to {plan['cost_usd']['high']:.2f} USD"
+    return {"planned": told}
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def age(created: str) -> str:

@@ -13,13 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from training.config import Job, Pipeline
-from training.config.load import parse_job
 from training.errors import CrashError, Interrupted, RunError, TemperError
+
+if TYPE_CHECKING:
+    from training.config import Job, Pipeline
 
 State = Literal["running", "finished", "stopped", "failed"]
 
@@ -67,6 +66,11 @@ class RunFolder:
     @property
     def job(self) -> Job | Pipeline:
         """The job as it was resolved."""
+        # Imported here: whoever only looks at runs need not wait for what checks jobs.
+        import yaml
+
+        from training.config.load import parse_job
+
         return parse_job(yaml.safe_load((self.path / "job.yaml").read_text()), str(self.path))
 
     @property
@@ -131,6 +135,8 @@ class RunFolder:
 
 def resolved_yaml(job: Job | Pipeline) -> str:
     """Return the job with every default written out, readable by `load_job`."""
+    import yaml
+
     return yaml.safe_dump(_resolved(job), sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from launch.environment import read_environment
 from launch.errors import LaunchError
 
 if TYPE_CHECKING:
+    from launch.environment import Environment
     from launch.targets.protocol import Target
 
 # The registry: a target is imported when it is used.
@@ -36,5 +36,13 @@ def target_of(name: str, environment: str) -> Target:
         raise LaunchError(f"TARGET={name}: write one of {', '.join(TARGETS)}")
     module, _, function = TARGETS[name].partition(":")
     make = getattr(importlib.import_module(module), function)
-    found: Target = make(read_environment(environment) if environment else None)
+    found: Target = make(_environment(environment))
     return found
+
+
+def _environment(name: str) -> Environment | None:
+    if not name:
+        return None
+    from launch.environment import read_environment
+
+    return read_environment(name)

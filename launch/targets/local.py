@@ -14,17 +14,19 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launch.environment import Environment
 from launch.errors import LaunchError
-from launch.plan import Plan
 from launch.record import Record, TargetName
 from launch.status import Status
 from launch.targets.protocol import Offer, Sent
-from training.config import Job, Pipeline
 from training.report.progress import evaluation_line, progress_line
 from training.runfolder import RunFolder, is_held
+
+if TYPE_CHECKING:
+    from launch.environment import Environment
+    from launch.plan import Plan
+    from training.config import Job, Pipeline
 
 _EVERY_S = 1.0
 _TAIL_BYTES = 1 << 16
@@ -50,17 +52,7 @@ class Local:
         Raises:
             LaunchError: With the exit code of the training; what went wrong was printed by it.
         """
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "training", str(sent.folder / "job.yaml")),
-                *("--runs", str(sent.folder.parents[1])),
-            ],
-            check=False,
-        )
-        if done.returncode:
-            error = LaunchError(f"{sent.record.run} ended with code {done.returncode}")
-            error.exit_code = done.returncode
-            raise error
+        go_on(sent)
         return sent.record
 
     def status(self, sent: Sent) -> Status:
@@ -111,6 +103,22 @@ class Local:
     def delete(self, sent: Sent) -> list[str]:
         """Delete nothing: the run folder is deleted by whoever calls this."""
         return []
+
+
+def go_on(sent: Sent, overrides: str = "") -> None:
+    """Train a run's job in its folder, in front of the person, until it is over.
+
+    Raises:
+        LaunchError: With the exit code of the training; what went wrong was printed by it.
+    """
+    command = [sys.executable, "-m", "training", str(sent.folder / "job.yaml")]
+    command += ["--folder", str(sent.folder)]
+    command += ["--set", *overrides.split()] if overrides else []
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        error = LaunchError(f"{sent.record.run} ended with code {done.returncode}")
+        error.exit_code = done.returncode
+        raise error
 
 
 def read_folder(folder: Path) -> Status:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from launch.plan import Plan
 from launch.record import Record, TargetName
 from launch.status import Status
-from training.config import Job, Pipeline
+
+if TYPE_CHECKING:
+    from launch.plan import Plan
+    from training.config import Job, Pipeline
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from training.config.run import Resources
 from training.errors import JobError, Problem
 
 _ENDED = {"finished": "not deployed", "failed": "training failed", "stopped": "stopped"}
-_STAYS = ("job.yaml", "plan.json", "status.json", "failure.json", "*.sbatch", "*.id", ".lock", STOP)
+_STAYS = ("job.yaml", "sent.yaml", "status.json", "failure.json", "*.sbatch", "*.id", ".lock", STOP)
 _WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"))
 
 

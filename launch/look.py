@@ -1,0 +1,73 @@
+"""Looking at a run again: in its folder, and where it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launch.errors import LaunchError
+from launch.find import find_run
+from launch.index import Index, Row
+from launch.record import Attempt, Record, read_record
+from launch.targets import target_of
+from launch.targets.protocol import Sent
+from training.errors import TemperError
+
+if TYPE_CHECKING:
+    from launch.targets.protocol import Target
+
+
+def open_run(runs: Path, name: str) -> tuple[Sent, Target]:
+    """Return a run by the name a person gave it, and the target it is on."""
+    return open_row(runs, find_run(runs, name))
+
+
+def open_row(runs: Path, row: Row) -> tuple[Sent, Target]:
+    """Return the run of a row and the target it is on."""
+    folder = runs / row.run
+    here = Record(row.run, "local", "", row.creator, row.created, (Attempt(row.run),))
+    record = read_record(folder) or here
+    return Sent(folder, record), target_of(record.target, record.environment)
+
+
+def look_again(runs: Path, row: Row) -> tuple[Row, str]:
+    """Return a row as its target sees it now, and what kept it from being asked."""
+    if row.status.is_over or row.target in ("local", "unknown"):
+        return row, ""
+    try:
+        sent, place = open_row(runs, row)
+        now = place.status(sent)
+    except TemperError as error:
+        return row, str(error)
+    if now.is_over:
+        # Kept in the folder, from which the index can be made anew.
+        dataclasses.replace(sent.record, seen=now).write(sent.folder)
+    Index(runs).saw(row.run, now)
+    return dataclasses.replace(row, status=now), ""
+
+
+def storage(sent: Sent, place: Target) -> dict[str, str]:
+    """Return what a run keeps elsewhere, and what that costs."""
+    kept = place.belongings(sent)
+    if not kept:
+        return {}
+    lines = [f"{name} ({size / 2**20:.1f} MiB)" for name, size in kept]
+    found = {"storage": "\n".join(lines)}
+    gib = sum(size for name, size in kept if name.startswith("s3://")) / 2**30
+    if any(name.startswith("s3://") for name, _ in kept):
+        from catalog.storage import S3_SOURCE, S3_USD_PER_GIB_MONTH
+
+        monthly = f"{gib * S3_USD_PER_GIB_MONTH:.2f} USD a month"
+        found["storage cost"] = f"{gib:.2f} GiB, about {monthly} ({S3_SOURCE})"
+    return found
+
+
+def refuse_unless_known(row: Row) -> None:
+    """Raise for a run whose record cannot be read.
+
+    Raises:
+        LaunchError: With what is wrong with it.
+    """
+    if row.target == "unknown":
+        raise LaunchError(row.status.detail)

@@ -1,0 +1,213 @@
+"""Runs of this machine: seen in one table, found by name, stopped, gone on with, deleted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from launch.__main__ import app
+from launch.errors import LaunchError
+from launch.find import find_run
+from launch.index import Index
+from launch.targets.local import read_folder
+from tests.running import (
+    ROOT,
+    Run,
+    assert_identical,
+    changed,
+    finish,
+    start_command,
+    steps_taken,
+    train_here,
+    wait_until,
+)
+from training.runfolder import hold, write_whole
+
+
+def launch(*arguments: str, **variables: str) -> Result:
+    """Run a command as a person does, with nobody at the terminal."""
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "160", **variables})
+
+
+def make_run(runs: Path, name: str, state: str = "finished", loss: float | None = 1.5) -> Path:
+    """Make a folder as a run leaves it."""
+    folder = runs / name
+    folder.mkdir(parents=True)
+    write_whole(folder / "status.json", json.dumps({"state": state, "message": "loss is NaN"}))
+    if loss is not None:
+        rows = [{"step": n, "loss": loss + 10 - n} for n in range(1, 11)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    home = tmp_path / "runs"
+    make_run(home, "a/20260101-080000")
+    make_run(home, "a/20260102-080000", "failed")
+    make_run(home, "b/20260103-080000", "stopped", loss=None)
+    (home / "a" / "latest").symlink_to("20260102-080000")
+    return home
+
+
+def test_what_looks_at_runs_loads_nothing_heavy() -> None:
+    code = "import launch.__main__, launch.table, sys; print(*sorted(sys.modules))"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"torch", "transformers", "boto3", "botocore", "pydantic", "training.config"}
+    assert not heavy & set(said)
+    assert not [name for name in said if name.startswith("launch.plan")]
+
+
+def test_all_runs_in_one_table(runs: Path) -> None:
+    said = launch("status", "--runs", str(runs))
+    assert said.exit_code == 0, said.stderr
+    _, *lines = said.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "a/20260101-080000",
+        "a/20260102-080000",
+        "b/20260103-080000",
+    ]
+    assert "not deployed" in lines[0] and "1.5000" in lines[0]
+    assert "training failed" in lines[1] and "loss is NaN" in lines[1]
+    assert "stopped" in lines[2]
+
+
+def test_no_runs_yet(tmp_path: Path) -> None:
+    assert "make train" in launch("status", "--runs", str(tmp_path / "runs")).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a", "a/20260102-080000"),
+        ("a/latest", "a/20260102-080000"),
+        ("a/20260101-080000", "a/20260101-080000"),
+        ("20260103-080000", "b/20260103-080000"),
+        ("a/20260101", "a/20260101-080000"),
+    ],
+)
+def test_a_run_is_found_by_what_a_person_calls_it(runs: Path, name: str, found: str) -> None:
+    assert find_run(runs, name).run == found
+
+
+def test_a_run_that_is_not_there(runs: Path) -> None:
+    with pytest.raises(LaunchError, match=r"RUN=c: there is no such run .* b/20260103-080000"):
+        find_run(runs, "c")
+
+
+def test_the_index_is_made_anew_when_it_is_lost_or_damaged(runs: Path) -> None:
+    index = Index(runs)
+    rows = index.rows()
+    index.path.unlink()
+    assert Index(runs).rows() == rows
+    index.path.write_bytes(b"this is no database" * 100)
+    assert Index(runs).rows() == rows
+
+
+def test_the_index_follows_the_folders(runs: Path) -> None:
+    states = {row.run: row.status.state for row in Index(runs).rows()}
+    assert states["b/20260103-080000"] == "stopped"
+    write_whole(runs / "b/20260103-080000/status.json", json.dumps({"state": "finished"}))
+    make_run(runs, "b/20260104-080000")
+    states = {row.run: row.status.state for row in Index(runs).rows()}
+    assert states["b/20260103-080000"] == states["b/20260104-080000"] == "not deployed"
+
+
+def test_a_run_whose_process_is_gone_is_not_called_training(runs: Path) -> None:
+    folder = make_run(runs, "b/20260105-080000", "running")
+    assert read_folder(folder).state == "stopped"
+    with hold(folder):
+        assert read_folder(folder).state == "training"
+
+
+def test_one_run_in_detail(runs: Path, document: dict[str, Any]) -> None:
+    folder = runs / "a/20260102-080000"
+    (folder / "job.yaml").write_text(
+        yaml.safe_dump(
+            changed(
+                document,
+                data={"train": [{"source": "rows.jsonl", "limit": 100}]},
+                adapter={"kind": "lora", "r": 16},
+            )
+        )
+    )
+    plan = {
+        "predicted": {
+            "machine": "this machine",
+            "hours": {"low": 0.1, "high": 2},
+            "cost_usd": {"low": 0, "high": 0},
+        }
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    said = launch("status", "a", "--runs", str(runs)).stdout
+    for word in (
+        "rows.jsonl (limit 100)",
+        "learning_rate 0.001",
+        "lora (r 16)",
+        "this machine: 6.0 min to 2.0 h",
+        "creator",
+        "MiB",
+    ):
+        assert word in said
+
+
+def test_deleting_asks_and_says_what_goes(runs: Path) -> None:
+    folder = runs / "a/20260102-080000"
+    asked = launch("delete", "a", "--runs", str(runs))
+    assert asked.exit_code == 2
+    assert str(folder) in asked.stdout and "YES=1" in asked.stderr
+    assert folder.exists()
+    done = launch("delete", "a", "--runs", str(runs), YES="1")
+    assert done.exit_code == 0, done.stderr
+    assert not folder.exists()
+    assert (runs / "a/latest").resolve().name == "20260101-080000"
+
+
+def test_a_run_that_trains_is_not_deleted(runs: Path) -> None:
+    folder = make_run(runs, "b/20260105-080000", "running")
+    with hold(folder):
+        said = launch("delete", "b", "--runs", str(runs), YES="1")
+    assert said.exit_code == 4
+    assert "Stop it first" in said.stderr and folder.exists()
+
+
+def test_fetching_what_is_not_there_yet(runs: Path) -> None:
+    said = launch("fetch", "b", "--runs", str(runs))
+    assert said.exit_code == 4
+    assert said.stderr.strip() == "b/20260103-080000 has nothing to fetch yet: it is stopped"
+
+
+def test_a_model_is_packed_on_request(runs: Path) -> None:
+    model = runs / "a/20260102-080000/model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    said = launch("fetch", "a", "--archive", "--runs", str(runs))
+    assert said.stdout.strip() == str(model.with_name("model.tar.gz"))
+    assert model.with_name("model.tar.gz").exists()
+
+
+@pytest.mark.slow
+def test_stopped_and_gone_on_with_to_the_same_weights(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    job = changed(document, train={"max_steps": 60}, checkpoint={"every": "5 steps"})
+    process = start_command(job, tmp_path)
+    runs = str(tmp_path / "runs")
+    assert wait_until(lambda: steps_taken(job, tmp_path) >= 3, process)
+    assert "saves a checkpoint first" in launch("stop", "tiny", "--runs", runs, YES="1").stdout
+    assert finish(process).code == 75
+    assert "stopped" in launch("status", "tiny", "--runs", runs).stdout
+    assert launch("resume", "tiny", "--runs", runs).exit_code == 0
+    said = launch("logs", "tiny", "--runs", runs).stdout
+    assert "60/60" in said and "not deployed" in said
+    (folder,) = (p for p in (tmp_path / "runs/tiny").iterdir() if not p.is_symlink())
+    assert_identical(Run(folder), train_here(job, tmp_path / "whole"))
