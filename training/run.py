@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,10 +27,10 @@ from training.engine.checkpoints import Vault, read_facts
 from training.engine.compile import compile_layers
 from training.engine.groups import Groups
 from training.engine.interrupt import StopSignal
-from training.engine.loop import Setup
 from training.engine.order import Order, Rounds
 from training.engine.probe import find_micro_batch_size
 from training.engine.seed import seed_everything
+from training.engine.setup import Setup
 from training.engine.world import ControlPlane, World, join, read_world
 from training.evaluate.examine import Examination
 from training.export.card import model_card
@@ -132,7 +133,7 @@ def run(folder: RunFolder) -> None:
         del ground
         examination.trainer = trainer
         stop.wait_for_the_loop(True)
-        with record:
+        with record if world.is_first else nullcontext():
             trainer.run(checkpoint, facts)
         stop.wait_for_the_loop(False)
         examination.after()

@@ -9,119 +9,24 @@ A method mixes `ExactLoop` into its TRL or Transformers trainer and inherits
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
-from training.config import Job
+from training.engine.batches import Collated, Rows
 from training.engine.cadence import Cadence
-from training.engine.checkpoints import PREFIX, Vault
 from training.engine.compile import compiled_step
-from training.engine.interrupt import StopSignal
 from training.engine.measure import NextToken, Sums, added, means
-from training.engine.order import FILLER, MicroBatches, Order
+from training.engine.order import MicroBatches
 from training.engine.rates import Rates
-from training.engine.reshape import (
-    check_portable,
-    deal_optimizer,
-    deal_weights,
-    needs_reshaping,
-    portable,
-)
-from training.engine.watch import StepFacts, Watcher
-from training.engine.world import ControlPlane, World
-from training.errors import Interrupted
-
-STREAM = "stream.json"
-
-
-class Table(Protocol):
-    """Rows by index."""
-
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class Stream(Protocol):
-    """A table that is read forward only, and can say where it stands."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where it stands."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-
-
-class Collate(Protocol):
-    """Rows to tensors."""
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the batch, padded."""
-
-    def filler(self) -> dict[str, Any]:
-        """Return a row without tokens."""
-
-    def longest(self, length: int) -> dict[str, Any]:
-        """Return a row of sequences of `length` tokens, as long as rows get."""
-
-
-@dataclass
-class Setup:
-    """Everything the loop needs beyond its trainer's own arguments.
-
-    Attributes:
-        job: The run.
-        world: This process among its peers.
-        control: Their agreement.
-        folder: The run folder.
-        order: Which rows each step consumes.
-        table: The rows to train on.
-        validation: The rows held out; None where there are none.
-        lengths: Of the rows, where those of like length are computed together.
-        collate: Makes batches of rows.
-        micro_batch_size: Rows per device at once.
-        vault: Keeps checkpoints.
-        stop: Says whether the run was told to stop.
-        start: Loads what training starts from once more, without an adapter.
-        watchers: See every step.
-        evaluate: Measures the held-out rows; None where there are none.
-    """
-
-    job: Job
-    world: World
-    control: ControlPlane
-    folder: Path
-    order: Order
-    table: Table
-    validation: Table | None
-    lengths: Sequence[int] | None
-    collate: Collate
-    micro_batch_size: int
-    vault: Vault
-    stop: StopSignal
-    start: Callable[[], Any]
-    watchers: Sequence[Watcher] = ()
-    evaluate: Callable[[Any, int], dict[str, float]] | None = None
-
-
-class _Rows(Dataset[dict[str, Any]]):
-    """The table as a torch data set that also knows the filler row."""
-
-    def __init__(self, table: Table, filler: dict[str, Any]):
-        self.table = table
-        self.filler = filler
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.filler if index == FILLER else self.table[index]
+from training.engine.resumable import Resumable
+from training.engine.setup import Setup
+from training.engine.watch import StepFacts
 
 
 @dataclass
@@ -138,7 +43,7 @@ class _Step:
     asked_to_stop: str | None = None
 
 
-class ExactLoop(NextToken):
+class ExactLoop(Resumable, NextToken):
     """Mix into a Transformers trainer, before it in the list of parents.
 
     A trainer whose rows are not measured by the loss of their next token says how they are, in
@@ -147,13 +52,8 @@ class ExactLoop(NextToken):
 
     def __init__(self, *, setup: Setup, **trainer_arguments: Any):
         self.setup = setup
-        self.interrupted: str | None = None
-        self.best_loss = math.inf
-        self.bad_evaluations = 0
         self.extra: dict[str, float] = {}
-        self.evaluated_at = -1
         self._under_way = _Step()
-        self._staging: Path | None = None
         self._steps_per_epoch = setup.order.steps_per_epoch
         self._save_due = Cadence(setup.job.checkpoint.every, self._steps_per_epoch)
         self._evaluate_due = Cadence(setup.job.evaluate.every, self._steps_per_epoch)
@@ -197,12 +97,12 @@ class ExactLoop(NextToken):
     @property
     def rows(self) -> Dataset[dict[str, Any]]:
         """The rows to train on, and the one that fills up a batch."""
-        return _Rows(self.setup.table, self.setup.collate.filler())
+        return Rows(self.setup.table, self.setup.collate.filler())
 
     @property
     def collated(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """What makes a micro-batch of rows, with their ids and the count of their tokens."""
-        return _Collated(self.setup.collate)
+        return Collated(self.setup.collate)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
         """Take one micro-batch forward and backward, noting what it held."""
@@ -283,7 +183,7 @@ class ExactLoop(NextToken):
             control.should_training_stop = True
         elif evaluate and setup.evaluate:
             self.measure(number)
-            control.should_training_stop |= self._has_stalled()
+            control.should_training_stop |= self.has_stalled
         control.should_save = save or last or bool(control.should_training_stop)
         self._clock = time.monotonic()
 
@@ -329,141 +229,6 @@ class ExactLoop(NextToken):
         for watcher in self.setup.watchers:
             watcher.on_evaluate(number, metrics)
 
-    def _has_stalled(self) -> bool:
-        stopping = self.setup.job.train.early_stopping
-        return stopping is not None and self.bad_evaluations >= stopping.patience
-
-    # --- checkpoints ------------------------------------------------------------------------
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging or super()._get_output_dir(trial))  # type: ignore[misc]
-
-    def create_model_card(self, *ignored: Any, **also_ignored: Any) -> None:
-        """Write none: the run's own card is written once, at the end."""
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        setup, number = self.setup, int(self.state.global_step)  # type: ignore[attr-defined]
-        facts = {
-            "step": number,
-            "world_size": setup.world.size,
-            "zero": setup.job.sharding.zero,
-            "fsdp": setup.job.sharding.fsdp,
-            "best_loss": None if math.isinf(self.best_loss) else self.best_loss,
-            "bad_evaluations": self.bad_evaluations,
-            "evaluated_at": self.evaluated_at,
-            "stalled": self._has_stalled(),
-            "method": self.state_to_keep(),
-        }
-        with setup.vault.writing(number, facts) as staging, self._writing_to(staging):
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            if setup.world.is_keeper and setup.job.sharding.zero:
-                # DeepSpeed names its folder for the first process only, and reads it on all.
-                (staging / f"{PREFIX}{number}" / "latest").write_text(f"global_step{number}")
-            if setup.world.is_keeper and isinstance(setup.table, Stream):
-                place = staging / f"{PREFIX}{number}" / STREAM
-                place.write_text(json.dumps(setup.table.state_dict()))
-            if setup.world.is_first:
-                self.keep_files(staging / f"{PREFIX}{number}")
-        self._save_due.done()
-        for watcher in setup.watchers:
-            watcher.on_save(number)
-
-    @contextmanager
-    def _writing_to(self, staging: Path) -> Iterator[None]:
-        self._staging = staging
-        try:
-            yield
-        finally:
-            self._staging = None
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the weights; inside a checkpoint only where the engine does not do so itself."""
-        if self._staging is not None and self.is_deepspeed_enabled:  # type: ignore[attr-defined]
-            Path(output_dir or "").mkdir(parents=True, exist_ok=True)
-            return
-        super().save_model(output_dir, _internal_call)  # type: ignore[misc]
-
-    # --- going on ---------------------------------------------------------------------------
-
-    def run(self, checkpoint: Path | None, facts: dict[str, Any] | None) -> None:
-        """Train to the end, or from `checkpoint` on.
-
-        Args:
-            checkpoint: Where to go on from; None to start.
-            facts: What that checkpoint was written with.
-
-        Raises:
-            Interrupted: Told to stop; a checkpoint was written.
-        """
-        if facts is not None:
-            self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
-            self.bad_evaluations = facts["bad_evaluations"]
-            self.evaluated_at = facts["evaluated_at"]
-            self.take_up(facts.get("method", {}))
-        if checkpoint is not None:
-            self.take_up_files(checkpoint)
-        if checkpoint is not None and isinstance(self.setup.table, Stream):
-            self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
-        self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
-        if self._reshape:
-            check_portable(self.setup.job, self._reshape)
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)  # type: ignore[attr-defined]
-        if self.interrupted:
-            raise Interrupted(
-                f"stopped by {self.interrupted} after step {self.state.global_step}; "  # type: ignore[attr-defined]
-                f"the same command goes on from there"
-            )
-
-    _reshape: dict[str, Any] | None = None
-
-    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
-        if self._reshape is None:
-            super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
-
-    def _prepare_for_training(self, max_steps: int, loader: Any, checkpoint: str | None) -> Any:
-        """Make the engine; where the checkpoint was cut for others, deal it out anew."""
-        if self._reshape is None or checkpoint is None:
-            return super()._prepare_for_training(max_steps, loader, checkpoint)  # type: ignore[misc]
-        names = self._optimizer_order()
-        with portable(Path(checkpoint), self._reshape, names, self.setup.control) as source:
-            deal_weights(self.model, source)  # type: ignore[attr-defined]
-            ready = super()._prepare_for_training(max_steps, loader, None)  # type: ignore[misc]
-            deal_optimizer(self, source, self._reshape["step"], names)
-        schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
-        number = len(self.optimizer.param_groups)  # type: ignore[attr-defined]  # the trainer's
-        if self.rates.uniform:
-            # One rate for all groups; an engine may leave out a group without parameters.
-            for key in ("base_lrs", "_last_lr", "lr_lambdas"):
-                schedule[key] = (schedule[key] * number)[:number]
-        self.lr_scheduler.load_state_dict(schedule)  # type: ignore[attr-defined]
-        # The next step's rate stands in the optimizer's groups, which were made anew.
-        for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):  # type: ignore[attr-defined]
-            group["lr"] = rate
-        return ready
-
-    def _optimizer_order(self) -> list[str]:
-        """Return the trainable parameters in the order an unsharded optimizer numbers them."""
-        model = self.model  # type: ignore[attr-defined]
-        decayed = set(self.get_decay_parameter_names(model))  # type: ignore[attr-defined]
-        trainable = [name for name, p in model.named_parameters() if p.requires_grad]
-        groups = [[n for n in trainable if (n in decayed) is wanted] for wanted in (True, False)]
-        if not self.rates.uniform:
-            groups = [names for _, _, names in self.rates.divide(groups)]
-        return [name for names in groups for name in names]
-
-    def state_to_keep(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the method beyond weights: JSON, for any process."""
-        return {}
-
-    def take_up(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_to_keep` returned."""
-
-    def keep_files(self, checkpoint: Path) -> None:
-        """Write what a checkpoint keeps of the method and JSON cannot hold, on one process."""
-
-    def take_up_files(self, checkpoint: Path) -> None:
-        """Go on from what `keep_files` wrote, on every process."""
-
     @property
     def outcome(self) -> Any:
         """The model that is saved in the end: all that is trained, unless a method trains more."""
@@ -490,19 +255,6 @@ class ExactLoop(NextToken):
         ):
             self.measure(number)
         self._clock = time.monotonic()
-
-
-class _Collated:
-    """Collates, and carries the ids and the count of real tokens along."""
-
-    def __init__(self, collate: Collate):
-        self.collate = collate
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = dict(self.collate(rows))
-        batch["row_ids"] = [name for row in rows for name in row["ids"]]
-        batch["num_tokens"] = sum(len(row["input_ids"]) for row in rows)
-        return batch
 
 
 class _StepEnd(TrainerCallback):

@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from training.config import Job
 from training.data.collate import Collator
 from training.data.prepare import Prepared, load_texts, row_tokenizer
-from training.engine.loop import Collate
 from training.engine.measure import NextToken
+from training.engine.setup import Collate
 from training.engine.watch import Watching
 from training.engine.world import ControlPlane
 from training.evaluate.loss import HeldOut

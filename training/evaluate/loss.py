@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from training.data.table import RowTable
-from training.engine.loop import Collate
 from training.engine.measure import Measure, Sums, added
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
+from training.engine.setup import Collate
 from training.engine.world import ControlPlane
 
 

@@ -91,7 +91,8 @@ def _save_generation(model: Any, folder: Path, end_ids: Sequence[int]) -> None:
 def _gathered(trainer: Any, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the whole state of `model` on the first process, gathered where it is sharded."""
     wrapped = trainer.model_wrapped if trainer.model_wrapped is not None else trainer.model
-    state: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(wrapped)
+    # DeepSpeed gathers on the first process, and gives the others None.
+    state: dict[str, torch.Tensor] = trainer.accelerator.get_state_dict(wrapped) or {}
     whole = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     (name,) = (name for name, module in whole.named_modules() if module is model)
     prefix = f"{name}." if name else ""

@@ -12,7 +12,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from training.engine.loop import ExactLoop, Setup
+from training.engine.loop import ExactLoop
+from training.engine.setup import Setup
 
 
 class CausalTrainer(ExactLoop, SFTTrainer):

@@ -20,8 +20,8 @@ from training.config.methods import Distill
 from training.data.cache import Cache
 from training.data.prepare import row_tokenizer
 from training.data.table import RowTable
-from training.engine.loop import Setup
 from training.engine.seed import untouched_generators
+from training.engine.setup import Setup
 from training.methods.causal import CausalTrainer, config_of
 from training.methods.confidence import calibrated_temperature, supervised
 from training.methods.divergence import Known, SoftAndHard

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
 from training.config.methods import Dpo
-from training.engine.loop import Setup
+from training.engine.setup import Setup
 from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
 from training.methods.reference import (
     check_same_at_start,

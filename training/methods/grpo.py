@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from training.config.methods import Grpo
-from training.engine.loop import Setup
+from training.engine.setup import Setup
 from training.methods.sampled import (
     SampledTrainer,
     make_ready,

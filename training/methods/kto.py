@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from trl import KTOConfig, KTOTrainer
 
 from training.config.methods import Kto
-from training.engine.loop import Setup
 from training.engine.measure import Sums, means
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
+from training.engine.setup import Setup
 from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
 from training.methods.reference import check_same_at_start, drop_needless_copy, second_model
 

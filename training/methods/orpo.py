@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from training.config.methods import Orpo
-from training.engine.loop import ExactLoop, Setup
+from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
+from training.engine.setup import Setup
 from training.methods.averages import averages, one_row
 from training.methods.means import switch_off_dropout
 

@@ -11,9 +11,9 @@ from peft import PeftModel
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head
 
-from training.engine.loop import Setup
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
+from training.engine.setup import Setup
 from training.errors import GuardError, RunError
 from training.methods.means import switch_off_dropout
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from training.config.methods import Reward
-from training.engine.loop import Setup
 from training.engine.measure import Sums
+from training.engine.setup import Setup
 from training.methods.calibration import pair_sums, what_pairs_say
 from training.methods.means import MeanOverRows, own_metrics, switch_off_dropout, unmasked
 

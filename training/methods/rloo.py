@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import RLOOConfig, RLOOTrainer
 
 from training.config.methods import Rloo
-from training.engine.loop import Setup
+from training.engine.setup import Setup
 from training.methods.sampled import (
     SampledTrainer,
     make_ready,

@@ -22,9 +22,10 @@ from training.config.methods import Sampling
 from training.data.prepare import row_tokenizer
 from training.data.rows import PromptRow
 from training.engine.groups import Blocks
-from training.engine.loop import ExactLoop, Setup
+from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
 from training.engine.seed import untouched_generators
+from training.engine.setup import Setup
 from training.errors import ModelError
 from training.methods.means import own_metrics, switch_off_dropout
 from training.methods.reference import keep_reference, same_or_raise

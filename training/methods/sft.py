@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from training.engine.loop import Setup
+from training.engine.setup import Setup
 from training.methods.causal import CausalTrainer, build_causal
 
 

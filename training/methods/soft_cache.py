@@ -18,7 +18,7 @@ from training.config import Job
 from training.config.methods import Distill
 from training.data.cache import Cache, key_of
 from training.data.table import RowTable
-from training.engine.loop import Collate
+from training.engine.setup import Collate
 from training.methods.divergence import Known, likeliest
 from training.models.weights import digest_of
 

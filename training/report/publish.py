@@ -17,6 +17,7 @@ from pathlib import Path
 
 from training.errors import Interrupted
 from training.report.page import write_report
+from training.speak import say
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Publisher:
             try:
                 code = mirror.process.wait(max(0.0, deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                logger.warning("MLflow is still being written; if it fails, %s says why", log)
+                say(f"MLflow is being written on in the background; {log} says how it went")
                 continue
             if code != 0:
                 logger.warning("not everything reached MLflow: %s (%s)", _last_line(log), log)

@@ -14,7 +14,7 @@ from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
 from training.config.methods import Ppo
 from training.data.prepare import row_tokenizer
-from training.engine.loop import Setup
+from training.engine.setup import Setup
 from training.methods.ppo.actor_critic import ActorCritic, Reference
 from training.methods.ppo.critic import OwnBackbone, SharedBackbone
 from training.methods.ppo.speaker import Speaker

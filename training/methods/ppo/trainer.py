@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from training.config.methods import Ppo
-from training.engine.loop import ExactLoop, Setup
+from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
 from training.engine.order import Rounds
 from training.engine.rates import Rates
 from training.engine.seed import untouched_generators
+from training.engine.setup import Setup
 from training.errors import GuardError
 from training.methods.ppo.actor_critic import ActorCritic, trainable
 from training.methods.ppo.answer import uniforms
