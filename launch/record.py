@@ -19,7 +19,7 @@ from launch.status import Status
 from training.runfolder import write_whole
 
 FILE = "launch.json"
-TargetName = Literal["local", "sagemaker", "slurm", "eks"]
+TargetName = Literal["local", "sagemaker", "hyperpod", "slurm", "eks"]
 _VERSION = 1
 _NAME_LIMIT = 63
 

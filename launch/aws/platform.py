@@ -28,7 +28,7 @@ PARAMETERS = {
     "secrets/hub-token": False,
     "lustre/file-system": False,
     "hyperpod/cluster": False,
-    "hyperpod/orchestrator": False,
+    "hyperpod/eks": False,
     "roles/engineer": False,
 }
 

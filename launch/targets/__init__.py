@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 TARGETS: dict[str, str] = {
     "local": "launch.targets.local:here",
     "sagemaker": "launch.targets.sagemaker:of",
+    "hyperpod": "launch.targets.hyperpod:of",
     "slurm": "launch.targets.slurm:of",
+    "eks": "launch.targets.eks:of",
 }
 
 

@@ -52,13 +52,13 @@ class Slurm:
     Args:
         shell: Where sbatch is.
         cluster: What a job must know of it.
+        name: As what it is known to the person.
     """
 
-    name: TargetName = "slurm"
-
-    def __init__(self, shell: Shell, cluster: Cluster):
+    def __init__(self, shell: Shell, cluster: Cluster, name: TargetName = "slurm"):
         self.shell = shell
         self.cluster = cluster
+        self.name: TargetName = name
 
     def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Offer:
         """Check the job against the cluster, and say what would be done."""

@@ -1,0 +1,203 @@
+"""A real Slurm of two nodes: submit, read the log, lose a node, make room, stop, go on, fetch."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from launch.slurm.script import Cluster
+from launch.slurm.shell import Here
+from launch.submit import Wish, send
+from launch.targets.protocol import Sent
+from launch.targets.slurm import Slurm
+from tests.launch.slurm_cluster import SlurmCluster, slurm_cluster, why_not
+from tests.running import Run, assert_identical, changed, train_by_command
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.root,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
+]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[SlurmCluster]:
+    with slurm_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(lab: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    """The cluster with no job in it, and the variables by which Slurm's commands find it."""
+    for name, value in lab.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("YES", "1")
+    yield lab
+    lab.ask("scancel", "--user=root")
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Slurm:
+    """The cluster as a target whose nodes only count."""
+    python = tmp_path / "counting"
+    script = Path(__file__).with_name("counting.py")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    python.chmod(0o755)
+    return Slurm(Here(), Cluster(PurePosixPath(tmp_path / "shared"), str(python)))
+
+
+@pytest.fixture
+def wish(document: dict[str, Any], tmp_path: Path) -> Callable[..., Wish]:
+    """Make a wish for a job on both nodes."""
+
+    def make(steps: int, **resources: Any) -> Wish:
+        job = changed(
+            document,
+            train={"max_steps": steps},
+            checkpoint={"every": "5 steps"},
+            resources={"count": 2, "processes": 1, **resources},
+        )
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(job))
+        return Wish(path, "", "slurm", "", tmp_path / "runs")
+
+    return make
+
+
+def until(happened: Callable[[], bool], timeout_s: float = 900) -> None:
+    end = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.2)
+
+
+def log_of(target: Slurm, sent: Sent) -> list[str]:
+    return list(target.logs(sent, follow=False))
+
+
+def starts_of(target: Slurm, sent: Sent) -> list[list[int]]:
+    """Return the steps that each start of a job has logged."""
+    found: list[list[int]] = []
+    for line in log_of(target, sent):
+        if line.startswith("start "):
+            found.append([])
+        elif line.startswith("step ") and "| loss" in line:
+            found[-1].append(int(line.split()[1].partition("/")[0]))
+    return found
+
+
+def reach(target: Slurm, sent: Sent, step: int) -> None:
+    until(lambda: (target.status(sent).step or 0) >= step)
+
+
+def await_end(target: Slurm, sent: Sent) -> str:
+    until(lambda: target.status(sent).is_over)
+    return target.status(sent).state
+
+
+def test_followed_attached_to_fetched_and_deleted(
+    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+) -> None:
+    mine = wish(40)
+    sent = send(mine, counting, print)
+    assert sent.record.latest.handle.isdigit()
+    said: list[str] = []
+    assert send(mine, counting, said.append).record == sent.record
+    assert "is training already" in said[0]
+    lines = list(counting.logs(sent, follow=True))
+    assert [line.split()[1] for line in lines if line.startswith("step")][-1] == "40/40"
+    assert lines[0] == "start 0 on n[1-2]"
+    until(lambda: counting.status(sent).is_over)
+    status = counting.status(sent)
+    assert (status.state, status.step, status.loss) == ("not deployed", 40, 0.1)
+    brought = {path.name for path in counting.fetch(sent, archive=False, checkpoints=False)}
+    assert {"model", "metrics.jsonl"} <= brought and "checkpoints" not in brought
+    assert json.loads((sent.folder / "model/counted.json").read_text()) == {"steps": 40}
+    ((where, size),) = counting.belongings(sent)
+    assert where.endswith(sent.record.run) and size > 0
+    assert counting.delete(sent) == []
+    assert counting.belongings(sent) == []
+
+
+def test_stopped_and_gone_on_with(
+    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+) -> None:
+    mine = wish(60)
+    sent = send(mine, counting, print)
+    reach(counting, sent, 8)
+    assert "saves a checkpoint first" in counting.stop(sent)
+    assert await_end(counting, sent) == "stopped"
+    assert len(starts_of(counting, sent)) == 1, "a person's stop is not queued again"
+    again = send(mine, counting, print)
+    assert again.record.latest.name == f"{sent.record.latest.name}-2"
+    assert await_end(counting, again) == "not deployed"
+    first, second = starts_of(counting, again)
+    assert second[0] == first[-1] + 1
+
+
+def test_making_room_costs_nothing(
+    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+) -> None:
+    """A job of higher priority takes the nodes; this one is told, saves, and comes back."""
+    sent = send(wish(60, partition="spot"), counting, print)
+    reach(counting, sent, 8)
+    cluster.ask("sbatch", "-p", "ondemand", "-N2", "--exclusive", "-o/dev/null", "--wrap=sleep 2")
+    assert await_end(counting, sent) == "not deployed"
+    first, second = starts_of(counting, sent)
+    assert second[0] == first[-1] + 1, "it saved when it was told"
+    assert "told to make room: saving" in log_of(counting, sent)
+
+
+def test_the_node_that_runs_the_script_dies(
+    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+) -> None:
+    sent = send(wish(120), counting, print)
+    reach(counting, sent, 12)
+    cluster.kill_node("n1")
+    until(lambda: "waiting" in counting.status(sent).detail)
+    assert counting.status(sent).state == "training"
+    cluster.start_node("n1")
+    assert await_end(counting, sent) == "not deployed"
+    first, second = starts_of(counting, sent)
+    assert 0 <= first[-1] + 1 - second[0] <= 5, "at most one interval is lost"
+
+
+def test_a_node_dies_and_the_weights_are_the_same(
+    cluster: SlurmCluster, wish: Callable[..., Wish], tmp_path: Path
+) -> None:
+    """Training for real, on two nodes with a process each."""
+    target = Slurm(Here(), Cluster(PurePosixPath(tmp_path / "shared"), sys.executable))
+    mine = wish(40)
+    sent = send(mine, target, print)
+    reach(target, sent, 12)
+    cluster.kill_node("n2")
+    until(lambda: len(starts_of(target, sent)) == 1 and "queued again" in log_of(target, sent))
+    cluster.start_node("n2")
+    assert await_end(target, sent) == "not deployed", "\n".join(log_of(target, sent)[-30:])
+    first, second = starts_of(target, sent)
+    assert 1 < second[0] <= first[-1] + 1 <= second[0] + 5
+    target.fetch(sent, archive=False, checkpoints=False)
+    job = changed(yaml.safe_load(mine.job.read_text()), resources={"count": 1, "processes": 2})
+    whole = train_by_command(job, tmp_path / "whole")
+    assert_identical(Run(sent.folder), whole)
+    assert Run(sent.folder).samples == whole.samples
+
+
+def test_too_many_nodes_and_nowhere_to_write(
+    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+) -> None:
+    from launch.errors import LaunchError
+
+    nowhere = Slurm(Here(), replace(counting.cluster, root=PurePosixPath("/proc/temper")))
+    with pytest.raises(LaunchError) as caught:
+        send(wish(5, count=3), nowhere, print)
+    assert "the cluster has 2 nodes, and the job asks for 3" in str(caught.value)
+    assert "SLURM_ROOT=" in str(caught.value)
