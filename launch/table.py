@@ -29,15 +29,20 @@ _STYLES: dict[State, str] = {
     "deployed": "green",
 }
 
+_LONGEST_LINE = 160
+"""Where nobody sees a terminal's width, as in a pipe."""
+
 
 def show_runs(rows: Iterable[Row], console: Console) -> None:
     """Print all runs, newest last, as one table."""
+    if not console.is_terminal:
+        console.width = max(console.width, _LONGEST_LINE)
     table = Table(box=None, pad_edge=False, header_style="bold")
+    reasons: list[Text] = []
     for name in ("run", "state", "where"):
-        table.add_column(name, no_wrap=name != "where")
+        table.add_column(name, no_wrap=True)
     for name in ("step", "loss", "age", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold", ratio=1)
     for row in rows:
         status = row.status
         where = f"{row.target} {row.environment}".strip()
@@ -49,12 +54,17 @@ def show_runs(rows: Iterable[Row], console: Console) -> None:
             "" if status.loss is None else f"{status.loss:.4f}",
             age(row.created),
             "" if status.cost_usd is None else f"${status.cost_usd:.2f}",
-            Text(_short(status.detail), style="dim"),
         )
-    if table.row_count:
-        console.print(table)
-    else:
+        if status.state == "training failed" and status.detail:
+            reasons.append(Text.assemble((row.run, "bold"), f"  {_short(status.detail)}"))
+    if not table.row_count:
         console.print("No runs yet. Start one: make train JOB=jobs/quickstart.yaml")
+        return
+    console.print(table, crop=False, no_wrap=True)
+    if reasons:
+        console.print("\nWhy training failed (all of it: make status RUN=…)", style="bold")
+    for reason in reasons:
+        console.print(reason, soft_wrap=True)
 
 
 def show_run(row: Row, facts: dict[str, str], console: Console) -> None:
