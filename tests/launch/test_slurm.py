@@ -184,7 +184,7 @@ def test_a_node_dies_and_the_weights_are_the_same(
     sent = send(mine, target, print)
     reach(target, sent, 12)
     cluster.kill_node("n2")
-    until(lambda: len(starts_of(target, sent)) == 1 and "queued again" in log_of(target, sent))
+    until(lambda: "waiting" in target.status(sent).detail)
     cluster.start_node("n2")
     assert await_end(target, sent) == "not deployed", "\n".join(log_of(target, sent)[-30:])
     first, second = starts_of(target, sent)
