@@ -23,7 +23,7 @@ _EXPIRED = {
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
 }
-_DENIED = {
+DENIED = {
     "AccessDenied",
     "AccessDeniedException",
     "UnauthorizedOperation",
@@ -128,7 +128,7 @@ def _meaning(error: aws.ClientError) -> str:
         return (
             f"your AWS credentials are expired or unknown ({code}). Sign in again: `aws sso login`"
         )
-    if code in _DENIED:
+    if code in DENIED:
         return (
             f"not allowed: {message}. Use the environment's engineer role (its ARN is the "
             "parameter roles/engineer)"

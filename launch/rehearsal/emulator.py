@@ -36,13 +36,13 @@ def moto_server(log: Path) -> Iterator[int]:
 
 
 def _await(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
+    for _ in range(3000):
         if server.poll() is not None:
             raise RuntimeError(f"moto_server ended with {server.returncode}")
         with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
             return
         time.sleep(0.1)
-    raise RuntimeError("moto_server did not answer within 30 s")
+    raise RuntimeError("moto_server did not answer within 300 s")
 
 
 def credentials(port: int, region: str) -> dict[str, str]:
@@ -89,7 +89,7 @@ def cdk(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=540,
+        timeout=1800,
         check=False,
     )
     (work / f"{step.replace(' ', '-')}.log").write_text(done.stdout, encoding="utf-8")

@@ -133,6 +133,7 @@ def scene(
             found = {
                 **credentials(port, environment.region),
                 "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
+                "AWS_ENDPOINT_URL_SERVICE_QUOTAS": server.url,
                 "AWS_CONFIG_FILE": os.devnull,
                 "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             }

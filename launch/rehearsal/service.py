@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import boto3
 
@@ -79,6 +80,7 @@ class Service:
             "DescribeTrainingJob": lambda r: self.job(r["TrainingJobName"]).describe(),
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
+            "ListServiceQuotas": self._list_quotas,
         }
         if action not in actions:
             raise Refusal("UnknownOperationException", f"{action} is not rehearsed")
@@ -146,6 +148,22 @@ class Service:
                 {key: job[key] for key in keys}
                 for job in found
                 if wanted in (None, job["TrainingJobStatus"])
+            ]
+        }
+
+    def _list_quotas(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer for Service Quotas, too, with the quotas that requests are held against."""
+        usages = ("training job usage", "spot training job usage")
+        return {
+            "Quotas": [
+                {
+                    "ServiceCode": request["ServiceCode"],
+                    "QuotaName": f"{kind} for {usage}",
+                    "QuotaCode": f"L-{crc32(f'{kind} {usage}'.encode()):08X}",
+                    "Value": float(count),
+                }
+                for kind, count in self.faults.quotas.items()
+                for usage in usages
             ]
         }
 

@@ -47,9 +47,9 @@ def batch_script(
     """Return the script of one attempt of a run.
 
     A preempted job, one that ran into its time limit, and one whose node died is queued again and
-    goes on from its last checkpoint. Slurm does not queue a job again that ended by itself: not
-    within the grace period of a preemption, and not in the seconds before it notices that a node is
-    gone. So the script asks for that.
+    goes on from its last checkpoint. Slurm does not queue a job again that ended by itself within
+    the grace period: the script asks for that. It does so by itself when a node died, because srun
+    ends no sooner than Slurm has given that node up.
 
     Args:
         name: Of the job.
@@ -91,7 +91,6 @@ def batch_script(
         code=shlex.quote(str(code)),
         step=shlex.join(step),
         stop=STOP,
-        probe="srun --overlap --ntasks-per-node=1 true",
     )
 
 
@@ -121,22 +120,7 @@ code=0
 wait "$step" || code=$?
 while kill -0 "$step" 2>/dev/null; do code=0; wait "$step" || code=$?; done
 echo "end with code $code"
-
-# Slurm queues a job again whose first node died. When it was another, this script ends before Slurm
-# has noticed: so it asks whether all nodes still answer. What the job or its data are to blame for
-# (2, 3) would only come again.
-again=0
-if [ -e "$TEMPER_RUN_FOLDER/{stop}" ]; then
-    :
-elif [ "$told" = 1 ] && [ "$code" != 0 ]; then
-    again=1
-elif [ "$code" -gt 3 ] && [ "$SLURM_JOB_NUM_NODES" -gt 1 ] \\
-    && ! timeout 60 {probe} >/dev/null 2>&1; then
-    echo "a node does not answer"
-    again=1
-fi
-if [ "$again" = 1 ]; then
-    echo "queued again"
+if [ "$told" = 1 ] && [ "$code" != 0 ] && [ ! -e "$TEMPER_RUN_FOLDER/{stop}" ]; then
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60 # until Slurm has taken the job back
 fi

@@ -35,7 +35,7 @@ from training.config import Job, Pipeline
 from training.errors import JobError, Problem
 
 _MOST_CHANNELS = 20
-_NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json"))
+_NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
 """What the run folder here has of its own, or must not take over from there."""
 
 

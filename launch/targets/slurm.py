@@ -158,7 +158,8 @@ class Slurm:
         if state:
             return Status(state, str(told.get("message", "")), step, loss)  # type: ignore[arg-type]
         log = self._folder(sent) / "logs" / LOG
-        return Status("training failed", f"its job ended without a word; see {log}", step, loss)
+        why = seen.get("error") or f"its job ended without a word; see {log}"
+        return Status("training failed", why, step, loss)
 
     def _look(self, sent: Sent) -> dict[str, Any]:
         """Return what one command on the login node tells of a run."""
@@ -175,6 +176,7 @@ class Slurm:
             fi
             echo "status $(cat status.json 2>/dev/null)"
             metrics=$(ls -t metrics.jsonl stages/*/metrics.jsonl 2>/dev/null | head -1)
+            echo "error $(grep -s '^error: ' logs/{LOG} | tail -n 1 | cut -c 8-)"
             [ -n "$metrics" ] && echo "metrics $(grep '"loss"' "$metrics" | tail -n 1)"
             exit 0
             """,

@@ -61,7 +61,7 @@ def wish(document: dict[str, Any], tmp_path: Path) -> Callable[..., Wish]:
     def make(steps: int, **resources: Any) -> Wish:
         job = changed(
             document,
-            train={"max_steps": steps},
+            train={"max_steps": steps, "micro_batch_size": 4},
             checkpoint={"every": "5 steps"},
             resources={"count": 2, "processes": 1, **resources},
         )
@@ -95,7 +95,12 @@ def starts_of(target: Slurm, sent: Sent) -> list[list[int]]:
 
 
 def reach(target: Slurm, sent: Sent, step: int) -> None:
-    until(lambda: (target.status(sent).step or 0) >= step)
+    def far_enough() -> bool:
+        status = target.status(sent)
+        assert not status.is_over, "\n".join([status.detail, *log_of(target, sent)])
+        return (status.step or 0) >= step
+
+    until(far_enough)
 
 
 def await_end(target: Slurm, sent: Sent) -> str:
@@ -179,7 +184,7 @@ def test_a_node_dies_and_the_weights_are_the_same(
     sent = send(mine, target, print)
     reach(target, sent, 12)
     cluster.kill_node("n2")
-    until(lambda: len(starts_of(target, sent)) == 1 and "queued again" in log_of(target, sent))
+    until(lambda: "waiting" in target.status(sent).detail)
     cluster.start_node("n2")
     assert await_end(target, sent) == "not deployed", "\n".join(log_of(target, sent)[-30:])
     first, second = starts_of(target, sent)
@@ -189,6 +194,17 @@ def test_a_node_dies_and_the_weights_are_the_same(
     whole = train_by_command(job, tmp_path / "whole")
     assert_identical(Run(sent.folder), whole)
     assert Run(sent.folder).samples == whole.samples
+
+
+def test_a_job_that_cannot_begin_says_why(
+    cluster: SlurmCluster, wish: Callable[..., Wish], tmp_path: Path
+) -> None:
+    """What only the nodes can know (here: two processes, and rows for one) comes back in a line."""
+    target = Slurm(Here(), Cluster(PurePosixPath(tmp_path / "shared"), sys.executable))
+    sent = send(replace(wish(5), overrides="train.micro_batch_size=8"), target, print)
+    assert await_end(target, sent) == "training failed"
+    assert "sent.yaml: 1 problem" in target.status(sent).detail
+    assert any("Set it to a multiple of 16" in line for line in log_of(target, sent))
 
 
 def test_too_many_nodes_and_nowhere_to_write(

@@ -49,6 +49,7 @@ def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             "AWS_REGION": DEV.region,
             "AWS_ENDPOINT_URL": emulator,
             "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
+            "AWS_ENDPOINT_URL_SERVICE_QUOTAS": server.url,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }

@@ -1,0 +1,192 @@
+"""What goes wrong between a person and an account: one clear message each, and nothing started.
+
+A quota of 0, an empty data set, a name that is taken, an answer that never came, and a stop while
+data are copied are in test_sagemaker.py, beside the same command going well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from botocore.stub import Stubber
+from typer.testing import CliRunner, Result
+
+from launch.__main__ import app
+from launch.aws.jobs import TrainingJobs
+from launch.aws.session import Account
+from launch.errors import LaunchError
+from launch.rehearsal.scene import Scene
+from launch.targets.sagemaker import SageMaker
+from tests.making import write_jsonl
+from tests.running import ROOT
+from tests.unit.launch.accounts import DEV
+
+
+@pytest.fixture
+def train(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run `launch train` on a small job for one ml.g5.2xlarge."""
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "shape").mkdir()
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 88,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 320,
+    }
+    (tmp_path / "shape/config.json").write_text(json.dumps(shape))
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])
+
+    def run(*options: str, **sections: Any) -> Result:
+        document = {
+            "name": "small",
+            "model": {"source": str(tmp_path / "shape")},
+            "data": {"train": str(rows)},
+            "method": {"kind": "sft"},
+            "train": {"max_steps": 20},
+            "resources": {"instance": "ml.g5.2xlarge"},
+            **sections,
+        }
+        job = tmp_path / "job.yaml"
+        job.write_text(yaml.safe_dump(document))
+        told = CliRunner().invoke(
+            app, ["train", str(job), "--runs", str(tmp_path / "runs"), *options]
+        )
+        assert not scene.service._jobs, "nothing may run"
+        assert not list((tmp_path / "runs").glob("small/*")), "nothing may be left behind"
+        assert "Traceback" not in told.output
+        assert told.exception is None or isinstance(told.exception, SystemExit)
+        return told
+
+    return run
+
+
+def test_no_credentials(train: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    told = train()
+    assert told.exit_code == 4
+    assert "no AWS credentials were found" in told.stderr and "aws sso login" in told.stderr
+
+
+def test_a_profile_that_is_not_there(
+    train: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert "AWS_PROFILE=nobody is not in your AWS configuration" in train().stderr
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "RequestExpired", "InvalidClientTokenId"])
+def test_expired_credentials(scene: Scene, code: str) -> None:
+    account = Account(DEV)
+    with Stubber(account.client("sts")) as answers:
+        answers.add_client_error("get_caller_identity", code, "The token is expired", 403)
+        with pytest.raises(LaunchError, match=r"expired or unknown .* `aws sso login`"):
+            account.caller()
+
+
+def test_credentials_of_another_account(scene: Scene) -> None:
+    account = Account(dataclasses.replace(DEV, account="999999999999"))
+    with pytest.raises(LaunchError) as caught:
+        account.caller()
+    assert str(caught.value) == (
+        "these credentials are of account 123456789012, and the environment dev is in "
+        "999999999999. Choose others with AWS_PROFILE"
+    )
+
+
+def test_credentials_that_may_not(scene: Scene) -> None:
+    account = Account(DEV)
+    with Stubber(account.client("sts")) as answers:
+        answers.add_client_error("get_caller_identity", "AccessDenied", "not you", 403)
+        with pytest.raises(LaunchError, match=r"not allowed: not you\. Use the .* engineer role"):
+            account.caller()
+
+
+def test_a_platform_that_is_not_deployed(train: Callable[..., Result]) -> None:
+    told = train("--env", "prod")
+    assert told.exit_code == 4
+    assert "the environment prod is not deployed" in told.stderr
+    assert "make deploy ENV=prod" in told.stderr
+
+
+def test_an_environment_that_does_not_exist(train: Callable[..., Result]) -> None:
+    told = train("--env", "nowhere")
+    assert "ENV=nowhere: there is no environments/nowhere.yaml" in told.stderr
+    assert "dev" in told.stderr
+
+
+def test_a_target_that_does_not_exist(train: Callable[..., Result]) -> None:
+    assert "TARGET=moon: write one of local, sagemaker" in train("--target", "moon").stderr
+
+
+def test_no_cluster_in_the_environment(train: Callable[..., Result]) -> None:
+    told = train("--target", "hyperpod")
+    assert told.exit_code == 4
+    assert "the environment dev has no HyperPod cluster" in told.stderr
+    assert "hyperpod.enabled: true" in told.stderr
+
+
+def test_spot_without_a_checkpoint_before_the_end(train: Callable[..., Result]) -> None:
+    spot = {"instance": "ml.g5.2xlarge", "spot": True, "max_runtime": "1h"}
+    told = train(resources=spot, checkpoint={"every": "2h"})
+    assert told.exit_code == 2
+    assert "checkpoint.every: a spot job that is interrupted starts over" in told.stderr
+
+
+def test_more_than_it_may_cost(train: Callable[..., Result]) -> None:
+    dear = {"instance": "ml.g5.2xlarge", "max_cost": "0.01 USD"}
+    told = train(resources=dear, train={"max_steps": 2_000_000})
+    assert told.exit_code == 2
+    assert "max_cost" in told.stderr
+
+
+def test_a_job_that_does_not_fit(train: Callable[..., Result], tmp_path: Path) -> None:
+    shape = tmp_path / "shape/config.json"
+    big = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80}
+    shape.write_text(json.dumps({**json.loads(shape.read_text()), **big}))
+    told = train()
+    assert told.exit_code == 2
+    assert "GiB" in told.stderr
+
+
+def test_stopped_while_its_model_is_uploaded(target: SageMaker) -> None:
+    """Stopping it now could lose the model that was just paid for."""
+    client = target.account.client("sagemaker")
+    found = {"TrainingJobName": "a", "TrainingJobStatus": "InProgress"}
+    with Stubber(client) as answers:
+        answers.add_response("describe_training_job", described(found, "Uploading"))
+        with pytest.raises(LaunchError, match="is uploading its model"):
+            TrainingJobs(client).stop("a")
+    with Stubber(client) as answers:
+        answers.add_response("describe_training_job", described(found, "Training"))
+        answers.add_response("stop_training_job", {}, {"TrainingJobName": "a"})
+        assert "two minutes" in TrainingJobs(client).stop("a")
+
+
+def described(found: dict[str, Any], secondary: str) -> dict[str, Any]:
+    """Return what the service must at least say of a job."""
+    return {
+        **found,
+        "SecondaryStatus": secondary,
+        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/a",
+        "ModelArtifacts": {"S3ModelArtifacts": ""},
+        "AlgorithmSpecification": {"TrainingInputMode": "File"},
+        "ResourceConfig": {"VolumeSizeInGB": 30},
+        "StoppingCondition": {},
+        "CreationTime": 0,
+    }
+
+
+def test_an_account_that_cannot_be_reached(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(LaunchError, match=r"could not be reached .*Check the network"):
+        Account(DEV).caller()

@@ -1,0 +1,249 @@
+"""The doctor: each check is fine, or says what is wrong and which command mends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+from rich.console import Console
+
+from launch.aws.session import Account
+from launch.doctor.__main__ import main, show
+from launch.doctor.account import AccountChecks
+from launch.doctor.finding import Check, Finding, NotAsked, Wrong, examine
+from launch.doctor.machine import Machine
+from launch.errors import LaunchError
+from launch.rehearsal.scene import Scene
+from tests.unit.launch.accounts import DEV
+from tests.unit.launch.conftest import boto
+from training.config.load import parse_job
+
+G5 = "ml.g5.2xlarge"
+
+
+# --- this machine -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_this_machine_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert "two processes over gloo" in said
+    assert "→" not in said
+
+
+def test_another_version_than_was_tested(tmp_path: Path) -> None:
+    (tmp_path / "constraints.txt").write_text("torch==1.0.0\npeft==0.0.1 ; python_version > '3'\n")
+    with pytest.raises(Wrong, match=r"torch is .*, tested is 1\.0\.0; peft is") as caught:
+        Machine(constraints=tmp_path / "constraints.txt").packages()
+    assert "make" in caught.value.fix
+
+
+def test_no_room(tmp_path: Path) -> None:
+    with pytest.raises(Wrong, match=r"1000000\.0 GiB needed") as caught:
+        Machine(needs_gib=1e6, runs=tmp_path / "runs").disk()
+    assert "make delete" in caught.value.fix
+    assert "free" in Machine(needs_gib=0.001, runs=tmp_path).disk()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"efa": ["rdmap0s6"], "libfabric": None}, "1 EFA adapters and no libfabric"),
+        ({"efa": ["rdmap0s6"], "libfabric": "2.1"}, "1 EFA adapters, libfabric 2.1"),
+        ({"efa": []}, "no EFA adapter"),
+    ],
+)
+def test_adapters_and_what_drives_them(facts: dict[str, Any], said: str) -> None:
+    machine = Machine()
+    machine.facts = facts  # type: ignore[misc]  # as a machine with adapters would tell
+    try:
+        assert said in machine.network()
+    except Wrong as wrong:
+        assert said in wrong.detail and wrong.fix
+
+
+def test_a_device_that_torch_does_not_see() -> None:
+    machine = Machine()
+    machine.facts = {"faults": ["torch sees 7 of 8 NVIDIA devices"]}  # type: ignore[misc]
+    with pytest.raises(Wrong, match="7 of 8"):
+        machine.devices()
+
+
+# --- how findings come about ------------------------------------------------------------------
+
+
+def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
+    def wrong() -> str:
+        raise LaunchError("no credentials")
+
+    def pointless() -> str:
+        raise AssertionError("asked")
+
+    def unseen() -> str:
+        raise NotAsked("not allowed")
+
+    checks = [
+        Check("a", wrong),
+        Check("b", pointless, needs="a"),
+        Check("c", pointless, needs="b"),
+        Check("d", unseen),
+        Check("e", lambda: "fine", needs="d"),
+    ]
+    assert [(f.check, f.verdict, f.detail) for f in examine(checks)] == [
+        ("a", "wrong", "no credentials"),
+        ("b", "not asked", "needs: a"),
+        ("c", "not asked", "needs: b"),
+        ("d", "not asked", "not allowed"),
+        ("e", "ok", "fine"),
+    ]
+
+
+def test_a_fix_stands_below_what_is_wrong() -> None:
+    out = io.StringIO()
+    show([Finding("disk", "wrong", "1 GiB free", "make delete RUN=a")], Console(file=out))
+    assert "→ make delete RUN=a" in out.getvalue()
+
+
+# --- an account -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(scene: Scene, tmp_path: Path) -> Iterator[Callable[..., AccountChecks]]:
+    """Make the checks for a job on one ml.g5.2xlarge."""
+
+    def make(**sections: Any) -> AccountChecks:
+        (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
+        document = {
+            "name": "a",
+            "model": {"source": "owner/model"},
+            "data": {"train": str(tmp_path / "rows.jsonl")},
+            "method": {"kind": "sft"},
+            "train": {"max_steps": 1},
+            "resources": {"instance": G5},
+            **sections,
+        }
+        return AccountChecks(Account(DEV), parse_job(document, "test"))
+
+    yield make
+
+
+def verdicts(checks: AccountChecks) -> dict[str, Finding]:
+    return {finding.check: finding for finding in examine(checks.checks())}
+
+
+def test_an_account_in_which_a_job_can_run(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    scene.service.faults.quotas[G5] = 2
+    found = verdicts(ask())
+    assert found["quota"].detail == f"'{G5} for training job usage' is 2"
+    assert found["zones"].detail.startswith("g5.2xlarge in us-east-1")
+    assert found["role"].detail == "temper-dev-training"
+    assert "MiB from this machine" in found["data"].detail
+    wrong = {name: f.detail for name, f in found.items() if f.verdict == "wrong"}
+    # What the emulated registry holds was never scanned.
+    assert list(wrong) == ["image"] and "never scanned" in wrong["image"]
+    assert "s from AWS's" in found["clock"].detail or "no date" in found["clock"].detail
+
+
+def test_a_quota_of_nothing(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    scene.service.faults.quotas[G5] = 0
+    finding = verdicts(ask(resources={"instance": G5, "count": 2}))["quota"]
+    assert finding.detail == f"'{G5} for training job usage' is 0, and the job takes 2"
+    assert "request-service-quota-increase" in finding.fix
+    assert "--desired-value 2" in finding.fix and "--quota-code L-" in finding.fix
+
+
+def test_spot_has_a_quota_of_its_own(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    scene.service.faults.quotas[G5] = 1
+    job = ask(resources={"instance": G5, "spot": True, "max_runtime": "1h"})
+    assert "for spot training job usage' is 1" in verdicts(job)["quota"].detail
+
+
+def test_an_instance_that_no_zone_offers(ask: Callable[..., AccountChecks]) -> None:
+    finding = verdicts(ask(resources={"instance": "ml.p9.48xlarge"}))["zones"]
+    assert finding.verdict == "wrong"
+    assert "p9.48xlarge is not offered in us-east-1" in finding.detail
+    assert "environments/dev.yaml" in finding.fix
+
+
+def test_what_the_scan_found(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    checks = ask()
+    ecr = checks.account.client("ecr")
+    with Stubber(ecr) as answers:
+        answers.add_response("describe_images", {"imageDetails": []})
+        counts = {"CRITICAL": 1, "HIGH": 3, "LOW": 9}
+        found = {"imageScanFindings": {"findingSeverityCounts": counts}}
+        answers.add_response("describe_image_scan_findings", found)
+        with pytest.raises(Wrong, match="found 1 critical, 3 high") as caught:
+            checks.image()
+    assert caught.value.fix == "make image KIND=gpu ENV=dev"
+
+
+def test_an_image_that_is_gone(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    uri = checks_uri(scene).replace("@sha256:", "@sha256:00")[:-2]
+    with pytest.raises(Wrong, match="is not in the registry"):
+        ask(resources={"instance": G5, "image": uri}).image()
+
+
+def checks_uri(scene: Scene) -> str:
+    name = f"/{scene.environment.prefix}/images/gpu/uri"
+    return str(boto(scene, "ssm").get_parameter(Name=name)["Parameter"]["Value"])
+
+
+def test_a_role_that_sagemaker_cannot_take(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    trust = '{"Statement": [{"Principal": {"Service": "ec2.amazonaws.com"}}]}'
+    boto(scene, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
+    with pytest.raises(Wrong, match="role/other cannot be taken by SageMaker") as caught:
+        with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/other").role()
+    assert caught.value.fix == "make deploy ENV=dev"
+    with pytest.raises(Wrong, match="role/none does not exist"):
+        with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/none").role()
+
+
+def with_value(checks: AccountChecks, name: str, value: str) -> AccountChecks:
+    """Return checks of a platform that published another value."""
+    platform = checks._platform
+    values = {**platform.values, name: value}
+    checks._platform = dataclasses.replace(platform, values=values)  # type: ignore[misc]
+    return checks
+
+
+def test_data_that_is_not_there(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    finding = verdicts(ask(data={"train": "s3://temper-dev-data-123456789012/none"}))["data"]
+    assert finding.verdict == "wrong" and "holds nothing" in finding.detail
+
+
+def test_a_token_that_nobody_has_set(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    assert verdicts(ask())["token"].detail == "this environment keeps none"
+    checks = with_value(ask(), "secrets/hub-token", "temper-dev/hub-token")
+    with Stubber(checks.account.client("secretsmanager")) as answers:
+        answers.add_response("describe_secret", {"Name": "temper-dev/hub-token"})
+        with pytest.raises(Wrong, match="temper-dev/hub-token is empty") as caught:
+            checks.token()
+    assert "put-secret-value" in caught.value.fix
+
+
+def test_what_may_not_be_asked_is_not_called_wrong(
+    scene: Scene, ask: Callable[..., AccountChecks]
+) -> None:
+    checks = ask()
+    with Stubber(checks.account.client("iam")) as answers:
+        answers.add_client_error("get_role", "AccessDenied", "not you", 403)
+        with pytest.raises(NotAsked, match="may not ask IAM"):
+            checks.role()
+
+
+def test_no_credentials_and_nothing_else_is_asked(
+    ask: Callable[..., AccountChecks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    found = verdicts(ask())
+    assert "no AWS credentials were found" in found["credentials"].detail
+    assert {f.verdict for name, f in found.items() if name != "credentials"} == {"not asked"}
