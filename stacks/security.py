@@ -23,9 +23,12 @@ from stacks.policies.estate import Estate
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
+# FSx reads and writes a linked bucket as this role, which it makes for each file system.
+LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_*"
+
 
 class SecurityStack(TemperStack):
-    """Four keys and seven roles."""
+    """Four keys, seven roles, and one more where Slurm keeps its accounts in a database."""
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:
         super().__init__(scope, "security", environment=environment)
@@ -58,6 +61,16 @@ class SecurityStack(TemperStack):
             description="What a HyperPod node may do",
             source_arns=[arn("sagemaker", "cluster/*")],
         )
+        self._controller: ServiceRole | None = None
+        pod = self.environment_settings.hyperpod
+        if pod.enabled and pod.accounting:
+            self._controller = ServiceRole(
+                self,
+                "HyperPodController",
+                service="sagemaker.amazonaws.com",
+                description="A HyperPod node that may also read the accounts' password",
+                source_arns=[arn("sagemaker", "cluster/*")],
+            )
         self._build = ServiceRole(
             self,
             "ImageBuild",
@@ -97,19 +110,27 @@ class SecurityStack(TemperStack):
         )
         self.training_role = self._training.role
         self.node_role = self._node.role
+        self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
         self.import_role = self._import.role
         self.monitoring_role = self._monitoring.role
         self.engineer_role = self._engineer.role
 
+    @property
+    def job_roles(self) -> list[iam.IRole]:
+        """The roles that work on data, in containers and on nodes."""
+        found = [self.training_role, self.node_role, self.controller_role]
+        return [role for role in found if role is not None]
+
     def _make_keys(self) -> Estate:
-        jobs = [self.training_role, self.node_role, self.engineer_role]
+        jobs = [*self.job_roles, self.engineer_role]
         data = self._key(
             "data",
             Users(
                 write=jobs,
                 read=[self.build_role],
                 delegated=["fsx", "rds", "secretsmanager", "sagemaker"],
+                linked=[LUSTRE_LINK] if self.environment_settings.hyperpod.enabled else [],
             ),
         )
         models = self._key(
@@ -161,7 +182,9 @@ class SecurityStack(TemperStack):
                 hub_token=environment.storage.hub_token,
             )
         )
-        self._node.allow(*hyperpod_node.statements(estate))
+        for node in (self._node, self._controller):
+            if node:
+                node.allow(*hyperpod_node.statements(estate))
         self._build.allow(*image_build.statements(estate))
         self._import.allow(*bedrock_import.statements(estate))
         self._monitoring.allow(*monitoring.statements(estate))

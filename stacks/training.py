@@ -52,7 +52,7 @@ class TrainingStack(TemperStack):
             subnets=network.subnets,
             group=network.nodes,
             people=[security.engineer_role],
-            jobs=[security.training_role, security.node_role],
+            jobs=security.job_roles,
         )
         published = {
             "training/log-group": LOG_GROUP,

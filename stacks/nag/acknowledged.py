@@ -155,7 +155,7 @@ WILDCARDS = (
     ),
     Acknowledged(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|HyperPodNode|Engineer)/.*|training/Mlflow/Role/Policy/Resource",
+        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
     ),
@@ -167,7 +167,7 @@ WILDCARDS = (
     ),
     Acknowledged(
         _wildcard(r"\*"),
-        r"security/(Training|HyperPodNode|ImageBuild)/Policy/Resource",
+        r"security/(Training|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
         "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
         "no resource; metrics are bounded by namespace.",
     ),
@@ -179,7 +179,7 @@ WILDCARDS = (
     ),
     Acknowledged(
         _wildcard(r"\*"),
-        r"training/Fences/NetworkInterfaces/Resource",
+        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "EC2's Describe calls take no resource; what changes interfaces is bounded to our subnets "
         "and group.",
     ),
@@ -268,9 +268,23 @@ WILDCARDS = (
     ),
     Acknowledged(
         _wildcard(HERE.format("ec2") + r"network-interface/\*"),
-        r"training/Fences/NetworkInterfaces/Resource",
+        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "Interfaces get their ids when they are made; creating needs our subnets and group, "
         "deleting is bounded to our subnets.",
+    ),
+    Acknowledged(
+        _wildcard(r"arn:<AWS::Partition>:ec2:[a-z0-9-]+:\*:instance/\*"),
+        r"hyperpod/EksNodes/Policy/Resource",
+        "A HyperPod node is an instance in an account of AWS's own, with an id made there; the "
+        "policy is the node's, and the interfaces it attaches are those of this account.",
+    ),
+    Acknowledged(
+        _wildcard(
+            r"arn:<AWS::Partition>:ecr:[a-z0-9-]+:\*:repository/(amazon|eks|hyperpod)[^:]*\*"
+        ),
+        r"hyperpod/EksNodes/Policy/Resource",
+        "EKS's add-ons and HyperPod's health agent are pulled from accounts of AWS that differ by "
+        "Region; the names are theirs, and a pull gives nothing away.",
     ),
     Acknowledged(
         _wildcard(r"<[A-Za-z0-9]+\.Arn>:\*"),

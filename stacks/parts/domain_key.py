@@ -44,6 +44,9 @@ class Users:
     read: Sequence[iam.IRole] = ()
     services: Sequence[str] = field(default=(), metadata={"doc": "service principals"})
     delegated: Sequence[str] = field(default=(), metadata={"doc": "services callers go through"})
+    linked: Sequence[str] = field(
+        default=(), metadata={"doc": "service-linked roles that reach our buckets, as patterns"}
+    )
 
 
 class DomainKey(Construct):
@@ -76,6 +79,8 @@ class DomainKey(Construct):
             document.add_statements(statement)
         if users.delegated:
             document.add_statements(_delegated_use(stack, users.delegated))
+        if users.linked:
+            document.add_statements(_linked_use(stack, users.linked))
         self.key = kms.Key(
             self,
             "Key",
@@ -161,5 +166,26 @@ def _delegated_use(stack: cdk.Stack, services: Sequence[str]) -> iam.PolicyState
         resources=["*"],
         conditions={
             "StringEquals": {"kms:ViaService": endpoints, "kms:CallerAccount": stack.account}
+        },
+    )
+
+
+def _linked_use(stack: cdk.Stack, roles: Sequence[str]) -> iam.PolicyStatement:
+    """Roles that a service makes in this account, with an id of its own: no policy can name them.
+
+    So the principal is anybody, and the conditions leave those roles, through S3, and no one else.
+    """
+    arns = [f"arn:{stack.partition}:iam::{stack.account}:role/aws-service-role/{r}" for r in roles]
+    return iam.PolicyStatement(
+        sid="UseByLinkedRoles",
+        principals=[iam.AnyPrincipal()],
+        actions=USE,
+        resources=["*"],
+        conditions={
+            "ArnLike": {"aws:PrincipalArn": arns},
+            "StringEquals": {
+                "kms:ViaService": f"s3.{stack.region}.{stack.url_suffix}",
+                "kms:CallerAccount": stack.account,
+            },
         },
     )

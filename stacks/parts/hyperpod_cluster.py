@@ -34,6 +34,7 @@ class HyperPodCluster(Construct):
         subnets: dict[str, ec2.ISubnet],
         group: ec2.ISecurityGroup,
         role: iam.IRole,
+        controller_role: iam.IRole,
         key: kms.IKey,
         lustre: fsx.CfnFileSystem,
         eks_cluster_arn: str | None = None,
@@ -41,7 +42,8 @@ class HyperPodCluster(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._settings, self._subnets = settings, subnets
-        self._group, self._role, self._key, self._lustre = group, role, key, lustre
+        self._group, self._key, self._lustre = group, key, lustre
+        self._roles = {"controller": controller_role, "login": role, "compute": role}
         self._eks_cluster_arn, self._accounting = eks_cluster_arn, accounting
         self.cluster = Cluster(
             self,
@@ -91,7 +93,7 @@ class HyperPodCluster(Construct):
             instance_group_name=group.name,
             instance_type=group.instance,
             instance_count=group.count,
-            execution_role=self._role.role_arn,
+            execution_role=self._roles[group.role].role_arn,
             threads_per_core=1 if known else None,
             training_plan_arn=group.training_plan,
             capacity_requirements=Cluster.ClusterCapacityRequirementsProperty(spot={})

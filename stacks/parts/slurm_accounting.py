@@ -21,6 +21,8 @@ DATABASE = "slurm_acct_db"
 class SlurmAccounting(Construct):
     """MySQL in private subnets, whose password RDS makes, keeps and rotates by itself.
 
+    Only `reader` may read the password: slurmdbd runs on the controller, so no other node has to.
+
     Attributes:
         database: The instance.
         secret_arn: Where its user and password are.
@@ -36,7 +38,7 @@ class SlurmAccounting(Construct):
         vpc: ec2.IVpc,
         subnets: Sequence[ec2.ISubnet],
         nodes: ec2.ISecurityGroup,
-        node_role: iam.IRole,
+        reader: iam.IRole,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, id)
@@ -101,14 +103,13 @@ class SlurmAccounting(Construct):
         )
         self.database.apply_removal_policy(cdk.RemovalPolicy.SNAPSHOT)
         self.secret_arn = self.database.attr_master_user_secret_secret_arn
-        # slurmdbd on the controller reads the password.
         self.reading = iam.ManagedPolicy(
             self,
             "ReadPassword",
             statements=[
                 allow("ReadPassword", ["secretsmanager:GetSecretValue"], [self.secret_arn])
             ],
-            roles=[node_role],
+            roles=[reader],
         )
 
     def _group(self, vpc: ec2.IVpc, nodes: ec2.ISecurityGroup) -> ec2.SecurityGroup:

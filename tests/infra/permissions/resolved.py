@@ -23,8 +23,12 @@ ARNS = {
     "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{{}}",
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
+    "AWS::EKS::Cluster": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{{}}",
 }
+# RDS names the secret after an id of its own.
+DATABASE_PASSWORD = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b2c3d-AbCdEf"
 NAMES = {
+    "AWS::EKS::Cluster": "Name",
     "AWS::S3::Bucket": "BucketName",
     "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
     "AWS::Logs::LogGroup": "LogGroupName",
@@ -76,6 +80,8 @@ class Estate:
 
     def _attribute(self, stack: str, logical_id: str, attribute: str) -> str:
         kind = self.resource(stack, logical_id)["Type"]
+        if attribute == "MasterUserSecret.SecretArn":
+            return DATABASE_PASSWORD
         if attribute == "Arn":
             return ARNS[kind].format(self._name(stack, logical_id))
         return f"{attribute.lower()}-of-{logical_id}"
@@ -109,10 +115,12 @@ class Estate:
                     found.append({"name": logical_id, "policy": document})
         return found
 
-    def boundary(self) -> dict[str, Any]:
-        """The managed boundary."""
+    def boundary(self) -> dict[str, Any] | None:
+        """The managed boundary, if there is one."""
         template = self.assembly.templates["security"]["Resources"]
-        [logical_id] = [k for k in template if k.startswith("Boundary")]
+        logical_id = next((k for k in template if k.startswith("Boundary")), None)
+        if logical_id is None:
+            return None
         document = template[logical_id]["Properties"]["PolicyDocument"]
         return {"name": logical_id, "policy": self.resolve("security", document)}
 

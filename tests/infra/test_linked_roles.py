@@ -1,0 +1,48 @@
+"""Lustre reaches the data bucket as a role that FSx makes, with the bucket's key and through S3."""
+
+from typing import Any
+
+from tests.infra.conftest import Assembly
+from tests.infra.permissions.resolved import ACCOUNT, REGION, Estate
+from tests.infra.test_permissions import simulated
+
+LINKED = (
+    "aws-service-role/s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_fs-1"
+)
+THROUGH_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com", "kms:CallerAccount": ACCOUNT}
+DIRECTLY = {"kms:CallerAccount": ACCOUNT}
+
+
+def _ask(estate: Estate, role: str, domain: str, context: dict[str, str]) -> dict[str, Any]:
+    key, policy = estate.key(domain)
+    principal = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    return {
+        "request": {
+            "principal": principal,
+            "action": "kms:Decrypt",
+            "resource": {"resource": key, "accountId": ACCOUNT},
+            "contextVariables": {**context, "aws:PrincipalArn": principal},
+        },
+        "identityPolicies": [],
+        "serviceControlPolicies": [],
+        "resourceControlPolicies": [],
+        "resourcePolicy": policy,
+    }
+
+
+def test_lustre_alone_uses_the_data_key_without_being_named(everything: Assembly) -> None:
+    estate = Estate(everything)
+    asked = [
+        (True, _ask(estate, LINKED, "data", THROUGH_S3)),
+        (False, _ask(estate, LINKED, "data", DIRECTLY)),
+        (False, _ask(estate, LINKED, "models", THROUGH_S3)),
+        (False, _ask(estate, "people/somebody", "data", THROUGH_S3)),
+    ]
+    verdicts = simulated([simulation for _, simulation in asked])
+    assert [each["verdict"] for each in verdicts if each["verdict"] == "Error"] == []
+    assert [each["verdict"] == "Allowed" for each in verdicts] == [may for may, _ in asked]
+
+
+def test_without_a_cluster_nobody_is_let_in_unnamed(dev: Assembly) -> None:
+    statements = Estate(dev).key("data")[1]["Statement"]
+    assert [s["Sid"] for s in statements if s["Principal"] in ("*", {"AWS": "*"})] == []
