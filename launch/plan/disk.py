@@ -37,13 +37,20 @@ def disk_gib(
         "data": rows.size_gib,
         "cache": cache + _LOGS_GIB,
     }
-    words = [
-        f"weights: {in_words(shape.parameters)} × 2 bytes" if weights else "",
-        f"checkpoints: {in_words(learned)} trained × {per_weight + states:.3g} bytes × "
+    counted = {
+        "weights": f"{in_words(shape.parameters)} × 2 bytes" if weights else "",
+        "checkpoints": f"{in_words(learned)} trained × {per_weight + states:.3g} bytes × "
         f"({job.checkpoint.keep} kept + 1 being written)",
-        f"cache: {in_words(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes",
-    ]
-    return {**found, "total": sum(found.values())}, [line for line in words if line]
+        "model": f"{in_words(shape.parameters if everything else learned)} × 4 bytes",
+        "cache": f"{in_words(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
+    }
+    words = [f"{part}: {how} = {_size(found[part])}" for part, how in counted.items() if how]
+    return {**found, "total": sum(found.values())}, words
+
+
+def _size(gib: float) -> str:
+    """GiB in the unit that suits it."""
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
 
 
 def in_words(number: float) -> str:

@@ -40,6 +40,7 @@ class Plan:
         parameters: Of the model.
         learned: Of those (or of the adapter), trained.
         adapter: Its kind, where one is trained in place of the weights.
+        costs_usd: The same for each way to pay, `on_demand` and `spot`.
         price: Who says what an hour costs, where and when.
         arithmetic: How the disk was reckoned.
         notes: Assumptions a reader should know of.
@@ -62,6 +63,7 @@ class Plan:
     parameters: int = 0
     learned: int = 0
     adapter: str = ""
+    costs_usd: dict[str, Range] = field(default_factory=dict)
     price: str = ""
     arithmetic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -85,6 +87,10 @@ class Plan:
             "parameters": self.parameters,
             "learned": self.learned,
             "adapter": self.adapter,
+            "costs_usd": {
+                way: {"low": round(usd.low, 2), "high": round(usd.high, 2)}
+                for way, usd in self.costs_usd.items()
+            },
             "price": self.price,
             "arithmetic": list(self.arithmetic),
             "choices": self.choices,

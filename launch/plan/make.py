@@ -9,7 +9,7 @@ from dataclasses import replace
 from launch.plan.choose import choose
 from launch.plan.clock import Clock, clock
 from launch.plan.config_json import read_shape
-from launch.plan.cost import cost_usd
+from launch.plan.cost import cost_usd, costs_usd
 from launch.plan.disk import disk_gib
 from launch.plan.document import Plan, Range
 from launch.plan.fits import Offer, changes, would_fit
@@ -85,6 +85,7 @@ def plan_one(
         disk_gib=disk,
         hours=taken.hours,
         cost_usd=usd,
+        costs_usd=costs_usd(machine, taken.hours),
         choices=_choices(job, choice),
         steps=taken.steps,
         tokens=taken.tokens,
@@ -198,8 +199,13 @@ def _together(name: str, stages: tuple[Plan, ...]) -> Plan:
         name=name,
         fits=all(stage.fits for stage in stages),
         disk_gib={**disk, "total": math.fsum(disk.values())},
-        hours=Range(*(math.fsum(s.hours[i] for s in stages) for i in (0, 1))),
-        cost_usd=Range(*(math.fsum(s.cost_usd[i] for s in stages) for i in (0, 1))),
+        hours=_sum([stage.hours for stage in stages]),
+        cost_usd=_sum([stage.cost_usd for stage in stages]),
+        costs_usd={
+            way: _sum([stage.costs_usd[way] for stage in stages])
+            for way in largest.costs_usd
+            if all(way in stage.costs_usd for stage in stages)
+        },
         refused=tuple(f"{s.name}: {reason}" for s in stages for reason in s.refused),
         choices={},
         steps=sum(s.steps for s in stages),
@@ -207,3 +213,7 @@ def _together(name: str, stages: tuple[Plan, ...]) -> Plan:
         notes=tuple(dict.fromkeys(note for s in stages for note in s.notes)),
         stages=stages,
     )
+
+
+def _sum(ranges: list[Range]) -> Range:
+    return Range(math.fsum(r.low for r in ranges), math.fsum(r.high for r in ranges))

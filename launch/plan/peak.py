@@ -10,7 +10,7 @@ from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, Soft
 from launch.plan.memory.gather import REUSE_ELEMENTS
 from launch.plan.memory.step import at_rest, rehearse
 from launch.plan.memory.tape import PARTS
-from launch.plan.memory.weights import Recipe
+from launch.plan.memory.weights import NOTHING, Recipe
 from launch.plan.methods import Asked, learning_of
 from launch.plan.shape import Shape
 from training.config import Job
@@ -75,6 +75,7 @@ def recipe_of(job: Job, shape: Shape, machine: Machine, choice: Choice, longest:
         offload=job.sharding.offload,
         evaluates=job.data.validation.wanted,
         learning=learning,
+        freeze=job.model.freeze if adapter is None else NOTHING,
     )
 
 
@@ -121,7 +122,7 @@ def quick_peak_gib(recipe: Recipe) -> float:
     """About the same in total: what rests is exact, what moves is drawn on from a few layers."""
     shape = recipe.shape
     base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if recipe.zero == 3 else 0)
-    if shape.layers <= base + 1:
+    if shape.layers <= base + 1 or recipe.freeze.anything:
         return sum(peak_gib(recipe).values())
     few, more = (
         rehearse(replace(recipe, shape=replace(shape, layers=count))) for count in (base, base + 1)

@@ -109,7 +109,9 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     length = f"{plan.steps:,} steps, {in_words(plan.tokens)} tokens"
     yield "time", f"{_duration(plan.hours)}  ({length}, start-up included)"
     if plan.price:
-        yield "cost", f"{_money(plan.cost_usd)}  ({plan.price})"
+        ways = {"on_demand": "on demand", "spot": "as spot"}
+        told = [f"{_money(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
+        yield "cost", f"{', '.join(told)}  ({plan.price})"
     elif "ml." in plan.machine:
         yield "cost", "no price of this instance is known; try make prices"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from launch.plan.memory.decoder import Decoder, Layer
 from launch.plan.memory.learning import PLAIN, Learning
 from launch.plan.memory.tape import SIZE, Meter, Storage, Weight
 from launch.plan.shape import Shape
+from training.config.model import Freeze
+
+NOTHING = Freeze()
+"""Everything of a model learns."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Recipe:
         ahead: Elements that ZeRO 3 fetches ahead.
         learning: What the method adds.
         frozen: Type of a model that nothing of is trained; empty for one that learns.
+        freeze: What stays as it is of a model that learns.
     """
 
     shape: Shape
@@ -62,6 +68,7 @@ class Recipe:
     ahead: int = 50_000_000
     learning: Learning = PLAIN
     frozen: str = ""
+    freeze: Freeze = NOTHING
 
 
 def build(recipe: Recipe, meter: Meter, part: str = "weights") -> Decoder:
@@ -70,35 +77,50 @@ def build(recipe: Recipe, meter: Meter, part: str = "weights") -> Decoder:
     base = base_dtype(recipe)
     everything = adapter is None and not recipe.frozen
 
-    def weight(count: int, width: int = 0, dtype: str = base, learns: bool = everything) -> Weight:
+    def weight(count: int, width: int = 0, dtype: str = base, *, name: str) -> Weight:
         storage = Storage(meter, count * SIZE[dtype])
+        learns = everything and not is_frozen(name, recipe.freeze)
         return Weight(count, dtype, learns, width, storage=storage)
 
-    def matrix(rows: int, columns: int) -> Weight:
+    def matrix(rows: int, columns: int, name: str) -> Weight:
         if four_bit is None:
-            return weight(rows * columns, columns)
+            return weight(rows * columns, columns, name=name)
         packed = Storage(meter, four_bit.packed_bytes(rows * columns))
         return Weight(rows * columns, "uint8", False, columns, storage=packed)
 
     rest = "fp32" if four_bit is not None and four_bit.widens and not recipe.zero else base
     with meter.belongs_to(part):
-        embed = weight(shape.vocab * shape.hidden, shape.hidden, rest)
+        embed = weight(
+            shape.vocab * shape.hidden, shape.hidden, rest, name="model.embed_tokens.weight"
+        )
         layers = [
             Layer(
                 linears={
-                    name: matrix(rows, columns) for name, (rows, columns) in shape.linears.items()
+                    name: matrix(rows, columns, f"{before}{name}.weight")
+                    for name, (rows, columns) in shape.linears.items()
                 },
-                norms={name: weight(count, dtype=rest) for name, count in shape.norms.items()},
-                biases={name: weight(count, dtype=rest) for name, count in shape.biases.items()},
+                norms={
+                    name: weight(count, dtype=rest, name=f"{before}{name}.weight")
+                    for name, count in shape.norms.items()
+                },
+                biases={
+                    name: weight(count, dtype=rest, name=f"{before}{name}.bias")
+                    for name, count in shape.biases.items()
+                },
             )
-            for _ in range(shape.layers)
+            for before in (f"model.layers.{index}." for index in range(shape.layers))
         ]
-        norm = weight(shape.hidden, dtype=rest)
+        norm = weight(shape.hidden, dtype=rest, name="model.norm.weight")
         if shape.scores:
+            head = weight(shape.hidden, shape.hidden, rest, name="score.weight")
             # A new head is trained beside an adapter too.
-            head = weight(shape.hidden, shape.hidden, rest, learns=not recipe.frozen)
+            head.learns = not recipe.frozen
         else:
-            head = embed if shape.tied else weight(embed.count, shape.hidden, rest)
+            head = (
+                embed
+                if shape.tied
+                else weight(embed.count, shape.hidden, rest, name="lm_head.weight")
+            )
         decoder = Decoder(
             embed=embed,
             layers=layers,
@@ -118,6 +140,19 @@ def build(recipe: Recipe, meter: Meter, part: str = "weights") -> Decoder:
         )
         _adapt(decoder, shape, recipe, meter)
     return decoder
+
+
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
+
+
+def is_frozen(name: str, freeze: Freeze) -> bool:
+    """Whether a parameter stays as it is (`training/models/freeze.py`)."""
+    layer = _LAYER.search(name)
+    return (
+        (layer is not None and int(layer[1]) < freeze.layers)
+        or (freeze.embeddings and name == "model.embed_tokens.weight")
+        or any(re.search(pattern, name) for pattern in freeze.patterns)
+    )
 
 
 def _has_prefix(adapter: Adapter | None) -> bool:

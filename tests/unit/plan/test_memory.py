@@ -1,0 +1,122 @@
+"""What a rehearsed step says of memory: what must hold whatever the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from launch.plan.memory.adapters import Lora
+from launch.plan.memory.weights import Recipe
+from launch.plan.peak import peak_gib, quick_peak_gib
+from launch.plan.shape import Shape
+from training.config.model import Freeze
+
+HIDDEN, INNER = 512, 1408
+SHAPE = Shape(
+    family="llama",
+    hidden=HIDDEN,
+    intermediate=INNER,
+    layers=8,
+    heads=8,
+    kv_heads=4,
+    head_dim=64,
+    vocab=32000,
+    tied=False,
+    context=4096,
+    linears={
+        "self_attn.q_proj": (HIDDEN, HIDDEN),
+        "self_attn.k_proj": (HIDDEN // 2, HIDDEN),
+        "self_attn.v_proj": (HIDDEN // 2, HIDDEN),
+        "self_attn.o_proj": (HIDDEN, HIDDEN),
+        "mlp.gate_proj": (INNER, HIDDEN),
+        "mlp.up_proj": (INNER, HIDDEN),
+        "mlp.down_proj": (HIDDEN, INNER),
+    },
+    norms={"input_layernorm": HIDDEN, "post_attention_layernorm": HIDDEN},
+)
+PLAIN = Recipe(
+    shape=SHAPE,
+    device="cuda",
+    rows=4,
+    length=512,
+    packed=False,
+    attention="sdpa",
+    checkpointing=False,
+    precision="bf16",
+    adapter=None,
+    four_bit=None,
+    accumulates=True,
+    optimizer="adamw",
+    zero=0,
+    world=1,
+)
+VARIED = {
+    "plain": PLAIN,
+    "checkpointing": replace(PLAIN, checkpointing=True),
+    "LoRA": replace(PLAIN, adapter=Lora(16)),
+    "LoRA, checkpointing": replace(PLAIN, adapter=Lora(16), checkpointing=True),
+    "packed": replace(PLAIN, packed=True),
+    "ZeRO 1": replace(PLAIN, zero=1, world=8),
+    "ZeRO 2": replace(PLAIN, zero=2, world=8),
+    "ZeRO 3": replace(PLAIN, zero=3, world=8),
+    "FSDP": replace(PLAIN, fsdp=True, world=8),
+    "on a CPU": replace(PLAIN, device="cpu", precision="fp32"),
+    "frozen layers": replace(PLAIN, freeze=Freeze(layers=6)),
+}
+_GIB = 2.0**30
+
+
+def total(recipe: Recipe) -> float:
+    return sum(peak_gib(recipe).values())
+
+
+def test_what_rests_is_exact() -> None:
+    """Weights, their gradients and two states, all in fp32, where no engine keeps a copy."""
+    parts = peak_gib(PLAIN)
+    each = 4 * SHAPE.parameters / _GIB
+    assert parts["weights"] == pytest.approx(each)
+    assert parts["optimizer"] == pytest.approx(2 * each)
+    assert parts["gradients"] == pytest.approx(each)
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_the_quick_answer_is_the_long_one(name: str) -> None:
+    recipe = replace(VARIED[name], shape=replace(SHAPE, layers=24))
+    assert quick_peak_gib(recipe) == pytest.approx(total(recipe), rel=0.01)
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_longer_rows_and_more_of_them_never_take_less(name: str) -> None:
+    recipe = VARIED[name]
+    assert total(replace(recipe, length=1024)) >= total(recipe)
+    assert total(replace(recipe, rows=8)) >= total(recipe)
+
+
+@pytest.mark.parametrize("name", ["plain", "LoRA", "packed", "on a CPU"])
+def test_computing_again_takes_less(name: str) -> None:
+    recipe = VARIED[name]
+    without = peak_gib(recipe)["activations"]
+    assert peak_gib(replace(recipe, checkpointing=True))["activations"] < without / 2
+
+
+def test_shards_take_less_the_more_devices_share_them() -> None:
+    for name in ("ZeRO 1", "ZeRO 2", "ZeRO 3", "FSDP"):
+        of_8, of_64 = VARIED[name], replace(VARIED[name], world=64)
+        assert peak_gib(of_64)["optimizer"] == pytest.approx(
+            peak_gib(of_8)["optimizer"] / 8, rel=0.01
+        )
+        assert total(of_64) < total(of_8)
+
+
+def test_what_is_frozen_has_neither_gradient_nor_state() -> None:
+    parts = peak_gib(VARIED["frozen layers"])
+    learned = SHAPE.parameters - 6 * SHAPE.per_layer
+    assert parts["weights"] == pytest.approx(4 * SHAPE.parameters / _GIB)
+    assert parts["optimizer"] == pytest.approx(8 * learned / _GIB)
+    assert parts["activations"] < peak_gib(PLAIN)["activations"]
+    pattern = Freeze(patterns=(r"mlp\.",))
+    without_mlps = SHAPE.parameters - SHAPE.layers * 3 * HIDDEN * INNER
+    assert peak_gib(replace(PLAIN, freeze=pattern))["optimizer"] == pytest.approx(
+        8 * without_mlps / _GIB
+    )
