@@ -66,7 +66,8 @@ def _instance(job: Path) -> list[str]:
         return []
     say("the job names no instance: rehearsed as if for one ml.g5.xlarge, spot")
     where = "stages.0.resources" if "\nstages:" in text else "resources"
-    return [f"{where}={{instance: ml.g5.xlarge, spot: true, max_runtime: 12h}}"]
+    wanted = ("instance=ml.g5.xlarge", "spot=true", "max_runtime=12h")
+    return [f"{where}.{setting}" for setting in wanted]
 
 
 def _starter(image: str) -> Starter:

@@ -120,6 +120,9 @@ code=0
 wait "$step" || code=$?
 while kill -0 "$step" 2>/dev/null; do code=0; wait "$step" || code=$?; done
 echo "end with code $code"
+# 128 and more: killed from outside, as when a node that was given up comes back and ends what it
+# takes for the job's earlier start. A few times may be bad luck; more is no accident.
+if [ "$code" -gt 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt 5 ]; then told=1; fi
 if [ "$told" = 1 ] && [ "$code" != 0 ] && [ ! -e "$TEMPER_RUN_FOLDER/{stop}" ]; then
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60 # until Slurm has taken the job back

@@ -187,7 +187,8 @@ def test_a_node_dies_and_the_weights_are_the_same(
     until(lambda: "waiting" in target.status(sent).detail)
     cluster.start_node("n2")
     assert await_end(target, sent) == "not deployed", "\n".join(log_of(target, sent)[-30:])
-    first, second = starts_of(target, sent)
+    # A start that the returning node ended at once, as Slurm may have it do, took no step.
+    first, second = (steps for steps in starts_of(target, sent) if steps)
     assert 1 < second[0] <= first[-1] + 1 <= second[0] + 5
     target.fetch(sent, archive=False, checkpoints=False)
     job = changed(yaml.safe_load(mine.job.read_text()), resources={"count": 1, "processes": 2})
