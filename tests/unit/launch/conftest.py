@@ -93,7 +93,11 @@ def deploy_by_hand(service: Service, environment: Environment) -> None:
     for bucket in buckets.values():
         s3.create_bucket(Bucket=bucket)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    # Left to itself the emulator draws a zone, and not every zone offers every instance.
+    made = ec2.create_subnet(
+        VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone=f"{ec2.meta.region_name}a"
+    )
+    subnet = made["Subnet"]["SubnetId"]
     group = ec2.create_security_group(GroupName="nodes", Description="nodes", VpcId=vpc)
     service.client("ecr").create_repository(repositoryName="temper-dev/gpu")
     values = {
