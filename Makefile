@@ -44,8 +44,11 @@ $(VENV)/.dev $(VENV)/.infra $(VENV)/.launch: $(VENV)/.%: $(VENV)/bin/uv constrai
 
 TARGET ?= local
 
-ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [TARGET=sagemaker|hyperpod|slurm ENV=dev]
+ifneq ($(IMAGE),)
+train: $(VENV)/.launch
+	@$(PY) -m launch train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+else ifeq ($(TARGET),local)
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm ENV=dev]
 	@$(PY) -m training $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch

@@ -54,15 +54,18 @@ def train(
     target: Annotated[str, typer.Option(help="sagemaker or hyperpod")] = "sagemaker",
     env: Annotated[str, typer.Option(help="a file of environments/")] = "dev",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    image: Annotated[str, typer.Option(help="container image to train in")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="start over")] = False,
     runs: RunsOption = RUNS,
 ) -> None:
     """Plan a job, ask, and send it to a target; attach to it where it runs already."""
-    from launch.submit import Wish, send
+    from launch.submit import Wish, send, with_image
     from launch.targets import target_of
 
+    env = "" if target == "local" else env
     place = target_of(target, env)
-    wish = Wish(job, " ".join(set_ or ()), place.name, env, runs, fresh)
+    overrides = with_image(job, " ".join(set_ or ()), image)
+    wish = Wish(job, overrides, place.name, env, runs, fresh)
     sent = send(wish, place, say)
     run = sent.record.run
     say(f"run {run}, job {sent.record.latest.name}")

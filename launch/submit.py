@@ -71,6 +71,14 @@ def send(wish: Wish, target: Target, say: Say) -> Sent:
     return _send(sent, job, plan, target)
 
 
+def with_image(job: Path, overrides: str, image: str) -> str:
+    """Return overrides that let a job train in an image."""
+    if not image:
+        return overrides
+    first = "stages.0." if isinstance(load_job(job, overrides), Pipeline) else ""
+    return f"{overrides} {first}resources.image={image}".strip()
+
+
 def plan_or_refuse(job: Job | Pipeline, source: str) -> Plan:
     """Return the plan of a job.
 

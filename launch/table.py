@@ -150,7 +150,13 @@ def _plan_facts(written: dict[str, Any]) -> dict[str, str]:
     told = f"{plan['machine']}: {_duration(low)} to {_duration(high)}"
     if plan["cost_usd"]["high"]:
         told += f", {plan['cost_usd']['low']:.2f} to {plan['cost_usd']['high']:.2f} USD"
-    return {"planned": told}
+    measured = written.get("measured", {})
+    if not measured.get("hours"):
+        return {"planned": told}
+    seconds = (measured["hours"] + measured.get("hours_before", 0.0)) * 3600
+    gib = measured.get("memory_gib", {}).get("total")
+    peak = f", {gib:.1f} of {plan['memory_gib']['total']:.1f} GiB foreseen" if gib else ""
+    return {"planned": told, "measured": f"{_duration(seconds)}{peak}"}
 
 
 def _duration(seconds: float) -> str:

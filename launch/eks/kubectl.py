@@ -76,7 +76,7 @@ class Kubectl:
 def _meaning(said: str) -> str:
     text = " ".join(said.split()) or "failed without a word"
     if "no matches for kind" in text:
-        return f"{text}. Install Kubeflow's training operator: docs/platform.md"
+        return f"{text}. Install Kubeflow's training operator; HyperPod's chart has it"
     if "nauthorized" in text or "Forbidden" in text or "forbidden" in text:
         return f"{text}. Sign in: aws eks update-kubeconfig --name CLUSTER"
     if "refused" in text or "no such host" in text or "dial tcp" in text:

@@ -108,17 +108,27 @@ class Local:
 def go_on(sent: Sent, overrides: str = "") -> None:
     """Train a run's job in its folder, in front of the person, until it is over.
 
+    A job that names an image is trained in it.
+
     Raises:
         LaunchError: With the exit code of the training; what went wrong was printed by it.
     """
-    command = [sys.executable, "-m", "training", str(sent.folder / "job.yaml")]
-    command += ["--folder", str(sent.folder)]
-    command += ["--set", *overrides.split()] if overrides else []
-    done = subprocess.run(command, check=False)
+    done = subprocess.run(_command(sent.folder, overrides), check=False)
     if done.returncode:
         error = LaunchError(f"{sent.record.run} ended with code {done.returncode}")
         error.exit_code = done.returncode
         raise error
+
+
+def _command(folder: Path, overrides: str) -> list[str]:
+    job = RunFolder(folder).job
+    first = job if not hasattr(job, "stages") else job.stages[0]
+    if first.resources.image:
+        from launch.contained import command_in_image
+
+        return command_in_image(first.resources.image, job, folder, overrides)
+    command = [sys.executable, "-m", "training", str(folder / "job.yaml"), "--folder", str(folder)]
+    return [*command, *(["--set", *overrides.split()] if overrides else [])]
 
 
 def read_folder(folder: Path) -> Status:
@@ -194,12 +204,12 @@ def _holders(folder: Path) -> list[int]:
         return []
     fields = [line.split() for line in lines if " FLOCK " in line]
     held = {int(f[4]) for f in fields if f[5].rpartition(":")[2] == str(inode)} - {0, os.getpid()}
-    found = {pid: _command(pid) for pid in held}
+    found = {pid: _command_line(pid) for pid in held}
     commands = [pid for pid, words in found.items() if "training.worker" not in words]
     return sorted(commands or found)
 
 
-def _command(pid: int) -> list[str]:
+def _command_line(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
