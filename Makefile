@@ -70,7 +70,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs, wherever they are --------------------------------------------------------------------
 # RUN is a job's name (its newest run), NAME/ID, or the name of a job in the cloud. YES=1 agrees to what is asked.
 
-.PHONY: status logs stop resume fetch delete doctor rehearse
+.PHONY: status logs stop resume fetch delete export doctor rehearse
 
 status: $(VENV)/.launch  ## all runs, everywhere, in one table; one in detail: make status RUN=…
 	@$(PY) -m launch status $(RUN)
@@ -89,6 +89,9 @@ fetch: $(VENV)/.launch  ## bring a run's model and report: make fetch RUN=… [A
 
 delete: $(VENV)/.launch  ## delete a run here and where it ran, after saying what goes: make delete RUN=…
 	@$(PY) -m launch delete $(RUN)
+
+export: $(VENV)/.train  ## a run's model for others, proved equal: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart] [TO=…]
+	@$(PY) -m training.export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
 
 doctor: $(VENV)/.train $(VENV)/.launch  ## what would keep a job from running, and what mends it: make doctor [ENV=dev] [JOB=…]
 	@$(PY) -m launch.doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))

@@ -14,6 +14,8 @@ import datasets
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
+import training.adapters.bottleneck_tuner
+import training.adapters.composed_tuner  # noqa: F401  (PEFT then knows these types)
 from catalog.accelerators import peak_flops
 from training.config import Job
 from training.data.collators import collator_for
@@ -33,11 +35,12 @@ from training.engine.seed import seed_everything
 from training.engine.setup import Setup
 from training.engine.world import ControlPlane, World, join, read_world
 from training.evaluate.examine import Examination
+from training.evaluate.forgetting import check_forgetting
 from training.export.card import model_card
 from training.export.save import save_model
 from training.guards import guards_for
 from training.models.flops import device_name, flops_per_token
-from training.models.load import load_model, save_scratch
+from training.models.load import load_model, save_start
 from training.models.longest import longest_rows_loss
 from training.models.tokenizer import (
     load_tokenizer,
@@ -138,8 +141,7 @@ def run(folder: RunFolder) -> None:
         stop.wait_for_the_loop(False)
         examination.after()
         _save(job, trainer, tokenizer, folder, control)
-        if world.is_first:
-            record.note_measured()
+        _conclude(job, record, folder, control)
 
 
 def _seed(job: Job) -> None:
@@ -206,6 +208,12 @@ def _card(job: Job, folder: RunFolder) -> str:
     return model_card(job, manifest, evaluation)
 
 
+def _conclude(job: Job, record: Record, folder: RunFolder, control: ControlPlane) -> None:
+    if control.world.is_first:
+        record.note_measured()
+    check_forgetting(job, folder.path, control)
+
+
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:
     """Return the rows as the data set that a TRL trainer insists on; the loop reads the table."""
     if isinstance(table, RowTable):
@@ -254,7 +262,7 @@ def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
 
 def _start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
     """Return what training starts from, without an adapter."""
-    job = save_scratch(job, tokenizer, folder.path / "start")
+    job = save_start(job, tokenizer, folder.path / "start")
     return load_model(job, tokenizer, world.device)
 
 

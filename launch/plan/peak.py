@@ -15,6 +15,7 @@ from launch.plan.methods import Asked, learning_of
 from launch.plan.shape import Shape
 from training.config import Job
 from training.config import adapters as sections
+from training.config.compose import Compose
 
 _GIB = 2.0**30
 
@@ -85,6 +86,12 @@ def adapter_of(job: Job, shape: Shape) -> Adapter | None:
     if isinstance(section, sections.Lora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
         return Lora(section.r, modules, section.dropout > 0)
+    if isinstance(section, Compose):
+        # Its members are read where it runs; 16 ranks each is what an adapter has by default.
+        return Lora(16 * len(section.adapters))
+    if isinstance(section, sections.Ia3):
+        # A factor per channel: what has to be kept for it is at most what a rank of 1 needs.
+        return Lora(1, section.target_modules)
     if isinstance(section, sections.Bottleneck):
         size = section.width(shape.hidden)
         return Bottleneck(size, section.after, section.placement == "parallel")

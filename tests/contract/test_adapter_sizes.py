@@ -19,6 +19,8 @@ ADAPTERS: list[dict[str, Any]] = [
     {"kind": "p_tuning", "encoder": "lstm", "encoder_num_layers": 3},
     {"kind": "prefix_tuning", "num_virtual_tokens": 7},
     {"kind": "prefix_tuning", "projection": True, "encoder_hidden_size": 24},
+    {"kind": "ia3"},
+    {"kind": "ia3", "target_modules": ["q_proj", "up_proj"], "feedforward_modules": []},
     {"kind": "bottleneck", "reduction_factor": 4},
     {"kind": "bottleneck", "size": 5, "after": ["mlp"]},
 ]

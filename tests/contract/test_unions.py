@@ -12,7 +12,8 @@ import yaml
 
 from tests.running import ROOT
 from training.config import load_job
-from training.config.adapters import Adapter, AdapterSection
+from training.config.adapters import AdapterSection
+from training.config.job import Adapter
 from training.config.methods import Method, MethodSection
 from training.config.rewards import Reward
 
@@ -61,6 +62,7 @@ def jobs() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("section", ADAPTERS, ids=kind_of)
 def test_one_job_each(section: type[Any]) -> None:
     kinds = [job["adapter"]["kind"] for job in jobs() if "adapter" in job]
+    kinds += ["compose" for job in jobs() if "compose" in job]
     assert kind_of(section) in kinds, "show it in jobs/"
 
 

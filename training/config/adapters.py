@@ -238,6 +238,25 @@ class Bottleneck(FrozenBase, Schedule, AdapterSection):
         return model.layers * len(self.after) * (2 * h * size + size + h)
 
 
-Adapter = Annotated[
-    Lora | Qlora | PromptTuning | PTuning | PrefixTuning | Bottleneck, Field(discriminator="kind")
-]
+class Ia3(FrozenBase, Schedule, AdapterSection):
+    """One factor per channel of keys, values and the MLP (Liu et al. 2022, arXiv:2205.05638)."""
+
+    impl = "training.adapters.ia3:apply"
+
+    kind: Literal["ia3"]
+    target_modules: Annotated[tuple[str, ...], BeforeValidator(_as_modules)] = (
+        "k_proj",
+        "v_proj",
+        "down_proj",
+    )
+    """Ends of the names of linear layers whose outputs are multiplied."""
+    feedforward_modules: Annotated[tuple[str, ...], BeforeValidator(_as_modules)] = ("down_proj",)
+    """Those of them whose inputs are multiplied instead."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules trained in full and saved with the adapter, such as `[lm_head]`."""
+
+    def num_trained(self, model: Widths) -> int:
+        """Return how many factors there are; whole modules are not counted."""
+        sides = {n: n not in self.feedforward_modules for n in self.target_modules}
+        linear = model.linear
+        return model.layers * sum(linear[n][out] for n, out in sides.items() if n in linear)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.config.adapters import Bottleneck, PrefixTuning, PromptTuning
+from training.config.adapters import AdapterSection, Bottleneck, Ia3, PrefixTuning, PromptTuning
+from training.config.compose import Compose
 from training.config.job import Job
 from training.config.machines import check_machines
 from training.config.methods import Distill
@@ -21,7 +22,8 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         prefix: What to put before each path, such as `stages.1.`.
         first: Whether no stage comes before it.
     """
-    for check in (_model, _data, _method, _adapter, _train, _sharding, _run, check_machines):
+    parts = (_model, _data, _method, _adapter, _train, _anchors, _sharding, _run, check_machines)
+    for check in parts:
         for problem in check(job, first):
             yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
 
@@ -225,8 +227,7 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
             "is required by init: text" if from_text else "needs init: text",
             text or "",
         )
-    if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
-        yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
+    yield from _own_keys(adapter)
     for key in ("unfreeze", "layer_decay"):
         if getattr(job.train, key) != type(job.train).model_fields[key].default:
             yield Problem(
@@ -236,6 +237,19 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
                 f"Write adapter.{key}"
                 if key in type(adapter).model_fields
                 else f"Adapter {adapter.kind} has no layers to tell apart: leave it out",
+            )
+
+
+def _own_keys(adapter: AdapterSection) -> Iterator[Problem]:
+    if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
+        yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
+    if isinstance(adapter, Ia3):
+        for name in set(adapter.feedforward_modules) - set(adapter.target_modules):
+            yield Problem(
+                "adapter.feedforward_modules",
+                "must be among adapter.target_modules",
+                name,
+                f"Choose from {', '.join(adapter.target_modules)}",
             )
     if isinstance(adapter, PrefixTuning) and adapter.projection and adapter.init is not None:
         yield Problem("adapter.init", "a projection always starts at random", adapter.init)
@@ -278,6 +292,42 @@ def _train(job: Job, first: bool) -> Iterator[Problem]:
         )
 
 
+def _anchors(job: Job, first: bool) -> Iterator[Problem]:
+    """What holds a run near its start needs a loss of next tokens, and whole weights to compare."""
+    for key in ("l2_sp", "kl_to_base"):
+        value = getattr(job.train, key)
+        if value and job.method.kind not in ("pretrain", "sft"):
+            yield Problem(
+                f"train.{key}",
+                f"is for pretrain and sft; {job.method.kind} is held back by its own means",
+                f"{value:g}",
+                "Leave it out",
+            )
+        if value and job.model.source == SCRATCH:
+            yield Problem(
+                f"train.{key}", "a model from scratch has nothing to forget", f"{value:g}"
+            )
+    if job.train.l2_sp and (job.sharding.zero == 3 or job.sharding.fsdp != "none"):
+        yield Problem(
+            "train.l2_sp",
+            "compares whole weights, which are cut up among the processes here",
+            f"zero: {job.sharding.zero}" if job.sharding.zero else f"fsdp: {job.sharding.fsdp}",
+            "Use zero: 2, or train.kl_to_base",
+        )
+    if job.train.kl_to_base and getattr(job.adapter, "bias", "none") != "none":
+        yield Problem(
+            "train.kl_to_base",
+            "the untouched model is the adapter switched off, and trained biases stay on",
+            fix="Set adapter.bias: none",
+        )
+    if job.evaluate.max_forgetting is not None and job.evaluate.forgetting is None:
+        yield Problem(
+            "evaluate.forgetting",
+            "is required by max_forgetting",
+            fix="Name a file of general text",
+        )
+
+
 def _sharding(job: Job, first: bool) -> Iterator[Problem]:
     sharding = job.sharding
     if sharding.fsdp != "none" and sharding.zero:
@@ -290,6 +340,13 @@ def _sharding(job: Job, first: bool) -> Iterator[Problem]:
         yield Problem("sharding.offload", "nvme needs ZeRO 3", f"zero: {sharding.zero}")
     if sharding.offload == "nvme" and sharding.nvme_path is None:
         yield Problem("sharding.nvme_path", "is required with offload: nvme")
+    if isinstance(job.adapter, Compose) and (sharding.zero == 3 or sharding.fsdp != "none"):
+        yield Problem(
+            "sharding.zero" if sharding.zero else "sharding.fsdp",
+            "trained adapters are read into whole layers, and these are cut up among processes",
+            str(sharding.zero or sharding.fsdp),
+            "Use zero: 2",
+        )
     if job.adapter is not None and job.adapter.quantized and sharding.zero == 3:
         yield Problem(
             "sharding.zero",

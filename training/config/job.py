@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from training.config.adapters import Adapter
+from training.config.adapters import (
+    Bottleneck,
+    Ia3,
+    Lora,
+    PrefixTuning,
+    PromptTuning,
+    PTuning,
+    Qlora,
+)
+from training.config.compose import Compose
 from training.config.data import Data
 from training.config.methods import Method
 from training.config.model import Model
@@ -15,6 +24,10 @@ from training.config.run import Checkpoint, Evaluate, Guards, Resources, Shardin
 from training.config.section import Section
 from training.config.train import Train
 
+Adapter = Annotated[
+    Lora | Qlora | PromptTuning | PTuning | PrefixTuning | Bottleneck | Ia3 | Compose,
+    Field(discriminator="kind"),
+]
 Precision = Literal["fp32", "fp16", "bf16"]
 
 # CreateTrainingJob: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}
@@ -52,8 +65,8 @@ class Job(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _learning_rate(cls, values: Any) -> Any:
-        return with_learning_rate(values)
+    def _filled_in(cls, values: Any) -> Any:
+        return with_learning_rate(_composed(values))
 
 
 class Stage(Job):
@@ -67,6 +80,17 @@ class Pipeline(Section):
 
     name: Name
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+
+
+def _composed(values: Any) -> Any:
+    """Read a section `compose` as the adapter it is."""
+    if not isinstance(values, dict) or "compose" not in values:
+        return values
+    if values.get("adapter") is not None:
+        raise ValueError("give compose or adapter, not both: a composition is an adapter")
+    rest = {key: value for key, value in values.items() if key != "compose"}
+    given = values["compose"]
+    return {**rest, "adapter": {"kind": "compose", **given} if isinstance(given, dict) else given}
 
 
 def with_learning_rate(values: Any) -> Any:

@@ -9,7 +9,14 @@ from pydantic import BeforeValidator, Field
 
 from training.config.data import Source, _as_source
 from training.config.section import Section
-from training.config.units import DurationS, Interval, MoneyUsd, PositiveInt, parse_every
+from training.config.units import (
+    DurationS,
+    Interval,
+    MoneyUsd,
+    PositiveInt,
+    Share,
+    parse_every,
+)
 
 
 class Sharding(Section):
@@ -46,6 +53,9 @@ class Evaluate(Section):
     """Longest answer to a sample."""
     forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
     """General text whose loss is measured before and after."""
+    max_forgetting: Share | None = None
+    """How much that loss may rise, such as 3%. A run in which it rises more fails; its model is
+    kept."""
 
 
 class Guards(Section):

@@ -62,5 +62,12 @@ class Train(Schedule):
     seed: int = Field(default=42, ge=0, lt=2**32)
     deterministic: bool = False
     """Only kernels whose result never varies from run to run (slower on a GPU)."""
+    l2_sp: float = Field(default=0.0, ge=0)
+    """Against forgetting: half this times the squared distance of what learns from where it started
+    is added to the loss (L2-SP, arXiv:1802.01483), such as 0.01."""
+    kl_to_base: float = Field(default=0.0, ge=0)
+    """Against forgetting: this times the divergence from what the untouched model says of the same
+    tokens is added to the loss, such as 0.5. With an adapter that model is the adapter switched
+    off; without one it is a second model in memory."""
     compile: bool = False
     """`torch.compile` the model: faster steps after a slow start."""

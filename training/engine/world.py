@@ -70,7 +70,7 @@ def _device(local_rank: int) -> torch.device:
 
 
 def join(world: World, *, zero: int) -> None:
-    """Make this process one of its group.
+    """Make this process one of its group, unless it is already.
 
     Args:
         world: Its place.
@@ -84,7 +84,7 @@ def join(world: World, *, zero: int) -> None:
         # compiler on the machine, or a minute's wait at the first job.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
-    elif world.size > 1:
+    elif world.size > 1 and not dist.is_initialized():
         dist.init_process_group(backend)
 
 

@@ -47,13 +47,18 @@ def main(arguments: list[str] | None = None) -> int:
 def find_model(run: Path) -> Path:
     """Return the model folder of a run, a pipeline's last stage, or a folder that is one.
 
+    Args:
+        run: A folder, or the name of a job or run below `runs/`.
+
     Raises:
         JobError: There is none.
     """
-    stages = sorted((run / "stages").glob("*/model"))
-    for folder in (run / "model", run / "latest/model", *reversed(stages[-1:]), run):
-        if any(folder.glob("*.safetensors")):
-            return folder
+    by_name = Path("runs") / run
+    for place in (run, run / "latest", by_name, by_name / "latest"):
+        stages = sorted((place / "stages").glob("*/model"))
+        for folder in (place / "model", *stages[-1:], place):
+            if any(folder.glob("*.safetensors")):
+                return folder
     found = ", ".join(sorted(p.name for p in run.iterdir())[:8]) if run.is_dir() else "nothing"
     raise JobError(
         "export",
@@ -62,7 +67,7 @@ def find_model(run: Path) -> Path:
                 "RUN",
                 "has no trained model",
                 str(run),
-                f"Name a run folder such as runs/NAME/latest; there is: {found}",
+                f"Name a job, or a run folder such as runs/NAME/latest; there is: {found}",
             )
         ],
     )
@@ -72,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.export", description="Export a model."
     )
-    parser.add_argument("run", type=Path, help="a run folder, or a model's folder")
+    parser.add_argument("run", type=Path, help="a job's name, a run folder, or a model's folder")
     parser.add_argument("--format", default="safetensors", help="safetensors, adapter, archive, …")
     parser.add_argument("--to", type=Path, help="where it goes; export/ in the run when left out")
     return parser

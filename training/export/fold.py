@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict
+from peft import PeftConfig, PeftType, inject_adapter_in_model, set_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 from torch import nn
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
-from training.models.merge import UNMERGEABLE
+from training.models.merge import unmergeable
 from training.models.streamed import skeleton, tied_names
 from training.models.weights import WeightFiles, write_tensors
 
@@ -53,7 +53,7 @@ def fold(adapter: Path, base: Path, target: Path) -> None:
         write_tensors(
             target / path.name,
             kinds,
-            lambda name: update.applied(name, source.read(untied.get(name, name))),
+            lambda name: update.applied(name, untied.get(name, name), source),
         )
     _describe(base, target, untied, last_file=list(source.files)[-1].name)
 
@@ -65,10 +65,10 @@ def check_foldable(config: PeftConfig, adapter: Path) -> None:
         ModelError: Says why.
     """
     kind = str(getattr(config.peft_type, "value", config.peft_type))
-    if (reason := UNMERGEABLE.get(kind)) is not None:
+    if (reason := unmergeable(kind, getattr(config, "how", None))) is not None:
         raise ModelError(
             f"the adapter in {adapter} ({kind.lower()}) cannot be merged into weights: {reason}. "
-            f"Export it with FORMAT=adapter, and load it beside its base"
+            f"Export it with FORMAT=adapter or archive-apart, and load it beside its base"
         )
 
 
@@ -89,7 +89,10 @@ class _Update:
         self.parts: dict[str, list[str]] = {}
         self.whole: dict[str, str] = {}
         for name in weights.kinds:
-            inside = name.removeprefix(_INSIDE)
+            if name.endswith(".base_layer.weight"):
+                # PEFT's copy of an embedding that the adapter is on; the base has it.
+                continue
+            inside = name.removeprefix(_INSIDE).replace(".base_layer.", ".")
             if prefix in inside:
                 self.parts.setdefault(inside.split(prefix)[0], []).append(name)
             else:
@@ -124,27 +127,45 @@ class _Update:
         changed = {f"{path}.weight" for path in self.parts} | set(self.whole)
         return {name: source for name, source in tied.items() if {name, source} & changed}
 
-    def applied(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the tensor called `name` with the update added."""
+    def applied(self, name: str, stored: str, source: WeightFiles) -> torch.Tensor:
+        """Return a tensor with the update added.
+
+        Args:
+            name: What it is called in the result.
+            stored: What it is called in `source`.
+            source: The base.
+        """
+        tensor = source.read(stored)
         if name in self.whole:
             return self.weights.read(self.whole[name]).to(tensor.dtype)
         path, _, key = name.rpartition(".")
-        if key != "weight" or path not in self.parts:
+        if path not in self.parts or key not in ("weight", "bias"):
             return tensor
-        return self._folded(path, tensor).to(tensor.dtype)
+        if key == "weight":
+            return self._folded(path, tensor, None)[0].to(tensor.dtype)
+        if self.config.peft_type != PeftType.IA3:
+            return tensor
+        # Factors of a layer's outputs are factors of its bias too.
+        bias = self._folded(path, source.read(f"{path}.weight"), tensor)[1]
+        assert bias is not None
+        return bias.to(tensor.dtype)
 
-    def _folded(self, path: str, weight: torch.Tensor) -> torch.Tensor:
-        """Return a layer's weight after PEFT has folded the adapter into that layer alone."""
-        layer = type(self.modules[path])
+    def _folded(
+        self, path: str, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return weight and bias of a layer after PEFT has folded the adapter into it alone."""
+        kind = type(self.modules[path])
         rows, columns = weight.shape
         with torch.device("meta"):
-            if issubclass(layer, nn.Embedding):
+            if issubclass(kind, nn.Embedding):
                 alone: nn.Module = nn.Embedding(rows, columns)
-            elif layer is nn.Linear:
-                alone = nn.Linear(columns, rows, bias=False)
+            elif kind is nn.Linear:
+                alone = nn.Linear(columns, rows, bias=bias is not None)
             else:
-                alone = layer(columns, rows)
+                alone = kind(columns, rows)
         alone.weight = nn.Parameter(weight.float(), requires_grad=False)
+        if bias is not None:
+            alone.bias = nn.Parameter(bias.float(), requires_grad=False)
         house = nn.Module()
         inner = house
         *rooms, last = path.split(".")
@@ -158,8 +179,8 @@ class _Update:
         assert not found.unexpected_keys, found.unexpected_keys
         tuned = inner.get_submodule(last)
         tuned.merge(safe_merge=True)  # type: ignore[operator]  # a PEFT layer
-        result: torch.Tensor = tuned.get_base_layer().weight.data  # type: ignore[operator]
-        return result
+        layer = tuned.get_base_layer()  # type: ignore[operator]  # a PEFT layer
+        return layer.weight.data, None if bias is None else layer.bias.data
 
 
 def _describe(base: Path, target: Path, untied: dict[str, str], last_file: str) -> None:

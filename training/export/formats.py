@@ -21,10 +21,11 @@ from peft import PeftConfig
 from training.errors import GuardError, ModelError, RunError
 from training.export.fold import fold
 from training.export.proof import compare, ids_for, logits_of, logits_with
-from training.models.base import check_base
+from training.models.base import BASE, check_base
 from training.models.merge import is_adapter
 from training.models.weights import WeightFiles, folder_of
 
+_OF_ADAPTERS = ("adapter_config.json", BASE, "README.md")
 _TEXTS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
 
 Format = Callable[[Path, Path], str]
@@ -47,7 +48,7 @@ def merged_folder(model: Path, target: Path) -> str:
     base = base_of(model)
     with building(target) as place:
         fold(model, base, place)
-        _copy_texts(model, place, leave=("adapter_config.json", "README.md"))
+        _copy_texts(model, place, leave=_OF_ADAPTERS)
         files = WeightFiles(base)
         ids = ids_for(model, words_of(base))
         without, adapted = logits_with(model, base, ids)
@@ -117,7 +118,7 @@ def archive_apart(model: Path, target: Path) -> str:
         said = adapter_folder(model, folder / "adapter")
         for path in sorted([*base.glob("*.safetensors"), *base.glob("*.json")]):
             shutil.copyfile(path, folder / path.name)
-        _copy_texts(model, folder, leave=("adapter_config.json", "README.md"))
+        _copy_texts(model, folder, leave=_OF_ADAPTERS)
         return f"{said}; {_pack(folder, target)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,11 +12,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-import training.adapters.bottleneck_tuner  # noqa: F401  (PEFT then knows the type)
+import training.adapters.bottleneck_tuner
+import training.adapters.composed_tuner  # noqa: F401  (PEFT then knows these types)
+from training.engine.checkpoints import name_on_disk
 from training.errors import GuardError
 from training.models.streamed import fetch_embeddings, skeleton, stream, tied_names
+from training.models.weights import WeightFiles
 
 PROMPTS = (
     "The quick brown fox jumps over the lazy dog, and then",
@@ -84,10 +88,22 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
     tuned = PeftModel.from_pretrained(
         bare, str(adapter), torch_device="cpu", low_cpu_mem_usage=True
     ).eval()
+    _fetch_adapter(tuned, WeightFiles(adapter))
     stream(tuned, base, tied)
     with tuned.disable_adapter():
         without = _logits(tuned, ids)
     return without, _logits(tuned, ids)
+
+
+def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:
+    """Read the adapter's own tensors, which PEFT has moved to where the base's weights are not."""
+    for path, module in model.named_modules():
+        for key, parameter in list(module._parameters.items()):
+            name = f"{path}.{key}"
+            if parameter is None or not parameter.is_meta or ".original_module." in name:
+                continue
+            if (stored := name_on_disk(name)) in files:
+                module._parameters[key] = nn.Parameter(files.read(stored), requires_grad=False)
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from training.engine.world import ControlPlane
 from training.errors import RunError
 from training.guards.readback import check_readback, norms_in_memory
+from training.models.base import note_base
 
 
 def save_model(
@@ -55,6 +56,8 @@ def save_model(
             shutil.rmtree(building, ignore_errors=True)
             which = {"selected_adapters": [model.active_adapter]} if adapter else {}
             model.save_pretrained(building, state_dict=state, safe_serialization=True, **which)
+            if adapter:
+                note_base(building, str(model.active_peft_config.base_model_name_or_path))
             if chat_template is not None:
                 tokenizer.chat_template = chat_template
             tokenizer.save_pretrained(building)

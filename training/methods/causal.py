@@ -45,6 +45,7 @@ def build_causal(
     rows: Any,
     arguments: dict[str, Any],
     setup: Setup,
+    trainer: type[CausalTrainer] = CausalTrainer,
 ) -> CausalTrainer:
     """Return the trainer for rows that are already tokenized and masked.
 
@@ -54,8 +55,9 @@ def build_causal(
         rows: A `datasets.Dataset` of tokenized rows.
         arguments: Transformers' training arguments.
         setup: What the loop needs.
+        trainer: Its class.
     """
-    return CausalTrainer(
+    return trainer(
         setup=setup,
         model=model,
         args=config_of(arguments),

@@ -7,7 +7,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from training.engine.setup import Setup
-from training.methods.causal import CausalTrainer, build_causal
+from training.methods.anchored import build_anchored
+from training.methods.causal import CausalTrainer
 
 
 def build(
@@ -18,4 +19,4 @@ def build(
     setup: Setup,
 ) -> CausalTrainer:
     """Return the trainer; the labels of `rows` say which tokens are learned."""
-    return build_causal(model, tokenizer, rows, arguments, setup)
+    return build_anchored(model, tokenizer, rows, arguments, setup)

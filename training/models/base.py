@@ -12,7 +12,7 @@ from pathlib import Path
 from training.errors import ModelError
 from training.models.weights import digest_of
 
-_FILE = "base.json"
+BASE = "base.json"
 
 
 def note_base(adapter: Path, source: str) -> None:
@@ -23,8 +23,8 @@ def note_base(adapter: Path, source: str) -> None:
         source: The model's folder or Hub id.
     """
     folder = Path(source)
-    digest = digest_of(folder) if folder.is_dir() else None
-    (adapter / _FILE).write_text(json.dumps({"source": source, "digest": digest}) + "\n")
+    digest = digest_of(folder) if any(folder.glob("*.safetensors")) else None
+    (adapter / BASE).write_text(json.dumps({"source": source, "digest": digest}) + "\n")
 
 
 def check_base(adapter: Path, base: Path) -> None:
@@ -35,9 +35,9 @@ def check_base(adapter: Path, base: Path) -> None:
     Raises:
         ModelError: Names both.
     """
-    if not (adapter / _FILE).exists():
+    if not (adapter / BASE).exists():
         return
-    noted = json.loads((adapter / _FILE).read_text())
+    noted = json.loads((adapter / BASE).read_text())
     if noted["digest"] is not None and noted["digest"] != digest_of(base):
         raise ModelError(
             f"the adapter in {adapter} was trained on {noted['source']}, whose weights are not "

@@ -49,17 +49,20 @@ def load_model(
     return model
 
 
-def save_scratch(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
-    """Make a model from scratch once, save it, and return the job as one that starts from it.
+def save_start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
+    """Save what a run starts from where no folder holds it yet; return the job that starts there.
 
-    Every process, sharded or not, then starts from the same random weights.
+    A model from scratch: every process, sharded or not, then starts from the same random weights.
+    An adapter that another is to be trained upon: the new one's base is the old one merged, and has
+    to be there when the new one is used; and it can be loaded in 4 bits like any other.
     """
-    if job.model.source != SCRATCH:
+    upon = job.adapter is not None and is_adapter(job.model.source)
+    if job.model.source != SCRATCH and not upon:
         return job
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
             building = folder.with_name(f".writing-{folder.name}")
-            model = _from_scratch(job, tokenizer)
+            model = _from_source(job) if upon else _from_scratch(job, tokenizer)
             model.save_pretrained(building)
             tokenizer.save_pretrained(building)
             building.rename(folder)

@@ -13,6 +13,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
+from training.models.base import check_base
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.source import explain_missing
 
@@ -25,6 +26,18 @@ UNMERGEABLE = {
     "BOTTLENECK": "there is an activation between its two matrices",
 }
 """Why adapters of some types, by PEFT's name of the type, have no merged form."""
+
+
+def unmergeable(peft_type: str, how: str | None = None) -> str | None:
+    """Return why an adapter has no merged form; None where it has one.
+
+    Args:
+        peft_type: PEFT's name of its type.
+        how: How the members of a composed adapter meet.
+    """
+    if peft_type == "COMPOSED" and how != "parallel":
+        return "its gate decides by the input"
+    return UNMERGEABLE.get(peft_type)
 
 
 def is_adapter(source: str) -> bool:
@@ -52,10 +65,10 @@ def merged(
         attention: As in a job.
 
     Raises:
-        ModelError: The base or the adapter cannot be read.
+        ModelError: The base or the adapter cannot be read, or do not belong together.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
-    if (reason := UNMERGEABLE.get(config["peft_type"])) is not None:
+    if (reason := unmergeable(config["peft_type"], config.get("how"))) is not None:
         raise ModelError(
             f"the adapter in {source} ({config['peft_type'].lower()}) cannot be merged into "
             f"weights: {reason}. Start from its base {config['base_model_name_or_path']} in "
@@ -68,6 +81,8 @@ def merged(
             f"the model that is to be trained in model.source"
         )
     had = trained or head
+    if Path(base).is_dir():
+        check_base(Path(source), Path(base))
     try:
         model = had.kind.from_pretrained(
             base, **had.settings, dtype=torch.float32, attn_implementation=attention

@@ -83,7 +83,7 @@ def _reader(folder: Path, tied: dict[str, str]) -> Callable[[str], torch.Tensor]
     files = WeightFiles(folder)
 
     def read(name: str) -> torch.Tensor:
-        name = name.replace(".base_layer.", ".")
+        name = name.replace(".base_layer.", ".").replace(".original_module.", ".")
         for prefix in _WRAPPERS:
             plain = name.removeprefix(prefix)
             plain = tied.get(plain, plain) if plain not in files else plain

@@ -119,6 +119,7 @@ def _adapter(kind: str) -> str:
         "qlora": "QLoRA",
         "p_tuning": "P-tuning",
         "bottleneck": "bottleneck adapters",
+        "ia3": "IA3",
     }
     return names.get(kind, kind.replace("_", " "))
 

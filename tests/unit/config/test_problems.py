@@ -159,6 +159,9 @@ def test_unknown_key_at_every_depth(path: tuple[str, ...]) -> None:
     document = copy.deepcopy(FULL)
     if path[:1] == ("method",) and path[1:]:
         document["method"] = copy.deepcopy(METHODS[path[1]])
+    if path[:2] == ("adapter", "how"):
+        members = {"one": "runs/one/model", "two": "runs/two/model"}
+        document["adapter"] = {"kind": "compose", "adapters": members, "how": {"kind": "merge"}}
     here: Any = document
     where = []
     for key in path:
