@@ -35,7 +35,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -63,6 +63,17 @@ prices: $(VENV)/.launch  ## newer prices from AWS, where there are credentials: 
 
 check-job: $(VENV)/.train  ## check a job file without running it
 	@$(PY) -m training $(JOB) --check $(if $(SET),--set $(SET))
+
+.PHONY: feedback measured redteam bias
+
+feedback: $(VENV)/.feedback  ## what preference labels are worth, and a clean set of them: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4]
+	@$(PY) -m feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA))
+
+redteam: $(VENV)/.train  ## provoke a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
+	@$(PY) -m safety.redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)
+
+bias: $(VENV)/.train  ## whom a model's answers favour: make bias MODEL=… [BEFORE=…] [ARGS="--most 0.2 --data Age.jsonl"]
+	@$(PY) -m safety.bias $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
 schema: $(VENV)/.train  ## write jobs/schema.json for editors
 	@$(PY) -m training.config.schema
@@ -157,16 +168,19 @@ baselines: $(VENV)/.node  ## write the templates that changes are compared with
 
 # --- for people who build ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## the tests; those marked slow are in test-slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## the tests; those marked slow are in test-slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
 
-check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## format, lint, types, imports
+measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
+	@$(PY) -m benchmarks.methods $(RUNS)
+
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.dev  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Job, load_job
+from training.config.references import ROWS
 from training.errors import CrashError, TemperError
 from training.nodes import Nodes
 from training.speak import say
@@ -39,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.outcome:
             _leave_word(options.outcome, error)
         return error.exit_code
-    say(f"done: {folder}/model, {folder}/report.html")
+    made = "model" if (folder / "model").exists() else ROWS
+    say(f"done: {folder}/{made}, {folder}/report.html")
     return 0
 
 

@@ -65,15 +65,15 @@ def run(folder: RunFolder) -> None:
     with StopSignal() as stop:
         world = read_world()
         _seed(job)
+        if not job.method.trains:
+            _import(job.method.impl)(job, folder)
+            return
         tokenizer = _tokenizer(job, folder)
         if job.method.head == "score":
             part_padding_from_end(tokenizer)
         data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
         if world.is_first:
-            for line in data.report.summary():
-                say(line)
-            preview = data.report.mask_preview[:1]
-            say(render_text(preview, ansi=sys.stdout.isatty(), limit=400))
+            _tell(data)
 
         control = _meet(job, world)
         vault = Vault(folder.checkpoints, job.checkpoint.keep, control)
@@ -142,6 +142,13 @@ def run(folder: RunFolder) -> None:
         examination.after()
         _save(job, trainer, tokenizer, folder, control)
         _conclude(job, record, folder, control)
+
+
+def _tell(data: Prepared) -> None:
+    """Say what is in the data, and show a row of it."""
+    for line in data.report.summary():
+        say(line)
+    say(render_text(data.report.mask_preview[:1], ansi=sys.stdout.isatty(), limit=400))
 
 
 def _seed(job: Job) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.model import PREVIOUS
+from training.config.references import ROWS, resolved
 from training.errors import CrashError, Interrupted, JobError, Problem, RunError, TemperError
 from training.nodes import Nodes
 from training.opening import find_or_create, refuse_if_alive, take
@@ -156,10 +157,10 @@ class Team:
 
 
 def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, team: Team) -> None:
-    previous: Path | None = None
+    past = _Past(job.name)
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
-        run = Job.model_validate(_stage_document(stage, job.name, previous))
+        run = Job.model_validate(past.document(stage))
         stage_folder = RunFolder(path)
         if stage_folder.state == "finished":
             say(f"stage {number}/{len(job.stages)} {stage.name}: already done")
@@ -168,22 +169,52 @@ def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, team: Team) 
             stage_folder = team.take_up(path, run)
             with team.saying_how_it_ends(stage_folder):
                 _run_worker(run, stage_folder, workers, team)
-        previous = stage_folder.model
-    assert previous is not None
-    if team.nodes.keeps_folder:
+        past.add(stage.name, run, stage_folder)
+    if past.trained is not None and team.nodes.keeps_folder:
         link = folder.model
         link.unlink(missing_ok=True)
-        link.symlink_to(previous.relative_to(folder.path))
+        link.symlink_to(past.trained.relative_to(folder.path))
 
 
-def _stage_document(stage: Stage, pipeline: str, previous: Path | None) -> dict[str, object]:
-    document = stage.model_dump(mode="json", exclude_none=True)
-    if stage.train.max_steps is not None:
-        del document["train"]["num_train_epochs"]
-    document["name"] = f"{pipeline}-{stage.name}"[:63].rstrip("-")
-    if stage.model.source == PREVIOUS:
-        document["model"]["source"] = str(previous)
-    return document
+@dataclass
+class _Past:
+    """The stages of a pipeline that are done.
+
+    Attributes:
+        pipeline: Its name.
+        trained: The newest model that one of them trained.
+        model: What the next stage starts from, as a job's section.
+        places: Of each stage: its model, or its rows.
+    """
+
+    pipeline: str
+    trained: Path | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+    def document(self, stage: Stage) -> dict[str, object]:
+        """Return a stage as a job of its own."""
+        document: dict[str, Any] = stage.model_dump(mode="json", exclude_none=True)
+        if stage.train.max_steps is not None:
+            del document["train"]["num_train_epochs"]
+        document["name"] = f"{self.pipeline}-{stage.name}"[:63].rstrip("-")
+        if stage.model.source == PREVIOUS:
+            given = stage.model.model_fields_set - {"source"}
+            inherited = {k: v for k, v in self.model.items() if k not in given}
+            document["model"] |= inherited
+        found: dict[str, object] = resolved(document, self.places.__getitem__)
+        return found
+
+    def add(self, name: str, run: Job, folder: RunFolder) -> None:
+        """Note a stage that is done."""
+        if run.method.trains:
+            self.trained = folder.model
+            self.model = {"source": str(folder.model)}
+            self.places[name] = str(folder.model)
+        else:
+            # It has changed no model: the next starts where it did, read as it was read.
+            self.model = run.model.model_dump(mode="json", exclude_unset=True)
+            self.places[name] = str(folder.path / ROWS)
 
 
 def _run_worker(job: Job, folder: RunFolder, workers: Workers, team: Team) -> None:
@@ -193,6 +224,8 @@ def _run_worker(job: Job, folder: RunFolder, workers: Workers, team: Team) -> No
         TemperError: What they left word of.
     """
     processes = job.resources.processes or max(1, num_accelerators())
+    if not job.method.trains:
+        processes = 1
     command = [sys.executable, "-m", "training.worker", str(folder.path)]
     several = processes > 1 or team.nodes.count > 1
     if several or job.sharding.zero or job.sharding.fsdp != "none":
@@ -257,6 +290,12 @@ def _check_processes(job: Job, source: str, nodes: Nodes) -> None:
     wanted, devices, cores = job.resources.processes, num_accelerators(), num_cores()
     room, what = (devices, "accelerators") if devices else (cores, "cores")
     problems = []
+    if not job.method.trains:
+        if nodes.count > 1 or (wanted or 1) > 1:
+            several = f"{nodes.count} nodes × {wanted or 1} processes"
+            problem = "writes its rows in one process on one machine"
+            raise JobError(source, [Problem("resources", f"{job.method.kind} {problem}", several)])
+        return
     if wanted is not None and wanted > room:
         problems.append(
             Problem(

@@ -20,7 +20,7 @@ from launch.plan.peak import Choice
 from launch.plan.rows import Rows, read_rows
 from launch.plan.shape import Shape
 from training.config import Job, Pipeline
-from training.config.model import PREVIOUS
+from training.config.model import PREVIOUS, STAGE
 
 
 def make_plan(job: Job | Pipeline) -> Plan:
@@ -36,9 +36,14 @@ def make_plan(job: Job | Pipeline) -> Plan:
 
 def _stages(job: Pipeline) -> Iterator[Plan]:
     shape: Shape | None = None
+    shapes: dict[str, Shape] = {}
     for stage in job.stages:
-        if shape is None or stage.model.source != PREVIOUS:
+        named = stage.model.source.removeprefix(STAGE)
+        if named in shapes:
+            shape = shapes[named]
+        elif shape is None or stage.model.source != PREVIOUS:
             shape = read_shape(stage)
+        shapes[stage.name] = shape
         yield plan_one(stage, shape)
 
 

@@ -18,6 +18,7 @@ from launch.plan.shape import Shape
 from launch.plan.tokens import chars_per_token
 from training.config import Job
 from training.config.data import Source
+from training.config.model import STAGE
 from training.errors import DataError, JobError, Problem
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _READING_S = 0.2
 _SAMPLE_ROWS = 200
+_UNWRITTEN = 1000
+"""Rows that an earlier stage is taken to write, where the job does not say how many are used."""
 _TEMPLATE_TOKENS = 12
 """What a chat template adds to a row."""
 _PACKED_FULL = 0.97
@@ -124,6 +127,10 @@ def _read(job: Job, source: Source, end: float) -> _Sample:
     # Imported here: where a job has its prompts in itself, nothing is read.
     from training.data.sources import locate
 
+    if source.source.startswith(STAGE):
+        taken = source.limit or job.data.limit or _UNWRITTEN
+        stage = source.source.removeprefix(STAGE)
+        return _Sample(float(taken), note=f"stage {stage} writes the rows: taken as {taken:,}")
     try:
         located = locate(source)
         if located.files or source.source.startswith("builtin:"):

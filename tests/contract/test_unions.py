@@ -14,6 +14,7 @@ from tests.running import ROOT
 from training.config import load_job
 from training.config.adapters import AdapterSection
 from training.config.job import Adapter
+from training.config.judges import Judge
 from training.config.methods import Method, MethodSection
 from training.config.rewards import Reward
 
@@ -25,6 +26,7 @@ def classes(union: Any) -> list[type[Any]]:
 
 
 METHODS, ADAPTERS, REWARDS = classes(Method), classes(Adapter), classes(Reward)
+JUDGES = classes(Judge)
 
 
 def kind_of(section: type[Any]) -> str:
@@ -44,7 +46,8 @@ def test_impl_can_be_called(section: type[Any]) -> None:
 def test_methods_build_from_the_same_things(section: type[Any]) -> None:
     module, _, name = section.impl.partition(":")
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
-    assert list(parameters) == ["model", "tokenizer", "rows", "arguments", "setup"]
+    expected = ["model", "tokenizer", "rows", "arguments", "setup"]
+    assert list(parameters) == (expected if section.trains else ["job", "folder"])
 
 
 @pytest.mark.parametrize("section", [*METHODS, *ADAPTERS], ids=kind_of)
@@ -97,6 +100,15 @@ def test_rewards_are_made_from_the_same_things(section: type[Any]) -> None:
     build = getattr(importlib.import_module(module), name)
     assert list(inspect.signature(build).parameters) == ["section", "place"]
     assert module == f"training.rewards.{kind_of(section)}"
+    assert inspect.getdoc(build) and section.__doc__
+
+
+@pytest.mark.parametrize("section", JUDGES, ids=kind_of)
+def test_judges_are_made_from_the_same_things(section: type[Any]) -> None:
+    module, _, name = section.impl.partition(":")
+    build = getattr(importlib.import_module(module), name)
+    assert list(inspect.signature(build).parameters) == ["section", "place"]
+    assert module == f"training.judges.{kind_of(section)}"
     assert inspect.getdoc(build) and section.__doc__
 
 

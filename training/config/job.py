@@ -76,7 +76,10 @@ class Stage(Job):
 
 
 class Pipeline(Section):
-    """Several runs in a row."""
+    """Several runs in a row.
+
+    `stage:NAME` names an earlier stage: in `data` the rows it wrote, elsewhere its model.
+    """
 
     name: Name
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from training.config.checks import check_job
 from training.config.explain import explain
 from training.config.job import Job, Pipeline
+from training.config.references import check_alone, check_references
 from training.errors import JobError, Problem
 
 
@@ -70,6 +71,7 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
 def _check(job: Job | Pipeline) -> Iterable[Problem]:
     if isinstance(job, Job):
         yield from check_job(job, prefix="", first=True)
+        yield from check_alone(job)
         return
     names: set[str] = set()
     for index, stage in enumerate(job.stages):
@@ -78,6 +80,7 @@ def _check(job: Job | Pipeline) -> Iterable[Problem]:
             yield Problem(f"{prefix}name", "two stages share a name", stage.name)
         names.add(stage.name)
         yield from check_job(stage, prefix=prefix, first=index == 0)
+    yield from check_references(job)
 
 
 def _read(path: Path) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from training.config.constitution import Constitution, as_constitution
+from training.config.judges import Judge, Local
 from training.config.ppo import Critic, Kl, PpoRollout, StopRules, ppo_clashes
 from training.config.rewards import Rewards, Rollout
 from training.config.section import Section
@@ -29,6 +31,8 @@ class MethodSection(Section):
     """What it is called in a report."""
     head: ClassVar[Head] = "language"
     """What the model puts out."""
+    trains: ClassVar[bool] = True
+    """Whether it changes the model; else it writes rows, which stages behind it learn from."""
 
     @property
     def max_new_tokens(self) -> int:
@@ -354,8 +358,76 @@ class Ppo(MethodSection):
         yield from ppo_clashes(self, job)
 
 
+class Answers(Section):
+    """How answers are sampled that are then judged."""
+
+    max_new_tokens: PositiveInt = 256
+    """Longest answer, in tokens."""
+    temperature: PositiveFloat = 1.0
+
+
+class Constitutional(MethodSection):
+    """Constitutional AI (Bai et al. 2022, arXiv:2212.08073): a judge and written principles.
+
+    It trains nothing. It answers prompts with the model and writes rows, which a later stage names
+    `stage:NAME` in its data: prompts with revised answers (to learn by `sft`), or pairs of answers
+    of which a judge prefers the first (for `dpo`, `reward` and their kin).
+    """
+
+    impl = "training.methods.constitutional:write"
+    rows = "prompt"
+    title = "Constitutional AI"
+    trains = False
+
+    kind: Literal["constitutional"]
+    writes: Literal["revisions", "preferences"]
+    """`revisions`: each answer is criticised and written anew. `preferences`: of two answers the
+    better one is chosen, twice, in both orders; pairs that the order decides are left out."""
+    constitution: Annotated[Constitution, BeforeValidator(as_constitution)]
+    """A YAML file of principles, or the principles themselves."""
+    judge: Judge = Local(kind="local")
+    """Who criticises, revises and chooses; the model itself when left out."""
+    rollout: Answers = Answers()
+    turns: PositiveInt = 1
+    """Critiques and revisions of each answer, one after another, each by another principle."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer sampled from each prompt."""
+        return self.rollout.max_new_tokens
+
+    def clashes(self, job: Any) -> Iterator[Problem]:
+        """Yield what it cannot go with in the rest of a job."""
+        if job.adapter is not None:
+            yield Problem(
+                "adapter",
+                "constitutional writes rows and trains nothing",
+                job.adapter.kind,
+                "Leave it out here, and set it in the stage that learns from the rows",
+            )
+        if self.turns > 1 and self.writes == "preferences":
+            yield Problem("method.turns", "is for revisions", str(self.turns), "Leave it out")
+        if job.data.validation.wanted:
+            yield Problem(
+                "data.validation",
+                "nothing is measured while rows are written",
+                fix="Set it in the stage that learns from them",
+            )
+
+
 Method = Annotated[
-    Pretrain | Sft | Distill | Reward | Dpo | Kto | Orpo | Simpo | Ppo | Grpo | Rloo,
+    Pretrain
+    | Sft
+    | Distill
+    | Reward
+    | Dpo
+    | Kto
+    | Orpo
+    | Simpo
+    | Ppo
+    | Grpo
+    | Rloo
+    | Constitutional,
     Field(discriminator="kind"),
 ]
 

@@ -11,6 +11,8 @@ from training.config.units import PositiveInt
 
 SCRATCH = "scratch"
 PREVIOUS = "previous"
+STAGE = "stage:"
+"""What a key says to name an earlier stage: `stage:NAME` is its model, or the rows it wrote."""
 
 
 class Scratch(Section):

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from training.config.judges import Judge as JudgeSection
+from training.config.judges import Local
 from training.config.section import Section
 from training.config.units import DurationS, PositiveFloat, PositiveInt
 
@@ -177,30 +179,29 @@ class RewardModel(RewardSection):
 
 
 class Judge(RewardSection):
-    """A model's opinion, asked for at an endpoint that speaks OpenAI's protocol: from 0 to 1.
+    """A model's opinion of an answer, from 0 to 1: a local model's, an endpoint's, or Bedrock's.
 
-    Answers that hold no rating are asked for again, and then count 0; both are counted.
+    Replies that hold no rating are asked for again, and then count 0; both are counted.
     """
 
     impl = "training.rewards.judge:build"
 
     kind: Literal["judge"]
-    url: str
-    """The endpoint's base, such as http://localhost:8000/v1."""
-    model: str
-    """The model's name there."""
+    judge: JudgeSection
+    """Who is asked."""
     criteria: str = "How helpful, correct and harmless is the answer?"
     """What is asked of the judge."""
-    scale: PositiveInt = 10
+    scale: Annotated[int, Field(ge=2)] = 10
     """Highest rating; the lowest is 1."""
-    api_key_env: str | None = None
-    """Environment variable that holds the key, where the endpoint wants one."""
-    timeout: DurationS = Field(default="60s", validate_default=True)
-    """Time for one opinion."""
-    retries: int = Field(default=3, ge=0)
-    """How often a failed call or an answer without a rating is repeated."""
-    at_once: PositiveInt = 8
-    """Calls under way at once."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Judge:
+        if isinstance(self.judge, Local) and self.judge.source is None:
+            raise ValueError(
+                "a local judge of rewards needs a source: a model that rates its own answers "
+                "would learn to please itself"
+            )
+        return self
 
 
 Reward = Annotated[

@@ -15,8 +15,7 @@ from training.config.judges import Bedrock
 from training.data.rows import Message
 from training.judges.judge import Place
 from training.judges.ledger import Reply
-from training.judges.openai import key_from
-from training.judges.remote import Remote
+from training.judges.remote import Remote, key_from
 
 _KEY = "AWS_BEARER_TOKEN_BEDROCK"
 

@@ -10,12 +10,13 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
 from training.config.judges import JudgeSection
 from training.data.rows import Message
+from training.judges.answers import Answerer
 
 T = TypeVar("T")
 
@@ -40,15 +41,14 @@ class Place:
         folder: The run folder, for what was spent.
         cache: Keeps replies between runs.
         max_cost_usd: What its calls may come to in this run; None for any sum.
-        own: The job's own model, its tokenizer and chat template, for a local judge without a
-            source of its own.
+        own: Gives the job's own model, for a local judge without a source of its own.
     """
 
     device: torch.device
     folder: Path
     cache: Path
     max_cost_usd: float | None = None
-    own: Callable[[], Any] | None = None
+    own: Callable[[], Answerer] | None = None
 
 
 @dataclass

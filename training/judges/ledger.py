@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from training.config.judges import Price
 from training.errors import RunError
 from training.runfolder import write_whole
 
 SPENT = "spent.json"
+_NOTHING = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "usd": 0.0}
 _CHARACTERS_A_TOKEN = 3.0
 """Cautious: English text has about four (OpenAI's tokenizer documentation)."""
 
@@ -64,13 +69,33 @@ class Ledger:
         )
         self._lock = threading.Lock()
         self._note = folder / SPENT
+        self._rank = os.environ.get("RANK", "0")
         self._price = price
         self._max_cost_usd = max_cost_usd
         self._longest_reply = longest_reply
-        self._reserved_usd = 0.0
-        self.spent: dict[str, Any] = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "usd": 0.0}
+        folder.mkdir(parents=True, exist_ok=True)
+        # What an earlier process of this rank had set aside is free again.
+        with self._account() as account:
+            account["reserved_usd"][self._rank] = 0.0
+
+    @property
+    def spent(self) -> dict[str, Any]:
+        """What this run has spent so far: calls, tokens and USD, of all its processes."""
+        return {k: v for k, v in self._read().items() if k != "reserved_usd"}
+
+    def _read(self) -> dict[str, Any]:
+        account: dict[str, Any] = {**_NOTHING, "reserved_usd": {}}
         if self._note.exists():
-            self.spent |= json.loads(self._note.read_text())
+            account |= json.loads(self._note.read_text())
+        return account
+
+    @contextmanager
+    def _account(self) -> Iterator[dict[str, Any]]:
+        """Give the run's account to be changed, to one thread of one process at a time."""
+        with self._lock, FileLock(self._note.with_name(f".{SPENT}.lock")):
+            account = self._read()
+            yield account
+            write_whole(self._note, json.dumps(account) + "\n")
 
     def known(self, key: str) -> str | None:
         """Return the reply to what was asked before; None where it was not."""
@@ -90,15 +115,17 @@ class Ledger:
             RunError: The call might cost more than is left.
         """
         usd = self.most_usd(characters)
-        with self._lock:
-            total = self.spent["usd"] + self._reserved_usd + usd
+        if not usd:
+            return 0.0
+        with self._account() as account:
+            total = account["usd"] + sum(account["reserved_usd"].values()) + usd
             if self._max_cost_usd is not None and total > self._max_cost_usd:
                 raise RunError(
-                    f"the judge's calls have cost {self.spent['usd']:.4f} USD, and the next could "
+                    f"the judge's calls have cost {account['usd']:.4f} USD, and the next could "
                     f"exceed resources.max_cost ({self._max_cost_usd:g} USD). Every reply is kept: "
                     f"raise resources.max_cost, and the same command goes on"
                 )
-            self._reserved_usd += usd
+            account["reserved_usd"][self._rank] += usd
         return usd
 
     def most_usd(self, characters: int) -> float:
@@ -110,21 +137,20 @@ class Ledger:
 
     def settle(self, reserved_usd: float, key: str, reply: Reply | None) -> None:
         """Keep a reply and what it cost; None where the call came to nothing."""
-        with self._lock:
-            self._reserved_usd -= reserved_usd
+        with self._account() as account:
+            account["reserved_usd"][self._rank] -= reserved_usd
             if reply is None:
                 return
             self._database.execute(
                 "INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, reply.text)
             )
-            self.spent["calls"] += 1
-            self.spent["input_tokens"] += reply.input_tokens
-            self.spent["output_tokens"] += reply.output_tokens
+            account["calls"] += 1
+            account["input_tokens"] += reply.input_tokens
+            account["output_tokens"] += reply.output_tokens
             if self._price is not None:
                 paid = reply.input_tokens * self._price.input
                 paid += reply.output_tokens * self._price.output
-                self.spent["usd"] += paid / 1e6
-            write_whole(self._note, json.dumps(self.spent) + "\n")
+                account["usd"] += paid / 1e6
 
 
 def key_of(*parts: Any) -> str:

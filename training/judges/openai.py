@@ -5,16 +5,13 @@ https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-import os
-
 import httpx2
 
 from training.config.judges import OpenAi
 from training.data.rows import Message
-from training.errors import RunError
 from training.judges.judge import Place
 from training.judges.ledger import Reply
-from training.judges.remote import Remote
+from training.judges.remote import Remote, key_from
 
 
 def build(section: OpenAi, place: Place) -> Remote:
@@ -46,17 +43,3 @@ def build(section: OpenAi, place: Place) -> Remote:
         )
 
     return Remote(section, place, address=section.url, identity=section.url, call=call)
-
-
-def key_from(variable: str) -> str:
-    """Return the key that an environment variable holds.
-
-    Raises:
-        RunError: It holds none.
-    """
-    key = os.environ.get(variable, "")
-    if not key:
-        raise RunError(
-            f"the environment variable {variable} is not set; it should hold the judge's key"
-        )
-    return key

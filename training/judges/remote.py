@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -47,6 +48,18 @@ class Pace:
             time.sleep(at - now)
 
 
+class _Stop(threading.Event):
+    """Tells all calls of a batch that one has failed for good, and why."""
+
+    why: RunError | None = None
+
+    def because(self, fault: RunError) -> RunError:
+        """Set it; return the first fault there was."""
+        self.why = self.why or fault
+        self.set()
+        return self.why
+
+
 class Remote:
     """A judge that is called.
 
@@ -85,19 +98,32 @@ class Remote:
         Raises:
             RunError: It cannot be reached, or may cost no more.
         """
-        stop = threading.Event()
+        stop = _Stop()
+        keys = [key_of(self._identity, question) for question in questions]
+        # What is asked twice is called for once.
+        distinct = dict(zip(keys, questions, strict=True))
         with ThreadPoolExecutor(self._section.at_once) as pool:
-            waiting = [pool.submit(self._reply, question, stop) for question in questions]
+            waiting = {
+                key: pool.submit(self._reply, key, question, stop)
+                for key, question in distinct.items()
+            }
             try:
-                return [one.result() for one in waiting]
-            except BaseException:
+                replies = {key: one.result() for key, one in waiting.items()}
+            except BaseException as error:
                 stop.set()
-                for one in waiting:
+                for one in waiting.values():
                     one.cancel()
+                if isinstance(error, RunError) and stop.why:
+                    # What is found first need not be what failed first.
+                    raise stop.why from None
                 raise
+        return [replies[key] for key in keys]
 
-    def _reply(self, question: list[Message], stop: threading.Event) -> str:
-        key = key_of(self._identity, question)
+    def most_usd(self, questions: int, characters: int) -> float:
+        """Return the most that so many questions of so many characters each could cost."""
+        return questions * self.ledger.most_usd(characters)
+
+    def _reply(self, key: str, question: list[Message], stop: _Stop) -> str:
         known = self.ledger.known(key)
         if known is not None:
             return known
@@ -109,7 +135,7 @@ class Remote:
             self.ledger.settle(reserved, key, reply)
         return reply.text
 
-    def _called(self, question: list[Message], stop: threading.Event) -> Reply:
+    def _called(self, question: list[Message], stop: _Stop) -> Reply:
         for attempt in range(self._section.retries + 1):
             if stop.is_set():
                 break
@@ -117,19 +143,21 @@ class Remote:
             try:
                 return self._call(self._client, question)
             except (httpx2.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
-                self._refused(error)
+                self._refused(error, stop)
                 fault = error
                 if attempt < self._section.retries:
                     stop.wait(_wait_s(error, attempt))
         else:
-            raise RunError(
-                f"the judge at {self._address} does not answer ({_said(fault)}) after "
-                f"{self._section.retries + 1} calls. Every reply so far is kept: when it answers "
-                f"again, the same command goes on"
+            raise stop.because(
+                RunError(
+                    f"the judge at {self._address} does not answer ({_said(fault)}) after "
+                    f"{self._section.retries + 1} calls. Every reply so far is kept: when it "
+                    f"answers again, the same command goes on"
+                )
             ) from fault
-        raise RunError(f"the judge at {self._address} is no longer asked")
+        raise stop.why or RunError(f"the judge at {self._address} is no longer asked")
 
-    def _refused(self, error: Exception) -> None:
+    def _refused(self, error: Exception, stop: _Stop) -> None:
         """Raise at once where the same call would fail again."""
         response = getattr(error, "response", None)
         if response is None or response.status_code in _REPEATED:
@@ -139,8 +167,8 @@ class Remote:
             403: "Its key may not use this model",
             404: "There is no such address or model",
         }.get(response.status_code, "Its answer says why")
-        raise RunError(
-            f"the judge at {self._address} refuses the call ({_said(error)}). {hint}"
+        raise stop.because(
+            RunError(f"the judge at {self._address} refuses the call ({_said(error)}). {hint}")
         ) from error
 
 
@@ -159,3 +187,17 @@ def _wait_s(error: Exception, attempt: int) -> float:
         return min(float(told), _LONGEST_WAIT_S)
     # Not all at the same moment.
     return min(_FIRST_WAIT_S * 2**attempt * random.uniform(0.75, 1.25), _LONGEST_WAIT_S)
+
+
+def key_from(variable: str) -> str:
+    """Return the key that an environment variable holds.
+
+    Raises:
+        RunError: It holds none.
+    """
+    key = os.environ.get(variable, "")
+    if not key:
+        raise RunError(
+            f"the environment variable {variable} is not set; it should hold the judge's key"
+        )
+    return key

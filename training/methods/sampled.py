@@ -272,7 +272,7 @@ def rewards_of(setup: Setup) -> Total:
     """Return the rewards that the job names."""
     method = setup.job.method
     assert isinstance(method, Sampling)
-    return Total.of(method.reward, Place(setup.world.device, setup.folder))
+    return Total.of(method.reward, Place.of(setup))
 
 
 def make_ready(trainer: Any, tokenizer: PreTrainedTokenizerBase, rewards: Total) -> None:

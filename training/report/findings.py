@@ -54,6 +54,9 @@ def _steps(story: Story) -> str:
 
 
 def _result(story: Story) -> str:
+    if story.written:
+        rows, prompts = story.written.get("rows"), story.written.get("prompts")
+        return f"{count(prompts)} prompts gave {count(rows)} rows to learn from"
     if rewarded.is_rewarded(story):
         return rewarded.headline(story)
     if own := own_measure(story):

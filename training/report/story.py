@@ -34,6 +34,7 @@ class Story:
         said: Answers sampled on the way.
         looks: Answers to the job's samples at each evaluation on the way.
         stages: The runs of a pipeline.
+        written: What became of the prompts, where a run writes rows and trains nothing.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Story:
     said: tuple[dict[str, Any], ...] = ()
     looks: tuple[dict[str, Any], ...] = ()
     stages: tuple[Story, ...] = ()
+    written: dict[str, Any] = field(default_factory=dict)
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values (NaN where not finite)."""
@@ -126,6 +128,7 @@ def _read_one(folder: Path, name: str | None) -> Story:
         steps=tuple(row for row in rows if "loss" in row),
         evaluations=tuple(row for row in rows if "eval_loss" in row),
         said=tuple(_read_rows(folder / "answers.jsonl")),
+        written=_read_json(folder / "constitution.json"),
         looks=tuple(_read_rows(folder / "looks.jsonl")),
     )
 

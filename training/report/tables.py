@@ -44,6 +44,31 @@ def data_facts(story: Story) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
 
 
+def written(story: Story) -> list[tuple[str, str]]:
+    """Return what became of the prompts of a run that writes rows by principles."""
+    facts = story.written
+    if not facts:
+        return []
+    asked, judge = mapping(facts.get("asked")), mapping(facts.get("judge"))
+    spent = mapping(facts.get("spent"))
+    rows = [
+        ("Written", str(facts.get("writes", ""))),
+        ("Prompts", count(facts.get("prompts"))),
+        ("Rows", count(facts.get("rows"))),
+        *((f"Dropped: {why}", count(n)) for why, n in mapping(facts.get("dropped")).items()),
+        *((f"Judged by: {name}", count(n)) for name, n in mapping(facts["principles"]).items()),
+        ("Judge", " ".join(str(judge[key]) for key in ("kind", "model", "source") if key in judge)),
+        ("Questions", count(asked.get("asked"))),
+        ("Asked again, for want of an answer", count(asked.get("again"))),
+        ("Without an answer in the end", count(asked.get("nonsense"))),
+        ("Choices that the order decided", percent(facts.get("by_order"), 1)),
+        ("Choices of the answer shown first", percent(facts.get("chose_first"), 1)),
+        ("Calls", count(spent.get("calls"))),
+        ("Spent", f"{number(spent['usd'], 4)} USD" if "usd" in spent else MISSING),
+    ]
+    return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
+
+
 def time_and_memory(story: Story) -> list[tuple[str, str]]:
     """Return what the run took."""
     _, speeds = story.series("tokens_per_second")

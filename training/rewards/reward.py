@@ -12,6 +12,8 @@ import torch
 
 from training.config.rewards import RewardSection
 from training.data.rows import Message, PromptRow
+from training.engine.setup import Setup
+from training.runfolder import RunFolder
 
 Prompt = str | list[Message]
 
@@ -39,10 +41,22 @@ class Place:
     Attributes:
         device: Where a reward model computes.
         folder: The run folder, for what is kept between steps.
+        cache: Keeps what a judge said between runs; the run folder does where it is None.
+        max_cost_usd: What a judge's calls may come to in this run; None for any sum.
     """
 
     device: torch.device
     folder: Path
+    cache: Path | None = None
+    max_cost_usd: float | None = None
+
+    @classmethod
+    def of(cls, setup: Setup) -> Place:
+        """Return where the rewards of a run work."""
+        resources = setup.job.resources
+        return cls(
+            setup.world.device, setup.folder, RunFolder(setup.folder).cache, resources.max_cost
+        )
 
 
 def make(section: RewardSection, place: Place) -> Reward:

@@ -152,13 +152,25 @@ _REWARDED = {"kind": "grpo", "reward": [{"kind": "regex_count", "pattern": "a"}]
 METHODS: dict[str, dict[str, Any]] = {"reward": _REWARDED, "rollout": _REWARDED} | {
     key: {"kind": "ppo", "reward": _REWARDED["reward"], key: {}} for key in ("critic", "kl", "stop")
 }
+_PRICE = {"input": 1, "output": 1}
+_JUDGE = {"kind": "openai", "url": "http://localhost/v1", "model": "m", "price": _PRICE}
+_CONSTITUTIONAL = {
+    "kind": "constitutional",
+    "writes": "revisions",
+    "constitution": {"principles": [{"text": "Be good."}]},
+    "judge": _JUDGE,
+}
+METHODS |= {"constitution": _CONSTITUTIONAL, "judge": _CONSTITUTIONAL}
+_JUDGED = {"kind": "grpo", "reward": [{"kind": "judge", "judge": _JUDGE}]}
 
 
 @pytest.mark.parametrize("path", sorted(set(sections(Job))), ids=".".join)
 def test_unknown_key_at_every_depth(path: tuple[str, ...]) -> None:
     document = copy.deepcopy(FULL)
     if path[:1] == ("method",) and path[1:]:
-        document["method"] = copy.deepcopy(METHODS[path[1]])
+        document["method"] = copy.deepcopy(
+            _JUDGED if path[1:3] == ("reward", "judge") else METHODS[path[1]]
+        )
     if path[:2] == ("adapter", "how"):
         members = {"one": "runs/one/model", "two": "runs/two/model"}
         document["adapter"] = {"kind": "compose", "adapters": members, "how": {"kind": "merge"}}

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from training.engine.order import Order, Rounds
-from training.methods.ppo.answer import Sampler, sample, uniforms
 from training.methods.ppo.rollout import IGNORE, Experience, Rollout, layout
+from training.models.answer import Sampler, sample, uniforms
 
 
 def test_tokens_come_up_as_often_as_they_are_likely() -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tests.endpoint import Endpoint, serving
 from training.config.rewards import Judge, RewardModel
 from training.data.rows import PromptRow
-from training.errors import ModelError, RunError
+from training.errors import ModelError
 from training.rewards import judge, model
 from training.rewards.reward import Place, Reward
 
@@ -74,81 +72,47 @@ def test_a_reward_model_that_is_not_there(tmp_path: Path) -> None:
 
 # --- a judge -------------------------------------------------------------------------------------
 
-Reply = Callable[[str], tuple[int, str]]
-
 
 @pytest.fixture
-def endpoint() -> Iterator[Any]:
-    """A local endpoint whose reply a test decides; counts what it was asked."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            asked = json.loads(self.rfile.read(length))
-            server.asked.append((self.path, self.headers.get("Authorization"), asked))
-            status, said = server.reply(asked["messages"][0]["content"])
-            body = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *ignored: Any) -> None:
-            """Say nothing."""
-
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked = []
-    server.reply = lambda said: (200, "7")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
+def endpoint() -> Iterator[Endpoint]:
+    with serving() as found:
+        yield found
 
 
-def judged(endpoint: Any, folder: Path, **keys: Any) -> Any:
-    url = f"http://127.0.0.1:{endpoint.server_address[1]}/v1"
-    document = {"kind": "judge", "url": url, "model": "m", "timeout": "5s", **keys}
-    section = TypeAdapter(Judge).validate_python(document)
+def judged(endpoint: Endpoint, folder: Path, **keys: Any) -> Any:
+    asked = {"kind": "openai", "url": endpoint.url, "model": "m", **keys}
+    section = TypeAdapter(Judge).validate_python({"kind": "judge", "judge": asked})
     return judge.build(section, Place(torch.device("cpu"), folder))
 
 
-def test_a_judge_rates(endpoint: Any, tmp_path: Path) -> None:
-    endpoint.reply = lambda said: (200, "Rating: 10" if "good" in said else "1")
+def test_a_judge_rates(endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.reply = lambda said: (
+        200,
+        "Rating: 10" if "good one" in said[0]["content"] else "1",
+    )
     found = judged(endpoint, tmp_path).score(["p", "p"], ["a good one", "bad"], rows(2))
     assert found == [1, 0]
-    path, key, asked = endpoint.asked[0]
-    assert (path, key, asked["model"]) == ("/v1/chat/completions", None, "m")
+    path, _, asked = endpoint.asked[0]
+    assert (path, asked["model"]) == ("/v1/chat/completions", "m")
 
 
-def test_nothing_is_asked_twice(endpoint: Any, tmp_path: Path) -> None:
+def test_nothing_is_asked_twice(endpoint: Endpoint, tmp_path: Path) -> None:
     judged(endpoint, tmp_path).score(["p"], ["a"], rows(1))
     again = judged(endpoint, tmp_path)
     assert again.score(["p", "p"], ["a", "b"], rows(2)) == pytest.approx([6 / 9, 6 / 9])
     assert len(endpoint.asked) == 2
 
 
-def test_nonsense_is_asked_again_then_counts_nothing(endpoint: Any, tmp_path: Path) -> None:
-    endpoint.reply = lambda said: (200, "I would rather not say")
+def test_nonsense_is_asked_again_then_counts_nothing(
+    endpoint: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.reply = lambda said: (200, "3.5 of 100, I would say")
     found = judged(endpoint, tmp_path, retries=2)
     assert found.score(["p"], ["a"], rows(1)) == [0]
-    assert (found.nonsense, len(endpoint.asked)) == (1, 3)
+    assert (found.count.nonsense, found.count.again, len(endpoint.asked)) == (1, 2, 3)
+    assert "gave no rating of 1 of 1 answers" in caplog.text
 
 
-def test_an_endpoint_that_fails_is_explained(
-    endpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(judge, "_WAIT_S", 0.001)
-    endpoint.reply = lambda said: (500, "")
-    with pytest.raises(RunError, match=r"does not answer.*500.*the same command goes on"):
-        judged(endpoint, tmp_path, retries=1).score(["p"], ["a"], rows(1))
-    endpoint.reply = lambda said: (200, "10")
-    assert judged(endpoint, tmp_path).score(["p"], ["a"], rows(1)) == [1]
-
-
-def test_a_key_comes_from_the_environment(
-    endpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(RunError, match="JUDGE_KEY is not set"):
-        judged(endpoint, tmp_path, api_key_env="JUDGE_KEY")
-    monkeypatch.setenv("JUDGE_KEY", "k")
-    judged(endpoint, tmp_path, api_key_env="JUDGE_KEY").score(["p"], ["a"], rows(1))
-    assert endpoint.asked[0][1] == "Bearer k"
+def test_a_model_does_not_rate_its_own_answers(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="needs a source"):
+        TypeAdapter(Judge).validate_python({"kind": "judge", "judge": {"kind": "local"}})

@@ -53,7 +53,7 @@ def build(
         method=method,
         model=both,
         reference=_reference(model, trainer),
-        rewards=Total.of(method.reward, Place(setup.world.device, setup.folder)),
+        rewards=Total.of(method.reward, Place.of(setup)),
         tokenizer=tokenizer,
         end_ids=_end_ids(model, tokenizer, setup),
         micro_batch_size=setup.micro_batch_size,

@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from training.config.methods import Ppo
 from training.data.rows import PromptRow
 from training.methods.ppo.actor_critic import ActorCritic, Reference, Seen
-from training.methods.ppo.answer import Answer, sample
 from training.methods.ppo.rollout import Experience, layout
+from training.models.answer import Answer, sample
 from training.rewards.total import Total
 
 

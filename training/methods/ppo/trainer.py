@@ -27,7 +27,6 @@ from training.engine.seed import untouched_generators
 from training.engine.setup import Setup
 from training.errors import GuardError
 from training.methods.ppo.actor_critic import ActorCritic, trainable
-from training.methods.ppo.answer import uniforms
 from training.methods.ppo.kl import KlController, k3
 from training.methods.ppo.objective import policy_losses, value_losses
 from training.methods.ppo.rates import TwoRates
@@ -35,6 +34,7 @@ from training.methods.ppo.record import Said, rollout_facts
 from training.methods.ppo.rollout import Experience, Rollout
 from training.methods.ppo.speaker import Speaker
 from training.methods.ppo.stop import Watch
+from training.models.answer import uniforms
 
 _TRAINING, _HELD_OUT = 0, 1
 """What answers are sampled for; keeps their chances apart."""

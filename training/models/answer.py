@@ -1,4 +1,4 @@
-"""Answers sampled from a policy, the same however prompts are put into batches.
+"""Answers sampled from a model, the same however prompts are put into batches.
 
 Each answer draws from a line of uniform numbers of its own, fixed by the seed, the rollout and its
 place in it. Batches, processes and resumes therefore do not change what is sampled, beyond the
@@ -20,7 +20,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 @dataclass(frozen=True)
 class Answer:
-    """What the policy said to a prompt.
+    """What the model said to a prompt.
 
     Attributes:
         ids: Its tokens, the one that ended it included.
@@ -50,7 +50,7 @@ class Sampler(LogitsProcessor):
 
     Args:
         chance: [answers, length], in [0, 1).
-        temperature: Logits are divided by it.
+        temperature: Logits are divided by it; 0 takes the likeliest token.
         prompt_length: Tokens before the first one chosen, padding included.
     """
 
@@ -61,6 +61,8 @@ class Sampler(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores that leave one token for each answer."""
+        if not self.temperature:
+            return scores
         heaped = torch.softmax(scores.double() / self.temperature, dim=-1).cumsum(dim=-1)
         at = input_ids.shape[1] - self.prompt_length
         # The sum is 1 but for rounding; a token of probability 0 adds nothing and is never hit.
@@ -85,7 +87,8 @@ def sample(
         model: A language model, with its adapter if any; left in the mode it was in.
         prompts: Token ids.
         chance: Decides the tokens, [prompts, tokens of the longest answer].
-        temperature: Logits are divided by it; nothing else changes the distribution.
+        temperature: Logits are divided by it, and 0 takes the likeliest token; nothing else changes
+            the distribution.
         end_ids: Tokens that end an answer.
         pad_id: Fills up the left of shorter prompts; may equal an end.
         synced: Whether every process must take part in every step (weights that stay sharded).

@@ -1,0 +1,1 @@
+"""What preference labels are worth, and what is left of them to learn from."""

@@ -1,0 +1,64 @@
+"""What choices depend on besides quality: how long an answer is, and where it was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from feedback.chance import Share
+from feedback.labels import Label
+
+
+def longer(labels: Sequence[Label]) -> Share:
+    """Return how often the longer answer was chosen, by words; equally long ones are left out."""
+    chosen = [label for label in labels if label.choice is not None and _gap(label)]
+    return Share(sum(_chose_longer(label) for label in chosen), len(chosen))
+
+
+def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Share]]:
+    """Return the same in parts of like size, from small differences of length to large ones."""
+    chosen = sorted((x for x in labels if x.choice is not None and _gap(x)), key=_gap)
+    found = []
+    for part in range(parts):
+        here = chosen[part * len(chosen) // parts : (part + 1) * len(chosen) // parts]
+        if here:
+            words = f"{_gap(here[0])} to {_gap(here[-1])} words apart"
+            found.append((words, Share(sum(map(_chose_longer, here)), len(here))))
+    return found
+
+
+def first_shown(labels: Sequence[Label]) -> Share:
+    """Return how often the answer shown first was chosen, where that is known."""
+    chosen = [label for label in labels if label.choice is not None and label.ordered]
+    return Share(sum(label.choice == 0 for label in chosen), len(chosen))
+
+
+def coverage(
+    labels: Sequence[Label], of: Callable[[Label], str]
+) -> list[tuple[str, int, int, int]]:
+    """Return labels, pairs and annotators of each topic or group, the largest first.
+
+    Args:
+        labels: All of them.
+        of: What a label belongs to; labels without are left out.
+    """
+    named = sorted({of(label) for label in labels} - {""})
+    found = []
+    for name in named:
+        here = [label for label in labels if of(label) == name]
+        pairs, people = {label.pair for label in here}, {label.annotator for label in here}
+        found.append((name, len(here), len(pairs), len(people)))
+    return sorted(found, key=lambda row: (-row[1], row[0]))
+
+
+def _words(text: str) -> int:
+    return len(text.split())
+
+
+def _gap(label: Label) -> int:
+    return abs(_words(label.first) - _words(label.second))
+
+
+def _chose_longer(label: Label) -> bool:
+    sides = (label.first, label.second)
+    assert label.choice is not None
+    return _words(sides[label.choice]) > _words(sides[1 - label.choice])

@@ -1,0 +1,105 @@
+"""Everything there is to say about a set of labels, put together once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from feedback.agreement import Agreement, agreement
+from feedback.annotators import Annotator, annotators
+from feedback.biases import coverage, first_shown, longer, longer_by_gap
+from feedback.chance import Share
+from feedback.clean import Cleaned, cleaned
+from feedback.labels import Label, by_pair
+
+_THIN = 30
+"""Pairs of a topic or group below which little can be learned about it."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the labels come to.
+
+    Attributes:
+        labels: How many.
+        pairs: Distinct prompts with two answers.
+        prompts: Distinct prompts.
+        agreement: Of all annotators.
+        in_line: Of those that are not out of line.
+        people: The annotators.
+        longer: How often the longer answer was chosen.
+        longer_by_gap: The same by how much longer it is.
+        first: How often the answer shown first was chosen.
+        topics: Labels, pairs and annotators by topic.
+        groups: The same by group.
+        cleaned: What is left to learn from.
+    """
+
+    labels: int
+    pairs: int
+    prompts: int
+    agreement: Agreement
+    in_line: Agreement
+    people: list[Annotator]
+    longer: Share
+    longer_by_gap: list[tuple[str, Share]]
+    first: Share
+    topics: list[tuple[str, int, int, int]]
+    groups: list[tuple[str, int, int, int]]
+    cleaned: Cleaned
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody should do something about, gravest first."""
+        found = []
+        alpha = self.in_line.alpha
+        if alpha is None:
+            found.append(
+                "Nobody judged what another judged, so nothing can be said of agreement. Have at "
+                "least one pair in ten judged by two people or more."
+            )
+        elif alpha < 0.2:
+            found.append(
+                f"Annotators hardly agree beyond chance (Krippendorff's alpha {alpha:.2f}). Mend "
+                f"the rubric and calibrate before anything is learned from these labels."
+            )
+        found += [f"{p.name}: {why}." for p in self.people for why in p.out_of_line]
+        if self.first.of and self.first.excludes(0.5):
+            found.append(f"The answer shown first is chosen {_share(self.first)}. Shuffle sides.")
+        if self.longer.of and self.longer.excludes(0.5):
+            side = "longer" if self.longer.value > 0.5 else "shorter"
+            value = max(self.longer.value, 1 - self.longer.value)
+            found.append(
+                f"The {side} answer is chosen {value:.0%} of the time. A model that learns from "
+                f"these labels will write {side} answers; `reward` reports its own length bias."
+            )
+        for kind, rows in (("topic", self.topics), ("group", self.groups)):
+            thin = [name for name, _, pairs, _ in rows if pairs < _THIN]
+            if thin:
+                found.append(f"Fewer than {_THIN} pairs for {kind} {', '.join(thin[:6])}.")
+        return found
+
+
+def _share(share: Share) -> str:
+    low, high = share.interval
+    return f"{share.value:.0%} of the time (95 % interval {low:.0%} to {high:.0%})"
+
+
+def look(labels: Sequence[Label]) -> Findings:
+    """Return what the labels come to."""
+    people = annotators(labels)
+    left_out = {one.name for one in people if one.out_of_line}
+    return Findings(
+        labels=len(labels),
+        pairs=len(by_pair(labels)),
+        prompts=len({label.prompt for label in labels}),
+        agreement=agreement(labels),
+        in_line=agreement([label for label in labels if label.annotator not in left_out]),
+        people=people,
+        longer=longer(labels),
+        longer_by_gap=longer_by_gap(labels),
+        first=first_shown(labels),
+        topics=coverage(labels, lambda label: label.topic),
+        groups=coverage(labels, lambda label: label.group),
+        cleaned=cleaned(labels, people),
+    )

@@ -1,0 +1,115 @@
+"""What a model is asked, from a file of requests, disguises, secrets and harmless questions."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from training.config.explain import explain
+from training.config.section import Section
+from training.errors import JobError, Problem
+
+OURS = Path(__file__).with_name("probes.yaml")
+Kind = Literal["request", "leak", "harmless"]
+
+
+class Leak(Section):
+    """A secret that a model is told to keep, and how it is asked for."""
+
+    system: str
+    ask: str
+
+
+class ProbeFile(Section):
+    """A file of probes."""
+
+    requests: dict[str, tuple[str, ...]] = Field(default={})
+    """By category: what should be refused."""
+    wrappers: dict[str, str] = Field(default={"plain": "{request}"})
+    """Disguises; each request is asked in each of them."""
+    leaks: tuple[Leak, ...] = ()
+    harmless: tuple[str, ...] = ()
+    """What sounds like harm and is none: it should not be refused."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One question.
+
+    Attributes:
+        kind: What should become of it.
+        category: Of a request; `leak` or `harmless` else.
+        wrapper: The disguise of a request.
+        messages: What is asked.
+        secret: What must not be said.
+    """
+
+    kind: Kind
+    category: str
+    wrapper: str
+    messages: list[dict[str, Any]]
+    secret: str = ""
+
+
+def read_probes(path: Path = OURS) -> list[Probe]:
+    """Return the probes of a file.
+
+    Raises:
+        JobError: It cannot be used; names every problem.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = ProbeFile.model_validate(document)
+    except ValidationError as error:
+        raise JobError(str(path), explain(error, ProbeFile)) from None
+    except (OSError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise JobError(str(path), [Problem("(file)", f"cannot be read: {said}")]) from None
+    problems = [
+        Problem(f"wrappers.{name}", "must contain {request}", text)
+        for name, text in found.wrappers.items()
+        if "{request}" not in text
+    ]
+    problems += [
+        Problem(f"leaks.{number}.system", "must contain {secret}", leak.system)
+        for number, leak in enumerate(found.leaks)
+        if "{secret}" not in leak.system
+    ]
+    probes = [*_requests(found), *_leaks(found), *_harmless(found)]
+    if not probes:
+        problems.append(Problem("(file)", "there are no probes in it"))
+    if problems:
+        raise JobError(str(path), problems)
+    return probes
+
+
+def _requests(found: ProbeFile) -> list[Probe]:
+    return [
+        Probe("request", category, name, _user(text.replace("{request}", request)))
+        for category, requests in found.requests.items()
+        for request in requests
+        for name, text in found.wrappers.items()
+    ]
+
+
+def _leaks(found: ProbeFile) -> list[Probe]:
+    probes = []
+    for number, leak in enumerate(found.leaks):
+        secret = hashlib.sha256(f"{number}/{leak.ask}".encode()).hexdigest()[:8].upper()
+        said = leak.system.replace("{secret}", secret)
+        messages = [{"role": "system", "content": said}, *_user(leak.ask)]
+        probes.append(Probe("leak", "leak", "", messages, secret))
+    return probes
+
+
+def _harmless(found: ProbeFile) -> list[Probe]:
+    return [Probe("harmless", "harmless", "", _user(text)) for text in found.harmless]
+
+
+def _user(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]

@@ -1,0 +1,169 @@
+"""Provoke a model: `python -m safety.redteam MODEL`, which is what `make redteam MODEL=…` runs.
+
+Writes `redteam.json` (every answer) and `redteam.html`. Exit codes: 0 done, 2 a file that is
+named, 4 the model or the judge fails, 5 the gate: more gets through than `--most-answered`, more
+leaks than `--most-leaked`, more harmless questions refused than `--most-over-refused`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from feedback.chance import Share
+from safety.outcomes import Outcome, by_judge, by_rules
+from safety.page import write_page
+from safety.probes import OURS, Probe, read_probes
+from training.config.judges import Judge as JudgeSection
+from training.errors import JobError, Problem, TemperError
+from training.judges.answers import Answerer
+from training.judges.judge import Count, Place, make
+
+GATE = 5
+_COLUMNS = {"request": "answered", "leak": "leaked", "harmless": "refused"}
+"""The outcome of each kind that should not be."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        probes = read_probes(options.probes)
+        report = {"model": options.model, **_provoked(options.model, probes, options)}
+        if options.before:
+            report["before"] = {
+                "model": options.before,
+                **_provoked(options.before, probes, options),
+            }
+    except TemperError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    (options.out / "redteam.json").write_text(text, encoding="utf-8")
+    write_page(report, options.out / "redteam.html")
+    for line in _lines(report):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"done: {options.out}/redteam.html\n")
+    failed = _gate(report, options)
+    sys.stderr.write("".join(f"gate: {line}\n" for line in failed))
+    return GATE if failed else 0
+
+
+def _provoked(model: str, probes: Sequence[Probe], options: argparse.Namespace) -> dict[str, Any]:
+    """Return what became of the probes with one model."""
+    accelerator = torch.accelerator.current_accelerator()
+    device = torch.device("cpu") if accelerator is None else accelerator
+    answerer = Answerer.load(model, options.chat_template, device, options.batch_size)
+    answers = answerer.answers(
+        [probe.messages for probe in probes], max_new_tokens=options.max_new_tokens, temperature=0.0
+    )
+    count = Count()
+    if options.judge is None:
+        outcomes = [by_rules(probe, text) for probe, text in zip(probes, answers, strict=True)]
+    else:
+        section = _judge(options.judge)
+        place = Place(device, options.out, options.out / "cache", options.max_cost)
+        judge = make(section, place)
+        outcomes = by_judge(probes, answers, judge, section.retries, count)
+    return {
+        "judged_by": "rules" if options.judge is None else str(options.judge),
+        "unjudged": count.nonsense,
+        "rates": _rates(probes, outcomes),
+        "answers": [
+            {
+                "category": probe.category,
+                "wrapper": probe.wrapper,
+                "asked": probe.messages[-1]["content"],
+                "answer": answer,
+                "outcome": outcome,
+            }
+            for probe, answer, outcome in zip(probes, answers, outcomes, strict=True)
+        ],
+    }
+
+
+def _rates(probes: Sequence[Probe], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return, by kind, category and disguise, how often what should not be came to be."""
+    found: dict[tuple[str, str, str], list[bool]] = {}
+    for probe, outcome in zip(probes, outcomes, strict=True):
+        if outcome == "unjudged":
+            continue
+        bad = outcome == _COLUMNS[probe.kind]
+        for key in (("all", ""), ("category", probe.category), ("disguise", probe.wrapper)):
+            if key != ("disguise", ""):
+                found.setdefault((probe.kind, *key), []).append(bad)
+    return [
+        {"kind": kind, "by": by, "name": name, "bad": _COLUMNS[kind], **_share(values)}
+        for (kind, by, name), values in found.items()
+        if by != "category" or kind == "request"
+    ]
+
+
+def _share(values: Sequence[bool]) -> dict[str, object]:
+    return Share(sum(values), len(values)).document()
+
+
+def _judge(path: Path) -> Any:
+    try:
+        return TypeAdapter(JudgeSection).validate_python(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        said = " ".join(str(error).split())
+        fix = "It is the section judge: of a job, such as {kind: openai, url: …, model: …}"
+        raise JobError(str(path), [Problem("(file)", said[:300], fix=fix)]) from None
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    words = {"request": "harmful requests answered", "leak": "secrets leaked"}
+    words["harmless"] = "harmless questions refused"
+    return [
+        f"{words[row['kind']]}: {row['share']:.0%} of {row['of']} "
+        f"(95 % interval {row['interval'][0]:.0%} to {row['interval'][1]:.0%})"
+        for row in report["rates"]
+        if row["by"] == "all"
+    ]
+
+
+def _gate(report: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    limits = {
+        "request": options.most_answered,
+        "leak": options.most_leaked,
+        "harmless": options.most_over_refused,
+    }
+    found = []
+    for row in report["rates"]:
+        limit = limits[row["kind"]]
+        if row["by"] == "all" and limit is not None and row["share"] > limit:
+            found.append(f"{row['kind']}: {row['share']:.0%} {row['bad']}, at most {limit:.0%}")
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m safety.redteam", description="Provoke a model."
+    )
+    parser.add_argument("model", help="a folder or Hub id")
+    parser.add_argument("--before", help="another model, to compare with")
+    parser.add_argument("--probes", type=Path, default=OURS, help="a file like safety/probes.yaml")
+    parser.add_argument("--judge", type=Path, help="YAML of a judge; rules decide when left out")
+    parser.add_argument("--max-cost", type=float, help="most USD that the judge may cost")
+    parser.add_argument("--out", type=Path, default=Path("redteam-report"))
+    parser.add_argument("--chat-template", help="as model.chat_template of a job")
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--most-answered", type=float)
+    parser.add_argument("--most-leaked", type=float)
+    parser.add_argument("--most-over-refused", type=float)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

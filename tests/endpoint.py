@@ -1,0 +1,82 @@
+"""A judge on this machine: an endpoint that speaks OpenAI's protocol, and Bedrock's Converse."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = Callable[[list[dict[str, Any]]], tuple[int, str]]
+"""Of a conversation: the status, and what is said."""
+
+
+class Endpoint:
+    """What a test decides of it, and what it was asked.
+
+    Attributes:
+        reply: Replies to a conversation.
+        asked: Path, headers and body of every call.
+        headers: Sent with every reply.
+    """
+
+    def __init__(self) -> None:
+        self.reply: Reply = lambda said: (200, "7")
+        self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.headers: dict[str, str] = {}
+        self.url = ""
+
+
+def _said(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the conversation of a call, in either protocol, as OpenAI's has it."""
+    system = [{"role": "system", "content": part["text"]} for part in body.get("system", ())]
+    rest = [
+        {"role": m["role"], "content": m["content"]}
+        if isinstance(m["content"], str)
+        else {"role": m["role"], "content": m["content"][0]["text"]}
+        for m in body["messages"]
+    ]
+    return [*system, *rest]
+
+
+def _answer(path: str, said: str) -> dict[str, Any]:
+    if path.endswith("/converse"):
+        usage = {"inputTokens": 100, "outputTokens": 10}
+        return {"output": {"message": {"content": [{"text": said}]}}, "usage": usage}
+    usage = {"prompt_tokens": 100, "completion_tokens": 10}
+    return {"choices": [{"message": {"content": said}}], "usage": usage}
+
+
+@contextmanager
+def serving() -> Iterator[Endpoint]:
+    """Serve on a free port of the loopback interface."""
+    endpoint = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            endpoint.asked.append((self.path, headers, body))
+            status, said = endpoint.reply(_said(body))
+            content = json.dumps(_answer(self.path, said)).encode()
+            self.send_response(status)
+            for name, value in endpoint.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *ignored: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    endpoint.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield endpoint
+    finally:
+        server.shutdown()
+        server.server_close()

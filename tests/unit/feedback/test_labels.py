@@ -1,0 +1,294 @@
+"""Preference labels: read from three forms, judged, and cleaned."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback.__main__ import main
+from feedback.agreement import agreement
+from feedback.chance import Share, at_most
+from feedback.clean import cleaned
+from feedback.findings import look
+from feedback.labels import Label
+from feedback.read import read_labels
+from tests.running import read_jsonl
+from training.errors import DataError
+
+
+def label(who: str, choice: int | None, prompt: str = "p", **keys: Any) -> Label:
+    return Label(
+        f"l:{who}", prompt, keys.pop("first", "x"), keys.pop("second", "y"), choice, who, **keys
+    )
+
+
+def crowd(pairs: int, wrong: dict[str, float], seed: int = 0) -> list[Label]:
+    """Return judgements of people who are wrong so often, sides shuffled for each of them."""
+    rng = random.Random(seed)
+    found = []
+    for number in range(pairs):
+        for who, share in wrong.items():
+            good, bad = f"good {number}", f"bad {number}"
+            said = bad if rng.random() < share else good
+            sides = rng.sample((good, bad), 2)
+            found.append(
+                label(who, sides.index(said), f"p{number}", first=sides[0], second=sides[1])
+            )
+    return found
+
+
+def findings(labels: list[Label]) -> Any:
+    from feedback.annotators import annotators
+
+    return cleaned(labels, annotators(labels))
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def test_csv_and_json_lines_are_read_alike(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "answer_a": "x", "answer_b": "y", "choice": "A", "annotator": "one"},
+        {"prompt": "p", "answer_a": "x", "answer_b": "y", "choice": "second", "annotator": "two"},
+        {"prompt": "q", "answer_a": "x,\ny", "answer_b": "z", "choice": "tie", "annotator": "one"},
+    ]
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one, other = (read_labels(tmp_path / f"labels.{kind}") for kind in ("csv", "jsonl"))
+    assert [x.choice for x in one] == [0, 1, None]
+    assert [(x.prompt, x.first, x.choice, x.annotator) for x in one] == [
+        (x.prompt, x.first, x.choice, x.annotator) for x in other
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"choice": "b"}),
+        json.dumps({"choice": {"a": False, "b": True}}),
+        json.dumps({"choice": {"a": {"a": False}, "b": {"b": True}}}),
+        {"choice": "b"},
+    ],
+)
+def test_a_manifest_of_ground_truth_has_a_label_for_each_worker(
+    tmp_path: Path, content: Any
+) -> None:
+    asked = {"prompt": "p", "answer_a": "x", "answer_b": "y", "topic": "t"}
+    worker = {"workerId": "private.eu.1", "annotationData": {"content": content}}
+    other = {"workerId": "private.eu.2", "annotationData": {"content": '{"choice": "a"}'}}
+    line = {
+        "source": json.dumps(asked),
+        "preference": {"annotationsFromAllWorkers": [worker, other]},
+        "preference-metadata": {"type": "groundtruth/custom", "human-annotated": "yes"},
+    }
+    path = tmp_path / "output.manifest"
+    path.write_text(json.dumps(line) + "\n" + json.dumps({**line, **asked, "source": "s"}) + "\n")
+    found = read_labels(path)
+    assert [(x.annotator, x.choice, x.topic) for x in found] == [
+        ("private.eu.1", 1, "t"),
+        ("private.eu.2", 0, "t"),
+    ] * 2
+
+
+def test_what_was_shown_first_is_what_the_choice_is_about(tmp_path: Path) -> None:
+    row = {"prompt": "p", "a": "x", "b": "y", "choice": "a", "shown_first": "b", "gold": "a"}
+    (tmp_path / "l.jsonl").write_text(json.dumps(row))
+    (found,) = read_labels(tmp_path / "l.jsonl")
+    assert (found.first, found.second, found.choice, found.gold) == ("y", "x", 1, 1)
+
+
+def test_plain_pairs_have_no_order(tmp_path: Path) -> None:
+    row = {"prompt": [{"role": "user", "content": "p"}], "chosen": "x", "rejected": "y"}
+    (tmp_path / "l.jsonl").write_text(json.dumps(row))
+    (found,) = read_labels(tmp_path / "l.jsonl")
+    assert (found.prompt, found.choice, found.ordered) == ("p", 0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "there are no labels"),
+        ("not json\n", "l.jsonl:1: not JSON"),
+        ("[1]\n", "a line is an object"),
+        ('{"prompt": "p", "a": "x", "b": "y"}\n', "no choice. Columns found: prompt, a, b"),
+        ('{"prompt": "p", "a": "x", "b": "", "choice": "a"}\n', "no second"),
+        ('{"prompt": "p", "a": "x", "b": "y", "choice": 0}\n' * 9, "9 labels cannot be used"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "l.jsonl").write_text(text)
+    with pytest.raises(DataError, match=said.replace("(", r"\(")):
+        read_labels(tmp_path / "l.jsonl")
+
+
+# --- agreement -----------------------------------------------------------------------------------
+
+
+def test_measures_of_agreement_by_hand() -> None:
+    """Two people, ten pairs, the same on eight: 4 yes-yes, 4 no-no, 2 apart."""
+    votes = [(0, 0)] * 4 + [(1, 1)] * 4 + [(0, 1), (1, 0)]
+    labels = [
+        label(who, vote, f"p{number}")
+        for number, pair in enumerate(votes)
+        for who, vote in zip("ab", pair, strict=True)
+    ]
+    found = agreement(labels)
+    assert found.raw == pytest.approx(0.8)
+    # Both say each half of the time: chance is one half, and (0.8 - 0.5) / 0.5 = 0.6.
+    assert found.cohen == pytest.approx(0.6)
+    assert found.fleiss == pytest.approx(0.6)
+    # Krippendorff: 1 - (n - 1) * disagreements / (n_a * n_b) = 1 - 19 * 2 * 2 / (2 * 10 * 10).
+    assert found.alpha == pytest.approx(1 - 19 * 4 / 200)
+    assert (found.pairs, found.fleiss_pairs, found.fleiss_raters) == (10, 10, 2)
+
+
+def test_chance_agreement_is_nothing_and_one_person_says_nothing_of_it() -> None:
+    found = agreement(crowd(400, {"a": 0.5, "b": 0.5, "c": 0.5}))
+    assert abs(found.alpha or 1) < 0.1
+    assert abs(found.fleiss or 1) < 0.1
+    assert agreement(crowd(20, {"a": 0.0})).alpha is None
+
+
+# --- annotators ----------------------------------------------------------------------------------
+
+
+def test_who_is_out_of_line_is_found_and_nobody_else() -> None:
+    labels = crowd(60, {"a": 0.1, "b": 0.1, "c": 0.12, "d": 0.1, "liar": 0.9})
+    flagged = {one.name: one.out_of_line for one in look(labels).people if one.out_of_line}
+    assert list(flagged) == ["liar"]
+    assert "agrees with the others on" in flagged["liar"][0]
+
+
+def test_who_always_takes_the_first_is_found() -> None:
+    labels = crowd(40, {"a": 0.1, "b": 0.1, "c": 0.1})
+    labels += [label("lazy", 0, x.prompt, first=x.first, second=x.second) for x in labels[::3]]
+    (lazy,) = [one for one in look(labels).people if one.name == "lazy"]
+    assert any("shown first 100%" in why for why in lazy.out_of_line)
+    assert lazy.weight == 0
+
+
+def test_calibration_items_are_not_learned_from() -> None:
+    labels = [label(who, n % 2, f"p{n}", gold=n % 2) for n in range(10) for who in "abc"]
+    labels += [label("wrong", 1 - n % 2, f"p{n}", gold=n % 2) for n in range(10)]
+    found = look([*labels, label("a", 0, "real")])
+    (wrong,) = [one for one in found.people if one.name == "wrong"]
+    assert any("calibration items" in why for why in wrong.out_of_line)
+    assert [row["prompt"] for row in found.cleaned.rows] == ["real"]
+
+
+def test_tails_and_intervals() -> None:
+    assert at_most(2, 10, 0.5) == pytest.approx((1 + 10 + 45) / 1024)
+    assert at_most(10, 10, 0.5) == pytest.approx(1.0)
+    assert Share(5, 10).interval == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert not Share(0, 0).excludes(0.5)
+
+
+# --- cleaning ------------------------------------------------------------------------------------
+
+
+def test_votes_decide_and_weigh() -> None:
+    found = findings([label("a", 0), label("b", 0), label("c", 1)])
+    (row,) = found.rows
+    assert (row["chosen"], row["rejected"], row["votes"]) == ("x", "y", [2, 3])
+    assert 0 < row["weight"] < 1
+    turned = label("c", 1, first="y", second="x")
+    assert findings([label("a", 0), label("b", 0), turned]).rows[0]["weight"] == 1
+
+
+def test_even_votes_and_ties_are_left_out() -> None:
+    found = findings([label("a", 0), label("b", 1), label("a", None, "q"), label("b", None, "q")])
+    assert found.rows == []
+    assert {row["why"] for row in found.dropped} == {"its votes are even, or for neither answer"}
+
+
+def test_contradictions_and_repetitions_are_counted() -> None:
+    found = findings(
+        [
+            *(label("a", choice, "p") for choice in (0, 1)),
+            *(label("a", 0, " P ") for _ in range(1)),
+            *(label("b", 0, "q") for _ in range(3)),
+            label("b", 0, "same", first="One two", second="one  TWO"),
+        ]
+    )
+    assert (found.contradictions, found.duplicates) == (1, 2)
+    assert [row["prompt"] for row in found.rows] == ["q"]
+    whys = [row["why"] for row in found.dropped]
+    assert "annotator a judged the pair both ways" in whys
+    assert "both answers are the same" in whys
+
+
+def test_circles_are_broken_at_their_closest_decision() -> None:
+    def beats(winner: str, loser: str, *voters: str) -> list[Label]:
+        return [label(who, 0, first=winner, second=loser) for who in voters]
+
+    labels = [
+        *beats("rock", "scissors", "a", "b", "c"),
+        *beats("scissors", "paper", "a", "b", "c"),
+        *beats("paper", "rock", "a", "b"),
+        *beats("rock", "paper", "c"),
+    ]
+    found = findings(labels)
+    assert found.cycles == [["paper", "rock", "scissors"]]
+    assert {(row["chosen"], row["rejected"]) for row in found.rows} == {
+        ("rock", "scissors"),
+        ("scissors", "paper"),
+    }
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_report_and_a_set_that_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = crowd(50, {"a": 0.1, "b": 0.1, "c": 0.1, "<b>d</b>": 0.85})
+    rows = [
+        {
+            "prompt": x.prompt,
+            "answer_a": x.first,
+            "answer_b": x.second,
+            "choice": "ab"[x.choice or 0],
+            "annotator": x.annotator,
+            "topic": "cooking" if int(x.prompt[1:]) % 2 else "law",
+        }
+        for x in labels
+    ]
+    data, out = tmp_path / "labels.jsonl", tmp_path / "out"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main([str(data), "--out", str(out), "--least-alpha", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "200 labels of 50 pairs by 4 people" in said
+    pairs = read_jsonl(out / "pairs.jsonl")
+    assert sum(row["chosen"].startswith("good") for row in pairs) / len(pairs) > 0.95
+    assert {row["topic"] for row in pairs} == {"cooking", "law"}
+    dropped = read_jsonl(out / "dropped.jsonl")
+    assert sum("<b>d</b>" in row["why"] for row in dropped) == 50
+    page = (out / "report.html").read_text()
+    assert "&lt;b&gt;d&lt;/b&gt;" in page and "<b>d</b>" not in page
+    report = json.loads((out / "report.json").read_text())
+    assert report["kept"] == len(pairs)
+    # One who says the opposite hides that all others agree.
+    assert report["agreement_in_line"]["alpha"] > 0.4 > report["agreement"]["alpha"]
+    assert main([str(data), "--out", str(out), "--least-alpha", "0.99"]) == 4
+    assert main([str(tmp_path / "none.csv")]) == 3
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_what_was_cleaned_is_read_by_training(tmp_path: Path) -> None:
+    from training.config.data import Source
+    from training.data.records import Record
+    from training.data.rows import PreferenceRow
+    from training.data.shapes import Reader
+
+    (row,) = findings([label("a", 0), label("b", 0)]).rows
+    source = Source(source="pairs.jsonl", columns={"margin": "weight"})
+    read = Reader(source, "preference").read(Record("pairs.jsonl:1", row))
+    assert read == PreferenceRow("pairs.jsonl:1", "p", "x", "y", 1.0)

@@ -1,0 +1,292 @@
+"""Answer prompts, let a judge work on the answers by the principles, write rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from training.config import Job
+from training.config.methods import Constitutional
+from training.data.prepare import row_tokenizer
+from training.data.rows import PromptRow
+from training.data.texts import typed_rows
+from training.engine.world import read_world
+from training.errors import DataError, RunError
+from training.judges.answers import Answerer, Prompt
+from training.judges.judge import Count, Judge, Place, asked, make
+from training.judges.remote import Remote
+from training.methods.constitutional import asking
+from training.methods.constitutional.journal import Journal
+from training.models.load import load_model
+from training.models.tokenizer import load_tokenizer
+from training.runfolder import RunFolder, write_whole
+from training.speak import say
+
+REPORT = "constitution.json"
+_AT_ONCE = 32
+"""Prompts taken on together."""
+_ANSWERED_AT_ONCE = 16
+_CHARACTERS_A_TOKEN = 4
+_QUESTION_CHARACTERS = 600
+"""Of the words around a question and its answers."""
+
+
+def write(job: Job, folder: RunFolder) -> None:
+    """Write the rows of a job into its folder, going on where it was stopped.
+
+    Raises:
+        DataError: The prompts cannot be read, or no row came of any.
+        RunError: The judge fails, or would cost more than the job allows.
+        ModelError: The model cannot be read, or its context is too short.
+    """
+    method = job.method
+    assert isinstance(method, Constitutional)
+    prompts = _prompts(job)
+    journal = Journal(folder.path)
+    journal.check([row.id for row in prompts])
+    answerer = _answerer(job)
+    judge = make(
+        method.judge,
+        Place(
+            device=read_world().device,
+            folder=folder.path,
+            cache=folder.cache,
+            max_cost_usd=job.resources.max_cost,
+            own=lambda: answerer,
+        ),
+    )
+    left = prompts[len(journal.lines) :]
+    _price(job, judge, left)
+    count = Count()
+    workshop = _Workshop(job, answerer, judge, count)
+    for first in range(0, len(left), _AT_ONCE):
+        number = len(journal.lines)
+        journal.add(list(workshop.worked(left[first : first + _AT_ONCE], number)))
+        say(_progress(journal, len(prompts), judge))
+    _conclude(job, folder, journal, count, judge)
+
+
+class _Workshop:
+    """Turns prompts into rows.
+
+    Args:
+        job: The run.
+        answerer: The model.
+        judge: Who is asked.
+        count: Of what was asked.
+    """
+
+    def __init__(self, job: Job, answerer: Answerer, judge: Judge, count: Count):
+        assert isinstance(job.method, Constitutional)
+        self._method = job.method
+        self._seed = job.train.seed
+        self._max_length = job.data.max_length
+        self._answerer = answerer
+        self._judge = judge
+        self._count = count
+
+    def worked(self, prompts: Sequence[PromptRow], number: int) -> Iterator[dict[str, Any]]:
+        """Yield what came of each prompt.
+
+        Args:
+            prompts: A part of all.
+            number: Of the first of them.
+        """
+        work = self._pairs if self._method.writes == "preferences" else self._revisions
+        fits = [self._answerer.length(row.prompt) <= self._max_length for row in prompts]
+        numbered = [(row, number + n) for n, row in enumerate(prompts) if fits[n]]
+        found = iter(work([row for row, _ in numbered], [n for _, n in numbered]))
+        for row, fit in zip(prompts, fits, strict=True):
+            why = f"the prompt is longer than data.max_length ({self._max_length})"
+            yield next(found) if fit else {"id": row.id, "row": None, "why": why}
+
+    def _answers(self, prompts: Sequence[Prompt], draw: int) -> list[str]:
+        how = self._method.rollout
+        return self._answerer.answers(
+            prompts, max_new_tokens=how.max_new_tokens, temperature=how.temperature, draw=draw
+        )
+
+    def _principle(self, number: int, turn: int) -> int:
+        """Return the principle that a prompt meets in a turn: another one in each, if there are."""
+        name = f"{self._seed}/{number}".encode()
+        start = int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
+        return (start + turn) % len(self._method.constitution.principles)
+
+    def _ask(self, questions: Any, read: Any, wanted: str) -> list[Any]:
+        retries = self._method.judge.retries
+        return asked(
+            self._judge, questions, read, wanted=wanted, retries=retries, count=self._count
+        )
+
+    def _revisions(
+        self, prompts: Sequence[PromptRow], numbers: Sequence[int]
+    ) -> Iterator[dict[str, Any]]:
+        principles = self._method.constitution.principles
+        first = self._answers([row.prompt for row in prompts], 0)
+        answers: list[str | None] = list(first)
+        for turn in range(self._method.turns):
+            open_ = [place for place, answer in enumerate(answers) if answer is not None]
+            drawn = {place: principles[self._principle(numbers[place], turn)] for place in open_}
+            questions = [
+                asking.critique(prompts[p].prompt, str(answers[p]), drawn[p]) for p in open_
+            ]
+            said = self._ask(questions, asking.read_critique, "Say what could be better.")
+            both = list(zip(open_, questions, said, strict=True))
+            told = [(p, asking.revision(q, s, drawn[p])) for p, q, s in both if s is not None]
+            revised = self._ask(
+                [question for _, question in told], asking.read_revision, asking.REVISED_WANTED
+            )
+            found = dict(zip([place for place, _ in told], revised, strict=True))
+            answers = [found.get(place) for place in range(len(prompts))]
+        for place, (row, before, answer) in enumerate(zip(prompts, first, answers, strict=True)):
+            turns = range(self._method.turns)
+            used = [self._name(self._principle(numbers[place], turn)) for turn in turns]
+            line = {"id": row.id, "principles": used, "answer": before}
+            if answer is None:
+                yield {**line, "row": None, "why": "the judge gave no usable revision"}
+            else:
+                yield {**line, "row": {"prompt": row.prompt, "completion": _said(row, answer)}}
+
+    def _pairs(
+        self, prompts: Sequence[PromptRow], numbers: Sequence[int]
+    ) -> Iterator[dict[str, Any]]:
+        principles = self._method.constitution.principles
+        asked_of = [row.prompt for row in prompts]
+        one, other = self._answers(asked_of, 0), self._answers(asked_of, 1)
+        open_ = [place for place in range(len(prompts)) if one[place] and other[place]]
+        open_ = [place for place in open_ if one[place] != other[place]]
+        drawn = {place: self._principle(numbers[place], 0) for place in open_}
+        questions = []
+        for place in open_:
+            a, b, principle = one[place], other[place], principles[drawn[place]]
+            questions.append(asking.comparison(asked_of[place], a, b, principle))
+            questions.append(asking.comparison(asked_of[place], b, a, principle))
+        said = self._ask(questions, asking.read_choice, asking.CHOSEN_WANTED)
+        votes = dict(zip(open_, zip(said[::2], said[1::2], strict=True), strict=True))
+        for place, row in enumerate(prompts):
+            line = {"id": row.id, "answers": [one[place], other[place]]}
+            if place not in votes:
+                why = (
+                    "an answer was empty" if not (one[place] and other[place]) else "both the same"
+                )
+                yield {**line, "row": None, "why": why}
+                continue
+            line |= {"principles": [self._name(drawn[place])], "votes": list(votes[place])}
+            # B in the second order is the first answer.
+            better = {("A", "B"): 0, ("B", "A"): 1}.get(votes[place])
+            if better is None:
+                why = (
+                    "the judge gave no usable choice"
+                    if None in votes[place]
+                    else "the judge chose by the order"
+                )
+                yield {**line, "row": None, "why": why}
+                continue
+            chosen, rejected = (one[place], other[place])[:: -1 if better else 1]
+            pair = {"chosen": _said(row, chosen), "rejected": _said(row, rejected)}
+            yield {**line, "row": {"prompt": row.prompt, **pair}}
+
+    def _name(self, number: int) -> str:
+        return self._method.constitution.name_of(number)
+
+
+def _said(row: PromptRow, answer: str) -> Any:
+    """Return an answer in the form of its prompt."""
+    if isinstance(row.prompt, str):
+        return answer
+    return [{"role": "assistant", "content": answer}]
+
+
+def _prompts(job: Job) -> list[PromptRow]:
+    """Return the prompts, each by a name of its own."""
+    rows = list(typed_rows(job))[: job.data.limit]
+    if not rows:
+        raise DataError("data.train: there are no prompts in it")
+    found = []
+    for number, row in enumerate(rows):
+        assert isinstance(row, PromptRow)
+        content = hashlib.sha256(asking.written(row.prompt).encode()).hexdigest()[:8]
+        name = f"{number}:{row.id}#{content}"
+        found.append(PromptRow(name, row.prompt, row.reference, row.columns))
+    return found
+
+
+def _answerer(job: Job) -> Answerer:
+    tokenizer = load_tokenizer(job.model)
+    model = load_model(job, tokenizer, read_world().device)
+    model.to(read_world().device).eval().requires_grad_(False)
+    size = job.train.micro_batch_size or _ANSWERED_AT_ONCE
+    return Answerer(model, tokenizer, row_tokenizer(job, tokenizer), size)
+
+
+def _price(job: Job, judge: Judge, left: Sequence[PromptRow]) -> None:
+    """Say what the judge may cost before it is asked.
+
+    Raises:
+        RunError: More than the job allows.
+    """
+    method = job.method
+    assert isinstance(method, Constitutional)
+    if not isinstance(judge, Remote) or not left:
+        return
+    calls = len(left) * 2 * method.turns
+    answers = 2 * _CHARACTERS_A_TOKEN * method.rollout.max_new_tokens
+    if method.writes == "revisions":
+        answers += 2 * _CHARACTERS_A_TOKEN * method.judge.max_new_tokens
+    prompt = sum(len(asking.written(row.prompt)) for row in left) / len(left)
+    usd = judge.most_usd(calls, int(prompt) + answers + _QUESTION_CHARACTERS)
+    spent = float(judge.ledger.spent["usd"])
+    say(f"judge: {calls:,} calls for {len(left):,} prompts, at most about {usd:.4f} USD")
+    most = job.resources.max_cost
+    if most is not None and usd + spent > most:
+        raise RunError(
+            f"the judge could cost {usd + spent:.4f} USD, and resources.max_cost is {most:g} USD. "
+            f"Raise it, lower data.limit (now {len(left):,} prompts), or judge by a cheaper model"
+        )
+
+
+def _progress(journal: Journal, prompts: int, judge: Judge) -> str:
+    spent = f", {judge.ledger.spent['usd']:.4f} USD" if isinstance(judge, Remote) else ""
+    return f"{len(journal.lines):,} of {prompts:,} prompts judged, {journal.kept:,} kept{spent}"
+
+
+def _conclude(job: Job, folder: RunFolder, journal: Journal, count: Count, judge: Judge) -> None:
+    """Write the rows and what became of all prompts.
+
+    Raises:
+        DataError: No row came of any.
+    """
+    method = job.method
+    assert isinstance(method, Constitutional)
+    dropped = journal.dropped()
+    chosen = [line["votes"] for line in journal.lines if "votes" in line]
+    principles = Counter(p for line in journal.lines if line["row"] for p in line["principles"])
+    report = {
+        "writes": method.writes,
+        "judge": method.judge.model_dump(mode="json", exclude_none=True),
+        "prompts": len(journal.lines),
+        "rows": journal.kept,
+        "dropped": dropped,
+        "principles": dict(principles.most_common()),
+        "asked": asdict(count),
+        "spent": judge.ledger.spent if isinstance(judge, Remote) else None,
+    }
+    if chosen:
+        by_order = sum(a == b and a is not None for a, b in chosen)
+        first = sum(vote == "A" for votes in chosen for vote in votes)
+        given = sum(vote is not None for votes in chosen for vote in votes)
+        report["by_order"] = by_order / len(chosen)
+        report["chose_first"] = first / max(1, given)
+    write_whole(folder.path / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    reasons = ", ".join(f"{why}: {times:,}" for why, times in dropped.items())
+    if not journal.kept:
+        raise DataError(
+            f"none of {len(journal.lines):,} prompts gave a row ({reasons}). judged.jsonl in "
+            f"{folder.path} has each answer; another judge, more tokens or other prompts would help"
+        )
+    path = journal.write_rows()
+    say(f"{path}: {journal.kept:,} rows" + (f"; dropped: {reasons}" if reasons else ""))
