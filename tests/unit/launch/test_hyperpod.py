@@ -1,0 +1,122 @@
+"""How a HyperPod cluster is entered, and what becomes of one that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+from launch.aws.session import Account
+from launch.errors import LaunchError
+from launch.rehearsal.scene import Scene
+from launch.slurm.shell import Ssh
+from launch.targets import hyperpod
+from launch.targets.hyperpod import _entrance
+from tests.unit.launch.accounts import ACCOUNT, DEV
+from tests.unit.launch.conftest import boto
+
+NAME = "temper-dev-cluster"
+CLUSTER: dict[str, Any] = {
+    "ClusterName": NAME,
+    "ClusterArn": f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:cluster/abcdefghij12",
+    "ClusterStatus": "InService",
+    "InstanceGroups": [
+        {"InstanceGroupName": "head", "SlurmConfig": {"NodeType": "Controller"}},
+        {"InstanceGroupName": "door", "SlurmConfig": {"NodeType": "Login"}},
+        {"InstanceGroupName": "gpus", "SlurmConfig": {"NodeType": "Compute"}},
+    ],
+}
+
+
+def node(group: str, status: str = "Running") -> dict[str, Any]:
+    return {
+        "InstanceGroupName": group,
+        "InstanceId": f"i-{group}",
+        "InstanceType": "ml.c5.xlarge",
+        "LaunchTime": 0,
+        "InstanceStatus": {"Status": status},
+    }
+
+
+@pytest.fixture
+def account(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Account:
+    monkeypatch.delenv("SLURM_LOGIN", raising=False)
+    return Account(DEV)
+
+
+def enter(account: Account, *nodes: dict[str, Any]) -> Any:
+    with Stubber(account.client("sagemaker")) as answers:
+        answers.add_response("list_cluster_nodes", {"ClusterNodeSummaries": list(nodes)})
+        return _entrance(account, CLUSTER)
+
+
+def test_by_a_login_node_through_session_manager(account: Account) -> None:
+    shell = enter(account, node("gpus"), node("head"), node("door"))
+    assert isinstance(shell, Ssh)
+    command = " ".join(shell.command("sinfo"))
+    assert "--target sagemaker-cluster:abcdefghij12_door-i-door --region us-east-1" in command
+    assert "AWS-StartSSHSession" in command and "ubuntu@door-i-door" in command
+
+
+def test_by_the_controller_where_no_login_node_runs(account: Account) -> None:
+    shell = enter(account, node("gpus"), node("door", "Pending"), node("head"))
+    assert "_head-i-head " in " ".join(shell.command("sinfo"))
+
+
+def test_no_way_in(account: Account) -> None:
+    with pytest.raises(LaunchError, match="no running login or controller node"):
+        enter(account, node("gpus"))
+
+
+def test_a_door_that_a_person_names(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_LOGIN", "me@login")
+    assert _entrance(account, CLUSTER).where == "me@login"
+
+
+@pytest.fixture
+def published(scene: Scene) -> Iterator[None]:
+    """The environment has a cluster, as far as its parameters go."""
+    ssm = boto(scene, "ssm")
+    name = f"/{DEV.prefix}/hyperpod/cluster"
+    ssm.put_parameter(Name=name, Value=NAME, Type="String")
+    yield
+    ssm.delete_parameter(Name=name)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (
+            {**CLUSTER, "ClusterStatus": "Failed", "FailureMessage": "no capacity"},
+            f"the cluster {NAME} is Failed: no capacity",
+        ),
+        ({**CLUSTER, "ClusterStatus": "Creating"}, "it takes no jobs now"),
+    ],
+)
+def test_a_cluster_that_takes_no_jobs(
+    published: None, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], message: str
+) -> None:
+    account = Account(DEV)
+    monkeypatch.setattr(hyperpod, "Account", lambda environment: account)
+    with Stubber(account.client("sagemaker")) as answers:
+        answers.add_response("describe_cluster", told)
+        with pytest.raises(LaunchError, match=message):
+            hyperpod.of(DEV)
+
+
+@pytest.mark.parametrize("kind", ["slurm", "eks"])
+def test_whichever_way_it_is_run(
+    published: None, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    account = Account(DEV)
+    monkeypatch.setattr(hyperpod, "Account", lambda environment: account)
+    monkeypatch.setenv("SLURM_LOGIN", "me@login")
+    arn = f"arn:aws:eks:us-east-1:{ACCOUNT}:cluster/c"
+    how = {"Eks": {"ClusterArn": arn}} if kind == "eks" else {"Slurm": {}}
+    with Stubber(account.client("sagemaker")) as answers:
+        answers.add_response("describe_cluster", {**CLUSTER, "Orchestrator": how})
+        target = hyperpod.of(DEV)
+    assert target.name == "hyperpod"
+    assert type(target).__name__.lower() == kind
