@@ -95,7 +95,7 @@ def _keep(region: str, found: dict[str, float]) -> None:
 def _client() -> Any:
     import boto3
 
-    return boto3.client("pricing", region_name=_PRICE_LIST_REGION)
+    return boto3.Session().client("pricing", region_name=_PRICE_LIST_REGION)
 
 
 def _explain(error: Exception) -> str:
