@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from launch.plan.document import Range
 from launch.plan.machine import Machine
+from launch.plan.methods import Asked, learning_of
 from launch.plan.peak import Choice
 from launch.plan.rows import Rows
 from launch.plan.shape import Shape
@@ -35,6 +36,11 @@ _LOAD_GB_S = {"rented": Range(0.3, 1.5), "here": Range(0.5, 3.0)}
 """At which weights are read, and checkpoints written."""
 _TOKENIZE_CHARS_S = 1e6
 """Characters that one core turns into tokens in a second."""
+_TOKEN_S_PER_LAYER = Range(0.0004, 0.0015)
+"""What `generate` takes for one token in one layer where nothing is large: Python and launches. A
+guess."""
+_SHARE_OF_ANSWER = 0.3
+"""How long answers are at the least, of what is allowed: most end by themselves. A guess."""
 _PCIE_GB_S = 12.0
 """What one device moves to another through PCIe, in one direction, when all do."""
 
@@ -93,8 +99,10 @@ def clock(
     reached = _MFU[machine.device.kind, kind]
     again = 4 / 3 if choice.checkpointing and kind != "full" else 1.0
     sent_s = _sent_s(job, shape, machine, choice, learned, steps)
+    spoken = _spoken_s(job, shape, machine, choice, rows, steps)
     train = Range(
-        max(flops / peak / reached.high, sent_s), flops * again / peak / reached.low + sent_s
+        max(flops / peak / reached.high, sent_s) + spoken.low,
+        flops * again / peak / reached.low + sent_s + spoken.high,
     )
     around = _around_s(job, shape, machine, rows, train, flops / max(tokens, 1) / peak, learned)
     return Clock(steps, tokens, flops, train, around, _fewest_steps(job, steps, rows))
@@ -117,6 +125,29 @@ def _peak_flops(job: Job, machine: Machine) -> float:
     tflops = device.fp32_tflops if job.precision == "fp32" else device.bf16_tflops
     world = 1 if device.kind == "cpu" else machine.world
     return tflops * 1e12 * world
+
+
+def _spoken_s(
+    job: Job, shape: Shape, machine: Machine, choice: Choice, rows: Rows, steps: int
+) -> Range:
+    """Seconds in which answers are sampled: each token of theirs reads every weight once."""
+    share = -(-job.train.global_batch_size // machine.world)
+    rollout = learning_of(job, Asked(choice.rows, share, rows.longest)).rollout
+    if rollout is None:
+        return Range(0.0, 0.0)
+    device = machine.device
+    size = 4.0 if job.precision == "fp32" else 2.0
+    reading_s = shape.parameters * size / (device.bandwidth_gb_s * 1e9)
+    peak = _peak_flops(job, machine) / (1 if device.kind == "cpu" else machine.world)
+    computing_s = 2.0 * shape.active * rollout.answers / peak
+    rounds = job.method.rounds(job.train.global_batch_size)
+    times = steps / (rounds[1] if rounds else 1) * math.ceil(share / rollout.answers)
+    each = max(reading_s, computing_s)
+    low, high = (
+        each * slow + shape.layers * s for slow, s in zip((1, 3), _TOKEN_S_PER_LAYER, strict=True)
+    )
+    tokens = times * rollout.new
+    return Range(tokens * _SHARE_OF_ANSWER * low, tokens * high)
 
 
 def _sent_s(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launch.plan.config_json import Named, shape_named
 from launch.plan.memory.adapters import FourBit
 from launch.plan.memory.learning import PLAIN, Frozen, Learning, Rollout
+from launch.plan.shape import Shape
 from training.config import Job
 from training.config import methods as sections
+from training.config.rewards import RewardModel
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,37 @@ def _sampling(job: Job, method: sections.Sampling, asked: Asked) -> Learning:
     how = method.rollout
     rollout = Rollout(asked.share, asked.longest, how.max_new_tokens, how.top_k > 0, how.top_p < 1)
     return Learning(
-        head="answers", frozen=_reference(job) if method.beta else None, rollout=rollout
+        head="answers",
+        frozen=_reference(job) if method.beta else None,
+        rollout=rollout,
+        scorers=_scorers(job, method.reward),
     )
+
+
+def _ppo(job: Job, method: sections.Ppo, asked: Asked) -> Learning:
+    """Policy and critic learn together; reference and reward models lie there meanwhile."""
+    soft = job.adapter is not None and job.adapter.soft
+    wanted, source = method.critic.backbone, method.critic.source
+    shares = job.adapter is not None and not soft and source is None
+    shared = wanted == "shared" or (wanted == "auto" and shares)
+    at_once = min(asked.share, method.rollout.at_once or 8 * asked.rows)
+    return Learning(
+        head="answers",
+        frozen=_reference(job),
+        rollout=Rollout(at_once, asked.longest, method.rollout.max_new_tokens),
+        critic="shared" if shared else "own",
+        scorers=_scorers(job, method.reward),
+    )
+
+
+def _scorers(job: Job, rewards: Sequence[object]) -> tuple[Shape, ...]:
+    """The reward models among a method's rewards."""
+    named = (
+        Named(section.source, None, job.name, "method.reward")
+        for section in rewards
+        if isinstance(section, RewardModel)
+    )
+    return tuple(replace(shape_named(model), scores=True) for model in named)
 
 
 def _reference(job: Job) -> Frozen | None:
@@ -125,4 +156,5 @@ _METHODS: dict[type, Callable[[Job, Any, Asked], Learning]] = {
     sections.Orpo: _pairs,
     sections.Simpo: _pairs,
     sections.Sampling: _sampling,
+    sections.Ppo: _ppo,
 }

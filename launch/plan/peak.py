@@ -135,7 +135,7 @@ def quick_peak_gib(recipe: Recipe) -> float:
         rehearse(replace(recipe, shape=replace(shape, layers=count))) for count in (base, base + 1)
     )
     rest = at_rest(recipe)
-    drawn = [rest[name] for name in ("optimizer", "generation") if name in rest]
+    drawn = [rest[name] for name in ("optimizer", "generation", "loading") if name in rest]
     for moment in ("forward", "loss", "last layer", "backward", "evaluation"):
         drawn.append(
             {

@@ -113,6 +113,7 @@ class Decoder:
         four_bit: How linear maps rest in 4 bits.
         virtual: Trained vectors before the input.
         cache: Keys and values that come before those of the tokens at hand.
+        critic: A second decoder that reads the same rows and learns with it.
     """
 
     embed: Weight
@@ -130,6 +131,7 @@ class Decoder:
     four_bit: FourBit | None = None
     virtual: Weight | None = None
     cache: KeyValues | None = None
+    critic: Decoder | None = None
 
     def forward(self, tape: Tape) -> Tensor:
         """The last hidden states, normed."""

@@ -8,7 +8,7 @@ from launch.plan.memory.learning import Head
 from launch.plan.memory.next_tokens import cut, next_tokens
 from launch.plan.memory.ops import copy, linear
 from launch.plan.memory.soft import distance
-from launch.plan.memory.tape import Tape, Tensor, Weight
+from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
 from launch.plan.memory.tiles import in_tiles
 from launch.plan.memory.weights import Recipe
 
@@ -32,6 +32,20 @@ def _next_tokens(
     tape: Tape, hidden: Tensor, head: Weight, recipe: Recipe, known: Tensor | None
 ) -> Tensor:
     return next_tokens(tape, hidden, head, recipe)
+
+
+def values_of(tape: Tape, hidden: Tensor, recipe: Recipe) -> Tensor:
+    """What a critic expects after each token, in fp32 (`training/methods/ppo/critic.py`)."""
+    whole = recipe.rows * recipe.length
+    dtype = hidden.dtype
+
+    def back(g: Tensor, kept: Tensor) -> Grads:
+        # The outer product with the head, and its like in the body's own type.
+        made = tape.new(whole * recipe.shape.hidden, "fp32")
+        return (made if dtype == "fp32" else tape.new(made.count, dtype),)
+
+    states = hidden if dtype == "fp32" else tape.new(hidden.count, "fp32")
+    return tape.record(tape.new(whole, "fp32"), (hidden,), back, states)
 
 
 def _score(

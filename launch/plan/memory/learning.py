@@ -37,6 +37,10 @@ class Frozen:
     scores: bool = False
 
 
+Critic = Literal["", "own", "shared"]
+"""What learns how good an answer will turn out: a second model, or one more adapter."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """Answers that are sampled at the start of a step.
@@ -67,6 +71,8 @@ class Learning:
         rollout: Answers to sample.
         known: Tokens of a teacher's distribution that a batch brings with it, for each token.
         divergence: How a student is compared with its teacher.
+        critic: What learns beside the policy.
+        scorers: Reward models, which lie there while the policy learns.
     """
 
     head: Head = "next tokens"
@@ -75,6 +81,8 @@ class Learning:
     rollout: Rollout | None = None
     known: int = 0
     divergence: str = ""
+    critic: Critic = ""
+    scorers: tuple[Shape, ...] = ()
 
 
 PLAIN = Learning()

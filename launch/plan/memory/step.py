@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from launch.plan.memory.beside import Beside, beside
+from launch.plan.memory.decoder import Decoder
 from launch.plan.memory.engines import Engine, FsdpEngine, Zero3Engine, ZeroEngine
-from launch.plan.memory.heads import loss_of
+from launch.plan.memory.heads import loss_of, values_of
+from launch.plan.memory.ops import join
 from launch.plan.memory.rollout import sample
-from launch.plan.memory.tape import Meter, Tape, Tensor
-from launch.plan.memory.weights import Recipe, build
+from launch.plan.memory.tape import PARTS, SIZE, Meter, Storage, Tape, Tensor
+from launch.plan.memory.weights import Recipe, all_weights, build
 
 _ENGINES: dict[int, type[Engine]] = {0: Engine, 1: ZeroEngine, 2: ZeroEngine, 3: Zero3Engine}
 
@@ -31,7 +33,7 @@ def at_rest(recipe: Recipe) -> dict[str, dict[str, int]]:
         stage = _Stage(recipe)
         stage.engine.step()
         stage.meter.moment("optimizer")
-        return stage.meter.moments
+        return stage.meter.moments | stage.loading
 
 
 def _rehearse(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -46,7 +48,7 @@ def _rehearse(recipe: Recipe) -> dict[str, dict[str, int]]:
         weight.grad = None
     stage.meter.moment("optimizer")
     stage.evaluate()
-    return stage.meter.moments
+    return stage.meter.moments | stage.loading
 
 
 class _Stage:
@@ -56,8 +58,10 @@ class _Stage:
         self.recipe = recipe
         self.meter = Meter()
         self.decoder = build(recipe, self.meter)
+        self.loading = _loading(recipe, self.decoder, self.meter)
         self.tape = Tape(self.meter, recipe.device)
         self.beside: Beside | None = beside(recipe, self.tape)
+        self.scorers = _scorers(recipe, self.meter)
         kind = FsdpEngine if recipe.fsdp else _ENGINES[recipe.zero]
         self.engine = kind(recipe, self.tape, self.decoder)
         self.tape.autocast = self.engine.autocast
@@ -109,7 +113,31 @@ class _Stage:
         known = None if self.beside is None else self.beside.ask()
         with tape.autocasting():
             hidden = self.decoder.forward(tape)
-            return loss_of(tape, hidden, self.decoder.head, recipe, known)
+            out = loss_of(tape, hidden, self.decoder.head, recipe, known)
+            if self.decoder.critic is None:
+                return out
+            del hidden
+            return join(tape, out, values_of(tape, self.decoder.critic.forward(tape), recipe))
+
+
+def _loading(recipe: Recipe, decoder: Decoder, meter: Meter) -> dict[str, dict[str, int]]:
+    """The moment at which the last weight comes to rest in 4 bits, and is still there in 16 too.
+
+    Every process reads the whole model, whatever shards it later.
+    """
+    if recipe.four_bit is None:
+        return {}
+    parts = dict(zip(PARTS, meter.by_part, strict=True))
+    largest = max(w.count for w in all_weights(decoder) if not w.learns)
+    parts["buffers"] += largest * SIZE[recipe.four_bit.compute]
+    return {"loading": parts}
+
+
+def _scorers(recipe: Recipe, meter: Meter) -> list[Storage]:
+    """Reward models, in 16 bits on a device that has them (`training/rewards/model.py`)."""
+    size = SIZE["fp32" if recipe.device == "cpu" else "bf16"]
+    with meter.belongs_to("models"):
+        return [Storage(meter, s.parameters * size) for s in recipe.learning.scorers]
 
 
 @contextmanager

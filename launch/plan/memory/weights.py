@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, SoftPrompt
 from launch.plan.memory.attention import Heads
@@ -139,7 +139,23 @@ def build(recipe: Recipe, meter: Meter, part: str = "weights") -> Decoder:
             four_bit=four_bit,
         )
         _adapt(decoder, shape, recipe, meter)
+        decoder.critic = _critic(decoder, recipe, meter)
     return decoder
+
+
+def _critic(policy: Decoder, recipe: Recipe, meter: Meter) -> Decoder | None:
+    """The second decoder of an actor and its critic: a model, or adapters on the policy's own."""
+    kind, shape = recipe.learning.critic, recipe.shape
+    if kind == "own":
+        alone = replace(recipe, adapter=None, four_bit=None, learning=PLAIN)
+        # It is what the policy started from: its embeddings are not tied to a head, it has none.
+        return build(replace(alone, shape=replace(shape, tied=True)), meter)
+    if kind == "shared":
+        bare = [replace(layer, adapters={}) for layer in policy.layers]
+        critic = replace(policy, layers=bare, critic=None)
+        _adapt(critic, shape, recipe, meter)
+        return critic
+    return None
 
 
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
@@ -194,7 +210,16 @@ def _adapt(decoder: Decoder, shape: Shape, recipe: Recipe, meter: Meter) -> None
 
 
 def all_weights(decoder: Decoder) -> Iterator[Weight]:
-    """Every weight, in the order of the model's parameters."""
+    """Every weight, in the order of the model's parameters, a critic's after the policy's."""
+    known: set[int] = set()
+    for part in (decoder, decoder.critic):
+        for weight in () if part is None else _weights(part):
+            if id(weight) not in known:
+                known.add(id(weight))
+                yield weight
+
+
+def _weights(decoder: Decoder) -> Iterator[Weight]:
     if decoder.virtual is not None:
         yield decoder.virtual
     yield decoder.embed

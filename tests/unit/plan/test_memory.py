@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from launch.plan.memory.adapters import Lora
+from launch.plan.memory.adapters import FourBit, Lora
+from launch.plan.memory.learning import Frozen, Learning, Rollout
+from launch.plan.memory.step import rehearse
 from launch.plan.memory.weights import Recipe
 from launch.plan.peak import peak_gib, quick_peak_gib
 from launch.plan.shape import Shape
@@ -120,3 +122,51 @@ def test_what_is_frozen_has_neither_gradient_nor_state() -> None:
     assert peak_gib(replace(PLAIN, freeze=pattern))["optimizer"] == pytest.approx(
         8 * without_mlps / _GIB
     )
+
+
+def test_a_critic_of_its_own_is_a_second_model_that_learns() -> None:
+    alone = replace(PLAIN, learning=_ppo(""))
+    own = replace(PLAIN, learning=_ppo("own"))
+    body = SHAPE.parameters - SHAPE.vocab * SHAPE.hidden
+    before, after = peak_gib(alone), peak_gib(own)
+    assert after["weights"] - before["weights"] == pytest.approx(4 * body / _GIB)
+    assert after["optimizer"] - before["optimizer"] == pytest.approx(8 * body / _GIB)
+    assert after["activations"] > 1.7 * before["activations"]
+
+
+def test_a_critic_on_the_policys_backbone_is_one_more_adapter() -> None:
+    lora = replace(PLAIN, adapter=Lora(16))
+    alone, shared = (replace(lora, learning=_ppo(kind)) for kind in ("", "shared"))
+    before, after = peak_gib(alone), peak_gib(shared)
+    learned = 16 * sum(a + b for a, b in SHAPE.linears.values()) * SHAPE.layers
+    assert after["optimizer"] - before["optimizer"] == pytest.approx(8 * learned / _GIB)
+    assert after["weights"] - before["weights"] == pytest.approx(4 * learned / _GIB)
+
+
+def test_second_models_and_reward_models_lie_beside() -> None:
+    asked = Learning(head="answers", frozen=Frozen(), rollout=Rollout(8, 128, 128))
+    scored = replace(asked, scorers=(SHAPE, SHAPE))
+    reference = peak_gib(replace(PLAIN, learning=asked))["models"]
+    both = peak_gib(replace(PLAIN, learning=scored))["models"]
+    assert reference == pytest.approx(4 * SHAPE.parameters / _GIB, rel=0.01)
+    assert both - reference == pytest.approx(2 * 2 * SHAPE.parameters / _GIB)
+
+
+def test_a_weight_that_comes_to_rest_in_4_bits_was_there_in_16() -> None:
+    """One short row needs less than the largest weight did while it was read."""
+    four_bit = FourBit(double=True, compute="bf16", widens=False)
+    tiny = replace(PLAIN, rows=1, length=8, adapter=Lora(1), four_bit=four_bit, device="cuda")
+    assert "loading" in rehearse(tiny)
+    assert peak_gib(tiny)["buffers"] * _GIB >= 2 * INNER * HIDDEN
+
+
+def test_the_cache_of_answers_grows_with_them() -> None:
+    few, many = (
+        replace(PLAIN, rows=1, adapter=Lora(16), learning=Learning("answers", rollout=asked))
+        for asked in (Rollout(64, 256, 256), Rollout(64, 256, 2048))
+    )
+    assert peak_gib(many)["generation"] > 4 * peak_gib(few)["generation"]
+
+
+def _ppo(critic: str) -> Learning:
+    return Learning(head="answers", rollout=Rollout(8, 128, 128), critic=critic)  # type: ignore[arg-type]

@@ -1,0 +1,192 @@
+"""The configurations that are measured: methods, adapters, checkpointing, engines.
+
+Each is a job that differs in a few keys from full fine-tuning of `llama-10m` in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LENGTH, ROWS = 256, 2
+_STEPS = 2
+
+_PLAIN: dict[str, Any] = {
+    "name": "memory",
+    "model": {"source": "llama-10m"},
+    "data": {"train": "answers", "validation": "none", "max_length": LENGTH},
+    "method": {"kind": "sft", "loss_on": "all"},
+    "train": {
+        "max_steps": _STEPS,
+        "global_batch_size": ROWS,
+        "micro_batch_size": ROWS,
+        "learning_rate": 1.0e-4,
+        "gradient_checkpointing": False,
+    },
+    "tracking": {"mlflow": False},
+}
+_MEDIUM = {"model": {"source": "llama-33m"}}
+_LARGE = {"model": {"source": "llama-83m"}}
+_BF16 = {"precision": "bf16"}
+_AGAIN = {"train": {"gradient_checkpointing": True}}
+_TWICE = {"train": {"global_batch_size": 2 * ROWS}}
+_LORA = {"adapter": {"kind": "lora", "r": 16}}
+_QLORA = {"adapter": {"kind": "qlora", "r": 16}}
+_TWO = {"resources": {"processes": 2}, "train": {"global_batch_size": 2 * ROWS}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One configuration.
+
+    Attributes:
+        name: What is special about it.
+        group: Under which it is listed.
+        changes: Keys of the job, section by section, merged from left to right.
+    """
+
+    name: str
+    group: str
+    changes: tuple[dict[str, Any], ...] = field(default=())
+
+    def job(self, material: Path) -> dict[str, Any]:
+        """The job file, its models and rows in `material`."""
+        found = {name: _copy(section) for name, section in _PLAIN.items()}
+        for change in self.changes:
+            for name, section in change.items():
+                before = found.get(name)
+                if name in ("method", "adapter") or not isinstance(before, dict):
+                    found[name] = _copy(section)
+                else:
+                    found[name] = {**before, **section}
+        found["model"]["source"] = str(material / "models" / found["model"]["source"])
+        found["data"]["train"] = str(material / "rows" / f"{found['data']['train']}.jsonl")
+        if "teacher" in found["method"]:
+            found["method"]["teacher"] = str(material / "models" / found["method"]["teacher"])
+        return found
+
+    @property
+    def processes(self) -> int:
+        """How many share the work."""
+        return max(c.get("resources", {}).get("processes", 1) for c in (*self.changes, {}))
+
+    @property
+    def longest(self) -> int | None:
+        """As the rows have it."""
+        return None
+
+
+def cases() -> list[Case]:
+    """Every configuration."""
+    return [*_full(), *_adapters(), *_methods(), *_engines()]
+
+
+def _full() -> Iterator[Case]:
+    def case(name: str, *changes: dict[str, Any]) -> Case:
+        return Case(name, "full", changes)
+
+    yield case("fp32")
+    yield case("fp32, 4 micro-batches a step", {"train": {"global_batch_size": 4 * ROWS}})
+    yield case("fp32, checkpointing", _AGAIN)
+    yield case("bf16", _BF16)
+    yield case("bf16, checkpointing", _BF16, _AGAIN)
+    yield case("fp32, packed documents", {"data": {"train": "documents", "packing": True}})
+    yield case("fp32, eager attention", {"model": {"attention": "eager"}})
+    yield case("fp32, rows of 1,024", {"data": {"max_length": 1024}}, _AGAIN)
+    yield case("fp32, 8 rows", {"train": {"micro_batch_size": 8, "global_batch_size": 8}})
+    yield case("fp32, 33M weights", _MEDIUM)
+    yield case("fp32, 83M weights", _LARGE)
+    yield case("fp32, Qwen3", {"model": {"source": "qwen3-11m"}})
+    yield case("fp32, frozen layers", {"model": {"freeze": {"layers": 2, "embeddings": True}}})
+    yield case("fp32, SGD", {"train": {"optimizer": "sgd"}})
+    yield case("fp32, Adafactor", {"train": {"optimizer": "adafactor"}})
+
+
+def _adapters() -> Iterator[Case]:
+    def case(name: str, *changes: dict[str, Any]) -> Case:
+        return Case(name, "adapter", changes)
+
+    attention = ["q_proj", "v_proj"]
+    yield case("LoRA", _LORA)
+    yield case("LoRA, checkpointing", _LORA, _AGAIN)
+    yield case("LoRA, bf16", _LORA, _BF16)
+    yield case("LoRA, bf16, checkpointing", _LORA, _BF16, _AGAIN)
+    yield case("LoRA with dropout", {"adapter": {"kind": "lora", "r": 16, "dropout": 0.1}})
+    yield case("LoRA of q, v", {"adapter": {"kind": "lora", "target_modules": attention}})
+    yield case("LoRA, 33M weights", _MEDIUM, _LORA)
+    yield case("QLoRA, bf16", _QLORA, _BF16)
+    yield case("QLoRA, bf16, checkpointing", _QLORA, _BF16, _AGAIN)
+    yield case("bottleneck", {"adapter": {"kind": "bottleneck", "size": 64}})
+    yield case(
+        "bottleneck, parallel, checkpointing",
+        {"adapter": {"kind": "bottleneck", "size": 64, "placement": "parallel"}},
+        _AGAIN,
+    )
+    yield case("prompt tuning", {"adapter": {"kind": "prompt_tuning"}})
+    yield case("P-tuning", {"adapter": {"kind": "p_tuning"}})
+    yield case("prefix tuning", {"adapter": {"kind": "prefix_tuning"}})
+
+
+def _methods() -> Iterator[Case]:
+    def case(name: str, rows: str, method: dict[str, Any], *changes: dict[str, Any]) -> Case:
+        return Case(name, "method", ({"data": {"train": rows}, "method": method}, *changes))
+
+    yield case("pre-training", "texts", {"kind": "pretrain"})
+    yield case("reward model", "pairs", {"kind": "reward"})
+    yield case("reward model, LoRA", "pairs", {"kind": "reward"}, _LORA)
+    yield case("DPO", "pairs", {"kind": "dpo"})
+    yield case("DPO, LoRA", "pairs", {"kind": "dpo"}, _LORA)
+    yield case("DPO, checkpointing", "pairs", {"kind": "dpo"}, _AGAIN)
+    yield case("KTO", "judged", {"kind": "kto"})
+    yield case("KTO, LoRA", "judged", {"kind": "kto"}, _LORA)
+    yield case("ORPO", "pairs", {"kind": "orpo"})
+    yield case("SimPO, LoRA", "pairs", {"kind": "simpo"}, _LORA)
+    yield case("distillation", "answers", _distill())
+    yield case("distillation, top 16", "answers", _distill(top_k=16))
+    yield case("GRPO, LoRA", "prompts", _sampling("grpo", beta=0.02), _LORA, _EIGHT)
+    yield case("GRPO", "prompts", _sampling("grpo", beta=0.02), _EIGHT)
+    yield case("RLOO, LoRA", "prompts", _sampling("rloo"), _LORA, _EIGHT)
+
+
+_EIGHT = {"train": {"micro_batch_size": 4, "global_batch_size": 8}, "data": {"max_length": 64}}
+
+
+def _distill(**more: Any) -> dict[str, Any]:
+    return {"kind": "distill", "teacher": "llama-33m", "loss_on": "all", "calibrate": False, **more}
+
+
+def _sampling(kind: str, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "num_generations": 4,
+        "reward": [{"kind": "length", "min_words": 8, "max_words": 16}],
+        "rollout": {"max_new_tokens": 64},
+        **more,
+    }
+
+
+def _engines() -> Iterator[Case]:
+    def case(name: str, *changes: dict[str, Any]) -> Case:
+        return Case(name, "two processes", (_TWO, *changes))
+
+    four = {"train": {"global_batch_size": 4 * ROWS}}
+    yield case("DDP")
+    yield case("DDP, 33M weights", _MEDIUM)
+    yield case("DDP, LoRA", _LORA)
+    for stage in (1, 2, 3):
+        zero = {"sharding": {"zero": stage}}
+        yield case(f"ZeRO {stage}", zero)
+        yield case(f"ZeRO {stage}, 2 micro-batches a step", zero, four)
+        yield case(f"ZeRO {stage}, LoRA", zero, _LORA)
+    yield case("ZeRO 2, bf16, checkpointing", {"sharding": {"zero": 2}}, _BF16, _AGAIN)
+    yield case("ZeRO 3, bf16, checkpointing", {"sharding": {"zero": 3}}, _BF16, _AGAIN)
+    yield case(
+        "ZeRO 2, DPO",
+        {"sharding": {"zero": 2}, "data": {"train": "pairs"}, "method": {"kind": "dpo"}},
+    )
+
+
+def _copy(section: Any) -> Any:
+    return dict(section) if isinstance(section, dict) else section

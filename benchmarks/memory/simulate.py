@@ -1,0 +1,325 @@
+"""One training step of a large model on tensors that have a shape and no numbers.
+
+The model is Transformers' own, the head and the adapter are Temper's, the kernels are those of a
+CPU; `FakeTensorMode` runs them all without computing. A dispatch mode sees every tensor that an
+operation returns and counts its bytes for as long as anything holds them: Python, or autograd.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256}
+_QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936}
+_QWEN2 = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 152064}
+
+
+def _shape(hidden: int, intermediate: int, layers: int, heads: int, kv: int) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": False,
+    }
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "1B": {**_LLAMA, **_shape(2048, 8192, 16, 32, 8), "head_dim": 64, "tie_word_embeddings": True},
+    "3B": {**_LLAMA, **_shape(3072, 8192, 28, 24, 8), "head_dim": 128, "tie_word_embeddings": True},
+    "8B": {**_LLAMA, **_shape(4096, 14336, 32, 32, 8), "head_dim": 128},
+    "14B": {**_QWEN3, **_shape(5120, 17408, 40, 40, 8), "head_dim": 128},
+    "32B": {**_QWEN2, **_shape(5120, 27648, 64, 40, 8)},
+    "70B": {**_LLAMA, **_shape(8192, 28672, 80, 64, 8), "head_dim": 128},
+}
+"""The shapes of Llama 3.2 1B and 3B, Llama 3.1 8B and 70B, Qwen3 14B, Qwen2.5 32B."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A step of a large model.
+
+    Attributes:
+        model: Which.
+        rows: Of the micro-batch.
+        length: Tokens of each.
+        lora: Whether an adapter is trained in place of the weights.
+        checkpointing: Whether layers are computed again.
+        precision: As a job has it.
+        devices: That share the work, with FSDP2 where there are several.
+    """
+
+    model: str
+    rows: int = 1
+    length: int = 2048
+    lora: bool = True
+    checkpointing: bool = True
+    precision: str = "bf16"
+    devices: int = 1
+
+    group = "simulated"
+
+    @property
+    def name(self) -> str:
+        """What is special about it."""
+        how = ["LoRA" if self.lora else "full", self.precision]
+        how += ["checkpointing"] if self.checkpointing else []
+        how += [f"{self.devices} devices"] if self.devices > 1 else []
+        return f"{self.model}, {', '.join(how)}, {self.rows} × {self.length:,} tokens"
+
+    @property
+    def processes(self) -> int:
+        """As many as devices."""
+        return self.devices
+
+    @property
+    def longest(self) -> int:
+        """Every row is of full length."""
+        return self.length
+
+    def job(self, material: Path) -> dict[str, Any]:
+        """The job that would do this."""
+        folder = material / "models" / self.model
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(SHAPES[self.model]))
+        return {
+            "name": "simulated",
+            "model": {"source": str(folder)},
+            "data": {
+                "train": str(material / "rows" / "texts.jsonl"),
+                "validation": "none",
+                "max_length": self.length,
+            },
+            "method": {"kind": "pretrain"},
+            **({"adapter": {"kind": "lora", "r": 16}} if self.lora else {}),
+            "train": {
+                "max_steps": 2,
+                "global_batch_size": self.rows * self.devices,
+                "micro_batch_size": self.rows,
+                "gradient_checkpointing": self.checkpointing,
+            },
+            "precision": self.precision,
+            **({"sharding": {"fsdp": "full"}} if self.devices > 1 else {}),
+        }
+
+
+def simulations() -> list[Simulation]:
+    """Every simulation."""
+    return [
+        Simulation("1B", lora=False, checkpointing=False, precision="fp32", length=1024),
+        Simulation("1B", lora=False, checkpointing=False),
+        Simulation("1B", lora=False, rows=8),
+        Simulation("3B", lora=False),
+        Simulation("3B", checkpointing=False, rows=2),
+        Simulation("8B", checkpointing=False),
+        Simulation("8B", rows=2),
+        Simulation("8B", length=16384),
+        Simulation("8B", lora=False, length=4096),
+        Simulation("14B", rows=4),
+        Simulation("32B", length=4096),
+        Simulation("70B"),
+        Simulation("70B", lora=False, length=4096),
+        Simulation("8B", lora=False, devices=8),
+        Simulation("8B", lora=False, devices=32, length=8192),
+        Simulation("14B", lora=False, devices=16),
+        Simulation("70B", lora=False, devices=64, length=4096),
+    ]
+
+
+def simulate(what: Simulation, material: Path) -> dict[str, int]:
+    """Bytes alive at the fullest instant of the second step."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    model, learners = _model(what, material)
+    with _group(what.devices) as mesh, FakeTensorMode(), _Alive() as alive:
+        _lay_down(model)
+        if mesh is not None:
+            _shard(model, what.precision, mesh)
+        learning = [p for p in learners.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(learning, fused=True)
+        _step(what, model, optimizer)
+        alive.restart()
+        _step(what, model, optimizer)
+    return {"peak": alive.peak}
+
+
+def _model(what: Simulation, material: Path) -> tuple[Any, Any]:
+    """The model as `training/models/load.py` leaves it, alone and with its adapter, nowhere yet."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from training.adapters.lora import apply
+    from training.config import Job
+    from training.config.adapters import Lora
+    from training.config.load import parse_job
+
+    job = parse_job(what.job(material), what.name)
+    assert isinstance(job, Job)
+    config = AutoConfig.from_pretrained(job.model.source)
+    low = what.lora and what.precision == "bf16"
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16 if low else torch.float32, attn_implementation="sdpa"
+        )
+        whole = model
+        if isinstance(job.adapter, Lora):
+            tokenizer: Any = None
+            whole = apply(model, job.adapter, tokenizer=tokenizer, max_length=what.length)
+    model.train()
+    if what.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        if what.lora:
+            model.enable_input_require_grads()
+    return model, whole
+
+
+def _lay_down(model: Any) -> None:
+    """Give every tensor of a model its bytes; weights that are one stay one."""
+    import torch
+
+    known: dict[int, Any] = {}
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                known.setdefault(
+                    id(weight),
+                    torch.nn.Parameter(
+                        torch.empty(weight.shape, dtype=weight.dtype),
+                        requires_grad=weight.requires_grad,
+                    ),
+                )
+                module._parameters[name] = known[id(weight)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+def _step(what: Simulation, model: Any, optimizer: Any) -> None:
+    import torch
+
+    ids = torch.zeros(what.rows, what.length, dtype=torch.int64)
+    labels = torch.zeros(what.rows, what.length, dtype=torch.int64)
+    cast = what.precision != "fp32" and what.devices == 1
+    with torch.autocast("cpu", torch.bfloat16) if cast else nullcontext():
+        log_probs = _NextTokens.of(model)(ids, labels)
+        loss = -log_probs.sum() / log_probs.numel()
+    del log_probs
+    loss.backward()
+    del loss, ids, labels
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+class _NextTokens:
+    """`training/models/next_token.py` where every position counts.
+
+    Which positions do is a question to numbers, and there are none: all are taken by their places.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    @classmethod
+    def of(cls, model: Any) -> Any:
+        """A call of the model that has an FSDP root in it, where there is one."""
+        head = cls(model)
+        if not hasattr(model, "unshard"):
+            return head
+        model.forward = head
+        return model
+
+    def __call__(self, ids: Any, labels: Any) -> Any:
+        import torch
+
+        from training.models.next_token import LOGITS, _in_chunks, _Logits
+
+        model = self.model
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        rows, length = hidden.shape[:2]
+        of_row = torch.arange(rows).repeat_interleave(length, output_size=rows * length)
+        at = torch.arange(length).repeat(rows)
+        wanted, targets = hidden[of_row, at], labels[:, 1:][of_row, at]
+        size = max(1, LOGITS // model.config.vocab_size)
+        plain = _Logits(1.0, None, 1.0, entropy=False)
+        found, _ = _in_chunks(wanted, model.get_output_embeddings(), targets, plain, size)
+        return found
+
+
+def _shard(model: Any, precision: str, mesh: Any) -> None:
+    """FSDP2 as Accelerate sets it up: a group for each layer, and one for the rest."""
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    low = torch.bfloat16 if precision == "bf16" else None
+    policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=low, output_dtype=low)
+    for layer in model.model.layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+@contextmanager
+def _group(devices: int) -> Iterator[Any]:
+    """A mesh of devices of which this process is the first, and nobody else is there."""
+    if devices == 1:
+        yield None
+        return
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", rank=0, world_size=devices, store=FakeStore())
+    try:
+        yield init_device_mesh("cpu", (devices,))
+    finally:
+        dist.destroy_process_group()
+
+
+def _Alive() -> Any:  # noqa: N802 (a class, made when torch is there)
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_iter
+
+    class Alive(TorchDispatchMode):
+        """Counts the bytes of every storage that an operation returned and somebody holds."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.live = self.peak = 0
+            self._known: dict[int, Any] = {}
+
+        def restart(self) -> None:
+            """Measure from what is alive now."""
+            self.peak = self.live
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for one in tree_iter(result):
+                if hasattr(one, "untyped_storage"):
+                    self._note(one.untyped_storage())
+            self.peak = max(self.peak, self.live)
+            return result
+
+        def _note(self, storage: Any) -> None:
+            key = storage._cdata
+            if key in self._known:
+                return
+            size = storage.nbytes()
+
+            def gone(_: Any) -> None:
+                del self._known[key]
+                self.live -= size
+
+            self._known[key] = weakref.ref(storage, gone)
+            self.live += size
+
+    return Alive()
