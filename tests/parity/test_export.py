@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.making import make_tiny_model
-from tests.running import changed, train_here
+from tests.running import ROOT, changed, train_here
 from training.errors import GuardError, ModelError
 from training.export import formats
 from training.export.__main__ import main
@@ -273,3 +275,56 @@ def test_command_line(
     assert "Choose from safetensors, adapter, archive, archive-apart" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "has no trained model" in capsys.readouterr().err
+
+
+_MEASURE = """
+import sys, threading, time
+from pathlib import Path
+from training.export.formats import merged_folder
+
+def anonymous_mib():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("RssAnon"))
+
+merged_folder(Path(sys.argv[1]), Path(sys.argv[3]))  # whatever is loaded once is loaded now
+peak, done, before = 0.0, False, anonymous_mib()
+
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, anonymous_mib())
+        time.sleep(0.002)
+
+thread = threading.Thread(target=watch)
+thread.start()
+merged_folder(Path(sys.argv[2]), Path(sys.argv[3]))
+done = True
+thread.join()
+print(peak - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_stays_well_below_the_model(tmp_path: Path) -> None:
+    """560 MiB of weights are merged and proved in less than a third of that."""
+    adapters = []
+    for name, layers in (("small", 1), ("large", 12)):
+        base = make_tiny_model(
+            tmp_path / name,
+            hidden_size=1024,
+            intermediate_size=2816,
+            num_hidden_layers=layers,
+            num_attention_heads=8,
+            num_key_value_heads=8,
+            head_dim=128,
+        )
+        config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+        adapters.append(saved(base, config, tmp_path / f"{name}-adapter"))
+    size = (tmp_path / "large/model.safetensors").stat().st_size / 2**20
+    out = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *map(str, adapters), str(tmp_path / "out")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert size > 500
+    print(f"peak {out.splitlines()[-1]} MiB of {size:.0f} MiB")
+    assert float(out.splitlines()[-1]) < size / 3, (out, size)
