@@ -172,7 +172,7 @@ test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.n
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
 
 test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
-	@$(PY) -m pytest -m "slow and not gpu and not neuron and not aws" $(ARGS)
+	@$(PY) -m pytest -m "slow and not image and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))

@@ -96,6 +96,7 @@ class Vault:
             fault = find_fault(path, self.control.world.nodes) if keeper else None
             faults = [found for found in self.control.gather(fault) if found]
             if not faults:
+                logger.info("going on from %s", name)
                 return path
             if keeper:
                 logger.warning("%s is not used: %s", name, faults[0])

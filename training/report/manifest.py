@@ -97,6 +97,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
+    # An image has no repository in it; it is told when it is built.
+    if (told := os.environ.get("TEMPER_COMMIT", "unknown")) != "unknown":
+        return told
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],
