@@ -48,6 +48,7 @@ from training.models.tokenizer import (
     part_padding_from_end,
     train_tokenizer,
 )
+from training.ranks import settled
 from training.report.manifest import write_manifest
 from training.report.record import Record
 from training.runfolder import RunFolder
@@ -62,6 +63,7 @@ def run(folder: RunFolder) -> None:
     """
     job = folder.job
     assert isinstance(job, Job), "a pipeline is run stage by stage"
+    job = settled(job, folder.path)
     with StopSignal() as stop:
         world = read_world()
         _seed(job)

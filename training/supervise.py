@@ -27,6 +27,7 @@ from training.errors import CrashError, Interrupted, JobError, Problem, RunError
 from training.nodes import Nodes
 from training.opening import find_or_create, refuse_if_alive, take
 from training.processes import Workers, handing_signals_on, num_accelerators, num_cores
+from training.ranks import find_rank, wants_rank
 from training.report.foreseen import in_a_line, note_predicted
 from training.report.publish import Publisher
 from training.report.screen import mend_terminal
@@ -70,6 +71,13 @@ def supervise(
             f"have one each: a stage could not start from the model before it. Mount a shared file "
             f"system (FSx for Lustre), run on one node, or submit the stages one by one"
         )
+    if nodes.own_storage and any(
+        wants_rank(run) for run in (job.stages if isinstance(job, Pipeline) else (job,))
+    ):
+        raise RunError(
+            "adapter.r: auto needs a run folder that all nodes share. Find the rank on one node, "
+            "and write it into the job"
+        )
     if folder is None:
         taken = find_or_create(job, runs / job.name, fresh)
         point_latest(taken.path)
@@ -90,7 +98,7 @@ def supervise(
             if isinstance(job, Pipeline):
                 _run_stages(job, taken, workers, team)
             else:
-                _run_worker(job, taken, workers, team)
+                _run_one(job, taken, workers, team)
     finally:
         publisher.close()
     return taken.path
@@ -168,7 +176,7 @@ def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, team: Team) 
             say(f"stage {number}/{len(job.stages)} {stage.name}")
             stage_folder = team.take_up(path, run)
             with team.saying_how_it_ends(stage_folder):
-                _run_worker(run, stage_folder, workers, team)
+                _run_one(run, stage_folder, workers, team)
         past.add(stage.name, run, stage_folder)
     if past.trained is not None and team.nodes.keeps_folder:
         link = folder.model
@@ -215,6 +223,20 @@ class _Past:
             # It has changed no model: the next starts where it did, read as it was read.
             self.model = run.model.model_dump(mode="json", exclude_unset=True)
             self.places[name] = str(folder.path / ROWS)
+
+
+def _run_one(job: Job, folder: RunFolder, workers: Workers, team: Team) -> None:
+    """Run one job to its end, its rank found first where it asks for that."""
+    if wants_rank(job):
+
+        def trial(run: Job, path: Path) -> None:
+            say(f"trying {path.name}")
+            tried = team.take_up(path, run)
+            with team.saying_how_it_ends(tried):
+                _run_worker(run, tried, workers, team)
+
+        find_rank(job, folder, trial)
+    _run_worker(job, folder, workers, team)
 
 
 def _run_worker(job: Job, folder: RunFolder, workers: Workers, team: Team) -> None:

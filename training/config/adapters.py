@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from training.config.section import Section
 from training.config.train import Schedule
-from training.config.units import PositiveFloat, PositiveInt
+from training.config.units import PositiveFloat, PositiveInt, Share
 
 
 def _as_modules(value: Any) -> Any:
@@ -63,14 +63,28 @@ class AdapterSection(Section):
         raise NotImplementedError
 
 
+_RANK = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"const": "auto"}]}
+
+
+class RankSearch(Section):
+    """How `r: auto` finds the rank."""
+
+    ranks: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (4, 8, 16, 32)
+    """What is tried."""
+    steps: PositiveInt = 20
+    """Optimizer steps of each trial."""
+    margin: Share = Field(default="1%")  # type: ignore[assignment]  # parsed like a job's
+    """The smallest rank is kept whose held-out loss is at most this much above the least."""
+
+
 class Lora(Schedule, AdapterSection):
     """Low-rank updates of the chosen linear layers (Hu et al. 2021, arXiv:2106.09685)."""
 
     impl = "training.adapters.lora:apply"
 
     kind: Literal["lora"]
-    r: PositiveInt = 16
-    """Rank of the update."""
+    r: Annotated[PositiveInt, WithJsonSchema(_RANK)] = 16
+    """Rank of the update; `auto` tries some briefly and keeps the smallest that does as well."""
     alpha: PositiveFloat = 32
     """Scale: the update counts alpha / r (alpha / √r with `use_rslora`)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -85,6 +99,20 @@ class Lora(Schedule, AdapterSection):
     """LoRA+: B learns this many times as fast as A, such as 16 (arXiv:2402.12354)."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full and saved with the adapter, such as `[embed_tokens, lm_head]`."""
+    rank_search: RankSearch | None = None
+    """What `r: auto` tries; alpha is then meant for a rank of 16 and grows with the rank."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, values: Any) -> Any:
+        """Plan for the largest rank where it is yet to be found."""
+        if not isinstance(values, dict) or values.get("r") != "auto":
+            return values
+        search = RankSearch.model_validate(values.get("rank_search") or {})
+        largest = max(search.ranks)
+        alpha = values.get("alpha", 32)
+        scaled = alpha * largest / 16 if isinstance(alpha, int | float) else alpha
+        return {**values, "r": largest, "alpha": scaled, "rank_search": search}
 
     def num_trained(self, model: Widths) -> int:
         """Return how many parameters it trains; whole modules are not counted."""

@@ -228,6 +228,16 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
             text or "",
         )
     yield from _own_keys(adapter)
+    search = getattr(adapter, "rank_search", None)
+    if search and getattr(adapter, "r", 0) != max(search.ranks):
+        yield Problem("adapter.rank_search", "is for r: auto", fix="Set adapter.r: auto")
+    if search and not job.data.validation.wanted:
+        yield Problem(
+            "adapter.r",
+            "auto compares ranks on held-out rows, and there are none",
+            "auto",
+            "Set data.validation, for instance {split: 5%}",
+        )
     for key in ("unfreeze", "layer_decay"):
         if getattr(job.train, key) != type(job.train).model_fields[key].default:
             yield Problem(

@@ -1,10 +1,9 @@
-"""Checking a job needs no torch, no Transformers, no network, and next to no time."""
+"""Checking a job needs no torch, no Transformers, no network, and so next to no time."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +41,3 @@ def test_nothing_heavy_is_imported(path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 []", done.stdout
-
-
-def test_a_check_is_quick(path: Path) -> None:
-    """Half a second is the aim; what a loaded machine may take is what is asserted."""
-    best = 60.0
-    for _ in range(3):
-        started = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "training", str(path), "--check"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        )
-        best = min(best, time.monotonic() - started)
-    assert best < 2
