@@ -14,6 +14,7 @@ from stacks.parts.slurm_accounting import SlurmAccounting
 from stacks.parts.task_governance import TaskGovernanceShares
 from stacks.security import SecurityStack
 from stacks.settings import Environment
+from stacks.settings.hyperpod import TaskGovernance
 from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 
@@ -56,7 +57,7 @@ class HyperPodStack(TemperStack):
                     "HyperPod's nodes are left out until its chart is in the EKS cluster: install "
                     "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
                 )
-                publish(self, self.names, published)
+                publish(self, self.names, {"hyperpod/eks": eks.cluster.ref})
                 return
         accounting = None
         controller_role = security.controller_role
@@ -74,6 +75,8 @@ class HyperPodStack(TemperStack):
                 key=security.estate.data,
             )
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
+        if settings.eks_cluster_arn:
+            published["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -112,17 +115,21 @@ class HyperPodStack(TemperStack):
                 cluster_name=self.cluster_name,
             )
         if settings.task_governance:
-            governance = TaskGovernanceShares(
-                self,
-                "Governance",
-                settings=settings.task_governance,
-                cluster_arn=self.cluster.attr_cluster_arn,
-                region=environment.region,
-                prefix=self.names.prefix,
-            )
-            for kind in governance.missing:
-                cdk.Annotations.of(self).add_warning_v2(
-                    "temper:region-lacks-type",
-                    f"{environment.region} has no {kind}: that part of task_governance is left out",
-                )
+            self._share(self.cluster, settings.task_governance)
         publish(self, self.names, published)
+
+    def _share(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
+        region = self.environment_settings.region
+        governance = TaskGovernanceShares(
+            self,
+            "Governance",
+            settings=settings,
+            cluster_arn=cluster.attr_cluster_arn,
+            region=region,
+            prefix=self.names.prefix,
+        )
+        for kind in governance.missing:
+            cdk.Annotations.of(self).add_warning_v2(
+                "temper:region-lacks-type",
+                f"{region} has no {kind}: that part of task_governance is left out",
+            )

@@ -48,6 +48,11 @@ class Names:
         return f"{self.prefix}-images"
 
     @property
+    def eks_cluster(self) -> str:
+        """The EKS cluster of ours that HyperPod's nodes join, where one is made."""
+        return f"{self.prefix}-eks"
+
+    @property
     def metrics(self) -> str:
         """The namespace of our own metrics."""
         return f"Temper/{self.prefix}"

@@ -45,5 +45,6 @@ class NetworkStack(TemperStack):
             {
                 "network/subnets": ",".join(subnet.subnet_id for subnet in self.subnets),
                 "network/security-groups": self.nodes.security_group_id,
+                "network/internet": str(settings.mode == "private").lower(),
             },
         )

@@ -194,9 +194,20 @@ class SecurityStack(TemperStack):
                 estate, training_role=self.training_role, import_role=self.import_role
             ),
         )
+        if environment.hyperpod.enabled:
+            self._engineer.allow(
+                "Clusters",
+                *engineer.on_clusters(estate, eks_cluster_arn=self._eks_cluster_arn()),
+            )
         encrypt = environment.security.inter_container_encryption
         self._engineer.allow("Fences", *engineer.fences(estate, encrypt_traffic=encrypt))
         self._ci.allow("Policy", *platform_ci.statements(self.names))
+
+    def _eks_cluster_arn(self) -> str | None:
+        pod = self.environment_settings.hyperpod
+        if pod.eks:
+            return self.names.arn("eks", f"cluster/{self.names.eks_cluster}")
+        return pod.eks_cluster_arn
 
     def _publish(self) -> None:
         values = {

@@ -52,15 +52,16 @@ class StorageStack(TemperStack):
         self.models = self._bucket("models", _cheaper(settings.models_to_infrequent_access_days))
         self.hub_token = self._secret() if settings.hub_token else None
         self.lustre = self._file_system(network) if environment.hyperpod.enabled else None
-        publish(
-            self,
-            self.names,
-            {
-                "buckets/data": self.data.bucket_name,
-                "buckets/runs": self.runs.bucket_name,
-                "buckets/models": self.models.bucket_name,
-            },
-        )
+        published = {
+            "buckets/data": self.data.bucket_name,
+            "buckets/runs": self.runs.bucket_name,
+            "buckets/models": self.models.bucket_name,
+        }
+        if self.hub_token:
+            published["secrets/hub-token"] = f"{self.names.prefix}/hub-token"
+        if self.lustre:
+            published["lustre/file-system"] = self.lustre.file_system.ref
+        publish(self, self.names, published)
 
     def _bucket(self, kind: str, lifecycle: list[s3.LifecycleRule]) -> s3.Bucket:
         lock = self.environment_settings.storage.object_lock if kind == "models" else None

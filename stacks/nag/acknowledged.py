@@ -174,8 +174,8 @@ WILDCARDS = (
     Acknowledged(
         _wildcard(r"\*"),
         r"security/(Monitoring/Policy|Engineer/Work)/Resource",
-        "Listing jobs, quotas, metrics and alarms takes no resource, and PutMetricData is bounded "
-        "by namespace; nothing here reads data or changes a setting.",
+        "Listing jobs, quotas, zones, metrics and alarms takes no resource, and PutMetricData is "
+        "bounded by namespace; nothing here reads data or changes a setting.",
     ),
     Acknowledged(
         _wildcard(r"\*"),
@@ -229,11 +229,22 @@ WILDCARDS = (
             HERE.format("sagemaker")
             + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
             r"model-package|"
-            r"model-package-group|mlflow-app)/\*"
+            r"model-package-group|mlflow-app|cluster)/\*"
         ),
         r"(security|training)/.*",
-        "Jobs, packages and apps are named when they are made; denials beside this keep jobs in "
-        "our network and under our keys.",
+        "Jobs, packages, apps and clusters get their names or ids when they are made; denials "
+        "beside this keep jobs in our network and under our keys.",
+    ),
+    Acknowledged(
+        _wildcard(HERE.format("ssm") + r"session/<aws:userid>-\*"),
+        r"security/Engineer/Clusters/Resource",
+        "Session Manager names a session for whoever began it; people end their own, and no one "
+        "else's.",
+    ),
+    Acknowledged(
+        _wildcard(r"\*"),
+        r"security/Engineer/Clusters/Resource",
+        "fsx:DescribeFileSystems takes no resource; it names file systems and reads no file.",
     ),
     Acknowledged(
         _wildcard(

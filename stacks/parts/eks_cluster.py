@@ -38,7 +38,7 @@ class EksForHyperPod(Construct):
         engineer: iam.IRole,
     ) -> None:
         super().__init__(scope, id)
-        name = f"{names.prefix}-eks"
+        name = names.eks_cluster
         role = ServiceRole(
             self,
             "Role",

@@ -32,6 +32,8 @@ def permissions(
         *_serving(estate),
         *_data(estate),
         *_looking(estate),
+        # `make doctor` looks whether SageMaker may take the role.
+        allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
         _pass("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
         _pass("PassImportRole", import_role, "bedrock.amazonaws.com"),
     ]
@@ -75,6 +77,26 @@ def _jobs(estate: Estate) -> list[iam.PolicyStatement]:
             [estate.names.arn("codebuild", f"project/{estate.names.prefix}-*")],
         ),
     ]
+
+
+def on_clusters(estate: Estate, *, eks_cluster_arn: str | None) -> list[iam.PolicyStatement]:
+    """What submitting to a HyperPod cluster takes: seeing it, and a shell on its nodes."""
+    arn = estate.names.arn
+    ssh = f"arn:{Aws.PARTITION}:ssm:{estate.names.region}::document/AWS-StartSSHSession"
+    found = [
+        allow(
+            "SeeClusters",
+            ["sagemaker:DescribeCluster", "sagemaker:ListClusterNodes"],
+            [arn("sagemaker", "cluster/*")],
+        ),
+        allow("EnterNodes", ["ssm:StartSession"], [arn("sagemaker", "cluster/*"), ssh]),
+        allow("EndOwnSessions", ["ssm:TerminateSession"], [arn("ssm", "session/${aws:userid}-*")]),
+        # Describing file systems takes no resource.
+        allow("SeeLustre", ["fsx:DescribeFileSystems"], ["*"]),
+    ]
+    if eks_cluster_arn:
+        found.append(allow("FindEks", ["eks:DescribeCluster"], [eks_cluster_arn]))
+    return found
 
 
 def _serving(estate: Estate) -> list[iam.PolicyStatement]:
@@ -154,6 +176,8 @@ def _looking(estate: Estate) -> list[iam.PolicyStatement]:
             ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
             ["*"],
         ),
+        # Where an instance type is offered, and in which zones our subnets are: EC2 asks for all.
+        allow("SeeZones", ["ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSubnets"], ["*"]),
         allow(
             "ReadImages",
             [

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from launch.aws.platform import PARAMETERS
 from tests.infra.conftest import TESTS, Assembly, synthesize
 
 EIGHT = {
@@ -257,3 +258,12 @@ def test_the_budget_tells_three_times_and_stops_the_fourth(everything: Assembly)
     [action] = everything.of_type("AWS::Budgets::BudgetsAction")
     assert action["Properties"]["ActionThreshold"] == {"Type": "PERCENTAGE", "Value": 120}
     assert action["Properties"]["ApprovalModel"] == "AUTOMATIC"
+
+
+def test_what_launch_reads_is_published(everything: Assembly, eks: Assembly, dev: Assembly) -> None:
+    def published(assembly: Assembly) -> set[str]:
+        names = [p["Properties"]["Name"] for p in assembly.of_type("AWS::SSM::Parameter")]
+        return {name.split("/", 2)[2] for name in names}
+
+    assert set(PARAMETERS) - published(everything) - published(eks) == set()
+    assert {name for name, needed in PARAMETERS.items() if needed} <= published(dev)

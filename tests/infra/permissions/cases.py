@@ -258,6 +258,28 @@ LAUNCHING: list[Case] = [
     ("Engineer", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
 ]
 
+LUSTRE = "arn:aws:fsx:us-east-1:111122223333:file-system/fs-1"
+# What `launch` asks before it submits, and how it reaches a cluster.
+ASKING: list[Case] = [
+    ("Engineer", True, "ec2:DescribeInstanceTypeOfferings", "*", {}),
+    ("Engineer", True, "ec2:DescribeSubnets", "*", {}),
+    ("Engineer", True, "servicequotas:ListServiceQuotas", "*", {}),
+    ("Engineer", True, "iam:GetRole", ROLE + "{role:Training}", {}),
+    ("Engineer", False, "iam:GetRole", ROLE + "Administrator", {}),
+    ("Engineer", True, "secretsmanager:DescribeSecret", TOKEN, {}),
+    ("Engineer", True, "logs:DescribeLogStreams", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Engineer", True, "sagemaker:DescribeCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    # Not here: starting a session on a cluster. The simulator's reference knows no cluster as a
+    # resource of ssm:StartSession, and no document of AWS's; HyperPod's guide names both.
+    ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
+    ("Engineer", False, "ssm:SendCommand", EC2 + "instance/i-1", {}),
+    ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
+    ("Engineer", False, "fsx:DeleteFileSystem", LUSTRE, {}),
+]
+
 IMPORTING: list[Case] = [
     (
         "Engineer",
@@ -377,6 +399,9 @@ EKS_NODE: list[Case] = [
     ("HyperPodNode", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
     ("HyperPodNode", False, "eks:DeleteCluster", EKS + "temper-eks-eks", {}),
     ("HyperPodNode", False, "ec2:TerminateInstances", EC2 + "instance/i-1", {}),
+    ("Engineer", True, "eks:DescribeCluster", EKS + "temper-eks-eks", {}),
+    ("Engineer", False, "eks:DescribeCluster", EKS + "other", {}),
+    ("Engineer", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
 ]
 
 CASES = [
@@ -387,6 +412,7 @@ CASES = [
     *IMPORT,
     *MONITORING,
     *LAUNCHING,
+    *ASKING,
     *IMPORTING,
     *ESCALATIONS,
     *CI,
