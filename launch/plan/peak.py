@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from launch.plan.machine import Machine
-from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, SoftPrompt
+from launch.plan.memory.adapters import (
+    Adapter,
+    Bottleneck,
+    Factors,
+    FourBit,
+    Lora,
+    SoftPrompt,
+)
 from launch.plan.memory.gather import REUSE_ELEMENTS
 from launch.plan.memory.step import at_rest, rehearse
 from launch.plan.memory.tape import PARTS
@@ -92,6 +99,8 @@ def adapter_of(job: Job, shape: Shape) -> Adapter | None:
     if isinstance(section, sections.Ia3):
         # A factor per channel: what has to be kept for it is at most what a rank of 1 needs.
         return Lora(1, section.target_modules)
+    if isinstance(section, sections.Ia3):
+        return Factors(section.target_modules, section.feedforward_modules)
     if isinstance(section, sections.Bottleneck):
         size = section.width(shape.hidden)
         return Bottleneck(size, section.after, section.placement == "parallel")

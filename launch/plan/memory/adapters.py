@@ -13,6 +13,7 @@ from launch.plan.memory.ops import (
     linear,
     mul,
     quantized_linear,
+    read,
     scale,
 )
 from launch.plan.memory.tape import Tape, Tensor, Weight
@@ -94,7 +95,28 @@ class SoftPrompt:
     prefix: bool
 
 
-Adapter = Lora | Bottleneck | SoftPrompt
+@dataclass(frozen=True)
+class Factors:
+    """IA3: linear maps whose outputs, or inputs, are multiplied by one learned factor per channel.
+
+    Attributes:
+        modules: Ends of module names.
+        inputs: Those of them whose inputs are multiplied.
+    """
+
+    modules: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+    def targets(self, shape: Shape) -> dict[str, bool]:
+        """The linear maps of a layer that are adapted, and whether at their input."""
+        return {
+            name: any(name.endswith(m) for m in self.inputs)
+            for name in shape.linears
+            if any(name.endswith(m) for m in self.modules)
+        }
+
+
+Adapter = Lora | Bottleneck | SoftPrompt | Factors
 
 
 def adapted_linear(
@@ -125,6 +147,17 @@ def adapted_linear(
         change = cast(tape, change, before)
     y = add(tape, y, change)
     return cast(tape, y, before)
+
+
+def scaled_linear(
+    tape: Tape, x: Tensor, weight: Weight, width: int, factors: Weight, four_bit: FourBit | None
+) -> Tensor:
+    """A linear map with IA3's factors on its input, where they are as wide as that, or output."""
+    before = x.dtype
+    if factors.count == width:
+        x = cast(tape, mul(tape, x, read(factors)), before)
+    y = adapted_linear(tape, x, weight, width, None, None, four_bit)
+    return y if factors.count == width else cast(tape, mul(tape, y, read(factors)), y.dtype)
 
 
 def bottleneck(

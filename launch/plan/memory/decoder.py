@@ -10,11 +10,13 @@ from typing import Protocol
 from launch.plan.memory.adapters import (
     Adapter,
     Bottleneck,
+    Factors,
     FourBit,
     Lora,
     SoftPrompt,
     adapted_linear,
     bottleneck,
+    scaled_linear,
 )
 from launch.plan.memory.attention import Heads, attend
 from launch.plan.memory.ops import (
@@ -236,6 +238,9 @@ class Decoder:
     def _linear(self, tape: Tape, layer: Layer, name: str, x: Tensor, width: int) -> Tensor:
         weight, lora = layer.linears[name], None
         pair = None
+        if isinstance(self.adapter, Factors) and name in layer.adapters:
+            (factors,) = layer.adapters[name]
+            return scaled_linear(tape, x, weight, width, factors, self.four_bit)
         if isinstance(self.adapter, Lora) and name in layer.adapters:
             lora, (down, up) = self.adapter, layer.adapters[name]
             pair = (down, up)

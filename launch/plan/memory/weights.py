@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from launch.plan.memory.adapters import Adapter, Bottleneck, FourBit, Lora, SoftPrompt
+from launch.plan.memory.adapters import (
+    Adapter,
+    Bottleneck,
+    Factors,
+    FourBit,
+    Lora,
+    SoftPrompt,
+)
 from launch.plan.memory.attention import Heads
 from launch.plan.memory.decoder import Decoder, Layer
 from launch.plan.memory.learning import PLAIN, Learning
@@ -202,6 +209,9 @@ def _adapt(decoder: Decoder, shape: Shape, recipe: Recipe, meter: Meter) -> None
             for name in adapter.targets(shape):
                 outputs, inputs = shape.linears[name]
                 layer.adapters[name] = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
+        elif isinstance(adapter, Factors):
+            for name, at_input in adapter.targets(shape).items():
+                layer.adapters[name] = (fresh(shape.linears[name][at_input]),)
         elif isinstance(adapter, Bottleneck):
             for name in adapter.after:
                 size, hidden = adapter.size, shape.hidden

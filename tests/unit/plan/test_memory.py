@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from launch.plan.memory.adapters import FourBit, Lora
+from launch.plan.memory.adapters import Factors, FourBit, Lora
 from launch.plan.memory.learning import Frozen, Learning, Rollout
 from launch.plan.memory.step import rehearse
 from launch.plan.memory.weights import Recipe
@@ -58,6 +58,7 @@ VARIED = {
     "checkpointing": replace(PLAIN, checkpointing=True),
     "LoRA": replace(PLAIN, adapter=Lora(16)),
     "LoRA, checkpointing": replace(PLAIN, adapter=Lora(16), checkpointing=True),
+    "IA3": replace(PLAIN, adapter=Factors(("k_proj", "down_proj"), ("down_proj",))),
     "packed": replace(PLAIN, packed=True),
     "ZeRO 1": replace(PLAIN, zero=1, world=8),
     "ZeRO 2": replace(PLAIN, zero=2, world=8),
@@ -122,6 +123,11 @@ def test_what_is_frozen_has_neither_gradient_nor_state() -> None:
     assert peak_gib(replace(PLAIN, freeze=pattern))["optimizer"] == pytest.approx(
         8 * without_mlps / _GIB
     )
+
+
+def test_factors_are_as_many_as_the_channels_they_multiply() -> None:
+    parts = peak_gib(VARIED["IA3"])
+    assert parts["optimizer"] == pytest.approx(8 * SHAPE.layers * (HIDDEN // 2 + INNER) / _GIB)
 
 
 def test_a_critic_of_its_own_is_a_second_model_that_learns() -> None:
