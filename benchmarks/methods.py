@@ -18,8 +18,8 @@ from training.report.story import Story, at, read_story
 PAGE = Path("docs/methods.md")
 _OWN = ("accuracy", "margin", "reward", "loss")
 """Held-out measures that are shown, where a method has them."""
-_ENDS = 5
-"""Rollouts averaged at the start and at the end, where nothing was held out."""
+_FIRST, _LAST = 2, 5
+"""Rollouts averaged at the start, when little is learned yet, and at the end."""
 
 
 def main() -> None:
@@ -62,9 +62,9 @@ def _rollouts(run: Story) -> list[list[str]]:
         steps = at(run.job, "method", "epochs")
         # Each rollout is learned from in so many steps, which all log its numbers.
         values = values[:: int(steps) if isinstance(steps, int) else 1]
-        ends[name] = (fmean(values[:_ENDS]), fmean(values[-_ENDS:])) if values else None
+        ends[name] = (fmean(values[:_FIRST]), fmean(values[-_LAST:])) if values else None
     words = {"reward": MEASURES["reward"].words, "kl": MEASURES["kl"].words}
-    where = f"first and last {_ENDS} rollouts"
+    where = f"first {_FIRST} and last {_LAST} rollouts"
     return [
         [where, words[name], f"{both[0]:.2f}", f"{both[1]:.2f}"]
         for name, both in ends.items()

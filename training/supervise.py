@@ -165,7 +165,7 @@ class Team:
 
 
 def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, team: Team) -> None:
-    past = _Past(job.name)
+    past = Past(job.name)
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
         run = Job.model_validate(past.document(stage))
@@ -185,7 +185,7 @@ def _run_stages(job: Pipeline, folder: RunFolder, workers: Workers, team: Team) 
 
 
 @dataclass
-class _Past:
+class Past:
     """The stages of a pipeline that are done.
 
     Attributes:

@@ -49,6 +49,11 @@ def learning_of(job: Job, asked: Asked = _ONE) -> Learning:
 
 def note_on(job: Job) -> str:
     """What a reader should know where a method is not one that plans know; else nothing."""
+    if not job.method.trains:
+        return (
+            f"method {job.method.kind} trains nothing and needs less than this, which is sft's; "
+            f"what its judge may cost is said, and held against max_cost, before the first call"
+        )
     if _known(job) is not None:
         return ""
     return (

@@ -14,9 +14,12 @@ import yaml
 from tests.endpoint import Endpoint, serving
 from tests.making import docstring_pairs, write_jsonl
 from tests.running import Run, changed, read_jsonl, train_by_command, train_here
+from training.config import Pipeline
 from training.config.load import parse_job
 from training.errors import DataError, JobError, RunError
 from training.judges import remote
+from training.runfolder import RunFolder
+from training.supervise import Past
 
 PRINCIPLES = [
     {"name": "short", "text": "An answer is short."},
@@ -234,6 +237,29 @@ def staged(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def test_stages_start_from_what_those_before_left(job: dict[str, Any], tmp_path: Path) -> None:
+    """The four stages in this process, which is where the command's supervisor would start them."""
+    pipeline = parse_job(staged(job), "job.yaml")
+    assert isinstance(pipeline, Pipeline)
+    past, runs = Past(pipeline.name), {}
+    for stage in pipeline.stages:
+        document: Any = past.document(stage)
+        runs[stage.name] = train_here(document, tmp_path / stage.name)
+        done = RunFolder(tmp_path / stage.name)
+        past.add(stage.name, parse_job(document, "stage"), done)
+    assert past.trained == tmp_path / "align/model"
+    taught = yaml.safe_load((tmp_path / "instruct/job.yaml").read_text())
+    # What the writing stage read its model with is what the next stage reads it with.
+    assert taught["model"]["source"] == job["model"]["source"]
+    assert taught["model"]["chat_template"] == "chatml"
+    assert taught["data"]["train"][0]["source"] == str(tmp_path / "revise/rows.jsonl")
+    assert runs["instruct"].losses[-1] < runs["instruct"].losses[0]
+    aligned = yaml.safe_load((tmp_path / "align/job.yaml").read_text())
+    assert aligned["model"]["source"] == str(tmp_path / "instruct/model")
+    measured = json.loads((tmp_path / "align/evaluation.json").read_text())
+    assert measured["before"]["validation"]["loss"] == pytest.approx(0.6931, abs=1e-3)
+
+
 @pytest.mark.slow
 def test_one_command_goes_from_prompts_to_an_aligned_model(
     job: dict[str, Any], tmp_path: Path
@@ -242,14 +268,6 @@ def test_one_command_goes_from_prompts_to_an_aligned_model(
     stages = sorted((run.path / "stages").iterdir())
     assert [len((s / "rows.jsonl").read_text()) > 0 for s in stages[::2]] == [True, True]
     assert (run.path / "model").resolve() == (stages[3] / "model").resolve()
-    taught = yaml.safe_load((stages[1] / "job.yaml").read_text())
-    # What the writing stage read its model with is what the next stage reads it with.
-    assert taught["model"] == {**taught["model"], **job["model"], "chat_template": "chatml"}
-    assert Run(stages[1]).losses[-1] < Run(stages[1]).losses[0]
-    aligned = yaml.safe_load((stages[3] / "job.yaml").read_text())
-    assert aligned["model"]["source"] == str(stages[1] / "model")
-    measured = json.loads((stages[3] / "evaluation.json").read_text())
-    assert measured["after"]["validation"]["loss"] < measured["before"]["validation"]["loss"]
     page = (run.path / "report.html").read_text()
     assert "revise" in page and "align" in page
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -79,7 +80,7 @@ class Remote:
         self._client = httpx2.Client(timeout=section.timeout)
         self._pace = Pace(section.calls_per_minute)
         self.ledger = Ledger(
-            place.cache / "replies" / f"{key_of(self._identity)[:24]}.sqlite",
+            _kept_in(place) / f"{key_of(self._identity)[:24]}.sqlite",
             place.folder,
             price=section.price,
             max_cost_usd=place.max_cost_usd,
@@ -170,6 +171,16 @@ class Remote:
         raise stop.because(
             RunError(f"the judge at {self._address} refuses the call ({_said(error)}). {hint}")
         ) from error
+
+
+def _kept_in(place: Place) -> Path:
+    """Return where replies are kept: the cache, or the run folder where that cannot be written."""
+    try:
+        found = place.cache / "replies"
+        found.mkdir(parents=True, exist_ok=True)
+        return found if os.access(found, os.W_OK) else place.folder / "replies"
+    except OSError:
+        return place.folder / "replies"
 
 
 def _said(error: Exception) -> str:

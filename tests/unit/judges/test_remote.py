@@ -49,6 +49,16 @@ def test_replies_come_in_order_and_what_is_asked_twice_is_called_once(
     assert len(endpoint.asked) == 4
 
 
+def test_replies_are_kept_in_the_run_where_there_is_no_cache(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file, where a folder should be")
+    assert judge(endpoint, tmp_path).replies(questions("a")) == ["7"]
+    assert judge(endpoint, tmp_path).replies(questions("a")) == ["7"]
+    assert len(endpoint.asked) == 1
+    assert len(list((tmp_path / "run/replies").glob("*.sqlite"))) == 1
+
+
 def test_a_fault_that_passes_is_repeated(endpoint: Endpoint, tmp_path: Path) -> None:
     statuses = iter([503, 429, 200])
     endpoint.reply = lambda said: (next(statuses), "yes")
