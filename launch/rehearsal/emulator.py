@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -19,14 +19,20 @@ DEPLOY = ("deploy", "--require-approval", "never", "--method", "direct")
 
 
 @contextlib.contextmanager
-def moto_server(log: Path) -> Iterator[int]:
-    """A moto server on a free port, for as long as the block runs."""
+def moto_server(log: Path, program: Sequence[str] = ()) -> Iterator[int]:
+    """A moto server on a free port, for as long as the block runs; `program` serves in its place.
+
+    The server finds the emulated account as every other program does, should it call itself.
+    """
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "moto_server"), "-p", str(port)]
+    command = [*(program or [str(Path(sys.executable).parent / "moto_server")]), "-p", str(port)]
+    environment = {**os.environ, **credentials(port, "us-east-1")}
     with log.open("wb") as sink:
-        server = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT
+        )
         try:
             _await(port, server)
             yield port
