@@ -59,10 +59,10 @@ def _outcome(
     """The figures of one configuration; measured, unless that was done before."""
     known = {one["key"]: one for one in _lines(keep)}
     key = f"{what.group}: {what.name}"
+    if key not in known and time.monotonic() > end:
+        return Outcome(what.group, what.name, error="not reached in the time there was")
     try:
         told = foretell(what, material)
-        if key not in known and time.monotonic() > end:
-            return Outcome(what.group, what.name, error="not reached in the time there was")
         if key not in known:
             measured = (
                 measure(what, material, folder)

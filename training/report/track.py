@@ -24,7 +24,7 @@ from training.report.story import Story, read_story
 logger = logging.getLogger("training.report.track")
 
 _EVERY_S = 5.0
-_LONGEST_END_S = 120
+_LONGEST_END_S = 600
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _LONGEST_PARAM = 6000
