@@ -189,11 +189,9 @@ class SecurityStack(TemperStack):
         self._import.allow(*bedrock_import.statements(estate))
         self._monitoring.allow(*monitoring.statements(estate))
         self._engineer.allow(
-            "Work",
-            *engineer.permissions(
-                estate, training_role=self.training_role, import_role=self.import_role
-            ),
+            "Work", *engineer.permissions(estate, training_role=self.training_role)
         )
+        self._engineer.allow("Serving", *engineer.serving(estate, import_role=self.import_role))
         if environment.hyperpod.enabled:
             self._engineer.allow(
                 "Clusters",

@@ -179,6 +179,12 @@ WILDCARDS = (
     ),
     Acknowledged(
         _wildcard(r"\*"),
+        r"security/Engineer/Serving/Resource",
+        "Starting an import takes no resource; what it may read is bounded by the one role that "
+        "may be passed to it.",
+    ),
+    Acknowledged(
+        _wildcard(r"\*"),
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "EC2's Describe calls take no resource; what changes interfaces is bounded to our subnets "
         "and group.",

@@ -23,19 +23,15 @@ CREATE_JOBS = [
 LOCAL_DISK = ["ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p4d*.*", "ml.p5*.*", "ml.p6*.*", "ml.trn*.*"]
 
 
-def permissions(
-    estate: Estate, *, training_role: iam.IRole, import_role: iam.IRole
-) -> list[iam.PolicyStatement]:
-    """What an engineer may do."""
+def permissions(estate: Estate, *, training_role: iam.IRole) -> list[iam.PolicyStatement]:
+    """What an engineer may do to train."""
     return [
         *_jobs(estate),
-        *_serving(estate),
         *_data(estate),
         *_looking(estate),
         # `make doctor` looks whether SageMaker may take the role.
         allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
         _pass("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
-        _pass("PassImportRole", import_role, "bedrock.amazonaws.com"),
     ]
 
 
@@ -99,7 +95,8 @@ def on_clusters(estate: Estate, *, eks_cluster_arn: str | None) -> list[iam.Poli
     return found
 
 
-def _serving(estate: Estate) -> list[iam.PolicyStatement]:
+def serving(estate: Estate, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
+    """What an engineer may do with a trained model."""
     arn = estate.names.arn
     return [
         allow(
@@ -132,6 +129,7 @@ def _serving(estate: Estate) -> list[iam.PolicyStatement]:
                 arn("bedrock", "model-import-job/*"),
             ],
         ),
+        _pass("PassImportRole", import_role, "bedrock.amazonaws.com"),
     ]
 
 
