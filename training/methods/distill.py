@@ -230,7 +230,8 @@ def build(
     else:
         assert isinstance(setup.table, RowTable), "checked with the job"
         cache = Cache(RunFolder(setup.folder).cache, otherwise=setup.folder / "cache")
-        found = soft_targets(job, method, setup.table, setup.collate, cache, load_calibrated)
+        words = int(model.config.get_text_config().vocab_size)
+        found = soft_targets(job, method, setup.table, setup.collate, cache, load_calibrated, words)
         setup.table.note(COLUMN, found)
         setup.collate = WithSoftTargets(setup.collate, found.top_k)
     return DistillTrainer(

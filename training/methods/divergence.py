@@ -58,8 +58,15 @@ class Known:
         return teacher, with_rest(student, self.ids.long())
 
 
-def likeliest(log_probs: torch.Tensor, number: int) -> Known:
-    """Return what is left of distributions when only the likeliest tokens are kept."""
+def likeliest(log_probs: torch.Tensor, number: int, words: int | None = None) -> Known:
+    """Return what is left of distributions when only the likeliest tokens are kept.
+
+    Args:
+        log_probs: [tokens, vocabulary].
+        number: How many are kept.
+        words: Rows of the student's vocabulary; what a teacher's has beyond them is padding.
+    """
+    log_probs = log_probs[:, :words]
     ids = log_probs.topk(min(number, log_probs.shape[-1])).indices
     return Known(with_rest(log_probs, ids), ids)
 

@@ -87,6 +87,7 @@ def soft_targets(
     collate: Collate,
     cache: Cache,
     ask: Callable[[], Ask],
+    words: int,
 ) -> SoftTargets:
     """Return the teacher's likeliest tokens for every row, asked for where nobody has yet.
 
@@ -97,29 +98,36 @@ def soft_targets(
         collate: Makes batches of them, as training does.
         cache: Where they are kept.
         ask: Loads the teacher, and returns what asks it.
+        words: Rows of the student's vocabulary.
     """
     assert method.top_k is not None
     key = key_of(
         "soft targets", teacher_digest(method), table.digest, method.top_k, method.temperature,
         method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
+        words,
     )  # fmt: skip
     size = max(1, 8192 // job.data.max_length)
 
     def build(folder: Path) -> None:
-        _write(folder, table, collate, ask(), method.top_k or 1, size)
+        _write(folder, table, collate, ask(), (method.top_k or 1, words), size)
 
     return SoftTargets(cache.entry(key, build))
 
 
 def _write(
-    folder: Path, table: RowTable, collate: Collate, ask: Ask, top_k: int, batch_size: int
+    folder: Path,
+    table: RowTable,
+    collate: Collate,
+    ask: Ask,
+    kept: tuple[int, int],
+    batch_size: int,
 ) -> None:
     ids, log_probs, ends = [], [], []
     total = 0
     for first in range(0, len(table), batch_size):
         rows = [table[index] for index in range(first, min(first + batch_size, len(table)))]
         batch = collate(rows)
-        known = likeliest(ask(dict(batch)).log_probs, top_k)
+        known = likeliest(ask(dict(batch)).log_probs, *kept)
         assert known.ids is not None
         ids.append(known.ids.int().cpu().numpy())
         log_probs.append(known.log_probs.half().cpu().numpy())

@@ -122,3 +122,12 @@ def test_nothing_supervised_is_nothing_learned() -> None:
     total.backward()
     assert float(total) == 0.0
     assert weight.grad is not None and not weight.grad.any()
+
+
+def test_rows_a_vocabulary_was_padded_with_are_never_kept() -> None:
+    log_probs = torch.log_softmax(torch.arange(12.0).repeat(3, 1), dim=-1)
+    known = likeliest(log_probs, 4, words=8)
+    assert known.ids is not None
+    assert known.ids.tolist() == [[7, 6, 5, 4]] * 3
+    teacher, student = known.beside(torch.log_softmax(torch.zeros(3, 8), dim=-1))
+    assert teacher.shape == student.shape == (3, 5)
