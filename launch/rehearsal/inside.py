@@ -15,19 +15,20 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def main(order: dict[str, object]) -> None:
+def main(order: dict[str, Any]) -> None:
     """Prepare the namespace and replace this process by the command."""
     _mount(Path(str(order["ml"])), Path(str(order["root"])))
-    _hosts(Path(str(order["root"])), list(order["hosts"]))  # type: ignore[call-overload]
+    _hosts(Path(str(order["root"])), list(order["hosts"]))
     socket.sethostname(str(order["host"]))
     if order["isolated"]:
         _raise_loopback()
-    command = [str(part) for part in order["command"]]  # type: ignore[attr-defined]
-    environment = {str(k): str(v) for k, v in order["environment"].items()}  # type: ignore[attr-defined]
+    command = [str(part) for part in order["command"]]
+    environment = {str(k): str(v) for k, v in order["environment"].items()}
     os.chdir(str(order["cwd"]))
     os.execvpe(command[0], command, environment)
 

@@ -156,7 +156,7 @@ class Slurm:
             return Status("planned", "not submitted: the same command goes on")
         state = _ENDED.get(told.get("state", ""), "")
         if state:
-            return Status(state, str(told.get("message", "")), step, loss)  # type: ignore[arg-type]
+            return Status(state, str(told.get("message", "")), step, loss)  # type: ignore[arg-type]  # a word of ours
         log = self._folder(sent) / "logs" / LOG
         why = seen.get("error") or f"its job ended without a word; see {log}"
         return Status("training failed", why, step, loss)

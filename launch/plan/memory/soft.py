@@ -7,6 +7,7 @@ way forward, and what the tile before found is let go of only when the next has 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from launch.plan.memory.next_tokens import pick, wanted
 from launch.plan.memory.ops import (
@@ -80,8 +81,8 @@ def _tiled(tape: Tape, hidden: Tensor, head: Weight, recipe: Recipe, width: int)
     return tape.record(tape.new(1, "fp32"), (hidden, read(head)), back, *kept)
 
 
-def _leaf(storage: object, count: int, dtype: str, width: int, learns: bool) -> Weight:
-    return Weight(count, dtype, learns, width, storage=storage)  # type: ignore[arg-type]
+def _leaf(storage: Any, count: int, dtype: str, width: int, learns: bool) -> Weight:
+    return Weight(count, dtype, learns, width, storage=storage)
 
 
 def _gradients(tape: Tape, x: Weight, weight: Weight, tokens: int, recipe: Recipe) -> list[Tensor]:
