@@ -6,6 +6,7 @@ wait for it and map the same files.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,7 @@ class _Kitchen:
         self._data = job.data
         self._cache = cache
         self._run_dir = run_dir
+        self._tokenizer = tokenizer
         self._rows = row_tokenizer(job, tokenizer)
         self._fingerprint = fingerprint(tokenizer)
         self._warnings = [cache.moved] if cache.moved else []
@@ -282,7 +284,9 @@ class _Kitchen:
         )
         weights = [tap.located.source.weight for tap in taps]
         notes = run_dir if first else None
-        table = StreamTable(taps, weights, replay, self._rows, settings, notes)
+        # A tokenizer of its own: windows are read in the background, and none serves two threads.
+        rows = row_tokenizer(self._job, copy.deepcopy(self._tokenizer))
+        table = StreamTable(taps, weights, replay, rows, settings, notes)
         window = [table[0], *table.window()[1:]]
         held = self._held(validation) if validation else None
         return Prepared(table, held, self._stream_report(table, window, taps, held))

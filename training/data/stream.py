@@ -2,12 +2,15 @@
 
 A window is some thousand documents. What stands in it, its order and its packing depend on the seed
 and on where in the sources it begins, on nothing else; so a run goes on after an interruption by
-opening the sources at a window's beginning, without reading what came before.
+opening the sources at a window's beginning, without reading what came before. While a window is
+trained on, the next one is read in the background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +111,23 @@ class Tap:
             return BadRecord(record.origin, str(fault))
 
 
+@dataclass(frozen=True)
+class _Window:
+    """Some thousand documents, read.
+
+    Attributes:
+        begin: Where it begins: its number, its first row's, the debt, and the place of each source.
+        rows: Its rows, in order.
+        dropped: What it holds that has nothing to learn.
+        skipped: What could not be read.
+    """
+
+    begin: dict[str, Any]
+    rows: list[dict[str, Any]]
+    dropped: list[Dropped]
+    skipped: list[BadRecord]
+
+
 class StreamTable:
     """Rows by number, in increasing order; the stream has no end.
 
@@ -120,7 +140,7 @@ class StreamTable:
         taps: The sources.
         weights: How often rows of each come up, relative to the others.
         replay: General text to mix in.
-        rows: Turns rows into tokens.
+        rows: Turns rows into tokens; used beside the training, so its tokenizer must be its own.
         settings: How rows are ordered and packed.
         notes: Folder that gets the lists of dropped and skipped rows; None for no lists.
     """
@@ -143,6 +163,8 @@ class StreamTable:
         self._order = _turns(weights)
         self._first = 0
         self._window: list[dict[str, Any]] = []
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="stream")
+        self._ahead: Future[_Window] | None = None
         self._begins: list[dict[str, Any]] = []
         self._debt = 0.0
         self._number = -1
@@ -201,34 +223,47 @@ class StreamTable:
         self._open(earlier[-1])
 
     def _open(self, begin: dict[str, Any]) -> None:
+        self._forget_ahead()
         for tap, place in zip(self._all_taps(), begin["taps"], strict=True):
             tap.open(place)
         self._debt, self._number = begin["debt"], begin["window"] - 1
         self._first, self._window = begin["first"], []
         self._begins = [known for known in self._begins if known["window"] < begin["window"]]
 
+    def _forget_ahead(self) -> None:
+        """Leave the sources to nobody: what was read of the next window does not count."""
+        if self._ahead is not None and not self._ahead.cancel():
+            with suppress(DataError):
+                self._ahead.result()
+        self._ahead = None
+
     def _advance(self) -> None:
-        self._first += len(self._window)
-        self._number += 1
+        number, first = self._number + 1, self._first + len(self._window)
+        ahead, self._ahead = self._ahead, None
+        window = ahead.result() if ahead else self._read(number, first)
+        self._number, self._first, self._window = number, first, window.rows
+        self._begins = [*self._begins[1 - _REMEMBERED :], window.begin]
+        self._note(window.dropped, window.skipped)
+        self._ahead = self._reader.submit(self._read, number + 1, first + len(window.rows))
+
+    def _read(self, number: int, first: int) -> _Window:
+        """Read the window that comes next in the sources."""
         begin = {
-            "window": self._number,
-            "first": self._first,
+            "window": number,
+            "first": first,
             "debt": self._debt,
             "taps": [tap.state() for tap in self._all_taps()],
         }
-        self._begins = [*self._begins[1 - _REMEMBERED :], begin]
-        self._window = self._read()
-
-    def _read(self) -> list[dict[str, Any]]:
+        window = _Window(begin, [], [], [])
         drawn = self._drawn()
-        documents = self._tokenized(drawn)
+        documents = self._tokenized(drawn, window)
         if not documents:
             raise DataError(
                 f"none of the {len(drawn):,} rows from {_id(drawn[0])} on has anything to learn "
                 f"within data.max_length {self._rows.max_length}. Raise it, or mend the data"
             )
-        documents += self._replayed(sum(len(row.input_ids) for row in documents))
-        rng = np.random.default_rng([self._settings.seed, self._number])
+        documents += self._replayed(sum(len(row.input_ids) for row in documents), window)
+        rng = np.random.default_rng([self._settings.seed, number])
         if self._settings.shuffle:
             documents = [documents[i] for i in rng.permutation(len(documents))]
         groups = [[i] for i in range(len(documents))]
@@ -237,7 +272,8 @@ class StreamTable:
             groups.sort(key=min)
             if self._settings.shuffle:
                 groups = [groups[i] for i in rng.permutation(len(groups))]
-        return [_as_row([documents[i] for i in group]) for group in groups]
+        window.rows.extend(_as_row([documents[i] for i in group]) for group in groups)
+        return window
 
     def _drawn(self) -> list[Row | BadRecord]:
         drawn: list[Row | BadRecord] = []
@@ -249,22 +285,22 @@ class StreamTable:
             drawn.append(row)
         return drawn
 
-    def _tokenized(self, drawn: Sequence[Row | BadRecord]) -> list[TokenRow]:
+    def _tokenized(self, drawn: Sequence[Row | BadRecord], window: _Window) -> list[TokenRow]:
+        """Return what is to be learned, and note in the window what is not."""
         documents: list[TokenRow] = []
-        dropped: list[Dropped] = []
         skipped = [row for row in drawn if isinstance(row, BadRecord)]
         rows = [row for row in drawn if not isinstance(row, BadRecord)]
         for start in range(0, len(rows), _BATCH):
             for outcome in self._rows(rows[start : start + _BATCH]):
                 if isinstance(outcome, Dropped):
-                    dropped.append(outcome)
+                    window.dropped.append(outcome)
                 elif isinstance(outcome, BadRecord):
                     skipped.append(outcome)
                 else:
                     documents += outcome
         for bad in skipped:
             stop_at(bad, self._settings.on_error)
-        self._note(dropped, skipped)
+        window.skipped.extend(skipped)
         return documents
 
     def _note(self, dropped: Sequence[Dropped], skipped: Sequence[BadRecord]) -> None:
@@ -280,7 +316,7 @@ class StreamTable:
             write_jsonl(self._notes / DROPPED, lost, append=True)
             write_jsonl(self._notes / SKIPPED, bad, append=True)
 
-    def _replayed(self, tokens: int) -> list[TokenRow]:
+    def _replayed(self, tokens: int, window: _Window) -> list[TokenRow]:
         """Draw general text until its share is reached; what is too much is owed to the next."""
         share = self._settings.replay_share
         if self._replay is None or not share:
@@ -289,7 +325,7 @@ class StreamTable:
         documents: list[TokenRow] = []
         fruitless = 0
         while self._debt > 0:
-            found = self._tokenized([self._replay.draw()])
+            found = self._tokenized([self._replay.draw()], window)
             fruitless = 0 if found else fruitless + 1
             if fruitless > WINDOW:
                 raise DataError(f"data.replay: {self._replay.located.source.source} holds no text")

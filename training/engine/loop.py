@@ -59,19 +59,19 @@ class ExactLoop(Resumable, NextToken):
         self._evaluate_due = Cadence(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)
         self._learn_in_full_precision()
-        names = [name for name, _ in self.model.named_parameters()]  # type: ignore[attr-defined]
+        names = [name for name, _ in self.model.named_parameters()]
         self.rates = self.make_rates(names)
-        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # the trainer's
-        self.add_callback(_StepEnd(self))  # type: ignore[attr-defined]  # the trainer's
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_StepEnd(self))
 
     def _learn_in_full_precision(self) -> None:
         """Keep what learns in fp32; DeepSpeed keeps its own fp32 copy.
 
         A bf16 weight has 8 bits of mantissa: steps smaller than 1/256 of it are lost in rounding.
         """
-        if self.is_deepspeed_enabled:  # type: ignore[attr-defined]  # the trainer's
+        if self.is_deepspeed_enabled:
             return
-        for parameter in self.model.parameters():  # type: ignore[attr-defined]  # the trainer's
+        for parameter in self.model.parameters():
             if parameter.requires_grad and parameter.is_floating_point():
                 parameter.data = parameter.data.float()
 
@@ -112,7 +112,7 @@ class ExactLoop(Resumable, NextToken):
         if "labels" in inputs:
             self.count(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
         with compiled_step(self.setup.job.train.compile):
-            loss: torch.Tensor = super().training_step(model, inputs, *rest)  # type: ignore[misc]
+            loss: torch.Tensor = super().training_step(model, inputs, *rest)
         step.losses.append(loss)
         return loss
 
@@ -143,16 +143,16 @@ class ExactLoop(Resumable, NextToken):
 
     def create_optimizer(self, *arguments: Any, **more: Any) -> torch.optim.Optimizer:
         """Return the trainer's optimizer, its groups divided where rates differ."""
-        made_before = self.optimizer is not None  # type: ignore[attr-defined]  # the trainer's
-        optimizer = super().create_optimizer(*arguments, **more)  # type: ignore[misc]
+        made_before = self.optimizer is not None
+        optimizer = super().create_optimizer(*arguments, **more)
         if not made_before and not self.rates.uniform:
-            self.rates.split(optimizer, self.model)  # type: ignore[attr-defined]
+            self.rates.split(optimizer, self.model)
         return optimizer
 
     def create_scheduler(self, *arguments: Any, **more: Any) -> Any:
         """Return the trainer's scheduler, which holds back what is to learn later."""
-        made_before = self.lr_scheduler is not None  # type: ignore[attr-defined]  # the trainer's
-        scheduler = super().create_scheduler(*arguments, **more)  # type: ignore[misc]
+        made_before = self.lr_scheduler is not None
+        scheduler = super().create_scheduler(*arguments, **more)
         if not made_before and not self.rates.uniform:
             self.rates.hold_back(scheduler)
         return scheduler
@@ -173,7 +173,7 @@ class ExactLoop(Resumable, NextToken):
         facts = self._facts(number, [mine for mine, _, _ in everyone])
         self._under_way = _Step()
         for watcher in setup.watchers:
-            watcher.on_step(facts, self.model)  # type: ignore[attr-defined]  # the trainer's
+            watcher.on_step(facts, self.model)
         # The first process's clock decides; the others follow.
         _, save, evaluate = everyone[0]
         last = number >= setup.order.max_steps
@@ -209,8 +209,8 @@ class ExactLoop(Resumable, NextToken):
     _last_learning_rate = 0.0
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        self._last_grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
-        self._last_learning_rate = float(self._get_learning_rate())  # type: ignore[attr-defined]
+        self._last_grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self._last_learning_rate = float(self._get_learning_rate())
         return self._last_grad_norm
 
     # --- evaluation -------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class ExactLoop(Resumable, NextToken):
     def measure(self, number: int) -> None:
         """Take the held-out loss after step `number`."""
         assert self.setup.evaluate is not None
-        metrics = self.setup.evaluate(self.model, number)  # type: ignore[attr-defined]
+        metrics = self.setup.evaluate(self.model, number)
         self.evaluated_at = number
         self._evaluate_due.done()
         stopping = self.setup.job.train.early_stopping
@@ -232,7 +232,7 @@ class ExactLoop(Resumable, NextToken):
     @property
     def outcome(self) -> Any:
         """The model that is saved in the end: all that is trained, unless a method trains more."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)  # type: ignore[attr-defined]
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
     def prepare(self, number: int) -> None:
         """Do what comes after the engine is made and before the first look at the model.
@@ -246,7 +246,7 @@ class ExactLoop(Resumable, NextToken):
         number = int(state.global_step)
         self.prepare(number)
         for watcher in self.setup.watchers:
-            watcher.on_start(self.model, number)  # type: ignore[attr-defined]
+            watcher.on_start(self.model, number)
         if (
             self.setup.evaluate
             and number

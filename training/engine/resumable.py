@@ -13,6 +13,7 @@ import torch
 
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import PREFIX
+from training.engine.parent import TrainerParent
 from training.engine.rates import Rates
 from training.engine.reshape import (
     check_portable,
@@ -27,7 +28,7 @@ from training.errors import Interrupted
 STREAM = "stream.json"
 
 
-class Resumable:
+class Resumable(TrainerParent):
     """Mix into a Transformers trainer, before it in the list of parents (see `ExactLoop`).
 
     Attributes:
@@ -55,13 +56,13 @@ class Resumable:
         return stopping is not None and self.bad_evaluations >= stopping.patience
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self._staging or super()._get_output_dir(trial))  # type: ignore[misc]
+        return str(self._staging or super()._get_output_dir(trial))
 
     def create_model_card(self, *ignored: Any, **also_ignored: Any) -> None:
         """Write none: the run's own card is written once, at the end."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        setup, number = self.setup, int(self.state.global_step)  # type: ignore[attr-defined]
+        setup, number = self.setup, int(self.state.global_step)
         facts = {
             "step": number,
             "world_size": setup.world.size,
@@ -74,7 +75,7 @@ class Resumable:
             "method": self.state_to_keep(),
         }
         with setup.vault.writing(number, facts) as staging, self._writing_to(staging):
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            super()._save_checkpoint(model, trial)
             if setup.world.is_keeper and setup.job.sharding.zero:
                 # DeepSpeed names its folder for the first process only, and reads it on all.
                 (staging / f"{PREFIX}{number}" / "latest").write_text(f"global_step{number}")
@@ -97,10 +98,10 @@ class Resumable:
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the weights; inside a checkpoint only where the engine does not do so itself."""
-        if self._staging is not None and self.is_deepspeed_enabled:  # type: ignore[attr-defined]
+        if self._staging is not None and self.is_deepspeed_enabled:
             Path(output_dir or "").mkdir(parents=True, exist_ok=True)
             return
-        super().save_model(output_dir, _internal_call)  # type: ignore[misc]
+        super().save_model(output_dir, _internal_call)
 
     # --- going on ---------------------------------------------------------------------------
 
@@ -126,10 +127,10 @@ class Resumable:
         self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
         if self._reshape:
             check_portable(self.setup.job, self._reshape)
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)  # type: ignore[attr-defined]
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self.interrupted:
             raise Interrupted(
-                f"stopped by {self.interrupted} after step {self.state.global_step}; "  # type: ignore[attr-defined]
+                f"stopped by {self.interrupted} after step {self.state.global_step}; "
                 f"the same command goes on from there"
             )
 
@@ -137,34 +138,33 @@ class Resumable:
 
     def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
         if self._reshape is None:
-            super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
+            super()._load_from_checkpoint(checkpoint, model)
 
     def _prepare_for_training(self, max_steps: int, loader: Any, checkpoint: str | None) -> Any:
         """Make the engine; where the checkpoint was cut for others, deal it out anew."""
         if self._reshape is None or checkpoint is None:
-            return super()._prepare_for_training(max_steps, loader, checkpoint)  # type: ignore[misc]
+            return super()._prepare_for_training(max_steps, loader, checkpoint)
         names = self._optimizer_order()
         with portable(Path(checkpoint), self._reshape, names, self.setup.control) as source:
-            deal_weights(self.model, source)  # type: ignore[attr-defined]
-            ready = super()._prepare_for_training(max_steps, loader, None)  # type: ignore[misc]
+            deal_weights(self.model, source)
+            ready = super()._prepare_for_training(max_steps, loader, None)
             deal_optimizer(self, source, self._reshape["step"], names)
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
-        number = len(self.optimizer.param_groups)  # type: ignore[attr-defined]  # the trainer's
+        number = len(self.optimizer.param_groups)
         if self.rates.uniform:
             # One rate for all groups; an engine may leave out a group without parameters.
             for key in ("base_lrs", "_last_lr", "lr_lambdas"):
                 schedule[key] = (schedule[key] * number)[:number]
-        self.lr_scheduler.load_state_dict(schedule)  # type: ignore[attr-defined]
+        self.lr_scheduler.load_state_dict(schedule)
         # The next step's rate stands in the optimizer's groups, which were made anew.
-        for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):  # type: ignore[attr-defined]
+        for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):
             group["lr"] = rate
         return ready
 
     def _optimizer_order(self) -> list[str]:
         """Return the trainable parameters in the order an unsharded optimizer numbers them."""
-        model = self.model  # type: ignore[attr-defined]
-        decayed = set(self.get_decay_parameter_names(model))  # type: ignore[attr-defined]
-        trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+        decayed = set(self.get_decay_parameter_names(self.model))
+        trainable = [name for name, p in self.model.named_parameters() if p.requires_grad]
         groups = [[n for n in trainable if (n in decayed) is wanted] for wanted in (True, False)]
         if not self.rates.uniform:
             groups = [names for _, _, names in self.rates.divide(groups)]

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
+from training.models.documents import attend_by_document
 from training.models.freeze import freeze
 from training.models.heads import HEADS
 from training.models.merge import is_adapter, merged
@@ -44,6 +45,10 @@ def load_model(
     # Where a text ends is read from it by a model that scores.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     freeze(model, job.model.freeze)
+    # A GPU has flash attention for this; a compiled layer must not branch on what is in a row.
+    masked = job.data.packing and job.model.attention == "sdpa"
+    if masked and device.type == "cpu" and not job.train.compile:
+        attend_by_document(model)
     if job.method.head == "language":
         add_next_token_log_probs(model)
     return model

@@ -1,0 +1,49 @@
+"""What of Transformers' `Trainer` the exact loop stands on, with types.
+
+The loop is mixed in before a trainer whose class it does not know. To the type checker its base is
+the class below; when it runs, the base is `object`, and the trainer comes next in line. A test
+holds every name here against the installed `Trainer`, so an upgrade that renames one is noticed.
+"""
+
+# ruff: noqa: D102  (the methods are explained where they are made)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    class TrainerParent:
+        """A Transformers trainer, as far as the loop calls it or overrides it."""
+
+        model: Any
+        optimizer: torch.optim.Optimizer
+        lr_scheduler: Any
+        state: Any
+        accelerator: Any
+        is_deepspeed_enabled: bool
+
+        def __init__(self, **arguments: Any) -> None: ...
+
+        def train(self, resume_from_checkpoint: str | None = None) -> Any: ...
+        def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor: ...
+        def create_optimizer(self, *arguments: Any, **more: Any) -> torch.optim.Optimizer: ...
+        def create_scheduler(self, *arguments: Any, **more: Any) -> Any: ...
+        def get_decay_parameter_names(self, model: Any) -> list[str]: ...
+        def save_model(
+            self, output_dir: str | None = None, _internal_call: bool = False
+        ) -> None: ...
+        def add_callback(self, callback: Any) -> None: ...
+        def remove_callback(self, callback: Any) -> None: ...
+        def _prepare_for_training(
+            self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None
+        ) -> Any: ...
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None: ...
+        def _save_checkpoint(self, model: Any, trial: Any) -> None: ...
+        def _get_output_dir(self, trial: Any) -> str: ...
+        def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any: ...
+        def _get_learning_rate(self) -> float: ...
+
+else:
+    TrainerParent = object
