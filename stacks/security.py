@@ -24,6 +24,7 @@ from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
 # FSx reads and writes a linked bucket as this role, which it makes for each file system.
+# docs.aws.amazon.com/fsx/latest/LustreGuide/s3-server-side-encryption-support.html
 LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_*"
 
 
