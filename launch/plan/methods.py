@@ -11,8 +11,10 @@ from launch.plan.memory.adapters import FourBit
 from launch.plan.memory.learning import PLAIN, Frozen, Learning, Rollout
 from launch.plan.shape import Shape
 from training.config import Job
-from training.config import methods as sections
+from training.config.methods import Distill, Pretrain, Sft
+from training.config.preferences import Dpo, Kto, Orpo, Reward, Simpo
 from training.config.rewards import RewardModel
+from training.config.sampled import Ppo, Sampling
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,15 @@ def _scores(job: Job, method: object, asked: Asked) -> Learning:
     return Learning(head="score", sequences=2)
 
 
-def _dpo(job: Job, method: sections.Dpo, asked: Asked) -> Learning:
+def _dpo(job: Job, method: Dpo, asked: Asked) -> Learning:
     return Learning(sequences=2, frozen=None if method.precompute else _reference(job))
 
 
-def _kto(job: Job, method: sections.Kto, asked: Asked) -> Learning:
+def _kto(job: Job, method: Kto, asked: Asked) -> Learning:
     return Learning(frozen=_reference(job))
 
 
-def _distill(job: Job, method: sections.Distill, asked: Asked) -> Learning:
+def _distill(job: Job, method: Distill, asked: Asked) -> Learning:
     if method.top_k is not None:
         # The teacher's answers are in the cache: its likeliest tokens, and all others as one.
         return Learning(head="soft", known=method.top_k + 1, divergence=method.divergence)
@@ -109,7 +111,7 @@ def _distill(job: Job, method: sections.Distill, asked: Asked) -> Learning:
     return Learning(head="soft", frozen=teacher, divergence=method.divergence, rollout=own)
 
 
-def _sampling(job: Job, method: sections.Sampling, asked: Asked) -> Learning:
+def _sampling(job: Job, method: Sampling, asked: Asked) -> Learning:
     how = method.rollout
     rollout = Rollout(asked.share, asked.longest, how.max_new_tokens, how.top_k > 0, how.top_p < 1)
     return Learning(
@@ -120,7 +122,7 @@ def _sampling(job: Job, method: sections.Sampling, asked: Asked) -> Learning:
     )
 
 
-def _ppo(job: Job, method: sections.Ppo, asked: Asked) -> Learning:
+def _ppo(job: Job, method: Ppo, asked: Asked) -> Learning:
     """Policy and critic learn together; reference and reward models lie there meanwhile."""
     soft = job.adapter is not None and job.adapter.soft
     wanted, source = method.critic.backbone, method.critic.source
@@ -152,14 +154,14 @@ def _reference(job: Job) -> Frozen | None:
 
 
 _METHODS: dict[type, Callable[[Job, Any, Asked], Learning]] = {
-    sections.Pretrain: _plain,
-    sections.Sft: _plain,
-    sections.Distill: _distill,
-    sections.Reward: _scores,
-    sections.Dpo: _dpo,
-    sections.Kto: _kto,
-    sections.Orpo: _pairs,
-    sections.Simpo: _pairs,
-    sections.Sampling: _sampling,
-    sections.Ppo: _ppo,
+    Pretrain: _plain,
+    Sft: _plain,
+    Distill: _distill,
+    Reward: _scores,
+    Dpo: _dpo,
+    Kto: _kto,
+    Orpo: _pairs,
+    Simpo: _pairs,
+    Sampling: _sampling,
+    Ppo: _ppo,
 }

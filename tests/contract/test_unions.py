@@ -15,7 +15,8 @@ from training.config import load_job
 from training.config.adapters import AdapterSection
 from training.config.job import Adapter
 from training.config.judges import Judge
-from training.config.methods import Method, MethodSection
+from training.config.method import MethodSection
+from training.config.methods import Method
 from training.config.rewards import Reward
 
 

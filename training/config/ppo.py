@@ -13,7 +13,7 @@ from training.errors import Problem
 
 if TYPE_CHECKING:
     from training.config.job import Job
-    from training.config.methods import Ppo
+    from training.config.sampled import Ppo
 
 
 # A null is what a job leaves open; this is what it switches off.

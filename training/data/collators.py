@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from training.config.data import Data
-from training.config.methods import RowKind
+from training.config.method import RowKind
 from training.data.collate import Collator
 from training.data.collate_pairs import PairCollator
 from training.data.collate_prompts import PromptCollator

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from training.config.methods import RowKind
+from training.config.method import RowKind
 from training.data import templates
 from training.data.encoder import Encoder, Piece, Tokens
 from training.data.records import BadRecord

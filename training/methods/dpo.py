@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
-from training.config.methods import Dpo
+from training.config.preferences import Dpo
 from training.engine.setup import Setup
 from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
 from training.methods.reference import (

@@ -11,16 +11,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
-from training.config.methods import Grpo
+from training.config.sampled import Grpo
 from training.engine.setup import Setup
-from training.methods.sampled import (
-    SampledTrainer,
-    make_ready,
-    ready_model,
-    rewards_of,
-    sampling_settings,
-    scored_elsewhere,
-)
+from training.methods.sampled import SampledTrainer, build_sampled
 
 
 class GroupTrainer(SampledTrainer, GRPOTrainer):
@@ -39,20 +32,9 @@ def build(
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Grpo)
-    rewards = rewards_of(setup)
-    config = GRPOConfig(
-        **sampling_settings(setup, arguments, rewards),
+    return build_sampled(
+        *(GroupTrainer, GRPOConfig, model, tokenizer, rows, arguments, setup),
         loss_type=method.loss,
         scale_rewards=method.scale_rewards,
         importance_sampling_level="token",
     )
-    trainer = GroupTrainer(
-        setup=setup,
-        model=ready_model(model),
-        reward_funcs=[scored_elsewhere] * len(rewards.names),
-        args=config,
-        train_dataset=rows,
-        processing_class=tokenizer,
-    )
-    make_ready(trainer, tokenizer, rewards)
-    return trainer

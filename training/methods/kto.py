@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import KTOConfig, KTOTrainer
 
-from training.config.methods import Kto
+from training.config.preferences import Kto
 from training.engine.measure import Sums, means
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from training.config.methods import Orpo
+from training.config.preferences import Orpo
 from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
 from training.engine.setup import Setup

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
-from training.config.methods import Reward
+from training.config.preferences import Reward
 from training.engine.measure import Sums
 from training.engine.setup import Setup
 from training.methods.calibration import pair_sums, what_pairs_say

@@ -11,16 +11,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from trl import RLOOConfig, RLOOTrainer
 
-from training.config.methods import Rloo
+from training.config.sampled import Rloo
 from training.engine.setup import Setup
-from training.methods.sampled import (
-    SampledTrainer,
-    make_ready,
-    ready_model,
-    rewards_of,
-    sampling_settings,
-    scored_elsewhere,
-)
+from training.methods.sampled import SampledTrainer, build_sampled
 
 
 class LeaveOneOutTrainer(SampledTrainer, RLOOTrainer):
@@ -37,18 +30,7 @@ def build(
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Rloo)
-    rewards = rewards_of(setup)
-    config = RLOOConfig(
-        **sampling_settings(setup, arguments, rewards),
+    return build_sampled(
+        *(LeaveOneOutTrainer, RLOOConfig, model, tokenizer, rows, arguments, setup),
         normalize_advantages=method.normalize_advantages,
     )
-    trainer = LeaveOneOutTrainer(
-        setup=setup,
-        model=ready_model(model),
-        reward_funcs=[scored_elsewhere] * len(rewards.names),
-        args=config,
-        train_dataset=rows,
-        processing_class=tokenizer,
-    )
-    make_ready(trainer, tokenizer, rewards)
-    return trainer

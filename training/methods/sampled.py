@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer
 from trl.trainer.utils import split_tensor_dict
 
-from training.config.methods import Sampling
+from training.config.sampled import Sampling
 from training.data.prepare import row_tokenizer
 from training.data.rows import PromptRow
 from training.engine.groups import Blocks
@@ -241,15 +241,65 @@ class SampledTrainer(ExactLoop):
         self.total.load_state_dict(state)
 
 
-def scored_elsewhere(*ignored: Any, **also_ignored: Any) -> list[float]:
+def build_sampled(
+    trainer: type[Any],
+    config: type[Any],
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Any,
+    arguments: dict[str, Any],
+    setup: Setup,
+    **own: Any,
+) -> Any:
+    """Return a trainer, with what TRL's own does not know: rewards, ends of answers, the reference.
+
+    Args:
+        trainer: A `SampledTrainer` mixed into one of TRL's.
+        config: What TRL configures it with.
+        model: With its adapter, if any.
+        tokenizer: Saved with the model.
+        rows: A `datasets.Dataset` of prompts.
+        arguments: Transformers' training arguments.
+        setup: What the loop needs.
+        **own: Settings that this method has and others have not.
+
+    Raises:
+        ModelError: Prompts and answers do not fit the model's context.
+    """
+    method = setup.job.method
+    assert isinstance(method, Sampling)
+    rewards = Total.of(method.reward, Place.of(setup))
+    switch_off_dropout(model)
+    built = trainer(
+        setup=setup,
+        model=model,
+        reward_funcs=[_scored_elsewhere] * len(rewards.names),
+        args=config(**_sampling_settings(method, arguments, rewards), **own),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    check_room(setup, built.model, method.max_new_tokens)
+    built.total = rewards
+    built.reward_func_names = rewards.names
+    ends = row_tokenizer(setup.job, tokenizer).end_ids
+    built.eos_token_ids = ends
+    built.generation_config.eos_token_id = ends
+    built.generation_kwargs["eos_token_id"] = ends
+    if method.beta:
+        built.beta = method.beta
+        keep_reference(built, method.rollout.temperature)
+    return built
+
+
+def _scored_elsewhere(*ignored: Any, **also_ignored: Any) -> list[float]:
     """Stand for a reward where TRL wants a function: `Total` scores all of them at once."""
     raise AssertionError("rewards come from Total")
 
 
-def sampling_settings(setup: Setup, arguments: dict[str, Any], rewards: Total) -> dict[str, Any]:
+def _sampling_settings(
+    method: Sampling, arguments: dict[str, Any], rewards: Total
+) -> dict[str, Any]:
     """Return the arguments that TRL's configurations of both methods share."""
-    method = setup.job.method
-    assert isinstance(method, Sampling)
     rollout = method.rollout
     return {
         **arguments,
@@ -266,40 +316,6 @@ def sampling_settings(setup: Setup, arguments: dict[str, Any], rewards: Total) -
         "disable_dropout": False,
         "shuffle_dataset": False,
     }
-
-
-def rewards_of(setup: Setup) -> Total:
-    """Return the rewards that the job names."""
-    method = setup.job.method
-    assert isinstance(method, Sampling)
-    return Total.of(method.reward, Place.of(setup))
-
-
-def make_ready(trainer: Any, tokenizer: PreTrainedTokenizerBase, rewards: Total) -> None:
-    """Give a new trainer what TRL's own does not know: rewards, ends of answers, the reference.
-
-    Raises:
-        ModelError: Prompts and answers do not fit the model's context.
-    """
-    setup: Setup = trainer.setup
-    method = setup.job.method
-    assert isinstance(method, Sampling)
-    check_room(setup, trainer.model, method.max_new_tokens)
-    trainer.total = rewards
-    trainer.reward_func_names = rewards.names
-    ends = row_tokenizer(setup.job, tokenizer).end_ids
-    trainer.eos_token_ids = ends
-    trainer.generation_config.eos_token_id = ends
-    trainer.generation_kwargs["eos_token_id"] = ends
-    if method.beta:
-        trainer.beta = method.beta
-        keep_reference(trainer, method.rollout.temperature)
-
-
-def ready_model(model: Any) -> Any:
-    """Return the model as these methods train it."""
-    switch_off_dropout(model)
-    return model
 
 
 def check_room(setup: Setup, model: Any, new_tokens: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-from training.config.methods import Simpo
+from training.config.preferences import Simpo
 from training.engine.setup import Setup
 from training.methods.averages import averages, one_row
 from training.methods.means import MeanOverRows, switch_off_dropout

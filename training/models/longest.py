@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.config.methods import Head
+from training.config.method import Head
 
 _TAKEN = ("input_ids", "labels", "position_ids")
 

@@ -10,7 +10,7 @@ from tests.running import changed
 from tests.unit.config.test_problems import problems
 from training.config import Job
 from training.config.load import parse_job
-from training.config.methods import Ppo
+from training.config.sampled import Ppo
 
 
 @pytest.fixture

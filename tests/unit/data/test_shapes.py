@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from training.config.data import Source
-from training.config.methods import RowKind
+from training.config.method import RowKind
 from training.data.records import Record
 from training.data.rows import (
     CompletionRow,

@@ -14,7 +14,7 @@ from tests.unit.data.makers import make_job
 from training.config import Pipeline
 from training.config.data import Source
 from training.config.load import parse_job
-from training.config.methods import RowKind
+from training.config.method import RowKind
 from training.data.prepare import prepare, row_tokenizer
 from training.data.preview import preview_row
 from training.data.records import Record

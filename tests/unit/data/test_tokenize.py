@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit.data.makers import byte_level, sentencepiece_like
-from training.config.methods import RowKind
+from training.config.method import RowKind
 from training.data.encoder import Encoder
 from training.data.rows import CompletionRow, DialogueRow, Row, TextRow
 from training.data.tokenize import IGNORE, Dropped, RowTokenizer, TokenRow

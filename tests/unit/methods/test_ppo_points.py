@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from transformers import LlamaForSequenceClassification as Scorer
 
 from tests.making import docstrings
-from training.config.methods import Ppo
 from training.config.rewards import RewardModel
+from training.config.sampled import Ppo
 from training.data.rows import PromptRow
 from training.errors import GuardError
 from training.methods.ppo.actor_critic import ActorCritic, Reference

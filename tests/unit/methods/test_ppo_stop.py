@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from training.config.methods import Method, Ppo
+from training.config.methods import Method
+from training.config.sampled import Ppo
 from training.errors import GuardError
 from training.methods.ppo.stop import Watch, repetition
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from training.config import Job
-from training.config.methods import Constitutional
+from training.config.constitutional import Constitutional
 from training.data.prepare import row_tokenizer
 from training.data.rows import PromptRow
 from training.data.texts import typed_rows

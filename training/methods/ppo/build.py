@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
-from training.config.methods import Ppo
+from training.config.sampled import Ppo
 from training.data.prepare import row_tokenizer
 from training.engine.setup import Setup
 from training.methods.ppo.actor_critic import ActorCritic, Reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.config import Job
-from training.config.methods import Ppo
+from training.config.sampled import Ppo
 from training.engine.rates import Rate, Rates
 from training.methods.ppo.actor_critic import is_critics
 

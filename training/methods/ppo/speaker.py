@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.config.methods import Ppo
+from training.config.sampled import Ppo
 from training.data.rows import PromptRow
 from training.methods.ppo.actor_critic import ActorCritic, Reference, Seen
 from training.methods.ppo.rollout import Experience, layout

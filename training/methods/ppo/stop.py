@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from training.config.methods import Ppo
+from training.config.sampled import Ppo
 from training.errors import GuardError
 
 _NGRAM = 4

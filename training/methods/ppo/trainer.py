@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from training.config.methods import Ppo
+from training.config.sampled import Ppo
 from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
 from training.engine.order import Rounds

@@ -1,0 +1,72 @@
+"""`method: {kind: constitutional}`: rows written by a judge and principles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from training.config.constitution import Constitution, as_constitution
+from training.config.judges import Judge, Local
+from training.config.method import MethodSection
+from training.config.section import Section
+from training.config.units import PositiveFloat, PositiveInt
+from training.errors import Problem
+
+
+class Answers(Section):
+    """How answers are sampled that are then judged."""
+
+    max_new_tokens: PositiveInt = 256
+    """Longest answer, in tokens."""
+    temperature: PositiveFloat = 1.0
+
+
+class Constitutional(MethodSection):
+    """Constitutional AI (Bai et al. 2022, arXiv:2212.08073): a judge and written principles.
+
+    It trains nothing. It answers prompts with the model and writes rows, which a later stage names
+    `stage:NAME` in its data: prompts with revised answers (to learn by `sft`), or pairs of answers
+    of which a judge prefers the first (for `dpo`, `reward` and their kin).
+    """
+
+    impl = "training.methods.constitutional:write"
+    rows = "prompt"
+    title = "Constitutional AI"
+    trains = False
+
+    kind: Literal["constitutional"]
+    writes: Literal["revisions", "preferences"]
+    """`revisions`: each answer is criticised and written anew. `preferences`: of two answers the
+    better one is chosen, twice, in both orders; pairs that the order decides are left out."""
+    constitution: Annotated[Constitution, BeforeValidator(as_constitution)]
+    """A YAML file of principles, or the principles themselves."""
+    judge: Judge = Local(kind="local")
+    """Who criticises, revises and chooses; the model itself when left out."""
+    rollout: Answers = Answers()
+    turns: PositiveInt = 1
+    """Critiques and revisions of each answer, one after another, each by another principle."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer sampled from each prompt."""
+        return self.rollout.max_new_tokens
+
+    def clashes(self, job: Any) -> Iterator[Problem]:
+        """Yield what it cannot go with in the rest of a job."""
+        if job.adapter is not None:
+            yield Problem(
+                "adapter",
+                "constitutional writes rows and trains nothing",
+                job.adapter.kind,
+                "Leave it out here, and set it in the stage that learns from the rows",
+            )
+        if self.turns > 1 and self.writes == "preferences":
+            yield Problem("method.turns", "is for revisions", str(self.turns), "Leave it out")
+        if job.data.validation.wanted:
+            yield Problem(
+                "data.validation",
+                "nothing is measured while rows are written",
+                fix="Set it in the stage that learns from them",
+            )
