@@ -11,6 +11,7 @@ class TemperStack(cdk.Stack):
     """A stack of one environment, tagged for owner, environment and cost centre."""
 
     def __init__(self, scope: Construct, part: str, *, environment: Environment) -> None:
+        self.environment_settings = environment
         super().__init__(
             scope,
             f"{environment.prefix}-{part}",
@@ -24,8 +25,12 @@ class TemperStack(cdk.Stack):
                 "Project": "temper",
             },
         )
-        self.environment_settings = environment
         self.names = Names.of(environment)
         self.removal = (
             cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
         )
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """The zones of the environment file: none is looked up, so synthesis asks no account."""
+        return [zone.name for zone in self.environment_settings.network.zones]

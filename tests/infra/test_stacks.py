@@ -1,5 +1,6 @@
 """What matters in each stack, looked up in the templates."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ EIGHT = {
 
 def test_every_stack_is_there_when_all_is_on(everything: Assembly) -> None:
     assert set(everything.templates) == EIGHT
+
+
+def test_synthesis_asks_no_account_even_where_one_is_named(everything: Assembly) -> None:
+    manifest = json.loads((everything.outdir / "manifest.json").read_text(encoding="utf-8"))
+
+    assert any(
+        "111122223333" in str(it.get("environment")) for it in manifest["artifacts"].values()
+    )
+    assert not manifest.get("missing")
 
 
 def test_dev_leaves_out_what_costs_by_the_hour(dev: Assembly) -> None:
