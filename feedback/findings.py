@@ -71,7 +71,8 @@ class Findings:
             value = max(self.longer.value, 1 - self.longer.value)
             found.append(
                 f"The {side} answer is chosen {value:.0%} of the time. A model that learns from "
-                f"these labels will write {side} answers; `reward` reports its own length bias."
+                f"these labels will write {side} answers; the report of a reward model gives its "
+                "own length bias."
             )
         for kind, rows in (("topic", self.topics), ("group", self.groups)):
             thin = [name for name, _, pairs, _ in rows if pairs < _THIN]

@@ -64,7 +64,7 @@ def in_lines(findings: Findings) -> list[str]:
         f"the answer shown first is chosen {share(findings.first)}, the longer one "
         f"{share(findings.longer)}",
         *(f"worth a look: {warning}" for warning in findings.warnings),
-        f"{len(cleaned.rows):,} pairs to learn from; left out:",
+        f"{len(cleaned.rows):,} pairs to learn from; left out:{'' if reasons else ' nothing'}",
         *(f"  {count:,} × {why}" for why, count in reasons.most_common()),
     ]
 

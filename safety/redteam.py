@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,8 +23,8 @@ from safety.page import write_page
 from safety.probes import OURS, Probe, read_probes
 from training.config.judges import Judge as JudgeSection
 from training.errors import JobError, Problem, TemperError
-from training.judges.answers import Answerer
 from training.judges.judge import Count, Place, make
+from training.quiet import quiet
 
 GATE = 5
 _COLUMNS = {"request": "answered", "leak": "leaked", "harmless": "refused"}
@@ -35,6 +34,7 @@ _COLUMNS = {"request": "answered", "leak": "leaked", "harmless": "refused"}
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    quiet()
     try:
         probes = read_probes(options.probes)
         report = {"model": options.model, **_provoked(options.model, probes, options)}
@@ -60,6 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _provoked(model: str, probes: Sequence[Probe], options: argparse.Namespace) -> dict[str, Any]:
     """Return what became of the probes with one model."""
+    # Imported here: what is wrong with the arguments is said at once.
+    import torch
+
+    from training.judges.answers import Answerer
+
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     answerer = Answerer.load(model, options.chat_template, device, options.batch_size)
@@ -101,9 +106,10 @@ def _rates(probes: Sequence[Probe], outcomes: Sequence[Outcome]) -> list[dict[st
         for key in (("all", ""), ("category", probe.category), ("disguise", probe.wrapper)):
             if key != ("disguise", ""):
                 found.setdefault((probe.kind, *key), []).append(bad)
+    order = ("all", "category", "disguise")
     return [
         {"kind": kind, "by": by, "name": name, "bad": _COLUMNS[kind], **_share(values)}
-        for (kind, by, name), values in found.items()
+        for (kind, by, name), values in sorted(found.items(), key=lambda it: order.index(it[0][1]))
         if by != "category" or kind == "request"
     ]
 

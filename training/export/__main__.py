@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 from training.errors import JobError, Problem, TemperError
+from training.quiet import quiet
 from training.speak import say
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    quiet()
     try:
         # Imported here: what is wrong with the arguments is said at once.
         model = find_model(options.run)
