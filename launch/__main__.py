@@ -84,7 +84,7 @@ def status(
     from launch.table import facts_of, show_run, show_runs
 
     if run:
-        row, problem = look_again(runs, find_run(runs, run))
+        row, problem = look_again(runs, find_run(runs, run), closely=True)
         facts = facts_of(runs / row.run)
         if not problem:
             facts |= storage(*open_row(runs, row))

@@ -15,7 +15,10 @@ from launch.targets.protocol import Sent
 from training.errors import TemperError
 
 if TYPE_CHECKING:
+    from launch.status import Status
     from launch.targets.protocol import Target
+
+_TRAINED = ("not deployed", "deploying", "deployed")
 
 
 def open_run(runs: Path, name: str) -> tuple[Sent, Target]:
@@ -31,13 +34,21 @@ def open_row(runs: Path, row: Row) -> tuple[Sent, Target]:
     return Sent(folder, record), target_of(record.target, record.environment)
 
 
-def look_again(runs: Path, row: Row) -> tuple[Row, str]:
-    """Return a row as its target sees it now, and what kept it from being asked."""
-    if row.status.is_over or row.target in ("local", "unknown"):
+def look_again(runs: Path, row: Row, *, closely: bool = False) -> tuple[Row, str]:
+    """Return a row as its target sees it now, and what kept it from being asked.
+
+    Args:
+        runs: Where run folders are.
+        row: As last seen.
+        closely: Whether a run that is over is asked about too: its model may serve by now.
+    """
+    trained = row.target == "sagemaker" and row.status.state in _TRAINED
+    asked = not row.status.is_over or (closely and trained)
+    if not asked or row.target in ("local", "unknown"):
         return row, ""
     try:
         sent, place = open_row(runs, row)
-        now = place.status(sent)
+        now = _serving(sent, place, row.status) if trained else place.status(sent)
     except TemperError as error:
         return row, str(error)
     if now.is_over:
@@ -45,6 +56,14 @@ def look_again(runs: Path, row: Row) -> tuple[Row, str]:
         dataclasses.replace(sent.record, seen=now).write(sent.folder)
     Index(runs).saw(row.run, now)
     return dataclasses.replace(row, status=now), ""
+
+
+def _serving(sent: Sent, place: Target, trained: Status) -> Status:
+    from launch.aws.serving import with_serving
+    from launch.targets.sagemaker import SageMaker
+
+    assert isinstance(place, SageMaker), "no other's models are imported"
+    return with_serving(place.account.client("bedrock"), sent.record.latest.name, trained)
 
 
 def storage(sent: Sent, place: Target) -> dict[str, str]:

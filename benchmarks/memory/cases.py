@@ -116,6 +116,13 @@ def _adapters() -> Iterator[Case]:
     yield case("LoRA with dropout", {"adapter": {"kind": "lora", "r": 16, "dropout": 0.1}})
     yield case("LoRA of q, v", {"adapter": {"kind": "lora", "target_modules": attention}})
     yield case("LoRA, 33M weights", _MEDIUM, _LORA)
+    dora = {"adapter": {"kind": "lora", "r": 16, "use_dora": True}}
+    yield case("DoRA", dora)
+    yield case("DoRA, bf16, checkpointing", dora, _BF16, _AGAIN)
+    whole = {"kind": "lora", "r": 16, "modules_to_save": ["embed_tokens", "lm_head"]}
+    yield case("LoRA, embeddings in full", _MEDIUM, {"adapter": whole})
+    yield case("LoRA, embeddings in full, bf16", _MEDIUM, {"adapter": whole}, _BF16)
+    yield case("IA3", {"adapter": {"kind": "ia3"}})
     yield case("QLoRA, bf16", _QLORA, _BF16)
     yield case("QLoRA, bf16, checkpointing", _QLORA, _BF16, _AGAIN)
     yield case("bottleneck", {"adapter": {"kind": "bottleneck", "size": 64}})
@@ -134,6 +141,12 @@ def _methods() -> Iterator[Case]:
         return Case(name, "method", ({"data": {"train": rows}, "method": method}, *changes))
 
     yield case("pre-training", "texts", {"kind": "pretrain"})
+    sft = {"kind": "sft", "loss_on": "all"}
+    held = {"train": {"kl_to_base": 0.5}}
+    yield case("L2-SP", "answers", sft, {"train": {"l2_sp": 0.01}})
+    yield case("L2-SP, LoRA", "answers", sft, {"train": {"l2_sp": 0.01}}, _LORA)
+    yield case("KL to the base", "answers", sft, held)
+    yield case("KL to the base, LoRA", "answers", sft, held, _LORA)
     yield case("reward model", "pairs", {"kind": "reward"})
     yield case("reward model, LoRA", "pairs", {"kind": "reward"}, _LORA)
     yield case("DPO", "pairs", {"kind": "dpo"})

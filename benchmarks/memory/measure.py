@@ -65,7 +65,7 @@ def _work(folder: Path, rank: int, world: int, port: int) -> None:
     import torch
     from transformers import trainer
 
-    from benchmarks.memory.allocator import Watch
+    from benchmarks.memory.allocator import Watch, let_sender_go_first
     from training.run import run
     from training.runfolder import RunFolder
 
@@ -76,6 +76,7 @@ def _work(folder: Path, rank: int, world: int, port: int) -> None:
         os._exit(0)
 
     torch.set_num_threads(1)
+    let_sender_go_first()
     trainer.DEFAULT_CALLBACKS.append(Watch(done))
     run(RunFolder(folder))
 

@@ -1,19 +1,18 @@
 """One training step of a large model on tensors that have a shape and no numbers.
 
 The model is Transformers' own, the head and the adapter are Temper's, the kernels are those of a
-CPU; `FakeTensorMode` runs them all without computing. A dispatch mode sees every tensor that an
-operation returns and counts its bytes for as long as anything holds them: Python, or autograd.
+CPU; `FakeTensorMode` runs them all without computing, and `alive.py` counts.
 """
 
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 _LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256}
 _QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936}
@@ -139,8 +138,10 @@ def simulate(what: Simulation, material: Path) -> dict[str, int]:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    from benchmarks.memory.alive import Alive
+
     model, learners = _model(what, material)
-    with _group(what.devices) as mesh, FakeTensorMode(), _Alive() as alive:
+    with _group(what.devices) as mesh, _one_document_a_row(), FakeTensorMode(), Alive() as alive:
         _lay_down(model)
         if mesh is not None:
             _shard(model, what.precision, mesh)
@@ -150,6 +151,11 @@ def simulate(what: Simulation, material: Path) -> dict[str, int]:
         alive.restart()
         _step(what, model, optimizer)
     return {"peak": alive.peak}
+
+
+def _one_document_a_row() -> Any:
+    """Say so to Transformers, which would look for several in the numbers of positions."""
+    return patch("transformers.masking_utils.find_packed_sequence_indices", lambda _: None)
 
 
 def _model(what: Simulation, material: Path) -> tuple[Any, Any]:
@@ -281,45 +287,3 @@ def _group(devices: int) -> Iterator[Any]:
         yield init_device_mesh("cpu", (devices,))
     finally:
         dist.destroy_process_group()
-
-
-def _Alive() -> Any:  # noqa: N802 (a class, made when torch is there)
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_iter
-
-    class Alive(TorchDispatchMode):
-        """Counts the bytes of every storage that an operation returned and somebody holds."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.live = self.peak = 0
-            self._known: dict[int, Any] = {}
-
-        def restart(self) -> None:
-            """Measure from what is alive now."""
-            self.peak = self.live
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            result = func(*args, **(kwargs or {}))
-            for one in tree_iter(result):
-                if hasattr(one, "untyped_storage"):
-                    self._note(one.untyped_storage())
-            self.peak = max(self.peak, self.live)
-            return result
-
-        def _note(self, storage: Any) -> None:
-            key = storage._cdata
-            if key in self._known:
-                return
-            size = storage.nbytes()
-
-            def gone(_: Any) -> None:
-                del self._known[key]
-                self.live -= size
-
-            self._known[key] = weakref.ref(storage, gone)
-            self.live += size
-
-    return Alive()

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from launch.plan.shape import Shape
+from launch.plan.shape import OTHER_EXPERTS, Shape
 from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import JobError, Problem
@@ -223,16 +223,65 @@ def _llama(config: Config, family: str) -> Shape:
     )
 
 
+def _mixture(config: Config, family: str) -> Shape:
+    """A Llama whose MLP is one of several experts at a time; all of their weights lie there.
+
+    What a token sees is planned as one MLP as wide as its experts together.
+    """
+    experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
+    seen = int(config["num_experts_per_tok"])
+    width = int(config.get("moe_intermediate_size") or config["intermediate_size"])
+    shared = int(config.get("n_shared_experts") or 0)
+    shape = _llama({**config, "intermediate_size": (seen + shared) * width}, family)
+    others = (experts - seen) * 3 * shape.hidden * width + experts * shape.hidden
+    note = (
+        f"{experts} experts, {seen} at a time: planned with the weights of all and the activations "
+        f"of {seen}"
+    )
+    return replace(
+        shape,
+        biases={**shape.biases, OTHER_EXPERTS: others},
+        experts=experts,
+        experts_per_token=seen,
+        notes=(*shape.notes, note),
+    )
+
+
 def _unknown(config: Config, family: str) -> Shape:
+    known = {ours: config[n] for ours, names in _ALIASES.items() for n in names if config.get(n)}
+    sizes: dict[str, Any] = {**known, **config}
+    if sizes.get("hidden_size") and not sizes.get("intermediate_size"):
+        sizes["intermediate_size"] = 4 * int(sizes["hidden_size"])
+    if family in _TWO_MATRICES and sizes.get("intermediate_size"):
+        # A Llama's MLP has three.
+        sizes["intermediate_size"] = 2 * int(sizes["intermediate_size"]) // 3
     note = (
         f"{family or 'this model'} is not a family the plan knows; planned as a Llama of its sizes"
     )
-    return replace(_llama(config, family), notes=(note,))
+    mixture = any(config.get(name) for name in _EXPERTS)
+    found = _mixture(sizes, family) if mixture else _llama(sizes, family)
+    return replace(found, notes=(note, *found.notes))
 
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_ALIASES = {
+    "hidden_size": ("n_embd", "d_model"),
+    "intermediate_size": ("n_inner", "ffn_dim"),
+    "num_hidden_layers": ("n_layer", "num_layers", "n_layers"),
+    "num_attention_heads": ("n_head", "n_heads"),
+    "max_position_embeddings": ("n_positions", "n_ctx"),
+}
+"""Our name for a size, and what other families' files call it."""
+_TWO_MATRICES = frozenset(
+    ("gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "phi", "starcoder2")
+)
+"""Families whose MLP is not gated."""
 
 _FAMILIES: dict[str, Callable[[Config, str], Shape]] = {
     "llama": _llama,
     "mistral": _llama,
     "qwen2": _llama,
     "qwen3": _llama,
+    "mixtral": _mixture,
+    "qwen3_moe": _mixture,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launch.plan.memory.adapters import Lora
+from launch.plan.memory.adapters import Lora, saved_weights
 from launch.plan.peak import adapter_of, widths
 from launch.plan.shape import Shape
 from training.config import Job
@@ -11,11 +11,17 @@ from training.config import Job
 def learned(job: Job, shape: Shape) -> int:
     """Trained weights, frozen layers and adapters considered."""
     adapter = adapter_of(job, shape)
+    saved = sum(
+        count * (shape.layers if name in {*shape.linears, *shape.norms} else 1)
+        for name, count in saved_weights(adapter, shape).items()
+    )
     if isinstance(adapter, Lora):
-        pairs = (shape.linears[name] for name in adapter.targets(shape))
-        return shape.layers * sum(adapter.r * (rows + columns) for rows, columns in pairs)
+        pairs = [shape.linears[name] for name in adapter.targets(shape)]
+        magnitudes = sum(rows for rows, _ in pairs) if adapter.dora else 0
+        low_rank = sum(adapter.r * (rows + columns) for rows, columns in pairs)
+        return shape.layers * (low_rank + magnitudes) + saved
     if job.adapter is not None:
-        return job.adapter.num_trained(widths(shape))
+        return job.adapter.num_trained(widths(shape)) + saved
     freeze = job.model.freeze
     count = shape.parameters - min(freeze.layers, shape.layers) * shape.per_layer
     if freeze.embeddings:

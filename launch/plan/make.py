@@ -30,21 +30,29 @@ def make_plan(job: Job | Pipeline) -> Plan:
         JobError: The job names a model, data or an instance type that nothing is known of.
     """
     if isinstance(job, Pipeline):
-        return _together(job.name, tuple(_stages(job)))
+        together = _together(job.name, tuple(_stages(job)))
+        machine = max(map(machine_of, job.stages), key=lambda found: found.rented)
+        full = tuple(_too_full(machine, together))
+        return replace(
+            together, fits=together.fits and not full, refused=(*together.refused, *full)
+        )
     return plan_one(job, read_shape(job))
 
 
 def _stages(job: Pipeline) -> Iterator[Plan]:
-    shape: Shape | None = None
-    shapes: dict[str, Shape] = {}
+    last: tuple[Shape, bool] | None = None
+    left: dict[str, tuple[Shape, bool]] = {}
     for stage in job.stages:
         named = stage.model.source.removeprefix(STAGE)
-        if named in shapes:
-            shape = shapes[named]
-        elif shape is None or stage.model.source != PREVIOUS:
-            shape = read_shape(stage)
-        shapes[stage.name] = shape
-        yield plan_one(stage, shape)
+        if named in left:
+            last = left[named]
+        elif last is None or stage.model.source != PREVIOUS:
+            last = read_shape(stage), False
+        shape, is_adapter = last
+        yield plan_one(stage, shape, upon_adapter=is_adapter)
+        if stage.method.trains:
+            last = shape, stage.adapter is not None
+        left[stage.name] = last
 
 
 def plan_here(job: Job, *, nodes: int = 1) -> Plan:
@@ -62,7 +70,12 @@ def plan_here(job: Job, *, nodes: int = 1) -> Plan:
 
 
 def plan_one(
-    job: Job, shape: Shape, machine: Machine | None = None, *, as_written: bool = False
+    job: Job,
+    shape: Shape,
+    machine: Machine | None = None,
+    *,
+    as_written: bool = False,
+    upon_adapter: bool = False,
 ) -> Plan:
     """Plan one run of a model whose shape is known.
 
@@ -72,6 +85,7 @@ def plan_one(
         machine: Where it runs; what the job names when left out.
         as_written: Whether checkpointing and ZeRO stay as they are even where the job leaves them
             open.
+        upon_adapter: Whether it starts from an adapter that an earlier stage trained.
     """
     machine = machine or machine_of(job)
     rows = read_rows(job, shape)
@@ -79,7 +93,7 @@ def plan_one(
     trained = learned(job, shape)
     taken = clock(job, shape, machine, choice, rows, trained)
     usd, price = cost_usd(machine, taken.hours, spot=job.resources.spot)
-    disk, arithmetic = disk_gib(job, shape, rows, trained)
+    disk, arithmetic = disk_gib(job, shape, rows, trained, upon_adapter=upon_adapter)
     plan = Plan(
         name=job.name,
         fits=True,
@@ -141,9 +155,28 @@ def _refusals(job: Job, shape: Shape, machine: Machine, plan: Plan, rows: Rows) 
         )
     if plan.memory_gib["total"] > machine.device_gib:
         yield _too_large(job, shape, machine, plan, rows)
+    yield from _too_much_for_hosts(job, machine, plan)
+    yield from _too_full(machine, plan)
+    yield from _over_limits(job, plan)
+
+
+def _too_much_for_hosts(job: Job, machine: Machine, plan: Plan) -> Iterator[str]:
+    """What `sharding.offload: cpu` puts into the memory of the machines themselves."""
+    if job.sharding.offload != "cpu" or machine.device.kind == "cpu":
+        return
+    # An fp32 copy, its gradient and two states; with ZeRO 3 the weights too.
+    size = plan.learned * 16 + plan.parameters * 2 * (job.sharding.zero == 3)
+    each, has = size / 2**30 / machine.count, machine.instance.memory_gib
+    if each > has:
+        yield (
+            f"sharding.offload puts {each:.0f} GiB into the memory of each instance, which has "
+            f"{has:.0f} GiB. Take more instances, or offload: nvme"
+        )
+
+
+def _too_full(machine: Machine, plan: Plan) -> Iterator[str]:
     if machine.rented and plan.disk_gib["total"] * 1.0737 > _disk_limit_gb(machine):
         yield f"needs {plan.disk_gib['total']:.0f} GiB of disk, more than an instance can have"
-    yield from _over_limits(job, plan)
 
 
 def _disk_limit_gb(machine: Machine) -> float:

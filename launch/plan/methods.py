@@ -76,7 +76,12 @@ def _known(job: Job) -> Callable[[Job, Any, Asked], Learning] | None:
 
 
 def _plain(job: Job, method: object, asked: Asked) -> Learning:
-    return PLAIN
+    """Next tokens; held near the start where the job says so (`training/methods/anchored.py`)."""
+    anchored = job.train.l2_sp > 0
+    if not job.train.kl_to_base:
+        return replace(PLAIN, anchored=anchored)
+    base = Frozen(speaks=True, same=job.adapter is not None)
+    return Learning(head="soft", frozen=base, divergence="forward_kl", anchored=anchored)
 
 
 def _pairs(job: Job, method: object, asked: Asked) -> Learning:

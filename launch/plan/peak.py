@@ -92,15 +92,14 @@ def adapter_of(job: Job, shape: Shape) -> Adapter | None:
     section = job.adapter
     if isinstance(section, sections.Lora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
-        return Lora(section.r, modules, section.dropout > 0)
+        dropout, saved = section.dropout > 0, section.modules_to_save
+        return Lora(section.r, modules, dropout, section.use_dora, saved)
     if isinstance(section, Compose):
         # Its members are read where it runs; 16 ranks each is what an adapter has by default.
         return Lora(16 * len(section.adapters))
     if isinstance(section, sections.Ia3):
-        # A factor per channel: what has to be kept for it is at most what a rank of 1 needs.
-        return Lora(1, section.target_modules)
-    if isinstance(section, sections.Ia3):
-        return Factors(section.target_modules, section.feedforward_modules)
+        modules = section.target_modules
+        return Factors(modules, section.feedforward_modules, section.modules_to_save)
     if isinstance(section, sections.Bottleneck):
         size = section.width(shape.hidden)
         return Bottleneck(size, section.after, section.placement == "parallel")

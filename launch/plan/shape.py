@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+OTHER_EXPERTS = "mlp.experts"
+"""Under which, among a layer's biases, the experts stand that a token does not see."""
+
 
 @dataclass(frozen=True)
 class Shape:

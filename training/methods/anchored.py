@@ -46,7 +46,9 @@ class AnchoredTrainer(CausalTrainer):
                 self.base = self.setup.start().requires_grad_(False).eval()
 
     def prepare(self, number: int) -> None:
-        """Put the second model, if there is one, where the first is."""
+        """Put what the model is compared with where it is."""
+        device = self.setup.world.device
+        self.start = {name: at.to(device) for name, at in self.start.items()}
         if self.base is None:
             return
         if self.is_deepspeed_enabled:
@@ -54,7 +56,7 @@ class AnchoredTrainer(CausalTrainer):
         elif self.is_fsdp_enabled:
             self.base = prepare_fsdp(self.base, self.accelerator)
         else:
-            self.base.to(self.setup.world.device)
+            self.base.to(device)
 
     def compute_loss(
         self,

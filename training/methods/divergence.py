@@ -160,19 +160,20 @@ class Tiled(torch.autograd.Function):
         ]
         sums = torch.zeros(3, device=hidden.device)
         size = max(1, LOGITS // len(weight))
+        # One leaf for all tiles: autocast keeps the cast of each leaf until the model's call ends.
+        w, b = (
+            None if t is None else t.detach().requires_grad_(wanted)
+            for t, wanted in zip((weight, bias), learn[1:], strict=True)
+        )
+        assert w is not None
         for start in range(0, len(hidden), size):
             tile = slice(start, start + size)
-            parts = [
-                None if t is None else t.detach().requires_grad_(wanted)
-                for t, wanted in zip((hidden[tile], weight, bias), learn, strict=True)
-            ]
+            h = hidden[tile].detach().requires_grad_(learn[0])
             with torch.enable_grad():
-                h, w, b = parts
-                assert h is not None and w is not None
                 soft, hard = score(torch.nn.functional.linear(h, w, b), tile)
                 total = soft_weight * soft + (1 - soft_weight) * hard
             sums += torch.stack([total.detach(), soft.detach(), hard.detach()])
-            leaves = [part for part in parts if part is not None and part.requires_grad]
+            leaves = [part for part in (h, w, b) if part is not None and part.requires_grad]
             found = iter(torch.autograd.grad(total, leaves) if leaves else ())
             views = (None if kept[0] is None else kept[0][tile], *kept[1:])
             for view in views:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from launch.plan.memory.ops import (
     activation,
@@ -52,11 +54,15 @@ class Lora:
         r: Rank.
         modules: Ends of module names; None for every linear map but the head.
         dropout: Whether there is any.
+        dora: Whether a magnitude is learned for each output (Liu et al. 2024, arXiv:2402.09353).
+        saved: Ends of the names of modules that are trained in full.
     """
 
     r: int
     modules: tuple[str, ...] | None = None
     dropout: bool = False
+    dora: bool = False
+    saved: tuple[str, ...] = ()
 
     def targets(self, shape: Shape) -> list[str]:
         """The linear maps of a layer that are adapted."""
@@ -102,10 +108,12 @@ class Factors:
     Attributes:
         modules: Ends of module names.
         inputs: Those of them whose inputs are multiplied.
+        saved: Ends of the names of modules that are trained in full.
     """
 
     modules: tuple[str, ...]
     inputs: tuple[str, ...]
+    saved: tuple[str, ...] = ()
 
     def targets(self, shape: Shape) -> dict[str, bool]:
         """The linear maps of a layer that are adapted, and whether at their input."""
@@ -119,12 +127,24 @@ class Factors:
 Adapter = Lora | Bottleneck | SoftPrompt | Factors
 
 
+def saved_weights(adapter: Adapter | None, shape: Shape) -> dict[str, int]:
+    """Elements of what an adapter trains in full, by name; of a layer's, one of each stands here.
+
+    PEFT makes a copy of each, and the original stays where it is.
+    """
+    ends = adapter.saved if isinstance(adapter, Lora | Factors) else ()
+    tables = dict.fromkeys(("model.embed_tokens", "lm_head"), shape.vocab * shape.hidden)
+    linears = {name: rows * columns for name, (rows, columns) in shape.linears.items()}
+    found = {**tables, "model.norm": shape.hidden, **linears, **shape.norms}
+    return {n: count for n, count in found.items() if any(n.endswith(end) for end in ends)}
+
+
 def adapted_linear(
     tape: Tape,
     x: Tensor,
     weight: Weight,
     width: int,
-    pair: tuple[Weight, Weight] | None,
+    pair: tuple[Weight, ...] | None,
     lora: Lora | None,
     four_bit: FourBit | None,
 ) -> Tensor:
@@ -142,11 +162,60 @@ def adapted_linear(
         x = cast(tape, x, pair[0].dtype)
     if lora.dropout:
         x = _dropout(tape, x)
+    if lora.dora:
+        whole = partial(_in_type, tape, weight, x.dtype, four_bit)
+        y = add(tape, y, _dora(tape, x, y, whole, pair, lora))
+        return cast(tape, y, before)
     change = scale(tape, linear(tape, linear(tape, x, pair[0], width), pair[1], lora.r))
     if four_bit is not None:
         change = cast(tape, change, before)
     y = add(tape, y, change)
     return cast(tape, y, before)
+
+
+def _dora(
+    tape: Tape,
+    x: Tensor,
+    y: Tensor,
+    whole: Callable[[], Weight],
+    trained: tuple[Weight, ...],
+    lora: Lora,
+) -> Tensor:
+    """`(m - 1) * y + m * change`, with m the learned magnitudes over the norms of the sum.
+
+    After `peft/tuners/lora/dora.py`: the whole update is multiplied out of a unit matrix, and the
+    sum with the base is written out for its norms. Both lie there until the layer is done.
+    """
+    down, up, magnitude = trained
+    width, outputs = down.width, magnitude.count
+    unit = tape.new(width * width, down.dtype)
+    update = linear(tape, linear(tape, unit, down, width), up, lora.r)
+    del unit
+    update = cast(tape, update, x.dtype)
+    base = whole()
+    scaled, summed = tape.new(update.count, x.dtype), tape.new(update.count, x.dtype)
+    del scaled, summed
+    share = tape.record(
+        tape.new(outputs, "fp32"), (read(magnitude),), lambda g: (tape.new(outputs, "fp32"),)
+    )
+    change = linear(tape, linear(tape, x, down, width), up, lora.r)
+    if lora.dropout:
+        # What dropout left of the input goes through the base once more.
+        y = linear(tape, x, base, width)
+    less = tape.record(tape.new(outputs, "fp32"), (share,), lambda g: (g,))
+    kept = mul(tape, y, less)
+    return add(tape, kept, scale(tape, mul(tape, change, share)))
+
+
+def _in_type(tape: Tape, weight: Weight, dtype: str, four_bit: FourBit | None) -> Weight:
+    """A base weight in the type of the input; itself where it has that already."""
+    made: Tensor | None = None
+    if four_bit is not None:
+        made = cast(tape, tape.new(weight.count, four_bit.compute), dtype)
+    elif weight.dtype != dtype:
+        made = tape.new(weight.count, dtype)
+    storage = weight.storage if made is None else made.storage
+    return Weight(weight.count, dtype, learns=False, width=weight.width, storage=storage)
 
 
 def scaled_linear(

@@ -1,7 +1,8 @@
 """A second model that is only asked: a reference, a teacher, a reward model.
 
 What it holds does not grow while it is asked, so two of its layers are rehearsed and the others
-lie there as bytes.
+lie there as bytes. The trained model with its adapter off lies there already: only what moves
+is counted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from launch.plan.memory.gather import PERSISTS_BELOW, Gathering
 from launch.plan.memory.heads import loss_of
 from launch.plan.memory.learning import Frozen, Learning
 from launch.plan.memory.soft import known_of
-from launch.plan.memory.tape import Storage, Tape, Tensor
+from launch.plan.memory.tape import Meter, Storage, Tape, Tensor
 from launch.plan.memory.weights import Recipe, all_weights, build
 
 _FEW = 2
@@ -36,22 +37,23 @@ class Beside:
             recipe,
             shape=replace(shape, layers=few),
             adapter=None,
-            four_bit=frozen.four_bit,
-            frozen=recipe.precision if frozen.low or recipe.zero else "fp32",
+            four_bit=recipe.four_bit if frozen.same else frozen.four_bit,
+            frozen=_dtype(frozen, recipe),
             checkpointing=False,
             learning=Learning(head="score" if frozen.scores else "next tokens"),
         )
         self.gate: Gathering | None = None
-        before = tape.meter.live
-        self.decoder = build(self.recipe, tape.meter, part="models")
+        meter = Meter() if frozen.same else tape.meter
+        before = meter.live
+        self.decoder = build(self.recipe, meter, part="models")
         layer = sum(w.storage.size for w in self.decoder.layers[0].weights() if w.storage)
         self._held = []
-        with tape.meter.belongs_to("models"):
-            self._held.append(Storage(tape.meter, (shape.layers - few) * layer))
+        with meter.belongs_to("models"):
+            self._held.append(Storage(meter, (shape.layers - few) * layer))
             if recipe.zero == 3 or recipe.fsdp:
-                self._held.append(self._shard(tape.meter.live - before))
+                self._held.append(self._shard(meter, meter.live - before))
 
-    def _shard(self, whole: int) -> Storage:
+    def _shard(self, meter: Meter, whole: int) -> Storage:
         """Let go of what is whole, and keep this device's part of it."""
         self._held.clear()
         for weight in all_weights(self.decoder):
@@ -59,7 +61,7 @@ class Beside:
             if weight.sharded:
                 weight.storage = None
         self.gate = Gathering(self.tape, self.recipe.ahead, evaluated=True)
-        return Storage(self.tape.meter, -(-whole // self.recipe.world))
+        return Storage(meter, -(-whole // self.recipe.world))
 
     def ask(self) -> Tensor | None:
         """Ask it about a micro-batch; a teacher's answer is kept for the loss."""
@@ -82,6 +84,11 @@ class Beside:
         """From here on it is known which weights come next."""
         if self.gate is not None:
             self.gate.replay()
+
+
+def _dtype(frozen: Frozen, recipe: Recipe) -> str:
+    """How it lies in memory."""
+    return recipe.precision if frozen.low or frozen.same or recipe.zero else "fp32"
 
 
 def beside(recipe: Recipe, tape: Tape) -> Beside | None:

@@ -22,6 +22,7 @@ from launch.plan.memory.attention import Heads, attend
 from launch.plan.memory.ops import (
     activation,
     add,
+    biased,
     cast,
     embedding,
     join,
@@ -30,6 +31,7 @@ from launch.plan.memory.ops import (
     rotate,
 )
 from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
+from launch.plan.shape import OTHER_EXPERTS
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Layer:
             yield weight
             if name in self.biases:
                 yield self.biases[name]
+        yield from (bias for name, bias in self.biases.items() if name not in self.linears)
         yield from self.norms.values()
         for more in self.adapters.values():
             yield from more
@@ -116,6 +119,7 @@ class Decoder:
         virtual: Trained vectors before the input.
         cache: Keys and values that come before those of the tokens at hand.
         critic: A second decoder that reads the same rows and learns with it.
+        idle: Weights that copies of them, which learn, stand in for.
     """
 
     embed: Weight
@@ -134,6 +138,7 @@ class Decoder:
     virtual: Weight | None = None
     cache: KeyValues | None = None
     critic: Decoder | None = None
+    idle: list[Weight] = field(default_factory=list)
 
     def forward(self, tape: Tape) -> Tensor:
         """The last hidden states, normed."""
@@ -233,15 +238,19 @@ class Decoder:
     def _mlp(self, tape: Tape, layer: Layer, x: Tensor) -> Tensor:
         gate = activation(tape, self._linear(tape, layer, "mlp.gate_proj", x, self.hidden))
         product = mul(tape, gate, self._linear(tape, layer, "mlp.up_proj", x, self.hidden))
+        if OTHER_EXPERTS in layer.biases:
+            # Every expert has a gradient, whichever tokens it saw.
+            product = biased(tape, product, layer.biases[OTHER_EXPERTS])
         return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
 
     def _linear(self, tape: Tape, layer: Layer, name: str, x: Tensor, width: int) -> Tensor:
         weight, lora = layer.linears[name], None
-        pair = None
+        pair: tuple[Weight, ...] | None = None
         if isinstance(self.adapter, Factors) and name in layer.adapters:
             (factors,) = layer.adapters[name]
             return scaled_linear(tape, x, weight, width, factors, self.four_bit)
         if isinstance(self.adapter, Lora) and name in layer.adapters:
-            lora, (down, up) = self.adapter, layer.adapters[name]
-            pair = (down, up)
-        return adapted_linear(tape, x, weight, width, pair, lora, self.four_bit)
+            lora, pair = self.adapter, layer.adapters[name]
+        # What is trained in full does not rest in 4 bits.
+        four_bit = None if weight.learns else self.four_bit
+        return adapted_linear(tape, x, weight, width, pair, lora, four_bit)

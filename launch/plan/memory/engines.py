@@ -83,19 +83,28 @@ class ZeroEngine(Engine):
     def _shard_count(self) -> int:
         return -(-sum(w.count for w in self.learning) // self.recipe.world)
 
+    @property
+    def _on_host(self) -> bool:
+        """Whether the shard's states and gradients rest outside the device."""
+        return self.recipe.offload != "none" and self.recipe.device != "cpu"
+
     def settle(self) -> None:
-        """fp32 copies and states of this device's shard."""
-        self.hold("optimizer", self._shard_count * 4)
-        self.hold("optimizer", state_bytes(self.recipe.optimizer, self._shard_count, 0))
+        """fp32 copies and states of this device's shard, or a way for gradients out of it."""
         for weight in self.learning:
             weight.sink = self._take
+        if self._on_host:
+            largest = max((w.count for w in self.learning), default=0)
+            self.hold("buffers", largest * SIZE[self.recipe.precision])
+            return
+        self.hold("optimizer", self._shard_count * 4)
+        self.hold("optimizer", state_bytes(self.recipe.optimizer, self._shard_count, 0))
 
     def earlier_micro_batches(self) -> None:
         """Stage 2 keeps the shard's gradients between micro-batches, stage 1 all of them."""
         if self.recipe.zero == 1:
             super().earlier_micro_batches()
             self._open_bucket()  # it stays until the last micro-batch of the step
-        else:
+        elif not self._on_host:
             with self.tape.meter.belongs_to("gradients"):
                 self._earlier = self.tape.new(self._shard_count, self.recipe.precision)
 
@@ -126,7 +135,7 @@ class ZeroEngine(Engine):
         with self.tape.meter.belongs_to("buffers"):
             flat = self.tape.new(self._in_bucket, self.recipe.precision)
             del flat
-        if self._shard is None:
+        if self._shard is None and not self._on_host:
             with self.tape.meter.belongs_to("gradients"):
                 self._shard = self.tape.new(self._shard_count, self.recipe.precision)
         self._oversized = None
@@ -144,6 +153,8 @@ class ZeroEngine(Engine):
 
     def step(self) -> None:
         """The shard's gradients made flat, then fp32."""
+        if self._on_host:
+            return
         with self.tape.meter.belongs_to("gradients"):
             self._earlier = None
             flat = self.tape.new(self._shard_count, self.recipe.precision)
@@ -161,12 +172,13 @@ class Zero3Engine(ZeroEngine):
         sharded = [w for w in all_weights(self.decoder) if w.count >= PERSISTS_BELOW]
         for weight in all_weights(self.decoder):
             size = weight.count * SIZE[weight.dtype]
-            shard = -(-size // self.recipe.world)
+            shard = 0 if self._on_host else -(-size // self.recipe.world)
             self.hold("weights", shard if weight in sharded else size + shard)
             weight.sharded = weight in sharded
             weight.storage = None
         super().settle()
-        self.hold("gradients", self._shard_count * SIZE[self.recipe.precision])
+        if not self._on_host:
+            self.hold("gradients", self._shard_count * SIZE[self.recipe.precision])
         self._open_bucket()
         self.tape.gate = Gathering(self.tape, self.recipe.ahead, self.recipe.evaluates)
 
@@ -186,6 +198,8 @@ class Zero3Engine(ZeroEngine):
 
     def step(self) -> None:
         """The shard's gradients in fp32, as many at once as `sub_group_size` says."""
+        if self._on_host:
+            return
         with self.tape.meter.belongs_to("gradients"):
             count = min(self._shard_count, SUB_GROUP_ELEMENTS)
             flat = self.tape.new(count, self.recipe.precision)

@@ -28,6 +28,7 @@ class Frozen:
         four_bit: Whether, and how, it rests in 4 bits.
         speaks: Whether whole distributions are asked for, and kept for the loss.
         scores: Whether it puts out one number for a text.
+        same: Whether it is the trained model with its adapter off, and takes no bytes to lie there.
     """
 
     shape: Shape | None = None
@@ -35,6 +36,7 @@ class Frozen:
     four_bit: FourBit | None = None
     speaks: bool = False
     scores: bool = False
+    same: bool = False
 
 
 Critic = Literal["", "own", "shared"]
@@ -73,6 +75,7 @@ class Learning:
         divergence: How a student is compared with its teacher.
         critic: What learns beside the policy.
         scorers: Reward models, which lie there while the policy learns.
+        anchored: Whether the squared distance from the start is a part of the loss.
     """
 
     head: Head = "next tokens"
@@ -83,6 +86,7 @@ class Learning:
     divergence: str = ""
     critic: Critic = ""
     scorers: tuple[Shape, ...] = ()
+    anchored: bool = False
 
 
 PLAIN = Learning()

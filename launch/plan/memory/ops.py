@@ -175,6 +175,33 @@ def log_softmax(tape: Tape, x: Tensor) -> Tensor:
     return tape.record(soft, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), kept)
 
 
+def log_sum_exp(tape: Tape, x: Tensor, rows: int) -> Tensor:
+    """`x.logsumexp(-1)`: keeps both; its gradient's three steps are there at once."""
+    tape.new(x.count, x.dtype)  # x less its largest, then to the power of e in place
+
+    def back(g: Tensor, *kept: Tensor) -> Grads:
+        steps = [tape.new(kept[0].count, g.dtype) for _ in range(2)]
+        made = tape.new(kept[0].count, g.dtype)
+        del steps
+        return (made,)
+
+    y = tape.new(rows, x.dtype)
+    return tape.record(y, (x,), back, x, Tensor(rows, x.dtype, y.storage))
+
+
+def gather(tape: Tape, x: Tensor, ids: Tensor) -> Tensor:
+    """`x.gather(-1, ids)`; its gradient is written into zeros."""
+    count, dtype = x.count, x.dtype
+    y = tape.new(ids.count, dtype)
+    return tape.record(y, (x,), lambda g, *kept: (tape.new(count, dtype),), x, ids)
+
+
+def strike_out(tape: Tape, x: Tensor, ids: Tensor) -> Tensor:
+    """`x.scatter(-1, ids, number)`: a copy, and another of the gradient."""
+    y = tape.new(x.count, x.dtype)
+    return tape.record(y, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), ids)
+
+
 def copy(tape: Tape, x: Tensor, count: int | None = None) -> Tensor:
     """`x.contiguous()` or `x.reshape(…)` where that copies; `count` where it also cuts."""
     whole = x.count

@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from launch.plan.memory.next_tokens import pick, wanted
+from launch.plan.memory.next_tokens import LOGITS, pick, wanted
 from launch.plan.memory.ops import (
     add,
     cast,
     exp,
+    gather,
+    join,
     linear,
     log_softmax,
+    log_sum_exp,
     mul,
     read,
     scale,
+    strike_out,
     subtract,
     total,
 )
 from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
 from launch.plan.memory.weights import Recipe
-
-TILE_TOKENS = 512
-"""Tokens whose logits are in memory at once."""
 
 
 def known_of(tape: Tape, hidden: Tensor, head: Weight, recipe: Recipe) -> Tensor:
@@ -60,14 +61,14 @@ def _tiled(tape: Tape, hidden: Tensor, head: Weight, recipe: Recipe, width: int)
     whole = tape.gate.gathered(head) if tape.gate is not None and head.sharded else None
     gate, tape.gate = tape.gate, None
     grad_enabled, tape.grad_enabled = tape.grad_enabled, True
+    weight = _leaf(head.storage, head.count, head.dtype, width, head.learns)
     views: list[Weight] = []  # Autocast remembers the cast of each until the forward pass is over.
     found: list[Tensor] = []
-    tokens = hidden.count // width
-    for start in range(0, tokens, TILE_TOKENS):
-        count = min(TILE_TOKENS, tokens - start)
+    tokens, size = hidden.count // width, max(1, LOGITS * width // head.count)
+    for start in range(0, tokens, size):
+        count = min(size, tokens - start)
         x = _leaf(hidden.storage, count * width, hidden.dtype, width, learns)
-        weight = _leaf(head.storage, head.count, head.dtype, width, head.learns)
-        views += [x, weight]
+        views.append(x)
         found = _gradients(tape, x, weight, count, recipe)
     del found, whole
     tape.gate, tape.grad_enabled = gate, grad_enabled
@@ -98,26 +99,21 @@ def _gradients(tape: Tape, x: Weight, weight: Weight, tokens: int, recipe: Recip
     del logits, student, soft, hard
     if out.node is not None:
         tape.backward(out, tape.new(1, "fp32"))
+    x.sink = weight.sink = None
     return found
 
 
 def _beside(tape: Tape, student: Tensor, tokens: int, recipe: Recipe) -> Tensor:
     """The student over the events its teacher is known by: all tokens, or the likeliest and rest.
 
-    For the rest, the student's other tokens are summed: two more tensors of the vocabulary's size.
+    For the rest, the likeliest are struck out of a copy of the student, and that is summed.
     """
-    events = recipe.learning.known * tokens
-    if not events:
+    if not recipe.learning.known:
         return student
-    count = student.count
-
-    def back(g: Tensor, *kept: Tensor) -> Grads:
-        first, second = tape.new(count, "fp32"), tape.new(count, "fp32")
-        del first
-        return (second,)
-
-    others = tape.new(count, "fp32")
-    return tape.record(tape.new(events, "fp32"), (student,), back, others)
+    likeliest = (recipe.learning.known - 1) * tokens
+    ids = tape.new(likeliest, "int64")
+    rest = log_sum_exp(tape, strike_out(tape, student, ids), tokens)
+    return join(tape, gather(tape, student, ids), rest)
 
 
 # --- divergences ------------------------------------------------------------------------------

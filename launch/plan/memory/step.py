@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from launch.plan.memory.anchor import starts, with_distance
 from launch.plan.memory.beside import Beside, beside
 from launch.plan.memory.decoder import Decoder
 from launch.plan.memory.engines import Engine, FsdpEngine, Zero3Engine, ZeroEngine
@@ -64,6 +65,7 @@ class _Stage:
         self.scorers = _scorers(recipe, self.meter)
         kind = FsdpEngine if recipe.fsdp else _ENGINES[recipe.zero]
         self.engine = kind(recipe, self.tape, self.decoder)
+        self.starts = starts(self.engine.learning, self.meter) if recipe.learning.anchored else []
         self.tape.autocast = self.engine.autocast
         self.meter.forget()
         if recipe.learning.rollout is not None:
@@ -114,10 +116,12 @@ class _Stage:
         with tape.autocasting():
             hidden = self.decoder.forward(tape)
             out = loss_of(tape, hidden, self.decoder.head, recipe, known)
-            if self.decoder.critic is None:
-                return out
             del hidden
-            return join(tape, out, values_of(tape, self.decoder.critic.forward(tape), recipe))
+            if self.decoder.critic is not None:
+                out = join(tape, out, values_of(tape, self.decoder.critic.forward(tape), recipe))
+        if self.starts and tape.grad_enabled:
+            return with_distance(tape, out, self.engine.learning)
+        return out
 
 
 def _loading(recipe: Recipe, decoder: Decoder, meter: Meter) -> dict[str, dict[str, int]]:

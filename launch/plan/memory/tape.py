@@ -392,10 +392,12 @@ class Tape:
             kept = [k.frame.found[k.index] if isinstance(k, _Again) else k for k in node.kept]
             assert node.back is not None, "a graph is played once"
             outgoing = list(node.back(incoming, *kept))
-            node.back = None
-            node.kept = []
+            sources = node.inputs
+            if node.kept:
+                # What kept nothing may be played again, as the cast that autocast remembers is.
+                node.back, node.kept, node.inputs = None, [], ()
             del incoming, kept
-            for position, source in enumerate(node.inputs):
+            for position, source in enumerate(sources):
                 made, outgoing[position] = outgoing[position], None
                 if source is None:
                     continue
@@ -406,7 +408,7 @@ class Tape:
                 if not waiting[id(source)] and id(source) in grads:
                     order += 1
                     heapq.heappush(ready, (-source.number, order, source))
-            node.inputs = ()
+            del sources
 
     def _add(self, grads: dict[int, Tensor], key: int, made: Tensor) -> None:
         """Add to what was sent already: in place, unless somebody else still refers to that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from launch.plan.memory.adapters import (
@@ -13,6 +13,7 @@ from launch.plan.memory.adapters import (
     FourBit,
     Lora,
     SoftPrompt,
+    saved_weights,
 )
 from launch.plan.memory.attention import Heads
 from launch.plan.memory.decoder import Decoder, Layer
@@ -159,7 +160,7 @@ def _critic(policy: Decoder, recipe: Recipe, meter: Meter) -> Decoder | None:
         return build(replace(alone, shape=replace(shape, tied=True)), meter)
     if kind == "shared":
         bare = [replace(layer, adapters={}) for layer in policy.layers]
-        critic = replace(policy, layers=bare, critic=None)
+        critic = replace(policy, layers=bare, critic=None, idle=[])
         _adapt(critic, shape, recipe, meter)
         return critic
     return None
@@ -204,11 +205,13 @@ def _adapt(decoder: Decoder, shape: Shape, recipe: Recipe, meter: Meter) -> None
     if isinstance(adapter, SoftPrompt):
         decoder.virtual = fresh(adapter.learned)
         return
+    _train_in_full(decoder, set(saved_weights(adapter, shape)), fresh)
     for layer in decoder.layers:
         if isinstance(adapter, Lora):
             for name in adapter.targets(shape):
                 outputs, inputs = shape.linears[name]
-                layer.adapters[name] = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
+                pair = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
+                layer.adapters[name] = (*pair, fresh(outputs)) if adapter.dora else pair
         elif isinstance(adapter, Factors):
             for name, at_input in adapter.targets(shape).items():
                 layer.adapters[name] = (fresh(shape.linears[name][at_input]),)
@@ -217,6 +220,25 @@ def _adapt(decoder: Decoder, shape: Shape, recipe: Recipe, meter: Meter) -> None
                 size, hidden = adapter.size, shape.hidden
                 down, up = fresh(size, hidden), fresh(hidden, size)
                 layer.adapters[name] = (down, fresh(size), up, fresh(hidden))
+
+
+def _train_in_full(decoder: Decoder, names: set[str], fresh: Callable[[int, int], Weight]) -> None:
+    """Put copies that learn in the place of some weights; the originals lie idle."""
+
+    def copied(name: str, weight: Weight) -> Weight:
+        if name not in names:
+            return weight
+        decoder.idle.append(weight)
+        return fresh(weight.count // (weight.width or 1), weight.width)
+
+    decoder.embed, decoder.head = (
+        copied("model.embed_tokens", decoder.embed),
+        copied("lm_head", decoder.head),
+    )
+    decoder.norm = copied("model.norm", decoder.norm)
+    for layer in decoder.layers:
+        for weights in (layer.linears, layer.norms):
+            weights |= {name: copied(name, weight) for name, weight in weights.items()}
 
 
 def all_weights(decoder: Decoder) -> Iterator[Weight]:
@@ -238,3 +260,4 @@ def _weights(decoder: Decoder) -> Iterator[Weight]:
     yield decoder.norm
     if decoder.head is not decoder.embed:
         yield decoder.head
+    yield from decoder.idle

@@ -115,6 +115,40 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
     assert weight.grad is None or not frozen
 
 
+def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loss = SoftAndHard("forward_kl", 1.0, 0.5)
+    teacher = Known(loss.soften(torch.randn(TOKENS, WORDS)))
+    labels = torch.randint(WORDS, (TOKENS,))
+    hidden, weight = torch.randn(TOKENS, WIDTH), torch.randn(WORDS, WIDTH)
+    casts: list[torch.Tensor] = []
+    linear = torch.nn.functional.linear
+
+    def watched(x: torch.Tensor, head: torch.Tensor, bias: Any) -> torch.Tensor:
+        casts.append(head)
+        return linear(x, head, bias)
+
+    def score(logits: torch.Tensor, tile: slice) -> Any:
+        return loss.sums(logits, labels[tile], teacher[tile])
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    found = []
+    for size in (3, 1000):
+        casts.clear()
+        monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
+        inputs = [t.clone().requires_grad_() for t in (hidden, weight)]
+        with torch.autocast("cpu", torch.bfloat16):
+            total, _, _ = Tiled.apply(*inputs, None, score, 0.5)
+        total.backward()
+        assert len(casts) == -(-TOKENS // size)
+        # Autocast remembers casts by the leaf they are of.
+        assert len({id(head) for head in casts}) == 1
+        found.append(inputs)
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, rtol=0.05, atol=0.05)
+
+
 def test_nothing_supervised_is_nothing_learned() -> None:
     hidden = torch.randn(0, WIDTH, requires_grad=True)
     weight = torch.randn(WORDS, WIDTH, requires_grad=True)

@@ -166,6 +166,63 @@ def test_disk_is_the_sum_of_its_parts_and_the_arithmetic_is_shown(job: dict[str,
     assert any("checkpoints:" in line for line in few.arithmetic)
 
 
+def test_all_that_an_adapter_trains_is_counted(job: dict[str, Any]) -> None:
+    lora = plan_of(job)
+    dora = plan_of(changed(job, adapter={"kind": "lora", "use_dora": True}))
+    q, kv, inner, hidden = 2048, 512, 8192, 2048
+    assert dora.learned - lora.learned == 16 * (2 * q + 2 * kv + 2 * inner + hidden)
+    saved = {"kind": "lora", "modules_to_save": ["lm_head", "embed_tokens"]}
+    assert plan_of(changed(job, adapter=saved)).learned - lora.learned == 2 * 128256 * 2048
+    factors = plan_of(changed(job, adapter={"kind": "ia3"}))
+    assert factors.learned == 16 * (2 * kv + inner)
+    assert factors.memory_gib["optimizer"] < lora.memory_gib["optimizer"] / 10
+
+
+def test_what_holds_a_run_back_takes_memory(job: dict[str, Any]) -> None:
+    full = {k: v for k, v in job.items() if k != "adapter"} | {
+        "resources": {"instance": "ml.p4de.24xlarge"}
+    }
+    gib = plan_of(full).parameters * 4 / 2**30
+    for key in ("l2_sp", "kl_to_base"):
+        held = plan_of(changed(full, train={key: 0.5}))
+        assert held.memory_gib["models"] == pytest.approx(gib, rel=0.01)
+    assert plan_of(changed(job, train={"kl_to_base": 0.5})).memory_gib["models"] == 0
+
+
+def test_offloading_takes_the_memory_of_the_host(job: dict[str, Any]) -> None:
+    full = {k: v for k, v in job.items() if k != "adapter"}
+    refused = plan_of({**full, "sharding": {"zero": 2, "offload": "cpu"}})
+    assert refused.memory_gib["total"] < refused.memory_gib["device"]
+    assert "16 GiB" in refused.refused[0] and "offload" in refused.refused[0]
+    larger = {**full, "resources": {"instance": "ml.g5.4xlarge"}}
+    assert plan_of({**larger, "sharding": {"zero": 2, "offload": "cpu"}}).fits
+
+
+def test_stages_share_a_disk_and_what_one_leaves_is_counted_once(job: dict[str, Any]) -> None:
+    first = {k: v for k, v in job.items() if k not in ("name", "adapter")} | {"name": "one"}
+    later = {k: v for k, v in job.items() if k not in ("name", "model")}
+    stages = [first, {**later, "name": "two"}, {**later, "name": "three"}]
+    plan = plan_of({"name": "planned", "stages": stages})
+    one, two, three = (stage.disk_gib for stage in plan.stages)
+    assert plan.disk_gib["total"] == pytest.approx(sum(d["total"] for d in (one, two, three)))
+    weights = plan.parameters * 2 / 2**30
+    assert one["weights"] == pytest.approx(weights)
+    assert two["weights"] == 0  # the first stage's model is counted there
+    assert three["weights"] == pytest.approx(weights)  # the adapter before is merged and saved
+    assert any("the adapter before is merged" in line for line in plan.stages[2].arithmetic)
+
+
+def test_stages_that_fill_the_disk_together_are_refused(job: dict[str, Any]) -> None:
+    full = {k: v for k, v in job.items() if k not in ("name", "adapter")}
+    full |= {"checkpoint": {"keep": 640}, "resources": {"instance": "ml.p4de.24xlarge"}}
+    alone = plan_of({**full, "name": "alone"})
+    assert alone.fits, alone.refused
+    later = {k: v for k, v in full.items() if k != "model"}
+    plan = plan_of({"name": "both", "stages": [{**full, "name": "one"}, {**later, "name": "two"}]})
+    assert not plan.fits
+    assert "GiB of disk" in plan.refused[0]
+
+
 def test_mistakes_are_explained(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,11 +53,17 @@ PLAIN = Recipe(
     zero=0,
     world=1,
 )
+EMBEDDINGS = ("embed_tokens", "lm_head")
+HELD = Learning(head="soft", frozen=Frozen(speaks=True), divergence="forward_kl")
 VARIED = {
     "plain": PLAIN,
     "checkpointing": replace(PLAIN, checkpointing=True),
     "LoRA": replace(PLAIN, adapter=Lora(16)),
     "LoRA, checkpointing": replace(PLAIN, adapter=Lora(16), checkpointing=True),
+    "DoRA": replace(PLAIN, adapter=Lora(16, dora=True)),
+    "LoRA, embeddings in full": replace(PLAIN, adapter=Lora(16, saved=EMBEDDINGS)),
+    "held near the start": replace(PLAIN, learning=Learning(anchored=True)),
+    "held near the base": replace(PLAIN, learning=HELD),
     "IA3": replace(PLAIN, adapter=Factors(("k_proj", "down_proj"), ("down_proj",))),
     "packed": replace(PLAIN, packed=True),
     "ZeRO 1": replace(PLAIN, zero=1, world=8),
@@ -112,6 +118,19 @@ def test_shards_take_less_the_more_devices_share_them() -> None:
         assert total(of_64) < total(of_8)
 
 
+@pytest.mark.parametrize("zero", [1, 2, 3])
+def test_what_is_offloaded_is_not_on_the_device(zero: int) -> None:
+    here = replace(PLAIN, zero=zero, world=8, accumulates=False)
+    away = replace(here, offload="cpu")
+    before, after = peak_gib(here), peak_gib(away)
+    assert after["optimizer"] == 0 < before["optimizer"]
+    assert total(away) < total(here)
+    if zero == 3:
+        assert after["weights"] < before["weights"] / 10
+    # Where the device is the host, nothing is gained.
+    assert total(replace(away, device="cpu")) == total(replace(here, device="cpu"))
+
+
 def test_what_is_frozen_has_neither_gradient_nor_state() -> None:
     parts = peak_gib(VARIED["frozen layers"])
     learned = SHAPE.parameters - 6 * SHAPE.per_layer
@@ -123,6 +142,58 @@ def test_what_is_frozen_has_neither_gradient_nor_state() -> None:
     assert peak_gib(replace(PLAIN, freeze=pattern))["optimizer"] == pytest.approx(
         8 * without_mlps / _GIB
     )
+
+
+def test_magnitudes_are_learned_and_the_whole_update_is_written_out() -> None:
+    lora, dora = peak_gib(VARIED["LoRA"]), peak_gib(VARIED["DoRA"])
+    magnitudes = SHAPE.layers * sum(rows for rows, _ in SHAPE.linears.values())
+    assert dora["optimizer"] - lora["optimizer"] == pytest.approx(8 * magnitudes / _GIB)
+    assert dora["activations"] > 1.2 * lora["activations"]
+
+
+def test_modules_trained_in_full_stand_beside_what_they_copy() -> None:
+    lora, full = peak_gib(VARIED["LoRA"]), peak_gib(VARIED["LoRA, embeddings in full"])
+    tables = 2 * SHAPE.vocab * SHAPE.hidden
+    assert full["weights"] - lora["weights"] == pytest.approx(4 * tables / _GIB)
+    assert full["optimizer"] - lora["optimizer"] == pytest.approx(8 * tables / _GIB)
+    assert full["gradients"] - lora["gradients"] == pytest.approx(4 * tables / _GIB)
+
+
+def test_the_start_is_kept_beside_what_is_held_near_it() -> None:
+    plain, held = peak_gib(PLAIN), peak_gib(VARIED["held near the start"])
+    copies = 4 * SHAPE.parameters / _GIB
+    assert held["models"] == pytest.approx(copies)
+    # Autograd keeps the difference from it as well.
+    assert held["activations"] > plain["activations"] + 0.9 * copies
+    lora = replace(VARIED["LoRA"], learning=Learning(anchored=True))
+    learned = 16 * sum(a + b for a, b in SHAPE.linears.values()) * SHAPE.layers
+    assert peak_gib(lora)["models"] == pytest.approx(4 * learned / _GIB)
+
+
+def test_the_base_is_a_second_model_only_where_every_weight_is_trained() -> None:
+    assert peak_gib(VARIED["held near the base"])["models"] == pytest.approx(
+        4 * SHAPE.parameters / _GIB, rel=0.01
+    )
+    itself = replace(HELD, frozen=Frozen(speaks=True, same=True))
+    assert peak_gib(replace(VARIED["LoRA"], learning=itself))["models"] == 0
+
+
+def test_likeliest_tokens_of_a_teacher_take_more_than_all_of_them() -> None:
+    """The student's other tokens are struck out of copies, forward and backward."""
+    known = Learning(head="soft", divergence="forward_kl", known=17)
+    alone = replace(known, known=0)
+    few, all_ = (peak_gib(replace(PLAIN, learning=one))["logits"] for one in (known, alone))
+    assert few > all_
+
+
+def test_casts_of_the_head_are_not_kept_for_every_tile() -> None:
+    """What a long row takes beyond a short one is its own tensors, not one more head per tile."""
+    known = Learning(head="soft", divergence="forward_kl")
+    short, long = (
+        peak_gib(replace(PLAIN, learning=known, rows=rows, checkpointing=True))["logits"]
+        for rows in (4, 16)
+    )
+    assert long < 1.1 * short
 
 
 def test_factors_are_as_many_as_the_channels_they_multiply() -> None:
