@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.making import docstring_pairs, write_jsonl
+from tests.pair import train_in_pair
 from tests.running import changed, read_weights, train_here
 from training.config.load import parse_job
 from training.errors import GuardError, JobError
@@ -116,6 +117,35 @@ def test_it_goes_on_from_a_checkpoint_as_if_never_stopped(
     (run.path / "checkpoints/old-checkpoint-12").rename(tmp_path / "old")
     again = train_here(job, run.path)
     assert all(torch.equal(weights[name], tensor) for name, tensor in again.weights.items())
+
+
+@pytest.mark.slow
+def test_two_processes_are_held_as_one_is(document: dict[str, Any], tmp_path: Path) -> None:
+    """However sharded: DDP, and ZeRO that cuts up optimizer, gradients and weights."""
+    job = changed(document, train={"kl_to_base": 0.5, "micro_batch_size": 4, "max_steps": 6})
+    kinds = {
+        "full": changed(job, train={"learning_rate": 3e-3}),
+        "lora": {**changed(job, train={"learning_rate": 1e-2}), "adapter": LORA},
+    }
+    alone, pair = {}, {}
+    for zero in (0, 2, 3):
+        for kind, plain in kinds.items():
+            held = plain if zero == 3 else changed(plain, train={"l2_sp": 0.5})
+            weighed = kind, zero == 3
+            if weighed not in alone:
+                alone[weighed] = train_here(held, tmp_path / f"alone-{kind}-{zero}")
+            sharded = changed(held, sharding={"zero": zero}, resources={"processes": 2})
+            pair[f"{kind}-{zero}"] = sharded
+    for name, two in train_in_pair(pair, tmp_path / "pair").items():
+        kind, _, zero = name.partition("-")
+        one = alone[kind, zero == "3"]
+        assert two.losses == pytest.approx(one.losses, abs=1e-4), name
+        assert two.steps[-1]["kl_to_base"] > 1e-4, name
+        for key in ("kl_to_base", *(["l2_distance"] if zero != "3" else [])):
+            mine, other = ([step[key] for step in run.steps] for run in (two, one))
+            assert mine == pytest.approx(other, rel=1e-3, abs=1e-5), (name, key)
+        for tensor, weight in two.weights.items():
+            assert (weight - one.weights[tensor]).abs().max() < 1e-3, (name, tensor)
 
 
 def test_too_much_forgetting_fails_the_run(
