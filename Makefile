@@ -172,7 +172,7 @@ test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.n
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
 
 test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
-	@$(PY) -m pytest -m "slow and not image and not gpu and not neuron and not aws" $(ARGS)
+	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
@@ -180,7 +180,11 @@ bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make 
 measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: bench-memory
+.PHONY: compatibility bench-memory
+
+compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it
+	@rm -rf runs/.matrix
+	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k every_cell $(ARGS); code=$$?; $(PY) -m tests.matrix.page && exit $$code
 
 bench-memory: $(VENV)/.train  ## a plan's memory beside the allocator's and others' estimates: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))

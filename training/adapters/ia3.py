@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from peft import IA3Config, PeftModel, get_peft_model
+from peft.tuners.ia3 import IA3Layer
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.adapters.targets import check_targets
@@ -30,4 +35,17 @@ def apply(
         feedforward_modules=list(adapter.feedforward_modules),
         modules_to_save=list(adapter.modules_to_save) or None,
     )
-    return get_peft_model(model, config)
+    tuned = get_peft_model(model, config)
+    for module in tuned.modules():
+        if isinstance(module, IA3Layer):
+            module.register_forward_hook(_as_given)
+    return tuned
+
+
+def _as_given(module: nn.Module, given: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+    """Return what a layer puts out in the dtype it was given.
+
+    PEFT computes factors of a 4-bit layer in fp32 and leaves it so; beside queries in bf16, which
+    have no factors, attention then refuses the keys.
+    """
+    return output.to(given[0].dtype)

@@ -42,6 +42,18 @@ _SYNONYMS = {
     "lora": "adapter",
 }
 
+# Kinds that people know from elsewhere: what is said, the value, and what to write here.
+_KINDS_ELSEWHERE = {
+    "adalora": (
+        "deals ranks out among layers by gradients that sharded training does not keep",
+        "adalora",
+        "Use kind lora with r: auto, which finds one rank for all layers",
+    ),
+    "pissa": ("has no form here that merges into its own base", "pissa", "Use kind lora"),
+    "dora": ("is a form of lora", "dora", "Use kind lora with use_dora: true"),
+    "rslora": ("is a form of lora", "rslora", "Use kind lora with use_rslora: true"),
+}
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Return one problem per finding, in the file's own words."""
@@ -74,6 +86,8 @@ def _problem(path: list[str], section: type[BaseModel] | None, finding: Any) -> 
     if kind == "union_tag_invalid":
         expected = finding["ctx"]["expected_tags"].replace("'", "")
         tag = str(finding["ctx"]["tag"])
+        if path[-1:] == ["adapter"] and (elsewhere := _KINDS_ELSEWHERE.get(tag)):
+            return Problem(f"{where}.kind", *elsewhere)
         return Problem(f"{where}.kind", "no such kind", tag, _one_of(tag, expected.split(", ")))
     if kind == "union_tag_not_found":
         return Problem(f"{where}.kind", "is required")

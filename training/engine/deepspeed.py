@@ -11,6 +11,8 @@ from training.config import Job
 
 _BUCKET_ELEMENTS = 200_000_000
 """Elements sent at once. Small enough for a 40 GB device, large enough for EFA."""
+PERSISTS_BELOW = 100_000
+"""Elements of a weight that ZeRO 3 keeps whole on every device: gathering it would cost more."""
 
 
 def deepspeed_config(
@@ -60,7 +62,7 @@ def _zero(job: Job) -> dict[str, Any]:
     if sharding.zero == 3:
         zero |= {
             "stage3_prefetch_bucket_size": _BUCKET_ELEMENTS // 4,
-            "stage3_param_persistence_threshold": 100_000,
+            "stage3_param_persistence_threshold": PERSISTS_BELOW,
             "stage3_max_live_parameters": 1_000_000_000,
             "stage3_max_reuse_distance": 1_000_000_000,
             "stage3_gather_16bit_weights_on_model_save": True,

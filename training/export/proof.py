@@ -103,7 +103,10 @@ def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:
             if parameter is None or not parameter.is_meta or ".original_module." in name:
                 continue
             if (stored := name_on_disk(name)) in files:
-                module._parameters[key] = nn.Parameter(files.read(stored), requires_grad=False)
+                # In fp32, as PEFT loads it and as the base is streamed, however it was stored.
+                tensor = files.read(stored)
+                tensor = tensor.float() if tensor.is_floating_point() else tensor
+                module._parameters[key] = nn.Parameter(tensor, requires_grad=False)
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
