@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch._prims_common import is_non_overlapping_and_dense_or_false
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -35,6 +36,25 @@ class Alive(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
         self._refs: dict[int, Any] = {}
 
+    def __enter__(self) -> Alive:
+        """Hear of storages that are emptied and filled again, too, as FSDP's are."""
+        resize = self._resize = torch.UntypedStorage.resize_
+        mode = self
+
+        def heard(storage: Any, size: int) -> Any:
+            result = resize(storage, size)
+            mode._resized(storage)
+            return result
+
+        torch.UntypedStorage.resize_ = heard  # type: ignore[method-assign]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Hear no more."""
+        super().__exit__(*error)
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+
     def restart(self) -> None:
         """Measure from what is alive now."""
         self.peak = self.live
@@ -45,6 +65,8 @@ class Alive(TorchDispatchMode):
             self._let_go(args[0].untyped_storage())
         result = func(*args, **(kwargs or {}))
         for one in tree_iter(result):
+            # A shard knows the size of the whole; its own bytes are a tensor within.
+            one = one._local_tensor if isinstance(one, DTensor) else one
             if hasattr(one, "untyped_storage"):
                 self._note(one.untyped_storage())
         self.peak = max(self.peak, self.live)
@@ -55,6 +77,13 @@ class Alive(TorchDispatchMode):
         if storage._cdata in self._sizes:
             self.live -= self._sizes[storage._cdata]
             self._sizes[storage._cdata] = 0
+
+    def _resized(self, storage: Any) -> None:
+        key = storage._cdata
+        if key in self._sizes:
+            self.live += storage.nbytes() - self._sizes[key]
+            self._sizes[key] = storage.nbytes()
+            self.peak = max(self.peak, self.live)
 
     def _note(self, storage: Any) -> None:
         key = storage._cdata

@@ -239,7 +239,9 @@ class FsdpEngine(Engine):
             weight.storage, weight.sharded, weight.dtype = None, True, self.recipe.precision
         self._count[_REST] = rest
         self._whole: dict[int, Storage] = {}
-        self._grads: list[Tensor] = []
+        self._grads: dict[int, list[Tensor]] = {}
+        groups = [self._groups.get(id(weight), _REST) for weight in self.learning]
+        self._learners = {group: groups.count(group) for group in set(groups)}
         self.tape.gate = self
 
     def earlier_micro_batches(self) -> None:
@@ -254,7 +256,6 @@ class FsdpEngine(Engine):
             return
         for other in [g for g in self._whole if g not in (_REST, group)]:
             del self._whole[other]
-            self._grads.clear()
         size = self._count[group] * SIZE[self.recipe.precision]
         with self.tape.meter.belongs_to("buffers"):
             flat = Storage(self.tape.meter, size)
@@ -278,10 +279,16 @@ class FsdpEngine(Engine):
         """What comes next needs no recording."""
 
     def _reduce(self, weight: Weight, grad: Tensor) -> None:
-        """Hold a layer's gradients until all are there; then a flat copy is reduced."""
-        self._grads.append(grad)
+        """Hold a group's gradients until all are there; then a flat copy is reduced."""
+        group = self._groups.get(id(weight), _REST)
+        held = self._grads.setdefault(group, [])
+        held.append(grad)
+        if len(held) < self._learners[group]:
+            return
+        self._whole.pop(group, None)
         with self.tape.meter.belongs_to("buffers"):
-            self.tape.new(sum(g.count for g in self._grads), self.recipe.precision)
+            self.tape.new(sum(g.count for g in held), self.recipe.precision)
+        del self._grads[group]
 
     def after_backward(self) -> None:
         """Let go of everything whole; the shard's gradients stay."""
