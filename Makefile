@@ -122,7 +122,7 @@ image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a base made here, and run jobs in them (root)
-	@$(PY) -m pytest -m image tests/containers/test_images.py $(ARGS)
+	@$(PY) -m pytest -m image -n 2 --dist loadgroup tests/containers/test_images.py $(ARGS)
 
 lock-images: $(VENV)/bin/uv  ## write the hash-locked requirements of the images
 	@containers/lock.sh $(VENV)/bin/uv

@@ -35,7 +35,8 @@ arguments=(--file "$dockerfile" --tag "$image"
 for argument in ${BUILD_ARGS:-}; do arguments+=(--build-arg "$argument"); done
 # The certificates of a network that has its own are there while packages are fetched, and in no layer.
 if [ -n "${SSL_CERT_FILE:-}" ]; then
-  arguments+=(--secret "id=ca,src=$SSL_CERT_FILE" --build-arg PIP_CERT=/run/secrets/ca)
+  arguments+=(--secret "id=ca,src=$SSL_CERT_FILE"
+    --build-arg PIP_CERT=/run/secrets/ca --build-arg SSL_CERT_FILE=/run/secrets/ca)
 fi
 if [ "$engine" = docker ]; then
   export DOCKER_BUILDKIT=1

@@ -24,5 +24,5 @@ sed -n '/^deepspeed==/,/[^\\]$/p' "$work/deepspeed.txt" >containers/gpu/deepspee
 printf 'torch ; python_version < "3"\ndeepspeed ; python_version < "3"\nbitsandbytes ; python_version < "3"\n' \
   >"$work/neuron"
 compile containers/neuron/requirements.txt pyproject.toml "$work/build.in" --extra train --override "$work/neuron"
-printf 'cyclonedx-bom\n' >"$work/sbom.in"
-compile containers/sbom.txt "$work/sbom.in"
+printf 'uv\ncyclonedx-bom\n' >"$work/tools.in"
+compile containers/tools.txt "$work/tools.in"

@@ -6,7 +6,6 @@ Exit codes are those of training: 0 done, 2 the job, 3 the data, 4 the run, 75 s
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -40,14 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     trains.add_argument(
         "--max-restarts",
         type=int,
-        default=int(os.environ.get("TEMPER_MAX_RESTARTS", "3")),
-        help="how often training is started again after a process died (TEMPER_MAX_RESTARTS)",
+        help="how often training is started again after a process died (TEMPER_MAX_RESTARTS; 3)",
     )
     trains.add_argument(
         "--join-timeout-s",
         type=float,
-        default=float(os.environ.get("TEMPER_JOIN_TIMEOUT_S", "600")),
-        help="how long nodes wait for each other (TEMPER_JOIN_TIMEOUT_S)",
+        help="how long nodes wait for each other (TEMPER_JOIN_TIMEOUT_S; 600)",
     )
     health = commands.add_parser("health", help="print versions, devices, NCCL and EFA")
     health.add_argument("--devices", type=int, help="fail when there are fewer accelerators")

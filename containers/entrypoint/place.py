@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from containers.entrypoint.errors import StartError
+from containers.entrypoint.errors import StartError, number
 from containers.entrypoint.hostlist import expand
 from containers.entrypoint.ml import MlFolder
 
@@ -88,7 +88,7 @@ def _sagemaker(ml: MlFolder, environment: Mapping[str, str]) -> Place:
         tuple(nodes),
         nodes.index(mine),
         address=nodes[0],
-        port=int(environment.get("MASTER_PORT") or PORT),
+        port=int(number(environment, "MASTER_PORT", PORT)),
         interface=str(told.get("network_interface_name", "")),
         instance=str(told.get("current_instance_type", "")),
     )
@@ -121,7 +121,7 @@ def _slurm(environment: Mapping[str, str]) -> Place:
         rank,
         address=environment.get("MASTER_ADDR") or _slurm_address(nodes[0]),
         # Two jobs may share a node.
-        port=int(environment.get("MASTER_PORT") or 20_000 + int(job) % 10_000),
+        port=int(number(environment, "MASTER_PORT", 20_000 + int(job) % 10_000)),
         run=f"slurm-{job}",
     )
 
@@ -149,13 +149,13 @@ def _kubeflow(environment: Mapping[str, str]) -> Place:
     address = environment.get("PET_MASTER_ADDR") or environment.get("MASTER_ADDR", "")
     if int(count) > 1 and not address:
         raise StartError(f"there are {count} nodes, but MASTER_ADDR does not say which is first")
-    port = environment.get("PET_MASTER_PORT") or environment.get("MASTER_PORT") or str(PORT)
+    named = "PET_MASTER_PORT" if environment.get("PET_MASTER_PORT") else "MASTER_PORT"
     return Place(
         "kubeflow",
         tuple(_pod(address, number) for number in range(int(count))),
         int(rank),
         address=address or "127.0.0.1",
-        port=int(port),
+        port=int(number(environment, named, PORT)),
     )
 
 

@@ -17,7 +17,7 @@ from types import FrameType
 from containers.entrypoint import devices
 from containers.entrypoint.child import Child, adopt_orphans
 from containers.entrypoint.company import TICK_S, Alone, Company, Hello, Orders
-from containers.entrypoint.errors import JOB, STOPPED, StartError
+from containers.entrypoint.errors import JOB, STOPPED, StartError, number
 from containers.entrypoint.first import First
 from containers.entrypoint.ml import MlFolder
 from containers.entrypoint.other import Other
@@ -36,15 +36,16 @@ class Options:
         job: The job file; None where it comes another way.
         overrides: `key=value` for keys of the job.
         folder: The run folder; None to choose it.
-        max_restarts: How often training may be started again after a process died.
-        join_timeout_s: How long nodes wait for each other.
+        max_restarts: How often training may be started again after a process died; None for what
+            the environment says.
+        join_timeout_s: How long nodes wait for each other; None for what the environment says.
     """
 
     job: Path | None = None
     overrides: tuple[str, ...] = ()
     folder: Path | None = None
-    max_restarts: int = 3
-    join_timeout_s: float = 600
+    max_restarts: int | None = None
+    join_timeout_s: float | None = None
 
 
 class Signals:
@@ -127,7 +128,12 @@ def _run_folder(options: Options, place: Place, ml: MlFolder) -> Path | None:
 
 
 def _company(options: Options, place: Place, request: Request, signals: Signals) -> Company:
-    judge = Judge(options.max_restarts, alone=len(place.nodes) == 1)
+    restarts, patience_s = options.max_restarts, options.join_timeout_s
+    if restarts is None:
+        restarts = int(number(os.environ, "TEMPER_MAX_RESTARTS", 3))
+    if patience_s is None:
+        patience_s = number(os.environ, "TEMPER_JOIN_TIMEOUT_S", 600)
+    judge = Judge(restarts, alone=len(place.nodes) == 1)
     if len(place.nodes) == 1:
         return Alone(judge)
     hello = Hello(place.name, place.rank, devices.count_all(os.environ), _digest(request))
@@ -136,8 +142,8 @@ def _company(options: Options, place: Place, request: Request, signals: Signals)
         return signals.told is not None
 
     if place.is_first:
-        return First(place, hello, judge, patience_s=options.join_timeout_s, stopped=stopped)
-    return Other(place, hello, patience_s=options.join_timeout_s, stopped=stopped)
+        return First(place, hello, judge, patience_s=patience_s, stopped=stopped)
+    return Other(place, hello, patience_s=patience_s, stopped=stopped)
 
 
 def _digest(request: Request) -> str:

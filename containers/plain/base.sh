@@ -8,11 +8,13 @@ engine=${ENGINE:-$("$here/../engine.sh")}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates,libgomp1 \
-  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-  --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$work/rootfs.tar"
 # Debian 12 has Python 3.11.
-"${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --only-binary :all: --python-version 3.11 \
-  --dest "$work/wheels" torch==2.13.0
+"${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --only-binary :all: --python-version 3.11 \
+  --no-compile --target "$work/torch" torch==2.13.0 &
+torch=$!
+mmdebstrap --quiet --variant=essential --include=python3,python3-venv,ca-certificates,libgomp1,libstdc++6 \
+  --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+  --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$work/rootfs.tar"
+wait "$torch"
 "$engine" build --quiet --file "$here/Dockerfile" --tag "$tag" "$work" >/dev/null
 echo "$tag"

@@ -7,12 +7,17 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
+from filelock import FileLock
 
 from tests.running import ROOT
 
@@ -25,9 +30,16 @@ def why_not() -> str:
         return "building and running images needs root"
     if not (shutil.which("podman") or _docker_answers()):
         return "neither podman nor a docker daemon is here"
+    if not _docker_answers() and not _may_have_namespaces():
+        return "this machine gives a process no namespaces of its own, which podman needs"
     if shutil.which("mmdebstrap") is None and "BASE_IMAGE" not in os.environ:
         return "no base image: install mmdebstrap, or name one in BASE_IMAGE"
     return ""
+
+
+def _may_have_namespaces() -> bool:
+    asked = ["unshare", "--mount", "--pid", "--net", "--fork", "true"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def _docker_answers() -> bool:
@@ -65,33 +77,33 @@ class Engine:
         )
         return cls("podman", {**os.environ, "CONTAINERS_CONF": str(path), "ENGINE": "podman"})
 
-    def call(self, *arguments: str, check: bool = True) -> str:
-        """Run a command of the engine and return what it printed."""
-        done = subprocess.run(
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the engine."""
+        return subprocess.run(
             [self.name, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def call(self, *arguments: str, check: bool = True) -> str:
+        """Run a command of the engine and return what it printed."""
+        done = self.run(*arguments)
         assert not check or done.returncode == 0, f"{arguments}: {done.stderr}{done.stdout}"
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
         """Whether an image is here."""
-        done = subprocess.run(
-            [self.name, "image", "inspect", image],
-            env=self.environment,
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode == 0
+        return self.run("image", "inspect", image).returncode == 0
 
     def base(self) -> str:
         """Return a base image, made from Debian when it is not there yet."""
         base = os.environ.get("BASE_IMAGE", BASE)
-        if not self.has(base):
-            self._sh("containers/plain/base.sh", base)
+        # Tests beside this one wait for it rather than make their own.
+        with FileLock(Path(tempfile.gettempdir()) / "temper-plain-base.lock"):
+            if not self.has(base):
+                self._sh("containers/plain/base.sh", base, PYTHON=sys.executable)
         return base
 
     def build(self, kind: str, image: str, **more: str) -> None:
@@ -99,31 +111,42 @@ class Engine:
         arguments = {"KIND": kind, "IMAGE": image, "BASE_IMAGE": self.base(), **more}
         self._sh("make", "--silent", "image", *(f"{k}={v}" for k, v in arguments.items()))
 
-    def _sh(self, *command: str) -> None:
+    def _sh(self, *command: str, **variables: str) -> None:
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
+            command,
+            cwd=ROOT,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stderr[-4000:]}{done.stdout[-2000:]}"
 
-    def start(
+    @contextmanager
+    def started(
         self,
         image: str,
         root: Path,
-        *arguments: str,
+        *,
         name: str,
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
-    ) -> Container:
-        """Start a container as SageMaker does: `/opt/ml` mounted, the argument `train`."""
+    ) -> Iterator[Container]:
+        """Start a container as SageMaker does: `/opt/ml` mounted, the argument `train`.
+
+        It is gone when the block is left.
+        """
         self.call("rm", "--force", name, check=False)
         variables = {"OMP_NUM_THREADS": "1", **(environment or {})}
         self.call(
             *("run", "--detach", "--name", name, "--volume", f"{root}:/opt/ml", *options),
             *(part for key, value in variables.items() for part in ("--env", f"{key}={value}")),
-            image,
-            *(arguments or ("train",)),
+            *(image, "train"),
         )
-        return Container(self, name, root)
+        try:
+            yield Container(self, name, root)
+        finally:
+            self.call("rm", "--force", name, check=False)
 
 
 @dataclass
@@ -134,33 +157,34 @@ class Container:
     name: str
     root: Path
 
+    def _state(self, what: str) -> str:
+        return self.engine.call("inspect", "--format", f"{{{{.State.{what}}}}}", self.name)
+
     @property
     def running(self) -> bool:
-        return self.engine.call("inspect", "--format", "{{.State.Running}}", self.name) == "true"
+        return self._state("Running") == "true"
 
     @property
     def log(self) -> str:
-        done = subprocess.run(
-            [self.engine.name, "logs", self.name],
-            env=self.engine.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self.engine.run("logs", self.name)
         return done.stdout + done.stderr
 
     def send(self, signal: str) -> None:
         self.engine.call("kill", "--signal", signal, self.name)
 
-    def finish(self, timeout_s: float = 900) -> int:
-        """Wait for the end and return the exit code."""
-        until = time.monotonic() + timeout_s
+    def finish(self, budget_s: float = 300) -> int:
+        """Wait for the end and return the exit code.
+
+        Args:
+            budget_s: Processor time that it may take.
+        """
+        work = Work(int(self._state("Pid")), budget_s)
         while self.running:
-            if time.monotonic() > until:
+            if fault := work.fault():
                 self.engine.call("kill", self.name, check=False)
-                pytest.fail(f"{self.name} did not end within {timeout_s} s: {self.log[-2000:]}")
+                pytest.fail(f"{self.name} did not end: {fault}: {self.log[-2000:]}")
             time.sleep(0.2)
-        return int(self.engine.call("inspect", "--format", "{{.State.ExitCode}}", self.name))
+        return int(self._state("ExitCode"))
 
     def steps(self) -> int:
         """Return how many steps the run has taken."""
@@ -168,10 +192,58 @@ class Container:
         lines = path.read_text().splitlines() if path.exists() else []
         return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
 
-    def wait_for_step(self, step: int, timeout_s: float = 600) -> None:
-        """Return when the run has taken a step."""
-        until = time.monotonic() + timeout_s
+    def wait_for_step(self, step: int, budget_s: float = 300) -> None:
+        """Return when the run has taken a step.
+
+        Args:
+            step: To wait for.
+            budget_s: Processor time that the container may take until then.
+        """
+        work = Work(int(self._state("Pid")), budget_s)
+        looks = 0
         while self.steps() < step:
-            assert self.running, f"{self.name} ended before step {step}: {self.log[-3000:]}"
-            assert time.monotonic() < until, f"no step {step} within {timeout_s} s: {self.log}"
-            time.sleep(0.05)
+            time.sleep(0.02)
+            looks += 1
+            if looks % 50 == 0:
+                assert self.running, f"{self.name} ended before step {step}: {self.log[-3000:]}"
+                fault = work.fault()
+                assert not fault, f"{self.name} took no step {step}: {fault}: {self.log}"
+
+
+class Work:
+    """The processor time of a process and its children: time that a busy machine does not stretch.
+
+    Args:
+        pid: Of the process; 0 when it has ended.
+        budget_s: Processor time that it may take from now on.
+    """
+
+    WINDOW_S = 120.0
+    LEAST_S = 5.0
+    """What takes less than this in a window only waits, in loops that look for others."""
+
+    def __init__(self, pid: int, budget_s: float):
+        self._pid, self._budget_s = pid, budget_s
+        self._taken_s = 0.0
+        self._began_s = self._window_s = self._look()
+        self._window_at = time.monotonic()
+
+    def fault(self) -> str:
+        """Return why there is nothing to wait for any more; empty while there is."""
+        taken_s = self._look()
+        if taken_s - self._began_s > self._budget_s:
+            return f"it has worked for {taken_s - self._began_s:.0f} s"
+        if time.monotonic() - self._window_at > self.WINDOW_S:
+            if taken_s - self._window_s < self.LEAST_S:
+                return f"it has only waited for {self.WINDOW_S:.0f} s"
+            self._window_s, self._window_at = taken_s, time.monotonic()
+        return ""
+
+    def _look(self) -> float:
+        with suppress(psutil.Error):
+            first = psutil.Process(self._pid)
+            family = [first, *first.children(recursive=True)] if self._pid else []
+            # Of those that have ended, their parents tell.
+            taken_s = sum(sum(process.cpu_times()[:4]) for process in family)
+            self._taken_s = max(self._taken_s, taken_s)
+        return self._taken_s

@@ -92,6 +92,15 @@ def test_a_machine_without_the_devices_it_should_have(tmp_path: Path, job: dict[
     assert "no neuron device can be seen" in said
 
 
+@pytest.mark.parametrize("name", ["TEMPER_MAX_RESTARTS", "TEMPER_JOIN_TIMEOUT_S", "MASTER_PORT"])
+def test_a_setting_that_is_no_number(tmp_path: Path, job: dict[str, Any], name: str) -> None:
+    root = lay_out(tmp_path / "ml", job)
+    code, said = run(root, **{name: "ten"})
+    assert code == 2
+    assert failure(root) == f"{name} must be a number, and is 'ten'\n"
+    assert "Traceback" not in said
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 40 MiB."""
