@@ -83,7 +83,11 @@ def contract(job: dict[str, Any], channels: dict[str, Path]) -> tuple[Any, dict[
         return job, channels
     told = yaml.safe_load((SHARED / "contract/jobs/03-sft-csv.yaml").read_text())
     told = changed(
-        told, model={"source": "/opt/ml/input/data/model"}, data={"train": "channel:train"}
+        told,
+        model={"source": "/opt/ml/input/data/model"},
+        data={"train": "channel:train"},
+        # Long enough to be stopped half-way.
+        train={"num_train_epochs": 4},
     )
     return told, {
         "train": SHARED / "contract/data/medquad.csv",
