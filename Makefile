@@ -180,11 +180,14 @@ bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make 
 measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility bench-memory
+.PHONY: compatibility bench-memory bench-alignment
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it
 	@rm -rf runs/.matrix
 	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k every_cell $(ARGS); code=$$?; $(PY) -m tests.matrix.page && exit $$code
+
+bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL: make bench-alignment [ROUNDS=3]
+	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-memory: $(VENV)/.train  ## a plan's memory beside the allocator's and others' estimates: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))

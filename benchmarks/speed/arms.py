@@ -14,6 +14,9 @@ Command = Callable[[Path, int, Path], tuple[list[str], Path]]
 """Of material, steps and an empty folder: the command, and the file its steps go to."""
 
 
+_PEERS = "benchmarks.speed.peers"
+
+
 @dataclass(frozen=True)
 class Arm:
     """One of those compared."""
@@ -25,24 +28,27 @@ class Arm:
 def arms(llamafactory: str | None) -> list[Arm]:
     """Return who is compared; LLaMA-Factory where its command is named."""
     peers = [
-        Arm("bare loop", _peer("bare_loop")),
-        Arm("bare loop + compile", _peer("bare_loop", "compile")),
-        Arm("TRL default", _peer("trl_sft", "default")),
-        Arm("TRL packing `wrapped`", _peer("trl_sft", "wrapped")),
-        Arm("TRL packing `bfd`", _peer("trl_sft", "bfd")),
+        Arm("bare loop", peer(f"{_PEERS}.bare_loop")),
+        Arm("bare loop + compile", peer(f"{_PEERS}.bare_loop", "compile")),
+        Arm("TRL default", peer(f"{_PEERS}.trl_sft", "default")),
+        Arm("TRL packing `wrapped`", peer(f"{_PEERS}.trl_sft", "wrapped")),
+        Arm("TRL packing `bfd`", peer(f"{_PEERS}.trl_sft", "bfd")),
         Arm("Temper", _temper(compiled=False)),
         Arm("Temper without guards", _temper_unguarded),
         Arm("Temper + compile", _temper(compiled=True)),
     ]
     if llamafactory:
-        peers.append(Arm("LLaMA-Factory neat packing", _peer("llamafactory", llamafactory)))
+        peers.append(
+            Arm("LLaMA-Factory neat packing", peer(f"{_PEERS}.llamafactory", llamafactory))
+        )
     return peers
 
 
-def _peer(module: str, *options: str) -> Command:
+def peer(script: str, *options: str) -> Command:
+    """Return the command of a script that takes the material, the steps and where to note them."""
+
     def command(material: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
         out = folder / "steps.jsonl"
-        script = f"benchmarks.speed.peers.{module}"
         return [sys.executable, "-m", script, str(material), str(steps), str(out), *options], out
 
     return command

@@ -23,11 +23,15 @@ class Outcome:
         tokens_per_second: Median over the steps after the warm-up; tokens that are no padding.
         first_step_s: From the command to the end of its first optimizer step.
         peak_gib: Largest resident memory of any one of its processes.
+        step_s: Median of those steps.
+        sampling_s: Median of what they spent sampling answers; 0 where none are sampled.
     """
 
     tokens_per_second: float
     first_step_s: float
     peak_gib: float
+    step_s: float
+    sampling_s: float
 
 
 def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) -> Outcome:
@@ -51,12 +55,19 @@ def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) ->
     if process.returncode or len(rows) < steps:
         end = (folder / "output").read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{arm.name} took {len(rows)} of {steps} steps: {end}")
-    speeds = [
-        row["tokens"] / (row["seconds"] - before["seconds"])
+    seconds = [
+        row["seconds"] - before["seconds"]
         for before, row in zip(rows[warm_up - 1 :], rows[warm_up:], strict=False)
     ]
+    counted = rows[warm_up:]
     assert first is not None
-    return Outcome(median(speeds), first, peak / 2**30)
+    return Outcome(
+        tokens_per_second=median(r["tokens"] / s for r, s in zip(counted, seconds, strict=True)),
+        first_step_s=first,
+        peak_gib=peak / 2**30,
+        step_s=median(seconds),
+        sampling_s=median(row.get("sampling_seconds", 0.0) for row in counted),
+    )
 
 
 def _largest(pid: int) -> int:

@@ -11,19 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
-from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.speed.peers.steps import Steps
-
-
-class _Note(TrainerCallback):
-    def __init__(self, steps: Steps):
-        self.steps = steps
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if logs and "loss" in logs:
-            self.steps.end(logs["loss"])
+from benchmarks.speed.peers.steps import Noting, Steps
 
 
 def main(material: Path, number: int, out: Path, packing: str) -> None:
@@ -53,7 +43,7 @@ def main(material: Path, number: int, out: Path, packing: str) -> None:
         model=str(material / "model"),
         args=config,
         train_dataset=rows,
-        callbacks=[_Note(steps)],
+        callbacks=[Noting(steps)],
     )
     collate = trainer.data_collator
 

@@ -1,0 +1,1 @@
+"""How fast preferences and rewards are learned from, beside TRL."""

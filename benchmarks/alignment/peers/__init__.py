@@ -1,0 +1,1 @@
+"""Plain TRL scripts, as its documentation has them."""

@@ -1,0 +1,43 @@
+"""A plain TRL DPO script. `python -m benchmarks.alignment.peers.trl_dpo MATERIAL STEPS OUT`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from datasets import load_dataset
+from trl import DPOConfig, DPOTrainer
+
+from benchmarks.alignment.material import BATCH, RATE
+from benchmarks.speed.material import LENGTH
+from benchmarks.speed.peers.steps import Noting, Steps
+
+
+def main(material: Path, number: int, out: Path) -> None:
+    """Train for `number` steps on the pairs of `material`."""
+    config = DPOConfig(
+        output_dir=str(out.with_suffix(".trl")),
+        max_length=LENGTH,
+        max_steps=number,
+        per_device_train_batch_size=BATCH,
+        learning_rate=RATE,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        beta=0.1,
+    )
+    steps = Steps(out)
+    rows = load_dataset("json", data_files=str(material / "pairs.jsonl"), split="train")
+    trainer = DPOTrainer(
+        model=str(material / "model"), args=config, train_dataset=rows, callbacks=[Noting(steps)]
+    )
+    steps.tokens = 1  # what is counted here is steps
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,65 @@
+"""A plain TRL GRPO script. `python -m benchmarks.alignment.peers.trl_grpo MATERIAL STEPS OUT`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from datasets import load_dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from benchmarks.alignment.material import ANSWERS, GROUP, NEW_TOKENS, PATTERN, RATE
+from benchmarks.speed.peers.steps import Noting, Steps
+
+
+def rewarded(completions: list[str], **_: Any) -> list[float]:
+    """Return how often each answer meets the rule."""
+    return [float(len(re.findall(PATTERN, text))) for text in completions]
+
+
+def main(material: Path, number: int, out: Path) -> None:
+    """Train for `number` steps, each on new answers."""
+    config = GRPOConfig(
+        output_dir=str(out.with_suffix(".trl")),
+        max_steps=number,
+        per_device_train_batch_size=ANSWERS,
+        num_generations=GROUP,
+        max_completion_length=NEW_TOKENS,
+        learning_rate=RATE,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        beta=0.05,
+    )
+    steps = Steps(out)
+    rows = load_dataset("json", data_files=str(material / "prompts.jsonl"), split="train")
+    trainer = GRPOTrainer(
+        model=str(material / "model"),
+        reward_funcs=rewarded,
+        args=config,
+        train_dataset=rows,
+        callbacks=[Noting(steps)],
+    )
+    sample = trainer._generate_single_turn
+
+    def timed(*arguments: Any, **more: Any) -> Any:
+        began = time.monotonic()
+        try:
+            return sample(*arguments, **more)
+        finally:
+            steps.sampling_seconds += time.monotonic() - began
+            steps.tokens += ANSWERS * NEW_TOKENS
+
+    trainer._generate_single_turn = timed
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
