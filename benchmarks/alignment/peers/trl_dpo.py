@@ -10,24 +10,16 @@ from trl import DPOConfig, DPOTrainer
 
 from benchmarks.alignment.material import BATCH, RATE
 from benchmarks.speed.material import LENGTH
+from benchmarks.speed.peers.plain import plain
 from benchmarks.speed.peers.steps import Noting, Steps
 
 
 def main(material: Path, number: int, out: Path) -> None:
     """Train for `number` steps on the pairs of `material`."""
     config = DPOConfig(
-        output_dir=str(out.with_suffix(".trl")),
+        **plain(out, number, RATE),
         max_length=LENGTH,
-        max_steps=number,
         per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        disable_tqdm=True,
         beta=0.1,
     )
     steps = Steps(out)

@@ -12,6 +12,7 @@ from datasets import load_dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.alignment.material import ANSWERS, GROUP, NEW_TOKENS, PATTERN, RATE
+from benchmarks.speed.peers.plain import plain
 from benchmarks.speed.peers.steps import Noting, Steps
 
 
@@ -23,19 +24,10 @@ def rewarded(completions: list[str], **_: Any) -> list[float]:
 def main(material: Path, number: int, out: Path) -> None:
     """Train for `number` steps, each on new answers."""
     config = GRPOConfig(
-        output_dir=str(out.with_suffix(".trl")),
-        max_steps=number,
+        **plain(out, number, RATE),
         per_device_train_batch_size=ANSWERS,
         num_generations=GROUP,
         max_completion_length=NEW_TOKENS,
-        learning_rate=RATE,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        disable_tqdm=True,
         beta=0.05,
     )
     steps = Steps(out)

@@ -13,6 +13,7 @@ from typing import Any
 from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
+from benchmarks.speed.peers.plain import plain
 from benchmarks.speed.peers.steps import Noting, Steps
 
 
@@ -23,18 +24,9 @@ def main(material: Path, number: int, out: Path, packing: str) -> None:
     packings = {"wrapped": {"packing_strategy": "wrapped"}, "bfd": {"packing_strategy": "bfd"}}
     # TRL's best fit makes one flat row of a batch; the others make `batch` rows.
     config = SFTConfig(
-        output_dir=str(out.with_suffix(".trl")),
+        **plain(out, number, 1e-4),
         max_length=shape["length"],
-        max_steps=number,
         per_device_train_batch_size=shape["batch"],
-        learning_rate=1e-4,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        disable_tqdm=True,
         packing=packing in packings,
         **packings.get(packing, {}),
     )
