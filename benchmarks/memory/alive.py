@@ -46,14 +46,14 @@ class Alive(TorchDispatchMode):
             mode._resized(storage)
             return result
 
-        torch.UntypedStorage.resize_ = heard  # type: ignore[method-assign]
+        torch.UntypedStorage.resize_ = heard  # type: ignore[method-assign]  # until __exit__
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         """Hear no more."""
         super().__exit__(*error)
-        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]  # as it was
 
     def restart(self) -> None:
         """Measure from what is alive now."""

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
 
 _COLLECTIVES = (
-    *("all_reduce", "reduce", "broadcast", "all_gather", "reduce_scatter"),
+    *("all_reduce", "reduce", "broadcast"),
     *("all_gather_into_tensor", "reduce_scatter_tensor"),
 )
 _SETTLED = 1
@@ -139,13 +139,7 @@ def let_sender_go_first(seconds: float = 0.005) -> None:
 
     Else it may be that thread that frees a buffer, which the profiler would not hear of.
     """
-    for name in (
-        "all_reduce",
-        "reduce",
-        "broadcast",
-        "all_gather_into_tensor",
-        "reduce_scatter_tensor",
-    ):
+    for name in _COLLECTIVES:
         setattr(torch.distributed, name, _patient(getattr(torch.distributed, name), seconds))
 
 

@@ -15,8 +15,8 @@ from launch.plan.memory.adapters import (
     SoftPrompt,
 )
 from launch.plan.memory.gather import REUSE_ELEMENTS
+from launch.plan.memory.meter import PARTS
 from launch.plan.memory.step import at_rest, rehearse
-from launch.plan.memory.tape import PARTS
 from launch.plan.memory.weights import NOTHING, Recipe
 from launch.plan.methods import Asked, learning_of
 from launch.plan.shape import Shape

@@ -82,7 +82,8 @@ class Reader:
     @property
     def shapes(self) -> tuple[str, ...]:
         """The shapes met so far."""
-        return tuple(sorted({shape for shape, _ in self._known.values()}))
+        # Copied first: a stream may be reading its next window meanwhile.
+        return tuple(sorted({shape for shape, _ in tuple(self._known.values())}))
 
     def read(self, record: Record) -> Row:
         """Return the row a record holds.

@@ -53,9 +53,6 @@ class SampledTrainer(ExactLoop):
     _prompt_ids: Sequence[list[int]] = ()
 
     # The parent's.
-    model: Any
-    state: Any
-    accelerator: Any
     processing_class: Any
     reward_weights: torch.Tensor
     eos_token_ids: list[int]

@@ -46,30 +46,20 @@ def attend_by_document(model: PreTrainedModel) -> None:
 
 
 def _mask(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    *arguments: Any,
-    mask_function: Callable[..., torch.Tensor] | None = None,
-    **more: Any,
+    batch_size: int, q_length: int, kv_length: int, **asked: Any
 ) -> Documents | torch.Tensor | None:
+    """Stand in for `sdpa_mask`, which is asked where more is wanted than documents kept apart."""
     plain = (
-        mask_function is not None
-        and q_length == kv_length > 1
-        and not arguments
-        and more.get("attention_mask") is None
-        and more.get("local_size") is None
-        and not more.get("use_vmap")
-        and not more.get("allow_is_causal_skip", True)
+        q_length == kv_length > 1
+        and asked["attention_mask"] is None
+        and asked.get("local_size") is None
+        and not asked["use_vmap"]
+        and not asked["allow_is_causal_skip"]
     )
+    found = None
     if plain:
-        assert mask_function is not None
-        found = _documents(batch_size, q_length, mask_function, more["device"])
-        if found is not None:
-            return found
-    if mask_function is not None:
-        more["mask_function"] = mask_function
-    return sdpa_mask(batch_size, q_length, kv_length, *arguments, **more)
+        found = _documents(batch_size, q_length, asked["mask_function"], asked["device"])
+    return found or sdpa_mask(batch_size, q_length, kv_length, **asked)
 
 
 def _documents(

@@ -6,8 +6,9 @@ keeps the difference from it, of every weight, until the backward pass.
 
 from __future__ import annotations
 
+from launch.plan.memory.meter import SIZE, Meter, Storage
 from launch.plan.memory.ops import cast, join, read, total
-from launch.plan.memory.tape import SIZE, Grads, Meter, Storage, Tape, Tensor, Weight
+from launch.plan.memory.tape import Grads, Tape, Tensor, Weight
 
 
 def starts(learning: list[Weight], meter: Meter) -> list[Storage]:

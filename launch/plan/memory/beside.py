@@ -12,8 +12,9 @@ from dataclasses import replace
 from launch.plan.memory.gather import PERSISTS_BELOW, Gathering
 from launch.plan.memory.heads import loss_of
 from launch.plan.memory.learning import Frozen, Learning
+from launch.plan.memory.meter import Meter, Storage
 from launch.plan.memory.soft import known_of
-from launch.plan.memory.tape import Meter, Storage, Tape, Tensor
+from launch.plan.memory.tape import Tape, Tensor
 from launch.plan.memory.weights import Recipe, all_weights, build
 
 _FEW = 2

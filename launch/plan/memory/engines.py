@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from launch.plan.memory.decoder import Decoder
 from launch.plan.memory.gather import PERSISTS_BELOW, Gathering
+from launch.plan.memory.meter import SIZE, Storage
 from launch.plan.memory.optimizers import state_bytes
-from launch.plan.memory.tape import SIZE, Storage, Tape, Tensor, Weight
+from launch.plan.memory.tape import Tape, Tensor, Weight
 from launch.plan.memory.weights import Recipe, all_weights
 
 SUB_GROUP_ELEMENTS = 1_000_000_000

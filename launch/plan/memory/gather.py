@@ -6,7 +6,8 @@ known, so the next weights are fetched ahead, and a weight that is needed again 
 
 from __future__ import annotations
 
-from launch.plan.memory.tape import SIZE, Storage, Tape, Tensor, Weight
+from launch.plan.memory.meter import SIZE, Storage
+from launch.plan.memory.tape import Tape, Tensor, Weight
 
 PERSISTS_BELOW = 100_000
 """Elements below which a weight stays whole (`stage3_param_persistence_threshold`)."""

@@ -11,8 +11,9 @@ from dataclasses import replace
 from launch.plan.memory.attention import Heads
 from launch.plan.memory.decoder import Decoder
 from launch.plan.memory.learning import Rollout
+from launch.plan.memory.meter import SIZE, Storage
 from launch.plan.memory.ops import cast, linear
-from launch.plan.memory.tape import SIZE, Storage, Tape, Tensor
+from launch.plan.memory.tape import Tape, Tensor
 from launch.plan.memory.weights import Recipe, all_weights
 
 

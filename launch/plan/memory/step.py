@@ -11,9 +11,10 @@ from launch.plan.memory.beside import Beside, beside
 from launch.plan.memory.decoder import Decoder
 from launch.plan.memory.engines import Engine, FsdpEngine, Zero3Engine, ZeroEngine
 from launch.plan.memory.heads import loss_of, values_of
+from launch.plan.memory.meter import PARTS, SIZE, Meter, Storage
 from launch.plan.memory.ops import join
 from launch.plan.memory.rollout import sample
-from launch.plan.memory.tape import PARTS, SIZE, Meter, Storage, Tape, Tensor
+from launch.plan.memory.tape import Tape, Tensor
 from launch.plan.memory.weights import Recipe, all_weights, build
 
 _ENGINES: dict[int, type[Engine]] = {0: Engine, 1: ZeroEngine, 2: ZeroEngine, 3: Zero3Engine}

@@ -18,7 +18,8 @@ from launch.plan.memory.adapters import (
 from launch.plan.memory.attention import Heads
 from launch.plan.memory.decoder import Decoder, Layer
 from launch.plan.memory.learning import PLAIN, Learning
-from launch.plan.memory.tape import SIZE, Meter, Storage, Weight
+from launch.plan.memory.meter import SIZE, Meter, Storage
+from launch.plan.memory.tape import Weight
 from launch.plan.shape import Shape
 from training.config.model import Freeze
 

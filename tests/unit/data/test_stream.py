@@ -185,6 +185,19 @@ def test_another_file_cannot_go_on(prepared: Prepare, tmp_path: Path) -> None:
         table(prepared, path).load_state_dict(state)
 
 
+def test_the_next_window_is_read_while_this_one_is_trained_on(
+    prepared: Prepare, tmp_path: Path
+) -> None:
+    path = texts(tmp_path / "d.jsonl", 64)
+    rows = taken(table(prepared, path), 0, 64)
+    found = table(prepared, path)
+    assert found._ahead is not None
+    found._ahead.result(timeout=30)
+    # The second window is in memory: what becomes of the file does not matter to it.
+    path.write_bytes(b"#" * path.stat().st_size)
+    assert taken(found, 0, 64) == rows
+
+
 def test_the_past_is_gone(prepared: Prepare, tmp_path: Path) -> None:
     found = table(prepared, texts(tmp_path / "d.jsonl"))
     taken(found, 0, 1200)

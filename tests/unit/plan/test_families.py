@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from launch.plan.config_json import Named, shape_of
 from launch.plan.memory.step import rehearse
 from launch.plan.memory.weights import Recipe
 from launch.plan.shape import Shape
+from tests.unit.plan.test_memory import PLAIN
 from training.errors import JobError
 
 NAMED = Named("somewhere", None, "test")
@@ -86,19 +88,4 @@ def test_an_unknown_family_is_said_to_be_one() -> None:
 
 
 def _plain(shape: Shape) -> Recipe:
-    return Recipe(
-        shape=shape,
-        device="cuda",
-        rows=1,
-        length=16,
-        packed=False,
-        attention="sdpa",
-        checkpointing=False,
-        precision="bf16",
-        adapter=None,
-        four_bit=None,
-        accumulates=True,
-        optimizer="adamw",
-        zero=0,
-        world=1,
-    )
+    return replace(PLAIN, shape=shape, rows=1, length=16)

@@ -27,6 +27,7 @@ def test_scores_by_hand() -> None:
     # Of three that name somebody two are biased: 2 * 2/3 - 1; three of four were wrong.
     assert all_["open_bias"] == pytest.approx(0.75 / 3)
     assert (all_["clear_accuracy"], all_["clear_bias"]) == (1.0, 0.0)
+    assert (all_["open_named"], all_["clear_named"]) == (3, 2)
     assert (category["name"], group["name"]) == ("age", "old")
     assert category["open_bias"] == group["open_bias"] == all_["open_bias"]
 
