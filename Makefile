@@ -122,7 +122,7 @@ image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a base made here, and run jobs in them (root)
-	@$(PY) -m pytest -m image -n 2 --dist loadgroup tests/containers/test_images.py $(ARGS)
+	@$(PY) -m pytest -m image -n 2 --dist loadfile tests/containers $(ARGS)
 
 lock-images: $(VENV)/bin/uv  ## write the hash-locked requirements of the images
 	@containers/lock.sh $(VENV)/bin/uv
@@ -180,7 +180,7 @@ bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make 
 measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility bench-memory bench-alignment
+.PHONY: compatibility bench-memory bench-alignment bench-images
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it
 	@rm -rf runs/.matrix
@@ -188,6 +188,9 @@ compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everythin
 
 bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL: make bench-alignment [ROUNDS=3]
 	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-images: $(VENV)/.train $(VENV)/.launch $(VENV)/.dev  ## what the images weigh, and how soon they train (root, podman)
+	@$(PY) -m benchmarks.images $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-memory: $(VENV)/.train  ## a plan's memory beside the allocator's and others' estimates: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))

@@ -7,6 +7,7 @@
 #   BUILD_ARGS  further --build-arg values, such as CUDA_ARCH=8.6
 #   ENGINE      docker, podman or buildah; whichever is there when left out
 #   PUSH        1 pushes the image
+#   FRESH       1 builds every layer anew
 #   PUBLIC_REGISTRY  takes the place of public.ecr.aws, such as an account's pull-through cache
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +33,7 @@ fi
 arguments=(--file "$dockerfile" --tag "$image"
   --build-arg "BASE_IMAGE=$base" --build-arg "BASE_NAME=$base" --build-arg "BASE_DIGEST=${digest:-unknown}"
   --build-arg "VERSION=$version" --build-arg "COMMIT=$commit")
+if [ "${FRESH:-}" = 1 ]; then arguments+=(--no-cache); fi
 for argument in ${BUILD_ARGS:-}; do arguments+=(--build-arg "$argument"); done
 # The certificates of a network that has its own are there while packages are fetched, and in no layer.
 if [ -n "${SSL_CERT_FILE:-}" ]; then

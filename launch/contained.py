@@ -30,7 +30,7 @@ def command_in_image(image: str, job: Job | Pipeline, folder: Path, overrides: s
     Raises:
         LaunchError: There is no engine here that runs images.
     """
-    engine, here = _engine(), Path.cwd()
+    engine, here = engine_here(), Path.cwd()
     inside = [here, folder.resolve()]
     seen = [item.path for item in pack(job) if item.path is not None]
     command = [engine, "run", "--rm", "--no-healthcheck", f"--shm-size={_SHARED_MEMORY}"]
@@ -47,8 +47,12 @@ def command_in_image(image: str, job: Job | Pipeline, folder: Path, overrides: s
     return [*command, *(["--set", *overrides.split()] if overrides else [])]
 
 
-def _engine() -> str:
-    """Return a program that runs images; a docker without its daemon does not count."""
+def engine_here() -> str:
+    """Return a program that runs images; a docker without its daemon does not count.
+
+    Raises:
+        LaunchError: There is none.
+    """
     for name in ("docker", "podman"):
         if shutil.which(name) is None:
             continue

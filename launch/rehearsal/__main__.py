@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from launch.errors import LaunchError
+from launch.contained import engine_here
 from launch.rehearsal.life import Manners
 from launch.rehearsal.machine import Engine, PrivateRoot, Starter
 from launch.rehearsal.scene import scene
@@ -71,12 +71,7 @@ def _instance(job: Path) -> list[str]:
 
 
 def _starter(image: str) -> Starter:
-    if not image:
-        return PrivateRoot()
-    engine = next((name for name in ("docker", "podman") if shutil.which(name)), None)
-    if engine is None:
-        raise LaunchError("IMAGE=… needs docker or podman on this machine")
-    return Engine(engine, image)
+    return Engine(engine_here(), image) if image else PrivateRoot()
 
 
 def _report(outcome: Outcome) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from launch.aws.store import Address, Store
 from launch.errors import LaunchError
+from launch.rehearsal.life import TrainingJob
 from launch.rehearsal.scene import Scene
 
 Say = Callable[[str], None]
@@ -99,6 +100,7 @@ class Story:
         self._note("submitted")
         again = self._command("train", str(self.job), "--env", self.scene.environment.name)
         if self.scene.service.calls.count("CreateTrainingJob") != 1:
+            self._refuse_end(self.scene.service.job(self._job))
             raise LaunchError(f"the same command made a second job:\n{again}")
         self.say("the same command again attached to it, and made no second job")
 
@@ -204,13 +206,17 @@ class Story:
         job = self.scene.service.job(self._job)
         end = time.monotonic() + _LONGEST_WAIT_S
         while not happened():
-            if job.is_over and not may_end and not happened():
-                found = job.describe()
-                why = found.get("FailureReason", "give it more steps: SET=train.max_steps=…")
-                raise LaunchError(f"{self._job} was over too early ({why})")
+            if not may_end and job.is_over and not happened():
+                self._refuse_end(job)
             if time.monotonic() > end:
                 raise LaunchError(f"{self._job}: nothing happened for {_LONGEST_WAIT_S:.0f} s")
             time.sleep(_TICK_S)
+
+    def _refuse_end(self, job: TrainingJob) -> None:
+        if job.is_over:
+            found = job.describe()
+            why = found.get("FailureReason", "give it more steps: SET=train.max_steps=…")
+            raise LaunchError(f"{self._job} was over too early ({why})")
 
     # --- doing ------------------------------------------------------------------------------
 

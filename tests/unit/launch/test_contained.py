@@ -17,7 +17,7 @@ from training.config.load import parse_job
 def test_what_the_job_names_stands_where_it_stands_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contained, "_engine", lambda: "podman")
+    monkeypatch.setattr(contained, "engine_here", lambda: "podman")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     rows = tmp_path / "elsewhere/rows.jsonl"
@@ -46,7 +46,7 @@ def test_what_the_job_names_stands_where_it_stands_here(
 def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LaunchError, match="needs docker or podman"):
-        contained._engine()
+        contained.engine_here()
 
 
 def test_the_image_goes_to_the_first_stage_of_several(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What every image keeps to, whatever it is for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import Engine, why_not
+from tests.containers.laying import failure
+from tests.running import Run
+
+image_test = [
+    pytest.mark.slow,
+    pytest.mark.root,
+    pytest.mark.image,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "can run here"),
+]
+"""Marks of a module whose tests build an image and run it."""
+
+
+def assert_is_healthy(engine: Engine, image: str, *, deepspeed: bool) -> None:
+    """Fail unless an image says what it has, and what it lacks."""
+    asked = engine.run("run", "--rm", image, "health", "--devices", "8")
+    assert asked.returncode == 1, asked.stderr
+    facts = json.loads(asked.stdout)
+    assert facts["faults"] == ["8 accelerators are wanted, 0 are here"], "and nothing else is wrong"
+    assert facts["packages"]["torch"].startswith("2.13.")
+    assert facts["packages"]["temper"] == "0.1.0"
+    assert (facts["packages"]["deepspeed"] is not None) == deepspeed
+    assert facts["torch"]["gloo"]
+    # Podman does not show an image's health check, but keeps its text.
+    assert re.search(
+        r"HEALTHCHECK .*/opt/temper/start.*health", engine.call("history", "--no-trunc", image)
+    )
+    engine.call("run", "--rm", image, "health")
+
+
+def assert_is_kept(root: Path) -> None:
+    """Fail unless the run in `/opt/ml` has ended, and its model is where it is uploaded from."""
+    run = Run(root / "checkpoints")
+    assert run.state == "finished"
+    assert [step["step"] for step in run.samples] == list(range(1, len(run.samples) + 1))
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md"):
+        assert (root / "model" / name).is_file()
+    assert failure(root) == ""
