@@ -40,6 +40,7 @@ from training.models.load import load_model
 from training.run import run
 from training.runfolder import RunFolder
 
+_LINEAR = torch.nn.functional.linear
 LOSS_TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 """Nats between a loss in training and that of what was saved; bf16 is rounded on both ways."""
 
@@ -97,6 +98,8 @@ class Walk:
         gc.collect()
         # Else the first process, loading what was saved, would wait for the other to take its part.
         unset_hf_deepspeed_config()
+        # ZeRO 3 puts its own in this place, for as long as a process lives.
+        torch.nn.functional.linear = _LINEAR
         dist.barrier()
 
 
@@ -109,7 +112,7 @@ def _noted(look: Any) -> list[str]:
     try:
         return list(look())
     except Exception as error:
-        return [f"{type(error).__name__}: {error} {traceback.format_exc()[-1500:]}"]
+        return [f"{type(error).__name__}: {error} {traceback.format_exc()[-4000:]}"]
 
 
 def _make_member(model: Path, folder: Path, seed: int) -> None:

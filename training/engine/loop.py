@@ -28,6 +28,8 @@ from training.engine.resumable import Resumable
 from training.engine.setup import Setup
 from training.engine.watch import StepFacts
 
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 @dataclass
 class _Step:
@@ -58,22 +60,27 @@ class ExactLoop(Resumable, NextToken):
         self._save_due = Cadence(setup.job.checkpoint.every, self._steps_per_epoch)
         self._evaluate_due = Cadence(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)
-        self._learn_in_full_precision()
+        self._learn_in_one_precision()
         names = [name for name, _ in self.model.named_parameters()]
         self.rates = self.make_rates(names)
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepEnd(self))
 
-    def _learn_in_full_precision(self) -> None:
-        """Keep what learns in fp32; DeepSpeed keeps its own fp32 copy.
+    def _learn_in_one_precision(self) -> None:
+        """Keep what learns in fp32, or in the job's precision beside DeepSpeed's own fp32 copy.
 
         A bf16 weight has 8 bits of mantissa: steps smaller than 1/256 of it are lost in rounding.
+        Under DeepSpeed nothing is cast on the way, so that a module trained in full must hold what
+        reaches it; TRL makes all of it bf16 on a 4-bit base, and under ZeRO 3 PEFT leaves it mixed.
         """
-        if self.is_deepspeed_enabled:
-            return
+        sharded = self.is_deepspeed_enabled
+        dtype = _DTYPES[self.setup.job.precision] if sharded else torch.float32
         for parameter in self.model.parameters():
-            if parameter.requires_grad and parameter.is_floating_point():
-                parameter.data = parameter.data.float()
+            if not parameter.requires_grad or not parameter.is_floating_point():
+                continue
+            # What is cut up by now was given the engine's precision then.
+            if not hasattr(parameter, "ds_id"):
+                parameter.data = parameter.data.to(dtype)
 
     # --- rows -------------------------------------------------------------------------------
 

@@ -100,13 +100,20 @@ def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:
     for path, module in model.named_modules():
         for key, parameter in list(module._parameters.items()):
             name = f"{path}.{key}"
-            if parameter is None or not parameter.is_meta or ".original_module." in name:
+            if parameter is None or ".original_module." in name:
                 continue
-            if (stored := name_on_disk(name)) in files:
-                # In fp32, as PEFT loads it and as the base is streamed, however it was stored.
-                tensor = files.read(stored)
-                tensor = tensor.float() if tensor.is_floating_point() else tensor
-                module._parameters[key] = nn.Parameter(tensor, requires_grad=False)
+            if not parameter.is_meta:
+                # PEFT leaves a module that was trained in full as it was stored.
+                parameter.data = _in_fp32(parameter.data)
+            elif (stored := name_on_disk(name)) in files:
+                module._parameters[key] = nn.Parameter(
+                    _in_fp32(files.read(stored)), requires_grad=False
+                )
+
+
+def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in the precision that the base is streamed in, however it was stored."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
