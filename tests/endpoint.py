@@ -20,12 +20,14 @@ class Endpoint:
         reply: Replies to a conversation.
         asked: Path, headers and body of every call.
         headers: Sent with every reply.
+        ends: Says why the reply to a conversation ended, in OpenAI's words.
     """
 
     def __init__(self) -> None:
         self.reply: Reply = lambda said: (200, "7")
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.headers: dict[str, str] = {}
+        self.ends: Callable[[list[dict[str, Any]]], str] = lambda said: "stop"
         self.url = ""
 
 
@@ -41,12 +43,15 @@ def _said(body: dict[str, Any]) -> list[dict[str, Any]]:
     return [*system, *rest]
 
 
-def _answer(path: str, said: str) -> dict[str, Any]:
+def _answer(path: str, said: str, end: str) -> dict[str, Any]:
     if path.endswith("/converse"):
         usage = {"inputTokens": 100, "outputTokens": 10}
-        return {"output": {"message": {"content": [{"text": said}]}}, "usage": usage}
+        output = {"message": {"content": [{"text": said}]}}
+        reason = {"length": "max_tokens", "stop": "end_turn"}[end]
+        return {"output": output, "stopReason": reason, "usage": usage}
     usage = {"prompt_tokens": 100, "completion_tokens": 10}
-    return {"choices": [{"message": {"content": said}}], "usage": usage}
+    choice = {"message": {"content": said}, "finish_reason": end}
+    return {"choices": [choice], "usage": usage}
 
 
 @contextmanager
@@ -60,7 +65,8 @@ def serving() -> Iterator[Endpoint]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             endpoint.asked.append((self.path, headers, body))
             status, said = endpoint.reply(_said(body))
-            content = json.dumps(_answer(self.path, said)).encode()
+            end = endpoint.ends(_said(body))
+            content = json.dumps(_answer(self.path, said, end)).encode()
             self.send_response(status)
             for name, value in endpoint.headers.items():
                 self.send_header(name, value)

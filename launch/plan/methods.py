@@ -54,7 +54,7 @@ def note_on(job: Job) -> str:
     if not job.method.trains:
         return (
             f"method {job.method.kind} trains nothing and needs less than this, which is sft's; "
-            f"what its judge may cost is said, and held against max_cost, before the first call"
+            f"what calls may cost is said, and held against max_cost, before the first"
         )
     if _known(job) is not None:
         return ""

@@ -1,4 +1,4 @@
-"""`judge:` who is asked for an opinion: a model here, an OpenAI-protocol endpoint, or Bedrock."""
+"""`judge:`, or a `teacher:` that writes: a model here, an OpenAI-protocol endpoint, or Bedrock."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from training.config.constitutional import Constitutional
+from training.config.distill_text import DistillText
 from training.config.method import MethodSection, RowKind
 from training.config.preferences import Dpo, Kto, Orpo, Reward, Simpo
 from training.config.sampled import Grpo, Ppo, Rloo
@@ -84,6 +85,7 @@ Method = Annotated[
     Pretrain
     | Sft
     | Distill
+    | DistillText
     | Reward
     | Dpo
     | Kto

@@ -25,7 +25,7 @@ def check_references(job: Pipeline) -> Iterator[Problem]:
                 known = ", ".join(before) or "none"
                 yield Problem(where, f"no earlier stage is called so (there are: {known})", value)
             elif rows and before[named]:
-                fix = "Name a stage whose method writes rows, such as constitutional"
+                fix = "Name a stage whose method writes rows, such as distill_text"
                 yield Problem(where, "is a stage that writes no rows", value, fix)
             elif not rows and not before[named]:
                 yield Problem(where, "is a stage that trains no model", value)

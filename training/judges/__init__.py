@@ -1,1 +1,1 @@
-"""Judges: models that are asked for an opinion, here or behind a network."""
+"""Judges: models that are asked for an opinion or an answer, here or behind a network."""

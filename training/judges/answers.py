@@ -15,6 +15,7 @@ from training.data.encoder import Encoder
 from training.data.rows import Message
 from training.data.tokenize import RowTokenizer
 from training.errors import ModelError
+from training.judges.ledger import Reply
 from training.models.answer import sample, uniforms
 from training.models.merge import is_adapter, merged
 from training.models.source import explain_missing
@@ -82,12 +83,23 @@ class Answerer:
         Raises:
             ModelError: A prompt and its answer do not fit the model's context.
         """
+        said = self.said(prompts, max_new_tokens=max_new_tokens, temperature=temperature, draw=draw)
+        return [reply.text for reply in said]
+
+    def said(
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float, draw: int = 0
+    ) -> list[Reply]:
+        """Return what `answers` does, and whether each was cut.
+
+        Raises:
+            ModelError: A prompt and its answer do not fit the model's context.
+        """
         ids = [self._rows.prompt_ids(self._written(prompt)) for prompt in prompts]
         self._check_room(ids, max_new_tokens)
         seeds = [_seed(prompt) for prompt in prompts]
         # Those of like length together, and back into their order.
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        found = [""] * len(ids)
+        found = [Reply("")] * len(ids)
         for first in range(0, len(order), self._batch_size):
             here = order[first : first + self._batch_size]
             answers = sample(
@@ -100,7 +112,7 @@ class Answerer:
             )
             for index, answer in zip(here, answers, strict=True):
                 text = self._tokenizer.decode(answer.ids, skip_special_tokens=True)
-                found[index] = str(text).strip()
+                found[index] = Reply(str(text).strip(), cut=not answer.ended)
         return found
 
     def log_likelihoods(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:

@@ -26,7 +26,7 @@ def build(section: Bedrock, place: Place) -> Remote:
     Raises:
         RunError: There is no key.
     """
-    headers = {"Authorization": f"Bearer {key_from(_KEY)}"}
+    headers = {"Authorization": f"Bearer {key_from(_KEY, place)}"}
     base = section.url or f"https://bedrock-runtime.{section.region}.amazonaws.com"
     address = f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
 
@@ -40,6 +40,7 @@ def build(section: Bedrock, place: Place) -> Remote:
             "".join(str(part.get("text", "")) for part in parts),
             int(usage.get("inputTokens", 0)),
             int(usage.get("outputTokens", 0)),
+            cut=said.get("stopReason") == "max_tokens",
         )
 
     return Remote(section, place, address=base, identity=base, call=call)

@@ -42,6 +42,7 @@ class Place:
         cache: Keeps replies between runs.
         max_cost_usd: What its calls may come to in this run; None for any sum.
         own: Gives the job's own model, for a local judge without a source of its own.
+        called: What the judge is in messages.
     """
 
     device: torch.device
@@ -49,6 +50,7 @@ class Place:
     cache: Path
     max_cost_usd: float | None = None
     own: Callable[[], Answerer] | None = None
+    called: str = "judge"
 
 
 @dataclass

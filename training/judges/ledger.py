@@ -33,11 +33,50 @@ class Reply:
         text: The reply.
         input_tokens: As the endpoint counts them.
         output_tokens: Likewise.
+        cut: Whether it was cut at the longest length.
     """
 
     text: str
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cut: bool = False
+
+
+class Replies:
+    """Replies by what was asked, kept between runs.
+
+    Args:
+        path: A SQLite file; made where there is none.
+    """
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Threads share it, one at a time.
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._lock = threading.Lock()
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, text TEXT, cut INTEGER)"
+        )
+        columns = self._database.execute("PRAGMA table_info(replies)")
+        if "cut" not in {row[1] for row in columns}:
+            # Kept before this was noted, and paid for.
+            self._database.execute("ALTER TABLE replies ADD COLUMN cut INTEGER")
+
+    def known(self, key: str) -> Reply | None:
+        """Return the reply to what was asked before; None where it was not."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT text, cut FROM replies WHERE key = ?", (key,)
+            ).fetchone()
+        return None if row is None else Reply(str(row[0]), cut=bool(row[1]))
+
+    def keep(self, key: str, reply: Reply) -> None:
+        """Keep a reply."""
+        with self._lock:
+            self._database.execute(
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", (key, reply.text, reply.cut)
+            )
 
 
 class Ledger:
@@ -49,6 +88,7 @@ class Ledger:
         price: What a token costs; None where it costs nothing or is not known.
         max_cost_usd: What this run may spend; None for any sum.
         longest_reply: Tokens.
+        called: What it is in messages.
     """
 
     def __init__(
@@ -59,20 +99,16 @@ class Ledger:
         price: Price | None,
         max_cost_usd: float | None,
         longest_reply: int,
+        called: str = "judge",
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Threads share it, one at a time.
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, text TEXT)"
-        )
+        self._replies = Replies(path)
         self._lock = threading.Lock()
         self._note = folder / SPENT
         self._rank = os.environ.get("RANK", "0")
         self._price = price
         self._max_cost_usd = max_cost_usd
         self._longest_reply = longest_reply
+        self._called = called
         folder.mkdir(parents=True, exist_ok=True)
         # What an earlier process of this rank had set aside is free again.
         with self._account() as account:
@@ -97,13 +133,9 @@ class Ledger:
             yield account
             write_whole(self._note, json.dumps(account) + "\n")
 
-    def known(self, key: str) -> str | None:
+    def known(self, key: str) -> Reply | None:
         """Return the reply to what was asked before; None where it was not."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT text FROM replies WHERE key = ?", (key,)
-            ).fetchone()
-        return None if row is None else str(row[0])
+        return self._replies.known(key)
 
     def reserve(self, characters: int) -> float:
         """Set money aside for a call, before it is made, and return how much.
@@ -121,9 +153,9 @@ class Ledger:
             total = account["usd"] + sum(account["reserved_usd"].values()) + usd
             if self._max_cost_usd is not None and total > self._max_cost_usd:
                 raise RunError(
-                    f"the judge's calls have cost {account['usd']:.4f} USD, and the next could "
-                    f"exceed resources.max_cost ({self._max_cost_usd:g} USD). Every reply is kept: "
-                    f"raise resources.max_cost, and the same command goes on"
+                    f"the {self._called}'s calls have cost {account['usd']:.4f} USD, and the "
+                    f"next could exceed resources.max_cost ({self._max_cost_usd:g} USD). Every "
+                    f"reply is kept: raise resources.max_cost, and the same command goes on"
                 )
             account["reserved_usd"][self._rank] += usd
         return usd
@@ -141,9 +173,7 @@ class Ledger:
             account["reserved_usd"][self._rank] -= reserved_usd
             if reply is None:
                 return
-            self._database.execute(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, reply.text)
-            )
+            self._replies.keep(key, reply)
             account["calls"] += 1
             account["input_tokens"] += reply.input_tokens
             account["output_tokens"] += reply.output_tokens

@@ -22,7 +22,7 @@ def build(section: OpenAi, place: Place) -> Remote:
     """
     headers = {}
     if section.api_key_env:
-        headers["Authorization"] = f"Bearer {key_from(section.api_key_env)}"
+        headers["Authorization"] = f"Bearer {key_from(section.api_key_env, place)}"
     address = f"{section.url.rstrip('/')}/chat/completions"
 
     def call(client: httpx2.Client, question: list[Message]) -> Reply:
@@ -35,11 +35,12 @@ def build(section: OpenAi, place: Place) -> Remote:
         response = client.post(address, json=body, headers=headers)
         response.raise_for_status()
         said = response.json()
-        usage = said.get("usage") or {}
+        choice, usage = said["choices"][0], said.get("usage") or {}
         return Reply(
-            str(said["choices"][0]["message"]["content"] or ""),
+            str(choice["message"]["content"] or ""),
             int(usage.get("prompt_tokens", 0)),
             int(usage.get("completion_tokens", 0)),
+            cut=choice.get("finish_reason") == "length",
         )
 
     return Remote(section, place, address=section.url, identity=section.url, call=call)

@@ -67,34 +67,49 @@ class Remote:
     Args:
         section: The job's section.
         place: Where it works.
-        address: What it is called in messages.
+        address: Where it is, for messages.
         identity: What decides a reply besides the question.
         call: Makes one call.
     """
 
     def __init__(self, section: Endpoint, place: Place, *, address: str, identity: Any, call: Call):
+        self.called = place.called
         self._section = section
-        self._address = address
+        self._named = f"the {place.called} at {address}"
         self._identity = [identity, section.model, section.temperature, section.max_new_tokens]
         self._call = call
         self._client = httpx2.Client(timeout=section.timeout)
         self._pace = Pace(section.calls_per_minute)
         self.ledger = Ledger(
-            _kept_in(place) / f"{key_of(self._identity)[:24]}.sqlite",
+            kept_in(place) / f"{key_of(self._identity)[:24]}.sqlite",
             place.folder,
             price=section.price,
             max_cost_usd=place.max_cost_usd,
             longest_reply=section.max_new_tokens,
+            called=place.called,
         )
         if place.max_cost_usd is not None and section.price is None:
             raise RunError(
-                f"resources.max_cost is set, and the price of the judge {section.model} is not: "
-                f"give price: {{input: …, output: …}} in USD per million tokens (0 for a judge of "
-                f"your own)"
+                f"resources.max_cost is set, and the price of the {place.called} "
+                f"{section.model} is not: give price: {{input: …, output: …}} in USD per million "
+                f"tokens (0 for a {place.called} of your own)"
             )
 
     def replies(self, questions: Sequence[list[Message]]) -> list[str]:
         """Return the reply to each conversation.
+
+        Raises:
+            RunError: It cannot be reached, or may cost no more.
+        """
+        return [reply.text for reply in self.said(questions)]
+
+    def unknown(self, questions: Sequence[list[Message]]) -> list[list[Message]]:
+        """Return the questions that were never answered, each once."""
+        keyed = {key_of(self._identity, question): question for question in questions}
+        return [one for key, one in keyed.items() if self.ledger.known(key) is None]
+
+    def said(self, questions: Sequence[list[Message]]) -> list[Reply]:
+        """Return the reply to each conversation, and whether it was cut.
 
         Raises:
             RunError: It cannot be reached, or may cost no more.
@@ -124,7 +139,7 @@ class Remote:
         """Return the most that so many questions of so many characters each could cost."""
         return questions * self.ledger.most_usd(characters)
 
-    def _reply(self, key: str, question: list[Message], stop: _Stop) -> str:
+    def _reply(self, key: str, question: list[Message], stop: _Stop) -> Reply:
         known = self.ledger.known(key)
         if known is not None:
             return known
@@ -134,7 +149,7 @@ class Remote:
             reply = self._called(question, stop)
         finally:
             self.ledger.settle(reserved, key, reply)
-        return reply.text
+        return reply
 
     def _called(self, question: list[Message], stop: _Stop) -> Reply:
         for attempt in range(self._section.retries + 1):
@@ -151,12 +166,12 @@ class Remote:
         else:
             raise stop.because(
                 RunError(
-                    f"the judge at {self._address} does not answer ({_said(fault)}) after "
+                    f"{self._named} does not answer ({_said(fault)}) after "
                     f"{self._section.retries + 1} calls. Every reply so far is kept: when it "
                     f"answers again, the same command goes on"
                 )
             ) from fault
-        raise stop.why or RunError(f"the judge at {self._address} is no longer asked")
+        raise stop.why or RunError(f"{self._named} is no longer asked")
 
     def _refused(self, error: Exception, stop: _Stop) -> None:
         """Raise at once where the same call would fail again."""
@@ -169,11 +184,11 @@ class Remote:
             404: "There is no such address or model",
         }.get(response.status_code, "Its answer says why")
         raise stop.because(
-            RunError(f"the judge at {self._address} refuses the call ({_said(error)}). {hint}")
+            RunError(f"{self._named} refuses the call ({_said(error)}). {hint}")
         ) from error
 
 
-def _kept_in(place: Place) -> Path:
+def kept_in(place: Place) -> Path:
     """Return where replies are kept: the cache, or the run folder where that cannot be written."""
     try:
         found = place.cache / "replies"
@@ -200,7 +215,7 @@ def _wait_s(error: Exception, attempt: int) -> float:
     return min(_FIRST_WAIT_S * 2**attempt * random.uniform(0.75, 1.25), _LONGEST_WAIT_S)
 
 
-def key_from(variable: str) -> str:
+def key_from(variable: str, place: Place) -> str:
     """Return the key that an environment variable holds.
 
     Raises:
@@ -209,6 +224,7 @@ def key_from(variable: str) -> str:
     key = os.environ.get(variable, "")
     if not key:
         raise RunError(
-            f"the environment variable {variable} is not set; it should hold the judge's key"
+            f"the environment variable {variable} is not set; it should hold the "
+            f"{place.called}'s key"
         )
     return key

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig
 
 from training.config import Job
 from training.config.methods import Distill
@@ -20,7 +19,7 @@ from training.data.cache import Cache, key_of
 from training.data.table import RowTable
 from training.engine.setup import Collate
 from training.methods.divergence import Known, likeliest
-from training.models.weights import digest_of
+from training.models.weights import digest_of_source
 
 COLUMN = "soft_targets"
 _IDS, _LOG_PROBS, _ENDS = "ids.npy", "log_probs.npy", "ends.npy"
@@ -101,8 +100,9 @@ def soft_targets(
         words: Rows of the student's vocabulary.
     """
     assert method.top_k is not None
+    teacher = digest_of_source(method.teacher, method.teacher_revision)
     key = key_of(
-        "soft targets", teacher_digest(method), table.digest, method.top_k, method.temperature,
+        "soft targets", teacher, table.digest, method.top_k, method.temperature,
         method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
         words,
     )  # fmt: skip
@@ -137,12 +137,3 @@ def _write(
     np.save(folder / _IDS, np.concatenate(ids))
     np.save(folder / _LOG_PROBS, np.concatenate(log_probs))
     np.save(folder / _ENDS, np.concatenate(ends))
-
-
-def teacher_digest(method: Distill) -> str:
-    """Return what tells a teacher's weights from others."""
-    folder = Path(method.teacher)
-    if not folder.is_dir():
-        config = AutoConfig.from_pretrained(method.teacher, revision=method.teacher_revision)
-        return f"{method.teacher}@{getattr(config, '_commit_hash', method.teacher_revision)}"
-    return digest_of(folder)

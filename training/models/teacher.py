@@ -97,7 +97,7 @@ def check_same_tokens(
         f"method.teacher {Path(source).name} has another vocabulary than the student: "
         f"{len(there):,} tokens and {len(here):,}; id {first} is {other.get(first)!r} there and "
         f"{mine.get(first)!r} here. Soft targets compare token by token: take a teacher of the "
-        f"student's family, or let it write answers and learn those with sft"
+        f"student's family, or let it write answers (method.kind: distill_text)"
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
+from transformers import AutoConfig
 
 from training.errors import ModelError
 from training.models.source import explain_missing
@@ -148,3 +149,19 @@ def digest_of(folder: Path) -> str:
                 file.seek(max(0, (size - _SAMPLE_BYTES) * part // (_SAMPLES - 1)))
                 digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def digest_of_source(source: str, revision: str | None) -> str:
+    """Return what tells a model's weights from others, in a folder or on the Hub.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return digest_of(folder)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except Exception as error:
+        raise ModelError(explain_missing("model", source, error)) from error
+    return f"{source}@{getattr(config, '_commit_hash', revision)}"

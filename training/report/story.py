@@ -128,7 +128,7 @@ def _read_one(folder: Path, name: str | None) -> Story:
         steps=tuple(row for row in rows if "loss" in row),
         evaluations=tuple(row for row in rows if "eval_loss" in row),
         said=tuple(_read_rows(folder / "answers.jsonl")),
-        written=_read_json(folder / "constitution.json"),
+        written=_read_json(folder / "constitution.json") or _read_json(folder / "written.json"),
         looks=tuple(_read_rows(folder / "looks.jsonl")),
     )
 

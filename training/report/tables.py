@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from training.report.findings import device
@@ -45,19 +46,21 @@ def data_facts(story: Story) -> list[tuple[str, str]]:
 
 
 def written(story: Story) -> list[tuple[str, str]]:
-    """Return what became of the prompts of a run that writes rows by principles."""
+    """Return what became of the prompts of a run that writes rows."""
     facts = story.written
     if not facts:
         return []
     asked, judge = mapping(facts.get("asked")), mapping(facts.get("judge"))
+    teacher = mapping(facts.get("teacher"))
     spent = mapping(facts.get("spent"))
     rows = [
         ("Written", str(facts.get("writes", ""))),
         ("Prompts", count(facts.get("prompts"))),
         ("Rows", count(facts.get("rows"))),
         *((f"Dropped: {why}", count(n)) for why, n in mapping(facts.get("dropped")).items()),
-        *((f"Judged by: {name}", count(n)) for name, n in mapping(facts["principles"]).items()),
-        ("Judge", " ".join(str(judge[key]) for key in ("kind", "model", "source") if key in judge)),
+        *((f"Judged by: {name}", count(n)) for name, n in mapping(facts.get("principles")).items()),
+        ("Teacher", _named(teacher)),
+        ("Judge", _named(judge)),
         ("Questions", count(asked.get("asked"))),
         ("Asked again, for want of an answer", count(asked.get("again"))),
         ("Without an answer in the end", count(asked.get("nonsense"))),
@@ -67,6 +70,11 @@ def written(story: Story) -> list[tuple[str, str]]:
         ("Spent", f"{number(spent['usd'], 4)} USD" if "usd" in spent else MISSING),
     ]
     return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
+
+
+def _named(asked: Mapping[str, Any]) -> str:
+    """Return who was asked."""
+    return " ".join(str(asked[key]) for key in ("kind", "model", "source") if key in asked)
 
 
 def time_and_memory(story: Story) -> list[tuple[str, str]]:

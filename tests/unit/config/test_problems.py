@@ -164,6 +164,7 @@ _CONSTITUTIONAL = {
     "judge": _JUDGE,
 }
 METHODS |= {"constitution": _CONSTITUTIONAL, "judge": _CONSTITUTIONAL}
+METHODS |= {"teacher": {"kind": "distill_text", "teacher": _JUDGE}}
 _JUDGED = {"kind": "grpo", "reward": [{"kind": "judge", "judge": _JUDGE}]}
 
 

@@ -7,6 +7,7 @@ import re
 from training.config.constitution import Principle
 from training.data.rows import Message
 from training.judges.answers import Prompt
+from training.methods.prompted import written
 
 _SHOWN = """Here is a question, and an answer to it.
 
@@ -80,10 +81,3 @@ def read_choice(reply: str) -> str | None:
     """Return A or B; None where a reply names neither, or both."""
     letters = set(_LETTER.findall(reply))
     return letters.pop() if len(letters) == 1 else None
-
-
-def written(prompt: Prompt) -> str:
-    """Return a prompt as a judge reads it."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)

@@ -11,25 +11,21 @@ from typing import Any
 
 from training.config import Job
 from training.config.constitutional import Constitutional
-from training.data.prepare import row_tokenizer
 from training.data.rows import PromptRow
-from training.data.texts import typed_rows
 from training.engine.world import read_world
-from training.errors import DataError, RunError
+from training.errors import DataError
 from training.judges.answers import Answerer, Prompt
 from training.judges.judge import Count, Judge, Place, asked, make
 from training.judges.remote import Remote
 from training.methods.constitutional import asking
-from training.methods.constitutional.journal import Journal
-from training.models.load import load_model
-from training.models.tokenizer import load_tokenizer
+from training.methods.journal import Journal
+from training.methods.prompted import answerer_of, check_price, in_form_of, prompts_of, written
 from training.runfolder import RunFolder, write_whole
 from training.speak import say
 
 REPORT = "constitution.json"
 _AT_ONCE = 32
 """Prompts taken on together."""
-_ANSWERED_AT_ONCE = 16
 _CHARACTERS_A_TOKEN = 4
 _QUESTION_CHARACTERS = 600
 """Of the words around a question and its answers."""
@@ -45,10 +41,10 @@ def write(job: Job, folder: RunFolder) -> None:
     """
     method = job.method
     assert isinstance(method, Constitutional)
-    prompts = _prompts(job)
-    journal = Journal(folder.path)
+    prompts = prompts_of(job)
+    journal = Journal(folder.path, "judged.jsonl")
     journal.check([row.id for row in prompts])
-    answerer = _answerer(job)
+    answerer = answerer_of(job)
     judge = make(
         method.judge,
         Place(
@@ -149,7 +145,7 @@ class _Workshop:
             if answer is None:
                 yield {**line, "row": None, "why": "the judge gave no usable revision"}
             else:
-                yield {**line, "row": {"prompt": row.prompt, "completion": _said(row, answer)}}
+                yield {**line, "row": {"prompt": row.prompt, "completion": in_form_of(row, answer)}}
 
     def _pairs(
         self, prompts: Sequence[PromptRow], numbers: Sequence[int]
@@ -187,40 +183,11 @@ class _Workshop:
                 yield {**line, "row": None, "why": why}
                 continue
             chosen, rejected = (one[place], other[place])[:: -1 if better else 1]
-            pair = {"chosen": _said(row, chosen), "rejected": _said(row, rejected)}
+            pair = {"chosen": in_form_of(row, chosen), "rejected": in_form_of(row, rejected)}
             yield {**line, "row": {"prompt": row.prompt, **pair}}
 
     def _name(self, number: int) -> str:
         return self._method.constitution.name_of(number)
-
-
-def _said(row: PromptRow, answer: str) -> Any:
-    """Return an answer in the form of its prompt."""
-    if isinstance(row.prompt, str):
-        return answer
-    return [{"role": "assistant", "content": answer}]
-
-
-def _prompts(job: Job) -> list[PromptRow]:
-    """Return the prompts, each by a name of its own."""
-    rows = list(typed_rows(job))[: job.data.limit]
-    if not rows:
-        raise DataError("data.train: there are no prompts in it")
-    found = []
-    for number, row in enumerate(rows):
-        assert isinstance(row, PromptRow)
-        content = hashlib.sha256(asking.written(row.prompt).encode()).hexdigest()[:8]
-        name = f"{number}:{row.id}#{content}"
-        found.append(PromptRow(name, row.prompt, row.reference, row.columns))
-    return found
-
-
-def _answerer(job: Job) -> Answerer:
-    tokenizer = load_tokenizer(job.model)
-    model = load_model(job, tokenizer, read_world().device)
-    model.to(read_world().device).eval().requires_grad_(False)
-    size = job.train.micro_batch_size or _ANSWERED_AT_ONCE
-    return Answerer(model, tokenizer, row_tokenizer(job, tokenizer), size)
 
 
 def _price(job: Job, judge: Judge, left: Sequence[PromptRow]) -> None:
@@ -237,16 +204,8 @@ def _price(job: Job, judge: Judge, left: Sequence[PromptRow]) -> None:
     answers = 2 * _CHARACTERS_A_TOKEN * method.rollout.max_new_tokens
     if method.writes == "revisions":
         answers += 2 * _CHARACTERS_A_TOKEN * method.judge.max_new_tokens
-    prompt = sum(len(asking.written(row.prompt)) for row in left) / len(left)
-    usd = judge.most_usd(calls, int(prompt) + answers + _QUESTION_CHARACTERS)
-    spent = float(judge.ledger.spent["usd"])
-    say(f"judge: {calls:,} calls for {len(left):,} prompts, at most about {usd:.4f} USD")
-    most = job.resources.max_cost
-    if most is not None and usd + spent > most:
-        raise RunError(
-            f"the judge could cost {usd + spent:.4f} USD, and resources.max_cost is {most:g} USD. "
-            f"Raise it, lower data.limit (now {len(left):,} prompts), or judge by a cheaper model"
-        )
+    prompt = sum(len(written(row.prompt)) for row in left) / len(left)
+    check_price(job, judge, len(left), calls, int(prompt) + answers + _QUESTION_CHARACTERS)
 
 
 def _progress(journal: Journal, prompts: int, judge: Judge) -> str:

@@ -12,18 +12,17 @@ from training.config.references import ROWS
 from training.errors import RunError
 from training.runfolder import write_whole
 
-_JOURNAL = "judged.jsonl"
-
 
 class Journal:
     """One line for each prompt, in their order.
 
     Args:
         folder: The run folder.
+        name: Of the file there.
     """
 
-    def __init__(self, folder: Path):
-        self._path = folder / _JOURNAL
+    def __init__(self, folder: Path, name: str):
+        self._path = folder / name
         self._rows = folder / ROWS
         self.lines: list[dict[str, Any]] = []
         if self._path.exists():

@@ -1,0 +1,234 @@
+"""Distillation from text: a teacher answers prompts, and later stages learn from its answers.
+
+Kim and Rush 2016, arXiv:1606.07947. Every answer is kept as it comes: in the run, so that a stopped
+run goes on behind the last one, and in the cache, so that no prompt is ever asked twice of the same
+teacher.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from training.config import Job
+from training.config.distill_text import DistillText
+from training.config.judges import Local
+from training.data.prepare import row_tokenizer
+from training.data.rows import Message, PromptRow
+from training.engine.world import read_world
+from training.errors import DataError
+from training.judges.answers import Answerer, Prompt
+from training.judges.judge import Place, make
+from training.judges.ledger import Replies, Reply, key_of
+from training.judges.remote import Remote, kept_in
+from training.methods.journal import Journal
+from training.methods.prompted import answerer_of, check_price, in_form_of, prompts_of, written
+from training.models.tokenizer import load_tokenizer
+from training.models.weights import digest_of_source
+from training.runfolder import RunFolder, write_whole
+from training.speak import say
+
+REPORT = "written.json"
+_AT_ONCE = 64
+"""Prompts taken on together."""
+
+
+class Teacher(Protocol):
+    """Someone who answers prompts."""
+
+    def said(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """Return the answer to each."""
+
+
+def write(job: Job, folder: RunFolder) -> None:
+    """Write the rows of a job into its folder, going on where it was stopped.
+
+    Raises:
+        DataError: The prompts cannot be read, or no row came of any.
+        RunError: The teacher cannot be reached, or would cost more than the job allows.
+        ModelError: A teacher here cannot be read, or its context is too short.
+    """
+    method = job.method
+    assert isinstance(method, DistillText)
+    prompts = prompts_of(job)
+    journal = Journal(folder.path, "answered.jsonl")
+    journal.check([row.id for row in prompts])
+    left = prompts[len(journal.lines) :]
+    fits = _fitting(job, left)
+    asked = [_told(row.prompt, method.system) for row, fit in zip(left, fits, strict=True) if fit]
+    teacher = _teacher(job, folder)
+    if isinstance(teacher, _There):
+        teacher.check_price(job, asked)
+    for first in range(0, len(left), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        journal.add(_lines(job, teacher, left[part], fits[part]))
+        say(f"{len(journal.lines):,} of {len(prompts):,} prompts answered, {journal.kept:,} kept")
+    _conclude(job, folder, journal, teacher)
+
+
+def _fitting(job: Job, prompts: Sequence[PromptRow]) -> list[bool]:
+    """Return which prompts the student has room for."""
+    rows = row_tokenizer(job, load_tokenizer(job.model))
+    talks = rows.template is not None
+    ids = (rows.prompt_ids(row.prompt if talks else written(row.prompt)) for row in prompts)
+    return [len(one) <= job.data.max_length for one in ids]
+
+
+def _told(prompt: Prompt, system: str | None) -> Prompt:
+    """Return a prompt as the teacher is given it."""
+    if system is None:
+        return prompt
+    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if said[0]["role"] == "system":
+        return [{**said[0], "content": f"{system}\n\n{said[0]['content']}"}, *said[1:]]
+    return [{"role": "system", "content": system}, *said]
+
+
+def _lines(
+    job: Job, teacher: Teacher, prompts: Sequence[PromptRow], fits: Sequence[bool]
+) -> list[dict[str, Any]]:
+    """Return what came of each prompt."""
+    method = job.method
+    assert isinstance(method, DistillText)
+    wanted = [row for row, fit in zip(prompts, fits, strict=True) if fit]
+    found = iter(teacher.said([_told(row.prompt, method.system) for row in wanted]))
+    lines = []
+    for row, fit in zip(prompts, fits, strict=True):
+        line: dict[str, Any] = {"id": row.id, "row": None}
+        if not fit:
+            line["why"] = f"the prompt is longer than data.max_length ({job.data.max_length})"
+        elif not (reply := next(found)).text.strip():
+            line["why"] = "the teacher said nothing"
+        elif reply.cut and not method.keep_cut:
+            line |= {"answer": reply.text, "why": f"cut at {method.max_new_tokens} tokens"}
+        else:
+            completion = in_form_of(row, reply.text.strip())
+            line["row"] = {"prompt": row.prompt, "completion": completion}
+        lines.append(line)
+    return lines
+
+
+class _There:
+    """A teacher that is called.
+
+    Args:
+        remote: Calls it.
+    """
+
+    def __init__(self, remote: Remote):
+        self.remote = remote
+
+    def said(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        return self.remote.said([_as_messages(prompt) for prompt in prompts])
+
+    def check_price(self, job: Job, prompts: Sequence[Prompt]) -> None:
+        """Say what the answers that are not known yet may cost.
+
+        Raises:
+            RunError: More than the job allows.
+        """
+        unknown = self.remote.unknown([_as_messages(prompt) for prompt in prompts])
+        if unknown:
+            length = sum(len(written(question)) for question in unknown) / len(unknown)
+            check_price(job, self.remote, len(prompts), len(unknown), int(length))
+
+
+class _Here:
+    """A teacher on this machine; its model is loaded when something is not known yet.
+
+    Args:
+        section: The job's.
+        place: Where it works.
+        identity: What decides an answer besides the prompt.
+    """
+
+    def __init__(self, section: Local, place: Place, identity: Sequence[object]):
+        self._section = section
+        self._place = place
+        self._identity = [*identity, section.temperature, section.max_new_tokens]
+        self._replies = Replies(kept_in(place) / f"{key_of(*self._identity)[:24]}.sqlite")
+        self._model: Answerer | None = None
+
+    def said(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        keys = [key_of(self._identity, prompt) for prompt in prompts]
+        known = {key: self._replies.known(key) for key in keys}
+        unknown = {k: p for k, p in zip(keys, prompts, strict=True) if known[k] is None}
+        if unknown:
+            answers = self._loaded().said(
+                list(unknown.values()),
+                max_new_tokens=self._section.max_new_tokens,
+                temperature=self._section.temperature,
+            )
+            for key, answer in zip(unknown, answers, strict=True):
+                self._replies.keep(key, answer)
+                known[key] = answer
+        return [reply for key in keys if (reply := known[key]) is not None]
+
+    def _loaded(self) -> Answerer:
+        if self._model is None:
+            section, place = self._section, self._place
+            if section.source is None:
+                assert place.own is not None
+                self._model = place.own()
+            else:
+                self._model = Answerer.load(
+                    section.source, section.chat_template, place.device, section.batch_size
+                )
+        return self._model
+
+
+def _teacher(job: Job, folder: RunFolder) -> _There | _Here:
+    method = job.method
+    assert isinstance(method, DistillText)
+    place = Place(
+        device=read_world().device,
+        folder=folder.path,
+        cache=folder.cache,
+        max_cost_usd=job.resources.max_cost,
+        own=partial(answerer_of, job),
+        called="teacher",
+    )
+    section = method.teacher
+    if isinstance(section, Local):
+        source, template = section.source, section.chat_template
+        if source is None:
+            source, template = job.model.source, job.model.chat_template
+        revision = job.model.revision if section.source is None else None
+        return _Here(section, place, [digest_of_source(source, revision), template])
+    remote = make(section, place)
+    assert isinstance(remote, Remote)
+    return _There(remote)
+
+
+def _as_messages(prompt: Prompt) -> list[Message]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def _conclude(job: Job, folder: RunFolder, journal: Journal, teacher: Teacher) -> None:
+    """Write the rows and what became of all prompts.
+
+    Raises:
+        DataError: No row came of any.
+    """
+    method = job.method
+    assert isinstance(method, DistillText)
+    dropped = journal.dropped()
+    report = {
+        "writes": "answers",
+        "teacher": method.teacher.model_dump(mode="json", exclude_none=True),
+        "prompts": len(journal.lines),
+        "rows": journal.kept,
+        "dropped": dropped,
+        "spent": teacher.remote.ledger.spent if isinstance(teacher, _There) else None,
+    }
+    write_whole(folder.path / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    reasons = ", ".join(f"{why}: {times:,}" for why, times in dropped.items())
+    if not journal.kept:
+        raise DataError(
+            f"none of {len(journal.lines):,} prompts gave a row ({reasons}). Raise "
+            f"teacher.max_new_tokens or data.max_length, or set method.keep_cut"
+        )
+    path = journal.write_rows()
+    say(f"{path}: {journal.kept:,} rows" + (f"; dropped: {reasons}" if reasons else ""))
