@@ -66,8 +66,8 @@ check-job: $(VENV)/.train  ## check a job file without running it
 
 .PHONY: feedback measured redteam bias
 
-feedback: $(VENV)/.feedback  ## what preference labels are worth, and a clean set of them: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4]
-	@$(PY) -m feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA))
+feedback: $(VENV)/.feedback  ## what preference labels are worth, and a clean set of them: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
+	@$(PY) -m feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
 redteam: $(VENV)/.train  ## provoke a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
 	@$(PY) -m safety.redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)

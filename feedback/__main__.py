@@ -12,7 +12,7 @@ from pathlib import Path
 
 from feedback.findings import look
 from feedback.page import in_lines, write
-from feedback.read import read_labels
+from feedback.read import PARTS, read_labels
 from training.errors import TemperError
 
 
@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        labels = [label for path in options.data for label in read_labels(path)]
-        findings = look(labels)
+        read = read_labels(options.data, dict(options.columns))
+        findings = look(read.labels, read.unlabelled)
         folder = options.out or Path("feedback-reports") / options.data[0].name.partition(".")[0]
         write(findings, folder)
     except TemperError as error:
@@ -38,9 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _column(text: str) -> tuple[str, str]:
+    part, _, column = text.partition("=")
+    if part not in PARTS or not column:
+        raise argparse.ArgumentTypeError(f"{text} is not PART=COLUMN; parts: {', '.join(PARTS)}")
+    return part, column
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m feedback", description="Look at labels.")
     parser.add_argument("data", type=Path, nargs="+", help="CSV, JSONL or a Ground Truth manifest")
+    columns = parser.add_argument("--columns", type=_column, nargs="+", default=[])
+    columns.metavar, columns.help = "PART=COLUMN", "columns of other names, such as choice=overall"
     parser.add_argument("--out", type=Path, help="folder for the report and the cleaned set")
     parser.add_argument(
         "--least-alpha", type=float, help="fail below this agreement of those in line"

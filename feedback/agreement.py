@@ -46,10 +46,7 @@ class Agreement:
 
 def agreement(labels: Sequence[Label]) -> Agreement:
     """Return how far the annotators agree; of repeated judgements the last counts."""
-    votes = [
-        [(who, pair, label.vote) for who, label in newest(found).items()]
-        for pair, found in by_pair(labels).items()
-    ]
+    votes = _votes(labels)
     votes = [found for found in votes if len(found) > 1]
     raters, count = Counter(map(len, votes)).most_common(1)[0] if votes else (0, 0)
     # Which annotators they were does not matter to Fleiss: they are numbered anew for each pair.
@@ -62,12 +59,20 @@ def agreement(labels: Sequence[Label]) -> Agreement:
     return Agreement(
         pairs=len(votes),
         raw=_raw(votes),
-        cohen=_cohen(votes),
+        # Cohen's is about two people, who have to be known.
+        cohen=_cohen(_votes([label for label in labels if label.annotator])),
         fleiss=_measure(same, "pi"),
         fleiss_pairs=count,
         fleiss_raters=raters,
         alpha=_measure([triple for found in votes for triple in found], "alpha"),
     )
+
+
+def _votes(labels: Sequence[Label]) -> list[list[Triple]]:
+    return [
+        [(who, pair, label.vote) for who, label in newest(found).items()]
+        for pair, found in by_pair(labels).items()
+    ]
 
 
 def _raw(votes: Sequence[Sequence[Triple]]) -> float | None:

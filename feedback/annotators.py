@@ -20,7 +20,7 @@ class Annotator:
     """What one annotator's judgements come to.
 
     Attributes:
-        name: Who.
+        name: Who; empty for all judgements whose annotator is not named.
         labels: Judgements.
         with_majority: Agreement with the majority of all others on the same pairs.
         with_self: Agreement with an own earlier judgement of the same pair.
@@ -76,7 +76,7 @@ def annotators(labels: Sequence[Label]) -> list[Annotator]:
 def _flag(found: Sequence[Annotator]) -> None:
     """Mark those whose judgements chance does not explain."""
     limit = _FALSE_ALARMS / max(1, len(found))
-    for one in found:
+    for one in (one for one in found if one.name):
         others = [other for other in found if other is not one]
         usual = _pooled([other.with_majority for other in others])
         share = one.with_majority
@@ -91,12 +91,15 @@ def _flag(found: Sequence[Annotator]) -> None:
                 f"is right on {one.gold.value:.0%} of {one.gold.of} calibration items, where the "
                 f"others are on {right.value:.0%}"
             )
-        side = max(one.first.count, one.first.of - one.first.count)
-        if one.first.of >= _LEAST and 2 * at_most(one.first.of - side, one.first.of, 0.5) < limit:
+        if one.first.of >= _LEAST:
+            side = max(one.first.count, one.first.of - one.first.count)
             which = "first" if side == one.first.count else "second"
-            one.out_of_line.append(
-                f"chooses the answer shown {which} {side / one.first.of:.0%} of the time"
-            )
+            # Where sides were not shuffled, all who judge well lean to one of them.
+            usual_side = _leaning([other.first for other in others], first=which == "first")
+            if 2 * at_most(one.first.of - side, one.first.of, 1 - usual_side) < limit:
+                one.out_of_line.append(
+                    f"chooses the answer shown {which} {side / one.first.of:.0%} of the time"
+                )
 
 
 def _below(share: Share, usual: float, limit: float) -> bool:
@@ -107,6 +110,14 @@ def _pooled(shares: Sequence[Share]) -> Share:
     return Share(sum(s.count for s in shares), sum(s.of for s in shares))
 
 
+def _leaning(shares: Sequence[Share], *, first: bool) -> float:
+    """Return how often the others choose one side, and at least half of the time."""
+    pooled = _pooled(shares)
+    if pooled.of < _LEAST:
+        return 0.5
+    return max(0.5, pooled.value if first else 1 - pooled.value)
+
+
 def _share(values: Sequence[bool]) -> Share:
     return Share(sum(values), len(values))
 
@@ -115,11 +126,12 @@ def _beside_others(labels: Sequence[Label]) -> dict[str, list[bool]]:
     """Return for each annotator whether each vote is that of most others; draws are left out."""
     found: dict[str, list[bool]] = defaultdict(list)
     for judged in by_pair(labels).values():
-        votes = {who: label.vote for who, label in newest(judged).items()}
-        for who, vote in votes.items():
-            rest = sum(other for name, other in votes.items() if name != who)
+        voters = newest(judged).values()
+        total = sum(label.vote for label in voters)
+        for label in voters:
+            rest = total - label.vote
             if rest:
-                found[who].append(vote * rest > 0)
+                found[label.annotator].append(label.vote * rest > 0)
     return found
 
 
@@ -128,7 +140,7 @@ def _beside_self(labels: Sequence[Label]) -> dict[str, list[bool]]:
     found: dict[str, list[bool]] = defaultdict(list)
     for judged in by_pair(labels).values():
         before: dict[str, int] = {}
-        for label in judged:
+        for label in filter(lambda label: label.annotator, judged):
             if label.annotator in before:
                 found[label.annotator].append(label.vote == before[label.annotator])
             before[label.annotator] = label.vote

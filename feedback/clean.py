@@ -40,9 +40,20 @@ class Cleaned:
         self.dropped.append({"what": what, "why": why, "origin": [x.origin for x in labels]})
 
 
-def cleaned(labels: Sequence[Label], people: Sequence[Annotator]) -> Cleaned:
-    """Return the set that the labels come to."""
+def cleaned(
+    labels: Sequence[Label],
+    people: Sequence[Annotator],
+    unlabelled: Sequence[tuple[str, str]] = (),
+) -> Cleaned:
+    """Return the set that the labels come to.
+
+    Args:
+        labels: All of them.
+        people: Who judged, and what their votes count.
+        unlabelled: Where nobody has judged, and what it says there.
+    """
     found = Cleaned()
+    found.dropped += [{"what": "label", "why": why, "origin": [at]} for at, why in unlabelled]
     weights = {one.name: one.weight for one in people}
     alone = len(weights) == 1
     for judged in by_pair(_usable(labels, people, found)).values():
@@ -51,7 +62,7 @@ def cleaned(labels: Sequence[Label], people: Sequence[Annotator]) -> Cleaned:
             found.rows.append(row)
     _break_circles(found)
     for row in found.rows:
-        del row["labels"]
+        del row["labels"], row["order"]
     return found
 
 
@@ -76,44 +87,47 @@ def _row(
     """Return the row of one pair; None where its votes decide nothing."""
     votes: list[tuple[Label, float]] = []
     for who, label in newest(judged).items():
-        own = [other for other in judged if other.annotator == who]
+        own = [other for other in judged if other.voter == who]
         if len({other.vote for other in own}) > 1:
             found.contradictions += 1
-            found.drop("label", f"annotator {who or '(unnamed)'} judged the pair both ways", own)
+            found.drop("label", f"annotator {who} judged the pair both ways", own)
             continue
         if len(own) > 1:
             found.duplicates += len(own) - 1
             found.drop("label", "repeats the same judgement", own[:-1])
-        votes.append((label, weights[who]))
+        votes.append((label, weights[label.annotator]))
     total = sum(weight for _, weight in votes)
     lean = sum(label.vote * weight for label, weight in votes)
     if not total or not lean:
-        why = "no vote is left" if not votes else "its votes are even, or for neither answer"
+        why = "its votes are even, or for neither answer"
+        if not total:
+            why = "nobody whose vote counts is left"
         found.drop("pair", why, judged)
         return None
     head = votes[0][0]
     chosen, rejected = head.sides[:: 1 if lean > 0 else -1]
     return {
-        "prompt": head.prompt,
-        "chosen": chosen,
-        "rejected": rejected,
+        "prompt": head.prompt if head.given is None else head.given[0],
+        "chosen": head.as_given(chosen),
+        "rejected": head.as_given(rejected),
         "weight": round(abs(lean) / total, 4),
         "votes": [sum(v.vote * lean > 0 for v, _ in votes), len(votes)],
         **({"topic": head.topic} if head.topic else {}),
         **({"group": head.group} if head.group else {}),
         "labels": list(judged),
+        "order": (normal(chosen), normal(rejected)),
     }
 
 
 def _break_circles(found: Cleaned) -> None:
     by_prompt: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in found.rows:
-        by_prompt[normal(row["prompt"])].append(row)
+        by_prompt[normal(row["labels"][0].prompt)].append(row)
     left_out: list[int] = []
     for rows in by_prompt.values():
         graph = networkx.DiGraph()
         for row in rows:
-            graph.add_edge(normal(row["chosen"]), normal(row["rejected"]), row=row)
+            graph.add_edge(*row["order"], row=row)
         while circles := _circles(graph):
             for circle in circles:
                 inside = list(graph.subgraph(circle).edges(data="row"))

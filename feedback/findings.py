@@ -49,14 +49,30 @@ class Findings:
     cleaned: Cleaned
 
     @property
+    def named(self) -> str:
+        """How many people judged, in words."""
+        count = sum(bool(one.name) for one in self.people)
+        words = "1 person" if count == 1 else f"{count:,} people"
+        if count == len(self.people):
+            return words
+        return f"{words} and some who are not named" if count else "people who are not named"
+
+    @property
     def warnings(self) -> list[str]:
         """What somebody should do something about, gravest first."""
         found = []
         alpha = self.in_line.alpha
-        if alpha is None:
+        if not self.cleaned.rows:
+            found.append("Nothing is left to learn from: see below what was left out, and why.")
+        if not self.agreement.pairs:
             found.append(
                 "Nobody judged what another judged, so nothing can be said of agreement. Have at "
                 "least one pair in ten judged by two people or more."
+            )
+        elif alpha is None:
+            found.append(
+                "All judgements that can be compared are the same, so how far agreement exceeds "
+                "chance cannot be said."
             )
         elif alpha < 0.2:
             found.append(
@@ -74,6 +90,12 @@ class Findings:
                 f"these labels will write {side} answers; the report of a reward model gives its "
                 "own length bias."
             )
+        unnamed = sum(one.labels for one in self.people if not one.name)
+        if unnamed:
+            found.append(
+                f"{unnamed:,} labels do not say who judged. Each is taken for another person's: "
+                f"who is out of line, or contradicts themselves, cannot be found among them."
+            )
         for kind, rows in (("topic", self.topics), ("group", self.groups)):
             thin = [name for name, _, pairs, _ in rows if pairs < _THIN]
             if thin:
@@ -86,8 +108,13 @@ def _share(share: Share) -> str:
     return f"{share.value:.0%} of the time (95 % interval {low:.0%} to {high:.0%})"
 
 
-def look(labels: Sequence[Label]) -> Findings:
-    """Return what the labels come to."""
+def look(labels: Sequence[Label], unlabelled: Sequence[tuple[str, str]] = ()) -> Findings:
+    """Return what the labels come to.
+
+    Args:
+        labels: All of them.
+        unlabelled: Where nobody has judged, and what it says there.
+    """
     people = annotators(labels)
     left_out = {one.name for one in people if one.out_of_line}
     return Findings(
@@ -102,5 +129,5 @@ def look(labels: Sequence[Label]) -> Findings:
         first=first_shown(labels),
         topics=coverage(labels, lambda label: label.topic),
         groups=coverage(labels, lambda label: label.group),
-        cleaned=cleaned(labels, people),
+        cleaned=cleaned(labels, people, unlabelled),
     )

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Label:
         topic: What the prompt is about, where it is said.
         group: To whom the annotator or the prompt belongs, where it is said.
         gold: What was agreed to be right, for a calibration item; as `choice`.
+        given: Prompt, first and second as the file has them, where that is not text.
     """
 
     origin: str
@@ -35,6 +37,12 @@ class Label:
     topic: str = ""
     group: str = ""
     gold: int | None = None
+    given: tuple[Any, Any, Any] | None = None
+
+    @property
+    def voter(self) -> str:
+        """Who judged. Where nobody is named, each judgement is taken for another person's."""
+        return self.annotator or self.origin
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -45,6 +53,12 @@ class Label:
         """
         one, other = sorted((self.first, self.second), key=_lot)
         return one, other
+
+    def as_given(self, answer: str) -> Any:
+        """Return one of the answers as the file has it."""
+        if self.given is None:
+            return answer
+        return self.given[1 if answer == self.first else 2]
 
     @property
     def pair(self) -> str:
@@ -79,5 +93,5 @@ def by_pair(labels: Iterable[Label]) -> dict[str, list[Label]]:
 
 
 def newest(labels: Sequence[Label]) -> dict[str, Label]:
-    """Return the last label of each annotator among those of one pair."""
-    return {label.annotator: label for label in labels}
+    """Return the last label of each voter among those of one pair."""
+    return {label.voter: label for label in labels}

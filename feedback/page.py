@@ -52,7 +52,7 @@ def in_lines(findings: Findings) -> list[str]:
     found, cleaned = findings.agreement, findings.cleaned
     reasons = Counter(row["what"] + ": " + row["why"] for row in cleaned.dropped)
     return [
-        f"{findings.labels:,} labels of {findings.pairs:,} pairs by {len(findings.people)} people",
+        f"{findings.labels:,} labels of {findings.pairs:,} pairs by {findings.named}",
         f"agreement on {found.pairs:,} pairs judged twice or more: Krippendorff's alpha "
         f"{kappa(found.alpha)}, Fleiss' kappa {kappa(found.fleiss)}, Cohen's kappa "
         f"{kappa(found.cohen)}",

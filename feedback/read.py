@@ -1,149 +1,229 @@
-"""Labels from CSV, JSON Lines, or the output manifest of a Ground Truth labelling job."""
+"""Labels from CSV, JSON, JSON Lines, or the output manifest of a Ground Truth labelling job."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from feedback.choice import read_choice
 from feedback.labels import Label
+from feedback.manifest import UnlabelledError, judgements
+from feedback.sides import Sides, sides_of
 from training.errors import DataError
 
 _NAMES = {
     "prompt": ("prompt", "question", "instruction", "source"),
-    "first": ("answer_a", "response_a", "a", "first", "answer_1", "response_1"),
-    "second": ("answer_b", "response_b", "b", "second", "answer_2", "response_2"),
+    "first": ("answer_a", "response_a", "a", "first", "answer_1", "response_1", "conversation_a"),
+    "second": ("answer_b", "response_b", "b", "second", "answer_2", "response_2", "conversation_b"),
     "chosen": ("chosen", "preferred"),
     "rejected": ("rejected", "dispreferred"),
-    "choice": ("choice", "preference", "winner", "label", "better"),
-    "annotator": ("annotator", "annotator_id", "worker", "worker_id", "workerid", "rater", "user"),
+    "choice": ("choice", "preference", "winner", "label", "better", "chosen", "preferred"),
+    "annotator": (
+        *("annotator", "annotator_id", "worker", "worker_id", "workerid", "rater", "rater_id"),
+        *("labeler", "labeller", "judge", "user"),
+    ),
     "shown_first": ("shown_first",),
     "topic": ("topic", "category", "domain"),
     "group": ("group", "demographic", "language"),
     "gold": ("gold", "expected"),
 }
 """Spellings of each column."""
-_CHOICES: dict[str, int | None] = {
-    **dict.fromkeys(("a", "answer_a", "response_a", "first", "1", "left"), 0),
-    **dict.fromkeys(("b", "answer_b", "response_b", "second", "2", "right"), 1),
-    **dict.fromkeys(("tie", "same", "neither", "equal", "both", "ab"), None),
-}
+PARTS = tuple(_NAMES)
+"""What a column may be to a label."""
 _SHOWN = 8
-"""Problems named in one message."""
-_WORKERS = "annotationsFromAllWorkers"
+"""Kinds of problems named in one message, and lines named of each."""
 
 
-def read_labels(path: Path) -> list[Label]:
-    """Return the labels in a file.
+@dataclass
+class Read:
+    """What files of labels hold.
+
+    Attributes:
+        labels: What was judged.
+        unlabelled: Where nobody has judged, and what it says there.
+    """
+
+    labels: list[Label] = field(default_factory=list)
+    unlabelled: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_labels(paths: Sequence[Path], columns: Mapping[str, str] | None = None) -> Read:
+    """Return the labels in files.
+
+    Args:
+        paths: CSV, JSON, JSON Lines or manifests.
+        columns: What plays which part where a column has a name of its own, such as
+            `{"choice": "overall"}`.
 
     Raises:
-        DataError: It cannot be read; names every line that is at fault, the first eight in full.
+        DataError: A file cannot be read; names every line that is at fault.
     """
-    labels: list[Label] = []
-    problems: list[str] = []
+    found = Read()
+    for path in paths:
+        _read(path, dict(columns or {}), found)
+    if not found.labels:
+        why = f": {found.unlabelled[0][1]}" if found.unlabelled else ""
+        raise DataError(f"{', '.join(map(str, paths))}: there are no labels in it{why}")
+    return found
+
+
+def _read(path: Path, columns: Mapping[str, str], found: Read) -> None:
+    problems: dict[str, list[str]] = defaultdict(list)
     try:
-        for origin, values in _records(path):
+        for origin, line in _lines(path):
             try:
-                labels.append(_label(origin, values))
+                for where, values in judgements(origin, line):
+                    found.labels.append(_label(where, _columns(values, columns)))
+            except UnlabelledError as said:
+                found.unlabelled.append((origin, str(said)))
             except ValueError as fault:
-                problems.append(f"{origin}: {fault}")
+                problems[str(fault)].append(origin)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not text in UTF-8 (byte 0x{error.object[error.start]:02x}). Save it as "
+            f"CSV UTF-8 or JSON Lines"
+        ) from None
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     if problems:
-        more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        lines = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
-        raise DataError(f"{path}: {len(problems)} labels cannot be used{lines}{more}")
-    if not labels:
-        raise DataError(f"{path}: there are no labels in it")
-    return labels
+        raise DataError(_told(path, problems))
+
+
+def _told(path: Path, problems: Mapping[str, list[str]]) -> str:
+    count = sum(map(len, problems.values()))
+    lines = []
+    for fault, origins in list(problems.items())[:_SHOWN]:
+        where = ", ".join(origin.removeprefix(f"{path.name}:") for origin in origins[:_SHOWN])
+        more = f" and {len(origins) - _SHOWN} more" if len(origins) > _SHOWN else ""
+        lines.append(f"\n  {'line' if len(origins) == 1 else 'lines'} {where}{more}: {fault}")
+    if len(problems) > _SHOWN:
+        lines.append(f"\n  … and {len(problems) - _SHOWN} more kinds")
+    labels = "label" if count == 1 else "labels"
+    return f"{path}: {count} {labels} cannot be used{''.join(lines)}"
+
+
+# --- lines ---------------------------------------------------------------------------------------
 
 
 def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what stands on each line, with where it stands."""
+    name = path.name.removesuffix(".gz").lower()
     with _open(path) as file:
-        if path.name.removesuffix(".gz").endswith(".csv"):
-            rows = csv.DictReader(file)
-            for row in rows:
-                yield f"{path.name}:{rows.line_num}", row
-            return
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            origin = f"{path.name}:{number}"
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{origin}: not JSON: {error}") from None
-            if not isinstance(values, dict):
-                raise DataError(f"{origin}: a line is an object, this is {line[:40]!r}")
-            yield from _flat(origin, values)
+        if name.endswith((".csv", ".tsv")):
+            yield from _table(path, file)
+        elif name.endswith(".json") and file.read(1) == "[":
+            file.seek(0)
+            for number, values in enumerate(_parsed(f"{path.name}", file.read()), start=1):
+                yield f"{path.name}[{number}]", _object(f"{path.name}[{number}]", values)
+        else:
+            file.seek(0)
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    origin = f"{path.name}:{number}"
+                    yield origin, _object(origin, _parsed(origin, line.lstrip("\ufeff")))
 
 
-def _flat(origin: str, values: dict[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield one record for each worker of a manifest's line; other lines as they are."""
-    answers = [v[_WORKERS] for v in values.values() if isinstance(v, dict) and _WORKERS in v]
-    if not answers:
-        yield origin, values
-        return
-    asked = {k: v for k, v in values.items() if not isinstance(v, dict)}
-    if isinstance(asked.get("source"), str) and asked["source"].lstrip().startswith("{"):
-        asked |= json.loads(asked.pop("source"))
-    for number, worker in enumerate(answers[0], start=1):
-        said = worker["annotationData"]["content"]
-        said = json.loads(said) if isinstance(said, str) else said
-        yield f"{origin}/{number}", {**asked, **said, "annotator": worker["workerId"]}
+def _table(path: Path, file: TextIO) -> Iterator[tuple[str, dict[str, Any]]]:
+    header = file.readline()
+    file.seek(0)
+    rows = csv.DictReader(file, delimiter=max(",;\t|", key=header.count))
+    for row in rows:
+        yield f"{path.name}:{rows.line_num}", row
 
 
-def _label(origin: str, values: Mapping[str, Any]) -> Label:
-    columns = {str(key).strip().lower().replace(" ", "_"): v for key, v in values.items() if key}
+def _parsed(origin: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{origin}: not JSON: {error}") from None
+
+
+def _object(origin: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise DataError(f"{origin}: a line is an object, this is {json.dumps(values)[:40]}")
+    return values
+
+
+# --- one label -----------------------------------------------------------------------------------
+
+
+def _columns(values: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
+    """Return the record's columns by what they are called here.
+
+    Raises:
+        ValueError: A column that was named is not there.
+    """
+    for part, column in named.items():
+        if column not in values:
+            raise ValueError(
+                f"there is no column {column!r} for {part}. Columns found: {', '.join(values)}"
+            )
+    found = {
+        str(key).strip().lower().replace(" ", "_"): value
+        for key, value in values.items()
+        if key and key not in named.values()
+    }
+    for part, column in named.items():
+        for other in _NAMES[part]:
+            found.pop(other, None)
+        found[_NAMES[part][0]] = values[column]
+    return found
+
+
+def _label(origin: str, columns: Mapping[str, Any]) -> Label:
     found = {}
     for part, names in _NAMES.items():
         present = [columns[name] for name in names if columns.get(name) not in (None, "")]
         if present:
             found[part] = present[0]
     who, topic, group = (str(found.get(name, "")) for name in ("annotator", "topic", "group"))
-    prompt = _text(found, "prompt")
-    if "chosen" in found and "first" not in found:
-        sides = (_text(found, "chosen"), _text(found, "rejected"))
-        return Label(origin, prompt, *sides, 0, who, ordered=False, topic=topic, group=group)
-    first, second = _text(found, "first"), _text(found, "second")
+    if "first" not in found and {"chosen", "rejected"} & set(found):
+        sides = _sides(found, "chosen", "rejected")
+        sure = (origin, sides.prompt, sides.first, sides.second, 0, who)
+        return Label(*sure, ordered=False, topic=topic, group=group, given=sides.given)
+    sides = _sides(found, "first", "second")
     if "choice" not in found:
-        raise ValueError(f"no choice. Columns found: {', '.join(columns)}")
-    choice = _choice(found["choice"])
-    gold = _choice(found["gold"]) if "gold" in found else None
-    if "shown_first" in found and _choice(found["shown_first"]) == 1:
-        first, second = second, first
+        if any(name in columns for name in _NAMES["choice"]):
+            raise UnlabelledError("no choice was made")
+        raise ValueError(_missing("choice", columns))
+    choice = read_choice(found["choice"], sides.first, sides.second)
+    gold = read_choice(found["gold"], sides.first, sides.second) if "gold" in found else None
+    if "shown_first" in found and read_choice(found["shown_first"]) == 1:
+        sides = sides.turned
         choice, gold = (None if c is None else 1 - c for c in (choice, gold))
-    return Label(origin, prompt, first, second, choice, who, topic=topic, group=group, gold=gold)
+    parts = (origin, sides.prompt, sides.first, sides.second, choice, who)
+    return Label(*parts, topic=topic, group=group, gold=gold, given=sides.given)
 
 
-def _text(found: Mapping[str, Any], part: str) -> str:
-    value = found.get(part)
-    if isinstance(value, list):
-        # Messages: the words are what is compared.
-        value = "\n".join(str(message.get("content", "")) for message in value)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"no {part} (columns it may be called: {', '.join(_NAMES[part])})")
-    return value
+def _sides(found: Mapping[str, Any], first: str, second: str) -> Sides:
+    for part in (first, second):
+        if part not in found:
+            raise ValueError(_missing(part, found))
+    sides = sides_of(found.get("prompt"), found[first], found[second])
+    texts = {"prompt": sides.prompt, first: sides.first, second: sides.second}
+    for part, text in texts.items():
+        if not text.strip():
+            raise ValueError(_missing(part, found))
+    return sides
 
 
-def _choice(value: Any) -> int | None:
-    """Return 0, 1 or None; a form's radio buttons may say it as `{"a": true, "b": false}`."""
-    if isinstance(value, dict):
-        inner = {k: next(iter(v.values())) if isinstance(v, dict) else v for k, v in value.items()}
-        said = [name for name, on in inner.items() if on is True]
-        value = said[0] if len(said) == 1 else value
-    key = str(value).strip().lower()
-    if key not in _CHOICES:
-        raise ValueError(f"the choice {value!r} is none of a, b, tie (or first, second; 1, 2)")
-    return _CHOICES[key]
+def _missing(part: str, columns: Mapping[str, Any]) -> str:
+    return (
+        f"no {part} (columns it may be called: {', '.join(_NAMES[part])}). Columns found: "
+        f"{', '.join(columns)}. Say which it is: --columns {part}=COLUMN"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from feedback.__main__ import main
 from feedback.agreement import agreement
 from feedback.chance import Share, at_most
+from feedback.choice import read_choice
 from feedback.clean import cleaned
 from feedback.findings import look
 from feedback.labels import Label
@@ -62,7 +64,7 @@ def test_csv_and_json_lines_are_read_alike(tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    one, other = (read_labels(tmp_path / f"labels.{kind}") for kind in ("csv", "jsonl"))
+    one, other = (read_labels([tmp_path / f"labels.{kind}"]).labels for kind in ("csv", "jsonl"))
     assert [x.choice for x in one] == [0, 1, None]
     assert [(x.prompt, x.first, x.choice, x.annotator) for x in one] == [
         (x.prompt, x.first, x.choice, x.annotator) for x in other
@@ -91,7 +93,7 @@ def test_a_manifest_of_ground_truth_has_a_label_for_each_worker(
     }
     path = tmp_path / "output.manifest"
     path.write_text(json.dumps(line) + "\n" + json.dumps({**line, **asked, "source": "s"}) + "\n")
-    found = read_labels(path)
+    found = read_labels([path]).labels
     assert [(x.annotator, x.choice, x.topic) for x in found] == [
         ("private.eu.1", 1, "t"),
         ("private.eu.2", 0, "t"),
@@ -101,14 +103,14 @@ def test_a_manifest_of_ground_truth_has_a_label_for_each_worker(
 def test_what_was_shown_first_is_what_the_choice_is_about(tmp_path: Path) -> None:
     row = {"prompt": "p", "a": "x", "b": "y", "choice": "a", "shown_first": "b", "gold": "a"}
     (tmp_path / "l.jsonl").write_text(json.dumps(row))
-    (found,) = read_labels(tmp_path / "l.jsonl")
+    (found,) = read_labels([tmp_path / "l.jsonl"]).labels
     assert (found.first, found.second, found.choice, found.gold) == ("y", "x", 1, 1)
 
 
 def test_plain_pairs_have_no_order(tmp_path: Path) -> None:
     row = {"prompt": [{"role": "user", "content": "p"}], "chosen": "x", "rejected": "y"}
     (tmp_path / "l.jsonl").write_text(json.dumps(row))
-    (found,) = read_labels(tmp_path / "l.jsonl")
+    (found,) = read_labels([tmp_path / "l.jsonl"]).labels
     assert (found.prompt, found.choice, found.ordered) == ("p", 0, False)
 
 
@@ -118,15 +120,149 @@ def test_plain_pairs_have_no_order(tmp_path: Path) -> None:
         ("", "there are no labels"),
         ("not json\n", "l.jsonl:1: not JSON"),
         ("[1]\n", "a line is an object"),
-        ('{"prompt": "p", "a": "x", "b": "y"}\n', "no choice. Columns found: prompt, a, b"),
+        (
+            '{"prompt": "p", "a": "x", "b": "y"}\n',
+            "line 1: no choice (columns it may be called: choice",
+        ),
         ('{"prompt": "p", "a": "x", "b": "", "choice": "a"}\n', "no second"),
         ('{"prompt": "p", "a": "x", "b": "y", "choice": 0}\n' * 9, "9 labels cannot be used"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "l.jsonl").write_text(text)
-    with pytest.raises(DataError, match=said.replace("(", r"\(")):
-        read_labels(tmp_path / "l.jsonl")
+    with pytest.raises(DataError, match=re.escape(said)):
+        read_labels([tmp_path / "l.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("written", "choice"),
+    [
+        *((word, 0) for word in ("A", "answer a", "Answer A", "model_a", "Response 1", "left", 1)),
+        *((word, 1) for word in ("b", "option B", "assistant-2", "second", "Answer B is better")),
+        *((word, None) for word in ("tie", "Tie (bothbad)", "both bad", "neither", "equal")),
+        ("one answer", 0),
+        ("another", 1),
+        ({"label": "Answer B"}, 1),
+        ({"labels": ["a"]}, 0),
+        ({"a": {"on": True}, "b": {"on": False}}, 0),
+    ],
+)
+def test_a_choice_is_read_however_it_is_spelled(written: Any, choice: int | None) -> None:
+    assert read_choice(written, "one answer", "another") == choice
+
+
+@pytest.mark.parametrize("written", [0, 3, "", "yes", {"a": True, "b": True}, {}, "Answer C"])
+def test_a_choice_that_could_be_either_is_refused(written: Any) -> None:
+    with pytest.raises(ValueError, match="the choice"):
+        read_choice(written, "one answer", "another")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "\ufeffprompt;answer a;answer b;choice\nGröße?;x;y;b\n"),
+        ("l.tsv", "prompt\tanswer a\tanswer b\tchoice\nGröße?\tx\ty\tb\n"),
+        ("l.json", '[{"prompt": "Größe?", "a": "x", "b": "y", "choice": "b"}]'),
+        ("l.jsonl", '\ufeff{"prompt": "Größe?", "a": "x", "b": "y", "choice": "b"}'),
+    ],
+)
+def test_files_are_read_as_tools_write_them(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    (found,) = read_labels([tmp_path / name]).labels
+    assert (found.prompt, found.first, found.second, found.choice) == ("Größe?", "x", "y", 1)
+
+
+def test_columns_may_have_names_of_their_own(tmp_path: Path) -> None:
+    row = {"prompt": "p", "a": "x", "b": "y", "choice": "old", "overall": "b", "by": 7}
+    path = tmp_path / "l.jsonl"
+    path.write_text(json.dumps(row))
+    (found,) = read_labels([path], {"choice": "overall", "annotator": "by"}).labels
+    assert (found.choice, found.annotator) == (1, "7")
+    with pytest.raises(DataError, match="there is no column 'none' for choice"):
+        read_labels([path], {"choice": "none"})
+
+
+USER, GOOD, BAD = (
+    {"role": who, "content": said}
+    for who, said in (("user", "q"), ("assistant", "good"), ("assistant", "bad"))
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "given"),
+    [
+        ({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}, ([USER], [GOOD], [BAD])),
+        ({"chosen": [USER, GOOD], "rejected": [USER, BAD]}, ([USER], [GOOD], [BAD])),
+        (
+            {"conversation_a": [USER, BAD], "conversation_b": [USER, GOOD], "winner": "model_b"},
+            ([USER], [GOOD], [BAD]),
+        ),
+        (
+            {"chosen": json.dumps([USER, GOOD]), "rejected": json.dumps([USER, BAD])},
+            ([USER], [GOOD], [BAD]),
+        ),
+        (
+            {
+                "chosen": "\n\nHuman: q\n\nAssistant: good",
+                "rejected": "\n\nHuman: q\n\nAssistant: b",
+            },
+            ("\n\nHuman: q\n\nAssistant:", " good", " b"),
+        ),
+    ],
+)
+def test_conversations_come_out_as_they_went_in(tmp_path: Path, row: Any, given: Any) -> None:
+    """Without a prompt, it is what both sides begin with."""
+    (tmp_path / "l.jsonl").write_text(json.dumps(row))
+    read = read_labels([tmp_path / "l.jsonl"])
+    (kept,) = look(read.labels).cleaned.rows
+    assert (kept["prompt"], kept["chosen"], kept["rejected"]) == given
+
+
+def test_conversations_that_begin_differently_are_no_pair(tmp_path: Path) -> None:
+    row = {"chosen": [USER, GOOD], "rejected": [{**USER, "content": "r"}, BAD]}
+    (tmp_path / "l.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match="do not begin with the same conversation"):
+        read_labels([tmp_path / "l.jsonl"])
+
+
+def test_what_nobody_has_judged_is_counted(tmp_path: Path) -> None:
+    shown = {"prompt": "p", "answer_a": "x", "answer_b": "y"}
+    failed = {"choice-metadata": {"failure-reason": "ClientError: no worker"}}
+    lines = [{**shown, "choice": "a"}, {**shown, "choice": ""}, {**shown, **failed}]
+    path = tmp_path / "l.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    read = read_labels([path])
+    assert len(read.labels) == 1
+    dropped = look(read.labels, read.unlabelled).cleaned.dropped
+    assert [(row["why"], row["origin"]) for row in dropped] == [
+        ("no choice was made", ["l.jsonl:2"]),
+        ("the labelling job failed on it: ClientError: no worker", ["l.jsonl:3"]),
+    ]
+    path.write_text(json.dumps({**shown, "choice": None}))
+    with pytest.raises(DataError, match="there are no labels in it: no choice was made"):
+        read_labels([path])
+
+
+def test_a_manifest_may_call_its_label_anything(tmp_path: Path) -> None:
+    """A worker's field of another name; and a built-in task, which keeps what they came to."""
+    shown = {"prompt": "p", "answer_a": "x", "answer_b": "y"}
+    said = {"crowd-classifier": {"label": "Answer B"}, "remark": "hard"}
+    worker = {"workerId": "w", "annotationData": {"content": json.dumps(said)}}
+    custom = {**shown, "my job.v2": {"annotationsFromAllWorkers": [worker]}}
+    built_in = {
+        "source": json.dumps(shown),
+        "my-label": 1,
+        "my-label-metadata": {"class-name": "b", "confidence": 0.8},
+    }
+    for line, who in ((custom, "w"), (built_in, "")):
+        path = tmp_path / "output.manifest"
+        path.write_text(json.dumps(line))
+        (found,) = read_labels([path]).labels
+        assert (found.prompt, found.choice, found.annotator) == ("p", 1, who)
+    broken = {"workerId": "w", "annotationData": {"content": "{not json"}}
+    path.write_text(json.dumps({**shown, "l": {"annotationsFromAllWorkers": [broken]}}))
+    with pytest.raises(DataError, match="line 1: a worker's answer cannot be read"):
+        read_labels([path])
 
 
 # --- agreement -----------------------------------------------------------------------------------
@@ -182,6 +318,39 @@ def test_calibration_items_are_not_learned_from() -> None:
     (wrong,) = [one for one in found.people if one.name == "wrong"]
     assert any("calibration items" in why for why in wrong.out_of_line)
     assert [row["prompt"] for row in found.cleaned.rows] == ["real"]
+
+
+def test_sides_that_were_not_shuffled_are_nobodys_fault() -> None:
+    """All who judge well then choose the same side: the set says so, and they are kept."""
+    labels = [label(who, 0, f"p{n}") for n in range(24) for who in "abc"]
+    found = look(labels)
+    assert not any(one.out_of_line for one in found.people)
+    assert any("Shuffle sides" in warning for warning in found.warnings)
+    assert len(found.cleaned.rows) == 24
+
+
+def test_who_is_not_named_is_another_person_each_time() -> None:
+    votes = (0, 0, 1)
+    labels = [
+        Label(f"l:{n}/{place}", f"p{n}", "x", "y", choice)
+        for n in range(30)
+        for place, choice in enumerate(votes)
+    ]
+    found = look(labels)
+    assert (found.agreement.pairs, found.agreement.cohen) == (30, None)
+    assert found.agreement.raw == pytest.approx(1 / 3)
+    assert (found.cleaned.contradictions, len(found.cleaned.rows)) == (0, 30)
+    assert {tuple(row["votes"]) for row in found.cleaned.rows} == {(2, 3)}
+    assert not any(one.out_of_line for one in found.people)
+    assert "people who are not named" in found.named
+
+
+def test_judgements_that_are_all_the_same_are_told_from_none() -> None:
+    ties = look([label(who, None, f"p{n}") for n in range(9) for who in "ab"])
+    assert any("judgements that can be compared are the same" in w for w in ties.warnings)
+    assert any("Nothing is left to learn from" in w for w in ties.warnings)
+    alone = look([label("a", 0, f"p{n}") for n in range(9)])
+    assert any("Nobody judged what another judged" in w for w in alone.warnings)
 
 
 def test_tails_and_intervals() -> None:

@@ -1,0 +1,68 @@
+"""What people write when they choose: `a`, `Answer 2`, `model_b`, `tie`, a form's buttons."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_SIDE = re.compile(
+    r"(?:the )?(?:(?:answer|response|model|option|assistant|completion|output)[ _-]*)?"
+    r"(a|b|1|2|first|second|left|right)(?: is better| wins)?"
+)
+_FIRST = ("a", "1", "first", "left")
+_NEITHER = (
+    "same",
+    "neither",
+    "equal",
+    "equally good",
+    "both",
+    "both bad",
+    "both good",
+    "ab",
+    "draw",
+)
+
+
+def read_choice(value: Any, first: str = "", second: str = "") -> int | None:
+    """Return 0 for the first answer, 1 for the second, None for neither.
+
+    Args:
+        value: As it is written; a form's fields may lie in objects, such as `{"a": true}` or
+            `{"label": "Answer A"}`.
+        first: The first answer, which a choice may repeat.
+        second: The second.
+
+    Raises:
+        ValueError: It says none of them.
+    """
+    inner = _inside(value)
+    text = str(inner).strip()
+    key = text.lower()
+    if side := _SIDE.fullmatch(key):
+        return 0 if side[1] in _FIRST else 1
+    if key in _NEITHER or re.match(r"tie\b", key):
+        return None
+    if text and first.strip() != second.strip() and text in (first.strip(), second.strip()):
+        return 0 if text == first.strip() else 1
+    if key == "0":
+        raise ValueError("the choice 0 may mean either answer: write a, b and tie, or 1 and 2")
+    raise ValueError(f"the choice {inner!r} is none of a, b, tie (or first, second; 1, 2)")
+
+
+def _inside(value: Any) -> Any:
+    """Return what a form's field holds: `{"a": {"on": true}}` and `{"label": "a"}` say a."""
+    if isinstance(value, list) and len(value) == 1:
+        return _inside(value[0])
+    if not isinstance(value, dict) or not value:
+        return value
+    said = [name for name, on in value.items() if on is True or (isinstance(on, dict) and _on(on))]
+    if len(said) == 1:
+        return said[0]
+    for name in ("label", "labels", "choice"):
+        if name in value:
+            return _inside(value[name])
+    return _inside(next(iter(value.values()))) if len(value) == 1 else value
+
+
+def _on(button: dict[str, Any]) -> bool:
+    return list(button.values()) == [True]
