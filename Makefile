@@ -81,7 +81,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs, wherever they are --------------------------------------------------------------------
 # RUN is a job's name (its newest run), NAME/ID, or the name of a job in the cloud. YES=1 agrees to what is asked.
 
-.PHONY: status logs stop resume fetch delete export doctor rehearse
+.PHONY: status logs stop resume fetch delete export answer doctor rehearse
 
 status: $(VENV)/.launch  ## all runs, everywhere, in one table; one in detail: make status RUN=…
 	@$(PY) -m launch status $(RUN)
@@ -103,6 +103,9 @@ delete: $(VENV)/.launch  ## delete a run here and where it ran, after saying wha
 
 export: $(VENV)/.train  ## a run's model for others, proved equal: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart] [TO=…]
 	@$(PY) -m training.export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
+
+answer: $(VENV)/.train  ## answer requests by the adapter each names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
+	@$(PY) -m training.evaluate $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT))
 
 doctor: $(VENV)/.train $(VENV)/.launch  ## what would keep a job from running, and what mends it: make doctor [ENV=dev] [JOB=…]
 	@$(PY) -m launch.doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))

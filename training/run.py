@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -139,7 +140,7 @@ def run(folder: RunFolder) -> None:
         examination.trainer = trainer
         stop.wait_for_the_loop(True)
         with record if world.is_first else nullcontext():
-            trainer.run(checkpoint, facts)
+            _train(job, trainer, examination, checkpoint, facts)
         stop.wait_for_the_loop(False)
         examination.after()
         _save(job, trainer, tokenizer, folder, control)
@@ -187,6 +188,21 @@ def _meet(job: Job, world: World) -> ControlPlane:
 
         load_async_io(world)
     return ControlPlane(world)
+
+
+def _train(
+    job: Job,
+    trainer: Any,
+    examination: Examination,
+    checkpoint: Path | None,
+    facts: dict[str, Any] | None,
+) -> None:
+    """Train, where there is anything to train."""
+    if job.adapter is None or job.adapter.learns:
+        trainer.run(checkpoint, facts)
+        return
+    say("Nothing in this composition learns: it is measured and saved as it is.")
+    examination.on_start(trainer.model, 0)
 
 
 def _save(

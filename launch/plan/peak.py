@@ -96,7 +96,7 @@ def adapter_of(job: Job, shape: Shape) -> Adapter | None:
         return Lora(section.r, modules, dropout, section.use_dora, saved)
     if isinstance(section, Compose):
         # Its members are read where it runs; 16 ranks each is what an adapter has by default.
-        return Lora(16 * len(section.adapters))
+        return Lora(16 * section.num_members)
     if isinstance(section, sections.Ia3):
         modules = section.target_modules
         return Factors(modules, section.feedforward_modules, section.modules_to_save)

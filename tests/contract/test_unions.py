@@ -13,6 +13,7 @@ import yaml
 from tests.running import ROOT
 from training.config import load_job
 from training.config.adapters import AdapterSection
+from training.config.compose import AnyHow
 from training.config.job import Adapter
 from training.config.judges import Judge
 from training.config.method import MethodSection
@@ -26,6 +27,7 @@ def classes(union: Any) -> list[type[Any]]:
     return [part for part in get_args(inner) or (inner,) if isinstance(part, type)]
 
 
+WAYS = classes(AnyHow)
 METHODS, ADAPTERS, REWARDS = classes(Method), classes(Adapter), classes(Reward)
 JUDGES = classes(Judge)
 
@@ -102,6 +104,13 @@ def test_rewards_are_made_from_the_same_things(section: type[Any]) -> None:
     assert list(inspect.signature(build).parameters) == ["section", "place"]
     assert module == f"training.rewards.{kind_of(section)}"
     assert inspect.getdoc(build) and section.__doc__
+
+
+@pytest.mark.parametrize("section", WAYS, ids=kind_of)
+def test_ways_of_meeting_have_a_file_each(section: type[Any]) -> None:
+    module, _, name = section.impl.partition(":")
+    assert inspect.getdoc(getattr(importlib.import_module(module), name)) and section.__doc__
+    assert module == f"training.adapters.ways.{kind_of(section)}"
 
 
 @pytest.mark.parametrize("section", JUDGES, ids=kind_of)

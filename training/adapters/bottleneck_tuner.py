@@ -13,41 +13,28 @@ is between D and U is not linear, so such an adapter has no merged form.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from peft import PeftConfig
-from peft.mapping import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PEFT_TYPE_TO_PREFIX_MAPPING,
-    PEFT_TYPE_TO_TUNER_MAPPING,
-)
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
-PEFT_TYPE = "BOTTLENECK"
-_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+from training.adapters.own_tuner import ACTIVATIONS, OwnConfig, OwnLayer, OwnModel, known_to_peft
 
 
 @dataclass
-class BottleneckConfig(PeftConfig):
+class BottleneckConfig(OwnConfig):
     """What an adapter's folder says about it."""
 
-    target_modules: list[str] | None = field(default=None)
+    peft_name: ClassVar[str] = "BOTTLENECK"
+
     placement: str = field(default="sequential")
     size: int = field(default=64)
     activation: str = field(default="relu")
     scaling: float = field(default=1.0)
     dropout: float = field(default=0.0)
-    modules_to_save: list[str] | None = field(default=None)
-
-    def __post_init__(self) -> None:
-        """Set the type that PEFT finds the tuner by."""
-        super().__post_init__()
-        self.peft_type = PEFT_TYPE
 
 
-class BottleneckLayer(nn.Module, BaseTunerLayer):
+class BottleneckLayer(OwnLayer):
     """A sublayer with bottlenecks behind or beside it; several active ones follow each other.
 
     Args:
@@ -62,28 +49,13 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def __init__(
         self, base_layer: nn.Module, width: int, adapter_name: str, config: BottleneckConfig
     ):
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer, adapter_name)
         self.width = width
-        self.bottleneck_down = nn.ModuleDict()
-        self.bottleneck_up = nn.ModuleDict()
         self.configs: dict[str, BottleneckConfig] = {}
         self.activations: dict[str, nn.Module] = {}
-        self._disable_adapters = False
-        self.merged_adapters: list[str] = []
-        self._active_adapter = adapter_name
-        self.update_layer(adapter_name, config)
+        self.add(adapter_name, config)
 
-    def __getattr__(self, name: str) -> Any:
-        """Look up in the sublayer what the layers around it expect of it."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "base_layer":
-                raise
-            return getattr(super().__getattr__("base_layer"), name)
-
-    def update_layer(self, adapter_name: str, config: BottleneckConfig) -> None:
+    def add(self, adapter_name: str, config: BottleneckConfig) -> None:
         """Add an adapter that changes nothing yet."""
         down, up = nn.Linear(self.width, config.size), nn.Linear(config.size, self.width)
         nn.init.kaiming_uniform_(down.weight, a=5**0.5)
@@ -92,9 +64,8 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         self.bottleneck_down[adapter_name] = down
         self.bottleneck_up[adapter_name] = up
         self.configs[adapter_name] = config
-        self.activations[adapter_name] = _ACTIVATIONS[config.activation]()
-        self._move_adapter_to_device_of_base_layer(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+        self.activations[adapter_name] = ACTIVATIONS[config.activation]()
+        self.settle(adapter_name, config)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what the sublayer returns, its first part changed by the active adapters."""
@@ -103,9 +74,8 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
             return output
         before = inputs[0] if inputs else named["hidden_states"]
         after = output[0] if isinstance(output, tuple) else output
-        for name in self.active_adapters:
-            if name in self.bottleneck_down:
-                after = after + self._change(name, before, after)
+        for name in self.active_here():
+            after = after + self._change(name, before, after)
         return (after, *output[1:]) if isinstance(output, tuple) else after
 
     def _change(self, name: str, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
@@ -131,35 +101,26 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         """Do nothing: nothing is ever merged."""
 
 
-class BottleneckModel(BaseTuner):
+class BottleneckModel(OwnModel):
     """A model whose sublayers have bottlenecks."""
 
     prefix = "bottleneck_"
     tuner_layer_cls = BottleneckLayer
-    target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012  (PEFT's attribute)
 
-    def _create_and_replace(
-        self,
-        peft_config: BottleneckConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        **_: Any,
+    def new_layer(
+        self, target: nn.Module, adapter_name: str, config: BottleneckConfig, path: str
+    ) -> OwnLayer:
+        """Return a sublayer with a bottleneck."""
+        return BottleneckLayer(target, self.width, adapter_name, config)
+
+    def next_adapter(
+        self, layer: BottleneckLayer, adapter_name: str, config: BottleneckConfig, path: str
     ) -> None:
-        if isinstance(target, BottleneckLayer):
-            target.update_layer(adapter_name, peft_config)
-            return
-        width = self.model.config.get_text_config().hidden_size
-        layer = BottleneckLayer(target, width, adapter_name, peft_config)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(False)
-        self._replace_module(parent, target_name, layer, target)
+        """Put another bottleneck on a sublayer."""
+        layer.add(adapter_name, config)
 
     def _check_merge_allowed(self) -> None:
         raise ValueError("a bottleneck adapter is not linear and cannot be merged into weights")
 
 
-PEFT_TYPE_TO_CONFIG_MAPPING[PEFT_TYPE] = BottleneckConfig
-PEFT_TYPE_TO_TUNER_MAPPING[PEFT_TYPE] = BottleneckModel
-PEFT_TYPE_TO_PREFIX_MAPPING[PEFT_TYPE] = BottleneckModel.prefix
+known_to_peft(BottleneckConfig, BottleneckModel)

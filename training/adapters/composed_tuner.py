@@ -1,212 +1,227 @@
-"""Several LoRA adapters side by side, as one tuner of PEFT: saving and loading are PEFT's own.
+"""Several adapters at work together, as one tuner of PEFT: saving and loading are PEFT's own.
 
-Importing this file makes PEFT know `COMPOSED`. In each layer, with A the members' A one below the
-other, B their B (times their scaling) side by side, and g one number per member, which stands for
-all of that member's ranks:
+Importing this file makes PEFT know `COMPOSED`. A folder holds a tree: at its leaves the members'
+own weights, at its inner nodes how they meet (`training/adapters/ways`), and needs no other folder.
+In each layer f, with d what a member changes there and g how much it counts:
 
-    y = W x + B (g ⊙ A x)
-
-    parallel           g is learned
-    gate, per token    g = softmax(V x + b), V and b learned
-    gate, per sequence the same of the mean of x over the sequence so far
-
-A and B are kept with it and never change, so that its folder needs no other.
+    y = f(x) + Σ gᵢ dᵢ
 """
 
 from __future__ import annotations
 
+import importlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from itertools import count
+from typing import Any, ClassVar, cast
 
 import torch
-from peft import PeftConfig
-from peft.mapping import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PEFT_TYPE_TO_PREFIX_MAPPING,
-    PEFT_TYPE_TO_TUNER_MAPPING,
-)
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 
-PEFT_TYPE = "COMPOSED"
+from training.adapters.composed_parts import LowRank, Narrow, Node, Part
+from training.adapters.own_tuner import OwnConfig, OwnLayer, OwnModel, known_to_peft
+from training.adapters.ways.way import Pass, Seat, Way
+from training.config.compose import how_from
+
+Tree = dict[str, Any]
+"""A leaf: `name`, `kind` (`lora` or `bottleneck`), what that kind says of itself, `targets` (whole
+names of the layers it is on), `learns`. A node: `name`, `how` (as in a job), `members` (trees),
+`learns` (whether what makes them meet does)."""
 
 
 @dataclass
-class ComposedConfig(PeftConfig):
+class ComposedConfig(OwnConfig):
     """What a composed adapter's folder says about it.
 
     Attributes:
-        target_modules: Whole names of the layers it is on.
-        members: Names of the adapters, in order.
-        ranks: Of each.
-        how: `parallel`, `token` or `sequence`.
-        start: What weights start from.
+        tree: What meets, and how.
+        decides: Whole name of the layer that decides where one does for all.
+        linear: Whether all of it together is a change of weights.
     """
 
-    target_modules: list[str] | None = field(default=None)
-    members: list[str] = field(default_factory=list)
-    ranks: list[int] = field(default_factory=list)
-    how: str = field(default="parallel")
-    start: float = field(default=1.0)
-    modules_to_save: list[str] | None = field(default=None)
+    peft_name: ClassVar[str] = "COMPOSED"
 
-    def __post_init__(self) -> None:
-        """Set the type that PEFT finds the tuner by."""
-        super().__post_init__()
-        self.peft_type = PEFT_TYPE
+    tree: Tree = field(default_factory=dict)
+    decides: str = field(default="")
+    linear: bool = field(default=False)
 
 
-class ComposedLayer(nn.Module, BaseTunerLayer):
-    """A linear layer with several updates.
+class ComposedLayer(OwnLayer):
+    """A linear layer with several updates, or a sublayer with several bottlenecks.
 
     Args:
-        base_layer: Has `in_features` and `out_features`.
+        base_layer: Attention, MLP or a linear layer; what it says may come first in a tuple.
         adapter_name: PEFT's name of the composition.
         config: Of that composition.
+        place: Where in the model it is.
     """
 
-    adapter_layer_names = ("composed_A", "composed_B", "composed_gate")
+    adapter_layer_names = ("composed_kept", "composed_learned")
 
-    def __init__(self, base_layer: Any, adapter_name: str, config: ComposedConfig):
-        super().__init__()
-        self.base_layer = base_layer
-        self.composed_A = nn.ParameterDict()
-        self.composed_B = nn.ParameterDict()
-        self.composed_gate = nn.ModuleDict()
-        self.configs: dict[str, ComposedConfig] = {}
-        self._disable_adapters = False
-        self.merged_adapters: list[str] = []
-        self._active_adapter = adapter_name
-        self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
-        self.update_layer(adapter_name, config)
+    def __init__(
+        self, base_layer: nn.Module, adapter_name: str, config: ComposedConfig, place: Place
+    ):
+        super().__init__(base_layer, adapter_name)
+        self.roots: dict[str, Node] = {}
+        self.under_way = place.under_way
+        self.add(adapter_name, config, place)
 
-    def update_layer(self, adapter_name: str, config: ComposedConfig) -> None:
+    def add(self, adapter_name: str, config: ComposedConfig, place: Place) -> None:
         """Add a composition whose members change nothing yet."""
-        base: Any = self.base_layer
-        inputs, outputs = base.in_features, base.out_features
-        total = sum(config.ranks)
-        self.composed_A[adapter_name] = nn.Parameter(torch.zeros(total, inputs))
-        self.composed_B[adapter_name] = nn.Parameter(torch.zeros(outputs, total))
-        self.composed_gate[adapter_name] = _Gate(inputs, config)
-        self.configs[adapter_name] = config
-        self.frozen_peft_weight_names[adapter_name] = ("composed_A", "composed_B")
-        layer = cast(Any, self)  # PEFT's part has no types
-        layer._move_adapter_to_device_of_base_layer(adapter_name)
-        layer.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+        kept, learned = nn.ModuleDict(), nn.ModuleDict()
+        self.roots[adapter_name] = _grow(adapter_name, config, place, kept, learned)
+        cast(nn.ModuleDict, self.composed_kept)[adapter_name] = kept
+        cast(nn.ModuleDict, self.composed_learned)[adapter_name] = learned
+        self.frozen_peft_weight_names[adapter_name] = ("composed_kept",)
+        self.settle(adapter_name, config)
 
-    def forward(self, x: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
-        """Return what the layer returns, changed by the members."""
-        base: Any = self.base_layer
-        output: torch.Tensor = base(x, *rest, **named)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return what the layer returns, its first part changed by the members."""
+        output = self.base_layer(*inputs, **named)
         if self.disable_adapters or self.merged:
             return output
-        for name in self._active():
-            a, b = self.composed_A[name], self.composed_B[name]
-            shares = self._gate(name)(x.to(a.dtype))
-            inner = nn.functional.linear(x.to(a.dtype), a) * self._per_rank(name, shares)
-            output = output + nn.functional.linear(inner, b).to(output.dtype)
-        return output
-
-    def _active(self) -> list[str]:
-        return [name for name in cast("list[str]", self.active_adapters) if name in self.composed_A]
-
-    def _gate(self, name: str) -> _Gate:
-        return cast(_Gate, self.composed_gate[name])
-
-    def _per_rank(self, name: str, shares: torch.Tensor) -> torch.Tensor:
-        ranks = torch.tensor(self.configs[name].ranks, device=shares.device)
-        total = sum(self.configs[name].ranks)
-        return shares.repeat_interleave(ranks, dim=-1, output_size=total)
+        x = inputs[0] if inputs else named["hidden_states"]
+        y: Tensor = output[0] if isinstance(output, tuple) else output
+        for name in self.active_here():
+            root = self.roots[name]
+            y = y + root.change(root.speak(x, y, self.under_way), None).to(y.dtype)
+        return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Add the weighted updates to the layer's weight.
+        """Add what the members change to the layer's weight.
 
         Raises:
-            ValueError: A gate decides by the input.
+            ValueError: The input decides, or a member is not linear.
         """
-        for name in adapter_names or self._active():
-            if self.configs[name].how != "parallel":
-                raise ValueError("what a gate decides depends on the input and cannot be merged")
-            shares = self._per_rank(name, self._gate(name).weights.data)
-            a, b = self.composed_A[name].data, self.composed_B[name].data
-            weight = cast(Any, self.base_layer).weight
-            weight.data = weight.data + ((b * shares) @ a).to(weight.dtype)
+        for name in adapter_names or self.active_here():
+            self._add_to_weight(self.roots[name].weights())
             self.merged_adapters.append(name)
 
     def unmerge(self) -> None:
         """Take the updates off again."""
         for name in self.merged_adapters:
-            shares = self._per_rank(name, self._gate(name).weights.data)
-            change = (self.composed_B[name].data * shares) @ self.composed_A[name].data
-            weight = cast(Any, self.base_layer).weight
-            weight.data = weight.data - change.to(weight.dtype)
+            self._add_to_weight(-self.roots[name].weights())
         self.merged_adapters = []
 
-
-class _Gate(nn.Module):
-    """Says how much each member counts."""
-
-    def __init__(self, inputs: int, config: ComposedConfig):
-        super().__init__()
-        self.how = config.how
-        number = len(config.members)
-        if self.how == "parallel":
-            self.weights = nn.Parameter(torch.full((number,), config.start))
-        else:
-            # Zero: at first all count the same, wherever the input lies.
-            self.weights = nn.Parameter(torch.zeros(number, inputs))
-            self.bias = nn.Parameter(torch.zeros(number))
-        self._seen: tuple[torch.Tensor, int] | None = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return shares, [members] or [..., members]."""
-        if self.how == "parallel":
-            return self.weights
-        if self.how == "sequence":
-            x = self._mean_so_far(x)
-        return torch.softmax(nn.functional.linear(x, self.weights, self.bias), dim=-1)
-
-    def _mean_so_far(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of each place and all before it; x is [batch, length, inputs].
-
-        An answer is written one token at a time: a single token goes on from what came before.
-        """
-        total, number = x.new_zeros(len(x), 1, x.shape[-1]), 0
-        goes_on = not self.training and x.shape[1] == 1 and self._seen is not None
-        if goes_on and self._seen is not None and len(self._seen[0]) == len(x):
-            total, number = self._seen
-        sums = total + x.cumsum(dim=1)
-        if not self.training:
-            self._seen = (sums[:, -1:].detach(), number + x.shape[1])
-        count = torch.arange(number + 1, number + x.shape[1] + 1, device=x.device, dtype=x.dtype)
-        return sums / count[:, None]
+    def _add_to_weight(self, change: Tensor) -> None:
+        weight = cast(Any, self.base_layer).weight
+        weight.data = weight.data + change.to(weight.dtype)
 
 
-class ComposedModel(BaseTuner):
+@dataclass(frozen=True)
+class Place:
+    """Where in a model a layer is.
+
+    Attributes:
+        path: Its whole name.
+        inputs: Width of what it reads.
+        outputs: Width of what it says.
+        under_way: The pass, which all layers share.
+    """
+
+    path: str
+    inputs: int
+    outputs: int
+    under_way: Pass
+
+
+def parts_of(tree: Tree) -> Iterator[Tree]:
+    """Yield every part of a tree, members after what they meet in."""
+    yield tree
+    for member in tree.get("members", ()):
+        yield from parts_of(member)
+
+
+def numbered(tree: Tree) -> dict[str, Tree]:
+    """Return every part of a tree by the name its module has in each layer."""
+    return {str(number): part for number, part in enumerate(parts_of(tree))}
+
+
+def _grow(
+    adapter: str, config: ComposedConfig, place: Place, kept: nn.ModuleDict, learned: nn.ModuleDict
+) -> Node:
+    """Return the tree of one layer, its modules put where they are kept as they are or learn."""
+    numbers = count()
+
+    def grow(tree: Tree) -> Part:
+        name = str(next(numbers))
+        module = _module(tree, name, adapter, config, place)
+        members = [grow(member) for member in tree.get("members", ())]
+        if module is not None and any(True for _ in module.parameters()):
+            (learned if tree["learns"] else kept)[name] = module
+        return Node(cast(Way, module), members) if "how" in tree else module
+
+    return cast(Node, grow(config.tree))
+
+
+def _module(
+    tree: Tree, name: str, adapter: str, config: ComposedConfig, place: Place
+) -> nn.Module | None:
+    if "how" in tree:
+        how = how_from(tree["how"])
+        module, _, kind = how.impl.partition(":")
+        decides = config.decides == place.path
+        seat = Seat(place.inputs, place.outputs, len(tree["members"]), f"{adapter}.{name}", decides)
+        way: nn.Module = getattr(importlib.import_module(module), kind)(how, seat)
+        return way
+    if place.path not in tree["targets"]:
+        return None
+    if tree["kind"] == "lora":
+        return LowRank(place.inputs, place.outputs, tree["r"])
+    return Narrow(place.outputs, tree)
+
+
+class ComposedModel(OwnModel):
     """A model in whose layers several adapters meet."""
 
     prefix = "composed_"
     tuner_layer_cls = ComposedLayer
-    target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012  (PEFT's attribute)
 
-    def _create_and_replace(
-        self,
-        peft_config: ComposedConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        **_: Any,
+    def new_layer(
+        self, target: nn.Module, adapter_name: str, config: ComposedConfig, path: str
+    ) -> OwnLayer:
+        """Return a layer with a composition on it."""
+        return ComposedLayer(target, adapter_name, config, self._place(target, path))
+
+    def next_adapter(
+        self, layer: ComposedLayer, adapter_name: str, config: ComposedConfig, path: str
     ) -> None:
-        if isinstance(target, ComposedLayer):
-            target.update_layer(adapter_name, peft_config)
-            return
-        layer = ComposedLayer(target, adapter_name, peft_config)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(False)
-        self._replace_module(parent, target_name, layer, target)
+        """Put another composition on a layer."""
+        layer.add(adapter_name, config, self._place(layer.base_layer, path))
+
+    @classmethod
+    def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
+        """PEFT looks for the name at the end; here the parts of a tree come after it."""
+        return re.sub(rf"(\.composed_(?:kept|learned))\.{re.escape(adapter_name)}\.", r"\1.", key)
+
+    def _place(self, target: nn.Module, path: str) -> Place:
+        inputs, outputs = (getattr(target, side, None) for side in ("in_features", "out_features"))
+        if inputs is None or outputs is None:
+            inputs = outputs = self.width
+        return Place(path, inputs, outputs, self._shared())
+
+    def _shared(self) -> Pass:
+        """Return what all layers share, begun anew whenever the model is."""
+        shared: Pass | None = self.__dict__.get("under_way")
+        if shared is None:
+            shared = self.__dict__["under_way"] = Pass()
+            inner: Any = getattr(self.model, "base_model", self.model)
+            inner.register_forward_pre_hook(_Beginning(shared), with_kwargs=True)
+        return shared
 
 
-PEFT_TYPE_TO_CONFIG_MAPPING[PEFT_TYPE] = ComposedConfig
-PEFT_TYPE_TO_TUNER_MAPPING[PEFT_TYPE] = ComposedModel
-PEFT_TYPE_TO_PREFIX_MAPPING[PEFT_TYPE] = ComposedModel.prefix
+class _Beginning:
+    """Notes, as a pass begins, whether it goes on with rows and which of their tokens count."""
+
+    def __init__(self, under_way: Pass):
+        self.under_way = under_way
+
+    def __call__(self, module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
+        past = named.get("past_key_values")
+        self.under_way.goes_on = past is not None and past.get_seq_length() > 0
+        mask = named.get("attention_mask")
+        self.under_way.seen = mask if torch.is_tensor(mask) and mask.dim() == 2 else None
+
+
+known_to_peft(ComposedConfig, ComposedModel)

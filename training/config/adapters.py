@@ -58,6 +58,11 @@ class AdapterSection(Section):
         """Whether the base is loaded in 4 bits."""
         return False
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return True
+
     def num_trained(self, model: Widths) -> int:
         """Return how many parameters it trains on a model."""
         raise NotImplementedError

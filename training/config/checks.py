@@ -219,6 +219,8 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
             adapter.kind,
             "Use lora, qlora or bottleneck",
         )
+    if isinstance(adapter, Compose):
+        yield from _compose(job, adapter)
     from_text = isinstance(adapter, PromptTuning | PrefixTuning) and adapter.init == "text"
     text = getattr(adapter, "init_text", None)
     if from_text != (text is not None):
@@ -248,6 +250,24 @@ def _adapter(job: Job, first: bool) -> Iterator[Problem]:
                 if key in type(adapter).model_fields
                 else f"Adapter {adapter.kind} has no layers to tell apart: leave it out",
             )
+
+
+def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
+    yield from adapter.clashes("compose")
+    if job.data.packing and any(how.reads_back for how in adapter.ways):
+        yield Problem(
+            "data.packing",
+            "an adapter is chosen by all of a row so far, and a packed row holds several documents",
+            "true",
+            "Leave packing out, or let a gate decide per: token",
+        )
+    if not adapter.learns and job.method.kind not in ("sft", "pretrain"):
+        yield Problem(
+            "compose.how",
+            f"nothing in it learns, and {job.method.kind} is there to train",
+            adapter.how.kind,
+            "Use method sft, which measures and saves it as it is, or a way of meeting that learns",
+        )
 
 
 def _own_keys(adapter: AdapterSection) -> Iterator[Problem]:

@@ -55,6 +55,10 @@ _KINDS_ELSEWHERE = {
 }
 
 
+_COMPOSED = re.compile(r"^(stages\.\d+\.)?adapter\.(adapters|how)\b")
+"""Keys that only a composition has, which people write in a section of its own."""
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Return one problem per finding, in the file's own words."""
     problems: dict[str, Problem] = {}
@@ -77,7 +81,7 @@ def _inside(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
 
 
 def _problem(path: list[str], section: type[BaseModel] | None, finding: Any) -> Problem:
-    where = ".".join(path) or "(file)"
+    where = _COMPOSED.sub(r"\1compose.\2", ".".join(path)) or "(file)"
     kind, value = finding["type"], finding["input"]
     if kind == "extra_forbidden":
         return Problem(where, "no such key", _show(value), _suggest(path[-1], section))

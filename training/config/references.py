@@ -68,11 +68,12 @@ def _named(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 
 
 _PLACES = ("source", "teacher")
-"""Keys that name models and data."""
+"""Keys that name models and data; so do the members of a composition, under any name."""
 
 
 def _stage(value: Any, path: tuple[str, ...]) -> str | None:
     """Return the stage that a value names, where it stands at a key for such."""
     if not (isinstance(value, str) and value.startswith(STAGE) and path):
         return None
-    return value.removeprefix(STAGE) if path[-1] in _PLACES else None
+    member = path[-2:-1] == ("adapters",)
+    return value.removeprefix(STAGE) if member or path[-1] in _PLACES else None

@@ -65,7 +65,7 @@ def check_foldable(config: PeftConfig, adapter: Path) -> None:
         ModelError: Says why.
     """
     kind = str(getattr(config.peft_type, "value", config.peft_type))
-    if (reason := unmergeable(kind, getattr(config, "how", None))) is not None:
+    if (reason := unmergeable(kind, getattr(config, "linear", True))) is not None:
         raise ModelError(
             f"the adapter in {adapter} ({kind.lower()}) cannot be merged into weights: {reason}. "
             f"Export it with FORMAT=adapter or archive-apart, and load it beside its base"

@@ -28,15 +28,15 @@ UNMERGEABLE = {
 """Why adapters of some types, by PEFT's name of the type, have no merged form."""
 
 
-def unmergeable(peft_type: str, how: str | None = None) -> str | None:
+def unmergeable(peft_type: str, linear: bool = True) -> str | None:
     """Return why an adapter has no merged form; None where it has one.
 
     Args:
         peft_type: PEFT's name of its type.
-        how: How the members of a composed adapter meet.
+        linear: Whether a composed adapter is, all in all, a change of weights.
     """
-    if peft_type == "COMPOSED" and how != "parallel":
-        return "its gate decides by the input"
+    if peft_type == "COMPOSED" and not linear:
+        return "what its members do depends on the input in more than a change of weights can say"
     return UNMERGEABLE.get(peft_type)
 
 
@@ -68,7 +68,7 @@ def merged(
         ModelError: The base or the adapter cannot be read, or do not belong together.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
-    if (reason := unmergeable(config["peft_type"], config.get("how"))) is not None:
+    if (reason := unmergeable(config["peft_type"], config.get("linear", True))) is not None:
         raise ModelError(
             f"the adapter in {source} ({config['peft_type'].lower()}) cannot be merged into "
             f"weights: {reason}. Start from its base {config['base_model_name_or_path']} in "

@@ -1,0 +1,87 @@
+"""Each request is answered by the adapter it names, whatever else is in its batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from tests.parity.composing import TASKS, Shop, open_shop, rows
+from training.errors import DataError, ModelError
+from training.evaluate.__main__ import main
+from training.evaluate.requests import Desk, Request
+
+
+@pytest.fixture(scope="module", params=["lora", "bottleneck"])
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return open_shop(tmp_path_factory.mktemp("shop"), request.param)
+
+
+def mixed() -> list[Request]:
+    """Return requests of both tasks in turn, each naming its own adapter."""
+    both = zip(rows("assent", 12, 2), rows("refuse", 12, 2), strict=True)
+    return [
+        Request(row["prompt"], task, row["completion"])
+        for pair in both
+        for task, row in zip(TASKS, pair, strict=True)
+    ]
+
+
+def test_switching_beats_either_alone(shop: Shop) -> None:
+    desk = Desk(shop.job["model"]["source"], shop.members)
+    switched = desk.loss(mixed())
+    for name in shop.members:
+        alone = desk.loss([Request(r.prompt, name, r.completion) for r in mixed()])
+        assert switched < alone - 0.01
+
+
+def test_a_batch_of_several_is_as_each_by_itself(shop: Shop) -> None:
+    source = shop.job["model"]["source"]
+    requests = [*mixed()[:5], Request("assent abc?"), Request("refuse a longer prompt abc?")]
+    answers = Desk(source, shop.members).answer(requests, max_new_tokens=6)
+    tokenizer = shop.tokenizer()
+    for request, answer in zip(requests, answers, strict=True):
+        model = shop.base()
+        if request.adapter is not None:
+            model = PeftModel.from_pretrained(model, shop.members[request.adapter])
+        ids = tokenizer(request.prompt, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            said = model.eval().generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6,
+                do_sample=False, pad_token_id=0,
+            )  # fmt: skip
+        assert answer == tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_the_command_writes_an_answer_for_each(
+    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "requests.jsonl", tmp_path / "answers.jsonl"
+    lines = [
+        {"prompt": r.prompt, "adapter": r.adapter, "completion": r.completion} for r in mixed()
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    adapters = [f"{name}={folder}" for name, folder in shop.members.items()]
+    source = shop.job["model"]["source"]
+    arguments = [source, str(file), *adapters, "--out", str(out), "--max-new-tokens", "4"]
+    assert main(arguments) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["prompt"] for row in found] == [request.prompt for request in mixed()]
+    assert "loss of what was expected" in capsys.readouterr().out
+    assert main([source, str(file), "assent"]) == 2
+    assert "write NAME=FOLDER" in capsys.readouterr().err
+    file.write_text('{"adapter": "assent"}\n')
+    assert main(arguments) == 3
+    assert "line 1: it has no prompt" in capsys.readouterr().err
+
+
+def test_what_cannot_be_answered_is_refused(shop: Shop, tmp_path: Path) -> None:
+    source = shop.job["model"]["source"]
+    desk = Desk(source, shop.members)
+    with pytest.raises(DataError, match=r"no adapter 'praise'\. Choose from assent, refuse"):
+        desk.answer([Request("assent abcd?", "praise")])
+    with pytest.raises(ModelError, match="no adapter's folder"):
+        Desk(source, {"assent": str(tmp_path)})

@@ -1,0 +1,1 @@
+"""Ways in which adapters meet: each file says how much each of them counts."""

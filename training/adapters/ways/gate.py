@@ -1,0 +1,26 @@
+"""Side by side, their shares decided by a small layer: a softmax of the hidden state."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from training.adapters.ways.way import MeanSoFar, Meeting, Seat, Way
+from training.config.compose import Gate as Section
+
+
+class Gate(Way):
+    """y = W x + Σ gᵢ dᵢ(x), with g = softmax(V h + b) and h = x, or the mean of x so far."""
+
+    def __init__(self, how: Section, seat: Seat):
+        super().__init__(how, seat)
+        # Zero: at first all count the same, wherever the input lies.
+        self.weights = nn.Parameter(torch.zeros(seat.members, seat.inputs))
+        self.bias = nn.Parameter(torch.zeros(seat.members))
+        self.mean = MeanSoFar() if how.per == "sequence" else None
+
+    def shares(self, meeting: Meeting) -> torch.Tensor:
+        """Return shares that sum to 1, [batch, length, members]."""
+        x = meeting.x if self.mean is None else self.mean(meeting.x, meeting.under_way)
+        x = x.to(self.weights.dtype)
+        return torch.softmax(nn.functional.linear(x, self.weights, self.bias), dim=-1)
