@@ -101,7 +101,7 @@ fetch: $(VENV)/.launch  ## bring a run's model and report: make fetch RUN=… [A
 delete: $(VENV)/.launch  ## delete a run here and where it ran, after saying what goes: make delete RUN=…
 	@$(PY) -m launch delete $(RUN)
 
-export: $(VENV)/.train  ## a run's model for others, proved equal: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart] [TO=…]
+export: $(VENV)/.train  ## a run's model for others, proved equal: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart|gguf] [TO=…]
 	@$(PY) -m training.export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
 
 answer: $(VENV)/.train  ## answer requests by the adapter each names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]

@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.export", description="Export a model."
     )
     parser.add_argument("run", type=Path, help="a job's name, a run folder, or a model's folder")
-    parser.add_argument("--format", default="safetensors", help="safetensors, adapter, archive, …")
+    parser.add_argument(
+        "--format", default="safetensors", help="safetensors, adapter, archive, gguf, …"
+    )
     parser.add_argument("--to", type=Path, help="where it goes; export/ in the run when left out")
     return parser
 

@@ -20,6 +20,7 @@ from peft import PeftConfig
 
 from training.errors import GuardError, ModelError, RunError
 from training.export.fold import fold
+from training.export.gguf_file import write_gguf
 from training.export.proof import compare, ids_for, logits_of, logits_with
 from training.models.base import BASE, check_base
 from training.models.merge import is_adapter
@@ -120,6 +121,25 @@ def archive_apart(model: Path, target: Path) -> str:
             shutil.copyfile(path, folder / path.name)
         _copy_texts(model, folder, leave=_OF_ADAPTERS)
         return f"{said}; {_pack(folder, target)}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def gguf(model: Path, target: Path) -> str:
+    """Write one GGUF file for llama.cpp, an adapter folded in.
+
+    Raises:
+        ModelError: It cannot be merged, or llama.cpp has no such model or tokenizer.
+        GuardError: What was written is not what was trained.
+    """
+    if not is_adapter(str(model)):
+        with building(target) as place:
+            return write_gguf(model, place)
+    folder = target.with_name(f".{target.name}-contents")
+    try:
+        said = merged_folder(model, folder)
+        with building(target) as place:
+            return f"{said}; {write_gguf(folder, place)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -225,5 +245,6 @@ FORMATS: dict[str, tuple[str, Format]] = {
     "adapter": ("adapter", adapter_folder),
     "archive": ("model.tar.gz", archive),
     "archive-apart": ("model.tar.gz", archive_apart),
+    "gguf": ("model.gguf", gguf),
 }
 """By the name a person types: what the result is called, and what writes it."""

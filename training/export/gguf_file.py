@@ -1,0 +1,276 @@
+"""A model as one GGUF file, for llama.cpp and what stands on it; read back and compared.
+
+The form: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights keep their dtype, but
+vectors (norms, biases) are fp32, as llama.cpp wants them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import (
+    MODEL_ARCH,
+    GGMLQuantizationType,
+    GGUFReader,
+    GGUFWriter,
+    LlamaFileType,
+    RopeScalingType,
+    dequantize,
+    get_tensor_name_map,
+    quantize,
+)
+from gguf.constants import MODEL_ARCH_NAMES
+from transformers import AutoConfig, PretrainedConfig
+
+from training.errors import GuardError, ModelError
+from training.export.gguf_words import Words, words_of
+from training.models.weights import WeightFiles
+
+_ARCHITECTURES = {
+    "llama": MODEL_ARCH.LLAMA,
+    "mistral": MODEL_ARCH.LLAMA,
+    "qwen2": MODEL_ARCH.QWEN2,
+    "qwen3": MODEL_ARCH.QWEN3,
+}
+"""GGUF's name of an architecture, by Transformers'."""
+_KINDS = {
+    torch.float32: GGMLQuantizationType.F32,
+    torch.float16: GGMLQuantizationType.F16,
+    torch.bfloat16: GGMLQuantizationType.BF16,
+}
+_FILE_TYPES = {
+    GGMLQuantizationType.F32: LlamaFileType.ALL_F32,
+    GGMLQuantizationType.F16: LlamaFileType.MOSTLY_F16,
+    GGMLQuantizationType.BF16: LlamaFileType.MOSTLY_BF16,
+}
+_ROPE_FACTORS = "rope_freqs.weight"
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor of the file.
+
+    Attributes:
+        name: In the file.
+        source: In the model's folder; empty where it is made from the configuration.
+        kind: Of its numbers in the file.
+        shape: Outputs first.
+        heads: How many heads its rows belong to, where llama.cpp has their halves interleaved.
+    """
+
+    name: str
+    source: str
+    kind: GGMLQuantizationType
+    shape: tuple[int, ...]
+    heads: int = 0
+
+
+def write_gguf(folder: Path, path: Path) -> str:
+    """Write a model's folder as a GGUF file, read it back, and return what was compared.
+
+    Args:
+        folder: Of safetensors, configuration and tokenizer; no adapter.
+        path: The file.
+
+    Raises:
+        ModelError: llama.cpp has no such model or tokenizer.
+        GuardError: What was written does not read back.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    _check(config, folder)
+    files = WeightFiles(folder)
+    words = words_of(folder, config.vocab_size)
+    tensors = list(_tensors(config, files))
+    architecture = _ARCHITECTURES[config.model_type]
+    writer = GGUFWriter(path, MODEL_ARCH_NAMES[architecture])
+    _describe(writer, config, folder.resolve().name, tensors)
+    words.write(writer)
+    for tensor in tensors:
+        raw, number, size = _stored(tensor)
+        writer.add_tensor_info(tensor.name, raw, number, size, raw_dtype=tensor.kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for tensor in tensors:
+        writer.write_tensor_data(_numbers(tensor, config, files))
+    writer.close()
+    return _compare(path, config, files, tensors, words)
+
+
+def _stored(tensor: _Tensor) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return a tensor's shape and dtype as the writer wants them, and its size in bytes."""
+    shape = tensor.shape
+    if tensor.kind == GGMLQuantizationType.F32:
+        return shape, np.dtype(np.float32), 4 * math.prod(shape)
+    if tensor.kind == GGMLQuantizationType.F16:
+        return shape, np.dtype(np.float16), 2 * math.prod(shape)
+    # Rows of bf16 are given in bytes.
+    return (*shape[:-1], shape[-1] * 2), np.dtype(np.uint8), 2 * math.prod(shape)
+
+
+def _check(config: PretrainedConfig, folder: Path) -> None:
+    """Raise where llama.cpp would compute something else.
+
+    Raises:
+        ModelError: Says why.
+    """
+
+    def refuse(why: str) -> ModelError:
+        return ModelError(f"{folder} cannot be written to GGUF: {why}. Use FORMAT=safetensors")
+
+    if config.model_type not in _ARCHITECTURES:
+        known = ", ".join(_ARCHITECTURES)
+        raise refuse(f"{config.model_type} is not among the architectures proved here ({known})")
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True):
+        raise refuse(f"its attention slides over {window} tokens")
+    if config.hidden_act != "silu":
+        raise refuse(f"its activation is {config.hidden_act}")
+    rope = config.rope_parameters
+    if rope.get("rope_type", "default") not in ("default", "linear", "llama3"):
+        raise refuse(f"its positions are scaled by {rope['rope_type']}")
+    biased = getattr(config, "mlp_bias", False) or (
+        config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False)
+    )
+    if biased:
+        raise refuse("its layers have biases")
+
+
+def _head_size(config: PretrainedConfig) -> int:
+    given = getattr(config, "head_dim", None)
+    return int(given or config.hidden_size // config.num_attention_heads)
+
+
+def _describe(
+    writer: GGUFWriter, config: PretrainedConfig, name: str, tensors: list[_Tensor]
+) -> None:
+    rope, size = config.rope_parameters, _head_size(config)
+    writer.add_name(name)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(size)
+    writer.add_value_length(size)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(size)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if rope.get("rope_type") == "linear":
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_vocab_size(config.vocab_size)
+    matrices = {tensor.kind for tensor in tensors if len(tensor.shape) == 2}
+    writer.add_file_type(_FILE_TYPES[max(matrices, key=lambda kind: kind.value)])
+
+
+def _tensors(config: PretrainedConfig, files: WeightFiles) -> Iterator[_Tensor]:
+    """Yield what will be in the file, in the order of the folder.
+
+    Raises:
+        ModelError: The folder has a tensor that such a model does not have.
+    """
+    architecture = _ARCHITECTURES[config.model_type]
+    names = get_tensor_name_map(architecture, config.num_hidden_layers)
+    for source, about in files.kinds.items():
+        if source == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        name = names.get_name(source, try_suffixes=(".weight", ".bias"))
+        if name is None or about.dtype not in _KINDS:
+            raise ModelError(
+                f"{files.folder} cannot be written to GGUF: {source} ({about.dtype}) has no place "
+                f"in it. Use FORMAT=safetensors"
+            )
+        vector = len(about.shape) == 1
+        kind = GGMLQuantizationType.F32 if vector else _KINDS[about.dtype]
+        yield _Tensor(name, source, kind, about.shape, _interleaved(config, source))
+    if config.rope_parameters.get("rope_type") == "llama3":
+        shape = (_head_size(config) // 2,)
+        yield _Tensor(_ROPE_FACTORS, "", GGMLQuantizationType.F32, shape)
+
+
+def _interleaved(config: PretrainedConfig, source: str) -> int:
+    """Return the heads of a tensor in which llama.cpp rotates neighbours, not halves."""
+    if _ARCHITECTURES[config.model_type] != MODEL_ARCH.LLAMA:
+        return 0
+    if ".q_proj." in source:
+        return int(config.num_attention_heads)
+    return int(config.num_key_value_heads) if ".k_proj." in source else 0
+
+
+def _numbers(tensor: _Tensor, config: PretrainedConfig, files: WeightFiles) -> Any:
+    """Return a tensor's numbers as they stand in the file."""
+    if not tensor.source:
+        return _rope_factors(config)
+    found = files.read(tensor.source)
+    if tensor.heads:
+        halves = found.reshape(tensor.heads, 2, -1, *found.shape[1:])
+        found = halves.transpose(1, 2).reshape(found.shape)
+    if tensor.kind == GGMLQuantizationType.F16:
+        return found.contiguous().numpy()
+    return quantize(found.float().contiguous().numpy(), tensor.kind)
+
+
+def _rope_factors(config: PretrainedConfig) -> Any:
+    """Return what Llama 3 divides each frequency by, as Transformers scales them."""
+    rope = config.rope_parameters
+    size = _head_size(config)
+    frequencies = rope["rope_theta"] ** -(np.arange(0, size, 2, dtype=np.float64) / size)
+    turns = rope["original_max_position_embeddings"] * frequencies / (2 * np.pi)
+    low, high, factor = rope["low_freq_factor"], rope["high_freq_factor"], rope["factor"]
+    share = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return (1.0 / ((1.0 - share) / factor + share)).astype(np.float32)
+
+
+def _compare(
+    path: Path, config: PretrainedConfig, files: WeightFiles, tensors: list[_Tensor], words: Words
+) -> str:
+    """Return what was found equal in a file that was read back.
+
+    Raises:
+        GuardError: Something is not.
+    """
+    reader = GGUFReader(path)
+    there = {tensor.name: tensor for tensor in reader.tensors}
+    if len(there) != len(tensors):
+        raise GuardError(f"{path.name} holds {len(there)} tensors, not {len(tensors)}")
+    for tensor in tensors:
+        stored = there[tensor.name]
+        found = torch.from_numpy(np.array(dequantize(stored.data, stored.tensor_type)))
+        if tensor.source:
+            wanted = files.read(tensor.source).float()
+            if tensor.heads:
+                pairs = found.reshape(tensor.heads, -1, 2, *found.shape[1:])
+                found = pairs.transpose(1, 2).reshape(found.shape)
+        else:
+            wanted = torch.from_numpy(_rope_factors(config))
+        if not torch.equal(found.reshape(wanted.shape), wanted):
+            raise GuardError(f"{tensor.source or tensor.name} does not read back as it was written")
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    wanted_words = {
+        "tokenizer.ggml.tokens": words.tokens,
+        "tokenizer.ggml.token_type": words.types,
+        "tokenizer.ggml.merges": words.merges or None,
+        "tokenizer.chat_template": words.chat_template or None,
+        **{f"tokenizer.ggml.{_ROLES[role]}": n for role, n in words.special.items()},
+    }
+    for name, value in wanted_words.items():
+        if fields.get(name) != value:
+            raise GuardError(f"{name} does not read back as it was written")
+    return f"{len(tensors)} tensors, every bit as it was; {len(words.tokens):,} tokens"
+
+
+_ROLES = {
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "unk": "unknown_token_id",
+    "pad": "padding_token_id",
+    "eot": "eot_token_id",
+}
