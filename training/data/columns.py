@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import orjson
 
 from training.config.data import ShapeName
 from training.data.messages import (
@@ -48,12 +51,28 @@ def _string(values: Mapping[str, Any], column: str, part: str, *, empty: bool = 
 
 
 def _side(value: Any, column: str, part: str, role: str) -> str | list[Message]:
-    """Return a side of a pair: text, or messages; a single message is a list of one."""
+    """Return a side of a pair: text, or messages, which a table holds as JSON.
+
+    A single message is a list of one.
+    """
+    if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
+        value = _messages_of(value)
     if isinstance(value, dict):
         value = [value]
     if isinstance(value, list):
         return read_messages(value, column) if value else []
     return _string({column: value}, column, part)
+
+
+def _messages_of(text: str) -> Any:
+    """Return the messages that a text is the JSON of; other text as it is."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    items = value if isinstance(value, list) else [value]
+    written = all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items)
+    return value if written else text
 
 
 def _read_text(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
@@ -66,17 +85,23 @@ def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[st
     prompt = values[prompt_column]
     if isinstance(prompt, str | int | float) and isinstance(completion, str):
         text = _string(values, prompt_column, "prompt", empty=True)
-        context = ""
-        if "context" in columns:
-            context = _string(values, columns["context"], "context", empty=True).strip()
-        if context:
-            # A question comes after what it asks about, an instruction before its input.
-            parts = (context, text) if column_key(prompt_column) == "question" else (text, context)
-            text = "\n\n".join(parts)
+        text = _with_context(text, values, columns)
         return CompletionRow(origin, text, completion, _system(values, columns))
     messages = _as_messages(_side(prompt, prompt_column, "prompt", "user"), "user")
     answer = _as_messages(completion, "assistant")
     return DialogueRow(origin, messages + answer, _tools(values, columns), len(messages))
+
+
+def _with_context(text: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """Return a prompt with what it is about, where that has a column of its own."""
+    if "context" not in columns:
+        return text
+    context = _string(values, columns["context"], "context", empty=True).strip()
+    if not context:
+        return text
+    # A question comes after what it asks about, an instruction before its input.
+    question = column_key(columns["prompt"]) == "question"
+    return "\n\n".join((context, text) if question else (text, context))
 
 
 def _system(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
@@ -117,11 +142,12 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
     rejected = _side(
         values[columns["rejected"]], columns["rejected"], "rejected answer", "assistant"
     )
-    if chosen == rejected:
+    if _stripped(chosen) == _stripped(rejected):
         raise RowError("chosen and rejected are the same. Remove the row")
     prompt: str | list[Message]
     if "prompt" in columns:
-        prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
+        prompt = _asked(values, columns)
+        prompt, (chosen, rejected) = _behind(prompt, [chosen, rejected])
     elif isinstance(chosen, str) and isinstance(rejected, str):
         if not (is_transcript(chosen) and is_transcript(rejected)):
             return PreferenceRow(origin, "", chosen, rejected)
@@ -134,13 +160,56 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
     if len({isinstance(side, str) for side in (prompt, chosen, rejected)}) > 1:
         prompt = _as_messages(prompt, "user")
         chosen, rejected = _as_messages(chosen, "assistant"), _as_messages(rejected, "assistant")
-    return PreferenceRow(origin, prompt, chosen, rejected, _margin(values, columns))
+    prompt, system = _led(prompt, _system(values, columns))
+    margin, tools = _margin(values, columns), _tools(values, columns)
+    return PreferenceRow(origin, prompt, chosen, rejected, margin, system, tools)
+
+
+def _stripped(side: str | list[Message]) -> str | list[Message]:
+    return side.strip() if isinstance(side, str) else side
+
+
+def _asked(values: Mapping[str, Any], columns: Mapping[str, str]) -> str | list[Message]:
+    """Return the prompt, with what it is about."""
+    prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
+    return _with_context(prompt, values, columns) if isinstance(prompt, str) else prompt
+
+
+def _behind(
+    prompt: str | list[Message], sides: list[str | list[Message]]
+) -> tuple[str | list[Message], list[Any]]:
+    """Return the prompt and what was said after it: sides may be whole conversations."""
+    whole = [side for side in sides if isinstance(side, list) and len(side) > 1]
+    if len(whole) != len(sides):
+        return prompt, sides
+    asked = _as_messages(prompt, "user")
+    # A system message may stand before what the prompt's column has.
+    most = min(map(len, whole)) - len(asked)
+    for start in range(max(0, most)):
+        stop = start + len(asked)
+        if all(side[:stop] == whole[0][:start] + asked for side in whole):
+            return whole[0][:stop], [side[stop:] for side in whole]
+    return prompt, sides
+
+
+def _led(prompt: str | list[Message], system: str) -> tuple[str | list[Message], str]:
+    """Return a prompt and what is said of how to answer it: messages hold that themselves."""
+    if isinstance(prompt, str) or not system:
+        return prompt, system
+    if prompt and prompt[0]["role"] == "system":
+        return prompt, ""
+    return [{"role": "system", "content": system}, *prompt], ""
 
 
 def _margin(values: Mapping[str, Any], columns: Mapping[str, str]) -> float | None:
     if "margin" not in columns or values[columns["margin"]] is None:
         return None
     value = values[columns["margin"]]
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        with contextlib.suppress(ValueError):
+            value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RowError(f"{columns['margin']} is not a number: {shown(value)}")
     return float(value)
@@ -166,17 +235,31 @@ def truth(value: Any) -> bool | None:
     return words.get(value.strip().lower()) if isinstance(value, str) else None
 
 
+_THUMBS = {
+    **dict.fromkeys(("1", "1.0", "👍", "up", "like", "desirable", "positive", "accepted"), True),
+    **dict.fromkeys(("0", "0.0", "👎", "down", "dislike", "undesirable", "negative"), False),
+}
+
+
+def thumb(value: Any) -> bool | None:
+    """Return `truth`, of more spellings: where labels are known to say good or bad."""
+    said = truth(value)
+    return _THUMBS.get(str(value).strip().lower()) if said is None else said
+
+
 def _read_unpaired(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    label = truth(values[columns["label"]])
+    label = thumb(values[columns["label"]])
     if label is None:
         raise RowError(
             f"{columns['label']} is not true or false: {shown(values[columns['label']])}"
         )
-    prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
+    prompt = _asked(values, columns)
     answer = _side(values[columns["completion"]], columns["completion"], "completion", "assistant")
+    prompt, (answer,) = _behind(prompt, [answer])
     if isinstance(prompt, str) is not isinstance(answer, str):
         prompt, answer = _as_messages(prompt, "user"), _as_messages(answer, "assistant")
-    return UnpairedRow(origin, prompt, answer, label)
+    prompt, system = _led(prompt, _system(values, columns))
+    return UnpairedRow(origin, prompt, answer, label, system, _tools(values, columns))
 
 
 def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:

@@ -56,6 +56,8 @@ class PreferenceRow:
         chosen: The better answer.
         rejected: The other.
         margin: How much better, where somebody said so.
+        system: How to answer, where the prompt is text and somebody said so.
+        tools: JSON schemas of the functions the assistant may call.
     """
 
     id: str
@@ -63,16 +65,20 @@ class PreferenceRow:
     chosen: str | list[Message]
     rejected: str | list[Message]
     margin: float | None = None
+    system: str = ""
+    tools: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnpairedRow:
-    """An answer known to be good or bad."""
+    """An answer known to be good or bad; `system` and `tools` as of a `PreferenceRow`."""
 
     id: str
     prompt: str | list[Message]
     completion: str | list[Message]
     label: bool
+    system: str = ""
+    tools: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +105,19 @@ def as_prompt(row: Row) -> PromptRow:
     if isinstance(row, TextRow):
         return PromptRow(row.id, row.text, None, {})
     if isinstance(row, CompletionRow):
-        prompt = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
-        return PromptRow(row.id, prompt, row.completion, {})
+        return PromptRow(row.id, _after_system(row.system, row.prompt), row.completion, {})
     if isinstance(row, DialogueRow):
         asked = [i for i, message in enumerate(row.messages) if message["role"] == "user"]
         if not asked:
             raise RowError("no user says anything in it, so there is nothing to answer")
         return PromptRow(row.id, row.messages[: asked[-1] + 1], None, {})
+    if isinstance(row.prompt, str):
+        return PromptRow(row.id, _after_system(row.system, row.prompt), None, {})
     return PromptRow(row.id, row.prompt, None, {})
+
+
+def _after_system(system: str, prompt: str) -> str:
+    return f"{system}\n\n{prompt}" if system else prompt
 
 
 class RowError(ValueError):

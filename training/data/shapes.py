@@ -169,7 +169,9 @@ def _recognise(
         return "sharegpt"
     if {"chosen", "rejected"} <= has:
         return "preference"
-    if {"prompt", "completion", "label"} <= has and truth(values[columns["label"]]) is not None:
+    if {"prompt", "completion", "label"} <= has and (
+        want == "unpaired" or truth(values[columns["label"]]) is not None
+    ):
         return "unpaired"
     if want == "text" and "text" in has and isinstance(values[columns["text"]], str):
         return "text"
@@ -193,9 +195,10 @@ def _refuse(shape: ShapeName, want: RowKind, origin: str) -> None:
     if want not in ("text", "dialogue"):
         fits = {"preference": ("preference",), "unpaired": ("unpaired",)}.get(want)
         if fits and shape not in fits:
+            chosen = "make feedback DATA=… makes pairs of labels that choose between two answers. "
             raise DataError(
                 f"{origin}: this method learns from {fits[0]} rows, found {shape}. "
-                f"Known shapes:\n  " + "\n  ".join(KNOWN)
+                f"{chosen if want == 'preference' else ''}Known shapes:\n  " + "\n  ".join(KNOWN)
             )
         return
     if shape == "preference":

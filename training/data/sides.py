@@ -23,13 +23,13 @@ def sides_of(row: Row, *, templated: bool) -> list[Row]:
         templated: Whether a chat template writes it; whole transcripts are then taken apart.
     """
     if isinstance(row, UnpairedRow):
-        return [_side(row.id, row.prompt, row.completion, templated)]
+        return [_side(row, row.prompt, row.completion, templated)]
     if not isinstance(row, PreferenceRow):
         return [row]
     prompt, answers = row.prompt, (row.chosen, row.rejected)
     if isinstance(prompt, str) and not templated:
         prompt = _with_seam(prompt, [str(answer) for answer in answers])
-    return [_side(row.id, prompt, answer, templated) for answer in answers]
+    return [_side(row, prompt, answer, templated) for answer in answers]
 
 
 def _with_seam(prompt: str, answers: list[str]) -> str:
@@ -38,11 +38,13 @@ def _with_seam(prompt: str, answers: list[str]) -> str:
     return prompt if parted or not prompt else prompt + "\n"
 
 
-def _side(id_: str, prompt: _Words, answer: _Words, templated: bool) -> Row:
+def _side(row: PreferenceRow | UnpairedRow, prompt: _Words, answer: _Words, templated: bool) -> Row:
     if isinstance(prompt, str) and isinstance(answer, str):
         if not (templated and is_transcript(prompt)):
-            return CompletionRow(id_, prompt, answer)
+            return CompletionRow(row.id, prompt, answer, row.system)
         prompt = [m for m in transcript_messages(prompt) if m["content"]]
         answer = [{"role": "assistant", "content": answer.strip()}]
+        if row.system:
+            prompt = [{"role": "system", "content": row.system}, *prompt]
     assert isinstance(prompt, list) and isinstance(answer, list), "one form throughout"
-    return DialogueRow(id_, prompt + answer, None, len(prompt))
+    return DialogueRow(row.id, prompt + answer, row.tools, len(prompt))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from training.data.rows import (
     RowError,
     TextRow,
     UnpairedRow,
+    as_prompt,
 )
 from training.data.shapes import Reader
+from training.data.sides import sides_of
 from training.errors import DataError
 
 USER = {"role": "user", "content": "hi"}
@@ -117,6 +120,9 @@ def test_a_prompt_of_messages_makes_only_its_answer_count() -> None:
     assert row == DialogueRow("x:1", [USER, SAID, USER, SAID], None, answers_from=3)
 
 
+LEAD = {"role": "system", "content": "be kind"}
+PARTED = ([USER], [SAID], [WORSE])
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
 HUMAN = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
 
 
@@ -129,10 +135,79 @@ HUMAN = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
         ({"chosen": [USER, SAID], "rejected": [USER, WORSE]}, ([USER], [SAID], [WORSE])),
         ({"prompt": "hi", "chosen": [SAID], "rejected": [WORSE]}, ([USER], [SAID], [WORSE])),
         ({"prompt": [USER], "chosen": "hello", "rejected": "go away"}, ([USER], [SAID], [WORSE])),
+        # Whole conversations beside their prompt (UltraFeedback), and with a system message.
+        ({"prompt": "hi", "chosen": [USER, SAID], "rejected": [USER, WORSE]}, PARTED),
+        ({"prompt": [USER], "chosen": [USER, SAID], "rejected": [USER, WORSE]}, PARTED),
+        (
+            {"prompt": "hi", "chosen": [LEAD, USER, SAID], "rejected": [LEAD, USER, WORSE]},
+            ([LEAD, USER], [SAID], [WORSE]),
+        ),
+        # Messages in a table are JSON.
+        (
+            {
+                "prompt": json.dumps([USER]),
+                "chosen": json.dumps([USER, SAID]),
+                "rejected": json.dumps([USER, WORSE]),
+            },
+            PARTED,
+        ),
+        ({"prompt": "p", "chosen": '[{"a": 1}]', "rejected": "b"}, ("p", '[{"a": 1}]', "b")),
+        (
+            {"instruction": "sum", "input": "1 1", "chosen": "2", "rejected": "3"},
+            ("sum\n\n1 1", "2", "3"),
+        ),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "margin": "1.5"}, ("p", "a", "b", 1.5)),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "margin": ""}, ("p", "a", "b")),
+        (
+            {"system": "s", "prompt": "p", "chosen": "a", "rejected": "b"},
+            ("p", "a", "b", None, "s"),
+        ),
+        (
+            {"system": "be kind", "prompt": [USER], "chosen": [SAID], "rejected": [WORSE]},
+            ([LEAD, USER], [SAID], [WORSE]),
+        ),
+        (
+            {"prompt": [USER], "chosen": [SAID], "rejected": [WORSE], "tools": [TOOL]},
+            ([USER], [SAID], [WORSE], None, "", [TOOL]),
+        ),
     ],
 )
 def test_preferences(values: dict[str, Any], expected: tuple[Any, Any, Any]) -> None:
     assert read(values, "preference") == PreferenceRow("x:1", *expected)
+
+
+def test_what_leads_a_pair_leads_both_its_sides() -> None:
+    row = read({"system": "s", "prompt": "p", "chosen": "a", "rejected": "b"}, "preference")
+    assert sides_of(row, templated=False) == [
+        CompletionRow("x:1", "p\n", answer, "s") for answer in "ab"
+    ]
+    messages = {"prompt": [USER], "chosen": [SAID], "rejected": [WORSE], "tools": [TOOL]}
+    row = read(messages, "preference")
+    assert sides_of(row, templated=True) == [
+        DialogueRow("x:1", [USER, answer], [TOOL], 1) for answer in (SAID, WORSE)
+    ]
+    assert as_prompt(read({**messages, "system": "be kind"}, "preference")).prompt == [LEAD, USER]
+
+
+def test_answers_that_differ_by_spaces_are_the_same() -> None:
+    with pytest.raises(RowError, match="chosen and rejected are the same"):
+        read({"prompt": "p", "chosen": "a", "rejected": "a "}, "preference")
+
+
+@pytest.mark.parametrize(
+    ("label", "good"),
+    [(1, True), (0, False), ("1", True), (1.0, True), ("👎", False), ("Like", True)],
+)
+def test_labels_of_good_and_bad(label: Any, good: bool) -> None:
+    """Where a method learns from them; elsewhere a number is a class."""
+    values = {"prompt": [USER], "completion": [USER, SAID], "label": label}
+    assert read(values, "unpaired") == UnpairedRow("x:1", [USER], [SAID], good)
+
+
+@pytest.mark.parametrize("label", [None, 0.7, 2, "perhaps"])
+def test_labels_that_say_neither(label: Any) -> None:
+    with pytest.raises(RowError, match="label is not true or false"):
+        read({"prompt": "p", "completion": "c", "label": label}, "unpaired")
 
 
 def test_unpaired_and_prompts() -> None:

@@ -1,0 +1,84 @@
+"""What PPO holds at most: four models, or one backbone under adapters.
+
+Each is trained for two steps as `benchmarks.memory` does it, and the allocator's peak is taken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory.cases import Case
+from benchmarks.memory.material import make_material
+from benchmarks.memory.measure import measure
+from benchmarks.page import table
+
+_MODEL, _SCORER = "llama-83m", "scorer-83m"
+_ANSWERS, _MICRO, _NEW_TOKENS = 8, 4, 64
+_LORA = {"kind": "lora", "r": 16, "alpha": 32, "target_modules": "all-linear"}
+_RULE = {"kind": "length", "min_words": 8, "max_words": 16}
+_WAYS: dict[str, dict[str, Any]] = {
+    "four models: policy, critic, reference, reward model": {},
+    "LoRA on the policy, a critic of its own, reward model": {"adapter": _LORA, "critic": "own"},
+    "one backbone (policy, critic, reference), reward model": {"adapter": _LORA},
+    "one backbone, a rule as reward": {"adapter": _LORA, "rule": True},
+}
+
+
+def measured(scratch: Path) -> dict[str, int]:
+    """Return the peak of each way of training, in bytes.
+
+    Args:
+        scratch: Models and run folders are written there.
+    """
+    material = scratch / "memory"
+    material.mkdir()
+    make_material(material)
+    scorer = material / "models" / _SCORER
+    _make_scorer(material / "models" / _MODEL, scorer)
+    found = {}
+    for number, (name, way) in enumerate(_WAYS.items()):
+        peak = measure(_case(name, way, scorer), material, scratch / f"memory-{number}")["peak"]
+        print(f"{name}: {peak / 2**20:,.0f} MiB", flush=True)
+        found[name] = int(peak)
+    return found
+
+
+def _case(name: str, way: dict[str, Any], scorer: Path) -> Case:
+    method = {
+        "kind": "ppo",
+        "reward": _RULE if way.get("rule") else {"kind": "model", "source": str(scorer)},
+        "rollout": {"max_new_tokens": _NEW_TOKENS, "batch": _ANSWERS},
+        "critic": {"backbone": way.get("critic", "auto")},
+        "epochs": 1,
+    }
+    train = {"micro_batch_size": _MICRO, "global_batch_size": _ANSWERS}
+    data = {"train": "prompts", "max_length": 64}
+    sections = {"model": {"source": _MODEL}, "data": data, "method": method, "train": train}
+    adapter = {"adapter": way["adapter"]} if "adapter" in way else {}
+    return Case(name, "ppo", (sections, adapter))
+
+
+def _make_scorer(model: Path, folder: Path) -> None:
+    """Write a reward model of the same size."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    scorer = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
+    scorer.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+
+
+def memory_section(peaks: dict[str, int]) -> str:
+    """Return the heading, what was done, and the table."""
+    whole = next(iter(peaks.values()))
+    rows = [
+        [name, f"{peak / 2**20:,.0f} MiB", f"{peak / whole:.2f}"] for name, peak in peaks.items()
+    ]
+    return f"""### Memory of PPO
+
+Llamas of 83M weights in fp32, {_MICRO} answers at once, the most that tensors held between the end
+of the first step and the end of training, as the allocator counts.
+
+{table(["", "peak", "of four models"], rows)}"""
