@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from tests.making import make_tiny_model
-from tests.parity.composing import Shop, losses, open_shop
+from tests.parity.composing import Shop, losses
 from tests.running import Run, assert_identical, changed, train_here
 from training.adapters.compose import apply
 from training.adapters.ways.way import Pass
@@ -50,19 +50,6 @@ OF_BOTTLENECKS = ("stack", "fusion", "route by centroid")
 CASES = [("lora", name) for name in HOWS] + [("bottleneck", name) for name in OF_BOTTLENECKS]
 
 Trained = Callable[[str, str], Run]
-
-
-@pytest.fixture(scope="module")
-def shops(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Shop]:
-    """Return a base with adapters of a kind, made when first asked for."""
-    made: dict[str, Shop] = {}
-
-    def shop_of(kind: str) -> Shop:
-        if kind not in made:
-            made[kind] = open_shop(tmp_path_factory.mktemp(kind), kind)
-        return made[kind]
-
-    return shop_of
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
 
-from tests.parity.composing import TASKS, Shop, open_shop, rows
+from tests.parity.composing import TASKS, Shop, rows
+from training.config import Job
+from training.config.load import parse_job
+from training.data.prepare import row_tokenizer
 from training.errors import DataError, ModelError
 from training.evaluate.__main__ import main
 from training.evaluate.requests import Desk, Request
 
 
 @pytest.fixture(scope="module", params=["lora", "bottleneck"])
-def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return open_shop(tmp_path_factory.mktemp("shop"), request.param)
+def shop(request: pytest.FixtureRequest, shops: Callable[[str], Shop]) -> Shop:
+    return shops(request.param)
 
 
 def mixed() -> list[Request]:
@@ -43,15 +47,18 @@ def test_a_batch_of_several_is_as_each_by_itself(shop: Shop) -> None:
     requests = [*mixed()[:5], Request("assent abc?"), Request("refuse a longer prompt abc?")]
     answers = Desk(source, shop.members).answer(requests, max_new_tokens=6)
     tokenizer = shop.tokenizer()
+    job = parse_job(shop.job, "test")
+    assert isinstance(job, Job)
+    writer = row_tokenizer(job, tokenizer)
     for request, answer in zip(requests, answers, strict=True):
         model = shop.base()
         if request.adapter is not None:
             model = PeftModel.from_pretrained(model, shop.members[request.adapter])
-        ids = tokenizer(request.prompt, return_tensors="pt")["input_ids"]
+        ids = torch.tensor([writer.prompt_ids(request.prompt)])
         with torch.no_grad():
             said = model.eval().generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6,
-                do_sample=False, pad_token_id=0,
+                do_sample=False, pad_token_id=0, eos_token_id=list(writer.end_ids),
             )  # fmt: skip
         assert answer == tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
 

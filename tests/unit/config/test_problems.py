@@ -110,12 +110,17 @@ def test_inside_a_union(
     assert words in found[path]
 
 
-def sections(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the path of every section that a job can have."""
+def sections(
+    model: type[BaseModel],
+    path: tuple[str, ...] = (),
+    inside: frozenset[type[BaseModel]] = frozenset(),
+) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every section that a job can have, one within itself left out."""
     yield path
     for name, field in model.model_fields.items():
         for part in _models(field.annotation):
-            yield from sections(part, (*path, name))
+            if part not in inside:
+                yield from sections(part, (*path, name), inside | {part})
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -175,9 +180,14 @@ def test_unknown_key_at_every_depth(path: tuple[str, ...]) -> None:
         document["method"] = copy.deepcopy(
             _JUDGED if path[1:3] == ("reward", "judge") else METHODS[path[1]]
         )
-    if path[:2] == ("adapter", "how"):
-        members = {"one": "runs/one/model", "two": "runs/two/model"}
-        document["adapter"] = {"kind": "compose", "adapters": members, "how": {"kind": "merge"}}
+    if path[:2] in (("adapter", "how"), ("adapter", "adapters")):
+        # People write it in a section of its own.
+        members: dict[str, Any] = {"one": "runs/one/model", "two": "runs/two/model"}
+        inner = {"adapters": dict(members), "how": {"kind": "merge"}}
+        del document["adapter"]
+        document["compose"] = {"adapters": {**members, "pair": inner}, "how": {"kind": "merge"}}
+        within = ("adapters", "pair", *path[2:]) if path[1] == "adapters" else path[1:]
+        path = ("compose", *within)
     here: Any = document
     where = []
     for key in path:
