@@ -15,15 +15,30 @@ def longer(labels: Sequence[Label]) -> Share:
 
 
 def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Share]]:
-    """Return the same in parts of like size, from small differences of length to large ones."""
+    """Return the same in parts of like size, from small differences of length to large ones.
+
+    Nothing where all answers are as far apart.
+    """
     chosen = sorted((x for x in labels if x.choice is not None and _gap(x)), key=_gap)
-    found = []
-    for part in range(parts):
-        here = chosen[part * len(chosen) // parts : (part + 1) * len(chosen) // parts]
-        if here:
-            words = f"{_gap(here[0])} to {_gap(here[-1])} words apart"
-            found.append((words, Share(sum(map(_chose_longer, here)), len(here))))
-    return found
+    groups: list[list[Label]] = []
+    for label in chosen:
+        # Those as far apart stay together.
+        full = not groups or len(groups[-1]) >= len(chosen) / parts
+        if full and not (groups and _gap(groups[-1][-1]) == _gap(label)):
+            groups.append([])
+        groups[-1].append(label)
+    if len(groups) < 2:
+        return []
+    return [
+        (_apart(_gap(here[0]), _gap(here[-1])), Share(sum(map(_chose_longer, here)), len(here)))
+        for here in groups
+    ]
+
+
+def _apart(least: int, most: int) -> str:
+    if least == most:
+        return f"{least} word{'s' if least > 1 else ''} apart"
+    return f"{least} to {most} words apart"
 
 
 def first_shown(labels: Sequence[Label]) -> Share:

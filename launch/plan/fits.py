@@ -47,27 +47,35 @@ def would_fit(job: Job, shape: Shape, rows: Rows) -> list[Offer]:
         machine = _fewest(job, shape, kind, rows.longest)
         if machine is None:
             continue
-        hours = clock(job, shape, machine, _least(job), rows, trained).hours
+        hours = clock(job, shape, machine, _least(job, machine), rows, trained).hours
         usd, _ = cost_usd(machine, hours, spot=job.resources.spot)
         found.append(Offer(machine, hours, usd))
     return sorted(found, key=lambda offer: math.fsum(offer.usd))
 
 
-def _least(job: Job) -> Choice:
-    """The way of cutting a job up that needs the least memory."""
+def _least(job: Job, machine: Machine) -> Choice:
+    """The way of cutting a job up that needs the least memory, as far as the job leaves it open."""
     train = job.train
     open_ = "gradient_checkpointing" not in train.model_fields_set
-    return Choice(1, train.gradient_checkpointing or open_, job.sharding.zero)
+    zero = job.sharding.zero
+    if not job.sharding.model_fields_set & {"zero", "fsdp"} and _shards(machine):
+        zero = 2 if job.adapter is not None and job.adapter.quantized else 3
+    return Choice(1, train.gradient_checkpointing or open_, zero)
+
+
+def _shards(machine: Machine) -> bool:
+    return machine.world > 1 and machine.device.kind != "neuron"
 
 
 def _fewest(job: Job, shape: Shape, kind: Instance, longest: int) -> Machine | None:
     count = 1
     while count <= _MOST_INSTANCES:
         machine = rent(kind, count)
+        choice = _least(job, machine)
         shared = job.train.global_batch_size % machine.world == 0
-        if shared and _fits(job, shape, machine, _least(job), longest):
+        if shared and _fits(job, shape, machine, choice, longest):
             return machine
-        if not (job.sharding.zero or job.sharding.fsdp != "none"):
+        if not (choice.zero or job.sharding.fsdp != "none"):
             return None
         count *= 2
     return None
@@ -93,13 +101,13 @@ def changes(job: Job, shape: Shape, machine: Machine, longest: int) -> Iterator[
 
 
 def _tries(job: Job, machine: Machine) -> Iterator[tuple[str, Job, Choice]]:
-    least = _least(job)
+    least = _least(job, machine)
     full = replace(least, checkpointing=True)
     if job.train.micro_batch_size not in (None, 1):
         yield "train.micro_batch_size: 1", job, least
     if not least.checkpointing:
         yield "train.gradient_checkpointing: true", job, full
-    if job.sharding.zero < 3 and machine.world > 1 and job.sharding.fsdp == "none":
+    if least.zero < 3 and machine.world > 1 and job.sharding.fsdp == "none":
         yield "sharding: {zero: 3}", job, replace(full, zero=3)
     if job.adapter is None:
         lora = job.model_copy(update={"adapter": Lora(kind="lora")})

@@ -17,7 +17,7 @@ from tests.running import (
     train_by_command,
     train_here,
 )
-from training.errors import GuardError
+from training.errors import GuardError, ModelError
 
 STEPS = 10
 PER_ROUND = 4
@@ -173,9 +173,16 @@ def test_answers_that_are_all_worth_the_same_stop_the_run(
     short = changed(job, method=method, train={"max_steps": 300, "global_batch_size": 16})
     short["method"]["rollout"] = {"max_new_tokens": 2, "batch": 16}
     short["method"]["stop"] = {"min_answer_tokens": 0.5}
-    short["guards"] = {"unmoved_after": "300 steps"}
     with pytest.raises(GuardError, match="got the same reward, now 0: there is nothing to learn"):
         train_here(short, tmp_path)
+
+
+def test_answers_that_do_not_fit_behind_their_prompts_are_explained(
+    job: dict[str, Any], tmp_path: Path
+) -> None:
+    method = {**job["method"], "rollout": {"max_new_tokens": 5000}}
+    with pytest.raises(ModelError, match=r"do not fit the model's context of \d+. Lower rollout"):
+        train_here(changed(job, method=method), tmp_path)
 
 
 def test_a_policy_beyond_its_ceiling_stops_the_run(job: dict[str, Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from training.config.section import Section
 
@@ -26,10 +26,16 @@ def _as_principle(value: Any) -> Any:
     return {"text": value} if isinstance(value, str) else value
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the principle says nothing. Write a sentence, or remove it")
+    return text
+
+
 class Principle(Section):
     """One thing that answers should keep to."""
 
-    text: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    text: Annotated[str, AfterValidator(_said)]
     """What a good answer does, or does not do, as a sentence."""
     name: str = ""
     """What it is called in reports; its number when left out."""

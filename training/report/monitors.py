@@ -55,11 +55,31 @@ def _hacking(story: Story) -> Iterator[str]:
             f"{rose}, the judge's opinion fell from {number(judged[0], 2)} to "
             f"{number(judged[1], 2)}: the other rewards are being gamed."
         )
+    for name in _watching(story):
+        seen = _ends(story, f"reward_{name}")
+        if seen and seen[0] - seen[1] > _ROSE * max(abs(seen[0]), 0.1):
+            yield (
+                f"{rose}, {name}, which only watches (weight: 0), fell from {number(seen[0], 2)} "
+                f"to {number(seen[1], 2)}: what is rewarded is not what is wanted."
+            )
     held_before, held_after = (
         at(side, "validation", "reward") for side in (story.before, story.after)
     )
     if held_before is not None and held_after is not None and held_after < held_before:
         yield f"{rose}, the reward on held-out prompts fell: what was learned does not carry over."
+
+
+def _watching(story: Story) -> list[str]:
+    """Return the rewards that are logged and not learned from, a judge apart."""
+    rewards = at(story.job, "method", "reward")
+    sections = [r for r in rewards if isinstance(r, dict)] if isinstance(rewards, list) else []
+    kinds = [str(section.get("kind")) for section in sections]
+    found = []
+    for place, (kind, section) in enumerate(zip(kinds, sections, strict=True)):
+        name = f"{kind}_{kinds[: place + 1].count(kind)}" if kinds.count(kind) > 1 else kind
+        if section.get("weight") == 0 and name != "judge":
+            found.append(name)
+    return found
 
 
 def _likes_length(story: Story) -> Iterator[str]:

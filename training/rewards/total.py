@@ -84,18 +84,20 @@ class Total:
             total = [so_far + weight * value for so_far, value in zip(total, values, strict=True)]
         return Scores(total, each)
 
-    def watch(self, lowest: float, highest: float, step: int) -> None:
+    def watch(self, lowest: float, highest: float, step: int, steps: int = 1) -> None:
         """Stop a run whose reward is the same whatever the model answers.
 
         Args:
             lowest: Of all answers of the step, on every process.
             highest: Likewise.
             step: The optimizer step, for the message.
+            steps: That learn from these answers.
 
         Raises:
-            GuardError: It has been so for `PATIENCE` steps.
+            GuardError: It has been so for `PATIENCE` steps, and at least four times.
         """
-        self.same_for = self.same_for + 1 if lowest == highest else 0
+        counted = min(steps, PATIENCE // 4)
+        self.same_for = self.same_for + counted if lowest == highest else 0
         if self.same_for >= PATIENCE:
             raise GuardError(
                 f"in each of the last {self.same_for} steps (up to step {step}) every answer got "

@@ -70,6 +70,8 @@ class Beside:
         gate, tape.gate = tape.gate, self.gate
         grad_enabled, tape.grad_enabled = tape.grad_enabled, False
         known: Tensor | None = None
+        if self.gate is not None:
+            self.gate.again()
         with tape.autocasting():
             hidden = decoder.forward(tape)
             if self.frozen.speaks:

@@ -44,6 +44,11 @@ class Gathering:
         """The forward pass is over."""
         self._turn = len(self.trace) if self.recording else self._turn
 
+    def again(self) -> None:
+        """The same passes begin anew, as a model's that is only asked do each time."""
+        if not self.recording:
+            self._here = self._queue = 0
+
     def replay(self) -> None:
         """From here on the trace is known."""
         self.recording = False

@@ -13,6 +13,7 @@ import pytest
 
 from feedback.__main__ import main
 from feedback.agreement import agreement
+from feedback.biases import longer_by_gap
 from feedback.chance import Share, at_most
 from feedback.choice import read_choice
 from feedback.clean import cleaned
@@ -351,6 +352,19 @@ def test_judgements_that_are_all_the_same_are_told_from_none() -> None:
     assert any("Nothing is left to learn from" in w for w in ties.warnings)
     alone = look([label("a", 0, f"p{n}") for n in range(9)])
     assert any("Nobody judged what another judged" in w for w in alone.warnings)
+
+
+def test_length_is_looked_at_by_how_far_answers_are_apart() -> None:
+    def longer_by(words: int, number: int) -> list[Label]:
+        second = "y" + " y" * words
+        return [label("a", 1, f"{words} {n}", second=second) for n in range(number)]
+
+    assert longer_by_gap(longer_by(3, 20)) == []
+    parts = longer_by_gap([*longer_by(1, 10), *longer_by(2, 2), *longer_by(5, 8)])
+    assert [(words, share.of) for words, share in parts] == [
+        ("1 word apart", 10),
+        ("2 to 5 words apart", 10),
+    ]
 
 
 def test_tails_and_intervals() -> None:

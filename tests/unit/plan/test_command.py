@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,29 @@ def test_the_offer_is_the_cheapest_that_fits(job: dict[str, Any], tmp_path: Path
     costs = [sum(offer.usd) for offer in offers]
     assert costs == sorted(costs) and len(offers) > 3
     assert all(offer.machine.device_gib > 20 for offer in offers)
+
+
+def test_a_policy_and_a_reward_model_that_do_not_fit_together(
+    job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of eight billion weights: refused on one small device, and offered where shards fit."""
+    shape = {**SHAPE, "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336}
+    (tmp_path / "model/config.json").write_text(json.dumps(shape))
+    method = {
+        "kind": "ppo",
+        "reward": {"kind": "model", "source": str(tmp_path / "model")},
+        "rollout": {"max_new_tokens": 64},
+    }
+    asked = changed({k: v for k, v in job.items() if k != "adapter"}, method=method)
+    asked["method"].pop("loss_on", None)
+    code, plan = run(asked, tmp_path)
+    assert code == 2 and plan["memory_gib"]["models"] > 20
+    said = capsys.readouterr().err
+    found = re.search(r"What would fit it as it is: (?:\d+) × (ml\.[a-z0-9.]+)", said)
+    assert found, said
+    sized = changed(asked, resources={"instance": found[1]})
+    code, plan = run(sized, tmp_path)
+    assert code == 0 and plan["fits"], capsys.readouterr().err
 
 
 def test_limits_of_money_and_time_refuse(job: dict[str, Any], tmp_path: Path) -> None:

@@ -100,6 +100,17 @@ def test_a_reward_that_is_gamed_is_pointed_out(
     assert monitors(read_story(quiet)) == []
 
 
+def test_a_reward_that_only_watches_speaks_when_it_falls(tmp_path: Path) -> None:
+    rewards = "[{kind: length, min_words: 9}, {kind: model, source: m, weight: 0}]"
+    asked = JOB.replace("method: {kind: sft}", f"method: {{kind: ppo, reward: {rewards}}}")
+    ends = {"reward": (0.4, 2.0), "reward_length": (0.4, 2.0)}
+    for fell, said in ((0.1, True), (0.6, False)):
+        rows = rewarded(20, **ends, reward_model=(0.6, fell))
+        folder = write_run(tmp_path / str(fell), job=asked, rows=rows)
+        found = monitors(read_story(folder))
+        assert [("model, which only watches" in one) for one in found] == [True] * said
+
+
 def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None:
     before = {"loss": 0.7, "longer_scored_higher": 0.5, "longer_was_chosen": 0.55}
     after = {"loss": 0.6, "longer_scored_higher": 0.8, "longer_was_chosen": 0.55}

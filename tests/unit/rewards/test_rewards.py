@@ -164,5 +164,10 @@ def test_a_reward_that_is_always_the_same_stops() -> None:
     again.load_state_dict(flat.state_dict())
     with pytest.raises(GuardError, match="every answer got the same reward, now 0"):
         again.watch(0.0, 0.0, PATIENCE)
+    several = total({"kind": "regex_count", "pattern": "a"})
+    for rollout in range(3):
+        several.watch(0.0, 0.0, 9 * rollout, steps=9)
+    with pytest.raises(GuardError, match="in each of the last 20 steps"):
+        several.watch(0.0, 0.0, 27, steps=9)
     flat.watch(0.0, 1.0, PATIENCE)
     flat.watch(0.0, 0.0, PATIENCE + 1)

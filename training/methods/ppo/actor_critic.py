@@ -19,7 +19,7 @@ class Seen(NamedTuple):
 
     Attributes:
         log_probs: Of the tokens that were said, at the sampling temperature, in fp32.
-        entropy: Of the policy before each of them.
+        entropy: Of the policy before each of them; empty while it learns, which does not ask.
         values: What the critic expected before each of them.
     """
 
@@ -60,9 +60,11 @@ class ActorCritic(nn.Module):
             labels: The token where it is an action, else -100, [answers, length].
         """
         batch = {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
-        said = log_probs(self.policy, batch, self.temperature, entropy=True)
+        said = log_probs(self.policy, batch, self.temperature, entropy=not self.training)
         values = self.critic(input_ids, position_ids)[:, :-1][labels[:, 1:] != -100]
-        return Seen(said.log_probs[said.label_mask], said.entropy[said.label_mask], values)
+        found = said.log_probs[said.label_mask]
+        entropy = found.new_empty(0) if self.training else said.entropy[said.label_mask]
+        return Seen(found, entropy, values)
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
         """Compute activations twice, each time under the adapter of the first."""

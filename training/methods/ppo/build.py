@@ -20,6 +20,7 @@ from training.methods.ppo.critic import OwnBackbone, SharedBackbone
 from training.methods.ppo.speaker import Speaker
 from training.methods.ppo.trainer import PpoTrainer
 from training.methods.reference import second_model
+from training.methods.room import check_room
 from training.rewards.reward import Place
 from training.rewards.total import Total
 
@@ -39,9 +40,13 @@ def build(
         rows: Prompts; the loop reads the table instead.
         arguments: Transformers' training arguments.
         setup: What the loop needs.
+
+    Raises:
+        ModelError: Prompts and answers do not fit the model's context.
     """
     method = setup.job.method
     assert isinstance(method, Ppo)
+    check_room(setup, model, method.max_new_tokens)
     both = ActorCritic(model, _critic(model, method, setup), method.rollout.temperature)
     trainer = PpoTrainer(
         setup=setup,

@@ -6,7 +6,7 @@ This is one process's part; nothing here talks to the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,7 @@ class Speaker:
         self.model.eval()
         with torch.no_grad():
             answers = self._answers(prompts, chance)
-            seen = list(self._look(prompts, [answer.ids for answer in answers]))
+            seen = self._look(prompts, [answer.ids for answer in answers])
         self.model.train(was_training)
         texts = [self.tokenizer.decode(a.ids, skip_special_tokens=True) for a in answers]
         scores = self.rewards.score([row.prompt for row in rows], texts, rows)
@@ -111,20 +111,25 @@ class Speaker:
 
     def _look(
         self, prompts: Sequence[list[int]], answers: Sequence[list[int]]
-    ) -> Iterator[tuple[Seen, Tensor]]:
-        """Yield what policy, critic and reference make of each answer, on the CPU.
+    ) -> list[tuple[Seen, Tensor]]:
+        """Return what policy, critic and reference make of each answer, on the CPU.
 
         Computed as in training, rather than kept from sampling: there, a cache and the padding on
-        the left change the last bits.
+        the left change the last bits. Answers of like length are computed together.
         """
         device = next(self.model.parameters()).device
-        for first in range(0, len(prompts), self.micro_batch_size):
-            part = slice(first, first + self.micro_batch_size)
-            batch = {k: v.to(device) for k, v in layout(prompts[part], answers[part]).items()}
+        lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+        order = sorted(range(len(prompts)), key=lambda place: (-lengths[place], place))
+        found: dict[int, tuple[Seen, Tensor]] = {}
+        for first in range(0, len(order), self.micro_batch_size):
+            part = order[first : first + self.micro_batch_size]
+            laid_out = layout([prompts[i] for i in part], [answers[i] for i in part])
+            batch = {k: v.to(device) for k, v in laid_out.items()}
             with self.computing():
                 seen = self.model(**batch)
                 reference = self.reference.log_probs(**batch)
-            sizes = [len(answer) for answer in answers[part]]
+            sizes = [len(answers[place]) for place in part]
             columns = [column.float().cpu().split(sizes) for column in (*seen, reference)]
-            for log_probs, entropy, values, other in zip(*columns, strict=True):
-                yield Seen(log_probs, entropy, values), other
+            for place, log_probs, entropy, values, other in zip(part, *columns, strict=True):
+                found[place] = Seen(log_probs, entropy, values), other
+        return [found[place] for place in range(len(prompts))]

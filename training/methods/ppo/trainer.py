@@ -205,7 +205,8 @@ class PpoTrainer(ExactLoop, Trainer):
         self.facts["rollout_seconds"] = time.monotonic() - began
         self.facts["sampling_seconds"] = self.speaker.sampling_seconds
         self.said.add(step, experiences)
-        self.speaker.rewards.watch(facts["reward_min"], facts["reward_max"], step)
+        lowest, highest = facts["reward_min"], facts["reward_max"]
+        self.speaker.rewards.watch(lowest, highest, step, self.rounds.steps_per_round)
         self.watch.look(facts, step + 1)
 
     def _answered(self, number: int) -> list[Experience]:
