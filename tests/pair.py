@@ -93,12 +93,18 @@ def _main(home: Path) -> None:
     """Train what is in `jobs.json`, as one of the two."""
     import torch.distributed as dist
 
-    from tests.running import train_here
+    from training.config.load import parse_job
     from training.engine.world import join, read_world
+    from training.run import run
+    from training.runfolder import RunFolder
 
-    join(read_world(), zero=0)
+    world = read_world()
+    join(world, zero=0)
     for name, document in json.loads((home / "jobs.json").read_text()).items():
-        train_here(document, home / name)
+        if world.is_first:
+            RunFolder.create(home / name, parse_job(document, "test"))
+        dist.barrier()
+        run(RunFolder(home / name))
         dist.barrier()
 
 

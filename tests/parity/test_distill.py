@@ -12,6 +12,7 @@ import torch
 
 import training.methods.distill as distill
 from tests.making import make_tiny_model
+from tests.pair import train_in_pair
 from tests.running import Run, changed, train_here
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
@@ -137,3 +138,33 @@ def test_impossible_jobs_are_refused(job: dict[str, Any], tmp_path: Path) -> Non
             parse_job(changed(job, method=method, **sections), "test")
     with pytest.raises(ModelError, match="folder nowhere/at/all does not exist"):
         train_here(changed(job, method={"teacher": "nowhere/at/all"}), tmp_path / "run")
+
+
+def test_a_teacher_in_4_bits_says_about_the_same(job: dict[str, Any], tmp_path: Path) -> None:
+    whole = train_here(job, tmp_path / "whole")
+    rounded = train_here(changed(job, method={"teacher_4bit": True}), tmp_path / "rounded")
+    soft = [[row["soft_loss"] for row in run.steps] for run in (whole, rounded)]
+    assert soft[0] != soft[1]
+    assert soft[1] == pytest.approx(soft[0], rel=0.2)
+
+
+@pytest.mark.slow
+def test_two_processes_ask_as_one(job: dict[str, Any], tmp_path: Path) -> None:
+    """Also where the teacher is cut up among them, and where the student writes the answers."""
+    short = changed(job, train={"max_steps": 4, "micro_batch_size": 2})
+    own = changed(short, method={"on_policy": "100%", "answer_tokens": 12})
+    jobs = {
+        "zero 3": changed(short, sharding={"zero": 3}),
+        "asked once": changed(short, method={"top_k": 16}, sharding={"zero": 2}),
+        "own answers, zero 3": changed(own, sharding={"zero": 3}),
+    }
+    alone = {
+        "zero 3": train_here(short, tmp_path / "alone"),
+        "asked once": train_here(changed(short, method={"top_k": 16}), tmp_path / "once"),
+    }
+    for name, run in train_in_pair(jobs, tmp_path / "two").items():
+        assert len(run.losses) == 4
+        assert all(0 < loss < 10 for loss in run.losses)
+        if name in alone:
+            assert run.losses == pytest.approx(alone[name].losses, abs=1e-4), name
+            assert run.grad_norms == pytest.approx(alone[name].grad_norms, rel=1e-3), name
