@@ -10,13 +10,15 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from training.config.judges import JudgeSection
 from training.data.rows import Message
-from training.judges.answers import Answerer
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.judges.answers import Answerer
 
 T = TypeVar("T")
 

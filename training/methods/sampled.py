@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,9 +27,9 @@ from training.engine.loop import ExactLoop
 from training.engine.measure import Sums, means
 from training.engine.seed import untouched_generators
 from training.engine.setup import Setup
-from training.errors import ModelError
 from training.methods.means import own_metrics, switch_off_dropout
 from training.methods.reference import keep_reference, same_or_raise
+from training.methods.room import check_room
 from training.rewards.repetition import repeated_share
 from training.rewards.reward import Place
 from training.rewards.total import Total
@@ -58,7 +59,7 @@ class SampledTrainer(ExactLoop):
     eos_token_ids: list[int]
     _metrics: Any
     _generate_and_score_completions: Any
-    _generate_single_turn: Any
+    _sampling_seconds = 0.0
     _get_per_token_logps_and_entropies: Any
     _compute_loss: Any
 
@@ -104,10 +105,18 @@ class SampledTrainer(ExactLoop):
         self.extra |= {ours: theirs[name] for ours, name in _OF_ANSWERS.items() if name in theirs}
         for name in self.total.names:
             self.extra[f"reward_{name}"] = theirs[f"rewards/{name}/mean"]
+        self.extra["sampling_seconds"] = self._sampling_seconds
         self.extra["ended"] = 1.0 - theirs["completions/clipped_ratio"]
         if "kl" in theirs:
             self.extra["kl_token"] = theirs["kl"]
             self.extra["kl"] = theirs["kl"] * self.extra["answer_tokens"]
+        return found
+
+    def _generate_single_turn(self, *asked: Any, **more: Any) -> Any:
+        """Return what the parent samples, and note how long it took."""
+        began = time.monotonic()
+        found = super()._generate_single_turn(*asked, **more)  # type: ignore[misc]  # the parent's
+        self._sampling_seconds = time.monotonic() - began
         return found
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Sequence[list[int]], None, Any]:
@@ -313,22 +322,6 @@ def _sampling_settings(
         "disable_dropout": False,
         "shuffle_dataset": False,
     }
-
-
-def check_room(setup: Setup, model: Any, new_tokens: int) -> None:
-    """Raise where the longest prompt and answer do not fit the model's context together.
-
-    Raises:
-        ModelError: Says how much there is.
-    """
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(setup.table.lengths)  # type: ignore[attr-defined]  # prompts are no stream
-    if room is not None and longest + new_tokens > room:
-        raise ModelError(
-            f"prompts of up to {longest} tokens and answers of up to {new_tokens} do not fit the "
-            f"model's context of {room}. Lower data.max_length to at most {room - new_tokens}, "
-            f"which leaves longer prompts out, or rollout.max_new_tokens"
-        )
 
 
 def _step_of(line: str) -> int:
