@@ -185,9 +185,9 @@ measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: mak
 
 .PHONY: compatibility bench-memory bench-alignment bench-images
 
-compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it
-	@rm -rf runs/.matrix
-	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k every_cell $(ARGS); code=$$?; $(PY) -m tests.matrix.page && exit $$code
+compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it: make compatibility [FAMILY=lora|soft|layers|compose]
+	@rm -f runs/.matrix/$(or $(FAMILY),*).json
+	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.page && exit $$code
 
 bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL: make bench-alignment [ROUNDS=3]
 	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))

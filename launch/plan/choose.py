@@ -9,6 +9,7 @@ from launch.plan.methods import row_tokens
 from launch.plan.peak import Choice, peak_gib, quick_peak_gib, recipe_of
 from launch.plan.shape import Shape
 from training.config import Job
+from training.config.adapters import AdaLora
 
 MOST_TOKENS = {"cpu": 8_192, "cuda": 32_768, "neuron": 32_768}
 """Tokens beyond which a larger micro-batch no longer makes a step faster (as the probe has it)."""
@@ -51,7 +52,7 @@ def _ways(job: Job, machine: Machine) -> Iterator[tuple[bool, int]]:
     stages: tuple[int, ...] = (sharding.zero,)
     if not sharding.model_fields_set & {"zero", "fsdp"} and machine.world > 1:
         stages = (0, 2) if job.adapter is not None and job.adapter.quantized else (0, 2, 3)
-        if machine.device.kind == "neuron":
+        if machine.device.kind == "neuron" or isinstance(job.adapter, AdaLora):
             stages = (0,)
     for zero in stages:
         for checkpointing in checkpoints:

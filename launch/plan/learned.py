@@ -18,7 +18,8 @@ def learned(job: Job, shape: Shape) -> int:
     if isinstance(adapter, Lora):
         pairs = [shape.linears[name] for name in adapter.targets(shape)]
         magnitudes = sum(rows for rows, _ in pairs) if adapter.dora else 0
-        low_rank = sum(adapter.r * (rows + columns) for rows, columns in pairs)
+        values = 1 if adapter.scored else 0
+        low_rank = sum(adapter.r * (rows + columns + values) for rows, columns in pairs)
         return shape.layers * (low_rank + magnitudes) + saved
     if job.adapter is not None:
         return job.adapter.num_trained(widths(shape)) + saved

@@ -93,7 +93,11 @@ def adapter_of(job: Job, shape: Shape) -> Adapter | None:
     if isinstance(section, sections.Lora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
         dropout, saved = section.dropout > 0, section.modules_to_save
-        return Lora(section.r, modules, dropout, section.use_dora, saved)
+        return Lora(section.kept_rank, modules, dropout, section.use_dora, saved)
+    if isinstance(section, sections.AdaLora):
+        modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
+        saved = section.modules_to_save
+        return Lora(section.init_r, modules, section.dropout > 0, saved=saved, scored=True)
     if isinstance(section, Compose):
         # Its members are read where it runs; 16 ranks each is what an adapter has by default.
         return Lora(16 * section.num_members)

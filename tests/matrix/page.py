@@ -1,13 +1,16 @@
-"""Write `docs/compatibility.md` from what the matrix found: `make compatibility`."""
+"""Write `docs/compatibility.md` from what the matrix found: `make compatibility`.
+
+What was walked this time takes the place of what the page said of it; the rest stays.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 from tests.matrix.cells import (
     CHECKPOINTING,
-    FAMILIES,
     FOUR_BIT,
     KINDS,
     PRECISIONS,
@@ -64,20 +67,20 @@ def render(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read(page: str) -> dict[str, str]:
-    """Return the outcome of each cell that a page has, by its name.
-
-    Raises:
-        ValueError: A row is not on the page.
-    """
+def read(page: str) -> Results:
+    """Return what a page says of each cell that it has, by the cell's name."""
+    lines = page.splitlines()
+    notes = dict(re.findall(r"^(\d+)\. (.*)\.$", page, re.MULTILINE))
     found = {}
     for kind, precision, again in _rows():
-        start = page.index(_start_of(kind, precision, again))
-        marks = page[start:].partition("\n")[0].strip(" |").split(" | ")[3:]
-        for (zero, four), mark in zip(_columns(), marks, strict=True):
+        start = _start_of(kind, precision, again)
+        row = next((line for line in lines if line.startswith(start)), None)
+        if row is None:
+            continue
+        for (zero, four), mark in zip(_columns(), row.strip(" |").split(" | ")[3:], strict=True):
+            outcome = "refused" if mark.isdigit() else "passed" if mark == _GREEN else "failed"
             name = Cell(kind, precision, again, zero, four).name
-            outcome = "refused" if mark.isdigit() else "failed"
-            found[name] = "passed" if mark == _GREEN else outcome
+            found[name] = {"outcome": outcome, "said": notes.get(mark, "")}
     return found
 
 
@@ -100,9 +103,11 @@ def _mark(found: dict[str, str], notes: dict[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    everything: Results = {}
-    for family in FAMILIES:
-        everything |= json.loads((RESULTS / f"{family}.json").read_text())
+    everything = read(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    for path in sorted(RESULTS.glob("*.json")):
+        everything |= json.loads(path.read_text())
+    if missing := [cell.name for cell in all_cells() if cell.name not in everything]:
+        sys.exit(f"{len(missing)} cells were never walked, {missing[0]}, …")
     text = render(everything)
     PAGE.write_text(text, encoding="utf-8")
     sys.stdout.write(text.splitlines()[-1] + "\n")

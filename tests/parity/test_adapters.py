@@ -21,6 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora with biases": {"kind": "lora", "r": 4, "alpha": 16, "bias": "lora_only"},
     "rank-stabilised": {"kind": "lora", "r": 4, "alpha": 4, "use_rslora": True},
     "weight-decomposed": {"kind": "lora", "r": 4, "alpha": 16, "use_dora": True},
+    "ranks dealt out": {"kind": "adalora", "r": 2, "init_r": 4, "alpha": 16, "delta_t": 2},
     "one factor per channel": {"kind": "ia3"},
     "whole modules": {
         "kind": "lora",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from training.adapters.pissa import start_from_principal_components
 from training.adapters.targets import check_targets
 from training.config.adapters import Lora
 from training.models.heads import task_of
@@ -25,10 +26,12 @@ def apply(
     check_targets(model, adapter.target_modules, "adapter.target_modules")
     check_targets(model, adapter.modules_to_save, "adapter.modules_to_save")
     targets = adapter.target_modules
+    doubled = adapter.kept_rank / adapter.r
     config = LoraConfig(
         task_type=task_of(model),
-        r=adapter.r,
-        lora_alpha=adapter.alpha,
+        r=adapter.kept_rank,
+        # So that PEFT's scale, of the rank that is kept, is that of the rank that learns.
+        lora_alpha=adapter.alpha * (doubled**0.5 if adapter.use_rslora else doubled),
         lora_dropout=adapter.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         bias=adapter.bias,
@@ -37,4 +40,7 @@ def apply(
         use_dora=adapter.use_dora,
         modules_to_save=list(adapter.modules_to_save) or None,
     )
-    return get_peft_model(model, config)
+    tuned = get_peft_model(model, config)
+    if adapter.init == "pissa":
+        start_from_principal_components(tuned, adapter.r)
+    return tuned

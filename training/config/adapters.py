@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from training.config.section import Section
 from training.config.train import Schedule
-from training.config.units import PositiveFloat, PositiveInt, Share
+from training.config.units import PositiveFloat, PositiveInt, Share, WarmupLength
 
 
 def _as_modules(value: Any) -> Any:
@@ -98,6 +98,9 @@ class Lora(Schedule, AdapterSection):
     bias: Literal["none", "all", "lora_only"] = "none"
     fan_in_fan_out: bool = False
     """For layers that store (in, out), such as GPT-2's Conv1D."""
+    init: Literal["zero", "pissa"] = "zero"
+    """`zero`: B is zero, A random. `pissa`: both from the principal components of the weights, what
+    they stood for being taken off again by a second half that stays (arXiv:2404.02948)."""
     use_rslora: bool = False
     use_dora: bool = False
     lora_plus_ratio: PositiveFloat = 1.0
@@ -119,11 +122,16 @@ class Lora(Schedule, AdapterSection):
         scaled = alpha * largest / 16 if isinstance(alpha, int | float) else alpha
         return {**values, "r": largest, "alpha": scaled, "rank_search": search}
 
+    @property
+    def kept_rank(self) -> int:
+        """Rank of the matrices in memory and on disk: twice that with PiSSA's half that stays."""
+        return 2 * self.r if self.init == "pissa" else self.r
+
     def num_trained(self, model: Widths) -> int:
-        """Return how many parameters it trains; whole modules are not counted."""
+        """Return how many parameters have a gradient; whole modules are not counted."""
         targets, linear = self.target_modules, model.linear
         chosen = linear if targets == "all-linear" else [n for n in linear if n in targets]
-        per_layer = sum(self.r * sum(linear[name]) for name in chosen)
+        per_layer = sum(self.kept_rank * sum(linear[name]) for name in chosen)
         magnitudes = sum(linear[name][1] for name in chosen) if self.use_dora else 0
         return model.layers * (per_layer + magnitudes)
 
@@ -156,6 +164,45 @@ class FrozenBase(Section):
     def quantized(self) -> bool:
         """Whether the base is loaded in 4 bits."""
         return self.base_4bit
+
+
+class AdaLora(FrozenBase, Schedule, AdapterSection):
+    """LoRA whose ranks are dealt out among the layers (Zhang et al. 2023, arXiv:2303.10512)."""
+
+    impl = "training.adapters.adalora:apply"
+
+    kind: Literal["adalora"]
+    r: PositiveInt = 8
+    """Rank that a layer has on average in the end."""
+    init_r: PositiveInt = 12
+    """Rank that every layer begins with."""
+    alpha: PositiveFloat = 32
+    """Scale: the update counts alpha / init_r."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: TargetModules = "all-linear"
+    """`all-linear`, or the ends of module names such as `[q_proj, v_proj]`."""
+    fan_in_fan_out: bool = False
+    """For layers that store (in, out), such as GPT-2's Conv1D."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules trained in full and saved with the adapter, such as `[lm_head]`."""
+    tinit: WarmupLength = Field(default="10%")  # type: ignore[assignment]  # parsed like a job's
+    """Steps at the start in which every rank is kept: a share of all, or a number."""
+    tfinal: WarmupLength = Field(default="30%")  # type: ignore[assignment]  # parsed like a job's
+    """Steps in the end in which no rank changes any more."""
+    delta_t: PositiveInt = 10
+    """Steps from one dealing out to the next."""
+    beta1: float = Field(default=0.85, gt=0, lt=1)
+    """How much of the past counts in what matters."""
+    beta2: float = Field(default=0.85, gt=0, lt=1)
+    """How much of the past counts in how sure that is."""
+    orth_reg_weight: float = Field(default=0.5, ge=0)
+    """Weight of the penalty that keeps the singular vectors orthogonal."""
+
+    def num_trained(self, model: Widths) -> int:
+        """Return how many parameters it trains; whole modules are not counted."""
+        targets, linear = self.target_modules, model.linear
+        chosen = linear if targets == "all-linear" else [n for n in linear if n in targets]
+        return model.layers * sum(self.init_r * (sum(linear[name]) + 1) for name in chosen)
 
 
 class VirtualTokens(FrozenBase):

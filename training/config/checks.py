@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.config.adapters import AdapterSection, Bottleneck, Ia3, PrefixTuning, PromptTuning
+from training.config.adapter_checks import check_adapter
 from training.config.compose import Compose
 from training.config.job import Job
 from training.config.machines import check_machines
@@ -22,7 +22,17 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         prefix: What to put before each path, such as `stages.1.`.
         first: Whether no stage comes before it.
     """
-    parts = (_model, _data, _method, _adapter, _train, _anchors, _sharding, _run, check_machines)
+    parts = (
+        _model,
+        _data,
+        _method,
+        check_adapter,
+        _train,
+        _anchors,
+        _sharding,
+        _run,
+        check_machines,
+    )
     for check in parts:
         for problem in check(job, first):
             yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
@@ -197,92 +207,6 @@ def _distill(job: Job, method: Distill) -> Iterator[Problem]:
         )
     if method.teacher_4bit and job.sharding.zero == 3:
         yield Problem("method.teacher_4bit", "ZeRO 3 cannot shard 4-bit weights", "zero: 3")
-
-
-def _adapter(job: Job, first: bool) -> Iterator[Problem]:
-    adapter = job.adapter
-    if adapter is None:
-        return
-    if adapter.soft and job.data.packing:
-        yield Problem(
-            "data.packing",
-            f"{adapter.kind} puts its virtual tokens before a row, and a packed row holds several "
-            "documents: all but the first would be without them",
-            "true",
-            "Leave packing out",
-        )
-    if adapter.soft and job.method.head == "score":
-        yield Problem(
-            "adapter.kind",
-            f"{job.method.kind} learns to score a text by its last word, and virtual tokens before "
-            "it are made for the next word",
-            adapter.kind,
-            "Use lora, qlora or bottleneck",
-        )
-    if isinstance(adapter, Compose):
-        yield from _compose(job, adapter)
-    from_text = isinstance(adapter, PromptTuning | PrefixTuning) and adapter.init == "text"
-    text = getattr(adapter, "init_text", None)
-    if from_text != (text is not None):
-        yield Problem(
-            "adapter.init_text",
-            "is required by init: text" if from_text else "needs init: text",
-            text or "",
-        )
-    yield from _own_keys(adapter)
-    search = getattr(adapter, "rank_search", None)
-    if search and getattr(adapter, "r", 0) != max(search.ranks):
-        yield Problem("adapter.rank_search", "is for r: auto", fix="Set adapter.r: auto")
-    if search and not job.data.validation.wanted:
-        yield Problem(
-            "adapter.r",
-            "auto compares ranks on held-out rows, and there are none",
-            "auto",
-            "Set data.validation, for instance {split: 5%}",
-        )
-    for key in ("unfreeze", "layer_decay"):
-        if getattr(job.train, key) != type(job.train).model_fields[key].default:
-            yield Problem(
-                f"train.{key}",
-                "is for a run that trains every weight",
-                str(getattr(job.train, key)),
-                f"Write adapter.{key}"
-                if key in type(adapter).model_fields
-                else f"Adapter {adapter.kind} has no layers to tell apart: leave it out",
-            )
-
-
-def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
-    yield from adapter.clashes("compose")
-    if job.data.packing and any(how.reads_back for how in adapter.ways):
-        yield Problem(
-            "data.packing",
-            "an adapter is chosen by all of a row so far, and a packed row holds several documents",
-            "true",
-            "Leave packing out, or let a gate decide per: token",
-        )
-    if not adapter.learns and job.method.kind not in ("sft", "pretrain"):
-        yield Problem(
-            "compose.how",
-            f"nothing in it learns, and {job.method.kind} is there to train",
-            adapter.how.kind,
-            "Use method sft, which measures and saves it as it is, or a way of meeting that learns",
-        )
-
-
-def _own_keys(adapter: AdapterSection) -> Iterator[Problem]:
-    if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
-        yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
-    if isinstance(adapter, Ia3):
-        for name in set(adapter.feedforward_modules) - set(adapter.target_modules):
-            yield Problem(
-                "adapter.feedforward_modules",
-                "must be among adapter.target_modules",
-                name,
-                f"Choose from {', '.join(adapter.target_modules)}",
-            )
-    if isinstance(adapter, PrefixTuning) and adapter.projection and adapter.init is not None:
-        yield Problem("adapter.init", "a projection always starts at random", adapter.init)
 
 
 def _train(job: Job, first: bool) -> Iterator[Problem]:

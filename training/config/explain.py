@@ -44,12 +44,7 @@ _SYNONYMS = {
 
 # Kinds that people know from elsewhere: what is said, the value, and what to write here.
 _KINDS_ELSEWHERE = {
-    "adalora": (
-        "deals ranks out among layers by gradients that sharded training does not keep",
-        "adalora",
-        "Use kind lora with r: auto, which finds one rank for all layers",
-    ),
-    "pissa": ("has no form here that merges into its own base", "pissa", "Use kind lora"),
+    "pissa": ("is a start of lora", "pissa", "Use kind lora with init: pissa"),
     "dora": ("is a form of lora", "dora", "Use kind lora with use_dora: true"),
     "rslora": ("is a form of lora", "rslora", "Use kind lora with use_rslora: true"),
 }

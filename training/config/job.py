@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from training.config.adapters import (
+    AdaLora,
     Bottleneck,
     Ia3,
     Lora,
@@ -25,7 +26,7 @@ from training.config.section import Section
 from training.config.train import Train
 
 Adapter = Annotated[
-    Lora | Qlora | PromptTuning | PTuning | PrefixTuning | Bottleneck | Ia3 | Compose,
+    Lora | Qlora | AdaLora | PromptTuning | PTuning | PrefixTuning | Bottleneck | Ia3 | Compose,
     Field(discriminator="kind"),
 ]
 Precision = Literal["fp32", "fp16", "bf16"]

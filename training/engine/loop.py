@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from training.engine.attendant import attendant_of
 from training.engine.batches import Collated, Rows
 from training.engine.cadence import Cadence
 from training.engine.compile import compiled_step
@@ -61,6 +62,9 @@ class ExactLoop(Resumable, NextToken):
         self._evaluate_due = Cadence(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)
         self._learn_in_one_precision()
+        self.attendant = attendant_of(self.model)
+        if self.attendant:
+            self.attendant.begin(setup.order.max_steps)
         names = [name for name, _ in self.model.named_parameters()]
         self.rates = self.make_rates(names)
         self.remove_callback(PrinterCallback)
@@ -120,6 +124,8 @@ class ExactLoop(Resumable, NextToken):
             self.count(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
         with compiled_step(self.setup.job.train.compile):
             loss: torch.Tensor = super().training_step(model, inputs, *rest)
+        if self.attendant and not step.losses:
+            self.extra |= self.attendant.add_gradients()
         step.losses.append(loss)
         return loss
 
@@ -272,6 +278,10 @@ class _StepEnd(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.loop.begin(state)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.loop.attendant:
+            self.loop.extra |= self.loop.attendant.after_step(int(state.global_step) + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.loop.close_step(state, control)

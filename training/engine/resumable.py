@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from training.engine.attendant import FILE as ATTENDANT
+from training.engine.attendant import Attendant
 from training.engine.cadence import Cadence
 from training.engine.checkpoints import PREFIX
 from training.engine.parent import TrainerParent
@@ -34,6 +36,7 @@ class Resumable(TrainerParent):
     Attributes:
         setup: What the trainer was handed.
         rates: Which parameter learns at which rate.
+        attendant: What the adapter does in each step, if anything.
         interrupted: What told the run to stop.
         best_loss: Least held-out loss so far.
         bad_evaluations: How many followed it.
@@ -42,6 +45,7 @@ class Resumable(TrainerParent):
 
     setup: Setup
     rates: Rates
+    attendant: Attendant | None = None
     interrupted: str | None = None
     best_loss: float = math.inf
     bad_evaluations: int = 0
@@ -82,6 +86,9 @@ class Resumable(TrainerParent):
             if setup.world.is_keeper and isinstance(setup.table, Stream):
                 place = staging / f"{PREFIX}{number}" / STREAM
                 place.write_text(json.dumps(setup.table.state_dict()))
+            if setup.world.is_keeper and self.attendant:
+                place = staging / f"{PREFIX}{number}" / ATTENDANT
+                torch.save(self.attendant.state_dict(), place)
             if setup.world.is_first:
                 self.keep_files(staging / f"{PREFIX}{number}")
         self._save_due.done()
@@ -124,6 +131,9 @@ class Resumable(TrainerParent):
             self.take_up_files(checkpoint)
         if checkpoint is not None and isinstance(self.setup.table, Stream):
             self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
+        if checkpoint is not None and self.attendant:
+            state = torch.load(checkpoint / ATTENDANT, map_location="cpu", weights_only=True)
+            self.attendant.load_state_dict(state)
         self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
         if self._reshape:
             check_portable(self.setup.job, self._reshape)

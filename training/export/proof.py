@@ -89,6 +89,7 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
         bare, str(adapter), torch_device="cpu", low_cpu_mem_usage=True
     ).eval()
     _fetch_adapter(tuned, WeightFiles(adapter))
+    _fill_ranknum(tuned)
     stream(tuned, base, tied)
     with tuned.disable_adapter():
         without = _logits(tuned, ids)
@@ -109,6 +110,14 @@ def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:
                 module._parameters[key] = nn.Parameter(
                     _in_fp32(files.read(stored)), requires_grad=False
                 )
+
+
+def _fill_ranknum(tuned: PeftModel) -> None:
+    """Set what AdaLoRA divides its updates by, which is in the configuration and in no file."""
+    for path, module in tuned.named_modules():
+        for key in list(module._parameters) if path.endswith(".ranknum") else ():
+            rank = torch.tensor([float(tuned.active_peft_config.init_r)])
+            module._parameters[key] = nn.Parameter(rank, requires_grad=False)
 
 
 def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:

@@ -60,6 +60,8 @@ class EveryTensorMoves(Watching):
         moved = {
             name for name, before in self._start.items() if _fingerprint(parameters[name]) != before
         }
+        # Zero from the start, and meant to be zero now.
+        moved |= {name for name, p in parameters.items() if getattr(p, "may_rest", False)}
         everywhere = set().union(*self._control.gather(moved))
         still = [name for name in self._start if name not in everywhere]
         total = len(self._start)

@@ -120,6 +120,7 @@ def _adapter(kind: str) -> str:
     names = {
         "lora": "LoRA",
         "qlora": "QLoRA",
+        "adalora": "AdaLoRA",
         "p_tuning": "P-tuning",
         "bottleneck": "bottleneck adapters",
         "ia3": "IA3",

@@ -56,6 +56,7 @@ class Lora:
         dropout: Whether there is any.
         dora: Whether a magnitude is learned for each output (Liu et al. 2024, arXiv:2402.09353).
         saved: Ends of the names of modules that are trained in full.
+        scored: Whether singular values stand between its matrices, and all are scored (AdaLoRA).
     """
 
     r: int
@@ -63,6 +64,7 @@ class Lora:
     dropout: bool = False
     dora: bool = False
     saved: tuple[str, ...] = ()
+    scored: bool = False
 
     def targets(self, shape: Shape) -> list[str]:
         """The linear maps of a layer that are adapted."""

@@ -6,6 +6,8 @@ After accelerate 1.15, torch 2.13 (`DistributedDataParallel`) and deepspeed 0.19
 
 from __future__ import annotations
 
+from itertools import chain
+
 from launch.plan.memory.decoder import Decoder
 from launch.plan.memory.gather import PERSISTS_BELOW, Gathering
 from launch.plan.memory.meter import SIZE, Storage
@@ -15,6 +17,9 @@ from launch.plan.memory.weights import Recipe, all_weights
 
 SUB_GROUP_ELEMENTS = 1_000_000_000
 """Elements that ZeRO 3 steps at once (`sub_group_size`)."""
+
+_SCORES = 3
+"""Numbers in fp32 that AdaLoRA keeps of each weight: what it matters, on average, how surely."""
 
 
 class Engine:
@@ -43,6 +48,9 @@ class Engine:
         """Allocate what stays from step to step."""
         for weight in self.learning:
             self.hold("optimizer", state_bytes(self.recipe.optimizer, weight.count, weight.width))
+        if getattr(self.recipe.adapter, "scored", False):
+            pairs = [w for layer in self.decoder.layers for w in chain(*layer.adapters.values())]
+            self.hold("optimizer", _SCORES * 4 * sum(weight.count for weight in pairs))
         if self.recipe.world > 1:
             # DDP reduces copies of the gradients (gradient_as_bucket_view is off).
             self.hold("buffers", sum(w.count * SIZE[w.dtype] for w in self.learning))

@@ -197,6 +197,13 @@ def test_all_that_an_adapter_trains_is_counted(job: dict[str, Any]) -> None:
     assert dora.learned - lora.learned == 16 * (2 * q + 2 * kv + 2 * inner + hidden)
     saved = {"kind": "lora", "modules_to_save": ["lm_head", "embed_tokens"]}
     assert plan_of(changed(job, adapter=saved)).learned - lora.learned == 2 * 128256 * 2048
+    twice = plan_of(changed(job, adapter={"kind": "lora", "init": "pissa"}))
+    assert twice.learned == 2 * lora.learned
+    dealt = plan_of(changed(job, adapter={"kind": "adalora", "r": 8, "init_r": 16}))
+    assert dealt.learned - lora.learned == 16 * 7 * 16
+    # Two moments of each weight, and three scores.
+    ratio = dealt.memory_gib["optimizer"] / lora.memory_gib["optimizer"]
+    assert ratio == pytest.approx(5 / 2, rel=0.01)
     factors = plan_of(changed(job, adapter={"kind": "ia3"}))
     assert factors.learned == 16 * (2 * kv + inner)
     assert factors.memory_gib["optimizer"] < lora.memory_gib["optimizer"] / 10

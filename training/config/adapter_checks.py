@@ -1,0 +1,172 @@
+"""What an adapter cannot go with in the rest of a job, and what its own keys contradict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from training.config.adapters import (
+    AdaLora,
+    AdapterSection,
+    Bottleneck,
+    Ia3,
+    Lora,
+    PrefixTuning,
+    PromptTuning,
+)
+from training.config.compose import Compose
+from training.config.job import Job
+from training.errors import Problem
+
+
+def check_adapter(job: Job, first: bool) -> Iterator[Problem]:
+    """Yield what an adapter cannot go with, and what its own keys contradict."""
+    adapter = job.adapter
+    if adapter is None:
+        return
+    if adapter.soft and job.data.packing:
+        yield Problem(
+            "data.packing",
+            f"{adapter.kind} puts its virtual tokens before a row, and a packed row holds several "
+            "documents: all but the first would be without them",
+            "true",
+            "Leave packing out",
+        )
+    if adapter.soft and job.method.head == "score":
+        yield Problem(
+            "adapter.kind",
+            f"{job.method.kind} learns to score a text by its last word, and virtual tokens before "
+            "it are made for the next word",
+            adapter.kind,
+            "Use lora, qlora or bottleneck",
+        )
+    if isinstance(adapter, Compose):
+        yield from _compose(job, adapter)
+    yield from _own_keys(job, adapter)
+    search = getattr(adapter, "rank_search", None)
+    if search and getattr(adapter, "r", 0) != max(search.ranks):
+        yield Problem("adapter.rank_search", "is for r: auto", fix="Set adapter.r: auto")
+    if search and not job.data.validation.wanted:
+        yield Problem(
+            "adapter.r",
+            "auto compares ranks on held-out rows, and there are none",
+            "auto",
+            "Set data.validation, for instance {split: 5%}",
+        )
+    for key in ("unfreeze", "layer_decay"):
+        if getattr(job.train, key) != type(job.train).model_fields[key].default:
+            yield Problem(
+                f"train.{key}",
+                "is for a run that trains every weight",
+                str(getattr(job.train, key)),
+                f"Write adapter.{key}"
+                if key in type(adapter).model_fields
+                else f"Adapter {adapter.kind} has no layers to tell apart: leave it out",
+            )
+
+
+def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
+    yield from adapter.clashes("compose")
+    if job.data.packing and any(how.reads_back for how in adapter.ways):
+        yield Problem(
+            "data.packing",
+            "an adapter is chosen by all of a row so far, and a packed row holds several documents",
+            "true",
+            "Leave packing out, or let a gate decide per: token",
+        )
+    if not adapter.learns and job.method.kind not in ("sft", "pretrain"):
+        yield Problem(
+            "compose.how",
+            f"nothing in it learns, and {job.method.kind} is there to train",
+            adapter.how.kind,
+            "Use method sft, which measures and saves it as it is, or a way of meeting that learns",
+        )
+
+
+def _pissa(job: Job, adapter: Lora) -> Iterator[Problem]:
+    """Half of its matrices stay, and it starts from whole weights."""
+    impossible = (
+        (
+            adapter.quantized,
+            "starts from the components of whole weights, and a 4-bit base has none",
+            "Use adapter kind lora, or init: zero",
+        ),
+        (
+            adapter.use_dora,
+            "and use_dora each have their own start",
+            "Leave one out",
+        ),
+        (
+            job.sharding.fsdp != "none",
+            "keeps half of its matrices as they are, which FSDP's shards cannot tell apart",
+            "Use sharding.zero",
+        ),
+        (
+            job.train.weight_decay > 0,
+            "keeps half of its matrices as they are, which train.weight_decay would shrink",
+            "Leave train.weight_decay out",
+        ),
+    )
+    for is_so, message, fix in impossible:
+        if is_so:
+            yield Problem("adapter.init", message, "pissa", fix)
+
+
+def _adalora(job: Job, adapter: AdaLora) -> Iterator[Problem]:
+    """Ranks are dealt out by whole gradients in the precision they are learned in."""
+    if adapter.init_r <= adapter.r:
+        yield Problem(
+            "adapter.init_r",
+            "must be above adapter.r: ranks are dealt out by taking some away",
+            str(adapter.init_r),
+            f"Set at least {adapter.r + 1}; {-(-adapter.r * 3 // 2)} is usual",
+        )
+    if job.method.rows not in ("text", "dialogue"):
+        yield Problem(
+            "adapter.kind",
+            f"adalora is for learning the next token; {job.method.kind} may need a second copy of "
+            "the adapter, which PEFT does not allow it",
+            "adalora",
+            "Use kind lora with r: auto",
+        )
+    if job.precision == "fp16":
+        yield Problem(
+            "precision",
+            "adalora reads gradients, which fp16 scales from step to step",
+            "fp16",
+            "Use bf16",
+        )
+    if job.sharding.zero or job.sharding.fsdp != "none":
+        cut_by = "zero" if job.sharding.zero else "fsdp"
+        yield Problem(
+            f"sharding.{cut_by}",
+            "adalora deals ranks out by whole gradients, which are cut up among processes here",
+            str(getattr(job.sharding, cut_by)),
+            "Leave sharding out (DDP), or use kind lora with r: auto",
+        )
+
+
+def _own_keys(job: Job, adapter: AdapterSection) -> Iterator[Problem]:
+    if isinstance(adapter, Lora) and adapter.init == "pissa":
+        yield from _pissa(job, adapter)
+    if isinstance(adapter, AdaLora):
+        yield from _adalora(job, adapter)
+    if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
+        yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
+    if isinstance(adapter, Ia3):
+        for name in set(adapter.feedforward_modules) - set(adapter.target_modules):
+            yield Problem(
+                "adapter.feedforward_modules",
+                "must be among adapter.target_modules",
+                name,
+                f"Choose from {', '.join(adapter.target_modules)}",
+            )
+    from_text = isinstance(adapter, PromptTuning | PrefixTuning) and adapter.init == "text"
+    text = getattr(adapter, "init_text", None)
+    if from_text != (text is not None):
+        yield Problem(
+            "adapter.init_text",
+            "is required by init: text" if from_text else "needs init: text",
+            text or "",
+        )
+    if isinstance(adapter, PrefixTuning) and adapter.projection and adapter.init is not None:
+        yield Problem("adapter.init", "a projection always starts at random", adapter.init)
