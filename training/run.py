@@ -201,8 +201,9 @@ def _train(
     if job.adapter is None or job.adapter.learns:
         trainer.run(checkpoint, facts)
         return
-    say("Nothing in this composition learns: it is measured and saved as it is.")
-    examination.on_start(trainer.model, 0)
+    say("Nothing in this composition learns: it is measured beside its base, and saved as it is.")
+    with trainer.outcome.disable_adapter():
+        examination.on_start(trainer.model, 0)
 
 
 def _save(

@@ -85,7 +85,9 @@ def test_together_beats_either_alone(
 ) -> None:
     shop, run = shops(kind), trained(kind, name)
     before, after = losses(run)
-    assert after == before if name in FIXED else after < before
+    # Where nothing learns, what was before is the base alone.
+    assert after < before
+    assert (run.path / "metrics.jsonl").exists() != (name in FIXED)
     assert after < min(shop.alone.values()) - 0.01, (after, shop.alone)
     # PEFT loads it, with its members in it.
     assert shop.loss(shop.loaded(run.path / "model"), tmp_path) == pytest.approx(after, abs=1e-5)
@@ -296,8 +298,8 @@ def test_a_tree_of_linear_ways_merges(shop: Shop, tmp_path: Path) -> None:
         compose={"adapters": tree, "how": {"kind": "parallel", "weights": [1.0, 0.1]}},
     )
     run = train_here(document, tmp_path / "run")
-    before, after = losses(run)
-    assert after == before < min(shop.alone.values()) - 0.01
+    _, after = losses(run)
+    assert after < min(shop.alone.values()) - 0.01
     assert "logits differ" in merged_folder(run.path / "model", tmp_path / "out")
 
 

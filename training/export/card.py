@@ -34,14 +34,22 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
         f"{manifest['model']['trainable']:,} were trained",
         f"- data: {', '.join(f'`{s.source}`' for s in job.data.train) or 'prompts of the job'}, "
         f"{manifest['data']['rows'] or 'streamed'} rows",
-        f"- steps: {manifest['steps']} of {job.train.global_batch_size} rows, learning rate "
-        f"{job.train.learning_rate:g}, {job.precision}, seed {job.train.seed}",
+        _steps(job, manifest),
         f"- data digest: `{manifest['data']['train']}`",
         "",
         "Its limits are those of its base and its data; it was measured on nothing else.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _steps(job: Job, manifest: dict[str, Any]) -> str:
+    if job.adapter is not None and not job.adapter.learns:
+        return "- steps: none, nothing in it learns; before is its base alone"
+    return (
+        f"- steps: {manifest['steps']} of {job.train.global_batch_size} rows, learning rate "
+        f"{job.train.learning_rate:g}, {job.precision}, seed {job.train.seed}"
+    )
 
 
 def _method(job: Job) -> str:
