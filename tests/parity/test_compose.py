@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AdaLoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from tests.making import make_tiny_model
@@ -365,6 +365,11 @@ def test_what_does_not_belong_together_is_refused(
     kinds = {"low": shop.members["assent"], "narrow": shops("bottleneck").members["assent"]}
     with pytest.raises(ModelError, match=r"low is of kind lora, narrow is of kind bottleneck"):
         train_here(composed(kinds, {"kind": "fusion"}), tmp_path / "kinds")
+    ada = AdaLoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], total_step=10)
+    get_peft_model(shop.base(), ada).save_pretrained(str(tmp_path / "ada"))
+    dealt = {"assent": shop.members["assent"], "dealt": str(tmp_path / "ada")}
+    with pytest.raises(ModelError, match=r"compose\.adapters\.dealt: .* is of kind adalora; only"):
+        train_here(composed(dealt, {"kind": "gate"}), tmp_path / "dealt-run")
     narrow = shops("bottleneck")
     with pytest.raises(ModelError, match=r"is no LoRA adapter, and only updates of weights"):
         train_here(narrow.composed({"kind": "merge"}), tmp_path / "narrow")

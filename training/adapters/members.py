@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig
+from peft import LoraConfig, PeftConfig, PeftType
 from peft.utils.other import get_pattern_key
 
 from training.adapters.bottleneck_tuner import BottleneckConfig
@@ -94,7 +94,8 @@ def read_member(
 
 def _of(config: PeftConfig, name: str, folder: Path, where: str) -> Member:
     files = WeightFiles(folder)
-    if isinstance(config, LoraConfig):
+    # AdaLoRA's is one too, and its updates have a factor more.
+    if isinstance(config, LoraConfig) and config.peft_type == PeftType.LORA:
         _check_plain(config, folder, where)
         return _lora(config, name, folder, files)
     if isinstance(config, BottleneckConfig):

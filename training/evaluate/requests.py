@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 import training.adapters.bottleneck_tuner
@@ -224,7 +224,8 @@ def _check_kinds(configs: Mapping[str, PeftConfig]) -> None:
 
 def _mixes(config: PeftConfig) -> bool:
     """Whether PEFT can tell rows of a batch apart for this adapter."""
-    return isinstance(config, LoraConfig) and not config.use_dora and config.bias == "none"
+    plain = isinstance(config, LoraConfig) and config.peft_type == PeftType.LORA
+    return plain and not config.use_dora and config.bias == "none"
 
 
 def _writer(source: str, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
