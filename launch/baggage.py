@@ -30,6 +30,7 @@ _NOT_PLACES = frozenset(
     )
 )
 _OURS = frozenset((SCRATCH, PREVIOUS))
+_ASKED = ("judge", "teacher")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -144,6 +145,24 @@ def hub_names(job: Job | Pipeline) -> list[str]:
     return [value for _, value in _sources(job) if ":" not in value and value not in _OURS]
 
 
+def endpoints(job: Job | Pipeline) -> list[str]:
+    """Return the kinds of endpoints that a job calls while it runs: judges, and teachers."""
+    called = ("openai", "bedrock")
+    return [value for key, value in _kinds(_document(job)) if key in _ASKED and value in called]
+
+
+def _kinds(value: Any, inside: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the kind of every section, and the key it stands at."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _kinds(inner, inside)
+    elif isinstance(value, dict):
+        if isinstance(value.get("kind"), str):
+            yield inside, value["kind"]
+        for name, inner in value.items():
+            yield from _kinds(inner, str(name))
+
+
 def missing_channels(job: Job | Pipeline) -> list[Problem]:
     """Return what a job reads from channels that only a training container has."""
     return [
@@ -161,7 +180,7 @@ def missing_channels(job: Job | Pipeline) -> list[Problem]:
 def _sources(job: Job | Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the models, tokenizers and data of a job that are neither files here nor in S3."""
     for key, value in _strings(_document(job), ()):
-        names_source = key[-1] in ("source", "tokenizer")
+        names_source = key[-1] in ("source", "tokenizer", "teacher")
         if names_source and not value.startswith("s3://") and _local(key, value) is None:
             yield key, value
 

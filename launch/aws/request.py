@@ -39,6 +39,7 @@ class Order:
         volume_gib: Disk that the run needs.
         needs_hub: Whether something of it is fetched from the model hub.
         mlflow: Whether it is tracked.
+        calls: Whether it calls an endpoint, as a judge or a teacher.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Order:
     volume_gib: float = _SMALLEST_VOLUME_GIB
     needs_hub: bool = False
     mlflow: bool = False
+    calls: bool = False
 
 
 def training_job(order: Order, resources: Resources, platform: Platform) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def is_isolated(order: Order, resources: Resources, platform: Platform) -> bool:
     if resources.network_isolation is not None:
         return resources.network_isolation
     tracked = order.mlflow and platform.get("training/mlflow-app") is not None
-    return not (order.needs_hub or tracked)
+    return not (order.needs_hub or order.calls or tracked)
 
 
 def _channel(name: str, address: str, resources: Resources, platform: Platform) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from launch.aws.request import (
 )
 from launch.aws.session import Account, explained
 from launch.aws.store import Address, Store
-from launch.baggage import Item, hub_names, missing_channels, pack, unpack
+from launch.baggage import Item, endpoints, hub_names, missing_channels, pack, unpack
 from launch.environment import Environment
 from launch.errors import LaunchError
 from launch.machines import image_kind, resources_of, runs_of
@@ -151,6 +151,7 @@ class SageMaker:
             volume_gib=1.2 * plan.disk_gib["total"] + 20,
             needs_hub=bool(hub_names(job)),
             mlflow=any(run.tracking.mlflow for run in runs_of(job)),
+            calls=bool(endpoints(job)),
         )
         platform = self._with_lustre() if resources.input_mode == "fsx" else self.platform
         return training_job(order, resources, platform)

@@ -114,7 +114,7 @@ class Resources(Section):
     """How data reach the machine: copied first, read from S3 as needed, or from Lustre."""
     network_isolation: bool | None = None
     """No network in the container except among its peers. When left out: on, unless the job needs
-    the Hub or MLflow."""
+    the Hub, a judge or teacher elsewhere, or MLflow."""
     encrypt_traffic: bool | None = None
     """Encrypt traffic among the instances (slower); the environment decides when left out."""
     image: str | None = None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.baggage import Item, hub_names, missing_channels, pack, unpack
+from launch.baggage import Item, endpoints, hub_names, missing_channels, pack, unpack
 from launch.errors import LaunchError
 from training.config.load import parse_job
 
@@ -141,3 +141,17 @@ def test_what_the_hub_must_give(here: Path) -> None:
     assert hub_names(mine) == ["owner/name", "owner/set"]
     assert [p.path for p in missing_channels(mine)] == ["data.train.3.source"]
     assert hub_names(job(here)) == []
+
+
+def test_who_is_called_while_a_job_runs(here: Path) -> None:
+    assert endpoints(job(here)) == []
+    away = {"kind": "openai", "url": "http://localhost:8000/v1", "model": "m"}
+    writing = {"kind": "distill_text", "teacher": away}
+    assert endpoints(job(here, method=writing, data={"prompts": ["a"]})) == ["openai"]
+    judged = {"kind": "grpo", "reward": [{"kind": "judge", "judge": away}]}
+    assert endpoints(job(here, method=judged, data={"prompts": ["a"]})) == ["openai"]
+    own = {"kind": "distill_text", "teacher": {"kind": "local", "source": "owner/name"}}
+    at_home = job(here, method=own, data={"prompts": ["a"]})
+    assert (endpoints(at_home), hub_names(at_home)) == ([], ["owner/name"])
+    taught = job(here, method={"kind": "distill", "teacher": "owner/name"}, data={"train": "a.txt"})
+    assert "owner/name" in hub_names(taught)

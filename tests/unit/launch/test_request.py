@@ -124,6 +124,11 @@ def test_isolated_unless_something_needs_a_network() -> None:
     assert build("spot")["EnableNetworkIsolation"] is True
     assert build("hub-and-mlflow")["EnableNetworkIsolation"] is False
     assert build("isolated-with-mlflow")["EnableNetworkIsolation"] is True
+    resources, changes, more = CASES["spot"]
+    order = dataclasses.replace(ORDER, **changes, calls=True)
+    platform = Platform(DEV, {**VALUES, **more}, lustre_mount="abcdefgh")
+    asking = training_job(order, Resources.model_validate(resources), platform)
+    assert asking["EnableNetworkIsolation"] is False
     assert "MLFLOW_TRACKING_URI" not in build("isolated-with-mlflow")["Environment"]
 
 
