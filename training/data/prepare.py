@@ -244,7 +244,8 @@ class _Kitchen:
             mask_preview=self._preview(table),
             terms=measure(data.terms, self._rows.encoder),
         )
-        return replace(report, warnings=(*self._warnings, *_warn(report, about)))
+        sided = _one_sided(table) if self._rows.want == "unpaired" else ()
+        return replace(report, warnings=(*self._warnings, *_warn(report, about), *sided))
 
     def _preview(self, table: RowTable | Sequence[dict[str, Any]]) -> tuple[RowPreview, ...]:
         previews = []
@@ -385,6 +386,16 @@ def _warn(report: DataReport, about: dict[str, Any]) -> Iterator[str]:
         )
     if report.terms and (warning := report.terms.warning()):
         yield warning
+
+
+def _one_sided(table: RowTable) -> Iterator[str]:
+    """Say where answers are labelled all good or all bad, which are to be told apart."""
+    if len(table.kinds) == 1:
+        side, other = ("good", "bad") if json.loads(table.kinds[0])["label"] else ("bad", "good")
+        yield (
+            f"every answer is labelled {side}, so there is nothing to tell it from: add {other} "
+            f"ones, or train on good answers alone by sft"
+        )
 
 
 def _save(report: DataReport, run_dir: Path, ingested: Sequence[Ingested]) -> None:

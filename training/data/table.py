@@ -186,6 +186,12 @@ class RowTable:
         found: list[int] = pc.list_value_length(self.dataset.data.column("input_ids")).to_pylist()
         return found
 
+    @property
+    def kinds(self) -> list[str]:
+        """What is said about rows beside their tokens, each once (JSON)."""
+        found: list[str] = self.dataset.data.column("about").unique().to_pylist()
+        return found
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         row: dict[str, Any] = self.dataset[int(index)]
         return row | {name: values[index] for name, values in self._notes.items()}

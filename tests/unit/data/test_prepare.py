@@ -333,3 +333,17 @@ def test_a_stories_file_can_be_split(prepared: Prepare, tmp_path: Path) -> None:
     result = prepared(path, method="pretrain", max_length=128, validation=split, packing=True)
     assert result.validation is not None and len(result.validation) > 0
     assert not {base(i) for i in ids(result.train)} & {base(i) for i in ids(result.validation)}
+
+
+@pytest.mark.parametrize(("labels", "said"), [((True,), True), ((False, True), False)])
+def test_answers_of_one_kind_alone_are_pointed_out(
+    prepared: Prepare, tmp_path: Path, labels: tuple[bool, ...], said: bool
+) -> None:
+    rows = [
+        {"prompt": f"q {i}", "completion": "the cat", "label": labels[i % len(labels)]}
+        for i in range(12)
+    ]
+    data = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = prepared(data, method="kto", max_length=64)
+    found = [w for w in result.report.warnings if "every answer is labelled good" in w]
+    assert bool(found) is said

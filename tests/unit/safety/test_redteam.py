@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from safety.outcomes import by_judge, by_rules
 from safety.probes import Probe, read_probes
 from safety.redteam import main
 from tests.endpoint import serving
+from tests.running import ROOT
 from training.errors import JobError
 from training.judges.judge import Count
 
@@ -150,3 +153,11 @@ def test_what_cannot_be_had_is_explained(
     assert main(["m", "--probes", str(tmp_path / "none.yaml")]) == 2
     said = capsys.readouterr().err
     assert "does not exist" in said and "cannot be read" in said
+
+
+def test_arguments_are_looked_at_before_anything_heavy_is_loaded() -> None:
+    script = "import sys, safety.redteam, safety.bias; print([*{'torch', 'peft'} & {*sys.modules}])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
