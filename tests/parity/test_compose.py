@@ -117,6 +117,21 @@ def test_an_answer_is_the_forward_pass_token_by_token(
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
+def test_it_works_in_bf16_throughout(
+    shops: Callable[[str], Shop], trained: Trained, kind: str, name: str
+) -> None:
+    """As an engine that keeps all weights so computes it, without autocast."""
+    shop = shops(kind)
+    model = shop.loaded(trained(kind, name).path / "model")
+    ids = shop.tokenizer()("refuse abcd?", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        whole = model(input_ids=ids).logits
+        coarse = model.to(torch.bfloat16)(input_ids=ids).logits
+    assert coarse.dtype == torch.bfloat16
+    assert (coarse - whole).abs().mean() < 0.05 * whole.abs().mean()
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
 def test_what_is_linear_merges_and_the_rest_is_exported_as_it_is(
     trained: Trained, tmp_path: Path, kind: str, name: str
 ) -> None:

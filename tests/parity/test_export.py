@@ -271,7 +271,7 @@ def test_command_line(
     run = trained["lora"].parent
     assert main([str(run), "--to", str(tmp_path / "out")]) == 0
     assert f"done: {tmp_path / 'out'}" in capsys.readouterr().out
-    assert main([str(run), "--format", "gguf"]) == 2
+    assert main([str(run), "--format", "onnx"]) == 2
     assert "Choose from safetensors, adapter, archive, archive-apart" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "has no trained model" in capsys.readouterr().err

@@ -31,11 +31,13 @@ class LowRank(nn.Module):
 
     def change(self, said: Tensor, share: Tensor | None) -> Tensor:
         """Return what is added to the layer; a share is [1] or [..., 1]."""
-        return nn.functional.linear(said if share is None else said * share, self.up)
+        # A share may be in fp32 where the rest is not.
+        weighed = said if share is None else (said * share).to(self.up.dtype)
+        return nn.functional.linear(weighed, self.up)
 
     def agree(self, said: Tensor, direction: Tensor) -> Tensor:
         """Return the product of what is added with a direction, [...]."""
-        return ((direction @ self.up) * said).sum(dim=-1)
+        return ((direction.to(self.up.dtype) @ self.up) * said).sum(dim=-1)
 
     def weights(self) -> Tensor:
         """Return the change of weights that it is, [outputs, inputs]."""
@@ -64,10 +66,12 @@ class Narrow(nn.Module):
         if share is None:
             return nn.functional.linear(said, self.up.weight) + self.scaling * self.up.bias
         bias = share * (self.scaling * self.up.bias)
-        return nn.functional.linear(said * share, self.up.weight) + bias
+        weighed = (said * share).to(self.up.weight.dtype)
+        return nn.functional.linear(weighed, self.up.weight) + bias
 
     def agree(self, said: Tensor, direction: Tensor) -> Tensor:
         """Return the product of what is added with a direction, [...]."""
+        direction = direction.to(self.up.weight.dtype)
         along = ((direction @ self.up.weight) * said).sum(dim=-1)
         return along + direction @ (self.scaling * self.up.bias)
 
