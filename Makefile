@@ -183,7 +183,7 @@ bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make 
 measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility bench-memory bench-alignment bench-images
+.PHONY: compatibility bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-images
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
@@ -194,6 +194,15 @@ bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL: make bench-ali
 
 bench-images: $(VENV)/.train $(VENV)/.launch $(VENV)/.dev  ## what the images weigh, and how soon they train (root, podman)
 	@$(PY) -m benchmarks.images $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-adapters: $(VENV)/.train  ## memory, speed and loss of every adapter on one model: make bench-adapters [ARGS=--fresh]
+	@$(PY) -m benchmarks.adapters $(ARGS)
+
+bench-forgetting: $(VENV)/.train  ## what each way of training forgets, as a table and a picture: make bench-forgetting [ARGS=--fresh]
+	@$(PY) -m benchmarks.forgetting $(ARGS)
+
+bench-distillation: $(VENV)/.train  ## a student with and without a teacher: make bench-distillation [ARGS=--fresh]
+	@$(PY) -m benchmarks.distillation $(ARGS)
 
 bench-memory: $(VENV)/.train  ## a plan's memory beside the allocator's and others' estimates: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 
@@ -24,7 +25,19 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """Logits, [tokens, vocabulary], and the tokens that came, [tokens]."""
 
 
-def calibrated_temperature(batches: Iterable[Batch]) -> float:
+class Calibration(NamedTuple):
+    """What was found.
+
+    Attributes:
+        temperature: What logits are divided by.
+        loss: On the labels, then, in nats per token; NaN where there were none.
+    """
+
+    temperature: float
+    loss: float
+
+
+def calibration(batches: Iterable[Batch]) -> Calibration:
     """Return the temperature at which the loss on the labels is least.
 
     Args:
@@ -45,8 +58,9 @@ def calibrated_temperature(batches: Iterable[Batch]) -> float:
         if seen >= TOKENS:
             break
     if not seen:
-        return 1.0
-    return 2 ** ((_FROM * _STEPS + _lowest(losses)) / _STEPS)
+        return Calibration(1.0, math.nan)
+    best = 2 ** ((_FROM * _STEPS + _lowest(losses)) / _STEPS)
+    return Calibration(best, min(losses) / seen)
 
 
 def _lowest(values: list[float]) -> float:

@@ -7,7 +7,6 @@ The teacher is asked in every step, or its likeliest tokens were written to the 
 from __future__ import annotations
 
 import itertools
-import logging
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ from training.data.table import RowTable
 from training.engine.seed import untouched_generators
 from training.engine.setup import Setup
 from training.methods.causal import CausalTrainer, config_of
-from training.methods.confidence import calibrated_temperature, supervised
+from training.methods.confidence import calibration, supervised
 from training.methods.divergence import Known, SoftAndHard
 from training.methods.own_answers import padded_left, prompts_of, rows_of
 from training.methods.soft_cache import COLUMN, WithSoftTargets, soft_targets
@@ -31,8 +30,7 @@ from training.methods.soft_head import add_soft_head
 from training.models.next_token import IGNORE
 from training.models.teacher import load_teacher
 from training.runfolder import RunFolder
-
-logger = logging.getLogger(__name__)
+from training.speak import say
 
 
 class DistillTrainer(CausalTrainer):
@@ -187,8 +185,13 @@ class Teacher:
         line = iter(rows)
         parts = iter(lambda: list(itertools.islice(line, size)), [])
         batches = (setup.collate(part) for part in parts)
-        self.temperature = calibrated_temperature(supervised(self.logits, batches, IGNORE))
-        logger.info("the teacher is calibrated with a temperature of %.3f", self.temperature)
+        found = calibration(supervised(self.logits, batches, IGNORE))
+        self.temperature = found.temperature
+        say(
+            f"teacher: its own loss on the rows is {found.loss:.3f} when its logits are divided by "
+            f"{found.temperature:.3f}; a student that knows better learns more with less "
+            f"method.soft_weight"
+        )
 
 
 def first_rows(table: Any) -> Iterable[dict[str, Any]]:
