@@ -189,8 +189,9 @@ compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everythin
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
 	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.page && exit $$code
 
-bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL: make bench-alignment [ROUNDS=3]
+bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL, and PPO's memory: make bench-alignment [ROUNDS=3]
 	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(PY) -m benchmarks.alignment.memory
 
 bench-images: $(VENV)/.train $(VENV)/.launch $(VENV)/.dev  ## what the images weigh, and how soon they train (root, podman)
 	@$(PY) -m benchmarks.images $(if $(ROUNDS),--rounds $(ROUNDS))

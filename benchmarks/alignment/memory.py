@@ -1,20 +1,22 @@
 """What PPO holds at most: four models, or one backbone under adapters.
 
-Each is trained for two steps as `benchmarks.memory` does it, and the allocator's peak is taken.
+`python -m benchmarks.alignment.memory`, which `make bench-alignment` runs too. Each is trained for
+two steps as `benchmarks.memory` does it, and the allocator's peak is taken.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.memory.cases import Case
 from benchmarks.memory.material import make_material
 from benchmarks.memory.measure import measure
-from benchmarks.page import table
+from benchmarks.page import circumstances, table, write_section
 
-_MODEL, _SCORER = "llama-83m", "scorer-83m"
-_ANSWERS, _MICRO, _NEW_TOKENS = 8, 4, 64
+_MODEL, _SCORER = "llama-33m", "scorer-33m"
+_ANSWERS, _MICRO, _NEW_TOKENS = 4, 2, 64
 _LORA = {"kind": "lora", "r": 16, "alpha": 32, "target_modules": "all-linear"}
 _RULE = {"kind": "length", "min_words": 8, "max_words": 16}
 _WAYS: dict[str, dict[str, Any]] = {
@@ -23,6 +25,13 @@ _WAYS: dict[str, dict[str, Any]] = {
     "one backbone (policy, critic, reference), reward model": {"adapter": _LORA},
     "one backbone, a rule as reward": {"adapter": _LORA, "rule": True},
 }
+
+
+def main() -> None:
+    """Measure, print, and write the section of the results page."""
+    with tempfile.TemporaryDirectory() as scratch:
+        peaks = measured(Path(scratch))
+    write_section("ppo-memory", _section(peaks))
 
 
 def measured(scratch: Path) -> dict[str, int]:
@@ -70,15 +79,21 @@ def _make_scorer(model: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(model).save_pretrained(folder)
 
 
-def memory_section(peaks: dict[str, int]) -> str:
+def _section(peaks: dict[str, int]) -> str:
     """Return the heading, what was done, and the table."""
     whole = next(iter(peaks.values()))
     rows = [
         [name, f"{peak / 2**20:,.0f} MiB", f"{peak / whole:.2f}"] for name, peak in peaks.items()
     ]
-    return f"""### Memory of PPO
+    return f"""## Memory of PPO
 
-Llamas of 83M weights in fp32, {_MICRO} answers at once, the most that tensors held between the end
-of the first step and the end of training, as the allocator counts.
+Llamas of 33M weights in fp32, {_MICRO} answers at once, the most that tensors held between the end
+of the first step and the end of training, as the allocator counts. Under adapters, policy and
+critic are one backbone, which is the reference without them; a reward model lies beside it.
+{circumstances()}
 
 {table(["", "peak", "of four models"], rows)}"""
+
+
+if __name__ == "__main__":
+    main()
