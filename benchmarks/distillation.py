@@ -126,7 +126,7 @@ A student of 0.1M parameters from random weights, {steps} steps of 16 rows of 12
 Shakespeare. Its teacher is TinyStories' smallest model (0.26M parameters) after {2 * steps} such
 steps of its own, with a held-out loss of {_after(teacher):.3f}; {_before(teacher):.3f} before them.
 Losses are of the labels alone, in nats per token, on the 2 % held out. Compared at a temperature of
-1 the student gains; at 2, the default, so short a run does not, and a teacher that has not read
+1 the student gains; at 2 so short a run does not, and a teacher that has not read
 such text costs much. One run each.
 
 {body}

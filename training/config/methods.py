@@ -54,8 +54,9 @@ class Distill(MethodSection):
     """What is learned of dialogues, as for `sft`. Left out, rows are plain text."""
     divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
     """How the student's distribution is compared with the teacher's."""
-    temperature: PositiveFloat = 2.0
-    """What both models' logits are divided by before they are compared."""
+    temperature: PositiveFloat = 1.0
+    """What both models' logits are divided by before they are compared. Above 1 the unlikely tokens
+    count for more, which in short runs costs more than it teaches (docs/distillation.md)."""
     soft_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of the teacher in the loss; the rest is the labels'."""
     calibrate: bool = True
