@@ -40,6 +40,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "bottleneck, parallel": {"kind": "bottleneck", "size": 8, "placement": "parallel"},
     "compose, parallel": {"kind": "compose", "how": {"kind": "parallel"}},
     "compose, gate": {"kind": "compose", "how": {"kind": "gate"}},
+    "compose, stack": {"kind": "compose", "how": {"kind": "stack"}},
+    "compose, fusion": {"kind": "compose", "how": {"kind": "fusion"}},
 }
 """By the name on the page: what stands in a job's `adapter`."""
 FAMILIES = {
@@ -49,7 +51,14 @@ FAMILIES = {
     "compose": ("compose",),
 }
 """What is walked by one pair of processes: how the names of its kinds begin."""
-UNMERGED = ("prompt_tuning", "p_tuning", "prefix_tuning", "bottleneck", "compose, gate")
+UNMERGED = (
+    "prompt_tuning",
+    "p_tuning",
+    "prefix_tuning",
+    "bottleneck",
+    "compose, gate",
+    "compose, fusion",
+)
 """How the names of those begin that have no merged form."""
 RATES = {"prefix_tuning": 2e-1, "prefix_tuning, projection": 5e-2, "ia3": 5e-2}
 """Learning rates; attention of random weights hardly looks at a prefix."""

@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 import time
@@ -21,13 +22,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate.state import AcceleratorState, DistributedType
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 import training.engine.deepspeed as engine
 from tests.matrix.cells import CUT, STEPS, Cell, named
-from tests.running import Run, read_weights
+from tests.running import Run, read_jsonl, read_weights
 from training.config import Job
 from training.config.load import parse_job
 from training.data.collate import Collator
@@ -60,7 +62,7 @@ class Walk:
         names = ("one", "two")
         if self.first:
             for number, name in enumerate(names):
-                _make_member(model, home / name, seed=number)
+                _make_member(model, home / name, seed=number, learned=None if number else rows)
         dist.barrier()
         self.members = {name: str(home / name) for name in names}
 
@@ -95,7 +97,11 @@ class Walk:
             RunFolder.create(path, job)
         dist.barrier()
         run(RunFolder(path))
+        sharded = AcceleratorState().distributed_type == DistributedType.DEEPSPEED
+        assert sharded == (job.sharding.zero > 0), "trained as another cell is"
         gc.collect()
+        # Accelerate leaves it behind, and a run without ZeRO would then have ZeRO 2.
+        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
         # Else the first process, loading what was saved, would wait for the other to take its part.
         unset_hf_deepspeed_config()
         # ZeRO 3 puts its own in this place, for as long as a process lives.
@@ -115,8 +121,8 @@ def _noted(look: Any) -> list[str]:
         return [f"{type(error).__name__}: {error} {traceback.format_exc()[-4000:]}"]
 
 
-def _make_member(model: Path, folder: Path, seed: int) -> None:
-    """Write a LoRA adapter that changes what the model says."""
+def _make_member(model: Path, folder: Path, seed: int, learned: Path | None) -> None:
+    """Write a LoRA adapter that changes what the model says: for the better, if it has learned."""
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model)
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=4, target_modules="all-linear")
@@ -125,8 +131,22 @@ def _make_member(model: Path, folder: Path, seed: int) -> None:
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.05)
+    if learned:
+        _learn(tuned, AutoTokenizer.from_pretrained(model), read_jsonl(learned))
     tuned.save_pretrained(folder)
     note_base(folder, str(model))
+
+
+def _learn(tuned: PeftModel, tokenizer: Any, rows: list[dict[str, Any]]) -> None:
+    trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+    for first in range(0, len(rows), 8):
+        texts = [row["prompt"] + row["completion"] for row in rows[first : first + 8]]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=64)
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        tuned(**batch, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def loaded(job: Job, path: Path) -> list[str]:
