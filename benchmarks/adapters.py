@@ -22,6 +22,16 @@ KINDS: dict[str, tuple[dict[str, Any] | None, float]] = {
          "use_dora": True},
         1e-2,
     ),
+    "PiSSA": (
+        {"kind": "lora", "r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj"],
+         "init": "pissa"},
+        1e-2,
+    ),
+    "AdaLoRA": (
+        {"kind": "adalora", "r": 4, "init_r": 6, "alpha": 8, "delta_t": 1,
+         "target_modules": ["q_proj", "v_proj"]},
+        2e-1,
+    ),
     "QLoRA": ({"kind": "qlora", "r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj"]}, 1e-2),
     "IA3": ({"kind": "ia3"}, 3e-2),
     "prompt tuning": ({"kind": "prompt_tuning", "num_virtual_tokens": 20}, 1e-1),
@@ -119,7 +129,9 @@ are the bytes of gradients and of Adam's two moments; "base" those of what is fr
 takes {_quantized(found_of):.1%} of what it would in fp16 here, where embeddings in fp32 weigh much,
 and {_quantized_wide(options.home):.1%} in a Llama of 57M parameters. "Peak memory" is the most that
 the process held, evaluations included, above the {full["ready_bytes"] / 2**20:,.0f} MiB of loaded
-libraries: mostly activations here. A step's time is the processor's, of one thread. One run each.
+libraries: mostly activations here. Half of what PiSSA counts as trained stays as it is. AdaLoRA
+begins with singular values of zero, and wants a rate twenty times LoRA's. A step's time is the
+processor's, of one thread. One run each.
 {circumstances()} `make bench-adapters`.
 
 {body}
