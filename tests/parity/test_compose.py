@@ -220,7 +220,7 @@ def test_bottlenecks_stacked_read_one_another(shops: Callable[[str], Shop]) -> N
         shop.base(),
         job.adapter,
         tokenizer=shop.tokenizer(),
-        max_length=48,  # type: ignore[union-attr,arg-type]
+        max_length=48,
     ).eval()
     both = shop.loaded(shop.members["assent"])
     both.load_adapter(shop.members["refuse"], adapter_name="second")
@@ -259,7 +259,7 @@ def test_how_much_learns_is_known_before(shop: Shop, trained: Trained, name: str
     job = parse_job(shop.composed(HOWS[name]), "test")
     widths = Widths(layers=2, hidden=32, queries=32, keys=16, intermediate=88)
     learned = [w.numel() for n, w in trained("lora", name).weights.items() if "_learned." in n]
-    assert job.adapter.num_trained(widths) == sum(learned)  # type: ignore[union-attr]
+    assert job.adapter.num_trained(widths) == sum(learned)
 
 
 # --- trees ----------------------------------------------------------------------------------------

@@ -38,8 +38,7 @@ def apply(
     Raises:
         ModelError: A target names no module of this model.
     """
-    check_targets(model, adapter.target_modules, "adapter.target_modules")
-    check_targets(model, adapter.modules_to_save, "adapter.modules_to_save")
+    check_targets(model, adapter)
     targets = adapter.target_modules
     config = AdaLoraConfig(
         task_type=task_of(model),

@@ -27,8 +27,7 @@ def apply(
     Raises:
         ModelError: A target names no module of this model.
     """
-    check_targets(model, adapter.target_modules, "adapter.target_modules")
-    check_targets(model, adapter.modules_to_save, "adapter.modules_to_save")
+    check_targets(model, adapter)
     config = IA3Config(
         task_type=task_of(model),
         target_modules=list(adapter.target_modules),

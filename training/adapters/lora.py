@@ -23,8 +23,7 @@ def apply(
     Raises:
         ModelError: A target names no module of this model.
     """
-    check_targets(model, adapter.target_modules, "adapter.target_modules")
-    check_targets(model, adapter.modules_to_save, "adapter.modules_to_save")
+    check_targets(model, adapter)
     targets = adapter.target_modules
     doubled = adapter.kept_rank / adapter.r
     config = LoraConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -10,17 +11,33 @@ from transformers import PreTrainedModel
 from training.errors import ModelError
 
 
-def check_targets(model: PreTrainedModel, targets: str | Iterable[str], key: str) -> None:
-    """Raise when a name in `targets` is the end of no module's name.
+class Targets(Protocol):
+    """What an adapter's section says of modules."""
+
+    @property
+    def target_modules(self) -> str | Iterable[str]:
+        """`all-linear`, or ends of the names of modules that it is on."""
+
+    @property
+    def modules_to_save(self) -> Iterable[str]:
+        """Ends of the names of modules that are trained in full beside it."""
+
+
+def check_targets(model: PreTrainedModel, adapter: Targets) -> None:
+    """Raise when a module that an adapter names is the end of no module's name.
 
     Args:
         model: The model without its adapter.
-        targets: `all-linear`, or ends of module names.
-        key: Where the job wrote them.
+        adapter: The job's section.
 
     Raises:
         ModelError: Lists the names there are.
     """
+    _check(model, adapter.target_modules, "adapter.target_modules")
+    _check(model, adapter.modules_to_save, "adapter.modules_to_save")
+
+
+def _check(model: PreTrainedModel, targets: str | Iterable[str], key: str) -> None:
     if isinstance(targets, str):
         return
     names = [name for name, _ in model.named_modules()]

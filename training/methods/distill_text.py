@@ -7,7 +7,6 @@ teacher.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -18,16 +17,22 @@ from training.config.judges import Local
 from training.data.prepare import row_tokenizer
 from training.data.rows import Message, PromptRow
 from training.engine.world import read_world
-from training.errors import DataError
 from training.judges.answers import Answerer, Prompt
 from training.judges.judge import Place, make
 from training.judges.ledger import Replies, Reply, key_of
 from training.judges.remote import Remote, kept_in
 from training.methods.journal import Journal
-from training.methods.prompted import answerer_of, check_price, in_form_of, prompts_of, written
+from training.methods.prompted import (
+    answerer_of,
+    check_price,
+    hand_on,
+    in_form_of,
+    prompts_of,
+    written,
+)
 from training.models.tokenizer import load_tokenizer
 from training.models.weights import digest_of_source
-from training.runfolder import RunFolder, write_whole
+from training.runfolder import RunFolder
 from training.speak import say
 
 REPORT = "written.json"
@@ -214,21 +219,10 @@ def _conclude(job: Job, folder: RunFolder, journal: Journal, teacher: Teacher) -
     """
     method = job.method
     assert isinstance(method, DistillText)
-    dropped = journal.dropped()
     report = {
         "writes": "answers",
         "teacher": method.teacher.model_dump(mode="json", exclude_none=True),
-        "prompts": len(journal.lines),
-        "rows": journal.kept,
-        "dropped": dropped,
         "spent": teacher.remote.ledger.spent if isinstance(teacher, _There) else None,
     }
-    write_whole(folder.path / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    reasons = ", ".join(f"{why}: {times:,}" for why, times in dropped.items())
-    if not journal.kept:
-        raise DataError(
-            f"none of {len(journal.lines):,} prompts gave a row ({reasons}). Raise "
-            f"teacher.max_new_tokens or data.max_length, or set method.keep_cut"
-        )
-    path = journal.write_rows()
-    say(f"{path}: {journal.kept:,} rows" + (f"; dropped: {reasons}" if reasons else ""))
+    fix = "Raise teacher.max_new_tokens or data.max_length, or set method.keep_cut"
+    hand_on(journal, folder, REPORT, report, fix)

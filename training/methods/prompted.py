@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from training.config import Job
@@ -13,8 +14,10 @@ from training.engine.world import read_world
 from training.errors import DataError, RunError
 from training.judges.answers import Answerer, Prompt
 from training.judges.remote import Remote
+from training.methods.journal import Journal
 from training.models.load import load_model
 from training.models.tokenizer import load_tokenizer
+from training.runfolder import RunFolder, write_whole
 from training.speak import say
 
 _ANSWERED_AT_ONCE = 16
@@ -63,6 +66,32 @@ def answerer_of(job: Job) -> Answerer:
     model.to(read_world().device).eval().requires_grad_(False)
     size = job.train.micro_batch_size or _ANSWERED_AT_ONCE
     return Answerer(model, tokenizer, row_tokenizer(job, tokenizer), size)
+
+
+def hand_on(
+    journal: Journal, folder: RunFolder, name: str, report: dict[str, Any], fix: str
+) -> None:
+    """Write the rows for later stages, and a report of what became of all prompts.
+
+    Args:
+        journal: Of every prompt.
+        folder: Of the run.
+        name: Of the report's file.
+        report: What it says beside counts.
+        fix: What may help where no prompt gave a row.
+
+    Raises:
+        DataError: No prompt gave one.
+    """
+    dropped = journal.dropped()
+    counts = {"prompts": len(journal.lines), "rows": journal.kept, "dropped": dropped}
+    text = json.dumps({**report, **counts}, indent=1, ensure_ascii=False)
+    write_whole(folder.path / name, text + "\n")
+    reasons = ", ".join(f"{why}: {times:,}" for why, times in dropped.items())
+    if not journal.kept:
+        raise DataError(f"none of {len(journal.lines):,} prompts gave a row ({reasons}). {fix}")
+    path = journal.write_rows()
+    say(f"{path}: {journal.kept:,} rows" + (f"; dropped: {reasons}" if reasons else ""))
 
 
 def check_price(job: Job, asked: Remote, prompts: int, calls: int, characters: int) -> None:

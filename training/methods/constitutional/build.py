@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -13,14 +12,20 @@ from training.config import Job
 from training.config.constitutional import Constitutional
 from training.data.rows import PromptRow
 from training.engine.world import read_world
-from training.errors import DataError
 from training.judges.answers import Answerer, Prompt
 from training.judges.judge import Count, Judge, Place, asked, make
 from training.judges.remote import Remote
 from training.methods.constitutional import asking
 from training.methods.journal import Journal
-from training.methods.prompted import answerer_of, check_price, in_form_of, prompts_of, written
-from training.runfolder import RunFolder, write_whole
+from training.methods.prompted import (
+    answerer_of,
+    check_price,
+    hand_on,
+    in_form_of,
+    prompts_of,
+    written,
+)
+from training.runfolder import RunFolder
 from training.speak import say
 
 REPORT = "constitution.json"
@@ -221,15 +226,11 @@ def _conclude(job: Job, folder: RunFolder, journal: Journal, count: Count, judge
     """
     method = job.method
     assert isinstance(method, Constitutional)
-    dropped = journal.dropped()
     chosen = [line["votes"] for line in journal.lines if "votes" in line]
     principles = Counter(p for line in journal.lines if line["row"] for p in line["principles"])
     report = {
         "writes": method.writes,
         "judge": method.judge.model_dump(mode="json", exclude_none=True),
-        "prompts": len(journal.lines),
-        "rows": journal.kept,
-        "dropped": dropped,
         "principles": dict(principles.most_common()),
         "asked": asdict(count),
         "spent": judge.ledger.spent if isinstance(judge, Remote) else None,
@@ -240,12 +241,6 @@ def _conclude(job: Job, folder: RunFolder, journal: Journal, count: Count, judge
         given = sum(vote is not None for votes in chosen for vote in votes)
         report["by_order"] = by_order / len(chosen)
         report["chose_first"] = first / max(1, given)
-    write_whole(folder.path / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    reasons = ", ".join(f"{why}: {times:,}" for why, times in dropped.items())
-    if not journal.kept:
-        raise DataError(
-            f"none of {len(journal.lines):,} prompts gave a row ({reasons}). judged.jsonl in "
-            f"{folder.path} has each answer; another judge, more tokens or other prompts would help"
-        )
-    path = journal.write_rows()
-    say(f"{path}: {journal.kept:,} rows" + (f"; dropped: {reasons}" if reasons else ""))
+    kept = f"judged.jsonl in {folder.path} has each answer"
+    fix = f"{kept}; another judge, more tokens or other prompts would help"
+    hand_on(journal, folder, REPORT, report, fix)
