@@ -1,4 +1,4 @@
-"""DPO and PPO beside plain TRL, on one model and one machine: `make bench-alignment`.
+"""DPO, GRPO and PPO beside plain TRL, on one model and one machine: `make bench-alignment`.
 
 Every arm is a process of its own. In each round all arms run, one after another, so that a slow
 minute of the machine meets them all; figures are medians over rounds.
@@ -11,8 +11,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
+
+import torch
 
 from benchmarks.alignment.material import (
     ANSWERS,
@@ -20,6 +23,7 @@ from benchmarks.alignment.material import (
     NEW_TOKENS,
     PAIRS,
     dpo_job,
+    grpo_job,
     make,
     ppo_job,
 )
@@ -29,20 +33,28 @@ from benchmarks.speed.watch import Outcome, run_arm
 
 PREFERENCES = Path("../shared/data/preference/hh_rlhf_harmless_pairs.jsonl.gz")
 TEXT = Path("../shared/data/sft/medquad_qa.parquet")
-DPO, PPO = "Temper DPO", "Temper PPO"
-PLAIN_DPO, PLAIN_GRPO = "TRL DPO", "TRL GRPO"
-PRECOMPUTED = "Temper DPO, references precomputed"
+PLAIN_DPO, DPO, PRECOMPUTED = "TRL DPO", "Temper DPO", "Temper DPO, references precomputed"
+WAYS = {"": "every weight", " (LoRA)": "LoRA"}
+"""Behind the name of an arm: what of the model learns."""
+PLAIN_GRPO, GRPO, PPO = "TRL GRPO", "Temper GRPO", "Temper PPO"
 Outcomes = dict[str, list[Outcome]]
 
 
 def arms() -> list[Arm]:
     """Return who is compared."""
     scripts = "benchmarks.alignment.peers"
+    found = []
+    for way, lora in (("", False), (" (LoRA)", True)):
+        plain, later = (partial(dpo_job, precompute=first, lora=lora) for first in (False, True))
+        found += [
+            Arm(PLAIN_DPO + way, peer(f"{scripts}.trl_dpo", *(["lora"] if lora else []))),
+            Arm(DPO + way, _temper(plain)),
+            Arm(PRECOMPUTED + way, _temper(later)),
+        ]
     return [
-        Arm(PLAIN_DPO, peer(f"{scripts}.trl_dpo")),
-        Arm(DPO, _temper(lambda m, n: dpo_job(m, n, precompute=False))),
-        Arm(PRECOMPUTED, _temper(lambda m, n: dpo_job(m, n, precompute=True))),
+        *found,
         Arm(PLAIN_GRPO, peer(f"{scripts}.trl_grpo")),
+        Arm(GRPO, _temper(grpo_job)),
         Arm(PPO, _temper(ppo_job)),
     ]
 
@@ -81,57 +93,76 @@ def main() -> None:
 
 
 def _section(outcomes: Outcomes, rounds: int, pairs: str) -> str:
-    pairs_header = ["", "s a step", "to TRL DPO", "peak memory, GiB"]
+    pairs_header = ["", "learns", "CPU s a step", "to TRL DPO", "saved", "peak memory, GiB"]
+    rows = [_pairs(outcomes, name, way) for way in WAYS for name in (PLAIN_DPO, DPO, PRECOMPUTED)]
     answers_header = [
         "",
-        "s a step",
-        "sampling, s",
-        "the rest, s",
-        "answer tokens/s",
+        "CPU s a step",
+        "sampling",
+        "the rest",
+        "answer tokens a CPU s",
         "to TRL GRPO",
     ]
     return f"""## Alignment speed
 
-The Llama of 6.6M parameters of the training speed table, fp32 on CPU. {circumstances()} Medians of
-{rounds} rounds; ratios are medians of the ratios within each round. `make bench-alignment`.
+The Llama of 6.6M parameters of the training speed table, fp32 on CPU, {_threads()} for each arm.
+{circumstances()} Medians of {_rounds(rounds)}; ratios are medians of those
+within each round, of processors' time, which other work on the machine changes little.
+`make bench-alignment`.
 
 DPO on {BATCH} pairs a step, {PAIRS} of `{pairs}` that no peer has to cut. Precomputing takes one
-pass over the data before the first step, which is not in these figures.
+pass over the data before the first step, which is not in these figures; "saved" is what a step
+then takes less. A forward pass is one part of work and a backward pass two, or one where the
+weights are frozen under an adapter: the reference is a fourth of a step, or a third.
 
-{table(pairs_header, [_pairs(outcomes, name) for name in (PLAIN_DPO, DPO, PRECOMPUTED)])}
+{table(pairs_header, rows)}
 
 {ANSWERS} answers of {NEW_TOKENS} tokens a step, each learned from once. TRL has no PPO any
-more: its GRPO trains a policy, ours a policy and a critic.
+more: its GRPO trains a policy (with the reference 4 parts of work, sampling apart), PPO a policy
+and a critic, whose answers to what was sampled it needs beforehand (9 parts).
 
-{table(answers_header, [_answers(outcomes, name) for name in (PLAIN_GRPO, PPO)])}
+{table(answers_header, [_answers(outcomes, name) for name in (PLAIN_GRPO, GRPO, PPO)])}
 """
 
 
-def _pairs(outcomes: Outcomes, name: str) -> list[str]:
-    seen = outcomes[name]
+def _rounds(number: int) -> str:
+    return "one round" if number == 1 else f"{number} rounds"
+
+
+def _threads() -> str:
+    number = torch.get_num_threads()
+    return "one thread" if number == 1 else f"{number} threads"
+
+
+def _pairs(outcomes: Outcomes, name: str, way: str) -> list[str]:
+    seen, usual = outcomes[name + way], outcomes[DPO + way]
+    saved = median(1 - a.cpu_s / b.cpu_s for a, b in zip(seen, usual, strict=True))
     return [
         name,
-        f"{median(o.step_s for o in seen):.2f}",
-        _speed(outcomes, name, PLAIN_DPO),
+        WAYS[way],
+        f"{median(o.cpu_s for o in seen):.2f}",
+        _speed(outcomes, name + way, PLAIN_DPO + way),
+        f"{saved:.0%}" if name == PRECOMPUTED else "",
         f"{median(o.peak_gib for o in seen):.2f}",
     ]
 
 
 def _answers(outcomes: Outcomes, name: str) -> list[str]:
     seen = outcomes[name]
+    sampling = median(o.sampling_s / o.step_s for o in seen)
     return [
         name,
-        f"{median(o.step_s for o in seen):.2f}",
-        f"{median(o.sampling_s for o in seen):.2f}",
-        f"{median(o.step_s - o.sampling_s for o in seen):.2f}",
-        f"{median(ANSWERS * NEW_TOKENS / o.step_s for o in seen):,.0f}",
+        f"{median(o.cpu_s for o in seen):.2f}",
+        f"{sampling:.0%}",
+        f"{1 - sampling:.0%}",
+        f"{median(ANSWERS * NEW_TOKENS / o.cpu_s for o in seen):,.0f}",
         _speed(outcomes, name, PLAIN_GRPO),
     ]
 
 
 def _speed(outcomes: Outcomes, name: str, to: str) -> str:
     both = zip(outcomes[name], outcomes[to], strict=True)
-    return f"{median(b.step_s / a.step_s for a, b in both):.2f}×"
+    return f"{median(b.cpu_s / a.cpu_s for a, b in both):.2f}×"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ PAIRS, BATCH, ANSWERS, GROUP, NEW_TOKENS = 512, 8, 32, 8, 48
 PATTERN = r"\b(the|and|of)\b"
 """What an answer is rewarded for: a rule that random weights sometimes meet."""
 RATE = 1e-5
+R, ALPHA = 16, 32
+"""Of the LoRA adapters."""
 
 
 def make(text: str, preferences: str, folder: Path) -> None:
@@ -74,14 +76,16 @@ def _text(side: Any) -> str:
     return "".join(f"\n\n{message['role']}: {message['content']}" for message in side)
 
 
-def dpo_job(material: Path, steps: int, *, precompute: bool) -> str:
+def dpo_job(material: Path, steps: int, *, precompute: bool, lora: bool) -> str:
     """Return the job file, as YAML, that does the peers' work on pairs."""
+    adapter = {"kind": "lora", "r": R, "alpha": ALPHA, "target_modules": "all-linear"}
     return _job(
         material,
         steps,
         {"train": str(material / "pairs.jsonl"), "max_length": LENGTH},
         {"kind": "dpo", "beta": 0.1, "precompute": precompute},
         {"global_batch_size": BATCH, "micro_batch_size": BATCH},
+        **({"adapter": adapter} if lora else {}),
     )
 
 
@@ -90,7 +94,7 @@ def ppo_job(material: Path, steps: int) -> str:
     return _job(
         material,
         steps,
-        {"train": str(material / "prompts.jsonl"), "max_length": LENGTH},
+        {"train": str(material / "prompts.jsonl"), "max_length": LENGTH - NEW_TOKENS},
         {
             "kind": "ppo",
             "reward": {"kind": "regex_count", "pattern": PATTERN},
@@ -101,8 +105,30 @@ def ppo_job(material: Path, steps: int) -> str:
     )
 
 
+def grpo_job(material: Path, steps: int) -> str:
+    """Return the job file, as YAML, of GRPO itself."""
+    return _job(
+        material,
+        steps,
+        {"train": str(material / "prompts.jsonl"), "max_length": LENGTH - NEW_TOKENS},
+        {
+            "kind": "grpo",
+            "reward": {"kind": "regex_count", "pattern": PATTERN},
+            "rollout": {"max_new_tokens": NEW_TOKENS},
+            "num_generations": GROUP,
+            "beta": 0.05,
+        },
+        {"global_batch_size": ANSWERS, "micro_batch_size": ANSWERS},
+    )
+
+
 def _job(
-    material: Path, steps: int, data: dict[str, Any], method: dict[str, Any], train: dict[str, Any]
+    material: Path,
+    steps: int,
+    data: dict[str, Any],
+    method: dict[str, Any],
+    train: dict[str, Any],
+    **more: Any,
 ) -> str:
     return yaml.safe_dump(
         {
@@ -111,5 +137,6 @@ def _job(
             "data": data,
             "method": method,
             "train": {"max_steps": steps, "learning_rate": RATE, **train},
+            **more,
         }
     )

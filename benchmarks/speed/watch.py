@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +26,8 @@ class Outcome:
         peak_gib: Largest resident memory of any one of its processes.
         step_s: Median of those steps.
         sampling_s: Median of what they spent sampling answers; 0 where none are sampled.
+        cpu_s: Median of the processors' time that one of them took, which others on the machine
+            change little; of the process and all that it started.
     """
 
     tokens_per_second: float
@@ -32,6 +35,7 @@ class Outcome:
     peak_gib: float
     step_s: float
     sampling_s: float
+    cpu_s: float
 
 
 def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) -> Outcome:
@@ -44,12 +48,16 @@ def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) ->
     command, notes = arm.command(material, steps, folder)
     started, first = time.monotonic(), None
     peak = 0
+    spent: list[float] = []
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             peak = max(peak, _largest(process.pid))
-            if first is None and read_steps(notes):
+            done = len(read_steps(notes))
+            if first is None and done:
                 first = time.monotonic() - started
+            # Where several ended since the last look, they share what was spent.
+            spent += [_cpu_s(process.pid)] * (done - len(spent))
             time.sleep(_POLL_S)
     rows = read_steps(notes)
     if process.returncode or len(rows) < steps:
@@ -67,7 +75,21 @@ def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) ->
         peak_gib=peak / 2**30,
         step_s=median(seconds),
         sampling_s=median(row.get("sampling_seconds", 0.0) for row in counted),
+        cpu_s=median(b - a for a, b in pairwise(spent[warm_up - 1 :])),
     )
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processors' time that a tree of processes has taken."""
+    total = 0.0
+    try:
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            times = process.cpu_times()
+            total += times.user + times.system
+    except psutil.Error:
+        pass
+    return total
 
 
 def _largest(pid: int) -> int:

@@ -1,4 +1,7 @@
-"""A plain TRL DPO script. `python -m benchmarks.alignment.peers.trl_dpo MATERIAL STEPS OUT`."""
+"""A plain TRL DPO script.
+
+`python -m benchmarks.alignment.peers.trl_dpo MATERIAL STEPS OUT [lora]`
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import sys
 from pathlib import Path
 
 from datasets import load_dataset
+from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
-from benchmarks.alignment.material import BATCH, RATE
+from benchmarks.alignment.material import ALPHA, BATCH, RATE, R
 from benchmarks.speed.material import LENGTH
 from benchmarks.speed.peers.plain import plain
 from benchmarks.speed.peers.steps import Noting, Steps
 
 
-def main(material: Path, number: int, out: Path) -> None:
-    """Train for `number` steps on the pairs of `material`."""
+def main(material: Path, number: int, out: Path, *, lora: bool) -> None:
+    """Train for `number` steps on the pairs of `material`, every weight or an adapter."""
     config = DPOConfig(
         **plain(out, number, RATE),
         max_length=LENGTH,
@@ -25,11 +29,17 @@ def main(material: Path, number: int, out: Path) -> None:
     steps = Steps(out)
     rows = load_dataset("json", data_files=str(material / "pairs.jsonl"), split="train")
     trainer = DPOTrainer(
-        model=str(material / "model"), args=config, train_dataset=rows, callbacks=[Noting(steps)]
+        model=str(material / "model"),
+        args=config,
+        train_dataset=rows,
+        callbacks=[Noting(steps)],
+        peft_config=LoraConfig(r=R, lora_alpha=ALPHA, target_modules="all-linear")
+        if lora
+        else None,
     )
     steps.tokens = 1  # what is counted here is steps
     trainer.train()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), lora="lora" in sys.argv[4:])
