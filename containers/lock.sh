@@ -16,13 +16,13 @@ compile() { # OUTPUT INPUT… [OPTION…]
 # torch and all that only it needs come with the base; DeepSpeed is compiled by itself.
 printf 'torch ; python_version < "3"\n' >"$work/without-torch"
 printf 'setuptools\n' >"$work/build.in"
-compile containers/gpu/requirements.txt pyproject.toml "$work/build.in" --extra train \
+compile containers/gpu/requirements.txt pyproject.toml "$work/build.in" --extra train --extra account \
   --override "$work/without-torch" --no-emit-package deepspeed
 printf 'deepspeed\n' >"$work/deepspeed.in"
 compile "$work/deepspeed.txt" "$work/deepspeed.in" --override "$work/without-torch"
 sed -n '/^deepspeed==/,/[^\\]$/p' "$work/deepspeed.txt" >containers/gpu/deepspeed.txt
 printf 'torch ; python_version < "3"\ndeepspeed ; python_version < "3"\nbitsandbytes ; python_version < "3"\n' \
   >"$work/neuron"
-compile containers/neuron/requirements.txt pyproject.toml "$work/build.in" --extra train --override "$work/neuron"
+compile containers/neuron/requirements.txt pyproject.toml "$work/build.in" --extra train --extra account --override "$work/neuron"
 printf 'uv\ncyclonedx-bom\n' >"$work/tools.in"
 compile containers/tools.txt "$work/tools.in"

@@ -31,6 +31,7 @@ _NOT_PLACES = frozenset(
 )
 _OURS = frozenset((SCRATCH, PREVIOUS))
 _ASKED = ("judge", "teacher")
+_CALLED = ("openai", "bedrock")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -145,22 +146,49 @@ def hub_names(job: Job | Pipeline) -> list[str]:
     return [value for _, value in _sources(job) if ":" not in value and value not in _OURS]
 
 
-def endpoints(job: Job | Pipeline) -> list[str]:
-    """Return the kinds of endpoints that a job calls while it runs: judges, and teachers."""
-    called = ("openai", "bedrock")
-    return [value for key, value in _kinds(_document(job)) if key in _ASKED and value in called]
+@dataclass(frozen=True)
+class Called:
+    """An endpoint that a job calls while it runs: a judge, or a teacher.
+
+    Attributes:
+        key: Where the job names it: `method.judge`.
+        kind: `openai` or `bedrock`.
+        model: As it is called there.
+        region: That is called, on Bedrock.
+        key_variable: Environment variable that holds its key; None where it wants none.
+    """
+
+    key: str
+    kind: str
+    model: str
+    region: str | None = None
+    key_variable: str | None = None
 
 
-def _kinds(value: Any, inside: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the kind of every section, and the key it stands at."""
+def endpoints(job: Job | Pipeline) -> list[Called]:
+    """Return the endpoints that a job calls while it runs."""
+    return [
+        Called(
+            key,
+            section["kind"],
+            section["model"],
+            section.get("region"),
+            section.get("api_key_env"),
+        )
+        for key, section in _sections(_document(job), ())
+        if section.get("kind") in _CALLED and key.rpartition(".")[2] in _ASKED
+    ]
+
+
+def _sections(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every section, and where it stands; those of a list stand where the list does."""
     if isinstance(value, list):
         for inner in value:
-            yield from _kinds(inner, inside)
+            yield from _sections(inner, inside)
     elif isinstance(value, dict):
-        if isinstance(value.get("kind"), str):
-            yield inside, value["kind"]
+        yield ".".join(inside), value
         for name, inner in value.items():
-            yield from _kinds(inner, str(name))
+            yield from _sections(inner, (*inside, str(name)))
 
 
 def missing_channels(job: Job | Pipeline) -> list[Problem]:

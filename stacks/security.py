@@ -176,13 +176,7 @@ class SecurityStack(TemperStack):
 
     def _give_permissions(self) -> None:
         environment, estate = self.environment_settings, self.estate
-        self._training.allow(
-            *training.statements(
-                estate,
-                mlflow=environment.training.mlflow,
-                hub_token=environment.storage.hub_token,
-            )
-        )
+        self._training.allow(*training.statements(estate, environment))
         for node in (self._node, self._controller):
             if node:
                 node.allow(*hyperpod_node.statements(estate))
@@ -190,7 +184,10 @@ class SecurityStack(TemperStack):
         self._import.allow(*bedrock_import.statements(estate))
         self._monitoring.allow(*monitoring.statements(estate))
         self._engineer.allow(
-            "Work", *engineer.permissions(estate, training_role=self.training_role)
+            "Work",
+            *engineer.permissions(
+                estate, training_role=self.training_role, storage=environment.storage
+            ),
         )
         self._engineer.allow("Serving", *engineer.serving(estate, import_role=self.import_role))
         if environment.hyperpod.enabled:

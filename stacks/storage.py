@@ -1,4 +1,6 @@
-"""What is kept: data, runs, models, the Hub token and, with HyperPod, a shared file system."""
+"""What is kept: data, runs, models, secrets and, with HyperPod, a shared file system."""
+
+import re
 
 import aws_cdk as cdk
 from aws_cdk import aws_s3 as s3
@@ -10,14 +12,14 @@ from stacks.parts.access_log_bucket import AccessLogBucket
 from stacks.parts.lustre import LinkedLustre
 from stacks.parts.private_bucket import PrivateBucket
 from stacks.parts.published import publish
-from stacks.policies.estate import Estate
+from stacks.policies.estate import Estate, secret_names
 from stacks.settings import Environment
 from stacks.settings.storage import ObjectLock
 from stacks.temper_stack import TemperStack
 
 
 class StorageStack(TemperStack):
-    """Buckets, a secret and a file system. Nothing here is emptied by a deployment."""
+    """Buckets, secrets and a file system. Nothing here is emptied by a deployment."""
 
     def __init__(
         self, scope: Construct, *, environment: Environment, estate: Estate, network: NetworkStack
@@ -50,15 +52,14 @@ class StorageStack(TemperStack):
             ],
         )
         self.models = self._bucket("models", _cheaper(settings.models_to_infrequent_access_days))
-        self.hub_token = self._secret() if settings.hub_token else None
         self.lustre = self._file_system(network) if environment.hyperpod.enabled else None
         published = {
             "buckets/data": self.data.bucket_name,
             "buckets/runs": self.runs.bucket_name,
             "buckets/models": self.models.bucket_name,
         }
-        if self.hub_token:
-            published["secrets/hub-token"] = f"{self.names.prefix}/hub-token"
+        for name in secret_names(settings):
+            published[f"secrets/{name}"] = self._secret(name)
         if self.lustre:
             published["lustre/file-system"] = self.lustre.file_system.ref
         publish(self, self.names, published)
@@ -76,16 +77,18 @@ class StorageStack(TemperStack):
             object_lock=_retention(lock),
         ).bucket
 
-    def _secret(self) -> secrets.Secret:
-        """Made with a random value, which no Hub accepts, until somebody puts the token in it."""
-        return secrets.Secret(
+    def _secret(self, name: str) -> str:
+        """Make a secret with a random value, until somebody puts the real one in; its name."""
+        full = f"{self.names.prefix}/{name}"
+        secrets.Secret(
             self,
-            "HubToken",
-            secret_name=f"{self.names.prefix}/hub-token",
-            description="Token for the model hub; set it with aws secretsmanager put-secret-value",
+            "".join(part.title() for part in re.split(r"[/_-]", name)),
+            secret_name=full,
+            description="Filled in by a person, with aws secretsmanager put-secret-value",
             encryption_key=self._estate.data,
             removal_policy=self.removal,
         )
+        return full
 
     def _file_system(self, network: NetworkStack) -> LinkedLustre:
         return LinkedLustre(

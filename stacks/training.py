@@ -70,6 +70,8 @@ class TrainingStack(TemperStack):
                 bucket=storage.runs,
             ).app
             published["training/mlflow-app"] = app.attr_arn
+        if judges := environment.bedrock.judges:
+            published["bedrock/judges"] = ",".join(judges)
         publish(self, self.names, published)
 
     def _registry(self) -> str:

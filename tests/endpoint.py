@@ -19,6 +19,7 @@ class Endpoint:
     Attributes:
         reply: Replies to a conversation.
         asked: Path, headers and body of every call.
+        bodies: The same bodies, as they came.
         headers: Sent with every reply.
         ends: Says why the reply to a conversation ended, in OpenAI's words.
     """
@@ -26,6 +27,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.reply: Reply = lambda said: (200, "7")
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.bodies: list[bytes] = []
         self.headers: dict[str, str] = {}
         self.ends: Callable[[list[dict[str, Any]]], str] = lambda said: "stop"
         self.url = ""
@@ -61,7 +63,8 @@ def serving() -> Iterator[Endpoint]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            endpoint.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(endpoint.bodies[-1])
             headers = {name.lower(): value for name, value in self.headers.items()}
             endpoint.asked.append((self.path, headers, body))
             status, said = endpoint.reply(_said(body))

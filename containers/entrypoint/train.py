@@ -23,6 +23,7 @@ from containers.entrypoint.ml import MlFolder
 from containers.entrypoint.other import Other
 from containers.entrypoint.place import Place, read_place
 from containers.entrypoint.request import Request, read_request
+from containers.entrypoint.secrets import secrets
 from containers.entrypoint.verdict import Ended, Judge, Verdict
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -82,6 +83,7 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> V
     if ml.is_there:
         ml.check_writable()
     devices.check(place, os.environ)
+    os.environ.update(secrets(os.environ))
     request = read_request(options.job, options.overrides, os.environ, ml, scratch)
     folder = _run_folder(options, place, ml)
     if len(place.nodes) > 1:

@@ -26,6 +26,7 @@ PARAMETERS = {
     "training/model-package-group": False,
     "training/mlflow-app": False,
     "secrets/hub-token": False,
+    "bedrock/judges": False,
     "lustre/file-system": False,
     "hyperpod/cluster": False,
     "hyperpod/eks": False,

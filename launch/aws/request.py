@@ -6,6 +6,7 @@ the service (3.20 had no instance preferences) and whose installation takes a gi
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Order:
         needs_hub: Whether something of it is fetched from the model hub.
         mlflow: Whether it is tracked.
         calls: Whether it calls an endpoint, as a judge or a teacher.
+        keys: Environment variables in which the endpoints' keys stand.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Order:
     needs_hub: bool = False
     mlflow: bool = False
     calls: bool = False
+    keys: tuple[str, ...] = ()
 
 
 def training_job(order: Order, resources: Resources, platform: Platform) -> dict[str, Any]:
@@ -197,18 +200,21 @@ def _encrypts(resources: Resources, platform: Platform) -> bool:
 
 
 def _environment(order: Order, platform: Platform, *, isolated: bool) -> dict[str, str]:
-    """Return the container's variables. No secret stands among them, only the name of one."""
+    """Return the container's variables. No secret stands among them, only names."""
     found = {"TEMPER_RUN": order.run, "TEMPER_JOB": f"{INPUTS}/{JOB_CHANNEL}/{JOB_FILE}"}
-    app, secret = platform.get("training/mlflow-app"), platform.get("secrets/hub-token")
+    app = platform.get("training/mlflow-app")
     if order.mlflow and app and not isolated:
         found |= {
             "MLFLOW_TRACKING_URI": app,
             "MLFLOW_EXPERIMENT_NAME": order.run.partition("/")[0],
         }
-    if order.needs_hub and secret:
-        found["TEMPER_HUB_TOKEN_SECRET"] = secret
-    elif not order.needs_hub:
+    if not order.needs_hub:
         found["HF_HUB_OFFLINE"] = "1"
+    secrets = {name: platform.get(f"secrets/keys/{name}") for name in order.keys}
+    if order.needs_hub:
+        secrets["HF_TOKEN"] = platform.get("secrets/hub-token")
+    if named := {variable: name for variable, name in secrets.items() if name}:
+        found["TEMPER_SECRETS"] = json.dumps(named)
     return found
 
 

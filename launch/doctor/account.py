@@ -15,7 +15,7 @@ from catalog.instances import instances
 from launch.aws.platform import Platform, read_platform
 from launch.aws.session import DENIED, Account, code_of, explained
 from launch.aws.store import Address, Store
-from launch.baggage import hub_names, pack
+from launch.baggage import endpoints, hub_names, pack
 from launch.doctor.finding import Check, NotAsked, Wrong
 from launch.machines import image_kind, runs_of
 from training.config import Job, Pipeline
@@ -50,6 +50,7 @@ class AccountChecks:
             Check("role", self.role, needs="platform"),
             Check("data", self.data, needs="platform"),
             Check("token", self.token, needs="platform"),
+            Check("keys", self.keys, needs="platform"),
         ]
 
     @cached_property
@@ -210,15 +211,35 @@ class AccountChecks:
         name = self._platform.get("secrets/hub-token")
         if name is None:
             raise NotAsked("this environment keeps none")
-        with _as_allowed("Secrets Manager"):
-            found = self.account.client("secretsmanager").describe_secret(SecretId=name)
-        if not found.get("VersionIdsToStages"):
-            raise Wrong(
-                f"the secret {name} is empty",
-                f"aws secretsmanager put-secret-value --secret-id {name} --secret-string hf_… "
-                f"--region {self.environment.region}",
-            )
-        return f"the secret {name} has a value"
+        return self._filled([name])
+
+    def keys(self) -> str:
+        """See whether the keys of the endpoints that a job calls were put in their places."""
+        kept = "secrets/keys/"
+        names = {n.removeprefix(kept): v for n, v in self._platform.values.items() if kept in n}
+        if self.job is not None:
+            wanted = {called.key_variable for called in endpoints(self.job)}
+            names = {variable: name for variable, name in names.items() if variable in wanted}
+        if not names:
+            return "not needed: no endpoint is called with a key"
+        return self._filled(list(names.values()))
+
+    def _filled(self, names: list[str]) -> str:
+        """Say that somebody has put a value into each of these secrets."""
+        for name in names:
+            with _as_allowed("Secrets Manager"):
+                found = self.account.client("secretsmanager").describe_secret(SecretId=name)
+            stages = [
+                stage for each in found.get("VersionIdsToStages", {}).values() for stage in each
+            ]
+            # It is made with a random value; the first that a person puts in is its second.
+            if "AWSPREVIOUS" not in stages:
+                raise Wrong(
+                    f"nobody has put a value into the secret {name}",
+                    f"aws secretsmanager put-secret-value --secret-id {name} --secret-string … "
+                    f"--region {self.environment.region}",
+                )
+        return f"{', '.join(names)}: filled in"
 
 
 @contextmanager

@@ -124,7 +124,36 @@ class SageMaker:
             found.append(
                 Problem("resources.input_mode", "this environment has no Lustre", "fsx", fix)
             )
-        return found
+        return [*found, *self._uncallable(job)]
+
+    def _uncallable(self, job: Job | Pipeline) -> Iterator[Problem]:
+        """Yield what the endpoints that a job calls want, and this environment does not give."""
+        here = self.account.environment
+        where = f"environments/{here.name}.yaml"
+        allowed = (self.platform.get("bedrock/judges") or "").split(",")
+        for called in endpoints(job):
+            variable = called.key_variable
+            if variable and self.platform.get(f"secrets/keys/{variable}") is None:
+                yield Problem(
+                    f"{called.key}.api_key_env",
+                    "names a key that this environment does not keep",
+                    variable,
+                    f"Add it to storage.keys of {where}, and deploy; then put it into its secret",
+                )
+            if called.region not in (None, here.region):
+                yield Problem(
+                    f"{called.key}.region",
+                    "is not where this environment's jobs may ask",
+                    str(called.region),
+                    f"Write {here.region}; an inference profile reaches further",
+                )
+            if called.kind == "bedrock" and called.model not in allowed:
+                yield Problem(
+                    f"{called.key}.model",
+                    "may not be called by this environment's jobs",
+                    called.model,
+                    f"Add it to bedrock.judges of {where}, and deploy",
+                )
 
     def submit(self, sent: Sent, job: Job | Pipeline, plan: Plan) -> Record:
         """Copy what the job needs, create the training job, and keep its ARN."""
@@ -152,6 +181,7 @@ class SageMaker:
             needs_hub=bool(hub_names(job)),
             mlflow=any(run.tracking.mlflow for run in runs_of(job)),
             calls=bool(endpoints(job)),
+            keys=tuple(dict.fromkeys(e.key_variable for e in endpoints(job) if e.key_variable)),
         )
         platform = self._with_lustre() if resources.input_mode == "fsx" else self.platform
         return training_job(order, resources, platform)

@@ -94,9 +94,9 @@ STRUCTURE = (
     ),
     Acknowledged(
         "(SMG4|SecretsManagerRotationEnabled)",
-        r"storage/HubToken/Resource",
-        "The token is issued by the model hub, which has no interface to rotate it; a person "
-        "replaces it.",
+        r"storage/(HubToken|Keys[A-Za-z0-9]+)/Resource",
+        "Tokens and keys are issued by the model hub and by endpoints, which have no interface to "
+        "rotate them; a person replaces them.",
     ),
     Acknowledged(
         "VPCDefaultSecurityGroupClosed",
@@ -267,6 +267,11 @@ WILDCARDS = (
         r"bedrock/Throughput/.*",
         "Throughput may be made of any base model; what it may be is bounded by the tag of this "
         "environment, and by the environment file.",
+    ),
+    Acknowledged(
+        _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
+        r"security/Training/Policy/Resource",
+        "An inference profile calls its one model in whichever Region of its area has room.",
     ),
     Acknowledged(
         _wildcard(HERE.format("codebuild") + f"project/{OURS}-\\*"),

@@ -34,7 +34,9 @@ NEEDS: dict[str, dict[str, str]] = {
     "accounting": {"secretsmanager": "secretsmanager"},  # the database's password
     "mlflow": {"experiments": "sagemaker-mlflow", "sts": "sts"},
     "hub-token": {"secretsmanager": "secretsmanager"},
+    "keys": {"secretsmanager": "secretsmanager"},
     "bedrock": {"bedrock-runtime": "bedrock"},
+    "judges": {"bedrock-runtime": "bedrock"},
 }
 
 
@@ -130,7 +132,9 @@ def services_needed(environment: Environment) -> dict[str, str]:
         "mlflow": environment.training.mlflow,
         # In an isolated network no job reaches the Hub, so none reads its token.
         "hub-token": environment.storage.hub_token and environment.network.mode == "private",
+        "keys": bool(environment.storage.keys),
         "bedrock": environment.bedrock.enabled,
+        "judges": bool(environment.bedrock.judges),
     }
     needed: dict[str, str] = {}
     for feature, on in features.items():

@@ -8,11 +8,13 @@ from stacks.policies.estate import (
     allow,
     deny,
     grant_key,
-    hub_token_arn,
     read_bucket,
+    secret_arn,
+    secret_names,
     use_key,
     write_bucket,
 )
+from stacks.settings.storage import StorageSettings
 
 CREATE_JOBS = [
     "sagemaker:CreateHyperParameterTuningJob",
@@ -23,11 +25,14 @@ CREATE_JOBS = [
 LOCAL_DISK = ["ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p4d*.*", "ml.p5*.*", "ml.p6*.*", "ml.trn*.*"]
 
 
-def permissions(estate: Estate, *, training_role: iam.IRole) -> list[iam.PolicyStatement]:
+def permissions(
+    estate: Estate, *, training_role: iam.IRole, storage: StorageSettings
+) -> list[iam.PolicyStatement]:
     """What an engineer may do to train."""
     return [
         *_jobs(estate),
         *_data(estate),
+        *_secrets(estate, storage),
         *_looking(estate),
         # `make doctor` looks whether SageMaker may take the role.
         allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
@@ -141,12 +146,14 @@ def _data(estate: Estate) -> list[iam.PolicyStatement]:
         use_key(estate.data, "Data"),
         grant_key(estate.data, "Data"),
         use_key(estate.models, "Models"),
-        allow(
-            "SetHubToken",
-            ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"],
-            [hub_token_arn(estate)],
-        ),
     ]
+
+
+def _secrets(estate: Estate, storage: StorageSettings) -> list[iam.PolicyStatement]:
+    """See whether they were filled in, and fill them in; never read them."""
+    arns = [secret_arn(estate, name) for name in secret_names(storage)]
+    actions = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
+    return [allow("SetSecrets", actions, arns)] if arns else []
 
 
 def _looking(estate: Estate) -> list[iam.PolicyStatement]:

@@ -9,6 +9,7 @@ from aws_cdk import aws_kms as kms
 
 from stacks.names import Names
 from stacks.parts.domain_key import READ, USE
+from stacks.settings.storage import StorageSettings
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,14 @@ def write_logs(estate: Estate, group: str) -> iam.PolicyStatement:
     )
 
 
-def hub_token_arn(estate: Estate) -> str:
-    """The Hub token's secret; Secrets Manager appends six characters of its own."""
-    return estate.names.arn("secretsmanager", f"secret:{estate.names.prefix}/hub-token-??????")
+def secret_arn(estate: Estate, name: str) -> str:
+    """A secret of ours; Secrets Manager appends six characters of its own."""
+    return estate.names.arn("secretsmanager", f"secret:{estate.names.prefix}/{name}-??????")
+
+
+def secret_names(storage: StorageSettings) -> list[str]:
+    """Secrets that people fill in and jobs read, without the prefix."""
+    return [*(["hub-token"] if storage.hub_token else []), *(f"keys/{k}" for k in storage.keys)]
 
 
 def role_arn_in_account(names: Names, role: str) -> str:

@@ -9,6 +9,7 @@ from stacks.settings.section import Section
 ScheduleExpression = Annotated[
     str, StringConstraints(pattern=r"^(cron\([^)]+\)|rate\([0-9]+ (minutes?|hours?|days?)\))$")
 ]
+ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9.:_-]{1,139}$")]
 
 
 class Throughput(Section):
@@ -46,5 +47,10 @@ class BedrockSettings(Section):
     undeploy_timezone: str = Field("UTC", description="of that time")
     idle_hours: int = Field(
         6, ge=1, le=168, description="throughput nobody called for so long is removed"
+    )
+    judges: tuple[ModelId, ...] = Field(
+        (),
+        description="models or inference profiles that jobs may ask, as judges or teachers; needs "
+        "no Bedrock stack",
     )
     guardrail: Guardrail | None = Field(None, description="`{strength, anonymize_pii}`")

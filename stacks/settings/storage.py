@@ -1,10 +1,12 @@
 """What is kept, for how long, and what cannot be deleted."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from stacks.settings.section import Section
+
+KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
 class ObjectLock(Section):
@@ -27,7 +29,7 @@ class Lustre(Section):
 
 
 class StorageSettings(Section):
-    """Buckets, the shared file system and the Hub token."""
+    """Buckets, the shared file system, and secrets that people fill in."""
 
     checkpoint_days: int = Field(30, ge=1, description="a checkpoint is deleted after this many")
     models_to_infrequent_access_days: int = Field(
@@ -41,4 +43,9 @@ class StorageSettings(Section):
         description="`{mode: governance or compliance, days}` on models; stays for ever",
     )
     hub_token: bool = Field(True, description="a secret for the model hub, filled in by a person")
+    keys: tuple[KeyName, ...] = Field(
+        (),
+        description="keys of endpoints that jobs call, each by the environment variable it is read "
+        "from (`JUDGE_KEY`) and each a secret that a person fills in",
+    )
     lustre: Lustre = Lustre()

@@ -101,6 +101,14 @@ def test_a_setting_that_is_no_number(tmp_path: Path, job: dict[str, Any], name: 
     assert "Traceback" not in said
 
 
+def test_secrets_that_are_named_wrongly(tmp_path: Path, job: dict[str, Any]) -> None:
+    root = lay_out(tmp_path / "ml", job)
+    code, said = run(root, TEMPER_SECRETS="temper-dev/hub-token")
+    assert code == 4
+    assert "TEMPER_SECRETS names secrets as" in failure(root)
+    assert "Traceback" not in said
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 40 MiB."""

@@ -114,6 +114,24 @@ def test_a_contract_job_stops_with_a_checkpoint_and_goes_on_to_its_model(
     assert_is_kept(elsewhere)
 
 
+def test_a_secret_that_the_container_may_not_read(
+    engine: Engine, image: str, contract: tuple[Any, dict[str, Path]], tmp_path: Path
+) -> None:
+    """The SDK is in the image, and what it needs is not: no role, and no service to ask."""
+    job, channels = contract
+    root = lay_out(tmp_path / "ml", job, channels=channels)
+    variables = {
+        "TEMPER_SECRETS": '{"HF_TOKEN": "temper-dev/hub-token"}',
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with engine.started(image, root, name="temper-secret", environment=variables) as container:
+        assert container.finish() == 4, container.log
+    assert "the secret temper-dev/hub-token, for HF_TOKEN" in failure(root)
+    assert "this container has no role" in failure(root)
+    assert "Traceback" not in container.log
+
+
 # --- two nodes -----------------------------------------------------------------------------------
 
 

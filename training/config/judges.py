@@ -63,7 +63,8 @@ class OpenAi(Endpoint):
 class Bedrock(Endpoint):
     """A model on Amazon Bedrock, through its Converse API.
 
-    The key is a Bedrock API key in the environment variable AWS_BEARER_TOKEN_BEDROCK.
+    Calls are signed with this process's AWS identity (a profile, a role), or bear the Bedrock API
+    key in the environment variable AWS_BEARER_TOKEN_BEDROCK where that is set.
     """
 
     impl = "training.judges.bedrock:build"

@@ -1,21 +1,27 @@
 """A judge on Amazon Bedrock, through the Converse API over HTTPS.
 
-https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html; the key is a
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. Calls are signed
+with what this process is known by in AWS, which in a training job is its role; or they bear a
 Bedrock API key: https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 
+from account.errors import AccountError
+from account.signed import Signed
 from training.config.judges import Bedrock
 from training.data.rows import Message
+from training.errors import RunError
 from training.judges.judge import Place
 from training.judges.ledger import Reply
-from training.judges.remote import Remote, key_from
+from training.judges.remote import Remote
 
 _KEY = "AWS_BEARER_TOKEN_BEDROCK"
 
@@ -24,14 +30,17 @@ def build(section: Bedrock, place: Place) -> Remote:
     """Return the judge.
 
     Raises:
-        RunError: There is no key.
+        RunError: There is nothing to call it with.
     """
-    headers = {"Authorization": f"Bearer {key_from(_KEY, place)}"}
+    known_by = _known_by(section, place)
     base = section.url or f"https://bedrock-runtime.{section.region}.amazonaws.com"
     address = f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
 
     def call(client: httpx2.Client, question: list[Message]) -> Reply:
-        response = client.post(address, json=_body(section, question), headers=headers)
+        try:
+            response = client.post(address, json=_body(section, question), auth=known_by)
+        except AccountError as error:
+            raise RunError(f"the {place.called} cannot be called: {error}") from error
         response.raise_for_status()
         said = response.json()
         parts = said["output"]["message"]["content"]
@@ -44,6 +53,32 @@ def build(section: Bedrock, place: Place) -> Remote:
         )
 
     return Remote(section, place, address=base, identity=base, call=call)
+
+
+class _Bearing(httpx2.Auth):
+    """Sends a key with each call."""
+
+    def __init__(self, key: str):
+        self._key = key
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Yield the request with the key."""
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        yield request
+
+
+def _known_by(section: Bedrock, place: Place) -> httpx2.Auth:
+    if key := os.environ.get(_KEY):
+        return _Bearing(key)
+    try:
+        return Signed("bedrock", section.region)
+    except AccountError as error:
+        raise RunError(
+            f"the {place.called} on Bedrock cannot be called: {error}. A Bedrock API key in {_KEY} "
+            f"would do as well"
+        ) from error
 
 
 def _body(section: Bedrock, question: list[Message]) -> dict[str, Any]:

@@ -47,6 +47,9 @@ ECR = "arn:aws:ecr:us-east-1:111122223333:repository/"
 EC2 = "arn:aws:ec2:us-east-1:111122223333:"
 SSM = "arn:aws:ssm:us-east-1:111122223333:parameter/"
 TOKEN = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/hub-token-AbCdEf"
+JUDGES_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/keys/JUDGE_KEY-AbCdEf"
+UNNAMED_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/keys/OTHER-AbCdEf"
+BASE_MODEL = "arn:aws:bedrock:us-east-1::foundation-model/"
 
 PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a1b2c3d-AbCdEf"
 OTHER_PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-9z9z9z9z-AbCdEf"
@@ -91,6 +94,26 @@ TRAINING: list[Case] = [
     ("Training", True, "secretsmanager:GetSecretValue", TOKEN, {}),
     ("Training", False, "secretsmanager:PutSecretValue", TOKEN, {}),
     ("Training", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
+    ("Training", True, "secretsmanager:GetSecretValue", JUDGES_KEY, {}),
+    ("Training", False, "secretsmanager:PutSecretValue", JUDGES_KEY, {}),
+    ("Training", False, "secretsmanager:GetSecretValue", UNNAMED_KEY, {}),
+    ("Training", True, "bedrock:InvokeModel", BASE_MODEL + "amazon.nova-lite-v1:0", {}),
+    ("Training", False, "bedrock:InvokeModel", BASE_MODEL + "amazon.nova-pro-v1:0", {}),
+    (
+        "Training",
+        True,
+        "bedrock:InvokeModel",
+        BR + "inference-profile/us.anthropic.claude-haiku-4-5-20251001-v1:0",
+        {},
+    ),
+    (
+        "Training",
+        True,
+        "bedrock:InvokeModel",
+        "arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-haiku-4-5-20251001-v1:0",
+        {},
+    ),
+    ("Training", False, "bedrock:CreateModelImportJob", "*", {}),
     ("Training", False, "sagemaker:CreateTrainingJob", SM + "training-job/again", JOB),
     ("Training", False, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Training", False, "sts:AssumeRole", ROLE + "{role:Engineer}", {}),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.baggage import Item, endpoints, hub_names, missing_channels, pack, unpack
+from launch.baggage import Called, Item, endpoints, hub_names, missing_channels, pack, unpack
 from launch.errors import LaunchError
 from training.config.load import parse_job
 
@@ -147,9 +147,12 @@ def test_who_is_called_while_a_job_runs(here: Path) -> None:
     assert endpoints(job(here)) == []
     away = {"kind": "openai", "url": "http://localhost:8000/v1", "model": "m"}
     writing = {"kind": "distill_text", "teacher": away}
-    assert endpoints(job(here, method=writing, data={"prompts": ["a"]})) == ["openai"]
+    found = endpoints(job(here, method=writing, data={"prompts": ["a"]}))
+    assert found == [Called("method.teacher", "openai", "m")]
+    away = {**away, "api_key_env": "JUDGE_KEY"}
     judged = {"kind": "grpo", "reward": [{"kind": "judge", "judge": away}]}
-    assert endpoints(job(here, method=judged, data={"prompts": ["a"]})) == ["openai"]
+    found = endpoints(job(here, method=judged, data={"prompts": ["a"]}))
+    assert found == [Called("method.reward.judge", "openai", "m", key_variable="JUDGE_KEY")]
     own = {"kind": "distill_text", "teacher": {"kind": "local", "source": "owner/name"}}
     at_home = job(here, method=own, data={"prompts": ["a"]})
     assert (endpoints(at_home), hub_names(at_home)) == ([], ["owner/name"])

@@ -218,14 +218,31 @@ def test_data_that_is_not_there(scene: Scene, ask: Callable[..., AccountChecks])
     assert finding.verdict == "wrong" and "holds nothing" in finding.detail
 
 
+MADE = {"VersionIdsToStages": {"a" * 32: ["AWSCURRENT"]}}
+FILLED = {"VersionIdsToStages": {"a" * 32: ["AWSPREVIOUS"], "b" * 32: ["AWSCURRENT"]}}
+
+
 def test_a_token_that_nobody_has_set(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
     assert verdicts(ask())["token"].detail == "this environment keeps none"
     checks = with_value(ask(), "secrets/hub-token", "temper-dev/hub-token")
     with Stubber(checks.account.client("secretsmanager")) as answers:
-        answers.add_response("describe_secret", {"Name": "temper-dev/hub-token"})
-        with pytest.raises(Wrong, match="temper-dev/hub-token is empty") as caught:
+        answers.add_response("describe_secret", MADE)
+        with pytest.raises(Wrong, match="value into the secret temper-dev/hub-token") as caught:
             checks.token()
+        answers.add_response("describe_secret", FILLED)
+        assert checks.token() == "temper-dev/hub-token: filled in"
     assert "put-secret-value" in caught.value.fix
+
+
+def test_a_judges_key_that_nobody_has_set(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+    assert verdicts(ask())["keys"].detail.startswith("not needed")
+    checks = with_value(ask(), "secrets/keys/JUDGE_KEY", "temper-dev/keys/JUDGE_KEY")
+    assert checks.keys().startswith("not needed"), "the job calls nobody"
+    checks.job = None
+    with Stubber(checks.account.client("secretsmanager")) as answers:
+        answers.add_response("describe_secret", MADE)
+        with pytest.raises(Wrong, match="temper-dev/keys/JUDGE_KEY"):
+            checks.keys()
 
 
 def test_what_may_not_be_asked_is_not_called_wrong(

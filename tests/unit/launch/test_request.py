@@ -51,6 +51,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
         {"needs_hub": True, "mlflow": True},
         {**HUB, **MLFLOW},
     ),
+    "judged": (
+        {"instance": "ml.g5.2xlarge"},
+        {"calls": True, "keys": ("JUDGE_KEY",)},
+        {**HUB, "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY"},
+    ),
     "isolated-with-mlflow": (
         {"instance": "ml.g5.2xlarge", "network_isolation": True},
         {"mlflow": True},
@@ -113,7 +118,10 @@ def test_what_the_fences_of_the_engineer_ask_for(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_no_secret_is_written_into_it(name: str) -> None:
     """Whoever may describe the job reads its variables."""
-    assert not [k for k in build(name)["Environment"] if "TOKEN" in k and "SECRET" not in k]
+    variables = build(name)["Environment"]
+    assert not {"HF_TOKEN", "JUDGE_KEY"} & set(variables)
+    named = json.loads(variables.get("TEMPER_SECRETS", "{}"))
+    assert all(secret.startswith("temper-dev/") for secret in named.values())
 
 
 def test_the_environment_has_the_last_word_on_encryption() -> None:

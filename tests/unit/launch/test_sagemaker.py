@@ -312,3 +312,52 @@ def test_stopped_while_its_data_are_copied(
     with pytest.raises(LaunchError, match="stopped before it was submitted"):
         send(mine, target, print)
     assert not scene.service._jobs
+
+
+def judged(wish: Wish, region: str) -> Wish:
+    """Return a wish for a job that asks a judge with a key, and one on Bedrock."""
+    document = yaml.safe_load(wish.job.read_text())
+    away = {"kind": "openai", "url": "https://judge.example/v1", "model": "m"}
+    bedrock = {"kind": "bedrock", "region": region, "model": "vendor.model-v1:0"}
+    rewards = [{**away, "api_key_env": "JUDGE_KEY"}, bedrock]
+    document["method"] = {
+        "kind": "grpo",
+        "reward": [{"kind": "judge", "judge": judge} for judge in rewards],
+        "num_generations": 2,
+    }
+    document["data"]["prompts"] = document["data"].pop("train") and ["a", "b"]
+    document["train"]["global_batch_size"] = 2
+    wish.job.write_text(yaml.safe_dump(document))
+    return wish
+
+
+def test_judges_that_an_environment_does_not_reach(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+) -> None:
+    mine = judged(wish(), "eu-west-1")
+    with pytest.raises(JobError) as caught:
+        send(mine, target, print)
+    said = str(caught.value)
+    for words in ("JUDGE_KEY", "storage.keys", "us-east-1", "vendor.model-v1:0", "bedrock.judges"):
+        assert words in said
+    assert_nothing_happened(scene, mine.runs)
+
+
+def test_judges_that_an_environment_reaches(
+    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+) -> None:
+    given = {
+        "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY",
+        "bedrock/judges": "other,vendor.model-v1:0",
+    }
+    target.platform = dataclasses.replace(  # type: ignore[misc]  # read once, and kept
+        target.platform, values={**target.platform.values, **given}
+    )
+    sent = send(judged(wish(steps=1), "us-east-1"), target, print)
+    request = target.jobs.find(sent.record.latest.name) or {}
+    assert json.loads(request["Environment"]["TEMPER_SECRETS"]) == {
+        "JUDGE_KEY": "temper-dev/keys/JUDGE_KEY"
+    }
+    assert request["EnableNetworkIsolation"] is False
+    target.stop(sent)
+    await_end(target, sent)

@@ -1,0 +1,38 @@
+"""Secrets that training needs, from the account into its environment.
+
+`TEMPER_SECRETS` names them, as JSON: `{"HF_TOKEN": "temper-dev/hub-token"}`. A launcher hands on
+names alone; values are read here, by the role of the container.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from account.errors import AccountError
+from account.secrets import read_secrets
+from containers.entrypoint.errors import StartError
+
+NAMES = "TEMPER_SECRETS"
+
+
+def secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of the secrets that the environment names, by variable.
+
+    A variable that is set already stays as it is, and its secret is not asked for.
+
+    Raises:
+        StartError: One cannot be read.
+    """
+    text = environment.get(NAMES, "")
+    try:
+        names = json.loads(text or "{}")
+        wanted = {str(k): str(v) for k, v in names.items() if not environment.get(str(k))}
+    except (ValueError, AttributeError):
+        raise StartError(
+            f'{NAMES} names secrets as {{"VARIABLE": "name of the secret"}}, and is {text!r}'
+        ) from None
+    try:
+        return read_secrets(wanted)
+    except AccountError as error:
+        raise StartError(str(error)) from error
