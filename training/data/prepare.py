@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from training.data.table import RowTable, load_ready, write_ready
 from training.data.terms import measure
 from training.data.texts import iter_texts, load_texts
 from training.data.tokenize import IGNORE, LossOn, RowTokenizer
+from training.data.warn import of_rows, one_sided
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ __all__ = ["Prepared", "iter_texts", "load_texts", "prepare", "row_tokenizer"]
 
 PROMPTS = "prompts.jsonl"
 _PREVIEWED = 4
-_GRAVE_SHARE = 0.2
-"""Share of rows truncated or dropped from which on a person is warned."""
 
 
 @dataclass(frozen=True)
@@ -244,8 +243,9 @@ class _Kitchen:
             mask_preview=self._preview(table),
             terms=measure(data.terms, self._rows.encoder),
         )
-        sided = _one_sided(table) if self._rows.want == "unpaired" else ()
-        return replace(report, warnings=(*self._warnings, *_warn(report, about), *sided))
+        sided = one_sided(table.kinds) if self._rows.want == "unpaired" else ()
+        grave = of_rows(report, replay_rounds=about["replay_rounds"])
+        return replace(report, warnings=(*self._warnings, *grave, *sided))
 
     def _preview(self, table: RowTable | Sequence[dict[str, Any]]) -> tuple[RowPreview, ...]:
         previews = []
@@ -363,39 +363,6 @@ def _source_report(found: Ingested, role: str, trained: int) -> SourceReport:
         columns_unused=about.unused,
         tokens_trained=trained,
     )
-
-
-def _warn(report: DataReport, about: dict[str, Any]) -> Iterator[str]:
-    kept = max(1, sum(source.rows_kept for source in report.sources))
-    if report.truncated_share >= _GRAVE_SHARE:
-        yield (
-            f"{report.truncated_share:.0%} of the rows lost their end at data.max_length "
-            f"{report.max_length}: the model does not see how those answers end"
-        )
-    if report.rows_dropped >= _GRAVE_SHARE * (kept + report.rows_dropped):
-        yield (
-            f"{report.rows_dropped:,} of {report.rows_read:,} rows were dropped because nothing in "
-            f"them can be learned ({'; '.join(report.dropped_reasons)}): see dropped.jsonl"
-        )
-    if report.rows_skipped:
-        yield f"{report.rows_skipped:,} rows could not be read and were skipped: see skipped.jsonl"
-    if about["replay_rounds"] > 1:
-        yield (
-            f"the replayed text is shorter than the share asked for: each of its rows comes up to "
-            f"{about['replay_rounds']} times"
-        )
-    if report.terms and (warning := report.terms.warning()):
-        yield warning
-
-
-def _one_sided(table: RowTable) -> Iterator[str]:
-    """Say where answers are labelled all good or all bad, which are to be told apart."""
-    if len(table.kinds) == 1:
-        side, other = ("good", "bad") if json.loads(table.kinds[0])["label"] else ("bad", "good")
-        yield (
-            f"every answer is labelled {side}, so there is nothing to tell it from: add {other} "
-            f"ones, or train on good answers alone by sft"
-        )
 
 
 def _save(report: DataReport, run_dir: Path, ingested: Sequence[Ingested]) -> None:
