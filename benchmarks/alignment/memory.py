@@ -17,12 +17,16 @@ from benchmarks.page import circumstances, table, write_section
 
 _MODEL, _SCORER = "llama-33m", "scorer-33m"
 _ANSWERS, _MICRO, _NEW_TOKENS = 4, 2, 64
-_LORA = {"kind": "lora", "r": 16, "alpha": 32, "target_modules": "all-linear"}
+_LORA: dict[str, Any] = {"kind": "lora", "r": 16, "alpha": 32, "target_modules": "all-linear"}
 _RULE = {"kind": "length", "min_words": 8, "max_words": 16}
 _WAYS: dict[str, dict[str, Any]] = {
     "four models: policy, critic, reference, reward model": {},
     "LoRA on the policy, a critic of its own, reward model": {"adapter": _LORA, "critic": "own"},
-    "one backbone (policy, critic, reference), reward model": {"adapter": _LORA},
+    "one backbone (policy, critic, reference), reward model": {
+        "adapter": _LORA,
+        "backbone": "own",
+    },
+    "one backbone (policy, critic, reference, reward)": {"adapter": _LORA, "backbone": "shared"},
     "one backbone, a rule as reward": {"adapter": _LORA, "rule": True},
 }
 
@@ -54,9 +58,11 @@ def measured(scratch: Path) -> dict[str, int]:
 
 
 def _case(name: str, way: dict[str, Any], scorer: Path) -> Case:
+    backbone = way.get("backbone", "own")
+    reward = {"kind": "model", "source": str(scorer), "backbone": backbone}
     method = {
         "kind": "ppo",
-        "reward": _RULE if way.get("rule") else {"kind": "model", "source": str(scorer)},
+        "reward": _RULE if way.get("rule") else reward,
         "rollout": {"max_new_tokens": _NEW_TOKENS, "batch": _ANSWERS},
         "critic": {"backbone": way.get("critic", "auto")},
         "epochs": 1,
@@ -69,13 +75,23 @@ def _case(name: str, way: dict[str, Any], scorer: Path) -> Case:
 
 
 def _make_scorer(model: Path, folder: Path) -> None:
-    """Write a reward model of the same size."""
+    """Write a reward model of the same size, as an adapter."""
     import torch
+    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from training.models.base import note_base
 
     torch.manual_seed(0)
     scorer = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
-    scorer.save_pretrained(folder)
+    lora = LoraConfig(
+        r=_LORA["r"],
+        lora_alpha=_LORA["alpha"],
+        target_modules=_LORA["target_modules"],
+        task_type="SEQ_CLS",
+    )
+    get_peft_model(scorer, lora).save_pretrained(str(folder))
+    note_base(folder, str(model))
     AutoTokenizer.from_pretrained(model).save_pretrained(folder)
 
 
@@ -89,7 +105,8 @@ def _section(peaks: dict[str, int]) -> str:
 
 Llamas of 33M weights in fp32, {_MICRO} answers at once, the most that tensors held between the end
 of the first step and the end of training, as the allocator counts. Under adapters, policy and
-critic are one backbone, which is the reference without them; a reward model lies beside it.
+critic are one backbone, which is the reference without them; a reward model lies beside it, or is
+one more adapter.
 {circumstances()}
 
 {table(["", "peak", "of four models"], rows)}"""

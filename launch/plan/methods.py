@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from launch.plan.config_json import Named, shape_named
@@ -139,8 +141,25 @@ def _ppo(job: Job, method: Ppo, asked: Asked) -> Learning:
         frozen=_reference(job),
         rollout=Rollout(at_once, asked.longest, method.rollout.max_new_tokens),
         critic="shared" if shared else "own",
-        scorers=_scorers(job, method.reward),
+        scorers=_scorers(job, [one for one in method.reward if not _on_backbone(job, one)]),
     )
+
+
+def _on_backbone(job: Job, reward: object) -> bool:
+    """Whether a reward model is one more adapter on the policy, as `training.rewards.backbone` has.
+
+    Its weights are then a row of the head and the adapter's own, which is not counted.
+    """
+    if not isinstance(reward, RewardModel) or job.adapter is None or reward.backbone == "own":
+        return False
+    if job.adapter.kind != "lora" and reward.backbone != "shared":
+        return False
+    try:
+        config = json.loads((Path(reward.source) / "adapter_config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    base = Path(str(config.get("base_model_name_or_path")))
+    return base.resolve() == Path(job.model.source).resolve() and config.get("peft_type") == "LORA"
 
 
 def _scorers(job: Job, rewards: Sequence[object]) -> tuple[Shape, ...]:

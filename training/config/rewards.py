@@ -176,6 +176,10 @@ class RewardModel(RewardSection):
     """Longest prompt and answer together, in its own tokens."""
     batch_size: PositiveInt = 16
     """Answers scored at once."""
+    backbone: Literal["auto", "own", "shared"] = "auto"
+    """`shared`: a reward model that was trained as LoRA is one more adapter on what `ppo` trains as
+    LoRA on the same base, and no second model is held. `auto` does so where it can be and the base
+    is not quantized; its 4-bit weights would move the scores a little."""
 
 
 class Judge(RewardSection):

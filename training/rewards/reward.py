@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -43,20 +43,20 @@ class Place:
         folder: The run folder, for what is kept between steps.
         cache: Keeps what a judge said between runs; the run folder does where it is None.
         max_cost_usd: What a judge's calls may come to in this run; None for any sum.
+        policy: The model that is trained, where a reward model may use its backbone.
     """
 
     device: torch.device
     folder: Path
     cache: Path | None = None
     max_cost_usd: float | None = None
+    policy: Any = None
 
     @classmethod
-    def of(cls, setup: Setup) -> Place:
+    def of(cls, setup: Setup, policy: Any = None) -> Place:
         """Return where the rewards of a run work."""
-        resources = setup.job.resources
-        return cls(
-            setup.world.device, setup.folder, RunFolder(setup.folder).cache, resources.max_cost
-        )
+        cost, cache = setup.job.resources.max_cost, RunFolder(setup.folder).cache
+        return cls(setup.world.device, setup.folder, cache, cost, policy)
 
 
 def make(section: RewardSection, place: Place) -> Reward:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.methods.means import switch_off_dropout
 from training.methods.ppo import critic as critics
+from training.models.worn import wearing
 
 
 class Seen(NamedTuple):
@@ -79,7 +80,7 @@ class ActorCritic(nn.Module):
 
     def _as_now(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Return what to do around a layer now, and around it when it is computed again."""
-        return nullcontext(), critics.wearing(self.policy, self.policy.active_adapter)
+        return nullcontext(), wearing(self.policy, self.policy.active_adapter)
 
 
 class Reference:

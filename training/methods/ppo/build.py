@@ -42,12 +42,15 @@ def build(
         setup: What the loop needs.
 
     Raises:
-        ModelError: Prompts and answers do not fit the model's context.
+        ModelError: Prompts and answers do not fit the model's context, or a reward model is none.
     """
     method = setup.job.method
     assert isinstance(method, Ppo)
     check_room(setup, model, method.max_new_tokens)
-    both = ActorCritic(model, _critic(model, method, setup), method.rollout.temperature)
+    critic = _critic(model, method, setup)
+    # Before the trainer: what a reward adds to the policy is sharded with it.
+    rewards = Total.of(method.reward, Place.of(setup, model))
+    both = ActorCritic(model, critic, method.rollout.temperature)
     trainer = PpoTrainer(
         setup=setup,
         model=both,
@@ -58,7 +61,7 @@ def build(
         method=method,
         model=both,
         reference=_reference(model, trainer),
-        rewards=Total.of(method.reward, Place.of(setup)),
+        rewards=rewards,
         tokenizer=tokenizer,
         end_ids=_end_ids(model, tokenizer, setup),
         micro_batch_size=setup.micro_batch_size,

@@ -7,13 +7,13 @@ policy's: two small sets of weights, one large one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+
+from training.models.worn import go_on_learning, hidden_states
 
 NAME = "critic"
 """Of the critic's adapter."""
@@ -75,37 +75,13 @@ class SharedBackbone(nn.Module):
         # Held beside, not registered: the weights are the policy's and are listed there.
         self._policy = [policy]
         self.head = ValueHead(_width(policy))
-        both_learn(policy)
+        go_on_learning(policy)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """Return what is expected after each position, [answers, positions]."""
         (policy,) = self._policy
-        with wearing(policy, NAME):
-            body = policy.get_base_model().base_model
-            states = body(input_ids=input_ids, position_ids=position_ids, use_cache=False)
-        return self.head(states.last_hidden_state)
-
-
-@contextmanager
-def wearing(policy: PeftModel, adapter: str) -> Iterator[None]:
-    """Use an adapter of a model for a while; all of them go on learning."""
-    before = policy.active_adapter
-    if before == adapter:
-        yield
-        return
-    policy.set_adapter(adapter)
-    both_learn(policy)
-    try:
-        yield
-    finally:
-        policy.set_adapter(before)
-        both_learn(policy)
-
-
-def both_learn(policy: PeftModel) -> None:
-    """Undo what choosing an adapter does to the others: it freezes them."""
-    for name in policy.peft_config:
-        policy.set_requires_grad(name, requires_grad=True)
+        states = hidden_states(policy, NAME, input_ids=input_ids, position_ids=position_ids)
+        return self.head(states)
 
 
 def _width(model: Any) -> int:

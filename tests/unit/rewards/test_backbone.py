@@ -1,0 +1,140 @@
+"""A reward model on the policy's backbone scores as one of its own, and leaves the policy alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from training.config.rewards import RewardModel
+from training.data.rows import PromptRow
+from training.errors import ModelError
+from training.models.base import note_base
+from training.models.worn import wearing
+from training.rewards.backbone import OnBackbone, reason_apart
+from training.rewards.model import build
+from training.rewards.reward import Place
+from training.rewards.scorer import OwnModel
+
+TEXTS = [[5, 6, 7, 8, 9], [10, 11], [12], [5, 6, 7, 8, 9, 10, 11, 12, 13], [7, 7, 7]]
+
+
+def lora(task: str, r: int = 4, **more: Any) -> LoraConfig:
+    return LoraConfig(
+        r=r, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type=task, **more
+    )
+
+
+def awake(model: PeftModel, seed: int) -> PeftModel:
+    """Give what an adapter begins with as zero some weight."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.3 * torch.randn_like(parameter), non_blocking=False)
+                assert "lora" in name or "score" in name
+    return model
+
+
+@pytest.fixture(params=[{}, {"use_rslora": True, "r": 8}, {"use_dora": True}], ids=str)
+def reward(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> Path:
+    """A reward model's adapter, as `method: {kind: reward}` writes it."""
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    settings = {"lora_dropout": 0.5, **request.param}
+    model = awake(get_peft_model(base, lora("SEQ_CLS", **settings)), 1)
+    folder = tmp_path / "reward"
+    model.save_pretrained(str(folder))
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    note_base(folder, str(tiny_model))
+    return folder
+
+
+@pytest.fixture
+def policy(tiny_model: Path) -> PeftModel:
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    return awake(get_peft_model(base, lora("CAUSAL_LM", r=2)), 2)
+
+
+def learning(model: PeftModel) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+def test_the_score_is_that_of_a_model_of_its_own(reward: Path, policy: PeftModel) -> None:
+    own = OwnModel(str(reward), torch.device("cpu"))
+    before = learning(policy)
+    shared = OnBackbone(policy, str(reward))
+    own.pad_id = shared.pad_id = 0
+    wanted = torch.tensor(own.scores(TEXTS))
+    assert wanted.std() > 0.01
+    policy.train()
+    torch.testing.assert_close(torch.tensor(shared.scores(TEXTS)), wanted, atol=1e-5, rtol=1e-5)
+    assert learning(policy) == before, "what learns is what learned"
+    assert policy.active_adapter == "default"
+    awake(policy, 3)
+    torch.testing.assert_close(torch.tensor(shared.scores(TEXTS)), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_what_the_policy_says_is_not_changed(reward: Path, policy: PeftModel) -> None:
+    ids = torch.tensor([TEXTS[3]])
+    before = policy(ids).logits
+    OnBackbone(policy, str(reward)).scores([[1, 2]])
+    assert torch.equal(policy(ids).logits, before)
+    with wearing(policy, "reward_1"):
+        assert not torch.equal(policy(ids).logits, before)
+        assert not any("reward_1" in name for name in learning(policy))
+    assert torch.equal(policy(ids).logits, before)
+
+
+def test_a_text_that_ends_in_padding_is_scored_where_it_ends(
+    reward: Path, policy: PeftModel
+) -> None:
+    own, shared = OwnModel(str(reward), torch.device("cpu")), OnBackbone(policy, str(reward))
+    own.pad_id = shared.pad_id = 9
+    texts = [[5, 9, 6, 9, 9], [9, 9], [5]]
+    torch.testing.assert_close(
+        torch.tensor(shared.scores(texts)), torch.tensor(own.scores(texts)), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_two_rewards_on_one_backbone(reward: Path, policy: PeftModel, tmp_path: Path) -> None:
+    place = Place(torch.device("cpu"), tmp_path, policy=policy)
+    section = RewardModel(kind="model", source=str(reward))
+    first, second = build(section, place), build(section, place)
+    assert set(policy.peft_config) == {"default", "reward_1", "reward_2"}
+    row = PromptRow("1", "what?", None, {})
+    assert first.score(["what?"], ["that"], [row]) == second.score(["what?"], ["that"], [row])
+
+
+def test_why_it_needs_weights_of_its_own(
+    reward: Path, policy: PeftModel, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert reason_apart(policy, str(reward)) is None
+    assert "no adapter" in (reason_apart(policy.get_base_model(), str(reward)) or "")
+    assert "whole model" in (reason_apart(policy, str(tiny_model)) or "")
+    other = tmp_path / "other"
+    shutil.copytree(reward, other)
+    noted = json.loads((other / "base.json").read_text())
+    (other / "base.json").write_text(json.dumps({**noted, "digest": "0" * 64}))
+    assert "was trained on" in (reason_apart(policy, str(other)) or "")
+    config = json.loads((reward / "adapter_config.json").read_text())
+    for change, words in (
+        ({"peft_type": "IA3"}, "of kind ia3"),
+        ({"modules_to_save": ["score", "embed_tokens"]}, "embed_tokens of its own"),
+        ({"bias": "all"}, "biases"),
+    ):
+        (other / "adapter_config.json").write_text(json.dumps({**config, **change}))
+        assert words in (reason_apart(policy, str(other)) or "")
+    next(policy.parameters()).requires_grad_(True)
+    assert "backbone learn too" in (reason_apart(policy, str(reward)) or "")
+
+
+def test_asked_to_share_what_cannot_be_shared(tiny_model: Path, tmp_path: Path) -> None:
+    section = RewardModel(kind="model", source=str(tiny_model), backbone="shared")
+    with pytest.raises(ModelError, match=r"cannot share the backbone .* backbone: own"):
+        build(section, Place(torch.device("cpu"), tmp_path))
