@@ -1,4 +1,7 @@
-"""Whether the program in an answer passes its tests, run where it can do no harm (see `jail`)."""
+"""Whether the program in an answer passes its tests, run where it can do no harm.
+
+`exam` runs it, `jail` locks it in.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from training.data.rows import PromptRow
 from training.errors import DataError, DeviceError
 from training.rewards.reward import Place, Prompt, Reward
 
-_JAIL = Path(__file__).with_name("jail.py")
+_EXAM, _JAIL = (Path(__file__).with_name(name) for name in ("exam.py", "jail.py"))
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -69,15 +72,14 @@ class _CodeTests:
         job = {
             "code": code,
             "setup": setup,
-            "tests": tests,
-            "nonce": nonce,
             "cpu_s": max(1, round(limit_s)),
             "memory_bytes": round(self._section.memory_gib * 2**30),
         }
+        hidden = {"tests": tests, "nonce": nonce}
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-S", str(_JAIL)],
-                input=json.dumps(job).encode(),
+                [sys.executable, "-I", "-S", str(_EXAM), str(_JAIL)],
+                input=_parts(job, hidden),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 timeout=limit_s + 2,
@@ -89,6 +91,11 @@ class _CodeTests:
         except subprocess.TimeoutExpired:
             return 0
         return _read(done.stdout, nonce)
+
+
+def _parts(*said: dict[str, Any]) -> bytes:
+    texts = [json.dumps(one).encode() for one in said]
+    return b"".join(f"{len(text):08x}".encode() + text for text in texts)
 
 
 def _read(written: bytes, nonce: str) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -97,6 +98,70 @@ def test_nothing_can_be_reached(tests: Reward, tmp_path: Path, port: int, attack
 
 
 CHEATS = {
+    "is equal to everything": """
+class Same:
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = lambda self, other: True
+    __sub__ = __rsub__ = __abs__ = lambda self, *other: 0
+    __contains__ = lambda self, other: True
+f = lambda x: Same()
+""",
+    "is a number that is equal to everything": """
+class Same(int):
+    __eq__ = lambda self, other: True
+f = lambda x: Same(7)
+""",
+    "changes the builtins": """
+import builtins
+f = lambda x: 7
+for name in ("exec", "compile", "abs", "all", "sorted", "set"):
+    setattr(builtins, name, lambda *args: 0)
+""",
+    "changes a module": """
+import math
+f = lambda x: 7
+math.isclose = lambda *args, **named: True
+""",
+    "brings a module of its own": """
+f = lambda x: 7
+class math:
+    isclose = lambda *args, **named: True
+""",
+    "looks for the tests in frames and memory": """
+import gc, sys
+frame, seen = sys._getframe(), []
+while frame:
+    seen += [frame.f_locals, frame.f_globals]
+    frame = frame.f_back
+dicts = [o for o in gc.get_objects() + seen if isinstance(o, dict)]
+found = [o for o in dicts if "tests" in o or "nonce" in o]
+f = lambda x: {2: 4, 3: 9}[x] if found else 7
+""",
+    "reads the examiner's input and memory": """
+import os
+def f(x):
+    for name in (f"/proc/{os.getppid()}/fd/0", f"/proc/{os.getppid()}/mem", "/proc/self/fd/0"):
+        with open(name, "rb"):
+            return {2: 4, 3: 9}[x]
+""",
+    "catches a signal and the end": """
+import atexit, signal
+f = lambda x: 7
+atexit.register(lambda: print("passed"))
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+while True: pass
+""",
+    "prints without end": """
+while True: print("x" * 10000)
+""",
+    "answers before it is asked": """
+import os
+for number in range(3, 64):
+    try:
+        os.write(number, b'00000019{"nonce": "", "passed": 2}')
+    except OSError:
+        pass
+f = lambda x: 7
+""",
     "leaves early": "import os\nos._exit(0)",
     "raises SystemExit": "raise SystemExit(0)",
     "says that it passed": "import os\nos.write(3, b'{{\"passed\": 2}}')\nos._exit(0)",
@@ -108,8 +173,55 @@ CHEATS = {
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_cheating_passes_nothing(tests: Reward, cheat: str) -> None:
     start = time.monotonic()
-    assert given(tests, f"{RIGHT}\n{CHEATS[cheat]}\n") == 0
+    asked = ("assert f(2) == 4", "import math\nassert math.isclose(f(3), 9) and abs(f(3) - 9) < 1")
+    assert given(tests, f"{RIGHT}\n{CHEATS[cheat]}\n", asked) == 0
     assert time.monotonic() - start < 60
+
+
+HONEST = {
+    "changes what it is given": ("def f(x): x.sort()", "x = [2, 1]\nf(x)\nassert x == [1, 2]"),
+    "raises": ("def f(x): raise KeyError(x)", "try: f(1)\nexcept KeyError: pass\nelse: 1 / 0"),
+    "is given a function": ("def f(g): return [g(1)]", "assert f(lambda x: x + 1) == [2]"),
+    "is given a class": ("def f(t): return isinstance(1, t)", "assert f(int) and not f(str)"),
+    "yields": ("def f(x):\n    yield from x", "assert list(f({1})) == [1] and next(f('a')) == 'a'"),
+    "defines a class": (
+        "class S:\n    def __init__(self): self.x = []\n    def push(self, v): self.x.append(v)\n"
+        "    def __len__(self): return len(self.x)",
+        "s = S()\ns.push((1, 'é'))\nassert len(s) == 1 and s.x == [(1, 'é')]",
+    ),
+    "gives back much": (
+        "from collections import Counter, namedtuple\nP = namedtuple('P', 'x y')\n"
+        "def f(): return {1: {2}, 'a': 1j, b'b': P(1, 1e999), (): Counter('aa'), 2: 9**9999}",
+        "assert f() == {1: {2}, 'a': 1j, b'b': (1, 1e999), (): {'a': 2}, 2: 9**9999}",
+    ),
+    "uses a module": ("import math\ndef f(x): return x", "assert math.isclose(f(1), 1)"),
+}
+
+
+@pytest.mark.parametrize("what", HONEST)
+def test_what_an_honest_program_does(tests: Reward, what: str) -> None:
+    code, test = HONEST[what]
+    assert given(tests, code, (test,)) == 1
+
+
+def test_setup_may_come_before_or_after(tests: Reward) -> None:
+    node = "class Node:\n    def __init__(self, v): self.v = v\n"
+    setup = {"test_setup_code": f"{node}N = 2\ndef make(v): return Node(v)"}
+    tree = {"test_setup_code": "root = Node(2)\nroot.left = Node(3)"}
+    for code, columns, test in (
+        ("def f(n): return n.v + N", setup, "assert f(Node(1)) == 3 and f(make(2)) == 4"),
+        (f"{node}def f(n): return n.left.v", tree, "assert f(root) == 3"),
+    ):
+        row = PromptRow("r", "p", None, {"test_list": [test], **columns})
+        assert tests.score(["p"], [code], [row]) == [1]
+
+
+def test_no_process_is_left_behind(tests: Reward) -> None:
+    before = set(psutil.pids())
+    assert given(tests, "import time\ntime.sleep(600)") == 0
+    time.sleep(0.2)
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+    assert not [p for p in left if "exam.py" in " ".join(p.info["cmdline"] or [])]
 
 
 def test_the_environment_is_empty(tests: Reward, monkeypatch: pytest.MonkeyPatch) -> None:
