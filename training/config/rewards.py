@@ -57,14 +57,15 @@ class Contains(RewardSection):
     impl = "training.rewards.contains:build"
 
     kind: Literal["contains"]
-    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    texts: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     ignore_case: bool = True
 
 
 class NumericAnswer(RewardSection):
-    """Whether the answer's final number is the right one (GSM8K style): 1 or 0.
+    r"""Whether the answer's final number is the right one (GSM8K style): 1 or 0.
 
-    The right number is the last one of the row's reference, after `####` where that stands.
+    The right number is the last one of the row's reference; behind `####`, or in `\boxed{}`, where
+    that stands. Thousands may be written as 1,234.50, 1.234,50, 1 234,50 or 1'234.50.
     """
 
     impl = "training.rewards.numeric_answer:build"

@@ -13,15 +13,24 @@ from training.rewards.reward import Place, Prompt, Reward
 
 class _Choice:
     def __init__(self, section: Choice):
-        self._letters = section.letters.upper()
-        one = f"[{self._letters}{self._letters.lower()}]"
         # The surest way of saying it comes first: "the answer is (B)", "#### B", "B)", a lone "B".
+        self._letters = section.letters.upper()
+        large, small = f"[{self._letters}]", f"[{self._letters.lower()}]"
+        opens, closes = r"[\s\"'“‘(\[*{$`_]*", r"[)\].,:;*\"'”’}$`_<。）]"
+        ends = r"(?![A-Za-z0-9])"
+        # "a" and "I" are words too: a small letter must stand alone, or be set off.
+        one = rf"({large}{ends}|{small}(?={closes}|\s*$))"
         self._ways = [
-            re.compile(rf"(?:answer|choice|option)\s*(?:is|:)?\s*[\"'(\[*]*({one})\b", re.I),
-            re.compile(rf"####\s*[\"'(\[*]*({one})\b"),
-            re.compile(rf"(?:^|[\s(\[*])({one})[).\]:*](?=\s|$)"),
-            re.compile(rf"(?:^|\s)([{self._letters}])(?=\s*[.!]?\s*$)"),
-        ]
+            re.compile(rf"(?:(?i:\banswer|\bchoice|\boption)\s*(?:(?i:is\b)|[:：=])|答案[是为]?[:：]?)"
+                       rf"\s*:?{opens}{one}"),
+            re.compile(rf"(?i:\boption|\bchoice|\banswer)\s*{opens}({large}){ends}"
+                       rf"(?:(?<=[^AI])|(?!\s+[a-z])|(?=\s+is\b))"),
+            re.compile(rf"####{opens}{one}"),
+            re.compile(rf"(?:\\boxed\{{\s*(?:\\text\w*\{{)?|<answer>\s*){opens}{one}"),
+            re.compile(rf"(?:^|[\s\"'“‘(\[*{{$`>_])([{self._letters}{self._letters.lower()}])"
+                       rf"[)\].:*\"'”’}}$`_]+(?=[\s,;]|$)"),
+            re.compile(rf"(?:^|\s)({large})(?=\s*[.!。]?\s*$)|^\s*({small})\s*$"),
+        ]  # fmt: skip
 
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
@@ -33,8 +42,8 @@ class _Choice:
 
     def _chosen(self, text: str) -> str | None:
         for way in self._ways:
-            if found := way.findall(text):
-                return str(found[-1]).upper()
+            if found := list(way.finditer(text)):
+                return str(next(letter for letter in found[-1].groups() if letter)).upper()
         return None
 
     def _right(self, row: PromptRow) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from training.config.rewards import Length
 from training.data.rows import PromptRow
 from training.rewards.reward import Place, Prompt, Reward
+from training.rewards.words import words
 
 
 class _Length:
@@ -16,7 +17,7 @@ class _Length:
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> list[float]:
-        return [self._fits(len(answer.split())) for answer in completions]
+        return [self._fits(len(words(answer))) for answer in completions]
 
     def _fits(self, words: int) -> float:
         low, high = self._section.min_words, self._section.max_words

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from training.config.rewards import Repetition
 from training.data.rows import PromptRow
 from training.rewards.reward import Place, Prompt, Reward
+from training.rewards.words import words
 
 
 def repeated_share(text: str, ngram: int) -> float:
     """Return the share of a text's n-grams that stood in it before; 0 where it has none."""
-    words = text.casefold().split()
-    grams = [tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)]
+    said = words(text.casefold())
+    grams = [tuple(said[i : i + ngram]) for i in range(len(said) - ngram + 1)]
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 

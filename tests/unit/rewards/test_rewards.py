@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from training.data.rows import PromptRow
 from training.errors import DataError, GuardError
 from training.rewards.reward import Place
 from training.rewards.total import PATIENCE, Total
+from training.rewards.words import words
 
 PLACE = Place(torch.device("cpu"), Path())
 
@@ -55,11 +57,37 @@ def test_contains() -> None:
         ("seventy-two", 0),
         ("7.2e1", 1),
         ("1/0", 0),
+        ("between 70-72", 1),
+        ("it is −72, not 72 – so \\boxed{72} of 100", 1),
+        ("\\boxed{\\frac{144}{2}}", 1),
+        ("1e999", 0),
+        ("9" * 400, 0),
     ],
 )
 def test_numeric_answer(answer: str, right: float) -> None:
     reference = "48/2 = <<48/2=24>>24\n#### 72"
     assert given({"kind": "numeric_answer"}, [answer], reference) == [right]
+
+
+@pytest.mark.parametrize(
+    ("reference", "right", "wrong"),
+    [
+        (
+            "1234.5",
+            ["1,234.50", "$1,234.50", "1.234,50 €", "1 234,50", "1'234.50", "1\u202f234,50"],
+            ["1,234", "1,23,4.50", "234,50", "-1,234.50"],
+        ),
+        ("-3", ["-3", "−3", "–3", "x=-3.", "(-3)", "-$3", "-3%"], ["5-3", "2−3", "1–3", "a-3"]),
+        ("12.5", ["12,50 Euro", "12½", "25/2", "\\dfrac{25}{2}"], ["12,5,1", "1250"]),
+        ("1000000", ["1,000,000", "1.000.000", "10,00,000", "1e6", "1×10^6"], ["1.000", "10^6"]),
+        ("3", ["1,2,3", "\\boxed{3} as 2+1=3, not 4", "x_1 = 3"], ["3,4", "v1.3"]),
+        ("\\boxed{7}", ["7", "７", "7."], ["8"]),
+    ],
+)
+def test_how_numbers_are_written(reference: str, right: list[str], wrong: list[str]) -> None:
+    section = {"kind": "numeric_answer"}
+    assert given(section, right, reference) == [1] * len(right)
+    assert given(section, wrong, reference) == [0] * len(wrong)
 
 
 def test_numeric_answer_behind_its_marker_only() -> None:
@@ -83,6 +111,18 @@ def test_a_reference_without_a_number_is_explained() -> None:
         ("B) 6000", "B"),
         ("Because of that, E", "E"),
         ("A bird in the hand", None),
+        ("**C**", "C"),
+        ("So we get \\boxed{C}.", "C"),
+        ("<answer> C </answer>", "C"),
+        ("Final answer: $C$", "C"),
+        ("'C'", "C"),
+        ("c", "C"),
+        ("答案是C", "C"),
+        ("The answer is a bit hidden: C", "C"),
+        ("A good choice would be C", "C"),
+        ("not B but C", "C"),
+        ("option C is right", "C"),
+        ("it's a c", None),
         ("", None),
     ],
 )
@@ -101,6 +141,37 @@ def test_json_schema() -> None:
 def test_a_schema_that_is_none_is_explained() -> None:
     with pytest.raises(DataError, match="json_schema: schema is not valid"):
         given({"kind": "json_schema", "schema": {"type": "no such type"}}, ["{}"])
+
+
+@pytest.mark.parametrize(
+    "reference", ["#/$defs/x", "http://localhost:9/x.json", "file:///etc/hosts"]
+)
+def test_a_schema_that_refers_elsewhere_is_explained(reference: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": reference}]}}}
+    with pytest.raises(DataError, match=r"refers to .*, which is not in it"):
+        given({"kind": "json_schema", "schema": schema}, ["{}"])
+
+
+def test_a_schema_may_refer_to_itself_and_answers_be_deep() -> None:
+    schema = {"$defs": {"n": {"properties": {"n": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}
+    deep = '{"n":' * 900 + "{}" + "}" * 900
+    assert given({"kind": "json_schema", "schema": schema}, ['{"n": {}}', deep]) == [1, 0.2]
+    with pytest.raises(DataError, match="leads back to itself"):
+        given({"kind": "json_schema", "schema": {"$ref": "#"}}, ["{}"])
+
+
+def test_a_pattern_that_takes_forever_counts_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    section = {"kind": "regex_count", "pattern": r"^(a|aa)+$|b"}
+    start = time.monotonic()
+    assert given(section, ["a" * 80 + "c", "b"]) == [0, 1]
+    assert time.monotonic() - start < 20
+    assert "took more than" in caplog.text and "1 answers" in caplog.text
+
+
+def test_words_of_scripts_without_spaces() -> None:
+    assert words("it is 你好 ok!") == ["it", "is", "你", "好", "ok!"]
+    assert given({"kind": "length", "max_words": 3}, ["一二三", "一二三四五六"]) == [1, 0]
+    assert given({"kind": "repetition", "ngram": 3}, ["哈" * 10])[0] < -0.8
 
 
 def test_length() -> None:
