@@ -126,7 +126,9 @@ def test_the_reward_rises(tiny_model: Path, tmp_path: Path, kind: str) -> None:
 
 def test_held_out_prompts_are_answered(tiny_model: Path, tmp_path: Path) -> None:
     job = job_of("grpo", tiny_model, data={"validation": {"split": "25%"}})
+    job["train"].pop("micro_batch_size")  # found out, as most people leave it
     run = train_here(job, tmp_path)
+    assert (run.path / "probe.json").exists()
     measured = json.loads((run.path / "evaluation.json").read_text())
     for side in ("before", "after"):
         found = measured[side]["validation"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from training.data.rows import PromptRow
@@ -19,7 +20,9 @@ class PromptCollator:
     def longest(self, length: int) -> dict[str, Any]:
         """Return a prompt of `length` tokens."""
         tokens = [1] * length
-        return {"input_ids": tokens, "labels": tokens, "seq_lengths": [length], "ids": [0]}
+        about = json.dumps(asdict(PromptRow("longest", "", None, {})))
+        row = {"input_ids": tokens, "labels": tokens, "seq_lengths": [length]}
+        return {**row, "ids": [0], "about": about}
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return `prompt_ids` (a list of ids for each prompt) and `prompt_rows` (`PromptRow`s)."""

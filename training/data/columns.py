@@ -28,6 +28,7 @@ from training.data.rows import (
     RowError,
     TextRow,
     UnpairedRow,
+    after_system,
 )
 
 
@@ -253,17 +254,31 @@ def _read_unpaired(origin: str, values: Mapping[str, Any], columns: Mapping[str,
         raise RowError(
             f"{columns['label']} is not true or false: {shown(values[columns['label']])}"
         )
-    prompt = _asked(values, columns)
     answer = _side(values[columns["completion"]], columns["completion"], "completion", "assistant")
-    prompt, (answer,) = _behind(prompt, [answer])
+    prompt: str | list[Message]
+    if "prompt" in columns:
+        prompt, (answer,) = _behind(_asked(values, columns), [answer])
+    else:
+        prompt, answer = _last_said(answer, columns["completion"])
     if isinstance(prompt, str) is not isinstance(answer, str):
         prompt, answer = _as_messages(prompt, "user"), _as_messages(answer, "assistant")
     prompt, system = _led(prompt, _system(values, columns))
     return UnpairedRow(origin, prompt, answer, label, system, _tools(values, columns))
 
 
+def _last_said(
+    whole: str | list[Message], column: str
+) -> tuple[list[Message], str | list[Message]]:
+    """Return a conversation, and the answer at its end."""
+    if isinstance(whole, str) or len(whole) < 2 or whole[-1]["role"] != "assistant":
+        raise RowError(f"{column} does not end with an answer of the assistant: {shown(whole)}")
+    return whole[:-1], whole[-1:]
+
+
 def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
+    prompt, system = _led(_asked(values, columns), _system(values, columns))
+    if isinstance(prompt, str):
+        prompt = after_system(system, prompt)
     column = columns.get("reference", columns.get("completion"))
     reference = None
     if column is not None and isinstance(values[column], str | int | float):

@@ -47,8 +47,8 @@ KNOWN = (
     "Alpaca: instruction, input, output",
     "messages: messages (a list of role and content), tools",
     "ShareGPT: conversations (a list of from and value), tools",
-    "preferences: chosen, rejected, prompt",
-    "good or bad: prompt, completion, label (true or false)",
+    "preferences: chosen, rejected, prompt (or messages, conversations)",
+    "good or bad: prompt, completion (or messages), label (true or false)",
     "prompts: prompt, and maybe a reference answer",
 )
 """The shapes as an error message lists them."""
@@ -63,6 +63,9 @@ _NEEDS: dict[ShapeName, tuple[str, ...]] = {
     "unpaired": ("prompt", "completion", "label"),
     "prompt": ("prompt",),
 }
+
+_JUDGED: tuple[ShapeName, ...] = ("preference", "unpaired")
+"""Shapes that a method wants as they are, whatever conversation stands beside."""
 
 
 class Reader:
@@ -110,11 +113,12 @@ class Reader:
             raise RowError(str(error).removeprefix(f"{record.origin}: ")) from None
 
     def _settle(self, record: Record) -> tuple[ShapeName, dict[str, str]]:
-        columns = self._columns(record)
-        shape = self._source.shape or _recognise(columns, record.values, self._want)
+        columns = _with_talks(self._columns(record), record.values, self._want)
+        shape = self._source.shape or _wanted(columns, self._want)
+        shape = shape or _recognise(columns, record.values, self._want)
         if shape is None:
             raise DataError(_unknown(record, columns))
-        missing = [name for name in _NEEDS[shape] if name not in columns]
+        missing = [name for name in _needed(shape, columns) if name not in columns]
         if missing:
             raise DataError(
                 f"{record.origin}: shape {shape} needs a column for {' and '.join(missing)}. "
@@ -159,6 +163,37 @@ def _spelled(values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _with_talks(
+    columns: dict[str, str], values: Mapping[str, Any], want: RowKind
+) -> dict[str, str]:
+    """Return the columns, with a conversation as the prompt of a pair, or as what a label is of."""
+    talks = [columns[name] for name in ("messages", "conversations") if name in columns]
+    talk = next((column for column in talks if _holds_messages(values[column])), None)
+    if talk is None:
+        return columns
+    found = dict(columns)
+    if want == "preference" and "prompt" not in found and "chosen" in found:
+        side = values[found["chosen"]]
+        # Beside whole conversations it is one of them, or what they begin with.
+        if not (isinstance(side, list) and len(side) > 1):
+            found["prompt"] = talk
+    if want == "unpaired" and "completion" not in found:
+        found["completion"] = talk
+        found.pop("prompt", None)
+    return found
+
+
+def _needed(shape: ShapeName, columns: Mapping[str, str]) -> list[str]:
+    """Return the parts of a shape; the prompt of a conversation is in it."""
+    whole = columns.get("completion") in (columns.get("messages"), columns.get("conversations"))
+    return [name for name in _NEEDS[shape] if not (whole and name == "prompt")]
+
+
+def _wanted(columns: Mapping[str, str], want: RowKind) -> ShapeName | None:
+    fits = (s for s in _JUDGED if s == want and {*_NEEDS[s]} - {"prompt"} <= columns.keys())
+    return next(fits, None)
+
+
 def _recognise(
     columns: Mapping[str, str], values: Mapping[str, Any], want: RowKind
 ) -> ShapeName | None:
@@ -169,9 +204,7 @@ def _recognise(
         return "sharegpt"
     if {"chosen", "rejected"} <= has:
         return "preference"
-    if {"prompt", "completion", "label"} <= has and (
-        want == "unpaired" or truth(values[columns["label"]]) is not None
-    ):
+    if {"prompt", "completion", "label"} <= has and truth(values[columns["label"]]) is not None:
         return "unpaired"
     if want == "text" and "text" in has and isinstance(values[columns["text"]], str):
         return "text"

@@ -26,6 +26,9 @@ def longest_rows_loss(
     """
     model.to(device).train()
     found = collate([collate.longest(max_length)] * size)
+    if "prompt_ids" in found:  # a prompt and its answer are one sequence when they are learned from
+        ids = torch.tensor(found["prompt_ids"])
+        found = {"input_ids": ids, "labels": ids}
     batch = {name: found[name].to(device) for name in _TAKEN if name in found}
     if head == "score":
         batch.pop("labels")

@@ -176,6 +176,49 @@ def test_preferences(values: dict[str, Any], expected: tuple[Any, Any, Any]) -> 
     assert read(values, "preference") == PreferenceRow("x:1", *expected)
 
 
+ASKED = {"from": "human", "value": "hi"}
+ANSWERED = {"from": "gpt", "value": "hello"}
+NO = {"role": "assistant", "content": "no"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        # As trainers elsewhere have them: a conversation, and two ways to go on.
+        {"conversations": [ASKED], "chosen": ANSWERED, "rejected": {"from": "gpt", "value": "no"}},
+        {"messages": [USER], "chosen": SAID, "rejected": [NO]},
+        # Pairs beside the chosen conversation on its own.
+        {"prompt": "hi", "messages": [USER, SAID], "chosen": [USER, SAID], "rejected": [USER, NO]},
+        {"messages": [USER, SAID], "chosen": [USER, SAID], "rejected": [USER, NO]},
+    ],
+)
+def test_preferences_beside_conversations(values: dict[str, Any]) -> None:
+    row = read(values, "preference")
+    assert isinstance(row, PreferenceRow)
+    assert row.prompt == [USER] and row.chosen == [SAID]
+    assert row.rejected == [NO]
+
+
+def test_a_conversation_with_a_label_is_judged_by_its_last_answer() -> None:
+    for values in ({"messages": [USER, SAID]}, {"conversations": [ASKED, ANSWERED]}):
+        row = read({**values, "label": False}, "unpaired")
+        assert row == UnpairedRow("x:1", [USER], [SAID], False)
+    with pytest.raises(RowError, match="does not end with an answer"):
+        read({"messages": [USER], "label": True}, "unpaired")
+
+
+def test_a_prompt_keeps_its_input_and_its_system() -> None:
+    row = read({"instruction": "Shorten", "input": "A long one", "output": "One"}, "prompt")
+    assert isinstance(row, PromptRow)
+    assert (row.prompt, row.reference) == ("Shorten\n\nA long one", "One")
+    row = read({"system": "Be short.", "prompt": [USER]}, "prompt")
+    assert isinstance(row, PromptRow)
+    assert row.prompt == [{"role": "system", "content": "Be short."}, USER]
+    assert as_prompt(read({"system": "Be short.", "prompt": "hi"}, "prompt")).prompt == (
+        "Be short.\n\nhi"
+    )
+
+
 def test_what_leads_a_pair_leads_both_its_sides() -> None:
     row = read({"system": "s", "prompt": "p", "chosen": "a", "rejected": "b"}, "preference")
     assert sides_of(row, templated=False) == [
