@@ -13,6 +13,8 @@ _FALSE_ALARMS = 0.01
 """Chance of flagging anybody among annotators who are all alike."""
 _LEAST = 8
 """Judgements from which on anything is said of an annotator."""
+_LEAST_GAP = 0.1
+"""How far from the others is far: among a thousand judgements chance explains no small gap."""
 
 
 @dataclass
@@ -96,14 +98,16 @@ def _flag(found: Sequence[Annotator]) -> None:
             which = "first" if side == one.first.count else "second"
             # Where sides were not shuffled, all who judge well lean to one of them.
             usual_side = _leaning([other.first for other in others], first=which == "first")
-            if 2 * at_most(one.first.of - side, one.first.of, 1 - usual_side) < limit:
+            far = side / one.first.of >= usual_side + _LEAST_GAP
+            if far and 2 * at_most(one.first.of - side, one.first.of, 1 - usual_side) < limit:
                 one.out_of_line.append(
                     f"chooses the answer shown {which} {side / one.first.of:.0%} of the time"
                 )
 
 
 def _below(share: Share, usual: float, limit: float) -> bool:
-    return share.value < usual and at_most(share.count, share.of, usual) < limit
+    far = share.value <= usual - _LEAST_GAP
+    return far and at_most(share.count, share.of, usual) < limit
 
 
 def _pooled(shares: Sequence[Share]) -> Share:

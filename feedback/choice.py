@@ -37,7 +37,7 @@ def read_choice(value: Any, first: str = "", second: str = "") -> int | None:
     """
     inner = _inside(value)
     text = str(inner).strip()
-    key = text.lower()
+    key = re.sub(r"^([012])\.0+$", r"\1", text.lower())
     if side := _SIDE.fullmatch(key):
         return 0 if side[1] in _FIRST else 1
     if key in _NEITHER or re.match(r"tie\b", key):

@@ -99,7 +99,8 @@ class Findings:
         for kind, rows in (("topic", self.topics), ("group", self.groups)):
             thin = [name for name, _, pairs, _ in rows if pairs < _THIN]
             if thin:
-                found.append(f"Fewer than {_THIN} pairs for {kind} {', '.join(thin[:6])}.")
+                more = f" and {len(thin) - 6} more" if len(thin) > 6 else ""
+                found.append(f"Fewer than {_THIN} pairs for {kind} {', '.join(thin[:6])}{more}.")
         return found
 
 

@@ -19,9 +19,18 @@ from feedback.sides import Sides, sides_of
 from training.errors import DataError
 
 _NAMES = {
-    "prompt": ("prompt", "question", "instruction", "source"),
-    "first": ("answer_a", "response_a", "a", "first", "answer_1", "response_1", "conversation_a"),
-    "second": ("answer_b", "response_b", "b", "second", "answer_2", "response_2", "conversation_b"),
+    "prompt": (
+        *("prompt", "question", "instruction", "conversations", "messages", "context", "history"),
+        *("post", "source"),
+    ),
+    "first": (
+        *("answer_a", "response_a", "a", "first", "answer_1", "response_1", "answer1", "response1"),
+        *("candidate_a", "completion_a", "output_a", "output_1", "conversation_a"),
+    ),
+    "second": (
+        *("answer_b", "response_b", "b", "second", "answer_2", "response_2", "answer2"),
+        *("response2", "candidate_b", "completion_b", "output_b", "output_2", "conversation_b"),
+    ),
     "chosen": ("chosen", "preferred"),
     "rejected": ("rejected", "dispreferred"),
     "choice": ("choice", "preference", "winner", "label", "better", "chosen", "preferred"),
@@ -80,7 +89,7 @@ def _read(path: Path, columns: Mapping[str, str], found: Read) -> None:
         for origin, line in _lines(path):
             try:
                 for where, values in judgements(origin, line):
-                    found.labels.append(_label(where, _columns(values, columns)))
+                    _take(where, values, columns, found)
             except UnlabelledError as said:
                 found.unlabelled.append((origin, str(said)))
             except ValueError as fault:
@@ -96,6 +105,14 @@ def _read(path: Path, columns: Mapping[str, str], found: Read) -> None:
         raise DataError(f"{path} cannot be read: {error}") from None
     if problems:
         raise DataError(_told(path, problems))
+
+
+def _take(where: str, values: Mapping[str, Any], columns: Mapping[str, str], found: Read) -> None:
+    """Read one judgement; those of others on the same line are read whatever it lacks."""
+    try:
+        found.labels.append(_label(where, _columns(values, columns)))
+    except UnlabelledError as said:
+        found.unlabelled.append((where, str(said)))
 
 
 def _told(path: Path, problems: Mapping[str, list[str]]) -> str:
@@ -186,17 +203,19 @@ def _columns(values: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, A
 
 
 def _label(origin: str, columns: Mapping[str, Any]) -> Label:
-    found = {}
+    found: dict[str, Any] = {}
     for part, names in _NAMES.items():
         present = [columns[name] for name in names if columns.get(name) not in (None, "")]
         if present:
             found[part] = present[0]
+    if str(columns.get("input") or "").strip() and _asks(columns, found):
+        found["prompt"] = f"{found['prompt']}\n\n{columns['input']}".strip()
     who, topic, group = (str(found.get(name, "")) for name in ("annotator", "topic", "group"))
     if "first" not in found and {"chosen", "rejected"} & set(found):
-        sides = _sides(found, "chosen", "rejected")
+        sides = _sides(found, "chosen", "rejected", columns)
         sure = (origin, sides.prompt, sides.first, sides.second, 0, who)
         return Label(*sure, ordered=False, topic=topic, group=group, given=sides.given)
-    sides = _sides(found, "first", "second")
+    sides = _sides(found, "first", "second", columns)
     if "choice" not in found:
         if any(name in columns for name in _NAMES["choice"]):
             raise UnlabelledError("no choice was made")
@@ -210,15 +229,29 @@ def _label(origin: str, columns: Mapping[str, Any]) -> Label:
     return Label(*parts, topic=topic, group=group, gold=gold, given=sides.given)
 
 
-def _sides(found: Mapping[str, Any], first: str, second: str) -> Sides:
+def _asks(columns: Mapping[str, Any], found: dict[str, Any]) -> bool:
+    """Return whether the prompt is an instruction, whose input has a column of its own."""
+    prompt = found.setdefault("prompt", "") if "instruction" in columns else found.get("prompt")
+    return isinstance(prompt, str) and prompt == (columns.get("instruction") or "")
+
+
+def _sides(found: Mapping[str, Any], first: str, second: str, columns: Mapping[str, Any]) -> Sides:
     for part in (first, second):
         if part not in found:
-            raise ValueError(_missing(part, found))
-    sides = sides_of(found.get("prompt"), found[first], found[second])
-    texts = {"prompt": sides.prompt, first: sides.first, second: sides.second}
-    for part, text in texts.items():
+            if any(name in columns for name in _NAMES[part]):
+                raise UnlabelledError(f"the {part} answer is empty")
+            raise ValueError(_missing(part, columns))
+    try:
+        sides = sides_of(found.get("prompt"), found[first], found[second])
+    except ValueError:
+        if any(name in columns for name in _NAMES["prompt"]):
+            raise UnlabelledError("the prompt is empty") from None
+        raise
+    if not sides.prompt.strip():
+        raise UnlabelledError("the prompt is empty")
+    for part, text in ((first, sides.first), (second, sides.second)):
         if not text.strip():
-            raise ValueError(_missing(part, found))
+            raise UnlabelledError(f"the {part} answer is empty")
     return sides
 
 

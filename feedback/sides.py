@@ -67,7 +67,9 @@ def _shared(first: Any, second: Any) -> tuple[Any, Any, Any]:
 
 
 def _messages(value: Any) -> Any:
-    """Return a conversation that a table holds as JSON as one; anything else as it is."""
+    """Return a conversation that a table holds as JSON as one, a message as one of a message."""
+    if isinstance(value, dict):
+        return [value]
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         try:
             return json.loads(value)

@@ -125,7 +125,11 @@ def test_plain_pairs_have_no_order(tmp_path: Path) -> None:
             '{"prompt": "p", "a": "x", "b": "y"}\n',
             "line 1: no choice (columns it may be called: choice",
         ),
-        ('{"prompt": "p", "a": "x", "b": "", "choice": "a"}\n', "no second"),
+        ('{"prompt": "p", "a": "x", "b": "", "choice": "a"}\n', "the second answer is empty"),
+        (
+            '{"prompt": "p", "reply": "x", "choice": "a", "who": "w"}\n',
+            "output_1, conversation_a). Columns found: prompt, reply, choice, who. Say",
+        ),
         ('{"prompt": "p", "a": "x", "b": "y", "choice": 0}\n' * 9, "9 labels cannot be used"),
     ],
 )
@@ -226,6 +230,38 @@ def test_conversations_that_begin_differently_are_no_pair(tmp_path: Path) -> Non
         read_labels([tmp_path / "l.jsonl"])
 
 
+def test_an_instruction_keeps_its_input(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"instruction": "Shorten", "input": "A long one", "answer1": "x", "answer2": "y"},
+        {"instruction": "", "input": "A long one", "response1": "x", "response2": "y"},
+        {"instruction": "Shorten", "input": None, "output_1": "x", "output_2": "y"},
+        {"prompt": "Shorten", "input": "no part of it", "candidate_a": "x", "candidate_b": "y"},
+    ]
+    lines = "".join(json.dumps({**row, "choice": 2.0}) + "\n" for row in rows)
+    (tmp_path / "l.jsonl").write_text(lines)
+    found = read_labels([tmp_path / "l.jsonl"]).labels
+    asked = ["Shorten\n\nA long one", "A long one", "Shorten", "Shorten"]
+    assert [(x.prompt, x.first, x.choice) for x in found] == [(text, "x", 1) for text in asked]
+
+
+def test_empty_answers_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "a": "x", "b": b, "choice": "a"} for b in ("y", "", "  ", None)]
+    rows.append({"prompt": "", "a": "x", "b": "y", "choice": "a"})
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = read_labels([tmp_path / "l.jsonl"])
+    assert len(read.labels) == 1
+    said = ["the second answer is empty"] * 3 + ["the prompt is empty"]
+    assert [why for _, why in read.unlabelled] == said
+
+
+def test_conversations_beside_two_answers_are_read(tmp_path: Path) -> None:
+    asked = [{"from": "human", "value": "مرحبا 👋"}]
+    sides = {name: {"from": "gpt", "value": name} for name in ("chosen", "rejected")}
+    (tmp_path / "l.json").write_text(json.dumps([{"conversations": asked, **sides}]))
+    (found,) = read_labels([tmp_path / "l.json"]).labels
+    assert (found.prompt, found.first, found.second) == ("مرحبا 👋", "chosen", "rejected")
+
+
 def test_what_nobody_has_judged_is_counted(tmp_path: Path) -> None:
     shown = {"prompt": "p", "answer_a": "x", "answer_b": "y"}
     failed = {"choice-metadata": {"failure-reason": "ClientError: no worker"}}
@@ -242,6 +278,20 @@ def test_what_nobody_has_judged_is_counted(tmp_path: Path) -> None:
     path.write_text(json.dumps({**shown, "choice": None}))
     with pytest.raises(DataError, match="there are no labels in it: no choice was made"):
         read_labels([path])
+
+
+def test_a_worker_without_a_choice_does_not_silence_the_others(tmp_path: Path) -> None:
+    said = [{}, {"choice": "b"}, {"choice": "a"}]
+    workers = [
+        {"workerId": f"w{n}", "annotationData": {"content": json.dumps({"choice": None, **one})}}
+        for n, one in enumerate(said)
+    ]
+    line: dict[str, Any] = {"source": "1", "prompt": "p", "answer_a": "x", "answer_b": "y"}
+    line |= {"job": {"annotationsFromAllWorkers": workers}, "job-metadata": {}}
+    (tmp_path / "m.manifest").write_text(json.dumps(line) + "\n")
+    read = read_labels([tmp_path / "m.manifest"])
+    assert [(x.annotator, x.choice) for x in read.labels] == [("w1", 1), ("w2", 0)]
+    assert read.unlabelled == [("m.manifest:1/1", "no choice was made")]
 
 
 def test_a_manifest_may_call_its_label_anything(tmp_path: Path) -> None:
@@ -302,6 +352,11 @@ def test_who_is_out_of_line_is_found_and_nobody_else() -> None:
     flagged = {one.name: one.out_of_line for one in look(labels).people if one.out_of_line}
     assert list(flagged) == ["liar"]
     assert "agrees with the others on" in flagged["liar"][0]
+
+
+def test_a_small_gap_among_many_judgements_is_not_out_of_line() -> None:
+    labels = crowd(3000, {"a": 0.03, "b": 0.03, "c": 0.07})
+    assert not [one for one in look(labels).people if one.out_of_line]
 
 
 def test_who_always_takes_the_first_is_found() -> None:
