@@ -11,7 +11,7 @@ from training.config.judges import OpenAi
 from training.data.rows import Message
 from training.judges.judge import Place
 from training.judges.ledger import Reply
-from training.judges.remote import Remote, key_from
+from training.judges.remote import Remote, UnreadableError, key_from
 
 
 def build(section: OpenAi, place: Place) -> Remote:
@@ -34,6 +34,18 @@ def build(section: OpenAi, place: Place) -> Remote:
         }
         response = client.post(address, json=body, headers=headers)
         response.raise_for_status()
+        return read(response)
+
+    return Remote(section, place, address=section.url, identity=section.url, call=call)
+
+
+def read(response: httpx2.Response) -> Reply:
+    """Return what an endpoint says.
+
+    Raises:
+        UnreadableError: It is not in the protocol's form.
+    """
+    try:
         said = response.json()
         choice, usage = said["choices"][0], said.get("usage") or {}
         return Reply(
@@ -42,5 +54,9 @@ def build(section: OpenAi, place: Place) -> Remote:
             int(usage.get("completion_tokens", 0)),
             cut=choice.get("finish_reason") == "length",
         )
-
-    return Remote(section, place, address=section.url, identity=section.url, call=call)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        begins = " ".join(response.text[:120].split())
+        raise UnreadableError(
+            f"HTTP {response.status_code}, but no chat completion: {begins!r}. Does url end where "
+            f"/chat/completions follows, as in http://localhost:8000/v1?"
+        ) from error

@@ -49,6 +49,10 @@ class Pace:
             time.sleep(at - now)
 
 
+class UnreadableError(ValueError):
+    """A reply that is not in the form of its protocol; it may be the next time."""
+
+
 class _Stop(threading.Event):
     """Tells all calls of a batch that one has failed for good, and why."""
 
@@ -200,6 +204,8 @@ def kept_in(place: Place) -> Path:
 
 def _said(error: Exception) -> str:
     response = getattr(error, "response", None)
+    if isinstance(error, UnreadableError):
+        return str(error)
     if response is None:
         return f"{type(error).__name__}: {error}"
     return f"HTTP {response.status_code}: {' '.join(response.text[:200].split())}"

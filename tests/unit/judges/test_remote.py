@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -16,6 +17,8 @@ from training.config.judges import Judge as Section
 from training.errors import RunError
 from training.judges import remote
 from training.judges.judge import Count, Place, asked, make
+from training.judges.openai import read
+from training.judges.remote import UnreadableError
 
 
 @pytest.fixture
@@ -88,6 +91,15 @@ def test_what_would_fail_again_is_not_repeated(
     with pytest.raises(RunError, match=hint):
         judge(endpoint, tmp_path).replies(questions("a"))
     assert len(endpoint.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["<html>log in</html>", '{"choices": []}', '{"choices": [', "[]", '{"detail": "no"}']
+)
+def test_a_reply_in_another_form_is_shown(text: str) -> None:
+    with pytest.raises(UnreadableError, match="no chat completion") as said:
+        read(httpx2.Response(200, text=text))
+    assert repr(text) in str(said.value)
 
 
 def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
