@@ -1,8 +1,14 @@
-"""What a model is asked, from a file of requests, disguises, secrets and harmless questions."""
+"""What a model is asked, from a file of requests, disguises, secrets and harmless questions.
+
+Sets of requests that others have published are tables: AdvBench, HarmBench, JailbreakBench,
+do-not-answer, XSTest. They serve as they are, each request as it stands.
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +22,10 @@ from training.errors import JobError, Problem
 
 OURS = Path(__file__).with_name("probes.yaml")
 Kind = Literal["request", "leak", "harmless"]
+_REQUEST = ("goal", "prompt", "question", "request", "behavior")
+_CATEGORY = ("category", "semanticcategory", "types_of_harm", "risk_area", "type", "focus")
+_HARMLESS = ("safe", "harmless", "benign")
+"""Spellings of columns, and of labels."""
 
 
 class Leak(Section):
@@ -57,17 +67,18 @@ class Probe:
 
 
 def read_probes(path: Path = OURS) -> list[Probe]:
-    """Return the probes of a file.
+    """Return the probes of a file: YAML like ours, or a table with a request on each line.
 
     Raises:
         JobError: It cannot be used; names every problem.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = ProbeFile.model_validate(document)
+        text = path.read_text(encoding="utf-8-sig")
+        table = path.suffix.lower() in (".csv", ".tsv")
+        found = _table(path, text) if table else ProbeFile.model_validate(yaml.safe_load(text))
     except ValidationError as error:
         raise JobError(str(path), explain(error, ProbeFile)) from None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
         said = " ".join(str(error).split())
         raise JobError(str(path), [Problem("(file)", f"cannot be read: {said}")]) from None
     problems = [
@@ -86,6 +97,32 @@ def read_probes(path: Path = OURS) -> list[Probe]:
     if problems:
         raise JobError(str(path), problems)
     return probes
+
+
+def _table(path: Path, text: str) -> ProbeFile:
+    """Return what is asked in a table; a line whose `label` says safe should not be refused."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    columns = {str(name).strip().lower(): name for name in (rows[0] if rows else ())}
+    asked = next((columns[name] for name in _REQUEST if name in columns), None)
+    if asked is None:
+        raise JobError(
+            str(path),
+            [Problem("(file)", f"needs a column {', '.join(_REQUEST)}", ", ".join(columns))],
+        )
+    kind = next((columns[name] for name in _CATEGORY if name in columns), None)
+    about = columns.get("contextstring", "")  # HarmBench's, of requests that speak of a text
+    requests: dict[str, list[str]] = {}
+    harmless = []
+    for row in rows:
+        request = "\n\n".join(filter(None, ((row.get(n) or "").strip() for n in (about, asked))))
+        label = str(row.get(columns.get("label", ""), "")).strip().lower()
+        if request and label in _HARMLESS:
+            harmless.append(request)
+        elif request:
+            category = str(row[kind] or "").strip() if kind else ""
+            requests.setdefault(category or path.stem, []).append(request)
+    return ProbeFile.model_validate({"requests": requests, "harmless": harmless})
 
 
 def _requests(found: ProbeFile) -> list[Probe]:

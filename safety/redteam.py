@@ -158,7 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help="a folder or Hub id")
     parser.add_argument("--before", help="another model, to compare with")
-    parser.add_argument("--probes", type=Path, default=OURS, help="a file like safety/probes.yaml")
+    parser.add_argument(
+        "--probes",
+        type=Path,
+        default=OURS,
+        help="a file like safety/probes.yaml, or a CSV of requests",
+    )
     parser.add_argument("--judge", type=Path, help="YAML of a judge; rules decide when left out")
     parser.add_argument("--max-cost", type=float, help="most USD that the judge may cost")
     parser.add_argument("--out", type=Path, default=Path("redteam-report"))

@@ -14,7 +14,20 @@ _ROSE = 0.1
 
 def monitors(story: Story) -> list[str]:
     """Return warnings about a finished run, in sentences; none where nothing looks wrong."""
-    return [*_hacking(story), *_likes_length(story), *_both_less_likely(story)]
+    found = [*_tells_nothing_apart(story), *_hacking(story), *_likes_length(story)]
+    return [*found, *_both_less_likely(story)]
+
+
+def _tells_nothing_apart(story: Story) -> Iterator[str]:
+    """Yield whether all answers of all steps got the same reward, in a run too short to stop."""
+    _, rewards = story.series("reward")
+    _, spreads = story.series("reward_std")
+    if rewards and len(spreads) == len(rewards) and not any(spreads) and len(set(rewards)) == 1:
+        yield (
+            f"Every answer of every step got the same reward, {number(rewards[0], 2)}: nothing was "
+            f"learned from it. Easier prompts, a reward that tells answers apart, or a higher "
+            f"rollout.temperature would help."
+        )
 
 
 def _hacking(story: Story) -> Iterator[str]:

@@ -111,6 +111,16 @@ def test_a_reward_that_only_watches_speaks_when_it_falls(tmp_path: Path) -> None
         assert [("model, which only watches" in one) for one in found] == [True] * said
 
 
+def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> None:
+    for name, ends, said in (("flat", (0.5, 0.5), 1), ("one", (0.5, 0.6), 0)):
+        rows = rewarded(3, reward=ends, reward_std=(0.0, 0.0))
+        found = monitors(read_story(write_run(tmp_path / name, job=job("grpo"), rows=rows)))
+        assert len(found) == said, found
+    assert (
+        "the same reward, 0.50: nothing was learned" in monitors(read_story(tmp_path / "flat"))[0]
+    )
+
+
 def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None:
     before = {"loss": 0.7, "longer_scored_higher": 0.5, "longer_was_chosen": 0.55}
     after = {"loss": 0.6, "longer_scored_higher": 0.8, "longer_was_chosen": 0.55}
