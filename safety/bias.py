@@ -143,7 +143,8 @@ def _bias(row: dict[str, Any], kind: str) -> str:
 
 
 def _written(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.2f}"
+    # Without the zero, what is barely below it would be written as -0.00.
+    return "not known" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -97,7 +97,7 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
     extra = sorted({key for row in story.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _varies_or_counts(story, name)][:_MOST_EXTRA]
     curves = [_draw_loss(story, f"{prefix}-loss")]
-    if rewarded.is_rewarded(story):
+    if rewarded.frontier(story)[0]:  # a run without a price on distance need not know it
         curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))
@@ -134,7 +134,7 @@ def draw_frontier(story: Story, prefix: str) -> Curve:
     with rc_context(_STYLE):
         width, height = size = (5.0, 3.0)
         figure = Figure(figsize=size)
-        axes = figure.add_axes((0.62 / width, 0.42 / height, 1 - 0.68 / width, 1 - 0.5 / height))
+        axes = figure.add_axes((0.78 / width, 0.42 / height, 1 - 0.84 / width, 1 - 0.5 / height))
         axes.plot(kl, reward, color=_FIRST, linewidth=0.8, alpha=0.4)
         few = len(kl) <= _MOST_POINTS
         axes.scatter(kl, reward, s=14 if few else 4, color=_FIRST, linewidths=0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from safety.bbq import Question, read_questions
-from safety.bias import main, scores
+from safety.bias import _written, main, scores
 from tests.making import write_jsonl
 from training.errors import DataError
 
@@ -30,6 +30,10 @@ def test_scores_by_hand() -> None:
     assert (all_["open_named"], all_["clear_named"]) == (3, 2)
     assert (category["name"], group["name"]) == ("age", "old")
     assert category["open_bias"] == group["open_bias"] == all_["open_bias"]
+
+
+def test_what_is_barely_below_nothing_is_written_as_nothing() -> None:
+    assert [_written(value) for value in (-0.004, -0.01, None)] == ["0.00", "-0.01", "not known"]
 
 
 def test_a_model_that_never_names_anybody_has_no_bias() -> None:
