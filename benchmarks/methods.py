@@ -16,7 +16,7 @@ from training.report.rewarded import is_rewarded
 from training.report.story import Story, at, read_story
 
 PAGE = Path("docs/methods.md")
-_OWN = ("accuracy", "margin", "reward", "loss")
+_OWN = ("accuracy", "auc", "margin", "reward", "loss")
 """Held-out measures that are shown, where a method has them."""
 _FIRST, _LAST = 2, 5
 """Rollouts averaged at the start, when little is learned yet, and at the end."""

@@ -7,6 +7,7 @@ one number per optimizer step, from all its rows, and so does not depend on how 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from training.engine.measure import Sums, means
 from training.engine.order import FILLER
 from training.engine.seed import untouched_generators
 from training.engine.setup import Setup
+from training.methods.apart import apart_sums, is_of_apart, told_apart
 from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
 from training.methods.reference import check_same_at_start, drop_needless_copy, second_model
 
@@ -106,23 +108,35 @@ class UnpairedTrainer(MeanOverRows, KTOTrainer):
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
         """Return the loss and the KL it was computed with."""
-        loss, _ = self._weighed(model, inputs, self._kl)
+        loss, _, _ = self._weighed(model, inputs, self._kl)
         return loss, {"kl": self._kl}
 
     def _weighed(
         self, model: Any, inputs: dict[str, Any], kl: float
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return the loss, and the mean rewards of good and bad answers where there are any."""
+    ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
+        """Return the loss, mean rewards of good and bad answers, and each answer's log-ratio, [B].
+
+        A mean is left out where there are none of the kind.
+        """
         (reference,) = self.reference_logps(inputs)
+        scored = scoring_answers(model)
+        nats: list[torch.Tensor] = []
+
+        def remembered(**batch: Any) -> Any:
+            found = scored(**batch)
+            nats.append(found.log_probs.detach().sum(1) - reference)
+            return found
+
         taken = {k: v for k, v in inputs.items() if k != "labels"}
         # The loss takes log-ratios less the KL: the same as a reference that much likelier.
         with own_metrics(self) as theirs:
             loss = self._compute_loss(
-                scoring_answers(model), {**taken, "ref_logps": reference + kl}, return_outputs=False
+                remembered, {**taken, "ref_logps": reference + kl}, return_outputs=False
             )
         names = {"reward_good": "rewards/chosen", "reward_bad": "rewards/rejected"}
         back = self.beta * kl
-        return loss, {ours: theirs[name] + back for ours, name in names.items() if name in theirs}
+        rewards = {ours: theirs[name] + back for ours, name in names.items() if name in theirs}
+        return loss, rewards, nats[0]
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of a batch of held-out rows."""
@@ -130,19 +144,22 @@ class UnpairedTrainer(MeanOverRows, KTOTrainer):
         step = int(self.state.global_step)
         if self._held_out_kl[0] != step:
             table: Any = self.setup.validation
-            count = min(len(table), _MOST_HELD_OUT)
-            self._held_out_kl = (step, self._divergence(table, range(count)))
+            # In no order of theirs: the row before may hold another answer to the same prompt.
+            drawn = random.Random(0).sample(range(len(table)), min(len(table), _MOST_HELD_OUT))
+            self._held_out_kl = (step, self._divergence(table, drawn))
         kl = self._held_out_kl[1]
-        loss, rewards = self._weighed(model, batch, kl)
+        loss, rewards, nats = self._weighed(model, batch, kl)
         good = int(batch["label"].sum()) if rows else 0
         weights = {"reward_good": good, "reward_bad": rows - good}
         sums: Sums = {"loss": (float(loss) * rows, rows)}
         sums |= {name: (mean * weights[name], weights[name]) for name, mean in rewards.items()}
-        return sums | {"kl": (kl * rows, rows)}
+        found = apart_sums(nats, batch["label"]) if rows else {}
+        return sums | {"kl": (kl * rows, rows)} | found
 
     def conclude(self, sums: Sums) -> dict[str, float]:
-        """Return the means, and how far good answers' rewards are above bad ones'."""
-        found = means(sums)
+        """Return the means, and how far and how often good answers' rewards are above bad ones'."""
+        found = means({name: value for name, value in sums.items() if not is_of_apart(name)})
+        found |= told_apart(sums)
         if "reward_good" in found and "reward_bad" in found:
             found["margin"] = found["reward_good"] - found["reward_bad"]
         return {**found, "rows": float(sums["loss"][1])}

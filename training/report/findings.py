@@ -20,7 +20,7 @@ _STATES = {
     "failed": "Failed",
     "waiting": "Not begun",
 }
-_COUNTS = {"tokens", "rows"}
+_COUNTS = {"tokens", "rows", "good_rows", "bad_rows"}
 """What a measure was taken over."""
 _LOOKS = 6
 """Answers shown of those on the way to one sample."""

@@ -32,6 +32,7 @@ MEASURES = {
     "nll": Measure("loss per token of the chosen sequences", "lower"),
     "odds_loss": Measure("loss of the odds ratio", "lower"),
     "accuracy": Measure("chosen above rejected, share of pairs", "higher", 3),
+    "auc": Measure("good above bad, share of all pairs of the two (AUC)", "higher", 3),
     "margin": Measure("how far above", "higher", 3),
     "reward": Measure("reward of a sampled answer", "higher", 3),
     "calibration_error": Measure("distance of certainty from accuracy", "lower", 3),
@@ -49,10 +50,11 @@ MEASURES = {
     "repetition": Measure("share of an answer said before", "", 3),
     "kl": Measure("KL from the reference, nats an answer", "", 2),
 }
-_OWN = ("accuracy", "reward", "margin", "loss")
+_OWN = ("accuracy", "auc", "reward", "margin", "loss")
 """What a method is there for, the most telling first."""
 _HEADLINES = {
     "accuracy": "Held-out accuracy",
+    "auc": "Held-out AUC of good answers over bad",
     "reward": "Held-out reward",
     "margin": "Held-out margin",
     "loss": "Held-out loss",

@@ -6,16 +6,23 @@ import math
 from collections.abc import Iterator
 
 from training.report.story import Story, at
-from training.report.wording import number, percent
+from training.report.wording import count, number, percent
 
 _ROSE = 0.1
 """Part of its first value (or of 1) by which a mean must have moved to be worth a word."""
+_FEW = 20
+"""Answers of a kind below which their mean is mostly chance."""
 
 
 def monitors(story: Story) -> list[str]:
     """Return warnings about a finished run, in sentences; none where nothing looks wrong."""
-    found = [*_tells_nothing_apart(story), *_hacking(story), *_likes_length(story)]
-    return [*found, *_both_less_likely(story)]
+    return [
+        *_tells_nothing_apart(story),
+        *_hacking(story),
+        *_likes_length(story),
+        *_both_less_likely(story),
+        *_few_of_a_kind(story),
+    ]
 
 
 def _tells_nothing_apart(story: Story) -> Iterator[str]:
@@ -116,6 +123,17 @@ def _both_less_likely(story: Story) -> Iterator[str]:
             f"{number(after, 1)}): rejected ones only fell further. A higher beta, fewer steps, or "
             f"orpo, which keeps their likelihood in the loss, holds them up."
         )
+
+
+def _few_of_a_kind(story: Story) -> Iterator[str]:
+    """Yield whether so few good or bad answers are held out that to compare them says little."""
+    for name, other in (("bad", "good"), ("good", "bad")):
+        rows = at(story.after, "validation", f"{name}_rows")
+        if rows is not None and rows < _FEW:
+            yield (
+                f"{count(rows)} {name} answers are held out: how far they are from {other} ones "
+                f"says little. Hold out more rows."
+            )
 
 
 def _ends(story: Story, name: str) -> tuple[float, float] | None:

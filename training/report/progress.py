@@ -20,7 +20,7 @@ METRIC_PATTERNS = {
 }
 
 
-_COUNTS = {"tokens", "rows"}
+_COUNTS = {"tokens", "rows", "good_rows", "bad_rows"}
 """What a measure was taken over: of no interest while a run goes on."""
 
 

@@ -155,3 +155,22 @@ def test_every_method_has_a_title(tmp_path: Path) -> None:
     for kind, title in (("simpo", "SimPO"), ("rloo", "RLOO"), ("pretrain", "Pre-training")):
         folder = write_run(tmp_path / kind, job=job(kind))
         assert title in report(folder).text
+
+
+def test_kto_is_told_by_how_well_good_is_told_from_bad(tmp_path: Path) -> None:
+    before = {"loss": 0.5, "auc": 0.5, "good_rows": 300.0, "bad_rows": 60.0, "rows": 360.0}
+    after = {**before, "loss": 0.4, "auc": 0.62}
+    page = report(write_run(tmp_path / "r", job=job("kto"), evaluation=sides(before, after)))
+    assert "good above bad, share of all pairs of the two (AUC) 0.500 0.620" in page.text
+    assert (
+        page.headings[0] == "Held-out AUC of good answers over bad rose from 0.50 to 0.62 (+24 %)"
+    )
+    assert "What to be wary of" not in page.headings
+
+
+def test_a_few_bad_answers_are_said_to_be_few(tmp_path: Path) -> None:
+    held = {"loss": 0.5, "margin": 0.0, "good_rows": 9.0, "bad_rows": 2.0, "rows": 11.0}
+    folder = write_run(tmp_path / "r", job=job("kto"), evaluation=sides(held, held))
+    assert [line.partition(":")[0] for line in monitors(read_story(folder))] == [
+        "2 bad answers are held out", "9 good answers are held out",
+    ]  # fmt: skip

@@ -251,7 +251,7 @@ class PpoTrainer(ExactLoop, Trainer):
     def conclude(self, sums: Sums) -> dict[str, float]:
         """Return the means over all held-out prompts; `loss` is the reward, to be lowered."""
         self.said.held_out(int(self.state.global_step))
-        return means(sums)
+        return {**means(sums), "rows": float(sums["loss"][1])}
 
     # --- checkpoints ------------------------------------------------------------------------
 
