@@ -49,7 +49,10 @@ _NAMED = {
     "repetition": "4-grams said before in an answer",
     "explained_variance": "Returns that the critic foresaw",
     "accuracy": "Chosen above rejected, share of pairs",
+    "auc": "Good answers above bad ones (AUC)",
     "margin": "How far above",
+    "mean_score": "Mean score",
+    "clipped": "Tokens whose ratio was clipped",
     "learning_rate": "Learning rate",
     "grad_norm": "Gradient norm, before clipping",
     "tokens_per_second": "Tokens per second",
@@ -93,35 +96,43 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
     """
     if not story.steps and not story.evaluations:
         return []
-    names = [name for name in _NAMED if _varies_or_counts(story, name)]
+    names = [n for n in _NAMED if _counts(story, n) or _counts(story, f"eval_{n}")]
     extra = sorted({key for row in story.steps for key in row} - _NO_CURVE)
-    names += [name for name in extra if _varies_or_counts(story, name)][:_MOST_EXTRA]
+    names += [name for name in extra if _counts(story, name)][:_MOST_EXTRA]
     curves = [_draw_loss(story, f"{prefix}-loss")]
     if rewarded.frontier(story)[0]:  # a run without a price on distance need not know it
         curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))
-        lines = [(name, *story.series(name)), ("held out", *story.series(f"eval_{name}"))]
+        held = _held_out(story, name)
+        lines = [("training" if held[0] else name, *story.series(name)), ("held out", *held)]
         shown = [line for line in lines if line[1]]
         curves.append(_draw(shown, title, f"{prefix}-{index}", (4.4, 2.0)))
     return curves
 
 
-def _varies_or_counts(story: Story, name: str) -> bool:
+def _counts(story: Story, name: str) -> bool:
     return any(math.isfinite(value) for value in story.series(name)[1])
 
 
 def _draw_loss(story: Story, prefix: str) -> Curve:
-    lines = [("training", *story.series("loss")), ("held out", *story.series("eval_loss"))]
-    _, steps, values = lines[1]
-    before, after = (_held_out(side) for side in (story.before, story.after))
+    lines = [("training", *story.series("loss"))]
+    # Where answers are rewarded, the held-out loss is minus their reward: another quantity.
+    if not rewarded.is_rewarded(story):
+        lines.append(("held out", *_held_out(story, "loss")))
+    return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
+
+
+def _held_out(story: Story, name: str) -> tuple[list[float], list[float]]:
+    """Return steps and values of a measure of held-out rows, from before training to after."""
+    steps, values = story.series(f"eval_{name}")
+    before, after = (_measured(side, name) for side in (story.before, story.after))
     if before is not None and steps[:1] != [0.0]:
         steps, values = [0.0, *steps], [before, *values]
     last = float(story.steps[-1]["step"]) if story.steps else 0.0
     if after is not None and last > (steps or [0.0])[-1]:
         steps, values = [*steps, last], [*values, after]
-    lines[1] = ("held out", steps, values)
-    return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
+    return steps, values
 
 
 def draw_frontier(story: Story, prefix: str) -> Curve:
@@ -162,9 +173,9 @@ def draw_frontier(story: Story, prefix: str) -> Curve:
     return Curve("Reward against distance", svg, "Reward: " + ", ".join(words))
 
 
-def _held_out(side: dict[str, Any]) -> float | None:
-    loss = (side.get("validation") or {}).get("loss")
-    return float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
+def _measured(side: dict[str, Any], name: str) -> float | None:
+    value = (side.get("validation") or {}).get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _draw(
@@ -184,8 +195,8 @@ def _draw(
         figure = Figure(figsize=size)
         # Margins in inches, the same for all: the curves of a page stand in line.
         axes = figure.add_axes((0.62 / width, 0.42 / height, 1 - 0.68 / width, 1 - 0.5 / height))
-        for index, (name, steps, values) in enumerate(lines):
-            _plot(axes, name, _thinned(steps, values), second=index > 0)
+        for name, steps, values in lines:
+            _plot(axes, name, _thinned(steps, values), second=name == "held out")
             called = title if len(lines) == 1 else f"{name} {title.lower()}"
             words.append(_in_words(called, steps, values))
             notes += _not_finite(called, steps, values)

@@ -225,9 +225,9 @@ def _moved(words: str, before: float, after: float, name: str = "loss") -> str:
         verb = "fell" if after < before else "rose"
     if name == "accuracy":
         return f"{words} {verb} from {percent(before)} to {percent(after)}"
-    return (
-        f"{words} {verb} from {number(before, 2)} to {number(after, 2)} ({change(before, after)})"
-    )
+    digits = 3 if name == "margin" else 2
+    ends = f"from {number(before, digits)} to {number(after, digits)}"
+    return f"{words} {verb} {ends} ({change(before, after)})"
 
 
 def _loss(side: dict[str, Any], key: str) -> float | None:

@@ -36,6 +36,7 @@ MEASURES = {
     "margin": Measure("how far above", "higher", 3),
     "reward": Measure("reward of a sampled answer", "higher", 3),
     "calibration_error": Measure("distance of certainty from accuracy", "lower", 3),
+    "mean_score": Measure("mean score", "", 3),
     "length_correlation": Measure("correlation of score and length", "", 2),
     "longer_scored_higher": Measure("longer answer scored higher, share of pairs", "", 2),
     "longer_was_chosen": Measure("longer answer was the chosen one, share of pairs", "", 2),

@@ -103,13 +103,19 @@ def _watching(story: Story) -> list[str]:
 
 
 def _likes_length(story: Story) -> Iterator[str]:
-    """Yield whether a reward model prefers length more than people did."""
+    """Yield whether a reward model prefers long or short answers more than people did."""
     scored = at(story.after, "validation", "longer_scored_higher")
     chosen = at(story.after, "validation", "longer_was_chosen")
     if scored is not None and chosen is not None and scored - chosen > 0.1:
         yield (
             f"It scores the longer answer higher in {percent(scored)} of pairs; people preferred "
             f"it in {percent(chosen)}. A policy trained against it will learn to ramble."
+        )
+    correlation = at(story.after, "validation", "length_correlation")
+    if correlation is not None and correlation < -0.4:
+        yield (
+            f"The shorter an answer, the higher its score (correlation {number(correlation, 2)}). "
+            f"A policy trained against it will learn to say little."
         )
 
 

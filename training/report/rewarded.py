@@ -8,10 +8,12 @@ from typing import Any
 
 from training.report.comparison import Comparison
 from training.report.story import Story
-from training.report.wording import change, number
+from training.report.wording import change, number, percent
 
 _MOMENTS = 4
 """Looks at the answers that are shown, spread over the run."""
+_SHARES = ("ended", "repetition")
+"""Shown in percent."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,24 @@ def comparisons(before: dict[str, Any], after: dict[str, Any]) -> list[Compariso
         was, now = before.get(key), after.get(key)
         if was is None and now is None:
             continue
+        shown = percent if key in _SHARES else _two_digits
         verdict = ""
         if key == "reward" and isinstance(was, float) and isinstance(now, float):
             verdict = "better" if now > was else "worse" if now < was else "same"
         found.append(
             Comparison(
                 f"Held-out prompts: {name}",
-                number(was, 2),
-                number(now, 2),
-                change(was, now) if was else "",
+                shown(was),
+                shown(now),
+                "" if key in _SHARES else change(was, now),
                 verdict,
             )
         )
     return found
+
+
+def _two_digits(value: Any) -> str:
+    return number(value, 2)
 
 
 def moments(story: Story) -> list[Moment]:

@@ -46,10 +46,12 @@ def percent(share: Any, digits: int = 0) -> str:
 
 
 def change(before: Any, after: Any) -> str:
-    """Return how a value moved, in percent and with its sign: `−41 %`."""
+    """Return how a value moved, with its sign: `−41 %`, or `+0.17` where it was not above zero."""
     numbers = [v for v in (before, after) if isinstance(v, int | float) and math.isfinite(v)]
-    if len(numbers) < 2 or not before:
+    if len(numbers) < 2:
         return MISSING
+    if before <= 0 or after < 0:
+        return f"{after - before:+.2f}".replace("-", "−") if after != before else MISSING
     share = (after - before) / abs(before)
     digits = 0 if abs(share) >= 0.1 else 1
     return ("+" if share > 0 else "") + percent(share, digits)

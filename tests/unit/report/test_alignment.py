@@ -174,3 +174,19 @@ def test_a_few_bad_answers_are_said_to_be_few(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in monitors(read_story(folder))] == [
         "2 bad answers are held out", "9 good answers are held out",
     ]  # fmt: skip
+
+
+def test_what_was_not_above_zero_moves_by_a_difference(tmp_path: Path) -> None:
+    before = {"loss": 0.69, "margin": -0.004, "mean_score": 0.0, "rows": 488.0}
+    after = {"loss": 0.66, "margin": 0.171, "mean_score": 0.2, "rows": 488.0}
+    page = report(write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after)))
+    assert "how far above -0.004 0.171 +0.18" in page.text
+    assert page.headings[0] == "Held-out margin rose from -0.004 to 0.171 (+0.18)"
+    assert "mean score 0.000 0.200 +0.20" in page.text
+
+
+def test_a_reward_model_that_likes_little_is_told_on(tmp_path: Path) -> None:
+    held = {"loss": 0.6, "accuracy": 0.6, "length_correlation": -0.53, "rows": 488.0}
+    folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(held, held))
+    (warning,) = monitors(read_story(folder))
+    assert warning.startswith("The shorter an answer, the higher its score (correlation -0.53)")
