@@ -13,6 +13,7 @@ import orjson
 from training.config.data import ShapeName
 from training.data.messages import (
     is_transcript,
+    read_history,
     read_messages,
     read_tools,
     split_transcripts,
@@ -87,6 +88,11 @@ def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[st
     if isinstance(prompt, str | int | float) and isinstance(completion, str):
         text = _string(values, prompt_column, "prompt", empty=True)
         text = _with_context(text, values, columns)
+        earlier = _history(values, columns)
+        if earlier:
+            asked, _ = _led([*earlier, {"role": "user", "content": text}], _system(values, columns))
+            said = _as_messages(asked, "user") + _as_messages(completion, "assistant")
+            return DialogueRow(origin, said, _tools(values, columns))
         return CompletionRow(origin, text, completion, _system(values, columns))
     messages = _as_messages(_side(prompt, prompt_column, "prompt", "user"), "user")
     answer = _as_messages(completion, "assistant")
@@ -115,6 +121,12 @@ def _as_messages(side: str | list[Message], role: str) -> list[Message]:
     return [{"role": role, "content": side}] if isinstance(side, str) else side
 
 
+def _history(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[Message]:
+    """Return the turns before a prompt, where a column holds them."""
+    column = columns.get("history")
+    return [] if column is None else read_history(values[column], column)
+
+
 def _tools(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]] | None:
     return read_tools(values[columns["tools"]]) if "tools" in columns else None
 
@@ -127,6 +139,10 @@ def _read_dialogue(origin: str, values: Mapping[str, Any], column: str, columns:
     said = [m for m in messages if m["role"] == "assistant"]
     if said and not any(m["content"].strip() or m.get("tool_calls") for m in said):
         raise RowError("the assistant's answers are empty. Fill them, or remove the row")
+    for message in said:
+        if not (message["content"].strip() or message.get("tool_calls")):
+            # Learned, it would teach the model to end at once.
+            message["learned"] = False
     return DialogueRow(origin, messages, _tools(values, columns))
 
 

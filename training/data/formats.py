@@ -52,7 +52,21 @@ def read_file(path: Path, label: str, start: Position = START) -> Iterator[Recor
             f"Give {', '.join(sorted(_KINDS))}, each also with .gz"
         )
     with _explained(path):
+        _check_head(path, kind)
         yield from _READERS[kind](path, label, start)
+
+
+def _check_head(path: Path, kind: str) -> None:
+    """Refuse a file whose first bytes say that it is not what its name says.
+
+    Raises:
+        DataError: Naming what it is, and what to do.
+    """
+    with open_binary(path) as stream:
+        head = stream.read(4)
+    for magic, what in _HEADS.items():
+        if kind != "parquet" and head.startswith(magic):
+            raise DataError(f"{path}: {what}")
 
 
 @contextmanager
@@ -152,7 +166,11 @@ def _entries(document: Any, path: Path) -> list[Any]:
         return document
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
-        if len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]):
+        items = lists[0] if len(lists) == 1 else []
+        turns = bool(items) and all(
+            isinstance(item, dict) and {"role", "from"} & item.keys() for item in items
+        )
+        if len(lists) == 1 and not turns and all(isinstance(item, dict) for item in items):
             return lists[0]
         return [document]
     raise DataError(f"{path}: a JSON file holds an array of objects, found {shown(document)}")
@@ -164,10 +182,19 @@ def _csv(path: Path, label: str, start: Position) -> Iterator[Record | BadRecord
     with open_binary(path) as stream:
         lines = _CountedLines(stream)
         head = next(iter(lines), "")
+        if "\r" in head.rstrip("\r\n"):
+            raise DataError(
+                f"{path}: its lines end in CR alone. Save it with line ends of LF or CR LF"
+            )
         delimiter = _delimiter(head, path)
         header = _cells(head, delimiter)
         if not any(header):
             return
+        twice = sorted({name for name in header if name and header.count(name) > 1})
+        if twice:
+            raise DataError(
+                f"{path}: the header names {', '.join(twice)} more than once. Rename or remove one"
+            )
         if start.offset:
             stream.seek(start.offset)
             lines.offset, lines.number = start.offset, start.number
@@ -241,7 +268,7 @@ def _delimiter(head: str, path: Path) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    row = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=True), [])
     return [cell.strip() for cell in row]
 
 
@@ -280,6 +307,17 @@ def _text(path: Path, label: str, start: Position) -> Iterator[Record | BadRecor
     with open_binary(path) as stream:
         yield from read_text(stream, label, start)
 
+
+_HEADS = {
+    b"\xff\xfe": "it is UTF-16. Save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16. Save it as UTF-8",
+    b"\x1f\x8b": "it is gzipped, and its name does not say so. Rename it to end in .gz",
+    b"\x28\xb5\x2f\xfd": "it is packed with zstd. Unpack it (zstd -d), or pack it with gzip",
+    b"BZh": "it is packed with bzip2. Unpack it (bunzip2), or pack it with gzip",
+    b"PK\x03\x04": "it is a zip archive (a workbook is one too). Unpack it, or save it as CSV",
+    b"PAR1": "it is a Parquet file, and its name does not say so. Rename it to end in .parquet",
+}
+"""First bytes that no text has, and what they say."""
 
 _KINDS = {
     ".jsonl": "jsonl",

@@ -35,6 +35,8 @@ _ROLES = {
     "ipython": "tool",
 }
 _CALLS = frozenset({"function_call", "tool_call"})
+_WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
+"""How other tools spell whether a message is learned."""
 _TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
@@ -57,6 +59,10 @@ def _message(item: Any, column: str, index: int) -> Message:
         raise RowError(f"{where} is not a message with a role and content: {shown(item)}")
     given = item.get("role") or item.get("from")
     role = _ROLES.get(str(given).lower())
+    if given is None:
+        raise RowError(
+            f"{where} has no role (nor from): its keys are {shown(', '.join(map(str, item)))}"
+        )
     if role is None:
         raise RowError(
             f"{where} has the role {shown(given)}. Known: system, user, assistant, tool "
@@ -68,8 +74,11 @@ def _message(item: Any, column: str, index: int) -> Message:
         calls = _calls(content, where)
         return {"role": role, "content": "", "tool_calls": calls}
     message: Message = {"role": role, "content": content}
-    if item.get("tool_calls"):
-        message["tool_calls"] = _calls(item["tool_calls"], f"{where}.tool_calls")
+    called = next((key for key in ("tool_calls", "function_call") if item.get(key)), None)
+    if called:
+        message["tool_calls"] = _calls(item[called], f"{where}.{called}")
+    if role == "assistant" and not _is_learned(item, where):
+        message["learned"] = False
     if isinstance(item.get("name"), str):
         message["name"] = item["name"]
     if isinstance(item.get("reasoning_content"), str):
@@ -82,11 +91,34 @@ def _content(value: Any, where: str) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and all(
-        isinstance(part, dict) and isinstance(part.get("text"), str) for part in value
-    ):
-        return "".join(part["text"] for part in value)
+    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+        return "".join(_part(part, where) for part in value)
     raise RowError(f"{where} has content that is not text: {shown(value)}")
+
+
+def _part(part: dict[str, Any], where: str) -> str:
+    text = part.get("text")
+    if text is None and part.get("type") == "text":
+        text = part.get("value")
+    if isinstance(text, str):
+        return text
+    raise RowError(
+        f"{where} has a part that is not text ({shown(part.get('type') or part)}); only text is "
+        "learned here. Write out what it holds as text, or remove the row"
+    )
+
+
+def _is_learned(item: dict[str, Any], where: str) -> bool:
+    """Return what a message says of itself: `weight: 0`, `train: false`, …."""
+    key = next((key for key in _WEIGHTS if item.get(key) is not None), None)
+    if key is None:
+        return True
+    if item[key] not in (0, 1):
+        raise RowError(
+            f"{where}.{key} is {shown(item[key])}; a message is learned (1 or true) or it is not "
+            "(0 or false), and nothing between"
+        )
+    return bool(item[key])
 
 
 def _calls(value: Any, where: str) -> list[dict[str, Any]]:
@@ -113,6 +145,30 @@ def _arguments(text: str) -> Any:
         return orjson.loads(text) if text.strip() else {}
     except orjson.JSONDecodeError:
         return text
+
+
+def read_history(value: Any, column: str) -> list[Message]:
+    """Return the turns before a prompt: a list of questions with their answers, or of messages.
+
+    Raises:
+        RowError: It is neither.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _parse(value, column)
+    if not isinstance(value, list) or not value:
+        return []
+    if all(isinstance(turn, dict) for turn in value):
+        return read_messages(value, column)
+    messages: list[Message] = []
+    for index, turn in enumerate(value):
+        said = list(turn) if isinstance(turn, list | tuple) else []
+        if len(said) != 2 or not all(isinstance(text, str) for text in said):
+            raise RowError(
+                f"{column}[{index}] is not a question and its answer, two texts: {shown(turn)}"
+            )
+        messages.append({"role": "user", "content": said[0]})
+        messages.append({"role": "assistant", "content": said[1]})
+    return messages
 
 
 def read_tools(value: Any) -> list[dict[str, Any]] | None:

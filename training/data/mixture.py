@@ -13,6 +13,7 @@ from training.config.job import Job
 from training.data import mix
 from training.data.ingest import Ingested
 from training.data.pack import best_fit
+from training.data.repeats import Repeats
 from training.data.table import token_rows, write_ready
 from training.data.tokenize import TokenRow
 from training.errors import DataError
@@ -36,6 +37,7 @@ class Mixture:
         self._validation = validation
         self._replay = replay
         self._rng = np.random.default_rng(job.train.seed)
+        self._repeats = Repeats([len(found.store) for found in train])
 
     def write(self, folder: Path) -> None:
         """Write the tables and what the report says of them."""
@@ -59,6 +61,7 @@ class Mixture:
             "train": write_ready(folder / TRAIN, self._grouped(order, lengths, stores)),
             "validation": self._write_held(folder, held),
         }
+        about |= {"repeated": self._repeats.trained_again, "leaked": self._repeats.held_and_trained}
         (folder / MIXED).write_text(json.dumps(about))
 
     def _trained(self, rows: Sequence[mix.Indices]) -> dict[str, int]:
@@ -130,7 +133,11 @@ class Mixture:
             else:
                 groups.sort(key=min)
         for group in groups:
-            yield [next(token_rows(stores[order[i][0]], [order[i][1]])) for i in group]
+            rows = [next(token_rows(stores[order[i][0]], [order[i][1]])) for i in group]
+            for i, row in zip(group, rows, strict=True):
+                if order[i][0] < len(self._train):
+                    self._repeats.add_trained(order[i], row)
+            yield rows
 
     def _write_held(self, folder: Path, held: Sequence[mix.Indices]) -> dict[str, Any] | None:
         """Write the held-out rows, in their sources' order."""
@@ -145,6 +152,7 @@ class Mixture:
             ]
         else:
             return None
+        self._repeats.add_held(rows)
         return write_ready(folder / VALIDATION, grouped(rows, packed_to))
 
 

@@ -33,7 +33,7 @@ from training.data.table import RowTable, load_ready, write_ready
 from training.data.terms import measure
 from training.data.texts import iter_texts, load_texts
 from training.data.tokenize import IGNORE, LossOn, RowTokenizer
-from training.data.warn import of_rows, one_sided
+from training.data.warn import learned_whole, of_rows, one_sided
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -242,10 +242,13 @@ class _Kitchen:
             template=self._rows.template.name if self._rows.template else "",
             mask_preview=self._preview(table),
             terms=measure(data.terms, self._rows.encoder),
+            repeated=about["repeated"],
+            leaked=about["leaked"],
         )
         sided = one_sided(table.kinds) if self._rows.want == "unpaired" else ()
         grave = of_rows(report, replay_rounds=about["replay_rounds"])
-        return replace(report, warnings=(*self._warnings, *grave, *sided))
+        whole = learned_whole(sources) if self._rows.want == "dialogue" else ()
+        return replace(report, warnings=(*self._warnings, *grave, *sided, *whole))
 
     def _preview(self, table: RowTable | Sequence[dict[str, Any]]) -> tuple[RowPreview, ...]:
         previews = []

@@ -65,6 +65,8 @@ class DataReport:
         template: The chat template's name; empty when none was used.
         warnings: What a person should know before training.
         mask_preview: A few decoded rows.
+        repeated: Training rows that repeat another one, token for token.
+        leaked: Held-out rows that are among the training rows too.
         terms: How the domain's terms are split.
         streamed: Whether rows are read while training; the numbers are then of the first window.
     """
@@ -87,6 +89,8 @@ class DataReport:
     warnings: tuple[str, ...] = ()
     mask_preview: tuple[RowPreview, ...] = ()
     terms: Terms | None = None
+    repeated: int = 0
+    leaked: int = 0
     streamed: bool = False
 
     @property

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
 """`role` (system, user, assistant, tool), `content` (text), and maybe `tool_calls` (a list of
-`{"type": "function", "function": {"name", "arguments"}}`) and `name`. Chat templates read these."""
+`{"type": "function", "function": {"name", "arguments"}}`) and `name`. Chat templates read these.
+`learned: False` stands where what the assistant says is context alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "margin": ("margin",),
     "system": ("system", "system_prompt"),
     "tools": ("tools", "functions"),
+    "history": ("history",),
     "reference": ("reference", "reference_answer", "ground_truth", "answer", "solution", "target"),
 }  # fmt: skip
+
+_MEDIA = frozenset({"image", "images", "audio", "audios", "video", "videos"})
+_LISTED = 12
+"""Columns that an error names."""
 
 KNOWN = (
     "text: text",
@@ -100,6 +105,8 @@ class Reader:
         if known is None:
             known = self._known[signature] = self._settle_or_fault(record)
         shape, columns = known
+        if shape != "text" and self._want != "text":
+            _refuse_media(record)
         row = READ[shape](record.origin, record.values, columns)
         return as_prompt(row) if self._want == "prompt" else row
 
@@ -122,10 +129,12 @@ class Reader:
         if missing:
             raise DataError(
                 f"{record.origin}: shape {shape} needs a column for {' and '.join(missing)}. "
-                f"Columns found: {', '.join(map(shown, record.values))}. "
+                f"Columns found: {_listed(record)}. "
                 f"Name it: data.train.columns: {{{missing[0]}: YOUR_COLUMN}}"
             )
         _refuse(shape, self._want, record.origin)
+        if shape in ("messages", "sharegpt") and self._source.shape is None:
+            _refuse_judged(shape, columns, record, self._want)
         if shape == "text":
             self.unused |= set(record.values) - {columns["text"]}
         return shape, columns
@@ -137,7 +146,7 @@ class Reader:
             if column not in record.values:
                 raise DataError(
                     f"{record.origin}: data.train.columns names {column!r}, which is not among the "
-                    f"columns found: {', '.join(map(shown, record.values))}"
+                    f"columns found: {_listed(record)}"
                 )
             if part not in _NAMES:
                 raise DataError(
@@ -198,6 +207,8 @@ def _recognise(
     columns: Mapping[str, str], values: Mapping[str, Any], want: RowKind
 ) -> ShapeName | None:
     has = columns.keys()
+    if want == "preference" and {"chosen", "rejected"} <= has:
+        return "preference"
     if "messages" in has and _holds_messages(values[columns["messages"]]):
         return "messages"
     if "conversations" in has and _holds_messages(values[columns["conversations"]]):
@@ -254,11 +265,40 @@ def _refuse(shape: ShapeName, want: RowKind, origin: str) -> None:
         )
 
 
+def _refuse_judged(
+    shape: ShapeName, columns: Mapping[str, str], record: Record, want: RowKind
+) -> None:
+    """Stop where conversations are labelled good or bad, and all of them would be learned."""
+    label = columns.get("label")
+    if want == "dialogue" and label and truth(record.values[label]) is not None:
+        raise DataError(
+            f"{record.origin}: these conversations are labelled good or bad ({label}: "
+            f"{shown(record.values[label])}); trained on as they are, the model would learn the bad"
+            f" ones too. Keep the good ones and set data.train.shape: {shape}"
+        )
+
+
+def _refuse_media(record: Record) -> None:
+    """Raise for a row about an image, a sound or a film: without it, its answer is made up."""
+    for name, value in record.values.items():
+        if value and column_key(name) in _MEDIA:
+            raise RowError(
+                f"column {name} holds what is not text ({shown(value)}), and only text is learned "
+                "here. Remove the row, or the column if the answer can be given without it"
+            )
+
+
+def _listed(record: Record) -> str:
+    names = [shown(name) for name in record.values]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return (", ".join(names[:_LISTED]) or "(none)") + more
+
+
 def _unknown(record: Record, columns: Mapping[str, str]) -> str:
     example = next((name for name in record.values if name not in columns.values()), "YOUR_COLUMN")
     return (
         f"{record.origin}: the columns fit no known shape. Columns found: "
-        f"{', '.join(map(shown, record.values)) or '(none)'}. Known shapes:\n  "
+        f"{_listed(record)}. Known shapes:\n  "
         + "\n  ".join(KNOWN)
         + f"\nSay which column is which: data.train.columns: {{prompt: {example}, completion: …}} "
         f"or {{text: {example}}}"

@@ -21,6 +21,7 @@ from training.errors import DataError
 
 _CHANNELS = Path("/opt/ml/input/data")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_PACKED = frozenset({".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z"})
 _TEXT_IS_NOTES = frozenset({"readme", "license", "licence", "changelog", "notice"})
 
 
@@ -195,8 +196,18 @@ def _local(source: Source, path: Path) -> Located:
         raise DataError(f"{path}: the file is empty")
     if kind_of(path) is None:
         read_file_kinds = "a .json, .jsonl, .csv, .tsv, .parquet, .txt or .md file"
-        raise DataError(f"{path}: not a kind of file that is read here. Give {read_file_kinds}")
+        packed = " Unpack it, or pack it with gzip." if _is_packed(path) else ""
+        raise DataError(
+            f"{path}: not a kind of file that is read here.{packed} Give {read_file_kinds}"
+        )
     return Located(source, path.name, ((path, path.name),))
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is data packed in a way that is not read."""
+    return path.suffix.lower() in _PACKED and (
+        kind_of(path.with_suffix("")) is not None or path.suffix.lower() == ".zip"
+    )
 
 
 def _folder(folder: Path) -> list[Path]:
@@ -209,6 +220,13 @@ def _folder(folder: Path) -> list[Path]:
         and path.name.split(".")[0].lower() not in _TEXT_IS_NOTES
         and path.stat().st_size
     ]
+    packed = sorted(path for path in folder.rglob("*.*") if path.is_file() and _is_packed(path))
+    if found and packed:
+        more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
+        raise DataError(
+            f"{folder}: {packed[0].relative_to(folder)}{more} would be left out, packed in a way "
+            "that is not read here. Unpack it, pack it with gzip, or move it away"
+        )
     if not found:
         there = sorted(path.name for path in folder.iterdir())[:5]
         holds = f"it holds {', '.join(there)}" if there else "it is empty"

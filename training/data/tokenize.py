@@ -192,19 +192,25 @@ class RowTokenizer:
                 "write it with. Choose one: model.chat_template: chatml "
                 f"(of {', '.join(templates.NAMES)})"
             )
-        answers = sum(m["role"] == "assistant" for m in row.messages[row.answers_from :])
+        answers = [m for m in row.messages[row.answers_from :] if m["role"] == "assistant"]
         if not answers:
             return Dropped(row.id, "the assistant says nothing in it")
         pieces = templates.render(self.template, row.messages, row.tools, self.encoder)
-        if self.loss_on == "completion":
-            answers = 1
         said = [index for index, piece in enumerate(pieces) if piece.supervised]
-        context = set(said[: len(said) - answers])
-        pieces = [Piece(p.text, p.supervised and i not in context) for i, p in enumerate(pieces)]
-        if self.loss_on == "all" or self.want == "text":
+        if self.want == "text":
             last = len(pieces) if pieces[-1].text.strip() else said[-1] + 1
             return [Piece(piece.text, True) for piece in pieces[:last]]
-        return pieces[: said[-1] + 1]
+        those = list(zip(said[-len(answers) :], answers, strict=True))
+        if self.loss_on == "completion":
+            those = those[-1:]
+        learned = {index for index, message in those if message.get("learned", True)}
+        if not learned:
+            return Dropped(row.id, "every answer in it is marked as not to be learned")
+        if self.loss_on == "all":
+            last = len(pieces) if pieces[-1].text.strip() else said[-1] + 1
+            context = {index for index, message in those if not message.get("learned", True)}
+            return [Piece(p.text, i not in context) for i, p in enumerate(pieces[:last])]
+        return [Piece(p.text, i in learned) for i, p in enumerate(pieces[: max(learned) + 1])]
 
     def _chunks(self, id_: str, ids: Tokens) -> Outcome:
         """Cut a text into rows of `max_length`; all its tokens are in exactly one of them.

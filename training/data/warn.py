@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from training.data.report import DataReport
+from training.data.report import DataReport, SourceReport
 
 _GRAVE_SHARE = 0.2
-"""Share of rows truncated or dropped from which on a person is warned."""
+"""Share of rows truncated, dropped or repeated from which on a person is warned."""
 
 
 def of_rows(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
@@ -31,6 +31,13 @@ def of_rows(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
         )
     if report.rows_skipped:
         yield f"{report.rows_skipped:,} rows could not be read and were skipped: see skipped.jsonl"
+    if report.leaked:
+        yield (
+            f"{report.leaked:,} of the held-out rows are trained on too, word for word: their loss "
+            "says what was remembered, not what was understood. Remove rows that come twice"
+        )
+    if report.repeated >= _GRAVE_SHARE * report.documents:
+        yield f"{report.repeated:,} of the training rows repeat another one, word for word"
     if replay_rounds > 1:
         yield (
             f"the replayed text is shorter than the share asked for: each of its rows comes up to "
@@ -52,3 +59,18 @@ def one_sided(kinds: Sequence[str]) -> Iterator[str]:
             f"every answer is labelled {side}, so there is nothing to tell it from: add {other} "
             f"ones, or train on good answers alone by sft"
         )
+
+
+def learned_whole(sources: Sequence[SourceReport]) -> Iterator[str]:
+    """Yield a word where fine-tuning learns plain text, and what beside it is not read.
+
+    Args:
+        sources: Of a method that learns answers.
+    """
+    for source in sources:
+        if source.role == "train" and source.columns_unused:
+            yield (
+                f"{source.source}: rows of plain text are learned whole, with nothing as a prompt; "
+                f"not read: {', '.join(source.columns_unused)}. Where one of them is the answer, "
+                "name both: data.train.columns: {prompt: …, completion: …}"
+            )

@@ -347,3 +347,29 @@ def test_answers_of_one_kind_alone_are_pointed_out(
     result = prepared(data, method="kto", max_length=64)
     found = [w for w in result.report.warnings if "every answer is labelled good" in w]
     assert bool(found) is said
+
+
+def test_rows_that_come_twice_are_pointed_out(prepared: Prepare, tmp_path: Path) -> None:
+    path = pairs(tmp_path / "a.jsonl", 10)
+    path.write_text(path.read_text() * 2)
+    # The same text under another name: what is held out is trained on, too.
+    held = tmp_path / "b.jsonl"
+    held.write_text(path.read_text().splitlines()[0] + "\n")
+    report = prepared(path, validation=str(held)).report
+    assert (report.repeated, report.leaked) == (10, 1)
+    assert "1 of the held-out rows are trained on too" in report.warnings[0]
+    assert "10 of the training rows repeat another one" in report.warnings[1]
+
+
+def test_a_weight_repeats_nothing(prepared: Prepare, tmp_path: Path) -> None:
+    two = [{"source": str(pairs(tmp_path / "a.jsonl", 10, "a")), "weight": 3},
+           str(pairs(tmp_path / "b.jsonl", 10, "b"))]  # fmt: skip
+    report = prepared(two, validation={"split": "10%"}).report
+    assert (report.repeated, report.leaked, report.warnings) == (0, 0, ())
+
+
+def test_columns_beside_plain_text_are_pointed_out(prepared: Prepare, tmp_path: Path) -> None:
+    rows = [{"text": f"the dog {i}", "kind": "animal"} for i in range(4)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    assert "not read: kind" in prepared(path).report.warnings[0]
+    assert prepared(path, method="pretrain").report.warnings == ()

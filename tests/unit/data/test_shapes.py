@@ -311,3 +311,73 @@ def test_a_named_shape_must_fit() -> None:
 def test_rows_that_cannot_be_used_say_why(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RowError, match=message):
         read(values)
+
+
+@pytest.mark.parametrize("key", ["weight", "loss_weight", "train"])
+def test_answers_marked_as_context_are_not_learned(key: str) -> None:
+    row = read({"messages": [USER, {**SAID, key: 0}, USER, {**SAID, key: 1}]})
+    assert isinstance(row, DialogueRow)
+    assert [m.get("learned", True) for m in row.messages if m["role"] == "assistant"] == [
+        False,
+        True,
+    ]
+
+
+def test_an_answer_left_empty_is_not_learned() -> None:
+    row = read({"messages": [USER, {**SAID, "content": ""}, USER, SAID]})
+    assert isinstance(row, DialogueRow)
+    assert row.messages[1]["learned"] is False and "learned" not in row.messages[3]
+
+
+def test_a_call_written_the_old_way_is_a_call() -> None:
+    call = {"name": "f", "arguments": '{"a": 1}'}
+    row = read({"messages": [USER, {"role": "assistant", "content": None, "function_call": call}]})
+    assert isinstance(row, DialogueRow)
+    assert row.messages[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"a": 1}}
+
+
+@pytest.mark.parametrize("history", [[["q", "a"]], '[["q", "a"]]'])
+def test_what_was_said_before_a_prompt_is_kept(history: Any) -> None:
+    row = read({"instruction": "b", "output": "c", "system": "s", "history": history})
+    assert isinstance(row, DialogueRow)
+    assert [m["content"] for m in row.messages] == ["s", "q", "a", "b", "c"]
+    assert read({"prompt": "b", "completion": "c", "history": []}) == CompletionRow("x:1", "b", "c")
+
+
+def test_parts_of_text_are_joined_however_they_are_spelled() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "value": "b"}]
+    row = read({"messages": [{"role": "user", "content": parts}, SAID]})
+    assert isinstance(row, DialogueRow) and row.messages[0]["content"] == "ab"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"messages": [USER, SAID], "images": ["a.jpg"]}, "images holds what is not text"),
+        ({"messages": [USER, {**SAID, "weight": 0.5}]}, "nothing between"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, SAID]}, "image_url"),
+        ({"conversation": [{"human": "a", "assistant": "b"}]}, "its keys are human, assistant"),
+        ({"prompt": "a", "completion": "b", "history": [["q"]]}, "not a question and its answer"),
+    ],
+)
+def test_what_is_not_text_is_said(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(RowError, match=message):
+        read(values)
+
+
+def test_an_empty_list_of_images_is_no_image() -> None:
+    assert isinstance(read({"messages": [USER, SAID], "images": []}), DialogueRow)
+
+
+def test_labelled_conversations_are_not_all_learned() -> None:
+    with pytest.raises(DataError, match="labelled good or bad"):
+        read({"messages": [USER, SAID], "label": False})
+    kept = read({"messages": [USER, SAID], "label": True}, shape="messages")
+    assert isinstance(kept, DialogueRow)
+
+
+def test_a_pair_beside_its_conversation_has_it_as_prompt() -> None:
+    values = {"conversations": [USER], "chosen": SAID, "rejected": WORSE}
+    row = read(values, "preference")
+    assert isinstance(row, PreferenceRow)
+    assert (row.prompt, row.chosen, row.rejected) == ([USER], [SAID], [WORSE])

@@ -113,3 +113,10 @@ def test_the_digest_follows_content_not_place(tmp_path: Path) -> None:
         write_jsonl(tmp_path / folder / "x.jsonl", [{"text": text}])
     digests = [locate(Source(source=str(tmp_path / f / "x.jsonl"))).digest() for f in "abc"]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_packed_files_in_a_folder_are_not_left_out_silently(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "one"}])
+    (tmp_path / "b.jsonl.zst").write_bytes(b"packed")
+    with pytest.raises(DataError, match=r"b\.jsonl\.zst would be left out"):
+        locate(Source(source=str(tmp_path)))

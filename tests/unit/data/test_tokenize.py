@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.unit.data.makers import byte_level, sentencepiece_like
 from training.config.method import RowKind
+from training.data import templates
 from training.data.encoder import Encoder
-from training.data.rows import CompletionRow, DialogueRow, Row, TextRow
+from training.data.rows import CompletionRow, DialogueRow, Message, Row, TextRow
 from training.data.tokenize import IGNORE, Dropped, RowTokenizer, TokenRow
 from training.errors import DataError
 
@@ -190,3 +191,21 @@ def test_encoding_in_parts_gives_back_the_text() -> None:
         (row,) = parts(rows, TextRow("x:1", text))
         body = [token for token in row.input_ids if token not in (encoder.bos_id, encoder.eos_id)]
         assert encoder.decode(body) == text
+
+
+def test_an_answer_marked_as_context_is_masked_and_adds_no_end() -> None:
+    encoder = Encoder(QWEN)
+    template = templates.resolve("chatml", QWEN, encoder)
+    rows = RowTokenizer(encoder, template, "dialogue", "assistant", 4096)
+    said: list[Message] = [
+        {"role": "user", "content": "the cat"},
+        {"role": "assistant", "content": "sat"},
+        {"role": "user", "content": "the dog"},
+        {"role": "assistant", "content": "ran", "learned": False},
+    ]
+    (row,) = parts(rows, DialogueRow("x:1", said))
+    learned = [int(token) for token in row.labels if token != IGNORE]
+    assert QWEN.decode(learned).strip() == "sat<|im_end|>"
+    said[1]["learned"] = False
+    (outcome,) = rows([DialogueRow("x:1", said)])
+    assert isinstance(outcome, Dropped) and "not to be learned" in outcome.reason
