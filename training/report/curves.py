@@ -100,7 +100,8 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
     extra = sorted({key for row in story.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _counts(story, name)][:_MOST_EXTRA]
     curves = [_draw_loss(story, f"{prefix}-loss")]
-    if rewarded.frontier(story)[0]:  # a run without a price on distance need not know it
+    # A run without a price on distance need not know it.
+    if rewarded.is_rewarded(story) and rewarded.frontier(story)[0]:
         curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))

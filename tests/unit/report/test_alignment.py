@@ -121,6 +121,12 @@ def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> Non
     )
 
 
+def test_a_distance_without_a_reward_is_no_frontier(tmp_path: Path) -> None:
+    rows = rewarded(3, kl=(0.0, 0.2))
+    page = report(write_run(tmp_path / "r", job=job("kto"), rows=rows))
+    assert "Reward against distance" not in page.text
+
+
 def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None:
     before = {"loss": 0.7, "longer_scored_higher": 0.5, "longer_was_chosen": 0.55}
     after = {"loss": 0.6, "longer_scored_higher": 0.8, "longer_was_chosen": 0.55}
