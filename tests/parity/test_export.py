@@ -14,7 +14,7 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.making import make_tiny_model
 from tests.running import ROOT, changed, train_here
@@ -24,6 +24,7 @@ from training.export.__main__ import main
 from training.export.formats import adapter_folder, archive, archive_apart, merged_folder
 from training.export.proof import compare
 from training.models.base import BASE
+from training.models.streamed import is_streamable
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora", "r": 4, "alpha": 16},
@@ -193,6 +194,31 @@ def test_factors_of_outputs_are_factors_of_biases(tmp_path: Path) -> None:
     apart = logits_beside(adapter, base)
     assert (apart - logits_in(base)).abs().max() > 1e-2
     assert (logits_in(tmp_path / "out") - apart).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape"),
+    [("mixtral", {"num_local_experts": 2, "num_key_value_heads": 2}), ("gpt_neox", {})],
+)
+def test_bases_that_store_their_weights_otherwise_are_merged_in_memory(
+    tiny_model: Path, tmp_path: Path, architecture: str, shape: dict[str, Any]
+) -> None:
+    """Transformers joins experts, and renames heads, while it loads them."""
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    words = AutoConfig.from_pretrained(tiny_model).vocab_size
+    size = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2}
+    config = AutoConfig.for_model(
+        architecture, vocab_size=words, num_attention_heads=4, **size, **shape
+    )
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(base)
+    assert not is_streamable(base) and is_streamable(tiny_model)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    adapter = saved(base, lora, tmp_path / "adapter")
+    merged_folder(adapter, tmp_path / "out")
+    apart = logits_beside(adapter, base)
+    assert (apart - logits_in(base)).abs().max() > 1e-3
+    assert (logits_in(tmp_path / "out") - apart).abs().max() < 1e-4
+    adapter_folder(adapter, tmp_path / "apart")
 
 
 def saved(base: Path, config: PeftConfig, folder: Path) -> Path:

@@ -17,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
-from training.models.merge import unmergeable
-from training.models.streamed import skeleton, tied_names
+from training.models.merge import merged, unmergeable
+from training.models.streamed import is_streamable, skeleton, tied_names
 from training.models.weights import WeightFiles, write_tensors
 
 _INSIDE = "base_model.model."
@@ -29,7 +29,8 @@ _INDEX = "model.safetensors.index.json"
 def fold(adapter: Path, base: Path, target: Path) -> None:
     """Write the base with the adapter's update to the folder `target`, file by file.
 
-    Each tensor keeps its dtype; the update is added in fp32.
+    Each tensor keeps its dtype; the update is added in fp32. A base whose files name or part its
+    weights otherwise than the model does (mixtures of experts, GPT-NeoX) is folded in memory.
 
     Args:
         adapter: PEFT's folder.
@@ -41,6 +42,9 @@ def fold(adapter: Path, base: Path, target: Path) -> None:
     """
     config = PeftConfig.from_pretrained(str(adapter))
     check_foldable(config, adapter)
+    if not is_streamable(base):
+        _fold_in_memory(adapter, base, target)
+        return
     model, source = skeleton(base), WeightFiles(base)
     update = _Update(config, WeightFiles(adapter), model)
     update.check(source, adapter, base)
@@ -56,6 +60,13 @@ def fold(adapter: Path, base: Path, target: Path) -> None:
             lambda name: update.applied(name, untied.get(name, name), source),
         )
     _describe(base, target, untied, last_file=list(source.files)[-1].name)
+
+
+def _fold_in_memory(adapter: Path, base: Path, target: Path) -> None:
+    """Write base and adapter as one, both in memory at once; Transformers names what it writes."""
+    dtype = next(iter(WeightFiles(base).kinds.values())).dtype
+    model = merged(str(adapter), dtype=dtype, attention=None)
+    model.save_pretrained(target)
 
 
 def check_foldable(config: PeftConfig, adapter: Path) -> None:

@@ -13,13 +13,19 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 import training.adapters.bottleneck_tuner
 import training.adapters.composed_tuner  # noqa: F401  (PEFT then knows these types)
 from training.engine.checkpoints import name_on_disk
 from training.errors import GuardError
-from training.models.streamed import fetch_embeddings, skeleton, stream, tied_names
+from training.models.streamed import (
+    fetch_embeddings,
+    is_streamable,
+    skeleton,
+    stream,
+    tied_names,
+)
 from training.models.weights import WeightFiles
 
 PROMPTS = (
@@ -73,14 +79,22 @@ def ids_for(folder: Path, vocabulary: int) -> torch.Tensor:
 
 
 def logits_of(folder: Path, ids: torch.Tensor) -> torch.Tensor:
-    """Return the logits of the model in `folder`, its weights streamed from disk."""
+    """Return the logits of the model in `folder`, its weights streamed from disk if they can be."""
+    if not is_streamable(folder):
+        return _logits(whole(folder), ids)
     model = skeleton(folder)
     stream(model, folder, tied_names(model))
     return _logits(model, ids)
 
 
 def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits of a base without and with its adapter, the base streamed from disk."""
+    """Return the logits of a base without and with its adapter, the base streamed if it can be."""
+    if not is_streamable(base):
+        tuned = PeftModel.from_pretrained(whole(base), str(adapter), torch_device="cpu").eval()
+        _fill_ranknum(tuned)
+        with tuned.disable_adapter():
+            without = _logits(tuned, ids)
+        return without, _logits(tuned, ids)
     bare = skeleton(base)
     tied = tied_names(bare)
     # PEFT puts virtual tokens where the embeddings are.
@@ -94,6 +108,11 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
     with tuned.disable_adapter():
         without = _logits(tuned, ids)
     return without, _logits(tuned, ids)
+
+
+def whole(folder: Path) -> Any:
+    """Return the model in `folder`, all of it in memory, in fp32 and eval mode."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:

@@ -50,7 +50,7 @@ def merged(
     head: HeadKind = HEADS["language"],
     *,
     dtype: torch.dtype,
-    attention: str = "sdpa",
+    attention: str | None = "sdpa",
 ) -> PreTrainedModel:
     """Return the base that an adapter was trained on, with the adapter's update added to it.
 
@@ -62,7 +62,7 @@ def merged(
         head: What the result is to put out. An adapter of a language model also gives the body of
             a model that scores.
         dtype: Of the result; the addition itself is done in fp32.
-        attention: As in a job.
+        attention: As in a job; None for what the model is best at.
 
     Raises:
         ModelError: The base or the adapter cannot be read, or do not belong together.

@@ -13,6 +13,11 @@ def looks_like_path(source: str) -> bool:
 def explain_missing(what: str, source: str, error: Exception) -> str:
     """Return a message for a model or tokenizer that could not be loaded."""
     path = Path(source)
+    if "scaled_dot_product_attention" in str(error):
+        return (
+            f"the {what} {source} is of an architecture that has no attention sdpa. "
+            f"Set model.attention: eager"
+        )
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     if not looks_like_path(source):
         return (

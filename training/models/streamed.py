@@ -29,19 +29,35 @@ def skeleton(folder: Path) -> PreTrainedModel:
     Raises:
         ModelError: Its files do not hold the tensors that Transformers would look for by name.
     """
-    config = AutoConfig.from_pretrained(folder)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.tie_weights()
-    files = WeightFiles(folder)
-    tied = tied_names(model)
-    missing = [n for n, _ in model.named_parameters() if n not in files and n not in tied]
+    model = _shape(folder)
+    missing = _missing(model, folder)
     if missing:
         raise ModelError(
             f"{folder} stores its weights under other names than the model has ({missing[0]} is "
             f"not among them); only such models can be read piece by piece"
         )
+    return model
+
+
+def is_streamable(folder: Path) -> bool:
+    """Whether the files of `folder` hold each tensor under the name that the model has for it.
+
+    Mixtures of experts mostly do not: Transformers joins their experts while it loads them.
+    """
+    return not _missing(_shape(folder), folder)
+
+
+def _shape(folder: Path) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(folder)
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.tie_weights()
     return model.eval()
+
+
+def _missing(model: PreTrainedModel, folder: Path) -> list[str]:
+    files, tied = WeightFiles(folder), tied_names(model)
+    return [n for n, _ in model.named_parameters() if n not in files and n not in tied]
 
 
 def tied_names(model: PreTrainedModel) -> dict[str, str]:
