@@ -163,6 +163,14 @@ def ppo_clashes(method: Ppo, job: Job) -> Iterator[Problem]:
             f"{dropout:g}",
             "Leave it out",
         )
+    if (bias := getattr(job.adapter, "bias", "none")) != "none":
+        yield Problem(
+            "adapter.bias",
+            "the reference is the policy without its adapter, and biases are the backbone's own: "
+            "it would move with the policy",
+            bias,
+            "Leave it out",
+        )
     if method.critic.backbone == "shared" and job.adapter is None:
         yield Problem(
             "method.critic.backbone",
