@@ -68,9 +68,11 @@ def test_steps_are_those_with_a_second_model(job: dict[str, Any], tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["shared", "own"])
 def test_two_processes_that_shard_it_take_the_same_steps(
-    job: dict[str, Any], tmp_path: Path
+    job: dict[str, Any], tmp_path: Path, backbone: str
 ) -> None:
+    job = with_backbone(job, backbone)
     one = train_here(job, tmp_path / "one")
     dealt = changed(
         job, sharding={"zero": 3}, resources={"processes": 2}, train={"micro_batch_size": 2}

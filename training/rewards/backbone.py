@@ -17,7 +17,6 @@ import torch
 from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import Tensor
-from transformers import AutoConfig
 
 from training.data.collate_pairs import padded
 from training.errors import ModelError
@@ -46,7 +45,8 @@ class OnBackbone:
         self._policy = policy
         self._device = policy.device
         config = PeftConfig.from_pretrained(source)
-        self.pad_id = _pad_id(str(config.base_model_name_or_path))
+        # Its base's configuration may pad with what ends a text; its own tokenizer says.
+        self.pad_id: int | None = None
         weights = load_peft_weights(source, device="cpu")
         head = {name for name in weights if _is_head(name)}
         self._head = _head_of(weights, head, source).to(self._device)
@@ -98,6 +98,8 @@ def reason_apart(policy: Any, source: str) -> str | None:
         return f"it has {', '.join(others)} of its own"
     if config.get("bias", "none") != "none":
         return "it has biases of its own"
+    if config.get("use_dora") and any(hasattr(p, "ds_id") for p in policy.parameters()):
+        return "its adapter is DoRA, which looks at whole weights, and sharding.zero is 3"
     if any(_is_backbones(name) and p.requires_grad for name, p in policy.named_parameters()):
         return "weights of the backbone learn too"
     try:
@@ -125,8 +127,3 @@ def _head_of(weights: dict[str, Tensor], names: set[str], source: str) -> Tensor
             f"has trained"
         )
     return found[0][0].float()
-
-
-def _pad_id(base: str) -> int | None:
-    found: int | None = AutoConfig.from_pretrained(base).get_text_config().pad_token_id
-    return found

@@ -33,7 +33,8 @@ class _ModelReward:
                 explain_missing("tokenizer of the reward model", section.source, error)
             ) from error
         if self._scorer.pad_id is None:
-            self._scorer.pad_id = tokenizer.pad_token_id or tokenizer.eos_token_id
+            pad_id = tokenizer.pad_token_id
+            self._scorer.pad_id = tokenizer.eos_token_id if pad_id is None else pad_id
         encoder = Encoder(tokenizer)
         template = templates.resolve(section.chat_template, tokenizer, encoder)
         self._tokenize = RowTokenizer(

@@ -14,13 +14,14 @@ from training.errors import DeviceError, ModelError
 from training.models.heads import HEADS
 from training.models.merge import is_adapter, merged
 from training.models.source import explain_missing
+from training.models.unsharded import unsharded
 
 
 class Scorer(Protocol):
     """Scores texts."""
 
     pad_id: int | None
-    """What it takes for padding; None where its configuration does not say."""
+    """What it takes for padding; None where its tokenizer has to say."""
 
     def scores(self, texts: Sequence[list[int]]) -> list[float]:
         """Return the score of each text, which are token ids in the scorer's own vocabulary."""
@@ -41,10 +42,13 @@ class OwnModel:
     def __init__(self, source: str, device: torch.device):
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._device = device
-        self._model = _load(source, dtype)
+        with unsharded():
+            self._model = _load(source, dtype)
         _check_room(self._model, source, device)
         self._model.to(device).eval().requires_grad_(False)
-        self.pad_id: int | None = self._model.config.get_text_config().pad_token_id
+        own = self._model.config.get_text_config().pad_token_id
+        # An adapter's configuration is its base's, which may pad with what ends a text.
+        self.pad_id: int | None = None if is_adapter(source) else own
 
     @torch.no_grad()
     def scores(self, texts: Sequence[list[int]]) -> list[float]:

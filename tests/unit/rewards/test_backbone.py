@@ -83,7 +83,9 @@ def test_the_score_is_that_of_a_model_of_its_own(reward: Path, policy: PeftModel
 def test_what_the_policy_says_is_not_changed(reward: Path, policy: PeftModel) -> None:
     ids = torch.tensor([TEXTS[3]])
     before = policy(ids).logits
-    OnBackbone(policy, str(reward)).scores([[1, 2]])
+    shared = OnBackbone(policy, str(reward))
+    shared.pad_id = 0
+    shared.scores([[1, 2]])
     assert torch.equal(policy(ids).logits, before)
     with wearing(policy, "reward_1"):
         assert not torch.equal(policy(ids).logits, before)
@@ -100,6 +102,33 @@ def test_a_text_that_ends_in_padding_is_scored_where_it_ends(
     torch.testing.assert_close(
         torch.tensor(shared.scores(texts)), torch.tensor(own.scores(texts)), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("backbone", ["own", "shared"])
+def test_padding_is_what_the_adapter_was_trained_with(
+    reward: Path, tiny_model: Path, tmp_path: Path, backbone: str
+) -> None:
+    """The base pads with what ends a text; training parted the two, or no end had been seen."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    settings = json.loads((base / "config.json").read_text())
+    settings["pad_token_id"] = settings["eos_token_id"]
+    (base / "config.json").write_text(json.dumps(settings))
+    config = json.loads((reward / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(base)
+    (reward / "adapter_config.json").write_text(json.dumps(config))
+    model = AutoModelForCausalLM.from_pretrained(base)
+    place = Place(torch.device("cpu"), tmp_path, policy=get_peft_model(model, lora("CAUSAL_LM")))
+    section = RewardModel(kind="model", source=str(reward), backbone=backbone)
+    scored = build(section, place).score(["what?"], ["that"], [PromptRow("1", "what?", None, {})])
+    tokenizer = AutoTokenizer.from_pretrained(reward)
+    ids = tokenizer("what?\n")["input_ids"]
+    ids += [*tokenizer("that", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    trained = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    trained = PeftModel.from_pretrained(trained, str(reward)).eval()
+    trained.config.pad_token_id = tokenizer.pad_token_id
+    with torch.no_grad():
+        assert scored == pytest.approx([float(trained(torch.tensor([ids])).logits)], abs=1e-5)
 
 
 def test_two_rewards_on_one_backbone(reward: Path, policy: PeftModel, tmp_path: Path) -> None:
@@ -130,7 +159,12 @@ def test_why_it_needs_weights_of_its_own(
     ):
         (other / "adapter_config.json").write_text(json.dumps({**config, **change}))
         assert words in (reason_apart(policy, str(other)) or "")
-    next(policy.parameters()).requires_grad_(True)
+    (other / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    first: Any = next(policy.parameters())
+    first.ds_id = 0  # As ZeRO 3 marks what it shards.
+    assert "DoRA" in (reason_apart(policy, str(other)) or "")
+    del first.ds_id
+    first.requires_grad_(True)
     assert "backbone learn too" in (reason_apart(policy, str(reward)) or "")
 
 
