@@ -183,7 +183,7 @@ bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make 
 measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-images
+.PHONY: compatibility bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-images
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
@@ -204,6 +204,9 @@ bench-forgetting: $(VENV)/.train  ## what each way of training forgets, as a tab
 
 bench-distillation: $(VENV)/.train  ## a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
+
+bench-preferences: $(VENV)/.train  ## every preference method on what people really preferred: make bench-preferences [ARGS=--fresh]
+	@$(PY) -m benchmarks.preferences $(ARGS)
 
 bench-memory: $(VENV)/.train  ## a plan's memory beside the allocator's and others' estimates: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
