@@ -201,3 +201,20 @@ def test_two_processes_take_the_steps_of_one(
     two = train_by_command(shared, tmp_path)
     assert_same_steps(two, straight, tolerance=5e-4)
     assert [sorted(s["ids"]) for s in two.samples] == [sorted(s["ids"]) for s in straight.samples]
+
+
+@pytest.mark.slow
+def test_held_out_prompts_that_do_not_deal_out_evenly_among_shards(
+    job: dict[str, Any], tmp_path: Path
+) -> None:
+    """Three prompts for two processes, of which neither has all the weights."""
+    dealt = changed(
+        job,
+        data={"validation": {"split": "25%"}},
+        sharding={"zero": 3},
+        resources={"processes": 2},
+        train={"max_steps": 2, "micro_batch_size": 1},
+    )
+    run = train_by_command(dealt, tmp_path)
+    measured = json.loads((run.path / "evaluation.json").read_text())
+    assert measured["after"]["validation"]["rows"] == 3

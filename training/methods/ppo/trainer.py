@@ -234,19 +234,26 @@ class PpoTrainer(ExactLoop, Trainer):
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return what the policy's answers to held-out prompts come to."""
-        rows, prompts = batch["prompt_rows"], batch["prompt_ids"]
-        if not rows:
+        if not batch["prompt_rows"]:
+            if self.setup.job.sharding.zero == 3:
+                # The others cannot gather the weights without this process: it answers too.
+                self._held_out(self.setup.collate([self.setup.table[0]]))
             return {}
-        seed = (self.setup.job.train.seed, _HELD_OUT)
-        places = [zlib.crc32(row.id.encode()) for row in rows]
-        chance = uniforms(seed, places, self.method.max_new_tokens)
-        experiences = self.speaker.experiences(prompts, rows, chance)
+        experiences = self._held_out(batch)
         self.said.hold(experiences)
-        facts, count = rollout_facts(experiences), float(len(rows))
+        facts, count = rollout_facts(experiences), float(len(experiences))
         names = ("reward", "kl", "answer_tokens", "ended", "repetition")
         return {"loss": (-facts["reward"] * count, count)} | {
             name: (facts[name] * count, count) for name in names
         }
+
+    def _held_out(self, batch: dict[str, Any]) -> list[Experience]:
+        """Return answers to held-out prompts, the same at every evaluation but for the policy."""
+        seed = (self.setup.job.train.seed, _HELD_OUT)
+        rows = batch["prompt_rows"]
+        places = [zlib.crc32(row.id.encode()) for row in rows]
+        chance = uniforms(seed, places, self.method.max_new_tokens)
+        return self.speaker.experiences(batch["prompt_ids"], rows, chance)
 
     def conclude(self, sums: Sums) -> dict[str, float]:
         """Return the means over all held-out prompts; `loss` is the reward, to be lowered."""
