@@ -14,12 +14,15 @@ from training.data import mix
 from training.data.ingest import Ingested
 from training.data.pack import best_fit
 from training.data.repeats import Repeats
+from training.data.siblings import by_prompt
 from training.data.table import token_rows, write_ready
 from training.data.tokenize import TokenRow
 from training.errors import DataError
 
 TRAIN, VALIDATION, MIXED = "train.arrow", "validation.arrow", "mixed.json"
 """The files of a mixture: two tables, and what is in them."""
+JUDGED = ("preference", "unpaired")
+"""Rows of which one prompt may have several."""
 
 
 class Mixture:
@@ -33,6 +36,7 @@ class Mixture:
         replay: Ingested | None,
     ):
         self._data = job.data
+        self._judged = job.method.rows in JUDGED
         self._train = train
         self._validation = validation
         self._replay = replay
@@ -89,6 +93,8 @@ class Mixture:
         split = self._data.validation.split
         if not split:
             return keep, []
+        if self._judged:
+            documents = [by_prompt(found.store) for found in self._train]
         kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]
         train, held = mix.hold_out(kept, split, self._rng)
         return (

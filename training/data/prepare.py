@@ -23,7 +23,7 @@ from training.data import templates
 from training.data.cache import Cache, key_of
 from training.data.encoder import Encoder, fingerprint
 from training.data.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
-from training.data.mixture import MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
+from training.data.mixture import JUDGED, MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
 from training.data.preview import RowPreview, preview_row, render_text
 from training.data.report import DataReport, SourceReport
 from training.data.shapes import Reader
@@ -160,6 +160,7 @@ class _Kitchen:
             "mixed", [i.folder.name for i in self.ingested], [i.source.weight for i in train],
             data.limit, data.validation.split, data.replay and data.replay.share,
             data.packing, data.shuffle, data.max_length, self._job.train.seed,
+            self._rows.want in JUDGED,
         )  # fmt: skip
         entry = self._cache.entry(
             key, lambda folder: Mixture(self._job, train, validation, replay).write(folder)

@@ -373,3 +373,43 @@ def test_columns_beside_plain_text_are_pointed_out(prepared: Prepare, tmp_path: 
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     assert "not read: kind" in prepared(path).report.warnings[0]
     assert prepared(path, method="pretrain").report.warnings == ()
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_answers_to_one_prompt_stay_on_one_side(
+    tmp_path: Path, llama: PreTrainedTokenizerFast, kind: str
+) -> None:
+    pair = [{"chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(4)]
+    judged = [{"completion": f"yes {n}", "label": n % 2 == 0} for n in range(4)]
+    rows = [
+        {"prompt": f"What is number {i}?", **answer}
+        for answer in (pair if kind == "dpo" else judged)
+        for i in range(20)
+    ]
+    job = make_job(
+        write_jsonl(tmp_path / "rows.jsonl", rows),
+        validation={"split": "25%"},
+        method=kind,
+    )
+    result = prepare(job, llama, cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
+    assert result.validation is not None
+    asked = [
+        {(int(name.partition(":")[2]) - 1) % 20 for name in ids(side)}
+        for side in (result.train, result.validation)
+    ]
+    assert not asked[0] & asked[1]
+    assert (len(asked[1]), len(result.validation)) == (5, 20)
+
+
+def test_one_prompt_for_nearly_everything_tells_nothing_apart(
+    tmp_path: Path, llama: PreTrainedTokenizerFast
+) -> None:
+    rows = [{"prompt": "Sing.", "chosen": f"la {n}", "rejected": f"lo {n}"} for n in range(20)]
+    job = make_job(
+        write_jsonl(tmp_path / "rows.jsonl", rows),
+        validation={"split": "25%"},
+        method="dpo",
+    )
+    result = prepare(job, llama, cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
+    assert result.validation is not None
+    assert (len(result.train), len(result.validation)) == (15, 5)
