@@ -91,33 +91,23 @@ def dpo_job(material: Path, steps: int, *, precompute: bool, lora: bool) -> str:
 
 def ppo_job(material: Path, steps: int) -> str:
     """Return the job file, as YAML, that does the peers' work on prompts."""
-    return _job(
-        material,
-        steps,
-        {"train": str(material / "prompts.jsonl"), "max_length": LENGTH - NEW_TOKENS},
-        {
-            "kind": "ppo",
-            "reward": {"kind": "regex_count", "pattern": PATTERN},
-            "rollout": {"max_new_tokens": NEW_TOKENS, "batch": ANSWERS},
-            "epochs": 1,
-        },
-        {"global_batch_size": ANSWERS, "micro_batch_size": ANSWERS},
-    )
+    rollout = {"max_new_tokens": NEW_TOKENS, "batch": ANSWERS}
+    return _answering(material, steps, {"kind": "ppo", "rollout": rollout, "epochs": 1})
 
 
 def grpo_job(material: Path, steps: int) -> str:
     """Return the job file, as YAML, of GRPO itself."""
+    rollout = {"max_new_tokens": NEW_TOKENS}
+    group = {"num_generations": GROUP, "beta": 0.05}
+    return _answering(material, steps, {"kind": "grpo", "rollout": rollout, **group})
+
+
+def _answering(material: Path, steps: int, method: dict[str, Any]) -> str:
     return _job(
         material,
         steps,
         {"train": str(material / "prompts.jsonl"), "max_length": LENGTH - NEW_TOKENS},
-        {
-            "kind": "grpo",
-            "reward": {"kind": "regex_count", "pattern": PATTERN},
-            "rollout": {"max_new_tokens": NEW_TOKENS},
-            "num_generations": GROUP,
-            "beta": 0.05,
-        },
+        {**method, "reward": {"kind": "regex_count", "pattern": PATTERN}},
         {"global_batch_size": ANSWERS, "micro_batch_size": ANSWERS},
     )
 
