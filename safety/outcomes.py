@@ -3,7 +3,8 @@
 Rules see the words of a refusal, not its sense: an answer that talks past the question counts as
 given. A judge knows better, and costs more. Of the answers of five models to XSTest that people
 have labelled (Röttger et al. 2023, arXiv:2308.01263), rules find 84 % of 983 refusals and take
-2.6 % of 1,091 answers for one; they miss most refusals of models that lecture instead of declining.
+2.6 % of 1,091 answers for one, having been written with these in view; they miss most refusals of
+models that lecture instead of declining.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from tests.parity.composing import TASKS, Shop, rows
 from training.config import Job
@@ -92,3 +93,32 @@ def test_what_cannot_be_answered_is_refused(shop: Shop, tmp_path: Path) -> None:
         desk.answer([Request("assent abcd?", "praise")])
     with pytest.raises(ModelError, match="no adapter's folder"):
         Desk(source, {"assent": str(tmp_path)})
+
+
+def test_adapters_of_experts_answer_one_after_another(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    torch.manual_seed(0)
+    shape = MixtralConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=2,
+    )  # fmt: skip
+    base = tmp_path / "base"
+    MixtralForCausalLM(shape).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    for name in ("one", "two"):
+        model = get_peft_model(
+            MixtralForCausalLM.from_pretrained(base),
+            LoraConfig(
+                target_modules=["q_proj"],
+                target_parameters=["mlp.experts.gate_up_proj"],
+                init_lora_weights=False,
+                task_type="CAUSAL_LM",
+            ),
+        )
+        model.save_pretrained(str(tmp_path / name))
+        tokenizer.save_pretrained(tmp_path / name)
+    desk = Desk(str(base), {name: str(tmp_path / name) for name in ("one", "two")})
+    names = ["one", "two", None, "one", "two", None]
+    answers = desk.answer([Request("What is str?", name) for name in names], max_new_tokens=8)
+    assert answers[:3] == answers[3:]
+    assert len(set(answers)) == 3

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PeftType
+from peft.tuners.lora.layer import ParamWrapper
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 import training.adapters.bottleneck_tuner
@@ -108,6 +109,9 @@ class Desk:
                 model.load_adapter(folder, adapter_name=name)
             else:
                 model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+        # The experts of a mixture are one parameter, which PEFT changes for a whole batch.
+        if any(isinstance(module, ParamWrapper) for module in model.modules()):
+            self._mixes = False
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         # Each adapter's folder says how conversations were written when it was trained.
         sources = {**adapters, _NONE: base}
