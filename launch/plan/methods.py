@@ -158,6 +158,8 @@ def _on_backbone(job: Job, reward: object) -> bool:
         config = json.loads((Path(reward.source) / "adapter_config.json").read_text())
     except (OSError, ValueError):
         return False
+    if config.get("use_dora") and job.sharding.zero == 3:
+        return False
     base = Path(str(config.get("base_model_name_or_path")))
     return base.resolve() == Path(job.model.source).resolve() and config.get("peft_type") == "LORA"
 

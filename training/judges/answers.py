@@ -19,6 +19,7 @@ from training.judges.ledger import Reply
 from training.models.answer import sample, uniforms
 from training.models.merge import is_adapter, merged
 from training.models.source import explain_missing
+from training.models.unsharded import unsharded
 
 Prompt = str | list[Message]
 _LONGEST = 1 << 20
@@ -54,10 +55,11 @@ class Answerer:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
-            if is_adapter(source):
-                model = merged(source, dtype=dtype)
-            else:
-                model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            with unsharded():
+                if is_adapter(source):
+                    model = merged(source, dtype=dtype)
+                else:
+                    model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
         except ModelError:
             raise
         except Exception as error:

@@ -43,3 +43,19 @@ def test_what_is_held(
     job = parse_job(document, "ppo")
     assert isinstance(job, Job)
     assert len(learning_of(job).scorers) == counted
+
+
+def test_dora_under_shards_has_a_model_of_its_own(tiny_model: Path, tmp_path: Path) -> None:
+    noted = {"peft_type": "LORA", "base_model_name_or_path": str(tiny_model), "use_dora": True}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(noted))
+    document: dict[str, Any] = {
+        "name": "ppo",
+        "model": {"source": str(tiny_model)},
+        "data": {"prompts": ["a"]},
+        "method": {"kind": "ppo", "reward": {"kind": "model", "source": str(tmp_path)}},
+        "adapter": {"kind": "lora"},
+    }
+    for zero, counted in ((2, 0), (3, 1)):
+        job = parse_job({**document, "sharding": {"zero": zero}}, "ppo")
+        assert isinstance(job, Job)
+        assert len(learning_of(job).scorers) == counted
