@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -216,12 +218,27 @@ def test_setup_may_come_before_or_after(tests: Reward) -> None:
         assert tests.score(["p"], [code], [row]) == [1]
 
 
-def test_no_process_is_left_behind(tests: Reward) -> None:
-    before = set(psutil.pids())
+def test_no_process_is_left_behind(tests: Reward, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *given: Any, **more: Any):
+            super().__init__(*given, **more)
+            begun.append(self.pid)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
     assert given(tests, "import time\ntime.sleep(600)") == 0
     time.sleep(0.2)
-    left = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-    assert not [p for p in left if "exam.py" in " ".join(p.info["cmdline"] or [])]
+    # Each examination is a session of its own, named for its first process.
+    assert begun
+    assert not [one for one in psutil.process_iter() if _runs_in(one, begun)]
+
+
+def _runs_in(process: psutil.Process, sessions: list[int]) -> bool:
+    try:
+        return os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.NoSuchProcess):
+        return False
 
 
 def test_the_environment_is_empty(tests: Reward, monkeypatch: pytest.MonkeyPatch) -> None:
