@@ -20,7 +20,7 @@ from torch import Tensor
 
 from training.data.collate_pairs import padded
 from training.errors import ModelError
-from training.models.base import check_base
+from training.models.base import BASE, check_base
 from training.models.merge import is_adapter
 from training.models.worn import go_on_learning, hidden_states
 
@@ -102,8 +102,19 @@ def reason_apart(policy: Any, source: str) -> str | None:
         return "its adapter is DoRA, which looks at whole weights, and sharding.zero is 3"
     if any(_is_backbones(name) and p.requires_grad for name, p in policy.named_parameters()):
         return "weights of the backbone learn too"
+    return _other_base(policy, source, str(config.get("base_model_name_or_path")))
+
+
+def _other_base(policy: PeftModel, source: str, theirs: str) -> str | None:
+    """Return what differs; where no digest was noted, names must be the same."""
+    mine = str(policy.active_peft_config.base_model_name_or_path)
+    noted = Path(source) / BASE
+    if not noted.exists() or json.loads(noted.read_text())["digest"] is None:
+        if Path(theirs).resolve() == Path(mine).resolve():
+            return None
+        return f"it was trained on {theirs}, and the policy stands on {mine}"
     try:
-        check_base(Path(source), Path(str(policy.active_peft_config.base_model_name_or_path)))
+        check_base(Path(source), Path(mine))
     except ModelError as error:
         return str(error)
     return None

@@ -152,6 +152,14 @@ def test_why_it_needs_weights_of_its_own(
     (other / "base.json").write_text(json.dumps({**noted, "digest": "0" * 64}))
     assert "was trained on" in (reason_apart(policy, str(other)) or "")
     config = json.loads((reward / "adapter_config.json").read_text())
+    # Of other making, or on a base from the Hub: no digest, so the names decide.
+    (other / "base.json").write_text(json.dumps({**noted, "digest": None}))
+    assert reason_apart(policy, str(other)) is None
+    named = {**config, "base_model_name_or_path": "owner/another"}
+    (other / "adapter_config.json").write_text(json.dumps(named))
+    assert "trained on owner/another" in (reason_apart(policy, str(other)) or "")
+    (other / "base.json").unlink()
+    assert "trained on owner/another" in (reason_apart(policy, str(other)) or "")
     for change, words in (
         ({"peft_type": "IA3"}, "of kind ia3"),
         ({"modules_to_save": ["score", "embed_tokens"]}, "embed_tokens of its own"),
