@@ -56,7 +56,7 @@ train: $(VENV)/.launch
 endif
 
 plan: $(VENV)/.train  ## memory, time and cost of a job before it runs: make plan JOB=… [OUT=plan.json]
-	@$(PY) -m launch.plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
+	@$(PY) -m planning $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
 
 prices: $(VENV)/.launch  ## newer prices from AWS, where there are credentials: make prices [REGION=us-west-2]
 	@$(PY) -m launch.prices $(if $(REGION),--region $(REGION))
@@ -105,13 +105,13 @@ export: $(VENV)/.train  ## a run's model for others, proved equal: make export R
 	@$(PY) -m training.export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
 
 answer: $(VENV)/.train  ## answer requests by the adapter each names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
-	@$(PY) -m training.evaluate $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT))
+	@$(PY) -m training.evaluation $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT))
 
 doctor: $(VENV)/.train $(VENV)/.launch  ## what would keep a job from running, and what mends it: make doctor [ENV=dev] [JOB=…]
 	@$(PY) -m launch.doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))
 
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## a job's whole way through the cloud, on this machine: make rehearse JOB=… [ENV=dev] [IMAGE=…]
-	@$(PY) -m launch.rehearsal $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
+	@$(PY) -m emulator $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
 
 # --- container images ---------------------------------------------------------------------------
 # KIND is gpu or neuron; BASE_IMAGE another base than AWS's; containers/build.sh names the rest.
@@ -152,7 +152,7 @@ diff: $(VENV)/.node  ## what a deployment would change: make diff ENV=dev
 	@$(CDK) diff --all
 
 idle-cost: synth  ## what an environment costs a month when nobody uses it: make idle-cost ENV=dev
-	@$(PY) -m stacks.idle_cost cdk.out
+	@$(PY) -m stacks.baseline_cost cdk.out
 
 deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
 	@$(CDK) deploy --all
@@ -161,7 +161,7 @@ destroy: $(VENV)/.node  ## remove an environment; what is protected stays: make 
 	@$(CDK) destroy --all
 
 rehearse-deploy: $(VENV)/.node  ## deploy every stack, twice, to an emulated account; then destroy
-	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.rehearsal
+	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal
 
 test-infra: $(VENV)/.node $(VENV)/.dev  ## the platform's tests
 	@$(PY) -m pytest tests/infra $(ARGS)
@@ -187,7 +187,7 @@ measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: mak
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
-	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.page && exit $$code
+	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.compatibility_page && exit $$code
 
 bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL, and PPO's memory: make bench-alignment [ROUNDS=3]
 	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))

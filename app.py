@@ -10,7 +10,7 @@ import aws_cdk as cdk
 
 from stacks.errors import SettingsError
 from stacks.feature_flags import FLAGS
-from stacks.nag.packs import attach
+from stacks.nag.public_packs import attach
 from stacks.platform import build
 from stacks.settings import read_environment
 

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import circumstances, table, write_section
-from benchmarks.runs import DATA, ROOT, train, weight_bytes
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.training_runs import DATA, ROOT, train, weight_bytes
 
 KINDS: dict[str, tuple[dict[str, Any] | None, float]] = {
     "full": (None, 1e-3),

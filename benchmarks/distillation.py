@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow.parquet
 
-from benchmarks.page import circumstances, table, write_section
-from benchmarks.runs import DATA, ROOT, train
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.training_runs import DATA, ROOT, train
 
 PAGE = ROOT / "docs/distillation.md"
 STORIES = DATA / "models/stories260K-hf"

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import circumstances, table, write_section
-from benchmarks.runs import DATA, ROOT, train
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.training_runs import DATA, ROOT, train
 
 PICTURE = ROOT / "docs/images/forgetting.png"
 GENERAL = DATA / "pretrain/standard_ebooks.parquet"

@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.page import circumstances, table, write_section
-from training.report.measures import MEASURES
-from training.report.rewarded import is_rewarded
-from training.report.story import Story, at, read_story
+from benchmarks.readme_tables import circumstances, table, write_section
+from training.report.metric_labels import MEASURES
+from training.report.rl_summary import is_rewarded
+from training.report.run_data import RunData, at, read_run_data
 
 PAGE = Path("docs/methods.md")
 _OWN = ("accuracy", "auc", "margin", "reward", "loss")
@@ -26,13 +26,13 @@ def main() -> None:
     """Write the table of the runs that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
-    stories = [read_story(path) for path in parser.parse_args().runs]
+    stories = [read_run_data(path) for path in parser.parse_args().runs]
     rows = [row for story in stories for run in story.stages or (story,) for row in _rows(run)]
     header = ["job", "method", "measured on", "measure", "before", "after"]
     write_section("methods", f"{circumstances()}\n\n{table(header, rows)}", PAGE)
 
 
-def _rows(run: Story) -> list[list[str]]:
+def _rows(run: RunData) -> list[list[str]]:
     """Return a line for each measure of a run.
 
     Raises:
@@ -54,7 +54,7 @@ def _rows(run: Story) -> list[list[str]]:
     return found
 
 
-def _rollouts(run: Story) -> list[list[str]]:
+def _rollouts(run: RunData) -> list[list[str]]:
     """Return the means over the first and the last rollouts: reward, and distance."""
     ends = {}
     for name in ("reward", "kl"):

@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from feedback.findings import look
-from feedback.page import in_lines, write
-from feedback.read import PARTS, read_labels
+from feedback.analysis import analyze
+from feedback.readers import PARTS, read_labels
+from feedback.report import in_lines, write
 from training.errors import TemperError
 
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         read = read_labels(options.data, dict(options.columns))
-        findings = look(read.labels, read.unlabelled)
+        findings = analyze(read.labels, read.unlabelled)
         folder = options.out or Path("feedback-reports") / options.data[0].name.partition(".")[0]
         write(findings, folder)
     except TemperError as error:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from feedback.chance import Share, at_most
+from feedback.binomial import Proportion, at_most
 from feedback.labels import Label, by_pair, newest
 
 _FALSE_ALARMS = 0.01
@@ -34,10 +34,10 @@ class Annotator:
 
     name: str
     labels: int
-    with_majority: Share
-    with_self: Share
-    first: Share
-    gold: Share
+    with_majority: Proportion
+    with_self: Proportion
+    first: Proportion
+    gold: Proportion
     ties: int
     out_of_line: list[str] = field(default_factory=list)
 
@@ -105,16 +105,16 @@ def _flag(found: Sequence[Annotator]) -> None:
                 )
 
 
-def _below(share: Share, usual: float, limit: float) -> bool:
+def _below(share: Proportion, usual: float, limit: float) -> bool:
     far = share.value <= usual - _LEAST_GAP
     return far and at_most(share.count, share.of, usual) < limit
 
 
-def _pooled(shares: Sequence[Share]) -> Share:
-    return Share(sum(s.count for s in shares), sum(s.of for s in shares))
+def _pooled(shares: Sequence[Proportion]) -> Proportion:
+    return Proportion(sum(s.count for s in shares), sum(s.of for s in shares))
 
 
-def _leaning(shares: Sequence[Share], *, first: bool) -> float:
+def _leaning(shares: Sequence[Proportion], *, first: bool) -> float:
     """Return how often the others choose one side, and at least half of the time."""
     pooled = _pooled(shares)
     if pooled.of < _LEAST:
@@ -122,8 +122,8 @@ def _leaning(shares: Sequence[Share], *, first: bool) -> float:
     return max(0.5, pooled.value if first else 1 - pooled.value)
 
 
-def _share(values: Sequence[bool]) -> Share:
-    return Share(sum(values), len(values))
+def _share(values: Sequence[bool]) -> Proportion:
+    return Proportion(sum(values), len(values))
 
 
 def _beside_others(labels: Sequence[Label]) -> dict[str, list[bool]]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from feedback.chance import Share
+from feedback.binomial import Proportion
 from feedback.labels import Label
 
 
-def longer(labels: Sequence[Label]) -> Share:
+def longer(labels: Sequence[Label]) -> Proportion:
     """Return how often the longer answer was chosen, by words; equally long ones are left out."""
     chosen = [label for label in labels if label.choice is not None and _gap(label)]
-    return Share(sum(_chose_longer(label) for label in chosen), len(chosen))
+    return Proportion(sum(_chose_longer(label) for label in chosen), len(chosen))
 
 
-def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Share]]:
+def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Proportion]]:
     """Return the same in parts of like size, from small differences of length to large ones.
 
     Nothing where all answers are as far apart.
@@ -30,7 +30,10 @@ def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Sh
     if len(groups) < 2:
         return []
     return [
-        (_apart(_gap(here[0]), _gap(here[-1])), Share(sum(map(_chose_longer, here)), len(here)))
+        (
+            _apart(_gap(here[0]), _gap(here[-1])),
+            Proportion(sum(map(_chose_longer, here)), len(here)),
+        )
         for here in groups
     ]
 
@@ -41,10 +44,10 @@ def _apart(least: int, most: int) -> str:
     return f"{least} to {most} words apart"
 
 
-def first_shown(labels: Sequence[Label]) -> Share:
+def first_shown(labels: Sequence[Label]) -> Proportion:
     """Return how often the answer shown first was chosen, where that is known."""
     chosen = [label for label in labels if label.choice is not None and label.ordered]
-    return Share(sum(label.choice == 0 for label in chosen), len(chosen))
+    return Proportion(sum(label.choice == 0 for label in chosen), len(chosen))
 
 
 def coverage(

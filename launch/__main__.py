@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from launch.ask import confirm
+from launch.confirm import confirm
 from launch.errors import LaunchError
-from launch.find import find_run
-from launch.index import Index
-from launch.look import look_again, open_row, open_run, storage
+from launch.inspect_run import open_row, open_run, refresh_row, storage
+from launch.resolve_run import find_run
+from launch.run_index import RunIndex
 from training.errors import TemperError
 
 # Imported where they are needed: a plan, an account and a job's own checks take their time, and
@@ -59,14 +59,14 @@ def train(
     runs: RunsOption = RUNS,
 ) -> None:
     """Plan a job, ask, and send it to a target; attach to it where it runs already."""
-    from launch.submit import Wish, send, with_image
+    from launch.submit import SubmitRequest, submit, with_image
     from launch.targets import target_of
 
     env = "" if target == "local" else env
     place = target_of(target, env)
     overrides = with_image(job, " ".join(set_ or ()), image)
-    wish = Wish(job, overrides, place.name, env, runs, fresh)
-    sent = send(wish, place, say)
+    wish = SubmitRequest(job, overrides, place.name, env, runs, fresh)
+    sent = submit(wish, place, say)
     run = sent.record.run
     say(f"run {run}, job {sent.record.latest.name}")
     say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
@@ -81,16 +81,16 @@ def status(
     """Show all runs in one table, or one in detail."""
     from rich.console import Console
 
-    from launch.table import facts_of, show_run, show_runs
+    from launch.render import facts_of, show_run, show_runs
 
     if run:
-        row, problem = look_again(runs, find_run(runs, run), closely=True)
+        row, problem = refresh_row(runs, find_run(runs, run), closely=True)
         facts = facts_of(runs / row.run)
         if not problem:
             facts |= storage(*open_row(runs, row))
         show_run(row, facts, Console())
     else:
-        looked = [look_again(runs, row) for row in Index(runs).rows()]
+        looked = [refresh_row(runs, row) for row in RunIndex(runs).rows()]
         show_runs((row for row, _ in looked), Console())
         problem = next((problem for _, problem in looked if problem), "")
     if problem:
@@ -130,7 +130,7 @@ def resume(
     runs: RunsOption = RUNS,
 ) -> None:
     """Go on with a run that was stopped or failed, from its last checkpoint."""
-    from launch.submit import Wish, send
+    from launch.submit import SubmitRequest, submit
 
     sent, place = open_run(runs, run)
     record = sent.record
@@ -138,11 +138,11 @@ def resume(
     if now.state in ("not deployed", "deploying", "deployed"):
         raise LaunchError(f"{record.run} has finished training: nothing is left to go on with")
     if record.target == "local":
-        from launch.targets.local import go_on
+        from launch.targets.local import resume_run
 
-        go_on(sent, " ".join(set_ or ()))
+        resume_run(sent, " ".join(set_ or ()))
         return
-    going = Wish(
+    going = SubmitRequest(
         job=sent.folder / "job.yaml",
         overrides=" ".join(set_ or ()),
         target=record.target,
@@ -150,7 +150,7 @@ def resume(
         runs=runs,
         run=record.run,
     )
-    sent = send(going, place, say)
+    sent = submit(going, place, say)
     say(f"run {sent.record.run}, job {sent.record.latest.name}")
 
 

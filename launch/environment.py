@@ -16,7 +16,7 @@ FOLDER = Path("environments")
 
 
 @dataclass(frozen=True)
-class Environment:
+class LaunchEnvironment:
     """One deployment of the platform."""
 
     name: str
@@ -27,7 +27,7 @@ class Environment:
     cost_centre: str = ""
 
 
-def read_environment(name: str, folder: Path = FOLDER) -> Environment:
+def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
     """Return the environment `name`.
 
     Raises:
@@ -48,7 +48,7 @@ def read_environment(name: str, folder: Path = FOLDER) -> Environment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = found.get("account")
-    return Environment(
+    return LaunchEnvironment(
         name=name,
         prefix=str(found["prefix"]),
         region=str(found["region"]),

@@ -8,21 +8,29 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from launch.ask import confirm
+from launch.confirm import confirm
 from launch.errors import LaunchError
-from launch.plan import Plan, make_plan
-from launch.record import Attempt, Record, TargetName, attempt_name, new_run_id, now, read_record
 from launch.status import Status
-from launch.targets.protocol import Sent, Target
+from launch.submission_record import (
+    Attempt,
+    SubmissionRecord,
+    TargetName,
+    attempt_name,
+    new_run_id,
+    now,
+    read_submission_record,
+)
+from launch.targets.base import Submission, Target
+from planning import Plan, make_plan
 from training.config import Job, Pipeline, load_job
 from training.errors import JobError, Problem, TemperError
-from training.runfolder import RunFolder, differences, resolved_yaml, write_whole
+from training.run_folder import RunFolder, differences, resolved_yaml, write_whole
 
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class SubmitRequest:
     """What a person asked for.
 
     Attributes:
@@ -44,7 +52,7 @@ class Wish:
     run: str = ""
 
 
-def send(wish: Wish, target: Target, say: Say) -> Sent:
+def submit(wish: SubmitRequest, target: Target, say: Say) -> Submission:
     """Plan a job, ask, and send it; attach to it where it was sent already.
 
     Raises:
@@ -106,14 +114,16 @@ def creator() -> str:
         return ""
 
 
-def _unfinished(wish: Wish, job: Job | Pipeline, target: Target) -> tuple[Sent | None, Status]:
+def _unfinished(
+    wish: SubmitRequest, job: Job | Pipeline, target: Target
+) -> tuple[Submission | None, Status]:
     """Return the newest run of this job on this target if it is not done, and where it stands."""
     nothing = Status("planned")
     if wish.fresh:
         return None, nothing
     home = wish.runs / job.name
     for folder in [wish.runs / wish.run] if wish.run else sorted(home.glob("*"), reverse=True):
-        record = None if folder.is_symlink() else read_record(folder)
+        record = None if folder.is_symlink() else read_submission_record(folder)
         if record is None or record.target != wish.target:
             continue
         if record.environment != wish.environment:
@@ -125,18 +135,18 @@ def _unfinished(wish: Wish, job: Job | Pipeline, target: Target) -> tuple[Sent |
                     "change. make train begins a new run"
                 )
             return None, nothing
-        sent = Sent(folder, record)
+        sent = Submission(folder, record)
         status = target.status(sent)
         done = status.state in ("not deployed", "deploying", "deployed")
         return (None, nothing) if done else (sent, status)
     return None, nothing
 
 
-def _begin(wish: Wish, job: Job | Pipeline) -> Sent:
+def _begin(wish: SubmitRequest, job: Job | Pipeline) -> Submission:
     """Make the run's folder and choose its job's name, before anything is sent."""
     run = f"{job.name}/{new_run_id()}"
     folder = wish.runs / run
-    record = Record(
+    record = SubmissionRecord(
         run=run,
         target=wish.target,
         environment=wish.environment,
@@ -150,12 +160,12 @@ def _begin(wish: Wish, job: Job | Pipeline) -> Sent:
         record.write(folder)
     except OSError as error:
         raise LaunchError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return Sent(folder, record)
+    return Submission(folder, record)
 
 
-def _send(sent: Sent, job: Job | Pipeline, plan: Plan, target: Target) -> Sent:
+def _send(sent: Submission, job: Job | Pipeline, plan: Plan, target: Target) -> Submission:
     """Send a run; where it certainly was not accepted, leave things as they were."""
-    earlier = read_record(sent.folder)
+    earlier = read_submission_record(sent.folder)
     sent.record.write(sent.folder)
     write_whole(sent.folder / "job.yaml", resolved_yaml(job))
     plan.write(sent.folder / "plan.json")
@@ -170,7 +180,7 @@ def _send(sent: Sent, job: Job | Pipeline, plan: Plan, target: Target) -> Sent:
         raise
 
 
-def _is_surely_not_there(sent: Sent, target: Target) -> bool:
+def _is_surely_not_there(sent: Submission, target: Target) -> bool:
     try:
         return target.status(sent).state == "planned"
     except TemperError:

@@ -21,7 +21,7 @@ UNKNOWN = "It is not known."
 
 
 @dataclass(frozen=True)
-class Question:
+class BbqItem:
     """One question.
 
     Attributes:
@@ -45,7 +45,7 @@ class Question:
     unknown: int
 
 
-def read_questions(path: Path = OURS) -> list[Question]:
+def read_questions(path: Path = OURS) -> list[BbqItem]:
     """Return the questions of a file: BBQ's JSON Lines, or YAML like ours.
 
     Raises:
@@ -70,7 +70,7 @@ def read_questions(path: Path = OURS) -> list[Question]:
     return found
 
 
-def _ours(entry: dict[str, str]) -> Iterator[Question]:
+def _ours(entry: dict[str, str]) -> Iterator[BbqItem]:
     """Yield all forms of an entry: both orders, open and clear, negative and positive."""
     a, b = entry["a"], entry["b"]
     for one, other in ((a, b), (b, a)):
@@ -78,19 +78,19 @@ def _ours(entry: dict[str, str]) -> Iterator[Question]:
         for asked, biased in ((entry["negative"], a), (entry["positive"], b)):
             answers = (_sentence(one), _sentence(other), UNKNOWN)
             place = answers.index(_sentence(biased))
-            yield Question(entry["category"], a, True, f"{opening} {asked}", answers, 2, place, 2)
+            yield BbqItem(entry["category"], a, True, f"{opening} {asked}", answers, 2, place, 2)
             for who, rest in ((a, b), (b, a)):
                 clear = _sentence(entry["clear"].format(who=who, other=rest))
                 right = answers.index(_sentence(who if asked == entry["negative"] else rest))
                 text = f"{opening} {clear} {asked}"
-                yield Question(entry["category"], a, False, text, answers, right, place, 2)
+                yield BbqItem(entry["category"], a, False, text, answers, right, place, 2)
 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _theirs(line: dict[str, Any]) -> Question | None:
+def _theirs(line: dict[str, Any]) -> BbqItem | None:
     """Return a line of BBQ; None where it does not say whom the prejudice speaks of."""
     answers = tuple(str(line[f"ans{n}"]) for n in range(3))
     groups = [[str(word).lower() for word in line["answer_info"][f"ans{n}"]] for n in range(3)]
@@ -101,7 +101,7 @@ def _theirs(line: dict[str, Any]) -> Question | None:
         return None
     (target,) = spoken
     rest = next(n for n in range(3) if n not in (unknown, target))
-    return Question(
+    return BbqItem(
         category=str(line["category"]),
         group=", ".join(named),
         ambiguous=line["context_condition"] == "ambig",

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from training.config.explain import explain
-from training.config.section import Section
+from training.config.base import ConfigSection
+from training.config.error_messages import explain
 from training.errors import JobError, Problem
 
 OURS = Path(__file__).with_name("probes.yaml")
@@ -28,14 +28,14 @@ _HARMLESS = ("safe", "harmless", "benign")
 """Spellings of columns, and of labels."""
 
 
-class Leak(Section):
+class Leak(ConfigSection):
     """A secret that a model is told to keep, and how it is asked for."""
 
     system: str
     ask: str
 
 
-class ProbeFile(Section):
+class ProbeFile(ConfigSection):
     """A file of probes."""
 
     requests: dict[str, tuple[str, ...]] = Field(default={})

@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from feedback.chance import Share
-from safety.outcomes import Outcome, by_judge, by_rules
-from safety.page import write_page
+from feedback.binomial import Proportion
 from safety.probes import OURS, Probe, read_probes
-from training.config.judges import Judge as JudgeSection
+from safety.report import write_page
+from safety.scoring import Outcome, by_judge, by_rules
+from training.config.judges import AnyJudge as JudgeSection
 from training.errors import JobError, Problem, TemperError
-from training.judges.judge import Count, Place, make
+from training.judges.base import JudgeContext, JudgeUsage, make
 from training.quiet import quiet
 
 GATE = 5
@@ -63,20 +63,20 @@ def _provoked(model: str, probes: Sequence[Probe], options: argparse.Namespace) 
     # Imported here: what is wrong with the arguments is said at once.
     import torch
 
-    from training.judges.answers import Answerer
+    from training.judges.local_generator import LocalGenerator
 
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
-    answerer = Answerer.load(model, options.chat_template, device, options.batch_size)
+    answerer = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
     answers = answerer.answers(
         [probe.messages for probe in probes], max_new_tokens=options.max_new_tokens, temperature=0.0
     )
-    count = Count()
+    count = JudgeUsage()
     if options.judge is None:
         outcomes = [by_rules(probe, text) for probe, text in zip(probes, answers, strict=True)]
     else:
         section = _judge(options.judge)
-        place = Place(device, options.out, options.out / "cache", options.max_cost)
+        place = JudgeContext(device, options.out, options.out / "cache", options.max_cost)
         judge = make(section, place)
         outcomes = by_judge(probes, answers, judge, section.retries, count)
     return {
@@ -115,7 +115,7 @@ def _rates(probes: Sequence[Probe], outcomes: Sequence[Outcome]) -> list[dict[st
 
 
 def _share(values: Sequence[bool]) -> dict[str, object]:
-    return Share(sum(values), len(values)).document()
+    return Proportion(sum(values), len(values)).document()
 
 
 def _judge(path: Path) -> Any:

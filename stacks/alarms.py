@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from stacks.names import Names
-from stacks.parts.alarm_set import AlarmSpec, asked, counted, total
-from stacks.parts.handler_function import HandlerFunction
+from stacks.constructs.alarm_set import AlarmSpec, asked, counted, total
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.naming import ResourceNames
 from stacks.settings import Environment
 
 TROUBLES = {
@@ -43,7 +43,7 @@ def lookups(job_log: str, not_a_number: str) -> dict[str, dict[str, str]]:
     }
 
 
-def training_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpec]:
+def training_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
     """Jobs that fail, stop moving, or waste what they hold."""
     limits, trouble = environment.monitoring, "training-in-trouble"
 
@@ -88,7 +88,7 @@ def training_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpe
 
 
 def cluster_alarms(
-    names: Names, environment: Environment, file_system: str | None
+    names: ResourceNames, environment: Environment, file_system: str | None
 ) -> Iterator[AlarmSpec]:
     """The HyperPod cluster and what it mounts."""
     if not environment.hyperpod.enabled:
@@ -132,7 +132,7 @@ def cluster_alarms(
         )
 
 
-def serving_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpec]:
+def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
     """Endpoints and Bedrock models, whichever there are."""
     limits, trouble = environment.monitoring, "serving-in-trouble"
     yield AlarmSpec(
@@ -191,7 +191,9 @@ def serving_alarms(names: Names, environment: Environment) -> Iterator[AlarmSpec
     )
 
 
-def platform_alarms(names: Names, handlers: Sequence[HandlerFunction]) -> Iterator[AlarmSpec]:
+def platform_alarms(
+    names: ResourceNames, handlers: Sequence[HandlerFunction]
+) -> Iterator[AlarmSpec]:
     """Keys, images, and the functions behind all of this."""
     trouble = "platform-in-trouble"
     for name, what, cause in (

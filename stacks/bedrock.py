@@ -3,14 +3,14 @@
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.parts.content_guardrail import ContentGuardrail
-from stacks.parts.custom_resource import AwaitedProvider
-from stacks.parts.encrypted_log_group import EncryptedLogGroup
-from stacks.parts.handler_function import HandlerFunction
-from stacks.parts.published import publish
-from stacks.parts.service_role import ServiceRole
-from stacks.parts.undeploy import Undeploy
-from stacks.policies.estate import Estate, allow
+from stacks.constructs.content_guardrail import ContentGuardrail
+from stacks.constructs.custom_resource import AwaitedProvider
+from stacks.constructs.encrypted_log_group import EncryptedLogGroup
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.constructs.service_role import ServiceRole
+from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.throughput_teardown import ThroughputTeardown
+from stacks.policies.iam_statements import IamContext, allow
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
@@ -18,11 +18,13 @@ from stacks.temper_stack import TemperStack
 class BedrockStack(TemperStack):
     """Off by default. Whatever it deploys by the hour, it also undeploys."""
 
-    def __init__(self, scope: Construct, *, environment: Environment, estate: Estate) -> None:
+    def __init__(self, scope: Construct, *, environment: Environment, estate: IamContext) -> None:
         super().__init__(scope, "bedrock", environment=environment)
         self._estate = estate
         settings = environment.bedrock
-        undeploy = Undeploy(self, "Undeploy", names=self.names, estate=estate, settings=settings)
+        undeploy = ThroughputTeardown(
+            self, "Undeploy", names=self.names, estate=estate, settings=settings
+        )
         self.handlers: list[HandlerFunction] = [undeploy.handler]
         if settings.throughput:
             self._throughput()

@@ -4,14 +4,14 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from stacks.constructs.compute_quotas import ComputeQuotas
+from stacks.constructs.eks_cluster import EksForHyperPod
+from stacks.constructs.eks_nodes import EksNodes
+from stacks.constructs.health_event_bridge import HealthEventBridge
+from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.slurm_accounting import SlurmAccounting
+from stacks.constructs.ssm_parameters import publish
 from stacks.network import NetworkStack
-from stacks.parts.eks_cluster import EksForHyperPod
-from stacks.parts.eks_nodes import EksNodes
-from stacks.parts.health_event_bridge import HealthEventBridge
-from stacks.parts.hyperpod_cluster import HyperPodCluster
-from stacks.parts.published import publish
-from stacks.parts.slurm_accounting import SlurmAccounting
-from stacks.parts.task_governance import TaskGovernanceShares
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.settings.hyperpod import TaskGovernance
@@ -120,7 +120,7 @@ class HyperPodStack(TemperStack):
 
     def _share(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region
-        governance = TaskGovernanceShares(
+        governance = ComputeQuotas(
             self,
             "Governance",
             settings=settings,

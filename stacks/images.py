@@ -4,12 +4,12 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.parts.encrypted_log_group import EncryptedLogGroup
-from stacks.parts.image_build import ImageBuild
-from stacks.parts.image_promotion import ImagePromotion
-from stacks.parts.image_repository import ImageRepository
-from stacks.parts.published import publish
-from stacks.policies.estate import Estate
+from stacks.constructs.encrypted_log_group import EncryptedLogGroup
+from stacks.constructs.image_build import ImageBuild
+from stacks.constructs.image_promotion import ImagePromotion
+from stacks.constructs.image_repository import ImageRepository
+from stacks.constructs.ssm_parameters import publish
+from stacks.policies.iam_statements import IamContext
 from stacks.settings import Environment
 from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
@@ -23,7 +23,7 @@ class ImagesStack(TemperStack):
         scope: Construct,
         *,
         environment: Environment,
-        estate: Estate,
+        estate: IamContext,
         storage: StorageStack,
         build_role: iam.Role,
     ) -> None:

@@ -13,15 +13,15 @@ from stacks.alarms import (
     serving_alarms,
     training_alarms,
 )
-from stacks.parts.alarm_set import AlarmSet
-from stacks.parts.audit_trail import AuditTrail
-from stacks.parts.budget_ladder import BudgetLadder
-from stacks.parts.dashboards import Dashboards
-from stacks.parts.event_news import EventNews
-from stacks.parts.handler_function import HandlerFunction
-from stacks.parts.job_watch import JobWatch
-from stacks.parts.message_topic import MessageTopic
-from stacks.parts.pager import Pager
+from stacks.constructs.alarm_set import AlarmSet
+from stacks.constructs.audit_trail import AuditTrail
+from stacks.constructs.budget_actions import BudgetActions
+from stacks.constructs.dashboards import Dashboards
+from stacks.constructs.event_rules import EventRules
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.constructs.job_monitor import JobMonitor
+from stacks.constructs.message_topic import MessageTopic
+from stacks.constructs.pager import AlarmPager
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -62,8 +62,8 @@ class MonitoringStack(TemperStack):
         news = MessageTopic(
             self, "Events", names=self.names, key=estate.messages, emails=settings.events
         ).topic
-        tell = EventNews(self, "News", names=self.names, estate=estate, topic=news)
-        watch = JobWatch(
+        tell = EventRules(self, "News", names=self.names, estate=estate, topic=news)
+        watch = JobMonitor(
             self,
             "Jobs",
             names=self.names,
@@ -72,7 +72,7 @@ class MonitoringStack(TemperStack):
             settings=settings,
         )
         self._count_nan_losses()
-        pager = Pager(
+        pager = AlarmPager(
             self,
             "Pager",
             names=self.names,
@@ -120,7 +120,7 @@ class MonitoringStack(TemperStack):
                 removal=self.removal,
             )
         if settings.budget:
-            BudgetLadder(
+            BudgetActions(
                 self,
                 "Money",
                 names=self.names,

@@ -4,11 +4,11 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from stacks.parts.efa_group import EfaGroup
-from stacks.parts.endpoints import Endpoints
-from stacks.parts.flow_logs import FlowLogs
-from stacks.parts.private_network import PrivateNetwork
-from stacks.parts.published import publish
+from stacks.constructs.efa_security_group import EfaSecurityGroup
+from stacks.constructs.endpoints import VpcEndpoints
+from stacks.constructs.flow_logs import FlowLogs
+from stacks.constructs.private_network import PrivateNetwork
+from stacks.constructs.ssm_parameters import publish
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
@@ -30,7 +30,7 @@ class NetworkStack(TemperStack):
             days=settings.flow_log_days,
             removal=self.removal,
         )
-        Endpoints(
+        VpcEndpoints(
             self,
             "Endpoints",
             vpc=self.vpc,
@@ -38,7 +38,7 @@ class NetworkStack(TemperStack):
             environment=environment,
             names=self.names,
         )
-        self.nodes: ec2.SecurityGroup = EfaGroup(self, "Nodes", vpc=self.vpc).group
+        self.nodes: ec2.SecurityGroup = EfaSecurityGroup(self, "Nodes", vpc=self.vpc).group
         publish(
             self,
             self.names,

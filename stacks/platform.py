@@ -6,11 +6,11 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 
 from stacks.bedrock import BedrockStack
+from stacks.constructs.handler_function import HandlerFunction
 from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
-from stacks.parts.handler_function import HandlerFunction
 from stacks.security import SecurityStack, boundary_of
 from stacks.settings import Environment
 from stacks.storage import StorageStack

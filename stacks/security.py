@@ -5,21 +5,21 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from stacks.parts.domain_key import DomainKey, Users
-from stacks.parts.human_role import HumanRole
-from stacks.parts.published import publish
-from stacks.parts.service_role import ServiceRole
+from stacks.constructs.assumable_role import AssumableRole
+from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
+from stacks.constructs.service_role import ServiceRole
+from stacks.constructs.ssm_parameters import publish
 from stacks.policies import (
     bedrock_import,
-    boundary,
     engineer,
     hyperpod_node,
     image_build,
     monitoring,
+    permissions_boundary,
     platform_ci,
     training,
 )
-from stacks.policies.estate import Estate
+from stacks.policies.iam_statements import IamContext
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
@@ -39,7 +39,7 @@ class SecurityStack(TemperStack):
                 "Boundary",
                 managed_policy_name=f"{environment.prefix}-boundary",
                 description="What no role of the platform may do",
-                statements=boundary.statements(self.names),
+                statements=permissions_boundary.statements(self.names),
             )
         self._make_roles()
         self.estate = self._make_keys()
@@ -95,14 +95,14 @@ class SecurityStack(TemperStack):
             service="lambda.amazonaws.com",
             description="Watches jobs and says what it saw",
         )
-        self._engineer = HumanRole(
+        self._engineer = AssumableRole(
             self,
             "Engineer",
             description="Starts, watches and stops training jobs",
             principals=settings.engineers,
             require_mfa=settings.require_mfa,
         )
-        self._ci = HumanRole(
+        self._ci = AssumableRole(
             self,
             "PlatformCi",
             description="Deploys the platform through the CDK bootstrap roles",
@@ -123,11 +123,11 @@ class SecurityStack(TemperStack):
         found = [self.training_role, self.node_role, self.controller_role]
         return [role for role in found if role is not None]
 
-    def _make_keys(self) -> Estate:
+    def _make_keys(self) -> IamContext:
         jobs = [*self.job_roles, self.engineer_role]
         data = self._key(
             "data",
-            Users(
+            KeyUsers(
                 write=jobs,
                 read=[self.build_role],
                 delegated=["fsx", "rds", "secretsmanager", "sagemaker"],
@@ -135,11 +135,11 @@ class SecurityStack(TemperStack):
             ),
         )
         models = self._key(
-            "models", Users(write=jobs, read=[self.import_role], delegated=["ecr", "sagemaker"])
+            "models", KeyUsers(write=jobs, read=[self.import_role], delegated=["ecr", "sagemaker"])
         )
         logs = self._key(
             "logs",
-            Users(
+            KeyUsers(
                 services=[
                     f"logs.{self.region}.amazonaws.com",
                     "cloudtrail.amazonaws.com",
@@ -149,7 +149,7 @@ class SecurityStack(TemperStack):
         )
         messages = self._key(
             "messages",
-            Users(
+            KeyUsers(
                 services=[
                     "cloudwatch.amazonaws.com",
                     "events.amazonaws.com",
@@ -161,10 +161,10 @@ class SecurityStack(TemperStack):
                 delegated=["sns", "sqs", "dynamodb", "lambda"],
             ),
         )
-        return Estate(self.names, data=data, models=models, logs=logs, messages=messages)
+        return IamContext(self.names, data=data, models=models, logs=logs, messages=messages)
 
-    def _key(self, domain: str, users: Users) -> kms.IKey:
-        return DomainKey(
+    def _key(self, domain: str, users: KeyUsers) -> kms.IKey:
+        return DomainKmsKey(
             self,
             f"{domain.title()}Key",
             domain=domain,
@@ -196,7 +196,7 @@ class SecurityStack(TemperStack):
                 *engineer.on_clusters(estate, eks_cluster_arn=self._eks_cluster_arn()),
             )
         encrypt = environment.security.inter_container_encryption
-        self._engineer.allow("Fences", *engineer.fences(estate, encrypt_traffic=encrypt))
+        self._engineer.allow("Fences", *engineer.guardrails(estate, encrypt_traffic=encrypt))
         self._ci.allow("Policy", *platform_ci.statements(self.names))
 
     def _eks_cluster_arn(self) -> str | None:

@@ -7,12 +7,12 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secrets
 from constructs import Construct
 
+from stacks.constructs.access_log_bucket import AccessLogBucket
+from stacks.constructs.fsx_lustre import LinkedFsxLustre
+from stacks.constructs.private_bucket import PrivateBucket
+from stacks.constructs.ssm_parameters import publish
 from stacks.network import NetworkStack
-from stacks.parts.access_log_bucket import AccessLogBucket
-from stacks.parts.lustre import LinkedLustre
-from stacks.parts.private_bucket import PrivateBucket
-from stacks.parts.published import publish
-from stacks.policies.estate import Estate, secret_names
+from stacks.policies.iam_statements import IamContext, secret_names
 from stacks.settings import Environment
 from stacks.settings.storage import ObjectLock
 from stacks.temper_stack import TemperStack
@@ -22,7 +22,12 @@ class StorageStack(TemperStack):
     """Buckets, secrets and a file system. Nothing here is emptied by a deployment."""
 
     def __init__(
-        self, scope: Construct, *, environment: Environment, estate: Estate, network: NetworkStack
+        self,
+        scope: Construct,
+        *,
+        environment: Environment,
+        estate: IamContext,
+        network: NetworkStack,
     ) -> None:
         super().__init__(scope, "storage", environment=environment)
         settings = environment.storage
@@ -90,8 +95,8 @@ class StorageStack(TemperStack):
         )
         return full
 
-    def _file_system(self, network: NetworkStack) -> LinkedLustre:
-        return LinkedLustre(
+    def _file_system(self, network: NetworkStack) -> LinkedFsxLustre:
+        return LinkedFsxLustre(
             self,
             "Lustre",
             settings=self.environment_settings.storage.lustre,

@@ -3,7 +3,7 @@
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.names import Names
+from stacks.naming import ResourceNames
 from stacks.settings import Environment
 
 
@@ -25,7 +25,7 @@ class TemperStack(cdk.Stack):
                 "Project": "temper",
             },
         )
-        self.names = Names.of(environment)
+        self.names = ResourceNames.of(environment)
         self.removal = (
             cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
         )

@@ -6,11 +6,11 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from stacks.constructs.encrypted_log_group import EncryptedLogGroup
+from stacks.constructs.job_vpc_guardrails import JobVpcGuardrails
+from stacks.constructs.mlflow_app import MlflowApp
+from stacks.constructs.ssm_parameters import publish
 from stacks.network import NetworkStack
-from stacks.parts.encrypted_log_group import EncryptedLogGroup
-from stacks.parts.job_fences import JobFences
-from stacks.parts.mlflow_app import MlflowApp
-from stacks.parts.published import publish
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -45,7 +45,7 @@ class TrainingStack(TemperStack):
                     days=settings.log_days,
                     removal=self.removal,
                 )
-        JobFences(
+        JobVpcGuardrails(
             self,
             "Fences",
             names=self.names,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.making import docstring_pairs, make_tiny_model, write_jsonl
+from tests.factories import docstring_pairs, make_tiny_model, write_jsonl
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Job, load_job
-from training.config.references import ROWS
+from training.config.stage_references import ROWS
+from training.console import say
 from training.errors import CrashError, TemperError
-from training.nodes import Nodes
-from training.speak import say
-from training.supervise import supervise
+from training.nodes import NodeSet
+from training.supervisor import supervise
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,24 +33,24 @@ def main(arguments: list[str] | None = None) -> int:
             fresh=options.fresh,
             source=str(options.job),
             folder=options.folder,
-            foresee=_foresee,
+            foresee=plan_run,
         )
     except TemperError as error:
         sys.stderr.write(f"{error}\n")
         if options.outcome:
-            _leave_word(options.outcome, error)
+            write_outcome(options.outcome, error)
         return error.exit_code
     made = "model" if (folder / "model").exists() else ROWS
     say(f"done: {folder}/{made}, {folder}/report.html")
     return 0
 
 
-def _foresee(job: Job) -> dict[str, Any]:
+def plan_run(job: Job) -> dict[str, Any]:
     """Plan a run for the machine it starts on."""
     # Imported here: a plan is asked for once a worker has been started, and may be missing.
-    from launch.plan import plan_here
+    from planning import plan_here
 
-    return plan_here(job, nodes=Nodes.here().count).document()
+    return plan_here(job, nodes=NodeSet.here().count).document()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _leave_word(path: Path, error: TemperError) -> None:
+def write_outcome(path: Path, error: TemperError) -> None:
     """Write why the command failed, for whoever started it.
 
     `again` says whether the same command may go better the next time.

@@ -13,7 +13,7 @@ STORAGE = "TEMPER_STORAGE"
 
 
 @dataclass(frozen=True)
-class Nodes:
+class NodeSet:
     """The place of this machine among those of the run.
 
     Attributes:
@@ -31,7 +31,7 @@ class Nodes:
     port: int = 0
 
     @classmethod
-    def here(cls) -> Nodes:
+    def here(cls) -> NodeSet:
         """Return what the environment says."""
         count = os.environ.get("PET_NNODES", "1")
         if not count.isdigit() or int(count) < 2:
@@ -64,5 +64,5 @@ class Nodes:
         )
 
 
-ALONE = Nodes()
+ALONE = NodeSet()
 """One machine by itself."""

@@ -15,7 +15,7 @@ from typing import Any
 from training.errors import Interrupted
 
 
-class Workers:
+class WorkerProcesses:
     """Runs the workers of a job one after the other, and hands them the signals that come."""
 
     def __init__(self) -> None:
@@ -54,9 +54,9 @@ class Workers:
 
 
 @contextmanager
-def handing_signals_on() -> Iterator[Workers]:
+def handing_signals_on() -> Iterator[WorkerProcesses]:
     """Hand SIGTERM, SIGINT and SIGUSR1 to the workers, and outlive them."""
-    workers = Workers()
+    workers = WorkerProcesses()
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     before = {number: signal.signal(number, workers.hand_on) for number in numbers}
     try:

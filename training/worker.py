@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from training.errors import Interrupted, TemperError
-from training.runfolder import RunFolder, hold
+from training.run_folder import RunFolder, hold
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def main(path: Path) -> int:
     folder = RunFolder(path)
     try:
         # Imported here: an error in what it imports is reported like any other.
-        from training.run import run
+        from training.pipeline import run
 
         run(folder)
     except Interrupted as stop:

@@ -17,7 +17,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.alignment.material import (
+from benchmarks.alignment.fixtures import (
     ANSWERS,
     BATCH,
     NEW_TOKENS,
@@ -27,9 +27,9 @@ from benchmarks.alignment.material import (
     make,
     ppo_job,
 )
-from benchmarks.page import circumstances, table, write_section
-from benchmarks.speed.arms import Arm, Command, peer
-from benchmarks.speed.watch import Outcome, run_arm
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.speed.contestants import Arm, Command, peer
+from benchmarks.speed.process_monitor import ProcessUsage, run_arm
 
 PREFERENCES = Path("../shared/data/preference/hh_rlhf_harmless_pairs.jsonl.gz")
 TEXT = Path("../shared/data/sft/medquad_qa.parquet")
@@ -37,7 +37,7 @@ PLAIN_DPO, DPO, PRECOMPUTED = "TRL DPO", "Temper DPO", "Temper DPO, references p
 WAYS = {"": "every weight", " (LoRA)": "LoRA"}
 """Behind the name of an arm: what of the model learns."""
 PLAIN_GRPO, GRPO, PPO = "TRL GRPO", "Temper GRPO", "Temper PPO"
-Outcomes = dict[str, list[Outcome]]
+Outcomes = dict[str, list[ProcessUsage]]
 
 
 def arms() -> list[Arm]:

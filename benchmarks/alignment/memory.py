@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory.cases import Case
-from benchmarks.memory.material import make_material
+from benchmarks.memory.fixtures import make_material
 from benchmarks.memory.measure import measure
-from benchmarks.page import circumstances, table, write_section
+from benchmarks.readme_tables import circumstances, table, write_section
 
 _MODEL, _SCORER = "llama-33m", "scorer-33m"
 _ANSWERS, _MICRO, _NEW_TOKENS = 4, 2, 64
@@ -80,7 +80,7 @@ def _make_scorer(model: Path, folder: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from training.models.base import note_base
+    from training.models.base_digest import note_base
 
     torch.manual_seed(0)
     scorer = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)

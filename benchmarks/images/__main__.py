@@ -16,7 +16,7 @@ from statistics import median
 
 from benchmarks.images.layers import ROOT, Step, build_anew, sizes_mib
 from benchmarks.images.start import Start, import_s, start_once
-from benchmarks.page import circumstances, table, write_section
+from benchmarks.readme_tables import circumstances, table, write_section
 from tests.containers.engine import Engine
 
 SHARED = ROOT.parent / "shared"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from launch.rehearsal.machine import lay_out
+from emulator.instance import lay_out
 
 _MACHINE = {"ResourceConfig": {"InstanceType": "ml.m5.large"}}
 _STAMP = re.compile(r"^(\S+) run folder: ", re.M)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory.cases import Case, cases
-from benchmarks.memory.foretell import foretell
-from benchmarks.memory.material import make_material
+from benchmarks.memory.fixtures import make_material
 from benchmarks.memory.measure import measure
-from benchmarks.memory.outcome import Outcome, section
+from benchmarks.memory.predict import foretell
+from benchmarks.memory.results import MemoryResult, section
 from benchmarks.memory.simulate import Simulation, simulate, simulations
-from benchmarks.page import write_section
+from benchmarks.readme_tables import write_section
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     end = time.monotonic() + asked.within * 60
-    outcomes: list[Outcome] = []
+    outcomes: list[MemoryResult] = []
     with tempfile.TemporaryDirectory() as scratch:
         keep = asked.keep or Path(scratch) / "kept.jsonl"
         material = keep.parent / "memory-material" if asked.keep else Path(scratch) / "material"
@@ -55,12 +55,12 @@ def main() -> None:
 
 def _outcome(
     what: Case | Simulation, material: Path, keep: Path, folder: Path, end: float
-) -> Outcome:
+) -> MemoryResult:
     """The figures of one configuration; measured, unless that was done before."""
     known = {one["key"]: one for one in _lines(keep)}
     key = f"{what.group}: {what.name}"
     if key not in known and time.monotonic() > end:
-        return Outcome(what.group, what.name, error="not reached in the time there was")
+        return MemoryResult(what.group, what.name, error="not reached in the time there was")
     try:
         told = foretell(what, material)
         if key not in known:
@@ -73,8 +73,8 @@ def _outcome(
             with keep.open("a") as file:
                 file.write(json.dumps(known[key]) + "\n")
     except Exception as error:
-        return Outcome(what.group, what.name, error=f"{type(error).__name__}: {error}")
-    return Outcome(what.group, what.name, measured=known[key]["peak"], **told)
+        return MemoryResult(what.group, what.name, error=f"{type(error).__name__}: {error}")
+    return MemoryResult(what.group, what.name, measured=known[key]["peak"], **told)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ _SETTLED = 1
 """Steps after which everything that stays is there: optimizer states come with the first."""
 
 
-class Watch(TrainerCallback):
+class AllocatorCallback(TrainerCallback):
     """Watches one training process, from before its model is loaded to the end of training.
 
     Args:

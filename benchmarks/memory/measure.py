@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.memory.cases import Case
 
 _PRELOADED = [
-    *("benchmarks.memory.allocator", "training.run", "deepspeed"),
+    *("benchmarks.memory.allocator", "training.pipeline", "deepspeed"),
     *(f"training.methods.{name}" for name in ("sft", "reward", "dpo", "kto", "orpo", "grpo")),
 ]
 _LONGEST_S = 1800
@@ -31,7 +31,7 @@ def measure(case: Case, material: Path, folder: Path) -> dict[str, Any]:
     """
     from training.config import Job
     from training.config.load import parse_job
-    from training.runfolder import RunFolder
+    from training.run_folder import RunFolder
 
     shutil.rmtree(folder, ignore_errors=True)
     job = parse_job(case.job(material), case.name)
@@ -65,9 +65,9 @@ def _work(folder: Path, rank: int, world: int, port: int) -> None:
     import torch
     from transformers import trainer
 
-    from benchmarks.memory.allocator import Watch, let_sender_go_first
-    from training.run import run
-    from training.runfolder import RunFolder
+    from benchmarks.memory.allocator import AllocatorCallback, let_sender_go_first
+    from training.pipeline import run
+    from training.run_folder import RunFolder
 
     def done(found: dict[str, int]) -> None:
         (folder / f"peak-{rank}.json").write_text(json.dumps(found))
@@ -77,7 +77,7 @@ def _work(folder: Path, rank: int, world: int, port: int) -> None:
 
     torch.set_num_threads(1)
     let_sender_go_first()
-    trainer.DEFAULT_CALLBACKS.append(Watch(done))
+    trainer.DEFAULT_CALLBACKS.append(AllocatorCallback(done))
     run(RunFolder(folder))
 
 

@@ -10,13 +10,13 @@ None knows activations, adapters, a second model or what engines hold beside the
 
 from __future__ import annotations
 
-from launch.plan.memory.weights import Recipe, base_dtype
-from launch.plan.shape import Shape
+from planning.memory.parameters import MemoryConfig, base_dtype
+from planning.model_shape import ModelShape
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
-def deepspeed(recipe: Recipe) -> int | None:
+def deepspeed(recipe: MemoryConfig) -> int | None:
     """DeepSpeed's estimators; None where they have none."""
     from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
     from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
@@ -33,7 +33,7 @@ def deepspeed(recipe: Recipe) -> int | None:
     return int(device)
 
 
-def accelerate(recipe: Recipe) -> int:
+def accelerate(recipe: MemoryConfig) -> int:
     """Accelerate's estimate of training with Adam."""
     from accelerate.commands.estimate import estimate_training_usage
 
@@ -41,7 +41,7 @@ def accelerate(recipe: Recipe) -> int:
     return int(max(estimate_training_usage(4 * recipe.shape.parameters, name).values()))
 
 
-def rule_of_thumb(recipe: Recipe, learned: int) -> int:
+def rule_of_thumb(recipe: MemoryConfig, learned: int) -> int:
     """Weights, gradients and two fp32 states of everything that is trained."""
     weights = recipe.shape.parameters * _BYTES[base_dtype(recipe)]
     if recipe.four_bit is not None:
@@ -49,6 +49,6 @@ def rule_of_thumb(recipe: Recipe, learned: int) -> int:
     return weights + learned * (4 + 8)
 
 
-def _largest(shape: Shape) -> int:
+def _largest(shape: ModelShape) -> int:
     """Weights of the largest layer, as DeepSpeed counts it."""
     return max(shape.vocab * shape.hidden, *(a * b for a, b in shape.linears.values()))

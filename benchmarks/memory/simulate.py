@@ -138,7 +138,7 @@ def simulate(what: Simulation, material: Path) -> dict[str, int]:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from benchmarks.memory.alive import Alive
+    from benchmarks.memory.live_bytes import Alive
 
     model, learners = _model(what, material)
     with _group(what.devices) as mesh, _one_document_a_row(), FakeTensorMode(), Alive() as alive:
@@ -226,7 +226,7 @@ def _step(what: Simulation, model: Any, optimizer: Any) -> None:
 
 
 class _NextTokens:
-    """`training/models/next_token.py` where every position counts.
+    """`training/models/fused_log_probs.py` where every position counts.
 
     Which positions do is a question to numbers, and there are none: all are taken by their places.
     """
@@ -246,7 +246,7 @@ class _NextTokens:
     def __call__(self, ids: Any, labels: Any) -> Any:
         import torch
 
-        from training.models.next_token import LOGITS, _in_chunks, _Logits
+        from training.models.fused_log_probs import LOGITS, _in_chunks, _LogitsSpec
 
         model = self.model
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
@@ -255,7 +255,7 @@ class _NextTokens:
         at = torch.arange(length).repeat(rows)
         wanted, targets = hidden[of_row, at], labels[:, 1:][of_row, at]
         size = max(1, LOGITS // model.config.vocab_size)
-        plain = _Logits(1.0, None, 1.0, entropy=False)
+        plain = _LogitsSpec(1.0, None, 1.0, entropy=False)
         found, _ = _in_chunks(wanted, model.get_output_embeddings(), targets, plain, size)
         return found
 

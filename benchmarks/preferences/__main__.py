@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import circumstances, table, write_section
 from benchmarks.preferences import jobs
-from benchmarks.preferences.figures import Line, of_labels, of_pairs, of_samples
 from benchmarks.preferences.rows import write_rows
-from benchmarks.runs import ROOT, train
+from benchmarks.preferences.statistics import Line, of_labels, of_pairs, of_samples
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.training_runs import ROOT, train
 
 PAGE = ROOT / "docs/methods.md"
 _WORDS = {

@@ -15,8 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runs import DATA
-from training.data.messages import split_transcripts
+from benchmarks.training_runs import DATA
+from training.data.schema.messages import split_transcripts
 
 HARMLESS = DATA / "preference/hh_rlhf_harmless_pairs.jsonl.gz"
 LABELLED = DATA / "preference/taskmaster4_reward_binary.jsonl.gz"

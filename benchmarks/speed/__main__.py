@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.page import circumstances, table, write_section
-from benchmarks.speed.arms import arms
-from benchmarks.speed.material import BATCH, LENGTH, make_material
-from benchmarks.speed.watch import Outcome, run_arm
+from benchmarks.readme_tables import circumstances, table, write_section
+from benchmarks.speed.contestants import arms
+from benchmarks.speed.fixtures import BATCH, LENGTH, make_material
+from benchmarks.speed.process_monitor import ProcessUsage, run_arm
 
 SHARED = Path("../shared/data/sft/medquad_qa.parquet")
 BASE = "bare loop"
@@ -39,7 +39,7 @@ def main() -> None:
     chosen = arms(asked.llamafactory)
     if asked.only:
         chosen = [arm for arm in chosen if arm.name in asked.only.split(",")]
-    outcomes: dict[str, list[Outcome]] = {arm.name: [] for arm in chosen}
+    outcomes: dict[str, list[ProcessUsage]] = {arm.name: [] for arm in chosen}
     with tempfile.TemporaryDirectory() as scratch:
         material = Path(scratch) / "material"
         make_material(asked.data, material)
@@ -56,7 +56,7 @@ def main() -> None:
     write_section("speed", _section(outcomes, asked.data, asked.rounds))
 
 
-def _section(outcomes: dict[str, list[Outcome]], data: str, rounds: int) -> str:
+def _section(outcomes: dict[str, list[ProcessUsage]], data: str, rounds: int) -> str:
     def ratio(name: str, to: str) -> str:
         pairs = zip(outcomes[name], outcomes[to], strict=True)
         return f"{median(a.tokens_per_second / b.tokens_per_second for a, b in pairs):.2f}×"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from containers.entrypoint.errors import StartError
-from containers.entrypoint.place import Place
+from containers.entrypoint.node_identity import NodeIdentity
 
 _KINDS = {"nvidia": re.compile(r"ml\.(p|g)\d"), "neuron": re.compile(r"ml\.(trn|inf)\d")}
 _IMAGES = {"nvidia": "gpu", "neuron": "neuron"}
@@ -26,7 +26,9 @@ def count_all(environment: Mapping[str, str], devices: Path = Path("/dev")) -> i
     return count("nvidia", devices) or count("neuron", devices)
 
 
-def check(place: Place, environment: Mapping[str, str], devices: Path = Path("/dev")) -> None:
+def check(
+    place: NodeIdentity, environment: Mapping[str, str], devices: Path = Path("/dev")
+) -> None:
     """Refuse to train on a CPU what was sent to a machine with accelerators.
 
     `TEMPER_CPU=1` says that this is meant, as in a rehearsal.
@@ -46,7 +48,7 @@ def check(place: Place, environment: Mapping[str, str], devices: Path = Path("/d
 
 
 def network_settings(
-    place: Place, environment: Mapping[str, str], system: Path = Path("/sys/class")
+    place: NodeIdentity, environment: Mapping[str, str], system: Path = Path("/sys/class")
 ) -> dict[str, str]:
     """Return the variables that NCCL, gloo and libfabric need on this machine.
 

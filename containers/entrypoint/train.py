@@ -15,16 +15,16 @@ from pathlib import Path
 from types import FrameType
 
 from containers.entrypoint import devices
-from containers.entrypoint.child import Child, adopt_orphans
-from containers.entrypoint.company import TICK_S, Alone, Company, Hello, Orders
 from containers.entrypoint.errors import JOB, STOPPED, StartError, number
-from containers.entrypoint.first import First
-from containers.entrypoint.ml import MlFolder
-from containers.entrypoint.other import Other
-from containers.entrypoint.place import Place, read_place
-from containers.entrypoint.request import Request, read_request
+from containers.entrypoint.follower import Follower
+from containers.entrypoint.job_request import JobRequest, read_job_request
+from containers.entrypoint.leader import Leader
+from containers.entrypoint.node_identity import NodeIdentity, read_node_identity
+from containers.entrypoint.opt_ml import MlFolder
+from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, Rendezvous, SingleNode
+from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
 from containers.entrypoint.secrets import secrets
-from containers.entrypoint.verdict import Ended, Judge, Verdict
+from containers.entrypoint.subprocess_runner import SubprocessRunner, adopt_orphans
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -54,7 +54,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.told: int | None = None
-        self.child: Child | None = None
+        self.child: SubprocessRunner | None = None
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
@@ -70,7 +70,7 @@ def train(options: Options) -> int:
         with _signals() as signals, tempfile.TemporaryDirectory(prefix="temper-") as scratch:
             verdict = _train(options, ml, signals, Path(scratch))
     except StartError as error:
-        verdict = Verdict(error.exit_code, str(error))
+        verdict = Decision(error.exit_code, str(error))
         _say(f"error: {error}")
     if verdict.code not in (0, STOPPED):
         ml.say_why(verdict.message)
@@ -78,13 +78,13 @@ def train(options: Options) -> int:
     return verdict.code
 
 
-def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> Verdict:
-    place = read_place(os.environ, ml)
+def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> Decision:
+    place = read_node_identity(os.environ, ml)
     if ml.is_there:
         ml.check_writable()
     devices.check(place, os.environ)
     os.environ.update(secrets(os.environ))
-    request = read_request(options.job, options.overrides, os.environ, ml, scratch)
+    request = read_job_request(options.job, options.overrides, os.environ, ml, scratch)
     folder = _run_folder(options, place, ml)
     if len(place.nodes) > 1:
         _say(f"{place.name}: node {place.rank + 1} of {len(place.nodes)} on {place.service}")
@@ -106,7 +106,7 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> V
     return verdict
 
 
-def _run_folder(options: Options, place: Place, ml: MlFolder) -> Path | None:
+def _run_folder(options: Options, place: NodeIdentity, ml: MlFolder) -> Path | None:
     """Return the run folder; None lets training choose one in `runs/`.
 
     Raises:
@@ -129,26 +129,28 @@ def _run_folder(options: Options, place: Place, ml: MlFolder) -> Path | None:
     return None
 
 
-def _company(options: Options, place: Place, request: Request, signals: Signals) -> Company:
+def _company(
+    options: Options, place: NodeIdentity, request: JobRequest, signals: Signals
+) -> Rendezvous:
     restarts, patience_s = options.max_restarts, options.join_timeout_s
     if restarts is None:
         restarts = int(number(os.environ, "TEMPER_MAX_RESTARTS", 3))
     if patience_s is None:
         patience_s = number(os.environ, "TEMPER_JOIN_TIMEOUT_S", 600)
-    judge = Judge(restarts, alone=len(place.nodes) == 1)
+    judge = RestartPolicy(restarts, alone=len(place.nodes) == 1)
     if len(place.nodes) == 1:
-        return Alone(judge)
-    hello = Hello(place.name, place.rank, devices.count_all(os.environ), _digest(request))
+        return SingleNode(judge)
+    hello = NodeInfo(place.name, place.rank, devices.count_all(os.environ), _digest(request))
 
     def stopped() -> bool:
         return signals.told is not None
 
     if place.is_first:
-        return First(place, hello, judge, patience_s=patience_s, stopped=stopped)
-    return Other(place, hello, patience_s=patience_s, stopped=stopped)
+        return Leader(place, hello, judge, patience_s=patience_s, stopped=stopped)
+    return Follower(place, hello, patience_s=patience_s, stopped=stopped)
 
 
-def _digest(request: Request) -> str:
+def _digest(request: JobRequest) -> str:
     try:
         text = request.job.read_bytes()
     except OSError:
@@ -157,20 +159,22 @@ def _digest(request: Request) -> str:
 
 
 def _run(
-    place: Place,
-    request: Request,
+    place: NodeIdentity,
+    request: JobRequest,
     folder: Path | None,
-    orders: Orders,
-    company: Company,
+    orders: LaunchInfo,
+    company: Rendezvous,
     signals: Signals,
     scratch: Path,
-) -> Ended:
+) -> NodeExit:
     """Train on this node once, to whatever end."""
     if signals.told is not None:
-        return Ended(place.name, STOPPED, f"stopped by {signal.Signals(signals.told).name}")
+        return NodeExit(place.name, STOPPED, f"stopped by {signal.Signals(signals.told).name}")
     outcome = scratch / "outcome.json"
     outcome.unlink(missing_ok=True)
-    child = Child(_command(request, folder, outcome), {**os.environ, **_environment(place, orders)})
+    child = SubprocessRunner(
+        _command(request, folder, outcome), {**os.environ, **_environment(place, orders)}
+    )
     signals.child = child
     if signals.told is not None:
         child.send(signals.told)
@@ -188,10 +192,10 @@ def _run(
     message, again = _read_outcome(outcome, code) if code else ("", False)
     # Told by the other nodes alone, it may begin again when they may.
     led = code == STOPPED and signals.told is None
-    return Ended(place.name, code, message, again or led)
+    return NodeExit(place.name, code, message, again or led)
 
 
-def _command(request: Request, folder: Path | None, outcome: Path) -> list[str]:
+def _command(request: JobRequest, folder: Path | None, outcome: Path) -> list[str]:
     command = [sys.executable, "-m", "training", str(request.job), "--outcome", str(outcome)]
     if folder is not None:
         command += ["--folder", str(folder)]
@@ -200,7 +204,7 @@ def _command(request: Request, folder: Path | None, outcome: Path) -> list[str]:
     return command
 
 
-def _environment(place: Place, orders: Orders) -> dict[str, str]:
+def _environment(place: NodeIdentity, orders: LaunchInfo) -> dict[str, str]:
     """Return what training needs to know beyond this process's own environment."""
     told = {
         f"SM_CHANNEL_{name.upper().replace('-', '_')}": str(path)

@@ -11,7 +11,7 @@ import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from launch.environment import Environment
+from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 
 _EXPIRED = {
@@ -39,14 +39,14 @@ _CONFIG = Config(
 )
 
 
-class Account:
+class AwsSession:
     """The account that an environment lies in, seen with the caller's credentials.
 
     Args:
         environment: Says where.
     """
 
-    def __init__(self, environment: Environment):
+    def __init__(self, environment: LaunchEnvironment):
         self.environment = environment
         self._clients: dict[str, Any] = {}
         self._session: Any = None

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.doctor.finding import Check, Finding, examine
-from launch.doctor.machine import Machine
+from launch.doctor.checks import Check, CheckResult, run_checks
+from launch.doctor.machine_checks import MachineChecks
 from launch.environment import read_environment
 from training.config import Job, Pipeline
 from training.errors import TemperError
@@ -34,14 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     with console.status("") as waiting:
         findings = []
-        for finding in examine(checks):
+        for finding in run_checks(checks):
             findings.append(finding)
             waiting.update(f"{finding.check}: {finding.verdict}")
     show(findings, console)
     return _WRONG if any(finding.verdict == "wrong" for finding in findings) else 0
 
 
-def show(findings: list[Finding], console: Console) -> None:
+def show(findings: list[CheckResult], console: Console) -> None:
     """Print what was found, with what mends it."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
@@ -57,13 +57,13 @@ def show(findings: list[Finding], console: Console) -> None:
 
 def _checks(options: argparse.Namespace) -> list[Check]:
     job, needs_gib = _read(options)
-    found = Machine(needs_gib, options.runs).checks()
+    found = MachineChecks(needs_gib, options.runs).checks()
     if options.env:
         # Imported here: whoever asks about this machine alone need not wait for boto3.
-        from launch.aws.session import Account
-        from launch.doctor.account import AccountChecks
+        from launch.aws.session import AwsSession
+        from launch.doctor.account_checks import AccountChecks
 
-        found += AccountChecks(Account(read_environment(options.env)), job).checks()
+        found += AccountChecks(AwsSession(read_environment(options.env)), job).checks()
     return found
 
 
@@ -71,7 +71,7 @@ def _read(options: argparse.Namespace) -> tuple[Job | Pipeline | None, float]:
     """Return the job that is asked about, and the disk it needs here."""
     if options.job is None:
         return None, 0.0
-    from launch.plan import make_plan
+    from planning import make_plan
     from training.config import load_job
 
     job = load_job(options.job, " ".join(options.set))

@@ -16,7 +16,7 @@ import yaml
 from catalog.instances import Instance
 from catalog.instances import instance as catalogued
 from launch.errors import LaunchError
-from training.config.run import Resources
+from training.config.runtime import Resources
 
 JOB_FOLDER = "/temper/job"
 JOB_FILE = "job.yaml"
@@ -35,7 +35,7 @@ _SHARED_MEMORY_PART = 0.25
 
 
 @dataclass(frozen=True)
-class Cluster:
+class KubernetesSettings:
     """What a job must know of a cluster.
 
     Attributes:
@@ -50,7 +50,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class PodOrder:
+class PodSpec:
     """What the pods of one attempt are to do.
 
     Attributes:
@@ -68,7 +68,9 @@ class PodOrder:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def manifests(order: PodOrder, resources: Resources, cluster: Cluster) -> list[dict[str, Any]]:
+def manifests(
+    order: PodSpec, resources: Resources, cluster: KubernetesSettings
+) -> list[dict[str, Any]]:
     """Return what is applied, in order.
 
     Raises:
@@ -143,7 +145,7 @@ def to_yaml(documents: list[dict[str, Any]]) -> str:
 
 
 def _pod(
-    order: PodOrder, resources: Resources, machine: Instance, cluster: Cluster
+    order: PodSpec, resources: Resources, machine: Instance, cluster: KubernetesSettings
 ) -> dict[str, Any]:
     """Return the pod of one node: healthy, with all of its devices, and the shared file system."""
     variables = {

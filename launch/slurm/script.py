@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from training.config.run import Resources
+from training.config.runtime import Resources
 
 SAVE_S = 120
 """How long before a preemption or the end of its time the script is told."""
@@ -16,7 +16,7 @@ STOP = "stop"
 
 
 @dataclass(frozen=True)
-class Cluster:
+class SlurmSettings:
     """What a job must know of a cluster.
 
     Attributes:
@@ -42,7 +42,7 @@ def batch_script(
     folder: PurePosixPath,
     code: PurePosixPath,
     resources: Resources,
-    cluster: Cluster,
+    cluster: SlurmSettings,
 ) -> str:
     """Return the script of one attempt of a run.
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from launch.errors import LaunchError
 
 if TYPE_CHECKING:
-    from launch.environment import Environment
-    from launch.targets.protocol import Target
+    from launch.environment import LaunchEnvironment
+    from launch.targets.base import Target
 
 # The registry: a target is imported when it is used.
 TARGETS: dict[str, str] = {
-    "local": "launch.targets.local:here",
-    "sagemaker": "launch.targets.sagemaker:of",
-    "hyperpod": "launch.targets.hyperpod:of",
-    "slurm": "launch.targets.slurm:of",
-    "eks": "launch.targets.eks:of",
+    "local": "launch.targets.local:from_environment",
+    "sagemaker": "launch.targets.sagemaker:from_environment",
+    "hyperpod": "launch.targets.hyperpod:from_environment",
+    "slurm": "launch.targets.slurm:from_environment",
+    "eks": "launch.targets.eks:from_environment",
 }
 
 
@@ -42,7 +42,7 @@ def target_of(name: str, environment: str) -> Target:
     return found
 
 
-def _environment(name: str) -> Environment | None:
+def _environment(name: str) -> LaunchEnvironment | None:
     if not name:
         return None
     from launch.environment import read_environment

@@ -14,21 +14,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launch.aws.platform import Platform, read_platform
-from launch.aws.session import Account
-from launch.aws.store import Address, Store
-from launch.baggage import Item, hub_names, missing_channels, pack, unpack
+from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
+from launch.aws.s3 import S3Store, S3Uri
+from launch.aws.session import AwsSession
 from launch.eks.kubectl import Kubectl
-from launch.eks.manifests import DATA, Cluster, PodOrder, manifests, object_name, to_yaml
-from launch.environment import Environment
+from launch.eks.manifests import DATA, KubernetesSettings, PodSpec, manifests, object_name, to_yaml
+from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
-from launch.machines import image_kind, resources_of
-from launch.plan import Plan
-from launch.record import Record, TargetName
+from launch.job_inputs import (
+    InputArtifact,
+    collect_inputs,
+    hub_names,
+    missing_channels,
+    rewrite_paths,
+)
+from launch.resources import image_kind, resources_of
 from launch.status import State, Status
-from launch.targets.protocol import Offer, Sent
+from launch.submission_record import SubmissionRecord, TargetName
+from launch.targets.base import Quote, Submission
+from planning import Plan
 from training.config import Job, Pipeline
-from training.config.run import Resources
+from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
 _KIND = "pytorchjobs.kubeflow.org"
@@ -40,23 +46,23 @@ _STATES: dict[str, State] = {
 _NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
 
 
-def of(environment: Environment | None) -> Eks:
+def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
     """Return the cluster that kubectl is signed in to (`EKS_CONTEXT` names another context).
 
     `EKS_NAMESPACE` is where jobs are made, `EKS_CLAIM` the volume claim of the file system there.
     """
     if environment is None:
         raise LaunchError("TARGET=eks needs an environment: ENV=dev")
-    known = Cluster()
-    cluster = Cluster(
+    known = KubernetesSettings()
+    cluster = KubernetesSettings(
         namespace=os.environ.get("EKS_NAMESPACE", known.namespace),
         claim=os.environ.get("EKS_CLAIM", known.claim),
     )
     kubectl = Kubectl(cluster.namespace, os.environ.get("EKS_CONTEXT", ""))
-    return Eks(Account(environment), kubectl, cluster)
+    return EksTarget(AwsSession(environment), kubectl, cluster)
 
 
-class Eks:
+class EksTarget:
     """Jobs on one cluster.
 
     Args:
@@ -67,29 +73,33 @@ class Eks:
     """
 
     def __init__(
-        self, account: Account, kubectl: Kubectl, cluster: Cluster, name: TargetName = "eks"
+        self,
+        account: AwsSession,
+        kubectl: Kubectl,
+        cluster: KubernetesSettings,
+        name: TargetName = "eks",
     ):
         self.account, self.kubectl, self.cluster = account, kubectl, cluster
         self.name: TargetName = name
 
     @cached_property
-    def platform(self) -> Platform:
+    def platform(self) -> PlatformParameters:
         """What the environment published."""
-        return read_platform(self.account.environment, self.account.client("ssm"))
+        return read_platform_parameters(self.account.environment, self.account.client("ssm"))
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> S3Store:
         """Its buckets."""
-        return Store(self.account.client("s3"))
+        return S3Store(self.account.client("s3"))
 
     @property
     def _bucket(self) -> str:
         return self.platform["buckets/data"]
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Offer:
+    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
         """Check the job against the cluster, and say what would be made."""
         resources = resources_of(job, source, self.name)
-        items = pack(job)
+        items = collect_inputs(job)
         problems = [*missing_channels(job), *self._unreachable(items)]
         if problems:
             raise JobError(source, problems)
@@ -99,7 +109,7 @@ class Eks:
                 "for the shared file system. Name another with EKS_CLAIM=…, or make one: "
                 "docs/launch.md"
             )
-        return Offer(
+        return Quote(
             (
                 f"{resources.count} × {resources.instance}, namespace {self.cluster.namespace}",
                 f"image {self._image(resources)}",
@@ -109,7 +119,7 @@ class Eks:
             )
         )
 
-    def _unreachable(self, items: list[Item]) -> Iterator[Problem]:
+    def _unreachable(self, items: list[InputArtifact]) -> Iterator[Problem]:
         for item in items:
             if item.path is None and not item.name.startswith(f"s3://{self._bucket}/"):
                 yield Problem(
@@ -119,18 +129,18 @@ class Eks:
                     f"Copy it below s3://{self._bucket}/",
                 )
 
-    def submit(self, sent: Sent, job: Job | Pipeline, plan: Plan) -> Record:
+    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
         """Copy what the job needs and apply its manifests; what is there already stays the one."""
         record = sent.record
         resources = resources_of(job, record.run, self.name)
-        items = pack(job)
+        items = collect_inputs(job)
         for item in items:
             if item.path is not None:
                 self.store.put_item(item, self._bucket)
-        order = PodOrder(
+        order = PodSpec(
             name=object_name(record.latest.name),
             run=record.run,
-            job=unpack(job, items, self._place),
+            job=rewrite_paths(job, items, self._place),
             image=self._image(resources),
             environment={} if hub_names(job) else {"HF_HUB_OFFLINE": "1"},
         )
@@ -145,13 +155,13 @@ class Eks:
         assert resources.instance is not None
         return resources.image or self.platform.image(image_kind(resources.instance))
 
-    def _place(self, item: Item) -> str:
+    def _place(self, item: InputArtifact) -> str:
         """Return where a pod sees an item."""
         if item.path is None:
             return f"{DATA}/{item.name.removeprefix(f's3://{self._bucket}/')}".rstrip("/")
         return f"{DATA}/uploads/{item.digest[:24]}/{item.own_name}"
 
-    def status(self, sent: Sent) -> Status:
+    def status(self, sent: Submission) -> Status:
         """Ask the operator where the latest attempt stands."""
         found = self.kubectl.find(_KIND, object_name(sent.record.latest.name))
         if found is None:
@@ -160,13 +170,13 @@ class Eks:
             return Status("planned", "not submitted: the same command goes on")
         return read_status(found)
 
-    def logs(self, sent: Sent, *, follow: bool) -> Iterator[str]:
+    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
         """Yield what the first pod prints."""
         pod = f"{object_name(sent.record.latest.name)}-worker-0"
         follows = ["--follow", "--pod-running-timeout=30m"] if follow else []
         yield from self.kubectl.stream("logs", pod, "--container=pytorch", *follows)
 
-    def stop(self, sent: Sent) -> str:
+    def stop(self, sent: Submission) -> str:
         """Suspend the job: its pods are told to end, save, and are not started again."""
         name = object_name(sent.record.latest.name)
         if self.kubectl.find(_KIND, name) is None:
@@ -175,7 +185,7 @@ class Eks:
         self.kubectl.run("patch", _KIND, name, "--type=merge", f"--patch={patch}")
         return f"{name} was told to stop; it has two minutes to save a checkpoint"
 
-    def fetch(self, sent: Sent, *, archive: bool, checkpoints: bool) -> list[Path]:
+    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
         """Bring what the file system has put into the data bucket."""
         prefix = self._folder(sent.record)
         brought = []
@@ -197,12 +207,12 @@ class Eks:
             return [packed, *(p for p in brought if "model" not in p.parts)]
         return brought
 
-    def belongings(self, sent: Sent) -> list[tuple[str, int]]:
+    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
         """Return the run folder as the bucket has it, with bytes."""
         prefix = self._folder(sent.record)
         return [(str(prefix), self.store.size_bytes(prefix))]
 
-    def delete(self, sent: Sent) -> list[str]:
+    def delete(self, sent: Submission) -> list[str]:
         """Delete the job from the cluster, and its folder."""
         for attempt in sent.record.attempts:
             name = object_name(attempt.name)
@@ -212,8 +222,8 @@ class Eks:
         self.store.delete(self._folder(sent.record))
         return []
 
-    def _folder(self, record: Record) -> Address:
-        return Address(self._bucket, f"runs/{record.run}/")
+    def _folder(self, record: SubmissionRecord) -> S3Uri:
+        return S3Uri(self._bucket, f"runs/{record.run}/")
 
 
 def read_status(found: dict[str, Any]) -> Status:

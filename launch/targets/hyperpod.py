@@ -6,21 +6,21 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from launch.aws.platform import read_platform
-from launch.aws.session import Account, explained
+from launch.aws.platform_parameters import read_platform_parameters
+from launch.aws.session import AwsSession, explained
 from launch.errors import LaunchError
-from launch.slurm.script import Cluster
+from launch.slurm.script import SlurmSettings
 from launch.slurm.shell import Shell, Ssh
 
 if TYPE_CHECKING:
-    from launch.environment import Environment
-    from launch.targets.protocol import Target
+    from launch.environment import LaunchEnvironment
+    from launch.targets.base import Target
 
 _ENTRANCES = ("Login", "Controller")
 """Where sbatch may be run, the better one first."""
 
 
-def of(environment: Environment | None) -> Target:
+def from_environment(environment: LaunchEnvironment | None) -> Target:
     """Return the environment's cluster.
 
     Raises:
@@ -28,8 +28,8 @@ def of(environment: Environment | None) -> Target:
     """
     if environment is None:
         raise LaunchError("TARGET=hyperpod needs an environment: ENV=dev")
-    account = Account(environment)
-    platform = read_platform(environment, account.client("ssm"))
+    account = AwsSession(environment)
+    platform = read_platform_parameters(environment, account.client("ssm"))
     name = platform.get("hyperpod/cluster")
     if name is None:
         raise LaunchError(
@@ -47,23 +47,23 @@ def of(environment: Environment | None) -> Target:
     if "Eks" in found.get("Orchestrator", {}):
         from launch.targets import eks
 
-        target = eks.of(environment)
+        target = eks.from_environment(environment)
         target.name = "hyperpod"
         return target
-    from launch.targets.slurm import Slurm
+    from launch.targets.slurm import SlurmTarget
 
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
-    cluster = Cluster(
+    cluster = SlurmSettings(
         root=root,
         python=os.environ.get("SLURM_PYTHON", str(root / "venv/bin/python")),
         auto_resume=True,
         data_bucket=platform["buckets/data"],
         data_mount="/fsx/data",
     )
-    return Slurm(_entrance(account, found), cluster, "hyperpod")
+    return SlurmTarget(_entrance(account, found), cluster, "hyperpod")
 
 
-def _entrance(account: Account, cluster: dict[str, Any]) -> Shell:
+def _entrance(account: AwsSession, cluster: dict[str, Any]) -> Shell:
     """Return how a node is reached on which jobs are submitted."""
     if login := os.environ.get("SLURM_LOGIN"):
         return Ssh(login)

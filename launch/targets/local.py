@@ -17,49 +17,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.errors import LaunchError
-from launch.record import Record, TargetName
 from launch.status import Status
-from launch.targets.protocol import Offer, Sent
-from training.report.progress import evaluation_line, progress_line
-from training.runfolder import RunFolder, is_held
+from launch.submission_record import SubmissionRecord, TargetName
+from launch.targets.base import Quote, Submission
+from training.run_folder import RunFolder, is_held
+from training.tracking.progress_lines import evaluation_line, progress_line
 
 if TYPE_CHECKING:
-    from launch.environment import Environment
-    from launch.plan import Plan
+    from launch.environment import LaunchEnvironment
+    from planning import Plan
     from training.config import Job, Pipeline
 
 _EVERY_S = 1.0
 _TAIL_BYTES = 1 << 16
 
 
-def here(environment: Environment | None) -> Local:
+def from_environment(environment: LaunchEnvironment | None) -> LocalTarget:
     """Return this machine, which is in no environment."""
-    return Local()
+    return LocalTarget()
 
 
-class Local:
+class LocalTarget:
     """This machine."""
 
     name: TargetName = "local"
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Offer:
+    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
         """Say what is planned; nothing is paid for here."""
-        return Offer((plan.machine,))
+        return Quote((plan.machine,))
 
-    def submit(self, sent: Sent, job: Job | Pipeline, plan: Plan) -> Record:
+    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
         """Train here, in front of the person, until it is over.
 
         Raises:
             LaunchError: With the exit code of the training; what went wrong was printed by it.
         """
-        go_on(sent)
+        resume_run(sent)
         return sent.record
 
-    def status(self, sent: Sent) -> Status:
+    def status(self, sent: Submission) -> Status:
         """Read the folder."""
         return read_folder(sent.folder)
 
-    def logs(self, sent: Sent, *, follow: bool) -> Iterator[str]:
+    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the steps a run has logged, and those to come."""
         seen: dict[Path, int] = {}
         while True:
@@ -72,7 +72,7 @@ class Local:
                 return
             time.sleep(_EVERY_S)
 
-    def stop(self, sent: Sent) -> str:
+    def stop(self, sent: Submission) -> str:
         """Send SIGTERM to the processes that hold the folder; they save and end."""
         found = _holders(sent.folder)
         if not found:
@@ -81,7 +81,7 @@ class Local:
             os.kill(pid, signal.SIGTERM)
         return f"{sent.record.run} was told to stop; it saves a checkpoint first"
 
-    def fetch(self, sent: Sent, *, archive: bool, checkpoints: bool) -> list[Path]:
+    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
         """Pack the model, if that is asked for; it is here already."""
         model = sent.folder / "model"
         if not model.exists():
@@ -96,16 +96,16 @@ class Local:
         building.replace(packed)
         return [packed]
 
-    def belongings(self, sent: Sent) -> list[tuple[str, int]]:
+    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
         """Return nothing: all is in the run folder."""
         return []
 
-    def delete(self, sent: Sent) -> list[str]:
+    def delete(self, sent: Submission) -> list[str]:
         """Delete nothing: the run folder is deleted by whoever calls this."""
         return []
 
 
-def go_on(sent: Sent, overrides: str = "") -> None:
+def resume_run(sent: Submission, overrides: str = "") -> None:
     """Train a run's job in its folder, in front of the person, until it is over.
 
     A job that names an image is trained in it.
@@ -124,7 +124,7 @@ def _command(folder: Path, overrides: str) -> list[str]:
     job = RunFolder(folder).job
     first = job if not hasattr(job, "stages") else job.stages[0]
     if first.resources.image:
-        from launch.contained import command_in_image
+        from launch.local_container import command_in_image
 
         return command_in_image(first.resources.image, job, folder, overrides)
     command = [sys.executable, "-m", "training", str(folder / "job.yaml"), "--folder", str(folder)]

@@ -8,29 +8,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launch.aws.archive import unpack_model
-from launch.aws.jobs import TrainingJobs, machine_seconds, read_status
-from launch.aws.logs import LogReader, follow_log
-from launch.aws.platform import Platform, read_platform
-from launch.aws.request import (
+from launch.aws.create_training_job import (
     INPUTS,
     JOB_CHANNEL,
     JOB_FILE,
-    Order,
+    JobSpec,
     checkpoint_address,
     output_address,
     training_job,
 )
-from launch.aws.session import Account, explained
-from launch.aws.store import Address, Store
-from launch.baggage import Item, endpoints, hub_names, missing_channels, pack, unpack
-from launch.environment import Environment
+from launch.aws.logs import LogReader, follow_log
+from launch.aws.model_archive import unpack_model
+from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
+from launch.aws.s3 import S3Store, S3Uri
+from launch.aws.session import AwsSession, explained
+from launch.aws.training_jobs import TrainingJobs, machine_seconds, read_status
+from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
-from launch.machines import image_kind, resources_of, runs_of
-from launch.plan import Plan
-from launch.record import Record, TargetName, read_record
+from launch.job_inputs import (
+    InputArtifact,
+    collect_inputs,
+    endpoints,
+    hub_names,
+    missing_channels,
+    rewrite_paths,
+)
+from launch.resources import image_kind, resources_of, runs_of
 from launch.status import Status
-from launch.targets.protocol import Offer, Sent
+from launch.submission_record import SubmissionRecord, TargetName, read_submission_record
+from launch.targets.base import Quote, Submission
+from planning import Plan
 from training.config import Job, Pipeline
 from training.errors import JobError, Problem
 
@@ -39,14 +46,14 @@ _NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
 """What the run folder here has of its own, or must not take over from there."""
 
 
-def of(environment: Environment | None) -> SageMaker:
+def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
     """Return the account of an environment."""
     if environment is None:
         raise LaunchError("TARGET=sagemaker needs an environment: ENV=dev")
-    return SageMaker(Account(environment))
+    return SageMakerTarget(AwsSession(environment))
 
 
-class SageMaker:
+class SageMakerTarget:
     """Jobs in the account of one environment.
 
     Args:
@@ -55,38 +62,38 @@ class SageMaker:
 
     name: TargetName = "sagemaker"
 
-    def __init__(self, account: Account):
+    def __init__(self, account: AwsSession):
         self.account = account
 
     @cached_property
-    def platform(self) -> Platform:
+    def platform(self) -> PlatformParameters:
         """What the environment published."""
-        return read_platform(self.account.environment, self.account.client("ssm"))
+        return read_platform_parameters(self.account.environment, self.account.client("ssm"))
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> S3Store:
         """Its buckets."""
-        return Store(self.account.client("s3"))
+        return S3Store(self.account.client("s3"))
 
     @cached_property
     def jobs(self) -> TrainingJobs:
         """Its training jobs."""
         return TrainingJobs(self.account.client("sagemaker"))
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Offer:
+    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
         """Check the job against the account, and say what would be made and paid for."""
         resources = resources_of(job, source, "sagemaker")
         assert resources.instance is not None
         self.account.caller()
-        items = pack(job)
+        items = collect_inputs(job)
         if problems := self._problems(job, items):
             raise JobError(source, problems)
         for item in items:
             if item.path is None:
-                self.store.refuse_empty(item.key, Address.parse(item.address))
+                self.store.refuse_empty(item.key, S3Uri.parse(item.address))
         where = self.account.environment
         cost = _cost(plan)
-        return Offer(
+        return Quote(
             (
                 f"{resources.count} × {resources.instance}{', spot' * resources.spot}, "
                 f"{where.region} ({where.name})",
@@ -97,7 +104,7 @@ class SageMaker:
             f"Start {job.name} for {cost}?",
         )
 
-    def _problems(self, job: Job | Pipeline, items: list[Item]) -> list[Problem]:
+    def _problems(self, job: Job | Pipeline, items: list[InputArtifact]) -> list[Problem]:
         found = missing_channels(job)
         if len(items) >= _MOST_CHANNELS:
             found.append(
@@ -155,24 +162,24 @@ class SageMaker:
                     f"Add it to bedrock.judges of {where}, and deploy",
                 )
 
-    def submit(self, sent: Sent, job: Job | Pipeline, plan: Plan) -> Record:
+    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
         """Copy what the job needs, create the training job, and keep its ARN."""
         request = self.request(sent.record, job, plan)
-        now = read_record(sent.folder)
+        now = read_submission_record(sent.folder)
         if now is not None and now.cancelled:
             raise LaunchError(f"{now.run} was stopped before it was submitted: nothing runs")
         record = sent.record.accepted(self.jobs.create(request))
         record.write(sent.folder)
         return record
 
-    def request(self, record: Record, job: Job | Pipeline, plan: Plan) -> dict[str, Any]:
+    def request(self, record: SubmissionRecord, job: Job | Pipeline, plan: Plan) -> dict[str, Any]:
         """Put a run's baggage in its place and return the request for its latest attempt."""
         resources = resources_of(job, record.run, "sagemaker")
-        items = pack(job)
+        items = collect_inputs(job)
         channels = {item.channel: str(self._put(item)) for item in items}
-        home = Address(self.platform["buckets/runs"], f"runs/{record.run}/job")
-        self.store.put_text(unpack(job, items, _place), home / JOB_FILE)
-        order = Order(
+        home = S3Uri(self.platform["buckets/runs"], f"runs/{record.run}/job")
+        self.store.put_text(rewrite_paths(job, items, _place), home / JOB_FILE)
+        order = JobSpec(
             name=record.latest.name,
             run=record.run,
             creator=record.creator,
@@ -186,12 +193,12 @@ class SageMaker:
         platform = self._with_lustre() if resources.input_mode == "fsx" else self.platform
         return training_job(order, resources, platform)
 
-    def _put(self, item: Item) -> Address:
+    def _put(self, item: InputArtifact) -> S3Uri:
         if item.path is None:
-            return Address.parse(item.address)
+            return S3Uri.parse(item.address)
         return self.store.put_item(item, self.platform["buckets/data"])
 
-    def _with_lustre(self) -> Platform:
+    def _with_lustre(self) -> PlatformParameters:
         """Return the platform with its file system's mount name, which only FSx knows."""
         with explained("asking for the file system's mount name"):
             answer = self.account.client("fsx").describe_file_systems(
@@ -200,7 +207,7 @@ class SageMaker:
         mount = answer["FileSystems"][0]["LustreConfiguration"]["MountName"]
         return dataclasses.replace(self.platform, lustre_mount=mount)
 
-    def status(self, sent: Sent) -> Status:
+    def status(self, sent: Submission) -> Status:
         """Ask SageMaker where the latest attempt stands."""
         record = sent.record
         found = self.jobs.find(record.latest.name)
@@ -212,11 +219,11 @@ class SageMaker:
             return Status("stopped", "before it was submitted")
         return Status("planned", "not submitted: the same command goes on")
 
-    def _seconds_before(self, record: Record) -> float:
+    def _seconds_before(self, record: SubmissionRecord) -> float:
         earlier = (self.jobs.find(attempt.name) for attempt in record.attempts[:-1])
         return sum(machine_seconds(found) for found in earlier if found)
 
-    def logs(self, sent: Sent, *, follow: bool) -> Iterator[str]:
+    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the lines of the latest attempt, from CloudWatch."""
         group, name = self.platform["training/log-group"], sent.record.latest.name
         reader = LogReader(self.account.client("logs"), group, name)
@@ -225,7 +232,7 @@ class SageMaker:
         else:
             yield from reader.new_lines()
 
-    def stop(self, sent: Sent) -> str:
+    def stop(self, sent: Submission) -> str:
         """Stop the job, or keep it from being submitted."""
         name = sent.record.latest.name
         if self.jobs.find(name) is None:
@@ -233,13 +240,13 @@ class SageMaker:
             return f"{name} was not submitted yet, and will not be"
         return self.jobs.stop(name)
 
-    def fetch(self, sent: Sent, *, archive: bool, checkpoints: bool) -> list[Path]:
+    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
         """Bring the model and the record of the run."""
         brought = self._fetch_record(sent, checkpoints=checkpoints)
         found = self.jobs.find(sent.record.latest.name) or {}
         address = found.get("ModelArtifacts", {}).get("S3ModelArtifacts")
         packed, model = sent.folder / "model.tar.gz", sent.folder / "model"
-        if not address or not self.store.get_file(Address.parse(address), packed):
+        if not address or not self.store.get_file(S3Uri.parse(address), packed):
             return brought
         if archive:
             return [packed, *brought]
@@ -247,9 +254,9 @@ class SageMaker:
         packed.unlink()
         return [model, *brought]
 
-    def _fetch_record(self, sent: Sent, *, checkpoints: bool) -> list[Path]:
+    def _fetch_record(self, sent: Submission, *, checkpoints: bool) -> list[Path]:
         """Bring what the run wrote beside its model: metrics, samples, report."""
-        prefix = Address.parse(checkpoint_address(sent.record.run, self.platform))
+        prefix = S3Uri.parse(checkpoint_address(sent.record.run, self.platform))
         names = {a.key.removeprefix(prefix.key): a for a, _ in self.store.list(prefix)}
         roots = [n.removesuffix("status.json") for n in names if n.endswith("status.json")]
         root = min(roots, key=len, default="")
@@ -264,11 +271,11 @@ class SageMaker:
                 brought.append(sent.folder / inside)
         return brought
 
-    def belongings(self, sent: Sent) -> list[tuple[str, int]]:
+    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
         """Return what the run keeps in S3, with bytes."""
         return [(str(p), self.store.size_bytes(p)) for p in self._prefixes(sent.record)]
 
-    def delete(self, sent: Sent) -> list[str]:
+    def delete(self, sent: Submission) -> list[str]:
         """Delete a run's objects. What the platform protects (models) stays, and is named."""
         kept = []
         for prefix in self._prefixes(sent.record):
@@ -278,15 +285,15 @@ class SageMaker:
                 kept.append(str(error))
         return kept
 
-    def _prefixes(self, record: Record) -> list[Address]:
+    def _prefixes(self, record: SubmissionRecord) -> list[S3Uri]:
         return [
-            Address.parse(checkpoint_address(record.run, self.platform)),
-            Address(self.platform["buckets/runs"], f"runs/{record.run}/"),
-            Address.parse(output_address(record.run, self.platform)),
+            S3Uri.parse(checkpoint_address(record.run, self.platform)),
+            S3Uri(self.platform["buckets/runs"], f"runs/{record.run}/"),
+            S3Uri.parse(output_address(record.run, self.platform)),
         ]
 
 
-def _place(item: Item) -> str:
+def _place(item: InputArtifact) -> str:
     """Return where an item stands in the container."""
     return f"{INPUTS}/{item.channel}/{item.own_name}".rstrip("/")
 

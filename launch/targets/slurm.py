@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from launch.baggage import Item, missing_channels, pack, unpack
-from launch.code import code_digest, code_files
-from launch.environment import Environment
-from launch.machines import runs_of
-from launch.plan import Plan
-from launch.record import Record, TargetName
-from launch.slurm.bring import bring
-from launch.slurm.check import check_cluster
-from launch.slurm.script import LOG, STOP, Cluster, batch_script
+from launch.code_bundle import code_digest, code_files
+from launch.environment import LaunchEnvironment
+from launch.job_inputs import InputArtifact, collect_inputs, missing_channels, rewrite_paths
+from launch.resources import runs_of
+from launch.slurm.fetch import fetch_files
+from launch.slurm.preflight import check_cluster
+from launch.slurm.script import LOG, STOP, SlurmSettings, batch_script
 from launch.slurm.shell import Here, Shell, Ssh, copy, run, stream, write
 from launch.status import Status
-from launch.targets.protocol import Offer, Sent
+from launch.submission_record import SubmissionRecord, TargetName
+from launch.targets.base import Quote, Submission
+from planning import Plan
 from training.config import Job, Pipeline
-from training.config.run import Resources
+from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
 _ENDED = {"finished": "not deployed", "failed": "training failed", "stopped": "stopped"}
@@ -34,7 +34,7 @@ _STAYS = ("job.yaml", "sent.yaml", "status.json", "failure.json", "*.sbatch", "*
 _WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"))
 
 
-def of(environment: Environment | None) -> Slurm:
+def from_environment(environment: LaunchEnvironment | None) -> SlurmTarget:
     """Return the cluster that the environment's variables name.
 
     `SLURM_LOGIN` is where sbatch is, as ssh takes it (this machine when empty); `SLURM_ROOT` a
@@ -43,10 +43,10 @@ def of(environment: Environment | None) -> Slurm:
     login = os.environ.get("SLURM_LOGIN", "")
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
     python = os.environ.get("SLURM_PYTHON", str(root / "venv/bin/python"))
-    return Slurm(Ssh(login) if login else Here(), Cluster(root, python))
+    return SlurmTarget(Ssh(login) if login else Here(), SlurmSettings(root, python))
 
 
-class Slurm:
+class SlurmTarget:
     """A cluster.
 
     Args:
@@ -55,21 +55,21 @@ class Slurm:
         name: As what it is known to the person.
     """
 
-    def __init__(self, shell: Shell, cluster: Cluster, name: TargetName = "slurm"):
+    def __init__(self, shell: Shell, cluster: SlurmSettings, name: TargetName = "slurm"):
         self.shell = shell
         self.cluster = cluster
         self.name: TargetName = name
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Offer:
+    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
         """Check the job against the cluster, and say what would be done."""
         resources = _resources(job)
-        items = pack(job)
+        items = collect_inputs(job)
         problems = [*missing_channels(job), *self._unreachable(items)]
         if problems:
             raise JobError(source, problems)
         check_cluster(self.shell, self.cluster, resources)
         partition = f", partition {resources.partition}" if resources.partition else ""
-        return Offer(
+        return Quote(
             (
                 f"{resources.count} nodes of {self.shell.where}{partition}",
                 *(
@@ -82,7 +82,7 @@ class Slurm:
             )
         )
 
-    def _unreachable(self, items: list[Item]) -> Iterator[Problem]:
+    def _unreachable(self, items: list[InputArtifact]) -> Iterator[Problem]:
         for item in items:
             if item.path is None and not self._mounted(item):
                 yield Problem(
@@ -92,24 +92,24 @@ class Slurm:
                     "Copy it to the cluster and name the path",
                 )
 
-    def _mounted(self, item: Item) -> str:
+    def _mounted(self, item: InputArtifact) -> str:
         """Return where the nodes see an address, or nothing."""
         bucket = f"s3://{self.cluster.data_bucket}/"
         if not self.cluster.data_bucket or not item.name.startswith(bucket):
             return ""
         return f"{self.cluster.data_mount}/{item.name.removeprefix(bucket)}".rstrip("/")
 
-    def submit(self, sent: Sent, job: Job | Pipeline, plan: Plan) -> Record:
+    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
         """Copy code and data, and queue the job; a job of this name that is there stays the one."""
         record, folder = sent.record, self._folder(sent)
-        items = pack(job)
+        items = collect_inputs(job)
         for item in items:
             if item.path is not None:
                 copy(self.shell, [(f, item.place_of(f)) for f in item.files], self._home(item))
         files = code_files()
         code = self.cluster.root / "code" / code_digest(files)
         copy(self.shell, files, code)
-        write(self.shell, folder / "sent.yaml", unpack(job, items, self._place))
+        write(self.shell, folder / "sent.yaml", rewrite_paths(job, items, self._place))
         script = batch_script(
             name=record.latest.name,
             folder=folder,
@@ -139,7 +139,7 @@ class Slurm:
         record.write(sent.folder)
         return record
 
-    def status(self, sent: Sent) -> Status:
+    def status(self, sent: Submission) -> Status:
         """Ask the queue, and read the run folder."""
         seen = self._look(sent)
         told, metrics = seen.get("status", {}), seen.get("metrics", {})
@@ -161,7 +161,7 @@ class Slurm:
         why = seen.get("error") or f"its job ended without a word; see {log}"
         return Status("training failed", why, step, loss)
 
-    def _look(self, sent: Sent) -> dict[str, Any]:
+    def _look(self, sent: Submission) -> dict[str, Any]:
         """Return what one command on the login node tells of a run."""
         folder, name = shlex.quote(str(self._folder(sent))), sent.record.latest.name
         said = run(
@@ -193,7 +193,7 @@ class Slurm:
                 found[key] = value
         return found
 
-    def logs(self, sent: Sent, *, follow: bool) -> Iterator[str]:
+    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the job's output, from every start of it."""
         log = shlex.quote(str(self._folder(sent) / "logs" / LOG))
         if not follow:
@@ -211,7 +211,7 @@ class Slurm:
             """,
         )
 
-    def stop(self, sent: Sent) -> str:
+    def stop(self, sent: Submission) -> str:
         """Let the job save and end, and not be queued again."""
         name, folder = sent.record.latest.name, shlex.quote(str(self._folder(sent)))
         said = run(
@@ -233,13 +233,13 @@ class Slurm:
             "taken": f"{name} was waiting, and was taken from the queue",
         }.get(said, f"{name} does not run")
 
-    def fetch(self, sent: Sent, *, archive: bool, checkpoints: bool) -> list[Path]:
+    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
         """Bring the model and the record of the run."""
         skip = [*_STAYS, *([] if checkpoints else ["checkpoints"])]
         there = self._folder(sent)
-        return bring(self.shell, there, sent.folder, skip=skip, archive=archive)
+        return fetch_files(self.shell, there, sent.folder, skip=skip, archive=archive)
 
-    def belongings(self, sent: Sent) -> list[tuple[str, int]]:
+    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
         """Return the run folder on the cluster, with bytes."""
         folder = str(self._folder(sent))
         said = run(
@@ -247,18 +247,18 @@ class Slurm:
         ).strip()
         return [(f"{self.shell.where}:{folder}", int(said))] if said else []
 
-    def delete(self, sent: Sent) -> list[str]:
+    def delete(self, sent: Submission) -> list[str]:
         """Delete the run folder on the cluster. Copies of code and data stay for other runs."""
         run(self.shell, f"rm -rf {shlex.quote(str(self._folder(sent)))}")
         return []
 
-    def _folder(self, sent: Sent) -> PurePosixPath:
+    def _folder(self, sent: Submission) -> PurePosixPath:
         return self.cluster.root / "runs" / sent.record.run
 
-    def _home(self, item: Item) -> PurePosixPath:
+    def _home(self, item: InputArtifact) -> PurePosixPath:
         return self.cluster.root / "uploads" / item.digest[:24]
 
-    def _place(self, item: Item) -> str:
+    def _place(self, item: InputArtifact) -> str:
         """Return where an item stands on the nodes."""
         return str(self._home(item) / item.own_name) if item.path else self._mounted(item)
 

@@ -10,7 +10,7 @@ POLICIES = ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleViolation:
     """A resource that breaks a rule, and how."""
 
     logical_id: str
@@ -18,7 +18,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Template:
+class SynthesizedTemplate:
     """One stack's template."""
 
     body: Mapping[str, Any]

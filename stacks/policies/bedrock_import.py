@@ -2,9 +2,9 @@
 
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.estate import Estate, read_bucket, read_key
+from stacks.policies.iam_statements import IamContext, read_bucket, read_key
 
 
-def statements(estate: Estate) -> list[iam.PolicyStatement]:
+def statements(estate: IamContext) -> list[iam.PolicyStatement]:
     """Read the models bucket and decrypt with its key."""
     return [*read_bucket(estate, "models"), read_key(estate.models, "Models")]

@@ -3,8 +3,8 @@
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.estate import (
-    Estate,
+from stacks.policies.iam_statements import (
+    IamContext,
     allow,
     deny,
     grant_key,
@@ -26,7 +26,7 @@ LOCAL_DISK = ["ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p4d*.*", "ml.p5*.*", "ml.p6
 
 
 def permissions(
-    estate: Estate, *, training_role: iam.IRole, storage: StorageSettings
+    estate: IamContext, *, training_role: iam.IRole, storage: StorageSettings
 ) -> list[iam.PolicyStatement]:
     """What an engineer may do to train."""
     return [
@@ -40,7 +40,7 @@ def permissions(
     ]
 
 
-def _jobs(estate: Estate) -> list[iam.PolicyStatement]:
+def _jobs(estate: IamContext) -> list[iam.PolicyStatement]:
     kinds = ("training-job", "processing-job", "hyper-parameter-tuning-job", "training-plan")
     return [
         allow(
@@ -80,7 +80,7 @@ def _jobs(estate: Estate) -> list[iam.PolicyStatement]:
     ]
 
 
-def on_clusters(estate: Estate, *, eks_cluster_arn: str | None) -> list[iam.PolicyStatement]:
+def on_clusters(estate: IamContext, *, eks_cluster_arn: str | None) -> list[iam.PolicyStatement]:
     """What submitting to a HyperPod cluster takes: seeing it, and a shell on its nodes."""
     arn = estate.names.arn
     ssh = f"arn:{Aws.PARTITION}:ssm:{estate.names.region}::document/AWS-StartSSHSession"
@@ -100,7 +100,7 @@ def on_clusters(estate: Estate, *, eks_cluster_arn: str | None) -> list[iam.Poli
     return found
 
 
-def serving(estate: Estate, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
+def serving(estate: IamContext, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
     """What an engineer may do with a trained model."""
     arn = estate.names.arn
     return [
@@ -138,7 +138,7 @@ def serving(estate: Estate, *, import_role: iam.IRole) -> list[iam.PolicyStateme
     ]
 
 
-def _data(estate: Estate) -> list[iam.PolicyStatement]:
+def _data(estate: IamContext) -> list[iam.PolicyStatement]:
     return [
         *write_bucket(estate, "data"),
         *write_bucket(estate, "runs"),
@@ -149,14 +149,14 @@ def _data(estate: Estate) -> list[iam.PolicyStatement]:
     ]
 
 
-def _secrets(estate: Estate, storage: StorageSettings) -> list[iam.PolicyStatement]:
+def _secrets(estate: IamContext, storage: StorageSettings) -> list[iam.PolicyStatement]:
     """See whether they were filled in, and fill them in; never read them."""
     arns = [secret_arn(estate, name) for name in secret_names(storage)]
     actions = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
     return [allow("SetSecrets", actions, arns)] if arns else []
 
 
-def _looking(estate: Estate) -> list[iam.PolicyStatement]:
+def _looking(estate: IamContext) -> list[iam.PolicyStatement]:
     arn = estate.names.arn
     return [
         allow(
@@ -201,7 +201,7 @@ def _pass(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
     return allow(sid, ["iam:PassRole"], [role.role_arn], condition)
 
 
-def fences(estate: Estate, *, encrypt_traffic: bool) -> list[iam.PolicyStatement]:
+def guardrails(estate: IamContext, *, encrypt_traffic: bool) -> list[iam.PolicyStatement]:
     """Denials: they hold whatever else is attached to the role."""
     keys = [estate.data.key_arn, estate.models.key_arn]
     fences = [

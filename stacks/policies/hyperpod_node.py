@@ -2,8 +2,8 @@
 
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.estate import (
-    Estate,
+from stacks.policies.iam_statements import (
+    IamContext,
     allow,
     grant_key,
     pull_images,
@@ -15,7 +15,7 @@ from stacks.policies.estate import (
 )
 
 
-def statements(estate: Estate) -> list[iam.PolicyStatement]:
+def statements(estate: IamContext) -> list[iam.PolicyStatement]:
     """Read data, write runs and models, log, and let people in through Session Manager."""
     return [
         *read_bucket(estate, "data"),

@@ -2,10 +2,17 @@
 
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.estate import Estate, allow, pull_images, read_bucket, read_key, write_logs
+from stacks.policies.iam_statements import (
+    IamContext,
+    allow,
+    pull_images,
+    read_bucket,
+    read_key,
+    write_logs,
+)
 
 
-def statements(estate: Estate) -> list[iam.PolicyStatement]:
+def statements(estate: IamContext) -> list[iam.PolicyStatement]:
     """Everything a build needs, and no training data: only `source/` of the runs bucket."""
     return [
         *read_bucket(estate, "runs", "source/*"),

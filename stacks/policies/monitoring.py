@@ -2,10 +2,10 @@
 
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.estate import Estate, allow, put_metrics, write_logs
+from stacks.policies.iam_statements import IamContext, allow, put_metrics, write_logs
 
 
-def statements(estate: Estate) -> list[iam.PolicyStatement]:
+def statements(estate: IamContext) -> list[iam.PolicyStatement]:
     """List and describe jobs, read metrics, publish ours, put events of our own source."""
     names = estate.names
     return [

@@ -2,13 +2,13 @@
 
 from aws_cdk import aws_iam as iam
 
-from stacks.names import Names
-from stacks.policies.estate import allow, role_arn_in_account
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import allow, role_arn_in_account
 
 KINDS = ("deploy-role", "file-publishing-role", "image-publishing-role", "lookup-role")
 
 
-def statements(names: Names) -> list[iam.PolicyStatement]:
+def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
     """Assume the bootstrap roles; read stacks and the bootstrap version."""
     suffix = f"{names.account}-{names.region}"
     return [

@@ -3,8 +3,8 @@
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.estate import (
-    Estate,
+from stacks.policies.iam_statements import (
+    IamContext,
     allow,
     grant_key,
     pull_images,
@@ -23,7 +23,7 @@ JOB_LOGS = "/aws/sagemaker/*"
 _AREAS = frozenset(("us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"))
 
 
-def statements(estate: Estate, environment: Environment) -> list[iam.PolicyStatement]:
+def statements(estate: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
     """Read data, write runs and models, log, report metrics; ask the judges there are."""
     found = [
         *read_bucket(estate, "data"),
@@ -57,7 +57,7 @@ def statements(estate: Estate, environment: Environment) -> list[iam.PolicyState
     return found
 
 
-def _judge_arns(estate: Estate, judge: str) -> list[str]:
+def _judge_arns(estate: IamContext, judge: str) -> list[str]:
     """A model's own ARN; of an inference profile, the profile's and the model's in its Regions.
 
     docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from stacks.settings.section import Section
+from stacks.settings.base import SettingsSection
 
 ScheduleExpression = Annotated[
     str, StringConstraints(pattern=r"^(cron\([^)]+\)|rate\([0-9]+ (minutes?|hours?|days?)\))$")
@@ -12,7 +12,7 @@ ScheduleExpression = Annotated[
 ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9.:_-]{1,139}$")]
 
 
-class Throughput(Section):
+class Throughput(SettingsSection):
     """Provisioned throughput for one model. Billed by the hour for as long as it exists."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})$")]
@@ -23,14 +23,14 @@ class Throughput(Section):
     generation: int = Field(1, ge=1, description="raise it to make one that was undeployed anew")
 
 
-class Guardrail(Section):
+class Guardrail(SettingsSection):
     """Content filters on what goes in and comes out."""
 
     strength: Literal["LOW", "MEDIUM", "HIGH"] = "MEDIUM"
     anonymize_pii: bool = True
 
 
-class BedrockSettings(Section):
+class BedrockSettings(SettingsSection):
     """Roles, logging, throughput and its end."""
 
     enabled: bool = Field(False, description="the Bedrock stack")

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 
-from stacks.facts.tables import instances, regions
+from stacks.aws_data.tables import instances, regions
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
 

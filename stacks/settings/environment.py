@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from stacks.settings.base import AccountId, Email, SettingsSection
 from stacks.settings.bedrock import BedrockSettings
 from stacks.settings.hyperpod import HyperPodSettings
 from stacks.settings.images import ImageSettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
-from stacks.settings.section import AccountId, Email, Section
 from stacks.settings.security import SecuritySettings
 from stacks.settings.storage import StorageSettings
 from stacks.settings.training import TrainingSettings
@@ -17,7 +17,7 @@ from stacks.settings.training import TrainingSettings
 Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){1,19}$", max_length=20)]
 
 
-class Environment(Section):
+class Environment(SettingsSection):
     """Every switch of one deployment, with its safe default.
 
     `prefix` begins the name of everything that people or `launch` must find: buckets, parameters,

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from stacks.settings.section import InstanceType, RoleArn, Section
+from stacks.settings.base import InstanceType, RoleArn, SettingsSection
 
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
 
 
-class InstanceGroup(Section):
+class InstanceGroup(SettingsSection):
     """A group of equal nodes."""
 
     name: GroupName
@@ -46,7 +46,7 @@ class InstanceGroup(Section):
         return self
 
 
-class Team(Section):
+class TeamQuota(SettingsSection):
     """A team's share of the cluster (EKS only)."""
 
     name: str
@@ -56,14 +56,14 @@ class Team(Section):
     borrow_limit: int = Field(50, ge=0, le=500, description="percent of its own share")
 
 
-class TaskGovernance(Section):
+class TaskGovernance(SettingsSection):
     """Priorities and shares, where the Region has the types."""
 
     priorities: dict[str, int] = Field(default_factory=lambda: {"training": 80, "exploration": 20})
-    teams: tuple[Team, ...] = ()
+    teams: tuple[TeamQuota, ...] = ()
 
 
-class Accounting(Section):
+class Accounting(SettingsSection):
     """The database that Slurm keeps its accounts in: who ran what, for how long."""
 
     instance: Annotated[str, StringConstraints(pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$")] = (
@@ -73,7 +73,7 @@ class Accounting(Section):
     backup_days: int = Field(7, ge=1, le=35)
 
 
-class EksCluster(Section):
+class EksCluster(SettingsSection):
     """An EKS cluster of ours for HyperPod: private, logged, entered through roles you name.
 
     HyperPod's chart must be in the cluster before its nodes can join, so this is deployed twice:
@@ -85,7 +85,7 @@ class EksCluster(Section):
     chart_installed: bool = False
 
 
-class HyperPodSettings(Section):
+class HyperPodSettings(SettingsSection):
     """The cluster and its groups."""
 
     enabled: bool = Field(False, description="a standing cluster")

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.settings.section import Section
+from stacks.settings.base import SettingsSection
 
 
-class ImageSettings(Section):
+class ImageSettings(SettingsSection):
     """ECR repositories and the build project."""
 
     kinds: tuple[Literal["gpu", "neuron"], ...] = Field(

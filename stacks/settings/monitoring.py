@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.settings.section import Email, Section
+from stacks.settings.base import Email, SettingsSection
 
 
-class Budget(Section):
+class Budget(SettingsSection):
     """A monthly ladder: 50, 80, 100 percent tell; 120 percent stops new jobs."""
 
     scope: Literal["account", "environment"] = Field(
@@ -20,7 +20,7 @@ class Budget(Section):
     anomaly_usd: int = Field(50, ge=1, description="an unexpected day above this is reported")
 
 
-class MonitoringSettings(Section):
+class MonitoringSettings(SettingsSection):
     """Pages, events, thresholds, the trail and the budget."""
 
     page: tuple[Email, ...] = Field(min_length=1, description="who is paged")

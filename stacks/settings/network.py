@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from stacks.settings.section import Section
+from stacks.settings.base import SettingsSection
 
 ZoneName = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
 ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}[0-9]-az[0-9]+$")]
 
 
-class Zone(Section):
+class Zone(SettingsSection):
     """One availability zone.
 
     Names differ from account to account, ids do not:
@@ -23,7 +23,7 @@ class Zone(Section):
     id: ZoneId | None = None
 
 
-class NetworkSettings(Section):
+class NetworkSettings(SettingsSection):
     """The VPC and its ways in and out."""
 
     cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="the VPC's addresses")

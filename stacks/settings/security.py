@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stacks.settings.section import ManagedPolicyArn, RoleArn, Section
+from stacks.settings.base import ManagedPolicyArn, RoleArn, SettingsSection
 
 
-class SecuritySettings(Section):
+class SecuritySettings(SettingsSection):
     """Principals of the human and CI roles, key administrators, the permission boundary."""
 
     key_administrators: tuple[RoleArn, ...] = Field(

@@ -4,19 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from stacks.settings.section import Section
+from stacks.settings.base import SettingsSection
 
 KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
-class ObjectLock(Section):
+class ObjectLock(SettingsSection):
     """Write-once-read-many on the models bucket. It cannot be taken off a bucket again."""
 
     mode: Literal["governance", "compliance"] = "governance"
     days: int = Field(30, ge=1, le=36500)
 
 
-class Lustre(Section):
+class Lustre(SettingsSection):
     """The file system that HyperPod nodes mount; made only when HyperPod is on."""
 
     capacity_gib: int = Field(
@@ -28,7 +28,7 @@ class Lustre(Section):
     efa: bool = Field(False, description="Lustre over EFA")
 
 
-class StorageSettings(Section):
+class StorageSettings(SettingsSection):
     """Buckets, the shared file system, and secrets that people fill in."""
 
     checkpoint_days: int = Field(30, ge=1, description="a checkpoint is deleted after this many")

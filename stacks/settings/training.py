@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from stacks.settings.section import AccountId, Section
+from stacks.settings.base import AccountId, SettingsSection
 
 
-class TrainingSettings(Section):
+class TrainingSettings(SettingsSection):
     """Log group, MLflow, the model registry."""
 
     log_days: int = Field(90, ge=1, le=3653, description="how long job logs are kept")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.containers.engine import Engine
-from tests.running import ROOT, changed
+from tests.run_commands import ROOT, changed
 
 SHARED = ROOT.parent / "shared"
 

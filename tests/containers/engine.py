@@ -19,7 +19,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from tests.running import ROOT
+from tests.run_commands import ROOT
 
 BASE = "localhost/temper-plain-base:torch-2.13.0-debian-12"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.containers.engine import Engine, why_not
-from tests.containers.laying import failure
-from tests.running import Run
+from tests.containers.image_layout import failure
+from tests.run_commands import Run
 
 image_test = [
     pytest.mark.slow,

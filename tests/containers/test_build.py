@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import ROOT
+from tests.run_commands import ROOT
 
 DIGEST = "sha256:" + "ab" * 32
 DOCKER = """#!/bin/sh
@@ -57,7 +57,7 @@ def build_of(found: list[list[str]]) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["gpu", "neuron"])
 def test_code_build_does_what_make_image_does(kind: str, engine: dict[str, str]) -> None:
-    from stacks.parts.image_build import BUILD
+    from stacks.constructs.image_build import BUILD
 
     phases: Any = BUILD["phases"]
     variables = {

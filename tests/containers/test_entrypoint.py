@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.containers.laying import (
+from tests.containers.image_layout import (
     ENTRY_POINT,
     clean_environment,
     failure,
@@ -24,7 +24,7 @@ from tests.containers.laying import (
     run,
     start,
 )
-from tests.running import Run, assert_identical, changed, finish, train_here, wait_until
+from tests.run_commands import Run, assert_identical, changed, finish, train_here, wait_until
 
 # Two names of this machine, in the order in which the entry point ranks them.
 HOSTS = ("127.0.0.1", "localhost")
@@ -326,7 +326,7 @@ def test_an_unforeseen_error_that_repeats_is_not_tried_for_ever(
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "trl.py").write_text("raise RuntimeError('this device is broken')\n")
-    from tests.running import ROOT
+    from tests.run_commands import ROOT
 
     code, said = run(root, PYTHONPATH=f"{broken}:{ROOT}")
     assert code == 4

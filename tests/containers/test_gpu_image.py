@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.containers.engine import Container, Engine
+from tests.containers.image_layout import failure, lay_out
 from tests.containers.images import assert_is_healthy, assert_is_kept, image_test
-from tests.containers.laying import failure, lay_out
-from tests.running import ROOT, Run, changed
+from tests.run_commands import ROOT, Run, changed
 
 pytestmark = image_test
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from launch.rehearsal.machine import Engine as Machine
-from launch.rehearsal.machine import Order
+from emulator.instance import ContainerSpec
+from emulator.instance import OciRuntime as Machine
 from tests.containers.engine import Engine
+from tests.containers.image_layout import failure, lay_out
 from tests.containers.images import assert_is_healthy, assert_is_kept, image_test
-from tests.containers.laying import failure, lay_out
-from tests.running import changed
+from tests.run_commands import changed
 
 pytestmark = image_test
 
@@ -45,7 +45,9 @@ def test_a_rehearsed_machine_runs_a_contract_job_in_the_image(
     job, channels = contract
     root = lay_out(tmp_path / "ml", job, channels=channels, instance="ml.trn2.48xlarge")
     environment = {"TRAINING_JOB_NAME": "image-test", "OMP_NUM_THREADS": "1"}
-    order = Order(root, tmp_path, "algo-1", ("algo-1",), environment, isolated=True, image="")
+    order = ContainerSpec(
+        root, tmp_path, "algo-1", ("algo-1",), environment, isolated=True, image=""
+    )
     machine = Machine(engine.name, image)
     process = machine.start(order)
     try:

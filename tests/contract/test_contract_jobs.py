@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.running import ROOT, Run
+from tests.run_commands import ROOT, Run
 from training.config import Job, load_job
 from training.config.load import parse_job
 from training.errors import JobError
-from training.runfolder import differences, resolved_yaml
+from training.run_folder import differences, resolved_yaml
 
 JOBS = ROOT.parent / "shared/contract/jobs"
 

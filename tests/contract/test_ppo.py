@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from tests.contract.test_contract_jobs import JOBS
-from tests.running import ROOT, Run, train_here
-from training.rewards import total
-from training.rewards.reward import make
+from tests.run_commands import ROOT, Run, train_here
+from training.rewards import aggregate
+from training.rewards.base import make
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +70,7 @@ def test_a_random_reward_raises_nothing(
     watched = {**job["method"]["reward"], "weight": 0.0}
     job["method"]["reward"] = [{"kind": "length", "min_words": 1}, watched]
     monkeypatch.setattr(
-        total,
+        aggregate,
         "make",
         lambda section, place: Chance() if section.kind == "length" else make(section, place),
     )

@@ -10,13 +10,13 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from tests.running import ROOT
+from tests.run_commands import ROOT
 from training.config import load_job
 from training.config.adapters import AdapterSection
-from training.config.compose import AnyHow
+from training.config.composition import AnyCombiner
 from training.config.job import Adapter
-from training.config.judges import Judge
-from training.config.method import MethodSection
+from training.config.judges import AnyJudge
+from training.config.method_base import MethodSection
 from training.config.methods import Method
 from training.config.rewards import Reward
 
@@ -27,9 +27,9 @@ def classes(union: Any) -> list[type[Any]]:
     return [part for part in get_args(inner) or (inner,) if isinstance(part, type)]
 
 
-WAYS = classes(AnyHow)
+WAYS = classes(AnyCombiner)
 METHODS, ADAPTERS, REWARDS = classes(Method), classes(Adapter), classes(Reward)
-JUDGES = classes(Judge)
+JUDGES = classes(AnyJudge)
 
 
 def kind_of(section: type[Any]) -> str:
@@ -110,7 +110,7 @@ def test_rewards_are_made_from_the_same_things(section: type[Any]) -> None:
 def test_ways_of_meeting_have_a_file_each(section: type[Any]) -> None:
     module, _, name = section.impl.partition(":")
     assert inspect.getdoc(getattr(importlib.import_module(module), name)) and section.__doc__
-    assert module == f"training.adapters.ways.{kind_of(section)}"
+    assert module == f"training.adapters.composition.combiners.{kind_of(section)}"
 
 
 @pytest.mark.parametrize("section", JUDGES, ids=kind_of)

@@ -44,7 +44,7 @@ def synthesize(folder: Path, name: str, outdir: Path) -> Assembly:
     import aws_cdk as cdk
 
     from stacks.feature_flags import FLAGS
-    from stacks.nag.packs import attach
+    from stacks.nag.public_packs import attach
     from stacks.platform import build
     from stacks.settings import read_environment
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stacks.idle_cost import price_list, prices, standing
-from stacks.idle_cost import table as table_of_costs
+from stacks.baseline_cost import idle_costs, price_list, prices
+from stacks.baseline_cost import table as table_of_costs
 from stacks.settings.table import rows, table
 from tests.infra.conftest import ROOT, Assembly
 
@@ -45,7 +45,7 @@ def test_every_price_has_its_page_and_date() -> None:
 
 
 def test_what_is_billed_for_standing_there_is_counted(everything: Assembly, eks: Assembly) -> None:
-    found = {(each.stack, each.what): each for each in standing(everything.templates)}
+    found = {(each.stack, each.what): each for each in idle_costs(everything.templates)}
     assert found["network", "nat"].usd_month == pytest.approx(0.045 * 730)
     assert found["hyperpod", "db.t4g.medium"].usd_month == pytest.approx(2 * 0.065 * 730)
     assert found["hyperpod", "ml.g5.12xlarge"].number == 2
@@ -53,4 +53,4 @@ def test_what_is_billed_for_standing_there_is_counted(everything: Assembly, eks:
     # No page gives these a price, and none is made up.
     assert found["bedrock", "provisioned throughput"].usd_month is None
     assert found["storage", "lustre 250"].usd_month is None
-    assert any(each.what == "eks" for each in standing(eks.templates))
+    assert any(each.what == "eks" for each in idle_costs(eks.templates))

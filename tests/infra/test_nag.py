@@ -8,8 +8,8 @@ import pytest
 from aws_cdk import aws_s3 as s3
 
 from stacks.feature_flags import FLAGS
-from stacks.nag.acknowledged import ACKNOWLEDGED
-from stacks.nag.packs import acknowledge, attach, findings
+from stacks.nag.public_packs import acknowledge, attach, findings
+from stacks.nag.suppressions import ACKNOWLEDGED
 from tests.infra.conftest import Assembly
 
 # Synthesis fails on a finding, so an assembly that exists has none (planted ones below prove it).

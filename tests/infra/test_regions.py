@@ -88,7 +88,7 @@ def test_cfn_lint_has_nothing_to_say(region: Any) -> None:
 
 
 def test_a_type_that_the_region_lacks_is_left_out(region: Any) -> None:
-    from stacks.facts.tables import region_has
+    from stacks.aws_data.tables import region_has
 
     name, assembly = region
     if assembly.name != "eks":

@@ -40,7 +40,7 @@ def _message(tmp_path: Path, content: dict[str, Any]) -> str:
 
 
 MISTAKES: list[dict[str, Any]] = yaml.safe_load(
-    (Path(__file__).parent / "mistakes.yaml").read_text(encoding="utf-8")
+    (Path(__file__).parent / "invalid_settings.yaml").read_text(encoding="utf-8")
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.aws.platform import PARAMETERS
+from launch.aws.platform_parameters import PARAMETERS
 from tests.infra.conftest import TESTS, Assembly, synthesize
 
 EIGHT = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.running import Ended, Run, changed, finish, start_command
+from tests.run_commands import Ended, Run, changed, finish, start_command
 from training.__main__ import main
 from training.worker import main as work
 
@@ -136,7 +136,7 @@ NO_DATA: list[tuple[str, Callable[[Path], str], list[str]]] = [
 def train_worker(document: Job, folder: Path) -> tuple[int, str]:
     """Run the worker in this process; return its exit code and the message it leaves word of."""
     from training.config.load import parse_job
-    from training.runfolder import RunFolder
+    from training.run_folder import RunFolder
 
     run = RunFolder.create(folder / "run", parse_job(document, "test"))
     code = work(run.path)

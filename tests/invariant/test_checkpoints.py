@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.running import Run, assert_identical, changed, leftovers, train_here
-from training.engine.checkpoints import SUMS, find_fault
+from tests.run_commands import Run, assert_identical, changed, leftovers, train_here
+from training.trainer.checkpoints import SUMS, find_fault
 
 EVERY, STEPS = 4, 12
 

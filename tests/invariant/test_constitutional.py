@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.endpoint import Endpoint, serving
-from tests.making import docstring_pairs, write_jsonl
-from tests.running import Run, changed, read_jsonl, train_by_command, train_here
+from tests.factories import docstring_pairs, write_jsonl
+from tests.fake_llm_server import Endpoint, serving
+from tests.run_commands import Run, changed, read_jsonl, train_by_command, train_here
 from training.config import Pipeline
 from training.config.load import parse_job
 from training.errors import DataError, JobError, RunError
-from training.judges import remote
-from training.runfolder import RunFolder
-from training.supervise import Past
+from training.judges import http_client
+from training.run_folder import RunFolder
+from training.supervisor import StageContext
 
 PRINCIPLES = [
     {"name": "short", "text": "An answer is short."},
@@ -30,7 +30,7 @@ PRINCIPLES = [
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr(remote, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(http_client, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         found.reply = sensible
         yield found
@@ -241,7 +241,7 @@ def test_stages_start_from_what_those_before_left(job: dict[str, Any], tmp_path:
     """The four stages in this process, which is where the command's supervisor would start them."""
     pipeline = parse_job(staged(job), "job.yaml")
     assert isinstance(pipeline, Pipeline)
-    past, runs = Past(pipeline.name), {}
+    past, runs = StageContext(pipeline.name), {}
     for stage in pipeline.stages:
         document: Any = past.document(stage)
         runs[stage.name] = train_here(document, tmp_path / stage.name)

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 import training.methods.distill_text as distill_text
-from tests.endpoint import Endpoint, serving
-from tests.making import docstring_pairs, write_jsonl
-from tests.running import Run, changed, read_jsonl, train_here
+from tests.factories import docstring_pairs, write_jsonl
+from tests.fake_llm_server import Endpoint, serving
+from tests.run_commands import Run, changed, read_jsonl, train_here
 from training.config.load import parse_job
 from training.errors import DataError, JobError, ModelError, RunError
-from training.judges import remote
+from training.judges import http_client
 
 PROMPTS = 90
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr(remote, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(http_client, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         found.reply = knowing
         yield found
@@ -176,7 +176,7 @@ def test_a_student_learns_from_a_teacher_here(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the teacher was loaded once more")
 
-    monkeypatch.setattr(distill_text.Answerer, "load", refuse)
+    monkeypatch.setattr(distill_text.LocalGenerator, "load", refuse)
     again = train_here(writing, tmp_path / "again")
     assert read_jsonl(again.path / "rows.jsonl") == read_jsonl(written.path / "rows.jsonl")
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.running import (
+from tests.run_commands import (
     Run,
     assert_identical,
     changed,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import (
+from tests.run_commands import (
     assert_identical,
     changed,
     finish,
@@ -23,7 +23,7 @@ from tests.running import (
     train_here,
     wait_until,
 )
-from training.engine.checkpoints import find_fault
+from training.trainer.checkpoints import find_fault
 
 SMALL_DISK_MIB = 24
 

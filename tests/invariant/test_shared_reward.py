@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.invariant.test_ppo import assert_same_steps, stopped_after
-from tests.preferences import preference_job, write_rows
-from tests.running import assert_identical, changed, train_by_command, train_here
+from tests.preference_rows import preference_job, write_rows
+from tests.run_commands import assert_identical, changed, train_by_command, train_here
 
 LORA = {"kind": "lora", "r": 4, "alpha": 8}
 

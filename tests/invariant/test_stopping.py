@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import (
+from tests.run_commands import (
     assert_identical,
     changed,
     finish,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.making import docstring_pairs, write_jsonl
-from tests.running import Run, assert_identical, changed, train_here
+from tests.factories import docstring_pairs, write_jsonl
+from tests.run_commands import Run, assert_identical, changed, train_here
 
 
 @pytest.mark.parametrize("packing", [False, True], ids=["rows", "packed"])

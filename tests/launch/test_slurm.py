@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.slurm.script import Cluster
+from launch.slurm.script import SlurmSettings
 from launch.slurm.shell import Here
-from launch.submit import Wish, send
-from launch.targets.protocol import Sent
-from launch.targets.slurm import Slurm
+from launch.submit import SubmitRequest, submit
+from launch.targets.base import Submission
+from launch.targets.slurm import SlurmTarget
 from tests.launch.slurm_cluster import SlurmCluster, slurm_cluster, why_not
-from tests.running import Run, assert_identical, changed, train_by_command
+from tests.run_commands import Run, assert_identical, changed, train_by_command
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,20 +45,20 @@ def cluster(lab: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slur
 
 
 @pytest.fixture
-def counting(tmp_path: Path) -> Slurm:
+def counting(tmp_path: Path) -> SlurmTarget:
     """The cluster as a target whose nodes only count."""
     python = tmp_path / "counting"
-    script = Path(__file__).with_name("counting.py")
+    script = Path(__file__).with_name("counting_model.py")
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     python.chmod(0o755)
-    return Slurm(Here(), Cluster(PurePosixPath(tmp_path / "shared"), str(python)))
+    return SlurmTarget(Here(), SlurmSettings(PurePosixPath(tmp_path / "shared"), str(python)))
 
 
 @pytest.fixture
-def wish(document: dict[str, Any], tmp_path: Path) -> Callable[..., Wish]:
+def wish(document: dict[str, Any], tmp_path: Path) -> Callable[..., SubmitRequest]:
     """Make a wish for a job on both nodes."""
 
-    def make(steps: int, **resources: Any) -> Wish:
+    def make(steps: int, **resources: Any) -> SubmitRequest:
         job = changed(
             document,
             train={"max_steps": steps, "micro_batch_size": 4},
@@ -67,7 +67,7 @@ def wish(document: dict[str, Any], tmp_path: Path) -> Callable[..., Wish]:
         )
         path = tmp_path / "job.yaml"
         path.write_text(yaml.safe_dump(job))
-        return Wish(path, "", "slurm", "", tmp_path / "runs")
+        return SubmitRequest(path, "", "slurm", "", tmp_path / "runs")
 
     return make
 
@@ -79,11 +79,11 @@ def until(happened: Callable[[], bool], timeout_s: float = 900) -> None:
         time.sleep(0.2)
 
 
-def log_of(target: Slurm, sent: Sent) -> list[str]:
+def log_of(target: SlurmTarget, sent: Submission) -> list[str]:
     return list(target.logs(sent, follow=False))
 
 
-def starts_of(target: Slurm, sent: Sent) -> list[list[int]]:
+def starts_of(target: SlurmTarget, sent: Submission) -> list[list[int]]:
     """Return the steps that each start of a job has logged."""
     found: list[list[int]] = []
     for line in log_of(target, sent):
@@ -94,7 +94,7 @@ def starts_of(target: Slurm, sent: Sent) -> list[list[int]]:
     return found
 
 
-def reach(target: Slurm, sent: Sent, step: int) -> None:
+def reach(target: SlurmTarget, sent: Submission, step: int) -> None:
     def far_enough() -> bool:
         status = target.status(sent)
         assert not status.is_over, "\n".join([status.detail, *log_of(target, sent)])
@@ -103,19 +103,19 @@ def reach(target: Slurm, sent: Sent, step: int) -> None:
     until(far_enough)
 
 
-def await_end(target: Slurm, sent: Sent) -> str:
+def await_end(target: SlurmTarget, sent: Submission) -> str:
     until(lambda: target.status(sent).is_over)
     return target.status(sent).state
 
 
 def test_followed_attached_to_fetched_and_deleted(
-    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     mine = wish(40)
-    sent = send(mine, counting, print)
+    sent = submit(mine, counting, print)
     assert sent.record.latest.handle.isdigit()
     said: list[str] = []
-    assert send(mine, counting, said.append).record == sent.record
+    assert submit(mine, counting, said.append).record == sent.record
     assert "is training already" in said[0]
     lines = list(counting.logs(sent, follow=True))
     assert [line.split()[1] for line in lines if line.startswith("step")][-1] == "40/40"
@@ -133,15 +133,15 @@ def test_followed_attached_to_fetched_and_deleted(
 
 
 def test_stopped_and_gone_on_with(
-    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     mine = wish(60)
-    sent = send(mine, counting, print)
+    sent = submit(mine, counting, print)
     reach(counting, sent, 8)
     assert "saves a checkpoint first" in counting.stop(sent)
     assert await_end(counting, sent) == "stopped"
     assert len(starts_of(counting, sent)) == 1, "a person's stop is not queued again"
-    again = send(mine, counting, print)
+    again = submit(mine, counting, print)
     assert again.record.latest.name == f"{sent.record.latest.name}-2"
     assert await_end(counting, again) == "not deployed"
     first, second = starts_of(counting, again)
@@ -149,10 +149,10 @@ def test_stopped_and_gone_on_with(
 
 
 def test_making_room_costs_nothing(
-    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     """A job of higher priority takes the nodes; this one is told, saves, and comes back."""
-    sent = send(wish(60, partition="spot"), counting, print)
+    sent = submit(wish(60, partition="spot"), counting, print)
     reach(counting, sent, 8)
     cluster.ask("sbatch", "-p", "ondemand", "-N2", "--exclusive", "-o/dev/null", "--wrap=sleep 2")
     assert await_end(counting, sent) == "not deployed"
@@ -162,9 +162,9 @@ def test_making_room_costs_nothing(
 
 
 def test_the_node_that_runs_the_script_dies(
-    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
-    sent = send(wish(120), counting, print)
+    sent = submit(wish(120), counting, print)
     reach(counting, sent, 12)
     cluster.kill_node("n1")
     until(lambda: "waiting" in counting.status(sent).detail)
@@ -176,12 +176,12 @@ def test_the_node_that_runs_the_script_dies(
 
 
 def test_a_node_dies_and_the_weights_are_the_same(
-    cluster: SlurmCluster, wish: Callable[..., Wish], tmp_path: Path
+    cluster: SlurmCluster, wish: Callable[..., SubmitRequest], tmp_path: Path
 ) -> None:
     """Training for real, on two nodes with a process each."""
-    target = Slurm(Here(), Cluster(PurePosixPath(tmp_path / "shared"), sys.executable))
+    target = SlurmTarget(Here(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable))
     mine = wish(40)
-    sent = send(mine, target, print)
+    sent = submit(mine, target, print)
     reach(target, sent, 12)
     cluster.kill_node("n2")
     until(lambda: "waiting" in target.status(sent).detail)
@@ -198,23 +198,23 @@ def test_a_node_dies_and_the_weights_are_the_same(
 
 
 def test_a_job_that_cannot_begin_says_why(
-    cluster: SlurmCluster, wish: Callable[..., Wish], tmp_path: Path
+    cluster: SlurmCluster, wish: Callable[..., SubmitRequest], tmp_path: Path
 ) -> None:
     """What only the nodes can know (here: two processes, and rows for one) comes back in a line."""
-    target = Slurm(Here(), Cluster(PurePosixPath(tmp_path / "shared"), sys.executable))
-    sent = send(replace(wish(5), overrides="train.micro_batch_size=8"), target, print)
+    target = SlurmTarget(Here(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable))
+    sent = submit(replace(wish(5), overrides="train.micro_batch_size=8"), target, print)
     assert await_end(target, sent) == "training failed"
     assert "sent.yaml: 1 problem" in target.status(sent).detail
     assert any("Set it to a multiple of 16" in line for line in log_of(target, sent))
 
 
 def test_too_many_nodes_and_nowhere_to_write(
-    cluster: SlurmCluster, counting: Slurm, wish: Callable[..., Wish]
+    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     from launch.errors import LaunchError
 
-    nowhere = Slurm(Here(), replace(counting.cluster, root=PurePosixPath("/proc/temper")))
+    nowhere = SlurmTarget(Here(), replace(counting.cluster, root=PurePosixPath("/proc/temper")))
     with pytest.raises(LaunchError) as caught:
-        send(wish(5, count=3), nowhere, print)
+        submit(wish(5, count=3), nowhere, print)
     assert "the cluster has 2 nodes, and the job asks for 3" in str(caught.value)
     assert "SLURM_ROOT=" in str(caught.value)

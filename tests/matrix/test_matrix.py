@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.contract.test_unions import ADAPTERS, kind_of
-from tests.making import docstring_pairs, write_jsonl
+from tests.factories import docstring_pairs, write_jsonl
 from tests.matrix.cells import FAMILIES, KINDS, all_cells, cells_of, covering
-from tests.matrix.page import PAGE, RESULTS, read, render
-from tests.matrix.walking import Results, walk
+from tests.matrix.compatibility_page import PAGE, RESULTS, read, render
+from tests.matrix.matrix_runner import Results, walk
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.parity.composing import Shop, open_shop
+from tests.parity.composition_cases import Shop, open_shop
 
 
 @pytest.fixture(scope="session")

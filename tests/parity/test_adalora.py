@@ -12,10 +12,10 @@ from peft import AdaLoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from tests.parity.test_soft_prompts import fresh
-from tests.running import changed, read_weights, train_here
+from tests.run_commands import changed, read_weights, train_here
 from training.config.load import parse_job
-from training.engine.attendant import attendant_of
 from training.errors import JobError, RunError
+from training.trainer.step_hooks import step_hook_of
 
 STEPS = 10
 ADALORA = {
@@ -35,7 +35,7 @@ def test_steps_are_those_of_peft(document: dict[str, Any]) -> None:
     start = {name: p.detach().clone() for name, p in ours.named_parameters() if p.requires_grad}
     theirs.load_state_dict(start, strict=False)
     ids = torch.arange(4, 68).reshape(4, 16)
-    attendant = attendant_of(ours)
+    attendant = step_hook_of(ours)
     assert attendant is not None
     attendant.begin(STEPS)
     for model in (ours, theirs):

@@ -11,9 +11,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.running import Run, changed, read_weights, train_here
+from tests.run_commands import Run, changed, read_weights, train_here
 from training.config.load import parse_job
-from training.data.collate import Collator
+from training.data.collators.sequences import Collator
 from training.data.prepare import prepare
 
 KINDS: dict[str, dict[str, Any]] = {

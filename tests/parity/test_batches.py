@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import Run, changed, train_here
+from tests.run_commands import Run, changed, train_here
 
 
 @pytest.fixture(scope="module")

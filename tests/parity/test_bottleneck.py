@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.parity.test_adapters import held_out
 from tests.parity.test_soft_prompts import fresh
-from tests.running import changed, train_here
+from tests.run_commands import changed, train_here
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
 

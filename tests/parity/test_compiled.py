@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import changed, train_here
+from tests.run_commands import changed, train_here
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import training.methods.distill as distill
-from tests.making import make_tiny_model
-from tests.pair import train_in_pair
-from tests.running import Run, changed, train_here
+from tests.factories import make_tiny_model
+from tests.run_commands import Run, changed, train_here
+from tests.two_node import train_in_pair
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
 

@@ -16,15 +16,15 @@ from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.making import make_tiny_model
-from tests.running import ROOT, changed, train_here
+from tests.factories import make_tiny_model
+from tests.run_commands import ROOT, changed, train_here
 from training.errors import GuardError, ModelError
 from training.export import formats
 from training.export.__main__ import main
 from training.export.formats import adapter_folder, archive, archive_apart, merged_folder
-from training.export.proof import compare
-from training.models.base import BASE
-from training.models.streamed import is_streamable
+from training.export.verify import compare
+from training.models.base_digest import BASE
+from training.models.layer_streaming import is_streamable
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora", "r": 4, "alpha": 16},
@@ -277,7 +277,7 @@ def test_an_export_that_differs_is_not_kept(
     trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classic: what was merged is the base, and nobody says so."""
-    real = formats.fold
+    real = formats.streaming_merge
 
     def forgets(adapter: Path, base: Path, target: Path) -> None:
         real(adapter, base, target)

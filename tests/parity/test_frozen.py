@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.running import changed, read_weights, train_here
+from tests.run_commands import changed, read_weights, train_here
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "layers": ({"layers": 1}, r"layers\.0\."),

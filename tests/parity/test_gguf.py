@@ -19,11 +19,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tests.making import docstrings
+from tests.factories import docstrings
 from training.errors import GuardError, ModelError
 from training.export import gguf_file
 from training.export.formats import gguf
-from training.export.gguf_words import by_scores, words_of
+from training.export.gguf_tokenizer import by_scores, words_of
 
 TEXTS = (
     "The quick brown fox jumps over the lazy dog, and then  two  spaces.",

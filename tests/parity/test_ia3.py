@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tests.parity.test_soft_prompts import fresh
-from tests.running import changed
+from tests.run_commands import changed
 
 
 def test_factors_of_a_four_bit_base_compute_in_its_dtype(document: dict[str, Any]) -> None:

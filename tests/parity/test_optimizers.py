@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import Run, assert_identical, changed, train_here
+from tests.run_commands import Run, assert_identical, changed, train_here
 
 RATES = {
     "adamw": 1e-3,

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.running import Run, changed, read_weights, train_here
+from tests.run_commands import Run, changed, read_weights, train_here
 from training.config.load import parse_job
-from training.data.collate import Collator
+from training.data.collators.sequences import Collator
 from training.data.prepare import prepare
 
 # One step of plain SGD moves every weight by its gradient times the learning rate.

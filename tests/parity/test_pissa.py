@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from tests.parity.test_soft_prompts import fresh
-from tests.running import changed, read_weights, train_here
+from tests.run_commands import changed, read_weights, train_here
 from training.errors import ModelError
 from training.export.formats import merged_folder
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.preferences import preference_job, write_rows
-from tests.running import (
+from tests.preference_rows import preference_job, write_rows
+from tests.run_commands import (
     Run,
     assert_identical,
     changed,

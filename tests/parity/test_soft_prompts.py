@@ -13,12 +13,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.parity.test_adapters import held_out
-from tests.running import Run, changed, read_weights, train_here
-from training.adapters.soft import ENCODER
+from tests.run_commands import Run, changed, read_weights, train_here
+from training.adapters.soft_prompts import ENCODER
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
 from training.models.load import load_model
-from training.run import _import
+from training.pipeline import _import
 
 KINDS: dict[str, dict[str, Any]] = {
     "prompt tuning": {"kind": "prompt_tuning", "num_virtual_tokens": 5},

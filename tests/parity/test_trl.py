@@ -10,10 +10,10 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from tests.running import changed, read_weights, train_here
+from tests.run_commands import changed, read_weights, train_here
 from training.config.load import parse_job
 from training.data.prepare import prepare
-from training.engine.order import Order
+from training.trainer.sample_order import SampleOrder
 
 STEPS, BATCH, RATE = 12, 8, 1e-3
 
@@ -83,7 +83,7 @@ def test_same_numbers_as_a_plain_trl_script(
         cache_dir=tmp_path / "cache",
         run_dir=tmp_path / "data",
     ).train
-    order = Order.of(
+    order = SampleOrder.of(
         len(table), global_batch_size=BATCH, epochs=1, max_steps=STEPS, seed=42, shuffle=True
     )
     rows = [table[index] for step in order.steps() for index in step]

@@ -18,11 +18,11 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from tests.preferences import preference_job, write_rows
-from tests.running import read_weights, train_here
+from tests.preference_rows import preference_job, write_rows
+from tests.run_commands import read_weights, train_here
 from training.config.load import parse_job
 from training.data.prepare import prepare
-from training.engine.order import Order
+from training.trainer.sample_order import SampleOrder
 
 STEPS, BATCH, RATE = 8, 8, 1e-3
 SETTINGS: dict[str, Any] = {
@@ -70,7 +70,7 @@ def sides(document: dict[str, Any], tokenizer: Any, folder: Path) -> list[dict[s
         parse_job(document, "test"), tokenizer, cache_dir=folder / "cache", run_dir=folder
     )
     table: Any = data.train
-    order = Order.of(
+    order = SampleOrder.of(
         len(table), global_batch_size=BATCH, epochs=1, max_steps=STEPS, seed=42, shuffle=True
     )
     found = []

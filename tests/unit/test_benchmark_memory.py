@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.memory import simulate as simulated
 from benchmarks.memory.allocator import _Blocks
-from benchmarks.memory.foretell import foretell
+from benchmarks.memory.predict import foretell
 from benchmarks.memory.simulate import Simulation, simulate
 
 

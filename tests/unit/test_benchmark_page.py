@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from benchmarks.page import table, write_section
+from benchmarks.readme_tables import table, write_section
 
 
 def test_a_section_is_replaced_and_its_neighbours_stay(tmp_path: Path) -> None:

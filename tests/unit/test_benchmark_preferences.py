@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.preferences import rows
-from benchmarks.preferences.recount import by_prompt, interval
+from benchmarks.preferences.independent_eval import by_prompt, interval
 
 
 @pytest.mark.skipif(not rows.HARMLESS.exists(), reason="the project's shared data is not here")

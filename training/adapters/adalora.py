@@ -16,11 +16,11 @@ import torch
 from peft import AdaLoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.targets import check_targets
+from training.adapters.target_modules import check_targets
 from training.config.adapters import AdaLora
-from training.engine.attendant import attend
 from training.errors import RunError
 from training.models.heads import task_of
+from training.trainer.step_hooks import register_step_hook
 
 _STATE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 """What PEFT's allocator remembers of each matrix."""
@@ -62,11 +62,11 @@ def apply(
             # What updates are divided by; on a base in bf16 PEFT would have it learn.
             parameter.requires_grad_(False)
             parameter.data = parameter.data.float()
-    attend(tuned, RankBudget(tuned, adapter))
+    register_step_hook(tuned, AdaLoraStepHook(tuned, adapter))
     return tuned
 
 
-class RankBudget:
+class AdaLoraStepHook:
     """Deals ranks out while a run trains.
 
     Args:

@@ -18,11 +18,17 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import nn
 
-from training.adapters.own_tuner import ACTIVATIONS, OwnConfig, OwnLayer, OwnModel, known_to_peft
+from training.adapters.custom_tuner import (
+    ACTIVATIONS,
+    CustomTunerConfig,
+    CustomTunerLayer,
+    CustomTunerModel,
+    known_to_peft,
+)
 
 
 @dataclass
-class BottleneckConfig(OwnConfig):
+class BottleneckConfig(CustomTunerConfig):
     """What an adapter's folder says about it."""
 
     peft_name: ClassVar[str] = "BOTTLENECK"
@@ -34,7 +40,7 @@ class BottleneckConfig(OwnConfig):
     dropout: float = field(default=0.0)
 
 
-class BottleneckLayer(OwnLayer):
+class BottleneckLayer(CustomTunerLayer):
     """A sublayer with bottlenecks behind or beside it; several active ones follow each other.
 
     Args:
@@ -101,7 +107,7 @@ class BottleneckLayer(OwnLayer):
         """Do nothing: nothing is ever merged."""
 
 
-class BottleneckModel(OwnModel):
+class BottleneckModel(CustomTunerModel):
     """A model whose sublayers have bottlenecks."""
 
     prefix = "bottleneck_"
@@ -109,7 +115,7 @@ class BottleneckModel(OwnModel):
 
     def new_layer(
         self, target: nn.Module, adapter_name: str, config: BottleneckConfig, path: str
-    ) -> OwnLayer:
+    ) -> CustomTunerLayer:
         """Return a sublayer with a bottleneck."""
         return BottleneckLayer(target, self.width, adapter_name, config)
 

@@ -10,7 +10,7 @@ from peft.tuners.ia3 import IA3Layer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.targets import check_targets
+from training.adapters.target_modules import check_targets
 from training.config.adapters import Ia3
 from training.models.heads import task_of
 

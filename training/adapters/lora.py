@@ -6,7 +6,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.adapters.pissa import start_from_principal_components
-from training.adapters.targets import check_targets
+from training.adapters.target_modules import check_targets
 from training.config.adapters import Lora
 from training.models.heads import task_of
 

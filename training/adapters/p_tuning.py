@@ -5,7 +5,7 @@ from __future__ import annotations
 from peft import PromptEncoderConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.soft import SoftPrompted, soft_prompted
+from training.adapters.soft_prompts import SoftPromptModel, soft_prompted
 from training.config.adapters import PTuning
 
 
@@ -15,7 +15,7 @@ def apply(
     *,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-) -> SoftPrompted:
+) -> SoftPromptModel:
     """Return `model` with virtual tokens before its input and a trainable encoder behind them.
 
     Raises:

@@ -13,8 +13,8 @@ from peft.utils.integrations import gather_params_ctx
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.soft import SoftPrompted, soft_prompted
-from training.adapters.words import starting_ids
+from training.adapters.prompt_init import starting_ids
+from training.adapters.soft_prompts import SoftPromptModel, soft_prompted
 from training.config.adapters import PrefixTuning
 
 
@@ -24,7 +24,7 @@ def apply(
     *,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-) -> SoftPrompted:
+) -> SoftPromptModel:
     """Return `model` with a trainable prefix in every layer.
 
     Raises:

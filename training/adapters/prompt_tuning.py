@@ -7,8 +7,8 @@ from peft import PromptTuningConfig
 from peft.utils.integrations import gather_params_ctx
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.soft import SoftPrompted, soft_prompted
-from training.adapters.words import starting_ids
+from training.adapters.prompt_init import starting_ids
+from training.adapters.soft_prompts import SoftPromptModel, soft_prompted
 from training.config.adapters import PromptTuning
 
 
@@ -18,7 +18,7 @@ def apply(
     *,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-) -> SoftPrompted:
+) -> SoftPromptModel:
     """Return `model` with trainable virtual tokens before its input.
 
     Raises:

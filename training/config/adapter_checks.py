@@ -13,7 +13,7 @@ from training.config.adapters import (
     PrefixTuning,
     PromptTuning,
 )
-from training.config.compose import Compose
+from training.config.composition import Compose
 from training.config.job import Job
 from training.errors import Problem
 

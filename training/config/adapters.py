@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from training.config.section import Section
-from training.config.train import Schedule
-from training.config.units import PositiveFloat, PositiveInt, Share, WarmupLength
+from training.config.base import ConfigSection
+from training.config.train import LrSchedule
+from training.config.types import PositiveFloat, PositiveInt, Share, WarmupLength
 
 
 def _as_modules(value: Any) -> Any:
@@ -45,7 +45,7 @@ class Widths:
         return {"q_proj": (h, q), "k_proj": (h, k), "v_proj": (h, k), "o_proj": (q, h), **mlp}
 
 
-class AdapterSection(Section):
+class AdapterSection(ConfigSection):
     """What every adapter declares."""
 
     impl: ClassVar[str]
@@ -71,7 +71,7 @@ class AdapterSection(Section):
 _RANK = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"const": "auto"}]}
 
 
-class RankSearch(Section):
+class RankSearch(ConfigSection):
     """How `r: auto` finds the rank."""
 
     ranks: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (4, 8, 16, 32)
@@ -82,7 +82,7 @@ class RankSearch(Section):
     """The smallest rank is kept whose held-out loss is at most this much above the least."""
 
 
-class Lora(Schedule, AdapterSection):
+class Lora(LrSchedule, AdapterSection):
     """Low-rank updates of the chosen linear layers (Hu et al. 2021, arXiv:2106.09685)."""
 
     impl = "training.adapters.lora:apply"
@@ -154,7 +154,7 @@ class Qlora(Lora):
         return True
 
 
-class FrozenBase(Section):
+class FrozenBase(ConfigSection):
     """For adapters whose base may rest in 4 bits (LoRA does so under the name `qlora`)."""
 
     base_4bit: bool = False
@@ -166,7 +166,7 @@ class FrozenBase(Section):
         return self.base_4bit
 
 
-class AdaLora(FrozenBase, Schedule, AdapterSection):
+class AdaLora(FrozenBase, LrSchedule, AdapterSection):
     """LoRA whose ranks are dealt out among the layers (Zhang et al. 2023, arXiv:2303.10512)."""
 
     impl = "training.adapters.adalora:apply"
@@ -283,7 +283,7 @@ class PrefixTuning(VirtualTokens, AdapterSection):
         return self.num_virtual_tokens * k + (k + 1) * e + (e + 1) * model.layers * 2 * k
 
 
-class Bottleneck(FrozenBase, Schedule, AdapterSection):
+class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
     """Small networks behind each sublayer (Houlsby et al. 2019, arXiv:1902.00751) or beside it.
 
     In parallel: He et al. 2022, arXiv:2110.04366.
@@ -318,7 +318,7 @@ class Bottleneck(FrozenBase, Schedule, AdapterSection):
         return model.layers * len(self.after) * (2 * h * size + size + h)
 
 
-class Ia3(FrozenBase, Schedule, AdapterSection):
+class Ia3(FrozenBase, LrSchedule, AdapterSection):
     """One factor per channel of keys, values and the MLP (Liu et al. 2022, arXiv:2205.05638)."""
 
     impl = "training.adapters.ia3:apply"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.config.adapter_checks import check_adapter
-from training.config.compose import Compose
+from training.config.composition import Compose
 from training.config.job import Job
-from training.config.machines import check_machines
 from training.config.methods import Distill
 from training.config.model import PREVIOUS, SCRATCH
+from training.config.resource_checks import check_machines
 from training.errors import Problem
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from training.config.section import Section
+from training.config.base import ConfigSection
 
 _EXAMPLE = "principles: ['An answer helps nobody to harm others.']"
 
@@ -32,7 +32,7 @@ def _said(text: str) -> str:
     return text
 
 
-class Principle(Section):
+class Principle(ConfigSection):
     """One thing that answers should keep to."""
 
     text: Annotated[str, AfterValidator(_said)]
@@ -49,7 +49,7 @@ class Principle(Section):
     """How two answers are compared."""
 
 
-class Constitution(Section):
+class Constitution(ConfigSection):
     """Principles; one is drawn for each critique and for each comparison."""
 
     principles: Annotated[

@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from training.config.base import ConfigSection
 from training.config.constitution import Constitution, as_constitution
-from training.config.judges import Judge, Local
-from training.config.method import MethodSection
-from training.config.section import Section
-from training.config.units import PositiveFloat, PositiveInt
+from training.config.judges import AnyJudge, LocalJudge
+from training.config.method_base import MethodSection
+from training.config.types import PositiveFloat, PositiveInt
 from training.errors import Problem
 
 
-class Answers(Section):
+class Answers(ConfigSection):
     """How answers are sampled that are then judged."""
 
     max_new_tokens: PositiveInt = 256
@@ -42,7 +42,7 @@ class Constitutional(MethodSection):
     better one is chosen, twice, in both orders; pairs that the order decides are left out."""
     constitution: Annotated[Constitution, BeforeValidator(as_constitution)]
     """A YAML file of principles, or the principles themselves."""
-    judge: Judge = Local(kind="local")
+    judge: AnyJudge = LocalJudge(kind="local")
     """Who criticises, revises and chooses; the model itself when left out."""
     rollout: Answers = Answers()
     turns: PositiveInt = 1

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from training.config.section import Section
-from training.config.units import PositiveFloat, PositiveInt, Share
+from training.config.base import ConfigSection
+from training.config.types import PositiveFloat, PositiveInt, Share
 
 ShapeName = Literal[
     "text",
@@ -21,7 +21,7 @@ ShapeName = Literal[
 ]
 
 
-class Source(Section):
+class Source(ConfigSection):
     """One source of rows."""
 
     source: str
@@ -64,7 +64,7 @@ def _as_validation(value: Any) -> Any:
     return value
 
 
-class Validation(Section):
+class Validation(ConfigSection):
     """The held-out rows: a share of the training rows, or a source of their own, or none."""
 
     split: Share | None = None
@@ -77,7 +77,7 @@ class Validation(Section):
         return bool(self.split) or self.source is not None
 
 
-class Replay(Section):
+class Replay(ConfigSection):
     """General text mixed in, so that the model does not forget it."""
 
     source: Annotated[Source, BeforeValidator(_as_source)]
@@ -85,7 +85,7 @@ class Replay(Section):
     """Share of all training tokens that is replayed, such as 20%."""
 
 
-class Data(Section):
+class Data(ConfigSection):
     """What the model learns from."""
 
     train: Annotated[tuple[Source, ...], BeforeValidator(_as_sources)] = ()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from training.config.judges import Judge
-from training.config.method import MethodSection
+from training.config.judges import AnyJudge
+from training.config.method_base import MethodSection
 from training.errors import Problem
 
 
@@ -24,7 +24,7 @@ class DistillText(MethodSection):
     trains = False
 
     kind: Literal["distill_text"]
-    teacher: Judge
+    teacher: AnyJudge
     """Who answers: an endpoint that speaks OpenAI's protocol, Bedrock, or a model here (`local`;
     without a source, the job's own)."""
     system: str | None = None

@@ -17,13 +17,13 @@ from training.config.adapters import (
     PTuning,
     Qlora,
 )
-from training.config.compose import Compose
+from training.config.base import ConfigSection
+from training.config.composition import Compose
 from training.config.data import Data
 from training.config.methods import Method
 from training.config.model import Model
-from training.config.run import Checkpoint, Evaluate, Guards, Resources, Sharding, Tracking
-from training.config.section import Section
-from training.config.train import Train
+from training.config.runtime import Checkpoint, Evaluate, Guards, Resources, Sharding, Tracking
+from training.config.train import TrainSettings
 
 Adapter = Annotated[
     Lora | Qlora | AdaLora | PromptTuning | PTuning | PrefixTuning | Bottleneck | Ia3 | Compose,
@@ -46,7 +46,7 @@ def _name(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 
 
-class Job(Section):
+class Job(ConfigSection):
     """One run, from a model and data to a trained model."""
 
     name: Name
@@ -55,7 +55,7 @@ class Job(Section):
     method: Method
     adapter: Adapter | None = None
     """Left out, every weight is trained."""
-    train: Train
+    train: TrainSettings
     precision: Precision = "fp32"
     sharding: Sharding = Sharding()
     checkpoint: Checkpoint = Checkpoint()
@@ -76,7 +76,7 @@ class Stage(Job):
     model: Model = Model()
 
 
-class Pipeline(Section):
+class Pipeline(ConfigSection):
     """Several runs in a row.
 
     `stage:NAME` names an earlier stage: in `data` the rows it wrote, elsewhere its model.

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from training.config.section import Section
-from training.config.units import DurationS, PositiveInt
+from training.config.base import ConfigSection
+from training.config.types import DurationS, PositiveInt
 
 
-class JudgeSection(Section):
+class JudgeSection(ConfigSection):
     """What every judge declares."""
 
     impl: ClassVar[str]
@@ -26,7 +26,7 @@ class JudgeSection(Section):
     """How often a failed call, or a reply that answers nothing, is repeated."""
 
 
-class Price(Section):
+class TokenPrice(ConfigSection):
     """What a judge takes, in US dollars per million tokens."""
 
     input: float = Field(ge=0)
@@ -44,11 +44,11 @@ class Endpoint(JudgeSection):
     """Calls under way at once."""
     calls_per_minute: PositiveInt | None = None
     """Most calls begun in a minute; as many as it takes when left out."""
-    price: Price | None = None
+    price: TokenPrice | None = None
     """What it costs. With `resources.max_cost` set, a judge without a price is refused."""
 
 
-class OpenAi(Endpoint):
+class OpenAiJudge(Endpoint):
     """An endpoint that speaks OpenAI's chat protocol: OpenAI's own, vLLM, llama.cpp, Ollama."""
 
     impl = "training.judges.openai:build"
@@ -60,7 +60,7 @@ class OpenAi(Endpoint):
     """Environment variable that holds the key, where the endpoint wants one."""
 
 
-class Bedrock(Endpoint):
+class BedrockJudge(Endpoint):
     """A model on Amazon Bedrock, through its Converse API.
 
     Calls are signed with this process's AWS identity (a profile, a role), or bear the Bedrock API
@@ -75,7 +75,7 @@ class Bedrock(Endpoint):
     """Another address than the region's own, such as a private endpoint."""
 
 
-class Local(JudgeSection):
+class LocalJudge(JudgeSection):
     """A model on this machine; the job's own where no source is given."""
 
     impl = "training.judges.local:build"
@@ -90,4 +90,4 @@ class Local(JudgeSection):
     """Questions answered at once."""
 
 
-Judge = Annotated[OpenAi | Bedrock | Local, Field(discriminator="kind")]
+AnyJudge = Annotated[OpenAiJudge | BedrockJudge | LocalJudge, Field(discriminator="kind")]

@@ -11,9 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from training.config.checks import check_job
-from training.config.explain import explain
+from training.config.error_messages import explain
 from training.config.job import Job, Pipeline
-from training.config.references import check_alone, check_references
+from training.config.stage_references import check_alone, check_references
 from training.errors import JobError, Problem
 
 

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from training.config.constitutional import Constitutional
 from training.config.distill_text import DistillText
-from training.config.method import MethodSection, RowKind
-from training.config.preferences import Dpo, Kto, Orpo, Reward, Simpo
-from training.config.sampled import Grpo, Ppo, Rloo
-from training.config.units import PositiveFloat, PositiveInt, Share
+from training.config.method_base import MethodSection, RowKind
+from training.config.online_rl import Grpo, Ppo, Rloo
+from training.config.preference_methods import Dpo, Kto, Orpo, RewardModeling, Simpo
+from training.config.types import PositiveFloat, PositiveInt, Share
 
 
 class Pretrain(MethodSection):
@@ -87,7 +87,7 @@ Method = Annotated[
     | Sft
     | Distill
     | DistillText
-    | Reward
+    | RewardModeling
     | Dpo
     | Kto
     | Orpo

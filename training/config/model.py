@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.config.section import Section
-from training.config.units import PositiveInt
+from training.config.base import ConfigSection
+from training.config.types import PositiveInt
 
 SCRATCH = "scratch"
 PREVIOUS = "previous"
@@ -15,7 +15,7 @@ STAGE = "stage:"
 """What a key says to name an earlier stage: `stage:NAME` is its model, or the rows it wrote."""
 
 
-class Scratch(Section):
+class Scratch(ConfigSection):
     """The shape of a model that starts from random weights.
 
     Names are those of a Transformers `config.json`.
@@ -39,7 +39,7 @@ class Scratch(Section):
     """Share input and output embeddings."""
 
 
-class Freeze(Section):
+class Freeze(ConfigSection):
     """What stays as it is while the rest learns."""
 
     layers: int = Field(default=0, ge=0)
@@ -55,7 +55,7 @@ class Freeze(Section):
         return bool(self.layers or self.embeddings or self.patterns)
 
 
-class Model(Section):
+class Model(ConfigSection):
     """Which model is trained."""
 
     source: str = PREVIOUS

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from training.config.section import Section
-from training.config.units import PositiveFloat, PositiveInt, Share
+from training.config.base import ConfigSection
+from training.config.types import PositiveFloat, PositiveInt, Share
 from training.errors import Problem
 
 if TYPE_CHECKING:
     from training.config.job import Job
-    from training.config.sampled import Ppo
+    from training.config.online_rl import Ppo
 
 
 # A null is what a job leaves open; this is what it switches off.
 Off = Literal["none"]
 
 
-class PpoRollout(Section):
+class PpoRollout(ConfigSection):
     """How answers are sampled, and how many at once."""
 
     max_new_tokens: PositiveInt = 256
@@ -38,7 +38,7 @@ class PpoRollout(Section):
     """Taken off the score of an answer that was cut."""
 
 
-class Kl(Section):
+class KlSettings(ConfigSection):
     """What straying from the reference costs.
 
     Each token pays `coefficient` for each nat; `adaptive` sets that price anew after each rollout
@@ -59,7 +59,7 @@ class Kl(Section):
     one."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Kl:
+    def _complete(self) -> KlSettings:
         if self.adaptive and self.target is None:
             raise ValueError("adaptive needs a target, in nats an answer, such as target: 6.0")
         if self.adaptive and not self.coefficient:
@@ -76,7 +76,7 @@ class Kl(Section):
         return self.ceiling
 
 
-class Critic(Section):
+class CriticSettings(ConfigSection):
     """What learns how good an answer so far will turn out."""
 
     backbone: Literal["auto", "own", "shared"] = "auto"
@@ -103,7 +103,7 @@ class Critic(Section):
         return values
 
 
-class StopRules(Section):
+class StopRules(ConfigSection):
     """What stops a run that goes wrong; each is a mean over a rollout. `none` leaves a rule out."""
 
     min_answer_tokens: PositiveFloat | Off = 2.0
@@ -120,7 +120,7 @@ class StopRules(Section):
     """Rollouts over which the reward fell although the policy strayed further."""
 
 
-def ppo_clashes(method: Ppo, job: Job) -> Iterator[Problem]:
+def validate_ppo(method: Ppo, job: Job) -> Iterator[Problem]:
     """Yield what PPO cannot go with in the rest of a job."""
     step, processes = job.train.global_batch_size, job.resources.processes or 1
     round_rows = method.rollout.batch or step

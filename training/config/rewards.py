@@ -7,13 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from training.config.judges import Judge as JudgeSection
-from training.config.judges import Local
-from training.config.section import Section
-from training.config.units import DurationS, PositiveFloat, PositiveInt
+from training.config.base import ConfigSection
+from training.config.judges import AnyJudge as JudgeSection
+from training.config.judges import LocalJudge
+from training.config.types import DurationS, PositiveFloat, PositiveInt
 
 
-class RewardSection(Section):
+class RewardSection(ConfigSection):
     """What every reward declares."""
 
     impl: ClassVar[str]
@@ -36,7 +36,7 @@ def _as_pattern(value: str) -> str:
 Pattern = Annotated[str, BeforeValidator(_as_pattern)]
 
 
-class RegexCount(RewardSection):
+class RegexCountReward(RewardSection):
     """How often a pattern stands in the answer: `scale` for each, at most `cap`."""
 
     impl = "training.rewards.regex_count:build"
@@ -51,7 +51,7 @@ class RegexCount(RewardSection):
     ignore_case: bool = False
 
 
-class Contains(RewardSection):
+class ContainsReward(RewardSection):
     """Whether texts stand in the answer: the share of `texts` that do."""
 
     impl = "training.rewards.contains:build"
@@ -61,7 +61,7 @@ class Contains(RewardSection):
     ignore_case: bool = True
 
 
-class NumericAnswer(RewardSection):
+class NumericAnswerReward(RewardSection):
     r"""Whether the answer's final number is the right one (GSM8K style): 1 or 0.
 
     The right number is the last one of the row's reference; behind `####`, or in `\boxed{}`, where
@@ -80,7 +80,7 @@ class NumericAnswer(RewardSection):
     """How far a number may be off, relative to the right one."""
 
 
-class Choice(RewardSection):
+class ChoiceReward(RewardSection):
     """Whether the answer chooses the right letter of a multiple choice: 1 or 0."""
 
     impl = "training.rewards.choice:build"
@@ -91,7 +91,7 @@ class Choice(RewardSection):
     """The letters there are to choose from."""
 
 
-class JsonSchema(RewardSection):
+class JsonSchemaReward(RewardSection):
     """Whether the answer is JSON that fits a schema: 1, `parses` for other JSON, else 0."""
 
     impl = "training.rewards.json_schema:build"
@@ -105,7 +105,7 @@ class JsonSchema(RewardSection):
     """Reward of JSON that does not fit the schema."""
 
 
-class Length(RewardSection):
+class LengthReward(RewardSection):
     """Whether the answer is as long as wanted: 1 within the bounds, falling to 0 at twice the way.
 
     Below `min_words` it rises in proportion; above `max_words` it falls to 0 at twice of them.
@@ -118,7 +118,7 @@ class Length(RewardSection):
     max_words: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _bounds(self) -> Length:
+    def _bounds(self) -> LengthReward:
         if self.max_words is None and not self.min_words:
             raise ValueError("give min_words, max_words or both")
         if self.max_words is not None and self.max_words < self.min_words:
@@ -126,7 +126,7 @@ class Length(RewardSection):
         return self
 
 
-class Repetition(RewardSection):
+class RepetitionReward(RewardSection):
     """A penalty for saying things again: minus the share of n-grams that stood there before."""
 
     impl = "training.rewards.repetition:build"
@@ -136,7 +136,7 @@ class Repetition(RewardSection):
     """Words of an n-gram."""
 
 
-class CodeTests(RewardSection):
+class CodeTestsReward(RewardSection):
     """Whether the program in the answer passes the row's tests: the share that it passes.
 
     It runs in a process that can neither reach the network nor change a file, with little memory
@@ -163,7 +163,7 @@ class CodeTests(RewardSection):
     """Answers run at once; one less than there are cores when left out."""
 
 
-class RewardModel(RewardSection):
+class ModelReward(RewardSection):
     """A reward model's score, from one that `method: {kind: reward}` has trained or any other."""
 
     impl = "training.rewards.model:build"
@@ -183,7 +183,7 @@ class RewardModel(RewardSection):
     is not quantized; its 4-bit weights would move the scores a little."""
 
 
-class Judge(RewardSection):
+class JudgeReward(RewardSection):
     """A model's opinion of an answer, from 0 to 1: a local model's, an endpoint's, or Bedrock's.
 
     Replies that hold no rating are asked for again, and then count 0; both are counted.
@@ -200,8 +200,8 @@ class Judge(RewardSection):
     """Highest rating; the lowest is 1."""
 
     @model_validator(mode="after")
-    def _somebody(self) -> Judge:
-        if isinstance(self.judge, Local) and self.judge.source is None:
+    def _somebody(self) -> JudgeReward:
+        if isinstance(self.judge, LocalJudge) and self.judge.source is None:
             raise ValueError(
                 "a local judge of rewards needs a source: a model that rates its own answers "
                 "would learn to please itself"
@@ -210,16 +210,16 @@ class Judge(RewardSection):
 
 
 Reward = Annotated[
-    RegexCount
-    | Contains
-    | NumericAnswer
-    | Choice
-    | JsonSchema
-    | Length
-    | Repetition
-    | CodeTests
-    | RewardModel
-    | Judge,
+    RegexCountReward
+    | ContainsReward
+    | NumericAnswerReward
+    | ChoiceReward
+    | JsonSchemaReward
+    | LengthReward
+    | RepetitionReward
+    | CodeTestsReward
+    | ModelReward
+    | JudgeReward,
     Field(discriminator="kind"),
 ]
 
@@ -232,7 +232,7 @@ Rewards = Annotated[tuple[Reward, ...], BeforeValidator(_as_rewards), Field(min_
 """One reward or a list of them, which are added up by their weights."""
 
 
-class Rollout(Section):
+class RolloutSettings(ConfigSection):
     """How answers are sampled while training."""
 
     max_new_tokens: PositiveInt = 256

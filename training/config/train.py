@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.config.section import Section
-from training.config.units import Interval, PositiveFloat, PositiveInt, WarmupLength, parse_every
+from training.config.base import ConfigSection
+from training.config.types import Interval, PositiveFloat, PositiveInt, WarmupLength, parse_every
 
 OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
 SchedulerName = Literal[
@@ -15,7 +15,7 @@ SchedulerName = Literal[
 ]
 
 
-class EarlyStopping(Section):
+class EarlyStopping(ConfigSection):
     """Stop when the held-out loss no longer falls."""
 
     patience: PositiveInt
@@ -24,7 +24,7 @@ class EarlyStopping(Section):
     """How much lower a loss must be to count as a new best."""
 
 
-class Schedule(Section):
+class LrSchedule(ConfigSection):
     """Which layers learn how fast, and from when on."""
 
     unfreeze: Literal["at_once", "gradual"] = "at_once"
@@ -34,7 +34,7 @@ class Schedule(Section):
     """Learning rate of each layer relative to the one above it, such as 0.9."""
 
 
-class Train(Schedule):
+class TrainSettings(LrSchedule):
     """The optimizer's side of a run."""
 
     num_train_epochs: PositiveFloat = 1.0

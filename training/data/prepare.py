@@ -20,20 +20,20 @@ from training.config.data import Source
 from training.config.job import Job
 from training.config.methods import Distill, Sft
 from training.data import templates
-from training.data.cache import Cache, key_of
-from training.data.encoder import Encoder, fingerprint
-from training.data.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
-from training.data.mixture import JUDGED, MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
-from training.data.preview import RowPreview, preview_row, render_text
+from training.data.mixing.mixture import JUDGED, MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
+from training.data.readers.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
+from training.data.readers.sources import ResolvedSource, distinct, locate
 from training.data.report import DataReport, SourceReport
-from training.data.shapes import Reader
-from training.data.sources import Located, distinct, locate
-from training.data.stream import Settings, StreamTable, Tap
-from training.data.table import RowTable, load_ready, write_ready
-from training.data.terms import measure
-from training.data.texts import iter_texts, load_texts
-from training.data.tokenize import IGNORE, LossOn, RowTokenizer
-from training.data.warn import learned_whole, of_rows, one_sided
+from training.data.schema.detection import SchemaReader
+from training.data.storage.cache import Cache, key_of
+from training.data.storage.stream import SourceStream, StreamSettings, StreamTable
+from training.data.storage.table import RowTable, load_ready, write_ready
+from training.data.tokenization.corpus import iter_texts, load_texts
+from training.data.tokenization.domain_terms import measure
+from training.data.tokenization.encoder import Encoder, fingerprint
+from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
+from training.data.tokenization.row_tokenizer import IGNORE, LossOn, RowTokenizer
+from training.data.warnings import learned_whole, of_rows, one_sided
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def prepare(
     Raises:
         DataError: The data cannot be read, or nothing is left to learn from.
     """
-    kitchen = _Kitchen(job, tokenizer, Cache(cache_dir, otherwise=run_dir / "cache"), run_dir)
+    kitchen = DataPreparer(job, tokenizer, Cache(cache_dir, otherwise=run_dir / "cache"), run_dir)
     prepared = kitchen.stream(run_dir) if job.data.streaming else kitchen.mix()
     if os.environ.get("RANK", "0") == "0":
         _save(prepared.report, run_dir, kitchen.ingested)
@@ -99,7 +99,7 @@ def row_tokenizer(job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
     )
 
 
-class _Kitchen:
+class DataPreparer:
     """The steps of one preparation, and what they share."""
 
     def __init__(self, job: Job, tokenizer: PreTrainedTokenizerBase, cache: Cache, run_dir: Path):
@@ -113,7 +113,7 @@ class _Kitchen:
         self._warnings = [cache.moved] if cache.moved else []
         self.ingested: list[Ingested] = []
 
-    def _locate(self) -> tuple[list[Located], Located | None, Located | None]:
+    def _locate(self) -> tuple[list[ResolvedSource], ResolvedSource | None, ResolvedSource | None]:
         """Find the sources to train on, the one held out and the one replayed."""
         data = self._data
         sources = (self._write_prompts(),) if data.prompts else data.train
@@ -134,7 +134,7 @@ class _Kitchen:
         building.replace(path)
         return Source(source=str(path))
 
-    def _take(self, located: Located, limit: int | None) -> Ingested:
+    def _take(self, located: ResolvedSource, limit: int | None) -> Ingested:
         limits = [n for n in (limit, located.source.limit) if n]
         workers = self._data.workers or os.cpu_count() or 1
         found = tokenized_source(
@@ -280,7 +280,7 @@ class _Kitchen:
             run_dir.mkdir(parents=True, exist_ok=True)
             for name in (DROPPED, SKIPPED):
                 (run_dir / name).write_bytes(b"")
-        settings = Settings(
+        settings = StreamSettings(
             packing=data.packing,
             shuffle=data.shuffle,
             seed=self._job.train.seed,
@@ -296,10 +296,10 @@ class _Kitchen:
         held = self._held(validation) if validation else None
         return Prepared(table, held, self._stream_report(table, window, taps, held))
 
-    def _tap(self, located: Located) -> Tap:
+    def _tap(self, located: ResolvedSource) -> SourceStream:
         limits = [n for n in (self._data.limit, located.source.limit) if n]
-        reader = Reader(located.source, self._rows.want)
-        return Tap(located, reader, min(limits, default=None))
+        reader = SchemaReader(located.source, self._rows.want)
+        return SourceStream(located, reader, min(limits, default=None))
 
     def _held(self, validation: Ingested) -> RowTable:
         packed_to = self._data.max_length if self._data.packing else 0
@@ -316,7 +316,7 @@ class _Kitchen:
         self,
         table: StreamTable,
         window: Sequence[dict[str, Any]],
-        taps: Sequence[Tap],
+        taps: Sequence[SourceStream],
         held: RowTable | None,
     ) -> DataReport:
         """Return a report of the first window: the rest is not known yet."""

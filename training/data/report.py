@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.data.preview import RowPreview
-from training.data.terms import Terms
+from training.data.tokenization.domain_terms import Terms
+from training.data.tokenization.mask_preview import RowPreview
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from training.console import say
 from training.errors import JobError, Problem, TemperError
 from training.quiet import quiet
-from training.speak import say
 
 
 def main(arguments: list[str] | None = None) -> int:

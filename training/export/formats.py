@@ -19,12 +19,12 @@ import torch
 from peft import PeftConfig
 
 from training.errors import GuardError, ModelError, RunError
-from training.export.fold import fold
 from training.export.gguf_file import write_gguf
-from training.export.proof import compare, ids_for, logits_of, logits_with
-from training.models.base import BASE, check_base
+from training.export.streaming_merge import streaming_merge
+from training.export.verify import compare, ids_for, logits_of, logits_with
+from training.models.base_digest import BASE, check_base
 from training.models.merge import is_adapter
-from training.models.weights import WeightFiles, folder_of
+from training.models.safetensors_io import WeightFiles, folder_of
 
 _OF_ADAPTERS = ("adapter_config.json", BASE, "README.md")
 _TEXTS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
@@ -48,7 +48,7 @@ def merged_folder(model: Path, target: Path) -> str:
         return copied_folder(model, target)
     base = base_of(model)
     with building(target) as place:
-        fold(model, base, place)
+        streaming_merge(model, base, place)
         _copy_texts(model, place, leave=_OF_ADAPTERS)
         files = WeightFiles(base)
         ids = ids_for(model, words_of(base))

@@ -29,8 +29,8 @@ from gguf.constants import MODEL_ARCH_NAMES
 from transformers import AutoConfig, PretrainedConfig
 
 from training.errors import GuardError, ModelError
-from training.export.gguf_words import Words, words_of
-from training.models.weights import WeightFiles
+from training.export.gguf_tokenizer import GgufTokenizer, words_of
+from training.models.safetensors_io import WeightFiles
 
 _ARCHITECTURES = {
     "llama": MODEL_ARCH.LLAMA,
@@ -230,7 +230,11 @@ def _rope_factors(config: PretrainedConfig) -> Any:
 
 
 def _compare(
-    path: Path, config: PretrainedConfig, files: WeightFiles, tensors: list[_Tensor], words: Words
+    path: Path,
+    config: PretrainedConfig,
+    files: WeightFiles,
+    tensors: list[_Tensor],
+    words: GgufTokenizer,
 ) -> str:
     """Return what was found equal in a file that was read back.
 

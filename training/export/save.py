@@ -14,10 +14,10 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from training.engine.world import ControlPlane
 from training.errors import RunError
-from training.guards.readback import check_readback, norms_in_memory
-from training.models.base import note_base
+from training.guards.saved_model import check_readback, norms_in_memory
+from training.models.base_digest import note_base
+from training.trainer.distributed import ControlPlane
 
 
 def save_model(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from training.config import Job
-from training.engine.rates import settled_at
-from training.engine.watch import Watcher
-from training.engine.world import ControlPlane
-from training.guards.finite import FiniteLoss
-from training.guards.supervised import SupervisedTokens
-from training.guards.unmoved import EveryTensorMoves
+from training.guards.finite_loss import FiniteLoss
+from training.guards.parameters_updated import ParametersUpdated
+from training.guards.supervised_tokens import SupervisedTokens
+from training.trainer.callbacks import Callback
+from training.trainer.distributed import ControlPlane
+from training.trainer.lr_groups import settled_at
 
 
 def guards_for(
     job: Job, steps_per_epoch: float, max_steps: int, control: ControlPlane
-) -> list[Watcher]:
+) -> list[Callback]:
     """Return the guards of a run, in the order they look."""
     settled = settled_at(job, max_steps)
     return [
         SupervisedTokens(),
         FiniteLoss(job.precision, zero_is_fault=not job.method.loss_may_be_zero),
-        EveryTensorMoves(job.guards.unmoved_after, steps_per_epoch, control, settled),
+        ParametersUpdated(job.guards.unmoved_after, steps_per_epoch, control, settled),
     ]

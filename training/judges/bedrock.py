@@ -15,18 +15,18 @@ from urllib.parse import quote
 import httpx2
 
 from account.errors import AccountError
-from account.signed import Signed
-from training.config.judges import Bedrock
-from training.data.rows import Message
+from account.sigv4 import SignedRequestAuth
+from training.config.judges import BedrockJudge
+from training.data.schema.rows import Message
 from training.errors import RunError
-from training.judges.judge import Place
-from training.judges.ledger import Reply
-from training.judges.remote import Remote
+from training.judges.base import JudgeContext
+from training.judges.cost_ledger import JudgeReply
+from training.judges.http_client import HttpJudge
 
 _KEY = "AWS_BEARER_TOKEN_BEDROCK"
 
 
-def build(section: Bedrock, place: Place) -> Remote:
+def build(section: BedrockJudge, place: JudgeContext) -> HttpJudge:
     """Return the judge.
 
     Raises:
@@ -36,7 +36,7 @@ def build(section: Bedrock, place: Place) -> Remote:
     base = section.url or f"https://bedrock-runtime.{section.region}.amazonaws.com"
     address = f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
 
-    def call(client: httpx2.Client, question: list[Message]) -> Reply:
+    def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
         try:
             response = client.post(address, json=_body(section, question), auth=known_by)
         except AccountError as error:
@@ -45,17 +45,17 @@ def build(section: Bedrock, place: Place) -> Remote:
         said = response.json()
         parts = said["output"]["message"]["content"]
         usage = said.get("usage") or {}
-        return Reply(
+        return JudgeReply(
             "".join(str(part.get("text", "")) for part in parts),
             int(usage.get("inputTokens", 0)),
             int(usage.get("outputTokens", 0)),
             cut=said.get("stopReason") == "max_tokens",
         )
 
-    return Remote(section, place, address=base, identity=base, call=call)
+    return HttpJudge(section, place, address=base, identity=base, call=call)
 
 
-class _Bearing(httpx2.Auth):
+class _BearerAuth(httpx2.Auth):
     """Sends a key with each call."""
 
     def __init__(self, key: str):
@@ -69,11 +69,11 @@ class _Bearing(httpx2.Auth):
         yield request
 
 
-def _known_by(section: Bedrock, place: Place) -> httpx2.Auth:
+def _known_by(section: BedrockJudge, place: JudgeContext) -> httpx2.Auth:
     if key := os.environ.get(_KEY):
-        return _Bearing(key)
+        return _BearerAuth(key)
     try:
-        return Signed("bedrock", section.region)
+        return SignedRequestAuth("bedrock", section.region)
     except AccountError as error:
         raise RunError(
             f"the {place.called} on Bedrock cannot be called: {error}. A Bedrock API key in {_KEY} "
@@ -81,7 +81,7 @@ def _known_by(section: Bedrock, place: Place) -> httpx2.Auth:
         ) from error
 
 
-def _body(section: Bedrock, question: list[Message]) -> dict[str, Any]:
+def _body(section: BedrockJudge, question: list[Message]) -> dict[str, Any]:
     """Return a question in Converse's words: what the system says stands apart."""
     system = [{"text": m["content"]} for m in question if m["role"] == "system"]
     said = [

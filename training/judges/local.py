@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.config.judges import Local
-from training.data.rows import Message
+from training.config.judges import LocalJudge
+from training.data.schema.rows import Message
 from training.errors import RunError
-from training.judges.answers import Answerer
-from training.judges.judge import Place
+from training.judges.base import JudgeContext
+from training.judges.local_generator import LocalGenerator
 
 
-class _Here:
-    def __init__(self, section: Local, answerer: Answerer):
+class _LocalJudge:
+    def __init__(self, section: LocalJudge, answerer: LocalGenerator):
         self._section = section
         self._answerer = answerer
 
@@ -24,7 +24,7 @@ class _Here:
         )
 
 
-def build(section: Local, place: Place) -> _Here:
+def build(section: LocalJudge, place: JudgeContext) -> _LocalJudge:
     """Return the judge.
 
     Raises:
@@ -32,10 +32,12 @@ def build(section: Local, place: Place) -> _Here:
         RunError: It names none, and there is none to stand in.
     """
     if section.source is not None:
-        return _Here(
+        return _LocalJudge(
             section,
-            Answerer.load(section.source, section.chat_template, place.device, section.batch_size),
+            LocalGenerator.load(
+                section.source, section.chat_template, place.device, section.batch_size
+            ),
         )
     if place.own is None:
         raise RunError("judge local: name the model that judges, in source")
-    return _Here(section, place.own())
+    return _LocalJudge(section, place.own())

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import httpx2
 
-from training.config.judges import OpenAi
-from training.data.rows import Message
-from training.judges.judge import Place
-from training.judges.ledger import Reply
-from training.judges.remote import Remote, UnreadableError, key_from
+from training.config.judges import OpenAiJudge
+from training.data.schema.rows import Message
+from training.judges.base import JudgeContext
+from training.judges.cost_ledger import JudgeReply
+from training.judges.http_client import HttpJudge, UnreadableError, key_from
 
 
-def build(section: OpenAi, place: Place) -> Remote:
+def build(section: OpenAiJudge, place: JudgeContext) -> HttpJudge:
     """Return the judge.
 
     Raises:
@@ -25,7 +25,7 @@ def build(section: OpenAi, place: Place) -> Remote:
         headers["Authorization"] = f"Bearer {key_from(section.api_key_env, place)}"
     address = f"{section.url.rstrip('/')}/chat/completions"
 
-    def call(client: httpx2.Client, question: list[Message]) -> Reply:
+    def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
         body = {
             "model": section.model,
             "messages": question,
@@ -36,10 +36,10 @@ def build(section: OpenAi, place: Place) -> Remote:
         response.raise_for_status()
         return read(response)
 
-    return Remote(section, place, address=section.url, identity=section.url, call=call)
+    return HttpJudge(section, place, address=section.url, identity=section.url, call=call)
 
 
-def read(response: httpx2.Response) -> Reply:
+def read(response: httpx2.Response) -> JudgeReply:
     """Return what an endpoint says.
 
     Raises:
@@ -48,7 +48,7 @@ def read(response: httpx2.Response) -> Reply:
     try:
         said = response.json()
         choice, usage = said["choices"][0], said.get("usage") or {}
-        return Reply(
+        return JudgeReply(
             str(choice["message"]["content"] or ""),
             int(usage.get("prompt_tokens", 0)),
             int(usage.get("completion_tokens", 0)),

@@ -16,24 +16,24 @@ from transformers import PreTrainedTokenizerBase
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 
 from training.config.methods import Distill
-from training.data.cache import Cache
+from training.console import say
 from training.data.prepare import row_tokenizer
-from training.data.table import RowTable
-from training.engine.seed import untouched_generators
-from training.engine.setup import Setup
-from training.methods.causal import CausalTrainer, config_of
-from training.methods.confidence import calibration, supervised
-from training.methods.divergence import Known, SoftAndHard
-from training.methods.own_answers import padded_left, prompts_of, rows_of
-from training.methods.soft_cache import COLUMN, WithSoftTargets, soft_targets
-from training.methods.soft_head import add_soft_head
-from training.models.next_token import IGNORE
+from training.data.storage.cache import Cache
+from training.data.storage.table import RowTable
+from training.methods.common.causal_lm import CausalLmTrainer, config_of
+from training.methods.common.distillation_head import add_soft_head
+from training.methods.common.divergence import DistillationLoss, TopKTargets
+from training.methods.common.on_policy import padded_left, prompts_of, rows_of
+from training.methods.common.soft_target_cache import COLUMN, WithSoftTargets, soft_targets
+from training.methods.common.temperature_scaling import calibration, supervised
+from training.models.fused_log_probs import IGNORE
 from training.models.teacher import load_teacher
-from training.runfolder import RunFolder
-from training.speak import say
+from training.run_folder import RunFolder
+from training.trainer.context import TrainerContext
+from training.trainer.seed import untouched_generators
 
 
-class DistillTrainer(CausalTrainer):
+class DistillTrainer(CausalLmTrainer):
     """Next-token training with soft targets beside the labels.
 
     Args:
@@ -48,8 +48,8 @@ class DistillTrainer(CausalTrainer):
         self,
         *,
         method: Distill,
-        loss: SoftAndHard,
-        teacher: Teacher | None,
+        loss: DistillationLoss,
+        teacher: LogitTeacher | None,
         ends: Sequence[int],
         **more: Any,
     ):
@@ -74,7 +74,7 @@ class DistillTrainer(CausalTrainer):
         # What the student wrote itself is no example to follow, only a place to be corrected in.
         soft_weight = 1.0 if inputs.pop("own", False) else self.loss.soft_weight
         ids, log_probs = inputs.pop("soft_ids", None), inputs.pop("soft_log_probs", None)
-        known = Known(log_probs, ids) if self.teacher is None else self.teacher(inputs)
+        known = TopKTargets(log_probs, ids) if self.teacher is None else self.teacher(inputs)
         outputs = model(**inputs, soft_targets=known, soft_weight=soft_weight)
         supervised = (inputs["labels"][:, 1:] != IGNORE).sum()
         self.note("soft_loss", outputs.soft.detach(), supervised)
@@ -152,7 +152,7 @@ class DistillTrainer(CausalTrainer):
         return batch | rows_of(prompts, answers, self.ends, pad_id) | {"own": True}
 
 
-class Teacher:
+class LogitTeacher:
     """A language model that is asked what comes next.
 
     Args:
@@ -160,7 +160,7 @@ class Teacher:
         loss: Knows the temperature of the comparison.
     """
 
-    def __init__(self, model: Any, loss: SoftAndHard):
+    def __init__(self, model: Any, loss: DistillationLoss):
         self.model = model
         self.loss = loss
         self.temperature = 1.0
@@ -175,11 +175,11 @@ class Teacher:
             found: torch.Tensor = self.model(**named, use_cache=False).logits
             return found[:, :-1][mask.to(device)]
 
-    def __call__(self, inputs: dict[str, Any]) -> Known:
+    def __call__(self, inputs: dict[str, Any]) -> TopKTargets:
         """Return its distributions where a token is supervised."""
-        return Known(self.loss.soften(self.logits(inputs) / self.temperature))
+        return TopKTargets(self.loss.soften(self.logits(inputs) / self.temperature))
 
-    def calibrate(self, rows: Iterable[dict[str, Any]], setup: Setup) -> None:
+    def calibrate(self, rows: Iterable[dict[str, Any]], setup: TrainerContext) -> None:
         """Find the temperature at which it is as sure of the rows as it is right."""
         size = max(1, 2048 // setup.job.data.max_length)
         line = iter(rows)
@@ -207,7 +207,7 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
+    setup: TrainerContext,
 ) -> DistillTrainer:
     """Return the trainer; the labels of `rows` say at which tokens the models are compared.
 
@@ -216,12 +216,12 @@ def build(
     """
     job, method = setup.job, setup.job.method
     assert isinstance(method, Distill)
-    loss = SoftAndHard(method.divergence, method.temperature, method.soft_weight)
+    loss = DistillationLoss(method.divergence, method.temperature, method.soft_weight)
 
-    def load() -> Teacher:
-        return Teacher(load_teacher(job, method, tokenizer, setup.world.device), loss)
+    def load() -> LogitTeacher:
+        return LogitTeacher(load_teacher(job, method, tokenizer, setup.world.device), loss)
 
-    def load_calibrated() -> Teacher:
+    def load_calibrated() -> LogitTeacher:
         teacher = load()
         if method.calibrate:
             teacher.calibrate(first_rows(setup.table), setup)

@@ -13,16 +13,15 @@ from typing import Any, Protocol
 
 from training.config import Job
 from training.config.distill_text import DistillText
-from training.config.judges import Local
+from training.config.judges import LocalJudge
+from training.console import say
 from training.data.prepare import row_tokenizer
-from training.data.rows import Message, PromptRow
-from training.engine.world import read_world
-from training.judges.answers import Answerer, Prompt
-from training.judges.judge import Place, make
-from training.judges.ledger import Replies, Reply, key_of
-from training.judges.remote import Remote, kept_in
-from training.methods.journal import Journal
-from training.methods.prompted import (
+from training.data.schema.rows import Message, PromptRow
+from training.judges.base import JudgeContext, make
+from training.judges.cost_ledger import JudgeReply, ReplyCache, key_of
+from training.judges.http_client import HttpJudge, kept_in
+from training.judges.local_generator import LocalGenerator, Prompt
+from training.methods.common.generated_rows import (
     answerer_of,
     check_price,
     hand_on,
@@ -30,20 +29,21 @@ from training.methods.prompted import (
     prompts_of,
     written,
 )
+from training.methods.common.row_journal import RowJournal
+from training.models.safetensors_io import digest_of_source
 from training.models.tokenizer import load_tokenizer
-from training.models.weights import digest_of_source
-from training.runfolder import RunFolder
-from training.speak import say
+from training.run_folder import RunFolder
+from training.trainer.distributed import read_world
 
 REPORT = "written.json"
 _AT_ONCE = 64
 """Prompts taken on together."""
 
 
-class Teacher(Protocol):
+class TextTeacher(Protocol):
     """Someone who answers prompts."""
 
-    def said(self, prompts: Sequence[Prompt]) -> list[Reply]:
+    def said(self, prompts: Sequence[Prompt]) -> list[JudgeReply]:
         """Return the answer to each."""
 
 
@@ -58,13 +58,13 @@ def write(job: Job, folder: RunFolder) -> None:
     method = job.method
     assert isinstance(method, DistillText)
     prompts = prompts_of(job)
-    journal = Journal(folder.path, "answered.jsonl")
+    journal = RowJournal(folder.path, "answered.jsonl")
     journal.check([row.id for row in prompts])
     left = prompts[len(journal.lines) :]
     fits = _fitting(job, left)
     asked = [_told(row.prompt, method.system) for row, fit in zip(left, fits, strict=True) if fit]
     teacher = _teacher(job, folder)
-    if isinstance(teacher, _There):
+    if isinstance(teacher, RemoteTeacher):
         teacher.check_price(job, asked)
     for first in range(0, len(left), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
@@ -92,7 +92,7 @@ def _told(prompt: Prompt, system: str | None) -> Prompt:
 
 
 def _lines(
-    job: Job, teacher: Teacher, prompts: Sequence[PromptRow], fits: Sequence[bool]
+    job: Job, teacher: TextTeacher, prompts: Sequence[PromptRow], fits: Sequence[bool]
 ) -> list[dict[str, Any]]:
     """Return what came of each prompt."""
     method = job.method
@@ -115,17 +115,17 @@ def _lines(
     return lines
 
 
-class _There:
+class RemoteTeacher:
     """A teacher that is called.
 
     Args:
         remote: Calls it.
     """
 
-    def __init__(self, remote: Remote):
+    def __init__(self, remote: HttpJudge):
         self.remote = remote
 
-    def said(self, prompts: Sequence[Prompt]) -> list[Reply]:
+    def said(self, prompts: Sequence[Prompt]) -> list[JudgeReply]:
         return self.remote.said([_as_messages(prompt) for prompt in prompts])
 
     def check_price(self, job: Job, prompts: Sequence[Prompt]) -> None:
@@ -140,7 +140,7 @@ class _There:
             check_price(job, self.remote, len(prompts), len(unknown), int(length))
 
 
-class _Here:
+class LocalTeacher:
     """A teacher on this machine; its model is loaded when something is not known yet.
 
     Args:
@@ -149,14 +149,14 @@ class _Here:
         identity: What decides an answer besides the prompt.
     """
 
-    def __init__(self, section: Local, place: Place, identity: Sequence[object]):
+    def __init__(self, section: LocalJudge, place: JudgeContext, identity: Sequence[object]):
         self._section = section
         self._place = place
         self._identity = [*identity, section.temperature, section.max_new_tokens]
-        self._replies = Replies(kept_in(place) / f"{key_of(*self._identity)[:24]}.sqlite")
-        self._model: Answerer | None = None
+        self._replies = ReplyCache(kept_in(place) / f"{key_of(*self._identity)[:24]}.sqlite")
+        self._model: LocalGenerator | None = None
 
-    def said(self, prompts: Sequence[Prompt]) -> list[Reply]:
+    def said(self, prompts: Sequence[Prompt]) -> list[JudgeReply]:
         keys = [key_of(self._identity, prompt) for prompt in prompts]
         known = {key: self._replies.known(key) for key in keys}
         unknown = {k: p for k, p in zip(keys, prompts, strict=True) if known[k] is None}
@@ -171,23 +171,23 @@ class _Here:
                 known[key] = answer
         return [reply for key in keys if (reply := known[key]) is not None]
 
-    def _loaded(self) -> Answerer:
+    def _loaded(self) -> LocalGenerator:
         if self._model is None:
             section, place = self._section, self._place
             if section.source is None:
                 assert place.own is not None
                 self._model = place.own()
             else:
-                self._model = Answerer.load(
+                self._model = LocalGenerator.load(
                     section.source, section.chat_template, place.device, section.batch_size
                 )
         return self._model
 
 
-def _teacher(job: Job, folder: RunFolder) -> _There | _Here:
+def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
     method = job.method
     assert isinstance(method, DistillText)
-    place = Place(
+    place = JudgeContext(
         device=read_world().device,
         folder=folder.path,
         cache=folder.cache,
@@ -196,22 +196,22 @@ def _teacher(job: Job, folder: RunFolder) -> _There | _Here:
         called="teacher",
     )
     section = method.teacher
-    if isinstance(section, Local):
+    if isinstance(section, LocalJudge):
         source, template = section.source, section.chat_template
         if source is None:
             source, template = job.model.source, job.model.chat_template
         revision = job.model.revision if section.source is None else None
-        return _Here(section, place, [digest_of_source(source, revision), template])
+        return LocalTeacher(section, place, [digest_of_source(source, revision), template])
     remote = make(section, place)
-    assert isinstance(remote, Remote)
-    return _There(remote)
+    assert isinstance(remote, HttpJudge)
+    return RemoteTeacher(remote)
 
 
 def _as_messages(prompt: Prompt) -> list[Message]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
-def _conclude(job: Job, folder: RunFolder, journal: Journal, teacher: Teacher) -> None:
+def _conclude(job: Job, folder: RunFolder, journal: RowJournal, teacher: TextTeacher) -> None:
     """Write the rows and what became of all prompts.
 
     Raises:
@@ -222,7 +222,7 @@ def _conclude(job: Job, folder: RunFolder, journal: Journal, teacher: Teacher) -
     report = {
         "writes": "answers",
         "teacher": method.teacher.model_dump(mode="json", exclude_none=True),
-        "spent": teacher.remote.ledger.spent if isinstance(teacher, _There) else None,
+        "spent": teacher.remote.ledger.spent if isinstance(teacher, RemoteTeacher) else None,
     }
     fix = "Raise teacher.max_new_tokens or data.max_length, or set method.keep_cut"
     hand_on(journal, folder, REPORT, report, fix)

@@ -13,15 +13,20 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
-from training.config.preferences import Dpo
-from training.engine.setup import Setup
-from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
-from training.methods.reference import (
+from training.config.preference_methods import Dpo
+from training.methods.common.per_row_loss import (
+    PerRowLossMixin,
+    own_metrics,
+    scoring_answers,
+    switch_off_dropout,
+)
+from training.methods.common.reference_model import (
     check_same_at_start,
     drop_needless_copy,
     precomputed,
     second_model,
 )
+from training.trainer.context import TrainerContext
 
 _OURS = {
     "accuracy": "rewards/accuracies",
@@ -35,7 +40,7 @@ _OURS = {
 _REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 
 
-class PreferenceTrainer(MeanOverRows, DPOTrainer):
+class DpoTrainer(PerRowLossMixin, DPOTrainer):
     """TRL's DPO trainer, exact."""
 
     def _prepare_dataset(self, dataset: Any, *ignored: Any) -> Any:
@@ -83,8 +88,8 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> PreferenceTrainer:
+    setup: TrainerContext,
+) -> DpoTrainer:
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Dpo)
@@ -99,7 +104,7 @@ def build(
         precompute_ref_log_probs=method.precompute,
         activation_offloading=False,
     )
-    trainer = PreferenceTrainer(
+    trainer = DpoTrainer(
         setup=setup,
         model=model,
         ref_model=None if method.precompute else second_model(setup),

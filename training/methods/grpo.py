@@ -11,12 +11,12 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
-from training.config.sampled import Grpo
-from training.engine.setup import Setup
-from training.methods.sampled import SampledTrainer, build_sampled
+from training.config.online_rl import Grpo
+from training.methods.common.online_rl import OnlineRlTrainer, build_online_rl
+from training.trainer.context import TrainerContext
 
 
-class GroupTrainer(SampledTrainer, GRPOTrainer):
+class GrpoTrainer(OnlineRlTrainer, GRPOTrainer):
     """TRL's GRPO trainer, exact."""
 
     _one_each = (1,)
@@ -27,13 +27,13 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> GroupTrainer:
+    setup: TrainerContext,
+) -> GrpoTrainer:
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Grpo)
-    return build_sampled(
-        *(GroupTrainer, GRPOConfig, model, tokenizer, rows, arguments, setup),
+    return build_online_rl(
+        *(GrpoTrainer, GRPOConfig, model, tokenizer, rows, arguments, setup),
         loss_type=method.loss,
         scale_rewards=method.scale_rewards,
         importance_sampling_level="token",

@@ -15,20 +15,29 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import KTOConfig, KTOTrainer
 
-from training.config.preferences import Kto
-from training.engine.measure import Sums, means
-from training.engine.order import FILLER
-from training.engine.seed import untouched_generators
-from training.engine.setup import Setup
-from training.methods.apart import apart_sums, is_of_apart, told_apart
-from training.methods.means import MeanOverRows, own_metrics, scoring_answers, switch_off_dropout
-from training.methods.reference import check_same_at_start, drop_needless_copy, second_model
+from training.config.preference_methods import Kto
+from training.methods.common.auc import auc, auc_sums, is_auc_sum
+from training.methods.common.per_row_loss import (
+    PerRowLossMixin,
+    own_metrics,
+    scoring_answers,
+    switch_off_dropout,
+)
+from training.methods.common.reference_model import (
+    check_same_at_start,
+    drop_needless_copy,
+    second_model,
+)
+from training.trainer.context import TrainerContext
+from training.trainer.metrics import Sums, means
+from training.trainer.sample_order import FILLER
+from training.trainer.seed import untouched_generators
 
 _MOST_HELD_OUT = 256
 """Held-out rows that the KL is estimated from."""
 
 
-class UnpairedTrainer(MeanOverRows, KTOTrainer):
+class KtoTrainer(PerRowLossMixin, KTOTrainer):
     """TRL's KTO trainer, exact."""
 
     _kl = 0.0
@@ -153,13 +162,13 @@ class UnpairedTrainer(MeanOverRows, KTOTrainer):
         weights = {"reward_good": good, "reward_bad": rows - good}
         sums: Sums = {"loss": (float(loss) * rows, rows)}
         sums |= {name: (mean * weights[name], weights[name]) for name, mean in rewards.items()}
-        found = apart_sums(nats, batch["label"]) if rows else {}
+        found = auc_sums(nats, batch["label"]) if rows else {}
         return sums | {"kl": (kl * rows, rows)} | found
 
     def conclude(self, sums: Sums) -> dict[str, float]:
         """Return the means, and how far and how often good answers' rewards are above bad ones'."""
-        found = means({name: value for name, value in sums.items() if not is_of_apart(name)})
-        found |= told_apart(sums)
+        found = means({name: value for name, value in sums.items() if not is_auc_sum(name)})
+        found |= auc(sums)
         if "reward_good" in found and "reward_bad" in found:
             found["margin"] = found["reward_good"] - found["reward_bad"]
         return {**found, "rows": float(sums["loss"][1])}
@@ -175,8 +184,8 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> UnpairedTrainer:
+    setup: TrainerContext,
+) -> KtoTrainer:
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Kto)
@@ -192,7 +201,7 @@ def build(
         loss_type="apo_zero_unpaired",
         activation_offloading=False,
     )
-    trainer = UnpairedTrainer(
+    trainer = KtoTrainer(
         setup=setup,
         model=model,
         ref_model=second_model(setup),

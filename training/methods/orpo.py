@@ -12,15 +12,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from training.config.preferences import Orpo
-from training.engine.loop import ExactLoop
-from training.engine.measure import Sums, means
-from training.engine.setup import Setup
-from training.methods.averages import averages, one_row
-from training.methods.means import switch_off_dropout
+from training.config.preference_methods import Orpo
+from training.methods.common.log_probs import mean_log_probs, one_row
+from training.methods.common.per_row_loss import switch_off_dropout
+from training.trainer.context import TrainerContext
+from training.trainer.exact_trainer import ExactTrainerMixin
+from training.trainer.metrics import Sums, means
 
 
-class OddsRatioTrainer(ExactLoop, ORPOTrainer):
+class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
     """TRL's ORPO trainer, exact."""
 
     loss_is_scaled_for_ga = True
@@ -60,7 +60,7 @@ class OddsRatioTrainer(ExactLoop, ORPOTrainer):
     def _totals(self, model: Any, inputs: dict[str, Any]) -> dict[str, tuple[torch.Tensor, int]]:
         """Return sums over a micro-batch: of tokens for `nll`, of pairs for the others."""
         pairs = inputs["num_rows"]
-        found = averages(model, inputs)
+        found = mean_log_probs(model, inputs)
         gains, chosen, rejected, _, _ = self.odds_ratio_loss(found.chosen, found.rejected)
         if not pairs:
             gains, chosen, rejected = (0.0 * value for value in (found.chosen, chosen, rejected))
@@ -87,8 +87,8 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> OddsRatioTrainer:
+    setup: TrainerContext,
+) -> OrpoTrainer:
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Orpo)
@@ -99,7 +99,7 @@ def build(
         disable_dropout=False,
         beta=method.beta,
     )
-    return OddsRatioTrainer(
+    return OrpoTrainer(
         setup=setup,
         model=model,
         args=config,

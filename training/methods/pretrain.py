@@ -6,9 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from training.engine.setup import Setup
-from training.methods.anchored import build_anchored
-from training.methods.causal import CausalTrainer
+from training.methods.common.causal_lm import CausalLmTrainer
+from training.methods.common.regularized import build_regularized
+from training.trainer.context import TrainerContext
 
 
 def build(
@@ -16,7 +16,7 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> CausalTrainer:
+    setup: TrainerContext,
+) -> CausalLmTrainer:
     """Return the trainer; every token of `rows` is supervised."""
-    return build_anchored(model, tokenizer, rows, arguments, setup)
+    return build_regularized(model, tokenizer, rows, arguments, setup)

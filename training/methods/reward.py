@@ -12,14 +12,19 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
-from training.config.preferences import Reward
-from training.engine.measure import Sums
-from training.engine.setup import Setup
-from training.methods.calibration import pair_sums, what_pairs_say
-from training.methods.means import MeanOverRows, own_metrics, switch_off_dropout, unmasked
+from training.config.preference_methods import RewardModeling
+from training.methods.common.pair_metrics import pair_metrics, pair_sums
+from training.methods.common.per_row_loss import (
+    PerRowLossMixin,
+    own_metrics,
+    switch_off_dropout,
+    unmasked,
+)
+from training.trainer.context import TrainerContext
+from training.trainer.metrics import Sums
 
 
-class ScoreTrainer(MeanOverRows, RewardTrainer):
+class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
     """TRL's reward trainer, exact."""
 
     def _prepare_dataset(self, dataset: Any, *ignored: Any) -> Any:
@@ -55,7 +60,7 @@ class ScoreTrainer(MeanOverRows, RewardTrainer):
     def conclude(self, sums: Sums) -> dict[str, float]:
         """Return what the sums come to: see `calibration` for the last four."""
         plain = {name: value for name, value in sums.items() if "/" not in name}
-        return super().conclude(plain) | what_pairs_say(sums)
+        return super().conclude(plain) | pair_metrics(sums)
 
 
 def build(
@@ -63,11 +68,11 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> ScoreTrainer:
+    setup: TrainerContext,
+) -> RewardModelTrainer:
     """Return the trainer; `model` puts out one score for a text."""
     method = setup.job.method
-    assert isinstance(method, Reward)
+    assert isinstance(method, RewardModeling)
     switch_off_dropout(model)
     config = RewardConfig(
         **arguments,
@@ -76,7 +81,7 @@ def build(
         center_rewards_coefficient=method.center_rewards or None,
         activation_offloading=False,
     )
-    return ScoreTrainer(
+    return RewardModelTrainer(
         setup=setup,
         model=model,
         args=config,

@@ -11,12 +11,12 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from trl import RLOOConfig, RLOOTrainer
 
-from training.config.sampled import Rloo
-from training.engine.setup import Setup
-from training.methods.sampled import SampledTrainer, build_sampled
+from training.config.online_rl import Rloo
+from training.methods.common.online_rl import OnlineRlTrainer, build_online_rl
+from training.trainer.context import TrainerContext
 
 
-class LeaveOneOutTrainer(SampledTrainer, RLOOTrainer):
+class RlooTrainer(OnlineRlTrainer, RLOOTrainer):
     """TRL's RLOO trainer, exact."""
 
 
@@ -25,12 +25,12 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> LeaveOneOutTrainer:
+    setup: TrainerContext,
+) -> RlooTrainer:
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Rloo)
-    return build_sampled(
-        *(LeaveOneOutTrainer, RLOOConfig, model, tokenizer, rows, arguments, setup),
+    return build_online_rl(
+        *(RlooTrainer, RLOOConfig, model, tokenizer, rows, arguments, setup),
         normalize_advantages=method.normalize_advantages,
     )

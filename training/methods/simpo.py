@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-from training.config.preferences import Simpo
-from training.engine.setup import Setup
-from training.methods.averages import averages, one_row
-from training.methods.means import MeanOverRows, switch_off_dropout
+from training.config.preference_methods import Simpo
+from training.methods.common.log_probs import mean_log_probs, one_row
+from training.methods.common.per_row_loss import PerRowLossMixin, switch_off_dropout
+from training.trainer.context import TrainerContext
 
 
-class MarginTrainer(MeanOverRows, CPOTrainer):
+class SimpoTrainer(PerRowLossMixin, CPOTrainer):
     """TRL's CPO trainer with its SimPO loss, exact."""
 
     def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class MarginTrainer(MeanOverRows, CPOTrainer):
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
         """Return the loss, and how often and how far chosen answers are likelier per token."""
-        found = averages(model, inputs)
+        found = mean_log_probs(model, inputs)
         losses, chosen, rejected = self.cpo_loss(found.chosen, found.rejected)
         return losses.mean(), {
             "accuracy": (chosen > rejected).float().mean(),
@@ -43,8 +43,8 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
-) -> MarginTrainer:
+    setup: TrainerContext,
+) -> SimpoTrainer:
     """Return the trainer."""
     method = setup.job.method
     assert isinstance(method, Simpo)
@@ -58,7 +58,7 @@ def build(
         simpo_gamma=method.gamma,
         cpo_alpha=0.0,
     )
-    return MarginTrainer(
+    return SimpoTrainer(
         setup=setup,
         model=model,
         args=config,

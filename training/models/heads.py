@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from training.config.method import Head
+from training.config.method_base import Head
 
 
 @dataclass(frozen=True)

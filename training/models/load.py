@@ -12,13 +12,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
-from training.models.documents import attend_by_document
 from training.models.freeze import freeze
+from training.models.fused_log_probs import add_next_token_log_probs
 from training.models.heads import HEADS
+from training.models.locate import explain_missing, has_weights, looks_like_path
 from training.models.merge import is_adapter, merged
-from training.models.next_token import add_next_token_log_probs
+from training.models.packed_attention import attend_by_document
 from training.models.quantize import four_bit, keep_training_layout
-from training.models.source import explain_missing, has_weights, looks_like_path
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -13,9 +13,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
-from training.models.base import check_base
+from training.models.base_digest import check_base
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
-from training.models.source import explain_missing
+from training.models.locate import explain_missing
 
 _CONFIG = "adapter_config.json"
 _BEFORE = "its virtual tokens stand before the input"

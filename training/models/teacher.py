@@ -18,9 +18,9 @@ from training.config import Job
 from training.config.methods import Distill
 from training.errors import ModelError
 from training.models.load import DTYPES
+from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged
 from training.models.quantize import keep_training_layout
-from training.models.source import explain_missing
 
 
 def load_teacher(

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from training.config.model import SCRATCH, Model
 from training.errors import ModelError
-from training.models.source import explain_missing
+from training.models.locate import explain_missing
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.report import rewarded
-from training.report.story import Story
-from training.report.wording import number
+from training.report import rl_summary
+from training.report.formatting import number
+from training.report.run_data import RunData
 
 _MOST_POINTS = 600
 # Stand-ins that become the page's own colours, so that curves follow dark mode and print.
@@ -87,7 +87,7 @@ class Curve:
     notes: tuple[str, ...] = field(default=())
 
 
-def draw_curves(story: Story, prefix: str) -> list[Curve]:
+def draw_curves(story: RunData, prefix: str) -> list[Curve]:
     """Return the curves of a run, the loss first; none when no step was logged.
 
     Args:
@@ -101,7 +101,7 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
     names += [name for name in extra if _counts(story, name)][:_MOST_EXTRA]
     curves = [_draw_loss(story, f"{prefix}-loss")]
     # A run without a price on distance need not know it.
-    if rewarded.is_rewarded(story) and rewarded.frontier(story)[0]:
+    if rl_summary.is_rewarded(story) and rl_summary.frontier(story)[0]:
         curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))
@@ -112,19 +112,19 @@ def draw_curves(story: Story, prefix: str) -> list[Curve]:
     return curves
 
 
-def _counts(story: Story, name: str) -> bool:
+def _counts(story: RunData, name: str) -> bool:
     return any(math.isfinite(value) for value in story.series(name)[1])
 
 
-def _draw_loss(story: Story, prefix: str) -> Curve:
+def _draw_loss(story: RunData, prefix: str) -> Curve:
     lines = [("training", *story.series("loss"))]
     # Where answers are rewarded, the held-out loss is minus their reward: another quantity.
-    if not rewarded.is_rewarded(story):
+    if not rl_summary.is_rewarded(story):
         lines.append(("held out", *_held_out(story, "loss")))
     return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
 
 
-def _held_out(story: Story, name: str) -> tuple[list[float], list[float]]:
+def _held_out(story: RunData, name: str) -> tuple[list[float], list[float]]:
     """Return steps and values of a measure of held-out rows, from before training to after."""
     steps, values = story.series(f"eval_{name}")
     before, after = (_measured(side, name) for side in (story.before, story.after))
@@ -136,13 +136,13 @@ def _held_out(story: Story, name: str) -> tuple[list[float], list[float]]:
     return steps, values
 
 
-def draw_frontier(story: Story, prefix: str) -> Curve:
+def draw_frontier(story: RunData, prefix: str) -> Curve:
     """Return what the policy's answers were worth at each distance from the reference."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    kl, reward, steps = rewarded.frontier(story)
+    kl, reward, steps = rl_summary.frontier(story)
     with rc_context(_STYLE):
         width, height = size = (5.0, 3.0)
         figure = Figure(figsize=size)

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.report import findings, rewarded, tables, wording
+from training.report import formatting, rl_summary, summary, tables
 from training.report.curves import Curve, draw_curves
-from training.report.monitors import monitors
-from training.report.story import Story, read_story
+from training.report.run_data import RunData, read_run_data
+from training.report.warnings import monitors
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,7 +26,7 @@ _LONGEST = 4000
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """One run on the page.
 
     Attributes:
@@ -35,7 +35,7 @@ class Section:
         curves: Its drawings.
     """
 
-    story: Story
+    story: RunData
     anchor: str
     curves: list[Curve]
 
@@ -49,7 +49,7 @@ def write_report(folder: Path) -> None:
     Args:
         folder: Finished or not; whatever it lacks is left out.
     """
-    page = render(read_story(folder))
+    page = render(read_run_data(folder))
     building = folder / f".report.html.{os.getpid()}"
     try:
         building.write_text(page, encoding="utf-8")
@@ -58,10 +58,10 @@ def write_report(folder: Path) -> None:
         building.unlink(missing_ok=True)
 
 
-def render(story: Story) -> str:
+def render(story: RunData) -> str:
     """Return the page as text."""
     sections = [
-        Section(run, f"s{number}", draw_curves(run, f"s{number}"))
+        ReportSection(run, f"s{number}", draw_curves(run, f"s{number}"))
         for number, run in enumerate(story.stages or (story,), start=1)
     ]
     return (
@@ -70,9 +70,9 @@ def render(story: Story) -> str:
         .render(
             story=story,
             sections=sections,
-            say=findings,
+            say=summary,
             tables=tables,
-            rewarded=rewarded,
+            rewarded=rl_summary,
             monitors=monitors,
         )
     )
@@ -92,10 +92,10 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        number=wording.number,
-        count=wording.count,
-        percent=wording.percent,
-        moment=wording.moment,
+        number=formatting.number,
+        count=formatting.count,
+        percent=formatting.percent,
+        moment=formatting.moment,
         shown=_shown,
         segments=_segments,
     )

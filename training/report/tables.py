@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from training.report.findings import device
-from training.report.story import Story, at, mapping
-from training.report.wording import (
+from training.report.formatting import (
     MISSING,
     change,
     count,
@@ -18,9 +16,11 @@ from training.report.wording import (
     number,
     percent,
 )
+from training.report.run_data import RunData, at, mapping
+from training.report.summary import device
 
 
-def data_facts(story: Story) -> list[tuple[str, str]]:
+def data_facts(story: RunData) -> list[tuple[str, str]]:
     """Return the numbers of the rows as they are trained on."""
     data = story.data
     tokens, learned = data.get("tokens"), data.get("supervised")
@@ -45,7 +45,7 @@ def data_facts(story: Story) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
 
 
-def written(story: Story) -> list[tuple[str, str]]:
+def written(story: RunData) -> list[tuple[str, str]]:
     """Return what became of the prompts of a run that writes rows."""
     facts = story.written
     if not facts:
@@ -77,7 +77,7 @@ def _named(asked: Mapping[str, Any]) -> str:
     return " ".join(str(asked[key]) for key in ("kind", "model", "source") if key in asked)
 
 
-def time_and_memory(story: Story) -> list[tuple[str, str]]:
+def time_and_memory(story: RunData) -> list[tuple[str, str]]:
     """Return what the run took."""
     _, speeds = story.series("tokens_per_second")
     _, memory = story.series("memory_gib")
@@ -96,7 +96,7 @@ def time_and_memory(story: Story) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value and value != MISSING]
 
 
-def plan_rows(story: Story) -> list[tuple[str, str, str, str]]:
+def plan_rows(story: RunData) -> list[tuple[str, str, str, str]]:
     """Return what was predicted against what was measured."""
     predicted = mapping(story.plan.get("predicted")) or story.plan
     measured = dict(mapping(story.plan.get("measured")))
@@ -142,7 +142,7 @@ def _off_by(low: float, high: float, found: float | None) -> str:
     return change(low if found is not None and found < low else high, found)
 
 
-def what_ran(story: Story) -> list[tuple[str, str]]:
+def what_ran(story: RunData) -> list[tuple[str, str]]:
     """Return versions, hardware, seed and hashes."""
     facts = story.manifest
     hardware, model = mapping(facts.get("hardware")), mapping(facts.get("model"))

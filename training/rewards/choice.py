@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from training.config.rewards import Choice
-from training.data.rows import PromptRow
+from training.config.rewards import ChoiceReward
+from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.reward import Place, Prompt, Reward
+from training.rewards.base import Prompt, Reward, RewardContext
 
 
 class _Choice:
-    def __init__(self, section: Choice):
+    def __init__(self, section: ChoiceReward):
         # The surest way of saying it comes first: "the answer is (B)", "#### B", "B)", a lone "B".
         self._letters = section.letters.upper()
         large, small = f"[{self._letters}]", f"[{self._letters.lower()}]"
@@ -58,6 +58,6 @@ class _Choice:
         return letter
 
 
-def build(section: Choice, place: Place) -> Reward:
+def build(section: ChoiceReward, place: RewardContext) -> Reward:
     """Return the reward."""
     return _Choice(section)

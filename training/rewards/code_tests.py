@@ -17,17 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from training.config.rewards import CodeTests
-from training.data.rows import PromptRow
+from training.config.rewards import CodeTestsReward
+from training.data.schema.rows import PromptRow
 from training.errors import DataError, DeviceError
-from training.rewards.reward import Place, Prompt, Reward
+from training.rewards.base import Prompt, Reward, RewardContext
 
-_EXAM, _JAIL = (Path(__file__).with_name(name) for name in ("exam.py", "jail.py"))
+_SANDBOX = Path(__file__).with_name("sandbox")
+_RUNNER, _SECCOMP = _SANDBOX / "runner.py", _SANDBOX / "seccomp.py"
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 class _CodeTests:
-    def __init__(self, section: CodeTests):
+    def __init__(self, section: CodeTestsReward):
         self._section = section
         self._pool = ThreadPoolExecutor(section.processes or max(1, (os.cpu_count() or 2) - 1))
         if self._passed("x = 1", "", ["assert x == 1"]) != 1:
@@ -78,7 +79,7 @@ class _CodeTests:
         hidden = {"tests": tests, "nonce": nonce}
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-S", str(_EXAM), str(_JAIL)],
+                [sys.executable, "-I", "-S", str(_RUNNER), str(_SECCOMP)],
                 input=_parts(job, hidden),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -112,7 +113,7 @@ def program(answer: str) -> str:
     return found[1] if found else answer
 
 
-def build(section: CodeTests, place: Place) -> Reward:
+def build(section: CodeTestsReward, place: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:

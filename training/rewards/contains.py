@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.config.rewards import Contains
-from training.data.rows import PromptRow
-from training.rewards.reward import Place, Prompt, Reward
+from training.config.rewards import ContainsReward
+from training.data.schema.rows import PromptRow
+from training.rewards.base import Prompt, Reward, RewardContext
 
 
 class _Contains:
-    def __init__(self, section: Contains):
+    def __init__(self, section: ContainsReward):
         self._fold = str.casefold if section.ignore_case else str
         self._texts = [self._fold(text) for text in section.texts]
 
@@ -23,6 +23,6 @@ class _Contains:
         return sum(text in answer for text in self._texts) / len(self._texts)
 
 
-def build(section: Contains, place: Place) -> Reward:
+def build(section: ContainsReward, place: RewardContext) -> Reward:
     """Return the reward."""
     return _Contains(section)

@@ -12,16 +12,16 @@ from jsonschema.validators import validator_for
 from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 from referencing.exceptions import Unresolvable
 
-from training.config.rewards import JsonSchema
-from training.data.rows import PromptRow
+from training.config.rewards import JsonSchemaReward
+from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.reward import Place, Prompt, Reward
+from training.rewards.base import Prompt, Reward, RewardContext
 
 _FENCE = "```"
 
 
 class _JsonSchema:
-    def __init__(self, section: JsonSchema, validator: Any):
+    def __init__(self, section: JsonSchemaReward, validator: Any):
         self._parses = section.parses
         self._validator = validator
 
@@ -49,7 +49,7 @@ def _unfenced(answer: str) -> str:
     return text[text.index("\n") : -len(_FENCE)]
 
 
-def build(section: JsonSchema, place: Place) -> Reward:
+def build(section: JsonSchemaReward, place: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:

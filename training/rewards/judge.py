@@ -9,13 +9,13 @@ import logging
 import re
 from collections.abc import Sequence
 
-from training.config.rewards import Judge
-from training.data.rows import Message, PromptRow
-from training.judges.judge import Count, asked
-from training.judges.judge import Judge as Asked
-from training.judges.judge import Place as Bench
-from training.judges.judge import make as make_judge
-from training.rewards.reward import Place, Prompt, Reward
+from training.config.rewards import JudgeReward
+from training.data.schema.rows import Message, PromptRow
+from training.judges.base import Judge as Asked
+from training.judges.base import JudgeContext as Bench
+from training.judges.base import JudgeUsage, ask
+from training.judges.base import make as make_judge
+from training.rewards.base import Prompt, Reward, RewardContext
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +33,16 @@ _NUMBER = re.compile(r"(?<![\d.])(\d+)(?![\d]|\.\d)")
 
 
 class _Judge:
-    def __init__(self, section: Judge, judge: Asked):
+    def __init__(self, section: JudgeReward, judge: Asked):
         self._section = section
         self._judge = judge
-        self.count = Count()
+        self.count = JudgeUsage()
 
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> list[float]:
         before = self.count.nonsense
-        ratings = asked(
+        ratings = ask(
             self._judge,
             [self._question(p, answer) for p, answer in zip(prompts, completions, strict=True)],
             self._read,
@@ -80,7 +80,7 @@ def _written(prompt: Prompt) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def build(section: Judge, place: Place) -> Reward:
+def build(section: JudgeReward, place: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.config.rewards import Length
-from training.data.rows import PromptRow
-from training.rewards.reward import Place, Prompt, Reward
-from training.rewards.words import words
+from training.config.rewards import LengthReward
+from training.data.schema.rows import PromptRow
+from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.word_count import words
 
 
 class _Length:
-    def __init__(self, section: Length):
+    def __init__(self, section: LengthReward):
         self._section = section
 
     def score(
@@ -28,6 +28,6 @@ class _Length:
         return 1.0
 
 
-def build(section: Length, place: Place) -> Reward:
+def build(section: LengthReward, place: RewardContext) -> Reward:
     """Return the reward."""
     return _Length(section)

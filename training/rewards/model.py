@@ -10,20 +10,20 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from training.config.rewards import RewardModel
+from training.config.rewards import ModelReward
 from training.data import templates
-from training.data.encoder import Encoder
-from training.data.rows import PromptRow, UnpairedRow
-from training.data.tokenize import RowTokenizer
+from training.data.schema.rows import PromptRow, UnpairedRow
+from training.data.tokenization.encoder import Encoder
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
-from training.models.source import explain_missing
-from training.rewards.backbone import OnBackbone, reason_apart
-from training.rewards.reward import Place, Prompt, Reward
-from training.rewards.scorer import OwnModel, Scorer
+from training.models.locate import explain_missing
+from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.model_scorer import Scorer, StandaloneScorer
+from training.rewards.shared_backbone import SharedBackboneScorer, why_not_shareable
 
 
 class _ModelReward:
-    def __init__(self, section: RewardModel, place: Place):
+    def __init__(self, section: ModelReward, place: RewardContext):
         self._section = section
         self._scorer = _scorer(section, place)
         try:
@@ -66,21 +66,21 @@ class _ModelReward:
         return self._tokenize.prompt_ids(prompt)[: self._section.max_length]
 
 
-def _scorer(section: RewardModel, place: Place) -> Scorer:
+def _scorer(section: ModelReward, place: RewardContext) -> Scorer:
     if section.backbone != "own":
-        apart = reason_apart(place.policy, section.source)
+        apart = why_not_shareable(place.policy, section.source)
         quantized = getattr(place.policy, "is_quantized", False)
         if apart is None and (section.backbone == "shared" or not quantized):
-            return OnBackbone(place.policy, section.source)
+            return SharedBackboneScorer(place.policy, section.source)
         if section.backbone == "shared":
             raise ModelError(
                 f"the reward model {section.source} cannot share the backbone of what is trained: "
                 f"{apart}. Train both as LoRA on the same base, or write backbone: own"
             )
-    return OwnModel(section.source, place.device)
+    return StandaloneScorer(section.source, place.device)
 
 
-def build(section: RewardModel, place: Place) -> Reward:
+def build(section: ModelReward, place: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:

@@ -7,10 +7,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from training.config.rewards import NumericAnswer
-from training.data.rows import PromptRow
+from training.config.rewards import NumericAnswerReward
+from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.reward import Place, Prompt, Reward
+from training.rewards.base import Prompt, Reward, RewardContext
 
 _NUMBER = re.compile(
     r"""
@@ -37,7 +37,7 @@ _BOXED = "\\boxed{"
 
 
 class _NumericAnswer:
-    def __init__(self, section: NumericAnswer):
+    def __init__(self, section: NumericAnswerReward):
         self._section = section
 
     def score(
@@ -107,6 +107,6 @@ def _value(found: re.Match[str]) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def build(section: NumericAnswer, place: Place) -> Reward:
+def build(section: NumericAnswerReward, place: RewardContext) -> Reward:
     """Return the reward."""
     return _NumericAnswer(section)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import regex
 
-from training.config.rewards import RegexCount
-from training.data.rows import PromptRow
-from training.rewards.reward import Place, Prompt, Reward
+from training.config.rewards import RegexCountReward
+from training.data.schema.rows import PromptRow
+from training.rewards.base import Prompt, Reward, RewardContext
 
 logger = logging.getLogger(__name__)
 LIMIT_S = 0.5
@@ -21,7 +21,7 @@ LIMIT_S = 0.5
 
 
 class _RegexCount:
-    def __init__(self, section: RegexCount):
+    def __init__(self, section: RegexCountReward):
         self._section = section
         flags = regex.IGNORECASE if section.ignore_case else 0
         self._pattern = regex.compile(section.pattern, flags | regex.VERSION0)
@@ -50,6 +50,6 @@ class _RegexCount:
         return found if self._section.cap is None else min(found, self._section.cap)
 
 
-def build(section: RegexCount, place: Place) -> Reward:
+def build(section: RegexCountReward, place: RewardContext) -> Reward:
     """Return the reward."""
     return _RegexCount(section)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.config.rewards import Repetition
-from training.data.rows import PromptRow
-from training.rewards.reward import Place, Prompt, Reward
-from training.rewards.words import words
+from training.config.rewards import RepetitionReward
+from training.data.schema.rows import PromptRow
+from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.word_count import words
 
 
 def repeated_share(text: str, ngram: int) -> float:
@@ -18,7 +18,7 @@ def repeated_share(text: str, ngram: int) -> float:
 
 
 class _Repetition:
-    def __init__(self, section: Repetition):
+    def __init__(self, section: RepetitionReward):
         self._ngram = section.ngram
 
     def score(
@@ -27,6 +27,6 @@ class _Repetition:
         return [-repeated_share(answer, self._ngram) for answer in completions]
 
 
-def build(section: Repetition, place: Place) -> Reward:
+def build(section: RepetitionReward, place: RewardContext) -> Reward:
     """Return the reward."""
     return _Repetition(section)

@@ -12,8 +12,8 @@ from datasets import load_dataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
-from benchmarks.alignment.material import ALPHA, BATCH, RATE, R
-from benchmarks.speed.material import LENGTH
+from benchmarks.alignment.fixtures import ALPHA, BATCH, RATE, R
+from benchmarks.speed.fixtures import LENGTH
 from benchmarks.speed.peers.plain import plain
 from benchmarks.speed.peers.steps import Noting, Steps
 

@@ -11,7 +11,7 @@ from typing import Any
 from datasets import load_dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.alignment.material import ANSWERS, GROUP, NEW_TOKENS, PATTERN, RATE
+from benchmarks.alignment.fixtures import ANSWERS, GROUP, NEW_TOKENS, PATTERN, RATE
 from benchmarks.speed.peers.plain import plain
 from benchmarks.speed.peers.steps import Noting, Steps
 

@@ -9,17 +9,17 @@ import os
 import sys
 from pathlib import Path
 
-import training.run
+import training.pipeline
 from training.config import Job, load_job
-from training.runfolder import RunFolder
+from training.run_folder import RunFolder
 
 
 def main(job_file: Path, path: Path) -> None:
     """Run the job in a new folder, as a worker does, without guards."""
     job = load_job(job_file)
     assert isinstance(job, Job)
-    training.run.guards_for = lambda *_: []
-    training.run.run(RunFolder.create(path, job))
+    training.pipeline.guards_for = lambda *_: []
+    training.pipeline.run(RunFolder.create(path, job))
 
 
 if __name__ == "__main__":

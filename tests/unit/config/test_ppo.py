@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.running import changed
+from tests.run_commands import changed
 from tests.unit.config.test_problems import problems
 from training.config import Job
 from training.config.load import parse_job
-from training.config.sampled import Ppo
+from training.config.online_rl import Ppo
 
 
 @pytest.fixture

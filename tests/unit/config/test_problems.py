@@ -11,10 +11,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from tests.running import changed
+from tests.run_commands import changed
 from training.config import Job, Pipeline, load_job
+from training.config.base import ConfigSection
 from training.config.load import parse_job
-from training.config.section import Section
 from training.errors import JobError
 
 
@@ -314,14 +314,14 @@ def test_null_is_never_other_than_left_out() -> None:
     """Else a job that is written down without its nulls would be another job when it is read."""
     optional = [
         f"{section.__name__}.{name}"
-        for section in _sections_below(Section)
+        for section in _sections_below(ConfigSection)
         for name, field in section.model_fields.items()
         if type(None) in get_args(field.annotation) and field.default is not None
     ]
     assert optional == []
 
 
-def _sections_below(base: type[Section]) -> Iterator[type[Section]]:
+def _sections_below(base: type[ConfigSection]) -> Iterator[type[ConfigSection]]:
     for section in base.__subclasses__():
         yield section
         yield from _sections_below(section)

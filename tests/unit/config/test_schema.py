@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.running import ROOT
+from tests.run_commands import ROOT
 from training.config.schema import PATH, render
 
 

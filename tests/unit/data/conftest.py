@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tests.unit.data import makers
+from tests.unit.data import data_factories
 from training.data.prepare import Prepared, prepare
 
 
 @pytest.fixture(scope="session")
 def llama() -> PreTrainedTokenizerFast:
-    return makers.sentencepiece_like()
+    return data_factories.sentencepiece_like()
 
 
 @pytest.fixture(scope="session")
 def qwen() -> PreTrainedTokenizerFast:
-    return makers.byte_level()
+    return data_factories.byte_level()
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def prepared(tmp_path: Path, llama: PreTrainedTokenizerFast) -> Callable[..., Pr
 
     def run(train: Any, tokenizer: PreTrainedTokenizerFast | None = None, **job: Any) -> Prepared:
         return prepare(
-            makers.make_job(train, **job),
+            data_factories.make_job(train, **job),
             tokenizer or llama,
             cache_dir=tmp_path / "cache",
             run_dir=tmp_path / "run",

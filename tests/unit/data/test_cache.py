@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.cache import Cache, key_of
-from training.data.table import write_ready
-from training.data.tokenize import TokenRow
+from training.data.storage.cache import Cache, key_of
+from training.data.storage.table import write_ready
+from training.data.tokenization.row_tokenizer import TokenRow
 from training.errors import DataError
 
 
@@ -106,7 +106,7 @@ def test_one_of_several_processes_builds(tmp_path: Path) -> None:
     script = (
         "import sys, time, os\n"
         "from pathlib import Path\n"
-        "from training.data.cache import Cache\n"
+        "from training.data.storage.cache import Cache\n"
         "def build(folder):\n"
         "    with open(sys.argv[1] + '/built', 'a') as log: log.write('x')\n"
         "    time.sleep(0.5)\n"

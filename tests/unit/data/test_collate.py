@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.data.collate import Collator
+from training.data.collators.sequences import Collator
 
 
 def row(*documents: list[int], learned: int = 1) -> dict[str, Any]:

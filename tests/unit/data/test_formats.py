@@ -7,15 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.data.makers import gzipped, write_jsonl
-from training.data.formats import read_file
-from training.data.records import BadRecord, Position, Record
+from tests.unit.data.data_factories import gzipped, write_jsonl
+from training.data.readers.formats import read_file
+from training.data.readers.records import BadRecord, SourcePosition, SourceRecord
 from training.errors import DataError
 
 ROWS = [{"text": "one"}, {"text": "zwei äöü"}, {"text": "三\nlines"}]
 
 
-def read(path: Path, start: Position | None = None) -> list[Record | BadRecord]:
+def read(path: Path, start: SourcePosition | None = None) -> list[SourceRecord | BadRecord]:
     return list(read_file(path, path.name, *([start] if start else [])))
 
 
@@ -37,7 +37,7 @@ def write(tmp_path: Path, kind: str) -> Path:
 def test_every_format_holds_the_same_records(tmp_path: Path, kind: str, packed: bool) -> None:
     path = write(tmp_path, kind)
     path = gzipped(path) if packed else path
-    assert [record.values for record in read(path) if isinstance(record, Record)] == ROWS
+    assert [record.values for record in read(path) if isinstance(record, SourceRecord)] == ROWS
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
@@ -83,7 +83,7 @@ def test_a_bad_line_is_named_and_the_rest_is_read(
     path = tmp_path / "a.jsonl"
     path.write_bytes(content + b'{"text": "c"}\n')
     good, bad, last = read(path)
-    assert isinstance(good, Record) and isinstance(last, Record)
+    assert isinstance(good, SourceRecord) and isinstance(last, SourceRecord)
     assert isinstance(bad, BadRecord)
     assert bad.origin == "a.jsonl:2"
     assert fault in bad.reason
@@ -96,7 +96,7 @@ def test_csv_tolerates_spaces_and_names_ragged_rows(tmp_path: Path) -> None:
         b'"q, with comma", "an answer"\nbroken \xff, x\n'
     )
     first, ragged, quoted, broken = read(path)
-    assert isinstance(first, Record) and isinstance(quoted, Record)
+    assert isinstance(first, SourceRecord) and isinstance(quoted, SourceRecord)
     assert first.values == {"prompt": "hi", "expected completion": "there"}
     assert quoted.values == {"prompt": "q, with comma", "expected completion": "an answer"}
     assert isinstance(ragged, BadRecord) and isinstance(broken, BadRecord)
@@ -109,7 +109,7 @@ def test_other_delimiters(tmp_path: Path, name: str, mark: str) -> None:
     path = tmp_path / name
     path.write_text(f"prompt{mark}completion\nhello, you{mark}hi\n")
     (record,) = read(path)
-    assert isinstance(record, Record)
+    assert isinstance(record, SourceRecord)
     assert record.values == {"prompt": "hello, you", "completion": "hi"}
 
 
@@ -117,7 +117,7 @@ def test_an_open_quote_is_a_bad_row(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('prompt,completion\na,b\n"open,c\n')
     good, bad = read(path)
-    assert isinstance(good, Record) and isinstance(bad, BadRecord)
+    assert isinstance(good, SourceRecord) and isinstance(bad, BadRecord)
     assert bad.origin == "a.csv:3"
 
 
@@ -167,7 +167,7 @@ def test_text_documents_keep_paragraphs_whole(tmp_path: Path) -> None:
     paragraphs = [f"{i} " + "word " * (i % 37) for i in range(300)]
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(paragraphs))
-    texts = [r.values["text"] for r in read(path) if isinstance(r, Record)]
+    texts = [r.values["text"] for r in read(path) if isinstance(r, SourceRecord)]
     assert len(texts) > 3
     assert [p for text in texts for p in text.split("\n\n")] == [p.strip("\n") for p in paragraphs]
 
@@ -175,7 +175,7 @@ def test_text_documents_keep_paragraphs_whole(tmp_path: Path) -> None:
 def test_a_text_without_paragraphs_is_cut_at_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a line of some words\n" * 5_000)
-    texts = [r.values["text"] for r in read(path) if isinstance(r, Record)]
+    texts = [r.values["text"] for r in read(path) if isinstance(r, SourceRecord)]
     assert len(texts) > 5
     assert "\n".join(texts).count("a line of some words") == 5_000
     assert max(map(len, texts)) < 10_000
@@ -186,4 +186,4 @@ def test_one_conversation_alone_in_a_json_file_is_one_record(tmp_path: Path) -> 
     turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     path.write_text(json.dumps({"conversations": turns}))
     (record,) = read(path)
-    assert isinstance(record, Record) and record.values == {"conversations": turns}
+    assert isinstance(record, SourceRecord) and record.values == {"conversations": turns}

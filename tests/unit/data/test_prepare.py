@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tests.unit.data import makers
-from tests.unit.data.makers import make_job, write_jsonl
+from tests.unit.data import data_factories
+from tests.unit.data.data_factories import make_job, write_jsonl
 from training.config.data import Source
 from training.data.prepare import Prepared, iter_texts, load_texts, prepare
-from training.data.table import RowTable
+from training.data.storage.table import RowTable
 from training.errors import DataError, JobError
 
 Prepare = Callable[..., Prepared]
@@ -267,7 +267,7 @@ def test_the_cache_follows_everything_that_matters(
     pairs(path, 61)
     assert prepared(path).train.digest not in digests
     # A tokenizer that only differs in one special token gives other rows.
-    other = makers.byte_level()
+    other = data_factories.byte_level()
     other.eos_token = "<|endoftext|>"
     assert prepared(path, tokenizer=other).train.digest not in digests
 
@@ -301,7 +301,7 @@ def test_many_rows_are_tokenized_by_several_processes(
     path = pairs(tmp_path / "a.jsonl", 700)
     path.write_text(path.read_text() + "not json\n" + path.read_text())
     alone = prepared(path, on_error="skip", workers=1)
-    monkeypatch.setattr("training.data.workers._WORTH_ROWS", 500)
+    monkeypatch.setattr("training.data.tokenization.workers._WORTH_ROWS", 500)
     for entry in (tmp_path / "cache").iterdir():
         if entry.is_dir():
             (entry / "sizes.json").unlink()

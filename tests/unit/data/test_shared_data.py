@@ -10,24 +10,18 @@ import pytest
 import yaml
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tests.unit.data.makers import make_job
+from tests.unit.data.data_factories import make_job
 from training.config import Pipeline
 from training.config.data import Source
 from training.config.load import parse_job
-from training.config.method import RowKind
+from training.config.method_base import RowKind
 from training.data.prepare import prepare, row_tokenizer
-from training.data.preview import preview_row
-from training.data.records import Record
-from training.data.rows import (
-    DialogueRow,
-    PreferenceRow,
-    PromptRow,
-    RowError,
-    UnpairedRow,
-)
-from training.data.shapes import Reader
-from training.data.sources import locate
-from training.data.table import RowTable
+from training.data.readers.records import SourceRecord
+from training.data.readers.sources import locate
+from training.data.schema.detection import SchemaReader
+from training.data.schema.rows import DialogueRow, PreferenceRow, PromptRow, RowError, UnpairedRow
+from training.data.storage.table import RowTable
+from training.data.tokenization.mask_preview import preview_row
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the data sets in {SHARED}")
@@ -112,11 +106,11 @@ def test_answers_are_learned_exactly(
 
 def _answers(path: str, limit: int) -> Iterator[tuple[str, list[str]]]:
     source = Source(source=path)
-    reader = Reader(source, "dialogue")
+    reader = SchemaReader(source, "dialogue")
     for number, (_, record) in enumerate(locate(source).records()):
         if number >= limit:
             return
-        assert isinstance(record, Record)
+        assert isinstance(record, SourceRecord)
         row: Any = reader.read(record)
         if isinstance(row, DialogueRow):
             yield row.id, [_said(m) for m in row.messages if m["role"] == "assistant"]
@@ -157,10 +151,10 @@ def _learned(rows: Any, row: dict[str, Any]) -> list[str]:
 )
 def test_other_kinds_are_read(name: str, want: RowKind, kind: type) -> None:
     source = Source(source=str(SHARED / "data" / name))
-    reader = Reader(source, want)
+    reader = SchemaReader(source, want)
     good = bad = 0
     for _, record in locate(source).records():
-        assert isinstance(record, Record)
+        assert isinstance(record, SourceRecord)
         try:
             assert isinstance(reader.read(record), kind)
             good += 1

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.data.makers import write_jsonl
+from tests.unit.data.data_factories import write_jsonl
 from training.config.data import Source
-from training.data.records import Record
-from training.data.sources import Cursor, locate
+from training.data.readers.records import SourceRecord
+from training.data.readers.sources import ReadCursor, locate
 from training.errors import DataError
 
 
 def texts(name: str | Path, **source: object) -> list[str]:
     found = locate(Source(source=str(name), **source))
-    return [r.values["text"] for _, r in found.records() if isinstance(r, Record)]
+    return [r.values["text"] for _, r in found.records() if isinstance(r, SourceRecord)]
 
 
 def test_a_folder_is_read_in_order_and_without_notes(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_reading_goes_on_in_a_later_file(tmp_path: Path) -> None:
     whole = list(located.records())
     for index, (cursor, _) in enumerate(whole):
         assert list(located.records(cursor)) == whole[index:]
-    assert list(located.records(Cursor(file=3))) == []
+    assert list(located.records(ReadCursor(file=3))) == []
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tests.unit.data.makers import gzipped, make_job, write_jsonl
-from training.data import stream
+from tests.unit.data.data_factories import gzipped, make_job, write_jsonl
 from training.data.prepare import Prepared, prepare
-from training.data.stream import StreamTable
+from training.data.storage import stream
+from training.data.storage.stream import StreamTable
 from training.errors import DataError
 
 Prepare = Callable[..., Prepared]

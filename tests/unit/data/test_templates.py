@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from tests.unit.data.makers import byte_level, sentencepiece_like
+from tests.unit.data.data_factories import byte_level, sentencepiece_like
 from training.data import templates
-from training.data.encoder import Encoder
-from training.data.rows import DialogueRow, Message
-from training.data.tokenize import IGNORE, RowTokenizer, TokenRow
+from training.data.schema.rows import DialogueRow, Message
+from training.data.tokenization.encoder import Encoder
+from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer, TokenRow
 from training.errors import DataError
 
 TOKENIZERS = {"llama": sentencepiece_like(), "qwen": byte_level()}

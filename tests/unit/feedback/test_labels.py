@@ -13,14 +13,14 @@ import pytest
 
 from feedback.__main__ import main
 from feedback.agreement import agreement
+from feedback.analysis import analyze
 from feedback.biases import longer_by_gap
-from feedback.chance import Share, at_most
-from feedback.choice import read_choice
-from feedback.clean import cleaned
-from feedback.findings import look
+from feedback.binomial import Proportion, at_most
+from feedback.cleaning import cleaned
 from feedback.labels import Label
-from feedback.read import read_labels
-from tests.running import read_jsonl
+from feedback.parse_choice import read_choice
+from feedback.readers import read_labels
+from tests.run_commands import read_jsonl
 from training.errors import DataError
 
 
@@ -219,7 +219,7 @@ def test_conversations_come_out_as_they_went_in(tmp_path: Path, row: Any, given:
     """Without a prompt, it is what both sides begin with."""
     (tmp_path / "l.jsonl").write_text(json.dumps(row))
     read = read_labels([tmp_path / "l.jsonl"])
-    (kept,) = look(read.labels).cleaned.rows
+    (kept,) = analyze(read.labels).cleaned.rows
     assert (kept["prompt"], kept["chosen"], kept["rejected"]) == given
 
 
@@ -270,7 +270,7 @@ def test_what_nobody_has_judged_is_counted(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     read = read_labels([path])
     assert len(read.labels) == 1
-    dropped = look(read.labels, read.unlabelled).cleaned.dropped
+    dropped = analyze(read.labels, read.unlabelled).cleaned.dropped
     assert [(row["why"], row["origin"]) for row in dropped] == [
         ("no choice was made", ["l.jsonl:2"]),
         ("the labelling job failed on it: ClientError: no worker", ["l.jsonl:3"]),
@@ -349,20 +349,20 @@ def test_chance_agreement_is_nothing_and_one_person_says_nothing_of_it() -> None
 
 def test_who_is_out_of_line_is_found_and_nobody_else() -> None:
     labels = crowd(60, {"a": 0.1, "b": 0.1, "c": 0.12, "d": 0.1, "liar": 0.9})
-    flagged = {one.name: one.out_of_line for one in look(labels).people if one.out_of_line}
+    flagged = {one.name: one.out_of_line for one in analyze(labels).people if one.out_of_line}
     assert list(flagged) == ["liar"]
     assert "agrees with the others on" in flagged["liar"][0]
 
 
 def test_a_small_gap_among_many_judgements_is_not_out_of_line() -> None:
     labels = crowd(3000, {"a": 0.03, "b": 0.03, "c": 0.07})
-    assert not [one for one in look(labels).people if one.out_of_line]
+    assert not [one for one in analyze(labels).people if one.out_of_line]
 
 
 def test_who_always_takes_the_first_is_found() -> None:
     labels = crowd(40, {"a": 0.1, "b": 0.1, "c": 0.1})
     labels += [label("lazy", 0, x.prompt, first=x.first, second=x.second) for x in labels[::3]]
-    (lazy,) = [one for one in look(labels).people if one.name == "lazy"]
+    (lazy,) = [one for one in analyze(labels).people if one.name == "lazy"]
     assert any("shown first 100%" in why for why in lazy.out_of_line)
     assert lazy.weight == 0
 
@@ -370,7 +370,7 @@ def test_who_always_takes_the_first_is_found() -> None:
 def test_calibration_items_are_not_learned_from() -> None:
     labels = [label(who, n % 2, f"p{n}", gold=n % 2) for n in range(10) for who in "abc"]
     labels += [label("wrong", 1 - n % 2, f"p{n}", gold=n % 2) for n in range(10)]
-    found = look([*labels, label("a", 0, "real")])
+    found = analyze([*labels, label("a", 0, "real")])
     (wrong,) = [one for one in found.people if one.name == "wrong"]
     assert any("calibration items" in why for why in wrong.out_of_line)
     assert [row["prompt"] for row in found.cleaned.rows] == ["real"]
@@ -379,7 +379,7 @@ def test_calibration_items_are_not_learned_from() -> None:
 def test_sides_that_were_not_shuffled_are_nobodys_fault() -> None:
     """All who judge well then choose the same side: the set says so, and they are kept."""
     labels = [label(who, 0, f"p{n}") for n in range(24) for who in "abc"]
-    found = look(labels)
+    found = analyze(labels)
     assert not any(one.out_of_line for one in found.people)
     assert any("Shuffle sides" in warning for warning in found.warnings)
     assert len(found.cleaned.rows) == 24
@@ -392,7 +392,7 @@ def test_who_is_not_named_is_another_person_each_time() -> None:
         for n in range(30)
         for place, choice in enumerate(votes)
     ]
-    found = look(labels)
+    found = analyze(labels)
     assert (found.agreement.pairs, found.agreement.cohen) == (30, None)
     assert found.agreement.raw == pytest.approx(1 / 3)
     assert (found.cleaned.contradictions, len(found.cleaned.rows)) == (0, 30)
@@ -402,10 +402,10 @@ def test_who_is_not_named_is_another_person_each_time() -> None:
 
 
 def test_judgements_that_are_all_the_same_are_told_from_none() -> None:
-    ties = look([label(who, None, f"p{n}") for n in range(9) for who in "ab"])
+    ties = analyze([label(who, None, f"p{n}") for n in range(9) for who in "ab"])
     assert any("judgements that can be compared are the same" in w for w in ties.warnings)
     assert any("Nothing is left to learn from" in w for w in ties.warnings)
-    alone = look([label("a", 0, f"p{n}") for n in range(9)])
+    alone = analyze([label("a", 0, f"p{n}") for n in range(9)])
     assert any("Nobody judged what another judged" in w for w in alone.warnings)
 
 
@@ -425,8 +425,8 @@ def test_length_is_looked_at_by_how_far_answers_are_apart() -> None:
 def test_tails_and_intervals() -> None:
     assert at_most(2, 10, 0.5) == pytest.approx((1 + 10 + 45) / 1024)
     assert at_most(10, 10, 0.5) == pytest.approx(1.0)
-    assert Share(5, 10).interval == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert not Share(0, 0).excludes(0.5)
+    assert Proportion(5, 10).interval == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert not Proportion(0, 0).excludes(0.5)
 
 
 # --- cleaning ------------------------------------------------------------------------------------
@@ -522,11 +522,11 @@ def test_the_command_writes_a_report_and_a_set_that_trains(
 
 def test_what_was_cleaned_is_read_by_training(tmp_path: Path) -> None:
     from training.config.data import Source
-    from training.data.records import Record
-    from training.data.rows import PreferenceRow
-    from training.data.shapes import Reader
+    from training.data.readers.records import SourceRecord
+    from training.data.schema.detection import SchemaReader
+    from training.data.schema.rows import PreferenceRow
 
     (row,) = findings([label("a", 0), label("b", 0)]).rows
     source = Source(source="pairs.jsonl", columns={"margin": "weight"})
-    read = Reader(source, "preference").read(Record("pairs.jsonl:1", row))
+    read = SchemaReader(source, "preference").read(SourceRecord("pairs.jsonl:1", row))
     assert read == PreferenceRow("pairs.jsonl:1", "p", "x", "y", 1.0)

@@ -11,28 +11,28 @@ from typing import Any
 import pytest
 import torch
 
-from tests.running import Run, changed, train_here
+from tests.run_commands import Run, changed, train_here
 from training.config.load import parse_job
-from training.engine.watch import StepFacts
 from training.errors import GuardError
-from training.guards.finite import FiniteLoss
-from training.guards.supervised import SupervisedTokens
-from training.methods.causal import CausalTrainer
+from training.guards.finite_loss import FiniteLoss
+from training.guards.supervised_tokens import SupervisedTokens
+from training.methods.common.causal_lm import CausalLmTrainer
+from training.trainer.callbacks import StepMetrics
 
-Break = Callable[[CausalTrainer], None]
+Break = Callable[[CausalLmTrainer], None]
 
 
 @contextmanager
 def broken(monkeypatch: pytest.MonkeyPatch, how: Break) -> Iterator[None]:
     """Have the real trainer broken in one way as soon as it is made."""
-    made = CausalTrainer.__init__
+    made = CausalLmTrainer.__init__
 
-    def make(self: CausalTrainer, **arguments: Any) -> None:
+    def make(self: CausalLmTrainer, **arguments: Any) -> None:
         made(self, **arguments)
         how(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CausalTrainer, "__init__", make)
+        patch.setattr(CausalLmTrainer, "__init__", make)
         yield
 
 
@@ -59,20 +59,20 @@ def test_no_guard_stops_a_sound_run(job: dict[str, Any], tmp_path: Path) -> None
 # --- a tensor that does not move ----------------------------------------------------------------
 
 
-def zero_one_gradient(trainer: CausalTrainer) -> None:
+def zero_one_gradient(trainer: CausalLmTrainer) -> None:
     for name, parameter in trainer.model.named_parameters():
         if name.endswith("layers.1.mlp.up_proj.weight"):
             parameter.register_hook(torch.zeros_like)
 
 
-def detach_a_layer(trainer: CausalTrainer) -> None:
+def detach_a_layer(trainer: CausalLmTrainer) -> None:
     def cut(module: Any, inputs: Any, output: Any) -> Any:
         return output.detach()
 
     trainer.model.get_submodule("model.layers.0.self_attn.q_proj").register_forward_hook(cut)
 
 
-def leave_one_out_of_the_optimizer(trainer: CausalTrainer) -> None:
+def leave_one_out_of_the_optimizer(trainer: CausalLmTrainer) -> None:
     create = trainer.create_optimizer
 
     def create_without(*arguments: Any) -> Any:
@@ -110,7 +110,7 @@ def test_tensor_that_does_not_move(
 def test_lora_that_stays_zero(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def zero_every_b(trainer: CausalTrainer) -> None:
+    def zero_every_b(trainer: CausalLmTrainer) -> None:
         for name, parameter in trainer.model.named_parameters():
             if "lora_B" in name:
                 parameter.register_hook(torch.zeros_like)
@@ -125,7 +125,7 @@ def test_weights_too_coarse_for_the_steps(
 ) -> None:
     """What bf16 weights would do, were they not kept in fp32."""
 
-    def coarsen(trainer: CausalTrainer) -> None:
+    def coarsen(trainer: CausalLmTrainer) -> None:
         for parameter in trainer.model.parameters():
             parameter.data = parameter.data.bfloat16()
 
@@ -157,7 +157,7 @@ def test_loss_that_explodes(job: dict[str, Any], tmp_path: Path) -> None:
 def test_poisoned_weight(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poison(trainer: CausalTrainer) -> None:
+    def poison(trainer: CausalLmTrainer) -> None:
         trainer.model.get_parameter("model.norm.weight").data[3] = float("nan")
 
     with broken(monkeypatch, poison):
@@ -169,7 +169,7 @@ def test_poisoned_weight(
 def test_gradient_that_is_no_number(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poison_gradient(trainer: CausalTrainer) -> None:
+    def poison_gradient(trainer: CausalLmTrainer) -> None:
         weight = trainer.model.get_parameter("model.norm.weight")
         weight.register_hook(lambda gradient: gradient * float("inf"))
 
@@ -179,7 +179,7 @@ def test_gradient_that_is_no_number(
 
 
 def test_loss_of_zero(job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lose_the_loss(trainer: CausalTrainer) -> None:
+    def lose_the_loss(trainer: CausalLmTrainer) -> None:
         whole = trainer.compute_loss
         trainer.compute_loss = lambda *a, **k: whole(*a, **k) * 0
 
@@ -197,7 +197,7 @@ def test_step_without_a_supervised_token(
 ) -> None:
     """Labels lost between the table and the model, as a faulty collator would lose them."""
 
-    def lose_labels(trainer: CausalTrainer) -> None:
+    def lose_labels(trainer: CausalLmTrainer) -> None:
         whole = trainer.setup.collate
 
         def collate(rows: Any) -> Any:
@@ -218,8 +218,8 @@ def test_step_without_a_supervised_token(
 # --- what the run never shows the guards, said to them directly ---------------------------------
 
 
-def facts(**values: Any) -> StepFacts:
-    return StepFacts(
+def facts(**values: Any) -> StepMetrics:
+    return StepMetrics(
         **{
             "step": 4,
             "epoch": 0.5,

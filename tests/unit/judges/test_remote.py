@@ -12,25 +12,25 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from tests.endpoint import Endpoint, serving
-from training.config.judges import Judge as Section
+from tests.fake_llm_server import Endpoint, serving
+from training.config.judges import AnyJudge as Section
 from training.errors import RunError
-from training.judges import remote
-from training.judges.judge import Count, Place, asked, make
+from training.judges import http_client
+from training.judges.base import JudgeContext, JudgeUsage, ask, make
+from training.judges.http_client import UnreadableError
 from training.judges.openai import read
-from training.judges.remote import UnreadableError
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr(remote, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(http_client, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         yield found
 
 
 def judge(endpoint: Endpoint, folder: Path, most: float | None = None, **keys: Any) -> Any:
     document = {"kind": "openai", "url": endpoint.url, "model": "m", "max_new_tokens": 10, **keys}
-    place = Place(torch.device("cpu"), folder / "run", folder / "cache", most)
+    place = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache", most)
     return make(TypeAdapter(Section).validate_python(document), place)
 
 
@@ -158,7 +158,7 @@ def test_bedrock_speaks_converse(
     endpoint.reply = lambda said: (200, f"{len(said)} {said[0]['role']}")
     section = {"kind": "bedrock", "region": "eu-central-1", "model": "vendor.model-v1:0"}
     document = {**section, "url": endpoint.url.removesuffix("/v1"), "temperature": 0.5}
-    place = Place(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
+    place = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
     found = make(TypeAdapter(Section).validate_python(document), place)
     asking = [[{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]]
     assert found.replies(asking) == ["2 system"]
@@ -172,8 +172,8 @@ def test_nonsense_is_asked_again_with_a_word_and_then_counted(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A" if len(said) > 2 and "a?" in said[0]["content"] else "")
-    count = Count()
-    found = asked(
+    count = JudgeUsage()
+    found = ask(
         judge(endpoint, tmp_path),
         questions("a?", "b?"),
         lambda reply: reply or None,
@@ -188,7 +188,7 @@ def test_nonsense_is_asked_again_with_a_word_and_then_counted(
 
 def test_a_local_judge_answers_the_same_in_any_company(tiny_model: Path, tmp_path: Path) -> None:
     document = {"kind": "local", "source": str(tiny_model), "max_new_tokens": 8, "batch_size": 2}
-    place = Place(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
+    place = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
     warm = make(TypeAdapter(Section).validate_python({**document, "temperature": 1.0}), place)
     texts = ["What is str?", "Why?", "What is the length of a list, and why?"]
     together = warm.replies(questions(*texts))

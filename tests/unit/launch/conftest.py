@@ -12,16 +12,16 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from launch.aws.session import Account
-from launch.environment import Environment
-from launch.rehearsal.life import Manners
-from launch.rehearsal.machine import PrivateRoot
-from launch.rehearsal.scene import Scene
-from launch.rehearsal.service import Server, Service
-from launch.targets.sagemaker import SageMaker
-from tests.unit.launch.accounts import DEV
+from emulator.environment import EmulatedEnvironment
+from emulator.instance import NamespaceRuntime
+from emulator.job_lifecycle import ServiceTimings
+from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
+from launch.aws.session import AwsSession
+from launch.environment import LaunchEnvironment
+from launch.targets.sagemaker import SageMakerTarget
+from tests.unit.launch.fake_accounts import DEV
 
-CONTAINER = Path(__file__).with_name("container.py")
+CONTAINER = Path(__file__).with_name("fake_container.py")
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +35,14 @@ def emulator() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedEnvironment]:
     """The parameters of a deployed platform, and a service whose containers are `container.py`."""
     home = tmp_path_factory.mktemp("stage")
-    starter = PrivateRoot((sys.executable, str(CONTAINER)))
-    manners = Manners(grace_s=10, sync_s=0.1, capacity_s=0.1)
-    service = Service(emulator, DEV.region, home / "disks", starter, manners)
+    starter = NamespaceRuntime((sys.executable, str(CONTAINER)))
+    manners = ServiceTimings(grace_s=10, sync_s=0.1, capacity_s=0.1)
+    service = SageMakerEmulator(emulator, DEV.region, home / "disks", starter, manners)
     deploy_by_hand(service, DEV)
-    with Server(service) as server:
+    with EmulatorServer(service) as server:
         variables = {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -53,11 +53,13 @@ def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
-        yield Scene(DEV, service, variables, home)
+        yield EmulatedEnvironment(DEV, service, variables, home)
 
 
 @pytest.fixture
-def scene(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(
+    stage: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EmulatedEnvironment]:
     """The stage with nothing on it, and the variables by which boto finds it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -69,17 +71,17 @@ def scene(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="session")
-def account() -> Account:
+def account() -> AwsSession:
     """Its clients are made once; that is most of what a test would spend."""
-    return Account(DEV)
+    return AwsSession(DEV)
 
 
 @pytest.fixture
-def target(scene: Scene, account: Account) -> SageMaker:
-    return SageMaker(account)
+def target(scene: EmulatedEnvironment, account: AwsSession) -> SageMakerTarget:
+    return SageMakerTarget(account)
 
 
-def deploy_by_hand(service: Service, environment: Environment) -> None:
+def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -> None:
     """Make what the stacks make, as far as a job needs it, and publish it; once per emulator."""
     ssm: Any = service.client("ssm")
     root = f"/{environment.prefix}/"
@@ -112,9 +114,9 @@ def deploy_by_hand(service: Service, environment: Environment) -> None:
     }
     for name, value in values.items():
         ssm.put_parameter(Name=root + name, Value=value, Type="String")
-    Scene(environment, service, {}, Path()).promote_image("gpu")
+    EmulatedEnvironment(environment, service, {}, Path()).promote_image("gpu")
 
 
-def boto(scene: Scene, name: str) -> Any:
+def boto(scene: EmulatedEnvironment, name: str) -> Any:
     """Return a client of the emulated account."""
     return boto3.client(name, region_name=scene.environment.region)

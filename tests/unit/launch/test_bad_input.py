@@ -17,19 +17,21 @@ import yaml
 from botocore.stub import Stubber
 from typer.testing import CliRunner, Result
 
+from emulator.environment import EmulatedEnvironment
 from launch.__main__ import app
-from launch.aws.jobs import TrainingJobs
-from launch.aws.session import Account
+from launch.aws.session import AwsSession
+from launch.aws.training_jobs import TrainingJobs
 from launch.errors import LaunchError
-from launch.rehearsal.scene import Scene
-from launch.targets.sagemaker import SageMaker
-from tests.making import write_jsonl
-from tests.running import ROOT
-from tests.unit.launch.accounts import DEV
+from launch.targets.sagemaker import SageMakerTarget
+from tests.factories import write_jsonl
+from tests.run_commands import ROOT
+from tests.unit.launch.fake_accounts import DEV
 
 
 @pytest.fixture
-def train(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def train(
+    scene: EmulatedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Run `launch train` on a small job for one ml.g5.2xlarge."""
     monkeypatch.chdir(ROOT)
     (tmp_path / "shape").mkdir()
@@ -84,16 +86,16 @@ def test_a_profile_that_is_not_there(
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "RequestExpired", "InvalidClientTokenId"])
-def test_expired_credentials(scene: Scene, code: str) -> None:
-    account = Account(DEV)
+def test_expired_credentials(scene: EmulatedEnvironment, code: str) -> None:
+    account = AwsSession(DEV)
     with Stubber(account.client("sts")) as answers:
         answers.add_client_error("get_caller_identity", code, "The token is expired", 403)
         with pytest.raises(LaunchError, match=r"expired or unknown .* `aws sso login`"):
             account.caller()
 
 
-def test_credentials_of_another_account(scene: Scene) -> None:
-    account = Account(dataclasses.replace(DEV, account="999999999999"))
+def test_credentials_of_another_account(scene: EmulatedEnvironment) -> None:
+    account = AwsSession(dataclasses.replace(DEV, account="999999999999"))
     with pytest.raises(LaunchError) as caught:
         account.caller()
     assert str(caught.value) == (
@@ -102,8 +104,8 @@ def test_credentials_of_another_account(scene: Scene) -> None:
     )
 
 
-def test_credentials_that_may_not(scene: Scene) -> None:
-    account = Account(DEV)
+def test_credentials_that_may_not(scene: EmulatedEnvironment) -> None:
+    account = AwsSession(DEV)
     with Stubber(account.client("sts")) as answers:
         answers.add_client_error("get_caller_identity", "AccessDenied", "not you", 403)
         with pytest.raises(LaunchError, match=r"not allowed: not you\. Use the .* engineer role"):
@@ -157,7 +159,7 @@ def test_a_job_that_does_not_fit(train: Callable[..., Result], tmp_path: Path) -
     assert "GiB" in told.stderr
 
 
-def test_stopped_while_its_model_is_uploaded(target: SageMaker) -> None:
+def test_stopped_while_its_model_is_uploaded(target: SageMakerTarget) -> None:
     """Stopping it now could lose the model that was just paid for."""
     client = target.account.client("sagemaker")
     found = {"TrainingJobName": "a", "TrainingJobStatus": "InProgress"}
@@ -185,8 +187,10 @@ def described(found: dict[str, Any], secondary: str) -> dict[str, Any]:
     }
 
 
-def test_an_account_that_cannot_be_reached(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_that_cannot_be_reached(
+    scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(LaunchError, match=r"could not be reached .*Check the network"):
-        Account(DEV).caller()
+        AwsSession(DEV).caller()

@@ -12,15 +12,15 @@ import pytest
 from botocore.stub import Stubber
 from rich.console import Console
 
-from launch.aws.session import Account
+from emulator.environment import EmulatedEnvironment
+from launch.aws.session import AwsSession
 from launch.doctor.__main__ import main, show
-from launch.doctor.account import AccountChecks
-from launch.doctor.finding import Check, Finding, NotAsked, Wrong, examine
-from launch.doctor.machine import Machine
+from launch.doctor.account_checks import AccountChecks
+from launch.doctor.checks import Check, CheckFailed, CheckResult, Skipped, run_checks
+from launch.doctor.machine_checks import MachineChecks
 from launch.errors import LaunchError
-from launch.rehearsal.scene import Scene
-from tests.unit.launch.accounts import DEV
 from tests.unit.launch.conftest import boto
+from tests.unit.launch.fake_accounts import DEV
 from training.config.load import parse_job
 
 G5 = "ml.g5.2xlarge"
@@ -39,16 +39,16 @@ def test_this_machine_is_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_another_version_than_was_tested(tmp_path: Path) -> None:
     (tmp_path / "constraints.txt").write_text("torch==1.0.0\npeft==0.0.1 ; python_version > '3'\n")
-    with pytest.raises(Wrong, match=r"torch is .*, tested is 1\.0\.0; peft is") as caught:
-        Machine(constraints=tmp_path / "constraints.txt").packages()
+    with pytest.raises(CheckFailed, match=r"torch is .*, tested is 1\.0\.0; peft is") as caught:
+        MachineChecks(constraints=tmp_path / "constraints.txt").packages()
     assert "make" in caught.value.fix
 
 
 def test_no_room(tmp_path: Path) -> None:
-    with pytest.raises(Wrong, match=r"1000000\.0 GiB needed") as caught:
-        Machine(needs_gib=1e6, runs=tmp_path / "runs").disk()
+    with pytest.raises(CheckFailed, match=r"1000000\.0 GiB needed") as caught:
+        MachineChecks(needs_gib=1e6, runs=tmp_path / "runs").disk()
     assert "make delete" in caught.value.fix
-    assert "free" in Machine(needs_gib=0.001, runs=tmp_path).disk()
+    assert "free" in MachineChecks(needs_gib=0.001, runs=tmp_path).disk()
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_no_room(tmp_path: Path) -> None:
     ],
 )
 def test_adapters_and_what_drives_them(facts: dict[str, Any], said: str) -> None:
-    machine = Machine()
+    machine = MachineChecks()
     machine.facts = facts  # type: ignore[misc]  # as a machine with adapters would tell
     try:
         assert said in machine.network()
-    except Wrong as wrong:
+    except CheckFailed as wrong:
         assert said in wrong.detail and wrong.fix
 
 
 def test_a_device_that_torch_does_not_see() -> None:
-    machine = Machine()
+    machine = MachineChecks()
     machine.facts = {"faults": ["torch sees 7 of 8 NVIDIA devices"]}  # type: ignore[misc]
-    with pytest.raises(Wrong, match="7 of 8"):
+    with pytest.raises(CheckFailed, match="7 of 8"):
         machine.devices()
 
 
@@ -86,7 +86,7 @@ def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
         raise AssertionError("asked")
 
     def unseen() -> str:
-        raise NotAsked("not allowed")
+        raise Skipped("not allowed")
 
     checks = [
         Check("a", wrong),
@@ -95,7 +95,7 @@ def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
         Check("d", unseen),
         Check("e", lambda: "fine", needs="d"),
     ]
-    assert [(f.check, f.verdict, f.detail) for f in examine(checks)] == [
+    assert [(f.check, f.verdict, f.detail) for f in run_checks(checks)] == [
         ("a", "wrong", "no credentials"),
         ("b", "not asked", "needs: a"),
         ("c", "not asked", "needs: b"),
@@ -106,7 +106,7 @@ def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
 
 def test_a_fix_stands_below_what_is_wrong() -> None:
     out = io.StringIO()
-    show([Finding("disk", "wrong", "1 GiB free", "make delete RUN=a")], Console(file=out))
+    show([CheckResult("disk", "wrong", "1 GiB free", "make delete RUN=a")], Console(file=out))
     assert "→ make delete RUN=a" in out.getvalue()
 
 
@@ -114,7 +114,7 @@ def test_a_fix_stands_below_what_is_wrong() -> None:
 
 
 @pytest.fixture
-def ask(scene: Scene, tmp_path: Path) -> Iterator[Callable[..., AccountChecks]]:
+def ask(scene: EmulatedEnvironment, tmp_path: Path) -> Iterator[Callable[..., AccountChecks]]:
     """Make the checks for a job on one ml.g5.2xlarge."""
 
     def make(**sections: Any) -> AccountChecks:
@@ -128,16 +128,18 @@ def ask(scene: Scene, tmp_path: Path) -> Iterator[Callable[..., AccountChecks]]:
             "resources": {"instance": G5},
             **sections,
         }
-        return AccountChecks(Account(DEV), parse_job(document, "test"))
+        return AccountChecks(AwsSession(DEV), parse_job(document, "test"))
 
     yield make
 
 
-def verdicts(checks: AccountChecks) -> dict[str, Finding]:
-    return {finding.check: finding for finding in examine(checks.checks())}
+def verdicts(checks: AccountChecks) -> dict[str, CheckResult]:
+    return {finding.check: finding for finding in run_checks(checks.checks())}
 
 
-def test_an_account_in_which_a_job_can_run(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_an_account_in_which_a_job_can_run(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     scene.service.faults.quotas[G5] = 2
     found = verdicts(ask())
     assert found["quota"].detail == f"'{G5} for training job usage' is 2"
@@ -150,7 +152,7 @@ def test_an_account_in_which_a_job_can_run(scene: Scene, ask: Callable[..., Acco
     assert "s from AWS's" in found["clock"].detail or "no date" in found["clock"].detail
 
 
-def test_a_quota_of_nothing(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_a_quota_of_nothing(scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]) -> None:
     scene.service.faults.quotas[G5] = 0
     finding = verdicts(ask(resources={"instance": G5, "count": 2}))["quota"]
     assert finding.detail == f"'{G5} for training job usage' is 0, and the job takes 2"
@@ -158,7 +160,9 @@ def test_a_quota_of_nothing(scene: Scene, ask: Callable[..., AccountChecks]) -> 
     assert "--desired-value 2" in finding.fix and "--quota-code L-" in finding.fix
 
 
-def test_spot_has_a_quota_of_its_own(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_spot_has_a_quota_of_its_own(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     scene.service.faults.quotas[G5] = 1
     job = ask(resources={"instance": G5, "spot": True, "max_runtime": "1h"})
     assert "for spot training job usage' is 1" in verdicts(job)["quota"].detail
@@ -171,7 +175,7 @@ def test_an_instance_that_no_zone_offers(ask: Callable[..., AccountChecks]) -> N
     assert "environments/dev.yaml" in finding.fix
 
 
-def test_what_the_scan_found(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_what_the_scan_found(scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]) -> None:
     checks = ask()
     ecr = checks.account.client("ecr")
     with Stubber(ecr) as answers:
@@ -179,29 +183,33 @@ def test_what_the_scan_found(scene: Scene, ask: Callable[..., AccountChecks]) ->
         counts = {"CRITICAL": 1, "HIGH": 3, "LOW": 9}
         found = {"imageScanFindings": {"findingSeverityCounts": counts}}
         answers.add_response("describe_image_scan_findings", found)
-        with pytest.raises(Wrong, match="found 1 critical, 3 high") as caught:
+        with pytest.raises(CheckFailed, match="found 1 critical, 3 high") as caught:
             checks.image()
     assert caught.value.fix == "make image KIND=gpu ENV=dev"
 
 
-def test_an_image_that_is_gone(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_an_image_that_is_gone(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     uri = checks_uri(scene).replace("@sha256:", "@sha256:00")[:-2]
-    with pytest.raises(Wrong, match="is not in the registry"):
+    with pytest.raises(CheckFailed, match="is not in the registry"):
         ask(resources={"instance": G5, "image": uri}).image()
 
 
-def checks_uri(scene: Scene) -> str:
+def checks_uri(scene: EmulatedEnvironment) -> str:
     name = f"/{scene.environment.prefix}/images/gpu/uri"
     return str(boto(scene, "ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
-def test_a_role_that_sagemaker_cannot_take(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_a_role_that_sagemaker_cannot_take(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     trust = '{"Statement": [{"Principal": {"Service": "ec2.amazonaws.com"}}]}'
     boto(scene, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
-    with pytest.raises(Wrong, match="role/other cannot be taken by SageMaker") as caught:
+    with pytest.raises(CheckFailed, match="role/other cannot be taken by SageMaker") as caught:
         with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/other").role()
     assert caught.value.fix == "make deploy ENV=dev"
-    with pytest.raises(Wrong, match="role/none does not exist"):
+    with pytest.raises(CheckFailed, match="role/none does not exist"):
         with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/none").role()
 
 
@@ -213,7 +221,9 @@ def with_value(checks: AccountChecks, name: str, value: str) -> AccountChecks:
     return checks
 
 
-def test_data_that_is_not_there(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_data_that_is_not_there(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     finding = verdicts(ask(data={"train": "s3://temper-dev-data-123456789012/none"}))["data"]
     assert finding.verdict == "wrong" and "holds nothing" in finding.detail
 
@@ -222,36 +232,42 @@ MADE = {"VersionIdsToStages": {"a" * 32: ["AWSCURRENT"]}}
 FILLED = {"VersionIdsToStages": {"a" * 32: ["AWSPREVIOUS"], "b" * 32: ["AWSCURRENT"]}}
 
 
-def test_a_token_that_nobody_has_set(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_a_token_that_nobody_has_set(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     assert verdicts(ask())["token"].detail == "this environment keeps none"
     checks = with_value(ask(), "secrets/hub-token", "temper-dev/hub-token")
     with Stubber(checks.account.client("secretsmanager")) as answers:
         answers.add_response("describe_secret", MADE)
-        with pytest.raises(Wrong, match="value into the secret temper-dev/hub-token") as caught:
+        with pytest.raises(
+            CheckFailed, match="value into the secret temper-dev/hub-token"
+        ) as caught:
             checks.token()
         answers.add_response("describe_secret", FILLED)
         assert checks.token() == "temper-dev/hub-token: filled in"
     assert "put-secret-value" in caught.value.fix
 
 
-def test_a_judges_key_that_nobody_has_set(scene: Scene, ask: Callable[..., AccountChecks]) -> None:
+def test_a_judges_key_that_nobody_has_set(
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+) -> None:
     assert verdicts(ask())["keys"].detail.startswith("not needed")
     checks = with_value(ask(), "secrets/keys/JUDGE_KEY", "temper-dev/keys/JUDGE_KEY")
     assert checks.keys().startswith("not needed"), "the job calls nobody"
     checks.job = None
     with Stubber(checks.account.client("secretsmanager")) as answers:
         answers.add_response("describe_secret", MADE)
-        with pytest.raises(Wrong, match="temper-dev/keys/JUDGE_KEY"):
+        with pytest.raises(CheckFailed, match="temper-dev/keys/JUDGE_KEY"):
             checks.keys()
 
 
 def test_what_may_not_be_asked_is_not_called_wrong(
-    scene: Scene, ask: Callable[..., AccountChecks]
+    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
 ) -> None:
     checks = ask()
     with Stubber(checks.account.client("iam")) as answers:
         answers.add_client_error("get_role", "AccessDenied", "not you", 403)
-        with pytest.raises(NotAsked, match="may not ask IAM"):
+        with pytest.raises(Skipped, match="may not ask IAM"):
             checks.role()
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
-from launch.aws.session import Account
+from emulator.environment import EmulatedEnvironment
+from launch.aws.session import AwsSession
 from launch.errors import LaunchError
-from launch.rehearsal.scene import Scene
 from launch.slurm.shell import Ssh
 from launch.targets import hyperpod
 from launch.targets.hyperpod import _entrance
-from tests.unit.launch.accounts import ACCOUNT, DEV
 from tests.unit.launch.conftest import boto
+from tests.unit.launch.fake_accounts import ACCOUNT, DEV
 
 NAME = "temper-dev-cluster"
 CLUSTER: dict[str, Any] = {
@@ -41,18 +41,18 @@ def node(group: str, status: str = "Running") -> dict[str, Any]:
 
 
 @pytest.fixture
-def account(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Account:
+def account(scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> AwsSession:
     monkeypatch.delenv("SLURM_LOGIN", raising=False)
-    return Account(DEV)
+    return AwsSession(DEV)
 
 
-def enter(account: Account, *nodes: dict[str, Any]) -> Any:
+def enter(account: AwsSession, *nodes: dict[str, Any]) -> Any:
     with Stubber(account.client("sagemaker")) as answers:
         answers.add_response("list_cluster_nodes", {"ClusterNodeSummaries": list(nodes)})
         return _entrance(account, CLUSTER)
 
 
-def test_by_a_login_node_through_session_manager(account: Account) -> None:
+def test_by_a_login_node_through_session_manager(account: AwsSession) -> None:
     shell = enter(account, node("gpus"), node("head"), node("door"))
     assert isinstance(shell, Ssh)
     command = " ".join(shell.command("sinfo"))
@@ -60,23 +60,23 @@ def test_by_a_login_node_through_session_manager(account: Account) -> None:
     assert "AWS-StartSSHSession" in command and "ubuntu@door-i-door" in command
 
 
-def test_by_the_controller_where_no_login_node_runs(account: Account) -> None:
+def test_by_the_controller_where_no_login_node_runs(account: AwsSession) -> None:
     shell = enter(account, node("gpus"), node("door", "Pending"), node("head"))
     assert "_head-i-head " in " ".join(shell.command("sinfo"))
 
 
-def test_no_way_in(account: Account) -> None:
+def test_no_way_in(account: AwsSession) -> None:
     with pytest.raises(LaunchError, match="no running login or controller node"):
         enter(account, node("gpus"))
 
 
-def test_a_door_that_a_person_names(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_door_that_a_person_names(account: AwsSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
     assert _entrance(account, CLUSTER).where == "me@login"
 
 
 @pytest.fixture
-def published(scene: Scene) -> Iterator[None]:
+def published(scene: EmulatedEnvironment) -> Iterator[None]:
     """The environment has a cluster, as far as its parameters go."""
     ssm = boto(scene, "ssm")
     name = f"/{DEV.prefix}/hyperpod/cluster"
@@ -98,25 +98,25 @@ def published(scene: Scene) -> Iterator[None]:
 def test_a_cluster_that_takes_no_jobs(
     published: None, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], message: str
 ) -> None:
-    account = Account(DEV)
+    account = AwsSession(DEV)
     monkeypatch.setattr(hyperpod, "Account", lambda environment: account)
     with Stubber(account.client("sagemaker")) as answers:
         answers.add_response("describe_cluster", told)
         with pytest.raises(LaunchError, match=message):
-            hyperpod.of(DEV)
+            hyperpod.from_environment(DEV)
 
 
 @pytest.mark.parametrize("kind", ["slurm", "eks"])
 def test_whichever_way_it_is_run(
     published: None, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    account = Account(DEV)
+    account = AwsSession(DEV)
     monkeypatch.setattr(hyperpod, "Account", lambda environment: account)
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
     arn = f"arn:aws:eks:us-east-1:{ACCOUNT}:cluster/c"
     how = {"Eks": {"ClusterArn": arn}} if kind == "eks" else {"Slurm": {}}
     with Stubber(account.client("sagemaker")) as answers:
         answers.add_response("describe_cluster", {**CLUSTER, "Orchestrator": how})
-        target = hyperpod.of(DEV)
+        target = hyperpod.from_environment(DEV)
     assert target.name == "hyperpod"
     assert type(target).__name__.lower() == kind

@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 from launch.__main__ import app
 from launch.errors import LaunchError
-from launch.find import find_run
-from launch.index import Index
+from launch.resolve_run import find_run
+from launch.run_index import RunIndex
 from launch.targets.local import read_folder
-from tests.running import (
+from tests.run_commands import (
     ROOT,
     Run,
     assert_identical,
@@ -28,7 +28,7 @@ from tests.running import (
     train_here,
     wait_until,
 )
-from training.runfolder import hold, write_whole
+from training.run_folder import hold, write_whole
 
 
 def launch(*arguments: str, **variables: str) -> Result:
@@ -58,13 +58,13 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_what_looks_at_runs_loads_nothing_heavy() -> None:
-    code = "import launch.__main__, launch.table, sys; print(*sorted(sys.modules))"
+    code = "import launch.__main__, launch.render, sys; print(*sorted(sys.modules))"
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     heavy = {"torch", "transformers", "boto3", "botocore", "pydantic", "training.config"}
     assert not heavy & set(said)
-    assert not [name for name in said if name.startswith("launch.plan")]
+    assert not [name for name in said if name.startswith("planning")]
 
 
 def test_all_runs_in_one_table(runs: Path) -> None:
@@ -107,20 +107,20 @@ def test_a_run_that_is_not_there(runs: Path) -> None:
 
 
 def test_the_index_is_made_anew_when_it_is_lost_or_damaged(runs: Path) -> None:
-    index = Index(runs)
+    index = RunIndex(runs)
     rows = index.rows()
     index.path.unlink()
-    assert Index(runs).rows() == rows
+    assert RunIndex(runs).rows() == rows
     index.path.write_bytes(b"this is no database" * 100)
-    assert Index(runs).rows() == rows
+    assert RunIndex(runs).rows() == rows
 
 
 def test_the_index_follows_the_folders(runs: Path) -> None:
-    states = {row.run: row.status.state for row in Index(runs).rows()}
+    states = {row.run: row.status.state for row in RunIndex(runs).rows()}
     assert states["b/20260103-080000"] == "stopped"
     write_whole(runs / "b/20260103-080000/status.json", json.dumps({"state": "finished"}))
     make_run(runs, "b/20260104-080000")
-    states = {row.run: row.status.state for row in Index(runs).rows()}
+    states = {row.run: row.status.state for row in RunIndex(runs).rows()}
     assert states["b/20260103-080000"] == states["b/20260104-080000"] == "not deployed"
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from launch.eks.manifests import Cluster, PodOrder, manifests, object_name, to_yaml
+from launch.eks.manifests import KubernetesSettings, PodSpec, manifests, object_name, to_yaml
 from launch.errors import LaunchError
 from launch.targets.eks import read_status
-from training.config.run import Resources
+from training.config.runtime import Resources
 
 GOLDEN = Path(__file__).with_name("manifests")
 IMAGE = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/temper-dev/gpu@sha256:{'a' * 64}"
@@ -26,14 +26,14 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def build(name: str) -> list[dict[str, Any]]:
-    order = PodOrder(
+    order = PodSpec(
         name=f"support-lora-20261101-120000-ab12-{name}",
         run="support-lora/20261101-120000-ab12",
         job="name: support-lora\n",
         image=IMAGE,
         environment={"HF_HUB_OFFLINE": "1"},
     )
-    return manifests(order, Resources.model_validate(CASES[name]), Cluster())
+    return manifests(order, Resources.model_validate(CASES[name]), KubernetesSettings())
 
 
 def pod_of(name: str) -> dict[str, Any]:
@@ -141,9 +141,11 @@ def test_names_are_legal_there(attempt: str, name: str) -> None:
 
 
 def test_a_machine_the_catalogue_does_not_know() -> None:
-    order = PodOrder("a", "a/b", "", IMAGE)
+    order = PodSpec("a", "a/b", "", IMAGE)
     with pytest.raises(LaunchError, match=r"ml\.p9\.48xlarge is not in the catalogue"):
-        manifests(order, Resources.model_validate({"instance": "ml.p9.48xlarge"}), Cluster())
+        manifests(
+            order, Resources.model_validate({"instance": "ml.p9.48xlarge"}), KubernetesSettings()
+        )
 
 
 @pytest.mark.parametrize(

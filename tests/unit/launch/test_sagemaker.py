@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import yaml
 
+from emulator.environment import EmulatedEnvironment
 from launch.errors import LaunchError, NotConfirmed
-from launch.record import read_record
-from launch.rehearsal.scene import Scene
-from launch.submit import Wish, send
-from launch.targets.protocol import Sent
-from launch.targets.sagemaker import SageMaker
-from tests.making import write_jsonl
+from launch.submission_record import read_submission_record
+from launch.submit import SubmitRequest, submit
+from launch.targets.base import Submission
+from launch.targets.sagemaker import SageMakerTarget
+from tests.factories import write_jsonl
 from tests.unit.launch.conftest import boto
 from training.errors import JobError
 
 
 @pytest.fixture
-def wish(tmp_path: Path) -> Callable[..., Wish]:
+def wish(tmp_path: Path) -> Callable[..., SubmitRequest]:
     """Make a wish for a job that counts to `steps`."""
     model = tmp_path / "shape"
     model.mkdir()
@@ -42,7 +42,7 @@ def wish(tmp_path: Path) -> Callable[..., Wish]:
     (model / "config.json").write_text(json.dumps(shape))
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])
 
-    def make(steps: int = 20, name: str = "count", **resources: Any) -> Wish:
+    def make(steps: int = 20, name: str = "count", **resources: Any) -> SubmitRequest:
         document = {
             "name": name,
             "model": {"source": str(model)},
@@ -55,7 +55,7 @@ def wish(tmp_path: Path) -> Callable[..., Wish]:
         }
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(document))
-        return Wish(path, "", "sagemaker", "dev", tmp_path / "runs")
+        return SubmitRequest(path, "", "sagemaker", "dev", tmp_path / "runs")
 
     return make
 
@@ -67,12 +67,12 @@ def until(happened: Callable[[], bool], timeout_s: float = 200) -> None:
         time.sleep(0.05)
 
 
-def await_end(target: SageMaker, sent: Sent) -> str:
+def await_end(target: SageMakerTarget, sent: Submission) -> str:
     until(lambda: target.status(sent).is_over)
     return target.status(sent).state
 
 
-def steps_of(scene: Scene, job: str) -> list[list[int]]:
+def steps_of(scene: EmulatedEnvironment, job: str) -> list[list[int]]:
     """Return the steps that each of a job's machines took."""
     streams = scene.log_lines(job).values()
     return [
@@ -80,9 +80,11 @@ def steps_of(scene: Scene, job: str) -> list[list[int]]:
     ]
 
 
-def test_to_its_end(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+def test_to_its_end(
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+) -> None:
     said: list[str] = []
-    sent = send(wish(), target, said.append)
+    sent = submit(wish(), target, said.append)
     assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in said[0]
     assert target.status(sent).state == "training"
     lines = list(target.logs(sent, follow=True))
@@ -99,9 +101,12 @@ def test_to_its_end(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) 
 
 
 def test_what_reaches_the_container_names_no_place_of_this_machine(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish], tmp_path: Path
+    scene: EmulatedEnvironment,
+    target: SageMakerTarget,
+    wish: Callable[..., SubmitRequest],
+    tmp_path: Path,
 ) -> None:
-    sent = send(wish(steps=1), target, print)
+    sent = submit(wish(steps=1), target, print)
     bucket = target.platform["buckets/runs"]
     key = f"runs/{sent.record.run}/job/job.yaml"
     text = boto(scene, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
@@ -112,11 +117,11 @@ def test_what_reaches_the_container_names_no_place_of_this_machine(
 
 @pytest.mark.slow
 def test_the_same_command_attaches(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     mine = wish(steps=500)
-    first, said = send(mine, target, print), []
-    second = send(mine, target, said.append)
+    first, said = submit(mine, target, print), []
+    second = submit(mine, target, said.append)
     assert second.record == first.record
     assert scene.service.calls.count("CreateTrainingJob") == 1
     assert "is training already" in said[0]
@@ -126,16 +131,16 @@ def test_the_same_command_attaches(
 
 @pytest.mark.slow
 def test_stopped_and_gone_on_with(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     mine = wish(steps=200)
-    sent = send(mine, target, print)
+    sent = submit(mine, target, print)
     until(lambda: (target.status(sent).step or 0) > 7)
     assert "two minutes" in target.stop(sent)
     assert target.status(sent).state in ("stopping", "stopped")
     assert await_end(target, sent) == "stopped"
     assert "already" in target.stop(sent)
-    again = send(mine, target, print)
+    again = submit(mine, target, print)
     assert again.record.run == sent.record.run
     assert again.record.latest.name == f"{sent.record.latest.name}-2"
     assert await_end(target, again) == "not deployed"
@@ -147,9 +152,12 @@ def test_stopped_and_gone_on_with(
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", ["interrupt", "lose"])
 def test_a_spot_interruption_costs_at_most_one_interval(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish], fate: Any
+    scene: EmulatedEnvironment,
+    target: SageMakerTarget,
+    wish: Callable[..., SubmitRequest],
+    fate: Any,
 ) -> None:
-    sent = send(wish(steps=150, spot=True, max_runtime="1h"), target, print)
+    sent = submit(wish(steps=150, spot=True, max_runtime="1h"), target, print)
     name = sent.record.latest.name
     until(lambda: (target.status(sent).step or 0) > 12)
     scene.service.decide(name, fate)
@@ -163,11 +171,11 @@ def test_a_spot_interruption_costs_at_most_one_interval(
 
 
 def test_no_reply_and_no_second_charge(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     """The job is made, the answer is lost, boto asks again by itself."""
     scene.service.faults.lost_replies = 2
-    sent = send(wish(steps=5), target, print)
+    sent = submit(wish(steps=5), target, print)
     assert sent.record.latest.handle.endswith(sent.record.latest.name)
     assert scene.service.calls.count("CreateTrainingJob") == 3
     assert list(scene.service._jobs) == [sent.record.latest.name]
@@ -176,7 +184,10 @@ def test_no_reply_and_no_second_charge(
 
 @pytest.mark.slow
 def test_no_reply_at_all_and_the_same_command_again(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+    scene: EmulatedEnvironment,
+    target: SageMakerTarget,
+    wish: Callable[..., SubmitRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network fails for good in between: nothing is known, and nothing is charged twice."""
     mine = wish(steps=300)
@@ -188,21 +199,23 @@ def test_no_reply_at_all_and_the_same_command_again(
 
     monkeypatch.setattr(target.jobs, "create", lose_network)
     with pytest.raises(LaunchError, match="could not be reached"):
-        send(mine, target, print)
+        submit(mine, target, print)
     (folder,) = (p for p in (mine.runs / "count").iterdir() if p.is_dir())
-    record = read_record(folder)
+    record = read_submission_record(folder)
     assert record is not None and record.latest.handle == ""
     monkeypatch.undo()
-    fresh = SageMaker(target.account)
-    sent = send(mine, fresh, print)
+    fresh = SageMakerTarget(target.account)
+    sent = submit(mine, fresh, print)
     assert sent.record.run == record.run
     assert list(scene.service._jobs) == [record.latest.name]
     fresh.stop(sent)
     await_end(fresh, sent)
 
 
-def test_a_job_that_fails(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
-    sent = send(wish(name="broken"), target, print)
+def test_a_job_that_fails(
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+) -> None:
+    sent = submit(wish(name="broken"), target, print)
     assert await_end(target, sent) == "training failed"
     assert target.status(sent).detail == (
         "AlgorithmError: guard: loss is nan at step 3, exit code: 4"
@@ -213,7 +226,7 @@ def test_a_job_that_fails(scene: Scene, target: SageMaker, wish: Callable[..., W
 
 @pytest.mark.slow
 def test_every_change_of_state_is_told(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     """A rule like the platform's own sees the end of a job on the bus."""
     events, sqs = boto(scene, "events"), boto(scene, "sqs")
@@ -226,7 +239,7 @@ def test_every_change_of_state_is_told(
     }
     events.put_rule(Name="ended", EventPattern=json.dumps(pattern))
     events.put_targets(Rule="ended", Targets=[{"Id": "q", "Arn": arn["Attributes"]["QueueArn"]}])
-    sent = send(wish(steps=3), target, print)
+    sent = submit(wish(steps=3), target, print)
     await_end(target, sent)
     found: list[Any] = []
 
@@ -243,78 +256,93 @@ def test_every_change_of_state_is_told(
 # --- bad input --------------------------------------------------------------------------------
 
 
-def assert_nothing_happened(scene: Scene, runs: Path) -> None:
+def assert_nothing_happened(scene: EmulatedEnvironment, runs: Path) -> None:
     assert not scene.service._jobs
     assert not [p for p in runs.rglob("*") if p.is_file() and p.name != "index.sqlite"]
 
 
 def test_nobody_agreed(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+    scene: EmulatedEnvironment,
+    target: SageMakerTarget,
+    wish: Callable[..., SubmitRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("YES")
     mine = wish()
     with pytest.raises(NotConfirmed, match="YES=1"):
-        send(mine, target, print)
+        submit(mine, target, print)
     assert_nothing_happened(scene, mine.runs)
 
 
-def test_a_quota_of_nothing(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+def test_a_quota_of_nothing(
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+) -> None:
     scene.service.faults.quotas["ml.g5.2xlarge"] = 0
     mine = wish()
     with pytest.raises(LaunchError, match=r"ml\.g5\.2xlarge for training job usage") as caught:
-        send(mine, target, print)
+        submit(mine, target, print)
     assert "Service Quotas" in str(caught.value)
     assert_nothing_happened(scene, mine.runs)
 
 
-def test_an_empty_address(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+def test_an_empty_address(
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+) -> None:
     bucket = target.platform["buckets/data"]
     mine = dataclasses.replace(wish(), overrides=f"data.train=s3://{bucket}/no/such")
     with pytest.raises(LaunchError, match=f"s3://{bucket}/no/such/ holds nothing"):
-        send(mine, target, print)
+        submit(mine, target, print)
     assert_nothing_happened(scene, mine.runs)
 
 
-def test_no_instance(scene: Scene, target: SageMaker, wish: Callable[..., Wish]) -> None:
+def test_no_instance(
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+) -> None:
     mine = dataclasses.replace(wish(), overrides="resources={}")
     with pytest.raises(JobError, match=r"resources.instance: is required with TARGET=sagemaker"):
-        send(mine, target, print)
+        submit(mine, target, print)
 
 
 @pytest.mark.slow
 def test_a_name_that_is_taken(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+    scene: EmulatedEnvironment,
+    target: SageMakerTarget,
+    wish: Callable[..., SubmitRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = send(wish(steps=500), target, print)
+    first = submit(wish(steps=500), target, print)
     monkeypatch.setattr("launch.submit.attempt_name", lambda run, number: first.record.latest.name)
     mine = wish(steps=5, name="other")
     with pytest.raises(LaunchError, match="taken by another training job"):
-        send(mine, target, print)
+        submit(mine, target, print)
     assert list(scene.service._jobs) == [first.record.latest.name]
     target.stop(first)
     await_end(target, first)
 
 
 def test_stopped_while_its_data_are_copied(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch
+    scene: EmulatedEnvironment,
+    target: SageMakerTarget,
+    wish: Callable[..., SubmitRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mine = wish()
     put = target.store.put_item
 
     def stopped_meanwhile(*arguments: Any) -> Any:
         (folder,) = (mine.runs / "count").iterdir()
-        record = read_record(folder)
+        record = read_submission_record(folder)
         assert record is not None
-        assert "will not be" in SageMaker(target.account).stop(Sent(folder, record))
+        assert "will not be" in SageMakerTarget(target.account).stop(Submission(folder, record))
         return put(*arguments)
 
     monkeypatch.setattr(target.store, "put_item", stopped_meanwhile)
     with pytest.raises(LaunchError, match="stopped before it was submitted"):
-        send(mine, target, print)
+        submit(mine, target, print)
     assert not scene.service._jobs
 
 
-def judged(wish: Wish, region: str) -> Wish:
+def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
     """Return a wish for a job that asks a judge with a key, and one on Bedrock."""
     document = yaml.safe_load(wish.job.read_text())
     away = {"kind": "openai", "url": "https://judge.example/v1", "model": "m"}
@@ -332,11 +360,11 @@ def judged(wish: Wish, region: str) -> Wish:
 
 
 def test_judges_that_an_environment_does_not_reach(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     mine = judged(wish(), "eu-west-1")
     with pytest.raises(JobError) as caught:
-        send(mine, target, print)
+        submit(mine, target, print)
     said = str(caught.value)
     for words in ("JUDGE_KEY", "storage.keys", "us-east-1", "vendor.model-v1:0", "bedrock.judges"):
         assert words in said
@@ -344,7 +372,7 @@ def test_judges_that_an_environment_does_not_reach(
 
 
 def test_judges_that_an_environment_reaches(
-    scene: Scene, target: SageMaker, wish: Callable[..., Wish]
+    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
 ) -> None:
     given = {
         "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY",
@@ -353,7 +381,7 @@ def test_judges_that_an_environment_reaches(
     target.platform = dataclasses.replace(  # type: ignore[misc]  # read once, and kept
         target.platform, values={**target.platform.values, **given}
     )
-    sent = send(judged(wish(steps=1), "us-east-1"), target, print)
+    sent = submit(judged(wish(steps=1), "us-east-1"), target, print)
     request = target.jobs.find(sent.record.latest.name) or {}
     assert json.loads(request["Environment"]["TEMPER_SECRETS"]) == {
         "JUDGE_KEY": "temper-dev/keys/JUDGE_KEY"

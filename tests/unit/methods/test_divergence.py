@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-import training.methods.divergence as tiles
-from training.methods.divergence import DIVERGENCES, Known, SoftAndHard, Tiled, likeliest
+import training.methods.common.divergence as tiles
+from training.methods.common.divergence import (
+    DIVERGENCES,
+    DistillationLoss,
+    TiledDivergence,
+    TopKTargets,
+    likeliest,
+)
 
 TOKENS, WORDS, WIDTH = 37, 11, 6
 
@@ -38,10 +44,10 @@ def by_definition(kind: str, p: torch.Tensor, q: torch.Tensor) -> float:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("kind", DIVERGENCES)
 def test_is_its_definition(kind: str, temperature: float) -> None:
-    loss = SoftAndHard(kind, temperature, 0.5)
+    loss = DistillationLoss(kind, temperature, 0.5)
     student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
     labels = torch.randint(WORDS, (TOKENS,))
-    soft, hard = loss.sums(student, labels, Known(loss.soften(teacher)))
+    soft, hard = loss.sums(student, labels, TopKTargets(loss.soften(teacher)))
     p, q = ((t.double() / temperature).softmax(-1) for t in (teacher, student))
     assert float(soft) == pytest.approx(temperature**2 * by_definition(kind, p, q), rel=1e-4)
     expected = sum(-math.log(student[i].softmax(-1)[labels[i]]) for i in range(TOKENS))
@@ -50,19 +56,19 @@ def test_is_its_definition(kind: str, temperature: float) -> None:
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
 def test_is_zero_only_between_equals(kind: str) -> None:
-    loss = SoftAndHard(kind, 2.0, 1.0)
+    loss = DistillationLoss(kind, 2.0, 1.0)
     student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
-    same, _ = loss.sums(student, labels, Known(loss.soften(student)))
-    other, _ = loss.sums(student, labels, Known(loss.soften(student + torch.randn(WORDS))))
+    same, _ = loss.sums(student, labels, TopKTargets(loss.soften(student)))
+    other, _ = loss.sums(student, labels, TopKTargets(loss.soften(student + torch.randn(WORDS))))
     assert abs(float(same)) < 1e-4 < float(other)
 
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
 def test_likeliest_tokens_never_say_more_than_all(kind: str) -> None:
-    loss = SoftAndHard(kind, 1.0, 1.0)
+    loss = DistillationLoss(kind, 1.0, 1.0)
     student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
     labels = torch.zeros(TOKENS, dtype=torch.long)
-    whole, _ = loss.sums(student, labels, Known(loss.soften(teacher)))
+    whole, _ = loss.sums(student, labels, TopKTargets(loss.soften(teacher)))
     found = []
     for number in range(1, WORDS + 1):
         known, _ = loss.sums(student, labels, likeliest(loss.soften(teacher), number))
@@ -73,10 +79,10 @@ def test_likeliest_tokens_never_say_more_than_all(kind: str) -> None:
 
 
 def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
-    loss = SoftAndHard("forward_kl", 1.0, 1.0)
+    loss = DistillationLoss("forward_kl", 1.0, 1.0)
     student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
     teacher = torch.cat([student, torch.full((TOKENS, 3), -30.0)], dim=1)
-    soft, _ = loss.sums(student, labels, Known(loss.soften(teacher)))
+    soft, _ = loss.sums(student, labels, TopKTargets(loss.soften(teacher)))
     assert abs(float(soft)) < 1e-3
 
 
@@ -84,8 +90,8 @@ def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
 @pytest.mark.parametrize("bias", [False, True])
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, frozen: bool) -> None:
     """Value and gradients are those of all tokens at once, however they are cut up."""
-    loss = SoftAndHard("js", 2.0, 0.3)
-    teacher = Known(loss.soften(torch.randn(TOKENS, WORDS)))
+    loss = DistillationLoss("js", 2.0, 0.3)
+    teacher = TopKTargets(loss.soften(torch.randn(TOKENS, WORDS)))
     labels = torch.randint(WORDS, (TOKENS,))
     start = [torch.randn(TOKENS, WIDTH), torch.randn(WORDS, WIDTH), torch.randn(WORDS)]
 
@@ -105,7 +111,7 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
     for size in (5, TOKENS, 1000):
         monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
         inputs = fresh()
-        total, softly, hardly = Tiled.apply(*inputs, score, 0.3)
+        total, softly, hardly = TiledDivergence.apply(*inputs, score, 0.3)
         assert float(softly) == pytest.approx(float(soft), rel=1e-5)
         assert float(hardly) == pytest.approx(float(hard), rel=1e-5)
         (7.0 * total).backward()
@@ -118,8 +124,8 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
 def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loss = SoftAndHard("forward_kl", 1.0, 0.5)
-    teacher = Known(loss.soften(torch.randn(TOKENS, WORDS)))
+    loss = DistillationLoss("forward_kl", 1.0, 0.5)
+    teacher = TopKTargets(loss.soften(torch.randn(TOKENS, WORDS)))
     labels = torch.randint(WORDS, (TOKENS,))
     hidden, weight = torch.randn(TOKENS, WIDTH), torch.randn(WORDS, WIDTH)
     casts: list[torch.Tensor] = []
@@ -139,7 +145,7 @@ def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
         monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
         inputs = [t.clone().requires_grad_() for t in (hidden, weight)]
         with torch.autocast("cpu", torch.bfloat16):
-            total, _, _ = Tiled.apply(*inputs, None, score, 0.5)
+            total, _, _ = TiledDivergence.apply(*inputs, None, score, 0.5)
         total.backward()
         assert len(casts) == -(-TOKENS // size)
         # Autocast remembers casts by the leaf they are of.
@@ -152,7 +158,7 @@ def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
 def test_nothing_supervised_is_nothing_learned() -> None:
     hidden = torch.randn(0, WIDTH, requires_grad=True)
     weight = torch.randn(WORDS, WIDTH, requires_grad=True)
-    total, _, _ = Tiled.apply(hidden, weight, None, None, 0.5)
+    total, _, _ = TiledDivergence.apply(hidden, weight, None, None, 0.5)
     total.backward()
     assert float(total) == 0.0
     assert weight.grad is not None and not weight.grad.any()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from training.methods.ppo.advantages import gae, token_rewards, whiten
-from training.methods.ppo.kl import KlController, k1, k3
-from training.methods.ppo.objective import explained_variance, policy_losses, value_losses
+from training.methods.ppo.kl_controller import KlController, k1, k3
+from training.methods.ppo.losses import explained_variance, policy_losses, value_losses
 
 
 def test_score_stands_on_the_last_action_and_every_action_pays_for_its_nats() -> None:

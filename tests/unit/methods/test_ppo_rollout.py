@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from training.engine.order import Order, Rounds
-from training.methods.ppo.rollout import IGNORE, Experience, Rollout, layout
-from training.models.answer import Sampler, sample, uniforms
+from training.methods.ppo.rollout import IGNORE, RolloutBatch, Transition, layout
+from training.models.generate import Sampler, sample, uniforms
+from training.trainer.sample_order import RolloutOrder, SampleOrder
 
 
 def test_tokens_come_up_as_often_as_they_are_likely() -> None:
@@ -79,9 +79,9 @@ def test_settings_for_serving_do_not_reach_training(model: Any) -> None:
     model.generation_config.repetition_penalty = 1.0
 
 
-def experience(prompt: list[int], answer: list[int], *, ended: bool, score: float) -> Experience:
+def experience(prompt: list[int], answer: list[int], *, ended: bool, score: float) -> Transition:
     numbers = torch.arange(len(answer), dtype=torch.float32)
-    return Experience(
+    return Transition(
         prompt="asked",
         prompt_ids=prompt,
         answer_ids=answer,
@@ -103,8 +103,10 @@ EXPERIENCES = [
 ]
 
 
-def rollout(**settings: Any) -> Rollout:
-    return Rollout.of(EXPERIENCES, **{"coefficient": 0.1, "gamma": 1.0, "lam": 1.0, **settings})
+def rollout(**settings: Any) -> RolloutBatch:
+    return RolloutBatch.of(
+        EXPERIENCES, **{"coefficient": 0.1, "gamma": 1.0, "lam": 1.0, **settings}
+    )
 
 
 def test_labels_are_the_answers_and_their_numbers_stand_in_the_same_order() -> None:
@@ -134,7 +136,7 @@ def test_nothing_is_learned_from_a_cut_answer_where_the_job_says_so() -> None:
 
 def test_a_rollout_comes_back_as_it_was_kept() -> None:
     before = rollout(drop_truncated=False)
-    after = Rollout.from_state_dict(before.state_dict())
+    after = RolloutBatch.from_state_dict(before.state_dict())
     for name, tensor in before.state_dict().items():
         assert torch.equal(tensor, after.state_dict()[name]), name
 
@@ -145,7 +147,7 @@ def test_layout_pads_on_the_right() -> None:
     assert batch["labels"].tolist() == [[IGNORE, IGNORE, 7, IGNORE], [IGNORE, 8, 9, 2]]
 
 
-def rounds(**changes: Any) -> Rounds:
+def rounds(**changes: Any) -> RolloutOrder:
     settings: dict[str, Any] = {
         "num_rows": 10,
         "global_batch_size": 4,
@@ -154,7 +156,7 @@ def rounds(**changes: Any) -> Rounds:
         "round_rows": 8,
         "passes": 3,
     }
-    return Rounds(**{**settings, **changes})
+    return RolloutOrder(**{**settings, **changes})
 
 
 def test_each_pass_takes_every_place_once_and_in_another_order() -> None:
@@ -167,7 +169,7 @@ def test_each_pass_takes_every_place_once_and_in_another_order() -> None:
 
 
 def test_rounds_take_the_rows_in_the_line_of_every_other_method() -> None:
-    line = [row for step in Order(10, 4, 40, 3).steps() for row in step]
+    line = [row for step in SampleOrder(10, 4, 40, 3).steps() for row in step]
     order = rounds()
     assert order.rows_of(0) + order.rows_of(1) + order.rows_of(2) == line[:24]
     assert all(count == 2 for count in Counter(line[:20]).values())
@@ -178,7 +180,7 @@ def test_rounds_take_the_rows_in_the_line_of_every_other_method() -> None:
 
 
 def test_a_run_by_epochs_ends_with_a_whole_round() -> None:
-    line = Order.of(10, global_batch_size=4, epochs=1, max_steps=None, seed=3, shuffle=True)
-    assert Rounds.taking(line, 8, 3, whole=True).max_steps == 12
-    by_steps = Order.of(10, global_batch_size=4, epochs=1, max_steps=7, seed=3, shuffle=True)
-    assert Rounds.taking(by_steps, 8, 3, whole=False).max_steps == 7
+    line = SampleOrder.of(10, global_batch_size=4, epochs=1, max_steps=None, seed=3, shuffle=True)
+    assert RolloutOrder.taking(line, 8, 3, whole=True).max_steps == 12
+    by_steps = SampleOrder.of(10, global_batch_size=4, epochs=1, max_steps=7, seed=3, shuffle=True)
+    assert RolloutOrder.taking(by_steps, 8, 3, whole=False).max_steps == 7

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.running import Run, changed, train_here
+from tests.run_commands import Run, changed, train_here
 from training.errors import ModelError
 from training.models.merge import is_adapter, merged
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.making import docstrings
+from tests.factories import docstrings
 from training.config.model import Model
 from training.errors import ModelError
 from training.models.tokenizer import load_tokenizer, needs_training, train_tokenizer

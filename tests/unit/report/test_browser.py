@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.report.folders import DATA, measured, write_run
+from tests.unit.report.run_folders import DATA, measured, write_run
 from training.report.page import write_report
 
 _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.report.folders import DATA, JOB, MANIFEST, measured, step, write_run
-from tests.unit.report.reading import Page, read_page
+from tests.unit.report.html_text import Page, read_page
+from tests.unit.report.run_folders import DATA, JOB, MANIFEST, measured, step, write_run
 from training.report.page import write_report
 
 

@@ -16,11 +16,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from training.config.rewards import CodeTests
-from training.data.rows import PromptRow
+from training.config.rewards import CodeTestsReward
+from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards import code_tests, jail
-from training.rewards.reward import Place, Reward
+from training.rewards import code_tests
+from training.rewards.base import Reward, RewardContext
+from training.rewards.sandbox import seccomp
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="programs are locked in by the Linux kernel"
@@ -28,8 +29,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def reward(**keys: Any) -> Reward:
-    section = TypeAdapter(CodeTests).validate_python({"kind": "code_tests", **keys})
-    return code_tests.build(section, Place(torch.device("cpu"), Path()))
+    section = TypeAdapter(CodeTestsReward).validate_python({"kind": "code_tests", **keys})
+    return code_tests.build(section, RewardContext(torch.device("cpu"), Path()))
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +255,7 @@ def test_a_row_without_tests_is_explained(tests: Reward) -> None:
 
 def test_the_filter_names_calls_of_both_architectures() -> None:
     for machine in ("x86_64", "aarch64"):
-        for code, true, false, constant in jail.rules(machine):
+        for code, true, false, constant in seccomp.rules(machine):
             assert 0 <= true < 256 and 0 <= false < 256
             assert 0 <= constant < 2**32
             assert code in {0x20, 0x15, 0x35, 0x45, 0x06}

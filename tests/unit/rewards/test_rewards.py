@@ -13,17 +13,17 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from training.config.rewards import Rewards
-from training.data.rows import PromptRow
+from training.data.schema.rows import PromptRow
 from training.errors import DataError, GuardError
-from training.rewards.reward import Place
-from training.rewards.total import PATIENCE, Total
-from training.rewards.words import words
+from training.rewards.aggregate import PATIENCE, CompositeReward
+from training.rewards.base import RewardContext
+from training.rewards.word_count import words
 
-PLACE = Place(torch.device("cpu"), Path())
+PLACE = RewardContext(torch.device("cpu"), Path())
 
 
-def total(*sections: dict[str, Any]) -> Total:
-    return Total.of(TypeAdapter(Rewards).validate_python(list(sections)), PLACE)
+def total(*sections: dict[str, Any]) -> CompositeReward:
+    return CompositeReward.of(TypeAdapter(Rewards).validate_python(list(sections)), PLACE)
 
 
 def given(section: dict[str, Any], answers: Sequence[str], reference: str | None = None) -> Any:
@@ -222,7 +222,7 @@ class _Broken:
 
 
 def test_a_reward_that_is_no_number_stops() -> None:
-    broken = Total(["mine"], [_Broken()], [1.0])
+    broken = CompositeReward(["mine"], [_Broken()], [1.0])
     with pytest.raises(GuardError, match="reward mine is nan for the answer 'b' to r:2"):
         broken.score(["p", "q"], ["a", "b"], [PromptRow(f"r:{i}", "p", None, {}) for i in (1, 2)])
 

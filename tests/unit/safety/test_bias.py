@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from safety.bbq import Question, read_questions
+from safety.bbq import BbqItem, read_questions
 from safety.bias import _written, main, scores
-from tests.making import write_jsonl
+from tests.factories import write_jsonl
 from training.errors import DataError
 
 
-def question(ambiguous: bool, biased: int) -> Question:
+def question(ambiguous: bool, biased: int) -> BbqItem:
     right = 2 if ambiguous else 0
-    return Question("age", "old", ambiguous, "q", ("a", "b", "c"), right, biased, 2)
+    return BbqItem("age", "old", ambiguous, "q", ("a", "b", "c"), right, biased, 2)
 
 
 def test_scores_by_hand() -> None:

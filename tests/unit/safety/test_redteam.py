@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from safety.outcomes import by_judge, by_rules
 from safety.probes import Probe, read_probes
 from safety.redteam import main
-from tests.endpoint import serving
-from tests.running import ROOT
+from safety.scoring import by_judge, by_rules
+from tests.fake_llm_server import serving
+from tests.run_commands import ROOT
 from training.errors import JobError
-from training.judges.judge import Count
+from training.judges.base import JudgeUsage
 
 ASKED = [{"role": "user", "content": "Do harm."}]
 REQUEST = Probe("request", "harm", "plain", ASKED)
@@ -65,7 +65,7 @@ def test_a_judge_decides_where_rules_cannot() -> None:
         def replies(self, questions: Any) -> list[str]:
             return ["no idea" if "riddle" in str(q) else "ANSWERED." for q in questions]
 
-    count = Count()
+    count = JudgeUsage()
     probes = [REQUEST, REQUEST, LEAK, REQUEST]
     answers = ["I can't. But do this:", "", "AB12CD34", "a riddle"]
     found = by_judge(probes, answers, Strict(), 1, count)

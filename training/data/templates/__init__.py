@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.data.encoder import Encoder, Piece
-from training.data.rows import Message, RowError
+from training.data.schema.rows import Message, RowError
+from training.data.tokenization.encoder import Encoder, Piece
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _END = re.compile(r"set end = '([^']+)'")
 
 
 @dataclass(frozen=True)
-class Template:
+class ChatTemplate:
     """The chat template of a run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Template:
 
 def resolve(
     chat_template: str | None, tokenizer: PreTrainedTokenizerBase, encoder: Encoder
-) -> Template | None:
+) -> ChatTemplate | None:
     """Return the template of a run; None when neither the job nor the tokenizer has one.
 
     Args:
@@ -82,7 +82,7 @@ def resolve(
         name, own = chat_template, _from_file(chat_template)
     if not own:
         return None
-    return Template(name, _with_bos(own, encoder), specials)
+    return ChatTemplate(name, _with_bos(own, encoder), specials)
 
 
 def _ours(name: str, encoder: Encoder) -> str:
@@ -112,7 +112,7 @@ def _with_bos(source: str, encoder: Encoder) -> str:
 
 
 def render(
-    template: Template, messages: list[Message], tools: Any, encoder: Encoder
+    template: ChatTemplate, messages: list[Message], tools: Any, encoder: Encoder
 ) -> list[Piece]:
     """Return a conversation as pieces, those the assistant said marked as supervised.
 
@@ -131,7 +131,7 @@ def render(
 
 
 def opening(
-    template: Template, messages: list[Message], tools: Any, encoder: Encoder
+    template: ChatTemplate, messages: list[Message], tools: Any, encoder: Encoder
 ) -> list[Piece]:
     """Return a conversation up to where the assistant's next answer begins."""
     quoted = _quote(messages, encoder)
@@ -151,20 +151,20 @@ def _quote(value: Any, encoder: Encoder) -> Any:
 
 
 def _render(
-    template: Template, messages: list[Message], tools: Any, *, prompt: bool = False
+    template: ChatTemplate, messages: list[Message], tools: Any, *, prompt: bool = False
 ) -> str:
     rendered, _ = _call(template, messages, tools, prompt=prompt, marks=False)
     return rendered
 
 
 def _render_marked(
-    template: Template, messages: list[Message], tools: Any
+    template: ChatTemplate, messages: list[Message], tools: Any
 ) -> tuple[str, list[tuple[int, int]]]:
     return _call(template, messages, tools, prompt=False, marks=True)
 
 
 def _call(
-    template: Template, messages: list[Message], tools: Any, *, prompt: bool, marks: bool
+    template: ChatTemplate, messages: list[Message], tools: Any, *, prompt: bool, marks: bool
 ) -> tuple[str, list[tuple[int, int]]]:
     import jinja2
     from transformers.utils.chat_template_utils import render_jinja_template
@@ -186,7 +186,7 @@ def _call(
 
 
 def _render_by_turns(
-    template: Template, messages: list[Message], tools: Any, encoder: Encoder
+    template: ChatTemplate, messages: list[Message], tools: Any, encoder: Encoder
 ) -> tuple[str, list[tuple[int, int]]]:
     """Find what the assistant said by rendering each of its turns with and without it.
 
@@ -215,7 +215,7 @@ def _end_of_turn(text: str, start: int, stop: int, encoder: Encoder) -> int:
 
 
 def _prove(
-    template: Template, text: str, spans: list[tuple[int, int]], messages: list[Message]
+    template: ChatTemplate, text: str, spans: list[tuple[int, int]], messages: list[Message]
 ) -> None:
     """Check that the marked spans hold the assistant's words, all of them and in order."""
     said = [message for message in messages if message["role"] == "assistant"]
@@ -227,7 +227,7 @@ def _prove(
         raise _unprovable(template)
 
 
-def _unprovable(template: Template) -> DataError:
+def _unprovable(template: ChatTemplate) -> DataError:
     return DataError(
         f"the chat template ({template.name}) does not mark what the assistant says, and it cannot "
         "be told from its output either (it rewrites or leaves out parts of earlier turns). "

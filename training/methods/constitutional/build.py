@@ -10,14 +10,12 @@ from typing import Any
 
 from training.config import Job
 from training.config.constitutional import Constitutional
-from training.data.rows import PromptRow
-from training.engine.world import read_world
-from training.judges.answers import Answerer, Prompt
-from training.judges.judge import Count, Judge, Place, asked, make
-from training.judges.remote import Remote
-from training.methods.constitutional import asking
-from training.methods.journal import Journal
-from training.methods.prompted import (
+from training.console import say
+from training.data.schema.rows import PromptRow
+from training.judges.base import Judge, JudgeContext, JudgeUsage, ask, make
+from training.judges.http_client import HttpJudge
+from training.judges.local_generator import LocalGenerator, Prompt
+from training.methods.common.generated_rows import (
     answerer_of,
     check_price,
     hand_on,
@@ -25,8 +23,10 @@ from training.methods.prompted import (
     prompts_of,
     written,
 )
-from training.runfolder import RunFolder
-from training.speak import say
+from training.methods.common.row_journal import RowJournal
+from training.methods.constitutional import prompt_templates
+from training.run_folder import RunFolder
+from training.trainer.distributed import read_world
 
 REPORT = "constitution.json"
 _AT_ONCE = 32
@@ -47,12 +47,12 @@ def write(job: Job, folder: RunFolder) -> None:
     method = job.method
     assert isinstance(method, Constitutional)
     prompts = prompts_of(job)
-    journal = Journal(folder.path, "judged.jsonl")
+    journal = RowJournal(folder.path, "judged.jsonl")
     journal.check([row.id for row in prompts])
     answerer = answerer_of(job)
     judge = make(
         method.judge,
-        Place(
+        JudgeContext(
             device=read_world().device,
             folder=folder.path,
             cache=folder.cache,
@@ -62,8 +62,8 @@ def write(job: Job, folder: RunFolder) -> None:
     )
     left = prompts[len(journal.lines) :]
     _price(job, judge, left)
-    count = Count()
-    workshop = _Workshop(job, answerer, judge, count)
+    count = JudgeUsage()
+    workshop = ConstitutionalPipeline(job, answerer, judge, count)
     for first in range(0, len(left), _AT_ONCE):
         number = len(journal.lines)
         journal.add(list(workshop.worked(left[first : first + _AT_ONCE], number)))
@@ -71,7 +71,7 @@ def write(job: Job, folder: RunFolder) -> None:
     _conclude(job, folder, journal, count, judge)
 
 
-class _Workshop:
+class ConstitutionalPipeline:
     """Turns prompts into rows.
 
     Args:
@@ -81,7 +81,7 @@ class _Workshop:
         count: Of what was asked.
     """
 
-    def __init__(self, job: Job, answerer: Answerer, judge: Judge, count: Count):
+    def __init__(self, job: Job, answerer: LocalGenerator, judge: Judge, count: JudgeUsage):
         assert isinstance(job.method, Constitutional)
         self._method = job.method
         self._seed = job.train.seed
@@ -119,9 +119,7 @@ class _Workshop:
 
     def _ask(self, questions: Any, read: Any, wanted: str) -> list[Any]:
         retries = self._method.judge.retries
-        return asked(
-            self._judge, questions, read, wanted=wanted, retries=retries, count=self._count
-        )
+        return ask(self._judge, questions, read, wanted=wanted, retries=retries, count=self._count)
 
     def _revisions(
         self, prompts: Sequence[PromptRow], numbers: Sequence[int]
@@ -133,13 +131,18 @@ class _Workshop:
             open_ = [place for place, answer in enumerate(answers) if answer is not None]
             drawn = {place: principles[self._principle(numbers[place], turn)] for place in open_}
             questions = [
-                asking.critique(prompts[p].prompt, str(answers[p]), drawn[p]) for p in open_
+                prompt_templates.critique(prompts[p].prompt, str(answers[p]), drawn[p])
+                for p in open_
             ]
-            said = self._ask(questions, asking.read_critique, "Say what could be better.")
+            said = self._ask(questions, prompt_templates.read_critique, "Say what could be better.")
             both = list(zip(open_, questions, said, strict=True))
-            told = [(p, asking.revision(q, s, drawn[p])) for p, q, s in both if s is not None]
+            told = [
+                (p, prompt_templates.revision(q, s, drawn[p])) for p, q, s in both if s is not None
+            ]
             revised = self._ask(
-                [question for _, question in told], asking.read_revision, asking.REVISED_WANTED
+                [question for _, question in told],
+                prompt_templates.read_revision,
+                prompt_templates.REVISED_WANTED,
             )
             found = dict(zip([place for place, _ in told], revised, strict=True))
             answers = [found.get(place) for place in range(len(prompts))]
@@ -164,9 +167,9 @@ class _Workshop:
         questions = []
         for place in open_:
             a, b, principle = one[place], other[place], principles[drawn[place]]
-            questions.append(asking.comparison(asked_of[place], a, b, principle))
-            questions.append(asking.comparison(asked_of[place], b, a, principle))
-        said = self._ask(questions, asking.read_choice, asking.CHOSEN_WANTED)
+            questions.append(prompt_templates.comparison(asked_of[place], a, b, principle))
+            questions.append(prompt_templates.comparison(asked_of[place], b, a, principle))
+        said = self._ask(questions, prompt_templates.read_choice, prompt_templates.CHOSEN_WANTED)
         votes = dict(zip(open_, zip(said[::2], said[1::2], strict=True), strict=True))
         for place, row in enumerate(prompts):
             line = {"id": row.id, "answers": [one[place], other[place]]}
@@ -203,7 +206,7 @@ def _price(job: Job, judge: Judge, left: Sequence[PromptRow]) -> None:
     """
     method = job.method
     assert isinstance(method, Constitutional)
-    if not isinstance(judge, Remote) or not left:
+    if not isinstance(judge, HttpJudge) or not left:
         return
     calls = len(left) * 2 * method.turns
     answers = 2 * _CHARACTERS_A_TOKEN * method.rollout.max_new_tokens
@@ -213,12 +216,14 @@ def _price(job: Job, judge: Judge, left: Sequence[PromptRow]) -> None:
     check_price(job, judge, len(left), calls, int(prompt) + answers + _QUESTION_CHARACTERS)
 
 
-def _progress(journal: Journal, prompts: int, judge: Judge) -> str:
-    spent = f", {judge.ledger.spent['usd']:.4f} USD" if isinstance(judge, Remote) else ""
+def _progress(journal: RowJournal, prompts: int, judge: Judge) -> str:
+    spent = f", {judge.ledger.spent['usd']:.4f} USD" if isinstance(judge, HttpJudge) else ""
     return f"{len(journal.lines):,} of {prompts:,} prompts judged, {journal.kept:,} kept{spent}"
 
 
-def _conclude(job: Job, folder: RunFolder, journal: Journal, count: Count, judge: Judge) -> None:
+def _conclude(
+    job: Job, folder: RunFolder, journal: RowJournal, count: JudgeUsage, judge: Judge
+) -> None:
     """Write the rows and what became of all prompts.
 
     Raises:
@@ -233,7 +238,7 @@ def _conclude(job: Job, folder: RunFolder, journal: Journal, count: Count, judge
         "judge": method.judge.model_dump(mode="json", exclude_none=True),
         "principles": dict(principles.most_common()),
         "asked": asdict(count),
-        "spent": judge.ledger.spent if isinstance(judge, Remote) else None,
+        "spent": judge.ledger.spent if isinstance(judge, HttpJudge) else None,
     }
     if chosen:
         by_order = sum(a == b and a is not None for a, b in chosen)

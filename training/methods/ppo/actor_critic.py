@@ -10,12 +10,12 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from training.methods.means import switch_off_dropout
+from training.methods.common.per_row_loss import switch_off_dropout
 from training.methods.ppo import critic as critics
-from training.models.worn import wearing
+from training.models.adapter_switching import use_adapter
 
 
-class Seen(NamedTuple):
+class PolicyOutputs(NamedTuple):
     """What policy and critic make of answers; each is [actions], in the order of the labels.
 
     Attributes:
@@ -52,7 +52,7 @@ class ActorCritic(nn.Module):
         """The policy's configuration, which engines look for on a model."""
         return self.policy.config
 
-    def forward(self, input_ids: Tensor, position_ids: Tensor, labels: Tensor) -> Seen:
+    def forward(self, input_ids: Tensor, position_ids: Tensor, labels: Tensor) -> PolicyOutputs:
         """Return what both make of the labelled tokens.
 
         Args:
@@ -65,25 +65,25 @@ class ActorCritic(nn.Module):
         values = self.critic(input_ids, position_ids)[:, :-1][labels[:, 1:] != -100]
         found = said.log_probs[said.label_mask]
         entropy = found.new_empty(0) if self.training else said.entropy[said.label_mask]
-        return Seen(found, entropy, values)
+        return PolicyOutputs(found, entropy, values)
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
         """Compute activations twice, each time under the adapter of the first."""
         given = {"use_reentrant": False, **(settings.pop("activation_checkpointing_kwargs") or {})}
-        if isinstance(self.critic, critics.SharedBackbone):
+        if isinstance(self.critic, critics.SharedBackboneCritic):
             given["context_fn"] = self._as_now
         bodies = [self.policy]
-        if isinstance(self.critic, critics.OwnBackbone):
+        if isinstance(self.critic, critics.SeparateCritic):
             bodies.append(self.critic.body)
         for body in bodies:
             body.activation_checkpointing_enable(activation_checkpointing_kwargs=given, **settings)
 
     def _as_now(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Return what to do around a layer now, and around it when it is computed again."""
-        return nullcontext(), wearing(self.policy, self.policy.active_adapter)
+        return nullcontext(), use_adapter(self.policy, self.policy.active_adapter)
 
 
-class Reference:
+class ReferencePolicy:
     """What the policy started from, and is kept near to.
 
     Args:
@@ -121,7 +121,7 @@ class Reference:
 def log_probs(
     model: Any, batch: dict[str, Tensor], temperature: float, *, entropy: bool = False
 ) -> Any:
-    """Return what a language model makes of labelled tokens; see `training.models.next_token`."""
+    """Return what a language model makes of labelled tokens; see `training.models.fused_log_probs`."""
     return model(**batch, next_token_log_probs=True, temperature=temperature, entropy=entropy)
 
 

@@ -12,17 +12,17 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
-from training.config.sampled import Ppo
+from training.config.online_rl import Ppo
 from training.data.prepare import row_tokenizer
-from training.engine.setup import Setup
-from training.methods.ppo.actor_critic import ActorCritic, Reference
-from training.methods.ppo.critic import OwnBackbone, SharedBackbone
-from training.methods.ppo.speaker import Speaker
+from training.methods.common.context_check import check_context
+from training.methods.common.reference_model import second_model
+from training.methods.ppo.actor_critic import ActorCritic, ReferencePolicy
+from training.methods.ppo.critic import SeparateCritic, SharedBackboneCritic
+from training.methods.ppo.sampler import RolloutSampler
 from training.methods.ppo.trainer import PpoTrainer
-from training.methods.reference import second_model
-from training.methods.room import check_room
-from training.rewards.reward import Place
-from training.rewards.total import Total
+from training.rewards.aggregate import CompositeReward
+from training.rewards.base import RewardContext
+from training.trainer.context import TrainerContext
 
 
 def build(
@@ -30,7 +30,7 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     rows: Any,
     arguments: dict[str, Any],
-    setup: Setup,
+    setup: TrainerContext,
 ) -> PpoTrainer:
     """Return the trainer.
 
@@ -46,10 +46,10 @@ def build(
     """
     method = setup.job.method
     assert isinstance(method, Ppo)
-    check_room(setup, model, method.max_new_tokens)
+    check_context(setup, model, method.max_new_tokens)
     critic = _critic(model, method, setup)
     # Before the trainer: what a reward adds to the policy is sharded with it.
-    rewards = Total.of(method.reward, Place.of(setup, model))
+    rewards = CompositeReward.of(method.reward, RewardContext.of(setup, model))
     both = ActorCritic(model, critic, method.rollout.temperature)
     trainer = PpoTrainer(
         setup=setup,
@@ -57,7 +57,7 @@ def build(
         args=TrainingArguments(**arguments),
         processing_class=tokenizer,
     )
-    trainer.speaker = Speaker(
+    trainer.speaker = RolloutSampler(
         method=method,
         model=both,
         reference=_reference(model, trainer),
@@ -71,25 +71,25 @@ def build(
     return trainer
 
 
-def _critic(policy: Any, method: Ppo, setup: Setup) -> nn.Module:
+def _critic(policy: Any, method: Ppo, setup: TrainerContext) -> nn.Module:
     wanted = method.critic.backbone
     can_share = isinstance(policy, PeftModel) and not policy.active_peft_config.is_prompt_learning
     if wanted == "shared" or (wanted == "auto" and can_share and method.critic.source is None):
-        return SharedBackbone(policy)
-    return OwnBackbone(setup.start())
+        return SharedBackboneCritic(policy)
+    return SeparateCritic(setup.start())
 
 
-def _reference(policy: Any, trainer: PpoTrainer) -> Reference:
+def _reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
     """Return what the policy starts from: itself without its new adapter, or a frozen copy."""
     frozen = second_model(trainer.setup)
     if frozen is not None and trainer.is_deepspeed_enabled:
         frozen = prepare_deepspeed(frozen, trainer.accelerator)
     elif frozen is not None:
         frozen.to(trainer.setup.world.device)
-    return Reference(policy, trainer.method.rollout.temperature, frozen)
+    return ReferencePolicy(policy, trainer.method.rollout.temperature, frozen)
 
 
-def _end_ids(policy: Any, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> list[int]:
+def _end_ids(policy: Any, tokenizer: PreTrainedTokenizerBase, setup: TrainerContext) -> list[int]:
     """Return the tokens that end an answer: the tokenizer's, the template's, the model's own."""
     ends = set(row_tokenizer(setup.job, tokenizer).end_ids)
     own = policy.generation_config.eos_token_id

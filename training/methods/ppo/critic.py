@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from training.models.worn import go_on_learning, hidden_states
+from training.models.adapter_switching import hidden_states, restore_requires_grad
 
 NAME = "critic"
 """Of the critic's adapter."""
@@ -37,7 +37,7 @@ class ValueHead(nn.Module):
             return hidden.float() @ self.weight.float() + self.bias.float()
 
 
-class OwnBackbone(nn.Module):
+class SeparateCritic(nn.Module):
     """A critic with a body of its own.
 
     Args:
@@ -59,7 +59,7 @@ class OwnBackbone(nn.Module):
         return self.head(states.last_hidden_state)
 
 
-class SharedBackbone(nn.Module):
+class SharedBackboneCritic(nn.Module):
     """A critic that is one more adapter on the policy's backbone.
 
     Args:
@@ -75,7 +75,7 @@ class SharedBackbone(nn.Module):
         # Held beside, not registered: the weights are the policy's and are listed there.
         self._policy = [policy]
         self.head = ValueHead(_width(policy))
-        go_on_learning(policy)
+        restore_requires_grad(policy)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """Return what is expected after each position, [answers, positions]."""

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from training.methods.ppo.advantages import gae, token_rewards, whiten
-from training.methods.ppo.kl import k1
-from training.methods.ppo.objective import explained_variance
-from training.rewards.reward import Prompt
+from training.methods.ppo.kl_controller import k1
+from training.methods.ppo.losses import explained_variance
+from training.rewards.base import Prompt
 
 IGNORE = -100
 """A label that is not an action."""
 
 
 @dataclass(frozen=True)
-class Experience:
+class Transition:
     """One answer, as the process that sampled it knows it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Experience:
 
 
 @dataclass
-class Rollout:
+class RolloutBatch:
     """All answers of a rollout, side by side; [answers, tokens] is padded on the right.
 
     Attributes:
@@ -88,13 +88,13 @@ class Rollout:
     @classmethod
     def of(
         cls,
-        experiences: Sequence[Experience],
+        experiences: Sequence[Transition],
         *,
         coefficient: float,
         gamma: float,
         lam: float,
         drop_truncated: bool,
-    ) -> Rollout:
+    ) -> RolloutBatch:
         """Return the rollout of these answers, advantages taken.
 
         Args:
@@ -172,7 +172,7 @@ class Rollout:
         return {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> Rollout:
+    def from_state_dict(cls, state: dict[str, Any]) -> RolloutBatch:
         """Return the rollout that `state_dict` was taken of."""
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 

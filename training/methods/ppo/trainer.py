@@ -18,23 +18,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from training.config.sampled import Ppo
-from training.engine.loop import ExactLoop
-from training.engine.measure import Sums, means
-from training.engine.order import Rounds
-from training.engine.rates import Rates
-from training.engine.seed import untouched_generators
-from training.engine.setup import Setup
+from training.config.online_rl import Ppo
 from training.errors import GuardError
 from training.methods.ppo.actor_critic import ActorCritic, trainable
-from training.methods.ppo.kl import KlController, k3
-from training.methods.ppo.objective import policy_losses, value_losses
-from training.methods.ppo.rates import TwoRates
-from training.methods.ppo.record import Said, rollout_facts
-from training.methods.ppo.rollout import Experience, Rollout
-from training.methods.ppo.speaker import Speaker
-from training.methods.ppo.stop import Watch
-from training.models.answer import uniforms
+from training.methods.ppo.kl_controller import KlController, k3
+from training.methods.ppo.learning_rates import ActorCriticLrMultipliers
+from training.methods.ppo.losses import policy_losses, value_losses
+from training.methods.ppo.rollout import RolloutBatch, Transition
+from training.methods.ppo.rollout_log import RolloutLog, rollout_facts
+from training.methods.ppo.sampler import RolloutSampler
+from training.methods.ppo.stop_rules import DivergenceMonitor
+from training.models.generate import uniforms
+from training.trainer.context import TrainerContext
+from training.trainer.exact_trainer import ExactTrainerMixin
+from training.trainer.lr_groups import LrMultipliers
+from training.trainer.metrics import Sums, means
+from training.trainer.sample_order import RolloutOrder
+from training.trainer.seed import untouched_generators
 
 _TRAINING, _HELD_OUT = 0, 1
 """What answers are sampled for; keeps their chances apart."""
@@ -43,7 +43,7 @@ _SAME = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
 """How far the ratio of a policy to itself may be off, on average, by precision."""
 
 
-class PpoTrainer(ExactLoop, Trainer):
+class PpoTrainer(ExactTrainerMixin, Trainer):
     """Learns from answers of its own.
 
     Args:
@@ -53,13 +53,13 @@ class PpoTrainer(ExactLoop, Trainer):
     """
 
     loss_is_scaled_for_ga = True
-    speaker: Speaker
+    speaker: RolloutSampler
 
-    def __init__(self, *, setup: Setup, model: ActorCritic, **trainer_arguments: Any):
+    def __init__(self, *, setup: TrainerContext, model: ActorCritic, **trainer_arguments: Any):
         assert isinstance(setup.job.method, Ppo)
-        assert isinstance(setup.order, Rounds)
+        assert isinstance(setup.order, RolloutOrder)
         self.method: Ppo = setup.job.method
-        self.rounds: Rounds = setup.order
+        self.rounds: RolloutOrder = setup.order
         kl = self.method.kl
         self.price = KlController(
             kl.coefficient,
@@ -67,11 +67,11 @@ class PpoTrainer(ExactLoop, Trainer):
             integral=kl.integral,
             proportional=kl.proportional,
         )
-        self.watch = Watch(self.method)
-        self.rollout: Rollout | None = None
+        self.watch = DivergenceMonitor(self.method)
+        self.rollout: RolloutBatch | None = None
         self.rollout_number = -1
         self.facts: dict[str, float] = {}
-        self.said = Said(setup.folder, setup.world.is_first)
+        self.said = RolloutLog(setup.folder, setup.world.is_first)
         super().__init__(setup=setup, model=model, **trainer_arguments)
 
     @property
@@ -80,9 +80,9 @@ class PpoTrainer(ExactLoop, Trainer):
         whole: ActorCritic = super().outcome
         return whole.policy
 
-    def make_rates(self, names: list[str]) -> Rates:
+    def make_rates(self, names: list[str]) -> LrMultipliers:
         """Return the policy's rate and the critic's."""
-        return TwoRates(self.setup.job, names, self.setup.order.max_steps)
+        return ActorCriticLrMultipliers(self.setup.job, names, self.setup.order.max_steps)
 
     # --- what a step learns from ------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class PpoTrainer(ExactLoop, Trainer):
         self._same_at_the_start(facts, number)
         if number:
             self.price.update(facts["kl"])
-        self.rollout = Rollout.of(
+        self.rollout = RolloutBatch.of(
             experiences,
             coefficient=self.price.coefficient,
             gamma=self.method.gamma,
@@ -209,7 +209,7 @@ class PpoTrainer(ExactLoop, Trainer):
         self.speaker.rewards.watch(lowest, highest, step, self.rounds.steps_per_round)
         self.watch.look(facts, step + 1)
 
-    def _answered(self, number: int) -> list[Experience]:
+    def _answered(self, number: int) -> list[Transition]:
         """Return this process's share of a round, answered."""
         world = self.setup.world
         rows = self.rounds.rows_of(number)
@@ -247,7 +247,7 @@ class PpoTrainer(ExactLoop, Trainer):
             name: (facts[name] * count, count) for name in names
         }
 
-    def _held_out(self, batch: dict[str, Any]) -> list[Experience]:
+    def _held_out(self, batch: dict[str, Any]) -> list[Transition]:
         """Return answers to held-out prompts, the same at every evaluation but for the policy."""
         seed = (self.setup.job.train.seed, _HELD_OUT)
         rows = batch["prompt_rows"]
@@ -290,7 +290,7 @@ class PpoTrainer(ExactLoop, Trainer):
 
     def take_up_files(self, checkpoint: Path) -> None:
         """Take the rollout in hand up again."""
-        self.rollout = Rollout.from_state_dict(load_file(checkpoint / _ROLLOUT))
+        self.rollout = RolloutBatch.from_state_dict(load_file(checkpoint / _ROLLOUT))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write what learns; what is frozen lies where it was loaded from."""

@@ -1,0 +1,154 @@
+"""Held-out rows counted again, one by one, by plain Transformers from the saved models.
+
+A run tells means; here every row has a number, so that means have intervals. Nothing of the
+trainers is used: what the two say must agree.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from training.config.load import parse_job
+from training.config.rewards import ModelReward
+from training.data.prepare import prepare
+from training.data.schema.rows import PromptRow
+from training.rewards.base import RewardContext, make
+
+Values = npt.NDArray[np.float64]
+
+_RESAMPLED = 2000
+_AT_ONCE = 32
+_IGNORED = -100
+
+
+def held_out(document: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Return the held-out rows of a job as tokens, as its run had them."""
+    job: Any = parse_job(document, document["name"])
+    tokenizer = AutoTokenizer.from_pretrained(job.model.source)
+    table = prepare(job, tokenizer, cache_dir=folder / "cache", run_dir=folder).validation
+    assert table is not None
+    return [table[index] for index in range(len(table))]
+
+
+@torch.no_grad()
+def log_probabilities(source: Path, rows: Iterable[dict[str, Any]]) -> Values:
+    """Return log-probability and tokens of every answer, [rows, sides, 2]."""
+    model = AutoModelForCausalLM.from_pretrained(source).eval()
+    return np.array([[_answer(model, *side) for side in _sides(row)] for row in rows])
+
+
+def _answer(model: Any, ids: Sequence[int], labels: Sequence[int]) -> tuple[float, float]:
+    wanted = torch.tensor(labels[1:])
+    counted = wanted != _IGNORED
+    logits = model(torch.tensor([ids])).logits[0, :-1][counted].double()
+    chosen = logits.log_softmax(-1).gather(1, wanted[counted, None])
+    return float(chosen.sum()), float(counted.sum())
+
+
+@torch.no_grad()
+def scores(source: Path, rows: Iterable[dict[str, Any]]) -> Values:
+    """Return the score of every answer, [rows, sides]."""
+    model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1).eval()
+    found = [[float(model(torch.tensor([ids])).logits) for ids, _ in _sides(row)] for row in rows]
+    return np.array(found)
+
+
+def _sides(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    ends = np.cumsum([0, *row["seq_lengths"]])
+    spans = [slice(a, b) for a, b in pairwise(ends)]
+    return [(list(row["input_ids"][span]), list(row["labels"][span])) for span in spans]
+
+
+@torch.no_grad()
+def answered(
+    policy: Path, start: Path, reward: Path, prompts: Sequence[str], longest: int
+) -> dict[str, Values]:
+    """Return the `reward` of an answer to each prompt, its `kl` and its length in tokens.
+
+    The distance is from the start, in nats.
+
+    Args:
+        policy: Answers, at a temperature of 1.
+        start: What it started from.
+        reward: Scores.
+        prompts: What is answered, once each.
+        longest: Tokens of an answer, at most.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    speaking, reference = (AutoModelForCausalLM.from_pretrained(p).eval() for p in (policy, start))
+    end = speaking.generation_config.eos_token_id
+    ends = set(end) if isinstance(end, list) else {end}
+    asked = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    torch.manual_seed(0)
+    texts, nats, lengths = [], [], []
+    for first in range(0, len(asked), _AT_ONCE):
+        here = asked[first : first + _AT_ONCE]
+        for ids, answer in zip(here, _said(speaking, here, longest, ends), strict=True):
+            texts.append(tokenizer.decode(answer, skip_special_tokens=True))
+            labels = [_IGNORED] * len(ids) + answer
+            ours, theirs = (_answer(m, ids + answer, labels)[0] for m in (speaking, reference))
+            nats.append(ours - theirs)
+            lengths.append(float(len(answer)))
+    section = ModelReward(kind="model", source=str(reward), max_length=512)
+    scorer = make(section, RewardContext(torch.device("cpu"), policy))
+    rows = [PromptRow(str(number), text, None, {}) for number, text in enumerate(prompts)]
+    earned = scorer.score(list(prompts), texts, rows)
+    found = {"reward": earned, "kl": nats, "answer_tokens": lengths}
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _said(model: Any, prompts: list[list[int]], longest: int, ends: set[int]) -> list[list[int]]:
+    """Return a sampled answer to each prompt, as tokens, with what ended it."""
+    width = max(len(ids) for ids in prompts)
+    padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts])
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
+    found = model.generate(
+        input_ids=padded, attention_mask=mask, max_new_tokens=longest, do_sample=True,
+        temperature=1.0, top_k=0, top_p=1.0, eos_token_id=sorted(ends), pad_token_id=min(ends),
+    )[:, width:].tolist()  # fmt: skip
+    return [_until(answer, ends) for answer in found]
+
+
+def _until(answer: list[int], ends: set[int]) -> list[int]:
+    stop = next((place + 1 for place, token in enumerate(answer) if token in ends), len(answer))
+    return answer[:stop]
+
+
+def by_prompt(rows: Sequence[dict[str, Any]]) -> list[npt.NDArray[np.int64]]:
+    """Return the numbers of the rows that answer each prompt."""
+    found = defaultdict(list)
+    for number, row in enumerate(rows):
+        ids, labels = _sides(row)[0]
+        asked = next(place for place, label in enumerate(labels) if label != _IGNORED)
+        found[tuple(ids[:asked])].append(number)
+    return [np.array(numbers) for numbers in found.values()]
+
+
+def interval(
+    groups: Sequence[npt.NDArray[np.int64]], number: Callable[[npt.NDArray[np.int64]], float]
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a number over rows.
+
+    Args:
+        groups: Rows that go together, such as those of one prompt; groups are drawn.
+        number: The number, of some rows.
+    """
+    chance, drawn = np.random.default_rng(0), []
+    for _ in range(_RESAMPLED):
+        taken = chance.integers(0, len(groups), len(groups))
+        drawn.append(number(np.concatenate([groups[place] for place in taken])))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,234 @@
+"""How long a job takes: steps, arithmetic, what travels between devices, and what surrounds it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from planning.dataset_stats import DatasetStats
+from planning.document import Range
+from planning.machine import Machine
+from planning.method_costs import StepSpec, method_profile
+from planning.model_shape import ModelShape
+from planning.peak_memory import ParallelismChoice
+from training.config import Job
+from training.config.types import Every
+
+# Share of the peak that training reaches, counted as 6 FLOPs per trained weight and token and 4 per
+# frozen one. CUDA: ms-swift's tables (14B full, ZeRO 2 and 3 on A800: 44-45 %), torchtune's (3B
+# full with recomputation on A100: about 50 %), LLaMA-Factory's (7B LoRA on A100: 21-26 %); QLoRA
+# takes 1.56 times as long as LoRA in litgpt's. Trainium and CPU: nothing is published; a wide
+# guess.
+_MFU = {
+    ("cuda", "full"): Range(0.28, 0.50),
+    ("cuda", "lora"): Range(0.20, 0.40),
+    ("cuda", "qlora"): Range(0.13, 0.26),
+    ("neuron", "full"): Range(0.12, 0.35),
+    ("neuron", "lora"): Range(0.08, 0.28),
+    ("neuron", "qlora"): Range(0.05, 0.18),
+    ("cpu", "full"): Range(0.25, 1.0),
+    ("cpu", "lora"): Range(0.2, 0.9),
+    ("cpu", "qlora"): Range(0.02, 0.2),
+}
+_START_S = {"rented": Range(240.0, 900.0), "here": Range(8.0, 40.0)}
+"""Waiting for instances, pulling the image, starting processes; here: importing and loading."""
+_LOAD_GB_S = {"rented": Range(0.3, 1.5), "here": Range(0.5, 3.0)}
+"""At which weights are read, and checkpoints written."""
+_TOKENIZE_CHARS_S = 1e6
+"""Characters that one core turns into tokens in a second."""
+_TOKEN_S_PER_LAYER = Range(0.0004, 0.0015)
+"""What `generate` takes for one token in one layer where nothing is large: Python and launches. A
+guess."""
+_SHARE_OF_ANSWER = 0.3
+"""How long answers are at the least, of what is allowed: most end by themselves. A guess."""
+_PCIE_GB_S = 12.0
+"""What one device moves to another through PCIe, in one direction, when all do."""
+
+
+@dataclass(frozen=True)
+class DurationEstimate:
+    """The length of a job.
+
+    Attributes:
+        steps: Optimizer steps.
+        tokens: Computed, padding included.
+        flops: Forward and backward, recomputation not counted.
+        train_s: In the loop.
+        around_s: Start-up, tokenizing, checkpoints, evaluations.
+        fewest_steps: Where early stopping may end it, with the best of luck; else `steps`.
+    """
+
+    steps: int
+    tokens: float
+    flops: float
+    train_s: Range
+    around_s: Range
+    fewest_steps: int
+
+    @property
+    def hours(self) -> Range:
+        """Wall time."""
+        return Range(
+            (self.train_s.low + self.around_s.low) / 3600,
+            (self.train_s.high + self.around_s.high) / 3600,
+        )
+
+
+def estimate_duration(
+    job: Job,
+    shape: ModelShape,
+    machine: Machine,
+    choice: ParallelismChoice,
+    rows: DatasetStats,
+    learned: int,
+) -> DurationEstimate:
+    """How long `job` takes.
+
+    Args:
+        job: The run.
+        shape: Of its model.
+        machine: Where it runs.
+        choice: How it is cut up.
+        rows: What it trains on.
+        learned: Weights that are trained.
+    """
+    batch = job.train.global_batch_size
+    steps = job.train.max_steps or max(
+        1, math.ceil(rows.train * job.train.num_train_epochs / batch)
+    )
+    length = job.data.max_length if job.data.packing else rows.tokens
+    tokens = float(steps * batch * length)
+    flops = tokens * flops_per_token(shape, length, learned)
+    peak = _peak_flops(job, machine)
+    kind = "full" if job.adapter is None else "qlora" if job.adapter.quantized else "lora"
+    reached = _MFU[machine.device.kind, kind]
+    again = 4 / 3 if choice.checkpointing and kind != "full" else 1.0
+    sent_s = _sent_s(job, shape, machine, choice, learned, steps)
+    spoken = _spoken_s(job, shape, machine, choice, rows, steps)
+    train = Range(
+        max(flops / peak / reached.high, sent_s) + spoken.low,
+        flops * again / peak / reached.low + sent_s + spoken.high,
+    )
+    around = _around_s(job, shape, machine, rows, train, flops / max(tokens, 1) / peak, learned)
+    return DurationEstimate(steps, tokens, flops, train, around, _fewest_steps(job, steps, rows))
+
+
+def flops_per_token(shape: ModelShape, length: float, learned: int) -> float:
+    """Forward and backward FLOPs of one token.
+
+    Six per trained weight, four per frozen one, and attention, halved for being causal (Chowdhery
+    et al. 2022, arXiv:2204.02311, appendix B).
+    """
+    trained = min(learned, shape.active)
+    frozen = shape.active - trained if learned < shape.parameters * 0.9 else 0
+    attention = 6.0 * shape.layers * shape.heads * shape.head_dim * length
+    return 6.0 * (shape.active - frozen) + 4.0 * frozen + attention
+
+
+def _peak_flops(job: Job, machine: Machine) -> float:
+    device = machine.device
+    tflops = device.fp32_tflops if job.precision == "fp32" else device.bf16_tflops
+    world = 1 if device.kind == "cpu" else machine.world
+    return tflops * 1e12 * world
+
+
+def _spoken_s(
+    job: Job,
+    shape: ModelShape,
+    machine: Machine,
+    choice: ParallelismChoice,
+    rows: DatasetStats,
+    steps: int,
+) -> Range:
+    """Seconds in which answers are sampled: each token of theirs reads every weight once."""
+    share = -(-job.train.global_batch_size // machine.world)
+    rollout = method_profile(job, StepSpec(choice.rows, share, rows.longest)).rollout
+    if rollout is None:
+        return Range(0.0, 0.0)
+    device = machine.device
+    size = 4.0 if job.precision == "fp32" else 2.0
+    reading_s = shape.parameters * size / (device.bandwidth_gb_s * 1e9)
+    peak = _peak_flops(job, machine) / (1 if device.kind == "cpu" else machine.world)
+    computing_s = 2.0 * shape.active * rollout.answers / peak
+    rounds = job.method.rounds(job.train.global_batch_size)
+    times = steps / (rounds[1] if rounds else 1) * math.ceil(share / rollout.answers)
+    each = max(reading_s, computing_s)
+    low, high = (
+        each * slow + shape.layers * s for slow, s in zip((1, 3), _TOKEN_S_PER_LAYER, strict=True)
+    )
+    tokens = times * rollout.new
+    return Range(tokens * _SHARE_OF_ANSWER * low, tokens * high)
+
+
+def _sent_s(
+    job: Job,
+    shape: ModelShape,
+    machine: Machine,
+    choice: ParallelismChoice,
+    learned: int,
+    steps: int,
+) -> float:
+    """Seconds in which gradients (and, with ZeRO 3, weights) travel, if nothing else happened."""
+    if machine.world == 1 or machine.device.kind == "cpu":
+        return 0.0
+    weights, per_device = 2.0 * shape.parameters, machine.device.link_gb_s or _PCIE_GB_S
+    in_step = max(1, job.train.global_batch_size // (choice.rows * machine.world))
+    sent = 2.0 * 2.0 * learned
+    if choice.zero == 3 or job.sharding.fsdp != "none":
+        sent += 2.0 * weights * in_step
+    inside = sent / (per_device * 1e9)
+    between = sent / (machine.instance.network_gbps / 8 * 1e9) if machine.count > 1 else 0.0
+    return steps * max(inside, between)
+
+
+def _around_s(
+    job: Job,
+    shape: ModelShape,
+    machine: Machine,
+    rows: DatasetStats,
+    train: Range,
+    s_per_token: float,
+    learned: int,
+) -> Range:
+    where = "rented" if machine.rented else "here"
+    start, rate = _START_S[where], _LOAD_GB_S[where]
+    weights_gb = shape.parameters * 2 / 1e9
+    saved_gb = learned * 14 / 1e9
+    saves = _times(job.checkpoint.every, train.high, job, rows) + 1
+    measured = rows.held_out * rows.tokens * (2 + _times(job.evaluate.every, train.high, job, rows))
+    tokenizing = rows.size_gib * 2**30 / (_TOKENIZE_CHARS_S * machine.instance.vcpus)
+    evaluating = measured * s_per_token / 3
+    return Range(
+        start.low
+        + weights_gb / rate.high
+        + saves * saved_gb / rate.high
+        + tokenizing / 2
+        + evaluating,
+        start.high
+        + weights_gb / rate.low
+        + saves * saved_gb / rate.low
+        + tokenizing * 2
+        + evaluating * 4,
+    )
+
+
+def _times(every: Every | None, train_s: float, job: Job, rows: DatasetStats) -> int:
+    """How often something happens during training."""
+    if every is None:
+        return 0
+    steps = job.train.max_steps or rows.train * job.train.num_train_epochs / (
+        job.train.global_batch_size
+    )
+    per_epoch = max(1.0, rows.train / job.train.global_batch_size)
+    length = {"seconds": train_s, "steps": steps, "epochs": steps / per_epoch}[every.unit]
+    return int(length / every.value)
+
+
+def _fewest_steps(job: Job, steps: int, rows: DatasetStats) -> int:
+    """The first step at which early stopping could end the run."""
+    stopping, every = job.train.early_stopping, job.evaluate.every
+    if stopping is None or every is None or every.unit == "seconds":
+        return steps
+    per_epoch = max(1.0, rows.train / job.train.global_batch_size)
+    interval = every.value * (per_epoch if every.unit == "epochs" else 1)
+    return min(steps, math.ceil(interval * (stopping.patience + 1)))

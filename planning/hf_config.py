@@ -1,0 +1,287 @@
+"""Reads a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from planning.model_shape import OTHER_EXPERTS, ModelShape
+from training.config import Job
+from training.config.model import SCRATCH, Model
+from training.errors import JobError, Problem
+
+_PATIENCE_S = 5.0
+_NOT_TIED = frozenset(
+    (
+        *("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi3"),
+        *("gpt_neox", "olmo2", "granite", "stablelm", "phi"),
+    )
+)
+"""Families whose embeddings are two where the file does not say."""
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NamedShape:
+    """A model that a job names.
+
+    Attributes:
+        source: A folder or Hub id.
+        revision: On the Hub.
+        job: The job's name, for messages.
+        key: Where the job names it.
+    """
+
+    source: str
+    revision: str | None
+    job: str
+    key: str = "model.source"
+
+    def problem(self, message: str, value: str, fix: str = "") -> JobError:
+        """Something is wrong with it."""
+        return JobError(self.job, [Problem(self.key, message, value, fix)])
+
+
+def read_shape(job: Job) -> ModelShape:
+    """The shape of a job's model.
+
+    Raises:
+        JobError: There is no `config.json` to read, or it does not describe a decoder.
+    """
+    named = NamedShape(job.model.source, job.model.revision, job.name)
+    if job.model.source == SCRATCH:
+        assert job.model.scratch is not None
+        scratch = job.model.scratch.model_dump(exclude_none=True)
+        scratch["model_type"] = scratch.pop("architecture")
+        if "vocab_size" not in scratch:
+            scratch["vocab_size"] = _tokenizer_size(job.model)
+        shape = shape_of(scratch, named)
+    else:
+        shape = shape_named(named)
+    return replace(shape, scores=True) if job.method.head == "score" else shape
+
+
+@lru_cache(maxsize=16)
+def shape_named(named: NamedShape) -> ModelShape:
+    """The shape of a model that is in a folder, the Hub's cache, or on the Hub.
+
+    Raises:
+        JobError: There is no `config.json` to read, or it does not describe a decoder.
+    """
+    return shape_of(_find(named), named)
+
+
+def shape_of(found: Config, named: NamedShape) -> ModelShape:
+    """The shape that a parsed `config.json` describes.
+
+    Args:
+        found: The file's content.
+        named: What it belongs to.
+
+    Raises:
+        JobError: It lacks a size.
+    """
+    config = {**found, **found.get("text_config", {})}
+    family = str(config.get("model_type", "")).removesuffix("_text")
+    read = _FAMILIES.get(family, _unknown)
+    try:
+        return read(config, family)
+    except KeyError as missing:
+        raise named.problem(
+            f"its config.json has no {missing}, which a plan needs",
+            family,
+            "Name a text decoder, such as a Llama or a Qwen",
+        ) from None
+
+
+# --- where it is ------------------------------------------------------------------------------
+
+
+def _find(named: NamedShape) -> Config:
+    source = named.source
+    folder = Path(source)
+    if folder.is_dir():
+        return _parse(named, folder / "config.json")
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise named.problem("there is no such folder", source, "Name one with a config.json")
+    cached = in_cache(source, named.revision, "config.json")
+    if cached is not None:
+        return _parse(named, cached)
+    return _from_hub(named)
+
+
+def _parse(named: NamedShape, path: Path) -> Config:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        adapter = path.with_name("adapter_config.json")
+        if adapter.is_file():
+            base = str(json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path", ""))
+            return _find(replace(named, source=base, revision=None))
+        raise named.problem(
+            "the folder has no config.json", str(path.parent), "Name one that has"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise named.problem(f"its config.json cannot be read: {error}", str(path)) from None
+    if not isinstance(found, dict):
+        raise named.problem("its config.json is not a mapping", str(path))
+    return found
+
+
+def in_cache(name: str, revision: str | None, file: str) -> Path | None:
+    """A file of a model that the Hub's library has downloaded already; None where it has not."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    repository = hub / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (repository / "refs" / (revision or "main")).read_text().strip()
+    except OSError:
+        commit = revision or ""
+    path = repository / "snapshots" / commit / file
+    return path if commit and path.is_file() else None
+
+
+def _from_hub(named: NamedShape) -> Config:
+    name, revision = named.source, named.revision or "main"
+    fix = "Check the name, the network and HF_TOKEN, or name a folder that has a config.json"
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise named.problem("is not in the Hub's cache, and HF_HUB_OFFLINE is set", name, fix)
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    request = urllib.request.Request(f"{host}/{name}/resolve/{revision}/config.json")
+    if token := os.environ.get("HF_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
+            found = json.loads(answer.read())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise named.problem(
+            f"its config.json could not be had from the Hub ({reason})", name, fix
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def _tokenizer_size(model: Model) -> int:
+    path = Path(model.tokenizer or "") / "tokenizer.json"
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return 32_000
+    return len(found["model"]["vocab"]) + len(found.get("added_tokens", ()))
+
+
+# --- families ---------------------------------------------------------------------------------
+
+
+def _llama(config: Config, family: str) -> ModelShape:
+    """Llama, and what is built like it: gated MLP, RMSNorm, rotated positions."""
+    hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    width = int(config.get("head_dim") or (128 if family.startswith("qwen3") else hidden // heads))
+    inner = int(config["intermediate_size"])
+    q, kv = heads * width, kv_heads * width
+    linears = {
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    biases: dict[str, int] = {}
+    if family == "qwen2" or config.get("attention_bias"):
+        names = ("q_proj", "k_proj", "v_proj") + (() if family == "qwen2" else ("o_proj",))
+        biases |= {f"self_attn.{n}": linears[f"self_attn.{n}"][0] for n in names}
+    if config.get("mlp_bias"):
+        biases |= {n: rows for n, (rows, _) in linears.items() if n.startswith("mlp.")}
+    norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    if family.startswith("qwen3"):
+        norms |= {"self_attn.q_norm": width, "self_attn.k_norm": width}
+    return ModelShape(
+        family=family,
+        hidden=hidden,
+        intermediate=inner,
+        layers=int(config["num_hidden_layers"]),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=width,
+        vocab=int(config["vocab_size"]),
+        tied=bool(config.get("tie_word_embeddings", family not in _NOT_TIED)),
+        context=int(config.get("max_position_embeddings", 1 << 30)),
+        linears=linears,
+        biases=biases,
+        norms=norms,
+    )
+
+
+def _mixture(config: Config, family: str) -> ModelShape:
+    """A Llama whose MLP is one of several experts at a time; all of their weights lie there.
+
+    What a token sees is planned as one MLP as wide as its experts together.
+    """
+    experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
+    seen = int(config["num_experts_per_tok"])
+    width = int(config.get("moe_intermediate_size") or config["intermediate_size"])
+    shared = int(config.get("n_shared_experts") or 0)
+    shape = _llama({**config, "intermediate_size": (seen + shared) * width}, family)
+    others = (experts - seen) * 3 * shape.hidden * width + experts * shape.hidden
+    note = (
+        f"{experts} experts, {seen} at a time: planned with the weights of all and the activations "
+        f"of {seen}"
+    )
+    return replace(
+        shape,
+        biases={**shape.biases, OTHER_EXPERTS: others},
+        experts=experts,
+        experts_per_token=seen,
+        notes=(*shape.notes, note),
+    )
+
+
+def _unknown(config: Config, family: str) -> ModelShape:
+    known = {ours: config[n] for ours, names in _ALIASES.items() for n in names if config.get(n)}
+    sizes: dict[str, Any] = {**known, **config}
+    if sizes.get("hidden_size") and not sizes.get("intermediate_size"):
+        sizes["intermediate_size"] = 4 * int(sizes["hidden_size"])
+    if family in _TWO_MATRICES and sizes.get("intermediate_size"):
+        # A Llama's MLP has three.
+        sizes["intermediate_size"] = 2 * int(sizes["intermediate_size"]) // 3
+    note = (
+        f"{family or 'this model'} is not a family the plan knows; planned as a Llama of its sizes"
+    )
+    mixture = any(config.get(name) for name in _EXPERTS)
+    found = _mixture(sizes, family) if mixture else _llama(sizes, family)
+    return replace(found, notes=(note, *found.notes))
+
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_ALIASES = {
+    "hidden_size": ("n_embd", "d_model"),
+    "intermediate_size": ("n_inner", "ffn_dim"),
+    "num_hidden_layers": ("n_layer", "num_layers", "n_layers"),
+    "num_attention_heads": ("n_head", "n_heads"),
+    "max_position_embeddings": ("n_positions", "n_ctx"),
+}
+"""Our name for a size, and what other families' files call it."""
+_TWO_MATRICES = frozenset(
+    ("gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "phi", "starcoder2")
+)
+"""Families whose MLP is not gated."""
+
+_FAMILIES: dict[str, Callable[[Config, str], ModelShape]] = {
+    "llama": _llama,
+    "mistral": _llama,
+    "qwen2": _llama,
+    "qwen3": _llama,
+    "mixtral": _mixture,
+    "qwen3_moe": _mixture,
+}

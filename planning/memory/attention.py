@@ -1,0 +1,153 @@
+"""Attention: what each kind allocates and keeps.
+
+- `eager` writes out every score, [rows, heads, length, length].
+- `sdpa` never does, but where documents are packed it is handed a mask, which its kernels turn into
+  numbers of the queries' type, once per layer, and keep; a mask also makes it repeat the shared
+  keys and values for every query head (transformers/integrations/sdpa_attention.py).
+- `flash_attention_2` is told where documents begin, and needs no mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planning.memory.autograd import AutogradSimulator, Grads, SimulatedTensor
+from planning.memory.ops import cast, lower, scale
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The sizes of one attention.
+
+    Attributes:
+        rows: Rows of the micro-batch.
+        length: Tokens per row.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        width: Of one head.
+    """
+
+    rows: int
+    length: int
+    heads: int
+    kv_heads: int
+    width: int
+
+    @property
+    def scores(self) -> int:
+        """One number for each query, key and head."""
+        return self.rows * self.heads * self.length * self.length
+
+
+def attend(
+    tape: AutogradSimulator,
+    kind: str,
+    q: SimulatedTensor,
+    k: SimulatedTensor,
+    v: SimulatedTensor,
+    mask: SimulatedTensor | None,
+    size: Heads,
+) -> SimulatedTensor:
+    """The attention of `q` on `k` and `v`, as the model's `attention` does it."""
+    if kind == "eager":
+        return _eager(tape, q, k, v, mask, size)
+    q, k, v = lower(tape, q), lower(tape, k), lower(tape, v)
+    if kind == "sdpa" and mask is not None:
+        k, v = repeat(tape, k, size), repeat(tape, v, size)
+    return _fused(tape, q, k, v, mask if kind == "sdpa" else None, size)
+
+
+def repeat(tape: AutogradSimulator, x: SimulatedTensor, size: Heads) -> SimulatedTensor:
+    """Keys or values repeated for every query head that shares them."""
+    times = size.heads // size.kv_heads
+    if times == 1:
+        return x
+    count, dtype = x.count, x.dtype
+    return tape.record(tape.new(count * times, dtype), (x,), lambda g: (tape.new(count, dtype),))
+
+
+def _fused(
+    tape: AutogradSimulator,
+    q: SimulatedTensor,
+    k: SimulatedTensor,
+    v: SimulatedTensor,
+    mask: SimulatedTensor | None,
+    size: Heads,
+) -> SimulatedTensor:
+    counts, dtype = (q.count, k.count, v.count), q.dtype
+    shared = k.count < q.count
+
+    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
+        scratch = _backward_scratch(tape, size, shared, dtype)
+        found = tuple(tape.new(count, dtype) for count in counts)
+        del scratch
+        return found
+
+    bias = tape.new(mask.count, dtype) if mask is not None else None
+    out = tape.new(q.count, dtype)
+    log_sums = tape.new(size.rows * size.heads * size.length, "fp32")
+    kept = [q, k, v, SimulatedTensor(out.count, dtype, out.storage), log_sums]
+    kept += [bias] if bias is not None else []
+    return tape.record(out, (q, k, v), back, *kept)
+
+
+def _backward_scratch(
+    tape: AutogradSimulator, size: Heads, shared: bool, dtype: str
+) -> list[SimulatedTensor]:
+    """What the kernel needs besides its results (flash-attention 2, `mha_bwd`)."""
+    if tape.device != "cuda":
+        return []
+    length = -(-size.length // 128) * 128
+    sums = size.rows * size.heads * length
+    scratch = [tape.new(sums, "fp32"), tape.new(sums * size.width, "fp32")]
+    if shared:
+        scratch += [tape.new(size.rows * size.heads * size.length * size.width, dtype)] * 2
+    return scratch
+
+
+def _eager(
+    tape: AutogradSimulator,
+    q: SimulatedTensor,
+    k: SimulatedTensor,
+    v: SimulatedTensor,
+    mask: SimulatedTensor | None,
+    size: Heads,
+) -> SimulatedTensor:
+    k, v = repeat(tape, k, size), repeat(tape, v, size)
+    scores = scale(tape, _batched(tape, q, k, size.scores))
+    if mask is not None:
+        scores = tape.record(tape.new(scores.count, scores.dtype), (scores,), lambda g: (g,))
+    dtype = q.dtype
+    weights = cast(tape, _softmax(tape, scores), dtype)
+    del scores
+    out = _batched(tape, weights, v, q.count)
+    del weights
+    return tape.record(tape.new(out.count, out.dtype), (out,), lambda g: (g,))
+
+
+def _softmax(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
+    y = tape.new(x.count, "fp32")
+    before = x.dtype
+
+    def back(g: SimulatedTensor, kept: SimulatedTensor) -> Grads:
+        made = tape.new(g.count, "fp32")
+        return (made if before == "fp32" else tape.new(g.count, before),)
+
+    return tape.record(y, (x,), back, SimulatedTensor(y.count, y.dtype, y.storage))
+
+
+def _batched(
+    tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor, count: int
+) -> SimulatedTensor:
+    a, b = lower(tape, a), lower(tape, b)
+    wanted = (a.node is not None, b.node is not None)
+    counts, dtype = (a.count, b.count), a.dtype
+
+    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
+        return tuple(
+            tape.new(size, dtype) if asked else None
+            for asked, size in zip(wanted, counts, strict=True)
+        )
+
+    kept = (b,) * wanted[0] + (a,) * wanted[1]
+    return tape.record(tape.new(count, dtype), (a, b), back, *kept)

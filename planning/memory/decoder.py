@@ -1,0 +1,275 @@
+"""A decoder's forward pass, as Transformers writes it for the Llama family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from planning.memory.adapters import (
+    Adapter,
+    BottleneckCost,
+    FourBitLayout,
+    LoraCost,
+    LowRankFactors,
+    SoftPromptCost,
+    adapted_linear,
+    bottleneck,
+    scaled_linear,
+)
+from planning.memory.attention import Heads, attend
+from planning.memory.autograd import AutogradSimulator, Grads, SimulatedParameter, SimulatedTensor
+from planning.memory.ops import (
+    activation,
+    add,
+    biased,
+    cast,
+    embedding,
+    join,
+    mul,
+    rms_norm,
+    rotate,
+)
+from planning.model_shape import OTHER_EXPERTS
+
+
+@dataclass
+class Layer:
+    """The weights of one layer, by the names that Transformers gives them."""
+
+    linears: dict[str, SimulatedParameter]
+    norms: dict[str, SimulatedParameter]
+    biases: dict[str, SimulatedParameter] = field(default_factory=dict)
+    adapters: dict[str, tuple[SimulatedParameter, ...]] = field(default_factory=dict)
+
+    def weights(self) -> Iterator[SimulatedParameter]:
+        """Every weight of the layer, in the order of the model's parameters."""
+        for name, weight in self.linears.items():
+            yield weight
+            if name in self.biases:
+                yield self.biases[name]
+        yield from (bias for name, bias in self.biases.items() if name not in self.linears)
+        yield from self.norms.values()
+        for more in self.adapters.values():
+            yield from more
+
+
+class KeyValues(Protocol):
+    """What earlier tokens left for the attention of later ones."""
+
+    def update(
+        self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
+    ) -> tuple[SimulatedTensor, SimulatedTensor]:
+        """Return all keys and values of a layer, given those of the tokens at hand."""
+
+
+class Prefix:
+    """Trained keys and values before a row's own.
+
+    Args:
+        whole: Those of all layers.
+        count: Elements of one layer's keys.
+    """
+
+    def __init__(self, whole: SimulatedTensor, count: int):
+        self.whole = whole
+        self.count = count
+
+    def update(
+        self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
+    ) -> tuple[SimulatedTensor, SimulatedTensor]:
+        """Return the prefix followed by the row's own."""
+        return join(tape, self._part(tape), k), join(tape, self._part(tape), v)
+
+    def _part(self, tape: AutogradSimulator) -> SimulatedTensor:
+        whole = self.whole
+
+        def back(g: SimulatedTensor) -> Grads:
+            return (SimulatedTensor(whole.count, g.dtype, g.storage),)
+
+        return tape.record(SimulatedTensor(self.count, whole.dtype, whole.storage), (whole,), back)
+
+
+Update = Callable[
+    [AutogradSimulator, SimulatedTensor, SimulatedTensor], tuple[SimulatedTensor, SimulatedTensor]
+]
+"""Puts earlier keys and values before those at hand."""
+
+
+def partial_cache(cache: KeyValues | None, layer: int) -> Update | None:
+    """The part of a cache that one layer sees."""
+    if cache is None:
+        return None
+    return lambda tape, k, v: cache.update(tape, layer, k, v)
+
+
+@dataclass
+class Decoder:
+    """A decoder on one device.
+
+    Attributes:
+        embed: Input embeddings.
+        layers: From the first to the last.
+        norm: The last norm.
+        head: Output embeddings; `embed` itself where they are tied.
+        size: Of attention, micro-batch included.
+        hidden: Width of the residual stream.
+        intermediate: Width of the MLP.
+        attention: `eager`, `sdpa` or `flash_attention_2`.
+        masked: Whether attention is handed a mask: rows hold several documents, or padding.
+        checkpointing: Whether layers are computed again in the backward pass.
+        input_learns: Whether gradients are asked of the embedded input, for an adapter's sake.
+        adapter: What is trained in place of the weights.
+        four_bit: How linear maps rest in 4 bits.
+        virtual: Trained vectors before the input.
+        cache: Keys and values that come before those of the tokens at hand.
+        critic: A second decoder that reads the same rows and learns with it.
+        idle: Weights that copies of them, which learn, stand in for.
+    """
+
+    embed: SimulatedParameter
+    layers: list[Layer]
+    norm: SimulatedParameter
+    head: SimulatedParameter
+    size: Heads
+    hidden: int
+    intermediate: int
+    attention: str
+    masked: bool
+    checkpointing: bool = False
+    input_learns: bool = False
+    adapter: Adapter | None = None
+    four_bit: FourBitLayout | None = None
+    virtual: SimulatedParameter | None = None
+    cache: KeyValues | None = None
+    critic: Decoder | None = None
+    idle: list[SimulatedParameter] = field(default_factory=list)
+
+    def forward(self, tape: AutogradSimulator) -> SimulatedTensor:
+        """The last hidden states, normed."""
+        tokens = self.size.rows * self.size.length
+        hidden = self._embedded(tape, tokens)
+        if self.input_learns and hidden.node is None and tape.grad_enabled:
+            hidden.node = SimulatedParameter(hidden.count, hidden.dtype)
+        mask = self._mask(tape)
+        cos = tape.new(tokens * self.size.width, hidden.dtype)
+        sin = tape.new(tokens * self.size.width, hidden.dtype)
+        cache = self._prefix(tape) or self.cache
+        for index, layer in enumerate(self.layers):
+            block = partial(self._layer, tape, layer, partial_cache(cache, index), mask, (cos, sin))
+            hidden = tape.checkpoint(block, hidden) if self.checkpointing else block(hidden)
+            del block
+            hidden = tape.milestone(hidden, self._after(index))
+        return rms_norm(tape, hidden, self.norm)
+
+    def _embedded(self, tape: AutogradSimulator, tokens: int) -> SimulatedTensor:
+        """The embedded rows, with trained vectors before them where there are any."""
+        if (
+            self.virtual is None
+            or not isinstance(self.adapter, SoftPromptCost)
+            or self.adapter.prefix
+        ):
+            return embedding(tape, self.embed, tokens, self.hidden)
+        ahead = self.size.rows * self.adapter.tokens
+        rows = embedding(tape, self.embed, tokens - ahead, self.hidden)
+        vectors = embedding(tape, self.virtual, ahead, self.hidden)
+        return join(tape, cast(tape, vectors, rows.dtype), rows)
+
+    def _prefix(self, tape: AutogradSimulator) -> Prefix | None:
+        """Trained keys and values of every layer, looked up for every row."""
+        adapter = self.adapter
+        if self.virtual is None or not isinstance(adapter, SoftPromptCost) or not adapter.prefix:
+            return None
+        keys = self.size.rows * adapter.tokens * self.size.kv_heads * self.size.width
+        whole = embedding(tape, self.virtual, 2 * len(self.layers), keys)
+        return Prefix(cast(tape, whole, self.embed.dtype), keys)
+
+    def _after(self, index: int) -> str:
+        """What the backward pass has done when it comes back to a layer's output."""
+        left = len(self.layers) - index
+        return {1: "loss", 2: "last layer"}.get(left, "middle")
+
+    def _mask(self, tape: AutogradSimulator) -> SimulatedTensor | None:
+        if not self.masked or self.attention == "flash_attention_2":
+            return None
+        before = self.adapter.tokens if isinstance(self.adapter, SoftPromptCost) else 0
+        return tape.new(self.size.rows * self.size.length * (self.size.length + before), "bool")
+
+    def _layer(
+        self,
+        tape: AutogradSimulator,
+        layer: Layer,
+        update: Update | None,
+        mask: SimulatedTensor | None,
+        angles: tuple[SimulatedTensor, SimulatedTensor],
+        x: SimulatedTensor,
+    ) -> SimulatedTensor:
+        residual = x
+        x = rms_norm(tape, x, layer.norms["input_layernorm"])
+        x = self._behind(
+            tape, layer, "attention", x, self._attention(tape, layer, update, mask, angles, x)
+        )
+        x = add(tape, residual, x)
+        residual = x
+        x = rms_norm(tape, x, layer.norms["post_attention_layernorm"])
+        x = self._behind(tape, layer, "mlp", x, self._mlp(tape, layer, x))
+        return add(tape, residual, x)
+
+    def _behind(
+        self,
+        tape: AutogradSimulator,
+        layer: Layer,
+        name: str,
+        before: SimulatedTensor,
+        after: SimulatedTensor,
+    ) -> SimulatedTensor:
+        """What a sublayer says, changed by the bottleneck that stands behind or beside it."""
+        if not isinstance(self.adapter, BottleneckCost) or name not in layer.adapters:
+            return after
+        return bottleneck(tape, self.adapter, layer.adapters[name], before, after)
+
+    def _attention(
+        self,
+        tape: AutogradSimulator,
+        layer: Layer,
+        update: Update | None,
+        mask: SimulatedTensor | None,
+        angles: tuple[SimulatedTensor, SimulatedTensor],
+        x: SimulatedTensor,
+    ) -> SimulatedTensor:
+        q = self._linear(tape, layer, "self_attn.q_proj", x, self.hidden)
+        k = self._linear(tape, layer, "self_attn.k_proj", x, self.hidden)
+        v = self._linear(tape, layer, "self_attn.v_proj", x, self.hidden)
+        if "self_attn.q_norm" in layer.norms:
+            q = rms_norm(tape, q, layer.norms["self_attn.q_norm"])
+            k = rms_norm(tape, k, layer.norms["self_attn.k_norm"])
+        rotated = rotate(tape, q, *angles), rotate(tape, k, *angles)
+        q, k = rotated
+        del rotated
+        if update is not None:
+            k, v = update(tape, k, v)
+        out = attend(tape, self.attention, q, k, v, mask, self.size)
+        return self._linear(tape, layer, "self_attn.o_proj", out, self.size.heads * self.size.width)
+
+    def _mlp(self, tape: AutogradSimulator, layer: Layer, x: SimulatedTensor) -> SimulatedTensor:
+        gate = activation(tape, self._linear(tape, layer, "mlp.gate_proj", x, self.hidden))
+        product = mul(tape, gate, self._linear(tape, layer, "mlp.up_proj", x, self.hidden))
+        if OTHER_EXPERTS in layer.biases:
+            # Every expert has a gradient, whichever tokens it saw.
+            product = biased(tape, product, layer.biases[OTHER_EXPERTS])
+        return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
+
+    def _linear(
+        self, tape: AutogradSimulator, layer: Layer, name: str, x: SimulatedTensor, width: int
+    ) -> SimulatedTensor:
+        weight, lora = layer.linears[name], None
+        pair: tuple[SimulatedParameter, ...] | None = None
+        if isinstance(self.adapter, LowRankFactors) and name in layer.adapters:
+            (factors,) = layer.adapters[name]
+            return scaled_linear(tape, x, weight, width, factors, self.four_bit)
+        if isinstance(self.adapter, LoraCost) and name in layer.adapters:
+            lora, pair = self.adapter, layer.adapters[name]
+        # What is trained in full does not rest in 4 bits.
+        four_bit = None if weight.learns else self.four_bit
+        return adapted_linear(tape, x, weight, width, pair, lora, four_bit)

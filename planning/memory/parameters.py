@@ -1,0 +1,268 @@
+"""The weights of a job's model on one device, before any engine divides them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from planning.memory.adapters import (
+    Adapter,
+    BottleneckCost,
+    FourBitLayout,
+    LoraCost,
+    LowRankFactors,
+    SoftPromptCost,
+    saved_weights,
+)
+from planning.memory.allocator import SIZE, AllocatorSimulator, SimulatedStorage
+from planning.memory.attention import Heads
+from planning.memory.autograd import SimulatedParameter
+from planning.memory.decoder import Decoder, Layer
+from planning.memory.method_profile import PLAIN, MethodProfile
+from planning.model_shape import ModelShape
+from training.config.model import Freeze
+
+NOTHING = Freeze()
+"""Everything of a model learns."""
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """What of a job decides its memory.
+
+    Attributes:
+        shape: Of the model, with as many layers as are rehearsed.
+        device: `cuda`, `neuron` or `cpu`.
+        rows: Sequences at once.
+        length: Tokens per row.
+        packed: Whether rows hold several documents.
+        attention: As the job names it.
+        checkpointing: Whether layers are computed again.
+        precision: `fp32`, `bf16` or `fp16`.
+        adapter: What is trained in place of the weights, if anything is.
+        four_bit: Whether, and how, the base rests in 4 bits.
+        accumulates: Whether gradients of earlier micro-batches are there already.
+        optimizer: As the job names it.
+        zero: ZeRO stage.
+        fsdp: Whether FSDP2 shards everything.
+        world: Devices that share the work.
+        offload: Where optimizer states (and, with ZeRO 3, weights) rest between steps.
+        evaluates: Whether there are held-out rows.
+        bucket: Elements that ZeRO sends at once.
+        ahead: Elements that ZeRO 3 fetches ahead.
+        learning: What the method adds.
+        frozen: Type of a model that nothing of is trained; empty for one that learns.
+        freeze: What stays as it is of a model that learns.
+    """
+
+    shape: ModelShape
+    device: str
+    rows: int
+    length: int
+    packed: bool
+    attention: str
+    checkpointing: bool
+    precision: str
+    adapter: Adapter | None
+    four_bit: FourBitLayout | None
+    accumulates: bool
+    optimizer: str
+    zero: int
+    world: int
+    fsdp: bool = False
+    offload: str = "none"
+    evaluates: bool = True
+    bucket: int = 200_000_000
+    ahead: int = 50_000_000
+    learning: MethodProfile = PLAIN
+    frozen: str = ""
+    freeze: Freeze = NOTHING
+
+
+def build(recipe: MemoryConfig, meter: AllocatorSimulator, part: str = "weights") -> Decoder:
+    """The model, its weights allocated as `part`, as they lie without sharding."""
+    shape, adapter, four_bit = recipe.shape, recipe.adapter, recipe.four_bit
+    base = base_dtype(recipe)
+    everything = adapter is None and not recipe.frozen
+
+    def weight(count: int, width: int = 0, dtype: str = base, *, name: str) -> SimulatedParameter:
+        storage = SimulatedStorage(meter, count * SIZE[dtype])
+        learns = everything and not is_frozen(name, recipe.freeze)
+        return SimulatedParameter(count, dtype, learns, width, storage=storage)
+
+    def matrix(rows: int, columns: int, name: str) -> SimulatedParameter:
+        if four_bit is None:
+            return weight(rows * columns, columns, name=name)
+        packed = SimulatedStorage(meter, four_bit.packed_bytes(rows * columns))
+        return SimulatedParameter(rows * columns, "uint8", False, columns, storage=packed)
+
+    rest = "fp32" if four_bit is not None and four_bit.widens and not recipe.zero else base
+    with meter.belongs_to(part):
+        embed = weight(
+            shape.vocab * shape.hidden, shape.hidden, rest, name="model.embed_tokens.weight"
+        )
+        layers = [
+            Layer(
+                linears={
+                    name: matrix(rows, columns, f"{before}{name}.weight")
+                    for name, (rows, columns) in shape.linears.items()
+                },
+                norms={
+                    name: weight(count, dtype=rest, name=f"{before}{name}.weight")
+                    for name, count in shape.norms.items()
+                },
+                biases={
+                    name: weight(count, dtype=rest, name=f"{before}{name}.bias")
+                    for name, count in shape.biases.items()
+                },
+            )
+            for before in (f"model.layers.{index}." for index in range(shape.layers))
+        ]
+        norm = weight(shape.hidden, dtype=rest, name="model.norm.weight")
+        if shape.scores:
+            head = weight(shape.hidden, shape.hidden, rest, name="score.weight")
+            # A new head is trained beside an adapter too.
+            head.learns = not recipe.frozen
+        else:
+            head = (
+                embed
+                if shape.tied
+                else weight(embed.count, shape.hidden, rest, name="lm_head.weight")
+            )
+        decoder = Decoder(
+            embed=embed,
+            layers=layers,
+            norm=norm,
+            head=head,
+            size=Heads(recipe.rows, recipe.length, shape.heads, shape.kv_heads, shape.head_dim),
+            hidden=shape.hidden,
+            intermediate=shape.intermediate,
+            attention=recipe.attention,
+            # Prompts of several lengths are padded on the left, which takes a mask as well.
+            # So do trained keys before a row's own.
+            masked=recipe.packed or recipe.learning.rollout is not None or _has_prefix(adapter),
+            checkpointing=recipe.checkpointing,
+            input_learns=adapter is not None and recipe.checkpointing,
+            adapter=adapter,
+            four_bit=four_bit,
+        )
+        _adapt(decoder, shape, recipe, meter)
+        decoder.critic = _critic(decoder, recipe, meter)
+    return decoder
+
+
+def _critic(policy: Decoder, recipe: MemoryConfig, meter: AllocatorSimulator) -> Decoder | None:
+    """The second decoder of an actor and its critic: a model, or adapters on the policy's own."""
+    kind, shape = recipe.learning.critic, recipe.shape
+    if kind == "own":
+        alone = replace(recipe, adapter=None, four_bit=None, learning=PLAIN)
+        # It is what the policy started from: its embeddings are not tied to a head, it has none.
+        return build(replace(alone, shape=replace(shape, tied=True)), meter)
+    if kind == "shared":
+        bare = [replace(layer, adapters={}) for layer in policy.layers]
+        critic = replace(policy, layers=bare, critic=None, idle=[])
+        _adapt(critic, shape, recipe, meter)
+        return critic
+    return None
+
+
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
+
+
+def is_frozen(name: str, freeze: Freeze) -> bool:
+    """Whether a parameter stays as it is (`training/models/freeze.py`)."""
+    layer = _LAYER.search(name)
+    return (
+        (layer is not None and int(layer[1]) < freeze.layers)
+        or (freeze.embeddings and name == "model.embed_tokens.weight")
+        or any(re.search(pattern, name) for pattern in freeze.patterns)
+    )
+
+
+def _has_prefix(adapter: Adapter | None) -> bool:
+    return isinstance(adapter, SoftPromptCost) and adapter.prefix
+
+
+def base_dtype(recipe: MemoryConfig) -> str:
+    """How the base lies in memory: fp32 where it learns and no engine keeps an fp32 copy."""
+    if recipe.frozen:
+        return recipe.frozen
+    if recipe.adapter is None and not recipe.zero:
+        return "fp32"
+    return recipe.precision
+
+
+def _adapt(
+    decoder: Decoder, shape: ModelShape, recipe: MemoryConfig, meter: AllocatorSimulator
+) -> None:
+    """Put the adapter's own weights on the model; they learn in fp32, or as the engine has it."""
+    dtype = recipe.precision if recipe.zero else "fp32"
+    adapter = recipe.adapter
+
+    def fresh(rows: int, columns: int = 0) -> SimulatedParameter:
+        count = rows * (columns or 1)
+        storage = SimulatedStorage(meter, count * SIZE[dtype])
+        return SimulatedParameter(count, dtype, width=columns, storage=storage)
+
+    if isinstance(adapter, SoftPromptCost):
+        decoder.virtual = fresh(adapter.learned)
+        return
+    _train_in_full(decoder, set(saved_weights(adapter, shape)), fresh)
+    for layer in decoder.layers:
+        if isinstance(adapter, LoraCost):
+            for name in adapter.targets(shape):
+                outputs, inputs = shape.linears[name]
+                pair = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
+                layer.adapters[name] = (*pair, fresh(outputs)) if adapter.dora else pair
+        elif isinstance(adapter, LowRankFactors):
+            for name, at_input in adapter.targets(shape).items():
+                layer.adapters[name] = (fresh(shape.linears[name][at_input]),)
+        elif isinstance(adapter, BottleneckCost):
+            for name in adapter.after:
+                size, hidden = adapter.size, shape.hidden
+                down, up = fresh(size, hidden), fresh(hidden, size)
+                layer.adapters[name] = (down, fresh(size), up, fresh(hidden))
+
+
+def _train_in_full(
+    decoder: Decoder, names: set[str], fresh: Callable[[int, int], SimulatedParameter]
+) -> None:
+    """Put copies that learn in the place of some weights; the originals lie idle."""
+
+    def copied(name: str, weight: SimulatedParameter) -> SimulatedParameter:
+        if name not in names:
+            return weight
+        decoder.idle.append(weight)
+        return fresh(weight.count // (weight.width or 1), weight.width)
+
+    decoder.embed, decoder.head = (
+        copied("model.embed_tokens", decoder.embed),
+        copied("lm_head", decoder.head),
+    )
+    decoder.norm = copied("model.norm", decoder.norm)
+    for layer in decoder.layers:
+        for weights in (layer.linears, layer.norms):
+            weights |= {name: copied(name, weight) for name, weight in weights.items()}
+
+
+def all_weights(decoder: Decoder) -> Iterator[SimulatedParameter]:
+    """Every weight, in the order of the model's parameters, a critic's after the policy's."""
+    known: set[int] = set()
+    for part in (decoder, decoder.critic):
+        for weight in () if part is None else _weights(part):
+            if id(weight) not in known:
+                known.add(id(weight))
+                yield weight
+
+
+def _weights(decoder: Decoder) -> Iterator[SimulatedParameter]:
+    if decoder.virtual is not None:
+        yield decoder.virtual
+    yield decoder.embed
+    for layer in decoder.layers:
+        yield from layer.weights()
+    yield decoder.norm
+    if decoder.head is not decoder.embed:
+        yield decoder.head
+    yield from decoder.idle

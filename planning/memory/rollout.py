@@ -1,0 +1,120 @@
+"""Sampling answers: keys and values of every token so far, and what choosing a token takes.
+
+After Transformers' `generate` with a dynamic cache, which TRL's trainers call for all answers of a
+step at once; with ZeRO 3 they first make every weight whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from planning.memory.allocator import SIZE, SimulatedStorage
+from planning.memory.attention import Heads
+from planning.memory.autograd import AutogradSimulator, SimulatedTensor
+from planning.memory.decoder import Decoder
+from planning.memory.method_profile import RolloutProfile
+from planning.memory.ops import cast, linear
+from planning.memory.parameters import MemoryConfig, all_weights
+
+
+class _Growing:
+    """The cache while prompts are read: every layer leaves its keys and values."""
+
+    def __init__(self) -> None:
+        self.layers: list[tuple[SimulatedTensor, SimulatedTensor]] = []
+
+    def update(
+        self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
+    ) -> tuple[SimulatedTensor, SimulatedTensor]:
+        with tape.meter.belongs_to("generation"):
+            kept = tape.new(k.count, k.dtype), tape.new(v.count, v.dtype)
+        self.layers.append(kept)
+        return kept
+
+
+class _Full:
+    """The cache at the last token: each layer's is written anew with one token more."""
+
+    def __init__(self, tape: AutogradSimulator, read: _Growing, rollout: RolloutProfile):
+        whole = rollout.prompt + rollout.new
+        with tape.meter.belongs_to("generation"):
+            self.layers = [
+                tuple(tape.new(part.count // rollout.prompt * whole, part.dtype) for part in layer)
+                for layer in read.layers
+            ]
+
+    def update(
+        self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
+    ) -> tuple[SimulatedTensor, SimulatedTensor]:
+        before = self.layers[layer]
+        with tape.meter.belongs_to("generation"):
+            keys = tape.new(before[0].count, before[0].dtype)
+            self.layers[layer] = (keys, before[1])
+            del before
+            values = tape.new(self.layers[layer][1].count, self.layers[layer][1].dtype)
+        self.layers[layer] = (keys, values)
+        return keys, values
+
+
+def sample(tape: AutogradSimulator, decoder: Decoder, recipe: MemoryConfig) -> None:
+    """Sample the answers of a step: read the prompts, then add token after token."""
+    rollout = recipe.learning.rollout
+    assert rollout is not None
+    gate, tape.gate = tape.gate, None
+    grad_enabled, tape.grad_enabled = tape.grad_enabled, False
+    with tape.meter.belongs_to("generation"):
+        whole = SimulatedStorage(tape.meter, _gathered(decoder, recipe))
+    with tape.autocasting():
+        reading = _Growing()
+        _forward(tape, decoder, recipe, rollout, rollout.prompt, reading)
+        full = _Full(tape, reading, rollout)
+        del reading
+        _forward(tape, decoder, recipe, rollout, 1, full)
+    del full, whole
+    tape.gate, tape.grad_enabled = gate, grad_enabled
+
+
+def _gathered(decoder: Decoder, recipe: MemoryConfig) -> int:
+    """Bytes of weights that are made whole for it."""
+    size = SIZE[recipe.precision]
+    sharded = [w.count for w in all_weights(decoder) if w.sharded]
+    if recipe.fsdp and sharded:
+        outside = decoder.embed.count + decoder.head.count
+        return 2 * size * sum(w.count for w in decoder.layers[0].weights()) + size * outside
+    return size * sum(sharded)
+
+
+def _forward(
+    tape: AutogradSimulator,
+    decoder: Decoder,
+    recipe: MemoryConfig,
+    rollout: RolloutProfile,
+    length: int,
+    cache: _Growing | _Full,
+) -> None:
+    size = Heads(
+        rollout.answers, length, decoder.size.heads, decoder.size.kv_heads, decoder.size.width
+    )
+    reader = replace(decoder, size=size, masked=True, checkpointing=False, cache=cache)
+    hidden = reader.forward(tape)
+    last = SimulatedTensor(rollout.answers * recipe.shape.hidden, hidden.dtype, hidden.storage)
+    with tape.meter.belongs_to("logits"):
+        _choose(tape, linear(tape, last, decoder.head, recipe.shape.hidden), rollout)
+
+
+def _choose(tape: AutogradSimulator, logits: SimulatedTensor, rollout: RolloutProfile) -> None:
+    """Logits to a token of each answer: fp32, narrowed down as the job asks, and their softmax."""
+    count = logits.count
+    scores = cast(tape, SimulatedTensor(count, "bf16", logits.storage), "fp32")  # always a copy
+    if rollout.top_k:
+        tape.new(count, "bool")
+        scores = tape.new(count, "fp32")
+    if rollout.top_p:
+        ordered, places = tape.new(count, "fp32"), tape.new(count, "int64")
+        shares, summed = tape.new(count, "fp32"), tape.new(count, "fp32")
+        removed = tape.new(2 * count, "bool")
+        del shares, summed, ordered, places
+        scores = tape.new(count, "fp32")
+        del removed
+    tape.new(count, "fp32")
+    del scores

@@ -1,0 +1,190 @@
+"""The most memory a device needs at once, in GiB by part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from planning.machine import Machine
+from planning.memory.adapters import (
+    Adapter,
+    BottleneckCost,
+    FourBitLayout,
+    LoraCost,
+    LowRankFactors,
+    SoftPromptCost,
+)
+from planning.memory.allocator import PARTS
+from planning.memory.parameters import NOTHING, MemoryConfig
+from planning.memory.simulate_step import at_rest, simulate
+from planning.memory.zero3_gather import REUSE_ELEMENTS
+from planning.method_costs import StepSpec, method_profile
+from planning.model_shape import ModelShape
+from training.config import Job
+from training.config import adapters as sections
+from training.config.composition import Compose
+
+_GIB = 2.0**30
+
+# Outside PyTorch's allocator. CUDA's context with cuBLAS and kernels loaded is 0.5 to 0.7 GiB on
+# these devices; NCCL's channels to the devices of one machine take up to about 1 GiB more.
+_CONTEXT_GIB = {"cuda": 0.7, "neuron": 1.0, "cpu": 0.75}
+_COLLECTIVES_GIB = {"cuda": 1.0, "neuron": 1.0, "cpu": 0.1}
+_WORKSPACE_GIB = {"cuda": 0.032, "neuron": 0.0, "cpu": 0.0}
+"""cuBLAS's scratch, within the allocator (32 MiB on Hopper)."""
+_FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
+"""Share of what the allocator holds that no tensor uses."""
+
+_FEW = 3
+"""Layers of the smaller of two rehearsals that a quick answer is drawn from."""
+
+Moments = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class ParallelismChoice:
+    """How a job is cut up: what the plan decides where the job does not.
+
+    Attributes:
+        rows: Micro-batch.
+        checkpointing: Whether activations are computed again.
+        zero: ZeRO stage.
+    """
+
+    rows: int
+    checkpointing: bool
+    zero: int
+
+
+def recipe_of(
+    job: Job, shape: ModelShape, machine: Machine, choice: ParallelismChoice, longest: int
+) -> MemoryConfig:
+    """What decides the memory of `job` on `machine`, cut up as `choice` says."""
+    in_step = choice.rows * machine.world
+    share = -(-job.train.global_batch_size // machine.world)
+    learning = method_profile(job, StepSpec(choice.rows, share, longest))
+    length = job.data.max_length if job.data.packing else longest + job.method.max_new_tokens
+    adapter = adapter_of(job, shape)
+    ahead = adapter.tokens if isinstance(adapter, SoftPromptCost) and not adapter.prefix else 0
+    return MemoryConfig(
+        shape=shape,
+        device=machine.device.kind,
+        rows=choice.rows * learning.sequences,
+        length=length + ahead,
+        packed=job.data.packing,
+        attention=job.model.attention,
+        checkpointing=choice.checkpointing,
+        precision=job.precision,
+        adapter=adapter,
+        four_bit=four_bit_of(job),
+        accumulates=job.train.global_batch_size > in_step,
+        optimizer=job.train.optimizer,
+        zero=choice.zero,
+        fsdp=job.sharding.fsdp != "none",
+        world=machine.world,
+        offload=job.sharding.offload,
+        evaluates=job.data.validation.wanted,
+        learning=learning,
+        freeze=job.model.freeze if adapter is None else NOTHING,
+    )
+
+
+def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
+    """What a job trains in place of the weights, as far as memory goes."""
+    section = job.adapter
+    if isinstance(section, sections.Lora):
+        modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
+        dropout, saved = section.dropout > 0, section.modules_to_save
+        return LoraCost(section.kept_rank, modules, dropout, section.use_dora, saved)
+    if isinstance(section, sections.AdaLora):
+        modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
+        saved = section.modules_to_save
+        return LoraCost(section.init_r, modules, section.dropout > 0, saved=saved, scored=True)
+    if isinstance(section, Compose):
+        # Its members are read where it runs; 16 ranks each is what an adapter has by default.
+        return LoraCost(16 * section.num_members)
+    if isinstance(section, sections.Ia3):
+        modules = section.target_modules
+        return LowRankFactors(modules, section.feedforward_modules, section.modules_to_save)
+    if isinstance(section, sections.Bottleneck):
+        size = section.width(shape.hidden)
+        return BottleneckCost(size, section.after, section.placement == "parallel")
+    if isinstance(section, sections.VirtualTokens):
+        assert job.adapter is not None
+        learned = job.adapter.num_trained(widths(shape))
+        prefix = isinstance(section, sections.PrefixTuning)
+        return SoftPromptCost(section.num_virtual_tokens, learned, prefix)
+    return None
+
+
+def four_bit_of(job: Job) -> FourBitLayout | None:
+    """How the base rests in 4 bits, if it does."""
+    section = job.adapter
+    if section is None or not section.quantized:
+        return None
+    if isinstance(section, sections.Qlora):
+        return FourBitLayout(section.double_quant, section.compute_dtype, widens=True)
+    return FourBitLayout(double=True, compute="bf16", widens=False)
+
+
+def widths(shape: ModelShape) -> sections.Widths:
+    """The widths by which an adapter's size is known."""
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return sections.Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
+
+
+def peak_gib(recipe: MemoryConfig) -> dict[str, float]:
+    """GiB by part at the fullest instant of a step, every layer rehearsed."""
+    return _with_surroundings(recipe, _fullest(simulate(recipe)))
+
+
+@lru_cache(maxsize=512)
+def quick_peak_gib(recipe: MemoryConfig) -> float:
+    """About the same in total: what rests is exact, what moves is drawn on from a few layers."""
+    shape = recipe.shape
+    base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if recipe.zero == 3 else 0)
+    if shape.layers <= base + 1 or recipe.freeze.anything:
+        return sum(peak_gib(recipe).values())
+    few, more = (
+        simulate(replace(recipe, shape=replace(shape, layers=count))) for count in (base, base + 1)
+    )
+    rest = at_rest(recipe)
+    drawn = [rest[name] for name in ("optimizer", "generation", "loading") if name in rest]
+    for moment in ("forward", "loss", "last layer", "backward", "evaluation"):
+        drawn.append(
+            {
+                part: rest["start"][part]
+                + more[moment][part]
+                - more["start"][part]
+                + (shape.layers - base - 1) * _growth(few, more, moment, part)
+                for part in PARTS
+            }
+        )
+    return sum(_with_surroundings(recipe, max(drawn, key=_total)).values())
+
+
+def _growth(few: Moments, more: Moments, moment: str, part: str) -> int:
+    """What one more layer adds to what moves; buffers are filled and emptied, and do not grow."""
+    if part not in ("activations", "gradients"):
+        return 0
+    return (more[moment][part] - more["start"][part]) - (few[moment][part] - few["start"][part])
+
+
+def _fullest(moments: Moments) -> dict[str, int]:
+    return max(moments.values(), key=_total)
+
+
+def _total(parts: dict[str, int]) -> int:
+    return sum(parts.values())
+
+
+def _with_surroundings(recipe: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
+    """Bytes to GiB, with what lies around the tensors."""
+    found = {part: parts[part] / _GIB for part in PARTS}
+    found["buffers"] += _WORKSPACE_GIB[recipe.device]
+    allocated = sum(found.values())
+    found["fragmentation"] = allocated * _FRAGMENTS[recipe.device]
+    found["runtime"] = _CONTEXT_GIB[recipe.device]
+    if recipe.world > 1:
+        found["runtime"] += _COLLECTIVES_GIB[recipe.device]
+    return found

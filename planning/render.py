@@ -1,0 +1,141 @@
+"""A plan on a terminal, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from planning.disk import in_words
+from planning.document import Plan, Range
+
+_BAR = 30
+_SMALLEST_GIB = 0.005
+_COLOURS = {
+    "weights": "blue",
+    "gradients": "magenta",
+    "optimizer": "cyan",
+    "activations": "green",
+    "logits": "yellow",
+    "buffers": "bright_black",
+    "fragmentation": "bright_black",
+    "runtime": "bright_black",
+}
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print a plan; a pipeline's stage by stage, then together."""
+    if not plan.stages:
+        console.print(_one(plan))
+        return
+    for number, stage in enumerate(plan.stages, start=1):
+        console.print(Text(f"stage {number} of {len(plan.stages)}", style="dim"))
+        console.print(_one(stage))
+    console.print(_headline(plan))
+    console.print(Padding(_facts(plan), (0, 0, 1, 2)))
+
+
+def _one(plan: Plan) -> RenderableType:
+    parts: list[RenderableType] = [_headline(plan), Text(f"  {_about(plan)}", style="dim"), Text()]
+    parts += [Padding(_memory(plan), (0, 0, 1, 2)), Padding(_facts(plan), (0, 0, 1, 2))]
+    return Group(*parts)
+
+
+def _headline(plan: Plan) -> Text:
+    memory = plan.memory_gib
+    verdict = Text(" fits ", style="bold white on green")
+    if not plan.fits:
+        verdict = Text(" refused ", style="bold white on red")
+    used = f"  {memory['total']:.1f} of {memory['device']:.1f} GiB on each device"
+    return Text.assemble(Text(f"{plan.name}  ", style="bold"), verdict, used)
+
+
+def _about(plan: Plan) -> str:
+    trained = ""
+    if plan.adapter:
+        trained = f" and {in_words(plan.learned)} of an adapter ({plan.adapter})"
+    elif plan.learned < plan.parameters:
+        trained = f", {in_words(plan.learned)} of them trained"
+    return f"{in_words(plan.parameters)} weights{trained}, on {plan.machine}"
+
+
+def _memory(plan: Plan) -> Table:
+    memory = plan.memory_gib
+    device = max(memory["device"], memory["total"])
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for part, gib in memory.items():
+        if part in ("total", "device") or gib < _SMALLEST_GIB:
+            continue
+        bar = Text("█" * round(gib / device * _BAR) or "▏", style=_COLOURS.get(part, "white"))
+        table.add_row(part, f"{gib:.2f}" if gib < 10 else f"{gib:.1f}", bar)
+    left = memory["device"] - memory["total"]
+    words, style = (f"{left:.1f} left", "green") if left >= 0 else (f"{-left:.1f} too much", "red")
+    table.add_row(
+        Text("total", style="bold"),
+        Text(f"{memory['total']:.1f}", style="bold"),
+        Text.assemble("of ", f"{memory['device']:.1f} GiB, ", Text(words, style=style)),
+    )
+    return table
+
+
+def _facts(plan: Plan) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, words in _rows(plan):
+        table.add_row(name, Text(words))
+    return table
+
+
+def show_refusal(plan: Plan, source: str, console: Console) -> None:
+    """Print why a job was refused."""
+    for reason in plan.refused:
+        console.print(Text.assemble(Text(f"{source}: refused: ", style="bold red"), reason))
+
+
+def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
+    if not plan.stages:
+        rows, times = plan.micro_batch_size, plan.gradient_accumulation_steps
+        often = "once" if times == 1 else f"{times} times"
+        yield "step", f"{rows} row{'s' * (rows != 1)} at once on each device, {often}"
+    if plan.choices:
+        yield "chosen", ", ".join(f"{key}: {_value(v)}" for key, v in plan.choices.items())
+    length = f"{plan.steps:,} steps, {in_words(plan.tokens)} tokens"
+    yield "time", f"{_duration(plan.hours)}  ({length}, start-up included)"
+    if plan.price:
+        ways = {"on_demand": "on demand", "spot": "as spot"}
+        told = [f"{_money(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
+        yield "cost", f"{', '.join(told)}  ({plan.price})"
+    elif "ml." in plan.machine:
+        yield "cost", "no price of this instance is known; try make prices"
+    else:
+        yield "cost", "nothing: it runs here"
+    yield "disk", f"{plan.disk_gib['total']:.1f} GiB"
+    for line in plan.arithmetic:
+        yield "", line
+    for note in plan.notes:
+        yield "note", note
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _duration(hours: Range) -> str:
+    """A range of time in the unit that suits its end."""
+    size, unit = (1.0, "h") if hours.high >= 2 else (60.0, "min")
+    if unit == "min" and hours.high * 60 < 2:
+        size, unit = 3600.0, "s"
+    digits = 1 if hours.high * size < 10 else 0
+    return f"{hours.low * size:.{digits}f} to {hours.high * size:.{digits}f} {unit}"
+
+
+def _money(usd: Range) -> str:
+    digits = 2 if usd.high < 10 else 0
+    return f"{usd.low:.{digits}f} to {usd.high:.{digits}f} USD"

@@ -1,0 +1,66 @@
+"""How many characters a token stands for: by the model's tokenizer, or by rule of thumb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from planning.hf_config import in_cache
+from training.config import Job
+from training.config.model import PREVIOUS, SCRATCH
+
+_USUAL = 4.0
+"""Characters of English text per token, in a vocabulary of 30,000 pieces or more."""
+_SMALL_VOCABULARY, _SMALL = 8_000, 2.5
+"""In one of some hundred to some thousand pieces."""
+_SAMPLE_CHARS = 200_000
+
+
+def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, str]:
+    """Characters per token, and a note for the reader where that was not measured.
+
+    Args:
+        job: Names the model, and maybe a tokenizer.
+        vocab: Rows of the model's embeddings.
+        texts: A sample of what will be tokenized.
+    """
+    path = _tokenizer(job)
+    if path is not None and texts:
+        measured = _measure(path, texts)
+        if measured:
+            return measured, ""
+    guess = _SMALL if vocab < _SMALL_VOCABULARY else _USUAL
+    if job.model.source == SCRATCH:
+        return guess, f"the tokenizer is trained first: {guess:g} characters are taken for a token"
+    if job.model.source == PREVIOUS:
+        return guess, f"{guess:g} characters are taken for a token"
+    return guess, (
+        f"the model comes without a tokenizer: {guess:g} characters are taken for a token"
+    )
+
+
+def _tokenizer(job: Job) -> Path | None:
+    name = job.model.tokenizer or job.model.source
+    here = Path(name) / "tokenizer.json"
+    if here.is_file():
+        return here
+    return in_cache(name, None if job.model.tokenizer else job.model.revision, "tokenizer.json")
+
+
+def _measure(path: Path, texts: Sequence[str]) -> float:
+    """Tokenize a sample; 0 where the file cannot be used."""
+    # Imported here: most of a plan's time would be spent on it where it is not needed.
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception:
+        return 0.0
+    tokenizer.no_truncation()
+    chars = tokens = 0
+    for text in texts:
+        chars += len(text)
+        tokens += len(tokenizer.encode(text, add_special_tokens=False).ids)
+        if chars > _SAMPLE_CHARS:
+            break
+    return chars / tokens if tokens else 0.0

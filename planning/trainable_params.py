@@ -1,0 +1,30 @@
+"""How many weights a job trains."""
+
+from __future__ import annotations
+
+from planning.memory.adapters import LoraCost, saved_weights
+from planning.model_shape import ModelShape
+from planning.peak_memory import adapter_of, widths
+from training.config import Job
+
+
+def learned(job: Job, shape: ModelShape) -> int:
+    """Trained weights, frozen layers and adapters considered."""
+    adapter = adapter_of(job, shape)
+    saved = sum(
+        count * (shape.layers if name in {*shape.linears, *shape.norms} else 1)
+        for name, count in saved_weights(adapter, shape).items()
+    )
+    if isinstance(adapter, LoraCost):
+        pairs = [shape.linears[name] for name in adapter.targets(shape)]
+        magnitudes = sum(rows for rows, _ in pairs) if adapter.dora else 0
+        values = 1 if adapter.scored else 0
+        low_rank = sum(adapter.r * (rows + columns + values) for rows, columns in pairs)
+        return shape.layers * (low_rank + magnitudes) + saved
+    if job.adapter is not None:
+        return job.adapter.num_trained(widths(shape)) + saved
+    freeze = job.model.freeze
+    count = shape.parameters - min(freeze.layers, shape.layers) * shape.per_layer
+    if freeze.embeddings:
+        count -= shape.vocab * shape.hidden
+    return max(count, 1)

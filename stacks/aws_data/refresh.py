@@ -1,0 +1,108 @@
+"""Writes the tables beside this file from the data that the pinned tools carry.
+
+Run `python -m stacks.aws_data.refresh` after raising moto or cfn-lint; a test compares the outcome.
+Instance types and the zones that offer them are EC2's own answers to DescribeInstanceTypes and
+DescribeInstanceTypeOfferings as moto records them. Resource types per Region are the CloudFormation
+registry's schemas as cfn-lint carries them. A schema in a Region is no promise of capacity.
+"""
+
+import gzip
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+ACCELERATED = ("p4d.", "p4de.", "p5.", "p5e.", "p5en.", "p6-", "g5.", "g6.", "g6e.", "trn")
+REGIONAL_TYPES = (
+    "AWS::SageMaker::Cluster",
+    "AWS::SageMaker::ClusterSchedulerConfig",
+    "AWS::SageMaker::ComputeQuota",
+    "AWS::SageMaker::MlflowApp",
+    "AWS::SageMaker::ModelPackageGroup",
+    "AWS::Bedrock::Guardrail",
+    "AWS::FSx::FileSystem",
+    "AWS::FSx::DataRepositoryAssociation",
+    "AWS::Budgets::Budget",
+    "AWS::Budgets::BudgetsAction",
+    "AWS::CE::AnomalyMonitor",
+    "AWS::CE::AnomalySubscription",
+    "AWS::ECR::PullThroughCacheRule",
+    "AWS::Scheduler::Schedule",
+)
+
+
+def main() -> None:
+    """Writes `instances.yaml` and `regions.yaml`."""
+    _write("instances.yaml", _source("moto"), instances())
+    _write("regions.yaml", _source("cfn-lint"), regions())
+
+
+def instances() -> dict[str, Any]:
+    """Accelerated instance types: devices, network cards, and the zones that offer each."""
+    types = _recorded("instance_types.json.gz")
+    offered: dict[str, list[str]] = {}
+    for file in sorted(_moto("instance_type_offerings/availability-zone-id").glob("*.json.gz")):
+        for offer in json.loads(gzip.decompress(file.read_bytes())):
+            offered.setdefault(offer["InstanceType"], []).append(offer["Location"])
+    return {
+        name: {
+            "devices": _devices(found),
+            "efa": found["NetworkInfo"].get("EfaInfo", {}).get("MaximumEfaInterfaces", 0),
+            "zones": sorted(offered.get(name, [])),
+        }
+        for name, found in sorted(types.items())
+        if name.startswith(ACCELERATED) and _devices(found)
+    }
+
+
+def regions() -> dict[str, Any]:
+    """Every Region, and which of the types that we use it lacks."""
+    from cfnlint.schema import ResourceNotFoundError
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+    table: dict[str, list[str]] = {}
+    for file in sorted(_moto("instance_type_offerings/region").glob("*.json.gz")):
+        region = file.name.removesuffix(".json.gz")
+        lacking = []
+        for resource_type in REGIONAL_TYPES:
+            try:
+                PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, resource_type)
+            except ResourceNotFoundError:
+                lacking.append(resource_type)
+        table[region] = lacking
+    return table
+
+
+def _devices(found: dict[str, Any]) -> int:
+    for kind, devices in (("GpuInfo", "Gpus"), ("NeuronInfo", "NeuronDevices")):
+        if kind in found:
+            return sum(int(device["Count"]) for device in found[kind][devices])
+    return 0
+
+
+def _recorded(name: str) -> dict[str, Any]:
+    recorded: dict[str, Any] = json.loads(gzip.decompress(_moto(name).read_bytes()))
+    return recorded
+
+
+def _moto(path: str) -> Path:
+    import moto
+
+    return Path(moto.__file__).parent / "ec2" / "resources" / path
+
+
+def _source(package: str) -> str:
+    return f"{package} {importlib.metadata.version(package)}"
+
+
+def _write(name: str, source: str, table: dict[str, Any]) -> None:
+    text = yaml.safe_dump({"source": source, "table": table}, default_flow_style=None, width=100)
+    header = "# Written by `python -m stacks.aws_data.refresh`; not edited by hand.\n"
+    (HERE / name).write_text(header + text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

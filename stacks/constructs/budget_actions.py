@@ -1,0 +1,145 @@
+"""The budget: tells at 50, 80 and 100 percent; at 120 it takes away the right to start jobs."""
+
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_ce as ce
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.constructs.service_role import ServiceRole
+from stacks.naming import ResourceNames
+from stacks.policies.engineer import CREATE_JOBS
+from stacks.policies.iam_statements import allow, deny
+from stacks.policies.permissions_boundary import stop_policy_name
+from stacks.settings import Environment
+from stacks.settings.monitoring import Budget
+
+STEPS = (50, 80, 100, 120)
+STOP_AT = 120
+
+
+class BudgetActions(Construct):
+    """AWS Budgets, its action, and cost-anomaly detection."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        environment: Environment,
+        settings: Budget,
+        topic: sns.ITopic,
+        engineer: iam.IRole,
+    ) -> None:
+        super().__init__(scope, id)
+        self._names, self._topic = names, topic
+        tag = f"user:Environment${environment.name}"
+        kind = budgets.CfnBudget
+        self.budget = kind(
+            self,
+            "Budget",
+            budget=kind.BudgetDataProperty(
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=kind.SpendProperty(amount=settings.monthly_usd, unit="USD"),
+                cost_filters={"TagKeyValue": [tag]} if settings.scope == "environment" else None,
+            ),
+            notifications_with_subscribers=[
+                kind.NotificationWithSubscribersProperty(
+                    notification=kind.NotificationProperty(
+                        comparison_operator="GREATER_THAN",
+                        notification_type="ACTUAL",
+                        threshold=step,
+                        threshold_type="PERCENTAGE",
+                    ),
+                    subscribers=[
+                        kind.SubscriberProperty(address=topic.topic_arn, subscription_type="SNS")
+                    ],
+                )
+                for step in STEPS
+            ],
+        )
+        if settings.stop_new_jobs:
+            self._stop(engineer)
+        self._anomalies(environment, settings)
+
+    def _stop(self, engineer: iam.IRole) -> None:
+        """At the top step the engineer role gets a policy that denies starting anything."""
+        policy = iam.ManagedPolicy(
+            self,
+            "StopNewJobs",
+            managed_policy_name=stop_policy_name(self._names),
+            description="Attached by the budget: no new jobs until next month, or until detached",
+            statements=[
+                deny(
+                    "NoNewJobs",
+                    [
+                        *CREATE_JOBS,
+                        "bedrock:CreateModelCustomizationJob",
+                        "bedrock:CreateModelImportJob",
+                        "codebuild:StartBuild",
+                        "sagemaker:CreateEndpoint",
+                    ],
+                    ["*"],
+                )
+            ],
+        )
+        attach = allow(
+            "AttachTheStop",
+            ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
+            [engineer.role_arn],
+            {"ArnEquals": {"iam:PolicyARN": policy.managed_policy_arn}},
+        )
+        role = ServiceRole(
+            self,
+            "Stopper",
+            service="budgets.amazonaws.com",
+            description="Lets the budget attach the stop",
+            statements=[attach],
+        ).role
+        action = budgets.CfnBudgetsAction
+        action(
+            self,
+            "Stop",
+            budget_name=self.budget.ref,
+            action_type="APPLY_IAM_POLICY",
+            notification_type="ACTUAL",
+            approval_model="AUTOMATIC",
+            execution_role_arn=role.role_arn,
+            action_threshold=action.ActionThresholdProperty(type="PERCENTAGE", value=STOP_AT),
+            definition=action.DefinitionProperty(
+                iam_action_definition=action.IamActionDefinitionProperty(
+                    policy_arn=policy.managed_policy_arn, roles=[engineer.role_name]
+                )
+            ),
+            subscribers=[action.SubscriberProperty(address=self._topic.topic_arn, type="SNS")],
+        )
+
+    def _anomalies(self, environment: Environment, settings: Budget) -> None:
+        monitor = ce.CfnAnomalyMonitor(
+            self,
+            "Anomalies",
+            monitor_name=f"{self._names.prefix}-anomalies",
+            monitor_type="CUSTOM",
+            # An account has one monitor over all services, and often has it already.
+            monitor_specification=(
+                f'{{"Tags": {{"Key": "Environment", "Values": ["{environment.name}"]}}}}'
+            ),
+        )
+        ce.CfnAnomalySubscription(
+            self,
+            "AnomalyMail",
+            subscription_name=f"{self._names.prefix}-anomalies",
+            frequency="IMMEDIATE",
+            monitor_arn_list=[monitor.attr_monitor_arn],
+            subscribers=[
+                ce.CfnAnomalySubscription.SubscriberProperty(
+                    address=self._topic.topic_arn, type="SNS"
+                )
+            ],
+            threshold_expression=(
+                '{"Dimensions": {"Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE", "MatchOptions": '
+                f'["GREATER_THAN_OR_EQUAL"], "Values": ["{settings.anomaly_usd}"]}}}}'
+            ),
+        )

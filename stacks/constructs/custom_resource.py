@@ -1,0 +1,62 @@
+"""A custom resource whose function says when it is done."""
+
+from collections.abc import Mapping, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import custom_resources as cr
+from constructs import Construct
+
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.policies.iam_statements import IamContext
+
+
+class AwaitedProvider(Construct):
+    """CDK's provider over one of our modules.
+
+    `on_event` starts; `is_complete`, where there is one, is asked until it says so.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        module: str,
+        estate: IamContext,
+        statements: Sequence[iam.PolicyStatement],
+        wait: bool,
+    ) -> None:
+        super().__init__(scope, id)
+        self.handlers = [
+            HandlerFunction(
+                self,
+                entry.title().replace("_", ""),
+                module=module,
+                log_name=f"{module}-{entry}".replace("_", "-"),
+                entry=entry,
+                estate=estate,
+                variables={},
+                statements=statements,
+            )
+            for entry in (["on_event", "is_complete"] if wait else ["on_event"])
+        ]
+        self.provider = cr.Provider(
+            self,
+            "Provider",
+            on_event_handler=self.handlers[0].function,
+            is_complete_handler=self.handlers[1].function if wait else None,
+            query_interval=cdk.Duration.minutes(1) if wait else None,
+            total_timeout=cdk.Duration.hours(2) if wait else None,
+            disable_waiter_state_machine_logging=True if wait else None,
+        )
+
+    def resource(self, id: str, kind: str, properties: Mapping[str, object]) -> cdk.CustomResource:
+        """One resource of this provider."""
+        return cdk.CustomResource(
+            self,
+            id,
+            resource_type=f"Custom::{kind}",
+            service_token=self.provider.service_token,
+            properties=dict(properties),
+        )

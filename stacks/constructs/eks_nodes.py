@@ -1,0 +1,83 @@
+"""What a node of HyperPod on EKS may do beside what any node may: pods' addresses, AWS's images."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Aws
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import allow
+
+# EKS's add-ons and HyperPod's health agent come from accounts of AWS, another one in each Region.
+AWS_IMAGES = ("amazon-k8s-cni*", "amazon/*", "eks/*", "hyperpod-*")
+
+
+class EksNodes(Construct):
+    """A policy of the node role. That interfaces may be made at all stands in the job fences.
+
+    Attributes:
+        policy: What nodes need before they can join.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        subnets: Sequence[ec2.ISubnet],
+        role: iam.IRole,
+        cluster_arn: str,
+    ) -> None:
+        super().__init__(scope, id)
+        interfaces = names.arn("ec2", "network-interface/*")
+        ours = {
+            "ArnEquals": {
+                "ec2:Subnet": [names.arn("ec2", f"subnet/{each.subnet_id}") for each in subnets]
+            }
+        }
+        images = [
+            f"arn:{Aws.PARTITION}:ecr:{names.region}:*:repository/{name}" for name in AWS_IMAGES
+        ]
+        self.policy = iam.ManagedPolicy(
+            self,
+            "Policy",
+            roles=[role],
+            statements=[
+                allow(
+                    "PodAddresses",
+                    [
+                        "ec2:AssignPrivateIpAddresses",
+                        "ec2:ModifyNetworkInterfaceAttribute",
+                        "ec2:UnassignPrivateIpAddresses",
+                    ],
+                    [interfaces],
+                    ours,
+                ),
+                allow(
+                    "PodInterfaces",
+                    ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"],
+                    [interfaces, f"arn:{Aws.PARTITION}:ec2:{names.region}:*:instance/*"],
+                ),
+                # The network add-on marks interfaces it made, so that it finds what to remove.
+                allow("MarkInterfaces", ["ec2:CreateTags"], [interfaces]),
+                # Describe calls of EC2 take no resource.
+                allow(
+                    "DescribeNodes",
+                    ["ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeTags"],
+                    ["*"],
+                ),
+                allow(
+                    "AwsImages",
+                    [
+                        "ecr:BatchCheckLayerAvailability",
+                        "ecr:BatchGetImage",
+                        "ecr:GetDownloadUrlForLayer",
+                    ],
+                    images,
+                ),
+                allow("PodIdentity", ["eks-auth:AssumeRoleForPodIdentity"], [cluster_arn]),
+            ],
+        )

@@ -1,0 +1,150 @@
+"""VPC endpoints: exactly those that the enabled features call, open to our account alone."""
+
+from collections.abc import Sequence
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.naming import ResourceNames
+from stacks.settings import Environment
+
+BUCKETS = ("data", "runs", "models")
+# What each feature calls from inside the VPC, by the last part of the endpoint's name, and the
+# IAM prefix of that service. SageMaker itself pulls images and moves channels from its own side,
+# so a plain training job needs the S3 gateway and nothing more.
+NEEDS: dict[str, dict[str, str]] = {
+    "hyperpod": {
+        "ec2": "ec2",  # attaches network interfaces
+        "ecr.api": "ecr",
+        "ecr.dkr": "ecr",
+        "logs": "logs",
+        "monitoring": "cloudwatch",
+        "sagemaker.api": "sagemaker",
+        "ssm": "ssm",  # Session Manager, the only way in
+        "ssmmessages": "ssmmessages",
+        "ec2messages": "ec2messages",
+        "sts": "sts",
+    },
+    "hyperpod-eks": {
+        "eks": "eks",
+        "eks-auth": "eks-auth",  # Pod Identity
+        "elasticloadbalancing": "elasticloadbalancing",
+    },
+    "accounting": {"secretsmanager": "secretsmanager"},  # the database's password
+    "mlflow": {"experiments": "sagemaker-mlflow", "sts": "sts"},
+    "hub-token": {"secretsmanager": "secretsmanager"},
+    "keys": {"secretsmanager": "secretsmanager"},
+    "bedrock": {"bedrock-runtime": "bedrock"},
+    "judges": {"bedrock-runtime": "bedrock"},
+}
+
+
+class VpcEndpoints(Construct):
+    """An S3 gateway, and the interface endpoints that are needed."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        vpc: ec2.Vpc,
+        subnets: Sequence[ec2.ISubnet],
+        environment: Environment,
+        names: ResourceNames,
+    ) -> None:
+        super().__init__(scope, id)
+        self._names = names
+        gateway = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
+        for statement in self._s3_statements():
+            gateway.add_to_policy(statement)
+        chosen = subnets[:1] if environment.network.endpoints_in_one_zone else subnets
+        needed = services_needed(environment)
+        if not needed:
+            return
+        group = ec2.SecurityGroup(
+            self,
+            "Group",
+            vpc=vpc,
+            description="Interface endpoints: HTTPS from within the VPC",
+            allow_all_outbound=False,
+        )
+        group.add_ingress_rule(
+            ec2.Peer.ipv4(str(environment.network.cidr)), ec2.Port.tcp(443), "HTTPS from the VPC"
+        )
+        for service, prefix in sorted(needed.items()):
+            endpoint = ec2.InterfaceVpcEndpoint(
+                self,
+                service.title().replace(".", "").replace("-", ""),
+                vpc=vpc,
+                service=_service(service, names.region),
+                subnets=ec2.SubnetSelection(subnets=list(chosen)),
+                security_groups=[group],
+                private_dns_enabled=True,
+                open=False,
+            )
+            endpoint.add_to_policy(self._ours(prefix))
+
+    def _ours(self, prefix: str) -> iam.PolicyStatement:
+        """Any call of the one service, by identities of our account."""
+        return iam.PolicyStatement(
+            principals=[iam.AnyPrincipal()],
+            actions=[f"{prefix}:*"],
+            resources=["*"],
+            conditions={"StringEquals": {"aws:PrincipalAccount": self._names.account}},
+        )
+
+    def _s3_statements(self) -> list[iam.PolicyStatement]:
+        ours = [self._names.bucket_arn(kind) for kind in BUCKETS]
+        # ECR keeps layers in a bucket of AWS's own; nodes that pull through the gateway read it.
+        layers = f"arn:aws:s3:::prod-{self._names.region}-starport-layer-bucket/*"
+        return [
+            iam.PolicyStatement(
+                principals=[iam.AnyPrincipal()],
+                actions=[
+                    "s3:AbortMultipartUpload",
+                    "s3:DeleteObject",
+                    "s3:GetBucketLocation",
+                    "s3:GetObject",
+                    "s3:GetObjectVersion",
+                    "s3:ListBucket",
+                    "s3:ListMultipartUploadParts",
+                    "s3:PutObject",
+                ],
+                resources=[*ours, *(f"{arn}/*" for arn in ours)],
+                conditions={"StringEquals": {"aws:PrincipalAccount": self._names.account}},
+            ),
+            iam.PolicyStatement(
+                principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[layers]
+            ),
+        ]
+
+
+def services_needed(environment: Environment) -> dict[str, str]:
+    """The endpoints to make and the IAM prefix of each."""
+    if environment.network.endpoints == "gateway-only":
+        return {}
+    pod = environment.hyperpod
+    features = {
+        "hyperpod": pod.enabled,
+        "hyperpod-eks": pod.enabled and pod.orchestrator == "eks",
+        "accounting": pod.enabled and pod.accounting is not None,
+        "mlflow": environment.training.mlflow,
+        # In an isolated network no job reaches the Hub, so none reads its token.
+        "hub-token": environment.storage.hub_token and environment.network.mode == "private",
+        "keys": bool(environment.storage.keys),
+        "bedrock": environment.bedrock.enabled,
+        "judges": bool(environment.bedrock.judges),
+    }
+    needed: dict[str, str] = {}
+    for feature, on in features.items():
+        if on:
+            needed.update(NEEDS[feature])
+    return needed
+
+
+def _service(name: str, region: str) -> ec2.IInterfaceVpcEndpointService:
+    if name == "experiments":
+        # The one service whose name does not begin like the others.
+        return ec2.InterfaceVpcEndpointService(f"aws.sagemaker.{region}.experiments", 443)
+    return ec2.InterfaceVpcEndpointService(f"com.amazonaws.{region}.{name}", 443)

@@ -1,0 +1,193 @@
+"""Every state change worth knowing, to the events topic, once."""
+
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext, allow
+
+ENDED = ["Completed", "Failed", "Stopped"]
+# Rule → (description, event pattern). Job events fire on every intermediate state too; only the
+# ends are told.
+RULES: dict[str, tuple[str, dict[str, object]]] = {
+    "TrainingJobs": (
+        "A training job ended",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": ["SageMaker Training Job State Change"],
+            "detail": {"TrainingJobStatus": ENDED},
+        },
+    ),
+    "TuningJobs": (
+        "A tuning job ended",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": ["SageMaker HyperParameter Tuning Job State Change"],
+            "detail": {"HyperParameterTuningJobStatus": ENDED},
+        },
+    ),
+    "OtherJobs": (
+        "A processing or transform job failed",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": [
+                "SageMaker Processing Job State Change",
+                "SageMaker Transform Job State Change",
+            ],
+            "detail": {
+                "$or": [{"ProcessingJobStatus": ["Failed"]}, {"TransformJobStatus": ["Failed"]}]
+            },
+        },
+    ),
+    "Endpoints": (
+        "An endpoint or a deployment to it changed",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": [
+                "SageMaker Endpoint State Change",
+                "SageMaker Endpoint Deployment State Change",
+            ],
+        },
+    ),
+    "Registry": (
+        "A model, its package or its card changed",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": [
+                "SageMaker Model Package State Change",
+                "SageMaker Model Card State Change",
+                "SageMaker Model State Change",
+            ],
+        },
+    ),
+    "Pipelines": (
+        "A pipeline or one of its steps changed",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": [
+                "SageMaker Model Building Pipeline Execution Status Change",
+                "SageMaker Model Building Pipeline Execution Step Status Change",
+            ],
+        },
+    ),
+    "Assets": (
+        "A SageMaker image or feature group changed",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": [
+                "SageMaker Feature Group State Change",
+                "SageMaker Image State Change",
+                "SageMaker Image Version State Change",
+            ],
+        },
+    ),
+    "Cluster": (
+        "A HyperPod cluster or one of its nodes changed",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": [
+                "SageMaker HyperPod Cluster State Change",
+                "SageMaker HyperPod Cluster Node Health Event",
+                "SageMaker HyperPod Cluster Event",
+            ],
+        },
+    ),
+    "Bedrock": (
+        "A Bedrock customization or batch job changed",
+        {
+            "source": ["aws.bedrock"],
+            "detail-type": [
+                "Model Customization Job State Change",
+                "Batch Inference Job State Change",
+            ],
+        },
+    ),
+    "Keys": (
+        "A key was disabled or is to be deleted",
+        {
+            "source": ["aws.kms"],
+            "detail-type": ["AWS API Call via CloudTrail"],
+            "detail": {"eventName": ["DisableKey", "ScheduleKeyDeletion"]},
+        },
+    ),
+}
+
+
+class EventRules(Construct):
+    """The rules, the function that tells, and its memory of what it told."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        topic: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, id)
+        self.memory = dynamodb.Table(
+            self,
+            "Told",
+            partition_key=dynamodb.Attribute(
+                name="fingerprint", type=dynamodb.AttributeType.STRING
+            ),
+            time_to_live_attribute="expires",
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED,
+            encryption_key=estate.messages,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            removal_policy=cdk.RemovalPolicy.DESTROY,  # a memory of six hours
+        )
+        self.handler = HandlerFunction(
+            self,
+            "Notify",
+            module="publish_event",
+            estate=estate,
+            variables={
+                "TABLE": self.memory.table_name,
+                "TOPIC": topic.topic_arn,
+                "NAMESPACE": names.metrics,
+            },
+            statements=[
+                allow(
+                    "Remember",
+                    ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"],
+                    [self.memory.table_arn],
+                ),
+                allow("Publish", ["sns:Publish"], [topic.topic_arn]),
+            ],
+        )
+        for rule, (description, pattern) in RULES.items():
+            self._rule(rule, description, pattern)
+        ours = {"source": [f"temper.{names.prefix}"]}
+        self._rule("Ours", "What our own functions found", ours)
+
+    def _rule(self, id: str, description: str, pattern: Mapping[str, object]) -> None:
+        rule = events.Rule(
+            self,
+            id,
+            description=description,
+            event_pattern=events.EventPattern(source=["overridden"]),
+            targets=[
+                targets.LambdaFunction(
+                    self.handler.function,
+                    dead_letter_queue=self.handler.undelivered,
+                    retry_attempts=8,
+                    max_event_age=cdk.Duration.hours(6),
+                )
+            ],
+        )
+        # The L2 has no `$or`; the pattern is given as CloudFormation takes it.
+        resource = rule.node.default_child
+        assert isinstance(resource, events.CfnRule)
+        resource.event_pattern = dict(pattern)

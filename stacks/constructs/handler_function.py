@@ -1,0 +1,103 @@
+"""A Lambda function of ours: its code, its own role, its log, its letter box for what it lost."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from stacks.constructs.encrypted_log_group import EncryptedLogGroup
+from stacks.constructs.service_role import ServiceRole
+from stacks.policies.iam_statements import IamContext, write_logs
+
+HANDLERS = Path(__file__).parent.parent / "handlers"
+
+
+class HandlerFunction(Construct):
+    """Runs `stacks/handlers/<module>.py`. What fails twice lands in its queue."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        module: str,
+        estate: IamContext,
+        variables: Mapping[str, str],
+        statements: Sequence[iam.PolicyStatement] = (),
+        role: iam.IRole | None = None,
+        entry: str = "handler",
+        log_name: str | None = None,
+        minutes: int = 1,
+    ) -> None:
+        super().__init__(scope, id)
+        title = log_name or module.replace("_", "-")
+        log = EncryptedLogGroup(
+            self,
+            "Log",
+            name=f"/temper/{estate.names.prefix}/{title}",
+            key=estate.logs,
+            days=90,
+            removal=cdk.RemovalPolicy.DESTROY,
+        ).group
+        self.undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=estate.messages,
+            enforce_ssl=True,
+            retention_period=cdk.Duration.days(14),
+        )
+        self.role: iam.IRole = (
+            role
+            or ServiceRole(
+                self, "Role", service="lambda.amazonaws.com", description=f"Runs {module}"
+            ).role
+        )
+        permissions = [
+            write_logs(estate, f"/temper/{estate.names.prefix}/{title}"),
+            iam.PolicyStatement(
+                sid="KeepUndelivered",
+                actions=["sqs:SendMessage"],
+                resources=[self.undelivered.queue_arn],
+            ),
+            iam.PolicyStatement(
+                sid="UseMessagesKey",
+                actions=[
+                    "kms:Decrypt",
+                    "kms:DescribeKey",
+                    "kms:Encrypt",
+                    "kms:GenerateDataKey",
+                    "kms:ReEncryptFrom",
+                    "kms:ReEncryptTo",
+                ],
+                resources=[estate.messages.key_arn],
+            ),
+            *statements,
+        ]
+        policy = iam.ManagedPolicy(self, "Policy", statements=permissions, roles=[self.role])
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            description=f"Temper: {module}",
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            architecture=lambda_.Architecture.ARM_64,
+            code=lambda_.Code.from_asset(str(HANDLERS), exclude=["__pycache__", "*.pyc"]),
+            handler=f"{module}.{entry}",
+            role=iam.Role.without_policy_updates(self.role)
+            if isinstance(self.role, iam.Role)
+            else self.role,
+            environment=dict(variables),
+            environment_encryption=estate.messages,
+            dead_letter_queue=self.undelivered,
+            retry_attempts=2,
+            timeout=cdk.Duration.minutes(minutes),
+            memory_size=256,
+            log_group=log,
+            logging_format=lambda_.LoggingFormat.TEXT,
+        )
+        # Without its permissions the function would lose what comes while the stack is made.
+        self.function.node.add_dependency(policy)

@@ -1,0 +1,61 @@
+"""Brings what the health agent logs on a Slurm cluster to the event bus."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext, allow
+
+
+class HealthEventBridge(Construct):
+    """A subscription filter on the cluster's own log group, and the function behind it."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        cluster: sagemaker.CfnCluster,
+        cluster_name: str,
+    ) -> None:
+        super().__init__(scope, id)
+        cluster_id = cdk.Fn.select(1, cdk.Fn.split("/", cluster.attr_cluster_arn))
+        group = f"/aws/sagemaker/Clusters/{cluster_name}/{cluster_id}"
+        self.handler = HandlerFunction(
+            self,
+            "Bridge",
+            module="bridge_health_events",
+            estate=estate,
+            variables={"SOURCE": f"temper.{names.prefix}", "CLUSTER": cluster_name},
+            statements=[
+                allow(
+                    "Say",
+                    ["events:PutEvents"],
+                    [names.arn("events", "event-bus/default")],
+                    {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
+                )
+            ],
+        )
+        permission = lambda_.CfnPermission(
+            self,
+            "LogsMayCall",
+            action="lambda:InvokeFunction",
+            function_name=self.handler.function.function_arn,
+            principal="logs.amazonaws.com",
+            source_account=names.account,
+            source_arn=names.arn("logs", f"log-group:{group}:*"),
+        )
+        subscription = logs.CfnSubscriptionFilter(
+            self,
+            "HealthEvents",
+            log_group_name=group,
+            filter_pattern='{ $.HealthMonitoringAgentDetectionEvent = "HealthEvent" }',
+            destination_arn=self.handler.function.function_arn,
+        )
+        subscription.add_resource_dependency(permission)

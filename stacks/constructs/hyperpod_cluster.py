@@ -1,0 +1,134 @@
+"""A HyperPod cluster, by CloudFormation's own type.
+
+In bootstrap mode: HyperPod sets its nodes up by itself and runs no lifecycle script, the part that
+most often breaks a cluster's creation. What such scripts were written for has properties of its
+own by now: Slurm's configuration and accounts, mounts, health checks.
+"""
+
+from collections.abc import Sequence
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_fsx as fsx
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from stacks.aws_data.tables import instances
+from stacks.constructs.slurm_accounting import DATABASE, PORT, SlurmAccounting
+from stacks.settings.hyperpod import HyperPodSettings, InstanceGroup
+
+Cluster = sagemaker.CfnCluster
+SLURM_NODES = {"controller": "Controller", "login": "Login", "compute": "Compute"}
+
+
+class HyperPodCluster(Construct):
+    """Groups of nodes that are checked before they start and replaced when they break."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        settings: HyperPodSettings,
+        subnets: dict[str, ec2.ISubnet],
+        group: ec2.ISecurityGroup,
+        role: iam.IRole,
+        controller_role: iam.IRole,
+        key: kms.IKey,
+        lustre: fsx.CfnFileSystem,
+        eks_cluster_arn: str | None = None,
+        accounting: SlurmAccounting | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._settings, self._subnets = settings, subnets
+        self._group, self._key, self._lustre = group, key, lustre
+        self._roles = {"controller": controller_role, "login": role, "compute": role}
+        self._eks_cluster_arn, self._accounting = eks_cluster_arn, accounting
+        self.cluster = Cluster(
+            self,
+            "Cluster",
+            vpc_config=self._vpc(list(subnets.values())),
+            orchestrator=self._orchestrator(),
+            node_recovery="Automatic" if settings.node_recovery else "None",
+            node_provisioning_mode="Continuous",
+            instance_groups=[self._instance_group(each) for each in settings.groups],
+        )
+
+    def _vpc(self, subnets: Sequence[ec2.ISubnet]) -> sagemaker.CfnCluster.VpcConfigProperty:
+        return Cluster.VpcConfigProperty(
+            security_group_ids=[self._group.security_group_id],
+            subnets=[subnet.subnet_id for subnet in subnets],
+        )
+
+    def _orchestrator(self) -> sagemaker.CfnCluster.OrchestratorProperty:
+        if self._settings.orchestrator == "eks":
+            assert self._eks_cluster_arn is not None, "checked when the settings were read"
+            return Cluster.OrchestratorProperty(
+                eks=Cluster.ClusterOrchestratorEksConfigProperty(cluster_arn=self._eks_cluster_arn)
+            )
+        return Cluster.OrchestratorProperty(
+            slurm=Cluster.ClusterOrchestratorSlurmConfigProperty(
+                slurm_config_strategy="Managed", accounting_database=self._accounts()
+            )
+        )
+
+    def _accounts(self) -> sagemaker.CfnCluster.ClusterAccountingDatabaseProperty | None:
+        if self._accounting is None:
+            return None
+        return Cluster.ClusterAccountingDatabaseProperty(
+            endpoint=self._accounting.database.attr_endpoint_address,
+            secret_arn=self._accounting.secret_arn,
+            port=PORT,
+            name=DATABASE,
+        )
+
+    def _instance_group(
+        self, group: InstanceGroup
+    ) -> sagemaker.CfnCluster.ClusterInstanceGroupProperty:
+        known = instances().get(group.instance.removeprefix("ml."))
+        slurm = self._settings.orchestrator == "slurm"
+        checks = ["InstanceStress", "InstanceConnectivity"]
+        return Cluster.ClusterInstanceGroupProperty(
+            instance_group_name=group.name,
+            instance_type=group.instance,
+            instance_count=group.count,
+            execution_role=self._roles[group.role].role_arn,
+            threads_per_core=1 if known else None,
+            training_plan_arn=group.training_plan,
+            capacity_requirements=Cluster.ClusterCapacityRequirementsProperty(spot={})
+            if group.spot
+            else None,
+            instance_storage_configs=self._storage(group, slurm=slurm),
+            on_start_deep_health_checks=checks if known and group.deep_health_checks else None,
+            override_vpc_config=self._vpc([self._subnets[group.training_plan_zone]])
+            if group.training_plan_zone
+            else None,
+            slurm_config=Cluster.ClusterSlurmConfigProperty(
+                node_type=SLURM_NODES[group.role],
+                partition_names=[group.partition or group.name]
+                if group.role == "compute"
+                else None,
+            )
+            if slurm
+            else None,
+        )
+
+    def _storage(
+        self, group: InstanceGroup, *, slurm: bool
+    ) -> list[sagemaker.CfnCluster.ClusterInstanceStorageConfigProperty]:
+        volume = Cluster.ClusterInstanceStorageConfigProperty(
+            ebs_volume_config=Cluster.ClusterEbsVolumeConfigProperty(
+                volume_size_in_gb=group.volume_gib, volume_kms_key_id=self._key.key_arn
+            )
+        )
+        if not slurm:
+            return [volume]  # on EKS, pods mount Lustre through its CSI driver
+        mount = Cluster.ClusterInstanceStorageConfigProperty(
+            fsx_lustre_config=Cluster.ClusterFsxLustreConfigProperty(
+                dns_name=self._lustre.attr_dns_name,
+                mount_name=self._lustre.attr_lustre_mount_name,
+                mount_path="/fsx",
+            )
+        )
+        return [volume, mount]

@@ -1,0 +1,71 @@
+"""The gate between a scanned image and the jobs that would use it."""
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from constructs import Construct
+
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext, allow
+from stacks.settings.images import ImageSettings
+
+
+class ImagePromotion(Construct):
+    """On `ECR Image Scan`: writes `/<prefix>/images/<kind>/uri`, or refuses and says so."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        repositories: Sequence[ecr.IRepository],
+        settings: ImageSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        parameters = [
+            names.arn("ssm", f"parameter/{names.prefix}/images/{k}/uri") for k in settings.kinds
+        ]
+        self.handler = HandlerFunction(
+            self,
+            "Promote",
+            module="promote_image",
+            estate=estate,
+            variables={
+                "PREFIX": names.prefix,
+                "REFUSE_FROM": settings.refuse_findings_from,
+                "SOURCE": f"temper.{names.prefix}",
+            },
+            statements=[
+                allow("Promote", ["ssm:PutParameter"], parameters),
+                allow(
+                    "Say",
+                    ["events:PutEvents"],
+                    [names.arn("events", "event-bus/default")],
+                    {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
+                ),
+            ],
+        )
+        events.Rule(
+            self,
+            "Scanned",
+            description="A pushed image was scanned",
+            event_pattern=events.EventPattern(
+                source=["aws.ecr"],
+                detail_type=["ECR Image Scan"],
+                detail={"repository-name": [r.repository_name for r in repositories]},
+            ),
+            targets=[
+                targets.LambdaFunction(
+                    self.handler.function,
+                    dead_letter_queue=self.handler.undelivered,
+                    retry_attempts=4,
+                    max_event_age=cdk.Duration.hours(2),
+                )
+            ],
+        )

@@ -1,0 +1,69 @@
+"""A look at every running job each five minutes."""
+
+import json
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.aws_data.tables import instances
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext
+from stacks.settings.monitoring import MonitoringSettings
+
+
+class JobMonitor(Construct):
+    """Runs `monitor_jobs` with the thresholds of the environment."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        role: iam.IRole,
+        settings: MonitoringSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        thresholds = settings.model_dump(
+            include={
+                "stuck_minutes",
+                "slow_percent",
+                "gpu_idle_percent",
+                "gpu_memory_percent",
+                "disk_percent",
+            }
+        )
+        devices = {f"ml.{name}": known.devices for name, known in instances().items()}
+        self.handler = HandlerFunction(
+            self,
+            "Watch",
+            module="monitor_jobs",
+            estate=estate,
+            role=role,
+            minutes=4,
+            variables={
+                "SOURCE": f"temper.{names.prefix}",
+                "NAMESPACE": names.metrics,
+                "THRESHOLDS": json.dumps(thresholds),
+                "DEVICES": json.dumps(devices, separators=(",", ":")),
+            },
+        )
+        events.Rule(
+            self,
+            "EveryFiveMinutes",
+            description="Look at the running jobs",
+            schedule=events.Schedule.rate(cdk.Duration.minutes(5)),
+            targets=[
+                targets.LambdaFunction(
+                    self.handler.function,
+                    dead_letter_queue=self.handler.undelivered,
+                    retry_attempts=1,
+                    max_event_age=cdk.Duration.minutes(5),
+                )
+            ],
+        )

@@ -1,0 +1,96 @@
+"""Keeps roles inside our subnets: what they start, and what they attach."""
+
+from collections.abc import Sequence
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.naming import ResourceNames
+from stacks.policies.engineer import CREATE_JOBS
+from stacks.policies.iam_statements import allow, deny
+
+
+class JobVpcGuardrails(Construct):
+    """Two policies that need the network to exist: one denies, one allows.
+
+    People may start jobs in these subnets and this group only. Job roles may make network
+    interfaces in these subnets and with this group only.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        subnets: Sequence[ec2.ISubnet],
+        group: ec2.ISecurityGroup,
+        people: Sequence[iam.IRole],
+        jobs: Sequence[iam.IRole],
+    ) -> None:
+        super().__init__(scope, id)
+        ids = [subnet.subnet_id for subnet in subnets]
+        iam.ManagedPolicy(
+            self,
+            "OurSubnetsOnly",
+            roles=list(people),
+            statements=[
+                deny(
+                    "OnlyOurSubnets",
+                    CREATE_JOBS,
+                    ["*"],
+                    {"ForAnyValue:StringNotEquals": {"sagemaker:VpcSubnets": ids}},
+                ),
+                deny(
+                    "OnlyOurGroup",
+                    CREATE_JOBS,
+                    ["*"],
+                    {
+                        "ForAnyValue:StringNotEquals": {
+                            "sagemaker:VpcSecurityGroupIds": [group.security_group_id]
+                        }
+                    },
+                ),
+            ],
+        )
+        places = [names.arn("ec2", f"subnet/{subnet}") for subnet in ids]
+        interfaces = names.arn("ec2", "network-interface/*")
+        iam.ManagedPolicy(
+            self,
+            "NetworkInterfaces",
+            roles=list(jobs),
+            statements=[
+                allow(
+                    "Attach",
+                    ["ec2:CreateNetworkInterface"],
+                    [
+                        *places,
+                        names.arn("ec2", f"security-group/{group.security_group_id}"),
+                        interfaces,
+                    ],
+                ),
+                allow(
+                    "Manage",
+                    [
+                        "ec2:CreateNetworkInterfacePermission",
+                        "ec2:DeleteNetworkInterface",
+                        "ec2:DeleteNetworkInterfacePermission",
+                    ],
+                    [interfaces],
+                    {"ArnEquals": {"ec2:Subnet": places}},
+                ),
+                # Describe calls of EC2 take no resource.
+                allow(
+                    "Describe",
+                    [
+                        "ec2:DescribeDhcpOptions",
+                        "ec2:DescribeNetworkInterfaces",
+                        "ec2:DescribeSecurityGroups",
+                        "ec2:DescribeSubnets",
+                        "ec2:DescribeVpcs",
+                    ],
+                    ["*"],
+                ),
+            ],
+        )

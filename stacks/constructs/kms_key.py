@@ -1,0 +1,191 @@
+"""A key for one domain of data. Its policy names who administers it and who uses it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+ADMINISTER = [
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+]
+READ = ["kms:Decrypt", "kms:DescribeKey"]
+# GenerateDataKey and ReEncrypt each come as a family; the star is the family.
+USE = [*READ, "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+
+
+@dataclass(frozen=True)
+class KeyUsers:
+    """Who uses a key, and how."""
+
+    write: Sequence[iam.IRole] = ()
+    read: Sequence[iam.IRole] = ()
+    services: Sequence[str] = field(default=(), metadata={"doc": "service principals"})
+    delegated: Sequence[str] = field(default=(), metadata={"doc": "services callers go through"})
+    linked: Sequence[str] = field(
+        default=(), metadata={"doc": "service-linked roles that reach our buckets, as patterns"}
+    )
+
+
+class DomainKmsKey(Construct):
+    """A rotating customer-managed key.
+
+    Nobody but the named users can decrypt directly: the account's root (and so IAM alone) reaches
+    the key only to administer it, or through the services listed as delegated, where the caller's
+    own policy must allow it too.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        domain: str,
+        alias: str,
+        users: KeyUsers,
+        administrators: Sequence[str],
+        removal: cdk.RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, id)
+        stack = cdk.Stack.of(self)
+        document = iam.PolicyDocument()
+        document.add_statements(self._administration(stack, administrators))
+        for statement in (
+            *_direct_use(users),
+            *(_service_use(stack, service) for service in users.services),
+        ):
+            document.add_statements(statement)
+        if users.delegated:
+            document.add_statements(_delegated_use(stack, users.delegated))
+        if users.linked:
+            document.add_statements(_linked_use(stack, users.linked))
+        self.key = kms.Key(
+            self,
+            "Key",
+            description=f"Temper: {domain}",
+            alias=alias,
+            enable_key_rotation=True,
+            pending_window=cdk.Duration.days(30),
+            policy=document,
+            removal_policy=removal,
+        )
+
+    @staticmethod
+    def _administration(stack: cdk.Stack, administrators: Sequence[str]) -> iam.PolicyStatement:
+        principals: list[iam.IPrincipal] = [iam.AccountRootPrincipal()]
+        if administrators:
+            deployer = f"cdk-hnb659fds-cfn-exec-role-{stack.account}-{stack.region}"
+            principals = [
+                *(iam.ArnPrincipal(arn) for arn in administrators),
+                iam.ArnPrincipal(f"arn:{stack.partition}:iam::{stack.account}:role/{deployer}"),
+            ]
+        return iam.PolicyStatement(
+            sid="Administer", principals=principals, actions=ADMINISTER, resources=["*"]
+        )
+
+
+def _direct_use(users: KeyUsers) -> list[iam.PolicyStatement]:
+    statements = []
+    if users.write:
+        statements.append(
+            iam.PolicyStatement(
+                sid="Use",
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.write],
+                actions=USE,
+                resources=["*"],
+            )
+        )
+        statements.append(
+            iam.PolicyStatement(
+                sid="GrantToServices",
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.write],
+                actions=["kms:CreateGrant"],
+                resources=["*"],
+                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            )
+        )
+    if users.read:
+        statements.append(
+            iam.PolicyStatement(
+                sid="Read",
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.read],
+                actions=READ,
+                resources=["*"],
+            )
+        )
+    return statements
+
+
+def _service_use(stack: cdk.Stack, service: str) -> iam.PolicyStatement:
+    conditions: dict[str, dict[str, str]] = {"StringEquals": {"aws:SourceAccount": stack.account}}
+    if service.startswith("logs."):
+        # CloudWatch Logs sends no source account; the group's ARN is in the encryption context.
+        groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:*"
+        conditions = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}}
+    elif service.startswith("cloudtrail."):
+        trails = f"arn:{stack.partition}:cloudtrail:{stack.region}:{stack.account}:trail/*"
+        conditions = {"ArnLike": {"aws:SourceArn": trails}}
+    name = service.split(".")[0].replace("-", " ").title().replace(" ", "")
+    return iam.PolicyStatement(
+        sid=f"Serve{name}",
+        principals=[iam.ServicePrincipal(service)],
+        actions=["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*"],
+        resources=["*"],
+        conditions=conditions,
+    )
+
+
+def _delegated_use(stack: cdk.Stack, services: Sequence[str]) -> iam.PolicyStatement:
+    endpoints = [f"{service}.{stack.region}.{stack.url_suffix}" for service in services]
+    return iam.PolicyStatement(
+        sid="UseThroughServices",
+        principals=[iam.AccountRootPrincipal()],
+        actions=[*USE, "kms:CreateGrant"],
+        resources=["*"],
+        conditions={
+            "StringEquals": {"kms:ViaService": endpoints, "kms:CallerAccount": stack.account}
+        },
+    )
+
+
+def _linked_use(stack: cdk.Stack, roles: Sequence[str]) -> iam.PolicyStatement:
+    """Roles that a service makes in this account, with an id of its own: no policy can name them.
+
+    So the principal is anybody, and the conditions leave those roles, through S3, and no one else.
+    """
+    arns = [f"arn:{stack.partition}:iam::{stack.account}:role/aws-service-role/{r}" for r in roles]
+    return iam.PolicyStatement(
+        sid="UseByLinkedRoles",
+        principals=[iam.AnyPrincipal()],
+        actions=USE,
+        resources=["*"],
+        conditions={
+            "ArnLike": {"aws:PrincipalArn": arns},
+            "StringEquals": {
+                "kms:ViaService": f"s3.{stack.region}.{stack.url_suffix}",
+                "kms:CallerAccount": stack.account,
+            },
+        },
+    )

@@ -1,0 +1,49 @@
+"""The account's MLflow app; its artifacts go to the runs bucket, under the bucket's own key."""
+
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from stacks.constructs.service_role import ServiceRole
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext, allow, use_key, write_bucket
+
+
+class MlflowApp(Construct):
+    """MLflow without a server to run. CloudFormation cannot give it a key of ours."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        bucket: s3.IBucket,
+    ) -> None:
+        super().__init__(scope, id)
+        role: iam.IRole = ServiceRole(
+            self,
+            "Role",
+            service="sagemaker.amazonaws.com",
+            description="Lets MLflow keep artifacts and register models",
+            source_arns=[names.arn("sagemaker", "*")],
+            statements=[
+                *write_bucket(estate, "runs"),
+                use_key(estate.data, "Data"),
+                allow(
+                    "Register",
+                    ["sagemaker:AddTags", "sagemaker:CreateModelPackage"],
+                    [names.arn("sagemaker", "model-package/*")],
+                ),
+            ],
+        ).role
+        self.app = sagemaker.CfnMlflowApp(
+            self,
+            "App",
+            name=f"{names.prefix}-mlflow",
+            artifact_store_uri=f"s3://{bucket.bucket_name}/mlflow",
+            role_arn=role.role_arn,
+            model_registration_mode="AutoModelRegistrationDisabled",
+        )

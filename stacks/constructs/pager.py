@@ -1,0 +1,88 @@
+"""Between the alarms and the people: a function that adds the names of jobs to a page."""
+
+import json
+from collections.abc import Mapping
+
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.constructs.message_topic import MessageTopic
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext, allow
+
+
+class AlarmPager(Construct):
+    """Takes what composite alarms publish, and publishes it with names to `pages`.
+
+    Args:
+        lookups: By alarm, where its names are when nobody told of them: a Metrics Insights `query`,
+            or the `group` and `pattern` of a log.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        memory: dynamodb.ITable,
+        pages: sns.ITopic,
+        lookups: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        super().__init__(scope, id)
+        self.alarms = MessageTopic(
+            self,
+            "Alarms",
+            names=names,
+            key=estate.messages,
+            emails=(),
+            publishers=["cloudwatch.amazonaws.com"],
+        ).topic
+        groups = sorted({lookup["group"] for lookup in lookups.values() if "group" in lookup})
+        self.handler = HandlerFunction(
+            self,
+            "Page",
+            module="enrich_alarm_page",
+            estate=estate,
+            variables={
+                "PREFIX": names.prefix,
+                "TABLE": memory.table_name,
+                "TOPIC": pages.topic_arn,
+                "LOOKUPS": json.dumps(lookups, separators=(",", ":")),
+            },
+            statements=[
+                allow("ReadWhatWasTold", ["dynamodb:GetItem"], [memory.table_arn]),
+                allow("Publish", ["sns:Publish"], [pages.topic_arn]),
+                # Reading metrics takes no resource.
+                allow("ReadMetrics", ["cloudwatch:GetMetricData"], ["*"]),
+                *(
+                    allow(
+                        f"ReadLog{index}",
+                        ["logs:FilterLogEvents"],
+                        [names.arn("logs", f"log-group:{group}:*")],
+                    )
+                    for index, group in enumerate(groups)
+                ),
+            ],
+        )
+        function = self.handler.function
+        lambda_.CfnPermission(
+            self,
+            "AlarmsMayCall",
+            action="lambda:InvokeFunction",
+            function_name=function.function_arn,
+            principal="sns.amazonaws.com",
+            source_arn=self.alarms.topic_arn,
+        )
+        sns.Subscription(
+            self,
+            "Alarm",
+            topic=self.alarms,
+            protocol=sns.SubscriptionProtocol.LAMBDA,
+            endpoint=function.function_arn,
+            dead_letter_queue=self.handler.undelivered,
+        )

@@ -1,0 +1,21 @@
+"""What `launch` reads: plain parameters under the environment's prefix."""
+
+from collections.abc import Mapping
+
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from stacks.naming import ResourceNames
+
+
+def publish(scope: Construct, names: ResourceNames, values: Mapping[str, str]) -> None:
+    """Writes each value as the parameter `/<prefix>/<path>`."""
+    parameters = Construct(scope, "Published")
+    for path, value in values.items():
+        ssm.StringParameter(
+            parameters,
+            "".join(part.title() for part in path.replace("/", "-").split("-")),
+            parameter_name=names.parameter(path),
+            string_value=value,
+            description="Read by launch; written by the platform",
+        )

@@ -1,0 +1,82 @@
+"""The end of provisioned throughput: by the clock, and when nobody calls it."""
+
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_scheduler as scheduler
+from constructs import Construct
+
+from stacks.constructs.handler_function import HandlerFunction
+from stacks.constructs.service_role import ServiceRole
+from stacks.naming import ResourceNames
+from stacks.policies.iam_statements import IamContext, allow, put_metrics
+from stacks.settings.bedrock import BedrockSettings
+
+
+class ThroughputTeardown(Construct):
+    """Two schedules over one function: all of it at the hour set, the idle every hour."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        names: ResourceNames,
+        estate: IamContext,
+        settings: BedrockSettings,
+    ) -> None:
+        super().__init__(scope, id)
+        self.handler = HandlerFunction(
+            self,
+            "Undeploy",
+            module="undeploy_throughput",
+            estate=estate,
+            minutes=5,
+            variables={
+                "PREFIX": names.prefix,
+                "NAMESPACE": names.metrics,
+                "IDLE_HOURS": str(settings.idle_hours),
+            },
+            statements=[
+                # Listing and reading metrics take no resource.
+                allow(
+                    "Look",
+                    ["bedrock:ListProvisionedModelThroughputs", "cloudwatch:GetMetricData"],
+                    ["*"],
+                ),
+                allow(
+                    "Remove",
+                    ["bedrock:DeleteProvisionedModelThroughput"],
+                    [names.arn("bedrock", "provisioned-model/*")],
+                    {"StringEquals": {"aws:ResourceTag/TemperPrefix": names.prefix}},
+                ),
+                put_metrics(names.metrics),
+            ],
+        )
+        role = ServiceRole(
+            self,
+            "Caller",
+            service="scheduler.amazonaws.com",
+            description="Lets the schedule call the undeploy function",
+            statements=[
+                allow("Call", ["lambda:InvokeFunction"], [self.handler.function.function_arn])
+            ],
+        ).role
+        self._schedule("Nightly", settings.undeploy, settings.undeploy_timezone, "all", role)
+        self._schedule("Idle", "rate(1 hour)", "UTC", "idle", role)
+
+    def _schedule(self, id: str, expression: str, zone: str, only: str, role: iam.IRole) -> None:
+        scheduler.CfnSchedule(
+            self,
+            id,
+            description=f"Removes {only} provisioned throughput",
+            schedule_expression=expression,
+            schedule_expression_timezone=zone,
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=self.handler.function.function_arn,
+                role_arn=role.role_arn,
+                input=f'{{"only": "{only}"}}',
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_retry_attempts=5, maximum_event_age_in_seconds=3600
+                ),
+            ),
+        )

@@ -1,0 +1,207 @@
+"""Looks at every running training job and says which is stuck, slow, idle or full.
+
+SageMaker has no metric for any of that. GPU metrics of a host are sums over its devices (800 on
+eight busy GPUs), so they are divided by the number of devices of the instance type.
+"""
+
+import json
+import os
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import boto3
+
+JOBS = "/aws/sagemaker/TrainingJobs"
+HOUR = timedelta(hours=1)
+FAULTS = (
+    "training-job-stuck",
+    "training-job-slow",
+    "gpu-idle",
+    "gpu-memory-full",
+    "training-disk-full",
+)
+ENTRIES_PER_CALL = 10
+QUERIES_PER_CALL = 500
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a number becomes a fault."""
+
+    stuck_minutes: int
+    slow_percent: int
+    gpu_idle_percent: int
+    gpu_memory_percent: int
+    disk_percent: int
+
+
+@dataclass(frozen=True)
+class JobFault:
+    """What is wrong with which job."""
+
+    job: str
+    fault: str
+    reason: str
+
+
+def handler(event: object, context: object) -> dict[str, int]:
+    """Lambda's entry."""
+    return watch(
+        sagemaker=boto3.client("sagemaker"),
+        cloudwatch=boto3.client("cloudwatch"),
+        events=boto3.client("events"),
+        source=os.environ["SOURCE"],
+        namespace=os.environ["NAMESPACE"],
+        thresholds=Thresholds(**json.loads(os.environ["THRESHOLDS"])),
+        devices=json.loads(os.environ["DEVICES"]),
+        now=datetime.now(timezone.utc),  # noqa: UP017 - Lambda's runtime may be 3.10 to 3.13
+    )
+
+
+def watch(
+    *,
+    sagemaker: Any,
+    cloudwatch: Any,
+    events: Any,
+    source: str,
+    namespace: str,
+    thresholds: Thresholds,
+    devices: Mapping[str, int],
+    now: datetime,
+) -> dict[str, int]:
+    """Reports every fault as an event and as a count; returns the counts."""
+    found: list[JobFault] = []
+    for job in running_jobs(sagemaker):
+        numbers = read_numbers(cloudwatch, job, now)
+        found += faults_of(job, numbers, thresholds, devices, now)
+    counts = {fault: sum(f.fault == fault for f in found) for fault in FAULTS}
+    cloudwatch.put_metric_data(
+        Namespace=namespace,
+        MetricData=[
+            {"MetricName": fault, "Value": number, "Unit": "Count", "Timestamp": now}
+            for fault, number in counts.items()
+        ],
+    )
+    tell(events, source, found)
+    return counts
+
+
+def running_jobs(sagemaker: Any) -> Iterator[dict[str, Any]]:
+    """Every job that is past its start and before its end."""
+    pages = sagemaker.get_paginator("list_training_jobs").paginate(StatusEquals="InProgress")
+    for page in pages:
+        for summary in page["TrainingJobSummaries"]:
+            job = sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
+            if job["TrainingJobStatus"] == "InProgress" and "TrainingStartTime" in job:
+                yield job
+
+
+def read_numbers(cloudwatch: Any, job: Mapping[str, Any], now: datetime) -> dict[str, list[float]]:
+    """The last two hours of a job's metrics, newest first; per host, `gpu/3`."""
+    hosts = range(1, int(job["ResourceConfig"].get("InstanceCount", 1)) + 1)
+    wanted = {
+        "loss": _query("loss", "TrainingJobName", job["TrainingJobName"]),
+        "speed": _query("tokens_per_second", "TrainingJobName", job["TrainingJobName"]),
+    }
+    for host in hosts:
+        where = f"{job['TrainingJobName']}/algo-{host}"
+        wanted[f"gpu/{host}"] = _query("GPUUtilization", "Host", where)
+        wanted[f"memory/{host}"] = _query("GPUMemoryUtilization", "Host", where)
+        wanted[f"disk/{host}"] = _query("DiskUtilization", "Host", where)
+    keys, queries = list(wanted), [{"Id": f"q{i}", **q} for i, q in enumerate(wanted.values())]
+    numbers: dict[str, list[float]] = {key: [] for key in keys}
+    for start in range(0, len(queries), QUERIES_PER_CALL):
+        pages = cloudwatch.get_paginator("get_metric_data").paginate(
+            MetricDataQueries=queries[start : start + QUERIES_PER_CALL],
+            StartTime=now - 2 * HOUR,
+            EndTime=now,
+            ScanBy="TimestampDescending",
+        )
+        for page in pages:
+            for result in page["MetricDataResults"]:
+                key = keys[int(result["Id"][1:])]
+                numbers[key] += result["Values"]
+                if key == "loss" and result["Timestamps"]:
+                    age = now - result["Timestamps"][0]
+                    numbers.setdefault("loss age", []).append(age.total_seconds() / 60)
+    return numbers
+
+
+def faults_of(
+    job: Mapping[str, Any],
+    numbers: Mapping[str, Sequence[float]],
+    limits: Thresholds,
+    devices: Mapping[str, int],
+    now: datetime,
+) -> Iterator[JobFault]:
+    """Yields what is wrong with one job."""
+    name = job["TrainingJobName"]
+    running = (now - job["TrainingStartTime"]).total_seconds() / 60
+    silent = min([running, *numbers.get("loss age", [])])
+    if silent >= limits.stuck_minutes:
+        yield JobFault(name, "training-job-stuck", f"no new loss for {silent:.0f} minutes")
+    speed = numbers.get("speed", [])
+    if len(speed) >= 30:
+        recent, usual = statistics.median(speed[:10]), statistics.median(speed[10:])
+        if recent < usual * limits.slow_percent / 100:
+            yield JobFault(name, "training-job-slow", f"{recent:.0f} tokens/s, usually {usual:.0f}")
+    yield from _host_faults(name, numbers, limits, devices.get(_instance(job), 0))
+
+
+def _host_faults(
+    name: str, numbers: Mapping[str, Sequence[float]], limits: Thresholds, devices: int
+) -> Iterator[JobFault]:
+    for key, values in numbers.items():
+        kind, _, host = key.partition("/")
+        recent = values[:30]  # one value a minute: the last half hour
+        if not host or not recent:
+            continue
+        if kind == "disk" and recent[0] >= limits.disk_percent:
+            yield JobFault(name, "training-disk-full", f"disk of host {host} at {recent[0]:.0f} %")
+        if not devices:
+            continue
+        if kind == "gpu" and len(recent) == 30 and max(recent) / devices < limits.gpu_idle_percent:
+            busy = max(recent) / devices
+            yield JobFault(name, "gpu-idle", f"GPUs of host {host} at most {busy:.0f} % busy")
+        if kind == "memory" and recent[0] / devices >= limits.gpu_memory_percent:
+            full = recent[0] / devices
+            yield JobFault(name, "gpu-memory-full", f"GPU memory of host {host} at {full:.0f} %")
+
+
+def tell(events: Any, source: str, found: Sequence[JobFault]) -> None:
+    """Puts each fault on the bus; what the bus refuses is an error, so that the run is retried."""
+    entries = [
+        {
+            "Source": source,
+            "DetailType": "Temper Fault",
+            "Detail": json.dumps({"job": f.job, "fault": f.fault, "reason": f.reason}),
+        }
+        for f in found
+    ]
+    refused = 0
+    for start in range(0, len(entries), ENTRIES_PER_CALL):
+        answer = events.put_events(Entries=entries[start : start + ENTRIES_PER_CALL])
+        refused += answer["FailedEntryCount"]
+    if refused:
+        raise RuntimeError(f"{refused} of {len(entries)} fault events were refused by EventBridge")
+
+
+def _instance(job: Mapping[str, Any]) -> str:
+    return str(job["ResourceConfig"].get("InstanceType", ""))
+
+
+def _query(metric: str, dimension: str, value: str) -> dict[str, Any]:
+    return {
+        "MetricStat": {
+            "Metric": {
+                "Namespace": JOBS,
+                "MetricName": metric,
+                "Dimensions": [{"Name": dimension, "Value": value}],
+            },
+            "Period": 60,
+            "Stat": "Average",
+        }
+    }

@@ -1,0 +1,23 @@
+"""A bucket under one of our keys refuses uploads that name another key."""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, listed
+
+KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields buckets with a key and without the refusal."""
+    refusing = {
+        str(policy["Bucket"])
+        for _, policy in template.of_type("AWS::S3::BucketPolicy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and "s3:PutObject" in listed(statement["Action"])
+        and KEY in str(statement.get("Condition"))
+    }
+    for logical_id, bucket in template.of_type("AWS::S3::Bucket"):
+        managed = "KMSMasterKeyID" in str(bucket.get("BucketEncryption"))
+        if managed and str({"Ref": logical_id}) not in refusing:
+            yield RuleViolation(logical_id, "takes objects under any key")

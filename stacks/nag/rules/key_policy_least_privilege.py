@@ -1,0 +1,18 @@
+"""A key's policy lets nobody decrypt by IAM alone: users are named, or come through a service."""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, allows, listed, text
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields keys that the whole account, or everybody, can use."""
+    for logical_id, key in template.of_type("AWS::KMS::Key"):
+        for statement in key["KeyPolicy"]["Statement"]:
+            if not allows(statement, "kms:Decrypt"):
+                continue
+            principals = statement["Principal"]
+            named = listed(principals.get("AWS")) if isinstance(principals, dict) else ["*"]
+            wide = [text(p) for p in named if text(p).endswith((":root", "*"))]
+            if wide and "kms:ViaService" not in str(statement.get("Condition")):
+                yield RuleViolation(logical_id, f"{wide} may decrypt")

@@ -1,0 +1,34 @@
+"""A managed policy fits the 6,144 characters that IAM takes; a deployment would fail otherwise."""
+
+import json
+from collections.abc import Iterator
+
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, text
+
+LIMIT = 6144
+# A reference becomes an ARN or an id; this is longer than most of ours become.
+REFERENCE = 100
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields policies that are too long, references counted generously."""
+    for logical_id, policy in template.of_type("AWS::IAM::ManagedPolicy"):
+        size = _size(policy["PolicyDocument"])
+        if size > LIMIT:
+            yield RuleViolation(logical_id, f"about {size} characters")
+
+
+def _size(document: object) -> int:
+    def resolved(value: object) -> object:
+        if isinstance(value, list):
+            return [resolved(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"Fn::Join"}:
+            short = text(value).replace("<AWS::Partition>", "aws")
+            return short.replace("<AWS::AccountId>", "123456789012")
+        if len(value) == 1 and next(iter(value)).startswith(("Fn::", "Ref")):
+            return "x" * REFERENCE
+        return {key: resolved(each) for key, each in value.items()}
+
+    return len(json.dumps(resolved(document), separators=(",", ":")))

@@ -1,0 +1,14 @@
+"""iam:PassRole says to which service the role may be passed."""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, listed
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields PassRole statements without the condition."""
+    for logical_id, statement in template.statements():
+        if statement["Effect"] != "Allow" or "iam:PassRole" not in listed(statement.get("Action")):
+            continue
+        if "iam:PassedToService" not in str(statement.get("Condition", {})):
+            yield RuleViolation(logical_id, "may pass a role to any service")

@@ -1,0 +1,13 @@
+"""A commitment to provisioned throughput is acknowledged in so many words."""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import RuleViolation, SynthesizedTemplate
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields committed throughput without an acknowledgement."""
+    for logical_id, throughput in template.of_type("Custom::ProvisionedThroughput"):
+        acknowledged = str(throughput.get("AcknowledgeCommitment")).lower() == "true"
+        if throughput.get("Commitment") and not acknowledged:
+            yield RuleViolation(logical_id, f"commits to {throughput['Commitment']}")

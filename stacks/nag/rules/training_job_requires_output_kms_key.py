@@ -1,0 +1,29 @@
+"""A role that may create jobs is denied to create them without a key for their output."""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import (
+    POLICIES,
+    RuleViolation,
+    SynthesizedTemplate,
+    allows,
+    denies_null,
+    roles_of,
+)
+
+ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:OutputKmsKeyArn"
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields policies that allow creation to roles without the denial."""
+    fenced: set[str] = set()
+    for _, policy in template.of_type(*POLICIES):
+        if any(denies_null(s, ACTION, KEY) for s in policy["PolicyDocument"]["Statement"]):
+            fenced |= roles_of(policy)
+    for logical_id, policy in template.of_type(*POLICIES):
+        if any(allows(s, ACTION) for s in policy["PolicyDocument"]["Statement"]):
+            open_roles = roles_of(policy) - fenced
+            if open_roles:
+                yield RuleViolation(
+                    logical_id, f"{sorted(open_roles)} may start jobs without a key"
+                )

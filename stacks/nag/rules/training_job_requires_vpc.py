@@ -1,0 +1,32 @@
+"""A role that may create jobs is denied to create them outside a VPC.
+
+SageMaker runs a job without VpcConfig on a network of its own, past every endpoint policy.
+"""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import (
+    POLICIES,
+    RuleViolation,
+    SynthesizedTemplate,
+    allows,
+    denies_null,
+    roles_of,
+)
+
+ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:VpcSubnets"
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields policies that allow creation to roles without the denial."""
+    fenced: set[str] = set()
+    for _, policy in template.of_type(*POLICIES):
+        if any(denies_null(s, ACTION, KEY) for s in policy["PolicyDocument"]["Statement"]):
+            fenced |= roles_of(policy)
+    for logical_id, policy in template.of_type(*POLICIES):
+        if any(allows(s, ACTION) for s in policy["PolicyDocument"]["Statement"]):
+            open_roles = roles_of(policy) - fenced
+            if open_roles:
+                yield RuleViolation(
+                    logical_id, f"{sorted(open_roles)} may start jobs without VpcConfig"
+                )

@@ -1,0 +1,19 @@
+"""A VPC endpoint's policy names our account, or exact resources; never everybody and everything."""
+
+from collections.abc import Iterator
+
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, listed, text
+
+
+def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
+    """Yields endpoints that would carry data to anybody's account."""
+    for logical_id, endpoint in template.of_type("AWS::EC2::VPCEndpoint"):
+        document = endpoint.get("PolicyDocument")
+        if not document:
+            yield RuleViolation(logical_id, "no policy: everything is let through")
+            continue
+        for statement in document["Statement"]:
+            named = "aws:PrincipalAccount" in str(statement.get("Condition"))
+            exact = all(text(r) != "*" for r in listed(statement.get("Resource")))
+            if statement["Effect"] == "Allow" and not named and not exact:
+                yield RuleViolation(logical_id, "lets any account through")

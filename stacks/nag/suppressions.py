@@ -1,0 +1,318 @@
+"""What the public packs find and we keep, and why. A finding that matches nothing fails synthesis.
+
+`rule` is a pattern over the finding: the rule's name without its pack, then, for a wildcard, the
+action or resource in brackets. `where` is a pattern over the construct's path without the
+environment's prefix. A test fails on an entry that explains nothing any more.
+"""
+
+import re
+from dataclasses import dataclass
+
+PACK = re.compile(r"^(AwsSolutions|NIST\.800\.53\.R5|HIPAA\.Security|PCI\.DSS\.321)-")
+STACK = re.compile(r"^.*?-(security|network|storage|images|training|hyperpod|bedrock|monitoring)/")
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """One explanation."""
+
+    rule: str
+    where: str
+    reason: str
+
+    def explains(self, rule: str, where: str) -> bool:
+        """Whether this is the explanation of that finding."""
+        name, place = PACK.sub("", rule), STACK.sub(r"\1/", where)
+        return bool(re.fullmatch(self.rule, name) and re.fullmatch(self.where, place))
+
+
+def _wildcard(resource: str) -> str:
+    return r"IAM5\[Resource::" + resource + r"\]"
+
+
+HERE = r"arn:<AWS::Partition>:{}:[a-z0-9-]*:(\d+|<AWS::AccountId>):"
+OURS = r"[a-z0-9-]+"
+PROVIDER = r"bedrock/(Throughput|InvocationLogging)/Provider/.*"
+
+STRUCTURE = (
+    Suppression(
+        "CloudWatchAlarmAction",
+        r"monitoring/Alarms/.*",
+        "The composite alarm of its area pages for it; an action here would page twice for one "
+        "fault.",
+    ),
+    Suppression(
+        "CodeBuildProjectSourceRepoUrl",
+        r"images/Build/Project/Resource",
+        "The source is an object in the runs bucket, so there is no repository URL that could "
+        "carry a credential.",
+    ),
+    Suppression(
+        "DynamoDBInBackupPlan",
+        r"monitoring/News/Told/Resource",
+        "The table remembers for hours which messages were sent; losing it sends some again.",
+    ),
+    Suppression(
+        "EC2RestrictedCommonPorts",
+        r"network/Nodes/SelfIngress",
+        "EFA requires all traffic among the nodes; the rule's only source is the group itself.",
+    ),
+    Suppression(
+        "IAMPolicyNoStatementsWith(Admin|Full)Access",
+        r"security/Boundary/Resource",
+        "A permission boundary grants nothing; it caps what policies grant, and must name all "
+        "that stays possible.",
+    ),
+    Suppression(
+        "LambdaConcurrency",
+        r".*",
+        "A reservation takes from an account's pool, which starts at ten; these functions are "
+        "called by schedules and rare events, and EventBridge retries.",
+    ),
+    Suppression(
+        "LambdaInsideVPC",
+        r".*",
+        "The function calls AWS APIs only and touches nothing in the VPC; inside it would need "
+        "an endpoint for each service it calls.",
+    ),
+    Suppression(
+        "LambdaDLQ",
+        PROVIDER,
+        "CloudFormation waits for the answer of this function and fails the deployment without "
+        "it, so nothing is lost silently.",
+    ),
+    Suppression(
+        "S3BucketReplicationEnabled",
+        r"(storage|monitoring)/.*",
+        "Training data and models can be restored from versions; a copy in a second Region would "
+        "leave the Region that the account's owner chose.",
+    ),
+    Suppression(
+        "S3DefaultEncryptionKMS",
+        r"storage/AccessLogs/.*",
+        "S3 delivers server access logs only to a bucket under its own encryption.",
+    ),
+    Suppression(
+        "(SMG4|SecretsManagerRotationEnabled)",
+        r"storage/(HubToken|Keys[A-Za-z0-9]+)/Resource",
+        "Tokens and keys are issued by the model hub and by endpoints, which have no interface to "
+        "rotate them; a person replaces them.",
+    ),
+    Suppression(
+        "VPCDefaultSecurityGroupClosed",
+        r"network/Network/Vpc/Resource",
+        "CloudFormation cannot change the default group of a VPC; nothing here uses it, every "
+        "interface names a group of its own.",
+    ),
+    Suppression(
+        "VPCNoUnrestrictedRouteToIGW",
+        r"network/Network/Vpc/NatSubnet\d+/DefaultRoute",
+        "The NAT gateways are what stands in these subnets, and a NAT gateway needs the route; "
+        "they exist only with network.mode: private.",
+    ),
+    Suppression(
+        "IAMNoInlinePolicy",
+        PROVIDER,
+        "CDK's provider framework writes the policies of its own functions inline; they allow "
+        "calling our two handlers.",
+    ),
+    Suppression(
+        r"(SF1|SF2)",
+        r"bedrock/Throughput/Provider/waiter-state-machine/Resource",
+        "The state machine only asks our handler whether it is done; the handler logs, and "
+        "CloudFormation reports what it answers.",
+    ),
+    Suppression(
+        r"RDSInBackupPlan",
+        r"hyperpod/Accounting/Database",
+        "RDS backs the database up by itself each day, for hyperpod.accounting.backup_days.",
+    ),
+    Suppression(
+        r"RDSLoggingEnabled\[LogExport::audit\]",
+        r"hyperpod/Accounting/Database",
+        "MySQL has an audit log only with a plug-in; the general log, which is exported, holds "
+        "every connection and statement.",
+    ),
+    Suppression(
+        r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
+        r"hyperpod/Eks/Role/.*",
+        "What EKS does for a cluster changes with EKS; AWS keeps this policy in step, and the role "
+        "is taken on for this one cluster alone.",
+    ),
+    Suppression(
+        r"IAM4\[Policy::.*AWSLambdaBasicExecutionRole\]",
+        PROVIDER,
+        "CDK's provider framework gives its functions AWS's policy for writing their own logs.",
+    ),
+)
+
+WILDCARDS = (
+    Suppression(
+        r"IAM5\[(Action|Resource)::\*\]",
+        r"security/Boundary/Resource",
+        "A permission boundary grants nothing; it caps what policies grant, and must name all "
+        "that stays possible.",
+    ),
+    Suppression(
+        r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
+        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource",
+        "These are families of one operation (with and without plain text, from and to); the "
+        "resource is one key.",
+    ),
+    Suppression(
+        r"IAM5\[Action::sagemaker-mlflow:\*\]",
+        r"security/Training/Policy/Resource",
+        "Tracking a run uses most of MLflow's interface; it is bounded to MLflow apps of this "
+        "account, and the prefix reaches nothing else.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"security/(Training|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
+        "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
+        "no resource; metrics are bounded by namespace.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"security/(Monitoring/Policy|Engineer/Work)/Resource",
+        "Listing jobs, quotas, zones, metrics and alarms takes no resource, and PutMetricData is "
+        "bounded by namespace; nothing here reads data or changes a setting.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"security/Engineer/Serving/Resource",
+        "Starting an import takes no resource; what it may read is bounded by the one role that "
+        "may be passed to it.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
+        "EC2's Describe calls take no resource; what changes interfaces is bounded to our subnets "
+        "and group.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"monitoring/Pager/Page/Policy/Resource",
+        "cloudwatch:GetMetricData takes no resource; the function reads metrics to name the "
+        "endpoint or model that a page is about.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"bedrock/(Undeploy/Undeploy|InvocationLogging/OnEvent)/Policy/Resource",
+        "Listing throughput, reading and putting metrics, and the account's one logging setting "
+        "take no resource.",
+    ),
+    Suppression(
+        _wildcard(
+            r"arn:<AWS::Partition>:s3:::"
+            + OURS
+            + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/)?\*"
+        ),
+        r"(security|training)/.*",
+        "The objects of one bucket of ours have no names that are known before.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("ecr") + f"repository/{OURS}/(public/)?\\*"),
+        r"security/.*",
+        "The repositories of this environment share its prefix: gpu, neuron, and what the cache "
+        "of public images makes.",
+    ),
+    Suppression(
+        _wildcard(
+            HERE.format("logs")
+            + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?(:\*|:log-stream:aws/bedrock/\*)?"
+        ),
+        r".*",
+        "Streams are named by the service that writes them; the groups are SageMaker's, or the "
+        "one group of this function.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("logs") + r"log-group:RDSOSMetrics:log-stream:\*"),
+        r"hyperpod/Accounting/Watcher/Policy/Resource",
+        "RDS names the stream for the database's own id, which it makes.",
+    ),
+    Suppression(
+        _wildcard(
+            HERE.format("sagemaker")
+            + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
+            r"model-package|"
+            r"model-package-group|mlflow-app|cluster)/\*"
+        ),
+        r"(security|training)/.*",
+        "Jobs, packages, apps and clusters get their names or ids when they are made; denials "
+        "beside this keep jobs in our network and under our keys.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("ssm") + r"session/<aws:userid>-\*"),
+        r"security/Engineer/Clusters/Resource",
+        "Session Manager names a session for whoever began it; people end their own, and no one "
+        "else's.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"security/Engineer/Clusters/Resource",
+        "fsx:DescribeFileSystems takes no resource; it names file systems and reads no file.",
+    ),
+    Suppression(
+        _wildcard(
+            HERE.format("bedrock")
+            + r"(custom-model|custom-model-deployment|imported-model|model-import-job|"
+            r"provisioned-model)/\*"
+        ),
+        r"(security|bedrock)/.*",
+        "Bedrock gives these their ids when they are made; throughput is bounded by the tag of "
+        "this environment.",
+    ),
+    Suppression(
+        _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:[a-z0-9-]+::foundation-model/\*"),
+        r"bedrock/Throughput/.*",
+        "Throughput may be made of any base model; what it may be is bounded by the tag of this "
+        "environment, and by the environment file.",
+    ),
+    Suppression(
+        _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
+        r"security/Training/Policy/Resource",
+        "An inference profile calls its one model in whichever Region of its area has room.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("codebuild") + f"project/{OURS}-\\*"),
+        r"security/Engineer/Work/Resource",
+        "The image build of this environment; the role is made before the project.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("ssm") + f"parameter/{OURS}/\\*"),
+        r"security/Engineer/Work/Resource",
+        "What the platform publishes stands under one prefix, and is no secret.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("cloudformation") + f"stack/{OURS}-\\*/\\*"),
+        r"security/PlatformCi/Policy/Resource",
+        "The stacks of this environment share its prefix; CloudFormation adds an id.",
+    ),
+    Suppression(
+        _wildcard(HERE.format("ec2") + r"network-interface/\*"),
+        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
+        "Interfaces get their ids when they are made; creating needs our subnets and group, "
+        "deleting is bounded to our subnets.",
+    ),
+    Suppression(
+        _wildcard(r"arn:<AWS::Partition>:ec2:[a-z0-9-]+:\*:instance/\*"),
+        r"hyperpod/EksNodes/Policy/Resource",
+        "A HyperPod node is an instance in an account of AWS's own, with an id made there; the "
+        "policy is the node's, and the interfaces it attaches are those of this account.",
+    ),
+    Suppression(
+        _wildcard(
+            r"arn:<AWS::Partition>:ecr:[a-z0-9-]+:\*:repository/(amazon|eks|hyperpod)[^:]*\*"
+        ),
+        r"hyperpod/EksNodes/Policy/Resource",
+        "EKS's add-ons and HyperPod's health agent are pulled from accounts of AWS that differ by "
+        "Region; the names are theirs, and a pull gives nothing away.",
+    ),
+    Suppression(
+        _wildcard(r"<[A-Za-z0-9]+\.Arn>:\*"),
+        PROVIDER,
+        "CDK's provider framework may call any version of our handlers and of its own functions.",
+    ),
+)
+
+ACKNOWLEDGED = (*STRUCTURE, *WILDCARDS)

@@ -1,0 +1,80 @@
+"""Our own pack: every file of `rules/`, run on the templates that synthesis wrote.
+
+There is no way to acknowledge one of its findings: a rule that does not hold everywhere is changed.
+"""
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import aws_cdk as cdk
+import jsii
+
+from stacks.nag import rules
+from stacks.nag.template import RuleViolation, SynthesizedTemplate
+
+Rule = Callable[[SynthesizedTemplate], Iterator[RuleViolation]]
+
+
+@cache
+def all_rules() -> dict[str, Rule]:
+    """Every rule by its name."""
+    return {
+        name: importlib.import_module(f"{rules.__name__}.{name}").check
+        for _, name, _ in pkgutil.iter_modules(rules.__path__)
+    }
+
+
+def meaning(rule: str) -> str:
+    """The rule's text: the first paragraph of its file."""
+    document = importlib.import_module(f"{rules.__name__}.{rule}").__doc__ or rule
+    return " ".join(document.split("\n\n")[0].split())
+
+
+@jsii.implements(cdk.IPolicyValidationPlugin)
+class TemperRules:
+    """The plugin that CDK calls with the paths of the templates."""
+
+    @property
+    def name(self) -> str:
+        """Shown in the report."""
+        return "Temper"
+
+    @property
+    def version(self) -> str:
+        """The pack goes with the platform."""
+        return "0.1.0"
+
+    @property
+    def rule_ids(self) -> list[str]:
+        """The names of all rules."""
+        return list(all_rules())
+
+    def validate(self, context: cdk.IPolicyValidationContext) -> cdk.PolicyValidationPluginReport:
+        """Runs every rule on every template."""
+        violations = []
+        for path in context.template_paths:
+            template = SynthesizedTemplate(json.loads(Path(path).read_text(encoding="utf-8")))
+            for rule, check in all_rules().items():
+                found = list(check(template))
+                if found:
+                    violations.append(_violation(rule, found, path))
+        return cdk.PolicyValidationPluginReport(success=not violations, violations=violations)
+
+
+def _violation(rule: str, found: list[RuleViolation], path: str) -> cdk.PolicyViolation:
+    details = "; ".join(f"{finding.logical_id}: {finding.what}" for finding in found)
+    return cdk.PolicyViolation(
+        rule_name=rule,
+        description=f"{meaning(rule)} ({details})",
+        severity="error",
+        violating_resources=[
+            cdk.PolicyViolatingResource(
+                resource_logical_id=finding.logical_id, template_path=path, locations=[]
+            )
+            for finding in found
+        ],
+    )

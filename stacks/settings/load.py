@@ -1,0 +1,64 @@
+"""Reads `environments/<env>.yaml`; every mistake in it comes out in one message."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from stacks.errors import SettingsError
+from stacks.settings.checks import problems_across_sections, problems_with_neighbours
+from stacks.settings.environment import Environment
+from stacks.settings.error_messages import problems_of
+
+
+def read_environment(folder: Path, name: str) -> Environment:
+    """Returns the environment `name` of `folder`.
+
+    Raises:
+        SettingsError: with every problem of the file, and of the file beside its neighbours.
+    """
+    file = folder / f"{name}.yaml"
+    if not file.is_file():
+        known = sorted(path.stem for path in folder.glob("*.yaml"))
+        raise SettingsError(
+            file, [f"there is no such file; {folder} has {', '.join(known) or 'no environments'}"]
+        )
+    environment = _parse(file)
+    if environment.name != name:
+        raise SettingsError(
+            file, [f"name: {environment.name!r} is not the file's name; write {name!r}"]
+        )
+    problems = [
+        *problems_across_sections(environment),
+        *problems_with_neighbours(environment, _neighbours(folder, file)),
+    ]
+    if problems:
+        raise SettingsError(file, problems)
+    return environment
+
+
+def _parse(file: Path) -> Environment:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SettingsError(file, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(content, dict):
+        raise SettingsError(
+            file, [f"a mapping of settings is expected, not {type(content).__name__}"]
+        )
+    try:
+        return Environment.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(file, list(problems_of(error, Environment))) from None
+
+
+def _neighbours(folder: Path, file: Path) -> dict[str, Environment]:
+    """The other environments that parse: a broken neighbour is its own reader's business."""
+    neighbours = {}
+    for other in sorted(folder.glob("*.yaml")):
+        if other != file:
+            try:
+                neighbours[other.name] = _parse(other)
+            except SettingsError:
+                continue
+    return neighbours

@@ -1,0 +1,224 @@
+"""Nodes find each other over real connections, and each hears what happens to the others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from containers.entrypoint.errors import StartError
+from containers.entrypoint.follower import Follower
+from containers.entrypoint.leader import Leader
+from containers.entrypoint.node_identity import NodeIdentity
+from containers.entrypoint.rendezvous import LaunchInfo, NodeInfo, Rendezvous
+from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
+from tests.containers.image_layout import free_port
+
+NAMES = ("algo-1", "algo-2", "algo-3")
+
+
+class Nodes:
+    """The nodes of a job, each in a thread of its own."""
+
+    def __init__(self, count: int = 3, patience_s: float = 20):
+        self.port = free_port()
+        self.names = NAMES[:count]
+        self.patience_s = patience_s
+        self.pool = ThreadPoolExecutor(count)
+        self.companies: list[Rendezvous] = [self.make(rank) for rank in range(count)]
+
+    def make(
+        self,
+        rank: int,
+        *,
+        job: str = "same",
+        devices: int = 0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Rendezvous:
+        place = NodeIdentity("sagemaker", self.names, rank, port=self.port)
+        hello = NodeInfo(self.names[rank], rank, devices, job)
+        if rank == 0:
+            judge = RestartPolicy(3, alone=False)
+            return Leader(place, hello, judge, patience_s=self.patience_s, stopped=stopped)
+        return Follower(place, hello, patience_s=self.patience_s, stopped=stopped)
+
+    def assemble(self, *folders: Path) -> list[Future[LaunchInfo]]:
+        return [
+            self.pool.submit(company.assemble, folders[rank % len(folders)])
+            for rank, company in enumerate(self.companies)
+        ]
+
+    def close(self) -> None:
+        for company in self.companies:
+            company.close()
+        self.pool.shutdown()
+
+
+@pytest.fixture
+def three(request: pytest.FixtureRequest) -> Nodes:
+    nodes = Nodes(3)
+    request.addfinalizer(nodes.close)
+    return nodes
+
+
+def train(company: Rendezvous, name: str, ends: NodeExit | None, progress: object = 1) -> Decision:
+    """Train for a moment, or until told to stop, and settle."""
+    if ends is not None:
+        return company.settle(ends, progress)
+    until = time.monotonic() + 20
+    while company.listen(0.05) is None:
+        assert time.monotonic() < until, "was never told to stop"
+    return company.settle(NodeExit(name, 4, "connection closed by peer", again=True), progress)
+
+
+def test_nodes_agree_on_where_and_whether_they_share_a_disk(three: Nodes, tmp_path: Path) -> None:
+    orders = [f.result(20) for f in three.assemble(tmp_path)]
+    assert orders[0] == orders[1] == orders[2]
+    assert not orders[0].own_storage
+    assert orders[0].port
+    assert list(tmp_path.iterdir()) == [], "the mark is gone"
+
+
+def test_nodes_with_disks_of_their_own(three: Nodes, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in NAMES]
+    orders = [f.result(20) for f in three.assemble(*folders)]
+    assert all(o.own_storage for o in orders)
+
+
+def test_a_disk_that_only_some_share_is_refused(three: Nodes, tmp_path: Path) -> None:
+    futures = three.assemble(tmp_path, tmp_path, tmp_path / "elsewhere")
+    with pytest.raises(StartError, match="algo-3 do not see the folder"):
+        futures[0].result(20)
+    three.companies[0].close()
+
+
+def test_all_end_well(three: Nodes, tmp_path: Path) -> None:
+    for f in three.assemble(tmp_path):
+        f.result(20)
+    ends = [
+        three.pool.submit(train, company, name, NodeExit(name, 0))
+        for company, name in zip(three.companies, NAMES, strict=True)
+    ]
+    assert [f.result(20) for f in ends] == [Decision()] * 3
+
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_a_fault_on_one_node_stops_all_and_is_told_to_all(
+    three: Nodes, tmp_path: Path, who: int
+) -> None:
+    for f in three.assemble(tmp_path):
+        f.result(20)
+    fault = NodeExit(NAMES[who], 3, "no rows")
+    ends = [
+        three.pool.submit(train, company, NAMES[rank], fault if rank == who else None)
+        for rank, company in enumerate(three.companies)
+    ]
+    assert [f.result(30) for f in ends] == [Decision(3, f"{NAMES[who]}: no rows")] * 3
+
+
+def test_a_death_starts_all_again_on_a_new_port(three: Nodes, tmp_path: Path) -> None:
+    before = [f.result(20) for f in three.assemble(tmp_path)]
+    killed = NodeExit("algo-2", 4, "killed", again=True)
+    ends = [
+        three.pool.submit(train, company, NAMES[rank], killed if rank == 1 else None)
+        for rank, company in enumerate(three.companies)
+    ]
+    assert [f.result(30) for f in ends] == [Decision(4, "algo-2: killed", again=True)] * 3
+    after = [f.result(20) for f in three.assemble(tmp_path)]
+    assert after[0] == after[1] == after[2]
+    assert after[0].address == before[0].address
+    ends = [
+        three.pool.submit(train, company, name, NodeExit(name, 0))
+        for company, name in zip(three.companies, NAMES, strict=True)
+    ]
+    assert [f.result(20).code for f in ends] == [0, 0, 0]
+
+
+def test_a_lost_node_is_named_on_the_others(three: Nodes, tmp_path: Path) -> None:
+    for f in three.assemble(tmp_path):
+        f.result(20)
+    ends = [
+        three.pool.submit(train, company, NAMES[rank], None)
+        for rank, company in enumerate(three.companies[:2])
+    ]
+    three.companies[2].close()
+    for f in ends:
+        verdict = f.result(30)
+        assert not verdict.again
+        assert verdict.message.startswith("algo-3 (its connection was closed) was lost")
+
+
+def test_the_first_node_is_named_when_it_is_lost(three: Nodes, tmp_path: Path) -> None:
+    for f in three.assemble(tmp_path):
+        f.result(20)
+    end = three.pool.submit(train, three.companies[1], "algo-2", None)
+    three.companies[0].close()
+    with pytest.raises(StartError, match="algo-1, the first node, was lost"):
+        end.result(20)
+
+
+def test_a_node_that_never_joins_is_named_on_all(tmp_path: Path) -> None:
+    nodes = Nodes(3, patience_s=1.5)
+    nodes.companies.pop(1)
+    futures = [nodes.pool.submit(company.assemble, tmp_path) for company in nodes.companies]
+    for f in futures:
+        with pytest.raises(
+            StartError, match=r"algo-2 did not join within 1.5 s \(here: algo-1, algo-3\)"
+        ):
+            f.result(30)
+    nodes.close()
+
+
+def test_a_first_node_that_never_listens_is_named(tmp_path: Path) -> None:
+    nodes = Nodes(2, patience_s=1)
+    with pytest.raises(StartError, match=r"algo-1, the first node, did not join within 1 s: .*"):
+        nodes.companies[1].assemble(tmp_path)
+    nodes.close()
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"job": "another"}, "algo-2 was told to train another job than algo-1"),
+        ({"devices": 8}, "algo-2 has 8 devices and algo-1 has 0"),
+    ],
+)
+def test_nodes_that_do_not_fit_together(odd: dict[str, object], words: str, tmp_path: Path) -> None:
+    nodes = Nodes(2)
+    nodes.companies[1] = nodes.make(1, **odd)  # type: ignore[arg-type]  # one of its options
+    for f in nodes.assemble(tmp_path):
+        with pytest.raises(StartError, match=words):
+            f.result(20)
+    nodes.close()
+
+
+def test_strangers_on_the_port_are_ignored(three: Nodes, tmp_path: Path) -> None:
+    first = three.pool.submit(three.companies[0].assemble, tmp_path)
+    for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"kind": "hello", "rank": 99}\n', b"[]\n", b""):
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", three.port)) as line:
+                line.sendall(words)
+                break
+            time.sleep(0.05)
+    others = [three.pool.submit(c.assemble, tmp_path) for c in three.companies[1:]]
+    assert first.result(20) == others[0].result(20)
+
+
+def test_told_to_stop_while_waiting(tmp_path: Path) -> None:
+    nodes = Nodes(2)
+    told = threading.Event()
+    nodes.companies[0] = nodes.make(0, stopped=told.is_set)
+    waiting = nodes.pool.submit(nodes.companies[0].assemble, tmp_path)
+    time.sleep(0.3)
+    told.set()
+    with pytest.raises(StartError) as caught:
+        waiting.result(5)
+    assert caught.value.exit_code == 75
+    nodes.close()

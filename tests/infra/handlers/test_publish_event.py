@@ -1,0 +1,214 @@
+"""One message per happening, also when events come twice, and when publishing fails half-way."""
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import ANY
+from moto import mock_aws
+
+from stacks.handlers.publish_event import fingerprint, message, notify, runbook_of, subject
+from tests.infra.handlers.conftest import Stub
+
+FAILED = {
+    "id": "one",
+    "source": "aws.sagemaker",
+    "detail-type": "SageMaker Training Job State Change",
+    "time": "2026-11-20T12:00:00Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:sagemaker:us-east-1:123456789012:training-job/support-lora"],
+    "detail": {
+        "TrainingJobName": "support-lora",
+        "TrainingJobStatus": "Failed",
+        "FailureReason": "AlgorithmError: out of memory",
+    },
+}
+AGAIN = {**FAILED, "id": "two", "time": "2026-11-20T12:00:09Z"}
+SETTINGS: dict[str, Any] = {
+    "table": "told",
+    "topic": "arn:aws:sns:us-east-1:123456789012:events",
+    "namespace": "Temper/temper-dev",
+    "now": 1_800_000_000,
+}
+
+
+@pytest.fixture
+def account() -> Any:
+    """A table and a topic with a queue behind it, in an emulated account."""
+    with mock_aws():
+        region = {"region_name": "us-east-1"}
+        dynamodb = boto3.client("dynamodb", **region)
+        sns, sqs = boto3.client("sns", **region), boto3.client("sqs", **region)
+        dynamodb.create_table(
+            TableName="told",
+            KeySchema=[{"AttributeName": "fingerprint", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "fingerprint", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        topic = sns.create_topic(Name="events")["TopicArn"]
+        queue = sqs.create_queue(QueueName="read")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"])
+        yield {"dynamodb": dynamodb, "sns": sns, "sqs": sqs, "queue": queue, "topic": topic}
+
+
+def _tell(account: dict[str, Any], event: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    settings = {**SETTINGS, "topic": account["topic"], **changes}
+    return notify(event, dynamodb=account["dynamodb"], sns=account["sns"], **settings)
+
+
+def _read(account: dict[str, Any]) -> list[str]:
+    answer = account["sqs"].receive_message(QueueUrl=account["queue"], MaxNumberOfMessages=10)
+    return [json.loads(m["Body"])["Message"] for m in answer.get("Messages", [])]
+
+
+def test_a_duplicate_is_told_once(account: dict[str, Any]) -> None:
+    assert _tell(account, FAILED)["published"] is True
+    assert _tell(account, AGAIN)["published"] is False
+    [told] = _read(account)
+    assert "support-lora" in told
+    assert "AlgorithmError: out of memory" in told
+    assert "docs/runbooks/training-job-failed.md" in told
+
+
+def test_another_job_is_another_message(account: dict[str, Any]) -> None:
+    other = {**FAILED, "detail": {**FAILED["detail"], "TrainingJobName": "other"}}  # type: ignore[dict-item]
+    assert _tell(account, FAILED)["published"] is True
+    assert _tell(account, other)["published"] is True
+
+
+def test_the_same_thing_later_is_told_again(account: dict[str, Any]) -> None:
+    assert _tell(account, FAILED)["published"] is True
+    assert _tell(account, AGAIN, now=SETTINGS["now"] + 14 * 60)["published"] is False
+    assert _tell(account, AGAIN, now=SETTINGS["now"] + 16 * 60)["published"] is True
+
+
+def _fault(minutes: int) -> dict[str, Any]:
+    detail = {"job": "a", "fault": "training-job-stuck", "reason": f"no loss for {minutes} minutes"}
+    return {"source": "temper.x", "detail-type": "Temper Fault", "detail": detail}
+
+
+def test_a_fault_that_lasts_is_told_once_in_hours(account: dict[str, Any]) -> None:
+    now = SETTINGS["now"]
+    assert _tell(account, _fault(30))["published"] is True
+    assert _tell(account, _fault(35), now=now + 300)["published"] is False
+    assert _tell(account, _fault(395), now=now + 7 * 3600)["published"] is True
+
+
+def _key_event(key: str, event_id: str) -> dict[str, Any]:
+    detail = {"eventName": "DisableKey", "eventID": event_id, "requestParameters": {"keyId": key}}
+    return {"source": "aws.kms", "detail-type": "AWS API Call via CloudTrail", "detail": detail}
+
+
+def test_two_keys_are_two_messages(account: dict[str, Any]) -> None:
+    assert _tell(account, _key_event("one", "1"))["published"] is True
+    assert _tell(account, _key_event("one", "1"))["published"] is False
+    assert _tell(account, _key_event("two", "2"))["published"] is True
+    assert "DisableKey: two" in subject(_key_event("two", "2"))
+
+
+def test_cluster_events_that_differ_are_all_told(account: dict[str, Any]) -> None:
+    def event(text: str) -> dict[str, Any]:
+        detail = {"ClusterName": "c", "EventDetails": {"EventLevel": "Warn", "Description": text}}
+        return {
+            "source": "aws.sagemaker",
+            "detail-type": "SageMaker HyperPod Cluster Event",
+            "detail": detail,
+        }
+
+    assert _tell(account, event("replacing a node"))["published"] is True
+    assert _tell(account, event("another thing"))["published"] is True
+
+
+def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None:
+    missing = "arn:aws:sns:us-east-1:123456789012:not-there"
+    with pytest.raises(ClientError, match="NotFound"):
+        _tell(account, FAILED, topic=missing)
+    assert _tell(account, AGAIN)["published"] is True
+
+
+def kept(table: Any) -> None:
+    """What is kept for pages is read, and written."""
+    table.add_response("get_item", {})
+    table.add_response("put_item", {})
+
+
+def test_throttling_is_left_to_the_retry(stub: Stub) -> None:
+    dynamodb, table = stub("dynamodb")
+    sns, _ = stub("sns")
+    table.add_response("get_item", {})
+    table.add_client_error("put_item", "ProvisionedThroughputExceededException")
+    with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
+        notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
+
+
+def test_throttled_publication_takes_the_fingerprint_back(stub: Stub) -> None:
+    dynamodb, table = stub("dynamodb")
+    sns, topic = stub("sns")
+    key = {"fingerprint": {"S": fingerprint(FAILED)}}
+    kept(table)
+    table.add_response("put_item", {})
+    topic.add_client_error("publish", "Throttled", expected_params=None)
+    table.add_response("delete_item", {}, {"TableName": "told", "Key": key})
+    with pytest.raises(ClientError, match="Throttled"):
+        notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
+
+
+def test_the_request_has_sns_own_shape(stub: Stub) -> None:
+    dynamodb, table = stub("dynamodb")
+    sns, topic = stub("sns")
+    kept(table)
+    table.add_response("put_item", {})
+    wanted = {"TopicArn": SETTINGS["topic"], "Subject": "Failed: support-lora", "Message": ANY}
+    topic.add_response("publish", {"MessageId": "1"}, wanted)
+    assert notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)["published"] is True
+
+
+def test_the_failure_is_counted_under_its_runbook(
+    account: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _tell(account, FAILED)
+    line = json.loads(capsys.readouterr().out)
+    assert line["training-job-failed"] == 1
+    assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Temper/temper-dev"
+
+
+def test_a_subject_fits_sns() -> None:
+    long = {**FAILED, "detail": {"TrainingJobName": "ü" * 300, "TrainingJobStatus": "Failed"}}
+    assert len(subject(long)) <= 100
+    assert subject(long).isascii()
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "page"),
+    [
+        ("Temper Fault", {"fault": "gpu-idle", "job": "a"}, "gpu-idle"),
+        (
+            "SageMaker HyperPod Cluster Node Health Event",
+            {"ClusterName": "c", "HealthStatus": "Unhealthy"},
+            "hyperpod-node-unhealthy",
+        ),
+        (
+            "SageMaker HyperPod Cluster Node Health Event",
+            {"ClusterName": "c", "HealthStatus": "Healthy"},
+            None,
+        ),
+        (
+            "SageMaker HyperPod Cluster State Change",
+            {"ClusterName": "c", "ClusterStatus": "Failed"},
+            "hyperpod-cluster-failed",
+        ),
+        ("AWS API Call via CloudTrail", {"eventName": "DisableKey"}, "key-disabled"),
+        (
+            "SageMaker Training Job State Change",
+            {"TrainingJobName": "a", "TrainingJobStatus": "Completed"},
+            None,
+        ),
+    ],
+)
+def test_each_kind_has_its_page(kind: str, detail: dict[str, Any], page: str | None) -> None:
+    event = {"source": "s", "detail-type": kind, "detail": detail}
+    assert runbook_of(event) == page
+    assert message({**event, "time": "t", "region": "r"})

@@ -1,0 +1,127 @@
+"""A run goes on with other processes, or another ZeRO stage, as if nothing had changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.run_commands import Run, changed, latest, leftovers, train_by_command, train_here
+
+pytestmark = pytest.mark.slow
+
+STEPS, CUT = 20, 10
+Shape = tuple[int, int]
+"""Processes and ZeRO stage."""
+
+
+@pytest.fixture(scope="module")
+def job(tiny_model: Path, pairs: Path) -> dict[str, Any]:
+    return {
+        "name": "reshaped",
+        "model": {"source": str(tiny_model), "freeze": {"embeddings": True}},
+        "data": {"train": str(pairs), "max_length": 96, "workers": 1, "limit": 90},
+        "method": {"kind": "sft"},
+        "train": {
+            "max_steps": STEPS,
+            "global_batch_size": 8,
+            "micro_batch_size": 2,
+            "learning_rate": 1e-3,
+            "weight_decay": 0.01,
+        },
+        "checkpoint": {"every": f"{CUT} steps", "keep": 2},
+        "tracking": {"mlflow": False},
+    }
+
+
+def shaped(job: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    processes, zero = shape
+    return changed(job, resources={"processes": processes}, sharding={"zero": zero})
+
+
+@pytest.fixture(scope="module")
+def whole(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Uninterrupted, in one process, unsharded."""
+    return train_here(job, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def begun(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[Shape, Path]:
+    """Whole runs by the shape that made them, each made once, when first asked for."""
+
+    class Begun(dict[Shape, Path]):
+        def __missing__(self, shape: Shape) -> Path:
+            home = tmp_path_factory.mktemp("begun")
+            train_by_command(shaped(job, shape), home)
+            self[shape] = home
+            return home
+
+    return Begun()
+
+
+def cut(home: Path, job: dict[str, Any], target: Path) -> Path:
+    """Copy a whole run, and leave of it what a kill before its last checkpoint leaves."""
+    shutil.copytree(home, target, symlinks=True)
+    run = latest(job, target)
+    shutil.rmtree(run.path / "checkpoints" / f"checkpoint-{STEPS}")
+    shutil.rmtree(run.path / "model")
+    (run.path / "metrics.jsonl").write_text("")
+    (run.path / "status.json").write_text(json.dumps({"state": "running"}))
+    return target
+
+
+CHANGES: list[tuple[Shape, Shape]] = [
+    ((1, 0), (2, 0)),
+    ((2, 2), (1, 0)),
+    ((1, 0), (2, 2)),
+    ((2, 2), (2, 3)),
+    ((2, 3), (1, 0)),
+    ((2, 3), (1, 2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    CHANGES,
+    ids=[f"{b[0]} zero {b[1]} to {a[0]} zero {a[1]}" for b, a in CHANGES],
+)
+def test_goes_on_in_another_shape(
+    job: dict[str, Any],
+    whole: Run,
+    begun: dict[Shape, Path],
+    tmp_path: Path,
+    before: Shape,
+    after: Shape,
+) -> None:
+    home = cut(begun[before], job, tmp_path / "home")
+    going_on = latest(job, home).path
+    again = train_by_command(shaped(job, after), home)
+    assert again.path == going_on, "a new run was begun"
+    assert [row["step"] for row in again.steps] == list(range(CUT + 1, STEPS + 1))
+    assert again.losses == pytest.approx(whole.losses[CUT:], abs=1e-4)
+    assert again.grad_norms == pytest.approx(whole.grad_norms[CUT:], rel=1e-4)
+    assert [r["learning_rate"] for r in again.steps] == pytest.approx(
+        [r["learning_rate"] for r in whole.steps[CUT:]]
+    )
+    assert [sorted(s["ids"]) for s in again.samples] == [sorted(s["ids"]) for s in whole.samples]
+    for name, weight in again.weights.items():
+        assert (weight - whole.weights[name]).abs().max() < 1e-4, name
+    assert leftovers(again) == []
+
+
+def test_an_adapter_goes_on_in_another_shape(job: dict[str, Any], tmp_path: Path) -> None:
+    """Names in memory and on disk differ for adapters, most of all for magnitudes."""
+    tuned = {
+        **changed(job, model={"freeze": {}}, train={"learning_rate": 1e-2}),
+        "adapter": {"kind": "lora", "r": 4, "use_dora": True, "modules_to_save": ["lm_head"]},
+    }
+    whole = train_here(tuned, tmp_path / "alone")
+    train_by_command(tuned, tmp_path / "begun")
+    home = cut(tmp_path / "begun", job, tmp_path / "home")
+    again = train_by_command(shaped(tuned, (2, 2)), home)
+    assert again.losses == pytest.approx(whole.losses[CUT:], abs=1e-4)
+    for name, weight in again.weights.items():
+        assert (weight - whole.weights[name]).abs().max() < 1e-3, name

@@ -1,0 +1,54 @@
+"""The whole way of a cloud job: deployed, submitted, broken off three times, finished, fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from emulator.environment import emulated_environment
+from emulator.instance import NamespaceRuntime
+from emulator.job_lifecycle import ServiceTimings
+from emulator.moto_account import CDK
+from emulator.scenario import Scenario
+from tests.run_commands import Run, changed, read_weights, train_here
+
+EVERY = 20
+
+
+@pytest.mark.slow
+def test_a_job_goes_through_the_cloud_and_loses_nothing(
+    document: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its spot capacity is taken away, its next machine is lost, and a person stops it."""
+    assert CDK.exists(), "make .venv/.node installs the CDK command line"
+    job = changed(
+        document,
+        train={"max_steps": 300},
+        checkpoint={"every": f"{EVERY} steps", "keep": 2},
+        resources={"instance": "ml.g5.xlarge", "spot": True, "max_runtime": "1h"},
+    )
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    work = tmp_path / "work"
+    work.mkdir()
+    with emulated_environment(
+        "dev", work, NamespaceRuntime(), ServiceTimings(sync_s=0.5, capacity_s=0.5)
+    ) as set_up:
+        set_up.promote_image("gpu")
+        with capsys.disabled():
+            outcome = Scenario(set_up, path, (), print).tell()
+        fetched = set_up.runs / outcome.run
+    # An interruption comes with notice; a machine that is lost costs what S3 did not have yet.
+    assert outcome.repeated_steps["interrupted"] <= EVERY
+    assert outcome.kept_step > 0
+    assert outcome.went_on_at["lost"].step > outcome.kept_step
+    assert outcome.repeated_steps["stopped"] <= EVERY
+    assert (fetched / "report.html").exists()
+    whole = train_here(job, tmp_path / "whole")
+    mine, other = read_weights(fetched / "model"), whole.weights
+    assert mine.keys() == other.keys()
+    assert [name for name, weights in mine.items() if not weights.equal(other[name])] == []
+    assert Run(fetched).samples == whole.samples

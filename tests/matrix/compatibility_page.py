@@ -1,0 +1,113 @@
+"""Write `docs/compatibility.md` from what the matrix found: `make compatibility`.
+
+What was walked this time takes the place of what the page said of it; the rest stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+from tests.matrix.cells import (
+    CHECKPOINTING,
+    FOUR_BIT,
+    KINDS,
+    PRECISIONS,
+    ZERO,
+    Cell,
+    all_cells,
+)
+from tests.matrix.matrix_runner import Results
+from tests.run_commands import ROOT
+
+PAGE = ROOT / "docs/compatibility.md"
+RESULTS = ROOT / "runs/.matrix"
+"""Where each family of the matrix leaves what it found."""
+_GREEN = "✓"
+_HEAD = """# What goes with what
+
+Written by `make compatibility` from the results of `tests/matrix`, never by hand. Each cell is a
+job on two processes with that adapter, precision, gradient checkpointing (activations kept or
+computed again), ZeRO stage and base (as it is, or in 4 bits), taken all the way:
+
+1. trained until every trainable tensor has moved and the held-out loss is lower; saved, read back;
+2. loaded by PEFT beside its base, with the held-out loss it was trained to;
+3. gone on with from a checkpoint, to the same weights;
+4. exported as an adapter, read again, and merged into its base and compared logit by logit; without
+   a merged form, that is refused by a sentence that says why.
+
+✓ all of that held. A number: refused before anything is trained, with the sentence below.
+"""
+
+
+def render(results: Results) -> str:
+    """Return the page.
+
+    Raises:
+        KeyError: A cell was not tested.
+    """
+    notes: dict[str, int] = {}
+    lines = [_HEAD]
+    columns = _columns()
+    heads = [f"ZeRO {zero}{', 4-bit base' if four else ''}" for zero, four in columns]
+    lines.append("| adapter | precision | activations | " + " | ".join(heads) + " |")
+    lines.append("|" + " --- |" * (3 + len(columns)))
+    for kind, precision, again in _rows():
+        marks = [
+            _mark(results[Cell(kind, precision, again, zero, four).name], notes)
+            for zero, four in columns
+        ]
+        lines.append(f"{_start_of(kind, precision, again)} {' | '.join(marks)} |")
+    lines.append("")
+    lines += [f"{number}. {said}." for said, number in notes.items()]
+    outcomes = [results[cell.name]["outcome"] for cell in all_cells()]
+    green, refused = outcomes.count("passed"), outcomes.count("refused")
+    lines += ["", f"{len(outcomes)} cells: {green} proved, {refused} refused."]
+    return "\n".join(lines) + "\n"
+
+
+def read(page: str) -> Results:
+    """Return what a page says of each cell that it has, by the cell's name."""
+    lines = page.splitlines()
+    notes = dict(re.findall(r"^(\d+)\. (.*)\.$", page, re.MULTILINE))
+    found = {}
+    for kind, precision, again in _rows():
+        start = _start_of(kind, precision, again)
+        row = next((line for line in lines if line.startswith(start)), None)
+        if row is None:
+            continue
+        for (zero, four), mark in zip(_columns(), row.strip(" |").split(" | ")[3:], strict=True):
+            outcome = "refused" if mark.isdigit() else "passed" if mark == _GREEN else "failed"
+            name = Cell(kind, precision, again, zero, four).name
+            found[name] = {"outcome": outcome, "said": notes.get(mark, "")}
+    return found
+
+
+def _columns() -> list[tuple[int, bool]]:
+    return [(zero, four) for four in FOUR_BIT for zero in ZERO]
+
+
+def _rows() -> list[tuple[str, str, bool]]:
+    return [(kind, p, again) for kind in KINDS for p in PRECISIONS for again in CHECKPOINTING]
+
+
+def _start_of(kind: str, precision: str, again: bool) -> str:
+    return f"| {kind} | {precision} | {'computed again' if again else 'kept'} |"
+
+
+def _mark(found: dict[str, str], notes: dict[str, int]) -> str:
+    if found["outcome"] == "refused":
+        return str(notes.setdefault(found["said"], len(notes) + 1))
+    return {"passed": _GREEN, "failed": "**fails**"}[found["outcome"]]
+
+
+if __name__ == "__main__":
+    everything = read(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
+    for path in sorted(RESULTS.glob("*.json")):
+        everything |= json.loads(path.read_text())
+    if missing := [cell.name for cell in all_cells() if cell.name not in everything]:
+        sys.exit(f"{len(missing)} cells were never walked, {missing[0]}, …")
+    text = render(everything)
+    PAGE.write_text(text, encoding="utf-8")
+    sys.stdout.write(text.splitlines()[-1] + "\n")

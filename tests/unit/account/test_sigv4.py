@@ -1,0 +1,82 @@
+"""A call to Bedrock bears the signature that AWS would compute for it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from tests.fake_llm_server import Endpoint, serving
+from training.config.judges import AnyJudge as Section
+from training.errors import RunError
+from training.judges.base import JudgeContext, make
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+MODEL = "us.vendor.model-v1:0"
+
+
+def ask(endpoint: Endpoint, folder: Path) -> list[str]:
+    """Ask a judge on Bedrock one thing."""
+    section = {"kind": "bedrock", "region": "eu-central-1", "model": MODEL}
+    document = {**section, "url": endpoint.url.removesuffix("/v1")}
+    place = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache")
+    judge = make(TypeAdapter(Section).validate_python(document), place)
+    return judge.replies([[{"role": "user", "content": "Grüße"}]])
+
+
+def signature(path: str, headers: dict[str, str], body: bytes) -> str:
+    """Return what a request must be signed with, as AWS's page on Signature Version 4 has it."""
+    _, _, told = headers["authorization"].partition("Credential=")
+    scope = told.split(",")[0].partition("/")[2]
+    names = told.partition("SignedHeaders=")[2].split(",")[0].split(";")
+    canonical = "\n".join(
+        [
+            "POST",
+            quote(path, safe="/-_.~"),
+            "",
+            *(f"{name}:{headers[name].strip()}" for name in names),
+            "",
+            ";".join(names),
+            hashlib.sha256(body).hexdigest(),
+        ]
+    )
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    text = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, digest])
+    key = f"AWS4{SECRET}".encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def test_what_is_sent_is_what_was_signed(tmp_path: Path) -> None:
+    with serving() as endpoint:
+        assert ask(endpoint, tmp_path) == ["7"]
+        path, headers, _ = endpoint.asked[0]
+        (body,) = endpoint.bodies
+    assert path == "/model/us.vendor.model-v1%3A0/converse"
+    assert "AKIDEXAMPLE" in headers["authorization"]
+    assert "/eu-central-1/bedrock/aws4_request" in headers["authorization"]
+    assert "Grüße" in json.loads(body)["messages"][0]["content"][0]["text"]
+    assert headers["authorization"].endswith(signature(path, headers, body))
+
+
+def test_a_session_of_a_role_sends_its_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-a-role")
+    with serving() as endpoint:
+        ask(endpoint, tmp_path)
+    assert endpoint.asked[0][1]["x-amz-security-token"] == "of-a-role"
+
+
+def test_nobody_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with serving() as endpoint, pytest.raises(RunError, match="no AWS credentials") as caught:
+        ask(endpoint, tmp_path)
+    assert "AWS_BEARER_TOKEN_BEDROCK would do" in str(caught.value)

@@ -1,0 +1,113 @@
+"""A trained model that Bedrock imports or serves, in `make status RUN=…`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from launch.aws.session import AwsSession
+from launch.errors import LaunchError
+from launch.inspect_run import refresh_row
+from launch.run_index import RunIndex
+from launch.status import Status
+from launch.submission_record import Attempt, SubmissionRecord
+
+JOB = "support-20261122-121725-ab12"
+TRAINED = Status("not deployed", step=20, loss=0.5, cost_usd=1.5)
+
+
+@pytest.fixture
+def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """Bedrock, whose requests and answers are held against its own description."""
+    key = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.client("bedrock", region_name="us-east-1", **key)
+    monkeypatch.setattr(AwsSession, "client", lambda self, service: client)
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """The folder of one run that finished training."""
+    folder = tmp_path / "support/20261122-121725-ab12"
+    folder.mkdir(parents=True)
+    attempt = Attempt(JOB, "arn:aws:sagemaker:us-east-1:123456789012:training-job/x")
+    record = SubmissionRecord(
+        "support/20261122-121725-ab12", "sagemaker", "dev", "me", "2026-11-22T12:17:25Z", (attempt,)
+    )
+    SubmissionRecord(**{**vars(record), "seen": TRAINED}).write(folder)
+    return tmp_path
+
+
+def imports(bedrock: Stubber, status: str, **more: Any) -> None:
+    """Let the import that bears the job's name stand so."""
+    bedrock.add_response(
+        "get_model_import_job", {"jobName": JOB, "status": status, **more}, {"jobIdentifier": JOB}
+    )
+
+
+def unknown(bedrock: Stubber, method: str) -> None:
+    """Let Bedrock know nothing of that name."""
+    bedrock.add_client_error(method, "ResourceNotFoundException", "no such thing", 404)
+
+
+def seen(runs: Path, *, closely: bool = True) -> Status:
+    row, problem = refresh_row(runs, RunIndex(runs).rows()[0], closely=closely)
+    assert not problem
+    return row.status
+
+
+def test_nobody_imported_it(runs: Path, bedrock: Stubber) -> None:
+    unknown(bedrock, "get_model_import_job")
+    assert seen(runs) == TRAINED
+
+
+def test_from_the_import_to_its_end(runs: Path, bedrock: Stubber) -> None:
+    imports(bedrock, "InProgress")
+    assert seen(runs).state == "deploying"
+    # What deploys is not over: the table of all runs asks for it too.
+    imports(bedrock, "Completed", importedModelName="support")
+    bedrock.add_response(
+        "get_imported_model", {"modelName": "support"}, {"modelIdentifier": "support"}
+    )
+    now = seen(runs, closely=False)
+    assert (now.state, now.detail) == ("deployed", "Bedrock serves it as support")
+    assert (now.step, now.loss, now.cost_usd) == (20, 0.5, 1.5)
+    # And what is deployed stays so, without asking, until somebody looks closely.
+    assert seen(runs, closely=False).state == "deployed"
+    imports(bedrock, "Completed", importedModelName="support")
+    unknown(bedrock, "get_imported_model")
+    now = seen(runs)
+    assert (now.state, now.detail) == ("not deployed", "Bedrock no longer has support")
+
+
+def test_an_import_that_failed_says_why(runs: Path, bedrock: Stubber) -> None:
+    imports(bedrock, "Failed", failureMessage="unsupported architecture")
+    now = seen(runs)
+    assert now.state == "not deployed"
+    assert now.detail == "Bedrock could not import its model: unsupported architecture"
+
+
+def test_a_role_that_may_not_look(runs: Path, bedrock: Stubber) -> None:
+    bedrock.add_client_error("get_model_import_job", "AccessDeniedException", "no", 403)
+    row, problem = refresh_row(runs, RunIndex(runs).rows()[0], closely=True)
+    assert row.status == TRAINED
+    assert "not allowed" in problem
+
+
+def test_all_runs_at_once_ask_nothing_of_those_that_are_over(runs: Path, bedrock: Stubber) -> None:
+    assert seen(runs, closely=False) == TRAINED
+
+
+def test_no_other_error_is_swallowed(bedrock: Stubber) -> None:
+    from launch.aws.bedrock_status import with_serving
+
+    bedrock.add_client_error("get_model_import_job", "ThrottlingException", "slowly", 400)
+    with pytest.raises(LaunchError, match="slowly"):
+        with_serving(bedrock.client, JOB, TRAINED)

@@ -1,0 +1,155 @@
+"""The request for a training job: golden files, the service's own description, and what must hold.
+
+`python -m tests.unit.launch.test_create_training_job` writes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulator.botocore_schema import faults
+from launch.aws.create_training_job import JobSpec, metric_definitions, training_job
+from launch.aws.platform_parameters import PlatformParameters
+from tests.unit.launch.fake_accounts import DEV, HUB, LUSTRE, MLFLOW, VALUES
+from training.config.runtime import Resources
+
+GOLDEN = Path(__file__).parent / "requests"
+RUN = "support-lora/20261122-081500-3fa2"
+S3 = "s3://temper-dev-data-123456789012-us-east-1/uploads/0123456789abcdef01234567/"
+JOB = f"s3://temper-dev-runs-123456789012-us-east-1/runs/{RUN}/job/"
+PLAN = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/winter"
+ORDER = JobSpec(
+    name="support-lora-20261122-081500-3fa2",
+    run=RUN,
+    creator="ada",
+    channels={"job": JOB, "model": S3, "train": S3},
+    volume_gib=61.3,
+)
+# name -> (resources, changes to the order, further parameters of the platform)
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
+    "spot": (
+        {"instance": "ml.p4d.24xlarge", "spot": True, "max_runtime": "6h", "max_wait": "9h"},
+        {},
+        {},
+    ),
+    "on-demand": ({"instance": "ml.m5.2xlarge", "retries": 2}, {}, {}),
+    "fallback": (
+        {"instance": "ml.g5.12xlarge", "fallback": ["ml.g6e.12xlarge", "ml.p4d.24xlarge"]},
+        {},
+        {},
+    ),
+    "training-plan": ({"instance": "ml.p5.48xlarge", "count": 4, "training_plan": PLAN}, {}, {}),
+    "warm-pool": ({"instance": "ml.g5.2xlarge", "keep_alive": "30min"}, {}, {}),
+    "trainium": ({"instance": "ml.trn2.48xlarge", "input_mode": "fast_file"}, {}, {}),
+    "hub-and-mlflow": (
+        {"instance": "ml.g5.2xlarge", "register_model": True},
+        {"needs_hub": True, "mlflow": True},
+        {**HUB, **MLFLOW},
+    ),
+    "judged": (
+        {"instance": "ml.g5.2xlarge"},
+        {"calls": True, "keys": ("JUDGE_KEY",)},
+        {**HUB, "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY"},
+    ),
+    "isolated-with-mlflow": (
+        {"instance": "ml.g5.2xlarge", "network_isolation": True},
+        {"mlflow": True},
+        MLFLOW,
+    ),
+    "lustre": ({"instance": "ml.p4d.24xlarge", "input_mode": "fsx", "count": 2}, {}, LUSTRE),
+    "regulated": (
+        {"instance": "ml.p4d.24xlarge", "count": 2, "encrypt_traffic": False},
+        {},
+        {"training/encrypt-traffic": "true"},
+    ),
+}
+
+
+def build(name: str) -> dict[str, Any]:
+    resources, changes, more = CASES[name]
+    platform = PlatformParameters(DEV, {**VALUES, **more}, lustre_mount="abcdefgh")
+    order = dataclasses.replace(ORDER, **changes)
+    return training_job(order, Resources.model_validate(resources), platform)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_as_it_was_agreed(name: str) -> None:
+    assert build(name) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_service_can_read_it(name: str) -> None:
+    assert faults("sagemaker", "CreateTrainingJob", build(name)) == []
+
+
+def test_a_request_that_the_service_cannot_read_is_found() -> None:
+    request = build("spot")
+    request["TrainingJobName"] = "not_legal"
+    request["ResourceConfig"]["InstanceType"] = "ml.p4x.24xlarge"
+    request["OutputDataConfig"]["S3OutputPath"] = "bucket/key"
+    request["ResourceConfig"]["InstanceCount"] = "two"
+    found = " ".join(faults("sagemaker", "CreateTrainingJob", request))
+    for part in ("TrainingJobName", "InstanceType", "S3OutputPath", "InstanceCount"):
+        assert part in found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_fences_of_the_engineer_ask_for(name: str) -> None:
+    """Each is denied by the platform's policies otherwise (stacks/policies/engineer.py)."""
+    request = build(name)
+    assert request["VpcConfig"]["Subnets"] == VALUES["network/subnets"].split(",")
+    assert request["VpcConfig"]["SecurityGroupIds"] == [VALUES["network/security-groups"]]
+    assert request["OutputDataConfig"]["KmsKeyId"] == VALUES["keys/models"]
+    machines = request["ResourceConfig"]
+    kinds = [machines.get("InstanceType")] + [
+        p["InstanceType"] for p in machines.get("InstancePreferences", [])
+    ]
+    local = all(k.split(".")[1][:2] in ("g5", "g6", "p4", "p5", "tr") for k in kinds if k)
+    assert ("VolumeKmsKeyId" in machines) is not local
+    assert request["CheckpointConfig"]["S3Uri"].startswith("s3://temper-dev-runs-")
+    assert "/checkpoints/support-lora/" in request["CheckpointConfig"]["S3Uri"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_secret_is_written_into_it(name: str) -> None:
+    """Whoever may describe the job reads its variables."""
+    variables = build(name)["Environment"]
+    assert not {"HF_TOKEN", "JUDGE_KEY"} & set(variables)
+    named = json.loads(variables.get("TEMPER_SECRETS", "{}"))
+    assert all(secret.startswith("temper-dev/") for secret in named.values())
+
+
+def test_the_environment_has_the_last_word_on_encryption() -> None:
+    assert build("regulated")["EnableInterContainerTrafficEncryption"] is True
+
+
+def test_isolated_unless_something_needs_a_network() -> None:
+    assert build("spot")["EnableNetworkIsolation"] is True
+    assert build("hub-and-mlflow")["EnableNetworkIsolation"] is False
+    assert build("isolated-with-mlflow")["EnableNetworkIsolation"] is True
+    resources, changes, more = CASES["spot"]
+    order = dataclasses.replace(ORDER, **changes, calls=True)
+    platform = PlatformParameters(DEV, {**VALUES, **more}, lustre_mount="abcdefgh")
+    asking = training_job(order, Resources.model_validate(resources), platform)
+    assert asking["EnableNetworkIsolation"] is False
+    assert "MLFLOW_TRACKING_URI" not in build("isolated-with-mlflow")["Environment"]
+
+
+def test_metrics_that_the_job_watch_reads_are_defined() -> None:
+    """`stacks/handlers/monitor_jobs.py` looks for these two names."""
+    assert {"loss", "tokens_per_second"} <= {d["Name"] for d in metric_definitions()}
+
+
+def write_golden_files() -> None:
+    GOLDEN.mkdir(exist_ok=True)
+    for name in CASES:
+        (GOLDEN / f"{name}.json").write_text(json.dumps(build(name), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write_golden_files()

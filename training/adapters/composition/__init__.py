@@ -1,0 +1,1 @@
+"""Composition of trained adapters: merges, weighted sums, gates, fusion, routing."""

@@ -1,0 +1,57 @@
+"""What cannot be had together of the machines that `resources:` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from training.config.job import Job
+from training.config.types import print_duration
+from training.errors import Problem
+
+_LONGEST_RUN_S = 28 * 86400
+_LONGEST_WARM_S = 6 * 3600
+
+
+def check_machines(job: Job, first: bool) -> Iterator[Problem]:
+    """Yield every contradiction in a job's resources."""
+    wanted = job.resources
+    if wanted.spot:
+        yield from _spot(job)
+    elif wanted.max_wait is not None:
+        yield Problem("resources.max_wait", "is only used with spot: true")
+    runtime, wait = wanted.max_runtime, wanted.max_wait
+    if runtime and runtime > _LONGEST_RUN_S:
+        yield Problem("resources.max_runtime", "SageMaker runs a job for at most 28d")
+    if runtime and wait and wait < runtime:
+        yield Problem(
+            "resources.max_wait",
+            f"is shorter than max_runtime ({print_duration(runtime)})",
+            print_duration(wait),
+        )
+    if wanted.keep_alive and wanted.keep_alive > _LONGEST_WARM_S:
+        yield Problem("resources.keep_alive", "machines are kept warm for at most 6h")
+    types = [t for t in (wanted.instance, *wanted.fallback) if t]
+    if wanted.fallback and wanted.instance is None:
+        yield Problem("resources.instance", "is required with fallback")
+    if len(set(types)) < len(types):
+        yield Problem("resources.fallback", "names a type twice", ", ".join(types))
+
+
+def _spot(job: Job) -> Iterator[Problem]:
+    """Yield what cannot be had with spare capacity, or would start over when it is taken away."""
+    for name in ("fallback", "training_plan", "keep_alive"):
+        if value := getattr(job.resources, name):
+            shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+            yield Problem(f"resources.{name}", "cannot be had with spot", shown, "Leave one out")
+    every, runtime, steps = job.checkpoint.every, job.resources.max_runtime, job.train.max_steps
+    late = (every.unit == "seconds" and runtime and every.value >= runtime) or (
+        every.unit == "steps" and steps and every.value >= steps
+    )
+    if late:
+        yield Problem(
+            "checkpoint.every",
+            "a spot job that is interrupted starts over: its first checkpoint would come after "
+            "its end",
+            str(every),
+            "Checkpoint more often, or leave out resources.spot",
+        )

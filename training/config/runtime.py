@@ -1,0 +1,118 @@
+"""The sections about the run itself: sharding, checkpoints, evaluation, guards, machines."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from training.config.base import ConfigSection
+from training.config.data import Source, _as_source
+from training.config.types import DurationS, Interval, MoneyUsd, PositiveInt, Share, parse_every
+
+
+class Sharding(ConfigSection):
+    """How a model and its optimizer are spread over devices."""
+
+    zero: int = Field(default=0, ge=0, le=3)
+    """DeepSpeed ZeRO: 1 shards optimizer states, 2 gradients too, 3 weights too."""
+    fsdp: Literal["none", "full"] = "none"
+    """FSDP2, for devices that DeepSpeed does not serve (Trainium)."""
+    offload: Literal["none", "cpu", "nvme"] = "none"
+    """Where optimizer states (and, with ZeRO 3, weights) rest between steps."""
+    nvme_path: str | None = None
+    """Folder on the fast disk, for `offload: nvme`."""
+    overlap_comm: bool = False
+    """Overlap communication with the backward pass: faster, needs more memory."""
+
+
+class Checkpoint(ConfigSection):
+    """When everything a resume needs is written."""
+
+    every: Interval = parse_every("10min")
+    keep: PositiveInt = 2
+    """Newest checkpoints kept."""
+
+
+class Evaluate(ConfigSection):
+    """What is looked at while training. The held-out loss is always taken before and after."""
+
+    every: Interval | None = None
+    """How often the held-out loss is taken in between."""
+    samples: tuple[str, ...] = ()
+    """Prompts answered before and after training, for the report."""
+    max_new_tokens: PositiveInt = 64
+    """Longest answer to a sample."""
+    forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
+    """General text whose loss is measured before and after."""
+    max_forgetting: Share | None = None
+    """How much that loss may rise, such as 3%. A run in which it rises more fails; its model is
+    kept."""
+
+
+class Guards(ConfigSection):
+    """What stops a run that would go wrong silently."""
+
+    unmoved_after: Interval = parse_every("20 steps")
+    """By when every trainable tensor must have moved."""
+
+
+class Tracking(ConfigSection):
+    """Where metrics go besides the run folder."""
+
+    mlflow: bool = True
+    """Mirror metrics to MLflow: `MLFLOW_TRACKING_URI`, or a SQLite file beside the runs."""
+
+
+_INSTANCE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+
+
+def _instance(value: Any) -> Any:
+    if isinstance(value, str) and not _INSTANCE.match(value):
+        raise ValueError("write a SageMaker instance type such as ml.p4d.24xlarge")
+    return value
+
+
+Instance = Annotated[str, BeforeValidator(_instance)]
+
+
+class Resources(ConfigSection):
+    """Machines, and what they may cost. None of it changes what is learned."""
+
+    processes: PositiveInt | None = None
+    """Processes on this machine: one per accelerator, or one on a CPU, when left out."""
+    instance: Instance | None = None
+    """Instance type in the cloud."""
+    fallback: Annotated[tuple[Instance, ...], Field(max_length=4)] = ()
+    """Types to take, in this order, where `instance` has no capacity. Not with `spot`."""
+    count: PositiveInt = 1
+    """Instances."""
+    spot: bool = False
+    """Take spare capacity: cheaper, and interrupted at times; the run goes on by itself."""
+    training_plan: str | None = None
+    """ARN of a SageMaker training plan whose reserved capacity is used."""
+    max_runtime: DurationS | None = None
+    """The job is stopped after this long; one day when left out."""
+    max_wait: DurationS | None = None
+    """With `spot`: from submission to the end, waiting included; twice `max_runtime` when left
+    out."""
+    max_cost: MoneyUsd | None = None
+    """A plan that could cost more is refused."""
+    keep_alive: DurationS | None = None
+    """Keep the machines warm for the next job this long. They are billed while they wait."""
+    retries: int = Field(default=0, ge=0, le=30)
+    """How often the service starts the job again after a fault of its own."""
+    input_mode: Literal["file", "fast_file", "fsx"] = "file"
+    """How data reach the machine: copied first, read from S3 as needed, or from Lustre."""
+    network_isolation: bool | None = None
+    """No network in the container except among its peers. When left out: on, unless the job needs
+    the Hub, a judge or teacher elsewhere, or MLflow."""
+    encrypt_traffic: bool | None = None
+    """Encrypt traffic among the instances (slower); the environment decides when left out."""
+    image: str | None = None
+    """Container image; the environment's current one when left out."""
+    register_model: bool = False
+    """Enter the trained model in the environment's model registry."""
+    partition: str | None = None
+    """Slurm partition; the cluster's default when left out."""

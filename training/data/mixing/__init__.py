@@ -1,0 +1,1 @@
+"""Selection of rows: sampling weights, replay, packing, duplicate detection."""

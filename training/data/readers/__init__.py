@@ -1,0 +1,1 @@
+"""Readers of files, folders, Hub data sets and the Python standard library, up to ingestion."""

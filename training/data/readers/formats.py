@@ -1,0 +1,341 @@
+"""Read one file of records: JSON, JSON Lines, CSV, Parquet, plain text, each also gzipped.
+
+A record that cannot be read is yielded as a `BadRecord`, so that the caller decides whether to
+stop; a file that cannot be read is a `DataError`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+
+from training.data.readers.plaintext import read_text
+from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord, shown
+from training.errors import DataError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_FIELD = 2**31 - 1
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the format of `path` by its name (`jsonl`, `csv`, …), or None when it has none."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return _KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def read_file(
+    path: Path, label: str, start: SourcePosition = START
+) -> Iterator[SourceRecord | BadRecord]:
+    """Yield the records of `path` from `start` on.
+
+    Args:
+        path: An existing file with a known suffix.
+        label: What origins begin with; usually the file's name.
+        start: The `position` of the first record wanted.
+
+    Raises:
+        DataError: The file as a whole cannot be read: broken compression, no rows, no header.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(
+            f"{path}: not a kind of file that is read here. "
+            f"Give {', '.join(sorted(_KINDS))}, each also with .gz"
+        )
+    with _explained(path):
+        _check_head(path, kind)
+        yield from _READERS[kind](path, label, start)
+
+
+def _check_head(path: Path, kind: str) -> None:
+    """Refuse a file whose first bytes say that it is not what its name says.
+
+    Raises:
+        DataError: Naming what it is, and what to do.
+    """
+    with open_binary(path) as stream:
+        head = stream.read(4)
+    for magic, what in _HEADS.items():
+        if kind != "parquet" and head.startswith(magic):
+            raise DataError(f"{path}: {what}")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what a broken or forbidden file raises into one clear error."""
+    try:
+        yield
+    except EOFError:
+        raise DataError(
+            f"{path}: the gzip file is cut short (it ends before its end marker). "
+            "Copy or download it again"
+        ) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a sound gzip file ({error}). Copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Open `path` for reading, decompressed."""
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _lines(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
+    """JSON Lines. Blank lines are passed over."""
+    with open_binary(path) as stream:
+        stream.seek(start.offset)
+        offset, number = start.offset, start.number
+        for line in stream:
+            here = SourcePosition(offset, number)
+            offset += len(line)
+            number += 1
+            if line.isspace():
+                continue
+            if not offset - len(line) and line.startswith(b"\xef\xbb\xbf"):
+                line = line[3:]
+            yield _parsed(line, f"{label}:{number}", here)
+
+
+def _parsed(line: bytes, origin: str, position: SourcePosition) -> SourceRecord | BadRecord:
+    try:
+        values = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return BadRecord(origin, _json_fault(line, error), position)
+    if not isinstance(values, dict):
+        reason = f"a record is an object with named fields, found {shown(values)}"
+        return BadRecord(origin, reason, position)
+    return SourceRecord(origin, values, position)
+
+
+def _json_fault(line: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as broken:
+        return (
+            f"not UTF-8 at byte {broken.start + 1} of the line "
+            f"(0x{line[broken.start]:02x}). Save the file as UTF-8"
+        )
+    return f"not JSON: {error.msg} at column {error.colno}, in {shown(text)}"
+
+
+def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
+    """One array of objects, an object holding one, or JSON Lines by another name."""
+    with open_binary(path) as stream:
+        content = stream.read()
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        first = content.lstrip()[:1]
+        if first == b"{" and len(content.splitlines()) > 1:
+            yield from _lines(path, label, start)
+            return
+        where = f"line {error.lineno}, column {error.colno}"
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as broken:
+            line = content.count(b"\n", 0, broken.start) + 1
+            raise DataError(f"{path}: not UTF-8 on line {line}. Save it as UTF-8") from None
+        if not content.strip():
+            return
+        raise DataError(f"{path}: not JSON: {error.msg} ({where})") from None
+    for number, values in enumerate(_entries(document, path), start=1):
+        if number <= start.number:
+            continue
+        position = SourcePosition(0, number - 1)
+        if isinstance(values, dict):
+            yield SourceRecord(f"{label}:{number}", values, position)
+        else:
+            reason = f"entry {number} is not an object with named fields: {shown(values)}"
+            yield BadRecord(f"{label}:{number}", reason, position)
+
+
+def _entries(document: Any, path: Path) -> list[Any]:
+    if isinstance(document, list):
+        return document
+    if isinstance(document, dict):
+        lists = [value for value in document.values() if isinstance(value, list)]
+        items = lists[0] if len(lists) == 1 else []
+        turns = bool(items) and all(
+            isinstance(item, dict) and {"role", "from"} & item.keys() for item in items
+        )
+        if len(lists) == 1 and not turns and all(isinstance(item, dict) for item in items):
+            return lists[0]
+        return [document]
+    raise DataError(f"{path}: a JSON file holds an array of objects, found {shown(document)}")
+
+
+def _csv(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
+    """CSV with a header row (or TSV); quoted fields may hold line breaks."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    with open_binary(path) as stream:
+        lines = _CountedLines(stream)
+        head = next(iter(lines), "")
+        if "\r" in head.rstrip("\r\n"):
+            raise DataError(
+                f"{path}: its lines end in CR alone. Save it with line ends of LF or CR LF"
+            )
+        delimiter = _delimiter(head, path)
+        header = _cells(head, delimiter)
+        if not any(header):
+            return
+        twice = sorted({name for name in header if name and header.count(name) > 1})
+        if twice:
+            raise DataError(
+                f"{path}: the header names {', '.join(twice)} more than once. Rename or remove one"
+            )
+        if start.offset:
+            stream.seek(start.offset)
+            lines.offset, lines.number = start.offset, start.number
+        yield from _csv_rows(lines, header, delimiter, label)
+
+
+class _CountedLines:
+    """The lines of a stream as text, counting bytes and lines; broken bytes become surrogates."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream = stream
+        self.offset = 0
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline()
+        if not line:
+            raise StopIteration
+        first = self.offset == 0
+        self.offset += len(line)
+        self.number += 1
+        text = line.decode("utf-8", "surrogateescape")
+        return text.removeprefix("\ufeff") if first else text
+
+
+def _csv_rows(
+    lines: _CountedLines, header: list[str], delimiter: str, label: str
+) -> Iterator[SourceRecord | BadRecord]:
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    while True:
+        here = SourcePosition(lines.offset, lines.number)
+        origin = f"{label}:{here.number + 1}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadRecord(
+                origin, f"not CSV: {error}. Close the quotes, and double inner ones", here
+            )
+            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+            continue
+        if not cells:
+            continue
+        yield _csv_record(cells, header, origin, here)
+
+
+def _csv_record(
+    cells: list[str], header: list[str], origin: str, position: SourcePosition
+) -> SourceRecord | BadRecord:
+    if len(cells) != len(header):
+        reason = (
+            f"{len(cells)} fields where the header has {len(header)} ({', '.join(header)}): "
+            f"{shown(' | '.join(cells))}. Put quotes around text that holds a comma or a line break"
+        )
+        return BadRecord(origin, reason, position)
+    if any(_SURROGATE.search(cell) for cell in cells):
+        return BadRecord(origin, "not UTF-8. Save the file as UTF-8", position)
+    return SourceRecord(origin, dict(zip(header, cells, strict=True)), position)
+
+
+def _delimiter(head: str, path: Path) -> str:
+    if "tsv" in path.name.lower().rsplit(".", 2)[-2:]:
+        return "\t"
+    if "," in head:
+        return ","
+    return next((mark for mark in ("\t", ";", "|") if mark in head), ",")
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    row = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=True), [])
+    return [cell.strip() for cell in row]
+
+
+def _parquet(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
+    """Parquet, one row group at a time; groups before `start` are not read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        source: Any = path
+        if path.suffix.lower() == ".gz":
+            with open_binary(path) as stream:
+                source = io.BytesIO(stream.read())
+        file = pq.ParquetFile(source)
+        number = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if number + rows > start.number:
+                yield from _parquet_group(file, group, number, label, start)
+            number += rows
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a sound Parquet file: {shown(str(error), 160)}") from None
+
+
+def _parquet_group(
+    file: Any, group: int, number: int, label: str, start: SourcePosition
+) -> Iterator[SourceRecord]:
+    for batch in file.iter_batches(batch_size=1024, row_groups=[group]):
+        for values in batch.to_pylist():
+            number += 1
+            if number > start.number:
+                yield SourceRecord(f"{label}:{number}", values, SourcePosition(0, number - 1))
+
+
+def _text(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
+    with open_binary(path) as stream:
+        yield from read_text(stream, label, start)
+
+
+_HEADS = {
+    b"\xff\xfe": "it is UTF-16. Save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16. Save it as UTF-8",
+    b"\x1f\x8b": "it is gzipped, and its name does not say so. Rename it to end in .gz",
+    b"\x28\xb5\x2f\xfd": "it is packed with zstd. Unpack it (zstd -d), or pack it with gzip",
+    b"BZh": "it is packed with bzip2. Unpack it (bunzip2), or pack it with gzip",
+    b"PK\x03\x04": "it is a zip archive (a workbook is one too). Unpack it, or save it as CSV",
+    b"PAR1": "it is a Parquet file, and its name does not say so. Rename it to end in .parquet",
+}
+"""First bytes that no text has, and what they say."""
+
+_KINDS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
+_READERS: dict[str, Callable[[Path, str, SourcePosition], Iterator[SourceRecord | BadRecord]]] = {
+    "jsonl": _lines,
+    "json": _json,
+    "csv": _csv,
+    "parquet": _parquet,
+    "text": _text,
+}

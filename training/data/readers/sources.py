@@ -1,0 +1,239 @@
+"""Find what a job names as a source, and yield its records.
+
+A source is a file, a folder of files, a data-set id on the Hub, `channel:NAME` of a training
+container, or `builtin:python-stdlib`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from training.config.data import Source
+from training.data.readers import hub, python_stdlib
+from training.data.readers.formats import kind_of, read_file
+from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
+from training.errors import DataError
+
+_CHANNELS = Path("/opt/ml/input/data")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_PACKED = frozenset({".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z"})
+_TEXT_IS_NOTES = frozenset({"readme", "license", "licence", "changelog", "notice"})
+
+
+@dataclass(frozen=True)
+class ReadCursor:
+    """A place in a source: which of its files, and where in it."""
+
+    file: int = 0
+    position: SourcePosition = START
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """A source found: its files, or where else its records come from.
+
+    Attributes:
+        source: As the job names it.
+        label: What the ids of its rows begin with.
+        files: The files to read, in order, with the label of each; empty for other sources.
+    """
+
+    source: Source
+    label: str
+    files: tuple[tuple[Path, str], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def records(
+        self, start: ReadCursor = ReadCursor()
+    ) -> Iterator[tuple[ReadCursor, SourceRecord | BadRecord]]:
+        """Yield the records from `start` on, each with its own place.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        if not self.files:
+            for number, record in enumerate(self._elsewhere()):
+                if number >= start.position.number:
+                    yield ReadCursor(0, SourcePosition(0, number)), record
+            return
+        for index, (path, label) in enumerate(self.files):
+            if index < start.file:
+                continue
+            begin = start.position if index == start.file else START
+            for record in read_file(path, label, begin):
+                yield ReadCursor(index, record.position), record
+
+    def _elsewhere(self) -> Iterator[SourceRecord | BadRecord]:
+        if self.source.source == python_stdlib.NAME:
+            return python_stdlib.records(self.source.subset)
+        return hub.records(self.source)
+
+    def digest(self) -> str:
+        """Return a digest of the content: the same rows give the same digest, wherever they lie."""
+        if self.source.source == python_stdlib.NAME:
+            return python_stdlib.digest(self.source.subset)
+        if not self.files:
+            return hub.digest(self.source)
+        digest = hashlib.sha256()
+        for path, label in self.files:
+            digest.update(label.encode() + b"\0")
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk; 0 where that is not known."""
+        return sum(path.stat().st_size for path, _ in self.files)
+
+
+def distinct(located: Sequence[ResolvedSource]) -> list[ResolvedSource]:
+    """Return sources whose files have labels of their own: as much of each path as it takes."""
+    paths: dict[str, set[Path]] = {}
+    for found in located:
+        for path, label in found.files:
+            paths.setdefault(label, set()).add(path.resolve())
+    shared = {label for label, places in paths.items() if len(places) > 1}
+    return [
+        replace(
+            found,
+            files=tuple(
+                (path, _longer(path, sorted(paths[label])) if label in shared else label)
+                for path, label in found.files
+            ),
+        )
+        for found in located
+    ]
+
+
+def _longer(path: Path, among: Sequence[Path]) -> str:
+    """Return the shortest end of a path that no other path has."""
+    parts = path.resolve().parts
+    for count in range(2, len(parts) + 1):
+        if sum(other.parts[-count:] == parts[-count:] for other in among) == 1:
+            return "/".join(parts[-count:])
+    return str(path)
+
+
+def locate(source: Source, environment: Mapping[str, str] = os.environ) -> ResolvedSource:
+    """Find a source.
+
+    Args:
+        source: As the job names it.
+        environment: Where `SM_CHANNEL_NAME` is looked up.
+
+    Raises:
+        DataError: There is no such thing, or nothing in it.
+    """
+    name = source.source
+    if name.startswith("builtin:"):
+        if name != python_stdlib.NAME:
+            raise DataError(f"{name}: the only builtin source is {python_stdlib.NAME}")
+        return ResolvedSource(source, "python-stdlib")
+    if name.startswith("channel:"):
+        return _local(source, _channel(name.removeprefix("channel:"), environment))
+    if re.match(r"^[a-z0-9]+://", name):
+        raise DataError(
+            f"{name}: an address is fetched before training starts, and read here as a channel. "
+            "Give a file, a folder, or channel:NAME"
+        )
+    path = Path(name).expanduser()
+    if path.exists():
+        return _local(source, path)
+    if _looks_like_path(name):
+        raise DataError(f"{name}: there is no such file or folder{_nearby(path)}")
+    return ResolvedSource(source, name)
+
+
+def _looks_like_path(name: str) -> bool:
+    """Whether a name that does not exist was meant as a path rather than as a Hub id."""
+    path = Path(name)
+    return (
+        not _HUB_ID.match(name)
+        or kind_of(path) is not None
+        or path.suffix.lower() in {".gz", ".zst", ".zip", ".xlsx"}
+        or path.parent.is_dir()
+    )
+
+
+def _nearby(path: Path) -> str:
+    """Return what a missing path may have meant, or where the search ended."""
+    import difflib
+
+    parent = path.parent
+    if not parent.is_dir():
+        missing = next((p for p in reversed(path.parents) if not p.is_dir()), parent)
+        return f" (nor a folder {missing}). Paths are taken from {Path.cwd()}"
+    close = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()], n=1)
+    return f". Did you mean {parent / close[0]}?" if close else f" in {parent.resolve()}"
+
+
+def _channel(name: str, environment: Mapping[str, str]) -> Path:
+    given = environment.get(f"SM_CHANNEL_{name.upper().replace('-', '_')}")
+    path = Path(given) if given else _CHANNELS / name
+    if path.exists():
+        return path
+    found = sorted(
+        key.removeprefix("SM_CHANNEL_").lower() for key in environment if "SM_CHANNEL_" in key
+    )
+    if _CHANNELS.is_dir():
+        found = sorted({*found, *(p.name for p in _CHANNELS.iterdir() if p.is_dir())})
+    raise DataError(
+        f"channel:{name}: there is no channel of this name ({path}). "
+        f"Channels here: {', '.join(found) or 'none'}"
+    )
+
+
+def _local(source: Source, path: Path) -> ResolvedSource:
+    if path.is_dir():
+        files = _folder(path)
+        labelled = tuple((file, file.relative_to(path).as_posix()) for file in files)
+        return ResolvedSource(source, path.resolve().name, labelled)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    if kind_of(path) is None:
+        read_file_kinds = "a .json, .jsonl, .csv, .tsv, .parquet, .txt or .md file"
+        packed = " Unpack it, or pack it with gzip." if _is_packed(path) else ""
+        raise DataError(
+            f"{path}: not a kind of file that is read here.{packed} Give {read_file_kinds}"
+        )
+    return ResolvedSource(source, path.name, ((path, path.name),))
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is data packed in a way that is not read."""
+    return path.suffix.lower() in _PACKED and (
+        kind_of(path.with_suffix("")) is not None or path.suffix.lower() == ".zip"
+    )
+
+
+def _folder(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and kind_of(path)
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+        and path.name.split(".")[0].lower() not in _TEXT_IS_NOTES
+        and path.stat().st_size
+    ]
+    packed = sorted(path for path in folder.rglob("*.*") if path.is_file() and _is_packed(path))
+    if found and packed:
+        more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
+        raise DataError(
+            f"{folder}: {packed[0].relative_to(folder)}{more} would be left out, packed in a way "
+            "that is not read here. Unpack it, pack it with gzip, or move it away"
+        )
+    if not found:
+        there = sorted(path.name for path in folder.iterdir())[:5]
+        holds = f"it holds {', '.join(there)}" if there else "it is empty"
+        raise DataError(
+            f"{folder}: no data in this folder ({holds}). "
+            "Files that are read end in .json, .jsonl, .csv, .tsv, .parquet, .txt or .md, or .gz"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Row schemas: detection of a file's columns, conversation parsing, typed rows."""

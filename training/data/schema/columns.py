@@ -1,0 +1,316 @@
+"""Read the columns of a record into a typed row, once its shape is known."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from training.config.data import ShapeName
+from training.data.readers.records import shown
+from training.data.schema.messages import (
+    is_transcript,
+    read_history,
+    read_messages,
+    read_tools,
+    split_transcripts,
+)
+from training.data.schema.rows import (
+    CompletionRow,
+    DialogueRow,
+    Message,
+    PreferenceRow,
+    PromptRow,
+    Row,
+    RowError,
+    TextRow,
+    UnpairedRow,
+    after_system,
+)
+
+
+def column_key(name: str) -> str:
+    """Return a column's name without case, spaces, hyphens and underscores."""
+    return re.sub(r"[\s_\-]+", "_", name.strip().lower())
+
+
+def _string(values: Mapping[str, Any], column: str, part: str, *, empty: bool = False) -> str:
+    """Return a column as text; numbers are written out."""
+    value = values[column]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if value is None and empty:
+        return ""
+    if not isinstance(value, str):
+        raise RowError(f"{column} is not text: {shown(value)}")
+    if not value.strip() and not empty:
+        raise RowError(f"the {part} is empty (column {column}). Fill it, or remove the row")
+    return value
+
+
+def _side(value: Any, column: str, part: str, role: str) -> str | list[Message]:
+    """Return a side of a pair: text, or messages, which a table holds as JSON.
+
+    A single message is a list of one.
+    """
+    if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
+        value = _messages_of(value)
+    if isinstance(value, dict):
+        value = [value]
+    if isinstance(value, list):
+        return read_messages(value, column) if value else []
+    return _string({column: value}, column, part)
+
+
+def _messages_of(text: str) -> Any:
+    """Return the messages that a text is the JSON of; other text as it is."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    items = value if isinstance(value, list) else [value]
+    written = all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items)
+    return value if written else text
+
+
+def _read_text(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    return TextRow(origin, _string(values, columns["text"], "text", empty=True))
+
+
+def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    prompt_column, column = columns["prompt"], columns["completion"]
+    completion = _side(values[column], column, "completion", "assistant")
+    prompt = values[prompt_column]
+    if isinstance(prompt, str | int | float) and isinstance(completion, str):
+        text = _string(values, prompt_column, "prompt", empty=True)
+        text = _with_context(text, values, columns)
+        earlier = _history(values, columns)
+        if earlier:
+            asked, _ = _led([*earlier, {"role": "user", "content": text}], _system(values, columns))
+            said = _as_messages(asked, "user") + _as_messages(completion, "assistant")
+            return DialogueRow(origin, said, _tools(values, columns))
+        return CompletionRow(origin, text, completion, _system(values, columns))
+    messages = _as_messages(_side(prompt, prompt_column, "prompt", "user"), "user")
+    answer = _as_messages(completion, "assistant")
+    return DialogueRow(origin, messages + answer, _tools(values, columns), len(messages))
+
+
+def _with_context(text: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """Return a prompt with what it is about, where that has a column of its own."""
+    if "context" not in columns:
+        return text
+    context = _string(values, columns["context"], "context", empty=True).strip()
+    if not context:
+        return text
+    # A question comes after what it asks about, an instruction before its input.
+    question = column_key(columns["prompt"]) == "question"
+    return "\n\n".join((context, text) if question else (text, context))
+
+
+def _system(values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    if "system" not in columns:
+        return ""
+    return _string(values, columns["system"], "system", empty=True)
+
+
+def _as_messages(side: str | list[Message], role: str) -> list[Message]:
+    return [{"role": role, "content": side}] if isinstance(side, str) else side
+
+
+def _history(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[Message]:
+    """Return the turns before a prompt, where a column holds them."""
+    column = columns.get("history")
+    return [] if column is None else read_history(values[column], column)
+
+
+def _tools(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[dict[str, Any]] | None:
+    return read_tools(values[columns["tools"]]) if "tools" in columns else None
+
+
+def _read_dialogue(origin: str, values: Mapping[str, Any], column: str, columns: Any) -> Row:
+    messages = read_messages(values[column], column)
+    system = _system(values, columns)
+    if system and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
+    said = [m for m in messages if m["role"] == "assistant"]
+    if said and not any(m["content"].strip() or m.get("tool_calls") for m in said):
+        raise RowError("the assistant's answers are empty. Fill them, or remove the row")
+    for message in said:
+        if not (message["content"].strip() or message.get("tool_calls")):
+            # Learned, it would teach the model to end at once.
+            message["learned"] = False
+    return DialogueRow(origin, messages, _tools(values, columns))
+
+
+def _read_messages(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    return _read_dialogue(origin, values, columns["messages"], columns)
+
+
+def _read_sharegpt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    return _read_dialogue(origin, values, columns["conversations"], columns)
+
+
+def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    chosen = _side(values[columns["chosen"]], columns["chosen"], "chosen answer", "assistant")
+    rejected = _side(
+        values[columns["rejected"]], columns["rejected"], "rejected answer", "assistant"
+    )
+    if _stripped(chosen) == _stripped(rejected):
+        raise RowError("chosen and rejected are the same. Remove the row")
+    prompt: str | list[Message]
+    if "prompt" in columns:
+        prompt = _asked(values, columns)
+        prompt, (chosen, rejected) = _behind(prompt, [chosen, rejected])
+    elif isinstance(chosen, str) and isinstance(rejected, str):
+        if not (is_transcript(chosen) and is_transcript(rejected)):
+            return PreferenceRow(origin, "", chosen, rejected)
+        prompt, chosen, rejected = split_transcripts(chosen, rejected)
+    else:
+        prompt, chosen, rejected = _shared_prompt(chosen, rejected)
+    if not chosen or not rejected:
+        side = "chosen" if not chosen else "rejected"
+        raise RowError(f"the {side} answer is empty (column {columns[side]}). Remove the row")
+    if len({isinstance(side, str) for side in (prompt, chosen, rejected)}) > 1:
+        prompt = _as_messages(prompt, "user")
+        chosen, rejected = _as_messages(chosen, "assistant"), _as_messages(rejected, "assistant")
+    prompt, system = _led(prompt, _system(values, columns))
+    margin, tools = _margin(values, columns), _tools(values, columns)
+    return PreferenceRow(origin, prompt, chosen, rejected, margin, system, tools)
+
+
+def _stripped(side: str | list[Message]) -> str | list[Message]:
+    return side.strip() if isinstance(side, str) else side
+
+
+def _asked(values: Mapping[str, Any], columns: Mapping[str, str]) -> str | list[Message]:
+    """Return the prompt, with what it is about."""
+    prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
+    return _with_context(prompt, values, columns) if isinstance(prompt, str) else prompt
+
+
+def _behind(
+    prompt: str | list[Message], sides: list[str | list[Message]]
+) -> tuple[str | list[Message], list[Any]]:
+    """Return the prompt and what was said after it: sides may be whole conversations."""
+    whole = [side for side in sides if isinstance(side, list) and len(side) > 1]
+    if len(whole) != len(sides):
+        return prompt, sides
+    asked = _as_messages(prompt, "user")
+    # A system message may stand before what the prompt's column has.
+    most = min(map(len, whole)) - len(asked)
+    for start in range(max(0, most)):
+        stop = start + len(asked)
+        if all(side[:stop] == whole[0][:start] + asked for side in whole):
+            return whole[0][:stop], [side[stop:] for side in whole]
+    return prompt, sides
+
+
+def _led(prompt: str | list[Message], system: str) -> tuple[str | list[Message], str]:
+    """Return a prompt and what is said of how to answer it: messages hold that themselves."""
+    if isinstance(prompt, str) or not system:
+        return prompt, system
+    if prompt and prompt[0]["role"] == "system":
+        return prompt, ""
+    return [{"role": "system", "content": system}, *prompt], ""
+
+
+def _margin(values: Mapping[str, Any], columns: Mapping[str, str]) -> float | None:
+    if "margin" not in columns or values[columns["margin"]] is None:
+        return None
+    value = values[columns["margin"]]
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RowError(f"{columns['margin']} is not a number: {shown(value)}")
+    return float(value)
+
+
+def _shared_prompt(
+    chosen: str | list[Message], rejected: str | list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    left, right = _as_messages(chosen, "assistant"), _as_messages(rejected, "assistant")
+    shared = 0
+    while shared < min(len(left), len(right)) - 1 and left[shared] == right[shared]:
+        shared += 1
+    if not shared and any(m["role"] != "assistant" for m in (*left, *right)):
+        raise RowError(f"chosen and rejected begin with different prompts: {shown(left[0])}")
+    return left[:shared], left[shared:], right[shared:]
+
+
+def truth(value: Any) -> bool | None:
+    """Return whether a label says good; None where it says neither."""
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "false": False, "good": True, "bad": False, "yes": True, "no": False}
+    return words.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+_THUMBS = {
+    **dict.fromkeys(("1", "1.0", "👍", "up", "like", "desirable", "positive", "accepted"), True),
+    **dict.fromkeys(("0", "0.0", "👎", "down", "dislike", "undesirable", "negative"), False),
+}
+
+
+def thumb(value: Any) -> bool | None:
+    """Return `truth`, of more spellings: where labels are known to say good or bad."""
+    said = truth(value)
+    return _THUMBS.get(str(value).strip().lower()) if said is None else said
+
+
+def _read_unpaired(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    label = thumb(values[columns["label"]])
+    if label is None:
+        raise RowError(
+            f"{columns['label']} is not true or false: {shown(values[columns['label']])}"
+        )
+    answer = _side(values[columns["completion"]], columns["completion"], "completion", "assistant")
+    prompt: str | list[Message]
+    if "prompt" in columns:
+        prompt, (answer,) = _behind(_asked(values, columns), [answer])
+    else:
+        prompt, answer = _last_said(answer, columns["completion"])
+    if isinstance(prompt, str) is not isinstance(answer, str):
+        prompt, answer = _as_messages(prompt, "user"), _as_messages(answer, "assistant")
+    prompt, system = _led(prompt, _system(values, columns))
+    return UnpairedRow(origin, prompt, answer, label, system, _tools(values, columns))
+
+
+def _last_said(
+    whole: str | list[Message], column: str
+) -> tuple[list[Message], str | list[Message]]:
+    """Return a conversation, and the answer at its end."""
+    if isinstance(whole, str) or len(whole) < 2 or whole[-1]["role"] != "assistant":
+        raise RowError(f"{column} does not end with an answer of the assistant: {shown(whole)}")
+    return whole[:-1], whole[-1:]
+
+
+def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    prompt, system = _led(_asked(values, columns), _system(values, columns))
+    if isinstance(prompt, str):
+        prompt = after_system(system, prompt)
+    column = columns.get("reference", columns.get("completion"))
+    reference = None
+    if column is not None and isinstance(values[column], str | int | float):
+        reference = _string(values, column, "reference", empty=True) or None
+    others = {name: value for name, value in values.items() if name != columns["prompt"]}
+    return PromptRow(origin, prompt, reference, others)
+
+
+READ: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]], Row]] = {
+    "text": _read_text,
+    "prompt_completion": _read_completion,
+    "alpaca": _read_completion,
+    "messages": _read_messages,
+    "sharegpt": _read_sharegpt,
+    "preference": _read_preference,
+    "unpaired": _read_unpaired,
+    "prompt": _read_prompt,
+}
+"""How each shape is read: of a record's origin, its values, and which column plays which part."""

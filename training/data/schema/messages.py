@@ -1,0 +1,225 @@
+"""Read conversations in the forms they are written in: messages, ShareGPT, whole transcripts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from training.data.readers.records import shown
+from training.data.schema.rows import Message, RowError
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "customer": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "agent": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "tool_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+    "ipython": "tool",
+}
+_CALLS = frozenset({"function_call", "tool_call"})
+_WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
+"""How other tools spell whether a message is learned."""
+_TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
+
+
+def read_messages(value: Any, column: str) -> list[Message]:
+    """Return a conversation written as a list of `role`/`content` or `from`/`value` objects.
+
+    Raises:
+        RowError: Not a conversation, or one with an unknown role or content.
+    """
+    if isinstance(value, str):
+        value = _parse(value, column)
+    if not isinstance(value, list) or not value:
+        raise RowError(f"{column} is not a list of messages: {shown(value)}")
+    return [_message(item, column, index) for index, item in enumerate(value)]
+
+
+def _message(item: Any, column: str, index: int) -> Message:
+    where = f"{column}[{index}]"
+    if not isinstance(item, dict):
+        raise RowError(f"{where} is not a message with a role and content: {shown(item)}")
+    given = item.get("role") or item.get("from")
+    role = _ROLES.get(str(given).lower())
+    if given is None:
+        raise RowError(
+            f"{where} has no role (nor from): its keys are {shown(', '.join(map(str, item)))}"
+        )
+    if role is None:
+        raise RowError(
+            f"{where} has the role {shown(given)}. Known: system, user, assistant, tool "
+            "(ShareGPT: human, gpt, function_call, observation)"
+        )
+    written = item.get("content")
+    content = _content(item.get("value") if written is None else written, where)
+    if str(given).lower() in _CALLS:
+        calls = _calls(content, where)
+        return {"role": role, "content": "", "tool_calls": calls}
+    message: Message = {"role": role, "content": content}
+    called = next((key for key in ("tool_calls", "function_call") if item.get(key)), None)
+    if called:
+        message["tool_calls"] = _calls(item[called], f"{where}.{called}")
+    if role == "assistant" and not _is_learned(item, where):
+        message["learned"] = False
+    if isinstance(item.get("name"), str):
+        message["name"] = item["name"]
+    if isinstance(item.get("reasoning_content"), str):
+        message["reasoning_content"] = item["reasoning_content"]
+    return message
+
+
+def _content(value: Any, where: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+        return "".join(_part(part, where) for part in value)
+    raise RowError(f"{where} has content that is not text: {shown(value)}")
+
+
+def _part(part: dict[str, Any], where: str) -> str:
+    text = part.get("text")
+    if text is None and part.get("type") == "text":
+        text = part.get("value")
+    if isinstance(text, str):
+        return text
+    raise RowError(
+        f"{where} has a part that is not text ({shown(part.get('type') or part)}); only text is "
+        "learned here. Write out what it holds as text, or remove the row"
+    )
+
+
+def _is_learned(item: dict[str, Any], where: str) -> bool:
+    """Return what a message says of itself: `weight: 0`, `train: false`, …."""
+    key = next((key for key in _WEIGHTS if item.get(key) is not None), None)
+    if key is None:
+        return True
+    if item[key] not in (0, 1):
+        raise RowError(
+            f"{where}.{key} is {shown(item[key])}; a message is learned (1 or true) or it is not "
+            "(0 or false), and nothing between"
+        )
+    return bool(item[key])
+
+
+def _calls(value: Any, where: str) -> list[dict[str, Any]]:
+    """Return tool calls in the form chat templates read, their arguments as objects."""
+    if isinstance(value, str):
+        value = _parse(value, where)
+    calls = value if isinstance(value, list) else [value]
+    return [_call(call, where) for call in calls]
+
+
+def _call(call: Any, where: str) -> dict[str, Any]:
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowError(f"{where} is not a call with a name and arguments: {shown(call)}")
+    arguments = function.get("arguments", function.get("parameters", {}))
+    if isinstance(arguments, str):
+        arguments = _arguments(arguments)
+    return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _arguments(text: str) -> Any:
+    """Return arguments as an object; what the model wrote that is no JSON stays as it was said."""
+    try:
+        return orjson.loads(text) if text.strip() else {}
+    except orjson.JSONDecodeError:
+        return text
+
+
+def read_history(value: Any, column: str) -> list[Message]:
+    """Return the turns before a prompt: a list of questions with their answers, or of messages.
+
+    Raises:
+        RowError: It is neither.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _parse(value, column)
+    if not isinstance(value, list) or not value:
+        return []
+    if all(isinstance(turn, dict) for turn in value):
+        return read_messages(value, column)
+    messages: list[Message] = []
+    for index, turn in enumerate(value):
+        said = list(turn) if isinstance(turn, list | tuple) else []
+        if len(said) != 2 or not all(isinstance(text, str) for text in said):
+            raise RowError(
+                f"{column}[{index}] is not a question and its answer, two texts: {shown(turn)}"
+            )
+        messages.append({"role": "user", "content": said[0]})
+        messages.append({"role": "assistant", "content": said[1]})
+    return messages
+
+
+def read_tools(value: Any) -> list[dict[str, Any]] | None:
+    """Return the tools of a record, as JSON schemas; None when it has none.
+
+    Raises:
+        RowError: Neither a list of schemas nor JSON text of one.
+    """
+    if isinstance(value, str):
+        value = _parse(value, "tools") if value.strip() else None
+    if not value:
+        return None
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise RowError(f"tools is not a list of function schemas: {shown(value)}")
+    return [
+        tool if "function" in tool else {"type": "function", "function": tool} for tool in value
+    ]
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RowError(f"{where} is not JSON ({error.msg}): {shown(text)}") from None
+
+
+def is_transcript(text: str) -> bool:
+    r"""Whether `text` is a whole dialogue written `\n\nHuman: … \n\nAssistant: …`."""
+    return text.startswith("\n\nHuman:") and "\n\nAssistant:" in text
+
+
+def split_transcripts(chosen: str, rejected: str) -> tuple[str, str, str]:
+    """Return the shared prompt and the two answers of a pair of transcripts.
+
+    Raises:
+        RowError: The two do not share a prompt.
+    """
+    shared = 0
+    for turn in _TURN.finditer(chosen):
+        if turn[1] == "Assistant" and rejected.startswith(chosen[: turn.end()].rstrip(" ")):
+            shared = len(chosen[: turn.end()].rstrip(" "))
+    if not shared:
+        raise RowError(f"chosen and rejected begin with different dialogues: {shown(chosen)}")
+    return chosen[:shared], chosen[shared:], rejected[shared:]
+
+
+def transcript_messages(text: str) -> list[Message]:
+    """Return the messages of a transcript."""
+    parts = _TURN.split(text)[1:]
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": roles[who], "content": said.strip()}
+        for who, said in zip(parts[::2], parts[1::2], strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Storage of token rows: the content-addressed cache, Arrow tables, streaming windows."""

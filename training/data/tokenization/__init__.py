@@ -1,0 +1,1 @@
+"""Tokenization of typed rows: encoding, masks, truncation, worker processes."""

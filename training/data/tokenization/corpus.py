@@ -1,0 +1,121 @@
+"""The rows of a job as they are read, and plain text out of them for tokenizers and losses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.config.data import Source
+from training.config.job import Job
+from training.data import templates
+from training.data.mixing.mixture import MIXED, TRAIN
+from training.data.readers.ingest import rows_of, tokenized_source
+from training.data.readers.records import BadRecord
+from training.data.readers.sources import locate
+from training.data.schema.detection import SchemaReader
+from training.data.schema.pairs import sides_of
+from training.data.schema.rows import (
+    CompletionRow,
+    DialogueRow,
+    PreferenceRow,
+    PromptRow,
+    Row,
+    TextRow,
+    UnpairedRow,
+)
+from training.data.storage.cache import Cache, key_of
+from training.data.storage.table import RowTable, load_ready, token_rows, write_ready
+from training.data.tokenization.encoder import Encoder, fingerprint
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def iter_texts(job: Job) -> Iterator[str]:
+    """Yield the text of a job's training rows, to train a tokenizer on.
+
+    Raises:
+        DataError: A row cannot be read and the job does not skip such rows.
+    """
+    for row in typed_rows(job):
+        yield from _texts(row)
+    if job.data.replay:
+        for row in _read(job, job.data.replay.source, None):
+            yield from _texts(row)
+
+
+def typed_rows(job: Job) -> Iterator[Row]:
+    """Yield the training rows of a job as they are read, of whatever kind its method learns from.
+
+    Raises:
+        DataError: A row cannot be read and the job does not skip such rows.
+    """
+    for _ in range(job.data.repeat if job.data.prompts else 0):
+        for number, prompt in enumerate(job.data.prompts, start=1):
+            yield PromptRow(f"prompts:{number}", prompt, None, {})
+    for source in job.data.train:
+        yield from _read(job, source, job.data.limit)
+
+
+def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
+    limits = [n for n in (limit, source.limit) if n]
+    reader = SchemaReader(source, job.method.rows)
+    rows = rows_of(locate(source), reader, job.data.on_error, min(limits, default=None))
+    yield from (row for row in rows if not isinstance(row, BadRecord))
+
+
+def _texts(row: Row) -> Iterator[str]:
+    if isinstance(row, PreferenceRow | UnpairedRow):
+        for side in sides_of(row, templated=False):
+            yield from _texts(side)
+    elif isinstance(row, TextRow):
+        yield row.text
+    elif isinstance(row, CompletionRow):
+        yield f"{row.prompt}\n{row.completion}"
+    elif isinstance(row, DialogueRow):
+        yield "\n".join(message["content"] for message in row.messages)
+
+
+def load_texts(
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    cache_dir: Path,
+    limit: int | None = None,
+) -> RowTable:
+    """Return general text as rows in which every token counts, to measure a loss on.
+
+    Args:
+        source: Any source; conversations are written out as text.
+        tokenizer: Of the model that is measured.
+        max_length: Longest row, in tokens.
+        cache_dir: As in `prepare`.
+        limit: Rows to read at most.
+
+    Raises:
+        DataError: It cannot be read, or holds no text.
+    """
+    encoder = Encoder(tokenizer)
+    template = templates.resolve(None, tokenizer, encoder)
+    rows = RowTokenizer(encoder, template, "text", "all", max_length)
+    cache = Cache(cache_dir, otherwise=cache_dir.parent / "cache-texts")
+    located = locate(source)
+    limits = [n for n in (limit, source.limit) if n]
+    found = tokenized_source(
+        located, rows, fingerprint(tokenizer), cache, limit=min(limits, default=None)
+    )
+    if not len(found.store):
+        raise DataError(f"{source.source}: there is no text in it")
+
+    def build(folder: Path) -> None:
+        every = token_rows(found.store, range(len(found.store)))
+        about = write_ready(folder / TRAIN, ([row] for row in every))
+        (folder / MIXED).write_text(json.dumps(about))
+
+    entry = cache.entry(key_of("texts", found.folder.name), build)
+    return load_ready(entry / TRAIN, json.loads((entry / MIXED).read_text()))

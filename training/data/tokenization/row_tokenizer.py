@@ -1,0 +1,365 @@
+"""Rows to token ids and labels: what is learned is marked exactly, ends in EOS, and begins once.
+
+A label is the token itself where it is learned and `IGNORE` where it is not. The first label of a
+row is always `IGNORE`: nothing comes before it that could predict it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from training.config.method_base import RowKind
+from training.data import templates
+from training.data.readers.records import BadRecord
+from training.data.schema.pairs import sides_of
+from training.data.schema.rows import (
+    CompletionRow,
+    DialogueRow,
+    Message,
+    PreferenceRow,
+    PromptRow,
+    Row,
+    RowError,
+    TextRow,
+    UnpairedRow,
+)
+from training.data.templates import ChatTemplate
+from training.data.tokenization.encoder import Encoder, Piece, Tokens
+from training.errors import DataError
+
+IGNORE = -100
+_SURELY_CHARACTERS = 200_000
+LossOn = Literal["assistant", "completion", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A row ready to learn from.
+
+    Attributes:
+        id: The source row it is, or the part of it: `book.parquet:3#2`.
+        input_ids: Token ids, at most `max_length`; of a pair the chosen side, then the rejected.
+        labels: Of the same length; `IGNORE` where nothing is learned.
+        truncated: Whether tokens were cut off its end.
+        split: Where the second side of a pair begins; 0 where there is one side.
+        about: What else its method reads of it, as JSON.
+    """
+
+    id: str
+    input_ids: Tokens
+    labels: Tokens
+    truncated: bool = False
+    split: int = 0
+    about: str = ""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence in it."""
+        size = len(self.input_ids)
+        return [self.split, size - self.split] if self.split else [size]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that was read and has nothing to learn.
+
+    Attributes:
+        id: The source row.
+        reason: Why.
+        needed: The `max_length` from which on it would have something to learn; 0 when none would.
+    """
+
+    id: str
+    reason: str
+    needed: int = 0
+
+
+Outcome = list[TokenRow] | Dropped | BadRecord
+"""What became of one row: its parts (one, but for long texts), or why it has none."""
+_Side = list[Piece]
+"""One sequence of a row, in pieces."""
+_GO_ON: tuple[RowKind, ...] = ("text", "prompt")
+"""Kinds of row in which what follows a plain prompt goes right on with it."""
+
+
+@dataclass(frozen=True)
+class RowTokenizer:
+    """Turns rows into tokens for one run.
+
+    Attributes:
+        encoder: Of the run's tokenizer.
+        template: The chat template, when there is one.
+        want: `text` learns every token; `dialogue` learns what `loss_on` says; `preference` and
+            `unpaired` compare answers; `prompt` has nothing to learn from yet.
+        loss_on: Which part of a dialogue is learned.
+        max_length: Longest row, in tokens. Texts are cut into rows of it, dialogues end at it.
+    """
+
+    encoder: Encoder
+    template: ChatTemplate | None
+    want: RowKind
+    loss_on: LossOn
+    max_length: int
+
+    def __call__(self, rows: Sequence[Row]) -> list[Outcome]:
+        """Return what became of each row, in order.
+
+        Raises:
+            DataError: A conversation cannot be written without a template, or with this one.
+        """
+        written: list[list[_Side] | Dropped | BadRecord] = [self._write(row) for row in rows]
+        sides = [side for found in written if isinstance(found, list) for side in found]
+        encoded = iter(self.encoder.encode([self._shortened(side) for side in sides]))
+        outcomes: list[Outcome] = []
+        for row, found in zip(rows, written, strict=True):
+            if not isinstance(found, list):
+                outcomes.append(found)
+                continue
+            outcomes.append(self._outcome(row, found, [next(encoded) for _ in found]))
+        return outcomes
+
+    def _outcome(self, row: Row, sides: list[_Side], ids: list[list[Tokens]]) -> Outcome:
+        if isinstance(row, PromptRow):
+            return self._asked(row, ids[0])
+        if isinstance(row, TextRow) or self.want == "text":
+            return self._chunks(row.id, np.concatenate(ids[0]))
+        found = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
+        if isinstance(row, PreferenceRow):
+            return _pair(row, *found)
+        (outcome,) = found
+        if isinstance(row, UnpairedRow) and isinstance(outcome, list):
+            return [replace(part, about=_json({"label": row.label})) for part in outcome]
+        return outcome
+
+    def _shortened(self, pieces: list[Piece]) -> list[Piece]:
+        """Cut an answer of megabytes down to what surely fills a row, before encoding it."""
+        most = max(_SURELY_CHARACTERS, (self.max_length + 1) * self.encoder.longest_token)
+        last = pieces[-1]
+        if self.want == "text" or len(pieces) == 1 or len(last.text) <= most:
+            return pieces
+        return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
+
+    def _write(self, row: Row) -> list[_Side] | Dropped | BadRecord:
+        """Return the sequences of a row as pieces: two for a pair, else one."""
+        try:
+            if isinstance(row, PromptRow):
+                return [self._opening(row.prompt)]
+            sides = []
+            for side in sides_of(row, templated=self.template is not None):
+                pieces = self._pieces(side)
+                if isinstance(pieces, Dropped):
+                    return pieces
+                sides.append(pieces)
+            return sides
+        except RowError as fault:
+            return BadRecord(row.id, str(fault))
+
+    def _pieces(self, row: Row) -> _Side | Dropped:
+        if isinstance(row, TextRow):
+            if not row.text.strip():
+                return Dropped(row.id, "the text is empty")
+            return [Piece(self._plain(row.text), True)]
+        if isinstance(row, CompletionRow):
+            if self.template is None:
+                return self._completion(row)
+            return self._conversation(_as_dialogue(row))
+        if isinstance(row, DialogueRow):
+            return self._conversation(row)
+        raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
+
+    def _completion(self, row: CompletionRow) -> _Side:
+        opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
+        prompt = self._plain(opening_text)
+        completion = self._plain(row.completion).removesuffix(self.encoder.eos)
+        if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
+            prompt += "\n"
+        opening = [Piece(prompt, self.loss_on == "all")] if prompt else []
+        return [*opening, Piece(completion, True)]
+
+    def _plain(self, text: str) -> str:
+        """Return text whose own markup counts, but for a begin-of-text token."""
+        return self.encoder.as_text(text.removeprefix(self.encoder.bos), only_bos=True)
+
+    def _conversation(self, row: DialogueRow) -> _Side | Dropped:
+        if self.template is None:
+            raise DataError(
+                f"{row.id}: this is a conversation, and the tokenizer has no chat template to "
+                "write it with. Choose one: model.chat_template: chatml "
+                f"(of {', '.join(templates.NAMES)})"
+            )
+        answers = [m for m in row.messages[row.answers_from :] if m["role"] == "assistant"]
+        if not answers:
+            return Dropped(row.id, "the assistant says nothing in it")
+        pieces = templates.render(self.template, row.messages, row.tools, self.encoder)
+        said = [index for index, piece in enumerate(pieces) if piece.supervised]
+        if self.want == "text":
+            last = len(pieces) if pieces[-1].text.strip() else said[-1] + 1
+            return [Piece(piece.text, True) for piece in pieces[:last]]
+        those = list(zip(said[-len(answers) :], answers, strict=True))
+        if self.loss_on == "completion":
+            those = those[-1:]
+        learned = {index for index, message in those if message.get("learned", True)}
+        if not learned:
+            return Dropped(row.id, "every answer in it is marked as not to be learned")
+        if self.loss_on == "all":
+            last = len(pieces) if pieces[-1].text.strip() else said[-1] + 1
+            context = {index for index, message in those if not message.get("learned", True)}
+            return [Piece(p.text, i not in context) for i, p in enumerate(pieces[:last])]
+        return [Piece(p.text, i in learned) for i, p in enumerate(pieces[: max(learned) + 1])]
+
+    def _chunks(self, id_: str, ids: Tokens) -> Outcome:
+        """Cut a text into rows of `max_length`; all its tokens are in exactly one of them.
+
+        A row that goes on with a text has no way to predict its own first token.
+        """
+        body = self._without_bos(ids)
+        eos = self.encoder.eos_id
+        if eos is not None and (not len(body) or body[-1] != eos):
+            body = np.append(body, np.int32(eos))
+        if len(self._head) + len(body) < 2:
+            return Dropped(id_, "there is no token to learn in it")
+        bounds = _bounds(len(body), self.max_length - len(self._head))
+        rows: list[TokenRow] = []
+        for number, (start, stop) in enumerate(bounds, start=1):
+            tokens = np.concatenate([self._head, body[start:stop]])
+            labels = tokens.copy()
+            labels[: 1 if start == 0 else 1 + len(self._head)] = IGNORE
+            rows.append(TokenRow(id_ if len(bounds) == 1 else f"{id_}#{number}", tokens, labels))
+        return rows
+
+    @property
+    def _head(self) -> Tokens:
+        """What every row begins with."""
+        bos = self.encoder.bos_id
+        return np.array([] if bos is None else [bos], dtype=np.int32)
+
+    def _without_bos(self, ids: Tokens) -> Tokens:
+        bos = self.encoder.bos_id
+        if bos is None:
+            return ids
+        if bos == self.encoder.eos_id:
+            return ids[1:] if len(ids) and ids[0] == bos else ids
+        return ids[ids != bos]
+
+    def _dialogue(self, id_: str, pieces: Sequence[Piece], encoded: list[Tokens]) -> Outcome:
+        tokens, labels = [self._head], [np.full(len(self._head), IGNORE, dtype=np.int32)]
+        for index, (piece, part) in enumerate(zip(pieces, encoded, strict=True)):
+            ids = self._without_bos(part) if index == 0 or not piece.supervised else part
+            tokens.append(ids)
+            labels.append(ids if piece.supervised else np.full_like(ids, IGNORE))
+        end = self._end(tokens[-1])
+        input_ids = np.concatenate([*tokens, end])
+        learned = np.concatenate([*labels, end])
+        learned[0] = IGNORE
+        where = np.flatnonzero(learned != IGNORE)
+        if not len(where):
+            return Dropped(id_, "there is no token to learn in it")
+        first = int(where[0])
+        if first >= self.max_length:
+            reason = (
+                f"the answer begins after max_length: {first} tokens come before it, "
+                f"max_length is {self.max_length}"
+            )
+            return Dropped(id_, reason, needed=first + 1)
+        stop = self.max_length
+        return [TokenRow(id_, input_ids[:stop], learned[:stop], truncated=len(input_ids) > stop)]
+
+    def _asked(self, row: PromptRow, ids: list[Tokens]) -> Outcome:
+        """Return a prompt as it is given to a model; one that is too long cannot be cut."""
+        tokens = np.concatenate([self._head, self._without_bos(ids[0])])
+        if not len(tokens):
+            return Dropped(row.id, "the prompt is empty")
+        if len(tokens) > self.max_length:
+            reason = (
+                f"the prompt is longer than max_length: it has {len(tokens)} tokens, "
+                f"max_length is {self.max_length}"
+            )
+            return Dropped(row.id, reason, needed=len(tokens))
+        return [TokenRow(row.id, tokens, np.full_like(tokens, IGNORE), about=_json(asdict(row)))]
+
+    def _end(self, last: Tokens) -> Tokens:
+        """Return what closes the last answer: EOS, unless its template has closed it."""
+        eos = self.encoder.eos_id
+        if eos is None:
+            raise DataError(
+                "the tokenizer has no end-of-text token, so an answer would never end. "
+                "Give a tokenizer with eos_token in model.tokenizer"
+            )
+        closed = len(last) and int(last[-1]) in self.encoder.closing_ids
+        return np.array([] if closed else [eos], dtype=np.int32)
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The ids an answer may end with: generation stops at any of them."""
+        found = set() if self.encoder.eos_id is None else {self.encoder.eos_id}
+        if self.template is not None:
+            said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+            pieces = templates.render(self.template, said, None, self.encoder)
+            answer = next(piece for piece in pieces if piece.supervised)
+            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
+        return sorted(found)
+
+    def prompt_ids(self, prompt: str | list[Message]) -> list[int]:
+        """Return the ids a model is given to answer `prompt`, as it was given them in training.
+
+        Args:
+            prompt: Text, or the messages so far.
+        """
+        ids = self._without_bos(self.encoder.encode([self._opening(prompt)])[0][0])
+        return [int(token) for token in np.concatenate([self._head, ids])]
+
+    def _opening(self, prompt: str | list[Message]) -> _Side:
+        if isinstance(prompt, str) and (self.template is None or self.want == "text"):
+            text = self._plain(prompt)
+            if self.want not in _GO_ON and text and not text[-1].isspace():
+                text += "\n"
+            return [Piece(text, False)]
+        if isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        if self.template is None:
+            raise DataError("a conversation needs a chat template: set model.chat_template")
+        return templates.opening(self.template, prompt, None, self.encoder)
+
+
+def _as_dialogue(row: CompletionRow) -> DialogueRow:
+    said = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
+    messages: list[Message] = [{"role": role, "content": text} for role, text in said if text]
+    return DialogueRow(row.id, messages, None, len(messages) - 1)
+
+
+def _pair(row: PreferenceRow, chosen: Outcome, rejected: Outcome) -> Outcome:
+    """Return both sides as one row, or why there is nothing to compare."""
+    lost = [side for side in (chosen, rejected) if isinstance(side, Dropped)]
+    if lost:
+        return max(lost, key=lambda side: side.needed)
+    assert isinstance(chosen, list) and isinstance(rejected, list)
+    (better,), (worse,) = chosen, rejected
+    if np.array_equal(better.input_ids, worse.input_ids):
+        return Dropped(row.id, "chosen and rejected are the same within max_length")
+    return [
+        TokenRow(
+            row.id,
+            np.concatenate([better.input_ids, worse.input_ids]),
+            np.concatenate([better.labels, worse.labels]),
+            truncated=better.truncated or worse.truncated,
+            split=len(better.input_ids),
+            about="" if row.margin is None else _json({"margin": row.margin}),
+        )
+    ]
+
+
+def _json(about: dict[str, Any]) -> str:
+    return json.dumps(about, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _bounds(length: int, size: int) -> list[tuple[int, int]]:
+    """Return where to cut `length` tokens into parts of `size`, none of a single token."""
+    cuts = list(range(0, length, size))
+    if len(cuts) > 1 and length - cuts[-1] == 1:
+        cuts[-1] -= 1
+    return list(zip(cuts, [*cuts[1:], length], strict=True))

@@ -1,0 +1,274 @@
+"""A tokenizer as llama.cpp reads it from a GGUF file.
+
+llama.cpp has its own tokenizers, and knows a byte-level one by the name of its rule for cutting
+text. So only those are written of which the rule is known to be the same; all others are refused.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gguf import GGUFWriter, TokenType
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from training.errors import ModelError
+
+_BYTE_LEVEL = "ByteLevel"
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_CUTS = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2"}
+"""llama.cpp's name of a rule for cutting text, by its regular expression."""
+_UNDERLINE = "▁"
+_TEXTS = (
+    "The quick brown fox jumps over the lazy dog, and then  two  spaces.",
+    "Question: What is the capital of France? Answer: Paris (48.85° N)!",
+    "def main():\n    return {'a': 1_000}\n",
+    "Ünïcödé, 日本語 and 🦊: naïve café.",
+)
+
+
+@dataclass(frozen=True)
+class GgufTokenizer:
+    """A vocabulary for llama.cpp.
+
+    Attributes:
+        model: `gpt2` (byte-level pairs) or `llama` (pieces with scores).
+        pre: How text is cut first.
+        tokens: By id.
+        scores: Of pieces; empty for `gpt2`.
+        types: Of each token.
+        merges: Of `gpt2`, the first one first.
+        special: Ids by role, such as `bos`.
+        add_bos: Whether a text begins with it.
+        add_eos: Whether a text ends with it.
+        space_first: Whether a space is put before a text.
+        chat_template: Jinja, or None.
+    """
+
+    model: str
+    pre: str
+    tokens: list[str]
+    scores: list[float]
+    types: list[int]
+    merges: list[str]
+    special: dict[str, int]
+    add_bos: bool
+    add_eos: bool
+    space_first: bool
+    chat_template: str | None
+
+    def write(self, writer: GGUFWriter) -> None:
+        """Put it into a file's metadata."""
+        writer.add_tokenizer_model(self.model)
+        writer.add_tokenizer_pre(self.pre)
+        writer.add_token_list(self.tokens)
+        writer.add_token_types(self.types)
+        if self.scores:
+            writer.add_token_scores(self.scores)
+        if self.merges:
+            writer.add_token_merges(self.merges)
+        for role, number in self.special.items():
+            getattr(writer, f"add_{role}_token_id")(number)
+        writer.add_add_bos_token(self.add_bos)
+        writer.add_add_eos_token(self.add_eos)
+        writer.add_add_space_prefix(self.space_first)
+        if self.chat_template:
+            writer.add_chat_template(self.chat_template)
+
+
+def words_of(folder: Path, rows: int) -> GgufTokenizer:
+    """Return the tokenizer in a model's folder.
+
+    Args:
+        folder: Holds a `tokenizer.json`.
+        rows: Of the model's embeddings.
+
+    Raises:
+        ModelError: llama.cpp would not read text as this tokenizer does.
+    """
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise _refused(folder, "there is no tokenizer.json")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if len(tokenizer) > rows:
+        raise _refused(folder, f"it has {len(tokenizer):,} tokens, and the model {rows:,}")
+    if stored["model"]["type"] != "BPE":
+        raise _refused(folder, f"its kind is {stored['model']['type']}, not BPE")
+    merges = [
+        pair.split(" ") if isinstance(pair, str) else pair for pair in stored["model"]["merges"]
+    ]
+    pieces = bool(stored["model"].get("byte_fallback"))
+    tokens, types = _tokens(stored, rows, pieces)
+    begins, ends = _around(tokenizer, folder)
+    words = GgufTokenizer(
+        model="llama" if pieces else "gpt2",
+        pre="default" if pieces else _cut(stored, folder),
+        tokens=tokens,
+        scores=_scores(tokens, types, merges) if pieces else [],
+        types=types,
+        merges=[] if pieces else [" ".join(pair) for pair in merges],
+        special=_special(tokenizer, folder),
+        add_bos=begins,
+        add_eos=ends,
+        space_first=pieces,
+        chat_template=tokenizer.chat_template,
+    )
+    if pieces:
+        _check_pieces(stored, words, tokenizer, folder)
+    return words
+
+
+def _refused(folder: Path, why: str) -> ModelError:
+    return ModelError(
+        f"the tokenizer in {folder} cannot be written to GGUF so that llama.cpp reads text as it "
+        f"does: {why}. Use FORMAT=safetensors"
+    )
+
+
+def _tokens(stored: dict[str, Any], rows: int, pieces: bool) -> tuple[list[str], list[int]]:
+    """Return each token's text and type; rows of the model without a token are unused."""
+    tokens = [f"[PAD{number}]" for number in range(rows)]
+    types = [int(TokenType.UNUSED)] * rows
+    for text, number in stored["model"]["vocab"].items():
+        tokens[number], types[number] = text, int(TokenType.NORMAL)
+        if pieces and len(text) == 6 and text.startswith("<0x"):
+            types[number] = int(TokenType.BYTE)
+    for added in stored["added_tokens"]:
+        kind = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
+        tokens[added["id"]], types[added["id"]] = added["content"], int(kind)
+    unknown = stored["model"].get("unk_token")
+    if pieces and unknown in tokens:
+        types[tokens.index(unknown)] = int(TokenType.UNKNOWN)
+    return tokens, types
+
+
+def _cut(stored: dict[str, Any], folder: Path) -> str:
+    """Return llama.cpp's name for how a byte-level tokenizer cuts text."""
+    rule, normal = stored["pre_tokenizer"] or {}, stored["normalizer"]
+    parts = rule.get("pretokenizers", [rule])
+    last = parts[-1]
+    if last.get("type") != _BYTE_LEVEL or last.get("add_prefix_space"):
+        raise _refused(folder, f"text is cut by {rule.get('type', 'nothing')}")
+    if len(parts) == 1 and last.get("use_regex", True):
+        name = "gpt-2"
+    elif len(parts) == 2 and parts[0].get("type") == "Split" and not last.get("use_regex", True):
+        expression = parts[0]["pattern"].get("Regex", "")
+        name = _CUTS.get(expression, "")
+        if not name or parts[0]["behavior"] != "Isolated" or parts[0].get("invert"):
+            raise _refused(folder, f"the rule by which it cuts text is not known: {expression}")
+    else:
+        raise _refused(folder, "it cuts text by several rules")
+    # llama.cpp takes whole words that are tokens as they are for this rule, and for no other.
+    if bool(stored["model"].get("ignore_merges")) != (name == "llama-bpe"):
+        raise _refused(folder, f"ignore_merges is not as llama.cpp has it for {name}")
+    if normal is not None and not (name == "qwen2" and normal.get("type") == "NFC"):
+        raise _refused(folder, f"it changes text first ({normal.get('type')})")
+    return name
+
+
+def _around(tokenizer: PreTrainedTokenizerBase, folder: Path) -> tuple[bool, bool]:
+    """Return whether a text gets a begin and an end."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    begins = whole[:1] == [tokenizer.bos_token_id] and whole != bare
+    ends = whole[-1:] == [tokenizer.eos_token_id] and len(whole) > len(bare) + begins
+    if len(whole) != len(bare) + begins + ends:
+        raise _refused(folder, "it puts other tokens around a text than a begin and an end")
+    return begins, ends
+
+
+def _special(tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, int]:
+    """Return token ids by role; `eot` where answers end with another token than texts."""
+    roles = {role: getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "unk", "pad")}
+    path = folder / "generation_config.json"
+    ends = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
+    others = [n for n in (ends if isinstance(ends, list) else []) if n not in roles.values()]
+    if others:
+        roles["eot"] = others[0]
+    return {role: int(number) for role, number in roles.items() if number is not None}
+
+
+# --- pieces with scores ---------------------------------------------------------------------------
+
+
+def _scores(
+    tokens: Sequence[str], types: Sequence[int], merges: Sequence[list[str]]
+) -> list[float]:
+    """Return scores by which llama.cpp merges in the order of the merges."""
+    ranks: dict[str, int] = {}
+    for rank, (left, right) in enumerate(merges):
+        ranks.setdefault(left + right, rank)
+    last = len(merges)
+    return [
+        -float(ranks.get(text, last)) if kind == TokenType.NORMAL else 0.0
+        for text, kind in zip(tokens, types, strict=True)
+    ]
+
+
+def _check_pieces(
+    stored: dict[str, Any], words: GgufTokenizer, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Raise unless merging by scores gives the tokenizer's own ids."""
+    normal = stored["normalizer"] or {}
+    steps = [step.get("type") for step in normal.get("normalizers", [normal])]
+    if steps != ["Prepend", "Replace"] or stored["pre_tokenizer"] is not None:
+        raise _refused(folder, f"it prepares text in another way ({steps})")
+    known = [text for text, kind in zip(words.tokens, words.types, strict=True) if kind == 1]
+    vocabulary = {text: number for number, text in enumerate(words.tokens)}
+    texts = [*_TEXTS, "".join(known).replace(_UNDERLINE, " ")]
+    texts += [" ".join(known[start::7]).replace(_UNDERLINE, " ") for start in range(7)]
+    for text in texts:
+        mine = by_scores(text, vocabulary, words.scores)
+        theirs = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if mine != theirs:
+            raise _refused(folder, f"merging by scores cuts {text[:40]!r}… in another way")
+
+
+def by_scores(text: str, vocabulary: dict[str, int], scores: Sequence[float]) -> list[int]:
+    """Return the ids of a text as llama.cpp finds them: the pair with the highest score first.
+
+    Args:
+        text: Without special tokens.
+        vocabulary: Id by piece.
+        scores: By id.
+    """
+    parts = list(_UNDERLINE + text.replace(" ", _UNDERLINE))
+    after = [*range(1, len(parts)), -1]
+    before = list(range(-1, len(parts) - 1))
+    line: list[tuple[float, int, int, str]] = []
+
+    def offer(left: int, right: int) -> None:
+        if left < 0 or right < 0:
+            return
+        both = parts[left] + parts[right]
+        if both in vocabulary:
+            heapq.heappush(line, (-scores[vocabulary[both]], left, right, both))
+
+    for place in range(len(parts) - 1):
+        offer(place, place + 1)
+    while line:
+        _, left, right, both = heapq.heappop(line)
+        if not parts[left] or not parts[right] or parts[left] + parts[right] != both:
+            continue
+        parts[left], parts[right] = both, ""
+        after[left] = after[right]
+        if after[right] >= 0:
+            before[after[right]] = left
+        offer(before[left], left)
+        offer(left, after[left])
+    found = []
+    for part in filter(None, parts):
+        if part in vocabulary:
+            found.append(vocabulary[part])
+        else:
+            found += [vocabulary[f"<0x{byte:02X}>"] for byte in part.encode()]
+    return found

@@ -1,0 +1,1 @@
+"""Parts that several training methods share: losses, metrics, reference models, rollouts."""

@@ -1,0 +1,130 @@
+"""A forward pass in which each block's weights are in memory only while it is computed.
+
+So a model of any size can be asked a few questions on a small machine; with an adapter on it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from training.errors import ModelError
+from training.models.safetensors_io import WeightFiles
+
+_WRAPPERS = ("base_model.model.", "base_model.", "")
+"""What PEFT puts before the names of a model's parameters."""
+_BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.\d+$")
+
+
+def skeleton(folder: Path) -> PreTrainedModel:
+    """Return a model of the shape that `folder` describes, without weights, in eval mode.
+
+    Raises:
+        ModelError: Its files do not hold the tensors that Transformers would look for by name.
+    """
+    model = _shape(folder)
+    missing = _missing(model, folder)
+    if missing:
+        raise ModelError(
+            f"{folder} stores its weights under other names than the model has ({missing[0]} is "
+            f"not among them); only such models can be read piece by piece"
+        )
+    return model
+
+
+def is_streamable(folder: Path) -> bool:
+    """Whether the files of `folder` hold each tensor under the name that the model has for it.
+
+    Mixtures of experts mostly do not: Transformers joins their experts while it loads them.
+    """
+    return not _missing(_shape(folder), folder)
+
+
+def _shape(folder: Path) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(folder)
+    with init_empty_weights(include_buffers=False):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.tie_weights()
+    return model.eval()
+
+
+def _missing(model: PreTrainedModel, folder: Path) -> list[str]:
+    files, tied = WeightFiles(folder), tied_names(model)
+    return [n for n, _ in model.named_parameters() if n not in files and n not in tied]
+
+
+def tied_names(model: PreTrainedModel) -> dict[str, str]:
+    """Return which parameters are others under a second name."""
+    tied = getattr(model, "_tied_weights_keys", None) or {}
+    if not getattr(model.config, "tie_word_embeddings", False):
+        return {}
+    return dict(tied) if isinstance(tied, dict) else {}
+
+
+def stream(model: nn.Module, folder: Path, tied: dict[str, str]) -> None:
+    """Let `model` fetch its weights from `folder` block by block as it is computed, in fp32.
+
+    Args:
+        model: A skeleton; an adapter may have been put on it since.
+        folder: Holds the weights.
+        tied: As `tied_names` of the skeleton.
+    """
+    read = _reader(folder, tied)
+    within: set[str] = set()
+    for name, module in model.named_modules():
+        if _BLOCK.search(name):
+            _fetch_around(module, name, read)
+            within |= {f"{name}.{inner}" if inner else name for inner, _ in module.named_modules()}
+    for name, module in model.named_modules():
+        if name not in within and any(p.is_meta for p in module.parameters(recurse=False)):
+            _fetch_around(module, name, read)
+
+
+def fetch_embeddings(model: PreTrainedModel, folder: Path) -> None:
+    """Fetch the input embeddings of a skeleton to stay."""
+    embeddings = model.get_input_embeddings()
+    (name,) = (name for name, module in model.named_modules() if module is embeddings)
+    weight = _reader(folder, {})(f"{name}.weight")
+    embeddings.weight = nn.Parameter(weight, requires_grad=False)
+
+
+def _reader(folder: Path, tied: dict[str, str]) -> Callable[[str], torch.Tensor]:
+    files = WeightFiles(folder)
+
+    def read(name: str) -> torch.Tensor:
+        name = name.replace(".base_layer.", ".").replace(".original_module.", ".")
+        for prefix in _WRAPPERS:
+            plain = name.removeprefix(prefix)
+            plain = tied.get(plain, plain) if plain not in files else plain
+            if plain in files:
+                return files.read(plain).float()
+        raise AssertionError(name)
+
+    return read
+
+
+def _fetch_around(module: nn.Module, name: str, read: Callable[[str], torch.Tensor]) -> None:
+    owners = [
+        (inner, key, f"{name}.{path}.{key}" if path else f"{name}.{key}", parameter)
+        for path, inner in module.named_modules()
+        for key, parameter in inner._parameters.items()
+        if parameter is not None and parameter.is_meta
+    ]
+
+    def fetch(*_: Any) -> None:
+        for inner, key, full, _parameter in owners:
+            inner._parameters[key] = nn.Parameter(read(full), requires_grad=False)
+
+    def drop(*_: Any) -> None:
+        for inner, key, _full, parameter in owners:
+            inner._parameters[key] = parameter
+
+    module.register_forward_pre_hook(fetch)
+    module.register_forward_hook(drop, always_call=True)

@@ -1,0 +1,167 @@
+"""Weights on disk, tensor by tensor: read, written and told apart without a whole model in memory.
+
+The format is safetensors: the length of a JSON header as 8 bytes (little-endian), the header (name,
+dtype, shape and place of every tensor), the tensors' bytes.
+https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from transformers import AutoConfig
+
+from training.errors import ModelError
+from training.models.locate import explain_missing
+
+_NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_SAMPLE_BYTES = 1 << 20
+_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a tensor is, without its values."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on disk."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+class WeightFiles:
+    """The safetensors files of a folder as one mapping.
+
+    Args:
+        folder: Holds one file, or several.
+
+    Raises:
+        ModelError: It holds none.
+
+    Attributes:
+        files: Which tensors are in which file, in the file's order.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.kinds: dict[str, TensorInfo] = {}
+        self.files: dict[Path, list[str]] = {}
+        self._where: dict[str, Path] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            with path.open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            header.pop("__metadata__", None)
+            for name, about in header.items():
+                self.kinds[name] = TensorInfo(_DTYPES[about["dtype"]], tuple(about["shape"]))
+                self._where[name] = path
+            self.files[path] = list(header)
+        if not self.kinds:
+            found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+            raise ModelError(f"{folder} holds no safetensors file. It has: {found}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.kinds
+
+    def read(self, name: str) -> torch.Tensor:
+        """Return one tensor."""
+        with safe_open(self._where[name], framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all tensors."""
+        return sum(kind.num_bytes for kind in self.kinds.values())
+
+
+def write_tensors(
+    path: Path, kinds: Mapping[str, TensorInfo], make: Callable[[str], torch.Tensor]
+) -> None:
+    """Write a safetensors file, holding one tensor at a time.
+
+    Args:
+        path: The file.
+        kinds: What will be in it.
+        make: Returns each tensor when its turn comes.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, kind in kinds.items():
+        place = [end, end := end + kind.num_bytes]
+        header[name] = {
+            "dtype": _NAMES[kind.dtype],
+            "shape": list(kind.shape),
+            "data_offsets": place,
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name, kind in kinds.items():
+            tensor = make(name)
+            assert (tensor.dtype, tuple(tensor.shape)) == (kind.dtype, kind.shape), name
+            file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+
+
+def folder_of(source: str, revision: str | None = None) -> Path:
+    """Return the folder of a model, fetched from the Hub where it is not one already.
+
+    Raises:
+        ModelError: It cannot be had.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(
+            snapshot_download(source, revision=revision, allow_patterns=["*.safetensors", "*.json"])
+        )
+    except Exception as error:
+        raise ModelError(explain_missing("model", source, error)) from error
+
+
+def digest_of(folder: Path) -> str:
+    """Return what tells a model's weights from others, without reading all of them.
+
+    Training moves every tensor, so a look at several places of each file finds that it did.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(json.dumps([path.name, size]).encode())
+        with path.open("rb") as file:
+            for part in range(_SAMPLES):
+                file.seek(max(0, (size - _SAMPLE_BYTES) * part // (_SAMPLES - 1)))
+                digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def digest_of_source(source: str, revision: str | None) -> str:
+    """Return what tells a model's weights from others, in a folder or on the Hub.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return digest_of(folder)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except Exception as error:
+        raise ModelError(explain_missing("model", source, error)) from error
+    return f"{source}@{getattr(config, '_commit_hash', revision)}"

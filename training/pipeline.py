@@ -1,0 +1,308 @@
+"""The whole story: job, tokenizer, data, model, adapter, method, train, save, verify, report."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from filelock import FileLock
+from transformers import PreTrainedTokenizerBase, TrainingArguments
+
+import training.adapters.bottleneck_tuner
+import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
+from catalog.accelerators import peak_flops
+from training.config import Job
+from training.console import say
+from training.data.collators import collator_for
+from training.data.prepare import Prepared, iter_texts, prepare, row_tokenizer
+from training.data.storage.stream import StreamTable
+from training.data.storage.table import RowTable
+from training.data.tokenization.mask_preview import render_text
+from training.evaluation.evaluator import Evaluator
+from training.evaluation.forgetting import check_forgetting
+from training.export.model_card import model_card
+from training.export.save import save_model
+from training.guards import guards_for
+from training.lora_rank_search import settled
+from training.models.flops import device_name, flops_per_token
+from training.models.load import load_model, save_start
+from training.models.tokenizer import (
+    load_tokenizer,
+    needs_training,
+    part_padding_from_end,
+    train_tokenizer,
+)
+from training.models.worst_case_batch import longest_rows_loss
+from training.run_folder import RunFolder
+from training.tracking.manifest import write_manifest
+from training.tracking.metrics_writer import MetricsWriter
+from training.trainer.arguments import training_arguments
+from training.trainer.batch_size_finder import find_micro_batch_size
+from training.trainer.checkpoints import CheckpointManager, read_facts
+from training.trainer.compile import compile_layers
+from training.trainer.context import TrainerContext
+from training.trainer.distributed import ControlPlane, World, join, read_world
+from training.trainer.grouped_order import GroupedOrder
+from training.trainer.sample_order import RolloutOrder, SampleOrder
+from training.trainer.seed import seed_everything
+from training.trainer.signals import StopSignal
+from training.trainer.triggers import IntervalTrigger
+
+
+def run(folder: RunFolder) -> None:
+    """Train the job in `folder` to its end, from its newest good checkpoint if it has one.
+
+    Raises:
+        TemperError: Anything that stopped it, explained.
+    """
+    job = folder.job
+    assert isinstance(job, Job), "a pipeline is run stage by stage"
+    job = settled(job, folder.path)
+    with StopSignal() as stop:
+        world = read_world()
+        _seed(job)
+        if not job.method.trains:
+            _import(job.method.impl)(job, folder)
+            return
+        tokenizer = _tokenizer(job, folder)
+        if job.method.head == "score":
+            part_padding_from_end(tokenizer)
+        data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
+        if world.is_first:
+            _tell(data)
+
+        control = _meet(job, world)
+        vault = CheckpointManager(folder.checkpoints, job.checkpoint.keep, control)
+        checkpoint = vault.newest_good()
+        facts = read_facts(checkpoint, world.nodes) if checkpoint else None
+        order = _order(job, data, facts)
+        arguments = partial(
+            training_arguments,
+            job,
+            output_dir=folder.checkpoints,
+            max_steps=order.max_steps,
+            world_size=world.size,
+            device_type=world.device.type,
+            own_storage=world.nodes.own_storage,
+        )
+        # Held while the model loads: tells Transformers to shard weights as it reads them.
+        ground = TrainingArguments(**arguments(micro_batch_size=1))
+        _seed(job)
+        model = _model(job, tokenizer, folder, world)
+        collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data)
+        if job.train.compile:
+            compile_layers(model)
+        # The devices of several nodes need not have the same room.
+        micro = min(control.gather(_micro_batch_size(job, model, collate, world, folder, data)))
+        examination = Evaluator(job, tokenizer, data, control, collate, micro, folder)
+        record = MetricsWriter(
+            folder.path,
+            IntervalTrigger(job.train.log_every, order.steps_per_epoch),
+            order.max_steps,
+            flops_per_token=flops_per_token(model, job.data.max_length),
+            peak_flops=world.size * peak_flops(device_name(), job.precision),
+        )
+        setup = TrainerContext(
+            job=job,
+            world=world,
+            control=control,
+            folder=folder.path,
+            order=order,
+            table=data.train,
+            validation=data.validation,
+            lengths=_lengths(job, data),
+            collate=collate,
+            micro_batch_size=micro,
+            vault=vault,
+            stop=stop,
+            start=partial(_start, job, tokenizer, folder, world),
+            watchers=[
+                *guards_for(job, order.steps_per_epoch, order.max_steps, control),
+                *([record] if world.is_first else []),
+                examination,
+            ],
+            evaluate=examination.held_out if data.validation is not None else None,
+        )
+        write_manifest(folder.path, job, data, model, setup, tokenizer)
+        _seed(job)
+        build = _import(job.method.impl)
+        trainer = build(
+            model, tokenizer, _for_trainer(data.train), arguments(micro_batch_size=micro), setup
+        )
+        del ground
+        examination.trainer = trainer
+        stop.wait_for_the_loop(True)
+        with record if world.is_first else nullcontext():
+            _train(job, trainer, examination, checkpoint, facts)
+        stop.wait_for_the_loop(False)
+        examination.after()
+        _save(job, trainer, tokenizer, folder, control)
+        _conclude(job, record, folder, control)
+
+
+def _tell(data: Prepared) -> None:
+    """Say what is in the data, and show a row of it."""
+    for line in data.report.summary():
+        say(line)
+    say(render_text(data.report.mask_preview[:1], ansi=sys.stdout.isatty(), limit=400))
+
+
+def _seed(job: Job) -> None:
+    """Begin each part from the same place, so that none depends on what another drew."""
+    seed_everything(job.train.seed, deterministic=job.train.deterministic)
+
+
+def _micro_batch_size(
+    job: Job, model: Any, collate: Any, world: World, folder: RunFolder, data: Prepared
+) -> int:
+    length = job.data.max_length
+    if job.method.max_new_tokens:
+        assert isinstance(data.train, RowTable), "checked with the job"
+        length = max(data.train.lengths) + job.method.max_new_tokens
+    row_tokens = sum(collate.longest(length)["seq_lengths"])
+    attempt = partial(longest_rows_loss, model, collate, world.device, length, job.method.head)
+    kept = folder.path / "probe.json"
+    return find_micro_batch_size(job, model, world, attempt, kept, row_tokens=row_tokens)
+
+
+def _lengths(job: Job, data: Prepared) -> list[int] | None:
+    """Return the rows' lengths where rows of like length should be computed together."""
+    if job.data.packing or not isinstance(data.train, RowTable):
+        return None
+    return data.train.lengths
+
+
+def _meet(job: Job, world: World) -> ControlPlane:
+    """Join the other processes."""
+    join(world, zero=job.sharding.zero)
+    if job.sharding.offload == "nvme":
+        # Imported here: only such a job loads DeepSpeed's builders.
+        from training.trainer.nvme import load_async_io
+
+        load_async_io(world)
+    return ControlPlane(world)
+
+
+def _train(
+    job: Job,
+    trainer: Any,
+    examination: Evaluator,
+    checkpoint: Path | None,
+    facts: dict[str, Any] | None,
+) -> None:
+    """Train, where there is anything to train."""
+    if job.adapter is None or job.adapter.learns:
+        trainer.run(checkpoint, facts)
+        return
+    say("Nothing in this composition learns: it is measured beside its base, and saved as it is.")
+    with trainer.outcome.disable_adapter():
+        examination.on_start(trainer.model, 0)
+
+
+def _save(
+    job: Job,
+    trainer: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: RunFolder,
+    control: ControlPlane,
+) -> None:
+    writer = row_tokenizer(job, tokenizer)
+    save_model(
+        trainer,
+        tokenizer,
+        folder.model,
+        control,
+        chat_template=writer.template.serving if writer.template else None,
+        end_ids=writer.end_ids if job.method.rows != "text" else (),
+        card=partial(_card, job, folder),
+    )
+
+
+def _card(job: Job, folder: RunFolder) -> str:
+    """Return the model card, from what only the folder that is kept holds."""
+    manifest, evaluation = (
+        json.loads((folder.path / name).read_text())
+        for name in ("manifest.json", "evaluation.json")
+    )
+    return model_card(job, manifest, evaluation)
+
+
+def _conclude(job: Job, record: MetricsWriter, folder: RunFolder, control: ControlPlane) -> None:
+    if control.world.is_first:
+        record.note_measured()
+    check_forgetting(job, folder.path, control)
+
+
+def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:
+    """Return the rows as the data set that a TRL trainer insists on; the loop reads the table."""
+    if isinstance(table, RowTable):
+        return table.dataset
+    return datasets.Dataset.from_list(table.window()[:1])
+
+
+def _order(job: Job, data: Prepared, facts: dict[str, Any] | None) -> SampleOrder:
+    """Return the order of rows; cut short where early stopping had already ended the run."""
+    order = _whole_order(job, data)
+    if facts and facts["stalled"]:
+        return replace(order, total_rows=facts["step"] * order.global_batch_size)
+    return order
+
+
+def _whole_order(job: Job, data: Prepared) -> SampleOrder:
+    if isinstance(data.train, StreamTable):
+        assert job.train.max_steps is not None, "checked with the job"
+        size, rows = job.train.global_batch_size, job.train.max_steps * job.train.global_batch_size
+        return SampleOrder(rows, size, rows, job.train.seed, shuffle=False)
+    order = SampleOrder.of(
+        len(data.train),
+        global_batch_size=job.train.global_batch_size,
+        epochs=job.train.num_train_epochs,
+        max_steps=job.train.max_steps,
+        seed=job.train.seed,
+        shuffle=job.data.shuffle,
+    )
+    if answers := job.method.answers_per_prompt:
+        return GroupedOrder.taking(order, answers, whole=job.train.max_steps is None)
+    rounds = job.method.rounds(order.global_batch_size)
+    return (
+        RolloutOrder.taking(order, *rounds, whole=job.train.max_steps is None) if rounds else order
+    )
+
+
+def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
+    """Return the tokenizer; one process trains it where the job starts from nothing."""
+    if not needs_training(job.model):
+        return load_tokenizer(job.model)
+    assert job.model.scratch is not None and job.model.scratch.vocab_size is not None
+    made = folder.path / "tokenizer"
+    with FileLock(folder.path / ".tokenizer.lock"):
+        if not made.exists():
+            train_tokenizer(iter_texts(job), job.model.scratch.vocab_size, made)
+    return load_tokenizer(job.model.model_copy(update={"tokenizer": str(made)}))
+
+
+def _start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
+    """Return what training starts from, without an adapter."""
+    job = save_start(job, tokenizer, folder.path / "start")
+    return load_model(job, tokenizer, world.device)
+
+
+def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
+    model = _start(job, tokenizer, folder, world)
+    if job.adapter is None:
+        return model
+    return _import(job.adapter.impl)(
+        model, job.adapter, tokenizer=tokenizer, max_length=job.data.max_length
+    )
+
+
+def _import(impl: str) -> Any:
+    module, _, name = impl.partition(":")
+    return getattr(importlib.import_module(module), name)

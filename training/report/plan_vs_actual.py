@@ -1,0 +1,103 @@
+"""`plan.json` of a run: what was predicted, and beside it what was measured."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.report.formatting import duration, number
+from training.run_folder import write_whole
+
+logger = logging.getLogger(__name__)
+
+_GIB = 2.0**30
+
+
+def note_predicted(folder: Path, foresee: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Write what a plan says of a run, unless an earlier start of it did; return what stands there.
+
+    A plan that cannot be made is no reason not to train.
+    """
+    document = _read(folder)
+    if "predicted" not in document:
+        try:
+            document["predicted"] = foresee()
+        except Exception as error:
+            logger.info("no plan: %s", error)
+            return {}
+        _write(folder, {**_read(folder), "predicted": document["predicted"]})
+    predicted = document["predicted"]
+    return dict(predicted) if isinstance(predicted, dict) else {}
+
+
+def in_a_line(predicted: dict[str, Any]) -> str:
+    """Say a prediction in a line; nothing where there is none."""
+    try:
+        memory, hours = predicted["memory_gib"], predicted["hours"]
+        line = f"plan: {number(memory['total'], 1)} of {number(memory['device'], 1)} GiB"
+        span = f"{duration(hours['low'] * 3600)} to {duration(hours['high'] * 3600)}"
+    except (KeyError, TypeError):
+        return ""
+    if memory["total"] > memory["device"]:
+        line += ", which is too much: expect it to be killed"
+    return f"{line}, {span}"
+
+
+def note_measured(folder: Path, **facts: Any) -> None:
+    """Write what this process took so far; the hours of earlier ones are added."""
+    document = _read(folder)
+    measured = document.get("measured", {})
+    earlier = measured.get("hours_before", 0.0)
+    if measured.get("process") not in (None, os.getpid()):
+        earlier = measured.get("hours", 0.0)
+    # Imported here: the parent process, which only predicts, never loads these.
+    import psutil
+
+    began = psutil.Process().create_time()
+    document["measured"] = {
+        **measured,
+        "memory_gib": memory_gib(),
+        "hours": round(earlier + (time.time() - began) / 3600, 5),
+        "hours_before": earlier,
+        "process": os.getpid(),
+        **facts,
+    }
+    _write(folder, document)
+
+
+def memory_gib() -> dict[str, float]:
+    """The most memory this process had: of its device, or on a CPU of the machine.
+
+    `total` is what others could not have had: on a GPU, what the allocator reserved and what lies
+    around it (context, libraries). `allocated` is what tensors took of it.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"total": round(peak / _GIB, 3)}
+    free, whole = torch.cuda.mem_get_info()
+    around = max(0, whole - free - torch.cuda.memory_reserved())
+    return {
+        "total": round((torch.cuda.max_memory_reserved() + around) / _GIB, 3),
+        "reserved": round(torch.cuda.max_memory_reserved() / _GIB, 3),
+        "allocated": round(torch.cuda.max_memory_allocated() / _GIB, 3),
+    }
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(folder: Path, document: dict[str, Any]) -> None:
+    write_whole(folder / "plan.json", json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,131 @@
+"""What a run that learns from rewards comes to: reward, distance, and what it says on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from training.report.comparison import Comparison
+from training.report.formatting import change, number, percent
+from training.report.run_data import RunData
+
+_MOMENTS = 4
+"""Looks at the answers that are shown, spread over the run."""
+_SHARES = ("ended", "repetition")
+"""Shown in percent."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the policy said at one time.
+
+    Attributes:
+        step: Steps done by then.
+        held_out: Whether the prompts were held out.
+        answers: Rows of `answers.jsonl`.
+    """
+
+    step: int
+    held_out: bool
+    answers: list[dict[str, Any]]
+
+
+def is_rewarded(story: RunData) -> bool:
+    """Whether a run learns from rewards."""
+    return any("reward" in row for row in story.steps)
+
+
+def headline(story: RunData) -> str:
+    """Return how the reward moved, and at what distance from the reference, in a sentence."""
+    rewards = _rollouts(story, "reward")
+    share = max(1, len(rewards) // 10)
+    before, after = _mean(rewards[:share]), _mean(rewards[-share:])
+    verb = "rose" if after > before else "fell" if after < before else "stayed: it went"
+    sentence = f"Reward {verb} from {number(before, 2)} to {number(after, 2)}"
+    if kl := _rollouts(story, "kl"):
+        sentence += f", {number(_mean(kl[-share:]), 1)} nats an answer from the reference"
+    return sentence
+
+
+def comparisons(before: dict[str, Any], after: dict[str, Any]) -> list[Comparison]:
+    """Return what the answers to held-out prompts came to, before training and after."""
+    names = {
+        "reward": "reward",
+        "kl": "nats an answer from the reference",
+        "answer_tokens": "tokens an answer",
+        "ended": "answers that end by themselves",
+        "repetition": "4-grams said before in an answer",
+    }
+    found = []
+    for key, name in names.items():
+        was, now = before.get(key), after.get(key)
+        if was is None and now is None:
+            continue
+        shown = percent if key in _SHARES else _two_digits
+        verdict = ""
+        if key == "reward" and isinstance(was, float) and isinstance(now, float):
+            verdict = "better" if now > was else "worse" if now < was else "same"
+        found.append(
+            Comparison(
+                f"Held-out prompts: {name}",
+                shown(was),
+                shown(now),
+                "" if key in _SHARES else change(was, now),
+                verdict,
+            )
+        )
+    return found
+
+
+def _two_digits(value: Any) -> str:
+    return number(value, 2)
+
+
+def snapshots(story: RunData) -> list[Snapshot]:
+    """Return what was said at a few times, the first and the last among them.
+
+    Answers to held-out prompts where there are any, else those of the rollouts.
+    """
+    held_out = any(row.get("held_out") for row in story.said)
+    rows = [row for row in story.said if bool(row.get("held_out")) == held_out]
+    steps = sorted({int(row["step"]) for row in rows})
+    last = len(steps) - 1
+    shown = sorted({steps[round(i * last / (_MOMENTS - 1))] for i in range(_MOMENTS) if steps})
+    return [Snapshot(s, held_out, [row for row in rows if row["step"] == s]) for s in shown]
+
+
+def asked(row: dict[str, Any]) -> str:
+    """Return a prompt as text: a conversation as the last thing that was said."""
+    prompt = row.get("prompt", "")
+    if isinstance(prompt, list):
+        return str(prompt[-1].get("content", "")) if prompt else ""
+    return str(prompt)
+
+
+def frontier(story: RunData) -> tuple[list[float], list[float], list[float]]:
+    """Return distance, reward and step of each rollout."""
+    rows = _first_steps(story)
+    points = [(row["kl"], row["reward"], row["step"]) for row in rows if "kl" in row]
+    kept = [point for point in points if all(math.isfinite(value) for value in point)]
+    kl, reward, step = zip(*kept, strict=True) if kept else ((), (), ())
+    return list(kl), list(reward), list(step)
+
+
+def _rollouts(story: RunData, name: str) -> list[float]:
+    values = [row.get(name) for row in _first_steps(story)]
+    return [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
+
+
+def _first_steps(story: RunData) -> list[dict[str, Any]]:
+    """Return the first logged step of each rollout: those that learn from it repeat its numbers."""
+    found: list[dict[str, Any]] = []
+    for row in story.steps:
+        same = found and all(row.get(n) == found[-1].get(n) for n in ("reward", "kl", "entropy"))
+        if not same:
+            found.append(row)
+    return found
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

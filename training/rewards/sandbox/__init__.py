@@ -1,0 +1,1 @@
+"""Sandboxed execution of generated code: seccomp filter and two-process runner."""

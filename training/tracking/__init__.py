@@ -1,0 +1,1 @@
+"""Live tracking of a run: metrics files, console progress, MLflow, the manifest."""

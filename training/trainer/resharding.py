@@ -1,0 +1,221 @@
+"""Going on with another number of processes or another ZeRO stage than the checkpoint's.
+
+A checkpoint written by ZeRO is cut up for the processes that wrote it. Here it is put together
+(by DeepSpeed's own universal converter), name by name, and dealt out again to whoever goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from training.config import Job
+from training.errors import CheckpointError
+from training.trainer.checkpoints import find_parts, name_on_disk
+from training.trainer.distributed import ControlPlane, World
+
+logger = logging.getLogger(__name__)
+
+WEIGHT = "fp32"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
+_PORTABLE_OPTIMIZERS = ("adamw", "sgd")
+
+State = dict[str, torch.Tensor]
+"""A parameter's weight under `fp32`, and its optimizer states under torch's names for them."""
+
+
+def needs_reshaping(job: Job, world: World, facts: dict[str, Any] | None) -> bool:
+    """Whether a checkpoint was cut for other processes than those that go on."""
+    if facts is None:
+        return False
+    here = (job.sharding.zero, job.sharding.fsdp)
+    there = (facts["zero"], facts["fsdp"])
+    sharded = here != (0, "none") or there != (0, "none")
+    return sharded and (here != there or facts["world_size"] != world.size)
+
+
+def check_portable(job: Job, facts: dict[str, Any]) -> None:
+    """Raise where optimizer states cannot be put together and dealt out again.
+
+    Raises:
+        CheckpointError: Says with what the run can go on.
+    """
+    there = f"{facts['world_size']} processes, zero: {facts['zero']}, fsdp: {facts['fsdp']}"
+    if job.sharding.fsdp != facts["fsdp"]:
+        raise CheckpointError(
+            f"a checkpoint cannot move between FSDP and other sharding (it was written with "
+            f"{there}). Go on with that, or start over with FRESH=1"
+        )
+    if job.train.optimizer not in _PORTABLE_OPTIMIZERS:
+        raise CheckpointError(
+            f"the states of optimizer {job.train.optimizer} cannot be moved to other processes "
+            f"(the checkpoint was written with {there}). Go on with that, or use FRESH=1"
+        )
+
+
+@contextmanager
+def portable(
+    checkpoint: Path, facts: dict[str, Any], names: list[str], control: ControlPlane
+) -> Iterator[PortableCheckpoint]:
+    """Give the checkpoint by parameter name, whoever wrote it.
+
+    Args:
+        checkpoint: A whole one.
+        facts: What it was written with.
+        names: Trainable parameters in the order of the optimizer that wrote an unsharded one.
+        control: One process converts, the others wait.
+    """
+    if facts["zero"] == 0:
+        yield _PlainCheckpoint(checkpoint, names)
+        return
+    converted = checkpoint.with_name(f".reshaping-{checkpoint.name}")
+    if control.world.is_first:
+        shutil.rmtree(converted, ignore_errors=True)
+        _convert(checkpoint, converted)
+    control.wait()
+    try:
+        yield _UniversalCheckpoint(converted)
+        control.wait()
+    finally:
+        if control.world.is_first:
+            shutil.rmtree(converted, ignore_errors=True)
+
+
+class PortableCheckpoint:
+    """Weights and optimizer states by parameter name."""
+
+    def read(self, name: str) -> State:
+        """Return one parameter's state, whole, in fp32."""
+        raise NotImplementedError
+
+
+class _UniversalCheckpoint(PortableCheckpoint):
+    def __init__(self, folder: Path):
+        self.folder = folder / "zero"
+
+    def read(self, name: str) -> State:
+        state = {}
+        for key in (WEIGHT, *_MOMENTS):
+            path = self.folder / name / f"{key}.pt"
+            if path.exists():
+                loaded = torch.load(path, map_location="cpu", weights_only=False)
+                state[key] = loaded["param"] if isinstance(loaded, dict) else loaded
+        if WEIGHT not in state:
+            raise CheckpointError(f"the checkpoint has no weights for {name}; start with FRESH=1")
+        return state
+
+
+class _PlainCheckpoint(PortableCheckpoint):
+    def __init__(self, folder: Path, names: list[str]):
+        self.weights = find_parts(folder)
+        optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        self.states = optimizer["state"]
+        self.index = {name: index for index, name in enumerate(names)}
+
+    def read(self, name: str) -> State:
+        on_disk = name_on_disk(name)
+        file = self.weights.get(name) or self.weights.get(on_disk)
+        if file is None:
+            raise CheckpointError(f"the checkpoint has no weights for {name}; start with FRESH=1")
+        with safe_open(file, framework="pt") as tensors:
+            weight = tensors.get_tensor(name if name in self.weights else on_disk)
+        state = {WEIGHT: weight.float()}
+        moments = self.states.get(self.index[name], {})
+        state |= {key: moments[key] for key in _MOMENTS if moments.get(key) is not None}
+        return state
+
+
+def _convert(checkpoint: Path, target: Path) -> None:
+    from deepspeed.checkpoint.ds_to_universal import main as ds_to_universal
+
+    step = (checkpoint / "latest").read_text().strip()
+    options = argparse.Namespace(
+        input_folder=str(checkpoint / step),
+        output_folder=str(target),
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        ds_to_universal(options)
+
+
+def deal_weights(model: torch.nn.Module, source: PortableCheckpoint) -> None:
+    """Put the checkpoint's weights into a model that no engine has wrapped yet."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            weight = source.read(name)[WEIGHT]
+            with _whole(parameter):
+                parameter.data.copy_(weight.view_as(parameter).to(parameter.dtype))
+
+
+@contextmanager
+def _whole(parameter: torch.nn.Parameter) -> Iterator[None]:
+    """Gather a parameter that ZeRO 3 has already cut up, and cut it up again."""
+    if not hasattr(parameter, "ds_id"):
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+        yield
+
+
+def deal_optimizer(loop: Any, source: PortableCheckpoint, step: int, names: list[str]) -> None:
+    """Put the checkpoint's optimizer states into the engine's optimizer.
+
+    Args:
+        loop: The trainer, its engine made.
+        source: The checkpoint.
+        step: Optimizer steps done.
+        names: Trainable parameters in the order of the optimizer.
+    """
+    if loop.is_deepspeed_enabled:
+        _deal_to_deepspeed(loop, source, step)
+        return
+    parameters = dict(loop.model.named_parameters())
+    optimizer = loop.optimizer.optimizer
+    for name in names:
+        parameter = parameters[name]
+        moments = {k: v.to(parameter.device) for k, v in source.read(name).items() if k != WEIGHT}
+        if moments:
+            optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+
+
+def _deal_to_deepspeed(loop: Any, source: PortableCheckpoint, step: int) -> None:
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+    zero = loop.model_wrapped.optimizer
+    sharded = loop.setup.job.sharding.zero == 3
+    flats = zero.fp32_partitioned_groups_flat if sharded else zero.single_partition_of_fp32_groups
+    trainable = [(n, p) for n, p in loop.model.named_parameters() if p.requires_grad]
+    keys = [key for key in source.read(trainable[0][0]) if key != WEIGHT]
+    for flat in flats:
+        # The states are made at the first step otherwise; there is nothing to write into yet.
+        zero.optimizer.state[flat] = {
+            "step": torch.tensor(float(step), device=flat.device),
+            **{key: torch.zeros_like(flat) for key in keys},
+        }
+    if not sharded:
+        zero._link_all_hp_params()
+        zero._hp_optimizer_states_linked = False
+        zero._lazy_init_hp_params_optimizer_state()
+    for name, parameter in trainable:
+        state = source.read(name)
+        safe_set_full_fp32_param(parameter, state[WEIGHT].view(-1).to(parameter.device))
+        for key in keys:
+            safe_set_full_optimizer_state(parameter, state[key].view(-1).to(parameter.device), key)
