@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from tests.factories import make_tiny_model
 from tests.parity.composition_cases import Shop, losses
 from tests.run_commands import Run, assert_identical, changed, train_here
-from training.adapters.composition.build import apply
+from training.adapters.compose import apply
 from training.adapters.composition.combiners.base import ForwardState
 from training.config.adapters import Widths
 from training.config.load import parse_job

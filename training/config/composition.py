@@ -298,7 +298,7 @@ def _lora(model: Widths) -> int:
 class Compose(FrozenBase, Composition, AdapterSection):
     """Several trained adapters of one base at work together."""
 
-    impl = "training.adapters.composition.build:apply"
+    impl = "training.adapters.compose:apply"
 
     kind: Literal["compose"]
 

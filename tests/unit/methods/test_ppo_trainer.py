@@ -37,7 +37,7 @@ from training.rewards.aggregate import CompositeReward
 from training.rewards.base import RewardContext
 
 MATHS, ROLLOUT, STOP = (
-    f"tests.unit.methods.test_ppo_{name}" for name in ("maths", "rollout", "stop")
+    f"tests.unit.methods.test_ppo_{name}" for name in ("maths", "rollout", "stop_rules")
 )
 RUNS, HERE = "tests.invariant.test_ppo", "tests.unit.methods.test_ppo_trainer"
 POINTS = {
