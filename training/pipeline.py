@@ -15,7 +15,6 @@ import datasets
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-import training.adapters.bottleneck_tuner
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from catalog.accelerators import peak_flops
 from training.config import Job

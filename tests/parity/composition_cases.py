@@ -11,7 +11,6 @@ from typing import Any
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import training.adapters.bottleneck_tuner
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from tests.factories import make_tiny_model, write_jsonl
 from tests.parity.test_adapters import held_out

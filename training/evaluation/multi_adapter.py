@@ -18,7 +18,6 @@ from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 from peft.tuners.lora.layer import ParamWrapper
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-import training.adapters.bottleneck_tuner
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from training.config import Job
 from training.config.load import parse_job

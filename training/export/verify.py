@@ -15,7 +15,6 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-import training.adapters.bottleneck_tuner
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from training.errors import GuardError
 from training.models.layer_streaming import (
