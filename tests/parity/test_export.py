@@ -283,7 +283,7 @@ def test_an_export_that_differs_is_not_kept(
         real(adapter, base, target)
         shutil.copyfile(base / "model.safetensors", target / "model.safetensors")
 
-    monkeypatch.setattr(formats, "fold", forgets)
+    monkeypatch.setattr(formats, "streaming_merge", forgets)
     with pytest.raises(GuardError, match="the merged model is not the adapted one"):
         merged_folder(trained["lora"], tmp_path / "out")
     assert not list(tmp_path.iterdir())

@@ -99,7 +99,7 @@ def test_a_cluster_that_takes_no_jobs(
     published: None, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], message: str
 ) -> None:
     account = AwsSession(DEV)
-    monkeypatch.setattr(hyperpod, "Account", lambda environment: account)
+    monkeypatch.setattr(hyperpod, "AwsSession", lambda environment: account)
     with Stubber(account.client("sagemaker")) as answers:
         answers.add_response("describe_cluster", told)
         with pytest.raises(LaunchError, match=message):
@@ -111,7 +111,7 @@ def test_whichever_way_it_is_run(
     published: None, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     account = AwsSession(DEV)
-    monkeypatch.setattr(hyperpod, "Account", lambda environment: account)
+    monkeypatch.setattr(hyperpod, "AwsSession", lambda environment: account)
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
     arn = f"arn:aws:eks:us-east-1:{ACCOUNT}:cluster/c"
     how = {"Eks": {"ClusterArn": arn}} if kind == "eks" else {"Slurm": {}}
