@@ -1,17 +1,18 @@
-"""What can go wrong between the person and the place where a job runs."""
+"""Errors of submitting, inspecting and fetching runs."""
 
 from __future__ import annotations
 
+from catalog.exit_codes import JOB_INVALID, RUN_FAILED
 from training.errors import TemperError
 
 
 class LaunchError(TemperError):
-    """A target cannot take a run, or cannot tell of one."""
+    """A target rejects a run, or cannot report on one."""
 
-    exit_code = 4
+    exit_code = RUN_FAILED
 
 
-class NotConfirmed(LaunchError):  # noqa: N818 (not a fault: the person said no, or nobody could be asked)
-    """Something that costs or deletes was not agreed to."""
+class NotConfirmed(LaunchError):  # noqa: N818 (the answer was no; nothing is broken)
+    """An action that costs money or deletes data was not confirmed."""
 
-    exit_code = 2
+    exit_code = JOB_INVALID

@@ -21,11 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from catalog.exit_codes import DATA_INVALID, JOB_INVALID, RUN_FAILED, STOPPED
+
 
 class TemperError(Exception):
     """Base of every error that is explained to the person rather than traced."""
 
-    exit_code = 4
+    exit_code = RUN_FAILED
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Problem:
 class JobError(TemperError):
     """The job file cannot be used; carries every problem found in it."""
 
-    exit_code = 2
+    exit_code = JOB_INVALID
 
     def __init__(self, source: str, problems: Iterable[Problem]):
         self.source = source
@@ -67,7 +69,7 @@ class JobError(TemperError):
 class DataError(TemperError):
     """The data cannot be read, or nothing in it can be learned from."""
 
-    exit_code = 3
+    exit_code = DATA_INVALID
 
 
 class RunError(TemperError):
@@ -97,4 +99,4 @@ class CrashError(RunError):
 class Interrupted(TemperError):  # noqa: N818 (not a fault: the run was told to stop)
     """The run was told to stop and saved; the same command resumes it."""
 
-    exit_code = 75
+    exit_code = STOPPED

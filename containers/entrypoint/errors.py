@@ -1,34 +1,38 @@
-"""What keeps a job from starting, or from going on, outside of training itself."""
+"""Errors that end a container before or around training, and the exit codes they carry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-JOB, RUN, STOPPED = 2, 4, 75
-"""Exit codes, as `python -m training` gives them: the job, the run, told to stop."""
+from catalog.exit_codes import JOB_INVALID, RUN_FAILED
 
 
 class StartError(Exception):
-    """Said to the person in the log and in the failure file, without a traceback.
+    """Error that the log and the failure file explain without a traceback.
 
     Args:
         message: What is wrong, the value, and the fix.
-        exit_code: Of the container.
+        exit_code: Exit code of the container.
     """
 
-    def __init__(self, message: str, exit_code: int = RUN):
+    def __init__(self, message: str, exit_code: int = RUN_FAILED):
         super().__init__(message)
         self.exit_code = exit_code
 
 
-def number(environment: Mapping[str, str], name: str, otherwise: float) -> float:
-    """Return a number that a variable holds; `otherwise` where it is not set.
+def read_number(environment: Mapping[str, str], name: str, default: float) -> float:
+    """Return the number in an environment variable.
+
+    Args:
+        environment: Environment variables of this process.
+        name: Name of the variable.
+        default: Value to return when the variable is unset or empty.
 
     Raises:
-        StartError: It holds something else.
+        StartError: The variable does not hold a number.
     """
-    text = environment.get(name) or str(otherwise)
+    text = environment.get(name) or str(default)
     try:
         return float(text)
     except ValueError:
-        raise StartError(f"{name} must be a number, and is {text!r}", JOB) from None
+        raise StartError(f"{name} must be a number, and is {text!r}", JOB_INVALID) from None

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from containers.entrypoint.errors import JOB, StartError
+from catalog.exit_codes import JOB_INVALID
+from containers.entrypoint.errors import StartError
 from containers.entrypoint.opt_ml import MlFolder
 
 CHANNEL = "job"
@@ -62,7 +63,7 @@ def read_job_request(
         raise StartError(
             f"hyper-parameters name keys of the job, such as train.learning_rate, and these cannot "
             f"be any: {', '.join(map(repr, strange))}",
-            JOB,
+            JOB_INVALID,
         )
     named = given or (Path(environment["TEMPER_JOB"]) if environment.get("TEMPER_JOB") else None)
     job = named or (_written(text, scratch) if text else _in_channel(ml))
@@ -84,11 +85,13 @@ def _in_channel(ml: MlFolder) -> Path:
         return found[0]
     if found:
         names = ", ".join(path.name for path in found)
-        raise StartError(f"the channel {CHANNEL} must hold one job file, and has {names}", JOB)
+        raise StartError(
+            f"the channel {CHANNEL} must hold one job file, and has {names}", JOB_INVALID
+        )
     channels = ", ".join(ml.channels()) or "none"
     where = f"; channels here: {channels}" if ml.is_there else ""
     raise StartError(
         f"no job was given. Name its file (train JOB, or TEMPER_JOB), or put it into the input "
         f"channel {CHANNEL!r} or the hyper-parameter 'job'{where}",
-        JOB,
+        JOB_INVALID,
     )

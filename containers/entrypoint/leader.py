@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from catalog.exit_codes import RUN_FAILED, STOPPED
 from containers.entrypoint.connection import Connection, ConnectionLostError, Message
-from containers.entrypoint.errors import RUN, STOPPED, StartError
+from containers.entrypoint.errors import StartError
 from containers.entrypoint.node_identity import NodeIdentity
 from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, give_up_if
 from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
@@ -116,7 +117,7 @@ class Leader:
         line.peer = str(hello.node)
         self._lines[hello.rank] = line
         if fault:
-            self._tell("verdict", **asdict(Decision(RUN, fault)))
+            self._tell("verdict", **asdict(Decision(RUN_FAILED, fault)))
             raise StartError(fault)
 
     def _explain_absence(self) -> None:
@@ -128,7 +129,7 @@ class Leader:
             f"{', '.join(here)}). See in {'its' if len(missing) == 1 else 'their'} log why it did "
             f"not start, and let the nodes of a job reach each other on every port"
         )
-        self._tell("verdict", **asdict(Decision(RUN, message)))
+        self._tell("verdict", **asdict(Decision(RUN_FAILED, message)))
         raise StartError(message)
 
     def _compare_disks(self, folder: Path) -> bool:

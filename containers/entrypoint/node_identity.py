@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from containers.entrypoint.errors import StartError, number
+from containers.entrypoint.errors import StartError, read_number
 from containers.entrypoint.hostlist import expand
 from containers.entrypoint.opt_ml import MlFolder
 
@@ -88,7 +88,7 @@ def _sagemaker(ml: MlFolder, environment: Mapping[str, str]) -> NodeIdentity:
         tuple(nodes),
         nodes.index(mine),
         address=nodes[0],
-        port=int(number(environment, "MASTER_PORT", PORT)),
+        port=int(read_number(environment, "MASTER_PORT", PORT)),
         interface=str(told.get("network_interface_name", "")),
         instance=str(told.get("current_instance_type", "")),
     )
@@ -121,7 +121,7 @@ def _slurm(environment: Mapping[str, str]) -> NodeIdentity:
         rank,
         address=environment.get("MASTER_ADDR") or _slurm_address(nodes[0]),
         # Two jobs may share a node.
-        port=int(number(environment, "MASTER_PORT", 20_000 + int(job) % 10_000)),
+        port=int(read_number(environment, "MASTER_PORT", 20_000 + int(job) % 10_000)),
         run=f"slurm-{job}",
     )
 
@@ -155,7 +155,7 @@ def _kubeflow(environment: Mapping[str, str]) -> NodeIdentity:
         tuple(_pod(address, number) for number in range(int(count))),
         int(rank),
         address=address or "127.0.0.1",
-        port=int(number(environment, named, PORT)),
+        port=int(read_number(environment, named, PORT)),
     )
 
 

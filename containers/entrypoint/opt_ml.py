@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from containers.entrypoint.errors import JOB, StartError
+from catalog.exit_codes import JOB_INVALID
+from containers.entrypoint.errors import StartError
 
 _RESERVE_BYTES = 64 * 1024
 _LEAST_FREE_BYTES = 16 * 2**20
@@ -70,9 +71,9 @@ class MlFolder:
         try:
             found = json.loads(text)
         except ValueError as error:
-            raise StartError(f"{path} is not JSON: {error}", JOB) from None
+            raise StartError(f"{path} is not JSON: {error}", JOB_INVALID) from None
         if not isinstance(found, dict):
-            raise StartError(f"{path} is not a JSON object but {text[:40]!r}", JOB)
+            raise StartError(f"{path} is not a JSON object but {text[:40]!r}", JOB_INVALID)
         return found
 
     def channels(self) -> dict[str, Path]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from containers.entrypoint.errors import STOPPED, StartError
+from catalog.exit_codes import STOPPED
+from containers.entrypoint.errors import StartError
 from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
 
 TICK_S = 0.2

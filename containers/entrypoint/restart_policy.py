@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from containers.entrypoint.errors import RUN, STOPPED
+from catalog.exit_codes import RUN_FAILED, STOPPED
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class RestartPolicy:
     def _lost(self, lost: Sequence[str]) -> Decision:
         names = ", ".join(lost)
         return Decision(
-            RUN, f"{names} was lost while training. The same job goes on from its last checkpoint"
+            RUN_FAILED,
+            f"{names} was lost while training. The same job goes on from its last checkpoint",
         )
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from catalog.exit_codes import JOB_INVALID, STOPPED
 from containers.entrypoint import devices
-from containers.entrypoint.errors import JOB, STOPPED, StartError, number
+from containers.entrypoint.errors import StartError, read_number
 from containers.entrypoint.follower import Follower
 from containers.entrypoint.job_request import JobRequest, read_job_request
 from containers.entrypoint.leader import Leader
@@ -124,7 +125,7 @@ def _run_folder(options: Options, place: NodeIdentity, ml: MlFolder) -> Path | N
         raise StartError(
             "several nodes need one run folder: name it in TEMPER_RUN_FOLDER, on a volume that "
             "outlives the containers",
-            JOB,
+            JOB_INVALID,
         )
     return None
 
@@ -134,9 +135,9 @@ def _company(
 ) -> Rendezvous:
     restarts, patience_s = options.max_restarts, options.join_timeout_s
     if restarts is None:
-        restarts = int(number(os.environ, "TEMPER_MAX_RESTARTS", 3))
+        restarts = int(read_number(os.environ, "TEMPER_MAX_RESTARTS", 3))
     if patience_s is None:
-        patience_s = number(os.environ, "TEMPER_JOIN_TIMEOUT_S", 600)
+        patience_s = read_number(os.environ, "TEMPER_JOIN_TIMEOUT_S", 600)
     judge = RestartPolicy(restarts, alone=len(place.nodes) == 1)
     if len(place.nodes) == 1:
         return SingleNode(judge)
@@ -229,7 +230,7 @@ def _read_outcome(path: Path, code: int) -> tuple[str, bool]:
         return str(left["message"]), bool(left["again"])
     except (OSError, ValueError, KeyError):
         killed = ", killed from outside" if code == 128 + signal.SIGKILL else ""
-        return f"training ended with exit code {code} and no word{killed}", code != JOB
+        return f"training ended with exit code {code} and no word{killed}", code != JOB_INVALID
 
 
 def _progress(folder: Path | None) -> object:

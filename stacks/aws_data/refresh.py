@@ -41,20 +41,16 @@ def main() -> None:
 
 
 def instances() -> dict[str, Any]:
-    """Accelerated instance types: devices, network cards, and the zones that offer each."""
+    """Return the accelerated instance types with the zones that offer each."""
     types = _recorded("instance_types.json.gz")
     offered: dict[str, list[str]] = {}
     for file in sorted(_moto("instance_type_offerings/availability-zone-id").glob("*.json.gz")):
         for offer in json.loads(gzip.decompress(file.read_bytes())):
             offered.setdefault(offer["InstanceType"], []).append(offer["Location"])
     return {
-        name: {
-            "devices": _devices(found),
-            "efa": found["NetworkInfo"].get("EfaInfo", {}).get("MaximumEfaInterfaces", 0),
-            "zones": sorted(offered.get(name, [])),
-        }
-        for name, found in sorted(types.items())
-        if name.startswith(ACCELERATED) and _devices(found)
+        name: {"zones": sorted(offered.get(name, []))}
+        for name, described in sorted(types.items())
+        if name.startswith(ACCELERATED) and _has_devices(described)
     }
 
 
@@ -76,11 +72,9 @@ def regions() -> dict[str, Any]:
     return table
 
 
-def _devices(found: dict[str, Any]) -> int:
-    for kind, devices in (("GpuInfo", "Gpus"), ("NeuronInfo", "NeuronDevices")):
-        if kind in found:
-            return sum(int(device["Count"]) for device in found[kind][devices])
-    return 0
+def _has_devices(described: dict[str, Any]) -> bool:
+    """Return whether EC2 describes a type with GPUs or Neuron devices."""
+    return "GpuInfo" in described or "NeuronInfo" in described
 
 
 def _recorded(name: str) -> dict[str, Any]:

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import yaml
 
+from catalog.instances import instances as catalog_instances
+
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class InstanceFacts:
-    """An accelerated instance type, without the `ml.` that SageMaker puts before it."""
+    """Accelerated instance type, as CloudFormation templates need it.
+
+    Attributes:
+        devices: Number of accelerators as EC2 counts them: GPUs, or Trainium chips.
+        efa: Maximum number of Elastic Fabric Adapter interfaces.
+        zones: Ids of the availability zones that offer the type.
+    """
 
     devices: int
     efa: int
@@ -27,10 +35,14 @@ def regions() -> dict[str, frozenset[str]]:
 
 @cache
 def instances() -> dict[str, InstanceFacts]:
-    """The accelerated instance types by name, `p5.48xlarge`."""
+    """Return the accelerated instance types by name without SageMaker's `ml.` (`p5.48xlarge`).
+
+    Device and EFA counts come from the catalog; the zones that offer each type from this package.
+    """
     content = yaml.safe_load((HERE / "instances.yaml").read_text(encoding="utf-8"))
+    hardware = catalog_instances()
     return {
-        name: InstanceFacts(row["devices"], row["efa"], frozenset(row["zones"]))
+        name: InstanceFacts(hardware[name].chips, hardware[name].efa, frozenset(row["zones"]))
         for name, row in content["table"].items()
     }
 
