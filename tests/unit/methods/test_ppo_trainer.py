@@ -121,12 +121,15 @@ def speaker(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
     document = {"kind": "ppo", "reward": reward, "rollout": {"max_new_tokens": 6, **rollout}}
     method = TypeAdapter(Ppo).validate_python(document)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    context = RewardContext(torch.device("cpu"), Path())
     temperature = method.rollout.temperature
     return RolloutSampler(
         method=method,
         model=ActorCritic(policy, SeparateCritic(copy.deepcopy(policy)), temperature),
         reference=ReferencePolicy(policy, temperature, copy.deepcopy(policy)),
-        rewards=CompositeReward.of(method.reward, RewardContext(torch.device("cpu"), Path())),
+        rewards=CompositeReward.from_sections(
+            method.reward, RewardContext(torch.device("cpu"), Path())
+        ),
         tokenizer=tokenizer,
         end_ids=[tokenizer.eos_token_id],
         micro_batch_size=2,
