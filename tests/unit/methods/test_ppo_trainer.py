@@ -121,7 +121,6 @@ def speaker(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
     document = {"kind": "ppo", "reward": reward, "rollout": {"max_new_tokens": 6, **rollout}}
     method = TypeAdapter(Ppo).validate_python(document)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    context = RewardContext(torch.device("cpu"), Path())
     temperature = method.rollout.temperature
     return RolloutSampler(
         method=method,

@@ -24,7 +24,7 @@ CONTEXT = RewardContext(torch.device("cpu"), Path())
 
 def total(*sections: dict[str, Any]) -> CompositeReward:
     return CompositeReward.from_sections(
-        TypeAdapter(Rewards).validate_python(list(sections)), PLACE
+        TypeAdapter(Rewards).validate_python(list(sections)), CONTEXT
     )
 
 
