@@ -144,7 +144,7 @@ def test_an_endpoint_that_fails_half_way_is_gone_on_with(
     judge = {**job["method"]["judge"], "model": "another", "at_once": 1}
     document = preferring(job, judge=judge)
     endpoint.reply = lambda said: sensible(said) if len(endpoint.asked) < 70 else (500, "down")
-    with pytest.raises(RunError, match="Every reply so far is kept"):
+    with pytest.raises(RunError, match="Every reply so far is cached"):
         train_here(document, tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/judged.jsonl")) == 32
     endpoint.reply = sensible

@@ -84,7 +84,7 @@ def test_conversations_keep_their_form(
 def test_no_prompt_is_asked_twice(job: dict[str, Any], endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.reply = lambda said: knowing(said) if len(endpoint.asked) <= 70 else (500, "down")
     one_by_one = changed(job, method={"teacher": {**job["method"]["teacher"], "at_once": 1}})
-    with pytest.raises(RunError, match=r"the teacher at .* does not answer .*is kept"):
+    with pytest.raises(RunError, match=r"the teacher at .* does not answer .*is cached"):
         train_here(one_by_one, tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/answered.jsonl")) == 64
     endpoint.reply = knowing
