@@ -112,7 +112,7 @@ def test_pairs_that_the_order_decides_are_dropped_and_counted(
     job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A")
-    with pytest.raises(DataError, match=r"none of 40 prompts.*chose by the order: \d\d"):
+    with pytest.raises(DataError, match=r"none of 40 prompts.*chose by order: \d\d"):
         train_here(preferring(job), tmp_path / "run")
     found = json.loads((tmp_path / "run/constitution.json").read_text())
     assert (found["by_order"], found["chose_first"]) == (1, 1)
