@@ -16,8 +16,8 @@ import typer
 
 from launch.confirm import confirm
 from launch.errors import LaunchError
-from launch.inspect_run import open_row, open_run, refresh_row, storage
-from launch.resolve_run import find_run
+from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
+from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 from training.errors import TemperError
 
@@ -60,15 +60,15 @@ def train(
 ) -> None:
     """Plan a job, ask, and send it to a target; attach to it where it runs already."""
     from launch.submit import SubmitRequest, submit, with_image
-    from launch.targets import target_of
+    from launch.targets import make_target
 
     env = "" if target == "local" else env
-    place = target_of(target, env)
+    chosen = make_target(target, env)
     overrides = with_image(job, " ".join(set_ or ()), image)
-    wish = SubmitRequest(job, overrides, place.name, env, runs, fresh)
-    sent = submit(wish, place, say)
-    run = sent.record.run
-    say(f"run {run}, job {sent.record.latest.name}")
+    request = SubmitRequest(job, overrides, chosen.name, env, runs, fresh)
+    submission = submit(request, chosen, say)
+    run = submission.run
+    say(f"run {run}, job {submission.latest.name}")
     say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
 
 
@@ -84,10 +84,10 @@ def status(
     from launch.render import facts_of, show_run, show_runs
 
     if run:
-        row, problem = refresh_row(runs, find_run(runs, run), closely=True)
+        row, problem = refresh_row(runs, resolve_run(runs, run), check_deployment=True)
         facts = facts_of(runs / row.run)
         if not problem:
-            facts |= storage(*open_row(runs, row))
+            facts |= storage_facts(*open_row(runs, row))
         show_run(row, facts, Console())
     else:
         looked = [refresh_row(runs, row) for row in RunIndex(runs).rows()]
@@ -105,21 +105,21 @@ def logs(
     runs: RunsOption = RUNS,
 ) -> None:
     """Print what a run prints, until it is over."""
-    sent, place = open_run(runs, run)
-    for line in place.logs(sent, follow=not no_follow):
+    submission, target = open_run(runs, run)
+    for line in target.logs(submission, follow=not no_follow):
         say(line)
-    now = place.status(sent)
-    say(f"{sent.record.run}: {now.state}{': ' + now.detail if now.detail else ''}")
+    now = target.status(submission)
+    say(f"{submission.run}: {now.state}{': ' + now.detail if now.detail else ''}")
 
 
 @app.command()
 @explained
 def stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
     """Ask, then tell a run to save a checkpoint and end."""
-    sent, place = open_run(runs, run)
-    confirm(f"Stop {sent.record.run}?")
-    say(place.stop(sent))
-    say(f"make resume RUN={sent.record.run} goes on with it")
+    submission, target = open_run(runs, run)
+    confirm(f"Stop {submission.run}?")
+    say(target.stop(submission))
+    say(f"make resume RUN={submission.run} goes on with it")
 
 
 @app.command()
@@ -132,26 +132,25 @@ def resume(
     """Go on with a run that was stopped or failed, from its last checkpoint."""
     from launch.submit import SubmitRequest, submit
 
-    sent, place = open_run(runs, run)
-    record = sent.record
-    now = place.status(sent)
+    submission, target = open_run(runs, run)
+    now = target.status(submission)
     if now.state in ("not deployed", "deploying", "deployed"):
-        raise LaunchError(f"{record.run} has finished training: nothing is left to go on with")
-    if record.target == "local":
+        raise LaunchError(f"{submission.run} has finished training: nothing is left to resume")
+    if submission.target == "local":
         from launch.targets.local import resume_run
 
-        resume_run(sent, " ".join(set_ or ()))
+        resume_run(submission, " ".join(set_ or ()))
         return
-    going = SubmitRequest(
-        job=sent.folder / "job.yaml",
+    request = SubmitRequest(
+        job=submission.folder / "job.yaml",
         overrides=" ".join(set_ or ()),
-        target=record.target,
-        environment=record.environment,
+        target=submission.target,
+        environment=submission.environment,
         runs=runs,
-        run=record.run,
+        run=submission.run,
     )
-    sent = submit(going, place, say)
-    say(f"run {sent.record.run}, job {sent.record.latest.name}")
+    submission = submit(request, target, say)
+    say(f"run {submission.run}, job {submission.latest.name}")
 
 
 @app.command()
@@ -163,37 +162,37 @@ def fetch(
     runs: RunsOption = RUNS,
 ) -> None:
     """Bring a run's model and report into its folder."""
-    sent, place = open_run(runs, run)
-    brought = place.fetch(sent, archive=archive, checkpoints=checkpoints)
+    submission, target = open_run(runs, run)
+    brought = target.fetch(submission, archive=archive, checkpoints=checkpoints)
     if not brought:
-        state = place.status(sent).state
-        raise LaunchError(f"{sent.record.run} has nothing to fetch yet: it is {state}")
+        state = target.status(submission).state
+        raise LaunchError(f"{submission.run} has nothing to fetch yet: it is {state}")
     for path in sorted(brought)[:20]:
         say(str(path))
     if len(brought) > 20:
-        say(f"and {len(brought) - 20} more in {sent.folder}")
+        say(f"and {len(brought) - 20} more in {submission.folder}")
 
 
 @app.command()
 @explained
 def delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
     """Ask, saying what goes, then delete a run here and on its target."""
-    sent, place = open_run(runs, run)
-    now = place.status(sent)
+    submission, target = open_run(runs, run)
+    now = target.status(submission)
     if now.state in ("training", "stopping", "deploying", "deployed"):
-        raise LaunchError(f"{sent.record.run} is {now.state}. Stop it first: make stop RUN={run}")
-    there = place.belongings(sent)
-    here = sum(p.stat().st_size for p in sent.folder.rglob("*") if p.is_file())
-    say(f"{sent.folder} ({here / 2**20:.1f} MiB)")
+        raise LaunchError(f"{submission.run} is {now.state}. Stop it first: make stop RUN={run}")
+    there = target.remote_storage(submission)
+    here = sum(p.stat().st_size for p in submission.folder.rglob("*") if p.is_file())
+    say(f"{submission.folder} ({here / 2**20:.1f} MiB)")
     for name, size in there:
         say(f"{name} ({size / 2**20:.1f} MiB)")
-    confirm(f"Delete all of this for good, the model of {sent.record.run} included?")
-    kept = place.delete(sent)
-    shutil.rmtree(sent.folder)
-    _mend_latest(sent.folder.parent)
+    confirm(f"Delete all of this for good, the model of {submission.run} included?")
+    kept = target.delete(submission)
+    shutil.rmtree(submission.folder)
+    _mend_latest(submission.folder.parent)
     if kept:
         raise LaunchError("deleted, except: " + "; ".join(kept))
-    say(f"{sent.record.run} is gone")
+    say(f"{submission.run} is gone")
 
 
 def say(line: str) -> None:

@@ -1,6 +1,6 @@
 """`python -m launch.doctor`, behind `make doctor [ENV=…] [JOB=…]`.
 
-Exit codes: 0 all is well, 4 something is wrong.
+Exit codes: 0 no check failed, 4 a check failed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from launch.environment import read_environment
 from training.config import Job, Pipeline
 from training.errors import TemperError
 
-_STYLES = {"ok": "green", "wrong": "bold red", "not asked": "yellow"}
-_WRONG = 4
+_STYLES = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+_FAILED = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         findings = []
         for finding in run_checks(checks):
             findings.append(finding)
-            waiting.update(f"{finding.check}: {finding.verdict}")
+            waiting.update(f"{finding.check}: {finding.outcome}")
     show(findings, console)
-    return _WRONG if any(finding.verdict == "wrong" for finding in findings) else 0
+    return _FAILED if any(finding.outcome == "failed" for finding in findings) else 0
 
 
 def show(findings: list[CheckResult], console: Console) -> None:
@@ -51,7 +51,7 @@ def show(findings: list[CheckResult], console: Console) -> None:
         detail = Text(finding.detail)
         if finding.fix:
             detail.append(f"\n→ {finding.fix}", style="bold")
-        table.add_row(finding.check, Text(finding.verdict, style=_STYLES[finding.verdict]), detail)
+        table.add_row(finding.check, Text(finding.outcome, style=_STYLES[finding.outcome]), detail)
     console.print(table)
 
 
