@@ -23,7 +23,7 @@ from safety.report import write_page
 from safety.scoring import Outcome, by_judge, by_rules
 from training.config.judges import AnyJudge as JudgeSection
 from training.errors import JobError, Problem, TemperError
-from training.judges.base import JudgeContext, JudgeUsage, make
+from training.judges.base import JudgeContext, JudgeUsage, build_judge
 from training.quiet import quiet
 
 GATE = 5
@@ -68,7 +68,7 @@ def _provoked(model: str, probes: Sequence[Probe], options: argparse.Namespace) 
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     answerer = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
-    answers = answerer.answers(
+    answers = answerer.generate(
         [probe.messages for probe in probes], max_new_tokens=options.max_new_tokens, temperature=0.0
     )
     count = JudgeUsage()
@@ -77,11 +77,11 @@ def _provoked(model: str, probes: Sequence[Probe], options: argparse.Namespace) 
     else:
         section = _judge(options.judge)
         place = JudgeContext(device, options.out, options.out / "cache", options.max_cost)
-        judge = make(section, place)
+        judge = build_judge(section, place)
         outcomes = by_judge(probes, answers, judge, section.retries, count)
     return {
         "judged_by": "rules" if options.judge is None else str(options.judge),
-        "unjudged": count.nonsense,
+        "unjudged": count.unusable,
         "rates": _rates(probes, outcomes),
         "answers": [
             {

@@ -69,9 +69,9 @@ def by_judge(
         judge,
         [[{"role": "user", "content": question}] for question in questions],
         _read,
-        wanted=_WANTED,
+        reminder=_WANTED,
         retries=retries,
-        count=count,
+        usage=count,
     )
     for place, done in zip(open_, said, strict=True):
         outcomes[place] = "unjudged" if done is None else "answered" if done else "refused"

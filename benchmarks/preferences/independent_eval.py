@@ -25,7 +25,7 @@ from training.config.load import parse_job
 from training.config.rewards import ModelReward
 from training.data.prepare import prepare
 from training.data.schema.rows import PromptRow
-from training.rewards.base import RewardContext, make
+from training.rewards.base import RewardContext, build_reward
 
 Values = npt.NDArray[np.float64]
 
@@ -103,7 +103,7 @@ def answered(
             nats.append(ours - theirs)
             lengths.append(float(len(answer)))
     section = ModelReward(kind="model", source=str(reward), max_length=512)
-    scorer = make(section, RewardContext(torch.device("cpu"), policy))
+    scorer = build_reward(section, RewardContext(torch.device("cpu"), policy))
     rows = [PromptRow(str(number), text, None, {}) for number, text in enumerate(prompts)]
     earned = scorer.score(list(prompts), texts, rows)
     found = {"reward": earned, "kl": nats, "answer_tokens": lengths}

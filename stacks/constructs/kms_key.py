@@ -8,6 +8,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from stacks.policies.kms_actions import READ, USE
+
 ADMINISTER = [
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -31,9 +33,6 @@ ADMINISTER = [
     "kms:UpdateAlias",
     "kms:UpdateKeyDescription",
 ]
-READ = ["kms:Decrypt", "kms:DescribeKey"]
-# GenerateDataKey and ReEncrypt each come as a family; the star is the family.
-USE = [*READ, "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
 
 
 @dataclass(frozen=True)

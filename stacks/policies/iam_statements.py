@@ -7,8 +7,8 @@ from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 
-from stacks.constructs.kms_key import READ, USE
 from stacks.naming import ResourceNames
+from stacks.policies.kms_actions import READ, USE
 from stacks.settings.storage import StorageSettings
 
 

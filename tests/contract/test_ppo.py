@@ -17,7 +17,7 @@ import yaml
 from tests.contract.test_contract_jobs import JOBS
 from tests.run_commands import ROOT, Run, train_here
 from training.rewards import aggregate
-from training.rewards.base import make
+from training.rewards.base import build_reward
 
 pytestmark = [
     pytest.mark.slow,
@@ -71,8 +71,10 @@ def test_a_random_reward_raises_nothing(
     job["method"]["reward"] = [{"kind": "length", "min_words": 1}, watched]
     monkeypatch.setattr(
         aggregate,
-        "make",
-        lambda section, place: Chance() if section.kind == "length" else make(section, place),
+        "build_reward",
+        lambda section, place: (
+            Chance() if section.kind == "length" else build_reward(section, place)
+        ),
     )
     seen = rollouts(train_here(job, tmp_path))
     before = fmean(row["reward_regex_count"] for row in seen[:3])

@@ -17,7 +17,7 @@ from tests.run_commands import Run, changed, read_jsonl, train_by_command, train
 from training.config import Pipeline
 from training.config.load import parse_job
 from training.errors import DataError, JobError, RunError
-from training.judges import http_client
+from training.judges import retries
 from training.run_folder import RunFolder
 from training.supervisor import StageContext
 
@@ -30,7 +30,7 @@ PRINCIPLES = [
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr(http_client, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         found.reply = sensible
         yield found

@@ -15,14 +15,14 @@ from tests.fake_llm_server import Endpoint, serving
 from tests.run_commands import Run, changed, read_jsonl, train_here
 from training.config.load import parse_job
 from training.errors import DataError, JobError, ModelError, RunError
-from training.judges import http_client
+from training.judges import retries
 
 PROMPTS = 90
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr(http_client, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         found.reply = knowing
         yield found

@@ -1,8 +1,10 @@
-"""Check the prose of docstrings, comments and documentation: `python -m tests.style.prose [PATH …]`.
+"""Check the prose of docstrings, comments and documentation.
 
-`make check` runs it on every tracked file. A docstring opens with an imperative verb or a reference noun phrase,
-and some words that read oddly in technical English are not used. Where one of them is right, a comment on the same
-line or the line above a docstring allows it, with the reason:
+    python -m tests.style.prose [PATH …]
+
+`make check` runs it on every tracked file. A docstring opens with an imperative verb or a noun
+phrase, and words that read oddly in technical English are not used. If one of them is right, a
+comment on the same line, or on the line above a docstring, allows it and gives the reason:
 
     # prose: allow "beside" (the name of a CSS property)
 """

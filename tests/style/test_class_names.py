@@ -1,4 +1,4 @@
-"""Test that one class name has one meaning: two classes share a name only if one extends the other."""
+"""Test that two classes share a name only if one extends the other."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Judges: models that are asked for an opinion or an answer, here or behind a network."""
+"""Judges: language models, local or behind an endpoint, that rate answers or rewrite them."""

@@ -1,7 +1,8 @@
-"""What a judge is: something that replies to questions, in order.
+"""Judge interface, and `ask`, which retries replies that cannot be used.
 
-`asked` adds what every use needs: a reply that answers nothing is asked for again, with a word on
-what was wanted, and counted when it stays so.
+A judge is built from the job's `judge:` section by `build_judge`. Every caller that needs a value
+out of a reply (a rating, a choice, a revision) goes through `ask`: a reply without such a value is
+requested again with a reminder of the expected format, and is counted if it stays unusable.
 """
 
 from __future__ import annotations
@@ -24,95 +25,102 @@ T = TypeVar("T")
 
 
 class Judge(Protocol):
-    """Something that replies."""
+    """Interface of a model that replies to conversations."""
 
     def replies(self, questions: Sequence[list[Message]]) -> list[str]:
-        """Return the reply to each conversation.
+        """Return the reply to each conversation, in order.
 
         Raises:
-            RunError: It cannot be reached, or may cost no more; what was replied is kept.
+            RunError: The judge cannot be reached, or the cost limit is reached. Replies received
+                before that stay cached.
         """
 
 
 @dataclass(frozen=True)
 class JudgeContext:
-    """Where a judge works.
+    """Resources of the run that a judge may use.
 
     Attributes:
-        device: Where a local one computes.
-        folder: The run folder, for what was spent.
-        cache: Keeps replies between runs.
-        max_cost_usd: What its calls may come to in this run; None for any sum.
-        own: Gives the job's own model, for a local judge without a source of its own.
-        called: What the judge is in messages.
+        device: Device of a local judge.
+        folder: Run folder, which holds the record of what was spent.
+        cache: Folder of the replies that runs share.
+        max_cost_usd: Limit for the cost of this run's calls; None for no limit.
+        own_generator: Returns the job's own model, for a local judge that names no source.
+        role: Name of the judge in messages, such as "judge" or "teacher".
     """
 
     device: torch.device
     folder: Path
     cache: Path
     max_cost_usd: float | None = None
-    own: Callable[[], LocalGenerator] | None = None
-    called: str = "judge"
+    own_generator: Callable[[], LocalGenerator] | None = None
+    role: str = "judge"
 
 
 @dataclass
 class JudgeUsage:
-    """How a judge's replies turned out.
+    """Counts of a judge's questions and of the replies that could not be used.
 
     Attributes:
-        asked: Questions.
-        again: Replies that answered nothing and were asked for again.
-        nonsense: Questions without an answer in the end.
+        questions: Questions asked.
+        retries: Replies that were requested again because they could not be used.
+        unusable: Questions that had no usable reply after the last retry.
     """
 
-    asked: int = 0
-    again: int = 0
-    nonsense: int = 0
+    questions: int = 0
+    retries: int = 0
+    unusable: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts under the keys of the report files, which earlier runs have too."""
+        return {"asked": self.questions, "again": self.retries, "nonsense": self.unusable}
 
 
-def make(section: JudgeSection, place: JudgeContext) -> Judge:
+def build_judge(section: JudgeSection, context: JudgeContext) -> Judge:
     """Return the judge that a job's section describes."""
     module, _, name = section.impl.partition(":")
-    judge: Judge = getattr(importlib.import_module(module), name)(section, place)
+    judge: Judge = getattr(importlib.import_module(module), name)(section, context)
     return judge
 
 
 def ask(
     judge: Judge,
     questions: Sequence[list[Message]],
-    read: Callable[[str], T | None],
+    parse: Callable[[str], T | None],
     *,
-    wanted: str,
+    reminder: str,
     retries: int,
-    count: JudgeUsage,
+    usage: JudgeUsage,
 ) -> list[T | None]:
-    """Return what each reply says; None where it answers nothing, however often it is asked.
+    """Return the parsed reply to each question; None if no reply could be parsed.
 
     Args:
-        judge: Replies.
+        judge: Replies to the questions.
         questions: Conversations that end with a question.
-        read: Takes the answer from a reply, or gives None.
-        wanted: What is said to a judge that answered nothing.
-        retries: How often it is asked again.
-        count: Is added to.
+        parse: Extracts the value from a reply; returns None if the reply has none.
+        reminder: Message that is appended to the conversation after an unusable reply.
+        retries: Number of times an unusable reply is requested again.
+        usage: Counts that are updated.
     """
-    found: list[T | None] = [None] * len(questions)
-    open_: dict[int, list[Message]] = dict(enumerate(questions))
-    count.asked += len(questions)
+    values: list[T | None] = [None] * len(questions)
+    pending: dict[int, list[Message]] = dict(enumerate(questions))
+    usage.questions += len(questions)
     for attempt in range(retries + 1):
-        if not open_:
+        if not pending:
             break
-        count.again += len(open_) if attempt else 0
-        replies = judge.replies(list(open_.values()))
-        still: dict[int, list[Message]] = {}
-        for (place, question), reply in zip(open_.items(), replies, strict=True):
-            found[place] = read(reply)
-            if found[place] is None:
-                still[place] = [
+        usage.retries += len(pending) if attempt else 0
+        replies = judge.replies(list(pending.values()))
+        unparsed: dict[int, list[Message]] = {}
+        for (index, question), reply in zip(pending.items(), replies, strict=True):
+            values[index] = parse(reply)
+            if values[index] is None:
+                # The reply and the reminder extend the conversation. Repeating the same question
+                # would only return the same reply from the cache.
+                unparsed[index] = [
                     *question,
                     {"role": "assistant", "content": reply},
-                    {"role": "user", "content": wanted},
+                    {"role": "user", "content": reminder},
                 ]
-        open_ = still
-    count.nonsense += len(open_)
-    return found
+        pending = unparsed
+    usage.unusable += len(pending)
+    return values

@@ -1,8 +1,9 @@
-"""A judge on Amazon Bedrock, through the Converse API over HTTPS.
+"""Judge on Amazon Bedrock, called through the Converse API over HTTPS.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. Calls are signed
-with what this process is known by in AWS, which in a training job is its role; or they bear a
-Bedrock API key: https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
+with the AWS credentials of this process, which are those of the job's role in a training job.
+Alternatively a Bedrock API key authenticates them:
+https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
 """
 
 from __future__ import annotations
@@ -23,40 +24,41 @@ from training.judges.base import JudgeContext
 from training.judges.cost_ledger import JudgeReply
 from training.judges.http_client import HttpJudge
 
-_KEY = "AWS_BEARER_TOKEN_BEDROCK"
+_API_KEY = "AWS_BEARER_TOKEN_BEDROCK"
 
 
-def build(section: BedrockJudge, place: JudgeContext) -> HttpJudge:
+def build(section: BedrockJudge, context: JudgeContext) -> HttpJudge:
     """Return the judge.
 
     Raises:
-        RunError: There is nothing to call it with.
+        RunError: Neither AWS credentials nor a Bedrock API key are available.
     """
-    known_by = _known_by(section, place)
+    auth = _auth(section, context)
     base = section.url or f"https://bedrock-runtime.{section.region}.amazonaws.com"
+    # A model may be an ARN with slashes, which have to be escaped in the path.
     address = f"{base.rstrip('/')}/model/{quote(section.model, safe='')}/converse"
 
     def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
         try:
-            response = client.post(address, json=_body(section, question), auth=known_by)
+            response = client.post(address, json=_request_body(section, question), auth=auth)
         except AccountError as error:
-            raise RunError(f"the {place.called} cannot be called: {error}") from error
+            raise RunError(f"the {context.role} cannot be called: {error}") from error
         response.raise_for_status()
-        said = response.json()
-        parts = said["output"]["message"]["content"]
-        usage = said.get("usage") or {}
+        body = response.json()
+        content = body["output"]["message"]["content"]
+        usage = body.get("usage") or {}
         return JudgeReply(
-            "".join(str(part.get("text", "")) for part in parts),
+            "".join(str(block.get("text", "")) for block in content),
             int(usage.get("inputTokens", 0)),
             int(usage.get("outputTokens", 0)),
-            cut=said.get("stopReason") == "max_tokens",
+            truncated=body.get("stopReason") == "max_tokens",
         )
 
-    return HttpJudge(section, place, address=base, identity=base, call=call)
+    return HttpJudge(section, context, address=base, identity=base, call=call)
 
 
 class _BearerAuth(httpx2.Auth):
-    """Sends a key with each call."""
+    """Authentication with a Bedrock API key in the `Authorization` header."""
 
     def __init__(self, key: str):
         self._key = key
@@ -69,28 +71,28 @@ class _BearerAuth(httpx2.Auth):
         yield request
 
 
-def _known_by(section: BedrockJudge, place: JudgeContext) -> httpx2.Auth:
-    if key := os.environ.get(_KEY):
+def _auth(section: BedrockJudge, context: JudgeContext) -> httpx2.Auth:
+    if key := os.environ.get(_API_KEY):
         return _BearerAuth(key)
     try:
         return SignedRequestAuth("bedrock", section.region)
     except AccountError as error:
         raise RunError(
-            f"the {place.called} on Bedrock cannot be called: {error}. A Bedrock API key in {_KEY} "
-            f"would do as well"
+            f"the {context.role} on Bedrock cannot be called: {error}. Alternatively, set a "
+            f"Bedrock API key in {_API_KEY}"
         ) from error
 
 
-def _body(section: BedrockJudge, question: list[Message]) -> dict[str, Any]:
-    """Return a question in Converse's words: what the system says stands apart."""
+def _request_body(section: BedrockJudge, question: list[Message]) -> dict[str, Any]:
+    """Return the body of a Converse call, which takes system messages in a field of their own."""
     system = [{"text": m["content"]} for m in question if m["role"] == "system"]
-    said = [
+    messages = [
         {"role": m["role"], "content": [{"text": m["content"]}]}
         for m in question
         if m["role"] != "system"
     ]
     body: dict[str, Any] = {
-        "messages": said,
+        "messages": messages,
         "inferenceConfig": {
             "maxTokens": section.max_new_tokens,
             "temperature": section.temperature,

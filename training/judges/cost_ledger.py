@@ -1,4 +1,9 @@
-"""What was asked, what was replied, and what it cost: nothing is paid for twice."""
+"""Reply cache and cost account of remote judges: no reply is paid for twice.
+
+The cache is shared by runs. The account (`spent.json` in the run folder) belongs to one run and all
+of its processes; the cost of a call is reserved before the call begins, so that calls in flight
+cannot exceed the limit together.
+"""
 
 from __future__ import annotations
 
@@ -20,38 +25,39 @@ from training.errors import RunError
 from training.run_folder import write_whole
 
 SPENT = "spent.json"
-_NOTHING = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "usd": 0.0}
-_CHARACTERS_A_TOKEN = 3.0
-"""Cautious: English text has about four (OpenAI's tokenizer documentation)."""
+_NOTHING_SPENT = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "usd": 0.0}
+_CHARACTERS_PER_TOKEN = 3.0
+"""Deliberately low, so that costs are overestimated: English text has about four characters per
+token (OpenAI's tokenizer documentation)."""
 
 
 @dataclass(frozen=True)
 class JudgeReply:
-    """What came back from one call.
+    """Reply to one call.
 
     Attributes:
-        text: The reply.
-        input_tokens: As the endpoint counts them.
-        output_tokens: Likewise.
-        cut: Whether it was cut at the longest length.
+        text: Text of the reply.
+        input_tokens: Prompt tokens, as the endpoint counts them.
+        output_tokens: Generated tokens, as the endpoint counts them.
+        truncated: True if the reply ended at the token limit.
     """
 
     text: str
     input_tokens: int = 0
     output_tokens: int = 0
-    cut: bool = False
+    truncated: bool = False
 
 
 class ReplyCache:
-    """Replies by what was asked, kept between runs.
+    """SQLite cache of replies, shared by runs.
 
     Args:
-        path: A SQLite file; made where there is none.
+        path: SQLite file; created if it does not exist.
     """
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Threads share it, one at a time.
+        # The threads of a judge share one connection; `_lock` serializes their use of it.
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._lock = threading.Lock()
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -60,35 +66,36 @@ class ReplyCache:
         )
         columns = self._database.execute("PRAGMA table_info(replies)")
         if "cut" not in {row[1] for row in columns}:
-            # Kept before this was noted, and paid for.
+            # A cache from before truncation was recorded: its replies were paid for, so keep them.
             self._database.execute("ALTER TABLE replies ADD COLUMN cut INTEGER")
 
-    def known(self, key: str) -> JudgeReply | None:
-        """Return the reply to what was asked before; None where it was not."""
+    def get(self, key: str) -> JudgeReply | None:
+        """Return the cached reply, or None."""
         with self._lock:
             row = self._database.execute(
                 "SELECT text, cut FROM replies WHERE key = ?", (key,)
             ).fetchone()
-        return None if row is None else JudgeReply(str(row[0]), cut=bool(row[1]))
+        return None if row is None else JudgeReply(str(row[0]), truncated=bool(row[1]))
 
-    def keep(self, key: str, reply: JudgeReply) -> None:
-        """Keep a reply."""
+    def put(self, key: str, reply: JudgeReply) -> None:
+        """Store a reply."""
         with self._lock:
             self._database.execute(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", (key, reply.text, reply.cut)
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)",
+                (key, reply.text, reply.truncated),
             )
 
 
 class CostLedger:
-    """The replies of one judge, kept between runs, and what this run has spent on it.
+    """Reply cache of one judge together with the account of what this run spends on it.
 
     Args:
-        path: A SQLite file; made where there is none.
-        folder: The run folder.
-        price: What a token costs; None where it costs nothing or is not known.
-        max_cost_usd: What this run may spend; None for any sum.
-        longest_reply: Tokens.
-        called: What it is in messages.
+        path: SQLite file of the cache; created if it does not exist.
+        folder: Run folder.
+        price: Price of tokens; None if the judge costs nothing or its price is unknown.
+        max_cost_usd: Limit for this run; None for no limit.
+        max_reply_tokens: Length limit of a reply, in tokens.
+        role: Name of the judge in messages.
     """
 
     def __init__(
@@ -98,96 +105,105 @@ class CostLedger:
         *,
         price: TokenPrice | None,
         max_cost_usd: float | None,
-        longest_reply: int,
-        called: str = "judge",
+        max_reply_tokens: int,
+        role: str = "judge",
     ):
         self._replies = ReplyCache(path)
         self._lock = threading.Lock()
-        self._note = folder / SPENT
+        self._account_path = folder / SPENT
         self._rank = os.environ.get("RANK", "0")
         self._price = price
         self._max_cost_usd = max_cost_usd
-        self._longest_reply = longest_reply
-        self._called = called
+        self._max_reply_tokens = max_reply_tokens
+        self._role = role
         folder.mkdir(parents=True, exist_ok=True)
-        # What an earlier process of this rank had set aside is free again.
+        # Reservations of an earlier process of this rank are void: its calls ended with it.
         with self._account() as account:
             account["reserved_usd"][self._rank] = 0.0
 
     @property
     def spent(self) -> dict[str, Any]:
-        """What this run has spent so far: calls, tokens and USD, of all its processes."""
-        return {k: v for k, v in self._read().items() if k != "reserved_usd"}
+        """Calls, tokens and USD that all processes of this run have spent so far."""
+        return {k: v for k, v in self._read_account().items() if k != "reserved_usd"}
 
-    def _read(self) -> dict[str, Any]:
-        account: dict[str, Any] = {**_NOTHING, "reserved_usd": {}}
-        if self._note.exists():
-            account |= json.loads(self._note.read_text())
+    def _read_account(self) -> dict[str, Any]:
+        account: dict[str, Any] = {**_NOTHING_SPENT, "reserved_usd": {}}
+        if self._account_path.exists():
+            account |= json.loads(self._account_path.read_text())
         return account
 
     @contextmanager
     def _account(self) -> Iterator[dict[str, Any]]:
-        """Give the run's account to be changed, to one thread of one process at a time."""
-        with self._lock, FileLock(self._note.with_name(f".{SPENT}.lock")):
-            account = self._read()
-            yield account
-            write_whole(self._note, json.dumps(account) + "\n")
+        """Yield the account for modification by one thread of one process at a time.
 
-    def known(self, key: str) -> JudgeReply | None:
-        """Return the reply to what was asked before; None where it was not."""
-        return self._replies.known(key)
+        The thread lock comes first because a file lock does not exclude threads of its process.
+        """
+        with self._lock, FileLock(self._account_path.with_name(f".{SPENT}.lock")):
+            account = self._read_account()
+            yield account
+            write_whole(self._account_path, json.dumps(account) + "\n")
+
+    def cached_reply(self, key: str) -> JudgeReply | None:
+        """Return the cached reply to a question, or None."""
+        return self._replies.get(key)
 
     def reserve(self, characters: int) -> float:
-        """Set money aside for a call, before it is made, and return how much.
+        """Reserve the highest possible cost of a call before it begins, and return it in USD.
 
         Args:
-            characters: Of the question.
+            characters: Length of the question.
 
         Raises:
-            RunError: The call might cost more than is left.
+            RunError: The call could exceed the cost limit.
         """
-        usd = self.most_usd(characters)
+        usd = self.max_usd(characters)
         if not usd:
             return 0.0
         with self._account() as account:
             total = account["usd"] + sum(account["reserved_usd"].values()) + usd
             if self._max_cost_usd is not None and total > self._max_cost_usd:
                 raise RunError(
-                    f"the {self._called}'s calls have cost {account['usd']:.4f} USD, and the "
-                    f"next could exceed resources.max_cost ({self._max_cost_usd:g} USD). Every "
-                    f"reply is kept: raise resources.max_cost, and the same command goes on"
+                    f"the {self._role}'s calls have cost {account['usd']:.4f} USD, and the next "
+                    f"could exceed resources.max_cost ({self._max_cost_usd:g} USD). Every reply "
+                    f"is cached: raise resources.max_cost and rerun the same command to resume"
                 )
             account["reserved_usd"][self._rank] += usd
         return usd
 
-    def most_usd(self, characters: int) -> float:
-        """Return the most that a call may cost."""
+    def max_usd(self, characters: int) -> float:
+        """Return the highest possible cost of a call with a question of this length, in USD."""
         if self._price is None:
             return 0.0
-        tokens = characters / _CHARACTERS_A_TOKEN
-        return (tokens * self._price.input + self._longest_reply * self._price.output) / 1e6
+        tokens = characters / _CHARACTERS_PER_TOKEN
+        return (tokens * self._price.input + self._max_reply_tokens * self._price.output) / 1e6
 
     def settle(self, reserved_usd: float, key: str, reply: JudgeReply | None) -> None:
-        """Keep a reply and what it cost; None where the call came to nothing."""
+        """Release the reservation of a call, cache its reply and add its real cost.
+
+        Args:
+            reserved_usd: Amount that `reserve` returned.
+            key: Cache key of the question.
+            reply: Reply to the call; None if the call failed.
+        """
         with self._account() as account:
             account["reserved_usd"][self._rank] -= reserved_usd
             if reply is None:
                 return
-            self._replies.keep(key, reply)
+            self._replies.put(key, reply)
             account["calls"] += 1
             account["input_tokens"] += reply.input_tokens
             account["output_tokens"] += reply.output_tokens
             if self._price is not None:
-                paid = reply.input_tokens * self._price.input
-                paid += reply.output_tokens * self._price.output
-                account["usd"] += paid / 1e6
+                cost = reply.input_tokens * self._price.input
+                cost += reply.output_tokens * self._price.output
+                account["usd"] += cost / 1e6
 
 
-def key_of(*parts: Any) -> str:
-    """Return what a question is known by: everything that decides its reply."""
+def reply_key(*parts: Any) -> str:
+    """Return the cache key of a reply: the hash of everything that determines it."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def characters(question: Sequence[dict[str, Any]]) -> int:
-    """Return the length of a question."""
+def count_characters(question: Sequence[dict[str, Any]]) -> int:
+    """Return the number of characters in a conversation."""
     return sum(len(str(message.get("content", ""))) for message in question)

@@ -1,4 +1,4 @@
-"""A judge on this machine: a model of its own, or the one that the job is about."""
+"""Judge on this machine: a model of its own, or the model of the job."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from training.judges.local_generator import LocalGenerator
 
 
 class _LocalJudge:
-    def __init__(self, section: LocalJudge, answerer: LocalGenerator):
+    def __init__(self, section: LocalJudge, generator: LocalGenerator):
         self._section = section
-        self._answerer = answerer
+        self._generator = generator
 
     def replies(self, questions: Sequence[list[Message]]) -> list[str]:
-        return self._answerer.answers(
+        return self._generator.generate(
             questions,
             max_new_tokens=self._section.max_new_tokens,
             temperature=self._section.temperature,
         )
 
 
-def build(section: LocalJudge, place: JudgeContext) -> _LocalJudge:
+def build(section: LocalJudge, context: JudgeContext) -> _LocalJudge:
     """Return the judge.
 
     Raises:
         ModelError: Its model cannot be read.
-        RunError: It names none, and there is none to stand in.
+        RunError: The section names no model, and the job has none that could judge.
     """
     if section.source is not None:
         return _LocalJudge(
             section,
             LocalGenerator.load(
-                section.source, section.chat_template, place.device, section.batch_size
+                section.source, section.chat_template, context.device, section.batch_size
             ),
         )
-    if place.own is None:
+    if context.own_generator is None:
         raise RunError("judge local: name the model that judges, in source")
-    return _LocalJudge(section, place.own())
+    return _LocalJudge(section, context.own_generator())

@@ -1,4 +1,4 @@
-"""A model on this machine that answers questions, one batch after another."""
+"""Batched text generation with a model on this machine."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from training.models.merge import is_adapter, merged
 from training.models.zero_exempt import unsharded
 
 Prompt = str | list[Message]
-_LONGEST = 1 << 20
+_NO_LENGTH_LIMIT = 1 << 20
 
 
 class LocalGenerator:
-    """Answers prompts with a language model; what it says depends on nothing but the prompt.
+    """Language model that answers prompts reproducibly.
+
+    The random numbers of an answer are seeded by its prompt, so that an answer depends neither on
+    the other prompts of its batch nor on the batch size.
 
     Args:
-        model: On its device.
-        tokenizer: Its own.
-        rows: Writes prompts as the model was trained on them.
-        batch_size: Prompts answered at once.
+        model: Causal language model, on its device.
+        tokenizer: Tokenizer of the model.
+        rows: Formats prompts as in the model's training.
+        batch_size: Prompts per batch.
     """
 
     def __init__(
@@ -47,14 +50,21 @@ class LocalGenerator:
     def load(
         cls, source: str, chat_template: str | None, device: torch.device, batch_size: int
     ) -> LocalGenerator:
-        """Return one for a model in a folder or on the Hub, an adapter included.
+        """Load a model from a folder or the Hub; an adapter is merged into its base.
+
+        Args:
+            source: Folder or Hub id.
+            chat_template: Name of a chat template; None for the tokenizer's own.
+            device: Device of the model.
+            batch_size: Prompts per batch.
 
         Raises:
-            ModelError: It is not there, or cannot be read.
+            ModelError: The model does not exist or cannot be read.
         """
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
+            # Under ZeRO 3, Transformers would shard every model that it loads, including this one.
             with unsharded():
                 if is_adapter(source):
                     model = merged(source, dtype=dtype)
@@ -67,106 +77,117 @@ class LocalGenerator:
         model.to(device).eval().requires_grad_(False)
         encoder = Encoder(tokenizer)
         template = templates.resolve(chat_template, tokenizer, encoder)
-        rows = RowTokenizer(encoder, template, "prompt", "assistant", _LONGEST)
+        rows = RowTokenizer(encoder, template, "prompt", "assistant", _NO_LENGTH_LIMIT)
         return cls(model, tokenizer, rows, batch_size)
 
-    def answers(
+    def generate(
         self, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float, draw: int = 0
     ) -> list[str]:
-        """Return the answer to each prompt.
+        """Return the text of the answer to each prompt.
 
         Args:
             prompts: Texts or conversations. Without a chat template, the messages of a
-                conversation are written one below the other.
-            max_new_tokens: Longest answer.
-            temperature: 0 for the likeliest answer.
-            draw: Another number draws another answer to the same prompt.
+                conversation are joined by blank lines.
+            max_new_tokens: Length limit of an answer.
+            temperature: Sampling temperature; 0 for greedy decoding.
+            draw: Number of the sample: each number yields an independent answer to a prompt.
 
         Raises:
             ModelError: A prompt and its answer do not fit the model's context.
         """
-        said = self.said(prompts, max_new_tokens=max_new_tokens, temperature=temperature, draw=draw)
-        return [reply.text for reply in said]
+        replies = self.generate_replies(
+            prompts, max_new_tokens=max_new_tokens, temperature=temperature, draw=draw
+        )
+        return [reply.text for reply in replies]
 
-    def said(
+    def generate_replies(
         self, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float, draw: int = 0
     ) -> list[JudgeReply]:
-        """Return what `answers` does, and whether each was cut.
+        """Return the answer to each prompt and whether it was truncated.
+
+        Args:
+            prompts: Texts or conversations.
+            max_new_tokens: Length limit of an answer.
+            temperature: Sampling temperature; 0 for greedy decoding.
+            draw: Number of the sample.
 
         Raises:
             ModelError: A prompt and its answer do not fit the model's context.
         """
-        ids = [self._rows.prompt_ids(self._written(prompt)) for prompt in prompts]
-        self._check_room(ids, max_new_tokens)
+        ids = [self._rows.prompt_ids(self._as_model_input(prompt)) for prompt in prompts]
+        self._check_context(ids, max_new_tokens)
         seeds = [_seed(prompt) for prompt in prompts]
-        # Those of like length together, and back into their order.
+        # Batches of similar lengths need little padding; the replies return to the input order.
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        found = [JudgeReply("")] * len(ids)
+        replies = [JudgeReply("")] * len(ids)
         for first in range(0, len(order), self._batch_size):
-            here = order[first : first + self._batch_size]
+            batch = order[first : first + self._batch_size]
             answers = sample(
                 self._model,
-                [ids[index] for index in here],
-                uniforms([draw], [seeds[index] for index in here], max_new_tokens),
+                [ids[index] for index in batch],
+                uniforms([draw], [seeds[index] for index in batch], max_new_tokens),
                 temperature=temperature,
-                end_ids=self._ends(),
-                pad_id=self._ends()[0],
+                end_ids=self._end_ids(),
+                pad_id=self._end_ids()[0],
             )
-            for index, answer in zip(here, answers, strict=True):
+            for index, answer in zip(batch, answers, strict=True):
                 text = self._tokenizer.decode(answer.ids, skip_special_tokens=True)
-                found[index] = JudgeReply(str(text).strip(), cut=not answer.ended)
-        return found
+                replies[index] = JudgeReply(str(text).strip(), truncated=not answer.ended)
+        return replies
 
     def log_likelihoods(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
-        """Return the mean log-probability of each answer's tokens behind its prompt, in nats.
+        """Return the mean log-probability per token of each answer given its prompt, in nats.
 
         Raises:
             ModelError: A prompt and its answer do not fit the model's context.
         """
-        asked = [self._rows.prompt_ids(self._written(prompt)) for prompt in prompts]
-        said = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in answers]
-        self._check_room(asked, max(map(len, said), default=0))
-        order = sorted(range(len(asked)), key=lambda index: len(asked[index]) + len(said[index]))
-        found = [0.0] * len(asked)
+        prompt_ids = [self._rows.prompt_ids(self._as_model_input(prompt)) for prompt in prompts]
+        answer_ids = [
+            self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in answers
+        ]
+        self._check_context(prompt_ids, max(map(len, answer_ids), default=0))
+        lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        likelihoods = [0.0] * len(lengths)
         for first in range(0, len(order), self._batch_size):
-            here = order[first : first + self._batch_size]
-            rows = [[*asked[index], *said[index]] for index in here]
+            batch = order[first : first + self._batch_size]
+            rows = [[*prompt_ids[index], *answer_ids[index]] for index in batch]
             width = max(map(len, rows))
             ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
             with torch.no_grad():
-                # Padding stands behind what counts, which attention does not see.
+                # No mask is needed: padding is on the right, and attention is causal.
                 logits = self._model(ids.to(self._model.device), use_cache=False).logits
-            likely = logits[:, :-1].float().log_softmax(-1).cpu()
-            each = likely.gather(2, ids[:, 1:, None])[:, :, 0]
-            for row, index in enumerate(here):
-                start, stop = len(asked[index]) - 1, len(rows[row]) - 1
-                found[index] = float(each[row, start:stop].mean())
-        return found
+            log_probs = logits[:, :-1].float().log_softmax(-1).cpu()
+            token_log_probs = log_probs.gather(2, ids[:, 1:, None])[:, :, 0]
+            for row, index in enumerate(batch):
+                start, stop = len(prompt_ids[index]) - 1, len(rows[row]) - 1
+                likelihoods[index] = float(token_log_probs[row, start:stop].mean())
+        return likelihoods
 
     def length(self, prompt: Prompt) -> int:
-        """Return how many tokens the model reads as a prompt."""
-        return len(self._rows.prompt_ids(self._written(prompt)))
+        """Return the number of tokens in a formatted prompt."""
+        return len(self._rows.prompt_ids(self._as_model_input(prompt)))
 
-    def _written(self, prompt: Prompt) -> Prompt:
+    def _as_model_input(self, prompt: Prompt) -> Prompt:
         if isinstance(prompt, str) or self._rows.template is not None:
             return prompt
         return "\n\n".join(str(message["content"]) for message in prompt) + "\n\n"
 
-    def _ends(self) -> list[int]:
+    def _end_ids(self) -> list[int]:
         own = self._model.generation_config.eos_token_id
         return sorted({*self._rows.end_ids, *([own] if isinstance(own, int) else own or ())})
 
-    def _check_room(self, ids: Sequence[Sequence[int]], new_tokens: int) -> None:
-        room = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        longest = max((len(one) for one in ids), default=0)
-        if room is not None and longest + new_tokens > room:
+    def _check_context(self, ids: Sequence[Sequence[int]], new_tokens: int) -> None:
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        longest = max((len(prompt) for prompt in ids), default=0)
+        if limit is not None and longest + new_tokens > limit:
             raise ModelError(
                 f"a question of {longest} tokens and an answer of up to {new_tokens} do not fit "
-                f"the context of {room} of the model that answers. Lower max_new_tokens, leave "
+                f"the context of {limit} of the model that answers. Lower max_new_tokens, leave "
                 f"long prompts out with data.max_length, or name a model with more context"
             )
 
 
 def _seed(prompt: Prompt) -> int:
-    written = json.dumps(prompt, sort_keys=True, default=str)
-    return int.from_bytes(hashlib.sha256(written.encode()).digest()[:8], "big")
+    canonical = json.dumps(prompt, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""A judge at an endpoint that speaks OpenAI's chat protocol.
+"""Judge at an endpoint that implements OpenAI's chat completions API.
 
 https://platform.openai.com/docs/api-reference/chat
 """
@@ -11,18 +11,18 @@ from training.config.judges import OpenAiJudge
 from training.data.schema.rows import Message
 from training.judges.base import JudgeContext
 from training.judges.cost_ledger import JudgeReply
-from training.judges.http_client import HttpJudge, UnreadableError, key_from
+from training.judges.http_client import HttpJudge, UnreadableError, read_api_key
 
 
-def build(section: OpenAiJudge, place: JudgeContext) -> HttpJudge:
+def build(section: OpenAiJudge, context: JudgeContext) -> HttpJudge:
     """Return the judge.
 
     Raises:
-        RunError: The environment variable with its key is not set.
+        RunError: The environment variable of its API key is not set.
     """
     headers = {}
     if section.api_key_env:
-        headers["Authorization"] = f"Bearer {key_from(section.api_key_env, place)}"
+        headers["Authorization"] = f"Bearer {read_api_key(section.api_key_env, context)}"
     address = f"{section.url.rstrip('/')}/chat/completions"
 
     def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
@@ -34,29 +34,29 @@ def build(section: OpenAiJudge, place: JudgeContext) -> HttpJudge:
         }
         response = client.post(address, json=body, headers=headers)
         response.raise_for_status()
-        return read(response)
+        return parse_response(response)
 
-    return HttpJudge(section, place, address=section.url, identity=section.url, call=call)
+    return HttpJudge(section, context, address=section.url, identity=section.url, call=call)
 
 
-def read(response: httpx2.Response) -> JudgeReply:
-    """Return what an endpoint says.
+def parse_response(response: httpx2.Response) -> JudgeReply:
+    """Return the reply in a response.
 
     Raises:
-        UnreadableError: It is not in the protocol's form.
+        UnreadableError: The response is not a chat completion.
     """
     try:
-        said = response.json()
-        choice, usage = said["choices"][0], said.get("usage") or {}
+        body = response.json()
+        choice, usage = body["choices"][0], body.get("usage") or {}
         return JudgeReply(
             str(choice["message"]["content"] or ""),
             int(usage.get("prompt_tokens", 0)),
             int(usage.get("completion_tokens", 0)),
-            cut=choice.get("finish_reason") == "length",
+            truncated=choice.get("finish_reason") == "length",
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        begins = " ".join(response.text[:120].split())
+        excerpt = " ".join(response.text[:120].split())
         raise UnreadableError(
-            f"HTTP {response.status_code}, but no chat completion: {begins!r}. Does url end where "
-            f"/chat/completions follows, as in http://localhost:8000/v1?"
+            f"HTTP {response.status_code}, but no chat completion: {excerpt!r}. The url must end "
+            f"before /chat/completions, as in http://localhost:8000/v1"
         ) from error

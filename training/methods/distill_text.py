@@ -17,9 +17,9 @@ from training.config.judges import LocalJudge
 from training.console import say
 from training.data.prepare import row_tokenizer
 from training.data.schema.rows import Message, PromptRow
-from training.judges.base import JudgeContext, make
-from training.judges.cost_ledger import JudgeReply, ReplyCache, key_of
-from training.judges.http_client import HttpJudge, kept_in
+from training.judges.base import JudgeContext, build_judge
+from training.judges.cost_ledger import JudgeReply, ReplyCache, reply_key
+from training.judges.http_client import HttpJudge, reply_cache_folder
 from training.judges.local_generator import LocalGenerator, Prompt
 from training.methods.common.generated_rows import (
     answerer_of,
@@ -106,7 +106,7 @@ def _lines(
             line["why"] = f"the prompt is longer than data.max_length ({job.data.max_length})"
         elif not (reply := next(found)).text.strip():
             line["why"] = "the teacher said nothing"
-        elif reply.cut and not method.keep_cut:
+        elif reply.truncated and not method.keep_cut:
             line |= {"answer": reply.text, "why": f"cut at {method.max_new_tokens} tokens"}
         else:
             completion = in_form_of(row, reply.text.strip())
@@ -126,7 +126,7 @@ class RemoteTeacher:
         self.remote = remote
 
     def said(self, prompts: Sequence[Prompt]) -> list[JudgeReply]:
-        return self.remote.said([_as_messages(prompt) for prompt in prompts])
+        return self.remote.generate_replies([_as_messages(prompt) for prompt in prompts])
 
     def check_price(self, job: Job, prompts: Sequence[Prompt]) -> None:
         """Say what the answers that are not known yet may cost.
@@ -134,7 +134,7 @@ class RemoteTeacher:
         Raises:
             RunError: More than the job allows.
         """
-        unknown = self.remote.unknown([_as_messages(prompt) for prompt in prompts])
+        unknown = self.remote.uncached([_as_messages(prompt) for prompt in prompts])
         if unknown:
             length = sum(len(written(question)) for question in unknown) / len(unknown)
             check_price(job, self.remote, len(prompts), len(unknown), int(length))
@@ -153,21 +153,23 @@ class LocalTeacher:
         self._section = section
         self._place = place
         self._identity = [*identity, section.temperature, section.max_new_tokens]
-        self._replies = ReplyCache(kept_in(place) / f"{key_of(*self._identity)[:24]}.sqlite")
+        self._replies = ReplyCache(
+            reply_cache_folder(place) / f"{reply_key(*self._identity)[:24]}.sqlite"
+        )
         self._model: LocalGenerator | None = None
 
     def said(self, prompts: Sequence[Prompt]) -> list[JudgeReply]:
-        keys = [key_of(self._identity, prompt) for prompt in prompts]
-        known = {key: self._replies.known(key) for key in keys}
+        keys = [reply_key(self._identity, prompt) for prompt in prompts]
+        known = {key: self._replies.get(key) for key in keys}
         unknown = {k: p for k, p in zip(keys, prompts, strict=True) if known[k] is None}
         if unknown:
-            answers = self._loaded().said(
+            answers = self._loaded().generate_replies(
                 list(unknown.values()),
                 max_new_tokens=self._section.max_new_tokens,
                 temperature=self._section.temperature,
             )
             for key, answer in zip(unknown, answers, strict=True):
-                self._replies.keep(key, answer)
+                self._replies.put(key, answer)
                 known[key] = answer
         return [reply for key in keys if (reply := known[key]) is not None]
 
@@ -175,8 +177,8 @@ class LocalTeacher:
         if self._model is None:
             section, place = self._section, self._place
             if section.source is None:
-                assert place.own is not None
-                self._model = place.own()
+                assert place.own_generator is not None
+                self._model = place.own_generator()
             else:
                 self._model = LocalGenerator.load(
                     section.source, section.chat_template, place.device, section.batch_size
@@ -192,8 +194,8 @@ def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
         folder=folder.path,
         cache=folder.cache,
         max_cost_usd=job.resources.max_cost,
-        own=partial(answerer_of, job),
-        called="teacher",
+        own_generator=partial(answerer_of, job),
+        role="teacher",
     )
     section = method.teacher
     if isinstance(section, LocalJudge):
@@ -202,7 +204,7 @@ def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
             source, template = job.model.source, job.model.chat_template
         revision = job.model.revision if section.source is None else None
         return LocalTeacher(section, place, [digest_of_source(source, revision), template])
-    remote = make(section, place)
+    remote = build_judge(section, place)
     assert isinstance(remote, HttpJudge)
     return RemoteTeacher(remote)
 

@@ -1,1 +1,1 @@
-"""Rewards: each file says in one way how good an answer is."""
+"""Rewards: one file per kind, each of which scores answers by one criterion."""

@@ -1,7 +1,7 @@
-"""The rewards of a job added up by their weights, each kept apart for the log.
+"""Weighted sum of a job's rewards; every reward is also logged by itself.
 
-A reward that is no number stops the run at once; one that is the same for every answer, for many
-steps in a row, teaches nothing and stops it too.
+A reward that is NaN or infinite stops the run at once. A reward that is the same for every answer,
+over many consecutive steps, has no learning signal and stops it too.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 from training.config.rewards import RewardSection
 from training.data.schema.rows import PromptRow
 from training.errors import GuardError
-from training.rewards.base import Prompt, Reward, RewardContext, make
+from training.rewards.base import Prompt, Reward, RewardContext, build_reward
 
 PATIENCE = 20
-"""Steps in a row in which every answer may get the same reward."""
+"""Consecutive steps in which every answer may get the same reward."""
 
 
 @dataclass(frozen=True)
 class RewardScores:
-    """What answers were given.
+    """Scores of a batch of answers.
 
     Attributes:
-        total: The weighted sum for each answer.
-        each: By name, every reward for each answer, before its weight.
+        total: Weighted sum for each answer.
+        each: Unweighted scores for each answer, by the name of the reward.
     """
 
     total: list[float]
@@ -36,38 +36,46 @@ class RewardScores:
 
 @dataclass
 class CompositeReward:
-    """The weighted sum of a job's rewards.
+    """Weighted sum of a job's rewards.
 
     Attributes:
-        names: Of the rewards: their kinds, numbered where one kind comes twice.
+        names: Names of the rewards: their kinds, numbered if a kind occurs twice.
         rewards: The rewards.
-        weights: What each counts.
-        same_for: Steps in a row in each of which all answers got the same.
+        weights: Weight of each reward in the sum.
+        constant_steps: Consecutive steps so far in which every answer got the same reward.
     """
 
     names: list[str]
     rewards: list[Reward]
     weights: list[float]
-    same_for: int = 0
+    constant_steps: int = 0
 
     @classmethod
-    def of(cls, sections: Sequence[RewardSection], place: RewardContext) -> CompositeReward:
+    def from_sections(
+        cls, sections: Sequence[RewardSection], context: RewardContext
+    ) -> CompositeReward:
         """Return the sum of the rewards that a job names."""
         kinds = [str(section.kind) for section in sections]  # type: ignore[attr-defined]  # all have
-        again, seen = Counter(kinds), Counter[str]()
+        occurrences, seen = Counter(kinds), Counter[str]()
         names = []
         for kind in kinds:
             seen[kind] += 1
-            names.append(f"{kind}_{seen[kind]}" if again[kind] > 1 else kind)
-        return cls(names, [make(s, place) for s in sections], [s.weight for s in sections])
+            names.append(f"{kind}_{seen[kind]}" if occurrences[kind] > 1 else kind)
+        rewards = [build_reward(section, context) for section in sections]
+        return cls(names, rewards, [section.weight for section in sections])
 
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> RewardScores:
-        """Return what each answer is worth.
+        """Return the scores of a batch of answers.
+
+        Args:
+            prompts: The prompt of each answer.
+            completions: The answers, decoded.
+            rows: The row of each prompt.
 
         Raises:
-            GuardError: A reward is not a finite number.
+            GuardError: A reward is NaN or infinite.
         """
         each: dict[str, list[float]] = {}
         total = [0.0] * len(completions)
@@ -78,38 +86,40 @@ class CompositeReward:
                 if not math.isfinite(value):
                     raise GuardError(
                         f"reward {name} is {value} for the answer {answer[:80]!r} to {row.id}. A "
-                        f"reward must be a finite number for every answer: mend it, or leave it out"
+                        f"reward must be finite for every answer: fix it, or remove it from the job"
                     )
             each[name] = values
             total = [so_far + weight * value for so_far, value in zip(total, values, strict=True)]
         return RewardScores(total, each)
 
-    def watch(self, lowest: float, highest: float, step: int, steps: int = 1) -> None:
+    def check_varies(self, lowest: float, highest: float, step: int, steps: int = 1) -> None:
         """Stop a run whose reward is the same whatever the model answers.
 
         Args:
-            lowest: Of all answers of the step, on every process.
-            highest: Likewise.
-            step: The optimizer step, for the message.
-            steps: That learn from these answers.
+            lowest: Lowest reward of the step, over the answers of all processes.
+            highest: Highest reward of the step, over the answers of all processes.
+            step: Optimizer step, for the message.
+            steps: Optimizer steps that learn from these answers.
 
         Raises:
-            GuardError: It has been so for `PATIENCE` steps, and at least four times.
+            GuardError: The reward has not varied for `PATIENCE` steps.
         """
+        # A single PPO rollout may serve more than `PATIENCE` steps. It counts for a quarter at
+        # most, so that at least four constant rollouts in a row are needed to stop the run.
         counted = min(steps, PATIENCE // 4)
-        self.same_for = self.same_for + counted if lowest == highest else 0
-        if self.same_for >= PATIENCE:
+        self.constant_steps = self.constant_steps + counted if lowest == highest else 0
+        if self.constant_steps >= PATIENCE:
             raise GuardError(
-                f"in each of the last {self.same_for} steps (up to step {step}) every answer got "
-                f"the same reward, now {lowest:g}: there is nothing to learn from it. The rewards "
-                f"are {', '.join(self.names)}. Easier prompts, a reward that tells answers apart, "
-                f"or a higher rollout.temperature would help"
+                f"in each of the last {self.constant_steps} steps (up to step {step}) every answer "
+                f"got the same reward, now {lowest:g}: there is nothing to learn from it. The "
+                f"rewards are {', '.join(self.names)}. Use easier prompts, a reward that "
+                f"distinguishes answers, or a higher rollout.temperature"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run must know to stop at the same step."""
-        return {"same_for": self.same_for}
+        """Return the state that a resumed run needs to stop at the same step."""
+        return {"same_for": self.constant_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.same_for = int(state["same_for"])
+        """Restore the state that `state_dict` returned."""
+        self.constant_steps = int(state["same_for"])

@@ -1,4 +1,4 @@
-"""What a reward is: a name, and a number for each answer."""
+"""Reward interface, its base class for answers scored one by one, and the context of a run."""
 
 from __future__ import annotations
 
@@ -19,31 +19,51 @@ Prompt = str | list[Message]
 
 
 class Reward(Protocol):
-    """How good answers are, in one respect."""
+    """Interface of a function that scores answers by one criterion."""
 
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> list[float]:
-        """Return a number for each answer, higher for better.
+        """Return the score of each answer; higher is better.
 
         Args:
-            prompts: What was answered.
-            completions: The answers, decoded, without what ends them.
-            rows: Where the prompts came from: `reference` is the right answer where there is one,
-                `columns` everything else that stood in the record.
+            prompts: The prompt of each answer.
+            completions: The answers, decoded, without end-of-text tokens.
+            rows: The row of each prompt: `reference` is the right answer if the data has one,
+                `columns` holds the other columns of the record.
         """
+
+
+class PerAnswerReward:
+    """Base class of rewards that score each answer from its text and its row alone."""
+
+    def score(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
+    ) -> list[float]:
+        """Return the score of each answer.
+
+        Args:
+            prompts: The prompt of each answer; not used.
+            completions: The answers, decoded.
+            rows: The row of each prompt.
+        """
+        return [self.score_answer(text, row) for text, row in zip(completions, rows, strict=True)]
+
+    def score_answer(self, answer: str, row: PromptRow) -> float:
+        """Return the score of one answer."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class RewardContext:
-    """Where a reward works.
+    """Resources of the run that a reward may use.
 
     Attributes:
-        device: Where a reward model computes.
-        folder: The run folder, for what is kept between steps.
-        cache: Keeps what a judge said between runs; the run folder does where it is None.
-        max_cost_usd: What a judge's calls may come to in this run; None for any sum.
-        policy: The model that is trained, where a reward model may use its backbone.
+        device: Device of a reward model.
+        folder: Run folder, for what is kept between steps.
+        cache: Folder of judges' replies that runs share; the run folder is used if it is None.
+        max_cost_usd: Limit for the cost of a judge's calls in this run; None for no limit.
+        policy: Model in training, if a reward model may use its backbone.
     """
 
     device: torch.device
@@ -53,14 +73,14 @@ class RewardContext:
     policy: Any = None
 
     @classmethod
-    def of(cls, setup: TrainerContext, policy: Any = None) -> RewardContext:
-        """Return where the rewards of a run work."""
+    def from_trainer_context(cls, setup: TrainerContext, policy: Any = None) -> RewardContext:
+        """Return the resources of a training run."""
         cost, cache = setup.job.resources.max_cost, RunFolder(setup.folder).cache
         return cls(setup.world.device, setup.folder, cache, cost, policy)
 
 
-def make(section: RewardSection, place: RewardContext) -> Reward:
+def build_reward(section: RewardSection, context: RewardContext) -> Reward:
     """Return the reward that a job's section describes."""
     module, _, name = section.impl.partition(":")
-    reward: Reward = getattr(importlib.import_module(module), name)(section, place)
+    reward: Reward = getattr(importlib.import_module(module), name)(section, context)
     return reward

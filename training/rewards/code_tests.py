@@ -1,6 +1,6 @@
-"""Whether the program in an answer passes its tests, run where it can do no harm.
+"""Reward for a program that passes its tests, which runs in a sandbox.
 
-`exam` runs it, `jail` locks it in.
+`sandbox/runner.py` runs code and tests in two processes; `sandbox/seccomp.py` restricts both.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ _RUNNER, _SECCOMP = _SANDBOX / "runner.py", _SANDBOX / "seccomp.py"
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
-class _CodeTests:
+class _CodeTestsReward:
     def __init__(self, section: CodeTestsReward):
         self._section = section
         self._pool = ThreadPoolExecutor(section.processes or max(1, (os.cpu_count() or 2) - 1))
-        if self._passed("x = 1", "", ["assert x == 1"]) != 1:
+        # A trial run, so that a machine without a working sandbox stops before training, instead
+        # of scoring every answer 0.
+        if self._count_passed("x = 1", "", ["assert x == 1"]) != 1:
             raise DeviceError(
-                "reward code_tests cannot lock programs in on this machine "
+                "reward code_tests cannot sandbox programs on this machine "
                 f"({platform.system()} {platform.release()}, {platform.machine()}): it needs Linux "
                 "with seccomp on x86_64 or aarch64, and a memory limit that Python starts in"
             )
@@ -41,33 +43,35 @@ class _CodeTests:
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> list[float]:
-        return list(self._pool.map(self._share, prompts, completions, rows))
+        return list(self._pool.map(self._score_answer, prompts, completions, rows))
 
-    def _share(self, prompt: Prompt, answer: str, row: PromptRow) -> float:
+    def _score_answer(self, prompt: Prompt, answer: str, row: PromptRow) -> float:
         setup, tests = self._tests(row)
-        code = program(answer)
+        code = extract_program(answer)
         if self._section.continues_prompt:
             code = f"{prompt if isinstance(prompt, str) else prompt[-1]['content']}{code}"
-        passed = self._passed(code, setup, tests)
+        passed = self._count_passed(code, setup, tests)
         return passed / len(tests) if self._section.partial else float(passed == len(tests))
 
     def _tests(self, row: PromptRow) -> tuple[str, list[str]]:
-        names = self._section
-        found = row.columns.get(names.tests)
-        if isinstance(found, str):
-            # One program of tests, as in HumanEval, whose `check` is called with the function.
-            entry = row.columns.get(names.entry_point)
-            found = [found + (f"\ncheck({entry})\n" if entry else "")]
-        if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
+        columns = self._section
+        tests = row.columns.get(columns.tests)
+        if isinstance(tests, str):
+            # A single program as in HumanEval: it defines `check`, to be called on the function.
+            entry = row.columns.get(columns.entry_point)
+            tests = [tests + (f"\ncheck({entry})\n" if entry else "")]
+        if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
             raise DataError(
-                f"{row.id}: reward code_tests finds no tests in the column {names.tests!r}. It has "
-                f"{', '.join(sorted(row.columns)) or 'no columns'}. Name the column in "
+                f"{row.id}: reward code_tests finds no tests in the column {columns.tests!r}. It "
+                f"has {', '.join(sorted(row.columns)) or 'no columns'}. Name the column in "
                 f"reward.tests: a list of assertions, or one program"
             )
-        return str(row.columns.get(names.setup) or ""), found
+        return str(row.columns.get(columns.setup) or ""), tests
 
-    def _passed(self, code: str, setup: str, tests: list[str]) -> int:
-        """Return how many tests a program passes; 0 where it did not come to its end."""
+    def _count_passed(self, code: str, setup: str, tests: list[str]) -> int:
+        """Return how many tests a program passes; 0 if it crashed or timed out."""
+        # Only the process of the tests knows the nonce, so that a result which the program under
+        # test writes itself does not count.
         nonce = secrets.token_hex(16)
         limit_s = self._section.timeout
         job = {
@@ -80,7 +84,7 @@ class _CodeTests:
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-S", str(_RUNNER), str(_SECCOMP)],
-                input=_parts(job, hidden),
+                input=_frames(job, hidden),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 timeout=limit_s + 2,
@@ -91,32 +95,32 @@ class _CodeTests:
             )
         except subprocess.TimeoutExpired:
             return 0
-        return _read(done.stdout, nonce)
+        return _parse_result(done.stdout, nonce)
 
 
-def _parts(*said: dict[str, Any]) -> bytes:
-    texts = [json.dumps(one).encode() for one in said]
+def _frames(*messages: dict[str, Any]) -> bytes:
+    texts = [json.dumps(message).encode() for message in messages]
     return b"".join(f"{len(text):08x}".encode() + text for text in texts)
 
 
-def _read(written: bytes, nonce: str) -> int:
+def _parse_result(output: bytes, nonce: str) -> int:
     try:
-        result: dict[str, Any] = json.loads(written)
+        result: dict[str, Any] = json.loads(output)
         return int(result["passed"]) if result["nonce"] == nonce else 0
     except (ValueError, KeyError, TypeError):
         return 0
 
 
-def program(answer: str) -> str:
-    """Return the code of an answer: what stands between its first Markdown fences, or all of it."""
-    found = _FENCED.search(answer)
-    return found[1] if found else answer
+def extract_program(answer: str) -> str:
+    """Return the code of an answer: its first fenced block, or all of it if it has none."""
+    fenced = _FENCED.search(answer)
+    return fenced[1] if fenced else answer
 
 
-def build(section: CodeTestsReward, place: RewardContext) -> Reward:
+def build(section: CodeTestsReward, context: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:
-        DeviceError: This machine cannot lock programs in.
+        DeviceError: This machine cannot run the sandbox.
     """
-    return _CodeTests(section)
+    return _CodeTestsReward(section)

@@ -1,8 +1,8 @@
-"""Whether an answer is JSON of a given form."""
+"""Reward for JSON that conforms to a schema."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -15,24 +15,19 @@ from referencing.exceptions import Unresolvable
 from training.config.rewards import JsonSchemaReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Reward, RewardContext
 
 _FENCE = "```"
 
 
-class _JsonSchema:
+class _JsonSchemaReward(PerAnswerReward):
     def __init__(self, section: JsonSchemaReward, validator: Any):
         self._parses = section.parses
         self._validator = validator
 
-    def score(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
-    ) -> list[float]:
-        return [self._fits(answer) for answer in completions]
-
-    def _fits(self, answer: str) -> float:
+    def score_answer(self, answer: str, row: PromptRow) -> float:
         try:
-            value = orjson.loads(_unfenced(answer))
+            value = orjson.loads(_strip_fence(answer))
         except orjson.JSONDecodeError:
             return 0.0
         try:
@@ -41,30 +36,30 @@ class _JsonSchema:
             return self._parses
 
 
-def _unfenced(answer: str) -> str:
-    """Return the JSON of an answer that puts it between Markdown fences."""
+def _strip_fence(answer: str) -> str:
+    """Return an answer without the Markdown fence around it, if it has one."""
     text = answer.strip()
     if not (text.startswith(_FENCE) and text.endswith(_FENCE) and "\n" in text):
         return text
     return text[text.index("\n") : -len(_FENCE)]
 
 
-def build(section: JsonSchemaReward, place: RewardContext) -> Reward:
+def build(section: JsonSchemaReward, context: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:
-        DataError: What the job gives is no JSON Schema.
+        DataError: The job's schema is not a valid JSON Schema, or refers to another document.
     """
-    kind = validator_for(section.schema_)
+    validator_class = validator_for(section.schema_)
     try:
-        kind.check_schema(section.schema_)
+        validator_class.check_schema(section.schema_)
     except SchemaError as error:
-        where = ".".join(map(str, error.absolute_path)) or "it"
+        location = ".".join(map(str, error.absolute_path)) or "the top level"
         raise DataError(
-            f"reward json_schema: schema is not valid at {where}: {error.message}"
+            f"reward json_schema: schema is not valid at {location}: {error.message}"
         ) from None
-    # Without the registry, what a schema refers to would be fetched from wherever it says.
-    validator = kind(section.schema_, registry=SPECIFICATIONS)
+    # With the default registry, jsonschema would fetch a remote $ref over the network.
+    validator = validator_class(section.schema_, registry=SPECIFICATIONS)
     for reference in _references(section.schema_):
         try:
             validator.evolve(schema={**section.schema_, "$ref": reference}).is_valid({})
@@ -74,14 +69,14 @@ def build(section: JsonSchemaReward, place: RewardContext) -> Reward:
             ) from None
         except (Unresolvable, _WrappedReferencingError):
             raise DataError(
-                f"reward json_schema: schema refers to {reference!r}, which is not in it. Write "
-                f"what it stands for under $defs, and refer to it as #/$defs/NAME"
+                f"reward json_schema: schema refers to {reference!r}, which is not in it. Define "
+                f"it under $defs, and refer to it as #/$defs/NAME"
             ) from None
-    return _JsonSchema(section, validator)
+    return _JsonSchemaReward(section, validator)
 
 
 def _references(schema: Any) -> Iterator[str]:
-    """Yield what a schema refers to, except in parts with a name (`$id`) of their own."""
+    """Yield the `$ref`s of a schema, except in subschemas with an `$id`, which rebase them."""
     if isinstance(schema, dict):
         reference = schema.get("$ref")
         if isinstance(reference, str):

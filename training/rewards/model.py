@@ -1,6 +1,7 @@
-"""A reward model's score of an answer, read as it was trained to read.
+"""Reward that is the score of a reward model.
 
-It may have another tokenizer than the model that is trained: answers come to it as text.
+Answers are passed as text and formatted as in the reward model's own training, so that its
+tokenizer and chat template may differ from those of the policy.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from training.rewards.shared_backbone import SharedBackboneScorer, why_not_share
 
 
 class _ModelReward:
-    def __init__(self, section: ModelReward, place: RewardContext):
+    def __init__(self, section: ModelReward, context: RewardContext):
         self._section = section
-        self._scorer = _scorer(section, place)
+        self._scorer = _scorer(section, context)
         try:
             tokenizer = AutoTokenizer.from_pretrained(section.source)
         except Exception as error:
@@ -37,7 +38,7 @@ class _ModelReward:
             self._scorer.pad_id = tokenizer.eos_token_id if pad_id is None else pad_id
         encoder = Encoder(tokenizer)
         template = templates.resolve(section.chat_template, tokenizer, encoder)
-        self._tokenize = RowTokenizer(
+        self._tokenize_rows = RowTokenizer(
             encoder, template, "unpaired", "assistant", section.max_length
         )
 
@@ -45,46 +46,49 @@ class _ModelReward:
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> list[float]:
         ids = [self._ids(p, c, r.id) for p, c, r in zip(prompts, completions, rows, strict=True)]
-        # Those of like length together, and back into their order.
+        # Batches of similar lengths need little padding; scores return to the input order.
         order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
         scores = [0.0] * len(ids)
         size = self._section.batch_size
         for first in range(0, len(order), size):
-            here = order[first : first + size]
-            for index, value in zip(here, self._scorer.scores([ids[i] for i in here]), strict=True):
+            batch = order[first : first + size]
+            values = self._scorer.scores([ids[index] for index in batch])
+            for index, value in zip(batch, values, strict=True):
                 scores[index] = value
         return scores
 
-    def _ids(self, prompt: Prompt, answer: str, name: str) -> list[int]:
-        said: Any = answer
+    def _ids(self, prompt: Prompt, answer: str, row_id: str) -> list[int]:
+        completion: Any = answer
         if not isinstance(prompt, str):
-            said = [{"role": "assistant", "content": answer}]
-        (outcome,) = self._tokenize([UnpairedRow(name, prompt, said, True)])
+            completion = [{"role": "assistant", "content": answer}]
+        (outcome,) = self._tokenize_rows([UnpairedRow(row_id, prompt, completion, True)])
         if isinstance(outcome, list):
             return [int(token) for token in outcome[0].input_ids]
-        # An answer that says nothing, or a prompt that fills everything: the prompt is scored.
-        return self._tokenize.prompt_ids(prompt)[: self._section.max_length]
+        # The row is invalid because the answer is empty or the prompt takes all of max_length;
+        # the prompt alone is scored.
+        return self._tokenize_rows.prompt_ids(prompt)[: self._section.max_length]
 
 
-def _scorer(section: ModelReward, place: RewardContext) -> Scorer:
+def _scorer(section: ModelReward, context: RewardContext) -> Scorer:
     if section.backbone != "own":
-        apart = why_not_shareable(place.policy, section.source)
-        quantized = getattr(place.policy, "is_quantized", False)
-        if apart is None and (section.backbone == "shared" or not quantized):
-            return SharedBackboneScorer(place.policy, section.source)
+        obstacle = why_not_shareable(context.policy, section.source)
+        quantized = getattr(context.policy, "is_quantized", False)
+        # A standalone model would not be quantized, so its scores differ: `auto` does not share.
+        if obstacle is None and (section.backbone == "shared" or not quantized):
+            return SharedBackboneScorer(context.policy, section.source)
         if section.backbone == "shared":
             raise ModelError(
-                f"the reward model {section.source} cannot share the backbone of what is trained: "
-                f"{apart}. Train both as LoRA on the same base, or write backbone: own"
+                f"the reward model {section.source} cannot share the backbone of the policy: "
+                f"{obstacle}. Train both as LoRA on the same base, or write backbone: own"
             )
-    return StandaloneScorer(section.source, place.device)
+    return StandaloneScorer(section.source, context.device)
 
 
-def build(section: ModelReward, place: RewardContext) -> Reward:
+def build(section: ModelReward, context: RewardContext) -> Reward:
     """Return the reward.
 
     Raises:
-        ModelError: It is not there, or no reward model.
-        DeviceError: It does not fit beside the model that is trained.
+        ModelError: The model does not exist or is not a reward model.
+        DeviceError: It does not fit into memory together with the policy.
     """
-    return _ModelReward(section, place)
+    return _ModelReward(section, context)

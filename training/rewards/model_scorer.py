@@ -1,4 +1,4 @@
-"""What scores texts for a reward: a reward model of its own, in memory beside what is trained."""
+"""Scorer interface, and a standalone reward model that is loaded next to the policy."""
 
 from __future__ import annotations
 
@@ -18,48 +18,49 @@ from training.models.zero_exempt import unsharded
 
 
 class Scorer(Protocol):
-    """Scores texts."""
+    """Interface of a reward model that scores tokenized texts."""
 
     pad_id: int | None
-    """What it takes for padding; None where its tokenizer has to say."""
+    """Padding token of the model; None until the caller sets it from the tokenizer."""
 
     def scores(self, texts: Sequence[list[int]]) -> list[float]:
-        """Return the score of each text, which are token ids in the scorer's own vocabulary."""
+        """Return the score of each text, given as token ids of the scorer's own vocabulary."""
 
 
 class StandaloneScorer:
-    """A reward model that is loaded whole, in 16 bits on a GPU.
+    """Reward model with weights of its own, in bf16 on a GPU.
 
     Args:
-        source: Its folder or Hub id; of an adapter, base and update are folded into one.
-        device: Where it computes.
+        source: Folder or Hub id; an adapter is merged into its base.
+        device: Device of the model.
 
     Raises:
-        ModelError: It is not there, or no reward model.
-        DeviceError: It does not fit beside the model that is trained.
+        ModelError: The model does not exist or is not a reward model.
+        DeviceError: It does not fit into memory together with the policy.
     """
 
     def __init__(self, source: str, device: torch.device):
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._device = device
+        # Under ZeRO 3, Transformers would shard every model that it loads, including this one.
         with unsharded():
             self._model = _load(source, dtype)
-        _check_room(self._model, source, device)
+        _check_memory(self._model, source, device)
         self._model.to(device).eval().requires_grad_(False)
         own = self._model.config.get_text_config().pad_token_id
-        # An adapter's configuration is its base's, which may pad with what ends a text.
+        # The configuration of an adapter is its base's, which may pad with the end-of-text token.
         self.pad_id: int | None = None if is_adapter(source) else own
 
     @torch.no_grad()
     def scores(self, texts: Sequence[list[int]]) -> list[float]:
         """Return the score of each text."""
         assert self.pad_id is not None
-        # By it the model finds the end of each text.
+        # The model finds the last token of each text, where it scores, by the padding token.
         self._model.config.get_text_config().pad_token_id = self.pad_id
         batch = padded([(one, one) for one in texts], self.pad_id)
         outputs = self._model(input_ids=batch["input_ids"].to(self._device), use_cache=False)
-        found: list[float] = outputs.logits[:, 0].float().tolist()
-        return found
+        scores: list[float] = outputs.logits[:, 0].float().tolist()
+        return scores
 
 
 def _load(source: str, dtype: torch.dtype) -> Any:
@@ -78,11 +79,11 @@ def _load(source: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def _check_room(model: Any, source: str, device: torch.device) -> None:
-    """Raise where the weights alone do not fit beside what is there already.
+def _check_memory(model: Any, source: str, device: torch.device) -> None:
+    """Check that the weights fit into the free memory.
 
     Raises:
-        DeviceError: Says how large they are and what would fit.
+        DeviceError: They do not fit.
     """
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     if device.type == "cuda":
@@ -93,9 +94,9 @@ def _check_room(model: Any, source: str, device: torch.device) -> None:
         return
     if size > free:
         raise DeviceError(
-            f"the reward model {source} takes {size / 2**30:.1f} GiB, and beside the model that is "
-            f"trained {free / 2**30:.1f} GiB are free. A smaller reward model, an adapter "
-            f"(adapter: {{kind: lora}} or qlora) or sharding.zero: 3 for what is trained would fit"
+            f"the reward model {source} takes {size / 2**30:.1f} GiB, and next to the policy "
+            f"{free / 2**30:.1f} GiB are free. Use a smaller reward model, or train the policy "
+            f"with an adapter (adapter: {{kind: lora}} or qlora) or sharding.zero: 3"
         )
 
 
@@ -104,5 +105,5 @@ def _check_ram(source: str) -> None:
     if memory.available < 0.02 * memory.total:
         raise DeviceError(
             f"loading the reward model {source} has left {memory.available / 2**30:.1f} GiB of "
-            f"memory. Use a smaller reward model, or an adapter for what is trained"
+            f"memory. Use a smaller reward model, or train the policy with an adapter"
         )

@@ -1,7 +1,8 @@
-"""How often a pattern stands in an answer.
+"""Reward for each match of a pattern in an answer.
 
-The package `regex` reads patterns as `re` does and can be given a time limit: a pattern such as
-`(a+)+$` takes minutes for some answers, and a policy may come to write them.
+Patterns are matched by the package `regex`, which has the syntax of `re` and supports a time limit:
+a pattern with catastrophic backtracking, such as `(a+)+$`, takes minutes on some answers, and
+training may lead a policy to produce them.
 """
 
 from __future__ import annotations
@@ -13,43 +14,43 @@ import regex
 
 from training.config.rewards import RegexCountReward
 from training.data.schema.rows import PromptRow
-from training.rewards.base import Prompt, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Prompt, Reward, RewardContext
 
 logger = logging.getLogger(__name__)
 LIMIT_S = 0.5
-"""Time for one answer."""
+"""Time limit for matching one answer."""
 
 
-class _RegexCount:
+class _RegexCountReward(PerAnswerReward):
     def __init__(self, section: RegexCountReward):
         self._section = section
         flags = regex.IGNORECASE if section.ignore_case else 0
         self._pattern = regex.compile(section.pattern, flags | regex.VERSION0)
-        self._given_up = 0
+        self._timeouts = 0
 
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
     ) -> list[float]:
-        before = self._given_up
-        found = [self._count(text) for text in completions]
-        if self._given_up > before:
+        timeouts_before = self._timeouts
+        scores = super().score(prompts, completions, rows)
+        if self._timeouts > timeouts_before:
             logger.warning(
-                "the pattern %r took more than %g s for %d answers so far; they count 0. It tries "
-                "too many ways to match: write a repeat within a repeat, such as (a+)+, as one",
-                *(self._section.pattern, LIMIT_S, self._given_up),
+                "the pattern %r took more than %g s for %d answers so far; their score is 0. It "
+                "backtracks too much: rewrite nested repeats, such as (a+)+, as a single repeat",
+                *(self._section.pattern, LIMIT_S, self._timeouts),
             )
-        return found
+        return scores
 
-    def _count(self, text: str) -> float:
+    def score_answer(self, answer: str, row: PromptRow) -> float:
         try:
-            count = sum(1 for _ in self._pattern.finditer(text, timeout=LIMIT_S))
+            count = sum(1 for _ in self._pattern.finditer(answer, timeout=LIMIT_S))
         except TimeoutError:
-            self._given_up += 1
+            self._timeouts += 1
             return 0.0
-        found = self._section.scale * count
-        return found if self._section.cap is None else min(found, self._section.cap)
+        score = self._section.scale * count
+        return score if self._section.cap is None else min(score, self._section.cap)
 
 
-def build(section: RegexCountReward, place: RewardContext) -> Reward:
+def build(section: RegexCountReward, context: RewardContext) -> Reward:
     """Return the reward."""
-    return _RegexCount(section)
+    return _RegexCountReward(section)

@@ -1,32 +1,28 @@
-"""A penalty for an answer that says the same over and over."""
+"""Penalty for repeated n-grams within an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from training.config.rewards import RepetitionReward
 from training.data.schema.rows import PromptRow
-from training.rewards.base import Prompt, Reward, RewardContext
-from training.rewards.word_count import words
+from training.rewards.base import PerAnswerReward, Reward, RewardContext
+from training.rewards.word_count import split_words
 
 
 def repeated_share(text: str, ngram: int) -> float:
-    """Return the share of a text's n-grams that stood in it before; 0 where it has none."""
-    said = words(text.casefold())
-    grams = [tuple(said[i : i + ngram]) for i in range(len(said) - ngram + 1)]
+    """Return the share of a text's n-grams of words that occurred in it before; 0 for none."""
+    words = split_words(text.casefold())
+    grams = [tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)]
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-class _Repetition:
+class _RepetitionReward(PerAnswerReward):
     def __init__(self, section: RepetitionReward):
         self._ngram = section.ngram
 
-    def score(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], rows: Sequence[PromptRow]
-    ) -> list[float]:
-        return [-repeated_share(answer, self._ngram) for answer in completions]
+    def score_answer(self, answer: str, row: PromptRow) -> float:
+        return -repeated_share(answer, self._ngram)
 
 
-def build(section: RepetitionReward, place: RewardContext) -> Reward:
+def build(section: RepetitionReward, context: RewardContext) -> Reward:
     """Return the reward."""
-    return _Repetition(section)
+    return _RepetitionReward(section)

@@ -1,8 +1,8 @@
-"""A reward model that is one more adapter on the backbone of the model that is trained.
+"""Reward model that is an additional adapter on the policy's backbone.
 
-A reward model trained as an adapter differs from its base by the adapter and a row of weights that
-makes a number of the last hidden state. Where the policy stands on the same base, these are all
-that has to be held.
+A reward model trained as an adapter differs from its base by the adapter and by a head of one row,
+which maps the last hidden state to a score. If the policy is an adapter on the same base, only
+these have to be held in memory.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from training.models.base_digest import BASE, check_base
 from training.models.merge import is_adapter
 
 _HEADS = ("score", "classifier")
-"""What the head of a model that scores is called."""
+"""Names of the head in sequence classification models."""
 
 
 class SharedBackboneScorer:
-    """Scores texts with the policy's backbone under the reward model's adapter.
+    """Scorer that runs the policy's backbone with the reward model's adapter active.
 
-    The adapter never learns and is never saved: it lies where it was trained.
+    The adapter is frozen, and it is not saved with the policy.
 
     Args:
-        policy: The model that is trained, of which `reason_apart` gave none.
+        policy: Model in training, for which `why_not_shareable` returned None.
         source: Folder of the reward model's adapter.
 
     Raises:
-        ModelError: The folder does not hold what it should.
+        ModelError: The adapter does not match the policy, or the folder has no score head.
     """
 
     def __init__(self, policy: PeftModel, source: str):
         self._policy = policy
         self._device = policy.device
         config = PeftConfig.from_pretrained(source)
-        # Its base's configuration may pad with what ends a text; its own tokenizer says.
+        # The base's configuration may pad with the end-of-text token, so that the caller sets it
+        # from the reward model's tokenizer.
         self.pad_id: int | None = None
         weights = load_peft_weights(source, device="cpu")
         head = {name for name in weights if _is_head(name)}
@@ -55,64 +56,70 @@ class SharedBackboneScorer:
         config.lora_dropout = 0.0
         policy.add_adapter(self._name, config)
         body = {name: tensor for name, tensor in weights.items() if name not in head}
-        missed = set_peft_model_state_dict(policy, body, adapter_name=self._name)
-        lacking = [name for name in missed.missing_keys if f".{self._name}." in name]
-        if missed.unexpected_keys or lacking:
+        result = set_peft_model_state_dict(policy, body, adapter_name=self._name)
+        missing = [name for name in result.missing_keys if f".{self._name}." in name]
+        if result.unexpected_keys or missing:
             raise ModelError(
-                f"the adapter in {source} does not fit the model that is trained: "
-                f"{(*missed.unexpected_keys, *lacking)[0]}. Write backbone: own"
+                f"the adapter in {source} does not fit the policy: "
+                f"{(*result.unexpected_keys, *missing)[0]} does not match. Set backbone: own"
             )
+        # PEFT freezes the other adapters when it adds one.
         restore_requires_grad(policy)
 
     @torch.no_grad()
     def scores(self, texts: Sequence[list[int]]) -> list[float]:
-        """Return the score of each text, taken at its last token that is no padding."""
+        """Return the score of each text, taken at its last token before the padding."""
         assert self.pad_id is not None
         ids = padded([(one, one) for one in texts], self.pad_id)["input_ids"].to(self._device)
-        places = torch.arange(ids.shape[1], device=self._device)
-        last = ((ids != self.pad_id) * places).argmax(dim=1)
-        with self._computing():
+        positions = torch.arange(ids.shape[1], device=self._device)
+        last = ((ids != self.pad_id) * positions).argmax(dim=1)
+        with self._autocast():
             states = hidden_states(self._policy, self._name, input_ids=ids)
-        taken = states[torch.arange(len(texts), device=self._device), last].float()
-        found: list[float] = (taken @ self._head).tolist()
-        return found
+        last_states = states[torch.arange(len(texts), device=self._device), last].float()
+        scores: list[float] = (last_states @ self._head).tolist()
+        return scores
 
-    def _computing(self) -> AbstractContextManager[Any]:
-        """Return the precision of a reward model of its own: 16 bits on a GPU."""
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Return the autocast to bf16 on a GPU, the precision of a standalone reward model."""
         if self._device.type != "cuda":
             return nullcontext()
         return torch.autocast("cuda", dtype=torch.bfloat16)
 
 
 def why_not_shareable(policy: Any, source: str) -> str | None:
-    """Return why a reward model needs weights of its own; None where it can share the policy's."""
+    """Return why a reward model cannot share the policy's backbone; None if it can.
+
+    Args:
+        policy: Model in training.
+        source: Folder or Hub id of the reward model.
+    """
     if not isinstance(policy, PeftModel) or policy.active_peft_config.is_prompt_learning:
-        return "the model that is trained has no adapter that could be put aside for another"
+        return "the policy has no adapter that could be switched for another"
     if not is_adapter(source):
-        return "it is a whole model"
+        return "it is a full model, not an adapter"
     config = json.loads((Path(source) / "adapter_config.json").read_text())
     kinds = config["peft_type"], str(policy.peft_type.value)
     if kinds != ("LORA", "LORA"):
         return f"its adapter is of kind {kinds[0].lower()}, and the policy's {kinds[1].lower()}"
     if others := [m for m in config.get("modules_to_save") or () if m not in _HEADS]:
-        return f"it has {', '.join(others)} of its own"
+        return f"it trains {', '.join(others)} in full"
     if config.get("bias", "none") != "none":
-        return "it has biases of its own"
+        return "it trains biases"
     if config.get("use_dora") and any(hasattr(p, "ds_id") for p in policy.parameters()):
-        return "its adapter is DoRA, which looks at whole weights, and sharding.zero is 3"
-    if any(_is_backbones(name) and p.requires_grad for name, p in policy.named_parameters()):
-        return "weights of the backbone learn too"
-    return _other_base(policy, source, str(config.get("base_model_name_or_path")))
+        return "its adapter is DoRA, which needs unsharded weights, and sharding.zero is 3"
+    if any(_is_backbone_weight(name) and p.requires_grad for name, p in policy.named_parameters()):
+        return "weights of the policy's backbone are trained too"
+    return _base_mismatch(policy, source, str(config.get("base_model_name_or_path")))
 
 
-def _other_base(policy: PeftModel, source: str, theirs: str) -> str | None:
-    """Return what differs; where no digest was noted, names must be the same."""
+def _base_mismatch(policy: PeftModel, source: str, theirs: str) -> str | None:
+    """Return how the bases differ, by digest or, if none was recorded, by name; None if equal."""
     mine = str(policy.active_peft_config.base_model_name_or_path)
-    noted = Path(source) / BASE
-    if not noted.exists() or json.loads(noted.read_text())["digest"] is None:
+    record = Path(source) / BASE
+    if not record.exists() or json.loads(record.read_text())["digest"] is None:
         if Path(theirs).resolve() == Path(mine).resolve():
             return None
-        return f"it was trained on {theirs}, and the policy stands on {mine}"
+        return f"it was trained on {theirs}, and the policy is an adapter on {mine}"
     try:
         check_base(Path(source), Path(mine))
     except ModelError as error:
@@ -120,7 +127,7 @@ def _other_base(policy: PeftModel, source: str, theirs: str) -> str | None:
     return None
 
 
-def _is_backbones(name: str) -> bool:
+def _is_backbone_weight(name: str) -> bool:
     return "lora_" not in name and ".modules_to_save." not in name
 
 
@@ -129,12 +136,16 @@ def _is_head(name: str) -> bool:
 
 
 def _head_of(weights: dict[str, Tensor], names: set[str], source: str) -> Tensor:
-    """Return the weights that make a number of a hidden state, [width], in fp32."""
-    found = [weights[name] for name in names if name.endswith("weight")]
-    if len(names) != 1 or len(found) != 1 or found[0].shape[0] != 1:
+    """Return the weights of the score head, [width], in fp32.
+
+    Raises:
+        ModelError: The adapter has no head with a single score.
+    """
+    heads = [weights[name] for name in names if name.endswith("weight")]
+    if len(names) != 1 or len(heads) != 1 or heads[0].shape[0] != 1:
         raise ModelError(
-            f"{source} has no head that makes one score: it holds "
-            f"{', '.join(sorted(names)) or 'none'}. Name an adapter that method: {{kind: reward}} "
-            f"has trained"
+            f"{source} has no head with a single score: it holds "
+            f"{', '.join(sorted(names)) or 'none'}. Name an adapter trained by method: "
+            f"{{kind: reward}}"
         )
-    return found[0][0].float()
+    return heads[0][0].float()

@@ -1,4 +1,4 @@
-"""Words of an answer, in scripts that put no spaces between them too."""
+"""Word splitting that also counts words in scripts without spaces."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _UNSPACED = (
 _WORD = re.compile(rf"[{_UNSPACED}][\u0300-\u036f]*|[^\s{_UNSPACED}]+")
 
 
-def words(text: str) -> list[str]:
-    """Return the words of a text; a character is one where no spaces are used."""
+def split_words(text: str) -> list[str]:
+    """Return the words of a text; in scripts without spaces, each character is a word."""
     return _WORD.findall(text)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from tests.fake_llm_server import Endpoint, serving
 from training.config.judges import AnyJudge as Section
 from training.errors import RunError
-from training.judges.base import JudgeContext, make
+from training.judges.base import JudgeContext, build_judge
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 MODEL = "us.vendor.model-v1:0"
@@ -26,7 +26,7 @@ def ask(endpoint: Endpoint, folder: Path) -> list[str]:
     section = {"kind": "bedrock", "region": "eu-central-1", "model": MODEL}
     document = {**section, "url": endpoint.url.removesuffix("/v1")}
     place = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache")
-    judge = make(TypeAdapter(Section).validate_python(document), place)
+    judge = build_judge(TypeAdapter(Section).validate_python(document), place)
     return judge.replies([[{"role": "user", "content": "Grüße"}]])
 
 

@@ -15,15 +15,15 @@ from pydantic import TypeAdapter
 from tests.fake_llm_server import Endpoint, serving
 from training.config.judges import AnyJudge as Section
 from training.errors import RunError
-from training.judges import http_client
-from training.judges.base import JudgeContext, JudgeUsage, ask, make
+from training.judges import retries
+from training.judges.base import JudgeContext, JudgeUsage, ask, build_judge
 from training.judges.http_client import UnreadableError
-from training.judges.openai import read
+from training.judges.openai import parse_response
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setattr(http_client, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         yield found
 
@@ -31,7 +31,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 def judge(endpoint: Endpoint, folder: Path, most: float | None = None, **keys: Any) -> Any:
     document = {"kind": "openai", "url": endpoint.url, "model": "m", "max_new_tokens": 10, **keys}
     place = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache", most)
-    return make(TypeAdapter(Section).validate_python(document), place)
+    return build_judge(TypeAdapter(Section).validate_python(document), place)
 
 
 def questions(*texts: str) -> list[list[dict[str, Any]]]:
@@ -98,7 +98,7 @@ def test_what_would_fail_again_is_not_repeated(
 )
 def test_a_reply_in_another_form_is_shown(text: str) -> None:
     with pytest.raises(UnreadableError, match="no chat completion") as said:
-        read(httpx2.Response(200, text=text))
+        parse_response(httpx2.Response(200, text=text))
     assert repr(text) in str(said.value)
 
 
@@ -122,7 +122,7 @@ PRICE = {"input": 10.0, "output": 100.0}
 def test_calls_are_paid_for_once_and_capped(endpoint: Endpoint, tmp_path: Path) -> None:
     one = judge(endpoint, tmp_path, most=0.005, price=PRICE, at_once=1)
     texts = [f"{'x' * 300} {number}" for number in range(5)]
-    with pytest.raises(RunError, match=r"have cost 0.0040 USD.*max_cost \(0.005 USD\).*goes on"):
+    with pytest.raises(RunError, match=r"have cost 0.0040 USD.*max_cost \(0.005 USD\).*to resume"):
         one.replies(questions(*texts))
     assert len(endpoint.asked) == 2
     assert one.ledger.spent == {
@@ -159,7 +159,7 @@ def test_bedrock_speaks_converse(
     section = {"kind": "bedrock", "region": "eu-central-1", "model": "vendor.model-v1:0"}
     document = {**section, "url": endpoint.url.removesuffix("/v1"), "temperature": 0.5}
     place = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
-    found = make(TypeAdapter(Section).validate_python(document), place)
+    found = build_judge(TypeAdapter(Section).validate_python(document), place)
     asking = [[{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]]
     assert found.replies(asking) == ["2 system"]
     path, headers, body = endpoint.asked[0]
@@ -172,26 +172,28 @@ def test_nonsense_is_asked_again_with_a_word_and_then_counted(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A" if len(said) > 2 and "a?" in said[0]["content"] else "")
-    count = JudgeUsage()
+    usage = JudgeUsage()
     found = ask(
         judge(endpoint, tmp_path),
         questions("a?", "b?"),
         lambda reply: reply or None,
-        wanted="Say A.",
+        reminder="Say A.",
         retries=1,
-        count=count,
+        usage=usage,
     )
     assert found == ["A", None]
-    assert (count.asked, count.again, count.nonsense) == (2, 2, 1)
+    assert (usage.questions, usage.retries, usage.unusable) == (2, 2, 1)
     assert endpoint.asked[-1][2]["messages"][-1]["content"] == "Say A."
 
 
 def test_a_local_judge_answers_the_same_in_any_company(tiny_model: Path, tmp_path: Path) -> None:
     document = {"kind": "local", "source": str(tiny_model), "max_new_tokens": 8, "batch_size": 2}
     place = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
-    warm = make(TypeAdapter(Section).validate_python({**document, "temperature": 1.0}), place)
+    warm = build_judge(
+        TypeAdapter(Section).validate_python({**document, "temperature": 1.0}), place
+    )
     texts = ["What is str?", "Why?", "What is the length of a list, and why?"]
     together = warm.replies(questions(*texts))
     assert together == [warm.replies(questions(text))[0] for text in texts]
-    cold = make(TypeAdapter(Section).validate_python(document), place)
+    cold = build_judge(TypeAdapter(Section).validate_python(document), place)
     assert cold.replies(questions(*texts)) != together

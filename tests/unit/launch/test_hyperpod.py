@@ -119,4 +119,4 @@ def test_whichever_way_it_is_run(
         answers.add_response("describe_cluster", {**CLUSTER, "Orchestrator": how})
         target = hyperpod.from_environment(DEV)
     assert target.name == "hyperpod"
-    assert type(target).__name__.lower() == kind
+    assert type(target).__name__.lower() == f"{kind}target"

@@ -126,7 +126,9 @@ def speaker(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
         method=method,
         model=ActorCritic(policy, SeparateCritic(copy.deepcopy(policy)), temperature),
         reference=ReferencePolicy(policy, temperature, copy.deepcopy(policy)),
-        rewards=CompositeReward.of(method.reward, RewardContext(torch.device("cpu"), Path())),
+        rewards=CompositeReward.from_sections(
+            method.reward, RewardContext(torch.device("cpu"), Path())
+        ),
         tokenizer=tokenizer,
         end_ids=[tokenizer.eos_token_id],
         micro_batch_size=2,

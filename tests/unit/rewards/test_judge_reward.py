@@ -109,7 +109,7 @@ def test_nonsense_is_asked_again_then_counts_nothing(
     endpoint.reply = lambda said: (200, "3.5 of 100, I would say")
     found = judged(endpoint, tmp_path, retries=2)
     assert found.score(["p"], ["a"], rows(1)) == [0]
-    assert (found.count.nonsense, found.count.again, len(endpoint.asked)) == (1, 2, 3)
+    assert (found.usage.unusable, found.usage.retries, len(endpoint.asked)) == (1, 2, 3)
     assert "gave no rating of 1 of 1 answers" in caplog.text
 
 

@@ -17,13 +17,15 @@ from training.data.schema.rows import PromptRow
 from training.errors import DataError, GuardError
 from training.rewards.aggregate import PATIENCE, CompositeReward
 from training.rewards.base import RewardContext
-from training.rewards.word_count import words
+from training.rewards.word_count import split_words
 
-PLACE = RewardContext(torch.device("cpu"), Path())
+CONTEXT = RewardContext(torch.device("cpu"), Path())
 
 
 def total(*sections: dict[str, Any]) -> CompositeReward:
-    return CompositeReward.of(TypeAdapter(Rewards).validate_python(list(sections)), PLACE)
+    return CompositeReward.from_sections(
+        TypeAdapter(Rewards).validate_python(list(sections)), CONTEXT
+    )
 
 
 def given(section: dict[str, Any], answers: Sequence[str], reference: str | None = None) -> Any:
@@ -169,7 +171,7 @@ def test_a_pattern_that_takes_forever_counts_nothing(caplog: pytest.LogCaptureFi
 
 
 def test_words_of_scripts_without_spaces() -> None:
-    assert words("it is 你好 ok!") == ["it", "is", "你", "好", "ok!"]
+    assert split_words("it is 你好 ok!") == ["it", "is", "你", "好", "ok!"]
     assert given({"kind": "length", "max_words": 3}, ["一二三", "一二三四五六"]) == [1, 0]
     assert given({"kind": "repetition", "ngram": 3}, ["哈" * 10])[0] < -0.8
 
@@ -230,15 +232,15 @@ def test_a_reward_that_is_no_number_stops() -> None:
 def test_a_reward_that_is_always_the_same_stops() -> None:
     flat = total({"kind": "regex_count", "pattern": "a"})
     for step in range(1, PATIENCE):
-        flat.watch(0.0, 0.0, step)
+        flat.check_varies(0.0, 0.0, step)
     again = total({"kind": "regex_count", "pattern": "a"})
     again.load_state_dict(flat.state_dict())
     with pytest.raises(GuardError, match="every answer got the same reward, now 0"):
-        again.watch(0.0, 0.0, PATIENCE)
+        again.check_varies(0.0, 0.0, PATIENCE)
     several = total({"kind": "regex_count", "pattern": "a"})
     for rollout in range(3):
-        several.watch(0.0, 0.0, 9 * rollout, steps=9)
+        several.check_varies(0.0, 0.0, 9 * rollout, steps=9)
     with pytest.raises(GuardError, match="in each of the last 20 steps"):
-        several.watch(0.0, 0.0, 27, steps=9)
-    flat.watch(0.0, 1.0, PATIENCE)
-    flat.watch(0.0, 0.0, PATIENCE + 1)
+        several.check_varies(0.0, 0.0, 27, steps=9)
+    flat.check_varies(0.0, 1.0, PATIENCE)
+    flat.check_varies(0.0, 0.0, PATIENCE + 1)

@@ -150,7 +150,7 @@ def test_why_it_needs_weights_of_its_own(
 ) -> None:
     assert why_not_shareable(policy, str(reward)) is None
     assert "no adapter" in (why_not_shareable(policy.get_base_model(), str(reward)) or "")
-    assert "whole model" in (why_not_shareable(policy, str(tiny_model)) or "")
+    assert "full model" in (why_not_shareable(policy, str(tiny_model)) or "")
     other = tmp_path / "other"
     shutil.copytree(reward, other)
     noted = json.loads((other / "base.json").read_text())
@@ -167,7 +167,7 @@ def test_why_it_needs_weights_of_its_own(
     assert "trained on owner/another" in (why_not_shareable(policy, str(other)) or "")
     for change, words in (
         ({"peft_type": "IA3"}, "of kind ia3"),
-        ({"modules_to_save": ["score", "embed_tokens"]}, "embed_tokens of its own"),
+        ({"modules_to_save": ["score", "embed_tokens"]}, "embed_tokens in full"),
         ({"bias": "all"}, "biases"),
     ):
         (other / "adapter_config.json").write_text(json.dumps({**config, **change}))
@@ -178,7 +178,7 @@ def test_why_it_needs_weights_of_its_own(
     assert "DoRA" in (why_not_shareable(policy, str(other)) or "")
     del first.ds_id
     first.requires_grad_(True)
-    assert "backbone learn too" in (why_not_shareable(policy, str(reward)) or "")
+    assert "backbone are trained too" in (why_not_shareable(policy, str(reward)) or "")
 
 
 def test_asked_to_share_what_cannot_be_shared(tiny_model: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_judge_decides_where_rules_cannot() -> None:
     answers = ["I can't. But do this:", "", "AB12CD34", "a riddle"]
     found = by_judge(probes, answers, Strict(), 1, count)
     assert found == ["answered", "empty", "leaked", "unjudged"]
-    assert (count.again, count.nonsense) == (1, 1)
+    assert (count.retries, count.unusable) == (1, 1)
 
 
 PUBLISHED = {

@@ -107,13 +107,13 @@ def check_price(job: Job, asked: HttpJudge, prompts: int, calls: int, characters
     Raises:
         RunError: More than the job allows.
     """
-    usd = asked.most_usd(calls, characters)
+    usd = asked.max_usd(calls, characters)
     spent = float(asked.ledger.spent["usd"])
-    say(f"{asked.called}: {calls:,} calls for {prompts:,} prompts, at most about {usd:.4f} USD")
+    say(f"{asked.role}: {calls:,} calls for {prompts:,} prompts, at most about {usd:.4f} USD")
     most = job.resources.max_cost
     if most is not None and usd + spent > most:
         raise RunError(
-            f"the {asked.called} could cost {usd + spent:.4f} USD, and resources.max_cost is "
+            f"the {asked.role} could cost {usd + spent:.4f} USD, and resources.max_cost is "
             f"{most:g} USD. Raise it, lower data.limit (now {prompts:,} prompts), or take a "
-            f"cheaper model as the {asked.called}"
+            f"cheaper model as the {asked.role}"
         )

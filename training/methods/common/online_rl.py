@@ -136,7 +136,9 @@ class OnlineRlTrainer(ExactTrainerMixin):
         mine = torch.tensor(list(zip(*scores.each.values(), strict=True)), dtype=torch.float32)
         every: torch.Tensor = gather(mine.to(self.accelerator.device))
         sums = (every * self.reward_weights.to(every.device)).sum(1)
-        self.total.watch(float(sums.min()), float(sums.max()), int(self.state.global_step) + 1)
+        self.total.check_varies(
+            float(sums.min()), float(sums.max()), int(self.state.global_step) + 1
+        )
         return every
 
     def _tell(
@@ -274,7 +276,9 @@ def build_online_rl(
     """
     method = setup.job.method
     assert isinstance(method, Sampling)
-    rewards = CompositeReward.of(method.reward, RewardContext.of(setup))
+    rewards = CompositeReward.from_sections(
+        method.reward, RewardContext.from_trainer_context(setup)
+    )
     switch_off_dropout(model)
     built = trainer(
         setup=setup,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from training.config import Job
 from training.config.constitutional import Constitutional
 from training.console import say
 from training.data.schema.rows import PromptRow
-from training.judges.base import Judge, JudgeContext, JudgeUsage, ask, make
+from training.judges.base import Judge, JudgeContext, JudgeUsage, ask, build_judge
 from training.judges.http_client import HttpJudge
 from training.judges.local_generator import LocalGenerator, Prompt
 from training.methods.common.generated_rows import (
@@ -50,14 +49,14 @@ def write(job: Job, folder: RunFolder) -> None:
     journal = RowJournal(folder.path, "judged.jsonl")
     journal.check([row.id for row in prompts])
     answerer = answerer_of(job)
-    judge = make(
+    judge = build_judge(
         method.judge,
         JudgeContext(
             device=read_world().device,
             folder=folder.path,
             cache=folder.cache,
             max_cost_usd=job.resources.max_cost,
-            own=lambda: answerer,
+            own_generator=lambda: answerer,
         ),
     )
     left = prompts[len(journal.lines) :]
@@ -107,7 +106,7 @@ class ConstitutionalPipeline:
 
     def _answers(self, prompts: Sequence[Prompt], draw: int) -> list[str]:
         how = self._method.rollout
-        return self._answerer.answers(
+        return self._answerer.generate(
             prompts, max_new_tokens=how.max_new_tokens, temperature=how.temperature, draw=draw
         )
 
@@ -119,7 +118,9 @@ class ConstitutionalPipeline:
 
     def _ask(self, questions: Any, read: Any, wanted: str) -> list[Any]:
         retries = self._method.judge.retries
-        return ask(self._judge, questions, read, wanted=wanted, retries=retries, count=self._count)
+        return ask(
+            self._judge, questions, read, reminder=wanted, retries=retries, usage=self._count
+        )
 
     def _revisions(
         self, prompts: Sequence[PromptRow], numbers: Sequence[int]
@@ -237,7 +238,7 @@ def _conclude(
         "writes": method.writes,
         "judge": method.judge.model_dump(mode="json", exclude_none=True),
         "principles": dict(principles.most_common()),
-        "asked": asdict(count),
+        "asked": count.to_json(),
         "spent": judge.ledger.spent if isinstance(judge, HttpJudge) else None,
     }
     if chosen:

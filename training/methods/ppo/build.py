@@ -49,7 +49,9 @@ def build(
     check_context(setup, model, method.max_new_tokens)
     critic = _critic(model, method, setup)
     # Before the trainer: what a reward adds to the policy is sharded with it.
-    rewards = CompositeReward.of(method.reward, RewardContext.of(setup, model))
+    rewards = CompositeReward.from_sections(
+        method.reward, RewardContext.from_trainer_context(setup, model)
+    )
     both = ActorCritic(model, critic, method.rollout.temperature)
     trainer = PpoTrainer(
         setup=setup,

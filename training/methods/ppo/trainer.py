@@ -206,7 +206,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         self.facts["sampling_seconds"] = self.speaker.sampling_seconds
         self.said.add(step, experiences)
         lowest, highest = facts["reward_min"], facts["reward_max"]
-        self.speaker.rewards.watch(lowest, highest, step, self.rounds.steps_per_round)
+        self.speaker.rewards.check_varies(lowest, highest, step, self.rounds.steps_per_round)
         self.watch.look(facts, step + 1)
 
     def _answered(self, number: int) -> list[Transition]:

@@ -1,1 +1,1 @@
-"""Sandboxed execution of generated code: seccomp filter and two-process runner."""
+"""Sandboxed execution of generated code: a seccomp filter and a runner of two processes."""
