@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from launch.prepared_job import PreparedJob
 from launch.status import Status
 from launch.submission import Submission, TargetName
+
+if TYPE_CHECKING:
+    from launch.prepared_job import PreparedJob
 
 
 @dataclass(frozen=True)

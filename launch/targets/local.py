@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.errors import LaunchError
-from launch.prepared_job import PreparedJob
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
@@ -26,6 +25,7 @@ from training.tracking.progress_lines import evaluation_line, progress_line
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
+    from launch.prepared_job import PreparedJob
 
 _POLL_INTERVAL_S = 1.0
 _TAIL_BYTES = 1 << 16
