@@ -25,9 +25,9 @@ from training.data.readers.ingest import DROPPED, SKIPPED, Ingested, tokenized_s
 from training.data.readers.sources import ResolvedSource, distinct, locate
 from training.data.report import DataReport, SourceReport
 from training.data.schema.detection import SchemaReader
-from training.data.storage.cache import Cache, key_of
+from training.data.storage.cache import Cache, cache_key
 from training.data.storage.stream import SourceStream, StreamSettings, StreamTable
-from training.data.storage.table import RowTable, load_ready, write_ready
+from training.data.storage.table import RowTable, load_row_table, write_row_table
 from training.data.tokenization.corpus import iter_texts, load_texts
 from training.data.tokenization.domain_terms import measure
 from training.data.tokenization.encoder import Encoder, fingerprint
@@ -156,7 +156,7 @@ class DataPreparer:
         self._something_left(train)
         validation = self._take(held, None) if held else None
         replay = self._take(replayed, None) if replayed else None
-        key = key_of(
+        key = cache_key(
             "mixed", [i.folder.name for i in self.ingested], [i.source.weight for i in train],
             data.limit, data.validation.split, data.replay and data.replay.share,
             data.packing, data.shuffle, data.max_length, self._job.train.seed,
@@ -197,8 +197,10 @@ class DataPreparer:
         replay: Ingested | None,
     ) -> Prepared:
         about = json.loads((entry / MIXED).read_text())
-        table = load_ready(entry / TRAIN, about["train"])
-        held = load_ready(entry / VALIDATION, about["validation"]) if about["validation"] else None
+        table = load_row_table(entry / TRAIN, about["train"])
+        held = (
+            load_row_table(entry / VALIDATION, about["validation"]) if about["validation"] else None
+        )
         roles = (
             ["train"] * len(train) + ["validation"] * bool(validation) + ["replay"] * bool(replay)
         )
@@ -303,14 +305,14 @@ class DataPreparer:
 
     def _held(self, validation: Ingested) -> RowTable:
         packed_to = self._data.max_length if self._data.packing else 0
-        key = key_of("held", validation.folder.name, packed_to)
+        key = cache_key("held", validation.folder.name, packed_to)
 
         def build(folder: Path) -> None:
-            about = write_ready(folder / VALIDATION, grouped(whole(validation), packed_to))
+            about = write_row_table(folder / VALIDATION, grouped(whole(validation), packed_to))
             (folder / MIXED).write_text(json.dumps(about))
 
         entry = self._cache.entry(key, build)
-        return load_ready(entry / VALIDATION, json.loads((entry / MIXED).read_text()))
+        return load_row_table(entry / VALIDATION, json.loads((entry / MIXED).read_text()))
 
     def _stream_report(
         self,

@@ -26,7 +26,7 @@ from training.data.prepare import row_tokenizer
 from training.data.schema.rows import CompletionRow
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, ModelError
-from training.models.base_digest import check_base
+from training.models.base_digest import check_base_digest
 from training.models.generate import Generation, sample
 from training.models.locate import explain_missing
 from training.models.tokenizer import load_tokenizer
@@ -96,7 +96,7 @@ class AdapterServer:
         _check_kinds(configs)
         if Path(base).is_dir():
             for folder in adapters.values():
-                check_base(Path(folder), Path(base))
+                check_base_digest(Path(folder), Path(base))
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(base)
         except Exception as error:

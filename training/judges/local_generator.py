@@ -19,7 +19,7 @@ from training.judges.cost_ledger import JudgeReply
 from training.models.generate import sample, uniforms
 from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged
-from training.models.zero_exempt import unsharded
+from training.models.zero_exempt import zero3_disabled
 
 Prompt = str | list[Message]
 _NO_LENGTH_LIMIT = 1 << 20
@@ -65,7 +65,7 @@ class LocalGenerator:
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
             # Under ZeRO 3, Transformers would shard every model that it loads, including this one.
-            with unsharded():
+            with zero3_disabled():
                 if is_adapter(source):
                     model = merged(source, dtype=dtype)
                 else:

@@ -30,10 +30,10 @@ from training.methods.common.generated_rows import (
     written,
 )
 from training.methods.common.row_journal import RowJournal
-from training.models.safetensors_io import digest_of_source
+from training.models.safetensors_io import source_digest
 from training.models.tokenizer import load_tokenizer
 from training.run_folder import RunFolder
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 REPORT = "written.json"
 _AT_ONCE = 64
@@ -190,7 +190,7 @@ def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
     method = job.method
     assert isinstance(method, DistillText)
     place = JudgeContext(
-        device=read_world().device,
+        device=detect_world().device,
         folder=folder.path,
         cache=folder.cache,
         max_cost_usd=job.resources.max_cost,
@@ -203,7 +203,7 @@ def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
         if source is None:
             source, template = job.model.source, job.model.chat_template
         revision = job.model.revision if section.source is None else None
-        return LocalTeacher(section, place, [digest_of_source(source, revision), template])
+        return LocalTeacher(section, place, [source_digest(source, revision), template])
     remote = build_judge(section, place)
     assert isinstance(remote, HttpJudge)
     return RemoteTeacher(remote)

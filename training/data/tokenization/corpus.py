@@ -15,7 +15,7 @@ from training.data.readers.ingest import rows_of, tokenized_source
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
 from training.data.schema.detection import SchemaReader
-from training.data.schema.pairs import sides_of
+from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
@@ -25,8 +25,8 @@ from training.data.schema.rows import (
     TextRow,
     UnpairedRow,
 )
-from training.data.storage.cache import Cache, key_of
-from training.data.storage.table import RowTable, load_ready, token_rows, write_ready
+from training.data.storage.cache import Cache, cache_key
+from training.data.storage.table import RowTable, load_row_table, token_rows, write_row_table
 from training.data.tokenization.encoder import Encoder, fingerprint
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError
@@ -70,7 +70,7 @@ def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
 
 def _texts(row: Row) -> Iterator[str]:
     if isinstance(row, PreferenceRow | UnpairedRow):
-        for side in sides_of(row, templated=False):
+        for side in row_sequences(row, templated=False):
             yield from _texts(side)
     elif isinstance(row, TextRow):
         yield row.text
@@ -114,8 +114,8 @@ def load_texts(
 
     def build(folder: Path) -> None:
         every = token_rows(found.store, range(len(found.store)))
-        about = write_ready(folder / TRAIN, ([row] for row in every))
+        about = write_row_table(folder / TRAIN, ([row] for row in every))
         (folder / MIXED).write_text(json.dumps(about))
 
-    entry = cache.entry(key_of("texts", found.folder.name), build)
-    return load_ready(entry / TRAIN, json.loads((entry / MIXED).read_text()))
+    entry = cache.entry(cache_key("texts", found.folder.name), build)
+    return load_row_table(entry / TRAIN, json.loads((entry / MIXED).read_text()))

@@ -16,7 +16,7 @@ import numpy as np
 from training.config.method_base import RowKind
 from training.data import templates
 from training.data.readers.records import BadRecord
-from training.data.schema.pairs import sides_of
+from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
@@ -150,7 +150,7 @@ class RowTokenizer:
             if isinstance(row, PromptRow):
                 return [self._opening(row.prompt)]
             sides = []
-            for side in sides_of(row, templated=self.template is not None):
+            for side in row_sequences(row, templated=self.template is not None):
                 pieces = self._pieces(side)
                 if isinstance(pieces, Dropped):
                     return pieces
@@ -183,7 +183,9 @@ class RowTokenizer:
 
     def _plain(self, text: str) -> str:
         """Return text whose own markup counts, but for a begin-of-text token."""
-        return self.encoder.as_text(text.removeprefix(self.encoder.bos), only_bos=True)
+        return self.encoder.escape_control_tokens(
+            text.removeprefix(self.encoder.bos), only_bos=True
+        )
 
     def _conversation(self, row: DialogueRow) -> _Side | Dropped:
         if self.template is None:

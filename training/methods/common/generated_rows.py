@@ -18,7 +18,7 @@ from training.methods.common.row_journal import RowJournal
 from training.models.load import load_model
 from training.models.tokenizer import load_tokenizer
 from training.run_folder import RunFolder, write_whole
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 _ANSWERED_AT_ONCE = 16
 
@@ -62,8 +62,8 @@ def answerer_of(job: Job) -> LocalGenerator:
         ModelError: It cannot be read.
     """
     tokenizer = load_tokenizer(job.model)
-    model = load_model(job, tokenizer, read_world().device)
-    model.to(read_world().device).eval().requires_grad_(False)
+    model = load_model(job, tokenizer, detect_world().device)
+    model.to(detect_world().device).eval().requires_grad_(False)
     size = job.train.micro_batch_size or _ANSWERED_AT_ONCE
     return LocalGenerator(model, tokenizer, row_tokenizer(job, tokenizer), size)
 

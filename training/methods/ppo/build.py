@@ -78,7 +78,7 @@ def _critic(policy: Any, method: Ppo, setup: TrainerContext) -> nn.Module:
     can_share = isinstance(policy, PeftModel) and not policy.active_peft_config.is_prompt_learning
     if wanted == "shared" or (wanted == "auto" and can_share and method.critic.source is None):
         return SharedBackboneCritic(policy)
-    return SeparateCritic(setup.start())
+    return SeparateCritic(setup.load_initial_model())
 
 
 def _reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
@@ -106,7 +106,7 @@ def _whole(trainer: PpoTrainer) -> Iterator[None]:
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(trainer.outcome.parameters())):
+    with deepspeed.zero.GatheredParameters(list(trainer.trained_model.parameters())):
         remove_hooks(trainer.model_wrapped)
         try:
             yield
