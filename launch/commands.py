@@ -1,84 +1,63 @@
-"""Send jobs and look after them: `python -m launch COMMAND`, behind the make targets so named.
-
-Exit codes: 0 done, 2 the job or a question not agreed to, 4 the target.
-"""
+"""The work of the commands that submit jobs and manage runs: `temper train`, `status`, `logs`, …"""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
 
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.inspect_run import open_row, open_run, refresh_row, storage
 from launch.resolve_run import find_run
 from launch.run_index import RunIndex
-from training.errors import TemperError
 
-# Imported where they are needed: a plan, an account and a job's own checks take their time, and
-# `make status` must not wait for them.
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-RunsOption = Annotated[Path, typer.Option("--runs", help="where run folders are")]
-RunArgument = Annotated[str, typer.Argument(help="NAME, NAME/ID, a job's name, or a path")]
-RUNS = Path("runs")
+# Plans, boto3 and the job model are imported inside the functions that need them: together they
+# take about a second, and `temper status` must not wait for them.
 
 
-def explained(command: Callable[..., None]) -> Callable[..., None]:
-    """Print an error of ours as a message, and end with its code."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except TemperError as error:
-            sys.stderr.write(f"{error}\n")
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
-    return run
-
-
-@app.command()
-@explained
-def train(
-    job: Path,
-    target: Annotated[str, typer.Option(help="sagemaker or hyperpod")] = "sagemaker",
-    env: Annotated[str, typer.Option(help="a file of environments/")] = "dev",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
-    image: Annotated[str, typer.Option(help="container image to train in")] = "",
-    fresh: Annotated[bool, typer.Option("--fresh", help="start over")] = False,
-    runs: RunsOption = RUNS,
+def submit_job(
+    path: Path,
+    overrides: str = "",
+    *,
+    target: str = "sagemaker",
+    env: str = "dev",
+    image: str = "",
+    fresh: bool = False,
+    runs: Path = Path("runs"),
 ) -> None:
-    """Plan a job, ask, and send it to a target; attach to it where it runs already."""
+    """Plan a job, ask, and submit it to a target; attach to a run that is in progress.
+
+    Args:
+        path: The job file.
+        overrides: `key=value` pairs for it, separated by spaces.
+        target: The name of a target, such as `sagemaker`.
+        env: A file of `environments/`; ignored by the target `local`.
+        image: The container image to train in; the target's default when empty.
+        fresh: Start a new run instead of resuming an unfinished one.
+        runs: The folder of run folders.
+
+    Raises:
+        TemperError: The job cannot be submitted.
+    """
     from launch.submit import SubmitRequest, submit, with_image
     from launch.targets import target_of
 
     env = "" if target == "local" else env
     place = target_of(target, env)
-    overrides = with_image(job, " ".join(set_ or ()), image)
-    wish = SubmitRequest(job, overrides, place.name, env, runs, fresh)
+    wish = SubmitRequest(path, with_image(path, overrides, image), place.name, env, runs, fresh)
     sent = submit(wish, place, say)
     run = sent.record.run
     say(f"run {run}, job {sent.record.latest.name}")
     say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
 
 
-@app.command()
-@explained
-def status(
-    run: Annotated[str, typer.Argument(help="one run in detail; all when left out")] = "",
-    runs: RunsOption = RUNS,
-) -> None:
-    """Show all runs in one table, or one in detail."""
+def show_status(run: str, runs: Path) -> None:
+    """Print all runs in one table, or one in detail if `run` names it.
+
+    Raises:
+        LaunchError: A target could not be reached; the table shows the last known states.
+    """
     from rich.console import Console
 
     from launch.render import facts_of, show_run, show_runs
@@ -97,24 +76,16 @@ def status(
         raise LaunchError(f"some states are as last seen: {problem}")
 
 
-@app.command()
-@explained
-def logs(
-    run: RunArgument,
-    no_follow: Annotated[bool, typer.Option("--no-follow", help="end with what is there")] = False,
-    runs: RunsOption = RUNS,
-) -> None:
-    """Print what a run prints, until it is over."""
+def print_logs(run: str, runs: Path, *, follow: bool = True) -> None:
+    """Print the log of a run, until it ends if `follow` is set."""
     sent, place = open_run(runs, run)
-    for line in place.logs(sent, follow=not no_follow):
+    for line in place.logs(sent, follow=follow):
         say(line)
     now = place.status(sent)
     say(f"{sent.record.run}: {now.state}{': ' + now.detail if now.detail else ''}")
 
 
-@app.command()
-@explained
-def stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
+def stop_run(run: str, runs: Path) -> None:
     """Ask, then tell a run to save a checkpoint and end."""
     sent, place = open_run(runs, run)
     confirm(f"Stop {sent.record.run}?")
@@ -122,14 +93,12 @@ def stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
     say(f"make resume RUN={sent.record.run} goes on with it")
 
 
-@app.command()
-@explained
-def resume(
-    run: RunArgument,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
-    runs: RunsOption = RUNS,
-) -> None:
-    """Go on with a run that was stopped or failed, from its last checkpoint."""
+def resume_run(run: str, runs: Path, overrides: str = "") -> None:
+    """Resume a stopped or failed run from its last checkpoint.
+
+    Raises:
+        LaunchError: The run has finished, or the target refuses it.
+    """
     from launch.submit import SubmitRequest, submit
 
     sent, place = open_run(runs, run)
@@ -138,13 +107,13 @@ def resume(
     if now.state in ("not deployed", "deploying", "deployed"):
         raise LaunchError(f"{record.run} has finished training: nothing is left to go on with")
     if record.target == "local":
-        from launch.targets.local import resume_run
+        from launch.targets import local
 
-        resume_run(sent, " ".join(set_ or ()))
+        local.resume_run(sent, overrides)
         return
     going = SubmitRequest(
         job=sent.folder / "job.yaml",
-        overrides=" ".join(set_ or ()),
+        overrides=overrides,
         target=record.target,
         environment=record.environment,
         runs=runs,
@@ -154,15 +123,18 @@ def resume(
     say(f"run {sent.record.run}, job {sent.record.latest.name}")
 
 
-@app.command()
-@explained
-def fetch(
-    run: RunArgument,
-    archive: Annotated[bool, typer.Option("--archive", help="keep model.tar.gz packed")] = False,
-    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="those too")] = False,
-    runs: RunsOption = RUNS,
-) -> None:
-    """Bring a run's model and report into its folder."""
+def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool = False) -> None:
+    """Download a run's model and report into its folder.
+
+    Args:
+        run: The name of the run.
+        runs: The folder of run folders.
+        archive: Keep `model.tar.gz` packed.
+        checkpoints: Download checkpoints too.
+
+    Raises:
+        LaunchError: The run has nothing to download yet.
+    """
     sent, place = open_run(runs, run)
     brought = place.fetch(sent, archive=archive, checkpoints=checkpoints)
     if not brought:
@@ -174,10 +146,12 @@ def fetch(
         say(f"and {len(brought) - 20} more in {sent.folder}")
 
 
-@app.command()
-@explained
-def delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
-    """Ask, saying what goes, then delete a run here and on its target."""
+def delete_run(run: str, runs: Path) -> None:
+    """Ask, listing what would be deleted, then delete a run here and on its target.
+
+    Raises:
+        LaunchError: The run is in progress, or something could not be deleted.
+    """
     sent, place = open_run(runs, run)
     now = place.status(sent)
     if now.state in ("training", "stopping", "deploying", "deployed"):
@@ -212,7 +186,3 @@ def _mend_latest(home: Path) -> None:
             link.symlink_to(left[-1].name)
     if not any(home.iterdir()):
         home.rmdir()
-
-
-if __name__ == "__main__":
-    app()
