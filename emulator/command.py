@@ -12,7 +12,7 @@ from emulator.environment import emulated_environment
 from emulator.instance import ContainerRuntime, NamespaceRuntime, OciRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.scenario import Scenario, ScenarioResult
-from launch.local_container import engine_here
+from launch.local_container import container_engine
 
 CANNOT_PROVE = """\
 Not proved by this: that the account has the quota and the capacity; that IAM lets these roles do
@@ -79,7 +79,7 @@ def _instance(job: Path) -> list[str]:
 
 
 def _runtime(image: str) -> ContainerRuntime:
-    return OciRuntime(engine_here(), image) if image else NamespaceRuntime()
+    return OciRuntime(container_engine(), image) if image else NamespaceRuntime()
 
 
 def _report(outcome: ScenarioResult) -> None:

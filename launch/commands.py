@@ -8,8 +8,8 @@ from pathlib import Path
 
 from launch.confirm import confirm
 from launch.errors import LaunchError
-from launch.inspect_run import open_row, open_run, refresh_row, storage
-from launch.resolve_run import find_run
+from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
+from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 
 # Plans, boto3 and the job model are imported inside the functions that need them: together they
@@ -41,14 +41,15 @@ def submit_job(
         TemperError: The job cannot be submitted.
     """
     from launch.submit import SubmitRequest, submit, with_image
-    from launch.targets import target_of
+    from launch.targets import make_target
 
     env = "" if target == "local" else env
-    place = target_of(target, env)
-    wish = SubmitRequest(path, with_image(path, overrides, image), place.name, env, runs, fresh)
-    sent = submit(wish, place, say)
-    run = sent.record.run
-    say(f"run {run}, job {sent.record.latest.name}")
+    chosen = make_target(target, env)
+    overrides = with_image(path, overrides, image)
+    request = SubmitRequest(path, overrides, chosen.name, env, runs, fresh)
+    submission = submit(request, chosen, say)
+    run = submission.run
+    say(f"run {run}, job {submission.latest.name}")
     say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
 
 
@@ -63,64 +64,74 @@ def show_status(run: str, runs: Path) -> None:
     from launch.render import facts_of, show_run, show_runs
 
     if run:
-        row, problem = refresh_row(runs, find_run(runs, run), closely=True)
+        row, problem = refresh_row(runs, resolve_run(runs, run), check_deployment=True)
         facts = facts_of(runs / row.run)
         if not problem:
-            facts |= storage(*open_row(runs, row))
+            facts |= storage_facts(*open_row(runs, row))
         show_run(row, facts, Console())
     else:
-        looked = [refresh_row(runs, row) for row in RunIndex(runs).rows()]
-        show_runs((row for row, _ in looked), Console())
-        problem = next((problem for _, problem in looked if problem), "")
+        refreshed = [refresh_row(runs, row) for row in RunIndex(runs).rows()]
+        show_runs((row for row, _ in refreshed), Console())
+        problem = next((problem for _, problem in refreshed if problem), "")
     if problem:
         raise LaunchError(f"some states are as last seen: {problem}")
 
 
 def print_logs(run: str, runs: Path, *, follow: bool = True) -> None:
-    """Print the log of a run, until it ends if `follow` is set."""
-    sent, place = open_run(runs, run)
-    for line in place.logs(sent, follow=follow):
+    """Print the log of a run, then its state.
+
+    Args:
+        run: The name of the run.
+        runs: The folder of run folders.
+        follow: Keep printing until the run ends.
+    """
+    submission, target = open_run(runs, run)
+    for line in target.logs(submission, follow=follow):
         say(line)
-    now = place.status(sent)
-    say(f"{sent.record.run}: {now.state}{': ' + now.detail if now.detail else ''}")
+    now = target.status(submission)
+    say(f"{submission.run}: {now.state}{': ' + now.detail if now.detail else ''}")
 
 
 def stop_run(run: str, runs: Path) -> None:
     """Ask, then tell a run to save a checkpoint and end."""
-    sent, place = open_run(runs, run)
-    confirm(f"Stop {sent.record.run}?")
-    say(place.stop(sent))
-    say(f"make resume RUN={sent.record.run} goes on with it")
+    submission, target = open_run(runs, run)
+    confirm(f"Stop {submission.run}?")
+    say(target.stop(submission))
+    say(f"make resume RUN={submission.run} resumes it")
 
 
 def resume_run(run: str, runs: Path, overrides: str = "") -> None:
     """Resume a stopped or failed run from its last checkpoint.
+
+    Args:
+        run: The name of the run.
+        runs: The folder of run folders.
+        overrides: `key=value` pairs for its job, separated by spaces.
 
     Raises:
         LaunchError: The run has finished, or the target refuses it.
     """
     from launch.submit import SubmitRequest, submit
 
-    sent, place = open_run(runs, run)
-    record = sent.record
-    now = place.status(sent)
+    submission, target = open_run(runs, run)
+    now = target.status(submission)
     if now.state in ("not deployed", "deploying", "deployed"):
-        raise LaunchError(f"{record.run} has finished training: nothing is left to go on with")
-    if record.target == "local":
+        raise LaunchError(f"{submission.run} has finished training: nothing is left to resume")
+    if submission.target == "local":
         from launch.targets import local
 
-        local.resume_run(sent, overrides)
+        local.resume_run(submission, overrides)
         return
-    going = SubmitRequest(
-        job=sent.folder / "job.yaml",
+    request = SubmitRequest(
+        job=submission.folder / "job.yaml",
         overrides=overrides,
-        target=record.target,
-        environment=record.environment,
+        target=submission.target,
+        environment=submission.environment,
         runs=runs,
-        run=record.run,
+        run=submission.run,
     )
-    sent = submit(going, place, say)
-    say(f"run {sent.record.run}, job {sent.record.latest.name}")
+    submission = submit(request, target, say)
+    say(f"run {submission.run}, job {submission.latest.name}")
 
 
 def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool = False) -> None:
@@ -135,15 +146,15 @@ def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool 
     Raises:
         LaunchError: The run has nothing to download yet.
     """
-    sent, place = open_run(runs, run)
-    brought = place.fetch(sent, archive=archive, checkpoints=checkpoints)
-    if not brought:
-        state = place.status(sent).state
-        raise LaunchError(f"{sent.record.run} has nothing to fetch yet: it is {state}")
-    for path in sorted(brought)[:20]:
+    submission, target = open_run(runs, run)
+    paths = target.fetch(submission, archive=archive, checkpoints=checkpoints)
+    if not paths:
+        state = target.status(submission).state
+        raise LaunchError(f"{submission.run} has nothing to fetch yet: it is {state}")
+    for path in sorted(paths)[:20]:
         say(str(path))
-    if len(brought) > 20:
-        say(f"and {len(brought) - 20} more in {sent.folder}")
+    if len(paths) > 20:
+        say(f"and {len(paths) - 20} more in {submission.folder}")
 
 
 def delete_run(run: str, runs: Path) -> None:
@@ -152,37 +163,39 @@ def delete_run(run: str, runs: Path) -> None:
     Raises:
         LaunchError: The run is in progress, or something could not be deleted.
     """
-    sent, place = open_run(runs, run)
-    now = place.status(sent)
+    submission, target = open_run(runs, run)
+    now = target.status(submission)
     if now.state in ("training", "stopping", "deploying", "deployed"):
-        raise LaunchError(f"{sent.record.run} is {now.state}. Stop it first: make stop RUN={run}")
-    there = place.belongings(sent)
-    here = sum(p.stat().st_size for p in sent.folder.rglob("*") if p.is_file())
-    say(f"{sent.folder} ({here / 2**20:.1f} MiB)")
-    for name, size in there:
+        raise LaunchError(f"{submission.run} is {now.state}. Stop it first: make stop RUN={run}")
+    remote = target.remote_storage(submission)
+    local_bytes = sum(p.stat().st_size for p in submission.folder.rglob("*") if p.is_file())
+    say(f"{submission.folder} ({local_bytes / 2**20:.1f} MiB)")
+    for name, size in remote:
         say(f"{name} ({size / 2**20:.1f} MiB)")
-    confirm(f"Delete all of this for good, the model of {sent.record.run} included?")
-    kept = place.delete(sent)
-    shutil.rmtree(sent.folder)
-    _mend_latest(sent.folder.parent)
-    if kept:
-        raise LaunchError("deleted, except: " + "; ".join(kept))
-    say(f"{sent.record.run} is gone")
+    confirm(f"Delete all of this for good, the model of {submission.run} included?")
+    remaining = target.delete(submission)
+    shutil.rmtree(submission.folder)
+    _repair_latest(submission.folder.parent)
+    if remaining:
+        raise LaunchError("deleted, except: " + "; ".join(remaining))
+    say(f"{submission.run} is gone")
 
 
 def say(line: str) -> None:
-    """Print a line for a person."""
+    """Print a line and flush it, so that a pipe sees it at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _mend_latest(home: Path) -> None:
-    """Let `latest` point at the newest run that is left, and no empty folder stay."""
-    link = home / "latest"
+def _repair_latest(folder: Path) -> None:
+    """Point `latest` at the newest remaining run; remove the job's folder if none remains."""
+    link = folder / "latest"
     if link.is_symlink() and not link.exists():
         link.unlink()
-        left = sorted(p for p in home.iterdir() if p.is_dir() and (p / "status.json").exists())
-        if left:
-            link.symlink_to(left[-1].name)
-    if not any(home.iterdir()):
-        home.rmdir()
+        remaining = sorted(
+            p for p in folder.iterdir() if p.is_dir() and (p / "status.json").exists()
+        )
+        if remaining:
+            link.symlink_to(remaining[-1].name)
+    if not any(folder.iterdir()):
+        folder.rmdir()

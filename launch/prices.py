@@ -1,7 +1,7 @@
 """The work of `temper prices`: read current instance prices from the AWS price list.
 
-Needs credentials that may call `pricing:GetProducts`. Without them the dated table of
-`catalog/prices.yaml` goes on being used, and this says so and ends well.
+Needs credentials that may call `pricing:GetProducts`. Without them, plans keep using the dated
+table of `catalog/prices.yaml`; the command says so and succeeds.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from launch.doctor.machine_checks import MachineChecks
 from launch.environment import read_environment
 from training.config import Job, Pipeline
 
-_STYLES = {"ok": "green", "wrong": "bold red", "not asked": "yellow"}
-_WRONG = 4
+_STYLES = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+_FAILED = 4
 
 
 def run_doctor(
@@ -37,9 +37,9 @@ def run_doctor(
         findings = []
         for finding in run_checks(checks):
             findings.append(finding)
-            waiting.update(f"{finding.check}: {finding.verdict}")
+            waiting.update(f"{finding.check}: {finding.outcome}")
     show(findings, console)
-    return _WRONG if any(finding.verdict == "wrong" for finding in findings) else 0
+    return _FAILED if any(finding.outcome == "failed" for finding in findings) else 0
 
 
 def show(findings: list[CheckResult], console: Console) -> None:
@@ -52,7 +52,7 @@ def show(findings: list[CheckResult], console: Console) -> None:
         detail = Text(finding.detail)
         if finding.fix:
             detail.append(f"\n→ {finding.fix}", style="bold")
-        table.add_row(finding.check, Text(finding.verdict, style=_STYLES[finding.verdict]), detail)
+        table.add_row(finding.check, Text(finding.outcome, style=_STYLES[finding.outcome]), detail)
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: options that take several values, exit codes, errors as messages."""
+"""Behaviour common to all commands: repeated options, exit codes, errors as messages."""
 
 from __future__ import annotations
 

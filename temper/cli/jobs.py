@@ -20,11 +20,15 @@ from temper.cli.options import (
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (train, check, plan, rehearse, doctor, schema):
-        app.command()(command)
+    app.command("train")(_train)
+    app.command("check")(_check)
+    app.command("plan")(_plan)
+    app.command("rehearse")(_rehearse)
+    app.command("doctor")(_doctor)
+    app.command("schema")(_schema)
 
 
-def train(
+def _train(
     job: JobArgument,
     target: Annotated[
         str, typer.Option(help="local, sagemaker, hyperpod, slurm or eks.")
@@ -48,7 +52,7 @@ def train(
     return 0
 
 
-def check(job: JobArgument, set_: SetOption = None) -> int:
+def _check(job: JobArgument, set_: SetOption = None) -> int:
     """Check a job file without running it."""
     from training.__main__ import check_job
 
@@ -56,7 +60,7 @@ def check(job: JobArgument, set_: SetOption = None) -> int:
     return 0
 
 
-def plan(
+def _plan(
     job: JobArgument,
     set_: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file as JSON.")] = None,
@@ -67,7 +71,7 @@ def plan(
     return print_plan(job, overrides(set_), out)
 
 
-def rehearse(
+def _rehearse(
     job: JobArgument,
     set_: SetOption = None,
     env: EnvironmentOption = "dev",
@@ -81,7 +85,7 @@ def rehearse(
     return 0
 
 
-def doctor(
+def _doctor(
     env: Annotated[str, typer.Option(help="Also check the account of this environment.")] = "",
     job: Annotated[Path | None, typer.Option(help="The job that is to run.")] = None,
     set_: SetOption = None,
@@ -93,7 +97,7 @@ def doctor(
     return run_doctor(env=env, job=job, overrides=overrides(set_), runs=runs)
 
 
-def schema() -> int:
+def _schema() -> int:
     """Write the JSON schema of job files, for editors, to jobs/schema.json."""
     from training.config.schema import write_schema
 

@@ -10,11 +10,11 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (export, answer):
-        app.command()(command)
+    app.command("export")(_export)
+    app.command("answer")(_answer)
 
 
-def export(
+def _export(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A job's name, a run folder or a model folder.")
     ],
@@ -32,7 +32,7 @@ def export(
     return 0
 
 
-def answer(
+def _answer(
     model: Annotated[str, typer.Argument(help="The base model: a folder or a Hub id.")],
     requests: Annotated[
         Path, typer.Argument(help="JSON Lines with prompt, adapter and, optionally, completion.")

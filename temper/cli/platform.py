@@ -10,11 +10,11 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command()(prices)
-    app.command("idle-cost")(idle_cost)
+    app.command("prices")(_prices)
+    app.command("idle-cost")(_idle_cost)
 
 
-def prices(
+def _prices(
     region: Annotated[
         str, typer.Option(help="Where jobs would run; the region of the dated table if omitted.")
     ] = "",
@@ -25,12 +25,12 @@ def prices(
     return refresh_prices(region)
 
 
-def idle_cost(
+def _idle_cost(
     folder: Annotated[
         Path, typer.Argument(help="The folder of templates that `make synth` wrote.")
     ] = Path("cdk.out"),
 ) -> int:
-    """Print what an environment costs per month when nobody uses it."""
+    """Print what an environment costs per month while it is idle."""
     from stacks.baseline_cost import print_idle_costs
 
     print_idle_costs(folder)

@@ -10,8 +10,9 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (feedback, redteam, bias):
-        app.command()(command)
+    app.command("feedback")(_feedback)
+    app.command("redteam")(_redteam)
+    app.command("bias")(_bias)
 
 
 BeforeOption = Annotated[str | None, typer.Option(help="Another model to compare with.")]
@@ -21,7 +22,7 @@ TemplateOption = Annotated[
 ]
 
 
-def feedback(
+def _feedback(
     data: Annotated[
         list[Path],
         typer.Argument(metavar="DATA...", help="CSV, JSON Lines or Ground Truth manifests."),
@@ -43,7 +44,7 @@ def feedback(
     return analyze_labels(data, columns or [], out, least_alpha)
 
 
-def redteam(
+def _redteam(
     model: ModelArgument,
     before: BeforeOption = None,
     probes: Annotated[
@@ -91,7 +92,7 @@ def redteam(
     )
 
 
-def bias(
+def _bias(
     model: ModelArgument,
     before: BeforeOption = None,
     data: Annotated[

@@ -11,11 +11,15 @@ from temper.cli.options import RUNS, RunArgument, RunsOption, SetOption, overrid
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (status, logs, stop, resume, fetch, delete):
-        app.command()(command)
+    app.command("status")(_status)
+    app.command("logs")(_logs)
+    app.command("stop")(_stop)
+    app.command("resume")(_resume)
+    app.command("fetch")(_fetch)
+    app.command("delete")(_delete)
 
 
-def status(
+def _status(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="One run in detail; all runs if omitted.")
     ] = "",
@@ -27,7 +31,7 @@ def status(
     show_status(run, runs)
 
 
-def logs(
+def _logs(
     run: RunArgument,
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Print the log so far and exit.")
@@ -40,21 +44,21 @@ def logs(
     print_logs(run, runs, follow=not no_follow)
 
 
-def stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
+def _stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
     """Ask, then let a run save a checkpoint and end."""
     from launch.commands import stop_run
 
     stop_run(run, runs)
 
 
-def resume(run: RunArgument, set_: SetOption = None, runs: RunsOption = RUNS) -> None:
+def _resume(run: RunArgument, set_: SetOption = None, runs: RunsOption = RUNS) -> None:
     """Resume a stopped or failed run from its last checkpoint."""
     from launch.commands import resume_run
 
     resume_run(run, runs, overrides(set_))
 
 
-def fetch(
+def _fetch(
     run: RunArgument,
     archive: Annotated[bool, typer.Option("--archive", help="Keep model.tar.gz packed.")] = False,
     checkpoints: Annotated[
@@ -68,7 +72,7 @@ def fetch(
     fetch_run(run, runs, archive=archive, checkpoints=checkpoints)
 
 
-def delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
+def _delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
     """Show what would be deleted, ask, then delete a run here and on its target."""
     from launch.commands import delete_run
 

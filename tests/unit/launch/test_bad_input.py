@@ -130,7 +130,7 @@ def test_a_platform_that_is_not_deployed(train: Callable[..., Result]) -> None:
 
 def test_an_environment_that_does_not_exist(train: Callable[..., Result]) -> None:
     told = train("--env", "nowhere")
-    assert "ENV=nowhere: there is no environments/nowhere.yaml" in told.stderr
+    assert "ENV=nowhere: environments/nowhere.yaml does not exist" in told.stderr
     assert "dev" in told.stderr
 
 
