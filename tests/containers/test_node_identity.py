@@ -44,7 +44,9 @@ def test_sagemaker(tmp_path: Path) -> None:
 
 def test_sagemaker_that_does_not_know_this_host(tmp_path: Path) -> None:
     root = lay_out(tmp_path, hosts=["algo-1", "algo-2"], current="algo-3")
-    with pytest.raises(StartError, match="this host algo-3, which is not among the hosts algo-1, al"):
+    with pytest.raises(
+        StartError, match="this host algo-3, which is not among the hosts algo-1, al"
+    ):
         read_node_identity({}, MlFolder(root))
 
 

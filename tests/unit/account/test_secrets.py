@@ -26,7 +26,9 @@ def kept() -> Iterator[None]:
 def test_a_secret_goes_where_it_is_needed(kept: None) -> None:
     names = '{"HF_TOKEN": "temper-dev/hub-token"}'
     assert resolve_secrets({"TEMPER_SECRETS": names}) == {"HF_TOKEN": "hf_abc"}
-    assert resolve_secrets({"TEMPER_SECRETS": names, "HF_TOKEN": "mine"}) == {}, "a person's own stays"
+    assert resolve_secrets({"TEMPER_SECRETS": names, "HF_TOKEN": "mine"}) == {}, (
+        "a person's own stays"
+    )
 
 
 def test_nothing_is_asked_where_nothing_is_named() -> None:
