@@ -14,9 +14,9 @@ from rich.console import Console
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
-from launch.doctor.__main__ import main, show
 from launch.doctor.account_checks import AccountChecks
 from launch.doctor.checks import Check, CheckFailed, CheckResult, Skipped, run_checks
+from launch.doctor.command import run_doctor, show
 from launch.doctor.machine_checks import MachineChecks
 from launch.errors import LaunchError
 from tests.unit.launch.conftest import boto
@@ -31,7 +31,7 @@ G5 = "ml.g5.2xlarge"
 
 @pytest.mark.slow
 def test_this_machine_is_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
+    assert run_doctor() == 0
     said = capsys.readouterr().out
     assert "two processes over gloo" in said
     assert "→" not in said

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from launch.__main__ import app
 from launch.errors import LaunchError
 from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 from launch.targets.local import read_folder
+from temper.cli import app
 from tests.run_commands import (
     ROOT,
     Run,
@@ -58,7 +58,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_what_looks_at_runs_loads_nothing_heavy() -> None:
-    code = "import launch.__main__, launch.render, sys; print(*sorted(sys.modules))"
+    code = "import launch.commands, launch.render, sys; print(*sorted(sys.modules))"
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
