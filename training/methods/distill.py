@@ -33,7 +33,7 @@ from training.models.fused_log_probs import IGNORE
 from training.models.teacher import load_teacher
 from training.run_folder import RunFolder
 from training.trainer.context import TrainerContext
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 
 class DistillTrainer(CausalLmTrainer):
@@ -88,8 +88,8 @@ class DistillTrainer(CausalLmTrainer):
         targets = TopKTargets(log_probs, ids) if self.teacher is None else self.teacher(inputs)
         outputs = model(**inputs, soft_targets=targets, soft_weight=soft_weight)
         supervised = (inputs["labels"][:, 1:] != IGNORE).sum()
-        self.note("soft_loss", outputs.soft.detach(), supervised)
-        self.note("hard_loss", outputs.hard.detach(), supervised)
+        self.add_metric("soft_loss", outputs.soft.detach(), supervised)
+        self.add_metric("hard_loss", outputs.hard.detach(), supervised)
         if num_items_in_batch is None:
             num_items_in_batch = supervised
         # A padding micro-batch has no supervised token and a loss of 0: avoid 0 / 0.

@@ -35,8 +35,8 @@ from training.methods.common.reference_model import (
 )
 from training.trainer.context import TrainerContext
 from training.trainer.metrics import Sums, means
-from training.trainer.sample_order import FILLER
-from training.trainer.seed import untouched_generators
+from training.trainer.sample_order import PADDING_INDEX
+from training.trainer.seed import preserve_rng_state
 
 _MAX_HELD_OUT = 256
 """Held-out rows from which the KL is estimated."""
@@ -116,7 +116,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         device = self.setup.world.device
         batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         inputs = {"input_ids": batch["input_ids"], "labels": batch["labels"]}
-        with untouched_generators(), torch.no_grad(), self.compute_loss_context_manager():
+        with preserve_rng_state(), torch.no_grad(), self.compute_loss_context_manager():
             outputs = self.model_wrapped(**inputs, next_token_log_probs=True)
             (reference,) = self.reference_logps(batch)
         # Prompt tuning puts virtual tokens in front of the sequence: keep the real ones.

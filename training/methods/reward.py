@@ -63,7 +63,7 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
     def conclude(self, sums: Sums) -> dict[str, float]:
         """Return the means and the metrics of `pair_metrics`."""
         plain = {name: value for name, value in sums.items() if "/" not in name}
-        return super().conclude(plain) | pair_metrics(sums)
+        return super().aggregate(plain) | pair_metrics(sums)
 
 
 def build(

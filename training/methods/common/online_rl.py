@@ -29,7 +29,7 @@ from training.trainer.context import TrainerContext
 from training.trainer.exact_trainer import ExactTrainerMixin
 from training.trainer.grouped_order import GroupedBatchSampler
 from training.trainer.metrics import Sums, means
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 _TRL_METRICS = {
     "reward": "reward",
@@ -139,7 +139,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         texts = [_completion_text(answer) for answer in completions]
         scores = self.composite_reward.score(prompts, texts, [row["row"] for row in inputs])
         for text in texts:
-            self.note("repetition", repeated_share(text, _NGRAM), 1)
+            self.add_metric("repetition", repeated_share(text, _NGRAM), 1)
         ended = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids_list]
         self._log_answers(prompts, texts, scores.total, ended)
         mine = torch.tensor(list(zip(*scores.each.values(), strict=True)), dtype=torch.float32)

@@ -38,7 +38,7 @@ class PerRowLossMixin(ExactTrainerMixin):
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
         """Return the rows of the step, over all processes."""
         mine = sum(batch["num_rows"] for batch in batch_samples)
-        return max(1, sum(self.setup.control.gather(mine)))
+        return max(1, sum(self.setup.control.all_gather(mine)))
 
     def compute_loss(
         self,

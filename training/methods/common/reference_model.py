@@ -20,8 +20,8 @@ from trl.trainer.utils import add_fused_lm_head
 from training.errors import GuardError, RunError
 from training.methods.common.per_row_loss import disable_dropout
 from training.trainer.context import TrainerContext
-from training.trainer.sample_order import FILLER
-from training.trainer.seed import untouched_generators
+from training.trainer.sample_order import PADDING_INDEX
+from training.trainer.seed import preserve_rng_state
 
 _ADAPTER_COPY = "ref"
 """Name that TRL gives to its frozen copy of an adapter."""
@@ -150,7 +150,7 @@ def check_reference_gap(gap: float) -> None:
 
 
 def _first_rows(setup: TrainerContext) -> list[int]:
-    return [index for index in next(setup.order.steps()) if index != FILLER]
+    return [index for index in next(setup.order.steps()) if index != PADDING_INDEX]
 
 
 def precompute_reference_log_probs(trainer: Any, step: int, names: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from training.config import Job
 from training.config.methods import Distill
-from training.data.storage.cache import Cache, key_of
+from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable
 from training.methods.common.divergence import TopKTargets, keep_top_k
 from training.models.safetensors_io import digest_of_source

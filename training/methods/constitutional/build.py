@@ -21,7 +21,7 @@ from training.methods.common.generated_rows import (
 from training.methods.common.row_journal import RowJournal
 from training.methods.constitutional.pipeline import ConstitutionalPipeline
 from training.run_folder import RunFolder
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 REPORT = "constitution.json"
 _CHUNK = 32
@@ -48,7 +48,7 @@ def write(job: Job, folder: RunFolder) -> None:
     judge = build_judge(
         method.judge,
         JudgeContext(
-            device=read_world().device,
+            device=detect_world().device,
             folder=folder.path,
             cache=folder.cache,
             max_cost_usd=job.resources.max_cost,

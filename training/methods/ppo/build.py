@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
 from training.config.online_rl import Ppo
-from training.data.prepare import row_tokenizer
 from training.methods.common.context_check import check_context
 from training.methods.common.reference_model import load_reference_model
 from training.methods.ppo.actor_critic import ActorCritic, ReferencePolicy
@@ -66,7 +65,7 @@ def build(
         reference=_build_reference(model, trainer),
         rewards=rewards,
         tokenizer=tokenizer,
-        end_ids=_end_ids(model, tokenizer, setup),
+        end_ids=_end_ids(model, setup),
         micro_batch_size=setup.micro_batch_size,
         gathered_weights=partial(_gathered_weights, trainer),
         autocast=trainer.compute_loss_context_manager,
@@ -79,7 +78,7 @@ def _build_critic(policy: Any, method: Ppo, setup: TrainerContext) -> nn.Module:
     can_share = isinstance(policy, PeftModel) and not policy.active_peft_config.is_prompt_learning
     if backbone == "shared" or (backbone == "auto" and can_share and method.critic.source is None):
         return SharedBackboneCritic(policy)
-    return SeparateCritic(setup.start())
+    return SeparateCritic(setup.load_initial_model())
 
 
 def _build_reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
@@ -112,7 +111,7 @@ def _gathered_weights(trainer: PpoTrainer) -> Iterator[None]:
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(trainer.outcome.parameters())):
+    with deepspeed.zero.GatheredParameters(list(trainer.trained_model.parameters())):
         remove_hooks(trainer.model_wrapped)
         try:
             yield
