@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 
 from training.config.methods import Distill
-from training.data.prepare import row_tokenizer
 from training.data.storage.cache import Cache
 from training.data.storage.table import RowTable
 from training.methods.common.causal_lm import CausalLmTrainer, build_causal_lm
@@ -96,7 +95,7 @@ class DistillTrainer(CausalLmTrainer):
         loss = outputs.total / torch.as_tensor(num_items_in_batch).clamp(min=1)
         return loss * self.accelerator.num_processes if model.training else loss
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Shard the teacher like the student, and calibrate it."""
         if self.teacher is None:
             return
@@ -106,11 +105,11 @@ class DistillTrainer(CausalLmTrainer):
             self.teacher.calibrate(first_rows(self.setup.table), self.setup)
             self.teacher_temperature = self.teacher.temperature
 
-    def state_to_keep(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """Return the teacher's temperature, since a resumed stream begins with other rows."""
         return {"teacher_temperature": self.teacher_temperature}
 
-    def take_up(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the teacher's temperature."""
         self.teacher_temperature = state["teacher_temperature"]
         if self.teacher is not None and self.teacher_temperature is not None:
@@ -123,7 +122,7 @@ class DistillTrainer(CausalLmTrainer):
         batches, num_tokens = super().get_batch_samples(*arguments)
         if not self._is_on_policy_step():
             return batches, num_tokens
-        with untouched_generators():
+        with preserve_rng_state():
             # Seeded by the step, so that a resumed run samples the same answers.
             torch.manual_seed(self._random("answers", self.setup.world.rank).getrandbits(63))
             batches = [self._with_own_answers(batch) for batch in batches]
@@ -201,7 +200,7 @@ def build(
 
     teacher = None
     if method.top_k is None:
-        # Calibrated later, in `prepare`: a resumed run restores the temperature instead.
+        # Calibrated later, in `on_engine_ready`: a resumed run restores the temperature instead.
         teacher = load()
     else:
         assert isinstance(setup.table, RowTable), "top_k with a stream is refused with the job"
@@ -210,13 +209,13 @@ def build(
         targets = cached_soft_targets(
             job, method, setup.table, setup.collate, cache, load_calibrated, vocabulary_size
         )
-        setup.table.note(COLUMN, targets)
+        setup.table.add_column(COLUMN, targets)
         setup.collate = SoftTargetCollator(setup.collate, targets.top_k)
     trainer: DistillTrainer = build_causal_lm(
         *(model, tokenizer, rows, arguments, setup, DistillTrainer),
         method=method,
         loss=loss,
         teacher=teacher,
-        end_ids=row_tokenizer(job, tokenizer).end_ids,
+        end_ids=setup.row_tokenizer.end_ids,
     )
     return trainer

@@ -13,8 +13,8 @@ from typing import Any
 from training.config import Job
 from training.config.distill_text import DistillText
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import PromptRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.judges.local_generator import Prompt
 from training.methods.common.generated_rows import (
     format_completion,
@@ -67,7 +67,7 @@ def write(job: Job, folder: RunFolder) -> None:
 
 def _fits_student(job: Job, prompts: Sequence[PromptRow]) -> list[bool]:
     """Return for each prompt whether it fits the student's maximal length."""
-    rows = row_tokenizer(job, load_tokenizer(job.model))
+    rows = RowTokenizer.for_job(job, load_tokenizer(job.model))
     has_template = rows.template is not None
     ids = (
         rows.prompt_ids(row.prompt if has_template else prompt_text(row.prompt)) for row in prompts

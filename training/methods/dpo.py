@@ -1,4 +1,4 @@
-"""DPO (Rafailov et al. 2023, arXiv:2305.18290) on TRL's trainer: preferences without a reward model.
+"""DPO (Rafailov et al. 2023, arXiv:2305.18290) on TRL's trainer: preferences without reward model.
 
 With the log-ratio h(y) = log π(y) − log π_ref(y), y_w chosen and y_l rejected:
 
@@ -49,10 +49,10 @@ class DpoTrainer(PerRowLossMixin, DPOTrainer):
     """TRL's DPO trainer with exact resume and a mean over the pairs of the step."""
 
     def _precompute_ref_logps(self, dataset: Any, *ignored: Any) -> Any:
-        """Return the dataset unchanged: `prepare` precomputes once the engine is ready."""
+        """Return the dataset unchanged: `on_engine_ready` precomputes once the engine is ready."""
         return dataset
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Precompute the reference's log-probabilities, if asked for, and check the reference."""
         # From here on, TRL's loss takes them from the batch, where `micro_batch_means` puts them.
         self.precompute_ref_logps = True

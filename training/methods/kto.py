@@ -49,7 +49,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
     _held_out_kl: tuple[int, float] = (-1, 0.0)
     """Step and estimate of the latest evaluation."""
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Check the reference before the first step."""
         # From here on, TRL's loss takes the reference's log-probabilities from the batch.
         self.precompute_ref_logps = True
@@ -76,7 +76,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         samples = super().get_batch_samples(epoch_iterator, num_batches, device)
         setup = self.setup
         rows = next(setup.order.steps(int(self.state.global_step)), [])
-        self._kl = self._estimate_kl(setup.table, [row for row in rows if row != FILLER])
+        self._kl = self._estimate_kl(setup.table, [row for row in rows if row != PADDING_INDEX])
         return samples
 
     def _estimate_kl(self, table: Any, rows: Sequence[int]) -> float:
@@ -96,10 +96,12 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         for first in range(0, -(-len(mismatched) // world.size), size):
             part = mine[first : first + size]
             combined = [self._combine(table[a], table[b]) for a, b in part]
-            ratio = self._summed_log_ratio(setup.collate(combined or [setup.collate.filler()]))
+            ratio = self._summed_log_ratio(
+                setup.collate(combined or [setup.collate.padding_example()])
+            )
             total += ratio if part else 0.0
         self.model.train(was_training)
-        sums = setup.control.gather((total, len(mine)))
+        sums = setup.control.all_gather((total, len(mine)))
         mean = sum(t for t, _ in sums) / max(1, sum(n for _, n in sums))
         return max(mean, 0.0)
 
@@ -149,8 +151,8 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
             return outputs
 
         trl_inputs = {k: v for k, v in inputs.items() if k != "labels"}
-        # TRL's own KL estimate is disabled (see `build`), and its loss uses 0 in its place. Adding z
-        # to the reference's log-probabilities turns every log-ratio h(y) into h(y) − z.
+        # TRL's own KL estimate is disabled (see `build`), and its loss uses 0 in its place. Adding
+        # z to the reference's log-probabilities turns every log-ratio h(y) into h(y) − z.
         with local_metrics(self) as trl:
             loss = self._compute_loss(
                 recording, {**trl_inputs, "ref_logps": reference + kl}, return_outputs=False
@@ -179,7 +181,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         auc_counts = auc_sums(log_ratios, batch["label"]) if rows else {}
         return sums | {"kl": (kl * rows, rows)} | auc_counts
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means, the AUC, and the margin between good and bad answers' rewards."""
         metrics = means({name: value for name, value in sums.items() if not is_auc_sum(name)})
         metrics |= auc(sums)

@@ -43,7 +43,7 @@ class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
             chosen, _ = batch["attention_mask"].chunk(2)
             tokens += int(chosen[:, 1:].sum())
             pairs += batch["num_rows"]
-        gathered = self.setup.control.gather((tokens, pairs))
+        gathered = self.setup.control.all_gather((tokens, pairs))
         return max(1, sum(t for t, _ in gathered)), max(1, sum(p for _, p in gathered))
 
     def compute_loss(
@@ -65,7 +65,7 @@ class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
         tokens, pairs = num_items_in_batch
         sums = self._sums(model, inputs)
         for name, (total, weight) in sums.items():
-            self.note(name, total.detach(), weight)
+            self.add_metric(name, total.detach(), weight)
         loss = sums["nll"][0] / tokens + sums["odds_loss"][0] / pairs
         # Times the number of processes, because data parallelism averages their gradients.
         return loss * self.setup.world.size
@@ -94,7 +94,7 @@ class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
         sums = self._sums(model, batch)
         return {name: (float(total), weight) for name, (total, weight) in sums.items()}
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the loss, its two parts, the accuracy and the margin."""
         metrics = means(sums)
         loss = metrics["nll"] + metrics["odds_loss"]

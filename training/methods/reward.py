@@ -60,7 +60,7 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
             return sums
         return sums | pair_sums(scores.double().cpu(), batch["completion_mask"].sum(1).cpu())
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means and the metrics of `pair_metrics`."""
         plain = {name: value for name, value in sums.items() if "/" not in name}
         return super().aggregate(plain) | pair_metrics(sums)

@@ -64,10 +64,10 @@ def load_generator(job: Job) -> LocalGenerator:
         ModelError: The model cannot be read.
     """
     tokenizer = load_tokenizer(job.model)
-    model = load_model(job, tokenizer, read_world().device)
-    model.to(read_world().device).eval().requires_grad_(False)
+    model = load_model(job, tokenizer, detect_world().device)
+    model.to(detect_world().device).eval().requires_grad_(False)
     size = job.train.micro_batch_size or _DEFAULT_BATCH_SIZE
-    return LocalGenerator(model, tokenizer, row_tokenizer(job, tokenizer), size)
+    return LocalGenerator(model, tokenizer, RowTokenizer.for_job(job, tokenizer), size)
 
 
 def write_outputs(

@@ -75,7 +75,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
             world_size=setup.world.size,
             micro_batch_size=setup.micro_batch_size,
         )
-        return DataLoader(self.rows, batch_sampler=batches, collate_fn=self.collated)
+        return DataLoader(self.train_rows, batch_sampler=batches, collate_fn=self.batch_collator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -90,7 +90,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         prompt_batches = [next(epoch_iterator) for _ in range(num_batches)]
         step = int(self.state.global_step)
         self.model.train()
-        with untouched_generators():
+        with preserve_rng_state():
             torch.manual_seed(_sampling_seed(self.setup, step))
             answers = self._sample_and_score(prompt_batches)
         if step == 0 and "ref_per_token_logps" in answers:
@@ -100,7 +100,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
             tokens = int(micro_batch["completion_mask"].sum())
             micro_batch["row_ids"] = prompts["row_ids"]
             micro_batch["num_tokens"] = tokens + int(micro_batch["prompt_mask"].sum())
-            self.count(micro_batch["num_tokens"], tokens)
+            self.count_tokens(micro_batch["num_tokens"], tokens)
         return micro_batches, None
 
     def _sample_and_score(self, prompt_batches: list[Any]) -> dict[str, Any]:
@@ -165,9 +165,9 @@ class OnlineRlTrainer(ExactTrainerMixin):
 
     @property
     def _rollout_log(self) -> RolloutLog:
-        return RolloutLog(self.setup.folder, self.setup.world.is_first)
+        return RolloutLog(self.setup.folder, self.setup.world.is_main_process)
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Drop the logged answers of the steps that a resumed run takes again."""
         self._rollout_log.truncate(number)
 
@@ -195,10 +195,10 @@ class OnlineRlTrainer(ExactTrainerMixin):
         tokens = int(inputs["completion_mask"].sum())
         with local_metrics(self) as metrics:
             loss: torch.Tensor = self._compute_loss(model, inputs)
-        self.note("entropy", metrics["entropy"] * tokens, tokens)
+        self.add_metric("entropy", metrics["entropy"] * tokens, tokens)
         if "kl" in metrics:
-            self.note("kl_token", metrics["kl"] * tokens, tokens)
-            self.note("kl", metrics["kl"] * tokens, len(inputs["completion_mask"]))
+            self.add_metric("kl_token", metrics["kl"] * tokens, tokens)
+            self.add_metric("kl", metrics["kl"] * tokens, len(inputs["completion_mask"]))
         return loss
 
     def _check_reference(self, answers: dict[str, Any]) -> None:
@@ -206,7 +206,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         width = answers["completion_ids"].size(1)
         ids = torch.cat([answers["prompt_ids"], answers["completion_ids"]], dim=1)
         mask = torch.cat([answers["prompt_mask"], answers["completion_mask"]], dim=1)
-        with torch.no_grad(), untouched_generators():
+        with torch.no_grad(), preserve_rng_state():
             policy, _, _ = self._get_per_token_logps_and_entropies(
                 self.model, ids, mask, width, self.setup.micro_batch_size
             )
@@ -240,18 +240,18 @@ class OnlineRlTrainer(ExactTrainerMixin):
             "repetition": (sum(repeated_share(text, _NGRAM) for text in texts), count),
         }
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means; `loss` is the negative reward, so that lower is better."""
         metrics = means(sums)
         return {"loss": -metrics["reward"], **metrics, "rows": float(sums["reward"][1])}
 
     # --- resume -----------------------------------------------------------------------------
 
-    def state_to_keep(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """Return the state of the rewards, which count steps without variation."""
         return self.composite_reward.state_dict()
 
-    def take_up(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the state of the rewards."""
         self.composite_reward.load_state_dict(state)
 

@@ -7,7 +7,6 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from training.config.online_rl import Sampling
-from training.data.prepare import row_tokenizer
 from training.methods.common.context_check import check_context
 from training.methods.common.per_row_loss import disable_dropout
 from training.methods.common.reference_model import attach_reference
@@ -58,7 +57,7 @@ def build_online_rl(
     built.composite_reward = rewards
     built.reward_func_names = rewards.names
     # TRL knows the tokenizer's end token only; a chat template may end answers with another.
-    end_ids = row_tokenizer(setup.job, tokenizer).end_ids
+    end_ids = setup.row_tokenizer.end_ids
     built.eos_token_ids = end_ids
     built.generation_config.eos_token_id = end_ids
     built.generation_kwargs["eos_token_id"] = end_ids

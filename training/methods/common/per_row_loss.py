@@ -59,7 +59,7 @@ class PerRowLossMixin(ExactTrainerMixin):
         rows = inputs.pop("num_rows")
         loss, metrics = self.micro_batch_means(model, inputs)
         for name, mean in metrics.items():
-            self.note(name, mean * rows, rows)
+            self.add_metric(name, mean * rows, rows)
         # Times the number of processes, because data parallelism averages their gradients.
         return loss * (rows * self.setup.world.size / num_items_in_batch)
 
@@ -70,7 +70,7 @@ class PerRowLossMixin(ExactTrainerMixin):
         every = {"loss": loss, **metrics}
         return {name: (float(mean) * rows, rows) for name, mean in every.items()}
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means over all held-out rows, and the number of rows."""
         return {**means(sums), "rows": float(sums["loss"][1])}
 

@@ -37,7 +37,7 @@ def load_reference_model(setup: TrainerContext) -> Any:
     """
     if setup.job.adapter is not None:
         return None
-    model = setup.start()
+    model = setup.load_initial_model()
     disable_dropout(model)
     return model.requires_grad_(False).eval()
 
@@ -119,7 +119,7 @@ def check_reference_at_start(trainer: Any) -> None:
     batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
     was_training = trainer.model.training
     trainer.model.eval()
-    with untouched_generators(), torch.no_grad(), trainer.compute_loss_context_manager():
+    with preserve_rng_state(), torch.no_grad(), trainer.compute_loss_context_manager():
         reference = torch.cat(trainer.reference_logps(batch)).double()
         labels = batch["labels"]
         inputs = {"input_ids": batch["input_ids"], "labels": labels}
@@ -169,7 +169,7 @@ def precompute_reference_log_probs(trainer: Any, step: int, names: Sequence[str]
     """
     setup: TrainerContext = trainer.setup
     path = setup.folder / _PRECOMPUTED
-    exists = setup.control.first_says(path.exists())
+    exists = setup.control.broadcast(path.exists())
     if step and not exists:
         raise RunError(
             f"{path} is missing: it holds the reference's log-probabilities of every row, which "
@@ -184,16 +184,16 @@ def precompute_reference_log_probs(trainer: Any, step: int, names: Sequence[str]
             if table is not None
             for name, values in _compute_columns(trainer, table, names).items()
         }
-        if setup.world.is_first:
+        if setup.world.is_main_process:
             building = path.with_name(f".writing-{_PRECOMPUTED}")
             np.savez(building, **columns)  # type: ignore[arg-type]  # NumPy's stub wants a bool
             building.replace(path)
-        setup.control.wait()
+        setup.control.barrier()
     with np.load(path) as stored:
         for key in stored.files:
             part, _, name = key.partition("/")
             table: Any = setup.table if part == "train" else setup.validation
-            table.note(name, stored[key])
+            table.add_column(name, stored[key])
     trainer.ref_model = None
 
 
@@ -207,12 +207,14 @@ def _compute_columns(
     trainer.model.eval()
     mine: dict[int, tuple[float, ...]] = {}
     global_size = setup.micro_batch_size * world.size
-    with untouched_generators(), torch.no_grad():
+    with preserve_rng_state(), torch.no_grad():
         for first in range(0, len(table), global_size):
             indices = range(first + world.rank, first + global_size, world.size)
             # Every process runs every forward pass, with padding rows if it has none left: under
             # ZeRO 3 a pass gathers weights, which takes all processes.
-            rows = [table[i] if i < len(table) else setup.collate.filler() for i in indices]
+            rows = [
+                table[i] if i < len(table) else setup.collate.padding_example() for i in indices
+            ]
             batch = {
                 k: v.to(device) if isinstance(v, torch.Tensor) else v
                 for k, v in setup.collate(rows).items()
@@ -221,7 +223,7 @@ def _compute_columns(
             real = [i for i in indices if i < len(table)]
             mine |= dict(zip(real, values, strict=False))
     trainer.model.train(was_training)
-    merged = {i: row for part in setup.control.gather(mine) for i, row in part.items()}
+    merged = {i: row for part in setup.control.all_gather(mine) for i, row in part.items()}
     assert len(merged) == len(table), (len(merged), len(table))
     columns = zip(*(merged[i] for i in range(len(table))), strict=True)
     return {

@@ -46,9 +46,9 @@ class RegularizedTrainer(CausalLmTrainer):
         if self.kl:
             add_distillation_head(self.model, self.loss)
             if not isinstance(self.model, PeftModel):
-                self.base = self.setup.start().requires_grad_(False).eval()
+                self.base = self.setup.load_initial_model().requires_grad_(False).eval()
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Move the initial parameters to the device, and give the base to the engine."""
         device = self.setup.world.device
         self.initial = {name: value.to(device) for name, value in self.initial.items()}
@@ -82,7 +82,7 @@ class RegularizedTrainer(CausalLmTrainer):
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.l2_sp and model.training:
             squared_distance = self._squared_distance()
-            self.note("l2_distance", squared_distance.detach().sqrt(), 1)
+            self.add_metric("l2_distance", squared_distance.detach().sqrt(), 1)
             # The penalty belongs to the step: losses of micro-batches add up, so each carries an
             # equal part. Processes are averaged, so there is no division by their number.
             steps = self.current_gradient_accumulation_steps
@@ -96,7 +96,7 @@ class RegularizedTrainer(CausalLmTrainer):
         targets = TopKTargets(self.loss.log_softmax(self._base_logits(inputs)[mask]))
         outputs = model(**inputs, soft_targets=targets, soft_weight=self.loss.soft_weight)
         supervised = mask.sum()
-        self.note("kl_to_base", outputs.soft.detach(), supervised)
+        self.add_metric("kl_to_base", outputs.soft.detach(), supervised)
         count = torch.as_tensor(supervised if num_tokens is None else num_tokens).clamp(min=1)
         loss: torch.Tensor = (1 + self.kl) * outputs.total / count
         return loss * self.accelerator.num_processes if model.training else loss

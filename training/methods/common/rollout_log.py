@@ -44,9 +44,7 @@ class RolloutLog:
         self._file = JsonLinesFile(folder / ANSWERS)
         self._enabled = enabled
 
-    def append(
-        self, step: int, answers: Sequence[LoggedAnswer], *, held_out: bool = False
-    ) -> None:
+    def append(self, step: int, answers: Sequence[LoggedAnswer], *, held_out: bool = False) -> None:
         """Write answers.
 
         Args:

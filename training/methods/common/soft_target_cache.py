@@ -18,7 +18,7 @@ from training.config.methods import Distill
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable
 from training.methods.common.divergence import TopKTargets, keep_top_k
-from training.models.safetensors_io import digest_of_source
+from training.models.safetensors_io import source_digest
 from training.trainer.context import CollateFunction
 
 COLUMN = "soft_targets"
@@ -69,13 +69,13 @@ class SoftTargetCollator:
         self._collate = collate
         self._empty = (np.zeros((0, top_k), np.int32), np.zeros((0, top_k + 1), np.float16))
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a row without supervised tokens."""
-        return self._collate.filler()
+        return self._collate.padding_example()
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a row of the maximal length."""
-        return self._collate.longest(length)
+        return self._collate.max_length_example(length)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch with `soft_ids`, [supervised tokens, K], and `soft_log_probs`."""
@@ -109,8 +109,8 @@ def cached_soft_targets(
     """
     assert method.top_k is not None
     top_k = method.top_k
-    teacher = digest_of_source(method.teacher, method.teacher_revision)
-    key = key_of(
+    teacher = source_digest(method.teacher, method.teacher_revision)
+    key = cache_key(
         "soft targets", teacher, table.digest, top_k, method.temperature,
         method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
         vocabulary_size,

@@ -15,9 +15,9 @@ from training.judges.cost_ledger import JudgeReply, ReplyCache, reply_key
 from training.judges.http_client import HttpJudge, reply_cache_folder
 from training.judges.local_generator import LocalGenerator, Prompt
 from training.methods.common.generated_rows import check_cost, load_generator, prompt_text
-from training.models.safetensors_io import digest_of_source
+from training.models.safetensors_io import source_digest
 from training.run_folder import RunFolder
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 
 class TextTeacher(Protocol):
@@ -109,7 +109,7 @@ def build_teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
     method = job.method
     assert isinstance(method, DistillText)
     context = JudgeContext(
-        device=read_world().device,
+        device=detect_world().device,
         folder=folder.path,
         cache=folder.cache,
         max_cost_usd=job.resources.max_cost,
@@ -123,7 +123,7 @@ def build_teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
             source, template = job.model.source, job.model.chat_template
         revision = job.model.revision if section.source is None else None
         # By the digest of its weights, so that a retrained teacher in the same folder is another.
-        return LocalTeacher(section, context, [digest_of_source(source, revision), template])
+        return LocalTeacher(section, context, [source_digest(source, revision), template])
     remote = build_judge(section, context)
     assert isinstance(remote, HttpJudge)
     return RemoteTeacher(remote)

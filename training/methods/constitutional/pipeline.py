@@ -143,7 +143,8 @@ class ConstitutionalPipeline:
             principle = self._name(self._principle_index(numbers[index], 0))
             line |= {"principles": [principle], "votes": list(votes[index])}
             # In the second question the answers are swapped: B is the first answer there.
-            better = {("A", "B"): 0, ("B", "A"): 1}.get(votes[index])
+            consistent: dict[tuple[str | None, str | None], int] = {("A", "B"): 0, ("B", "A"): 1}
+            better = consistent.get(votes[index])
             if better is None:
                 unusable = None in votes[index]
                 why = "the judge gave no usable choice" if unusable else "the judge chose by order"

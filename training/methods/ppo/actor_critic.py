@@ -63,9 +63,7 @@ class ActorCritic(nn.Module):
             labels: The token if it is an action, else -100, [answers, sequence].
         """
         batch = {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
-        outputs = action_log_probs(
-            self.policy, batch, self.temperature, entropy=not self.training
-        )
+        outputs = action_log_probs(self.policy, batch, self.temperature, entropy=not self.training)
         # The state before token t + 1 ends at position t.
         values = self.critic(input_ids, position_ids)[:, :-1][labels[:, 1:] != -100]
         log_probs = outputs.log_probs[outputs.label_mask]

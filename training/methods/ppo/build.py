@@ -91,9 +91,9 @@ def _build_reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
     return ReferencePolicy(policy, trainer.method.rollout.temperature, frozen)
 
 
-def _end_ids(policy: Any, tokenizer: PreTrainedTokenizerBase, setup: TrainerContext) -> list[int]:
+def _end_ids(policy: Any, setup: TrainerContext) -> list[int]:
     """Return the tokens that end an answer: those of tokenizer, chat template and model."""
-    end_ids = set(row_tokenizer(setup.job, tokenizer).end_ids)
+    end_ids = set(setup.row_tokenizer.end_ids)
     own = policy.generation_config.eos_token_id
     return sorted(end_ids | ({own} if isinstance(own, int) else set(own or ())))
 
