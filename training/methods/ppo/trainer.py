@@ -302,7 +302,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         save_file(tensors, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, checkpoint: str, model: nn.Module | None = None) -> None:
-        if self._reshape is not None:
+        if self._reshard_from is not None:
             return
         tensors = load_file(Path(checkpoint) / _WEIGHTS)
         with torch.no_grad():
