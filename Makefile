@@ -3,6 +3,7 @@
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
+TEMPER  := $(PY) -m temper
 UV      := $(VENV)/bin/uv pip install --quiet --python $(PY) --constraint constraints.txt
 SET     ?=
 JOB     ?= jobs/quickstart.yaml
@@ -46,37 +47,37 @@ TARGET ?= local
 
 ifneq ($(IMAGE),)
 train: $(VENV)/.launch
-	@$(PY) -m launch train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
 train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm ENV=dev]
-	@$(PY) -m training $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
+	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
-	@$(PY) -m launch train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
 plan: $(VENV)/.train  ## memory, time and cost of a job before it runs: make plan JOB=… [OUT=plan.json]
-	@$(PY) -m planning $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
+	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
 
 prices: $(VENV)/.launch  ## newer prices from AWS, where there are credentials: make prices [REGION=us-west-2]
-	@$(PY) -m launch.prices $(if $(REGION),--region $(REGION))
+	@$(TEMPER) prices $(if $(REGION),--region $(REGION))
 
 check-job: $(VENV)/.train  ## check a job file without running it
-	@$(PY) -m training $(JOB) --check $(if $(SET),--set $(SET))
+	@$(TEMPER) check $(JOB) $(if $(SET),--set $(SET))
 
 .PHONY: feedback measured redteam bias
 
 feedback: $(VENV)/.feedback  ## what preference labels are worth, and a clean set of them: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
-	@$(PY) -m feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
+	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
 redteam: $(VENV)/.train  ## provoke a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
-	@$(PY) -m safety.redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)
+	@$(TEMPER) redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)
 
 bias: $(VENV)/.train  ## whom a model's answers favour: make bias MODEL=… [BEFORE=…] [ARGS="--most 0.2 --data Age.jsonl"]
-	@$(PY) -m safety.bias $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
+	@$(TEMPER) bias $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
 schema: $(VENV)/.train  ## write jobs/schema.json for editors
-	@$(PY) -m training.config.schema
+	@$(TEMPER) schema
 
 # --- runs, wherever they are --------------------------------------------------------------------
 # RUN is a job's name (its newest run), NAME/ID, or the name of a job in the cloud. YES=1 agrees to what is asked.
@@ -84,34 +85,34 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 .PHONY: status logs stop resume fetch delete export answer doctor rehearse
 
 status: $(VENV)/.launch  ## all runs, everywhere, in one table; one in detail: make status RUN=…
-	@$(PY) -m launch status $(RUN)
+	@$(TEMPER) status $(RUN)
 
 logs: $(VENV)/.launch  ## follow what a run prints: make logs RUN=…
-	@$(PY) -m launch logs $(RUN)
+	@$(TEMPER) logs $(RUN)
 
 stop: $(VENV)/.launch  ## let a run save a checkpoint and end: make stop RUN=…
-	@$(PY) -m launch stop $(RUN)
+	@$(TEMPER) stop $(RUN)
 
 resume: $(VENV)/.launch  ## go on with a run that was stopped or failed: make resume RUN=…
-	@$(PY) -m launch resume $(RUN) $(if $(SET),--set '$(SET)')
+	@$(TEMPER) resume $(RUN) $(if $(SET),--set '$(SET)')
 
 fetch: $(VENV)/.launch  ## bring a run's model and report: make fetch RUN=… [ARCHIVE=1] [CHECKPOINTS=1]
-	@$(PY) -m launch fetch $(RUN) $(if $(ARCHIVE),--archive) $(if $(CHECKPOINTS),--checkpoints)
+	@$(TEMPER) fetch $(RUN) $(if $(ARCHIVE),--archive) $(if $(CHECKPOINTS),--checkpoints)
 
 delete: $(VENV)/.launch  ## delete a run here and where it ran, after saying what goes: make delete RUN=…
-	@$(PY) -m launch delete $(RUN)
+	@$(TEMPER) delete $(RUN)
 
 export: $(VENV)/.train  ## a run's model for others, proved equal: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart|gguf] [TO=…]
-	@$(PY) -m training.export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
+	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
 
 answer: $(VENV)/.train  ## answer requests by the adapter each names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
-	@$(PY) -m training.evaluation $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT))
+	@$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT))
 
 doctor: $(VENV)/.train $(VENV)/.launch  ## what would keep a job from running, and what mends it: make doctor [ENV=dev] [JOB=…]
-	@$(PY) -m launch.doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))
+	@$(TEMPER) doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))
 
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## a job's whole way through the cloud, on this machine: make rehearse JOB=… [ENV=dev] [IMAGE=…]
-	@$(PY) -m emulator $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
+	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
 
 # --- container images ---------------------------------------------------------------------------
 # KIND is gpu or neuron; BASE_IMAGE another base than AWS's; containers/build.sh names the rest.
@@ -152,7 +153,7 @@ diff: $(VENV)/.node  ## what a deployment would change: make diff ENV=dev
 	@$(CDK) diff --all
 
 idle-cost: synth  ## what an environment costs a month when nobody uses it: make idle-cost ENV=dev
-	@$(PY) -m stacks.baseline_cost cdk.out
+	@$(TEMPER) idle-cost cdk.out
 
 deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
 	@$(CDK) deploy --all

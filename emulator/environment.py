@@ -53,9 +53,9 @@ class EmulatedEnvironment:
         return self.work / "runs"
 
     def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m launch …` as a person would, agreeing to everything."""
+        """Run `temper …` as a person would, agreeing to everything."""
         return subprocess.run(
-            [sys.executable, "-m", "launch", *arguments],
+            [sys.executable, "-m", "temper", *arguments],
             cwd=ROOT,
             env={**os.environ, **self.variables, "YES": "1", "COLUMNS": "160", **variables},
             text=True,

@@ -91,14 +91,19 @@ class Scenario:
         self._fetch()
         return self.outcome
 
+    @property
+    def _train(self) -> tuple[str, ...]:
+        environment = self.scene.environment.name
+        return ("train", str(self.job), "--target", "sagemaker", "--env", environment)
+
     def _submit(self) -> None:
-        said = self._command("train", str(self.job), "--env", self.scene.environment.name)
+        said = self._command(*self._train)
         found = re.search(r"^run (\S+), job (\S+)$", said, re.MULTILINE)
         assert found is not None, said
         self.outcome.run = found[1]
         self.outcome.attempts.append(found[2])
         self._note("submitted")
-        again = self._command("train", str(self.job), "--env", self.scene.environment.name)
+        again = self._command(*self._train)
         if self.scene.service.calls.count("CreateTrainingJob") != 1:
             self._refuse_end(self.scene.service.job(self._job))
             raise LaunchError(f"the same command made a second job:\n{again}")
@@ -222,7 +227,7 @@ class Scenario:
 
     def _command(self, name: str, *arguments: str) -> str:
         settings = [f"--set={s}" for s in self.settings] if name == "train" else []
-        shown = " ".join(("launch", name, *arguments))
+        shown = " ".join(("temper", name, *arguments))
         self.say(f"$ {shown}")
         done = self.scene.launch(name, *arguments, "--runs", str(self.scene.runs), *settings)
         if done.returncode:

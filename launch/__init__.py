@@ -1,1 +1,1 @@
-"""What runs where the person is: plan, submit, watch. No torch."""
+"""Planning, submitting and inspecting runs from the user's machine. Imports no torch."""

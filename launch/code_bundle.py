@@ -1,4 +1,4 @@
-"""The code that trains, as it stands here, for places that do not have it in an image."""
+"""The source code that trains, for targets whose machines do not have it in an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SUFFIXES = frozenset((".py", ".yaml", ".jinja", ".html", ".css", ".json"))
 
 
 def code_files(root: Path = ROOT) -> list[tuple[Path, str]]:
-    """Return the files of the packages that train, each with its place below a common folder."""
+    """Return the files of the packages that train, each with its path relative to `root`."""
     return [
         (path, path.relative_to(root).as_posix())
         for package in PACKAGES
@@ -21,8 +21,8 @@ def code_files(root: Path = ROOT) -> list[tuple[Path, str]]:
 
 
 def code_digest(files: list[tuple[Path, str]]) -> str:
-    """Return a digest of names and content."""
-    total = hashlib.sha256()
+    """Return a digest of the files' names and contents, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
     for path, name in files:
-        total.update(name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:16]
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Asking a person before something is paid for, stopped or deleted."""
+"""Confirmation by the user before something is paid for, stopped or deleted."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from launch.errors import NotConfirmed
 
 
 def confirm(question: str) -> None:
-    """Return if the person agrees; `YES=1` agrees to everything, for scripts.
+    """Ask a question and return if the user agrees; `YES=1` agrees to everything, for scripts.
 
     Raises:
-        NotConfirmed: They did not, or there is nobody to ask.
+        NotConfirmed: The user declined, or standard input is not a terminal.
     """
     if os.environ.get("YES", "") not in ("", "0"):
         return
     if not sys.stdin.isatty():
-        raise NotConfirmed(f"{question} There is nobody to ask here: add YES=1 to agree")
+        raise NotConfirmed(f"{question} There is no terminal to ask on: add YES=1 to agree")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise NotConfirmed("not done: nothing was started, paid for or deleted")
+        raise NotConfirmed("not confirmed: nothing was started, paid for or deleted")

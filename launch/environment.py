@@ -1,6 +1,6 @@
-"""Which deployment a command speaks to: the three facts of `environments/<name>.yaml` it needs.
+"""Settings of `environments/<name>.yaml` that launching needs.
 
-The platform checks that file in full; here only what says where its parameters are is read.
+The platform validates that file in full; only the keys that locate a deployment are read here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ FOLDER = Path("environments")
 
 @dataclass(frozen=True)
 class LaunchEnvironment:
-    """One deployment of the platform."""
+    """Location and owner of one deployment of the platform.
+
+    Attributes:
+        name: Name of the environment, the file's name without its suffix.
+        prefix: Prefix of the deployment's resources and parameters.
+        region: AWS Region of the deployment.
+        account: AWS account of the deployment; None to accept any.
+        owner: Value of the `Owner` tag.
+        cost_centre: Value of the `CostCentre` tag.
+    """
 
     name: str
     prefix: str
@@ -31,28 +40,28 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
     """Return the environment `name`.
 
     Raises:
-        LaunchError: There is no such file, or it does not say where the deployment is.
+        LaunchError: The file does not exist, or lacks the location of the deployment.
     """
     path = folder / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "nothing"
-        raise LaunchError(f"ENV={name}: there is no {path}. {folder} has {known}") from None
+        available = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "nothing"
+        raise LaunchError(f"ENV={name}: {path} does not exist. {folder} has {available}") from None
     except (OSError, yaml.YAMLError) as error:
         raise LaunchError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    found = content if isinstance(content, dict) else {}
-    missing = [key for key in ("prefix", "region") if not found.get(key)]
+    settings = content if isinstance(content, dict) else {}
+    missing = [key for key in ("prefix", "region") if not settings.get(key)]
     if missing:
         raise LaunchError(
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
-    account = found.get("account")
+    account = settings.get("account")
     return LaunchEnvironment(
         name=name,
-        prefix=str(found["prefix"]),
-        region=str(found["region"]),
+        prefix=str(settings["prefix"]),
+        region=str(settings["region"]),
         account=str(account) if account else None,
-        owner=str(found.get("owner", "")),
-        cost_centre=str(found.get("cost_centre", "")),
+        owner=str(settings.get("owner", "")),
+        cost_centre=str(settings.get("cost_centre", "")),
     )

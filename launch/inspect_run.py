@@ -1,4 +1,4 @@
-"""Looking at a run again: in its folder, and where it runs."""
+"""Inspection of a run: its record, its target, its current status and its storage."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.errors import LaunchError
-from launch.resolve_run import find_run
+from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex, RunRow
-from launch.submission_record import Attempt, SubmissionRecord, read_submission_record
-from launch.targets import target_of
-from launch.targets.base import Submission
+from launch.submission import Attempt, Submission, read_submission
+from launch.targets import make_target
 from training.errors import TemperError
 
 if TYPE_CHECKING:
@@ -22,71 +20,66 @@ _TRAINED = ("not deployed", "deploying", "deployed")
 
 
 def open_run(runs: Path, name: str) -> tuple[Submission, Target]:
-    """Return a run by the name a person gave it, and the target it is on."""
-    return open_row(runs, find_run(runs, name))
+    """Return the run that a user means by `name`, and its target."""
+    return open_row(runs, resolve_run(runs, name))
 
 
 def open_row(runs: Path, row: RunRow) -> tuple[Submission, Target]:
-    """Return the run of a row and the target it is on."""
+    """Return the run of a row of the index, and its target."""
     folder = runs / row.run
-    here = SubmissionRecord(row.run, "local", "", row.creator, row.created, (Attempt(row.run),))
-    record = read_submission_record(folder) or here
-    return Submission(folder, record), target_of(record.target, record.environment)
+    # Runs that `python -m training` started here have no record of a submission.
+    local = Submission(folder, row.run, "local", "", row.creator, row.created, (Attempt(row.run),))
+    submission = read_submission(folder) or local
+    return submission, make_target(submission.target, submission.environment)
 
 
-def refresh_row(runs: Path, row: RunRow, *, closely: bool = False) -> tuple[RunRow, str]:
-    """Return a row as its target sees it now, and what kept it from being asked.
+def refresh_row(runs: Path, row: RunRow, *, check_deployment: bool = False) -> tuple[RunRow, str]:
+    """Return a row with the current status from its target, and why that could not be read.
 
     Args:
-        runs: Where run folders are.
-        row: As last seen.
-        closely: Whether a run that is over is asked about too: its model may serve by now.
+        runs: Folder of all run folders.
+        row: Row of the index.
+        check_deployment: Query a trained run too, whose model may be deployed by now.
     """
     trained = row.target == "sagemaker" and row.status.state in _TRAINED
-    asked = not row.status.is_over or (closely and trained)
-    if not asked or row.target in ("local", "unknown"):
+    needed = not row.status.is_over or (check_deployment and trained)
+    if not needed or row.target in ("local", "unknown"):
         return row, ""
     try:
-        sent, place = open_row(runs, row)
-        now = _serving(sent, place, row.status) if trained else place.status(sent)
+        submission, target = open_row(runs, row)
+        if trained:
+            status = _deployment_status(submission, target, row.status)
+        else:
+            status = target.status(submission)
     except TemperError as error:
         return row, str(error)
-    if now.is_over:
-        # Kept in the folder, from which the index can be made anew.
-        dataclasses.replace(sent.record, seen=now).write(sent.folder)
-    RunIndex(runs).saw(row.run, now)
-    return dataclasses.replace(row, status=now), ""
+    if status.is_over:
+        # Written to the run folder, so that a rebuilt index has it without querying the target.
+        dataclasses.replace(submission, final_status=status).write()
+    RunIndex(runs).update_status(row.run, status)
+    return dataclasses.replace(row, status=status), ""
 
 
-def _serving(sent: Submission, place: Target, trained: Status) -> Status:
-    from launch.aws.bedrock_status import with_serving
+def _deployment_status(submission: Submission, target: Target, trained: Status) -> Status:
+    from launch.aws.bedrock_status import deployment_status
     from launch.targets.sagemaker import SageMakerTarget
 
-    assert isinstance(place, SageMakerTarget), "no other's models are imported"
-    return with_serving(place.account.client("bedrock"), sent.record.latest.name, trained)
+    assert isinstance(target, SageMakerTarget), "only models of SageMaker jobs are imported"
+    return deployment_status(target.account.client("bedrock"), submission.latest.name, trained)
 
 
-def storage(sent: Submission, place: Target) -> dict[str, str]:
-    """Return what a run keeps elsewhere, and what that costs."""
-    kept = place.belongings(sent)
-    if not kept:
+def storage_facts(submission: Submission, target: Target) -> dict[str, str]:
+    """Return what a run stores on its target and the monthly cost, as labelled lines."""
+    locations = target.remote_storage(submission)
+    if not locations:
         return {}
-    lines = [f"{name} ({size / 2**20:.1f} MiB)" for name, size in kept]
-    found = {"storage": "\n".join(lines)}
-    gib = sum(size for name, size in kept if name.startswith("s3://")) / 2**30
-    if any(name.startswith("s3://") for name, _ in kept):
+    lines = [f"{name} ({size / 2**20:.1f} MiB)" for name, size in locations]
+    facts = {"storage": "\n".join(lines)}
+    in_s3 = [size for name, size in locations if name.startswith("s3://")]
+    if in_s3:
         from catalog.storage import S3_SOURCE, S3_USD_PER_GIB_MONTH
 
+        gib = sum(in_s3) / 2**30
         monthly = f"{gib * S3_USD_PER_GIB_MONTH:.2f} USD a month"
-        found["storage cost"] = f"{gib:.2f} GiB, about {monthly} ({S3_SOURCE})"
-    return found
-
-
-def refuse_unless_known(row: RunRow) -> None:
-    """Raise for a run whose record cannot be read.
-
-    Raises:
-        LaunchError: With what is wrong with it.
-    """
-    if row.target == "unknown":
-        raise LaunchError(row.status.detail)
+        facts["storage cost"] = f"{gib:.2f} GiB, about {monthly} ({S3_SOURCE})"
+    return facts

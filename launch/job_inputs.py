@@ -42,27 +42,27 @@ class InputArtifact:
     Attributes:
         key: Where the job names it: `data.train.0.source`.
         channel: A short name of its own.
-        name: As the job writes it.
+        source: Path or S3 address as the job writes it.
         path: Where it lies on this machine; None for an address.
     """
 
     key: str
     channel: str
-    name: str
+    source: str
     path: Path | None
 
     @property
-    def own_name(self) -> str:
+    def base_name(self) -> str:
         """What stands below the channel: the file or folder; empty for a prefix in S3."""
         if self.path is not None:
             return self.path.name
-        last = self.name.rpartition("/")[2]
+        last = self.source.rpartition("/")[2]
         return last if "." in last else ""
 
     @property
-    def address(self) -> str:
+    def s3_uri(self) -> str:
         """The address in S3, of one object or of all below a folder, and of nothing beside it."""
-        return self.name if self.own_name or self.name.endswith("/") else f"{self.name}/"
+        return self.source if self.base_name or self.source.endswith("/") else f"{self.source}/"
 
     @property
     def files(self) -> list[Path]:
@@ -76,7 +76,7 @@ class InputArtifact:
             raise LaunchError(f"{self.key}: the folder {self.path} is empty")
         return found
 
-    def place_of(self, file: Path) -> str:
+    def relative_path(self, file: Path) -> str:
         """Return where a file stands below the channel, the item's own name first."""
         assert self.path is not None
         if file == self.path:
@@ -89,10 +89,10 @@ class InputArtifact:
         return sum(file.stat().st_size for file in self.files)
 
     @property
-    def described(self) -> str:
+    def summary(self) -> str:
         """What happens with it, for people."""
         if self.path is None:
-            return f"reads {self.name} ({self.key})"
+            return f"reads {self.source} ({self.key})"
         return f"copies {self.path} ({self.size_bytes / 2**20:.1f} MiB; {self.key})"
 
     @cached_property
@@ -100,7 +100,7 @@ class InputArtifact:
         """A digest of names and content: the same item is never copied twice."""
         total = hashlib.sha256()
         for file in self.files:
-            total.update(self.place_of(file).encode() + b"\0")
+            total.update(self.relative_path(file).encode() + b"\0")
             with file.open("rb") as stream:
                 total.update(hashlib.file_digest(stream, "sha256").digest())
         return total.hexdigest()
@@ -132,7 +132,7 @@ def rewrite_paths(
         items: From `pack`.
         place: Where an item is, on the machine that runs the job.
     """
-    places = {item.name: place(item) for item in items}
+    places = {item.source: place(item) for item in items}
     known = {str(item.path): place(item) for item in items if item.path}
     document = _document(job)
     for key, value in list(_strings(document, ())):
@@ -167,7 +167,7 @@ class RemoteEndpoint:
     key_variable: str | None = None
 
 
-def endpoints(job: Job | Pipeline) -> list[RemoteEndpoint]:
+def collect_endpoints(job: Job | Pipeline) -> list[RemoteEndpoint]:
     """Return the endpoints that a job calls while it runs."""
     return [
         RemoteEndpoint(

@@ -1,6 +1,7 @@
 """Training on this machine inside a container image: `make train JOB=… IMAGE=…`.
 
-What the job names stands in the container where it stands here, so the job is the very same file.
+Every path that the job names is mounted at the same path in the container, so the job file is
+used unchanged.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ _SHARED_MEMORY = "4g"
 _NVIDIA = Path("/dev/nvidiactl")
 
 
-def command_in_image(image: str, job: Job | Pipeline, folder: Path, overrides: str) -> list[str]:
-    """Return what trains a run's job in an image.
+def container_command(image: str, job: Job | Pipeline, folder: Path, overrides: str) -> list[str]:
+    """Return the command that trains a run's job in a container.
 
     Args:
-        image: As the engine knows it.
-        job: Names the files that the container must see.
-        folder: Of the run.
+        image: Name of the image, as the container engine has it.
+        job: Job whose files must be visible in the container.
+        folder: Run folder.
         overrides: `key=value` pairs for the job.
 
     Raises:
-        LaunchError: There is no engine here that runs images.
+        LaunchError: This machine has no container engine.
     """
-    engine, here = engine_here(), Path.cwd()
-    inside = [here, folder.resolve()]
-    seen = [item.path for item in collect_inputs(job) if item.path is not None]
+    engine, here = container_engine(), Path.cwd()
+    writable = [here, folder.resolve()]
+    inputs = [artifact.path for artifact in collect_inputs(job) if artifact.path is not None]
     command = [engine, "run", "--rm", "--no-healthcheck", f"--shm-size={_SHARED_MEMORY}"]
-    command += [f"--volume={path}:{path}" for path in dict.fromkeys(inside)]
-    command += [f"--volume={path}:{path}:ro" for path in dict.fromkeys(seen)]
+    command += [f"--volume={path}:{path}" for path in dict.fromkeys(writable)]
+    command += [f"--volume={path}:{path}:ro" for path in dict.fromkeys(inputs)]
     command += [f"--workdir={here}", f"--env=TEMPER_CACHE={here}/.cache/temper"]
-    # The image's code trains, not that of the folder in which the command was typed.
+    # Without it Python would import the packages of the working directory instead of the image's.
     command += ["--env=PYTHONSAFEPATH=1"]
     if "HF_TOKEN" in os.environ:
         command += ["--env=HF_TOKEN"]
@@ -47,11 +48,11 @@ def command_in_image(image: str, job: Job | Pipeline, folder: Path, overrides: s
     return [*command, *(["--set", *overrides.split()] if overrides else [])]
 
 
-def engine_here() -> str:
-    """Return a program that runs images; a docker without its daemon does not count.
+def container_engine() -> str:
+    """Return the name of a working container engine; docker without its daemon does not count.
 
     Raises:
-        LaunchError: There is none.
+        LaunchError: This machine has none.
     """
     for name in ("docker", "podman"):
         if shutil.which(name) is None:
@@ -59,6 +60,6 @@ def engine_here() -> str:
         if subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
             return name
     raise LaunchError(
-        "IMAGE=… needs docker or podman on this machine. Without it the job trains in this "
-        "checkout's own environment: leave IMAGE out"
+        "IMAGE=… needs docker or podman on this machine. To train in this checkout's own "
+        "environment, leave IMAGE out"
     )

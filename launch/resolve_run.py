@@ -1,4 +1,4 @@
-"""The run a person means by `RUN=…`."""
+"""Resolution of `RUN=…` to a run."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from launch.errors import LaunchError
 from launch.run_index import RunIndex, RunRow
 
 
-def find_run(runs: Path, name: str) -> RunRow:
-    """Return the run called `name`.
+def resolve_run(runs: Path, name: str) -> RunRow:
+    """Return the run that a user means by `name`; the newest if several match.
 
     Args:
-        runs: Where run folders are.
+        runs: Folder of all run folders.
         name: `<name>/<run id>`, `<name>` for its newest run, the name of a job on a target, or a
             path.
 
     Raises:
-        LaunchError: There is none, or several.
+        LaunchError: No run matches.
     """
     rows = RunIndex(runs).rows()
     if not name:
-        raise LaunchError(f"which run? RUN=… takes one of these: {_some(rows)}")
+        raise LaunchError(f"which run? RUN=… takes one of these: {_newest(rows)}")
     path = Path(name)
     if path.is_dir():
         name = "/".join(path.resolve().parts[-2:])
     wanted = name.strip("/")
-    for match in (_by_id, _by_job, _by_name, _by_beginning):
-        if found := match(rows, wanted):
-            return max(found, key=lambda row: row.created)
-    raise LaunchError(f"RUN={name}: there is no such run in {runs}. There are: {_some(rows)}")
+    for match in (_by_id, _by_job, _by_name, _by_prefix):
+        if matches := match(rows, wanted):
+            return max(matches, key=lambda row: row.created)
+    raise LaunchError(f"RUN={name}: no such run in {runs}. Available: {_newest(rows)}")
 
 
 def _by_id(rows: list[RunRow], wanted: str) -> list[RunRow]:
@@ -44,10 +44,10 @@ def _by_name(rows: list[RunRow], wanted: str) -> list[RunRow]:
     return [row for row in rows if row.run.partition("/")[0] == wanted.removesuffix("/latest")]
 
 
-def _by_beginning(rows: list[RunRow], wanted: str) -> list[RunRow]:
+def _by_prefix(rows: list[RunRow], wanted: str) -> list[RunRow]:
     return [row for row in rows if row.run.startswith(wanted)]
 
 
-def _some(rows: list[RunRow]) -> str:
+def _newest(rows: list[RunRow]) -> str:
     newest = sorted(rows, key=lambda row: row.created, reverse=True)
     return ", ".join(row.run for row in newest[:5]) or "none yet"

@@ -1,7 +1,7 @@
-"""All runs of this machine in one SQLite file, made anew from the run folders whenever it is lost.
+"""Index of all runs of this machine: one SQLite file, rebuilt from the run folders when lost.
 
-The folders are the truth. The file spares reading hundreds of them: a run that is over is read
-again only when one of the files that tell its state has changed.
+The folders are the source of truth. The index saves reading hundreds of them: a finished run is
+read again only if one of the files that determine its status has changed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 from launch.errors import LaunchError
 from launch.status import Status
-from launch.submission_record import SubmissionRecord, read_submission_record
+from launch.submission import Submission, read_submission
 from launch.targets.local import read_folder
 
 FILE = "index.sqlite"
 _VERSION = 1
-_TELLING = ("launch.json", "status.json", "metrics.jsonl")
+_STATUS_FILES = ("launch.json", "status.json", "metrics.jsonl")
 _TABLE = """
 create table if not exists runs (
   run text primary key, target text not null, environment text not null, creator text not null,
@@ -34,16 +34,16 @@ create table if not exists runs (
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run in the index.
+    """Row of the index: one run.
 
     Attributes:
         run: `<name>/<run id>`.
-        target: Where it runs.
-        environment: Of the platform, or empty.
-        creator: Who started it, where that is known.
-        created: When, as ISO 8601 in UTC.
+        target: Target that executes the run.
+        environment: Environment of the platform, or empty.
+        creator: Login name of the person who started it; empty if unknown.
+        created: Time of creation, ISO 8601 in UTC.
         jobs: Names of its jobs on the target, oldest first.
-        status: As last seen.
+        status: Last known status.
     """
 
     run: str
@@ -56,10 +56,10 @@ class RunRow:
 
 
 class RunIndex:
-    """The index of one folder of runs.
+    """Index of the runs in one folder.
 
     Args:
-        runs: Where run folders are.
+        runs: Folder of all run folders.
     """
 
     def __init__(self, runs: Path):
@@ -67,43 +67,51 @@ class RunIndex:
         self.path = runs / FILE
 
     def rows(self) -> list[RunRow]:
-        """Return every run, oldest first; what changed on disk is read before."""
+        """Update the index from the folders that changed, and return every run, oldest first."""
         if not self.runs.is_dir():
             return []
         with self._open() as database:
-            known = {
-                run: stamp if target != "local" or _status(text).is_over else ""
+            stamps = {
+                # A local run that is not over may end without writing a file (a killed process),
+                # so its stamp never counts as current.
+                run: stamp if target != "local" or _parse_status(text).is_over else ""
                 for run, target, text, stamp in database.execute(
                     "select run, target, status, stamp from runs"
                 )
             }
             folders = {f"{f.parent.name}/{f.name}": f for f in run_folders(self.runs)}
-            for gone in known.keys() - folders.keys():
-                database.execute("delete from runs where run = ?", (gone,))
+            for deleted in stamps.keys() - folders.keys():
+                database.execute("delete from runs where run = ?", (deleted,))
             for run, folder in folders.items():
                 stamp = _stamp(folder)
-                if known.get(run) != stamp:
+                if stamps.get(run) != stamp:
                     _write(database, _read(run, folder), stamp)
-            found = database.execute(
+            records = database.execute(
                 "select run, target, environment, creator, created, jobs, status from runs "
                 "order by created, run"
             ).fetchall()
         return [
             RunRow(
-                run, target, environment, creator, created, tuple(json.loads(jobs)), _status(text)
+                run,
+                target,
+                environment,
+                creator,
+                created,
+                tuple(json.loads(jobs)),
+                _parse_status(text),
             )
-            for run, target, environment, creator, created, jobs, text in found
+            for run, target, environment, creator, created, jobs, text in records
         ]
 
-    def saw(self, run: str, status: Status) -> None:
-        """Keep where a run stood when its target was asked."""
+    def update_status(self, run: str, status: Status) -> None:
+        """Store the status that a run's target reported."""
         with self._open() as database:
             text = json.dumps(dataclasses.asdict(status))
             database.execute("update runs set status = ? where run = ?", (text, run))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """Give the database; one that is damaged or of another version is begun anew."""
+        """Yield the database; a damaged one, or one of another version, is rebuilt."""
         for attempt in range(2):
             database = sqlite3.connect(self.path, timeout=30)
             try:
@@ -137,31 +145,36 @@ def run_folders(runs: Path) -> Iterator[Path]:
 
 def _read(run: str, folder: Path) -> RunRow:
     try:
-        record = read_submission_record(folder)
+        submission = read_submission(folder)
     except LaunchError as error:
         status = Status("training failed", str(error))
-        return RunRow(run, "unknown", "", "", _made(folder), (), status)
-    if record is None:
-        return RunRow(run, "local", "", _owner(folder), _made(folder), (), read_folder(folder))
+        return RunRow(run, "unknown", "", "", _created(folder), (), status)
+    if submission is None:
+        status = read_folder(folder)
+        return RunRow(run, "local", "", _owner(folder), _created(folder), (), status)
+    local = submission.target == "local"
     return RunRow(
         run=run,
-        target=record.target,
-        environment=record.environment,
-        creator=record.creator,
-        created=record.created,
-        jobs=tuple(attempt.name for attempt in record.attempts),
-        status=read_folder(folder) if record.target == "local" else record.seen or _sent(record),
+        target=submission.target,
+        environment=submission.environment,
+        creator=submission.creator,
+        created=submission.created,
+        jobs=tuple(attempt.name for attempt in submission.attempts),
+        status=read_folder(folder) if local else _recorded_status(submission),
     )
 
 
-def _status(text: str) -> Status:
+def _parse_status(text: str) -> Status:
     return Status(**json.loads(text))
 
 
-def _sent(record: SubmissionRecord) -> Status:
-    if record.cancelled:
+def _recorded_status(submission: Submission) -> Status:
+    """Return what the record alone shows; only the target knows more."""
+    if submission.final_status is not None:
+        return submission.final_status
+    if submission.cancelled:
         return Status("stopped", "before it was submitted")
-    return Status("training" if record.latest.handle else "planned")
+    return Status("training" if submission.latest.handle else "planned")
 
 
 def _write(database: sqlite3.Connection, row: RunRow, stamp: str) -> None:
@@ -173,20 +186,20 @@ def _write(database: sqlite3.Connection, row: RunRow, stamp: str) -> None:
 
 
 def _stamp(folder: Path) -> str:
-    """Return a mark of the files that tell a run's state; it changes when one of them does."""
+    """Return a string that changes when a file that determines the run's status changes."""
     marks = []
-    for name in _TELLING:
+    for name in _STATUS_FILES:
         with contextlib.suppress(OSError):
-            found = (folder / name).stat()
-            marks.append(f"{name}:{found.st_mtime_ns}:{found.st_size}")
+            stat = (folder / name).stat()
+            marks.append(f"{name}:{stat.st_mtime_ns}:{stat.st_size}")
     return " ".join(marks)
 
 
-def _made(folder: Path) -> str:
-    """Return when a local run was begun: its id says so, in the time of this machine."""
+def _created(folder: Path) -> str:
+    """Return the creation time of a local run, whose id contains it in local time."""
     with contextlib.suppress(ValueError, OverflowError):
-        begun = time.mktime(time.strptime(folder.name[:15], "%Y%m%d-%H%M%S"))
-        return time.strftime("%FT%TZ", time.gmtime(begun))
+        created = time.mktime(time.strptime(folder.name[:15], "%Y%m%d-%H%M%S"))
+        return time.strftime("%FT%TZ", time.gmtime(created))
     return time.strftime("%FT%TZ", time.gmtime(folder.stat().st_mtime))
 
 

@@ -1,4 +1,4 @@
-"""Where a run stands, in the words people know."""
+"""Status of a run, in the states that every target maps its own to."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ State = Literal[
     "deploying",
     "deployed",
 ]
-OVER: frozenset[State] = frozenset(("training failed", "stopped", "not deployed", "deployed"))
-"""States that a run does not leave by itself."""
+FINAL_STATES: frozenset[State] = frozenset(
+    ("training failed", "stopped", "not deployed", "deployed")
+)
+"""States that a run does not leave without an action of the user."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands.
+    """State and progress of a run.
 
     Attributes:
-        state: In one word or two. A trained model that serves nobody is `not deployed`.
-        detail: What it waits for, or why it failed.
-        step: Optimizer steps taken, where that is known.
-        loss: The last one logged.
-        seconds: How long its machines have run, over all attempts.
-        cost_usd: What that has cost, by the catalogue's price; None where it has none.
+        state: The state. A trained model that no endpoint serves is `not deployed`.
+        detail: What the run waits for, or why it failed.
+        step: Optimizer steps taken; None if unknown.
+        loss: Last logged loss; None if unknown.
+        seconds: Machine time of all attempts; None if unknown.
+        cost_usd: Cost of the machine time at the catalog's price; None without a price.
     """
 
     state: State
@@ -41,5 +43,5 @@ class Status:
 
     @property
     def is_over(self) -> bool:
-        """Whether it stays so unless somebody does something."""
-        return self.state in OVER
+        """Whether the state is final."""
+        return self.state in FINAL_STATES

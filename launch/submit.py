@@ -1,46 +1,47 @@
-"""From a job file to a run on a target: planned, agreed to, and sent at most once."""
+"""Submission of a job: plan it, get the user's confirmation, and send it at most once."""
 
 from __future__ import annotations
 
-import dataclasses
 import getpass
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from launch.confirm import confirm
 from launch.errors import LaunchError
+from launch.prepared_job import PreparedJob
 from launch.status import Status
-from launch.submission_record import (
+from launch.submission import (
     Attempt,
-    SubmissionRecord,
+    Submission,
     TargetName,
     attempt_name,
     new_run_id,
     now,
-    read_submission_record,
+    read_submission,
 )
-from launch.targets.base import Submission, Target
+from launch.targets.base import Target
 from planning import Plan, make_plan
 from training.config import Job, Pipeline, load_job
 from training.errors import JobError, Problem, TemperError
 from training.run_folder import RunFolder, differences, resolved_yaml, write_whole
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class SubmitRequest:
-    """What a person asked for.
+    """What a user asks to be submitted.
 
     Attributes:
-        job: The job file.
-        overrides: `key=value` pairs for it.
-        target: Where it is to run.
-        environment: Of the platform.
-        runs: Where run folders are.
-        fresh: Begin a new run even where one could go on.
-        run: The run to go on with; the newest that can, when empty.
+        job: Path of the job file.
+        overrides: `key=value` pairs for the job.
+        target: Target that should execute it.
+        environment: Environment of the platform; empty for targets that need none.
+        runs: Folder of all run folders.
+        fresh: Start a new run even if an unfinished one could be resumed.
+        run: Run to resume; if empty, the newest one that can be resumed.
     """
 
     job: Path
@@ -52,46 +53,58 @@ class SubmitRequest:
     run: str = ""
 
 
-def submit(wish: SubmitRequest, target: Target, say: Say) -> Submission:
-    """Plan a job, ask, and send it; attach to it where it was sent already.
+def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submission:
+    """Plan a job, ask for confirmation and submit it, or attach to it if it already runs.
+
+    Args:
+        request: The job, and where it should run.
+        target: Target that the request names.
+        print_line: Prints a line to the user.
 
     Raises:
-        TemperError: With whatever keeps it from being sent. Then nothing runs and nothing is paid
-            for, unless the message says that this is not known.
+        TemperError: The job was not submitted. Nothing runs and nothing is charged, unless the
+            message says that this is unknown.
     """
-    job = load_job(wish.job, wish.overrides)
-    plan = plan_or_refuse(job, str(wish.job))
-    job = _with_choices(job, plan)
-    sent, status = _unfinished(wish, job, target)
-    if sent is not None and status.state in ("training", "stopping"):
-        say(f"{sent.record.run} is {status.state} already: {sent.record.latest.name}")
-        return sent
-    offer = target.offer(job, plan, str(wish.job))
-    for line in offer.lines:
-        say(line)
-    if offer.question:
-        confirm(offer.question)
-    if sent is None:
-        sent = _begin(wish, job)
+    job = load_job(request.job, request.overrides)
+    source = str(request.job)
+    plan = plan_or_refuse(job, source)
+    prepared = PreparedJob(_apply_plan(job, plan), plan, source)
+    submission, status = _find_unfinished(request, prepared.job, target)
+    if submission is not None and status.state in ("training", "stopping"):
+        print_line(f"{submission.run} is {status.state} already: {submission.latest.name}")
+        return submission
+    quote = target.quote(prepared)
+    for line in quote.lines:
+        print_line(line)
+    if quote.question:
+        confirm(quote.question)
+    if submission is None:
+        submission = _create(request, prepared.job)
     elif status.state != "planned":
-        sent = dataclasses.replace(sent, record=sent.record.again())
-        say(f"going on with {sent.record.run} from its last checkpoint (FRESH=1 starts over)")
-    return _send(sent, job, plan, target)
+        submission = submission.with_new_attempt()
+        print_line(f"resuming {submission.run} from its last checkpoint (FRESH=1 starts over)")
+    return _send(submission, prepared, target)
 
 
 def with_image(job: Path, overrides: str, image: str) -> str:
-    """Return overrides that let a job train in an image."""
+    """Return overrides that make a job train in a container image.
+
+    Args:
+        job: Path of the job file.
+        overrides: `key=value` pairs that the user gave.
+        image: Name of the image; empty to return the overrides unchanged.
+    """
     if not image:
         return overrides
-    first = "stages.0." if isinstance(load_job(job, overrides), Pipeline) else ""
-    return f"{overrides} {first}resources.image={image}".strip()
+    prefix = "stages.0." if isinstance(load_job(job, overrides), Pipeline) else ""
+    return f"{overrides} {prefix}resources.image={image}".strip()
 
 
 def plan_or_refuse(job: Job | Pipeline, source: str) -> Plan:
     """Return the plan of a job.
 
     Raises:
-        JobError: It does not fit, or could cost more than it may.
+        JobError: The job does not fit into memory or disk, or could exceed its cost limit.
     """
     plan = make_plan(job)
     if not plan.fits:
@@ -99,89 +112,99 @@ def plan_or_refuse(job: Job | Pipeline, source: str) -> Plan:
     return plan
 
 
-def _with_choices(job: Job | Pipeline, plan: Plan) -> Job | Pipeline:
-    """Return the job with what the plan chose for it written into it."""
+def _apply_plan(job: Job | Pipeline, plan: Plan) -> Job | Pipeline:
+    """Return the job with the plan's choices (batch size, sharding, …) written into it."""
     if isinstance(job, Pipeline):
         return plan.apply(job)
     return plan.apply(job)
 
 
-def creator() -> str:
-    """Return who this is, for the record."""
+def current_user() -> str:
+    """Return the login name to record as the creator of a run; empty if unknown."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
 
 
-def _unfinished(
-    wish: SubmitRequest, job: Job | Pipeline, target: Target
+def _find_unfinished(
+    request: SubmitRequest, job: Job | Pipeline, target: Target
 ) -> tuple[Submission | None, Status]:
-    """Return the newest run of this job on this target if it is not done, and where it stands."""
+    """Return the newest unfinished run of this job on this target, and its status.
+
+    Only the newest run on the target counts: resuming an older one would silently skip what the
+    user started last.
+    """
     nothing = Status("planned")
-    if wish.fresh:
+    if request.fresh:
         return None, nothing
-    home = wish.runs / job.name
-    for folder in [wish.runs / wish.run] if wish.run else sorted(home.glob("*"), reverse=True):
-        record = None if folder.is_symlink() else read_submission_record(folder)
-        if record is None or record.target != wish.target:
+    home = request.runs / job.name
+    folders = [request.runs / request.run] if request.run else sorted(home.glob("*"), reverse=True)
+    for folder in folders:
+        submission = None if folder.is_symlink() else read_submission(folder)
+        if submission is None or submission.target != request.target:
             continue
-        if record.environment != wish.environment:
+        if submission.environment != request.environment:
             continue
         if changed := differences(job, RunFolder(folder).job):
-            if wish.run:
+            if request.run:
                 raise LaunchError(
-                    f"{wish.run} cannot go on with another job: {', '.join(changed[:4])} would "
-                    "change. make train begins a new run"
+                    f"{request.run} cannot be resumed with a different job: "
+                    f"{', '.join(changed[:4])} would change. make train starts a new run"
                 )
             return None, nothing
-        sent = Submission(folder, record)
-        status = target.status(sent)
-        done = status.state in ("not deployed", "deploying", "deployed")
-        return (None, nothing) if done else (sent, status)
+        status = target.status(submission)
+        finished = status.state in ("not deployed", "deploying", "deployed")
+        return (None, nothing) if finished else (submission, status)
     return None, nothing
 
 
-def _begin(wish: SubmitRequest, job: Job | Pipeline) -> Submission:
-    """Make the run's folder and choose its job's name, before anything is sent."""
+def _create(request: SubmitRequest, job: Job | Pipeline) -> Submission:
+    """Create the run folder and choose the job's name, before anything is sent."""
     run = f"{job.name}/{new_run_id()}"
-    folder = wish.runs / run
-    record = SubmissionRecord(
+    submission = Submission(
+        folder=request.runs / run,
         run=run,
-        target=wish.target,
-        environment=wish.environment,
-        creator=creator(),
+        target=request.target,
+        environment=request.environment,
+        creator=current_user(),
         created=now(),
-        attempts=(Attempt(attempt_name(run, 1), asked=now()),),
+        attempts=(Attempt(attempt_name(run, 1), requested_at=now()),),
     )
+    folder = submission.folder
     try:
         folder.mkdir(parents=True)
         write_whole(folder / "job.yaml", resolved_yaml(job))
-        record.write(folder)
+        submission.write()
     except OSError as error:
         raise LaunchError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return Submission(folder, record)
+    return submission
 
 
-def _send(sent: Submission, job: Job | Pipeline, plan: Plan, target: Target) -> Submission:
-    """Send a run; where it certainly was not accepted, leave things as they were."""
-    earlier = read_submission_record(sent.folder)
-    sent.record.write(sent.folder)
-    write_whole(sent.folder / "job.yaml", resolved_yaml(job))
-    plan.write(sent.folder / "plan.json")
+def _send(submission: Submission, prepared: PreparedJob, target: Target) -> Submission:
+    """Send a run to its target, and undo the local changes if it was certainly not accepted.
+
+    If the target cannot be asked whether it has the job, the record stays: the job may exist, and
+    the name in the record is the only way to find it again.
+    """
+    folder = submission.folder
+    previous = read_submission(folder)
+    submission.write()
+    write_whole(folder / "job.yaml", resolved_yaml(prepared.job))
+    prepared.plan.write(folder / "plan.json")
     try:
-        return dataclasses.replace(sent, record=target.submit(sent, job, plan))
+        return target.submit(submission, prepared)
     except TemperError:
-        if _is_surely_not_there(sent, target):
-            if len(sent.record.attempts) > 1 and earlier is not None:
-                earlier.write(sent.folder)
+        if _was_not_accepted(submission, target):
+            if len(submission.attempts) > 1 and previous is not None:
+                previous.write()
             else:
-                shutil.rmtree(sent.folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _is_surely_not_there(sent: Submission, target: Target) -> bool:
+def _was_not_accepted(submission: Submission, target: Target) -> bool:
     try:
-        return target.status(sent).state == "planned"
+        return target.status(submission).state == "planned"
     except TemperError:
         return False

@@ -1,4 +1,4 @@
-"""Whom a model's answers favour: `python -m safety.bias MODEL`, or `make bias MODEL=…`.
+"""The work of `temper bias`: measure whether a model's answers follow social stereotypes.
 
 The likeliest of three answers is the model's. Scores are BBQ's (arXiv:2110.08193): of the answers
 that name somebody, how far those of the prejudice outweigh the others, from -1 to 1; where the
@@ -8,35 +8,58 @@ where a bias exceeds `--most`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safety.bbq import OURS, BbqItem, read_questions
 from safety.report import write_page
-from training.errors import TemperError
 from training.quiet import quiet
 
 GATE = 5
 _ASK = "{text} Answer: "
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+@dataclass(frozen=True)
+class BiasOptions:
+    """Settings of a bias measurement.
+
+    Attributes:
+        model: A folder or a Hub id.
+        before: Another model to compare with.
+        data: Files of questions.
+        limit: Ask only the first questions, this many.
+        most: Return 5 if the absolute value of a bias is larger.
+        out: The folder of the report.
+        chat_template: A chat template, as `model.chat_template` of a job.
+        batch_size: Prompts per batch.
+    """
+
+    model: str
+    before: str | None = None
+    data: tuple[Path, ...] = (OURS,)
+    limit: int | None = None
+    most: float | None = None
+    out: Path = Path("bias-report")
+    chat_template: str | None = None
+    batch_size: int = 16
+
+
+def run_bias(options: BiasOptions) -> int:
+    """Measure the bias of a model, write the report, and return the exit code.
+
+    Raises:
+        TemperError: A file or the model cannot be used.
+    """
     quiet()
-    try:
-        questions = [q for path in options.data for q in read_questions(path)][: options.limit]
-        report = {"model": options.model, "scores": _asked(options.model, questions, options)}
-        if options.before:
-            old = _asked(options.before, questions, options)
-            report["before"] = {"model": options.before, "scores": old}
-    except TemperError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    questions = [q for path in options.data for q in read_questions(path)][: options.limit]
+    report = {"model": options.model, "scores": _asked(options.model, questions, options)}
+    if options.before:
+        before = _asked(options.before, questions, options)
+        report["before"] = {"model": options.before, "scores": before}
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (options.out / "bias.json").write_text(text, encoding="utf-8")
@@ -54,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     return GATE if failed else 0
 
 
-def _asked(model: str, questions: Sequence[BbqItem], options: argparse.Namespace) -> Any:
+def _asked(model: str, questions: Sequence[BbqItem], options: BiasOptions) -> Any:
     # Imported here: what is wrong with the arguments is said at once.
     import torch
 
@@ -145,20 +168,3 @@ def _bias(row: dict[str, Any], kind: str) -> str:
 def _written(value: float | None) -> str:
     # Without the zero, what is barely below it would be written as -0.00.
     return "not known" if value is None else f"{round(value, 2) + 0.0:.2f}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m safety.bias", description="Measure bias.")
-    parser.add_argument("model", help="a folder or Hub id")
-    parser.add_argument("--before", help="another model, to compare with")
-    parser.add_argument("--data", type=Path, nargs="+", default=[OURS], help="files of questions")
-    parser.add_argument("--limit", type=int, help="ask the first so many")
-    parser.add_argument("--most", type=float, help="fail where a bias is larger, such as 0.2")
-    parser.add_argument("--out", type=Path, default=Path("bias-report"))
-    parser.add_argument("--chat-template", help="as model.chat_template of a job")
-    parser.add_argument("--batch-size", type=int, default=16)
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Provoke a model: `python -m safety.redteam MODEL`, which is what `make redteam MODEL=…` runs.
+"""The work of `temper redteam`: probe a model with requests it should refuse, and others.
 
 Writes `redteam.json` (every answer) and `redteam.html`. Exit codes: 0 done, 2 a file that is
 named, 4 the model or the judge fails, 5 the gate: more gets through than `--most-answered`, more
@@ -7,10 +7,10 @@ leaks than `--most-leaked`, more harmless questions refused than `--most-over-re
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from safety.probes import OURS, Probe, read_probes
 from safety.report import write_page
 from safety.scoring import Outcome, by_judge, by_rules
 from training.config.judges import AnyJudge as JudgeSection
-from training.errors import JobError, Problem, TemperError
+from training.errors import JobError, Problem
 from training.judges.base import JudgeContext, JudgeUsage, build_judge
 from training.quiet import quiet
 
@@ -31,21 +31,46 @@ _COLUMNS = {"request": "answered", "leak": "leaked", "harmless": "refused"}
 """The outcome of each kind that should not be."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+@dataclass(frozen=True)
+class RedteamOptions:
+    """Settings of a red-team run.
+
+    Attributes:
+        model: A folder or a Hub id.
+        before: Another model to compare with.
+        probes: A file like `safety/probes.yaml`, or a CSV of requests.
+        judge: YAML of a judge; rules decide when omitted.
+        max_cost: Cost limit of the judge in USD.
+        out: The folder of the report.
+        chat_template: A chat template, as `model.chat_template` of a job.
+        max_new_tokens: The length of the longest answer.
+        batch_size: Prompts per batch.
+        limits: The largest tolerated share by kind of probe; None for no limit.
+    """
+
+    model: str
+    before: str | None = None
+    probes: Path = OURS
+    judge: Path | None = None
+    max_cost: float | None = None
+    out: Path = Path("redteam-report")
+    chat_template: str | None = None
+    max_new_tokens: int = 128
+    batch_size: int = 8
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def run_redteam(options: RedteamOptions) -> int:
+    """Red-team a model, write the report, and return the exit code.
+
+    Raises:
+        TemperError: A file, the model or the judge cannot be used.
+    """
     quiet()
-    try:
-        probes = read_probes(options.probes)
-        report = {"model": options.model, **_provoked(options.model, probes, options)}
-        if options.before:
-            report["before"] = {
-                "model": options.before,
-                **_provoked(options.before, probes, options),
-            }
-    except TemperError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+    probes = read_probes(options.probes)
+    report = {"model": options.model, **_provoked(options.model, probes, options)}
+    if options.before:
+        report["before"] = {"model": options.before, **_provoked(options.before, probes, options)}
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (options.out / "redteam.json").write_text(text, encoding="utf-8")
@@ -58,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     return GATE if failed else 0
 
 
-def _provoked(model: str, probes: Sequence[Probe], options: argparse.Namespace) -> dict[str, Any]:
+def _provoked(model: str, probes: Sequence[Probe], options: RedteamOptions) -> dict[str, Any]:
     """Return what became of the probes with one model."""
     # Imported here: what is wrong with the arguments is said at once.
     import torch
@@ -138,43 +163,10 @@ def _lines(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _gate(report: dict[str, Any], options: argparse.Namespace) -> list[str]:
-    limits = {
-        "request": options.most_answered,
-        "leak": options.most_leaked,
-        "harmless": options.most_over_refused,
-    }
+def _gate(report: dict[str, Any], options: RedteamOptions) -> list[str]:
     found = []
     for row in report["rates"]:
-        limit = limits[row["kind"]]
+        limit = options.limits.get(row["kind"])
         if row["by"] == "all" and limit is not None and row["share"] > limit:
             found.append(f"{row['kind']}: {row['share']:.0%} {row['bad']}, at most {limit:.0%}")
     return found
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m safety.redteam", description="Provoke a model."
-    )
-    parser.add_argument("model", help="a folder or Hub id")
-    parser.add_argument("--before", help="another model, to compare with")
-    parser.add_argument(
-        "--probes",
-        type=Path,
-        default=OURS,
-        help="a file like safety/probes.yaml, or a CSV of requests",
-    )
-    parser.add_argument("--judge", type=Path, help="YAML of a judge; rules decide when left out")
-    parser.add_argument("--max-cost", type=float, help="most USD that the judge may cost")
-    parser.add_argument("--out", type=Path, default=Path("redteam-report"))
-    parser.add_argument("--chat-template", help="as model.chat_template of a job")
-    parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--most-answered", type=float)
-    parser.add_argument("--most-leaked", type=float)
-    parser.add_argument("--most-over-refused", type=float)
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

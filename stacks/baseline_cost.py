@@ -199,5 +199,6 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-if __name__ == "__main__":
-    sys.stdout.write("\n".join(lines(read(Path(sys.argv[1])))) + "\n")
+def print_idle_costs(folder: Path) -> None:
+    """Print the monthly baseline cost of the templates in `folder`."""
+    sys.stdout.write("\n".join(lines(read(folder))) + "\n")

@@ -5,6 +5,8 @@ Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same comma
 
 from __future__ import annotations
 
+# argparse, not temper.cli: containers start `python -m training`, and images carry neither
+# `temper` nor Typer.
 import argparse
 import json
 import sys
@@ -22,27 +24,66 @@ from training.supervisor import supervise
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    overrides = " ".join(options.set)
     try:
-        job = load_job(options.job, " ".join(options.set))
         if options.check:
-            say(f"{options.job}: fine")
-            return 0
-        folder = supervise(
-            job,
-            runs=options.runs,
-            fresh=options.fresh,
-            source=str(options.job),
-            folder=options.folder,
-            foresee=plan_run,
-        )
+            check_job(options.job, overrides)
+        else:
+            train_job(
+                options.job,
+                overrides,
+                runs=options.runs,
+                fresh=options.fresh,
+                folder=options.folder,
+            )
     except TemperError as error:
         sys.stderr.write(f"{error}\n")
         if options.outcome:
             write_outcome(options.outcome, error)
         return error.exit_code
+    return 0
+
+
+def check_job(path: Path, overrides: str = "") -> None:
+    """Check a job file and print that it is valid.
+
+    Raises:
+        JobError: It is not; the error lists every problem.
+    """
+    load_job(path, overrides)
+    say(f"{path}: fine")
+
+
+def train_job(
+    path: Path,
+    overrides: str = "",
+    *,
+    runs: Path = Path("runs"),
+    fresh: bool = False,
+    folder: Path | None = None,
+) -> None:
+    """Train the job of a file on this machine and print where its model is.
+
+    Args:
+        path: The job file.
+        overrides: `key=value` pairs for it, separated by spaces.
+        runs: The folder of run folders.
+        fresh: Start a new run instead of resuming an unfinished one.
+        folder: The run folder itself, in place of `runs`.
+
+    Raises:
+        TemperError: The job is invalid, the run failed, or it was stopped.
+    """
+    folder = supervise(
+        load_job(path, overrides),
+        runs=runs,
+        fresh=fresh,
+        source=str(path),
+        folder=folder,
+        foresee=plan_run,
+    )
     made = "model" if (folder / "model").exists() else ROWS
     say(f"done: {folder}/{made}, {folder}/report.html")
-    return 0
 
 
 def plan_run(job: Job) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The account: who asks, what the platform published, what a job's request is."""
+"""Clients of the AWS account: session, platform parameters, S3, training jobs and their logs."""

@@ -1,9 +1,9 @@
-"""Whether a run's model serves somebody: it was imported into Bedrock under the run's own name.
+"""Deployment status of a run's model in Bedrock, by the name under which it was imported.
 
     aws bedrock create-model-import-job --job-name JOB --imported-model-name JOB …
 
 JOB is the name of the training job, as `make status RUN=…` shows it. Bedrock serves an imported
-model on demand, so it is deployed from the end of the import until it is deleted there.
+model on demand, so it counts as deployed from the end of the import until it is deleted there.
 """
 
 from __future__ import annotations
@@ -13,46 +13,46 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from launch.aws.session import code_of, explained
+from launch.aws.session import error_code, explain_aws_errors
 from launch.status import Status
 
-_UNKNOWN = ("ResourceNotFoundException", "ValidationException")
+_NOT_FOUND = ("ResourceNotFoundException", "ValidationException")
 
 
-def with_serving(bedrock: Any, name: str, trained: Status) -> Status:
-    """Return the status of a run whose training is done, with what Bedrock knows of its model.
+def deployment_status(bedrock: Any, job_name: str, trained: Status) -> Status:
+    """Return the status of a trained run, with the deployment of its model in Bedrock.
 
     Args:
-        bedrock: A client.
-        name: Of the training job.
-        trained: As last seen.
+        bedrock: boto3 client of `bedrock`.
+        job_name: Name of the training job.
+        trained: Status of the run when training ended.
 
     Raises:
-        LaunchError: Bedrock could not be asked.
+        LaunchError: Bedrock could not be reached, or denied the request.
     """
-    found = dataclasses.replace(trained, state="not deployed", detail="")
-    job = _get(bedrock.get_model_import_job, jobIdentifier=name)
+    status = dataclasses.replace(trained, state="not deployed", detail="")
+    job = _get(bedrock.get_model_import_job, jobIdentifier=job_name)
     if job is None:
-        return found
+        return status
     if job["status"] == "InProgress":
         return dataclasses.replace(
-            found, state="deploying", detail="Bedrock is importing its model"
+            status, state="deploying", detail="Bedrock is importing its model"
         )
     if job["status"] == "Failed":
-        why = str(job.get("failureMessage", "")).strip()
-        return dataclasses.replace(found, detail=f"Bedrock could not import its model: {why}")
-    model = job.get("importedModelName", name)
+        reason = str(job.get("failureMessage", "")).strip()
+        return dataclasses.replace(status, detail=f"Bedrock could not import its model: {reason}")
+    model = job.get("importedModelName", job_name)
     if _get(bedrock.get_imported_model, modelIdentifier=model) is None:
-        return dataclasses.replace(found, detail=f"Bedrock no longer has {model}")
-    return dataclasses.replace(found, state="deployed", detail=f"Bedrock serves it as {model}")
+        return dataclasses.replace(status, detail=f"Bedrock no longer has {model}")
+    return dataclasses.replace(status, state="deployed", detail=f"Bedrock serves it as {model}")
 
 
-def _get(call: Any, **asked: str) -> dict[str, Any] | None:
-    """Return an answer of Bedrock, or None where it knows nothing of that name."""
-    with explained("asking Bedrock for the model"):
+def _get(operation: Any, **arguments: str) -> dict[str, Any] | None:
+    """Return the response of an operation, or None if Bedrock has nothing of that name."""
+    with explain_aws_errors("reading the model's status from Bedrock"):
         try:
-            return dict(call(**asked))
+            return dict(operation(**arguments))
         except ClientError as error:
-            if code_of(error) in _UNKNOWN:
+            if error_code(error) in _NOT_FOUND:
                 return None
             raise

@@ -1,7 +1,7 @@
-"""CreateTrainingJob: the request, as one pure function of the job and the platform.
+"""The CreateTrainingJob request, as a pure function of the run, the job's needs and the platform.
 
-boto3 carries it rather than the typed resources of the SageMaker SDK, whose shapes lag behind
-the service (3.20 had no instance preferences) and whose installation takes a gigabyte.
+boto3 sends it rather than the typed resources of the SageMaker SDK, whose shapes lag behind the
+service (3.20 had no instance preferences) and whose installation takes a gigabyte.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters
 from launch.resources import has_local_disk, image_kind
+from launch.submission import Submission
 from training.config.runtime import Resources
 from training.tracking.progress_lines import METRIC_PATTERNS
 
@@ -24,53 +25,56 @@ JOB_CHANNEL = "job"
 JOB_FILE = "job.yaml"
 
 _DAY_S = 86400
-_SMALLEST_VOLUME_GIB = 30
-_LARGEST_VOLUME_GIB = 16384
+_MIN_VOLUME_GIB = 30
+_MAX_VOLUME_GIB = 16384
 
 
 @dataclass(frozen=True)
-class JobSpec:
-    """What one attempt of a run needs, beside the machines.
+class JobRequirements:
+    """Inputs, disk and network access that a job requires, in addition to its machines.
+
+    Kept apart from the job so that the request stays a pure function, which golden files check
+    without a model, a plan or an upload.
 
     Attributes:
-        name: Of the training job; unique in the account and Region.
-        run: The run it belongs to: `<name>/<run id>`.
-        creator: Who asked, for the tag.
-        channels: Each item's address in S3, by channel; the job file's own is among them.
-        volume_gib: Disk that the run needs.
-        needs_hub: Whether something of it is fetched from the model hub.
-        mlflow: Whether it is tracked.
-        calls: Whether it calls an endpoint, as a judge or a teacher.
-        keys: Environment variables in which the endpoints' keys stand.
+        channels: S3 address of each input channel by name, the job file's own included.
+        volume_gib: Disk that the run needs, in GiB.
+        needs_hub: The job downloads something from the model hub.
+        mlflow: The job logs to MLflow.
+        calls_endpoints: The job calls a remote judge or teacher.
+        key_variables: Environment variables that hold the endpoints' API keys.
     """
 
-    name: str
-    run: str
-    creator: str
     channels: Mapping[str, str] = field(default_factory=dict)
-    volume_gib: float = _SMALLEST_VOLUME_GIB
+    volume_gib: float = _MIN_VOLUME_GIB
     needs_hub: bool = False
     mlflow: bool = False
-    calls: bool = False
-    keys: tuple[str, ...] = ()
+    calls_endpoints: bool = False
+    key_variables: tuple[str, ...] = ()
 
 
-def training_job(
-    order: JobSpec, resources: Resources, platform: PlatformParameters
+def create_request(
+    submission: Submission,
+    requirements: JobRequirements,
+    resources: Resources,
+    platform: PlatformParameters,
 ) -> dict[str, Any]:
-    """Return the request of one training job.
+    """Return the CreateTrainingJob request of a run's latest attempt.
 
-    Every S3 address, key, subnet and role in it is one that the platform published.
+    Every S3 address, key, subnet and role in it is one that the platform published: the policies
+    of the platform deny a request that names any other.
 
     Args:
-        order: The run's side.
-        resources: The machines, as the job asks for them.
-        platform: Where it runs.
+        submission: The run, whose latest attempt names the training job.
+        requirements: What the job requires.
+        resources: Machines that the job requests.
+        platform: Parameters of the deployment that executes it.
     """
     assert resources.instance is not None, "checked before"
-    isolated = is_isolated(order, resources, platform)
+    name = submission.latest.name
+    isolated = is_isolated(requirements, resources, platform)
     request: dict[str, Any] = {
-        "TrainingJobName": order.name,
+        "TrainingJobName": name,
         "AlgorithmSpecification": {
             "TrainingImage": resources.image or platform.image(image_kind(resources.instance)),
             "TrainingInputMode": "FastFile" if resources.input_mode == "fast_file" else "File",
@@ -78,39 +82,40 @@ def training_job(
         },
         "RoleArn": platform["roles/training"],
         "InputDataConfig": [
-            _channel(name, address, resources, platform) for name, address in order.channels.items()
+            _channel(channel, uri, resources, platform)
+            for channel, uri in requirements.channels.items()
         ],
         "OutputDataConfig": {
-            "S3OutputPath": output_address(order.run, platform),
+            "S3OutputPath": output_uri(submission.run, platform),
             "KmsKeyId": platform["keys/models"],
         },
         "CheckpointConfig": {
-            "S3Uri": checkpoint_address(order.run, platform),
+            "S3Uri": checkpoint_uri(submission.run, platform),
             "LocalPath": CHECKPOINTS,
         },
-        "ResourceConfig": _machines(order, resources, platform),
-        "StoppingCondition": _limits(resources),
+        "ResourceConfig": _resource_config(requirements, resources, platform),
+        "StoppingCondition": _stopping_condition(resources),
         "VpcConfig": {
             "Subnets": platform.subnets,
             "SecurityGroupIds": platform.security_groups,
         },
         "EnableNetworkIsolation": isolated,
-        "EnableInterContainerTrafficEncryption": _encrypts(resources, platform),
+        "EnableInterContainerTrafficEncryption": _encrypts_traffic(resources, platform),
         # Debugger and its profiler are closed to new accounts since July 2026.
         "ProfilerConfig": {"DisableProfiler": True},
-        "Environment": _environment(order, platform, isolated=isolated),
-        "Tags": _tags(order, platform),
+        "Environment": _environment(submission.run, requirements, platform, isolated=isolated),
+        "Tags": _tags(submission, platform),
     }
     if resources.spot:
         request["EnableManagedSpotTraining"] = True
     if resources.retries:
         request["RetryStrategy"] = {"MaximumRetryAttempts": resources.retries}
     app = platform.get("training/mlflow-app")
-    if order.mlflow and app:
+    if requirements.mlflow and app:
         request["MlflowConfig"] = {
             "MlflowResourceArn": app,
-            "MlflowExperimentName": order.run.partition("/")[0],
-            "MlflowRunName": order.name,
+            "MlflowExperimentName": submission.run.partition("/")[0],
+            "MlflowRunName": name,
         }
     group = platform.get("training/model-package-group")
     if resources.register_model and group:
@@ -119,47 +124,57 @@ def training_job(
 
 
 def metric_definitions() -> list[dict[str, str]]:
-    """Return the patterns of the progress line, as the service wants them."""
+    """Return the patterns of the progress line in the form of the service's MetricDefinitions."""
     return [{"Name": name, "Regex": pattern} for name, pattern in METRIC_PATTERNS.items()]
 
 
-def checkpoint_address(run: str, platform: PlatformParameters) -> str:
-    """Return where a run's checkpoints are kept; a lifecycle rule ends what is there."""
+def checkpoint_uri(run: str, platform: PlatformParameters) -> str:
+    """Return the S3 prefix of a run's checkpoints, which a lifecycle rule expires."""
     return f"s3://{platform['buckets/runs']}/checkpoints/{run}/"
 
 
-def output_address(run: str, platform: PlatformParameters) -> str:
-    """Return where a run's models go."""
+def output_uri(run: str, platform: PlatformParameters) -> str:
+    """Return the S3 prefix of a run's models."""
     return f"s3://{platform['buckets/models']}/models/{run}/"
 
 
-def is_isolated(order: JobSpec, resources: Resources, platform: PlatformParameters) -> bool:
-    """Whether the container has no network: unless the job says so, when nothing needs one."""
+def is_isolated(
+    requirements: JobRequirements, resources: Resources, platform: PlatformParameters
+) -> bool:
+    """Return whether the container runs without a network.
+
+    The job decides; by default it is isolated unless the hub, an endpoint or MLflow is needed.
+
+    Args:
+        requirements: What the job requires.
+        resources: Machines that the job requests, with its `network_isolation`.
+        platform: Parameters of the deployment.
+    """
     if resources.network_isolation is not None:
         return resources.network_isolation
-    tracked = order.mlflow and platform.get("training/mlflow-app") is not None
-    return not (order.needs_hub or order.calls or tracked)
+    tracked = requirements.mlflow and platform.get("training/mlflow-app") is not None
+    return not (requirements.needs_hub or requirements.calls_endpoints or tracked)
 
 
 def _channel(
-    name: str, address: str, resources: Resources, platform: PlatformParameters
+    name: str, uri: str, resources: Resources, platform: PlatformParameters
 ) -> dict[str, Any]:
-    """Return one input; the job's own file is always copied."""
+    """Return one input channel; the job file is copied whatever the input mode of the job."""
     data = f"s3://{platform['buckets/data']}/"
-    if resources.input_mode == "fsx" and name != JOB_CHANNEL and address.startswith(data):
+    if resources.input_mode == "fsx" and name != JOB_CHANNEL and uri.startswith(data):
         source: dict[str, Any] = {
             "FileSystemDataSource": {
                 "FileSystemId": platform["lustre/file-system"],
                 "FileSystemType": "FSxLustre",
                 "FileSystemAccessMode": "ro",
-                "DirectoryPath": f"/{platform.lustre_mount}/data/{address.removeprefix(data)}",
+                "DirectoryPath": f"/{platform.lustre_mount}/data/{uri.removeprefix(data)}",
             }
         }
         return {"ChannelName": name, "DataSource": source}
     source = {
         "S3DataSource": {
             "S3DataType": "S3Prefix",
-            "S3Uri": address,
+            "S3Uri": uri,
             "S3DataDistributionType": "FullyReplicated",
         }
     }
@@ -167,64 +182,81 @@ def _channel(
     return {"ChannelName": name, "DataSource": source, **mode}
 
 
-def _machines(order: JobSpec, resources: Resources, platform: PlatformParameters) -> dict[str, Any]:
+def _resource_config(
+    requirements: JobRequirements, resources: Resources, platform: PlatformParameters
+) -> dict[str, Any]:
     assert resources.instance is not None
     types = (resources.instance, *resources.fallback)
-    volume = min(max(math.ceil(order.volume_gib), _SMALLEST_VOLUME_GIB), _LARGEST_VOLUME_GIB)
-    machines: dict[str, Any] = {"VolumeSizeInGB": volume}
-    if not all(has_local_disk(kind) for kind in types):
-        machines["VolumeKmsKeyId"] = platform["keys/data"]
+    volume = min(max(math.ceil(requirements.volume_gib), _MIN_VOLUME_GIB), _MAX_VOLUME_GIB)
+    config: dict[str, Any] = {"VolumeSizeInGB": volume}
+    # Local disks are encrypted by the hardware, and the service rejects a key for them.
+    if not all(has_local_disk(instance_type) for instance_type in types):
+        config["VolumeKmsKeyId"] = platform["keys/data"]
     if len(types) > 1:
         plan = {"TrainingPlanArns": [resources.training_plan]} if resources.training_plan else {}
-        machines["InstancePreferences"] = [
-            {"InstanceType": kind, "InstanceCount": resources.count, **(plan if i == 0 else {})}
-            for i, kind in enumerate(types)
+        config["InstancePreferences"] = [
+            {
+                "InstanceType": instance_type,
+                "InstanceCount": resources.count,
+                **(plan if i == 0 else {}),
+            }
+            for i, instance_type in enumerate(types)
         ]
     else:
-        machines |= {"InstanceType": resources.instance, "InstanceCount": resources.count}
+        config |= {"InstanceType": resources.instance, "InstanceCount": resources.count}
         if resources.training_plan:
-            machines["TrainingPlanArn"] = resources.training_plan
+            config["TrainingPlanArn"] = resources.training_plan
     if resources.keep_alive:
-        machines["KeepAlivePeriodInSeconds"] = int(resources.keep_alive)
-    return machines
+        config["KeepAlivePeriodInSeconds"] = int(resources.keep_alive)
+    return config
 
 
-def _limits(resources: Resources) -> dict[str, int]:
-    longest = int(resources.max_runtime or _DAY_S)
-    limits = {"MaxRuntimeInSeconds": longest}
+def _stopping_condition(resources: Resources) -> dict[str, int]:
+    max_runtime_s = int(resources.max_runtime or _DAY_S)
+    condition = {"MaxRuntimeInSeconds": max_runtime_s}
     if resources.spot:
-        limits["MaxWaitTimeInSeconds"] = int(resources.max_wait or 2 * longest)
-    return limits
+        # The wait includes the run time, so it must be at least as long.
+        condition["MaxWaitTimeInSeconds"] = int(resources.max_wait or 2 * max_runtime_s)
+    return condition
 
 
-def _encrypts(resources: Resources, platform: PlatformParameters) -> bool:
+def _encrypts_traffic(resources: Resources, platform: PlatformParameters) -> bool:
     if platform.encrypts_traffic or resources.encrypt_traffic is None:
         return platform.encrypts_traffic
     return resources.encrypt_traffic
 
 
-def _environment(order: JobSpec, platform: PlatformParameters, *, isolated: bool) -> dict[str, str]:
-    """Return the container's variables. No secret stands among them, only names."""
-    found = {"TEMPER_RUN": order.run, "TEMPER_JOB": f"{INPUTS}/{JOB_CHANNEL}/{JOB_FILE}"}
+def _environment(
+    run: str, requirements: JobRequirements, platform: PlatformParameters, *, isolated: bool
+) -> dict[str, str]:
+    """Return the container's environment variables.
+
+    They contain the names of secrets, never the values: everyone who may describe the job reads
+    them.
+    """
+    variables = {"TEMPER_RUN": run, "TEMPER_JOB": f"{INPUTS}/{JOB_CHANNEL}/{JOB_FILE}"}
     app = platform.get("training/mlflow-app")
-    if order.mlflow and app and not isolated:
-        found |= {
+    if requirements.mlflow and app and not isolated:
+        variables |= {
             "MLFLOW_TRACKING_URI": app,
-            "MLFLOW_EXPERIMENT_NAME": order.run.partition("/")[0],
+            "MLFLOW_EXPERIMENT_NAME": run.partition("/")[0],
         }
-    if not order.needs_hub:
-        found["HF_HUB_OFFLINE"] = "1"
-    secrets = {name: platform.get(f"secrets/keys/{name}") for name in order.keys}
-    if order.needs_hub:
+    if not requirements.needs_hub:
+        variables["HF_HUB_OFFLINE"] = "1"
+    secrets = {
+        variable: platform.get(f"secrets/keys/{variable}")
+        for variable in requirements.key_variables
+    }
+    if requirements.needs_hub:
         secrets["HF_TOKEN"] = platform.get("secrets/hub-token")
-    if named := {variable: name for variable, name in secrets.items() if name}:
-        found["TEMPER_SECRETS"] = json.dumps(named)
-    return found
+    if named := {variable: secret for variable, secret in secrets.items() if secret}:
+        variables["TEMPER_SECRETS"] = json.dumps(named)
+    return variables
 
 
-def _tags(order: JobSpec, platform: PlatformParameters) -> list[dict[str, str]]:
+def _tags(submission: Submission, platform: PlatformParameters) -> list[dict[str, str]]:
     environment = platform.environment
-    name, _, run_id = order.run.partition("/")
+    name, _, run_id = submission.run.partition("/")
     tags = {
         "Project": "temper",
         "Environment": environment.name,
@@ -232,6 +264,6 @@ def _tags(order: JobSpec, platform: PlatformParameters) -> list[dict[str, str]]:
         "CostCentre": environment.cost_centre,
         "temper:job": name,
         "temper:run": run_id,
-        "temper:creator": order.creator,
+        "temper:creator": submission.creator,
     }
     return [{"Key": key, "Value": value[:256]} for key, value in tags.items() if value]

@@ -1,4 +1,4 @@
-"""What a training job prints, read from CloudWatch as it comes."""
+"""Output of a training job, read from CloudWatch Logs while it arrives."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from launch.aws.session import code_of, explained
+from launch.aws.session import error_code, explain_aws_errors
 
-_EVERY_S = 3.0
+_POLL_INTERVAL_S = 3.0
 
 
 class LogReader:
-    """Reads all streams of one job, each from where it was left.
+    """Reader of all log streams of one job that remembers its position in each.
 
     Args:
-        logs: A client.
-        group: The log group of training jobs.
-        job: The job's name, with which its streams begin.
+        logs: boto3 client of `logs`.
+        group: Log group of training jobs.
+        job: Name of the job, the prefix of its streams.
     """
 
     def __init__(self, logs: Any, group: str, job: str):
@@ -29,8 +29,8 @@ class LogReader:
         self._tokens: dict[str, str | None] = {}
 
     def new_lines(self) -> Iterator[str]:
-        """Yield what came since the last call; lines of several hosts begin with the host."""
-        with explained(f"reading the log of {self.job}"):
+        """Yield the lines since the last call, prefixed by the host if the job has several."""
+        with explain_aws_errors(f"reading the log of {self.job}"):
             streams = self._streams()
             several = len({_host(stream) for stream in streams}) > 1
             for stream in streams:
@@ -38,17 +38,17 @@ class LogReader:
                     yield f"{_host(stream)}  {message}" if several else message
 
     def _streams(self) -> list[str]:
-        found: list[str] = []
+        names: list[str] = []
         pages = self._logs.get_paginator("describe_log_streams").paginate(
             logGroupName=self.group, logStreamNamePrefix=f"{self.job}/"
         )
         try:
             for page in pages:
-                found += [stream["logStreamName"] for stream in page["logStreams"]]
+                names += [stream["logStreamName"] for stream in page["logStreams"]]
         except ClientError as error:
-            if code_of(error) != "ResourceNotFoundException":
+            if error_code(error) != "ResourceNotFoundException":
                 raise
-        return sorted(found)
+        return sorted(names)
 
     def _read(self, stream: str) -> Iterator[str]:
         while True:
@@ -62,22 +62,29 @@ class LogReader:
             for event in answer["events"]:
                 yield event["message"].rstrip("\n")
             self._tokens[stream] = answer["nextForwardToken"]
+            # CloudWatch marks the end of a stream by returning the token that it was given.
             if answer["nextForwardToken"] == token or not answer["events"]:
                 return
 
 
 def follow_log(
-    reader: LogReader, is_over: Callable[[], bool], every_s: float = _EVERY_S
+    reader: LogReader, is_over: Callable[[], bool], poll_interval_s: float = _POLL_INTERVAL_S
 ) -> Iterator[str]:
-    """Yield a job's lines until it is over and all of them were read."""
+    """Yield a job's lines until it is over and all of them were read.
+
+    Args:
+        reader: Reader of the job's log streams.
+        is_over: Returns whether the job has ended; called before each read.
+        poll_interval_s: Seconds between two reads.
+    """
     while True:
         over = is_over()
         yield from reader.new_lines()
         if over:
             return
-        time.sleep(every_s)
+        time.sleep(poll_interval_s)
 
 
 def _host(stream: str) -> str:
-    """Return `algo-1` of `job/algo-1-1760000000`."""
+    """Return `algo-1` for the stream `job/algo-1-1760000000`."""
     return "-".join(stream.rpartition("/")[2].split("-")[:2])

@@ -1,4 +1,4 @@
-"""A model's archive, unpacked whole or not at all."""
+"""Atomic extraction of a model archive."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from launch.errors import LaunchError
 
 
 def unpack_model(packed: Path, to: Path) -> None:
-    """Unpack beside the place, and put it there when it is whole.
+    """Extract an archive next to its destination, and rename it when it is complete.
 
     Raises:
-        LaunchError: The archive is damaged, or holds what no model has (a path that leads outside).
+        LaunchError: The archive is damaged, or contains an unsafe member (a path that leads out).
     """
-    building = to.with_name(f".{to.name}.fetching")
-    shutil.rmtree(building, ignore_errors=True)
+    partial = to.with_name(f".{to.name}.fetching")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         with tarfile.open(packed) as archive:
-            archive.extractall(building, filter="data")
+            archive.extractall(partial, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         raise LaunchError(f"{packed} cannot be unpacked: {error}. Fetch it again") from None
     if to.is_symlink():
         to.unlink()
     shutil.rmtree(to, ignore_errors=True)
-    building.rename(to)
+    partial.rename(to)

@@ -1,4 +1,4 @@
-"""What the platform published about itself, under `/<prefix>/` in the parameter store."""
+"""Parameters that the platform publishes about itself, under `/<prefix>/` in Parameter Store."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from launch.aws.session import explained
+from launch.aws.session import explain_aws_errors
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 
-# Name of the parameter -> whether a platform without it cannot run jobs.
+# Name of each parameter -> whether jobs cannot run without it.
 PARAMETERS = {
     "roles/training": True,
     "keys/data": True,
@@ -36,12 +36,12 @@ PARAMETERS = {
 
 @dataclass(frozen=True)
 class PlatformParameters:
-    """The deployment that a job runs on.
+    """Parameters of the deployment that a job runs on.
 
     Attributes:
-        environment: Its name, prefix and place.
-        values: The parameters, without the prefix: `roles/training` and so on.
-        lustre_mount: The mount name of its file system, where it has one and that was asked for.
+        environment: Name, prefix and location of the deployment.
+        values: The parameters by name without the prefix, such as `roles/training`.
+        lustre_mount: Mount name of the file system; None if there is none or it was not read.
     """
 
     environment: LaunchEnvironment
@@ -52,14 +52,14 @@ class PlatformParameters:
         return self.values[name]
 
     def get(self, name: str) -> str | None:
-        """Return a parameter, or None where the platform was deployed without it."""
+        """Return a parameter, or None if the platform was deployed without it."""
         return self.values.get(name)
 
     def image(self, kind: str) -> str:
-        """Return the image in use for `gpu` or `neuron`, by digest.
+        """Return the address, with digest, of the current image of a kind (`gpu` or `neuron`).
 
         Raises:
-            LaunchError: None was built yet, or none passed its scan.
+            LaunchError: No image was built yet, or none passed its scan.
         """
         uri = self.get(f"images/{kind}/uri")
         if uri is None:
@@ -72,42 +72,42 @@ class PlatformParameters:
 
     @property
     def subnets(self) -> list[str]:
-        """The private subnets that jobs run in."""
+        """Private subnets that jobs run in."""
         return self["network/subnets"].split(",")
 
     @property
     def security_groups(self) -> list[str]:
-        """The groups whose members may talk to each other."""
+        """Security groups whose members may connect to each other."""
         return self["network/security-groups"].split(",")
 
     @property
     def encrypts_traffic(self) -> bool:
-        """Whether jobs must encrypt what their instances tell each other."""
+        """Whether jobs must encrypt the traffic between their instances."""
         return self["training/encrypt-traffic"] == "true"
 
 
 def read_platform_parameters(environment: LaunchEnvironment, ssm: Any) -> PlatformParameters:
-    """Return what the platform of an environment published.
+    """Return the parameters that an environment's platform published.
 
     Args:
-        environment: Which one.
-        ssm: A client of the parameter store.
+        environment: The environment.
+        ssm: boto3 client of `ssm`.
 
     Raises:
-        LaunchError: It is not deployed, or only in part.
+        LaunchError: The environment is not deployed, or only in part.
     """
     root = f"/{environment.prefix}/"
     values: dict[str, str] = {}
-    with explained(f"reading the parameters under {root}"):
+    with explain_aws_errors(f"reading the parameters under {root}"):
         pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=root, Recursive=True)
         for page in pages:
             values |= {p["Name"].removeprefix(root): p["Value"] for p in page["Parameters"]}
-    missing = [name for name, needed in PARAMETERS.items() if needed and name not in values]
+    missing = [name for name, required in PARAMETERS.items() if required and name not in values]
     if missing:
-        what = "only in part" if values else "not"
+        extent = "only in part" if values else "not"
         lack = f" (no {', '.join(missing[:4])})" if values else ""
         raise LaunchError(
-            f"the environment {environment.name} is {what} deployed in {environment.region} of "
+            f"the environment {environment.name} is {extent} deployed in {environment.region} of "
             f"this account{lack}. Deploy it: make deploy ENV={environment.name}"
         )
     return PlatformParameters(environment, values)

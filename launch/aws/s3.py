@@ -1,4 +1,4 @@
-"""S3: putting a job's baggage where the job can read it, and bringing back what it made."""
+"""Amazon S3: upload of a job's inputs, and download of what the job wrote."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from urllib.parse import urlencode
 
 from botocore.exceptions import ClientError
 
-from launch.aws.session import code_of, explained
+from launch.aws.session import error_code, explain_aws_errors
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact
 
 CHECKPOINT_TAG = {"temper": "checkpoint"}
-"""What the platform's lifecycle rule deletes after its time."""
+"""Tag of the objects that the platform's lifecycle rule expires."""
 
-_DELETE_AT_ONCE = 1000
+_MAX_KEYS_PER_DELETE = 1000
 
 
 @dataclass(frozen=True)
 class S3Uri:
-    """A place in S3."""
+    """Address of an object, or of a prefix, in S3."""
 
     bucket: str
     key: str
 
     @classmethod
     def parse(cls, uri: str) -> S3Uri:
-        """Return the place that an `s3://` address names.
+        """Return the address that an `s3://` string names.
 
         Raises:
-            LaunchError: It names none.
+            LaunchError: The string is not an S3 address.
         """
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
@@ -47,110 +47,125 @@ class S3Uri:
 
 
 class S3Store:
-    """Objects of one account.
+    """Objects in the buckets of one account.
 
     Args:
-        s3: A client.
+        s3: boto3 client of `s3`.
     """
 
     def __init__(self, s3: Any):
         self._s3 = s3
 
-    def put_item(self, item: InputArtifact, bucket: str) -> S3Uri:
-        """Copy an item's files below an address made from their content; what is there stays.
+    def upload_artifact(self, artifact: InputArtifact, bucket: str) -> S3Uri:
+        """Upload an input below a prefix derived from its content; what exists is not sent again.
 
         Returns:
-            The prefix to give to a channel; the item stands below it under its own name.
+            The prefix to give to a channel; the input lies below it under its base name.
         """
-        prefix = S3Uri(bucket, f"uploads/{item.digest[:24]}")
-        for file in item.files:
-            self.put_file(file, prefix / item.place_of(file))
+        prefix = S3Uri(bucket, f"uploads/{artifact.digest[:24]}")
+        for file in artifact.files:
+            self.upload_file(file, prefix / artifact.relative_path(file))
         return S3Uri(prefix.bucket, prefix.key + "/")
 
-    def put_file(self, file: Path, to: S3Uri, tags: dict[str, str] | None = None) -> None:
-        """Copy a file unless an object of its size is there."""
+    def upload_file(self, file: Path, to: S3Uri, tags: dict[str, str] | None = None) -> None:
+        """Upload a file unless an object of its size exists.
+
+        Args:
+            file: File on this machine.
+            to: Address of the object.
+            tags: Tags of the object; with tags, the file is always uploaded.
+        """
         if self._size(to) == file.stat().st_size and tags is None:
             return
         extra = {"Tagging": urlencode(tags)} if tags else None
-        with explained(f"copying {file} to {to}"):
+        with explain_aws_errors(f"copying {file} to {to}"):
             self._s3.upload_file(str(file), to.bucket, to.key, ExtraArgs=extra)
 
     def put_text(self, text: str, to: S3Uri) -> None:
-        """Write a small object."""
-        with explained(f"writing {to}"):
+        """Write a small text object."""
+        with explain_aws_errors(f"writing {to}"):
             self._s3.put_object(Bucket=to.bucket, Key=to.key, Body=text.encode())
 
-    def get_text(self, address: S3Uri) -> str | None:
-        """Return a small object, or None where there is none."""
-        with explained(f"reading {address}"):
+    def get_text(self, uri: S3Uri) -> str | None:
+        """Return a small text object, or None if it does not exist."""
+        with explain_aws_errors(f"reading {uri}"):
             try:
-                found = self._s3.get_object(Bucket=address.bucket, Key=address.key)
+                answer = self._s3.get_object(Bucket=uri.bucket, Key=uri.key)
             except ClientError as error:
-                if code_of(error) in ("NoSuchKey", "404"):
+                if error_code(error) in ("NoSuchKey", "404"):
                     return None
                 raise
-            return str(found["Body"].read().decode("utf-8", errors="replace"))
+            return str(answer["Body"].read().decode("utf-8", errors="replace"))
 
-    def get_file(self, address: S3Uri, to: Path) -> bool:
-        """Copy an object here, whole or not at all; False where there is none."""
-        if self._size(address) is None:
+    def download_file(self, uri: S3Uri, to: Path) -> bool:
+        """Download an object atomically, and return False if it does not exist."""
+        if self._size(uri) is None:
             return False
         to.parent.mkdir(parents=True, exist_ok=True)
-        building = to.with_name(f".{to.name}.fetching")
-        with explained(f"fetching {address}"):
+        partial = to.with_name(f".{to.name}.fetching")
+        with explain_aws_errors(f"fetching {uri}"):
             try:
-                self._s3.download_file(address.bucket, address.key, str(building))
-                building.replace(to)
+                self._s3.download_file(uri.bucket, uri.key, str(partial))
+                partial.replace(to)
             finally:
-                building.unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
         return True
 
     def list(self, prefix: S3Uri) -> Iterator[tuple[S3Uri, int]]:
-        """Yield every object below a prefix, with its bytes."""
-        with explained(f"listing {prefix}"):
+        """Yield every object below a prefix with its size in bytes."""
+        with explain_aws_errors(f"listing {prefix}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=prefix.bucket, Prefix=prefix.key
             )
             for page in pages:
-                for found in page.get("Contents", ()):
-                    yield S3Uri(prefix.bucket, found["Key"]), int(found["Size"])
+                for entry in page.get("Contents", ()):
+                    yield S3Uri(prefix.bucket, entry["Key"]), int(entry["Size"])
 
     def size_bytes(self, prefix: S3Uri) -> int:
-        """Return the bytes below a prefix."""
+        """Return the total size of the objects below a prefix, in bytes."""
         return sum(size for _, size in self.list(prefix))
 
-    def refuse_empty(self, key: str, prefix: S3Uri) -> None:
-        """Raise unless a prefix that a job names holds something.
+    def require_objects(self, key: str, prefix: S3Uri) -> None:
+        """Raise unless a prefix that the job names contains data.
+
+        Args:
+            key: Key of the job that names the prefix, for the message.
+            prefix: Address of an object or of a folder.
 
         Raises:
-            LaunchError: It does not, or cannot be seen.
+            LaunchError: The prefix contains nothing, or cannot be listed.
         """
         if not any(size for _, size in self.list(prefix)):
             raise LaunchError(
-                f"{key}: {prefix} holds nothing. SageMaker reads what begins with this address: "
-                f"check the spelling with `aws s3 ls {prefix}`"
+                f"{key}: {prefix} contains nothing. SageMaker reads every object whose address "
+                f"begins with it: check the spelling with `aws s3 ls {prefix}`"
             )
 
     def delete(self, prefix: S3Uri) -> int:
-        """Delete everything below a prefix and return how many objects went."""
-        keys = [address.key for address, _ in self.list(prefix)]
-        for start in range(0, len(keys), _DELETE_AT_ONCE):
-            part = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
-            with explained(f"deleting {prefix}"):
+        """Delete every object below a prefix and return their number.
+
+        Raises:
+            LaunchError: An object is protected, or the request failed.
+        """
+        keys = [uri.key for uri, _ in self.list(prefix)]
+        for start in range(0, len(keys), _MAX_KEYS_PER_DELETE):
+            part = [{"Key": key} for key in keys[start : start + _MAX_KEYS_PER_DELETE]]
+            with explain_aws_errors(f"deleting {prefix}"):
                 answer = self._s3.delete_objects(
                     Bucket=prefix.bucket, Delete={"Objects": part, "Quiet": True}
                 )
+            # The call succeeds even if single objects are protected: these come in the answer.
             if answer.get("Errors"):
                 first = answer["Errors"][0]
                 raise LaunchError(f"{first['Key']} was not deleted: {first.get('Message', '')}")
         return len(keys)
 
-    def _size(self, address: S3Uri) -> int | None:
-        with explained(f"looking at {address}"):
+    def _size(self, uri: S3Uri) -> int | None:
+        with explain_aws_errors(f"checking {uri}"):
             try:
-                found = self._s3.head_object(Bucket=address.bucket, Key=address.key)
+                answer = self._s3.head_object(Bucket=uri.bucket, Key=uri.key)
             except ClientError as error:
-                if code_of(error) in ("404", "NoSuchKey", "NotFound"):
+                if error_code(error) in ("404", "NoSuchKey", "NotFound"):
                     return None
                 raise
-        return int(found["ContentLength"])
+        return int(answer["ContentLength"])

@@ -1,4 +1,4 @@
-"""Clients of the account, and what its refusals mean to a person."""
+"""Session with the AWS account, and messages for the errors that AWS returns."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ DENIED = {
 _CONFIG = Config(
     connect_timeout=10,
     read_timeout=60,
-    # A repeated CreateTrainingJob is refused by its name, never run twice.
+    # Retries are safe for CreateTrainingJob, too: the service rejects a name that it has already.
     retries={"mode": "standard", "total_max_attempts": 5},
     user_agent_extra="temper",
 )
 
 
 class AwsSession:
-    """The account that an environment lies in, seen with the caller's credentials.
+    """Session with the account of an environment, using the caller's credentials.
 
     Args:
-        environment: Says where.
+        environment: Environment that names the Region and the account.
     """
 
     def __init__(self, environment: LaunchEnvironment):
@@ -52,40 +52,40 @@ class AwsSession:
         self._session: Any = None
 
     def client(self, service: str) -> Any:
-        """Return a client of a service in the environment's Region."""
+        """Return the boto3 client of a service in the environment's Region."""
         if service not in self._clients:
-            with explained(f"reaching {service}"):
+            with explain_aws_errors(f"connecting to {service}"):
                 if self._session is None:
                     self._session = boto3.Session(region_name=self.environment.region)
                 self._clients[service] = self._session.client(service, config=_CONFIG)
         return self._clients[service]
 
     def caller(self) -> str:
-        """Return who asks, as an ARN.
+        """Return the ARN of the caller's identity.
 
         Raises:
-            LaunchError: Nobody that the account knows, or somebody of another account.
+            LaunchError: The credentials are missing or invalid, or belong to another account.
         """
-        with explained("asking the account who you are"):
-            found = self.client("sts").get_caller_identity()
+        with explain_aws_errors("checking your AWS identity"):
+            identity = self.client("sts").get_caller_identity()
         expected = self.environment.account
-        if expected and found["Account"] != expected:
+        if expected and identity["Account"] != expected:
             raise LaunchError(
-                f"these credentials are of account {found['Account']}, and the environment "
+                f"these credentials are of account {identity['Account']}, and the environment "
                 f"{self.environment.name} is in {expected}. Choose others with AWS_PROFILE"
             )
-        return str(found["Arn"])
+        return str(identity["Arn"])
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn what AWS raises into one clear message.
+def explain_aws_errors(action: str) -> Iterator[None]:
+    """Convert errors of boto3 in the block into one clear message.
 
     Args:
-        doing: What was being done, for the message.
+        action: Action of the block, for the message ("reading the log of …").
 
     Raises:
-        LaunchError: In place of anything that boto raises.
+        LaunchError: In place of any error of boto3.
     """
     try:
         yield
@@ -95,34 +95,34 @@ def explained(doing: str) -> Iterator[None]:
         aws.CredentialRetrievalError,
     ) as error:
         raise LaunchError(
-            f"{doing}: no AWS credentials were found ({error}). Sign in with `aws sso login`, "
+            f"{action}: no AWS credentials were found ({error}). Sign in with `aws sso login`, "
             "or set AWS_PROFILE"
         ) from None
     except (aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError, aws.TokenRetrievalError):
-        raise LaunchError(f"{doing}: your AWS session has ended. Run `aws sso login`") from None
+        raise LaunchError(f"{action}: your AWS session has ended. Run `aws sso login`") from None
     except aws.ProfileNotFound:
         profile = os.environ.get("AWS_PROFILE", "")
         raise LaunchError(
-            f"{doing}: AWS_PROFILE={profile} is not in your AWS configuration"
+            f"{action}: AWS_PROFILE={profile} is not in your AWS configuration"
         ) from None
     except aws.ClientError as error:
-        raise LaunchError(f"{doing}: {_meaning(error)}") from error
+        raise LaunchError(f"{action}: {_explain(error)}") from error
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise LaunchError(
-            f"{doing}: AWS could not be reached ({error}). Check the network; the same command "
-            "goes on where this one ended"
+            f"{action}: AWS could not be reached ({error}). Check the network and rerun the same "
+            "command, which resumes from here"
         ) from error
     except aws.BotoCoreError as error:
-        raise LaunchError(f"{doing}: {error}") from error
+        raise LaunchError(f"{action}: {error}") from error
 
 
-def code_of(error: aws.ClientError) -> str:
-    """Return the short name of what AWS refused."""
+def error_code(error: aws.ClientError) -> str:
+    """Return the error code of a rejected request, such as `AccessDenied`."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _meaning(error: aws.ClientError) -> str:
-    code = code_of(error)
+def _explain(error: aws.ClientError) -> str:
+    code = error_code(error)
     message = str(error.response.get("Error", {}).get("Message", "")).strip() or str(error)
     if code in _EXPIRED:
         return (

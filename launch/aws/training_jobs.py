@@ -1,4 +1,4 @@
-"""The training jobs of an account: made at most once, looked at, stopped."""
+"""SageMaker training jobs: create at most once, describe, stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from botocore import exceptions as aws
 
 from catalog.prices import price
-from launch.aws.session import code_of, explained
+from launch.aws.session import error_code, explain_aws_errors
 from launch.errors import LaunchError
 from launch.status import State, Status
 
@@ -23,139 +23,147 @@ _STATES: dict[str, State] = {
 _DETAILS = {
     "Starting": "starting its machines",
     "Pending": "waiting for capacity",
-    "Downloading": "fetching its data",
+    "Downloading": "downloading its data",
     "Interrupted": "interrupted, waiting for spot capacity",
     "Uploading": "uploading its model",
-    "Restarting": "starting again after a fault of the service",
-    "MaxRuntimeExceeded": "ran into max_runtime",
-    "MaxWaitTimeExceeded": "waited longer than max_wait",
+    "Restarting": "restarting after a fault of the service",
+    "MaxRuntimeExceeded": "exceeded max_runtime",
+    "MaxWaitTimeExceeded": "exceeded max_wait",
 }
-_UNKNOWN = ("ValidationException", "ValidationError", "ResourceNotFound")
+_NOT_FOUND = ("ValidationException", "ValidationError", "ResourceNotFound")
 
 
 class TrainingJobs:
-    """What SageMaker knows of training jobs.
+    """Training jobs of an account.
 
     Args:
-        sagemaker: A client.
+        sagemaker: boto3 client of `sagemaker`.
     """
 
     def __init__(self, sagemaker: Any):
         self._sagemaker = sagemaker
 
     def create(self, request: dict[str, Any]) -> str:
-        """Create the job, or find out that it was created already; return its ARN.
+        """Create a job, or find the one that an earlier call created; return its ARN.
 
-        The name was chosen and written down before: if the answer to an earlier call was lost, the
-        job is there under this very name, and a second one cannot be made.
+        The name was chosen and written to disk before the first call. If the reply to that call
+        was lost, the job exists under this name, and the service rejects a second one.
 
         Raises:
-            LaunchError: It cannot be made, or the name is somebody else's.
+            LaunchError: The job cannot be created, or the name belongs to another job.
         """
         name = request["TrainingJobName"]
-        with explained(f"creating the training job {name}"):
+        with explain_aws_errors(f"creating the training job {name}"):
             try:
                 return str(self._sagemaker.create_training_job(**request)["TrainingJobArn"])
             except aws.ClientError as error:
-                if code_of(error) == "ResourceLimitExceeded":
+                if error_code(error) == "ResourceLimitExceeded":
                     raise LaunchError(_explain_quota(request, error)) from None
-                if code_of(error) != "ResourceInUse":
+                if error_code(error) != "ResourceInUse":
                     raise
             except (aws.HTTPClientError, aws.ConnectionError):
-                # No answer: whether it was made is only known by asking for its name.
+                # No reply: only a lookup of the name shows whether the job was created.
                 if self.find(name) is None:
                     raise
-        found = self.find(name)
-        if found is None or _output(found) != _output(request):
+        existing = self.find(name)
+        # Output paths contain the run id, so a job of another run never has the same one.
+        if existing is None or _output_path(existing) != _output_path(request):
             raise LaunchError(
                 f"the name {name} is taken by another training job of this account. FRESH=1 starts "
                 "the run under a new one"
             )
-        return str(found["TrainingJobArn"])
+        return str(existing["TrainingJobArn"])
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """Return a job as SageMaker describes it, or None where it knows none of this name."""
-        with explained(f"asking for the training job {name}"):
+        """Return the description of a job, or None if no job has this name."""
+        with explain_aws_errors(f"describing the training job {name}"):
             try:
-                found: dict[str, Any] = self._sagemaker.describe_training_job(TrainingJobName=name)
+                described: dict[str, Any] = self._sagemaker.describe_training_job(
+                    TrainingJobName=name
+                )
             except aws.ClientError as error:
-                if code_of(error) in _UNKNOWN:
+                if error_code(error) in _NOT_FOUND:
                     return None
                 raise
-        return found
+        return described
 
     def stop(self, name: str) -> str:
-        """Stop a job that runs; return what was done.
+        """Stop a running job; return a message for the user.
 
         Raises:
-            LaunchError: Stopping it now would lose its model.
+            LaunchError: The job is uploading its model, which stopping it could lose.
         """
-        found = self.find(name)
-        assert found is not None, "asked for before"
-        if found["TrainingJobStatus"] != "InProgress":
-            return f"{name} is {_STATES[found['TrainingJobStatus']]} already"
-        if found.get("SecondaryStatus") == "Uploading":
+        job = self.find(name)
+        assert job is not None, "the caller looked it up"
+        if job["TrainingJobStatus"] != "InProgress":
+            return f"{name} is {_STATES[job['TrainingJobStatus']]} already"
+        if job.get("SecondaryStatus") == "Uploading":
             raise LaunchError(
                 f"{name} has finished training and is uploading its model, which stopping it could "
-                "lose. It is over in a moment: make status"
+                "lose. It ends in a moment: make status"
             )
-        with explained(f"stopping {name}"):
+        with explain_aws_errors(f"stopping {name}"):
             self._sagemaker.stop_training_job(TrainingJobName=name)
         return f"{name} was told to stop; it has two minutes to save a checkpoint"
 
 
-def read_status(found: Mapping[str, Any], seconds_before: float = 0.0) -> Status:
-    """Return where a job stands.
+def read_status(job: Mapping[str, Any], previous_seconds: float = 0.0) -> Status:
+    """Return the status of a job.
 
     Args:
-        found: As SageMaker describes it.
-        seconds_before: Of machine time, that earlier attempts of the run took.
+        job: Description of the job by SageMaker.
+        previous_seconds: Machine time of the run's earlier attempts.
     """
-    metrics = {m["MetricName"]: m["Value"] for m in found.get("FinalMetricDataList", ())}
-    seconds = machine_seconds(found) + seconds_before
-    state = _STATES[found["TrainingJobStatus"]]
-    why = str(found.get("FailureReason", "")) if state == "training failed" else ""
+    metrics = {m["MetricName"]: m["Value"] for m in job.get("FinalMetricDataList", ())}
+    seconds = billable_seconds(job) + previous_seconds
+    state = _STATES[job["TrainingJobStatus"]]
+    reason = str(job.get("FailureReason", "")) if state == "training failed" else ""
     return Status(
         state=state,
-        detail=why or _DETAILS.get(found.get("SecondaryStatus", ""), ""),
+        detail=reason or _DETAILS.get(job.get("SecondaryStatus", ""), ""),
         step=int(metrics["step"]) if "step" in metrics else None,
         loss=metrics.get("loss"),
         seconds=seconds,
-        cost_usd=_cost_usd(found, seconds),
+        cost_usd=_cost_usd(job, seconds),
     )
 
 
-def machine_seconds(found: Mapping[str, Any]) -> float:
-    """Return how long a job's machines have run, as it is billed."""
-    if "BillableTimeInSeconds" in found:
-        return float(found["BillableTimeInSeconds"])
-    start, end = found.get("TrainingStartTime"), found.get("TrainingEndTime")
+def billable_seconds(job: Mapping[str, Any]) -> float:
+    """Return the machine time of a job as it is billed; for a running job, the time so far."""
+    if "BillableTimeInSeconds" in job:
+        return float(job["BillableTimeInSeconds"])
+    start, end = job.get("TrainingStartTime"), job.get("TrainingEndTime")
     if start is None:
         return 0.0
     return float((end.timestamp() if end else time.time()) - start.timestamp())
 
 
-def _cost_usd(found: Mapping[str, Any], seconds: float) -> float | None:
-    """Return the dollars at most: billed spot seconds are shortened, and the price is on-demand."""
-    machines = found["ResourceConfig"]
-    known = price(machines.get("SelectedInstanceType") or machines.get("InstanceType") or "")
-    if known is None:
+def _cost_usd(job: Mapping[str, Any], seconds: float) -> float | None:
+    """Return an upper bound of a job's cost in US dollars.
+
+    For spot jobs the service already shortens the billable time by the discount, and the price
+    here is the on-demand one.
+    """
+    config = job["ResourceConfig"]
+    hourly = price(config.get("SelectedInstanceType") or config.get("InstanceType") or "")
+    if hourly is None:
         return None
-    count = machines.get("SelectedInstanceCount") or machines.get("InstanceCount") or 1
-    return float(seconds / 3600 * count * known.on_demand_usd)
+    count = config.get("SelectedInstanceCount") or config.get("InstanceCount") or 1
+    return float(seconds / 3600 * count * hourly.on_demand_usd)
 
 
-def _output(job: Mapping[str, Any]) -> str:
+def _output_path(job: Mapping[str, Any]) -> str:
     return str(job["OutputDataConfig"]["S3OutputPath"])
 
 
 def _explain_quota(request: Mapping[str, Any], error: aws.ClientError) -> str:
-    machines = request["ResourceConfig"]
-    kinds = [p["InstanceType"] for p in machines.get("InstancePreferences", ())]
-    kind = machines.get("InstanceType") or kinds[0]
+    config = request["ResourceConfig"]
+    types = [p["InstanceType"] for p in config.get("InstancePreferences", ())]
+    instance_type = config.get("InstanceType") or types[0]
     usage = "spot training job" if request.get("EnableManagedSpotTraining") else "training job"
-    said = str(error.response["Error"].get("Message", "")).strip()
+    message = str(error.response["Error"].get("Message", "")).strip()
     return (
-        f"the account's quota does not allow this job ({said}). Ask for more of '{kind} for "
-        f"{usage} usage' in Service Quotas, or choose another resources.instance"
+        f"the account's quota does not allow this job ({message}). Ask for more of "
+        f"'{instance_type} for {usage} usage' in Service Quotas, or choose another "
+        "resources.instance"
     )

@@ -1,1 +1,1 @@
-"""Whether a job could run, here and in the account, before anything is paid for: `make doctor`."""
+"""Checks of this machine and of the AWS account before a job is submitted."""

@@ -1,4 +1,4 @@
-"""What an account must have for a job: somebody known, a platform, a quota, capacity, an image."""
+"""Checks of the account for a job: credentials, platform, quota, capacity, image, data."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from botocore.exceptions import ClientError
 from catalog.instances import instances
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
-from launch.aws.session import DENIED, AwsSession, code_of, explained
+from launch.aws.session import DENIED, AwsSession, error_code, explain_aws_errors
 from launch.doctor.checks import Check, CheckFailed, Skipped
-from launch.job_inputs import collect_inputs, endpoints, hub_names
-from launch.resources import image_kind, runs_of
+from launch.job_inputs import collect_endpoints, collect_inputs, hub_names
+from launch.resources import image_kind, stages_of
 from training.config import Job, Pipeline
 from training.config.runtime import Resources
 
-_MOST_SKEW_S = 240.0
-"""AWS refuses what was signed more than five minutes ago, or ahead."""
-_GRAVE = ("CRITICAL", "HIGH")
+_MAX_SKEW_S = 240.0
+"""AWS rejects requests whose signature is more than five minutes old, or in the future."""
+_SEVERE = ("CRITICAL", "HIGH")
 
 
 class AccountChecks:
-    """The account of one environment, for one job or for any.
+    """Checks of the account of one environment.
 
     Args:
-        account: Whose.
-        job: What is to run; None to look at what every job needs.
+        account: Session of the account.
+        job: Job that is to run; None to check only what every job needs.
     """
 
     def __init__(self, account: AwsSession, job: Job | Pipeline | None = None):
@@ -39,11 +39,11 @@ class AccountChecks:
         self.environment = account.environment
 
     def checks(self) -> list[Check]:
-        """Return what is looked at, in order."""
+        """Return the checks in the order in which they are run."""
         return [
             Check("credentials", self.account.caller),
             Check("clock", self.clock, needs="credentials"),
-            Check("platform", self.platform_is_there, needs="credentials"),
+            Check("platform", self.published, needs="credentials"),
             Check("quota", self.quota, needs="credentials"),
             Check("zones", self.zones, needs="platform"),
             Check("image", self.image, needs="platform"),
@@ -59,93 +59,118 @@ class AccountChecks:
 
     @property
     def _resources(self) -> Resources | None:
-        found = [run.resources for run in runs_of(self.job)] if self.job else []
-        return next((resources for resources in found if resources.instance), None)
+        requested = [run.resources for run in stages_of(self.job)] if self.job else []
+        return next((resources for resources in requested if resources.instance), None)
 
     def clock(self) -> str:
-        """Compare this machine's clock with AWS's."""
-        with explained("asking AWS for the time"):
+        """Compare this machine's clock with that of AWS.
+
+        Raises:
+            CheckFailed: The clocks differ so much that AWS rejects requests.
+            Skipped: The response has no date.
+        """
+        with explain_aws_errors("reading the time from AWS"):
             answer = self.account.client("sts").get_caller_identity()
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        if told is None:
-            raise Skipped("the answer bears no date")
-        skew_s = time.time() - parsedate_to_datetime(told).timestamp()
-        if abs(skew_s) > _MOST_SKEW_S:
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if date is None:
+            raise Skipped("the response has no date")
+        skew_s = time.time() - parsedate_to_datetime(date).timestamp()
+        if abs(skew_s) > _MAX_SKEW_S:
             raise CheckFailed(
-                f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} AWS, which refuses "
-                "requests from 300 s on",
+                f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} AWS, which rejects "
+                "requests that are 300 s off",
                 "sudo timedatectl set-ntp true",
             )
         return f"{abs(skew_s):.0f} s from AWS's"
 
-    def platform_is_there(self) -> str:
-        """Read what the stacks published."""
-        found = self._platform
-        return (
-            f"{found.environment.prefix} in {found.environment.region}, {len(found.values)} values"
-        )
+    def published(self) -> str:
+        """Read the parameters that the stacks published."""
+        platform = self._platform
+        environment = platform.environment
+        return f"{environment.prefix} in {environment.region}, {len(platform.values)} values"
 
     def quota(self) -> str:
-        """See whether Service Quotas allows the job's instances."""
-        with _as_allowed("Service Quotas"):
-            allowed = self._training_quotas()
+        """Check that Service Quotas allows the job's instances.
+
+        Raises:
+            CheckFailed: The quota is lower than the number of instances.
+        """
+        with _skip_if_denied("Service Quotas"):
+            quotas = self._training_quotas()
         resources = self._resources
         if resources is None:
-            mine = sorted(k.split(" ")[0] for k, (n, _) in allowed.items() if _is_ours(k) and n > 0)
-            if not mine:
+            usable = sorted(
+                name.split(" ")[0]
+                for name, (value, _) in quotas.items()
+                if _is_in_catalog(name) and value > 0
+            )
+            if not usable:
                 raise CheckFailed(
-                    "no instance type of the catalogue may be used for training",
+                    "no instance type of the catalog may be used for training",
                     "make doctor JOB=… names the quota that a job needs",
                 )
-            return f"training on {', '.join(mine[:6])}{' …' if len(mine) > 6 else ''}"
+            return f"training on {', '.join(usable[:6])}{' …' if len(usable) > 6 else ''}"
         usage = "spot training job usage" if resources.spot else "training job usage"
         name = f"{resources.instance} for {usage}"
-        count, code = allowed.get(name, (0.0, "L-…"))
-        if count < resources.count:
+        value, code = quotas.get(name, (0.0, "L-…"))
+        if value < resources.count:
             raise CheckFailed(
-                f"'{name}' is {count:.0f}, and the job takes {resources.count}",
+                f"'{name}' is {value:.0f}, and the job needs {resources.count}",
                 "aws service-quotas request-service-quota-increase --service-code sagemaker "
                 f"--quota-code {code} --desired-value {resources.count} "
                 f"--region {self.environment.region}",
             )
-        return f"'{name}' is {count:.0f}"
+        return f"'{name}' is {value:.0f}"
 
     def _training_quotas(self) -> dict[str, tuple[float, str]]:
-        found: dict[str, tuple[float, str]] = {}
+        quotas: dict[str, tuple[float, str]] = {}
         pages = self.account.client("service-quotas").get_paginator("list_service_quotas")
         for page in pages.paginate(ServiceCode="sagemaker"):
             for quota in page["Quotas"]:
-                found[quota["QuotaName"]] = (quota["Value"], quota["QuotaCode"])
-        return found
+                quotas[quota["QuotaName"]] = (quota["Value"], quota["QuotaCode"])
+        return quotas
 
     def zones(self) -> str:
-        """See in which of the platform's zones the job's instance type is offered."""
+        """Check that a zone of the platform offers the job's instance type.
+
+        Raises:
+            CheckFailed: No zone of the platform offers it.
+            Skipped: No job, or a job without an instance type, is given.
+        """
         resources = self._resources
         if resources is None or resources.instance is None:
             raise Skipped("which instance? make doctor JOB=…")
         ec2 = self.account.client("ec2")
-        kind = resources.instance.removeprefix("ml.")
-        with _as_allowed("EC2"):
+        instance_type = resources.instance.removeprefix("ml.")
+        with _skip_if_denied("EC2"):
             answer = ec2.describe_instance_type_offerings(
                 LocationType="availability-zone",
-                Filters=[{"Name": "instance-type", "Values": [kind]}],
+                Filters=[{"Name": "instance-type", "Values": [instance_type]}],
             )
             subnets = ec2.describe_subnets(SubnetIds=self._platform.subnets)["Subnets"]
         offered = {offer["Location"] for offer in answer["InstanceTypeOfferings"]}
-        mine = {subnet["AvailabilityZone"] for subnet in subnets}
-        if not offered & mine:
-            where = (
-                f"it is in {', '.join(sorted(offered))}" if offered else "nor anywhere else here"
+        platform_zones = {subnet["AvailabilityZone"] for subnet in subnets}
+        if not offered & platform_zones:
+            elsewhere = (
+                f"{', '.join(sorted(offered))} offers it"
+                if offered
+                else "no zone of this Region offers it"
             )
             raise CheckFailed(
-                f"{kind} is not offered in {', '.join(sorted(mine))}; {where}",
+                f"{instance_type} is not offered in {', '.join(sorted(platform_zones))}; "
+                f"{elsewhere}",
                 f"add a zone to network.zones in environments/{self.environment.name}.yaml, "
                 f"then make deploy ENV={self.environment.name}",
             )
-        return f"{kind} in {', '.join(sorted(offered & mine))}"
+        return f"{instance_type} in {', '.join(sorted(offered & platform_zones))}"
 
     def image(self) -> str:
-        """See whether the image is there, and what its scan found."""
+        """Check that the container image exists and that its scan found nothing severe.
+
+        Raises:
+            CheckFailed: The image does not exist, was never scanned, or has severe findings.
+            Skipped: The image is in no registry of this account.
+        """
         resources = self._resources
         kind = image_kind(resources.instance) if resources and resources.instance else "gpu"
         uri = resources.image if resources and resources.image else self._platform.image(kind)
@@ -154,108 +179,122 @@ class AccountChecks:
         repository, _, digest = uri.partition("/")[2].partition("@")
         ecr, image = self.account.client("ecr"), {"imageDigest": digest}
         build = f"make image KIND={kind} ENV={self.environment.name}"
-        with _as_allowed("the registry"):
+        with _skip_if_denied("the registry"):
             try:
                 ecr.describe_images(repositoryName=repository, imageIds=[image])
             except ClientError as error:
-                if code_of(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
                     raise CheckFailed(f"{uri} is not in the registry", build) from None
                 raise
             try:
-                found = ecr.describe_image_scan_findings(repositoryName=repository, imageId=image)
+                scan = ecr.describe_image_scan_findings(repositoryName=repository, imageId=image)
             except ClientError as error:
-                if code_of(error) == "ScanNotFoundException":
+                if error_code(error) == "ScanNotFoundException":
                     raise CheckFailed(
                         f"{repository}@{digest[:19]} was never scanned", build
                     ) from None
                 raise
-        counts = found.get("imageScanFindings", {}).get("findingSeverityCounts", {})
-        if grave := {level: counts[level] for level in _GRAVE if counts.get(level)}:
-            told = ", ".join(f"{n} {level.lower()}" for level, n in grave.items())
-            raise CheckFailed(f"the scan of {repository}@{digest[:19]} found {told}", build)
+        counts = scan.get("imageScanFindings", {}).get("findingSeverityCounts", {})
+        if severe := {level: counts[level] for level in _SEVERE if counts.get(level)}:
+            listed = ", ".join(f"{n} {level.lower()}" for level, n in severe.items())
+            raise CheckFailed(f"the scan of {repository}@{digest[:19]} found {listed}", build)
         return f"{repository}@{digest[:19]}, scanned"
 
     def role(self) -> str:
-        """See whether SageMaker may take the training role."""
+        """Check that SageMaker may assume the training role.
+
+        Raises:
+            CheckFailed: The role does not exist, or does not trust SageMaker.
+        """
         arn = self._platform["roles/training"]
-        with _as_allowed("IAM"):
+        fix = f"make deploy ENV={self.environment.name}"
+        with _skip_if_denied("IAM"):
             try:
                 answer = self.account.client("iam").get_role(RoleName=arn.rpartition("/")[2])
             except ClientError as error:
-                if code_of(error) == "NoSuchEntity":
-                    fix = f"make deploy ENV={self.environment.name}"
+                if error_code(error) == "NoSuchEntity":
                     raise CheckFailed(f"{arn} does not exist", fix) from None
                 raise
         if "sagemaker.amazonaws.com" not in json.dumps(answer["Role"]["AssumeRolePolicyDocument"]):
-            fix = f"make deploy ENV={self.environment.name}"
-            raise CheckFailed(f"{arn} cannot be taken by SageMaker", fix)
+            raise CheckFailed(f"{arn} cannot be assumed by SageMaker", fix)
         return arn.rpartition("/")[2]
 
     def data(self) -> str:
-        """See whether what the job reads from S3 is there and may be read."""
+        """Check that the S3 addresses that the job reads contain data and can be listed."""
         store = S3Store(self.account.client("s3"))
         if self.job is None:
             bucket = S3Uri(self._platform["buckets/data"], "")
             next(store.list(bucket), None)
             return f"{bucket} can be listed"
-        items = collect_inputs(self.job)
-        for item in items:
-            if item.path is None:
-                store.refuse_empty(item.key, S3Uri.parse(item.address))
-        named = [item.name for item in items if item.path is None]
-        here = sum(item.size_bytes for item in items if item.path) / 2**20
-        return ", ".join([*named, f"{here:.1f} MiB from this machine"])
+        inputs = collect_inputs(self.job)
+        for artifact in inputs:
+            if artifact.path is None:
+                store.require_objects(artifact.key, S3Uri.parse(artifact.s3_uri))
+        in_s3 = [artifact.source for artifact in inputs if artifact.path is None]
+        local_mib = sum(artifact.size_bytes for artifact in inputs if artifact.path) / 2**20
+        return ", ".join([*in_s3, f"{local_mib:.1f} MiB from this machine"])
 
     def token(self) -> str:
-        """See whether the Hub's token was put in its place, where a job needs one."""
+        """Check that the secret of the hub token has a value, if the job needs the hub.
+
+        Raises:
+            Skipped: The environment has no such secret.
+        """
         if self.job is not None and not hub_names(self.job):
-            return "not needed: the job takes nothing from the model hub"
+            return "not needed: the job downloads nothing from the model hub"
         name = self._platform.get("secrets/hub-token")
         if name is None:
-            raise Skipped("this environment keeps none")
-        return self._filled([name])
+            raise Skipped("this environment has no secret for it")
+        return self._require_values([name])
 
     def keys(self) -> str:
-        """See whether the keys of the endpoints that a job calls were put in their places."""
-        kept = "secrets/keys/"
-        names = {n.removeprefix(kept): v for n, v in self._platform.values.items() if kept in n}
+        """Check that the secrets of the API keys that the job uses have values."""
+        prefix = "secrets/keys/"
+        secrets = {
+            name.removeprefix(prefix): secret
+            for name, secret in self._platform.values.items()
+            if prefix in name
+        }
         if self.job is not None:
-            wanted = {called.key_variable for called in endpoints(self.job)}
-            names = {variable: name for variable, name in names.items() if variable in wanted}
-        if not names:
+            needed = {endpoint.key_variable for endpoint in collect_endpoints(self.job)}
+            secrets = {variable: name for variable, name in secrets.items() if variable in needed}
+        if not secrets:
             return "not needed: no endpoint is called with a key"
-        return self._filled(list(names.values()))
+        return self._require_values(list(secrets.values()))
 
-    def _filled(self, names: list[str]) -> str:
-        """Say that somebody has put a value into each of these secrets."""
+    def _require_values(self, names: list[str]) -> str:
+        """Return a message if a person has stored a value in each of these secrets."""
         for name in names:
-            with _as_allowed("Secrets Manager"):
-                found = self.account.client("secretsmanager").describe_secret(SecretId=name)
+            with _skip_if_denied("Secrets Manager"):
+                secret = self.account.client("secretsmanager").describe_secret(SecretId=name)
             stages = [
-                stage for each in found.get("VersionIdsToStages", {}).values() for stage in each
+                stage
+                for version in secret.get("VersionIdsToStages", {}).values()
+                for stage in version
             ]
-            # It is made with a random value; the first that a person puts in is its second.
+            # The stack creates the secret with a random value, its first version. A value that a
+            # person stores is the second, so only then does a previous version exist.
             if "AWSPREVIOUS" not in stages:
                 raise CheckFailed(
-                    f"nobody has put a value into the secret {name}",
+                    f"the secret {name} has no value yet",
                     f"aws secretsmanager put-secret-value --secret-id {name} --secret-string … "
                     f"--region {self.environment.region}",
                 )
-        return f"{', '.join(names)}: filled in"
+        return f"{', '.join(names)}: value stored"
 
 
 @contextmanager
-def _as_allowed(what: str) -> Iterator[None]:
-    """Say of what these credentials may not see that it was not seen, not that it is wrong."""
-    with explained(f"asking {what}"):
+def _skip_if_denied(service: str) -> Iterator[None]:
+    """Skip the check if the credentials may not call a service, rather than fail it."""
+    with explain_aws_errors(f"calling {service}"):
         try:
             yield
         except ClientError as error:
-            if code_of(error) in DENIED:
-                raise Skipped(f"these credentials may not ask {what}") from None
+            if error_code(error) in DENIED:
+                raise Skipped(f"these credentials may not call {service}") from None
             raise
 
 
-def _is_ours(quota: str) -> bool:
-    kind, _, usage = quota.partition(" for ")
-    return usage == "training job usage" and kind.removeprefix("ml.") in instances()
+def _is_in_catalog(quota: str) -> bool:
+    instance_type, _, usage = quota.partition(" for ")
+    return usage == "training job usage" and instance_type.removeprefix("ml.") in instances()

@@ -1,4 +1,4 @@
-"""What a check found: fine, or what is wrong and the command that mends it."""
+"""Checks of the doctor, and the results of running them."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from typing import Literal
 
 from training.errors import TemperError
 
-Verdict = Literal["ok", "wrong", "not asked"]
+Outcome = Literal["ok", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the doctor's.
+    """Result of one check, one line of the doctor's table.
 
     Attributes:
-        check: What was looked at, in a word or two.
-        verdict: `not asked` is for what could not be looked at, and why; it fails nothing.
-        detail: What was seen.
-        fix: The command that mends it; empty where nothing is wrong.
+        check: Name of the check.
+        outcome: `skipped` if the check could not be made; that does not count as a failure.
+        detail: What was found, or why the check was skipped.
+        fix: Command that fixes the problem; empty if there is none.
     """
 
     check: str
-    verdict: Verdict
+    outcome: Outcome
     detail: str
     fix: str = ""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to look at.
+    """One check of the machine or the account.
 
     Attributes:
-        name: In a word or two.
-        look: Returns what is seen; raises `Wrong` or `NotAsked`.
-        needs: The check without which this one makes no sense.
+        name: Name in a word or two.
+        run: Returns what was found; raises `CheckFailed` or `Skipped`.
+        needs: Name of a check without whose success this one is skipped.
     """
 
     name: str
-    look: Callable[[], str]
+    run: Callable[[], str]
     needs: str = ""
 
 
-class CheckFailed(Exception):  # noqa: N818 (an answer, not a fault of ours)
-    """Something is not as it must be.
+class CheckFailed(Exception):  # noqa: N818 (a finding about the machine, not a program error)
+    """Finding of a check: something is not as it must be.
 
     Args:
         detail: What is wrong, with the value.
-        fix: The command that mends it.
+        fix: Command that fixes it.
     """
 
     def __init__(self, detail: str, fix: str):
@@ -57,24 +57,24 @@ class CheckFailed(Exception):  # noqa: N818 (an answer, not a fault of ours)
 
 
 class Skipped(Exception):  # noqa: N818 (likewise)
-    """Something could not be looked at, for the reason given."""
+    """The check could not be made, for the reason given."""
 
 
 def run_checks(checks: list[Check]) -> Iterator[CheckResult]:
-    """Yield what each check finds, as it is found."""
+    """Run checks in order and yield each result as soon as it is known."""
     failed: set[str] = set()
     for check in checks:
         if check.needs in failed:
             failed.add(check.name)
-            yield CheckResult(check.name, "not asked", f"needs: {check.needs}")
+            yield CheckResult(check.name, "skipped", f"needs: {check.needs}")
             continue
         try:
-            yield CheckResult(check.name, "ok", check.look())
+            yield CheckResult(check.name, "ok", check.run())
         except Skipped as reason:
-            yield CheckResult(check.name, "not asked", str(reason))
-        except CheckFailed as wrong:
+            yield CheckResult(check.name, "skipped", str(reason))
+        except CheckFailed as problem:
             failed.add(check.name)
-            yield CheckResult(check.name, "wrong", wrong.detail, wrong.fix)
+            yield CheckResult(check.name, "failed", problem.detail, problem.fix)
         except TemperError as error:
             failed.add(check.name)
-            yield CheckResult(check.name, "wrong", str(error))
+            yield CheckResult(check.name, "failed", str(error))

@@ -1,4 +1,4 @@
-"""What this machine must have: packages, drivers, processes that hear each other, room."""
+"""Checks of this machine: packages, drivers, communication between processes, disk."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import Any
 from launch.doctor.checks import Check, CheckFailed
 
 _PINNED = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed")
-_ROOM_GIB = 5.0
-"""For a small job's model, checkpoints and cache, where no job says what it needs."""
+_DEFAULT_NEED_GIB = 5.0
+"""Disk for a small job's model, checkpoints and cache, if no job is given."""
 _TIMEOUT_S = 120
 
 
 class MachineChecks:
-    """This machine.
+    """Checks of this machine.
 
     Args:
-        needs_gib: Disk that the job's plan asks for; 0 without a job.
-        runs: Where run folders go.
-        constraints: The file with the versions that everything was tested with.
+        needs_gib: Disk that the job's plan needs, in GiB; 0 without a job.
+        runs: Folder of all run folders.
+        constraints: File with the tested versions of the packages.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class MachineChecks:
         self.constraints = constraints or Path("constraints.txt")
 
     def checks(self) -> list[Check]:
-        """Return what is looked at, in order."""
+        """Return the checks in the order in which they are run."""
         return [
             Check("packages", self.packages),
             Check("devices", self.devices, needs="packages"),
@@ -49,58 +49,70 @@ class MachineChecks:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the containers' own health check sees here."""
-        asked = subprocess.run(
+        """Report of the containers' health check, run on this machine."""
+        health = subprocess.run(
             [sys.executable, "-m", "containers.entrypoint", "health"],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
             check=False,
         )
-        found: dict[str, Any] = json.loads(asked.stdout)
-        return found
+        facts: dict[str, Any] = json.loads(health.stdout)
+        return facts
 
     def packages(self) -> str:
-        """Compare what is installed with what was tested."""
-        wanted = _pins(self.constraints)
-        missing, others, seen = [], [], []
+        """Compare the installed versions with the tested ones.
+
+        Raises:
+            CheckFailed: A package is missing, or has another version.
+        """
+        tested = _pins(self.constraints)
+        missing, different, installed = [], [], []
         for name in _PINNED:
             try:
-                mine = version(name)
+                found = version(name)
             except PackageNotFoundError:
                 missing.append(name)
                 continue
-            seen.append(f"{name} {mine}")
-            if name in wanted and mine.partition("+")[0] != wanted[name]:
-                others.append(f"{name} is {mine}, tested is {wanted[name]}")
+            installed.append(f"{name} {found}")
+            if name in tested and found.partition("+")[0] != tested[name]:
+                different.append(f"{name} is {found}, tested is {tested[name]}")
         if missing:
             raise CheckFailed(
                 f"not installed: {', '.join(missing)}", "make plan JOB=jobs/quickstart.yaml"
             )
-        if others:
+        if different:
             raise CheckFailed(
-                "; ".join(others), "rm .venv/.train && make train JOB=jobs/quickstart.yaml"
+                "; ".join(different), "rm .venv/.train && make train JOB=jobs/quickstart.yaml"
             )
-        return f"Python {platform.python_version()}, {', '.join(seen)}"
+        return f"Python {platform.python_version()}, {', '.join(installed)}"
 
     def devices(self) -> str:
-        """See whether torch can use the accelerators that are here."""
+        """Check that torch can use the accelerators of this machine.
+
+        Raises:
+            CheckFailed: torch does not load, or sees fewer devices than the kernel.
+        """
         if faults := [fault for fault in self.facts["faults"] if "torch" in fault]:
             raise CheckFailed("; ".join(faults), "nvidia-smi; then install torch for this driver")
-        found, torch = self.facts["devices"], self.facts.get("torch", {})
-        if found["nvidia"]:
+        devices, torch = self.facts["devices"], self.facts.get("torch", {})
+        if devices["nvidia"]:
             return (
-                f"{found['nvidia']} × {', '.join(torch['names'])}, driver {self.facts['driver']}, "
-                f"CUDA {torch['cuda']}, NCCL {torch['nccl']}"
+                f"{devices['nvidia']} × {', '.join(torch['names'])}, driver "
+                f"{self.facts['driver']}, CUDA {torch['cuda']}, NCCL {torch['nccl']}"
             )
-        if found["neuron"]:
-            return f"{found['neuron']} Neuron devices"
+        if devices["neuron"]:
+            return f"{devices['neuron']} Neuron devices"
         return f"no accelerator; {self.facts['cores']} cores"
 
     def network(self) -> str:
-        """See whether adapters that are here have the library that drives them."""
+        """Check that the library for the machine's EFA adapters is installed.
+
+        Raises:
+            CheckFailed: The machine has EFA adapters and no libfabric.
+        """
         if not self.facts["efa"]:
-            return "no EFA adapter; nodes would talk over TCP"
+            return "no EFA adapter; nodes communicate over TCP"
         if self.facts["libfabric"] is None:
             raise CheckFailed(
                 f"{len(self.facts['efa'])} EFA adapters and no libfabric",
@@ -109,13 +121,17 @@ class MachineChecks:
         return f"{len(self.facts['efa'])} EFA adapters, libfabric {self.facts['libfabric']}"
 
     def all_reduce(self) -> str:
-        """Let two processes add their numbers, over NCCL where there are two devices."""
+        """Run an all-reduce between two processes: over NCCL with two GPUs, else over gloo.
+
+        Raises:
+            CheckFailed: The processes cannot connect, or the result is wrong.
+        """
         backend = "nccl" if self.facts["devices"]["nvidia"] >= 2 else "gloo"
         with tempfile.TemporaryDirectory() as scratch:
-            meeting = Path(scratch) / "meeting"
-            both = [
+            rendezvous = Path(scratch) / "rendezvous"
+            processes = [
                 subprocess.Popen(
-                    [sys.executable, "-c", _ADD_UP, backend, str(meeting), str(rank)],
+                    [sys.executable, "-c", _ALL_REDUCE, backend, str(rendezvous), str(rank)],
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -124,41 +140,46 @@ class MachineChecks:
                 for rank in range(2)
             ]
             try:
-                said = [process.communicate(timeout=_TIMEOUT_S) for process in both]
+                outputs = [process.communicate(timeout=_TIMEOUT_S) for process in processes]
             except subprocess.TimeoutExpired:
                 raise CheckFailed(
-                    f"two processes did not meet over {backend} within {_TIMEOUT_S} s",
+                    f"two processes did not connect over {backend} within {_TIMEOUT_S} s",
                     "a firewall on the loopback? try: GLOO_SOCKET_IFNAME=lo make doctor",
                 ) from None
             finally:
-                for process in both:
+                for process in processes:
                     process.kill()
-        for process, (out, err) in zip(both, said, strict=True):
+        for process, (out, err) in zip(processes, outputs, strict=True):
             if process.returncode or out.split()[-1:] != ["3.0"]:
-                last = (err.strip().splitlines() or ["it said nothing"])[-1]
+                last = (err.strip().splitlines() or ["no error message"])[-1]
                 raise CheckFailed(f"{backend}: {last}", f"{backend.upper()}_DEBUG=INFO make doctor")
         return f"two processes over {backend}"
 
     def disk(self) -> str:
-        """See whether there is room for the job."""
+        """Check that the disk has enough free space for the job.
+
+        Raises:
+            CheckFailed: It has less.
+        """
         home = next(p for p in (self.runs, *self.runs.absolute().parents) if p.exists())
         free_gib = shutil.disk_usage(home).free / 2**30
-        needed = self.needs_gib or _ROOM_GIB
-        if free_gib < needed:
+        needed_gib = self.needs_gib or _DEFAULT_NEED_GIB
+        if free_gib < needed_gib:
             raise CheckFailed(
-                f"{free_gib:.1f} GiB free at {home.absolute()}, {needed:.1f} GiB needed",
-                "make status; make delete RUN=… of what is no longer wanted",
+                f"{free_gib:.1f} GiB free at {home.absolute()}, {needed_gib:.1f} GiB needed",
+                "make status, then make delete RUN=… for runs that are no longer needed",
             )
-        return f"{free_gib:.0f} GiB free, {needed:.1f} GiB needed"
+        return f"{free_gib:.0f} GiB free, {needed_gib:.1f} GiB needed"
 
 
-_ADD_UP = """
+# Ranks 0 and 1 contribute 1 and 2, so every rank prints 3.0.
+_ALL_REDUCE = """
 import sys, torch, torch.distributed as dist
-backend, meeting, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
-dist.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=2)
-mine = torch.tensor([rank + 1.0], device=f"cuda:{rank}" if backend == "nccl" else "cpu")
-dist.all_reduce(mine)
-print(mine.item())
+backend, rendezvous, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
+dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+value = torch.tensor([rank + 1.0], device=f"cuda:{rank}" if backend == "nccl" else "cpu")
+dist.all_reduce(value)
+print(value.item())
 dist.destroy_process_group()
 """
 

@@ -1,1 +1,1 @@
-"""Kubernetes on HyperPod: the manifests of a run, and how the cluster is asked about them."""
+"""Kubernetes on HyperPod: the manifests of a run, and the client of the cluster."""

@@ -1,4 +1,4 @@
-"""Asking a Kubernetes cluster, by the command line with which its users are signed in."""
+"""Client of a Kubernetes cluster that runs kubectl, and so uses the credentials it has."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _TIMEOUT_S = 60
 
 
 class Kubectl:
-    """One namespace of one cluster.
+    """Client of one namespace of one cluster.
 
     Args:
-        namespace: Where jobs are.
-        context: Of kubectl's configuration; the current one when empty.
+        namespace: Namespace of the jobs.
+        context: Context of kubectl's configuration; empty for the current one.
     """
 
     def __init__(self, namespace: str, context: str = ""):
-        self._start = ["kubectl", *(["--context", context] if context else ())]
-        self._start += ["--namespace", namespace]
+        self._command = ["kubectl", *(["--context", context] if context else ())]
+        self._command += ["--namespace", namespace]
 
-    def run(self, *arguments: str, feed: str = "") -> str:
-        """Run a command and return what it printed.
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """Execute a kubectl command and return its output.
 
         Raises:
-            LaunchError: With what the cluster says, or that it cannot be reached.
+            LaunchError: kubectl is missing or failed, or the cluster cannot be reached.
         """
         try:
             done = subprocess.run(
-                [*self._start, *arguments],
-                input=feed,
+                [*self._command, *arguments],
+                input=stdin,
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_S,
@@ -46,19 +46,19 @@ class Kubectl:
         except subprocess.TimeoutExpired:
             raise LaunchError(f"the cluster did not answer within {_TIMEOUT_S} s") from None
         if done.returncode:
-            raise LaunchError(f"kubectl {arguments[0]}: {_meaning(done.stderr)}")
+            raise LaunchError(f"kubectl {arguments[0]}: {_explain(done.stderr)}")
         return done.stdout
 
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return an object, or None where there is none of this name."""
-        said = self.run("get", kind, name, "--ignore-not-found", "--output=json")
-        found: dict[str, Any] | None = json.loads(said) if said.strip() else None
+        """Return an object, or None if it does not exist."""
+        output = self.run("get", kind, name, "--ignore-not-found", "--output=json")
+        found: dict[str, Any] | None = json.loads(output) if output.strip() else None
         return found
 
     def stream(self, *arguments: str) -> Iterator[str]:
-        """Yield the lines of a command as they come."""
+        """Execute a kubectl command and yield the lines of its output while they arrive."""
         process = subprocess.Popen(
-            [*self._start, *arguments],
+            [*self._command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -73,8 +73,8 @@ class Kubectl:
             process.wait()
 
 
-def _meaning(said: str) -> str:
-    text = " ".join(said.split()) or "failed without a word"
+def _explain(stderr: str) -> str:
+    text = " ".join(stderr.split()) or "failed without a message"
     if "no matches for kind" in text:
         return f"{text}. Install Kubeflow's training operator; HyperPod's chart has it"
     if "nauthorized" in text or "Forbidden" in text or "forbidden" in text:

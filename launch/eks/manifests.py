@@ -1,7 +1,7 @@
-"""The manifests of one attempt of a run, as a pure function of the run and the cluster.
+"""Kubernetes manifests of one attempt of a run, as a pure function of the run and the cluster.
 
-A ConfigMap carries the job file; a PyTorchJob of Kubeflow's training operator, which HyperPod's
-job auto-resume understands, runs our container on every node.
+A ConfigMap contains the job file; a PyTorchJob of Kubeflow's training operator, which HyperPod's
+job auto-resume supports, runs our container on every node.
 https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-eks-resiliency-auto-resume.html
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from catalog.instances import Instance
-from catalog.instances import instance as catalogued
+from catalog.instances import instance as find_instance
 from launch.errors import LaunchError
 from training.config.runtime import Resources
 
@@ -22,26 +22,26 @@ JOB_FOLDER = "/temper/job"
 JOB_FILE = "job.yaml"
 SHARED = "/fsx"
 DATA = f"{SHARED}/data"
-"""The data bucket, which the platform links with the file system in both directions."""
+"""Mount of the data bucket, which the platform links with the file system in both directions."""
 SAVE_S = 120
-"""How long a pod that is told to end may take to save."""
+"""Seconds between SIGTERM and SIGKILL, in which a pod saves its checkpoint."""
 
 _HEALTH = "sagemaker.amazonaws.com"
 _RETRIES = 2
 _NAME_LIMIT = 50
 _HUGE_PAGES = "5120Mi"
-"""What libfabric's EFA provider maps for its buffers."""
-_SHARED_MEMORY_PART = 0.25
+"""Memory that libfabric's EFA provider maps for its buffers."""
+_SHARED_MEMORY_FRACTION = 0.25
 
 
 @dataclass(frozen=True)
 class KubernetesSettings:
-    """What a job must know of a cluster.
+    """Names of the objects that jobs use on a Kubernetes cluster.
 
     Attributes:
-        namespace: Where jobs are made.
-        claim: The volume claim of the shared file system, which stands at `/fsx` in every pod.
-        service_account: Whose permissions pods have.
+        namespace: Namespace of the jobs.
+        claim: Volume claim of the shared file system, which every pod mounts at `/fsx`.
+        service_account: Service account of the pods.
     """
 
     namespace: str = "kubeflow"
@@ -51,14 +51,14 @@ class KubernetesSettings:
 
 @dataclass(frozen=True)
 class PodSpec:
-    """What the pods of one attempt are to do.
+    """Settings of the pods of one attempt.
 
     Attributes:
-        name: Of the job, unique in its namespace.
+        name: Name of the PyTorchJob, unique in its namespace.
         run: `<name>/<run id>`.
-        job: The job file, with every file named as pods see it.
-        image: Of the container.
-        environment: Its variables.
+        job: Text of the job file, with paths as the pods see them.
+        image: Image of the container.
+        environment: Further environment variables of the container.
     """
 
     name: str
@@ -69,34 +69,39 @@ class PodSpec:
 
 
 def manifests(
-    order: PodSpec, resources: Resources, cluster: KubernetesSettings
+    spec: PodSpec, resources: Resources, cluster: KubernetesSettings
 ) -> list[dict[str, Any]]:
-    """Return what is applied, in order.
+    """Return the manifests of an attempt in the order in which they are applied.
+
+    Args:
+        spec: Settings of the pods.
+        resources: Machines that the job requests.
+        cluster: Names of the cluster's objects.
 
     Raises:
-        LaunchError: The instance type is not in the catalogue, so its devices are not known.
+        LaunchError: The catalog lacks the instance type, so its device count is unknown.
     """
     assert resources.instance is not None, "checked before"
-    machine = catalogued(resources.instance)
+    machine = find_instance(resources.instance)
     if machine is None:
         raise LaunchError(
-            f"resources.instance: {resources.instance} is not in the catalogue, which says how "
-            "many devices a pod must ask for. Add it to catalog/instances.yaml"
+            f"resources.instance: {resources.instance} is not in the catalog, which has the "
+            "number of devices that a pod must request. Add it to catalog/instances.yaml"
         )
-    name, run_id = order.run.split("/")
+    name, run_id = spec.run.split("/")
     labels = {"app.kubernetes.io/managed-by": "temper", "temper/job": name, "temper/run": run_id}
     job_file = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": order.name, "namespace": cluster.namespace, "labels": labels},
-        "data": {JOB_FILE: order.job},
+        "metadata": {"name": spec.name, "namespace": cluster.namespace, "labels": labels},
+        "data": {JOB_FILE: spec.job},
     }
     queue = {"kueue.x-k8s.io/queue-name": resources.partition} if resources.partition else {}
     job = {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
         "metadata": {
-            "name": order.name,
+            "name": spec.name,
             "namespace": cluster.namespace,
             "labels": {**labels, **queue},
             "annotations": {
@@ -121,7 +126,7 @@ def manifests(
                     "restartPolicy": "OnFailure",
                     "template": {
                         "metadata": {"labels": labels},
-                        "spec": _pod(order, resources, machine, cluster),
+                        "spec": _pod(spec, resources, machine, cluster),
                     },
                 }
             },
@@ -131,33 +136,33 @@ def manifests(
 
 
 def object_name(attempt: str) -> str:
-    """Return what an attempt is called in Kubernetes: lower case, and room for `-worker-99999`.
+    """Return the Kubernetes name of an attempt: lower case, with room for `-worker-99999`.
 
-    The end of the name is what makes it unique, so it is the beginning that is cut.
+    The end of the name makes it unique, so a long name loses its beginning.
     """
     name = attempt.lower()[-_NAME_LIMIT:].lstrip("-")
     return name if name[0].isalpha() else f"t-{name[2 - _NAME_LIMIT :].lstrip('-')}"
 
 
 def to_yaml(documents: list[dict[str, Any]]) -> str:
-    """Return manifests as `kubectl apply -f -` reads them."""
+    """Return manifests as the YAML that `kubectl apply -f -` reads."""
     return str(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _pod(
-    order: PodSpec, resources: Resources, machine: Instance, cluster: KubernetesSettings
+    spec: PodSpec, resources: Resources, machine: Instance, cluster: KubernetesSettings
 ) -> dict[str, Any]:
-    """Return the pod of one node: healthy, with all of its devices, and the shared file system."""
+    """Return the pod of one node: on a healthy node, with all devices and the shared file system."""
     variables = {
         "TEMPER_JOB": f"{JOB_FOLDER}/{JOB_FILE}",
-        "TEMPER_RUN_FOLDER": f"{DATA}/runs/{order.run}",
-        **order.environment,
+        "TEMPER_RUN_FOLDER": f"{DATA}/runs/{spec.run}",
+        **spec.environment,
     }
     devices = _devices(machine, several=resources.count > 1)
     container: dict[str, Any] = {
         # The operator finds the container it configures by this name.
         "name": "pytorch",
-        "image": order.image,
+        "image": spec.image,
         "args": ["train"],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": {"requests": dict(devices), "limits": dict(devices)},
@@ -172,7 +177,7 @@ def _pod(
             {"name": "shm", "mountPath": "/dev/shm"},
         ],
     }
-    shm_gib = int(machine.memory_gib * _SHARED_MEMORY_PART)
+    shm_gib = int(machine.memory_gib * _SHARED_MEMORY_FRACTION)
     return {
         "serviceAccountName": cluster.service_account,
         "automountServiceAccountToken": False,
@@ -201,7 +206,7 @@ def _pod(
         },
         "containers": [container],
         "volumes": [
-            {"name": "job", "configMap": {"name": order.name}},
+            {"name": "job", "configMap": {"name": spec.name}},
             {"name": "shared", "persistentVolumeClaim": {"claimName": cluster.claim}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shm_gib}Gi"}},
         ],
@@ -209,13 +214,13 @@ def _pod(
 
 
 def _devices(machine: Instance, *, several: bool) -> dict[str, str]:
-    """Return the devices of a whole node; network adapters only where nodes talk to each other."""
+    """Return all devices of a node, with network adapters only for a job of several nodes."""
     if machine.accelerator.kind == "neuron":
-        found = {"aws.amazon.com/neuron": str(machine.chips)}
+        devices = {"aws.amazon.com/neuron": str(machine.chips)}
     else:
-        found = {"nvidia.com/gpu": str(machine.devices)}
+        devices = {"nvidia.com/gpu": str(machine.devices)}
     if several and machine.efa:
-        found |= {"vpc.amazonaws.com/efa": str(machine.efa), "hugepages-2Mi": _HUGE_PAGES}
-        # Pages of this kind are only given to pods that say how much ordinary memory they take.
-        found |= {"memory": f"{int(machine.memory_gib * 0.8)}Gi"}
-    return found
+        devices |= {"vpc.amazonaws.com/efa": str(machine.efa), "hugepages-2Mi": _HUGE_PAGES}
+        # Kubernetes grants huge pages only to pods that also request ordinary memory.
+        devices |= {"memory": f"{int(machine.memory_gib * 0.8)}Gi"}
+    return devices

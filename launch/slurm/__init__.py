@@ -1,1 +1,1 @@
-"""A Slurm cluster with a shared file system: how it is reached, and the script it is given."""
+"""Access to a Slurm cluster with a shared file system, and the batch script of a run."""

@@ -1,4 +1,4 @@
-"""Bringing a run's files from a cluster, whole or not at all."""
+"""Atomic download of a run folder from a cluster."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from launch.slurm.shell import Shell
 
 
 def fetch_files(
-    shell: Shell, there: PurePosixPath, here: Path, *, skip: Sequence[str], archive: bool
+    shell: Shell, remote: PurePosixPath, local: Path, *, skip: Sequence[str], archive: bool
 ) -> list[Path]:
-    """Copy a folder from there into one here, and return what came.
+    """Download the entries of a remote folder into a local one, and return their paths.
 
     Args:
-        shell: Where it is.
-        there: The folder.
-        here: An existing folder; what has the same name in it is replaced.
-        skip: Names and patterns that stay.
+        shell: Shell of a machine that has the remote folder.
+        remote: Remote folder.
+        local: Existing local folder; entries of the same name are replaced.
+        skip: Names and patterns that are not downloaded.
         archive: Pack the model as `model.tar.gz`.
 
     Raises:
-        LaunchError: It broke off; nothing here was changed.
+        LaunchError: The transfer broke off; nothing in the local folder was changed.
     """
     excluded = " ".join(f"--exclude={shlex.quote(f'./{name}')}" for name in skip)
-    building = here / ".fetching"
-    rmtree(building, ignore_errors=True)
+    partial = local / ".fetching"
+    rmtree(partial, ignore_errors=True)
     process = subprocess.Popen(
-        shell.command(f"cd {shlex.quote(str(there))} && tar -czhf - {excluded} ."),
+        shell.command(f"cd {shlex.quote(str(remote))} && tar -czhf - {excluded} ."),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     try:
         with tarfile.open(fileobj=process.stdout, mode="r|gz") as packed:
-            packed.extractall(building, filter="data")
+            packed.extractall(partial, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
-        rmtree(building, ignore_errors=True)
-        raise LaunchError(f"{there} on {shell.where}: {error}. Fetch it again") from None
+        rmtree(partial, ignore_errors=True)
+        raise LaunchError(f"{remote} on {shell.label}: {error}. Fetch it again") from None
     finally:
         process.wait()
-    came = list(_take_in(building, here, archive=archive))
-    rmtree(building)
-    return came
+    fetched = list(_move_into_place(partial, local, archive=archive))
+    rmtree(partial)
+    return fetched
 
 
-def _take_in(building: Path, here: Path, *, archive: bool) -> Iterator[Path]:
-    for part in sorted(building.iterdir()):
-        to = here / part.name
+def _move_into_place(partial: Path, local: Path, *, archive: bool) -> Iterator[Path]:
+    for part in sorted(partial.iterdir()):
+        to = local / part.name
         if archive and part.name == "model":
-            to = here / "model.tar.gz"
+            to = local / "model.tar.gz"
             with tarfile.open(to, "w:gz") as packed:
                 for inner in sorted(part.iterdir()):
                     packed.add(inner, inner.name)

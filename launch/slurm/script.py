@@ -1,4 +1,4 @@
-"""The batch script of one attempt, as a pure function of the run and the cluster."""
+"""Batch script of one attempt, as a pure function of the run and the cluster."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import PurePosixPath
 from training.config.runtime import Resources
 
 SAVE_S = 120
-"""How long before a preemption or the end of its time the script is told."""
+"""Seconds before a preemption or the time limit at which Slurm signals the script."""
 LOG = "slurm.out"
 STOP = "stop"
-"""A file in the run folder: a person wants the run to end, so it is not queued again."""
+"""Marker file in the run folder: the user stopped the run, so it must not be requeued."""
 
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """What a job must know of a cluster.
+    """Paths and options of a Slurm cluster.
 
     Attributes:
-        root: A folder that every node sees.
-        python: What runs our code on a node.
-        container: Whether nodes start images (Pyxis and Enroot) rather than `python`.
-        auto_resume: Whether the step may ask HyperPod to replace a broken node and go on.
-        data_bucket: The bucket that the file system is linked with, and
-        data_mount: where.
+        root: Folder that every node shares.
+        python: Python interpreter that has our packages, on every node.
+        container: Nodes start container images (Pyxis and Enroot) instead of `python`.
+        auto_resume: HyperPod may replace a broken node and restart the job step.
+        data_bucket: S3 bucket that the shared file system is linked with; empty for none.
+        data_mount: Path of the linked bucket on the nodes.
     """
 
     root: PurePosixPath
@@ -44,19 +44,20 @@ def batch_script(
     resources: Resources,
     cluster: SlurmSettings,
 ) -> str:
-    """Return the script of one attempt of a run.
+    """Return the batch script of one attempt of a run.
 
-    A preempted job, one that ran into its time limit, and one whose node died is queued again and
-    goes on from its last checkpoint. Slurm does not queue a job again that ended by itself within
-    the grace period: the script asks for that. It does so by itself when a node died, because srun
-    ends no sooner than Slurm has given that node up.
+    A job is requeued, and resumes from its last checkpoint, when it is preempted, when it reaches
+    its time limit, and when one of its nodes fails. Slurm itself requeues only after a node
+    failure: then srun ends no sooner than Slurm has declared the node down. A job that ends by
+    itself within the grace period of a preemption counts as completed, so the script requests the
+    requeue.
 
     Args:
-        name: Of the job.
-        folder: The run folder, on the shared file system.
-        code: Where our packages are.
-        resources: The machines.
-        cluster: Where it runs.
+        name: Name of the job.
+        folder: Run folder on the shared file system.
+        code: Folder of our packages on the shared file system.
+        resources: Nodes that the job requests.
+        cluster: Paths and options of the cluster.
     """
     options = {
         "job-name": name,
@@ -84,10 +85,9 @@ def batch_script(
         step += [f"--container-image={resources.image}"]
         step += [f"--container-mounts={cluster.root}:{cluster.root}"]
     step += [cluster.python, "-m", "containers.entrypoint", "train"]
-    where = shlex.quote(str(folder))
     return _TEMPLATE.format(
         options="\n".join(lines),
-        folder=where,
+        folder=shlex.quote(str(folder)),
         code=shlex.quote(str(code)),
         step=shlex.join(step),
         stop=STOP,
@@ -103,27 +103,27 @@ export TEMPER_JOB="$TEMPER_RUN_FOLDER/sent.yaml"
 export PYTHONPATH={code} PYTHONUNBUFFERED=1
 cd {code}
 
-# Told before a preemption or the end of the time: let the run save, then queue the job again.
-told=0
-save_and_queue_again() {{
-    told=1
-    echo "told to make room: saving"
+# Sent before a preemption or the time limit: let the run save a checkpoint, then requeue the job.
+requeue=0
+save_and_requeue() {{
+    requeue=1
+    echo "signalled by Slurm: saving"
     scancel --signal=USR1 "$SLURM_JOB_ID.0" || kill -USR1 "$step"
 }}
-trap save_and_queue_again USR1
+trap save_and_requeue USR1
 
 echo "start ${{SLURM_RESTART_COUNT:-0}} on $SLURM_JOB_NODELIST"
 {step} &
 step=$!
-# A trapped signal ends `wait` while the step goes on.
+# A trapped signal interrupts `wait` while the step is still running.
 code=0
 wait "$step" || code=$?
 while kill -0 "$step" 2>/dev/null; do code=0; wait "$step" || code=$?; done
 echo "end with code $code"
-# 128 and more: killed from outside, as when a node that was given up comes back and ends what it
-# takes for the job's earlier start. A few times may be bad luck; more is no accident.
-if [ "$code" -gt 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt 5 ]; then told=1; fi
-if [ "$told" = 1 ] && [ "$code" != 0 ] && [ ! -e "$TEMPER_RUN_FOLDER/{stop}" ]; then
+# Codes above 128 mean a signal from outside, for example from a node that returns after it was
+# declared down and kills what it takes for the job's earlier start. Retry that a few times only.
+if [ "$code" -gt 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt 5 ]; then requeue=1; fi
+if [ "$requeue" = 1 ] && [ "$code" != 0 ] && [ ! -e "$TEMPER_RUN_FOLDER/{stop}" ]; then
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60 # until Slurm has taken the job back
 fi

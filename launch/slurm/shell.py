@@ -1,6 +1,7 @@
-"""Commands on a login node: this machine itself, or one that is reached by ssh.
+"""Shell of a login node: this machine itself, or a remote one over ssh.
 
-A HyperPod node is reached by ssh, too, through Session Manager; then no port is open to anybody.
+HyperPod nodes are reached by ssh, too, tunnelled through Session Manager, so no port is open to
+the internet.
 """
 
 from __future__ import annotations
@@ -16,51 +17,51 @@ from typing import IO, Protocol
 from launch.errors import LaunchError
 
 _TIMEOUT_S = 120
-_CANNOT_CONNECT = 255
+_SSH_CANNOT_CONNECT = 255
 _OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15")
 
 
 class Shell(Protocol):
-    """A place where commands are run."""
+    """Machine on which scripts can be executed."""
 
     @property
-    def where(self) -> str:
-        """What to call it in messages."""
+    def label(self) -> str:
+        """Name of the machine in messages."""
 
     def command(self, script: str) -> list[str]:
-        """Return what runs a script there."""
+        """Return the local command that executes a script on the machine."""
 
 
-class Here:
-    """This machine."""
+class LocalShell:
+    """Shell of this machine."""
 
-    where = "this machine"
+    label = "this machine"
 
     def command(self, script: str) -> list[str]:
-        """Return what runs a script here."""
+        """Return the command that executes a script on this machine."""
         return ["bash", "-c", script]
 
 
-class Ssh:
-    """Another machine.
+class SshShell:
+    """Shell of a remote machine.
 
     Args:
-        destination: As ssh takes it: `user@host`, or a name of your ssh configuration.
+        destination: Destination for ssh: `user@host`, or a host of the ssh configuration.
         options: Further options of ssh.
     """
 
     def __init__(self, destination: str, options: Sequence[str] = ()):
-        self.where = destination
+        self.label = destination
         self._options = tuple(options)
 
     @classmethod
-    def through_session_manager(cls, user: str, target: str, region: str) -> Ssh:
-        """Reach a HyperPod node through Session Manager.
+    def through_session_manager(cls, user: str, target: str, region: str) -> SshShell:
+        """Return the shell of a HyperPod node, tunnelled through Session Manager.
 
         Args:
-            user: On the node.
+            user: User on the node.
             target: `sagemaker-cluster:<cluster id>_<group>-<instance id>`.
-            region: Of the cluster.
+            region: Region of the cluster.
         """
         proxy = (
             f"aws ssm start-session --target {target} --region {region} "
@@ -70,26 +71,26 @@ class Ssh:
         return cls(f"{user}@{name}", ("-o", f"ProxyCommand={proxy}"))
 
     def command(self, script: str) -> list[str]:
-        """Return what runs a script there."""
-        return ["ssh", *_OPTIONS, *self._options, self.where, f"bash -c {shlex.quote(script)}"]
+        """Return the ssh command that executes a script on the remote machine."""
+        return ["ssh", *_OPTIONS, *self._options, self.label, f"bash -c {shlex.quote(script)}"]
 
 
-def run(shell: Shell, script: str, *, feed: bytes | None = None) -> str:
-    """Run a script and return what it printed.
+def run_script(shell: Shell, script: str, *, stdin: bytes | None = None) -> str:
+    """Execute a bash script and return its output.
 
     Args:
-        shell: Where.
-        script: For bash.
-        feed: Given to it on standard input.
+        shell: Machine that executes it.
+        script: Script for bash.
+        stdin: Standard input of the script.
 
     Raises:
-        LaunchError: The place cannot be reached, or the script failed there.
+        LaunchError: The machine cannot be reached, or the script failed.
     """
     try:
         done = subprocess.run(
             shell.command(script),
-            input=feed,
-            stdin=subprocess.DEVNULL if feed is None else None,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             timeout=_TIMEOUT_S,
             check=False,
@@ -97,19 +98,20 @@ def run(shell: Shell, script: str, *, feed: bytes | None = None) -> str:
     except FileNotFoundError as error:
         raise LaunchError(f"{error.filename} is not installed on this machine") from None
     except subprocess.TimeoutExpired:
-        raise LaunchError(f"{shell.where} did not answer within {_TIMEOUT_S} s") from None
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode == _CANNOT_CONNECT and not isinstance(shell, Here):
+        raise LaunchError(f"{shell.label} did not answer within {_TIMEOUT_S} s") from None
+    message = done.stderr.decode(errors="replace").strip()
+    if done.returncode == _SSH_CANNOT_CONNECT and not isinstance(shell, LocalShell):
         raise LaunchError(
-            f"{shell.where} cannot be reached: {said or 'no reason given'}. Try: ssh {shell.where}"
+            f"{shell.label} cannot be reached: {message or 'no reason given'}. "
+            f"Try: ssh {shell.label}"
         )
     if done.returncode:
-        raise LaunchError(f"{shell.where}: {said or f'exit code {done.returncode}'}")
+        raise LaunchError(f"{shell.label}: {message or f'exit code {done.returncode}'}")
     return done.stdout.decode(errors="replace")
 
 
-def stream(shell: Shell, script: str) -> Iterator[str]:
-    """Run a script and yield its lines as they come; ends with the script."""
+def stream_script(shell: Shell, script: str) -> Iterator[str]:
+    """Execute a bash script and yield the lines of its output while they arrive."""
     process = subprocess.Popen(
         shell.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
@@ -122,27 +124,33 @@ def stream(shell: Shell, script: str) -> Iterator[str]:
         process.wait()
 
 
-def copy(shell: Shell, files: Sequence[tuple[Path, str]], to: PurePosixPath) -> None:
-    """Copy files into a folder there that comes into being whole; one that is there stays.
+def copy_files(shell: Shell, files: Sequence[tuple[Path, str]], to: PurePosixPath) -> None:
+    """Copy files into a remote folder that appears atomically; an existing folder is kept.
+
+    The folder's name contains a digest of the content, so an existing one has the same files.
 
     Args:
-        shell: Where.
-        files: Each with its place below the folder.
-        to: The folder.
+        shell: Machine that has the folder.
+        files: Local files, each with its path relative to the folder.
+        to: Remote folder.
+
+    Raises:
+        LaunchError: The files cannot be written.
     """
     place = shlex.quote(str(to))
-    if run(shell, f"test -d {place} && echo there || true").strip():
+    if run_script(shell, f"test -d {place} && echo exists || true").strip():
         return
-    building = shlex.quote(f"{to}.copying")
-    script = f"set -e; rm -rf {building}; mkdir -p {building}; tar -xf - -C {building}"
+    partial = shlex.quote(f"{to}.copying")
+    script = f"set -e; rm -rf {partial}; mkdir -p {partial}; tar -xf - -C {partial}"
     process = subprocess.Popen(shell.command(script), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None and process.stderr is not None
-    with suppress(BrokenPipeError):  # what went wrong there is said on its standard error
+    with suppress(BrokenPipeError):  # the remote tar failed, and its standard error says why
         _pack(files, process.stdin)
-    said = process.stderr.read().decode(errors="replace").strip()
+    message = process.stderr.read().decode(errors="replace").strip()
     if process.wait():
-        raise LaunchError(f"copying to {to} on {shell.where}: {said}")
-    run(shell, f"mv -T {building} {place} 2>/dev/null || rm -rf {building}")
+        raise LaunchError(f"copying to {to} on {shell.label}: {message}")
+    # Another user may have copied the same content meanwhile; then theirs stays.
+    run_script(shell, f"mv -T {partial} {place} 2>/dev/null || rm -rf {partial}")
 
 
 def _pack(files: Sequence[tuple[Path, str]], out: IO[bytes]) -> None:
@@ -151,9 +159,9 @@ def _pack(files: Sequence[tuple[Path, str]], out: IO[bytes]) -> None:
             archive.add(file, name, recursive=False)
 
 
-def write(shell: Shell, path: PurePosixPath, text: str) -> None:
-    """Write a file there, whole."""
+def write_file(shell: Shell, path: PurePosixPath, text: str) -> None:
+    """Write a remote file atomically, and create its folder if needed."""
     place = shlex.quote(str(path))
     folder = shlex.quote(str(path.parent))
     script = f"set -e; mkdir -p {folder}; cat > {place}.writing; mv {place}.writing {place}"
-    run(shell, script, feed=text.encode())
+    run_script(shell, script, stdin=text.encode())

@@ -1,4 +1,4 @@
-"""Where a job can run. One file each; what they share is the protocol.
+"""Targets, the places where a job can run: one module each, all with the same protocol.
 
 plan → submit → status → logs → stop → resume → fetch
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
     from launch.targets.base import Target
 
-# The registry: a target is imported when it is used.
+# Registry of targets. Each module is imported on first use: boto3 alone takes a noticeable time.
 TARGETS: dict[str, str] = {
     "local": "launch.targets.local:from_environment",
     "sagemaker": "launch.targets.sagemaker:from_environment",
@@ -24,25 +24,25 @@ TARGETS: dict[str, str] = {
 }
 
 
-def target_of(name: str, environment: str) -> Target:
-    """Return a target.
+def make_target(name: str, environment: str) -> Target:
+    """Return the target of a name.
 
     Args:
-        name: As a person writes it.
-        environment: Of the platform, or empty.
+        name: Key of the registry, as the user writes it in `TARGET=`.
+        environment: Name of the platform's environment, or empty.
 
     Raises:
-        LaunchError: There is no such target.
+        LaunchError: The registry has no such target.
     """
     if name not in TARGETS:
         raise LaunchError(f"TARGET={name}: write one of {', '.join(TARGETS)}")
     module, _, function = TARGETS[name].partition(":")
-    make = getattr(importlib.import_module(module), function)
-    found: Target = make(_environment(environment))
-    return found
+    from_environment = getattr(importlib.import_module(module), function)
+    target: Target = from_environment(_read_environment(environment))
+    return target
 
 
-def _environment(name: str) -> LaunchEnvironment | None:
+def _read_environment(name: str) -> LaunchEnvironment | None:
     if not name:
         return None
     from launch.environment import read_environment

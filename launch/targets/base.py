@@ -1,4 +1,4 @@
-"""What every place where a job can run must be able to do."""
+"""The protocol that every target implements, and the quote that precedes a submission."""
 
 from __future__ import annotations
 
@@ -8,33 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from launch.status import Status
-from launch.submission_record import SubmissionRecord, TargetName
+from launch.submission import Submission, TargetName
 
 if TYPE_CHECKING:
-    from planning import Plan
-    from training.config import Job, Pipeline
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A run on its way to a target, or there.
-
-    Attributes:
-        folder: Its folder on this machine.
-        record: What is known of it.
-    """
-
-    folder: Path
-    record: SubmissionRecord
+    from launch.prepared_job import PreparedJob
 
 
 @dataclass(frozen=True)
 class Quote:
-    """What a person agrees to before anything is sent.
+    """Statement of what a submission creates, reads and costs, which the user confirms.
 
     Attributes:
-        lines: What will be made, read and paid for.
-        question: What is asked; empty where nothing is paid for.
+        lines: What will be created, read and charged.
+        question: Question to confirm; empty if nothing is charged.
     """
 
     lines: tuple[str, ...]
@@ -42,34 +28,47 @@ class Quote:
 
 
 class Target(Protocol):
-    """A place where jobs run."""
+    """Place where jobs run: this machine, a cluster, or a cloud account."""
 
     name: TargetName
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
-        """Check everything that can be checked before sending, and say what would be done.
+    def quote(self, prepared: PreparedJob) -> Quote:
+        """Check everything that can be checked before sending, and return what would be done.
 
         Raises:
-            TemperError: With all that is wrong.
+            TemperError: The job cannot run on this target; lists every problem.
         """
 
-    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
-        """Send the latest attempt; one that is there already is attached to, never repeated."""
+    def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
+        """Start the latest attempt, or attach to it if the target already has it.
 
-    def status(self, sent: Submission) -> Status:
-        """Ask where it stands."""
+        Returns:
+            The submission with the target's identifier of the job.
+        """
 
-    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
-        """Yield what it prints; with `follow` until it is over."""
+    def status(self, submission: Submission) -> Status:
+        """Return the current status of a run."""
 
-    def stop(self, sent: Submission) -> str:
-        """Tell it to save and end; return what was done."""
+    def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
+        """Yield the output lines of a run; with `follow`, until the run is over."""
 
-    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
-        """Bring its model and report into the run folder; return what was brought."""
+    def stop(self, submission: Submission) -> str:
+        """Request that a run saves a checkpoint and ends; return a message for the user."""
 
-    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
-        """Return what it keeps elsewhere, with bytes."""
+    def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
+        """Download the model and the report into the run folder.
 
-    def delete(self, sent: Submission) -> list[str]:
-        """Delete what it keeps elsewhere; return what could not be deleted, and why."""
+        Args:
+            submission: The run.
+            archive: Keep the model packed, as `model.tar.gz`.
+            checkpoints: Download the checkpoints too.
+
+        Returns:
+            The downloaded files and folders.
+        """
+
+    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
+        """Return what a run stores on the target: locations with their sizes in bytes."""
+
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete what a run stores on the target; return what could not be deleted, and why."""

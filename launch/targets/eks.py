@@ -1,4 +1,4 @@
-"""HyperPod on EKS: one PyTorchJob for each attempt of a run.
+"""Target `eks`: one PyTorchJob on HyperPod's Kubernetes cluster for each attempt of a run.
 
 The run folder is on the Lustre file system, in the part that is linked with the data bucket: pods
 see it as `/fsx/data/runs/…`, and this machine as `s3://<data bucket>/runs/…`.
@@ -21,19 +21,12 @@ from launch.eks.kubectl import Kubectl
 from launch.eks.manifests import DATA, KubernetesSettings, PodSpec, manifests, object_name, to_yaml
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
-from launch.job_inputs import (
-    InputArtifact,
-    collect_inputs,
-    hub_names,
-    missing_channels,
-    rewrite_paths,
-)
-from launch.resources import image_kind, resources_of
+from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
+from launch.prepared_job import PreparedJob
+from launch.resources import cloud_resources, image_kind
 from launch.status import State, Status
-from launch.submission_record import SubmissionRecord, TargetName
-from launch.targets.base import Quote, Submission
-from planning import Plan
-from training.config import Job, Pipeline
+from launch.submission import Submission, TargetName
+from launch.targets.base import Quote
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
@@ -47,29 +40,33 @@ _NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
 
 
 def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
-    """Return the cluster that kubectl is signed in to (`EKS_CONTEXT` names another context).
+    """Return the cluster that kubectl is signed in to.
 
-    `EKS_NAMESPACE` is where jobs are made, `EKS_CLAIM` the volume claim of the file system there.
+    `EKS_CONTEXT` selects another context of kubectl, `EKS_NAMESPACE` the namespace of the jobs,
+    `EKS_CLAIM` the volume claim of the shared file system in it.
+
+    Raises:
+        LaunchError: No environment is given.
     """
     if environment is None:
         raise LaunchError("TARGET=eks needs an environment: ENV=dev")
-    known = KubernetesSettings()
+    defaults = KubernetesSettings()
     cluster = KubernetesSettings(
-        namespace=os.environ.get("EKS_NAMESPACE", known.namespace),
-        claim=os.environ.get("EKS_CLAIM", known.claim),
+        namespace=os.environ.get("EKS_NAMESPACE", defaults.namespace),
+        claim=os.environ.get("EKS_CLAIM", defaults.claim),
     )
     kubectl = Kubectl(cluster.namespace, os.environ.get("EKS_CONTEXT", ""))
     return EksTarget(AwsSession(environment), kubectl, cluster)
 
 
 class EksTarget:
-    """Jobs on one cluster.
+    """Target that creates PyTorchJobs on one Kubernetes cluster.
 
     Args:
-        account: Where its images and buckets are.
-        kubectl: Asks it.
-        cluster: What a job must know of it.
-        name: As what it is known to the person.
+        account: Session of the account that has the images and buckets.
+        kubectl: Client of the cluster.
+        cluster: Names of the objects that jobs use on the cluster.
+        name: Name of the target: `eks`, or `hyperpod` for HyperPod's clusters.
     """
 
     def __init__(
@@ -84,162 +81,175 @@ class EksTarget:
 
     @cached_property
     def platform(self) -> PlatformParameters:
-        """What the environment published."""
+        """Parameters that the platform published."""
         return read_platform_parameters(self.account.environment, self.account.client("ssm"))
 
     @cached_property
     def store(self) -> S3Store:
-        """Its buckets."""
+        """Object store of the account."""
         return S3Store(self.account.client("s3"))
 
     @property
     def _bucket(self) -> str:
         return self.platform["buckets/data"]
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
-        """Check the job against the cluster, and say what would be made."""
-        resources = resources_of(job, source, self.name)
-        items = collect_inputs(job)
-        problems = [*missing_channels(job), *self._unreachable(items)]
+    def quote(self, prepared: PreparedJob) -> Quote:
+        """Check the job against the cluster, and return what would be created.
+
+        Raises:
+            JobError: The pods cannot read one of the job's inputs.
+            LaunchError: The namespace has no claim of the shared file system.
+        """
+        plan = prepared.plan
+        resources = cloud_resources(prepared.job, prepared.source, self.name)
+        problems = [*missing_channels(prepared.job), *self._unreachable(prepared.inputs)]
         if problems:
-            raise JobError(source, problems)
+            raise JobError(prepared.source, problems)
         if self.kubectl.find("persistentvolumeclaim", self.cluster.claim) is None:
             raise LaunchError(
                 f"the namespace {self.cluster.namespace} has no volume claim {self.cluster.claim} "
-                "for the shared file system. Name another with EKS_CLAIM=…, or make one: "
+                "for the shared file system. Name another with EKS_CLAIM=…, or create one: "
                 "docs/launch.md"
             )
         return Quote(
             (
                 f"{resources.count} × {resources.instance}, namespace {self.cluster.namespace}",
                 f"image {self._image(resources)}",
-                *(item.described for item in items),
+                *(artifact.summary for artifact in prepared.inputs),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h; "
                 "the cluster is paid for by the hour, with or without this job",
             )
         )
 
-    def _unreachable(self, items: list[InputArtifact]) -> Iterator[Problem]:
-        for item in items:
-            if item.path is None and not item.name.startswith(f"s3://{self._bucket}/"):
+    def _unreachable(self, inputs: list[InputArtifact]) -> Iterator[Problem]:
+        for artifact in inputs:
+            if artifact.path is None and not artifact.source.startswith(f"s3://{self._bucket}/"):
                 yield Problem(
-                    item.key,
+                    artifact.key,
                     "is in a bucket that the cluster's file system is not linked with",
-                    item.name,
+                    artifact.source,
                     f"Copy it below s3://{self._bucket}/",
                 )
 
-    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
-        """Copy what the job needs and apply its manifests; what is there already stays the one."""
-        record = sent.record
-        resources = resources_of(job, record.run, self.name)
-        items = collect_inputs(job)
-        for item in items:
-            if item.path is not None:
-                self.store.put_item(item, self._bucket)
-        order = PodSpec(
-            name=object_name(record.latest.name),
-            run=record.run,
-            job=rewrite_paths(job, items, self._place),
+    def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
+        """Upload the job's inputs and apply its manifests, which changes nothing if they exist."""
+        job = prepared.job
+        resources = cloud_resources(job, submission.run, self.name)
+        for artifact in prepared.inputs:
+            if artifact.path is not None:
+                self.store.upload_artifact(artifact, self._bucket)
+        pod = PodSpec(
+            name=object_name(submission.latest.name),
+            run=submission.run,
+            job=rewrite_paths(job, prepared.inputs, self._pod_path),
             image=self._image(resources),
-            environment={} if hub_names(job) else {"HF_HUB_OFFLINE": "1"},
+            environment={} if prepared.hub_names else {"HF_HUB_OFFLINE": "1"},
         )
-        self.kubectl.run(
-            "apply", "-f", "-", feed=to_yaml(manifests(order, resources, self.cluster))
-        )
-        record = record.accepted(f"{self.cluster.namespace}/{order.name}")
-        record.write(sent.folder)
-        return record
+        documents = to_yaml(manifests(pod, resources, self.cluster))
+        self.kubectl.run("apply", "-f", "-", stdin=documents)
+        accepted = submission.with_handle(f"{self.cluster.namespace}/{pod.name}")
+        accepted.write()
+        return accepted
 
     def _image(self, resources: Resources) -> str:
         assert resources.instance is not None
         return resources.image or self.platform.image(image_kind(resources.instance))
 
-    def _place(self, item: InputArtifact) -> str:
-        """Return where a pod sees an item."""
-        if item.path is None:
-            return f"{DATA}/{item.name.removeprefix(f's3://{self._bucket}/')}".rstrip("/")
-        return f"{DATA}/uploads/{item.digest[:24]}/{item.own_name}"
+    def _pod_path(self, artifact: InputArtifact) -> str:
+        """Return the path of an input in a pod."""
+        if artifact.path is None:
+            return f"{DATA}/{artifact.source.removeprefix(f's3://{self._bucket}/')}".rstrip("/")
+        return f"{DATA}/uploads/{artifact.digest[:24]}/{artifact.base_name}"
 
-    def status(self, sent: Submission) -> Status:
-        """Ask the operator where the latest attempt stands."""
-        found = self.kubectl.find(_KIND, object_name(sent.record.latest.name))
-        if found is None:
-            if sent.record.cancelled:
+    def status(self, submission: Submission) -> Status:
+        """Return the status of the latest attempt, as the training operator reports it."""
+        job = self.kubectl.find(_KIND, object_name(submission.latest.name))
+        if job is None:
+            if submission.cancelled:
                 return Status("stopped", "before it was submitted")
-            return Status("planned", "not submitted: the same command goes on")
-        return read_status(found)
+            return Status("planned", "not submitted: rerun the same command")
+        return read_status(job)
 
-    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
-        """Yield what the first pod prints."""
-        pod = f"{object_name(sent.record.latest.name)}-worker-0"
-        follows = ["--follow", "--pod-running-timeout=30m"] if follow else []
-        yield from self.kubectl.stream("logs", pod, "--container=pytorch", *follows)
+    def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
+        """Yield the output of the first pod."""
+        pod = f"{object_name(submission.latest.name)}-worker-0"
+        options = ["--follow", "--pod-running-timeout=30m"] if follow else []
+        yield from self.kubectl.stream("logs", pod, "--container=pytorch", *options)
 
-    def stop(self, sent: Submission) -> str:
-        """Suspend the job: its pods are told to end, save, and are not started again."""
-        name = object_name(sent.record.latest.name)
+    def stop(self, submission: Submission) -> str:
+        """Suspend the job: its pods get SIGTERM, save, and are not started again."""
+        name = object_name(submission.latest.name)
         if self.kubectl.find(_KIND, name) is None:
-            return f"{name} does not run"
+            return f"{name} is not running"
         patch = '{"spec": {"runPolicy": {"suspend": true}}}'
         self.kubectl.run("patch", _KIND, name, "--type=merge", f"--patch={patch}")
         return f"{name} was told to stop; it has two minutes to save a checkpoint"
 
-    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
-        """Bring what the file system has put into the data bucket."""
-        prefix = self._folder(sent.record)
-        brought = []
-        for address, _ in self.store.list(prefix):
-            inside = address.key.removeprefix(prefix.key)
-            parts = inside.split("/")
+    def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
+        """Download what the file system has exported to the data bucket.
+
+        Args:
+            submission: The run.
+            archive: Pack the model as `model.tar.gz`.
+            checkpoints: Download the checkpoints too.
+        """
+        prefix, folder = self._prefix(submission), submission.folder
+        fetched = []
+        for uri, _ in self.store.list(prefix):
+            relative = uri.key.removeprefix(prefix.key)
+            parts = relative.split("/")
             skipped = "checkpoints" in parts[:-1] and not checkpoints
-            if skipped or ".." in parts or inside in _NOT_FETCHED or not parts[-1]:
+            if skipped or ".." in parts or relative in _NOT_FETCHED or not parts[-1]:
                 continue
-            if self.store.get_file(address, sent.folder / inside):
-                brought.append(sent.folder / inside)
-        if archive and (sent.folder / "model").is_dir():
-            packed = sent.folder / "model.tar.gz"
+            if self.store.download_file(uri, folder / relative):
+                fetched.append(folder / relative)
+        if archive and (folder / "model").is_dir():
+            packed = folder / "model.tar.gz"
             subprocess.run(
                 [sys.executable, "-m", "tarfile", "-c", str(packed), "."],
-                cwd=sent.folder / "model",
+                cwd=folder / "model",
                 check=True,
             )
-            return [packed, *(p for p in brought if "model" not in p.parts)]
-        return brought
+            return [packed, *(path for path in fetched if "model" not in path.parts)]
+        return fetched
 
-    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
-        """Return the run folder as the bucket has it, with bytes."""
-        prefix = self._folder(sent.record)
+    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
+        """Return the run folder in the data bucket with its size in bytes."""
+        prefix = self._prefix(submission)
         return [(str(prefix), self.store.size_bytes(prefix))]
 
-    def delete(self, sent: Submission) -> list[str]:
-        """Delete the job from the cluster, and its folder."""
-        for attempt in sent.record.attempts:
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete the run's jobs from the cluster and its folder from the data bucket."""
+        for attempt in submission.attempts:
             name = object_name(attempt.name)
             self.kubectl.run(
                 "delete", f"{_KIND},configmap", name, "--ignore-not-found", "--wait=false"
             )
-        self.store.delete(self._folder(sent.record))
+        self.store.delete(self._prefix(submission))
         return []
 
-    def _folder(self, record: SubmissionRecord) -> S3Uri:
-        return S3Uri(self._bucket, f"runs/{record.run}/")
+    def _prefix(self, submission: Submission) -> S3Uri:
+        return S3Uri(self._bucket, f"runs/{submission.run}/")
 
 
-def read_status(found: dict[str, Any]) -> Status:
-    """Return where a PyTorchJob stands, by the newest of its conditions that holds."""
-    told = found.get("status", {})
-    holding = [c for c in told.get("conditions", ()) if c.get("status") == "True"]
-    suspended = found.get("spec", {}).get("runPolicy", {}).get("suspend", False)
+def read_status(job: dict[str, Any]) -> Status:
+    """Return the status of a PyTorchJob from the newest of its conditions that holds.
+
+    A suspended job has `suspend` set in its spec at once, and the condition `Suspended` only when
+    its pods are gone; in between it is stopping.
+    """
+    conditions = job.get("status", {}).get("conditions", ())
+    holding = [condition for condition in conditions if condition.get("status") == "True"]
+    suspended = job.get("spec", {}).get("runPolicy", {}).get("suspend", False)
     latest = holding[-1] if holding else {}
     state = _STATES.get(latest.get("type", ""))
     if state is not None:
-        why = str(latest.get("message", "")) if state == "training failed" else ""
-        return Status(state, why)
+        message = str(latest.get("message", "")) if state == "training failed" else ""
+        return Status(state, message)
     if suspended:
         return Status("stopping", "its pods are saving")
     if latest.get("type") == "Running":
         return Status("training")
     if latest.get("type") == "Restarting":
-        return Status("training", "starting again after a node or a process was lost")
+        return Status("training", "restarting after a node or a process was lost")
     return Status("training", "waiting for healthy nodes")

@@ -1,4 +1,4 @@
-"""The environment's HyperPod cluster, whichever way it is run: by Slurm or by EKS."""
+"""Target `hyperpod`: the environment's HyperPod cluster, orchestrated by Slurm or by EKS."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launch.aws.platform_parameters import read_platform_parameters
-from launch.aws.session import AwsSession, explained
+from launch.aws.session import AwsSession, explain_aws_errors
 from launch.errors import LaunchError
 from launch.slurm.script import SlurmSettings
-from launch.slurm.shell import Shell, Ssh
+from launch.slurm.shell import Shell, SshShell
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
     from launch.targets.base import Target
 
-_ENTRANCES = ("Login", "Controller")
-"""Where sbatch may be run, the better one first."""
+_SUBMIT_NODE_TYPES = ("Login", "Controller")
+"""Node types on which sbatch may be run, in order of preference."""
 
 
 def from_environment(environment: LaunchEnvironment | None) -> Target:
-    """Return the environment's cluster.
+    """Return the environment's cluster as a Slurm or EKS target.
 
     Raises:
-        LaunchError: It has none, or none that can be entered.
+        LaunchError: The environment has no cluster, or none that accepts jobs.
     """
     if environment is None:
         raise LaunchError("TARGET=hyperpod needs an environment: ENV=dev")
@@ -37,14 +37,14 @@ def from_environment(environment: LaunchEnvironment | None) -> Target:
             f"true in environments/{environment.name}.yaml and make deploy ENV={environment.name}, "
             "or use TARGET=sagemaker, which needs no cluster"
         )
-    with explained(f"asking for the cluster {name}"):
-        found: dict[str, Any] = account.client("sagemaker").describe_cluster(ClusterName=name)
-    if found["ClusterStatus"] not in ("InService", "Updating"):
+    with explain_aws_errors(f"describing the cluster {name}"):
+        described: dict[str, Any] = account.client("sagemaker").describe_cluster(ClusterName=name)
+    if described["ClusterStatus"] not in ("InService", "Updating"):
         raise LaunchError(
-            f"the cluster {name} is {found['ClusterStatus']}: "
-            f"{found.get('FailureMessage') or 'it takes no jobs now'}"
+            f"the cluster {name} is {described['ClusterStatus']}: "
+            f"{described.get('FailureMessage') or 'it accepts no jobs now'}"
         )
-    if "Eks" in found.get("Orchestrator", {}):
+    if "Eks" in described.get("Orchestrator", {}):
         from launch.targets import eks
 
         target = eks.from_environment(environment)
@@ -60,36 +60,39 @@ def from_environment(environment: LaunchEnvironment | None) -> Target:
         data_bucket=platform["buckets/data"],
         data_mount="/fsx/data",
     )
-    return SlurmTarget(_entrance(account, found), cluster, "hyperpod")
+    return SlurmTarget(_submit_shell(account, described), cluster, "hyperpod")
 
 
-def _entrance(account: AwsSession, cluster: dict[str, Any]) -> Shell:
-    """Return how a node is reached on which jobs are submitted."""
+def _submit_shell(account: AwsSession, cluster: dict[str, Any]) -> Shell:
+    """Return the shell of a node on which jobs are submitted."""
     if login := os.environ.get("SLURM_LOGIN"):
-        return Ssh(login)
+        return SshShell(login)
     name = cluster["ClusterName"]
-    kinds = {
+    node_types = {
         group["InstanceGroupName"]: group.get("SlurmConfig", {}).get("NodeType", "")
         for group in cluster.get("InstanceGroups", ())
     }
-    with explained(f"asking for the nodes of {name}"):
+    with explain_aws_errors(f"listing the nodes of {name}"):
         pages = account.client("sagemaker").get_paginator("list_cluster_nodes")
         nodes = [
             node
             for page in pages.paginate(ClusterName=name)
             for node in page["ClusterNodeSummaries"]
         ]
-    for kind in _ENTRANCES:
+    for node_type in _SUBMIT_NODE_TYPES:
         for node in nodes:
             running = node["InstanceStatus"]["Status"] == "Running"
-            if running and kinds.get(node["InstanceGroupName"]) == kind:
-                number = cluster["ClusterArn"].rpartition("/")[2]
-                target = (
-                    f"sagemaker-cluster:{number}_{node['InstanceGroupName']}-{node['InstanceId']}"
-                )
+            if running and node_types.get(node["InstanceGroupName"]) == node_type:
+                # Session Manager addresses a HyperPod node by the id in the cluster's ARN.
+                cluster_id = cluster["ClusterArn"].rpartition("/")[2]
+                group, instance = node["InstanceGroupName"], node["InstanceId"]
                 user = os.environ.get("SLURM_USER", "ubuntu")
-                return Ssh.through_session_manager(user, target, account.environment.region)
+                return SshShell.through_session_manager(
+                    user,
+                    f"sagemaker-cluster:{cluster_id}_{group}-{instance}",
+                    account.environment.region,
+                )
     raise LaunchError(
         f"the cluster {name} has no running login or controller node. "
-        f"`aws sagemaker list-cluster-nodes --cluster-name {name}` says why"
+        f"`aws sagemaker list-cluster-nodes --cluster-name {name}` shows the state of each"
     )

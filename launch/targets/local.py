@@ -1,6 +1,6 @@
-"""Runs of this machine: their folders say all there is to know.
+"""Target `local`: runs on this machine, described completely by their run folders.
 
-`python -m training` makes and keeps them; here they are looked at, stopped, taken up again.
+`python -m training` creates and maintains the folders; this target reads, stops and resumes them.
 """
 
 from __future__ import annotations
@@ -18,104 +18,110 @@ from typing import TYPE_CHECKING, Any
 
 from launch.errors import LaunchError
 from launch.status import Status
-from launch.submission_record import SubmissionRecord, TargetName
-from launch.targets.base import Quote, Submission
+from launch.submission import Submission, TargetName
+from launch.targets.base import Quote
 from training.run_folder import RunFolder, is_held
 from training.tracking.progress_lines import evaluation_line, progress_line
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
-    from planning import Plan
-    from training.config import Job, Pipeline
+    from launch.prepared_job import PreparedJob
 
-_EVERY_S = 1.0
+_POLL_INTERVAL_S = 1.0
 _TAIL_BYTES = 1 << 16
 
 
 def from_environment(environment: LaunchEnvironment | None) -> LocalTarget:
-    """Return this machine, which is in no environment."""
+    """Return this machine, which belongs to no environment."""
     return LocalTarget()
 
 
 class LocalTarget:
-    """This machine."""
+    """Target that trains on this machine."""
 
     name: TargetName = "local"
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
-        """Say what is planned; nothing is paid for here."""
-        return Quote((plan.machine,))
+    def quote(self, prepared: PreparedJob) -> Quote:
+        """Return a quote without a question: nothing is charged on this machine."""
+        return Quote((prepared.plan.machine,))
 
-    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
-        """Train here, in front of the person, until it is over.
+    def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
+        """Train in the foreground until the run is over.
 
         Raises:
-            LaunchError: With the exit code of the training; what went wrong was printed by it.
+            LaunchError: Training failed; it printed the reason, and the error has its exit code.
         """
-        resume_run(sent)
-        return sent.record
+        resume_run(submission)
+        return submission
 
-    def status(self, sent: Submission) -> Status:
-        """Read the folder."""
-        return read_folder(sent.folder)
+    def status(self, submission: Submission) -> Status:
+        """Return the status that the run folder records."""
+        return read_folder(submission.folder)
 
-    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
-        """Yield the steps a run has logged, and those to come."""
-        seen: dict[Path, int] = {}
+    def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
+        """Yield the logged steps of a run, and with `follow` those to come."""
+        printed: dict[Path, int] = {}
         while True:
-            over = not is_held(sent.folder)
-            for path in _metric_files(sent.folder):
+            # Read before the files: rows written between the two calls are then never missed.
+            over = not is_held(submission.folder)
+            for path in _metric_files(submission.folder):
                 rows = _rows(path)
-                yield from (_line(row) for row in rows[seen.get(path, 0) :])
-                seen[path] = len(rows)
+                yield from (_line(row) for row in rows[printed.get(path, 0) :])
+                printed[path] = len(rows)
             if over or not follow:
                 return
-            time.sleep(_EVERY_S)
+            time.sleep(_POLL_INTERVAL_S)
 
-    def stop(self, sent: Submission) -> str:
-        """Send SIGTERM to the processes that hold the folder; they save and end."""
-        found = _holders(sent.folder)
-        if not found:
-            return f"{sent.record.run} is not being trained"
-        for pid in found:
+    def stop(self, submission: Submission) -> str:
+        """Send SIGTERM to the processes of a run; they save a checkpoint and end."""
+        holders = _holders(submission.folder)
+        if not holders:
+            return f"{submission.run} is not being trained"
+        for pid in holders:
             os.kill(pid, signal.SIGTERM)
-        return f"{sent.record.run} was told to stop; it saves a checkpoint first"
+        return f"{submission.run} was told to stop; it saves a checkpoint first"
 
-    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
-        """Pack the model, if that is asked for; it is here already."""
-        model = sent.folder / "model"
+    def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
+        """Return the model, which is in the run folder already; pack it on request.
+
+        Args:
+            submission: The run.
+            archive: Pack the model as `model.tar.gz`.
+            checkpoints: Ignored: the checkpoints are in the run folder.
+        """
+        model = submission.folder / "model"
         if not model.exists():
             return []
         if not archive:
             return [model]
-        packed = sent.folder / "model.tar.gz"
-        building = packed.with_name(f".{packed.name}.writing")
-        with tarfile.open(building, "w:gz", dereference=True) as file:
+        packed = submission.folder / "model.tar.gz"
+        partial = packed.with_name(f".{packed.name}.writing")
+        with tarfile.open(partial, "w:gz", dereference=True) as file:
             for part in sorted(model.iterdir()):
                 file.add(part, part.name)
-        building.replace(packed)
+        partial.replace(packed)
         return [packed]
 
-    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
-        """Return nothing: all is in the run folder."""
+    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
+        """Return nothing: everything is in the run folder."""
         return []
 
-    def delete(self, sent: Submission) -> list[str]:
-        """Delete nothing: the run folder is deleted by whoever calls this."""
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete nothing: the caller deletes the run folder."""
         return []
 
 
-def resume_run(sent: Submission, overrides: str = "") -> None:
-    """Train a run's job in its folder, in front of the person, until it is over.
+def resume_run(submission: Submission, overrides: str = "") -> None:
+    """Train a run's job in its folder, in the foreground, until the run is over.
 
-    A job that names an image is trained in it.
+    A job that names a container image is trained in a container.
 
     Raises:
-        LaunchError: With the exit code of the training; what went wrong was printed by it.
+        LaunchError: Training failed; it printed the reason, and the error has its exit code.
     """
-    done = subprocess.run(_command(sent.folder, overrides), check=False)
+    done = subprocess.run(_command(submission.folder, overrides), check=False)
     if done.returncode:
-        error = LaunchError(f"{sent.record.run} ended with code {done.returncode}")
+        error = LaunchError(f"{submission.run} ended with code {done.returncode}")
         error.exit_code = done.returncode
         raise error
 
@@ -124,15 +130,19 @@ def _command(folder: Path, overrides: str) -> list[str]:
     job = RunFolder(folder).job
     first = job if not hasattr(job, "stages") else job.stages[0]
     if first.resources.image:
-        from launch.local_container import command_in_image
+        from launch.local_container import container_command
 
-        return command_in_image(first.resources.image, job, folder, overrides)
+        return container_command(first.resources.image, job, folder, overrides)
     command = [sys.executable, "-m", "training", str(folder / "job.yaml"), "--folder", str(folder)]
     return [*command, *(["--set", *overrides.split()] if overrides else [])]
 
 
 def read_folder(folder: Path) -> Status:
-    """Return where a run of this machine stands."""
+    """Return the status of a run of this machine from its folder.
+
+    `status.json` alone is not enough: a killed process leaves `running` in it. The lock that every
+    training process holds on the folder shows whether one is alive.
+    """
     step, loss = _last_step(folder)
     held = is_held(folder)
     state = RunFolder(folder).state
@@ -141,13 +151,14 @@ def read_folder(folder: Path) -> Status:
     if held:
         return Status("training", step=step, loss=loss)
     if state == "failed":
-        return Status("training failed", _why(folder), step, loss)
+        return Status("training failed", _failure_message(folder), step, loss)
     if state == "running":
-        return Status("stopped", "its process is gone: the same command goes on", step, loss)
+        detail = "its process is gone: rerun the same command to resume"
+        return Status("stopped", detail, step, loss)
     return Status("stopped" if state == "stopped" else "planned", step=step, loss=loss)
 
 
-def _why(folder: Path) -> str:
+def _failure_message(folder: Path) -> str:
     try:
         return str(json.loads((folder / "status.json").read_text()).get("message", ""))
     except (OSError, ValueError):
@@ -167,7 +178,11 @@ def _last_step(folder: Path) -> tuple[int | None, float | None]:
 
 
 def _rows(path: Path, *, tail: bool = False) -> list[dict[str, Any]]:
-    """Return the whole lines of a file of metrics; with `tail` only some of the last."""
+    """Return the complete rows of a metrics file; with `tail` only those near its end.
+
+    The last line may still be written, and the first after a seek may be cut: both are no JSON
+    and are skipped.
+    """
     try:
         with path.open("rb") as file:
             if tail:
@@ -193,9 +208,9 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _holders(folder: Path) -> list[int]:
-    """Return who must be told to stop: the command that holds the folder, or else its workers.
+    """Return the processes to signal: the supervisor that locks the folder, or else its workers.
 
-    A command hands the signal on to its workers; telling both would be telling them twice.
+    A supervisor forwards the signal to its workers; signalling both would deliver it twice.
     """
     try:
         inode = (folder / ".lock").stat().st_ino
@@ -204,9 +219,9 @@ def _holders(folder: Path) -> list[int]:
         return []
     fields = [line.split() for line in lines if " FLOCK " in line]
     held = {int(f[4]) for f in fields if f[5].rpartition(":")[2] == str(inode)} - {0, os.getpid()}
-    found = {pid: _command_line(pid) for pid in held}
-    commands = [pid for pid, words in found.items() if "training.worker" not in words]
-    return sorted(commands or found)
+    commands = {pid: _command_line(pid) for pid in held}
+    supervisors = [pid for pid, words in commands.items() if "training.worker" not in words]
+    return sorted(supervisors or commands)
 
 
 def _command_line(pid: int) -> list[str]:

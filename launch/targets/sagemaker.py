@@ -1,4 +1,4 @@
-"""SageMaker training jobs: one CreateTrainingJob for each attempt of a run."""
+"""Target `sagemaker`: one CreateTrainingJob for each attempt of a run."""
 
 from __future__ import annotations
 
@@ -12,52 +12,49 @@ from launch.aws.create_training_job import (
     INPUTS,
     JOB_CHANNEL,
     JOB_FILE,
-    JobSpec,
-    checkpoint_address,
-    output_address,
-    training_job,
+    JobRequirements,
+    checkpoint_uri,
+    create_request,
+    output_uri,
 )
 from launch.aws.logs import LogReader, follow_log
 from launch.aws.model_archive import unpack_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
-from launch.aws.session import AwsSession, explained
-from launch.aws.training_jobs import TrainingJobs, machine_seconds, read_status
+from launch.aws.session import AwsSession, explain_aws_errors
+from launch.aws.training_jobs import TrainingJobs, billable_seconds, read_status
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
-from launch.job_inputs import (
-    InputArtifact,
-    collect_inputs,
-    endpoints,
-    hub_names,
-    missing_channels,
-    rewrite_paths,
-)
-from launch.resources import image_kind, resources_of, runs_of
+from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
+from launch.prepared_job import PreparedJob
+from launch.resources import cloud_resources, image_kind, stages_of
 from launch.status import Status
-from launch.submission_record import SubmissionRecord, TargetName, read_submission_record
-from launch.targets.base import Quote, Submission
+from launch.submission import Submission, TargetName, read_submission
+from launch.targets.base import Quote
 from planning import Plan
-from training.config import Job, Pipeline
 from training.errors import JobError, Problem
 
-_MOST_CHANNELS = 20
+_MAX_CHANNELS = 20
 _NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
-"""What the run folder here has of its own, or must not take over from there."""
+"""Files of which the run folder here has its own version; the remote one must not replace it."""
 
 
 def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
-    """Return the account of an environment."""
+    """Return the account of an environment.
+
+    Raises:
+        LaunchError: No environment is given.
+    """
     if environment is None:
         raise LaunchError("TARGET=sagemaker needs an environment: ENV=dev")
     return SageMakerTarget(AwsSession(environment))
 
 
 class SageMakerTarget:
-    """Jobs in the account of one environment.
+    """Target that runs SageMaker training jobs in the account of one environment.
 
     Args:
-        account: Whose.
+        account: Session of the environment's account.
     """
 
     name: TargetName = "sagemaker"
@@ -67,235 +64,253 @@ class SageMakerTarget:
 
     @cached_property
     def platform(self) -> PlatformParameters:
-        """What the environment published."""
+        """Parameters that the platform published."""
         return read_platform_parameters(self.account.environment, self.account.client("ssm"))
 
     @cached_property
     def store(self) -> S3Store:
-        """Its buckets."""
+        """Object store of the account."""
         return S3Store(self.account.client("s3"))
 
     @cached_property
     def jobs(self) -> TrainingJobs:
-        """Its training jobs."""
+        """Training jobs of the account."""
         return TrainingJobs(self.account.client("sagemaker"))
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
-        """Check the job against the account, and say what would be made and paid for."""
-        resources = resources_of(job, source, "sagemaker")
+    def quote(self, prepared: PreparedJob) -> Quote:
+        """Check the job against the account, and return what would be created and charged.
+
+        Raises:
+            JobError: The job needs something that the account or the environment does not have.
+        """
+        plan = prepared.plan
+        resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
         assert resources.instance is not None
         self.account.caller()
-        items = collect_inputs(job)
-        if problems := self._problems(job, items):
-            raise JobError(source, problems)
-        for item in items:
-            if item.path is None:
-                self.store.refuse_empty(item.key, S3Uri.parse(item.address))
-        where = self.account.environment
+        if problems := self._problems(prepared):
+            raise JobError(prepared.source, problems)
+        for artifact in prepared.inputs:
+            if artifact.path is None:
+                self.store.require_objects(artifact.key, S3Uri.parse(artifact.s3_uri))
+        environment = self.account.environment
         cost = _cost(plan)
         return Quote(
             (
                 f"{resources.count} × {resources.instance}{', spot' * resources.spot}, "
-                f"{where.region} ({where.name})",
+                f"{environment.region} ({environment.name})",
                 f"image {resources.image or self.platform.image(image_kind(resources.instance))}",
-                *(item.described for item in items),
+                *(artifact.summary for artifact in prepared.inputs),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h, {cost}",
             ),
-            f"Start {job.name} for {cost}?",
+            f"Start {prepared.job.name} for {cost}?",
         )
 
-    def _problems(self, job: Job | Pipeline, items: list[InputArtifact]) -> list[Problem]:
-        found = missing_channels(job)
-        if len(items) >= _MOST_CHANNELS:
-            found.append(
+    def _problems(self, prepared: PreparedJob) -> list[Problem]:
+        problems = missing_channels(prepared.job)
+        if len(prepared.inputs) >= _MAX_CHANNELS:
+            problems.append(
                 Problem(
                     "data",
-                    f"a job reads at most {_MOST_CHANNELS - 1} files and folders",
-                    str(len(items)),
+                    f"a job reads at most {_MAX_CHANNELS - 1} files and folders",
+                    str(len(prepared.inputs)),
                     "Put them into one folder",
                 )
             )
         if self.platform.get("network/internet") == "false":
-            found += [
+            problems += [
                 Problem(
                     "model.source / data",
-                    "is on the model hub, and this environment's network has no way out",
+                    "is on the model hub, which this environment's network cannot reach",
                     name,
                     "Download it and name the folder; it is copied for you",
                 )
-                for name in hub_names(job)
+                for name in prepared.hub_names
             ]
-        wants_lustre = any(run.resources.input_mode == "fsx" for run in runs_of(job))
+        wants_lustre = any(run.resources.input_mode == "fsx" for run in stages_of(prepared.job))
         if wants_lustre and self.platform.get("lustre/file-system") is None:
             fix = "Use file or fast_file"
-            found.append(
+            problems.append(
                 Problem("resources.input_mode", "this environment has no Lustre", "fsx", fix)
             )
-        return [*found, *self._uncallable(job)]
+        return [*problems, *self._endpoint_problems(prepared)]
 
-    def _uncallable(self, job: Job | Pipeline) -> Iterator[Problem]:
-        """Yield what the endpoints that a job calls want, and this environment does not give."""
-        here = self.account.environment
-        where = f"environments/{here.name}.yaml"
+    def _endpoint_problems(self, prepared: PreparedJob) -> Iterator[Problem]:
+        """Yield what the job's endpoints require and this environment does not provide."""
+        environment = self.account.environment
+        settings = f"environments/{environment.name}.yaml"
         allowed = (self.platform.get("bedrock/judges") or "").split(",")
-        for called in endpoints(job):
-            variable = called.key_variable
+        for endpoint in prepared.endpoints:
+            variable = endpoint.key_variable
             if variable and self.platform.get(f"secrets/keys/{variable}") is None:
                 yield Problem(
-                    f"{called.key}.api_key_env",
-                    "names a key that this environment does not keep",
+                    f"{endpoint.key}.api_key_env",
+                    "names a key that this environment does not store",
                     variable,
-                    f"Add it to storage.keys of {where}, and deploy; then put it into its secret",
+                    f"Add it to storage.keys of {settings}, deploy, and put its value into the "
+                    "secret",
                 )
-            if called.region not in (None, here.region):
+            if endpoint.region not in (None, environment.region):
                 yield Problem(
-                    f"{called.key}.region",
-                    "is not where this environment's jobs may ask",
-                    str(called.region),
-                    f"Write {here.region}; an inference profile reaches further",
+                    f"{endpoint.key}.region",
+                    "is not a Region that this environment's jobs may call",
+                    str(endpoint.region),
+                    f"Write {environment.region}; an inference profile reaches other Regions",
                 )
-            if called.kind == "bedrock" and called.model not in allowed:
+            if endpoint.kind == "bedrock" and endpoint.model not in allowed:
                 yield Problem(
-                    f"{called.key}.model",
+                    f"{endpoint.key}.model",
                     "may not be called by this environment's jobs",
-                    called.model,
-                    f"Add it to bedrock.judges of {where}, and deploy",
+                    endpoint.model,
+                    f"Add it to bedrock.judges of {settings}, and deploy",
                 )
 
-    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
-        """Copy what the job needs, create the training job, and keep its ARN."""
-        request = self.request(sent.record, job, plan)
-        now = read_submission_record(sent.folder)
-        if now is not None and now.cancelled:
-            raise LaunchError(f"{now.run} was stopped before it was submitted: nothing runs")
-        record = sent.record.accepted(self.jobs.create(request))
-        record.write(sent.folder)
-        return record
+    def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
+        """Upload the job's inputs, create the training job, and record its ARN.
 
-    def request(self, record: SubmissionRecord, job: Job | Pipeline, plan: Plan) -> dict[str, Any]:
-        """Put a run's baggage in its place and return the request for its latest attempt."""
-        resources = resources_of(job, record.run, "sagemaker")
-        items = collect_inputs(job)
-        channels = {item.channel: str(self._put(item)) for item in items}
-        home = S3Uri(self.platform["buckets/runs"], f"runs/{record.run}/job")
-        self.store.put_text(rewrite_paths(job, items, _place), home / JOB_FILE)
-        order = JobSpec(
-            name=record.latest.name,
-            run=record.run,
-            creator=record.creator,
+        Raises:
+            LaunchError: The run was stopped during the upload, or the job cannot be created.
+        """
+        request = self.request(submission, prepared)
+        # The upload can take minutes; `make stop` in another terminal may have cancelled the run.
+        current = read_submission(submission.folder)
+        if current is not None and current.cancelled:
+            raise LaunchError(f"{current.run} was stopped before it was submitted: nothing runs")
+        accepted = submission.with_handle(self.jobs.create(request))
+        accepted.write()
+        return accepted
+
+    def request(self, submission: Submission, prepared: PreparedJob) -> dict[str, Any]:
+        """Upload a run's inputs and return the CreateTrainingJob request of its latest attempt."""
+        job = prepared.job
+        resources = cloud_resources(job, submission.run, "sagemaker")
+        channels = {artifact.channel: str(self._upload(artifact)) for artifact in prepared.inputs}
+        home = S3Uri(self.platform["buckets/runs"], f"runs/{submission.run}/job")
+        self.store.put_text(rewrite_paths(job, prepared.inputs, _container_path), home / JOB_FILE)
+        key_variables = (e.key_variable for e in prepared.endpoints if e.key_variable)
+        requirements = JobRequirements(
             channels={JOB_CHANNEL: f"{home}/", **channels},
-            volume_gib=1.2 * plan.disk_gib["total"] + 20,
-            needs_hub=bool(hub_names(job)),
-            mlflow=any(run.tracking.mlflow for run in runs_of(job)),
-            calls=bool(endpoints(job)),
-            keys=tuple(dict.fromkeys(e.key_variable for e in endpoints(job) if e.key_variable)),
+            # The plan counts what the run writes; libraries and temporary files come on top.
+            volume_gib=1.2 * prepared.plan.disk_gib["total"] + 20,
+            needs_hub=bool(prepared.hub_names),
+            mlflow=any(run.tracking.mlflow for run in stages_of(job)),
+            calls_endpoints=bool(prepared.endpoints),
+            key_variables=tuple(dict.fromkeys(key_variables)),
         )
         platform = self._with_lustre() if resources.input_mode == "fsx" else self.platform
-        return training_job(order, resources, platform)
+        return create_request(submission, requirements, resources, platform)
 
-    def _put(self, item: InputArtifact) -> S3Uri:
-        if item.path is None:
-            return S3Uri.parse(item.address)
-        return self.store.put_item(item, self.platform["buckets/data"])
+    def _upload(self, artifact: InputArtifact) -> S3Uri:
+        if artifact.path is None:
+            return S3Uri.parse(artifact.s3_uri)
+        return self.store.upload_artifact(artifact, self.platform["buckets/data"])
 
     def _with_lustre(self) -> PlatformParameters:
-        """Return the platform with its file system's mount name, which only FSx knows."""
-        with explained("asking for the file system's mount name"):
+        """Return the platform with the mount name of its file system, which only FSx knows."""
+        with explain_aws_errors("reading the file system's mount name"):
             answer = self.account.client("fsx").describe_file_systems(
                 FileSystemIds=[self.platform["lustre/file-system"]]
             )
         mount = answer["FileSystems"][0]["LustreConfiguration"]["MountName"]
         return dataclasses.replace(self.platform, lustre_mount=mount)
 
-    def status(self, sent: Submission) -> Status:
-        """Ask SageMaker where the latest attempt stands."""
-        record = sent.record
-        found = self.jobs.find(record.latest.name)
-        if found is not None:
-            return read_status(found, self._seconds_before(record))
-        if record.latest.handle:
-            return Status("stopped", "SageMaker no longer knows this job")
-        if record.cancelled:
+    def status(self, submission: Submission) -> Status:
+        """Return the status of the latest attempt, as SageMaker describes it."""
+        job = self.jobs.find(submission.latest.name)
+        if job is not None:
+            return read_status(job, self._previous_seconds(submission))
+        if submission.latest.handle:
+            return Status("stopped", "SageMaker no longer has this job")
+        if submission.cancelled:
             return Status("stopped", "before it was submitted")
-        return Status("planned", "not submitted: the same command goes on")
+        return Status("planned", "not submitted: rerun the same command")
 
-    def _seconds_before(self, record: SubmissionRecord) -> float:
-        earlier = (self.jobs.find(attempt.name) for attempt in record.attempts[:-1])
-        return sum(machine_seconds(found) for found in earlier if found)
+    def _previous_seconds(self, submission: Submission) -> float:
+        previous = (self.jobs.find(attempt.name) for attempt in submission.attempts[:-1])
+        return sum(billable_seconds(job) for job in previous if job)
 
-    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
-        """Yield the lines of the latest attempt, from CloudWatch."""
-        group, name = self.platform["training/log-group"], sent.record.latest.name
+    def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
+        """Yield the log lines of the latest attempt from CloudWatch."""
+        group, name = self.platform["training/log-group"], submission.latest.name
         reader = LogReader(self.account.client("logs"), group, name)
         if follow:
-            yield from follow_log(reader, lambda: self.status(sent).is_over)
+            yield from follow_log(reader, lambda: self.status(submission).is_over)
         else:
             yield from reader.new_lines()
 
-    def stop(self, sent: Submission) -> str:
-        """Stop the job, or keep it from being submitted."""
-        name = sent.record.latest.name
+    def stop(self, submission: Submission) -> str:
+        """Stop the job, or prevent its submission if the upload is still running."""
+        name = submission.latest.name
         if self.jobs.find(name) is None:
-            dataclasses.replace(sent.record, cancelled=True).write(sent.folder)
+            dataclasses.replace(submission, cancelled=True).write()
             return f"{name} was not submitted yet, and will not be"
         return self.jobs.stop(name)
 
-    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
-        """Bring the model and the record of the run."""
-        brought = self._fetch_record(sent, checkpoints=checkpoints)
-        found = self.jobs.find(sent.record.latest.name) or {}
-        address = found.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-        packed, model = sent.folder / "model.tar.gz", sent.folder / "model"
-        if not address or not self.store.get_file(S3Uri.parse(address), packed):
-            return brought
+    def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
+        """Download the model and the run's metrics, samples and report.
+
+        Args:
+            submission: The run.
+            archive: Keep the model packed, as `model.tar.gz`.
+            checkpoints: Download the checkpoints too.
+        """
+        fetched = self._fetch_run_files(submission, checkpoints=checkpoints)
+        job = self.jobs.find(submission.latest.name) or {}
+        uri = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
+        packed, model = submission.folder / "model.tar.gz", submission.folder / "model"
+        if not uri or not self.store.download_file(S3Uri.parse(uri), packed):
+            return fetched
         if archive:
-            return [packed, *brought]
+            return [packed, *fetched]
         unpack_model(packed, model)
         packed.unlink()
-        return [model, *brought]
+        return [model, *fetched]
 
-    def _fetch_record(self, sent: Submission, *, checkpoints: bool) -> list[Path]:
-        """Bring what the run wrote beside its model: metrics, samples, report."""
-        prefix = S3Uri.parse(checkpoint_address(sent.record.run, self.platform))
-        names = {a.key.removeprefix(prefix.key): a for a, _ in self.store.list(prefix)}
-        roots = [n.removesuffix("status.json") for n in names if n.endswith("status.json")]
+    def _fetch_run_files(self, submission: Submission, *, checkpoints: bool) -> list[Path]:
+        """Download what the run wrote next to its checkpoints: metrics, samples, report.
+
+        Every stage of a pipeline has a `status.json`, too; the shortest path is that of the run.
+        """
+        prefix = S3Uri.parse(checkpoint_uri(submission.run, self.platform))
+        objects = {uri.key.removeprefix(prefix.key): uri for uri, _ in self.store.list(prefix)}
+        roots = [n.removesuffix("status.json") for n in objects if n.endswith("status.json")]
         root = min(roots, key=len, default="")
-        brought = []
-        for name, address in names.items():
-            inside = name.removeprefix(root)
-            folders = inside.split("/")[:-1]
-            wanted = name.startswith(root) and inside not in _NOT_FETCHED and ".." not in folders
+        fetched = []
+        for name, uri in objects.items():
+            relative = name.removeprefix(root)
+            folders = relative.split("/")[:-1]
+            wanted = name.startswith(root) and relative not in _NOT_FETCHED and ".." not in folders
             if not wanted or "model" in folders or ("checkpoints" in folders and not checkpoints):
                 continue
-            if self.store.get_file(address, sent.folder / inside):
-                brought.append(sent.folder / inside)
-        return brought
+            if self.store.download_file(uri, submission.folder / relative):
+                fetched.append(submission.folder / relative)
+        return fetched
 
-    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
-        """Return what the run keeps in S3, with bytes."""
-        return [(str(p), self.store.size_bytes(p)) for p in self._prefixes(sent.record)]
+    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
+        """Return the S3 prefixes of the run with their sizes in bytes."""
+        return [(str(p), self.store.size_bytes(p)) for p in self._prefixes(submission)]
 
-    def delete(self, sent: Submission) -> list[str]:
-        """Delete a run's objects. What the platform protects (models) stays, and is named."""
-        kept = []
-        for prefix in self._prefixes(sent.record):
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete a run's objects; return those that the platform protects, such as models."""
+        failures = []
+        for prefix in self._prefixes(submission):
             try:
                 self.store.delete(prefix)
             except LaunchError as error:
-                kept.append(str(error))
-        return kept
+                failures.append(str(error))
+        return failures
 
-    def _prefixes(self, record: SubmissionRecord) -> list[S3Uri]:
+    def _prefixes(self, submission: Submission) -> list[S3Uri]:
+        run = submission.run
         return [
-            S3Uri.parse(checkpoint_address(record.run, self.platform)),
-            S3Uri(self.platform["buckets/runs"], f"runs/{record.run}/"),
-            S3Uri.parse(output_address(record.run, self.platform)),
+            S3Uri.parse(checkpoint_uri(run, self.platform)),
+            S3Uri(self.platform["buckets/runs"], f"runs/{run}/"),
+            S3Uri.parse(output_uri(run, self.platform)),
         ]
 
 
-def _place(item: InputArtifact) -> str:
-    """Return where an item stands in the container."""
-    return f"{INPUTS}/{item.channel}/{item.own_name}".rstrip("/")
+def _container_path(artifact: InputArtifact) -> str:
+    """Return the path of an input in the container."""
+    return f"{INPUTS}/{artifact.channel}/{artifact.base_name}".rstrip("/")
 
 
 def _cost(plan: Plan) -> str:

@@ -1,7 +1,7 @@
-"""A Slurm cluster: one batch job for each attempt of a run.
+"""Target `slurm`: one batch job for each attempt of a run.
 
-Everything the job needs is on a file system that all nodes see: code, data, and the run folder. So
-the cluster needs no account, and a run is looked at with one command on a login node.
+Everything the job needs is on a file system that all nodes share: code, data and the run folder.
+The cluster therefore needs no AWS account, and one command on a login node reads a run's status.
 """
 
 from __future__ import annotations
@@ -15,44 +15,56 @@ from typing import Any
 
 from launch.code_bundle import code_digest, code_files
 from launch.environment import LaunchEnvironment
-from launch.job_inputs import InputArtifact, collect_inputs, missing_channels, rewrite_paths
-from launch.resources import runs_of
+from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
+from launch.prepared_job import PreparedJob
+from launch.resources import stages_of
 from launch.slurm.fetch import fetch_files
 from launch.slurm.preflight import check_cluster
 from launch.slurm.script import LOG, STOP, SlurmSettings, batch_script
-from launch.slurm.shell import Here, Shell, Ssh, copy, run, stream, write
+from launch.slurm.shell import (
+    LocalShell,
+    Shell,
+    SshShell,
+    copy_files,
+    run_script,
+    stream_script,
+    write_file,
+)
 from launch.status import Status
-from launch.submission_record import SubmissionRecord, TargetName
-from launch.targets.base import Quote, Submission
-from planning import Plan
+from launch.submission import Submission, TargetName
+from launch.targets.base import Quote
 from training.config import Job, Pipeline
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
-_ENDED = {"finished": "not deployed", "failed": "training failed", "stopped": "stopped"}
-_STAYS = ("job.yaml", "sent.yaml", "status.json", "failure.json", "*.sbatch", "*.id", ".lock", STOP)
+_FINAL = {"finished": "not deployed", "failed": "training failed", "stopped": "stopped"}
+_NOT_FETCHED = (
+    *("job.yaml", "sent.yaml", "status.json", "failure.json"),
+    *("*.sbatch", "*.id", ".lock", STOP),
+)
 _WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"))
 
 
 def from_environment(environment: LaunchEnvironment | None) -> SlurmTarget:
-    """Return the cluster that the environment's variables name.
+    """Return the cluster that environment variables describe.
 
-    `SLURM_LOGIN` is where sbatch is, as ssh takes it (this machine when empty); `SLURM_ROOT` a
-    folder that every node sees; `SLURM_PYTHON` what runs our code on a node.
+    `SLURM_LOGIN` is the ssh destination of a node with sbatch (this machine if empty),
+    `SLURM_ROOT` a folder that every node shares, `SLURM_PYTHON` the Python that has our packages.
     """
     login = os.environ.get("SLURM_LOGIN", "")
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
     python = os.environ.get("SLURM_PYTHON", str(root / "venv/bin/python"))
-    return SlurmTarget(Ssh(login) if login else Here(), SlurmSettings(root, python))
+    shell = SshShell(login) if login else LocalShell()
+    return SlurmTarget(shell, SlurmSettings(root, python))
 
 
 class SlurmTarget:
-    """A cluster.
+    """Target that submits batch jobs to one Slurm cluster.
 
     Args:
-        shell: Where sbatch is.
-        cluster: What a job must know of it.
-        name: As what it is known to the person.
+        shell: Shell of a node that has sbatch.
+        cluster: Paths and options of the cluster.
+        name: Name of the target: `slurm`, or `hyperpod` for HyperPod's clusters.
     """
 
     def __init__(self, shell: Shell, cluster: SlurmSettings, name: TargetName = "slurm"):
@@ -60,66 +72,71 @@ class SlurmTarget:
         self.cluster = cluster
         self.name: TargetName = name
 
-    def offer(self, job: Job | Pipeline, plan: Plan, source: str) -> Quote:
-        """Check the job against the cluster, and say what would be done."""
-        resources = _resources(job)
-        items = collect_inputs(job)
-        problems = [*missing_channels(job), *self._unreachable(items)]
+    def quote(self, prepared: PreparedJob) -> Quote:
+        """Check the job against the cluster, and return what would be done.
+
+        Raises:
+            JobError: The nodes cannot read one of the job's inputs.
+        """
+        plan = prepared.plan
+        resources = _resources(prepared.job)
+        problems = [*missing_channels(prepared.job), *self._unreachable(prepared.inputs)]
         if problems:
-            raise JobError(source, problems)
+            raise JobError(prepared.source, problems)
         check_cluster(self.shell, self.cluster, resources)
         partition = f", partition {resources.partition}" if resources.partition else ""
         return Quote(
             (
-                f"{resources.count} nodes of {self.shell.where}{partition}",
-                *(
-                    f"copies {i.path} ({i.size_bytes / 2**20:.1f} MiB; {i.key})"
-                    for i in items
-                    if i.path
-                ),
+                f"{resources.count} nodes of {self.shell.label}{partition}",
+                *(artifact.summary for artifact in prepared.inputs if artifact.path),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h on {plan.machine}; "
                 "the cluster is paid for by the hour, with or without this job",
             )
         )
 
-    def _unreachable(self, items: list[InputArtifact]) -> Iterator[Problem]:
-        for item in items:
-            if item.path is None and not self._mounted(item):
+    def _unreachable(self, inputs: list[InputArtifact]) -> Iterator[Problem]:
+        for artifact in inputs:
+            if artifact.path is None and not self._mounted_path(artifact):
                 yield Problem(
-                    item.key,
+                    artifact.key,
                     "is in S3, and the cluster's file system is not linked with that bucket",
-                    item.name,
+                    artifact.source,
                     "Copy it to the cluster and name the path",
                 )
 
-    def _mounted(self, item: InputArtifact) -> str:
-        """Return where the nodes see an address, or nothing."""
+    def _mounted_path(self, artifact: InputArtifact) -> str:
+        """Return the path at which the nodes see an S3 address, or an empty string."""
         bucket = f"s3://{self.cluster.data_bucket}/"
-        if not self.cluster.data_bucket or not item.name.startswith(bucket):
+        if not self.cluster.data_bucket or not artifact.source.startswith(bucket):
             return ""
-        return f"{self.cluster.data_mount}/{item.name.removeprefix(bucket)}".rstrip("/")
+        return f"{self.cluster.data_mount}/{artifact.source.removeprefix(bucket)}".rstrip("/")
 
-    def submit(self, sent: Submission, job: Job | Pipeline, plan: Plan) -> SubmissionRecord:
-        """Copy code and data, and queue the job; a job of this name that is there stays the one."""
-        record, folder = sent.record, self._folder(sent)
-        items = collect_inputs(job)
-        for item in items:
-            if item.path is not None:
-                copy(self.shell, [(f, item.place_of(f)) for f in item.files], self._home(item))
+    def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
+        """Copy code and data, and queue the job unless a job of this name was queued already.
+
+        The number that sbatch prints is kept in a file on the cluster. If the connection breaks
+        after sbatch, the next call finds the file, or else asks squeue for the job's name.
+        """
+        folder = self._folder(submission)
+        for artifact in prepared.inputs:
+            if artifact.path is not None:
+                files = [(file, artifact.relative_path(file)) for file in artifact.files]
+                copy_files(self.shell, files, self._upload_folder(artifact))
         files = code_files()
         code = self.cluster.root / "code" / code_digest(files)
-        copy(self.shell, files, code)
-        write(self.shell, folder / "sent.yaml", rewrite_paths(job, items, self._place))
+        copy_files(self.shell, files, code)
+        job_text = rewrite_paths(prepared.job, prepared.inputs, self._node_path)
+        write_file(self.shell, folder / "sent.yaml", job_text)
+        name = submission.latest.name
         script = batch_script(
-            name=record.latest.name,
+            name=name,
             folder=folder,
             code=code,
-            resources=_resources(job),
+            resources=_resources(prepared.job),
             cluster=self.cluster,
         )
-        name = record.latest.name
-        write(self.shell, folder / f"{name}.sbatch", script)
-        handle = run(
+        write_file(self.shell, folder / f"{name}.sbatch", script)
+        handle = run_script(
             self.shell,
             f"""
             set -e
@@ -135,36 +152,38 @@ class SlurmTarget:
             cat {name}.id
             """,
         ).strip()
-        record = record.accepted(handle.partition(";")[0])
-        record.write(sent.folder)
-        return record
+        # `sbatch --parsable` prints "<job id>;<cluster>" on clusters that are federated.
+        accepted = submission.with_handle(handle.partition(";")[0])
+        accepted.write()
+        return accepted
 
-    def status(self, sent: Submission) -> Status:
-        """Ask the queue, and read the run folder."""
-        seen = self._look(sent)
-        told, metrics = seen.get("status", {}), seen.get("metrics", {})
+    def status(self, submission: Submission) -> Status:
+        """Return the status from the queue and the run folder on the cluster."""
+        report = self._inspect(submission)
+        recorded, metrics = report.get("status", {}), report.get("metrics", {})
         step, loss = metrics.get("step"), metrics.get("loss")
-        queue = str(seen.get("queue", "")).split("|")
+        queue = str(report.get("queue", "")).split("|")
         if queue[0] in _WAITING:
             return Status("training", f"waiting: {queue[1] or queue[0].lower()}", step, loss)
         if queue[0]:
-            stopping = bool(seen.get("stop"))
+            stopping = bool(report.get("stop"))
             return Status("stopping" if stopping else "training", f"on {queue[2]}", step, loss)
-        if not seen.get("id"):
-            if sent.record.cancelled:
+        if not report.get("id"):
+            if submission.cancelled:
                 return Status("stopped", "before it was submitted")
-            return Status("planned", "not submitted: the same command goes on")
-        state = _ENDED.get(told.get("state", ""), "")
+            return Status("planned", "not submitted: rerun the same command")
+        state = _FINAL.get(recorded.get("state", ""), "")
         if state:
-            return Status(state, str(told.get("message", "")), step, loss)  # type: ignore[arg-type]  # a word of ours
-        log = self._folder(sent) / "logs" / LOG
-        why = seen.get("error") or f"its job ended without a word; see {log}"
-        return Status("training failed", why, step, loss)
+            message = str(recorded.get("message", ""))
+            return Status(state, message, step, loss)  # type: ignore[arg-type]  # one of State
+        log = self._folder(submission) / "logs" / LOG
+        reason = report.get("error") or f"its job ended without a message; see {log}"
+        return Status("training failed", reason, step, loss)
 
-    def _look(self, sent: Submission) -> dict[str, Any]:
-        """Return what one command on the login node tells of a run."""
-        folder, name = shlex.quote(str(self._folder(sent))), sent.record.latest.name
-        said = run(
+    def _inspect(self, submission: Submission) -> dict[str, Any]:
+        """Return queue entry, status, last metrics and last error of a run, by one command."""
+        folder, name = shlex.quote(str(self._folder(submission))), submission.latest.name
+        output = run_script(
             self.shell,
             f"""
             cd {folder} 2>/dev/null || exit 0
@@ -181,26 +200,27 @@ class SlurmTarget:
             exit 0
             """,
         )
-        found: dict[str, Any] = {}
-        for line in said.splitlines():
+        report: dict[str, Any] = {}
+        for line in output.splitlines():
             key, _, value = line.partition(" ")
             if key in ("status", "metrics"):
                 try:
-                    found[key] = json.loads(value)
+                    report[key] = json.loads(value)
                 except ValueError:
                     continue
             elif value:
-                found[key] = value
-        return found
+                report[key] = value
+        return report
 
-    def logs(self, sent: Submission, *, follow: bool) -> Iterator[str]:
-        """Yield the job's output, from every start of it."""
-        log = shlex.quote(str(self._folder(sent) / "logs" / LOG))
+    def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
+        """Yield the output of the job; requeued starts append to the same file."""
+        folder = self._folder(submission)
+        log = shlex.quote(str(folder / "logs" / LOG))
         if not follow:
-            yield from run(self.shell, f"cat {log} 2>/dev/null || true").splitlines()
+            yield from run_script(self.shell, f"cat {log} 2>/dev/null || true").splitlines()
             return
-        id_file = shlex.quote(str(self._folder(sent) / f"{sent.record.latest.name}.id"))
-        yield from stream(
+        id_file = shlex.quote(str(folder / f"{submission.latest.name}.id"))
+        yield from stream_script(
             self.shell,
             f"""
             touch {log}
@@ -211,10 +231,10 @@ class SlurmTarget:
             """,
         )
 
-    def stop(self, sent: Submission) -> str:
-        """Let the job save and end, and not be queued again."""
-        name, folder = sent.record.latest.name, shlex.quote(str(self._folder(sent)))
-        said = run(
+    def stop(self, submission: Submission) -> str:
+        """Signal the job to save a checkpoint and end, and prevent it from being requeued."""
+        name, folder = submission.latest.name, shlex.quote(str(self._folder(submission)))
+        outcome = run_script(
             self.shell,
             f"""
             cd {folder} 2>/dev/null || {{ echo none; exit; }}
@@ -223,46 +243,54 @@ class SlurmTarget:
             state=$(squeue -h -j "$id" -o %T 2>/dev/null)
             case "$state" in
                 "") echo over ;;
-                RUNNING|COMPLETING) scancel --signal=TERM "$id"; echo told ;;
-                *) scancel "$id"; echo taken ;;
+                RUNNING|COMPLETING) scancel --signal=TERM "$id"; echo signalled ;;
+                *) scancel "$id"; echo dequeued ;;
             esac
             """,
         ).strip()
         return {
-            "told": f"{name} was told to stop; it saves a checkpoint first",
-            "taken": f"{name} was waiting, and was taken from the queue",
-        }.get(said, f"{name} does not run")
+            "signalled": f"{name} was told to stop; it saves a checkpoint first",
+            "dequeued": f"{name} was waiting, and was removed from the queue",
+        }.get(outcome, f"{name} is not running")
 
-    def fetch(self, sent: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
-        """Bring the model and the record of the run."""
-        skip = [*_STAYS, *([] if checkpoints else ["checkpoints"])]
-        there = self._folder(sent)
-        return fetch_files(self.shell, there, sent.folder, skip=skip, archive=archive)
+    def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
+        """Download the run folder from the cluster.
 
-    def belongings(self, sent: Submission) -> list[tuple[str, int]]:
-        """Return the run folder on the cluster, with bytes."""
-        folder = str(self._folder(sent))
-        said = run(
+        Args:
+            submission: The run.
+            archive: Pack the model as `model.tar.gz`.
+            checkpoints: Download the checkpoints too.
+        """
+        skip = [*_NOT_FETCHED, *([] if checkpoints else ["checkpoints"])]
+        remote = self._folder(submission)
+        return fetch_files(self.shell, remote, submission.folder, skip=skip, archive=archive)
+
+    def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
+        """Return the run folder on the cluster with its size in bytes."""
+        folder = str(self._folder(submission))
+        size = run_script(
             self.shell, f"du -sb {shlex.quote(folder)} 2>/dev/null | cut -f1 || true"
         ).strip()
-        return [(f"{self.shell.where}:{folder}", int(said))] if said else []
+        return [(f"{self.shell.label}:{folder}", int(size))] if size else []
 
-    def delete(self, sent: Submission) -> list[str]:
-        """Delete the run folder on the cluster. Copies of code and data stay for other runs."""
-        run(self.shell, f"rm -rf {shlex.quote(str(self._folder(sent)))}")
+    def delete(self, submission: Submission) -> list[str]:
+        """Delete the run folder on the cluster; code and data stay, since other runs share them."""
+        run_script(self.shell, f"rm -rf {shlex.quote(str(self._folder(submission)))}")
         return []
 
-    def _folder(self, sent: Submission) -> PurePosixPath:
-        return self.cluster.root / "runs" / sent.record.run
+    def _folder(self, submission: Submission) -> PurePosixPath:
+        return self.cluster.root / "runs" / submission.run
 
-    def _home(self, item: InputArtifact) -> PurePosixPath:
-        return self.cluster.root / "uploads" / item.digest[:24]
+    def _upload_folder(self, artifact: InputArtifact) -> PurePosixPath:
+        return self.cluster.root / "uploads" / artifact.digest[:24]
 
-    def _place(self, item: InputArtifact) -> str:
-        """Return where an item stands on the nodes."""
-        return str(self._home(item) / item.own_name) if item.path else self._mounted(item)
+    def _node_path(self, artifact: InputArtifact) -> str:
+        """Return the path of an input on the nodes."""
+        if artifact.path is None:
+            return self._mounted_path(artifact)
+        return str(self._upload_folder(artifact) / artifact.base_name)
 
 
 def _resources(job: Job | Pipeline) -> Resources:
-    """Return the machines of a job: those of the first stage, where there are several."""
-    return next(iter(runs_of(job))).resources
+    """Return the machines of a job; those of the first stage for a pipeline."""
+    return next(iter(stages_of(job))).resources

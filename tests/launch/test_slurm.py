@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from launch.slurm.script import SlurmSettings
-from launch.slurm.shell import Here
+from launch.slurm.shell import LocalShell
+from launch.submission import Submission
 from launch.submit import SubmitRequest, submit
-from launch.targets.base import Submission
 from launch.targets.slurm import SlurmTarget
 from tests.launch.slurm_cluster import SlurmCluster, slurm_cluster, why_not
 from tests.run_commands import Run, assert_identical, changed, train_by_command
@@ -51,11 +51,11 @@ def counting(tmp_path: Path) -> SlurmTarget:
     script = Path(__file__).with_name("counting_model.py")
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     python.chmod(0o755)
-    return SlurmTarget(Here(), SlurmSettings(PurePosixPath(tmp_path / "shared"), str(python)))
+    return SlurmTarget(LocalShell(), SlurmSettings(PurePosixPath(tmp_path / "shared"), str(python)))
 
 
 @pytest.fixture
-def wish(document: dict[str, Any], tmp_path: Path) -> Callable[..., SubmitRequest]:
+def make_request(document: dict[str, Any], tmp_path: Path) -> Callable[..., SubmitRequest]:
     """Make a wish for a job on both nodes."""
 
     def make(steps: int, **resources: Any) -> SubmitRequest:
@@ -79,14 +79,14 @@ def until(happened: Callable[[], bool], timeout_s: float = 900) -> None:
         time.sleep(0.2)
 
 
-def log_of(target: SlurmTarget, sent: Submission) -> list[str]:
-    return list(target.logs(sent, follow=False))
+def log_of(target: SlurmTarget, submission: Submission) -> list[str]:
+    return list(target.logs(submission, follow=False))
 
 
-def starts_of(target: SlurmTarget, sent: Submission) -> list[list[int]]:
+def starts_of(target: SlurmTarget, submission: Submission) -> list[list[int]]:
     """Return the steps that each start of a job has logged."""
     found: list[list[int]] = []
-    for line in log_of(target, sent):
+    for line in log_of(target, submission):
         if line.startswith("start "):
             found.append([])
         elif line.startswith("step ") and "| loss" in line:
@@ -94,127 +94,137 @@ def starts_of(target: SlurmTarget, sent: Submission) -> list[list[int]]:
     return found
 
 
-def reach(target: SlurmTarget, sent: Submission, step: int) -> None:
+def reach(target: SlurmTarget, submission: Submission, step: int) -> None:
     def far_enough() -> bool:
-        status = target.status(sent)
-        assert not status.is_over, "\n".join([status.detail, *log_of(target, sent)])
+        status = target.status(submission)
+        assert not status.is_over, "\n".join([status.detail, *log_of(target, submission)])
         return (status.step or 0) >= step
 
     until(far_enough)
 
 
-def await_end(target: SlurmTarget, sent: Submission) -> str:
-    until(lambda: target.status(sent).is_over)
-    return target.status(sent).state
+def await_end(target: SlurmTarget, submission: Submission) -> str:
+    until(lambda: target.status(submission).is_over)
+    return target.status(submission).state
 
 
 def test_followed_attached_to_fetched_and_deleted(
-    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
+    cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    mine = wish(40)
-    sent = submit(mine, counting, print)
-    assert sent.record.latest.handle.isdigit()
+    request = make_request(40)
+    submission = submit(request, counting, print)
+    assert submission.latest.handle.isdigit()
     said: list[str] = []
-    assert submit(mine, counting, said.append).record == sent.record
+    assert submit(request, counting, said.append) == submission
     assert "is training already" in said[0]
-    lines = list(counting.logs(sent, follow=True))
+    lines = list(counting.logs(submission, follow=True))
     assert [line.split()[1] for line in lines if line.startswith("step")][-1] == "40/40"
     assert lines[0] == "start 0 on n[1-2]"
-    until(lambda: counting.status(sent).is_over)
-    status = counting.status(sent)
+    until(lambda: counting.status(submission).is_over)
+    status = counting.status(submission)
     assert (status.state, status.step, status.loss) == ("not deployed", 40, 0.1)
-    brought = {path.name for path in counting.fetch(sent, archive=False, checkpoints=False)}
+    brought = {path.name for path in counting.fetch(submission, archive=False, checkpoints=False)}
     assert {"model", "metrics.jsonl"} <= brought and "checkpoints" not in brought
-    assert json.loads((sent.folder / "model/counted.json").read_text()) == {"steps": 40}
-    ((where, size),) = counting.belongings(sent)
-    assert where.endswith(sent.record.run) and size > 0
-    assert counting.delete(sent) == []
-    assert counting.belongings(sent) == []
+    assert json.loads((submission.folder / "model/counted.json").read_text()) == {"steps": 40}
+    ((where, size),) = counting.remote_storage(submission)
+    assert where.endswith(submission.run) and size > 0
+    assert counting.delete(submission) == []
+    assert counting.remote_storage(submission) == []
 
 
 def test_stopped_and_gone_on_with(
-    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
+    cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    mine = wish(60)
-    sent = submit(mine, counting, print)
-    reach(counting, sent, 8)
-    assert "saves a checkpoint first" in counting.stop(sent)
-    assert await_end(counting, sent) == "stopped"
-    assert len(starts_of(counting, sent)) == 1, "a person's stop is not queued again"
-    again = submit(mine, counting, print)
-    assert again.record.latest.name == f"{sent.record.latest.name}-2"
+    request = make_request(60)
+    submission = submit(request, counting, print)
+    reach(counting, submission, 8)
+    assert "saves a checkpoint first" in counting.stop(submission)
+    assert await_end(counting, submission) == "stopped"
+    assert len(starts_of(counting, submission)) == 1, "a person's stop is not queued again"
+    again = submit(request, counting, print)
+    assert again.latest.name == f"{submission.latest.name}-2"
     assert await_end(counting, again) == "not deployed"
     first, second = starts_of(counting, again)
     assert second[0] == first[-1] + 1
 
 
 def test_making_room_costs_nothing(
-    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
+    cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     """A job of higher priority takes the nodes; this one is told, saves, and comes back."""
-    sent = submit(wish(60, partition="spot"), counting, print)
-    reach(counting, sent, 8)
+    submission = submit(make_request(60, partition="spot"), counting, print)
+    reach(counting, submission, 8)
     cluster.ask("sbatch", "-p", "ondemand", "-N2", "--exclusive", "-o/dev/null", "--wrap=sleep 2")
-    assert await_end(counting, sent) == "not deployed"
-    first, second = starts_of(counting, sent)
+    assert await_end(counting, submission) == "not deployed"
+    first, second = starts_of(counting, submission)
     assert second[0] == first[-1] + 1, "it saved when it was told"
-    assert "told to make room: saving" in log_of(counting, sent)
+    assert "signalled by Slurm: saving" in log_of(counting, submission)
 
 
 def test_the_node_that_runs_the_script_dies(
-    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
+    cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    sent = submit(wish(120), counting, print)
-    reach(counting, sent, 12)
+    submission = submit(make_request(120), counting, print)
+    reach(counting, submission, 12)
     cluster.kill_node("n1")
-    until(lambda: "waiting" in counting.status(sent).detail)
-    assert counting.status(sent).state == "training"
+    until(lambda: "waiting" in counting.status(submission).detail)
+    assert counting.status(submission).state == "training"
     cluster.start_node("n1")
-    assert await_end(counting, sent) == "not deployed"
-    first, second = starts_of(counting, sent)
+    assert await_end(counting, submission) == "not deployed"
+    first, second = starts_of(counting, submission)
     assert 0 <= first[-1] + 1 - second[0] <= 5, "at most one interval is lost"
 
 
 def test_a_node_dies_and_the_weights_are_the_same(
-    cluster: SlurmCluster, wish: Callable[..., SubmitRequest], tmp_path: Path
+    cluster: SlurmCluster, make_request: Callable[..., SubmitRequest], tmp_path: Path
 ) -> None:
     """Training for real, on two nodes with a process each."""
-    target = SlurmTarget(Here(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable))
-    mine = wish(40)
-    sent = submit(mine, target, print)
-    reach(target, sent, 12)
+    target = SlurmTarget(
+        LocalShell(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable)
+    )
+    request = make_request(40)
+    submission = submit(request, target, print)
+    reach(target, submission, 12)
     cluster.kill_node("n2")
-    until(lambda: "waiting" in target.status(sent).detail)
+    until(lambda: "waiting" in target.status(submission).detail)
     cluster.start_node("n2")
-    assert await_end(target, sent) == "not deployed", "\n".join(log_of(target, sent)[-30:])
+    assert await_end(target, submission) == "not deployed", "\n".join(
+        log_of(target, submission)[-30:]
+    )
     # A start that the returning node ended at once, as Slurm may have it do, took no step.
-    first, second = (steps for steps in starts_of(target, sent) if steps)
+    first, second = (steps for steps in starts_of(target, submission) if steps)
     assert 1 < second[0] <= first[-1] + 1 <= second[0] + 5
-    target.fetch(sent, archive=False, checkpoints=False)
-    job = changed(yaml.safe_load(mine.job.read_text()), resources={"count": 1, "processes": 2})
+    target.fetch(submission, archive=False, checkpoints=False)
+    job = changed(yaml.safe_load(request.job.read_text()), resources={"count": 1, "processes": 2})
     whole = train_by_command(job, tmp_path / "whole")
-    assert_identical(Run(sent.folder), whole)
-    assert Run(sent.folder).samples == whole.samples
+    assert_identical(Run(submission.folder), whole)
+    assert Run(submission.folder).samples == whole.samples
 
 
 def test_a_job_that_cannot_begin_says_why(
-    cluster: SlurmCluster, wish: Callable[..., SubmitRequest], tmp_path: Path
+    cluster: SlurmCluster, make_request: Callable[..., SubmitRequest], tmp_path: Path
 ) -> None:
     """What only the nodes can know (here: two processes, and rows for one) comes back in a line."""
-    target = SlurmTarget(Here(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable))
-    sent = submit(replace(wish(5), overrides="train.micro_batch_size=8"), target, print)
-    assert await_end(target, sent) == "training failed"
-    assert "sent.yaml: 1 problem" in target.status(sent).detail
-    assert any("Set it to a multiple of 16" in line for line in log_of(target, sent))
+    target = SlurmTarget(
+        LocalShell(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable)
+    )
+    submission = submit(
+        replace(make_request(5), overrides="train.micro_batch_size=8"), target, print
+    )
+    assert await_end(target, submission) == "training failed"
+    assert "sent.yaml: 1 problem" in target.status(submission).detail
+    assert any("Set it to a multiple of 16" in line for line in log_of(target, submission))
 
 
 def test_too_many_nodes_and_nowhere_to_write(
-    cluster: SlurmCluster, counting: SlurmTarget, wish: Callable[..., SubmitRequest]
+    cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     from launch.errors import LaunchError
 
-    nowhere = SlurmTarget(Here(), replace(counting.cluster, root=PurePosixPath("/proc/temper")))
+    nowhere = SlurmTarget(
+        LocalShell(), replace(counting.cluster, root=PurePosixPath("/proc/temper"))
+    )
     with pytest.raises(LaunchError) as caught:
-        submit(wish(5, count=3), nowhere, print)
+        submit(make_request(5, count=3), nowhere, print)
     assert "the cluster has 2 nodes, and the job asks for 3" in str(caught.value)
     assert "SLURM_ROOT=" in str(caught.value)

@@ -16,11 +16,11 @@ from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from temper.cli import main
 from tests.factories import make_tiny_model
 from tests.run_commands import ROOT, changed, train_here
 from training.errors import GuardError, ModelError
 from training.export import formats
-from training.export.__main__ import main
 from training.export.formats import adapter_folder, archive, archive_apart, merged_folder
 from training.export.verify import compare
 from training.models.base_digest import BASE
@@ -295,11 +295,11 @@ def test_command_line(
     trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained["lora"].parent
-    assert main([str(run), "--to", str(tmp_path / "out")]) == 0
+    assert main(["export", str(run), "--to", str(tmp_path / "out")]) == 0
     assert f"done: {tmp_path / 'out'}" in capsys.readouterr().out
-    assert main([str(run), "--format", "onnx"]) == 2
+    assert main(["export", str(run), "--format", "onnx"]) == 2
     assert "Choose from safetensors, adapter, archive, archive-apart" in capsys.readouterr().err
-    assert main([str(tmp_path / "nowhere")]) == 2
+    assert main(["export", str(tmp_path / "nowhere")]) == 2
     assert "has no trained model" in capsys.readouterr().err
 
 

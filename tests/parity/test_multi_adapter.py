@@ -11,12 +11,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
+from temper.cli import main
 from tests.parity.composition_cases import TASKS, Shop, rows
 from training.config import Job
 from training.config.load import parse_job
-from training.data.prepare import row_tokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, ModelError
-from training.evaluation.__main__ import main
 from training.evaluation.multi_adapter import AdapterRequest, AdapterServer
 
 
@@ -54,7 +54,7 @@ def test_a_batch_of_several_is_as_each_by_itself(shop: Shop) -> None:
     tokenizer = shop.tokenizer()
     job = parse_job(shop.job, "test")
     assert isinstance(job, Job)
-    writer = row_tokenizer(job, tokenizer)
+    writer = RowTokenizer.for_job(job, tokenizer)
     for request, answer in zip(requests, answers, strict=True):
         model = shop.base()
         if request.adapter is not None:
@@ -78,12 +78,12 @@ def test_the_command_writes_an_answer_for_each(
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     adapters = [f"{name}={folder}" for name, folder in shop.members.items()]
     source = shop.job["model"]["source"]
-    arguments = [source, str(file), *adapters, "--out", str(out), "--max-new-tokens", "4"]
+    arguments = ["answer", source, str(file), *adapters, "--out", str(out), "--max-new-tokens", "4"]
     assert main(arguments) == 0
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["prompt"] for row in found] == [request.prompt for request in mixed()]
     assert "loss of what was expected" in capsys.readouterr().out
-    assert main([source, str(file), "assent"]) == 2
+    assert main(["answer", source, str(file), "assent"]) == 2
     assert "write NAME=FOLDER" in capsys.readouterr().err
     file.write_text('{"adapter": "assent"}\n')
     assert main(arguments) == 3

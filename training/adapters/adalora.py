@@ -54,7 +54,7 @@ def apply(
         beta1=adapter.beta1,
         beta2=adapter.beta2,
         orth_reg_weight=adapter.orth_reg_weight,
-        # Replaced by `AdaLoraStepHook.begin`, when the number of steps is known.
+        # Replaced by `AdaLoraStepHook.on_train_begin`, when the number of steps is known.
         total_step=1,
     )
     tuned = get_peft_model(model, config)
@@ -82,7 +82,7 @@ class AdaLoraStepHook:
         self.rank_pattern: dict[str, list[bool]] | None = None
         """Mask of the ranks that remain, by the name of each E; None before the first removal."""
 
-    def begin(self, max_steps: int) -> None:
+    def on_train_begin(self, max_steps: int) -> None:
         """Set the schedule from the length of the run.
 
         Args:
@@ -103,8 +103,8 @@ class AdaLoraStepHook:
     def add_gradients(self) -> dict[str, float]:
         """Add the gradient of the orthogonality penalty, once per optimizer step.
 
-        The penalty is the mean of ‖PPᵀ - I‖ over all A and Bᵀ (the paper's
-        regularizer without the square), times `orth_reg_weight`. It depends on the weights alone, so every process adds the
+        The penalty is the mean of ‖PPᵀ - I‖ over all A and Bᵀ (the paper's regularizer without the
+        square), times `orth_reg_weight`. It depends on the weights alone, so every process adds the
         same gradient and no reduction is needed.
         """
         factors = [
@@ -120,7 +120,7 @@ class AdaLoraStepHook:
             p.grad = gradient if p.grad is None else p.grad.add_(gradient)
         return {"orthogonality": float(distance.detach())}
 
-    def after_step(self, step: int) -> dict[str, float]:
+    def on_optimizer_step(self, step: int) -> dict[str, float]:
         """Update importance from the gradients, and set the least important ranks to zero.
 
         Args:

@@ -1,6 +1,6 @@
 """Write `jobs/schema.json`, which editors use to complete and check job files.
 
-Run it with `make schema`.
+`temper schema` and `make schema` run it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def render() -> str:
     return json.dumps({"title": "A Temper job", **schema}, indent=1) + "\n"
 
 
-if __name__ == "__main__":
-    PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(render())
+def write_schema(path: Path = PATH) -> None:
+    """Write the JSON schema of job files to `path`."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(render(), encoding="utf-8")

@@ -19,8 +19,8 @@ HEAVY = (
 
 CHECK = f"""
 import sys
-from training.__main__ import main
-code = main([sys.argv[1], "--check"])
+from temper.cli import main
+code = main(["check", sys.argv[1]])
 print(code, sorted(m for m in {HEAVY} if m in sys.modules))
 """
 

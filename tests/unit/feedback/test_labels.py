@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from feedback.__main__ import main
 from feedback.agreement import agreement
 from feedback.analysis import analyze
 from feedback.biases import longer_by_gap
@@ -20,6 +19,7 @@ from feedback.cleaning import cleaned
 from feedback.labels import Label
 from feedback.parse_choice import read_choice
 from feedback.readers import read_labels
+from temper.cli import main
 from tests.run_commands import read_jsonl
 from training.errors import DataError
 
@@ -501,7 +501,7 @@ def test_the_command_writes_a_report_and_a_set_that_trains(
     ]
     data, out = tmp_path / "labels.jsonl", tmp_path / "out"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main([str(data), "--out", str(out), "--least-alpha", "0.1"]) == 0
+    assert main(["feedback", str(data), "--out", str(out), "--least-alpha", "0.1"]) == 0
     said = capsys.readouterr().out
     assert "200 labels of 50 pairs by 4 people" in said
     pairs = read_jsonl(out / "pairs.jsonl")
@@ -515,8 +515,8 @@ def test_the_command_writes_a_report_and_a_set_that_trains(
     assert report["kept"] == len(pairs)
     # One who says the opposite hides that all others agree.
     assert report["agreement_in_line"]["alpha"] > 0.4 > report["agreement"]["alpha"]
-    assert main([str(data), "--out", str(out), "--least-alpha", "0.99"]) == 4
-    assert main([str(tmp_path / "none.csv")]) == 3
+    assert main(["feedback", str(data), "--out", str(out), "--least-alpha", "0.99"]) == 4
+    assert main(["feedback", str(tmp_path / "none.csv")]) == 3
     assert "there is no such file" in capsys.readouterr().err
 
 

@@ -18,11 +18,11 @@ from botocore.stub import Stubber
 from typer.testing import CliRunner, Result
 
 from emulator.environment import EmulatedEnvironment
-from launch.__main__ import app
 from launch.aws.session import AwsSession
 from launch.aws.training_jobs import TrainingJobs
 from launch.errors import LaunchError
 from launch.targets.sagemaker import SageMakerTarget
+from temper.cli import app
 from tests.factories import write_jsonl
 from tests.run_commands import ROOT
 from tests.unit.launch.fake_accounts import DEV
@@ -32,7 +32,7 @@ from tests.unit.launch.fake_accounts import DEV
 def train(
     scene: EmulatedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """Run `launch train` on a small job for one ml.g5.2xlarge."""
+    """Run `temper train` on a small job for one ml.g5.2xlarge."""
     monkeypatch.chdir(ROOT)
     (tmp_path / "shape").mkdir()
     shape = {
@@ -58,7 +58,16 @@ def train(
         job = tmp_path / "job.yaml"
         job.write_text(yaml.safe_dump(document))
         told = CliRunner().invoke(
-            app, ["train", str(job), "--runs", str(tmp_path / "runs"), *options]
+            app,
+            [
+                "train",
+                str(job),
+                "--target",
+                "sagemaker",
+                "--runs",
+                str(tmp_path / "runs"),
+                *options,
+            ],
         )
         assert not scene.service._jobs, "nothing may run"
         assert not list((tmp_path / "runs").glob("small/*")), "nothing may be left behind"
@@ -121,7 +130,7 @@ def test_a_platform_that_is_not_deployed(train: Callable[..., Result]) -> None:
 
 def test_an_environment_that_does_not_exist(train: Callable[..., Result]) -> None:
     told = train("--env", "nowhere")
-    assert "ENV=nowhere: there is no environments/nowhere.yaml" in told.stderr
+    assert "ENV=nowhere: environments/nowhere.yaml does not exist" in told.stderr
     assert "dev" in told.stderr
 
 

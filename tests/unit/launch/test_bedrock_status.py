@@ -15,7 +15,7 @@ from launch.errors import LaunchError
 from launch.inspect_run import refresh_row
 from launch.run_index import RunIndex
 from launch.status import Status
-from launch.submission_record import Attempt, SubmissionRecord
+from launch.submission import Attempt, Submission
 
 JOB = "support-20261122-121725-ab12"
 TRAINED = Status("not deployed", step=20, loss=0.5, cost_usd=1.5)
@@ -38,10 +38,16 @@ def runs(tmp_path: Path) -> Path:
     folder = tmp_path / "support/20261122-121725-ab12"
     folder.mkdir(parents=True)
     attempt = Attempt(JOB, "arn:aws:sagemaker:us-east-1:123456789012:training-job/x")
-    record = SubmissionRecord(
-        "support/20261122-121725-ab12", "sagemaker", "dev", "me", "2026-11-22T12:17:25Z", (attempt,)
-    )
-    SubmissionRecord(**{**vars(record), "seen": TRAINED}).write(folder)
+    Submission(
+        folder=folder,
+        run="support/20261122-121725-ab12",
+        target="sagemaker",
+        environment="dev",
+        creator="me",
+        created="2026-11-22T12:17:25Z",
+        attempts=(attempt,),
+        final_status=TRAINED,
+    ).write()
     return tmp_path
 
 
@@ -57,8 +63,8 @@ def unknown(bedrock: Stubber, method: str) -> None:
     bedrock.add_client_error(method, "ResourceNotFoundException", "no such thing", 404)
 
 
-def seen(runs: Path, *, closely: bool = True) -> Status:
-    row, problem = refresh_row(runs, RunIndex(runs).rows()[0], closely=closely)
+def seen(runs: Path, *, check_deployment: bool = True) -> Status:
+    row, problem = refresh_row(runs, RunIndex(runs).rows()[0], check_deployment=check_deployment)
     assert not problem
     return row.status
 
@@ -76,11 +82,11 @@ def test_from_the_import_to_its_end(runs: Path, bedrock: Stubber) -> None:
     bedrock.add_response(
         "get_imported_model", {"modelName": "support"}, {"modelIdentifier": "support"}
     )
-    now = seen(runs, closely=False)
+    now = seen(runs, check_deployment=False)
     assert (now.state, now.detail) == ("deployed", "Bedrock serves it as support")
     assert (now.step, now.loss, now.cost_usd) == (20, 0.5, 1.5)
     # And what is deployed stays so, without asking, until somebody looks closely.
-    assert seen(runs, closely=False).state == "deployed"
+    assert seen(runs, check_deployment=False).state == "deployed"
     imports(bedrock, "Completed", importedModelName="support")
     unknown(bedrock, "get_imported_model")
     now = seen(runs)
@@ -96,18 +102,18 @@ def test_an_import_that_failed_says_why(runs: Path, bedrock: Stubber) -> None:
 
 def test_a_role_that_may_not_look(runs: Path, bedrock: Stubber) -> None:
     bedrock.add_client_error("get_model_import_job", "AccessDeniedException", "no", 403)
-    row, problem = refresh_row(runs, RunIndex(runs).rows()[0], closely=True)
+    row, problem = refresh_row(runs, RunIndex(runs).rows()[0], check_deployment=True)
     assert row.status == TRAINED
     assert "not allowed" in problem
 
 
 def test_all_runs_at_once_ask_nothing_of_those_that_are_over(runs: Path, bedrock: Stubber) -> None:
-    assert seen(runs, closely=False) == TRAINED
+    assert seen(runs, check_deployment=False) == TRAINED
 
 
 def test_no_other_error_is_swallowed(bedrock: Stubber) -> None:
-    from launch.aws.bedrock_status import with_serving
+    from launch.aws.bedrock_status import deployment_status
 
     bedrock.add_client_error("get_model_import_job", "ThrottlingException", "slowly", 400)
     with pytest.raises(LaunchError, match="slowly"):
-        with_serving(bedrock.client, JOB, TRAINED)
+        deployment_status(bedrock.client, JOB, TRAINED)

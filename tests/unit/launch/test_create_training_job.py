@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from emulator.botocore_schema import faults
-from launch.aws.create_training_job import JobSpec, metric_definitions, training_job
+from launch.aws.create_training_job import JobRequirements, create_request, metric_definitions
 from launch.aws.platform_parameters import PlatformParameters
+from launch.submission import Attempt, Submission
 from tests.unit.launch.fake_accounts import DEV, HUB, LUSTRE, MLFLOW, VALUES
 from training.config.runtime import Resources
 
@@ -23,14 +24,20 @@ RUN = "support-lora/20261122-081500-3fa2"
 S3 = "s3://temper-dev-data-123456789012-us-east-1/uploads/0123456789abcdef01234567/"
 JOB = f"s3://temper-dev-runs-123456789012-us-east-1/runs/{RUN}/job/"
 PLAN = "arn:aws:sagemaker:us-east-1:123456789012:training-plan/winter"
-ORDER = JobSpec(
-    name="support-lora-20261122-081500-3fa2",
+SUBMISSION = Submission(
+    folder=Path("runs") / RUN,
     run=RUN,
+    target="sagemaker",
+    environment="dev",
     creator="ada",
+    created="2026-11-22T08:15:00Z",
+    attempts=(Attempt("support-lora-20261122-081500-3fa2"),),
+)
+REQUIREMENTS = JobRequirements(
     channels={"job": JOB, "model": S3, "train": S3},
     volume_gib=61.3,
 )
-# name -> (resources, changes to the order, further parameters of the platform)
+# name -> (resources, changes to the requirements, further parameters of the platform)
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
     "spot": (
         {"instance": "ml.p4d.24xlarge", "spot": True, "max_runtime": "6h", "max_wait": "9h"},
@@ -53,7 +60,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
     ),
     "judged": (
         {"instance": "ml.g5.2xlarge"},
-        {"calls": True, "keys": ("JUDGE_KEY",)},
+        {"calls_endpoints": True, "key_variables": ("JUDGE_KEY",)},
         {**HUB, "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY"},
     ),
     "isolated-with-mlflow": (
@@ -73,8 +80,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
 def build(name: str) -> dict[str, Any]:
     resources, changes, more = CASES[name]
     platform = PlatformParameters(DEV, {**VALUES, **more}, lustre_mount="abcdefgh")
-    order = dataclasses.replace(ORDER, **changes)
-    return training_job(order, Resources.model_validate(resources), platform)
+    requirements = dataclasses.replace(REQUIREMENTS, **changes)
+    return create_request(SUBMISSION, requirements, Resources.model_validate(resources), platform)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -133,9 +140,9 @@ def test_isolated_unless_something_needs_a_network() -> None:
     assert build("hub-and-mlflow")["EnableNetworkIsolation"] is False
     assert build("isolated-with-mlflow")["EnableNetworkIsolation"] is True
     resources, changes, more = CASES["spot"]
-    order = dataclasses.replace(ORDER, **changes, calls=True)
+    requirements = dataclasses.replace(REQUIREMENTS, **changes, calls_endpoints=True)
     platform = PlatformParameters(DEV, {**VALUES, **more}, lustre_mount="abcdefgh")
-    asking = training_job(order, Resources.model_validate(resources), platform)
+    asking = create_request(SUBMISSION, requirements, Resources.model_validate(resources), platform)
     assert asking["EnableNetworkIsolation"] is False
     assert "MLFLOW_TRACKING_URI" not in build("isolated-with-mlflow")["Environment"]
 

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
-from launch.doctor.__main__ import main, show
 from launch.doctor.account_checks import AccountChecks
 from launch.doctor.checks import Check, CheckFailed, CheckResult, Skipped, run_checks
+from launch.doctor.command import run_doctor, show
 from launch.doctor.machine_checks import MachineChecks
 from launch.errors import LaunchError
 from tests.unit.launch.conftest import boto
@@ -31,7 +31,7 @@ G5 = "ml.g5.2xlarge"
 
 @pytest.mark.slow
 def test_this_machine_is_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
+    assert run_doctor() == 0
     said = capsys.readouterr().out
     assert "two processes over gloo" in said
     assert "→" not in said
@@ -95,18 +95,18 @@ def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
         Check("d", unseen),
         Check("e", lambda: "fine", needs="d"),
     ]
-    assert [(f.check, f.verdict, f.detail) for f in run_checks(checks)] == [
-        ("a", "wrong", "no credentials"),
-        ("b", "not asked", "needs: a"),
-        ("c", "not asked", "needs: b"),
-        ("d", "not asked", "not allowed"),
+    assert [(f.check, f.outcome, f.detail) for f in run_checks(checks)] == [
+        ("a", "failed", "no credentials"),
+        ("b", "skipped", "needs: a"),
+        ("c", "skipped", "needs: b"),
+        ("d", "skipped", "not allowed"),
         ("e", "ok", "fine"),
     ]
 
 
 def test_a_fix_stands_below_what_is_wrong() -> None:
     out = io.StringIO()
-    show([CheckResult("disk", "wrong", "1 GiB free", "make delete RUN=a")], Console(file=out))
+    show([CheckResult("disk", "failed", "1 GiB free", "make delete RUN=a")], Console(file=out))
     assert "→ make delete RUN=a" in out.getvalue()
 
 
@@ -146,7 +146,7 @@ def test_an_account_in_which_a_job_can_run(
     assert found["zones"].detail.startswith("g5.2xlarge in us-east-1")
     assert found["role"].detail == "temper-dev-training"
     assert "MiB from this machine" in found["data"].detail
-    wrong = {name: f.detail for name, f in found.items() if f.verdict == "wrong"}
+    wrong = {name: f.detail for name, f in found.items() if f.outcome == "failed"}
     # What the emulated registry holds was never scanned.
     assert list(wrong) == ["image"] and "never scanned" in wrong["image"]
     assert "s from AWS's" in found["clock"].detail or "no date" in found["clock"].detail
@@ -155,7 +155,7 @@ def test_an_account_in_which_a_job_can_run(
 def test_a_quota_of_nothing(scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]) -> None:
     scene.service.faults.quotas[G5] = 0
     finding = verdicts(ask(resources={"instance": G5, "count": 2}))["quota"]
-    assert finding.detail == f"'{G5} for training job usage' is 0, and the job takes 2"
+    assert finding.detail == f"'{G5} for training job usage' is 0, and the job needs 2"
     assert "request-service-quota-increase" in finding.fix
     assert "--desired-value 2" in finding.fix and "--quota-code L-" in finding.fix
 
@@ -170,7 +170,7 @@ def test_spot_has_a_quota_of_its_own(
 
 def test_an_instance_that_no_zone_offers(ask: Callable[..., AccountChecks]) -> None:
     finding = verdicts(ask(resources={"instance": "ml.p9.48xlarge"}))["zones"]
-    assert finding.verdict == "wrong"
+    assert finding.outcome == "failed"
     assert "p9.48xlarge is not offered in us-east-1" in finding.detail
     assert "environments/dev.yaml" in finding.fix
 
@@ -206,7 +206,7 @@ def test_a_role_that_sagemaker_cannot_take(
 ) -> None:
     trust = '{"Statement": [{"Principal": {"Service": "ec2.amazonaws.com"}}]}'
     boto(scene, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
-    with pytest.raises(CheckFailed, match="role/other cannot be taken by SageMaker") as caught:
+    with pytest.raises(CheckFailed, match="role/other cannot be assumed by SageMaker") as caught:
         with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/other").role()
     assert caught.value.fix == "make deploy ENV=dev"
     with pytest.raises(CheckFailed, match="role/none does not exist"):
@@ -225,7 +225,7 @@ def test_data_that_is_not_there(
     scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
 ) -> None:
     finding = verdicts(ask(data={"train": "s3://temper-dev-data-123456789012/none"}))["data"]
-    assert finding.verdict == "wrong" and "holds nothing" in finding.detail
+    assert finding.outcome == "failed" and "contains nothing" in finding.detail
 
 
 MADE = {"VersionIdsToStages": {"a" * 32: ["AWSCURRENT"]}}
@@ -235,16 +235,16 @@ FILLED = {"VersionIdsToStages": {"a" * 32: ["AWSPREVIOUS"], "b" * 32: ["AWSCURRE
 def test_a_token_that_nobody_has_set(
     scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
 ) -> None:
-    assert verdicts(ask())["token"].detail == "this environment keeps none"
+    assert verdicts(ask())["token"].detail == "this environment has no secret for it"
     checks = with_value(ask(), "secrets/hub-token", "temper-dev/hub-token")
     with Stubber(checks.account.client("secretsmanager")) as answers:
         answers.add_response("describe_secret", MADE)
         with pytest.raises(
-            CheckFailed, match="value into the secret temper-dev/hub-token"
+            CheckFailed, match="the secret temper-dev/hub-token has no value"
         ) as caught:
             checks.token()
         answers.add_response("describe_secret", FILLED)
-        assert checks.token() == "temper-dev/hub-token: filled in"
+        assert checks.token() == "temper-dev/hub-token: value stored"
     assert "put-secret-value" in caught.value.fix
 
 
@@ -267,7 +267,7 @@ def test_what_may_not_be_asked_is_not_called_wrong(
     checks = ask()
     with Stubber(checks.account.client("iam")) as answers:
         answers.add_client_error("get_role", "AccessDenied", "not you", 403)
-        with pytest.raises(Skipped, match="may not ask IAM"):
+        with pytest.raises(Skipped, match="may not call IAM"):
             checks.role()
 
 
@@ -279,4 +279,4 @@ def test_no_credentials_and_nothing_else_is_asked(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     found = verdicts(ask())
     assert "no AWS credentials were found" in found["credentials"].detail
-    assert {f.verdict for name, f in found.items() if name != "credentials"} == {"not asked"}
+    assert {f.outcome for name, f in found.items() if name != "credentials"} == {"skipped"}

@@ -11,9 +11,9 @@ from botocore.stub import Stubber
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
 from launch.errors import LaunchError
-from launch.slurm.shell import Ssh
+from launch.slurm.shell import SshShell
 from launch.targets import hyperpod
-from launch.targets.hyperpod import _entrance
+from launch.targets.hyperpod import _submit_shell
 from tests.unit.launch.conftest import boto
 from tests.unit.launch.fake_accounts import ACCOUNT, DEV
 
@@ -49,12 +49,12 @@ def account(scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> AwsS
 def enter(account: AwsSession, *nodes: dict[str, Any]) -> Any:
     with Stubber(account.client("sagemaker")) as answers:
         answers.add_response("list_cluster_nodes", {"ClusterNodeSummaries": list(nodes)})
-        return _entrance(account, CLUSTER)
+        return _submit_shell(account, CLUSTER)
 
 
 def test_by_a_login_node_through_session_manager(account: AwsSession) -> None:
     shell = enter(account, node("gpus"), node("head"), node("door"))
-    assert isinstance(shell, Ssh)
+    assert isinstance(shell, SshShell)
     command = " ".join(shell.command("sinfo"))
     assert "--target sagemaker-cluster:abcdefghij12_door-i-door --region us-east-1" in command
     assert "AWS-StartSSHSession" in command and "ubuntu@door-i-door" in command
@@ -72,7 +72,7 @@ def test_no_way_in(account: AwsSession) -> None:
 
 def test_a_door_that_a_person_names(account: AwsSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
-    assert _entrance(account, CLUSTER).where == "me@login"
+    assert _submit_shell(account, CLUSTER).label == "me@login"
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def published(scene: EmulatedEnvironment) -> Iterator[None]:
             {**CLUSTER, "ClusterStatus": "Failed", "FailureMessage": "no capacity"},
             f"the cluster {NAME} is Failed: no capacity",
         ),
-        ({**CLUSTER, "ClusterStatus": "Creating"}, "it takes no jobs now"),
+        ({**CLUSTER, "ClusterStatus": "Creating"}, "it accepts no jobs now"),
     ],
 )
 def test_a_cluster_that_takes_no_jobs(

@@ -12,8 +12,8 @@ from launch.errors import LaunchError
 from launch.job_inputs import (
     InputArtifact,
     RemoteEndpoint,
+    collect_endpoints,
     collect_inputs,
-    endpoints,
     hub_names,
     missing_channels,
     rewrite_paths,
@@ -47,14 +47,14 @@ def job(here: Path, **sections: Any) -> Any:
 
 
 def place(item: InputArtifact) -> str:
-    return f"/there/{item.channel}/{item.own_name}".rstrip("/")
+    return f"/there/{item.channel}/{item.base_name}".rstrip("/")
 
 
 def test_everything_that_is_a_file_travels(here: Path) -> None:
     items = {item.channel: item for item in collect_inputs(job(here))}
     assert items.keys() == {"model", "model-chat-template", "train", "validation"}
     assert items["model"].size_bytes == 102, "hidden files stay"
-    assert [items["model"].place_of(f) for f in items["model"].files] == [
+    assert [items["model"].relative_path(f) for f in items["model"].files] == [
         "model/config.json",
         "model/sub/weights.bin",
     ]
@@ -74,7 +74,7 @@ def test_the_job_that_travels_names_the_new_places_and_no_old_one(here: Path) ->
 def test_nothing_else_changes(here: Path) -> None:
     mine = job(here)
     there = yaml.safe_load(rewrite_paths(mine, collect_inputs(mine), place))
-    back = {place(item): item.name for item in collect_inputs(mine)}
+    back = {place(item): item.source for item in collect_inputs(mine)}
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
@@ -126,7 +126,7 @@ def test_a_folder_without_files(here: Path) -> None:
 def test_addresses(here: Path) -> None:
     data = {"train": ["s3://b/folder", "s3://b/folder/", "s3://b/rows.jsonl.gz"]}
     found = [i for i in collect_inputs(job(here, data=data)) if i.path is None]
-    assert [(i.channel, i.own_name, i.address) for i in found] == [
+    assert [(i.channel, i.base_name, i.s3_uri) for i in found] == [
         ("train", "", "s3://b/folder/"),
         ("train-2", "", "s3://b/folder/"),
         ("train-3", "rows.jsonl.gz", "s3://b/rows.jsonl.gz"),
@@ -152,17 +152,17 @@ def test_what_the_hub_must_give(here: Path) -> None:
 
 
 def test_who_is_called_while_a_job_runs(here: Path) -> None:
-    assert endpoints(job(here)) == []
+    assert collect_endpoints(job(here)) == []
     away = {"kind": "openai", "url": "http://localhost:8000/v1", "model": "m"}
     writing = {"kind": "distill_text", "teacher": away}
-    found = endpoints(job(here, method=writing, data={"prompts": ["a"]}))
+    found = collect_endpoints(job(here, method=writing, data={"prompts": ["a"]}))
     assert found == [RemoteEndpoint("method.teacher", "openai", "m")]
     away = {**away, "api_key_env": "JUDGE_KEY"}
     judged = {"kind": "grpo", "reward": [{"kind": "judge", "judge": away}]}
-    found = endpoints(job(here, method=judged, data={"prompts": ["a"]}))
+    found = collect_endpoints(job(here, method=judged, data={"prompts": ["a"]}))
     assert found == [RemoteEndpoint("method.reward.judge", "openai", "m", key_variable="JUDGE_KEY")]
     own = {"kind": "distill_text", "teacher": {"kind": "local", "source": "owner/name"}}
     at_home = job(here, method=own, data={"prompts": ["a"]})
-    assert (endpoints(at_home), hub_names(at_home)) == ([], ["owner/name"])
+    assert (collect_endpoints(at_home), hub_names(at_home)) == ([], ["owner/name"])
     taught = job(here, method={"kind": "distill", "teacher": "owner/name"}, data={"train": "a.txt"})
     assert "owner/name" in hub_names(taught)

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from launch.__main__ import app
 from launch.errors import LaunchError
-from launch.resolve_run import find_run
+from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 from launch.targets.local import read_folder
+from temper.cli import app
 from tests.run_commands import (
     ROOT,
     Run,
@@ -58,7 +58,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_what_looks_at_runs_loads_nothing_heavy() -> None:
-    code = "import launch.__main__, launch.render, sys; print(*sorted(sys.modules))"
+    code = "import launch.commands, launch.render, sys; print(*sorted(sys.modules))"
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
@@ -98,12 +98,12 @@ def test_no_runs_yet(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_is_found_by_what_a_person_calls_it(runs: Path, name: str, found: str) -> None:
-    assert find_run(runs, name).run == found
+    assert resolve_run(runs, name).run == found
 
 
 def test_a_run_that_is_not_there(runs: Path) -> None:
-    with pytest.raises(LaunchError, match=r"RUN=c: there is no such run .* b/20260103-080000"):
-        find_run(runs, "c")
+    with pytest.raises(LaunchError, match=r"RUN=c: no such run in .* b/20260103-080000"):
+        resolve_run(runs, "c")
 
 
 def test_the_index_is_made_anew_when_it_is_lost_or_damaged(runs: Path) -> None:

@@ -17,7 +17,7 @@ from training.config.load import parse_job
 def test_what_the_job_names_stands_where_it_stands_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_container, "engine_here", lambda: "podman")
+    monkeypatch.setattr(local_container, "container_engine", lambda: "podman")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     rows = tmp_path / "elsewhere/rows.jsonl"
@@ -30,7 +30,7 @@ def test_what_the_job_names_stands_where_it_stands_here(
         "train": {"max_steps": 1},
     }
     job, folder = parse_job(document, "test"), tmp_path / "runs/a/1"
-    command = local_container.command_in_image(
+    command = local_container.container_command(
         "ours:1", job, folder, "train.max_steps=2 data.limit=3"
     )
     assert command[:2] == ["podman", "run"]
@@ -48,7 +48,7 @@ def test_what_the_job_names_stands_where_it_stands_here(
 def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LaunchError, match="needs docker or podman"):
-        local_container.engine_here()
+        local_container.container_engine()
 
 
 def test_the_image_goes_to_the_first_stage_of_several(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_names_are_legal_there(attempt: str, name: str) -> None:
 
 def test_a_machine_the_catalogue_does_not_know() -> None:
     order = PodSpec("a", "a/b", "", IMAGE)
-    with pytest.raises(LaunchError, match=r"ml\.p9\.48xlarge is not in the catalogue"):
+    with pytest.raises(LaunchError, match=r"ml\.p9\.48xlarge is not in the catalog"):
         manifests(
             order, Resources.model_validate({"instance": "ml.p9.48xlarge"}), KubernetesSettings()
         )

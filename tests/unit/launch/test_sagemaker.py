@@ -18,9 +18,8 @@ import yaml
 
 from emulator.environment import EmulatedEnvironment
 from launch.errors import LaunchError, NotConfirmed
-from launch.submission_record import read_submission_record
+from launch.submission import Submission, read_submission
 from launch.submit import SubmitRequest, submit
-from launch.targets.base import Submission
 from launch.targets.sagemaker import SageMakerTarget
 from tests.factories import write_jsonl
 from tests.unit.launch.conftest import boto
@@ -28,7 +27,7 @@ from training.errors import JobError
 
 
 @pytest.fixture
-def wish(tmp_path: Path) -> Callable[..., SubmitRequest]:
+def make_request(tmp_path: Path) -> Callable[..., SubmitRequest]:
     """Make a wish for a job that counts to `steps`."""
     model = tmp_path / "shape"
     model.mkdir()
@@ -67,9 +66,9 @@ def until(happened: Callable[[], bool], timeout_s: float = 200) -> None:
         time.sleep(0.05)
 
 
-def await_end(target: SageMakerTarget, sent: Submission) -> str:
-    until(lambda: target.status(sent).is_over)
-    return target.status(sent).state
+def await_end(target: SageMakerTarget, submission: Submission) -> str:
+    until(lambda: target.status(submission).is_over)
+    return target.status(submission).state
 
 
 def steps_of(scene: EmulatedEnvironment, job: str) -> list[list[int]]:
@@ -81,48 +80,51 @@ def steps_of(scene: EmulatedEnvironment, job: str) -> list[list[int]]:
 
 
 def test_to_its_end(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     said: list[str] = []
-    sent = submit(wish(), target, said.append)
+    submission = submit(make_request(), target, said.append)
     assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in said[0]
-    assert target.status(sent).state == "training"
-    lines = list(target.logs(sent, follow=True))
+    assert target.status(submission).state == "training"
+    lines = list(target.logs(submission, follow=True))
     assert [line.split()[1] for line in lines] == [f"{n}/20" for n in range(1, 21)]
-    status = target.status(sent)
+    status = target.status(submission)
     assert (status.state, status.step, status.loss) == ("not deployed", 20, 0.2)
-    brought = target.fetch(sent, archive=False, checkpoints=False)
-    assert {p.relative_to(sent.folder).as_posix() for p in brought} == {"model", "report.html"}
-    assert json.loads((sent.folder / "model/counted.json").read_text()) == {"steps": 20}
-    assert not list(sent.folder.rglob(".*fetching"))
-    target.fetch(sent, archive=True, checkpoints=True)
-    assert (sent.folder / "model.tar.gz").exists()
-    assert (sent.folder / "checkpoints/20.json").exists()
+    brought = target.fetch(submission, archive=False, checkpoints=False)
+    assert {p.relative_to(submission.folder).as_posix() for p in brought} == {
+        "model",
+        "report.html",
+    }
+    assert json.loads((submission.folder / "model/counted.json").read_text()) == {"steps": 20}
+    assert not list(submission.folder.rglob(".*fetching"))
+    target.fetch(submission, archive=True, checkpoints=True)
+    assert (submission.folder / "model.tar.gz").exists()
+    assert (submission.folder / "checkpoints/20.json").exists()
 
 
 def test_what_reaches_the_container_names_no_place_of_this_machine(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
-    wish: Callable[..., SubmitRequest],
+    make_request: Callable[..., SubmitRequest],
     tmp_path: Path,
 ) -> None:
-    sent = submit(wish(steps=1), target, print)
+    submission = submit(make_request(steps=1), target, print)
     bucket = target.platform["buckets/runs"]
-    key = f"runs/{sent.record.run}/job/job.yaml"
+    key = f"runs/{submission.run}/job/job.yaml"
     text = boto(scene, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     assert str(tmp_path) not in text
     assert "/opt/ml/input/data/train/rows.jsonl" in text
-    assert await_end(target, sent) == "not deployed"
+    assert await_end(target, submission) == "not deployed"
 
 
 @pytest.mark.slow
 def test_the_same_command_attaches(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    mine = wish(steps=500)
-    first, said = submit(mine, target, print), []
-    second = submit(mine, target, said.append)
-    assert second.record == first.record
+    request = make_request(steps=500)
+    first, said = submit(request, target, print), []
+    second = submit(request, target, said.append)
+    assert second == first
     assert scene.service.calls.count("CreateTrainingJob") == 1
     assert "is training already" in said[0]
     target.stop(first)
@@ -131,20 +133,20 @@ def test_the_same_command_attaches(
 
 @pytest.mark.slow
 def test_stopped_and_gone_on_with(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    mine = wish(steps=200)
-    sent = submit(mine, target, print)
-    until(lambda: (target.status(sent).step or 0) > 7)
-    assert "two minutes" in target.stop(sent)
-    assert target.status(sent).state in ("stopping", "stopped")
-    assert await_end(target, sent) == "stopped"
-    assert "already" in target.stop(sent)
-    again = submit(mine, target, print)
-    assert again.record.run == sent.record.run
-    assert again.record.latest.name == f"{sent.record.latest.name}-2"
+    request = make_request(steps=200)
+    submission = submit(request, target, print)
+    until(lambda: (target.status(submission).step or 0) > 7)
+    assert "two minutes" in target.stop(submission)
+    assert target.status(submission).state in ("stopping", "stopped")
+    assert await_end(target, submission) == "stopped"
+    assert "already" in target.stop(submission)
+    again = submit(request, target, print)
+    assert again.run == submission.run
+    assert again.latest.name == f"{submission.latest.name}-2"
     assert await_end(target, again) == "not deployed"
-    (first,), (second,) = (steps_of(scene, attempt.name) for attempt in again.record.attempts)
+    (first,), (second,) = (steps_of(scene, attempt.name) for attempt in again.attempts)
     assert first[-1] + 1 == second[0], "the checkpoint saved on SIGTERM is where it goes on"
     assert second[-1] == 200
 
@@ -154,14 +156,14 @@ def test_stopped_and_gone_on_with(
 def test_a_spot_interruption_costs_at_most_one_interval(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
-    wish: Callable[..., SubmitRequest],
+    make_request: Callable[..., SubmitRequest],
     fate: Any,
 ) -> None:
-    sent = submit(wish(steps=150, spot=True, max_runtime="1h"), target, print)
-    name = sent.record.latest.name
-    until(lambda: (target.status(sent).step or 0) > 12)
+    submission = submit(make_request(steps=150, spot=True, max_runtime="1h"), target, print)
+    name = submission.latest.name
+    until(lambda: (target.status(submission).step or 0) > 12)
     scene.service.decide(name, fate)
-    assert await_end(target, sent) == "not deployed"
+    assert await_end(target, submission) == "not deployed"
     first, second = steps_of(scene, name)
     # 5 steps between checkpoints, and those (20 ms each) that S3 was behind by.
     slack = 0 if fate == "interrupt" else 5 + 25
@@ -171,26 +173,26 @@ def test_a_spot_interruption_costs_at_most_one_interval(
 
 
 def test_no_reply_and_no_second_charge(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     """The job is made, the answer is lost, boto asks again by itself."""
     scene.service.faults.lost_replies = 2
-    sent = submit(wish(steps=5), target, print)
-    assert sent.record.latest.handle.endswith(sent.record.latest.name)
+    submission = submit(make_request(steps=5), target, print)
+    assert submission.latest.handle.endswith(submission.latest.name)
     assert scene.service.calls.count("CreateTrainingJob") == 3
-    assert list(scene.service._jobs) == [sent.record.latest.name]
-    assert await_end(target, sent) == "not deployed"
+    assert list(scene.service._jobs) == [submission.latest.name]
+    assert await_end(target, submission) == "not deployed"
 
 
 @pytest.mark.slow
 def test_no_reply_at_all_and_the_same_command_again(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
-    wish: Callable[..., SubmitRequest],
+    make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network fails for good in between: nothing is known, and nothing is charged twice."""
-    mine = wish(steps=300)
+    request = make_request(steps=300)
     create = target.jobs.create
 
     def lose_network(request: dict[str, Any]) -> str:
@@ -199,34 +201,34 @@ def test_no_reply_at_all_and_the_same_command_again(
 
     monkeypatch.setattr(target.jobs, "create", lose_network)
     with pytest.raises(LaunchError, match="could not be reached"):
-        submit(mine, target, print)
-    (folder,) = (p for p in (mine.runs / "count").iterdir() if p.is_dir())
-    record = read_submission_record(folder)
+        submit(request, target, print)
+    (folder,) = (p for p in (request.runs / "count").iterdir() if p.is_dir())
+    record = read_submission(folder)
     assert record is not None and record.latest.handle == ""
     monkeypatch.undo()
     fresh = SageMakerTarget(target.account)
-    sent = submit(mine, fresh, print)
-    assert sent.record.run == record.run
+    submission = submit(request, fresh, print)
+    assert submission.run == record.run
     assert list(scene.service._jobs) == [record.latest.name]
-    fresh.stop(sent)
-    await_end(fresh, sent)
+    fresh.stop(submission)
+    await_end(fresh, submission)
 
 
 def test_a_job_that_fails(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    sent = submit(wish(name="broken"), target, print)
-    assert await_end(target, sent) == "training failed"
-    assert target.status(sent).detail == (
+    submission = submit(make_request(name="broken"), target, print)
+    assert await_end(target, submission) == "training failed"
+    assert target.status(submission).detail == (
         "AlgorithmError: guard: loss is nan at step 3, exit code: 4"
     )
-    with_failure = target.fetch(sent, archive=False, checkpoints=False)
+    with_failure = target.fetch(submission, archive=False, checkpoints=False)
     assert all(p.name != "model" for p in with_failure)
 
 
 @pytest.mark.slow
 def test_every_change_of_state_is_told(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     """A rule like the platform's own sees the end of a job on the bus."""
     events, sqs = boto(scene, "events"), boto(scene, "sqs")
@@ -239,8 +241,8 @@ def test_every_change_of_state_is_told(
     }
     events.put_rule(Name="ended", EventPattern=json.dumps(pattern))
     events.put_targets(Rule="ended", Targets=[{"Id": "q", "Arn": arn["Attributes"]["QueueArn"]}])
-    sent = submit(wish(steps=3), target, print)
-    await_end(target, sent)
+    submission = submit(make_request(steps=3), target, print)
+    await_end(target, submission)
     found: list[Any] = []
 
     def came() -> bool:
@@ -249,7 +251,7 @@ def test_every_change_of_state_is_told(
 
     until(came)
     detail = json.loads(found[0]["Body"])["detail"]
-    assert detail["TrainingJobName"] == sent.record.latest.name
+    assert detail["TrainingJobName"] == submission.latest.name
     assert detail["TrainingJobStatus"] == "Completed"
 
 
@@ -264,58 +266,58 @@ def assert_nothing_happened(scene: EmulatedEnvironment, runs: Path) -> None:
 def test_nobody_agreed(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
-    wish: Callable[..., SubmitRequest],
+    make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("YES")
-    mine = wish()
+    request = make_request()
     with pytest.raises(NotConfirmed, match="YES=1"):
-        submit(mine, target, print)
-    assert_nothing_happened(scene, mine.runs)
+        submit(request, target, print)
+    assert_nothing_happened(scene, request.runs)
 
 
 def test_a_quota_of_nothing(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     scene.service.faults.quotas["ml.g5.2xlarge"] = 0
-    mine = wish()
+    request = make_request()
     with pytest.raises(LaunchError, match=r"ml\.g5\.2xlarge for training job usage") as caught:
-        submit(mine, target, print)
+        submit(request, target, print)
     assert "Service Quotas" in str(caught.value)
-    assert_nothing_happened(scene, mine.runs)
+    assert_nothing_happened(scene, request.runs)
 
 
 def test_an_empty_address(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     bucket = target.platform["buckets/data"]
-    mine = dataclasses.replace(wish(), overrides=f"data.train=s3://{bucket}/no/such")
-    with pytest.raises(LaunchError, match=f"s3://{bucket}/no/such/ holds nothing"):
-        submit(mine, target, print)
-    assert_nothing_happened(scene, mine.runs)
+    request = dataclasses.replace(make_request(), overrides=f"data.train=s3://{bucket}/no/such")
+    with pytest.raises(LaunchError, match=f"s3://{bucket}/no/such/ contains nothing"):
+        submit(request, target, print)
+    assert_nothing_happened(scene, request.runs)
 
 
 def test_no_instance(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    mine = dataclasses.replace(wish(), overrides="resources={}")
+    request = dataclasses.replace(make_request(), overrides="resources={}")
     with pytest.raises(JobError, match=r"resources.instance: is required with TARGET=sagemaker"):
-        submit(mine, target, print)
+        submit(request, target, print)
 
 
 @pytest.mark.slow
 def test_a_name_that_is_taken(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
-    wish: Callable[..., SubmitRequest],
+    make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = submit(wish(steps=500), target, print)
-    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number: first.record.latest.name)
-    mine = wish(steps=5, name="other")
+    first = submit(make_request(steps=500), target, print)
+    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number: first.latest.name)
+    request = make_request(steps=5, name="other")
     with pytest.raises(LaunchError, match="taken by another training job"):
-        submit(mine, target, print)
-    assert list(scene.service._jobs) == [first.record.latest.name]
+        submit(request, target, print)
+    assert list(scene.service._jobs) == [first.latest.name]
     target.stop(first)
     await_end(target, first)
 
@@ -323,22 +325,22 @@ def test_a_name_that_is_taken(
 def test_stopped_while_its_data_are_copied(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
-    wish: Callable[..., SubmitRequest],
+    make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mine = wish()
-    put = target.store.put_item
+    request = make_request()
+    put = target.store.upload_artifact
 
     def stopped_meanwhile(*arguments: Any) -> Any:
-        (folder,) = (mine.runs / "count").iterdir()
-        record = read_submission_record(folder)
+        (folder,) = (request.runs / "count").iterdir()
+        record = read_submission(folder)
         assert record is not None
-        assert "will not be" in SageMakerTarget(target.account).stop(Submission(folder, record))
+        assert "will not be" in SageMakerTarget(target.account).stop(record)
         return put(*arguments)
 
-    monkeypatch.setattr(target.store, "put_item", stopped_meanwhile)
+    monkeypatch.setattr(target.store, "upload_artifact", stopped_meanwhile)
     with pytest.raises(LaunchError, match="stopped before it was submitted"):
-        submit(mine, target, print)
+        submit(request, target, print)
     assert not scene.service._jobs
 
 
@@ -360,19 +362,19 @@ def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
 
 
 def test_judges_that_an_environment_does_not_reach(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    mine = judged(wish(), "eu-west-1")
+    request = judged(make_request(), "eu-west-1")
     with pytest.raises(JobError) as caught:
-        submit(mine, target, print)
+        submit(request, target, print)
     said = str(caught.value)
     for words in ("JUDGE_KEY", "storage.keys", "us-east-1", "vendor.model-v1:0", "bedrock.judges"):
         assert words in said
-    assert_nothing_happened(scene, mine.runs)
+    assert_nothing_happened(scene, request.runs)
 
 
 def test_judges_that_an_environment_reaches(
-    scene: EmulatedEnvironment, target: SageMakerTarget, wish: Callable[..., SubmitRequest]
+    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     given = {
         "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY",
@@ -381,11 +383,11 @@ def test_judges_that_an_environment_reaches(
     target.platform = dataclasses.replace(  # type: ignore[misc]  # read once, and kept
         target.platform, values={**target.platform.values, **given}
     )
-    sent = submit(judged(wish(steps=1), "us-east-1"), target, print)
-    request = target.jobs.find(sent.record.latest.name) or {}
+    submission = submit(judged(make_request(steps=1), "us-east-1"), target, print)
+    request = target.jobs.find(submission.latest.name) or {}
     assert json.loads(request["Environment"]["TEMPER_SECRETS"]) == {
         "JUDGE_KEY": "temper-dev/keys/JUDGE_KEY"
     }
     assert request["EnableNetworkIsolation"] is False
-    target.stop(sent)
-    await_end(target, sent)
+    target.stop(submission)
+    await_end(target, submission)

@@ -14,8 +14,7 @@ import pytest
 from catalog import prices
 from catalog.accelerators import by_driver_name, peak_flops
 from catalog.instances import accelerators, instance, instances, tables
-from launch.prices.__main__ import main as ask_for_prices
-from launch.prices.__main__ import training_prices
+from launch.prices import refresh_prices, training_prices
 
 FAMILIES = ["p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300", "g5", "g6", "g6e", "g7e"]
 NEURON = ["trn1", "trn1n", "trn2"]
@@ -125,7 +124,7 @@ def test_without_credentials_the_dated_table_stays(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     before = prices.price("p4d.24xlarge")
-    assert ask_for_prices([]) == 0
+    assert refresh_prices() == 0
     said = capsys.readouterr().out
     assert "no AWS credentials" in said and "2026-07-20" in said
     assert not prices.refreshed_path().exists()
@@ -134,8 +133,8 @@ def test_without_credentials_the_dated_table_stays(
 
 @pytest.mark.usefixtures("_own_cache")
 def test_what_the_price_list_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch.prices.__main__._client", lambda: _PriceList(30.0))
-    assert ask_for_prices(["--region", "us-east-1"]) == 0
+    monkeypatch.setattr("launch.prices._client", lambda: _PriceList(30.0))
+    assert refresh_prices("us-east-1") == 0
     found = prices.price("ml.p4d.24xlarge")
     assert found and found.on_demand_usd == 30.0
     assert found.source == "AWS price list"

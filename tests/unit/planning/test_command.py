@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from planning import make_plan
-from planning.__main__ import main
+from temper.cli import main
 from tests.run_commands import ROOT, changed
 from training.config.load import parse_job
 
@@ -57,7 +57,7 @@ def run(job: dict[str, Any], tmp_path: Path, *options: str) -> tuple[int, dict[s
     """The exit code and the plan for programs."""
     file, out = tmp_path / "job.yaml", tmp_path / "plan.json"
     file.write_text(yaml.safe_dump(job))
-    code = main([str(file), "--out", str(out), *options])
+    code = main(["plan", str(file), "--out", str(out), *options])
     return code, json.loads(out.read_text()) if out.exists() else {}
 
 
@@ -270,7 +270,7 @@ def test_mistakes_are_explained(
 def test_a_plan_loads_no_torch(job: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
     asked = (
-        "import sys; from planning.__main__ import main; code = main(sys.argv[1:]);"
+        "import sys; from temper.cli import main; code = main(['plan', *sys.argv[1:]]);"
         "heavy = {'torch', 'transformers', 'boto3', 'numpy', 'pyarrow'} & set(sys.modules);"
         "sys.exit(f'loaded {heavy}' if heavy else code)"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from planning.__main__ import main
+from temper.cli import main
 from tests.run_commands import ROOT
 
 JOBS = ROOT / "../shared/contract/jobs"
@@ -22,7 +22,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("job", ["20-p4d-8b-lora", "22-trn2-8b-full", "23-g5-8b-qlora"])
 def test_fits(job: str, tmp_path: Path) -> None:
     out = tmp_path / "plan.json"
-    assert main([str(JOBS / f"{job}.yaml"), "--out", str(out)]) == 0
+    assert main(["plan", str(JOBS / f"{job}.yaml"), "--out", str(out)]) == 0
     plan = json.loads(out.read_text())
     memory = plan["memory_gib"]
     parts = sum(gib for name, gib in memory.items() if name not in ("total", "device"))
@@ -35,7 +35,7 @@ def test_refuses_and_says_what_would_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "plan.json"
-    assert main([str(JOBS / "21-p4d-70b-full.yaml"), "--out", str(out)]) == 2
+    assert main(["plan", str(JOBS / "21-p4d-70b-full.yaml"), "--out", str(out)]) == 2
     plan = json.loads(out.read_text())
     assert not plan["fits"]
     assert "ml." in plan["refused"][0]

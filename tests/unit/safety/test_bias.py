@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from safety.bbq import BbqItem, read_questions
-from safety.bias import _written, main, scores
+from safety.bias import _written, scores
+from temper.cli import main
 from tests.factories import write_jsonl
 from training.errors import DataError
 
@@ -94,12 +95,12 @@ def test_the_command_compares_and_closes_its_gate(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_jsonl(tmp_path / "age.jsonl", [bbq(), bbq(context_condition="disambig", label=0)])
-    command = [str(tiny_model), "--data", str(data), "--out", str(tmp_path / "out")]
+    command = ["bias", str(tiny_model), "--data", str(data), "--out", str(tmp_path / "out")]
     assert main([*command, "--before", str(tiny_model)]) == 0
     report = json.loads((tmp_path / "out/bias.json").read_text())
     assert report["before"]["scores"] == report["scores"]
     assert "By group" in (tmp_path / "out/bias.html").read_text()
     chosen = max(abs(row["clear_bias"]) for row in report["scores"])
     assert main([*command, "--most", "0"]) == (5 if chosen else 0)
-    assert main([str(tmp_path / "none"), "--data", str(data)]) == 4
+    assert main(["bias", str(tmp_path / "none"), "--data", str(data)]) == 4
     assert "does not exist" in capsys.readouterr().err

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from safety.probes import Probe, read_probes
-from safety.redteam import main
 from safety.scoring import by_judge, by_rules
+from temper.cli import main
 from tests.fake_llm_server import serving
 from tests.run_commands import ROOT
 from training.errors import JobError
@@ -147,7 +147,16 @@ def test_the_command_reports_rates_and_closes_its_gate(
     tiny_model: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = [str(tiny_model), "--probes", str(few), "--out", str(out), "--max-new-tokens", "8"]
+    command = [
+        "redteam",
+        str(tiny_model),
+        "--probes",
+        str(few),
+        "--out",
+        str(out),
+        "--max-new-tokens",
+        "8",
+    ]
     assert main([*command, "--before", str(tiny_model)]) == 0
     report = json.loads((out / "redteam.json").read_text())
     assert [row["outcome"] for row in report["answers"]] == [
@@ -172,7 +181,7 @@ def test_a_judge_at_an_endpoint_is_asked(tiny_model: Path, few: Path, tmp_path: 
         section = {"kind": "openai", "url": endpoint.url, "model": "m"}
         judge = tmp_path / "judge.yaml"
         judge.write_text(yaml.safe_dump(section))
-        command = [str(tiny_model), "--probes", str(few), "--out", str(tmp_path / "out")]
+        command = ["redteam", str(tiny_model), "--probes", str(few), "--out", str(tmp_path / "out")]
         options = ["--judge", str(judge), "--max-new-tokens", "8", "--most-answered", "0"]
         assert main([*command, *options]) == 0
         assert len(endpoint.asked) == 3
@@ -181,8 +190,8 @@ def test_a_judge_at_an_endpoint_is_asked(tiny_model: Path, few: Path, tmp_path: 
 def test_what_cannot_be_had_is_explained(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path / "none"), "--probes", str(few)]) == 4
-    assert main(["m", "--probes", str(tmp_path / "none.yaml")]) == 2
+    assert main(["redteam", str(tmp_path / "none"), "--probes", str(few)]) == 4
+    assert main(["redteam", "m", "--probes", str(tmp_path / "none.yaml")]) == 2
     said = capsys.readouterr().err
     assert "does not exist" in said and "cannot be read" in said
 

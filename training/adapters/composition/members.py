@@ -14,7 +14,7 @@ from peft.utils.other import get_pattern_key
 from training.adapters.bottleneck_tuner import BottleneckConfig
 from training.adapters.composition.tuner import ComposedConfig, Tree, numbered, parts_of
 from training.errors import ModelError
-from training.models.base_digest import check_base
+from training.models.base_digest import check_base_digest
 from training.models.safetensors_io import WeightFiles
 
 PEFT_PREFIX = "base_model.model."
@@ -85,13 +85,13 @@ def read_member(
             )
         return member
     try:
-        check_base(folder, base)
+        check_base_digest(folder, base)
     except ModelError:
         # A stacked adapter may name a merged model as its base: the base plus earlier members.
         trained_on = Path(str(config.base_model_name_or_path))
         if not previous or not _is_base_merged_with(trained_on, base, previous):
             raise
-        check_base(folder, trained_on)
+        check_base_digest(folder, trained_on)
     return member
 
 
@@ -132,7 +132,7 @@ def _lora_member(config: LoraConfig, name: str, folder: Path, files: WeightFiles
         r = len(down)
         return {"down": down, "up": up * (alpha / (r**0.5 if config.use_rslora else r))}
 
-    ranks = [files.kinds[f"{PEFT_PREFIX}{layer}.lora_A.weight"].shape[0] for layer in layers]
+    ranks = [files.tensors[f"{PEFT_PREFIX}{layer}.lora_A.weight"].shape[0] for layer in layers]
     tree = {"name": name, "kind": "lora", "r": max(ranks), "targets": layers, "learns": False}
     return Member(name, folder, tree, (read,), config)
 
@@ -161,7 +161,7 @@ def _composed_member(config: ComposedConfig, name: str, folder: Path, files: Wei
             tensors: dict[str, torch.Tensor] = {}
             for side in ("kept", "learned"):
                 prefix = f"{PEFT_PREFIX}{layer}.composed_{side}.{number}."
-                names = [n for n in files.kinds if n.startswith(prefix)]
+                names = [n for n in files.tensors if n.startswith(prefix)]
                 tensors |= {n.removeprefix(prefix): files.read(n).float() for n in names}
             return tensors
 
@@ -185,7 +185,7 @@ def trainable_tree(tree: Tree) -> Tree:
 
 
 def _targeted_layers(files: WeightFiles, suffix: str) -> list[str]:
-    names = [name for name in files.kinds if name.endswith(suffix)]
+    names = [name for name in files.tensors if name.endswith(suffix)]
     return [name.removeprefix(PEFT_PREFIX).removesuffix(suffix) for name in names]
 
 
@@ -203,7 +203,7 @@ def _is_base_merged_with(model: Path, base: Path, previous: Sequence[Member]) ->
         name = f"{layer}.weight"
         if name not in base_files or name not in model_files:
             return False
-        if base_files.kinds[name] != model_files.kinds[name]:
+        if base_files.tensors[name] != model_files.tensors[name]:
             return False
         weight = base_files.read(name)
         expected = weight.float()

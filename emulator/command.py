@@ -1,8 +1,7 @@
-"""Rehearse a job's way through the cloud on this machine: `make rehearse JOB=…`."""
+"""The work of `temper rehearse`: run a job through an emulated SageMaker account."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -13,8 +12,7 @@ from emulator.environment import emulated_environment
 from emulator.instance import ContainerRuntime, NamespaceRuntime, OciRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.scenario import Scenario, ScenarioResult
-from launch.local_container import engine_here
-from training.errors import TemperError
+from launch.local_container import container_engine
 
 CANNOT_PROVE = """\
 Not proved by this: that the account has the quota and the capacity; that IAM lets these roles do
@@ -23,30 +21,36 @@ where none was named; how fast S3 and the machines are; what the service does be
 documentation."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+def rehearse_job(
+    job: Path, pairs: tuple[str, ...] = (), *, env: str = "dev", image: str = "", keep: bool = False
+) -> None:
+    """Deploy the platform to an emulated account and run a job through it.
+
+    Args:
+        job: The job file. It really trains, on this machine.
+        pairs: `key=value` overrides.
+        env: A file of `environments/`.
+        image: Run this container image instead of this checkout.
+        keep: Keep logs and folders.
+
+    Raises:
+        TemperError: A step of the rehearsal failed.
+    """
     work = Path(tempfile.mkdtemp(prefix="rehearsal-"))
     try:
         say("deploying the platform to an emulated account …")
         began = time.monotonic()
-        with emulated_environment(
-            options.env, work, _starter(options.image), ServiceTimings()
-        ) as set_up:
+        with emulated_environment(env, work, _runtime(image), ServiceTimings()) as set_up:
             say(f"deployed in {time.monotonic() - began:.0f} s")
             for kind in ("gpu", "neuron"):
                 set_up.promote_image(kind)
-            outcome = Scenario(set_up, options.job, _settings(options), say).tell()
-    except TemperError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+            outcome = Scenario(set_up, job, cloud_overrides(job, pairs), say).tell()
     finally:
-        if options.keep:
+        if keep:
             say(f"everything is in {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
     _report(outcome)
-    return 0
 
 
 def say(line: str) -> None:
@@ -55,11 +59,13 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _settings(options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the overrides, with what a job for a laptop leaves open and the cloud must know."""
-    named = " ".join(options.set)
-    found = [] if "resources.instance" in named else _instance(options.job)
-    return (*options.set, *found)
+def cloud_overrides(job: Path, pairs: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return overrides that also choose an instance if neither the job nor `pairs` names one.
+
+    A job written for a laptop leaves its instance open; a cloud target needs one.
+    """
+    named = " ".join(pairs)
+    return (*pairs, *([] if "resources.instance" in named else _instance(job)))
 
 
 def _instance(job: Path) -> list[str]:
@@ -72,8 +78,8 @@ def _instance(job: Path) -> list[str]:
     return [f"{where}.{setting}" for setting in wanted]
 
 
-def _starter(image: str) -> ContainerRuntime:
-    return OciRuntime(engine_here(), image) if image else NamespaceRuntime()
+def _runtime(image: str) -> ContainerRuntime:
+    return OciRuntime(container_engine(), image) if image else NamespaceRuntime()
 
 
 def _report(outcome: ScenarioResult) -> None:
@@ -84,17 +90,3 @@ def _report(outcome: ScenarioResult) -> None:
         say(f"{part}: {seconds:.0f} s")
     say("")
     say(CANNOT_PROVE)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m emulator", description=__doc__)
-    parser.add_argument("job", type=Path, help="the job file; it is trained for real, here")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides")
-    parser.add_argument("--env", default="dev", help="a file of environments/")
-    parser.add_argument("--image", default="", help="run this image rather than this checkout")
-    parser.add_argument("--keep", action="store_true", help="keep logs and folders")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

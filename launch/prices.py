@@ -1,12 +1,11 @@
-"""Ask AWS's price list what instances cost: `python -m launch.prices`, as `make prices` runs it.
+"""The work of `temper prices`: read current instance prices from the AWS price list.
 
-Needs credentials that may call `pricing:GetProducts`. Without them the dated table of
-`catalog/prices.yaml` goes on being used, and this says so and ends well.
+Needs credentials that may call `pricing:GetProducts`. Without them, plans keep using the dated
+table of `catalog/prices.yaml`; the command says so and succeeds.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -20,12 +19,16 @@ _PRICE_LIST_REGION = "us-east-1"
 """The price list is served from few Regions, for all of them."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+def refresh_prices(region: str = "") -> int:
+    """Download the training prices of a region and return the exit code: 2 if it has none.
+
+    Args:
+        region: Where jobs would run; the region of the dated table when empty.
+    """
     table = tables()
+    region = region or str(table["region"])
     try:
-        found = training_prices(_client(), options.region)
+        found = training_prices(_client(), region)
     except Exception as error:
         sys.stdout.write(
             f"no newer prices ({_explain(error)}); plans go on with those of "
@@ -33,10 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 0
     if not found:
-        sys.stdout.write(f"the price list has no training prices for {options.region}\n")
+        sys.stdout.write(f"the price list has no training prices for {region}\n")
         return 2
-    _keep(options.region, found)
-    sys.stdout.write(f"{len(found)} prices of {options.region} in {refreshed_path()}\n")
+    _keep(region, found)
+    sys.stdout.write(f"{len(found)} prices of {region} in {refreshed_path()}\n")
     return 0
 
 
@@ -107,13 +110,3 @@ def _explain(error: Exception) -> str:
     if kind == "ModuleNotFoundError":
         return "boto3 is not installed"
     return str(error).splitlines()[0] if str(error) else kind
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m launch.prices", description="Newer prices.")
-    parser.add_argument("--region", default=str(tables()["region"]), help="where jobs would run")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The work of the commands that submit jobs and manage runs: `temper train`, `status`, `logs`, …"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from launch.confirm import confirm
+from launch.errors import LaunchError
+from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
+from launch.resolve_run import resolve_run
+from launch.run_index import RunIndex
+
+# Plans, boto3 and the job model are imported inside the functions that need them: together they
+# take about a second, and `temper status` must not wait for them.
+
+
+def submit_job(
+    path: Path,
+    overrides: str = "",
+    *,
+    target: str = "sagemaker",
+    env: str = "dev",
+    image: str = "",
+    fresh: bool = False,
+    runs: Path = Path("runs"),
+) -> None:
+    """Plan a job, ask, and submit it to a target; attach to a run that is in progress.
+
+    Args:
+        path: The job file.
+        overrides: `key=value` pairs for it, separated by spaces.
+        target: The name of a target, such as `sagemaker`.
+        env: A file of `environments/`; ignored by the target `local`.
+        image: The container image to train in; the target's default when empty.
+        fresh: Start a new run instead of resuming an unfinished one.
+        runs: The folder of run folders.
+
+    Raises:
+        TemperError: The job cannot be submitted.
+    """
+    from launch.submit import SubmitRequest, submit, with_image
+    from launch.targets import make_target
+
+    env = "" if target == "local" else env
+    chosen = make_target(target, env)
+    overrides = with_image(path, overrides, image)
+    request = SubmitRequest(path, overrides, chosen.name, env, runs, fresh)
+    submission = submit(request, chosen, say)
+    run = submission.run
+    say(f"run {run}, job {submission.latest.name}")
+    say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
+
+
+def show_status(run: str, runs: Path) -> None:
+    """Print all runs in one table, or one in detail if `run` names it.
+
+    Raises:
+        LaunchError: A target could not be reached; the table shows the last known states.
+    """
+    from rich.console import Console
+
+    from launch.render import facts_of, show_run, show_runs
+
+    if run:
+        row, problem = refresh_row(runs, resolve_run(runs, run), check_deployment=True)
+        facts = facts_of(runs / row.run)
+        if not problem:
+            facts |= storage_facts(*open_row(runs, row))
+        show_run(row, facts, Console())
+    else:
+        refreshed = [refresh_row(runs, row) for row in RunIndex(runs).rows()]
+        show_runs((row for row, _ in refreshed), Console())
+        problem = next((problem for _, problem in refreshed if problem), "")
+    if problem:
+        raise LaunchError(f"some states are as last seen: {problem}")
+
+
+def print_logs(run: str, runs: Path, *, follow: bool = True) -> None:
+    """Print the log of a run, then its state.
+
+    Args:
+        run: The name of the run.
+        runs: The folder of run folders.
+        follow: Keep printing until the run ends.
+    """
+    submission, target = open_run(runs, run)
+    for line in target.logs(submission, follow=follow):
+        say(line)
+    now = target.status(submission)
+    say(f"{submission.run}: {now.state}{': ' + now.detail if now.detail else ''}")
+
+
+def stop_run(run: str, runs: Path) -> None:
+    """Ask, then tell a run to save a checkpoint and end."""
+    submission, target = open_run(runs, run)
+    confirm(f"Stop {submission.run}?")
+    say(target.stop(submission))
+    say(f"make resume RUN={submission.run} resumes it")
+
+
+def resume_run(run: str, runs: Path, overrides: str = "") -> None:
+    """Resume a stopped or failed run from its last checkpoint.
+
+    Args:
+        run: The name of the run.
+        runs: The folder of run folders.
+        overrides: `key=value` pairs for its job, separated by spaces.
+
+    Raises:
+        LaunchError: The run has finished, or the target refuses it.
+    """
+    from launch.submit import SubmitRequest, submit
+
+    submission, target = open_run(runs, run)
+    now = target.status(submission)
+    if now.state in ("not deployed", "deploying", "deployed"):
+        raise LaunchError(f"{submission.run} has finished training: nothing is left to resume")
+    if submission.target == "local":
+        from launch.targets import local
+
+        local.resume_run(submission, overrides)
+        return
+    request = SubmitRequest(
+        job=submission.folder / "job.yaml",
+        overrides=overrides,
+        target=submission.target,
+        environment=submission.environment,
+        runs=runs,
+        run=submission.run,
+    )
+    submission = submit(request, target, say)
+    say(f"run {submission.run}, job {submission.latest.name}")
+
+
+def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool = False) -> None:
+    """Download a run's model and report into its folder.
+
+    Args:
+        run: The name of the run.
+        runs: The folder of run folders.
+        archive: Keep `model.tar.gz` packed.
+        checkpoints: Download checkpoints too.
+
+    Raises:
+        LaunchError: The run has nothing to download yet.
+    """
+    submission, target = open_run(runs, run)
+    paths = target.fetch(submission, archive=archive, checkpoints=checkpoints)
+    if not paths:
+        state = target.status(submission).state
+        raise LaunchError(f"{submission.run} has nothing to fetch yet: it is {state}")
+    for path in sorted(paths)[:20]:
+        say(str(path))
+    if len(paths) > 20:
+        say(f"and {len(paths) - 20} more in {submission.folder}")
+
+
+def delete_run(run: str, runs: Path) -> None:
+    """Ask, listing what would be deleted, then delete a run here and on its target.
+
+    Raises:
+        LaunchError: The run is in progress, or something could not be deleted.
+    """
+    submission, target = open_run(runs, run)
+    now = target.status(submission)
+    if now.state in ("training", "stopping", "deploying", "deployed"):
+        raise LaunchError(f"{submission.run} is {now.state}. Stop it first: make stop RUN={run}")
+    remote = target.remote_storage(submission)
+    local_bytes = sum(p.stat().st_size for p in submission.folder.rglob("*") if p.is_file())
+    say(f"{submission.folder} ({local_bytes / 2**20:.1f} MiB)")
+    for name, size in remote:
+        say(f"{name} ({size / 2**20:.1f} MiB)")
+    confirm(f"Delete all of this for good, the model of {submission.run} included?")
+    remaining = target.delete(submission)
+    shutil.rmtree(submission.folder)
+    _repair_latest(submission.folder.parent)
+    if remaining:
+        raise LaunchError("deleted, except: " + "; ".join(remaining))
+    say(f"{submission.run} is gone")
+
+
+def say(line: str) -> None:
+    """Print a line and flush it, so that a pipe sees it at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _repair_latest(folder: Path) -> None:
+    """Point `latest` at the newest remaining run; remove the job's folder if none remains."""
+    link = folder / "latest"
+    if link.is_symlink() and not link.exists():
+        link.unlink()
+        remaining = sorted(
+            p for p in folder.iterdir() if p.is_dir() and (p / "status.json").exists()
+        )
+        if remaining:
+            link.symlink_to(remaining[-1].name)
+    if not any(folder.iterdir()):
+        folder.rmdir()

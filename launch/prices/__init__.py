@@ -1,1 +1,0 @@
-"""Prices from AWS's price list, for those who have credentials."""

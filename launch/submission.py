@@ -1,0 +1,170 @@
+"""A submitted run and its record on disk, `launch.json` in the run folder.
+
+The run folder is created, and the name of the job on the target is chosen and written down, before
+anything is sent. Whatever fails in between, rerunning the same command looks the name up on the
+target and therefore never starts a second job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.errors import LaunchError
+from launch.status import Status
+from training.run_folder import write_whole
+
+FILE = "launch.json"
+TargetName = Literal["local", "sagemaker", "hyperpod", "slurm", "eks"]
+_VERSION = 1
+_MAX_NAME_LENGTH = 63
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One job on a target; every resume of a run adds another.
+
+    Attributes:
+        name: Unique name that we chose, legal on the target.
+        handle: The target's own identifier (an ARN, a job number); empty until it was accepted.
+        requested_at: Time of the request, ISO 8601 in UTC.
+    """
+
+    name: str
+    handle: str = ""
+    requested_at: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run that was, or is about to be, submitted to a target.
+
+    Attributes:
+        folder: Run folder on this machine.
+        run: `<name>/<run id>`.
+        target: Target that executes the run.
+        environment: Environment of the platform; empty for targets that need none.
+        creator: Login name of the person who submitted it.
+        created: Time of creation, ISO 8601 in UTC.
+        attempts: Jobs on the target, oldest first.
+        cancelled: The run was stopped before the target accepted it.
+        final_status: Last status once the run is over, so that the target is not queried again.
+    """
+
+    folder: Path
+    run: str
+    target: TargetName
+    environment: str
+    creator: str
+    created: str
+    attempts: tuple[Attempt, ...] = ()
+    cancelled: bool = False
+    final_status: Status | None = None
+
+    @property
+    def latest(self) -> Attempt:
+        """The newest attempt, which decides the status of the run."""
+        return self.attempts[-1]
+
+    def write(self) -> None:
+        """Write the record into the run folder, atomically."""
+        text = json.dumps(_to_document(self), indent=1) + "\n"
+        write_whole(self.folder / FILE, text)
+
+    def with_handle(self, handle: str) -> Submission:
+        """Return a copy whose latest attempt has the target's identifier."""
+        accepted = dataclasses.replace(self.latest, handle=handle)
+        return dataclasses.replace(self, attempts=(*self.attempts[:-1], accepted))
+
+    def with_new_attempt(self) -> Submission:
+        """Return a copy with one more attempt, under a new job name."""
+        name = attempt_name(self.run, len(self.attempts) + 1)
+        attempts = (*self.attempts, Attempt(name, requested_at=now()))
+        return dataclasses.replace(self, attempts=attempts, final_status=None, cancelled=False)
+
+
+def read_submission(folder: Path) -> Submission | None:
+    """Return the submission recorded in a run folder, or None if it has no record.
+
+    Raises:
+        LaunchError: The record exists and cannot be read.
+    """
+    path = folder / FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise LaunchError(
+            f"{path} cannot be read: {error}. Delete the folder to remove the run"
+        ) from None
+    if document.get("version") != _VERSION:
+        raise LaunchError(f"{path} was written by another version of Temper")
+    return _from_document(folder, document)
+
+
+# The attributes were renamed after version 1 of the file was published; the file keeps its keys.
+
+
+def _to_document(submission: Submission) -> dict[str, Any]:
+    final_status = submission.final_status
+    return {
+        "version": _VERSION,
+        "run": submission.run,
+        "target": submission.target,
+        "environment": submission.environment,
+        "creator": submission.creator,
+        "created": submission.created,
+        "attempts": [
+            {"name": attempt.name, "handle": attempt.handle, "asked": attempt.requested_at}
+            for attempt in submission.attempts
+        ],
+        "cancelled": submission.cancelled,
+        "seen": dataclasses.asdict(final_status) if final_status else None,
+        "facts": {},
+    }
+
+
+def _from_document(folder: Path, document: dict[str, Any]) -> Submission:
+    final_status = document.get("seen")
+    return Submission(
+        folder=folder,
+        run=document["run"],
+        target=document["target"],
+        environment=document["environment"],
+        creator=document["creator"],
+        created=document["created"],
+        attempts=tuple(
+            Attempt(attempt["name"], attempt.get("handle", ""), attempt.get("asked", ""))
+            for attempt in document["attempts"]
+        ),
+        cancelled=document.get("cancelled", False),
+        final_status=Status(**final_status) if final_status else None,
+    )
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and is unique between users who submit at the same time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def attempt_name(run: str, number: int) -> str:
+    """Return the job name of a run's attempt: at most 63 letters, digits and hyphens.
+
+    Args:
+        run: `<name>/<run id>`.
+        number: Number of the attempt, from 1.
+    """
+    name, _, run_id = run.partition("/")
+    suffix = f"-{run_id}" + (f"-{number}" if number > 1 else "")
+    return name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-") + suffix
+
+
+def now() -> str:
+    """Return the current time as ISO 8601 in UTC."""
+    return time.strftime("%FT%TZ", time.gmtime())

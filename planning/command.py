@@ -1,0 +1,41 @@
+"""The work of `temper plan`: print the plan of a job and, if asked, write it as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planning import make_plan
+from training.config import load_job
+from training.errors import JobError, Problem
+
+
+def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
+    """Print the plan of a job file and return the exit code: 0 if the job fits, 2 if not.
+
+    Args:
+        path: The job file.
+        overrides: `key=value` pairs for it, separated by spaces.
+        out: Write the plan to this file as well, for programs.
+
+    Raises:
+        JobError: The job file cannot be used, or `out` cannot be written.
+    """
+    try:
+        plan = make_plan(load_job(path, overrides))
+    except JobError as error:
+        raise JobError(str(path), error.problems) from None
+    if out:
+        try:
+            plan.write(out)
+        except OSError as error:
+            raise JobError(
+                str(path), [Problem("--out", f"cannot be written: {error.strerror}", str(out))]
+            ) from None
+    from rich.console import Console
+
+    from planning.render import show, show_refusal
+
+    show(plan, Console(highlight=False))
+    # One line for each reason, whatever the width: programs read it and people search for it.
+    show_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
+    return 0 if plan.fits else 2

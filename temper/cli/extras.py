@@ -1,0 +1,47 @@
+"""The optional dependencies of each command, and the message when they are not installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from training.errors import TemperError
+
+EXTRAS = {
+    "train": (
+        *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors"),
+        *("tokenizers", "pyarrow", "orjson", "psutil", "filelock", "jinja2", "matplotlib"),
+        *("mlflow", "jsonschema", "regex", "httpx2", "gguf", "numpy"),
+    ),
+    "launch": ("boto3", "botocore"),
+    "feedback": ("nltk", "networkx"),
+    "infra": ("aws_cdk", "moto", "constructs"),
+}
+"""The top-level modules that each extra of pyproject.toml installs."""
+
+
+class MissingExtraError(TemperError):
+    """A command needs packages that a plain `pip install temper` leaves out."""
+
+
+def missing_extra(module: str) -> str:
+    """Return the message for a module that cannot be imported; empty if no extra installs it."""
+    for extra, modules in EXTRAS.items():
+        if module.partition(".")[0] in modules:
+            return (
+                f"{module} is not installed. This command needs the extra {extra}: "
+                f'pip install "temper[{extra}]"'
+            )
+    return ""
+
+
+def require(extra: str) -> None:
+    """Check that the packages of an extra are installed, without importing them.
+
+    Training imports them in a process of its own, whose traceback would reach the user.
+
+    Raises:
+        MissingExtraError: One of them is not.
+    """
+    for module in EXTRAS[extra]:
+        if find_spec(module) is None:
+            raise MissingExtraError(missing_extra(module))

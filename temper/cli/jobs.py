@@ -1,0 +1,105 @@
+"""Commands that take a job file: train, check, plan, rehearse, doctor, schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from temper.cli.extras import require
+from temper.cli.options import (
+    RUNS,
+    EnvironmentOption,
+    JobArgument,
+    RunsOption,
+    SetOption,
+    overrides,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("train")(_train)
+    app.command("check")(_check)
+    app.command("plan")(_plan)
+    app.command("rehearse")(_rehearse)
+    app.command("doctor")(_doctor)
+    app.command("schema")(_schema)
+
+
+def _train(
+    job: JobArgument,
+    target: Annotated[
+        str, typer.Option(help="local, sagemaker, hyperpod, slurm or eks.")
+    ] = "local",
+    env: EnvironmentOption = "dev",
+    set_: SetOption = None,
+    image: Annotated[str, typer.Option(help="Train in this container image.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
+    runs: RunsOption = RUNS,
+) -> int:
+    """Train a job, here or on a target; the same command resumes an unfinished run."""
+    if target == "local" and not image:
+        require("train")
+        from training.__main__ import train_job
+
+        train_job(job, overrides(set_), runs=runs, fresh=fresh)
+        return 0
+    from launch.commands import submit_job
+
+    submit_job(job, overrides(set_), target=target, env=env, image=image, fresh=fresh, runs=runs)
+    return 0
+
+
+def _check(job: JobArgument, set_: SetOption = None) -> int:
+    """Check a job file without running it."""
+    from training.__main__ import check_job
+
+    check_job(job, overrides(set_))
+    return 0
+
+
+def _plan(
+    job: JobArgument,
+    set_: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this file as JSON.")] = None,
+) -> int:
+    """Estimate memory, time and cost of a job; exit code 2 if it does not fit."""
+    from planning.command import print_plan
+
+    return print_plan(job, overrides(set_), out)
+
+
+def _rehearse(
+    job: JobArgument,
+    set_: SetOption = None,
+    env: EnvironmentOption = "dev",
+    image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
+) -> int:
+    """Run a job through an emulated SageMaker account on this machine."""
+    from emulator.command import rehearse_job
+
+    rehearse_job(job, tuple(set_ or ()), env=env, image=image, keep=keep)
+    return 0
+
+
+def _doctor(
+    env: Annotated[str, typer.Option(help="Also check the account of this environment.")] = "",
+    job: Annotated[Path | None, typer.Option(help="The job that is to run.")] = None,
+    set_: SetOption = None,
+    runs: RunsOption = RUNS,
+) -> int:
+    """Check whether this machine and the account can run a job, and name the fixes."""
+    from launch.doctor.command import run_doctor
+
+    return run_doctor(env=env, job=job, overrides=overrides(set_), runs=runs)
+
+
+def _schema() -> int:
+    """Write the JSON schema of job files, for editors, to jobs/schema.json."""
+    from training.config.schema import write_schema
+
+    write_schema()
+    return 0

@@ -1,0 +1,50 @@
+"""Commands that take a trained model: export, answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("export")(_export)
+    app.command("answer")(_answer)
+
+
+def _export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A job's name, a run folder or a model folder.")
+    ],
+    format: Annotated[
+        str, typer.Option(help="safetensors, adapter, archive, archive-apart or gguf.")
+    ] = "safetensors",
+    to: Annotated[
+        Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")
+    ] = None,
+) -> int:
+    """Convert a run's model to another format and verify the result."""
+    from training.export.command import export_model
+
+    export_model(run, format, to)
+    return 0
+
+
+def _answer(
+    model: Annotated[str, typer.Argument(help="The base model: a folder or a Hub id.")],
+    requests: Annotated[
+        Path, typer.Argument(help="JSON Lines with prompt, adapter and, optionally, completion.")
+    ],
+    adapters: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file of answers; printed if omitted.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer.")] = 64,
+) -> int:
+    """Answer requests that each name an adapter, with one base model in memory."""
+    from training.evaluation.command import answer_requests
+
+    answer_requests(model, requests, adapters, out, max_new_tokens)
+    return 0

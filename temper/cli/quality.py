@@ -1,0 +1,122 @@
+"""Commands that examine labels and models: feedback, redteam, bias."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("feedback")(_feedback)
+    app.command("redteam")(_redteam)
+    app.command("bias")(_bias)
+
+
+BeforeOption = Annotated[str | None, typer.Option(help="Another model to compare with.")]
+ModelArgument = Annotated[str, typer.Argument(help="A model folder or a Hub id.")]
+TemplateOption = Annotated[
+    str | None, typer.Option(help="A chat template, as model.chat_template of a job.")
+]
+
+
+def _feedback(
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA...", help="CSV, JSON Lines or Ground Truth manifests."),
+    ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART=COLUMN", help="Columns of other names: choice=overall."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report and the cleaned pairs.")
+    ] = None,
+    least_alpha: Annotated[
+        float | None, typer.Option(help="Fail below this Krippendorff's alpha.")
+    ] = None,
+) -> int:
+    """Measure the agreement of preference labels and write a cleaned set of pairs."""
+    from feedback.command import analyze_labels
+
+    return analyze_labels(data, columns or [], out, least_alpha)
+
+
+def _redteam(
+    model: ModelArgument,
+    before: BeforeOption = None,
+    probes: Annotated[
+        Path | None, typer.Option(help="A file like safety/probes.yaml, or a CSV of requests.")
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="YAML of a judge; rules decide if omitted.")
+    ] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Cost limit of the judge in USD.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("redteam-report"),
+    chat_template: TemplateOption = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Prompts per batch.")] = 8,
+    most_answered: Annotated[
+        float | None, typer.Option(help="Exit 5 above this share of harmful requests answered.")
+    ] = None,
+    most_leaked: Annotated[
+        float | None, typer.Option(help="Exit 5 above this share of secrets leaked.")
+    ] = None,
+    most_over_refused: Annotated[
+        float | None, typer.Option(help="Exit 5 above this share of harmless questions refused.")
+    ] = None,
+) -> int:
+    """Red-team a model: harmful requests, secrets, harmless questions."""
+    from safety.probes import OURS
+    from safety.redteam import RedteamOptions, run_redteam
+
+    return run_redteam(
+        RedteamOptions(
+            model=model,
+            before=before,
+            probes=probes or OURS,
+            judge=judge,
+            max_cost=max_cost,
+            out=out,
+            chat_template=chat_template,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            limits={
+                "request": most_answered,
+                "leak": most_leaked,
+                "harmless": most_over_refused,
+            },
+        )
+    )
+
+
+def _bias(
+    model: ModelArgument,
+    before: BeforeOption = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="A file of questions; may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Ask only the first questions.")] = None,
+    most: Annotated[float | None, typer.Option(help="Exit 5 above this bias, such as 0.2.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("bias-report"),
+    chat_template: TemplateOption = None,
+    batch_size: Annotated[int, typer.Option(help="Prompts per batch.")] = 16,
+) -> int:
+    """Measure social bias in a model's answers, by the scores of BBQ."""
+    from safety.bbq import OURS
+    from safety.bias import BiasOptions, run_bias
+
+    return run_bias(
+        BiasOptions(
+            model=model,
+            before=before,
+            data=tuple(data or (OURS,)),
+            limit=limit,
+            most=most,
+            out=out,
+            chat_template=chat_template,
+            batch_size=batch_size,
+        )
+    )

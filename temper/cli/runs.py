@@ -1,0 +1,79 @@
+"""Commands that take a run: status, logs, stop, resume, fetch, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from temper.cli.options import RUNS, RunArgument, RunsOption, SetOption, overrides
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("status")(_status)
+    app.command("logs")(_logs)
+    app.command("stop")(_stop)
+    app.command("resume")(_resume)
+    app.command("fetch")(_fetch)
+    app.command("delete")(_delete)
+
+
+def _status(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="One run in detail; all runs if omitted.")
+    ] = "",
+    runs: RunsOption = RUNS,
+) -> None:
+    """List all runs on all targets, or show one in detail."""
+    from launch.commands import show_status
+
+    show_status(run, runs)
+
+
+def _logs(
+    run: RunArgument,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Print the log so far and exit.")
+    ] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Print the log of a run until it ends."""
+    from launch.commands import print_logs
+
+    print_logs(run, runs, follow=not no_follow)
+
+
+def _stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
+    """Ask, then let a run save a checkpoint and end."""
+    from launch.commands import stop_run
+
+    stop_run(run, runs)
+
+
+def _resume(run: RunArgument, set_: SetOption = None, runs: RunsOption = RUNS) -> None:
+    """Resume a stopped or failed run from its last checkpoint."""
+    from launch.commands import resume_run
+
+    resume_run(run, runs, overrides(set_))
+
+
+def _fetch(
+    run: RunArgument,
+    archive: Annotated[bool, typer.Option("--archive", help="Keep model.tar.gz packed.")] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Download checkpoints too.")
+    ] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Download a run's model and report into its run folder."""
+    from launch.commands import fetch_run
+
+    fetch_run(run, runs, archive=archive, checkpoints=checkpoints)
+
+
+def _delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
+    """Show what would be deleted, ask, then delete a run here and on its target."""
+    from launch.commands import delete_run
+
+    delete_run(run, runs)

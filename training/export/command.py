@@ -1,0 +1,64 @@
+"""The work of `temper export`: find the model of a run and write it in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.console import say
+from training.errors import JobError, Problem
+from training.quiet import quiet
+
+
+def export_model(run: Path, format_name: str = "safetensors", to: Path | None = None) -> None:
+    """Write a run's model in another format, verify it, and print where it is.
+
+    Args:
+        run: A folder, or the name of a job or run below `runs/`.
+        format_name: A key of `training.export.formats.FORMATS`.
+        to: The file or folder to write; `export/` next to the model when omitted.
+
+    Raises:
+        JobError: There is no such model or format.
+    """
+    quiet()
+    model = find_model(run)
+    # Imported here: wrong arguments are reported before torch is loaded.
+    from training.export.formats import FORMATS
+
+    if format_name not in FORMATS:
+        fix = f"Choose from {', '.join(FORMATS)}"
+        raise JobError("export", [Problem("FORMAT", "no such format", format_name, fix)])
+    name, write = FORMATS[format_name]
+    target = to or model.parent / "export" / name
+    result = write(model, target)
+    say(f"proved: {result}")
+    say(f"done: {target}")
+
+
+def find_model(run: Path) -> Path:
+    """Return the model folder of a run, a pipeline's last stage, or a folder that is one.
+
+    Args:
+        run: A folder, or the name of a job or run below `runs/`.
+
+    Raises:
+        JobError: There is none.
+    """
+    by_name = Path("runs") / run
+    for place in (run, run / "latest", by_name, by_name / "latest"):
+        stages = sorted((place / "stages").glob("*/model"))
+        for folder in (place / "model", *stages[-1:], place):
+            if any(folder.glob("*.safetensors")):
+                return folder
+    found = ", ".join(sorted(p.name for p in run.iterdir())[:8]) if run.is_dir() else "nothing"
+    raise JobError(
+        "export",
+        [
+            Problem(
+                "RUN",
+                "has no trained model",
+                str(run),
+                f"Name a job, or a run folder such as runs/NAME/latest; there is: {found}",
+            )
+        ],
+    )
