@@ -28,7 +28,7 @@ $(VENV)/bin/uv: constraints.txt
 # torch goes first and through pip, so that a build chosen by the machine's own pip settings is taken.
 $(VENV)/.torch: $(VENV)/bin/uv
 	@echo "Installing torch (once; the longest part) …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 setuptools wheel 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools wheel 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.torch constraints.txt
