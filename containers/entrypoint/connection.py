@@ -1,4 +1,4 @@
-"""A connection between two nodes: small JSON messages, one to a line, and nothing that blocks."""
+"""Connection between two nodes: JSON messages, one per line, received without blocking."""
 
 from __future__ import annotations
 
@@ -8,67 +8,70 @@ from collections.abc import Sequence
 from typing import Any
 
 Message = dict[str, Any]
-_LONGEST_BYTES = 1 << 20
+_MAX_MESSAGE_BYTES = 1 << 20
 
 
 class ConnectionLostError(Exception):
-    """The other side is gone."""
+    """The peer closed the connection, cannot be reached, or sends something else."""
 
 
 class Connection:
-    """One end of a connection.
+    """One end of a connection between two nodes.
 
     Args:
-        connection: Open; closed with `close`.
+        connection: Connected socket, which `close` closes.
+
+    Attributes:
+        peer: Name of the node at the other end, once it is known.
     """
 
     def __init__(self, connection: socket.socket):
         self._socket = connection
-        self._read = b""
+        self._buffer = b""
         self.peer = "?"
         connection.settimeout(10)
-        # A machine that loses its power says nothing: ask every few seconds whether it is there.
+        # A machine that loses power closes nothing. Keepalive probes detect it within 35 s.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
     def fileno(self) -> int:
-        """Make this something `select` can wait for."""
+        """Return the file descriptor, so that `select` accepts a connection."""
         return self._socket.fileno()
 
-    def send(self, kind: str, **facts: Any) -> None:
+    def send(self, kind: str, **fields: Any) -> None:
         """Send a message.
 
         Raises:
-            LostError: Nobody is there to take it.
+            ConnectionLostError: The peer does not receive it.
         """
         try:
-            self._socket.sendall(json.dumps({"kind": kind, **facts}).encode() + b"\n")
+            self._socket.sendall(json.dumps({"kind": kind, **fields}).encode() + b"\n")
         except OSError as error:
             raise ConnectionLostError(str(error)) from error
 
     def receive(self) -> Sequence[Message]:
-        """Return the messages that have come; call when `select` says something has.
+        """Return the messages that have arrived; call it when `select` reports data.
 
         Raises:
-            LostError: The other side is gone, or does not speak as we do.
+            ConnectionLostError: The peer is gone, or does not use this protocol.
         """
         try:
-            came = self._socket.recv(1 << 16)
+            received = self._socket.recv(1 << 16)
         except OSError as error:
             raise ConnectionLostError(str(error)) from error
-        if not came or len(self._read) + len(came) > _LONGEST_BYTES:
+        if not received or len(self._buffer) + len(received) > _MAX_MESSAGE_BYTES:
             raise ConnectionLostError("its connection was closed")
-        *lines, self._read = (self._read + came).split(b"\n")
+        *lines, self._buffer = (self._buffer + received).split(b"\n")
         try:
-            found = [json.loads(line) for line in lines]
+            messages = [json.loads(line) for line in lines]
         except ValueError as error:
-            raise ConnectionLostError("it speaks another language") from error
-        if not all(isinstance(message, dict) and "kind" in message for message in found):
-            raise ConnectionLostError("it speaks another language")
-        return found
+            raise ConnectionLostError("it uses another protocol") from error
+        if not all(isinstance(message, dict) and "kind" in message for message in messages):
+            raise ConnectionLostError("it uses another protocol")
+        return messages
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._socket.close()

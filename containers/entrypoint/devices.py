@@ -1,4 +1,4 @@
-"""The accelerators and network adapters of this machine, seen without loading a driver."""
+"""Accelerators and network adapters of this machine, detected without loading a driver."""
 
 from __future__ import annotations
 
@@ -9,63 +9,69 @@ from pathlib import Path
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.node_identity import NodeIdentity
 
-_KINDS = {"nvidia": re.compile(r"ml\.(p|g)\d"), "neuron": re.compile(r"ml\.(trn|inf)\d")}
+_INSTANCE_TYPES = {"nvidia": re.compile(r"ml\.(p|g)\d"), "neuron": re.compile(r"ml\.(trn|inf)\d")}
 _IMAGES = {"nvidia": "gpu", "neuron": "neuron"}
 
 
 def count(kind: str, devices: Path = Path("/dev")) -> int:
-    """Return how many devices of a kind there are."""
+    """Return the number of devices of a kind (`nvidia` or `neuron`)."""
     return len([p for p in devices.glob(f"{kind}[0-9]*") if p.name.removeprefix(kind).isdigit()])
 
 
 def count_all(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """Return how many accelerators training may use."""
+    """Return the number of accelerators that training may use."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
     return count("nvidia", devices) or count("neuron", devices)
 
 
-def check(
-    place: NodeIdentity, environment: Mapping[str, str], devices: Path = Path("/dev")
+def require_devices(
+    identity: NodeIdentity, environment: Mapping[str, str], devices: Path = Path("/dev")
 ) -> None:
-    """Refuse to train on a CPU what was sent to a machine with accelerators.
+    """Raise if an instance type with accelerators shows none, rather than train on the CPU.
 
-    `TEMPER_CPU=1` says that this is meant, as in a rehearsal.
+    Args:
+        identity: This node, with its instance type.
+        environment: Environment variables; `TEMPER_CPU=1` allows the CPU, as in an emulation.
+        devices: Folder of the device files.
 
     Raises:
-        StartError: The machine should have devices, and none can be seen.
+        StartError: The instance type has accelerators, and none is visible.
     """
-    for kind, types in _KINDS.items():
-        if types.match(place.instance) and not count(kind, devices):
+    for kind, types in _INSTANCE_TYPES.items():
+        if types.match(identity.instance) and not count(kind, devices):
             if environment.get("TEMPER_CPU") == "1":
                 return
             raise StartError(
-                f"{place.name} is an {place.instance}, but no {kind} device can be seen in "
-                f"{devices}. Use the {_IMAGES[kind]} image, and a container runtime that passes "
-                f"devices on (TEMPER_CPU=1 trains on the CPU all the same)"
+                f"{identity.name} is an {identity.instance}, but no {kind} device can be seen in "
+                f"{devices}. Use the {_IMAGES[kind]} image and a container runtime that exposes "
+                f"the devices, or set TEMPER_CPU=1 to train on the CPU"
             )
 
 
 def network_settings(
-    place: NodeIdentity, environment: Mapping[str, str], system: Path = Path("/sys/class")
+    identity: NodeIdentity, environment: Mapping[str, str], system: Path = Path("/sys/class")
 ) -> dict[str, str]:
     """Return the variables that NCCL, gloo and libfabric need on this machine.
 
-    What the environment already says stays as it is. Without EFA nothing is said of it: libfabric
-    told to use what is not there makes NCCL fall back with a warning, or fail.
+    Variables that are set already are left alone. FI_PROVIDER is set only if an EFA adapter
+    exists: told to use a missing one, libfabric makes NCCL fall back with a warning, or fail.
 
     Args:
-        place: Names the interface between the nodes.
-        environment: Of this process.
-        system: Where the kernel lists its devices.
+        identity: This node, with the interface between the nodes.
+        environment: Environment variables of this process.
+        system: Folder in which the kernel lists its devices.
     """
-    found: dict[str, str] = {}
-    if place.interface and (system / "net" / place.interface).exists():
-        found |= {"NCCL_SOCKET_IFNAME": place.interface, "GLOO_SOCKET_IFNAME": place.interface}
+    settings: dict[str, str] = {}
+    if identity.interface and (system / "net" / identity.interface).exists():
+        settings |= {
+            "NCCL_SOCKET_IFNAME": identity.interface,
+            "GLOO_SOCKET_IFNAME": identity.interface,
+        }
     adapters = system / "infiniband"
     if adapters.is_dir() and any(p.name.startswith(("efa", "rdmap")) for p in adapters.iterdir()):
-        # https://github.com/aws/aws-ofi-nccl and libfabric's fi_efa(7): on a fork (a tokenizer, a
-        # data loader) huge pages would be copied, and run out.
-        found |= {"FI_PROVIDER": "efa", "FI_EFA_USE_HUGE_PAGE": "0", "FI_EFA_FORK_SAFE": "1"}
-    return {name: value for name, value in found.items() if name not in environment}
+        # https://github.com/aws/aws-ofi-nccl and libfabric's fi_efa(7): a forked process (a
+        # tokenizer, a data loader) would copy the huge pages, of which there are few.
+        settings |= {"FI_PROVIDER": "efa", "FI_EFA_USE_HUGE_PAGE": "0", "FI_EFA_FORK_SAFE": "1"}
+    return {name: value for name, value in settings.items() if name not in environment}

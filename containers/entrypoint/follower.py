@@ -1,4 +1,4 @@
-"""Any node of several but the first, which it calls and listens to."""
+"""Follower: any node of a job but the first, connected to the leader."""
 
 from __future__ import annotations
 
@@ -15,127 +15,127 @@ from typing import Any
 from containers.entrypoint.connection import Connection, ConnectionLostError, Message
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.node_identity import NodeIdentity
-from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, give_up_if
+from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, raise_if_stopped
 from containers.entrypoint.restart_policy import Decision, NodeExit
 
 
 class Follower:
-    """Any node but the first, which it calls.
+    """Rendezvous of a node that is not the first.
 
     Args:
-        place: Its own.
-        hello: Its own.
-        patience_s: How long the first node may take to be there.
-        stopped: Whether this node was told to stop meanwhile.
+        identity: This node among those of the job.
+        info: Description of this node, sent to the leader.
+        join_timeout_s: Seconds to wait for the leader.
+        stopped: Returns whether this node received a signal to stop.
     """
 
     def __init__(
         self,
-        place: NodeIdentity,
-        hello: NodeInfo,
+        identity: NodeIdentity,
+        info: NodeInfo,
         *,
-        patience_s: float,
+        join_timeout_s: float,
         stopped: Callable[[], bool],
     ):
-        self._place, self._hello = place, hello
-        self._patience_s, self._stopped = patience_s, stopped
-        self._line: Connection | None = None
+        self._identity, self._info = identity, info
+        self._join_timeout_s, self._stopped = join_timeout_s, stopped
+        self._connection: Connection | None = None
         self._inbox: deque[Message] = deque()
         self._grace_s: float | None = None
-        self._verdict: Decision | None = None
-        self._first = place.nodes[0]
+        self._decision: Decision | None = None
+        self._leader = identity.nodes[0]
 
-    def assemble(self, folder: Path | None) -> LaunchInfo:
-        """Call the first node and wait for its orders.
+    def join(self, folder: Path | None) -> LaunchInfo:
+        """Connect to the leader, and wait until it starts training.
 
         Raises:
-            StartError: It cannot be reached, or says why nothing is started.
+            StartError: The leader cannot be reached, or refuses to start and says why.
         """
-        if self._line is None:
-            self._line = self._call()
-            self._line.send("hello", **asdict(self._hello))
-        self._grace_s, self._verdict = None, None
-        # The first node gives up first, and says why.
-        until = time.monotonic() + self._patience_s + 60
-        while time.monotonic() < until:
-            give_up_if(self._stopped())
-            message = self._next(TICK_S)
+        if self._connection is None:
+            self._connection = self._connect()
+            self._connection.send("join", **asdict(self._info))
+        self._grace_s, self._decision = None, None
+        # Longer than the leader's own timeout, so that its message names the missing nodes.
+        deadline = time.monotonic() + self._join_timeout_s + 60
+        while time.monotonic() < deadline:
+            raise_if_stopped(self._stopped())
+            message = self._next_message(TICK_S)
             if message is None:
                 continue
-            if message["kind"] == "look":
-                assert folder is not None, "several nodes are told where to train"
-                self._line.send("seen", seen=(folder / message["name"]).exists())
-            elif message["kind"] == "orders":
-                return LaunchInfo(**_facts(message))
-            elif message["kind"] == "verdict":
+            if message["kind"] == "check_file":
+                assert folder is not None, "jobs of several nodes have a run folder"
+                self._connection.send("file", visible=(folder / message["name"]).exists())
+            elif message["kind"] == "launch":
+                return LaunchInfo(**_fields(message))
+            elif message["kind"] == "decision":
                 raise StartError(str(message["message"]), int(message["code"]))
-        raise StartError(f"{self._first} was reached, but gave no orders")
+        raise StartError(f"{self._leader} was reached, but did not start training")
 
-    def _call(self) -> Connection:
-        until = time.monotonic() + self._patience_s
-        where = (self._place.address, self._place.port)
+    def _connect(self) -> Connection:
+        deadline = time.monotonic() + self._join_timeout_s
+        address = (self._identity.address, self._identity.port)
         while True:
-            give_up_if(self._stopped())
+            raise_if_stopped(self._stopped())
             try:
-                return Connection(socket.create_connection(where, timeout=5))
+                return Connection(socket.create_connection(address, timeout=5))
             except OSError as error:
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise StartError(
-                        f"{self._first}, the first node, did not join within {self._patience_s:g} "
-                        f"s: {where[0]}:{where[1]} cannot be reached "
+                        f"{self._leader}, the first node, did not join within "
+                        f"{self._join_timeout_s:g} s: {address[0]}:{address[1]} cannot be reached "
                         f"({error.strerror or error}). See in its log why it did not start, and "
                         f"let the nodes of a job reach each other on every port"
                     ) from error
             time.sleep(TICK_S)
 
-    def _next(self, seconds: float) -> Message | None:
-        """Return the next message, waiting for it a while.
+    def _next_message(self, seconds: float) -> Message | None:
+        """Return the next message, or None if none arrives in time.
 
         Raises:
-            StartError: The first node is gone.
+            StartError: The connection to the leader is lost.
         """
-        assert self._line is not None
-        if not self._inbox and select.select([self._line], [], [], seconds)[0]:
+        assert self._connection is not None
+        if not self._inbox and select.select([self._connection], [], [], seconds)[0]:
             try:
-                self._inbox += self._line.receive()
+                self._inbox += self._connection.receive()
             except ConnectionLostError as error:
                 raise StartError(
-                    f"{self._first}, the first node, was lost ({error}). The same job goes on from "
-                    f"its last checkpoint"
+                    f"{self._leader}, the first node, was lost ({error}). Start the same job again "
+                    "to resume from its last checkpoint"
                 ) from error
         return self._inbox.popleft() if self._inbox else None
 
-    def listen(self, seconds: float) -> float | None:
-        """Hear the first node, which may say that training is to stop.
+    def poll(self, seconds: float) -> float | None:
+        """Process a message of the leader, which may order training to stop.
 
         Raises:
-            StartError: It is gone.
+            StartError: The connection to the leader is lost.
         """
-        message = self._next(seconds)
-        if message is not None and message["kind"] == "halt":
+        message = self._next_message(seconds)
+        if message is not None and message["kind"] == "stop":
             self._grace_s = float(message["grace_s"])
-        elif message is not None and message["kind"] == "verdict":
-            self._verdict = Decision(**_facts(message))
+        elif message is not None and message["kind"] == "decision":
+            self._decision = Decision(**_fields(message))
         return self._grace_s
 
-    def settle(self, ended: NodeExit, progress: object) -> Decision:
-        """Tell the first node, and wait for what it decides.
+    def agree(self, ended: NodeExit, progress: object) -> Decision:
+        """Report the end of training to the leader, and wait for its decision.
 
         Raises:
-            StartError: It is gone.
+            StartError: The connection to the leader is lost.
         """
-        assert self._line is not None
-        with suppress(ConnectionLostError):  # found out, and explained, when it is listened to
-            self._line.send("ended", **asdict(ended))
-        while self._verdict is None:
-            self.listen(TICK_S)
-        return self._verdict
+        assert self._connection is not None
+        with suppress(ConnectionLostError):  # `poll` notices it, and raises with an explanation
+            self._connection.send("exit", **asdict(ended))
+        while self._decision is None:
+            self.poll(TICK_S)
+        return self._decision
 
     def close(self) -> None:
-        """Hang up."""
-        if self._line is not None:
-            self._line.close()
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
 
 
-def _facts(message: Message) -> dict[str, Any]:
+def _fields(message: Message) -> dict[str, Any]:
     return {name: value for name, value in message.items() if name != "kind"}

@@ -1,4 +1,4 @@
-"""What this container can do: versions, devices, NCCL, EFA, as JSON; the image's health check."""
+"""Health check of the image: versions, devices, NCCL and EFA, as JSON."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _INFINIBAND = Path("/sys/class/infiniband")
 
 
 def report(wanted: int | None = None) -> int:
-    """Print what is here and return 0 when it can train.
+    """Print the facts and return 0 if this container can train, else 1.
 
     Args:
-        wanted: Accelerators that must be there.
+        wanted: Minimum number of accelerators; None for any.
     """
-    facts, faults = look()
-    found = facts["devices"]["nvidia"] + facts["devices"]["neuron"]
-    if wanted is not None and found < wanted:
-        faults.append(f"{wanted} accelerators are wanted, {found} are here")
+    facts, faults = collect_facts()
+    available = facts["devices"]["nvidia"] + facts["devices"]["neuron"]
+    if wanted is not None and available < wanted:
+        faults.append(f"{wanted} accelerators are required, {available} are available")
     sys.stdout.write(json.dumps({**facts, "faults": faults}, indent=1) + "\n")
     return 1 if faults else 0
 
 
-def look() -> tuple[dict[str, Any], list[str]]:
-    """Return the facts, and what is wrong with them."""
+def collect_facts() -> tuple[dict[str, Any], list[str]]:
+    """Return facts about this container, and the faults among them."""
     faults: list[str] = []
     facts: dict[str, Any] = {
         "commit": os.environ.get("TEMPER_COMMIT", "unknown"),
@@ -55,20 +55,20 @@ def look() -> tuple[dict[str, Any], list[str]]:
 
 
 def _torch(expected: int) -> tuple[dict[str, Any], str]:
-    """Ask torch, in a process of its own: a broken driver may end it."""
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, check=False
+    """Query torch in a separate process, which a broken driver may crash."""
+    queried = subprocess.run(
+        [sys.executable, "-c", _QUERY_TORCH], capture_output=True, text=True, check=False
     )
-    if asked.returncode != 0:
-        tail = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    if queried.returncode != 0:
+        tail = (queried.stderr.strip().splitlines() or ["no error message"])[-1]
         return {}, f"torch does not load: {tail}"
-    found: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
-    if expected and found["devices"] < expected:
-        return found, f"torch sees {found['devices']} of {expected} NVIDIA devices"
-    return found, ""
+    facts: dict[str, Any] = json.loads(queried.stdout.splitlines()[-1])
+    if expected and facts["devices"] < expected:
+        return facts, f"torch sees {facts['devices']} of {expected} NVIDIA devices"
+    return facts, ""
 
 
-_ASK_TORCH = """
+_QUERY_TORCH = """
 import json, torch
 cuda = torch.cuda.is_available()
 print(json.dumps({
@@ -89,9 +89,9 @@ def _version(package: str) -> str | None:
 
 
 def _first_line(command: str, *arguments: str) -> str | None:
-    """Return the first line a command prints; None where it is not installed or fails."""
+    """Return the first line that a command prints; None if it is missing or fails."""
     if shutil.which(command) is None:
         return None
-    asked = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
-    lines = asked.stdout.strip().splitlines()
-    return lines[0] if lines and asked.returncode == 0 else None
+    done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if lines and done.returncode == 0 else None

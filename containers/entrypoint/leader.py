@@ -1,4 +1,4 @@
-"""The first node of several: it waits for the others and decides for all."""
+"""Leader: the first node of several, which waits for the others and decides for all."""
 
 from __future__ import annotations
 
@@ -15,221 +15,234 @@ from catalog.exit_codes import RUN_FAILED, STOPPED
 from containers.entrypoint.connection import Connection, ConnectionLostError, Message
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.node_identity import NodeIdentity
-from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, give_up_if
+from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, raise_if_stopped
 from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
 
-_SAVE_S = 110.0
-"""How long the others may take to write their checkpoint when one node was told to stop."""
-_DIE_S = 15.0
-"""How long they may take to end when one has died: nothing can be saved without it."""
-_SETTLE_S = _SAVE_S + 30
+_SAVE_GRACE_S = 110.0
+"""Grace period after a signal to stop, in which the nodes write their checkpoint together."""
+_CRASH_GRACE_S = 15.0
+"""Grace period after a crash: a checkpoint needs every process, so nothing can be saved."""
+_EXIT_TIMEOUT_S = _SAVE_GRACE_S + 30
 
 
 class Leader:
-    """The first node, which the others call.
+    """Rendezvous of the first node, to which the others connect.
 
     Args:
-        place: Its own.
-        hello: Its own.
-        judge: Decides what follows when training ends.
-        patience_s: How long the others may take to call.
-        stopped: Whether this node was told to stop meanwhile.
+        identity: This node among those of the job.
+        info: Description of this node.
+        policy: Decides whether training is restarted.
+        join_timeout_s: Seconds to wait for the other nodes.
+        stopped: Returns whether this node received a signal to stop.
     """
 
     def __init__(
         self,
-        place: NodeIdentity,
-        hello: NodeInfo,
-        judge: RestartPolicy,
+        identity: NodeIdentity,
+        info: NodeInfo,
+        policy: RestartPolicy,
         *,
-        patience_s: float,
+        join_timeout_s: float,
         stopped: Callable[[], bool],
     ):
-        self._place, self._hello, self._judge = place, hello, judge
-        self._patience_s, self._stopped = patience_s, stopped
-        self._lines: dict[int, Connection] = {}
+        self._identity, self._info, self._policy = identity, info, policy
+        self._join_timeout_s, self._stopped = join_timeout_s, stopped
+        self._connections: dict[int, Connection] = {}
         self._ended: list[NodeExit] = []
         self._lost: dict[int, str] = {}
-        self._seen: dict[int, bool] = {}
+        self._visible: dict[int, bool] = {}
         self._grace_s: float | None = None
         self._own_storage = False
 
-    def assemble(self, folder: Path | None) -> LaunchInfo:
-        """Wait for every node, see whether all share `folder`, and give the orders.
+    def join(self, folder: Path | None) -> LaunchInfo:
+        """Wait for every node, check whether all share `folder`, and start training.
 
         Raises:
-            StartError: Names the nodes that did not come, or do not fit.
+            StartError: Names the nodes that did not join, or that do not match this one.
         """
-        if not self._lines:
-            with self._listening() as ears:
-                self._await_all(ears)
-            assert folder is not None, "several nodes are told where to train"
-            self._own_storage = self._compare_disks(folder)
+        if not self._connections:
+            with self._listen() as server:
+                self._accept_all(server)
+            assert folder is not None, "jobs of several nodes have a run folder"
+            self._own_storage = self._check_storage(folder)
         self._ended, self._grace_s = [], None
-        orders = LaunchInfo(self._place.address, _free_port(), self._own_storage)
-        self._tell("orders", **asdict(orders))
-        return orders
+        # A new port for every start: the previous one may linger in TIME_WAIT.
+        launch = LaunchInfo(self._identity.address, _free_port(), self._own_storage)
+        self._broadcast("launch", **asdict(launch))
+        return launch
 
     @contextmanager
-    def _listening(self) -> Iterator[socket.socket]:
+    def _listen(self) -> Iterator[socket.socket]:
+        identity = self._identity
         try:
-            ears = socket.create_server(("", self._place.port), backlog=len(self._place.nodes))
+            server = socket.create_server(("", identity.port), backlog=len(identity.nodes))
         except OSError as error:
             raise StartError(
-                f"{self._place.name} cannot listen on port {self._place.port}: "
+                f"{identity.name} cannot listen on port {identity.port}: "
                 f"{error.strerror or error}. Set MASTER_PORT to a free one, on all nodes"
             ) from error
-        with ears:
-            yield ears
+        with server:
+            yield server
 
-    def _await_all(self, ears: socket.socket) -> None:
-        until = time.monotonic() + self._patience_s
-        unknown: list[Connection] = []
-        while len(self._lines) < len(self._place.nodes) - 1:
-            give_up_if(self._stopped())
-            if time.monotonic() > until:
-                self._explain_absence()
-            if select.select([ears], [], [], TICK_S)[0]:
+    def _accept_all(self, server: socket.socket) -> None:
+        deadline = time.monotonic() + self._join_timeout_s
+        # Connections of which no valid message has come yet; port scanners end here, too.
+        pending: list[Connection] = []
+        while len(self._connections) < len(self._identity.nodes) - 1:
+            raise_if_stopped(self._stopped())
+            if time.monotonic() > deadline:
+                self._report_missing()
+            if select.select([server], [], [], TICK_S)[0]:
                 with suppress(OSError):
-                    unknown.append(Connection(ears.accept()[0]))
-            for line in select.select(unknown, [], [], 0)[0]:
-                unknown.remove(line)
+                    pending.append(Connection(server.accept()[0]))
+            for connection in select.select(pending, [], [], 0)[0]:
+                pending.remove(connection)
                 with suppress(ConnectionLostError):
-                    for message in line.receive():
-                        self._welcome(line, message)
+                    for message in connection.receive():
+                        self._register(connection, message)
 
-    def _welcome(self, line: Connection, message: Message) -> None:
-        fields = {name: message.get(name) for name in NodeInfo.__dataclass_fields__}
-        hello = NodeInfo(**fields)  # type: ignore[arg-type]  # from outside; checked below
-        if hello.rank not in range(1, len(self._place.nodes)):
-            line.close()
-            return
-        mine, fault = self._hello, ""
-        if hello.job != mine.job:
-            fault = f"{hello.node} was told to train another job than {mine.node}"
-        elif hello.devices != mine.devices:
-            fault = (
-                f"{hello.node} has {hello.devices} devices and {mine.node} has {mine.devices}; the "
-                f"nodes of a job must be alike"
-            )
-        elif hello.rank in self._lines:
-            fault = f"two nodes say they are number {hello.rank}: {hello.node} is one of them"
-        line.peer = str(hello.node)
-        self._lines[hello.rank] = line
-        if fault:
-            self._tell("verdict", **asdict(Decision(RUN_FAILED, fault)))
-            raise StartError(fault)
-
-    def _explain_absence(self) -> None:
-        nodes = self._place.nodes
-        missing = [name for rank, name in enumerate(nodes) if rank and rank not in self._lines]
-        here = [name for rank, name in enumerate(nodes) if not rank or rank in self._lines]
-        message = (
-            f"{', '.join(missing)} did not join within {self._patience_s:g} s (here: "
-            f"{', '.join(here)}). See in {'its' if len(missing) == 1 else 'their'} log why it did "
-            f"not start, and let the nodes of a job reach each other on every port"
-        )
-        self._tell("verdict", **asdict(Decision(RUN_FAILED, message)))
-        raise StartError(message)
-
-    def _compare_disks(self, folder: Path) -> bool:
-        """Return whether the others have a disk of their own where this node has `folder`.
+    def _register(self, connection: Connection, message: Message) -> None:
+        """Add a node whose description matches this one's.
 
         Raises:
-            StartError: Some share it and some do not.
+            StartError: The node does not match; every node is told why.
         """
-        mark = folder / f".meeting-{secrets.token_hex(8)}"
+        fields = {name: message.get(name) for name in NodeInfo.__dataclass_fields__}
+        info = NodeInfo(**fields)  # type: ignore[arg-type]  # untrusted; checked below
+        if info.rank not in range(1, len(self._identity.nodes)):
+            connection.close()
+            return
+        own, mismatch = self._info, ""
+        if info.job != own.job:
+            mismatch = f"{info.node} was told to train another job than {own.node}"
+        elif info.devices != own.devices:
+            mismatch = (
+                f"{info.node} has {info.devices} devices and {own.node} has {own.devices}; the "
+                f"nodes of a job must be alike"
+            )
+        elif info.rank in self._connections:
+            mismatch = f"two nodes have rank {info.rank}: {info.node} is one of them"
+        connection.peer = str(info.node)
+        self._connections[info.rank] = connection
+        if mismatch:
+            self._broadcast("decision", **asdict(Decision(RUN_FAILED, mismatch)))
+            raise StartError(mismatch)
+
+    def _report_missing(self) -> None:
+        nodes = self._identity.nodes
+        missing = [n for rank, n in enumerate(nodes) if rank and rank not in self._connections]
+        present = [n for rank, n in enumerate(nodes) if not rank or rank in self._connections]
+        message = (
+            f"{', '.join(missing)} did not join within {self._join_timeout_s:g} s (here: "
+            f"{', '.join(present)}). See in {'its' if len(missing) == 1 else 'their'} log why it "
+            f"did not start, and let the nodes of a job reach each other on every port"
+        )
+        self._broadcast("decision", **asdict(Decision(RUN_FAILED, message)))
+        raise StartError(message)
+
+    def _check_storage(self, folder: Path) -> bool:
+        """Return whether the nodes have disks of their own at the run folder.
+
+        The leader writes a marker file; a node that sees it shares the disk.
+
+        Raises:
+            StartError: Some nodes share the folder and some do not, or it cannot be written.
+        """
+        marker = folder / f".rendezvous-{secrets.token_hex(8)}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            marker.touch()
         except OSError as error:
             raise StartError(
                 f"the run folder {folder} cannot be written: {error.strerror or error}. Make it "
-                f"writable, with room"
+                f"writable, and free space on its disk"
             ) from error
         try:
-            self._tell("look", name=mark.name)
-            until = time.monotonic() + self._patience_s
-            while len(self._seen) < len(self._lines):
-                give_up_if(self._stopped())
-                self._hear(TICK_S)
-                if self._lost or time.monotonic() > until:
-                    gone = ", ".join(self._lost.values()) or "a node"
-                    raise StartError(f"{gone} was lost before training began")
+            self._broadcast("check_file", name=marker.name)
+            deadline = time.monotonic() + self._join_timeout_s
+            while len(self._visible) < len(self._connections):
+                raise_if_stopped(self._stopped())
+                self._receive(TICK_S)
+                if self._lost or time.monotonic() > deadline:
+                    lost = ", ".join(self._lost.values()) or "a node"
+                    raise StartError(f"{lost} was lost before training began")
         finally:
-            mark.unlink(missing_ok=True)
-        blind = [self._place.nodes[rank] for rank, seen in self._seen.items() if not seen]
-        if blind and len(blind) < len(self._lines):
+            marker.unlink(missing_ok=True)
+        nodes = self._identity.nodes
+        separate = [nodes[rank] for rank, visible in self._visible.items() if not visible]
+        if separate and len(separate) < len(self._connections):
             raise StartError(
-                f"{', '.join(blind)} do not see the folder {folder} that the other nodes share. "
+                f"{', '.join(separate)} do not see the folder {folder} that the other nodes share. "
                 f"Mount it on every node, or on none"
             )
-        return bool(blind)
+        return bool(separate)
 
-    def listen(self, seconds: float) -> float | None:
-        """Hear the others; training stops here when one of them failed or is gone."""
-        self._hear(seconds)
+    def poll(self, seconds: float) -> float | None:
+        """Process messages of the followers; stop training everywhere if one failed or is lost."""
+        self._receive(seconds)
         if self._lost or any(end.code for end in self._ended):
-            self._halt()
+            self._stop_all()
         return self._grace_s
 
-    def settle(self, ended: NodeExit, progress: object) -> Decision:
-        """Wait until training has ended everywhere, and decide for all."""
+    def agree(self, ended: NodeExit, progress: object) -> Decision:
+        """Wait until training has ended on every node, decide, and broadcast the decision."""
         self._ended.append(ended)
-        until = float("inf")
-        while awaited := self._awaited():
-            if self.listen(TICK_S) is not None:
-                until = min(until, time.monotonic() + _SETTLE_S)
-            if time.monotonic() > until:
+        deadline = float("inf")
+        while running := self._running():
+            # The deadline starts with the order to stop: until then the others are training.
+            if self.poll(TICK_S) is not None:
+                deadline = min(deadline, time.monotonic() + _EXIT_TIMEOUT_S)
+            if time.monotonic() > deadline:
                 break
-        silent = [f"{name} (it does not answer)" for name in awaited]
-        verdict = self._judge.decide(self._ended, [*self._lost.values(), *silent], progress)
-        self._tell("verdict", **asdict(verdict))
-        return verdict
+        silent = [f"{name} (it does not answer)" for name in running]
+        decision = self._policy.decide(self._ended, [*self._lost.values(), *silent], progress)
+        self._broadcast("decision", **asdict(decision))
+        return decision
 
-    def _awaited(self) -> list[str]:
-        """Return the nodes that have neither ended training nor gone."""
-        heard = {end.node for end in self._ended}
-        living = [line.peer for rank, line in self._lines.items() if rank not in self._lost]
-        return [name for name in living if name not in heard]
+    def _running(self) -> list[str]:
+        """Return the nodes that have neither ended training nor been lost."""
+        ended = {end.node for end in self._ended}
+        connected = [c.peer for rank, c in self._connections.items() if rank not in self._lost]
+        return [name for name in connected if name not in ended]
 
-    def _halt(self) -> None:
+    def _stop_all(self) -> None:
         if self._grace_s is None:
             saving = any(end.code == STOPPED for end in self._ended)
-            self._grace_s = _SAVE_S if saving else _DIE_S
-            self._tell("halt", grace_s=self._grace_s)
+            self._grace_s = _SAVE_GRACE_S if saving else _CRASH_GRACE_S
+            self._broadcast("stop", grace_s=self._grace_s)
 
-    def _tell(self, kind: str, **facts: object) -> None:
-        for rank, line in self._lines.items():
+    def _broadcast(self, kind: str, **fields: object) -> None:
+        for rank, connection in self._connections.items():
             if rank in self._lost:
                 continue
             try:
-                line.send(kind, **facts)
+                connection.send(kind, **fields)
             except ConnectionLostError as error:
-                self._lost[rank] = f"{line.peer} ({error})"
+                self._lost[rank] = f"{connection.peer} ({error})"
 
-    def _hear(self, seconds: float) -> None:
-        living = {line: rank for rank, line in self._lines.items() if rank not in self._lost}
-        if not living:
+    def _receive(self, seconds: float) -> None:
+        connected = {c: rank for rank, c in self._connections.items() if rank not in self._lost}
+        if not connected:
             time.sleep(seconds)
             return
-        for line in select.select(list(living), [], [], seconds)[0]:
+        for connection in select.select(list(connected), [], [], seconds)[0]:
+            rank = connected[connection]
             try:
-                messages = line.receive()
+                messages = connection.receive()
             except ConnectionLostError as error:
-                self._lost[living[line]] = f"{line.peer} ({error})"
+                self._lost[rank] = f"{connection.peer} ({error})"
                 continue
             for message in messages:
-                if message["kind"] == "seen":
-                    self._seen[living[line]] = bool(message["seen"])
-                elif message["kind"] == "ended":
+                if message["kind"] == "file":
+                    self._visible[rank] = bool(message["visible"])
+                elif message["kind"] == "exit":
                     del message["kind"]
                     self._ended.append(NodeExit(**message))
 
     def close(self) -> None:
-        """Hang up."""
-        for line in self._lines.values():
-            line.close()
+        """Close all connections."""
+        for connection in self._connections.values():
+            connection.close()
 
 
 def _free_port() -> int:

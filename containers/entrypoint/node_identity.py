@@ -1,4 +1,4 @@
-"""Which node this is, among which others: told by SageMaker, Slurm, Kubeflow, or by nobody."""
+"""Identity of this node and of its peers, as SageMaker, Slurm or Kubeflow describe them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from typing import Literal
 
 from containers.entrypoint.errors import StartError, read_number
-from containers.entrypoint.hostlist import expand
+from containers.entrypoint.hostlist import expand_hostlist
 from containers.entrypoint.opt_ml import MlFolder
 
 Service = Literal["sagemaker", "slurm", "kubeflow", "plain"]
 PORT = 29400
-"""Where the first node listens for the others, unless the service names a port."""
+"""Port on which the first node listens, unless the service names another."""
 
 _NODE_ADDRESS = re.compile(r"\bNodeAddr=(\S+)")
 
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """The place of this container among those of the job.
+    """Identity of this node among the nodes of the job.
 
     Attributes:
-        service: Who started it.
-        nodes: Names of all nodes, in the order of their ranks.
-        rank: Which of them this is.
-        address: Of the first node.
-        port: On which the first node listens for the others.
-        interface: The network interface between them; empty where nobody named one.
-        instance: The machine's type; empty where nobody said.
-        run: A name that is the same at every start of this job; empty where there is none.
+        service: Service that started the container.
+        nodes: Names of all nodes, in order of rank.
+        rank: Rank of this node.
+        address: Address of the first node.
+        port: Port on which the first node listens for the others.
+        interface: Network interface between the nodes; empty if unknown.
+        instance: Instance type of the machine; empty if unknown.
+        run: Name that is the same at every start of this job; empty if the service has none.
     """
 
     service: Service
@@ -47,22 +47,26 @@ class NodeIdentity:
 
     @property
     def name(self) -> str:
-        """What this node is called."""
+        """Name of this node."""
         return self.nodes[self.rank]
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the node the others turn to."""
+        """Whether this is the leader, to which the other nodes connect."""
         return self.rank == 0
 
 
 def read_node_identity(environment: Mapping[str, str], ml: MlFolder) -> NodeIdentity:
-    """Return this node's place.
+    """Return this node's identity.
+
+    Args:
+        environment: Environment variables of this process.
+        ml: SageMaker's folder, which exists only in its containers.
 
     Raises:
-        StartError: What the service says contradicts itself.
+        StartError: The service's description contradicts itself.
     """
-    if ml.is_there:
+    if ml.exists:
         return _sagemaker(ml, environment)
     if "SLURM_JOB_ID" in environment:
         return _slurm(environment)
@@ -72,25 +76,25 @@ def read_node_identity(environment: Mapping[str, str], ml: MlFolder) -> NodeIden
 
 
 def _sagemaker(ml: MlFolder, environment: Mapping[str, str]) -> NodeIdentity:
-    told = ml.configuration("resourceconfig")
-    if not told:
+    config = ml.configuration("resourceconfig")
+    if not config:
         return NodeIdentity("sagemaker", (socket.gethostname(),))
-    # algo-10 comes after algo-2.
-    nodes = sorted((str(host) for host in told.get("hosts", ())), key=lambda h: (len(h), h))
-    mine = str(told.get("current_host", ""))
-    if mine not in nodes:
+    # By length first, so that algo-10 comes after algo-2.
+    nodes = sorted((str(host) for host in config.get("hosts", ())), key=lambda h: (len(h), h))
+    current = str(config.get("current_host", ""))
+    if current not in nodes:
         raise StartError(
-            f"resourceconfig.json says this is {mine or 'nobody'}, which is not among the hosts "
-            f"{', '.join(nodes) or '(none)'}"
+            f"resourceconfig.json names this host {current or '(nothing)'}, which is not among the "
+            f"hosts {', '.join(nodes) or '(none)'}"
         )
     return NodeIdentity(
         "sagemaker",
         tuple(nodes),
-        nodes.index(mine),
+        nodes.index(current),
         address=nodes[0],
         port=int(read_number(environment, "MASTER_PORT", PORT)),
-        interface=str(told.get("network_interface_name", "")),
-        instance=str(told.get("current_instance_type", "")),
+        interface=str(config.get("network_interface_name", "")),
+        instance=str(config.get("current_instance_type", "")),
     )
 
 
@@ -111,7 +115,7 @@ def _slurm(environment: Mapping[str, str]) -> NodeIdentity:
             f"two tasks of job {job} are on {environment.get('SLURMD_NODENAME', 'this node')}. One "
             f"starts the processes of all its devices: srun --ntasks-per-node=1 …"
         )
-    nodes = tuple(expand(environment["SLURM_STEP_NODELIST"]))
+    nodes = tuple(expand_hostlist(environment["SLURM_STEP_NODELIST"]))
     rank = int(environment.get("SLURM_NODEID", "0"))
     if rank >= len(nodes):
         raise StartError(f"Slurm says this is node {rank} of {', '.join(nodes)}")
@@ -120,42 +124,46 @@ def _slurm(environment: Mapping[str, str]) -> NodeIdentity:
         nodes,
         rank,
         address=environment.get("MASTER_ADDR") or _slurm_address(nodes[0]),
-        # Two jobs may share a node.
+        # Two jobs may share a node, so the port depends on the job.
         port=int(read_number(environment, "MASTER_PORT", 20_000 + int(job) % 10_000)),
         run=f"slurm-{job}",
     )
 
 
 def _slurm_address(node: str) -> str:
-    """Return where a node is reached; its name need not be one that resolves."""
+    """Return the address of a node, whose name need not resolve."""
     if shutil.which("scontrol"):
-        asked = subprocess.run(
+        shown = subprocess.run(
             ["scontrol", "show", "node", node], capture_output=True, text=True, check=False
         )
-        if found := _NODE_ADDRESS.search(asked.stdout):
-            return found[1]
+        if match := _NODE_ADDRESS.search(shown.stdout):
+            return match[1]
     return node
 
 
 def _kubeflow(environment: Mapping[str, str]) -> NodeIdentity:
-    """Read what the training operator sets: torchrun's variables, or torch's own."""
+    """Return the identity from the training operator's variables: torchrun's, or torch's own.
+
+    Raises:
+        StartError: The number of nodes is not fixed, or the address of the first is missing.
+    """
     count = environment.get("PET_NNODES") or environment["WORLD_SIZE"]
     rank = environment.get("PET_NODE_RANK") or environment.get("RANK", "0")
     if not count.isdigit() or not rank.isdigit():
         raise StartError(
-            f"the number of nodes must be fixed, and this one's rank a number; the operator says "
+            f"the number of nodes must be fixed, and this one's rank a number; the operator set "
             f"{count!r} and {rank!r}. Leave out elasticPolicy"
         )
     address = environment.get("PET_MASTER_ADDR") or environment.get("MASTER_ADDR", "")
     if int(count) > 1 and not address:
-        raise StartError(f"there are {count} nodes, but MASTER_ADDR does not say which is first")
-    named = "PET_MASTER_PORT" if environment.get("PET_MASTER_PORT") else "MASTER_PORT"
+        raise StartError(f"there are {count} nodes, but MASTER_ADDR is not set")
+    port_variable = "PET_MASTER_PORT" if environment.get("PET_MASTER_PORT") else "MASTER_PORT"
     return NodeIdentity(
         "kubeflow",
         tuple(_pod(address, number) for number in range(int(count))),
         int(rank),
         address=address or "127.0.0.1",
-        port=int(read_number(environment, named, PORT)),
+        port=int(read_number(environment, port_variable, PORT)),
     )
 
 

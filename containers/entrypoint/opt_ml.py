@@ -1,4 +1,4 @@
-"""The folders that SageMaker gives a training container: `/opt/ml` and what is in it.
+"""Folder that SageMaker mounts into a training container, `/opt/ml`.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
 """
@@ -19,47 +19,47 @@ from catalog.exit_codes import JOB_INVALID
 from containers.entrypoint.errors import StartError
 
 _RESERVE_BYTES = 64 * 1024
-_LEAST_FREE_BYTES = 16 * 2**20
+_MIN_FREE_BYTES = 16 * 2**20
 _TERMINATION_LOG = Path("/dev/termination-log")
-"""Where Kubernetes looks for a container's last words."""
+"""File from which Kubernetes reads a container's termination message."""
 
 
 @dataclass(frozen=True)
 class MlFolder:
-    """The folder, at `/opt/ml` unless `SAGEMAKER_BASE_DIR` names another."""
+    """The folder `/opt/ml`, or the one that `SAGEMAKER_BASE_DIR` names."""
 
     root: Path
 
     @classmethod
-    def here(cls) -> MlFolder:
-        """Return the one of this container."""
+    def current(cls) -> MlFolder:
+        """Return the folder of this container."""
         return cls(Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
 
     @property
-    def is_there(self) -> bool:
-        """Whether SageMaker, or somebody in its place, has laid it out."""
+    def exists(self) -> bool:
+        """Whether the folder exists, which it does only on SageMaker (or its emulation)."""
         return (self.root / "input" / "config").is_dir()
 
     @property
     def model(self) -> Path:
-        """What is uploaded as `model.tar.gz`."""
+        """Folder that is uploaded as `model.tar.gz`."""
         return self.root / "model"
 
     @property
     def output(self) -> Path:
-        """Holds `failure`, and `data`, which is uploaded too."""
+        """Folder of the file `failure` and of `data`, which is uploaded, too."""
         return self.root / "output"
 
     @property
     def checkpoints(self) -> Path:
-        """Copied to S3 all the while, and back at a restart, where the job asked for it."""
+        """Folder that is synchronized with S3 if the job requests it, and restored on restart."""
         return self.root / "checkpoints"
 
     def configuration(self, name: str) -> dict[str, Any]:
-        """Return one of the JSON files that describe the job; empty where there is none.
+        """Return one of the JSON files that describe the job; empty if it does not exist.
 
         Raises:
-            StartError: It is no JSON object.
+            StartError: The file cannot be read, or is not a JSON object.
         """
         path = self.root / "input" / "config" / f"{name}.json"
         try:
@@ -69,12 +69,12 @@ class MlFolder:
         except OSError as error:
             raise StartError(f"{path} cannot be read: {error.strerror or error}") from error
         try:
-            found = json.loads(text)
+            content = json.loads(text)
         except ValueError as error:
             raise StartError(f"{path} is not JSON: {error}", JOB_INVALID) from None
-        if not isinstance(found, dict):
+        if not isinstance(content, dict):
             raise StartError(f"{path} is not a JSON object but {text[:40]!r}", JOB_INVALID)
-        return found
+        return content
 
     def channels(self) -> dict[str, Path]:
         """Return the folders of the job's input channels, by name."""
@@ -85,24 +85,28 @@ class MlFolder:
         return {name: data / name for name in sorted(names)}
 
     def check_writable(self) -> None:
-        """Refuse to train for hours what could then not be kept.
+        """Check before training that the results can be saved, and reserve disk for a failure.
 
         Raises:
-            StartError: Names the folder that cannot be written.
+            StartError: A folder cannot be written, or the disk is nearly full.
         """
-        for folder, use in ((self.model, "the trained model"), (self.output, "the failure file")):
+        for folder, content in (
+            (self.model, "the trained model"),
+            (self.output, "the failure file"),
+        ):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
+                # A write is needed: an empty file can be created on a full disk.
                 with tempfile.TemporaryFile(dir=folder) as file:
                     file.write(b"0" * 4096)
                     file.flush()
             except OSError as error:
                 raise StartError(
-                    f"{folder} cannot be written, and {use} goes there: "
-                    f"{error.strerror or error}. Mount it writable, with room"
+                    f"{folder} cannot be written, and {content} goes there: "
+                    f"{error.strerror or error}. Mount it writable, and free space on its disk"
                 ) from error
         free = shutil.disk_usage(self.model).free
-        if free < _LEAST_FREE_BYTES:
+        if free < _MIN_FREE_BYTES:
             raise StartError(
                 f"{self.model} has {free / 2**20:.1f} MiB free: no model would fit. Give the job a "
                 f"larger volume (VolumeSizeInGB)"
@@ -112,32 +116,32 @@ class MlFolder:
 
     @property
     def _reserve(self) -> Path:
-        """Room for the failure file, for when nothing else has any."""
+        """Placeholder file whose deletion makes room for the failure file on a full disk."""
         return self.output / ".reserve"
 
     def free_reserve(self) -> None:
-        """Give the room back."""
+        """Delete the placeholder file."""
         with suppress(OSError):
             self._reserve.unlink()
 
-    def say_why(self, message: str) -> None:
-        """Leave the reason of a failure where the service that runs the container reads it."""
+    def write_failure(self, message: str) -> None:
+        """Write the reason of a failure to the files that SageMaker and Kubernetes read."""
         self.free_reserve()
-        places = [_TERMINATION_LOG] if _TERMINATION_LOG.is_file() else []
-        if self.is_there:
-            places.append(self.output / "failure")
-        for place in places:
+        paths = [_TERMINATION_LOG] if _TERMINATION_LOG.is_file() else []
+        if self.exists:
+            paths.append(self.output / "failure")
+        for path in paths:
             try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_text(message + "\n", encoding="utf-8")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(message + "\n", encoding="utf-8")
             except OSError as error:
-                sys.stderr.write(f"{place} could not be written: {error.strerror or error}\n")
+                sys.stderr.write(f"{path} could not be written: {error.strerror or error}\n")
 
-    def keep_model(self, trained: Path) -> None:
-        """Copy a trained model to where it is uploaded from.
+    def copy_model(self, trained: Path) -> None:
+        """Copy a trained model into the folder that is uploaded; hard links where possible.
 
         Raises:
-            StartError: It does not fit.
+            StartError: It cannot be written, for example because the disk is full.
         """
         self.free_reserve()
         try:
@@ -145,7 +149,7 @@ class MlFolder:
         except (OSError, shutil.Error) as error:
             raise StartError(
                 f"the trained model could not be copied to {self.model}: "
-                f"{getattr(error, 'strerror', None) or error}. It is whole in {trained}"
+                f"{getattr(error, 'strerror', None) or error}. It is complete in {trained}"
             ) from error
 
 

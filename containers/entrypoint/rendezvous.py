@@ -1,8 +1,9 @@
-"""The nodes of a job: they find each other, start together, and end together.
+"""Rendezvous of a job's nodes: they join, start training together, and agree on its end.
 
-The first node listens; each of the others calls it and stays on the line. A node that never calls
-is named when time is up; one that falls silent is named when its line breaks. What happened on one
-node is known on all, so that every failure file tells the same story.
+The first node is the leader and listens; every follower connects to it and keeps the connection
+open. A node that never joins is named when the timeout expires, and one that fails silently when
+its connection breaks. Every node learns how training ended on all, so every failure file has the
+same message.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ TICK_S = 0.2
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a node says of itself; the first node checks that all fit together.
+    """Description that a node sends when it joins; the leader checks that all fit together.
 
     Attributes:
-        node: Its name.
-        rank: Its place.
-        devices: Its accelerators.
-        job: A digest of what it was told to train.
+        node: Name of the node.
+        rank: Rank of the node.
+        devices: Number of its accelerators.
+        job: Digest of the job that it is to train.
     """
 
     node: str
@@ -38,12 +39,12 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class LaunchInfo:
-    """What every node needs to know to start training.
+    """Values that every node needs to start training.
 
     Attributes:
-        address: Of the first node.
-        port: Free on the first node, for torchrun.
-        own_storage: Whether the nodes see different disks where the run folder is.
+        address: Address of the first node.
+        port: Free port of the first node, for torchrun.
+        own_storage: Every node has its own disk at the run folder, rather than a shared one.
     """
 
     address: str = ""
@@ -52,53 +53,57 @@ class LaunchInfo:
 
 
 class Rendezvous(Protocol):
-    """All nodes of the job, as seen from one."""
+    """Coordination with the other nodes of the job."""
 
-    def assemble(self, folder: Path | None) -> LaunchInfo:
-        """Return when every node is ready to train in `folder`."""
+    def join(self, folder: Path | None) -> LaunchInfo:
+        """Wait until every node is ready to train in `folder`."""
 
-    def listen(self, seconds: float) -> float | None:
-        """Hear what the others say for a while.
+    def poll(self, seconds: float) -> float | None:
+        """Process messages of the other nodes for a while.
 
         Returns:
-            None while all is well; otherwise training is to stop here too, within so many seconds.
+            None while training should continue; otherwise the seconds within which to stop it.
         """
 
-    def settle(self, ended: NodeExit, progress: object) -> Decision:
-        """Say how training ended here, and return what all do next."""
+    def agree(self, ended: NodeExit, progress: object) -> Decision:
+        """Report how training ended on this node, and return what all nodes do next."""
 
     def close(self) -> None:
-        """Part."""
+        """Close all connections."""
 
 
 class SingleNode:
-    """A single node.
+    """Rendezvous of a job with one node.
 
     Args:
-        judge: Decides what follows when training ends.
+        policy: Decides whether training is restarted.
     """
 
-    def __init__(self, judge: RestartPolicy):
-        self._judge = judge
+    def __init__(self, policy: RestartPolicy):
+        self._policy = policy
 
-    def assemble(self, folder: Path | None) -> LaunchInfo:
-        """Return at once: nobody else is awaited."""
+    def join(self, folder: Path | None) -> LaunchInfo:
+        """Return at once: there are no other nodes."""
         return LaunchInfo()
 
-    def listen(self, seconds: float) -> float | None:
-        """Wait: nobody says anything."""
+    def poll(self, seconds: float) -> float | None:
+        """Sleep: there are no messages."""
         time.sleep(seconds)
         return None
 
-    def settle(self, ended: NodeExit, progress: object) -> Decision:
-        """Return what follows from how training ended here."""
-        return self._judge.decide([ended], [], progress)
+    def agree(self, ended: NodeExit, progress: object) -> Decision:
+        """Return the policy's decision."""
+        return self._policy.decide([ended], [], progress)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: there are no connections."""
 
 
-def give_up_if(stopped: bool) -> None:
-    """Raise when this node was told to stop while it waited."""
+def raise_if_stopped(stopped: bool) -> None:
+    """Raise if this node received a signal to stop while it waited for others.
+
+    Raises:
+        StartError: It did.
+    """
     if stopped:
         raise StartError("stopped while waiting for the other nodes", STOPPED)

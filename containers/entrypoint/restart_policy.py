@@ -1,4 +1,4 @@
-"""How training ended on the nodes, and what follows from it for all of them."""
+"""Decision whether training is restarted, from how it ended on all nodes."""
 
 from __future__ import annotations
 
@@ -10,97 +10,102 @@ from catalog.exit_codes import RUN_FAILED, STOPPED
 
 @dataclass(frozen=True)
 class NodeExit:
-    """How training ended on one node.
+    """End of training on one node.
 
     Attributes:
-        node: Its name.
+        node: Name of the node.
         code: Exit code of `python -m training`.
-        message: Why; empty after 0.
-        again: Whether starting again may go better: a process died, or met the unforeseen, or was
-            stopped because another had.
+        message: Reason; empty for code 0.
+        retryable: A restart may succeed: a process died, an unexpected error occurred, or training
+            was stopped because another node failed.
     """
 
     node: str
     code: int
     message: str = ""
-    again: bool = False
+    retryable: bool = False
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What all nodes do next.
+    """Next step of all nodes.
 
     Attributes:
-        code: Exit code of the container.
-        message: Why, where it is not 0.
-        again: Train again instead of ending.
+        code: Exit code of the container, if training is not restarted.
+        message: Reason; empty for code 0.
+        restart: Start training again from the last checkpoint.
     """
 
     code: int = 0
     message: str = ""
-    again: bool = False
+    restart: bool = False
 
 
 class RestartPolicy:
-    """Decides whether training is started again.
+    """Policy that restarts training after a crash, but not forever.
 
-    A fault that comes back at the very place where it came before is no accident: then, and after
-    `max_restarts`, the run ends.
+    A failure that repeats at the same step is deterministic: then, and after `max_restarts`, the
+    run ends.
 
     Args:
-        max_restarts: How often training may be started again.
-        alone: Whether there is one node, so that messages need not name it.
+        max_restarts: Maximum number of restarts.
+        single_node: The job has one node, so messages need not name it.
     """
 
-    def __init__(self, max_restarts: int, *, alone: bool):
+    def __init__(self, max_restarts: int, *, single_node: bool):
         self.max_restarts = max_restarts
         self.restarts = 0
-        self._alone = alone
-        self._before: tuple[str, object] | None = None
+        self._single_node = single_node
+        self._previous: tuple[str, object] | None = None
 
     def decide(self, ended: Sequence[NodeExit], lost: Sequence[str], progress: object) -> Decision:
-        """Return what follows.
+        """Return what all nodes do next.
 
         Args:
-            ended: In the order in which they ended: the first fault is the cause of the others.
-            lost: Nodes that are gone without a word, as "algo-2 (its connection was closed)".
-            progress: Anything that differs when training has come further.
+            ended: Ends of training, in order of time: the first failure caused the others.
+            lost: Nodes that no longer answer, each as "algo-2 (its connection was closed)".
+            progress: Value that differs once training has advanced.
         """
-        worst = _worst(ended)
-        if worst is None:
+        cause = _root_cause(ended)
+        if cause is None:
             return Decision() if not lost else self._lost(lost)
-        if not worst.again:
-            return Decision(worst.code, self._say(worst))
+        if not cause.retryable:
+            return Decision(cause.code, self._message(cause))
         if lost:
             return self._lost(lost)
-        fault = (worst.message, progress)
-        if fault == self._before:
-            message = f"{self._say(worst)} (the same again after a restart, and no step further)"
-            return Decision(worst.code, message)
+        failure = (cause.message, progress)
+        if failure == self._previous:
+            message = f"{self._message(cause)} (the same failure after a restart, at the same step)"
+            return Decision(cause.code, message)
         if self.restarts >= self.max_restarts:
             tried = f" (restarted {self.restarts} times)" if self.restarts else ""
-            return Decision(worst.code, self._say(worst) + tried)
-        self._before = fault
+            return Decision(cause.code, self._message(cause) + tried)
+        self._previous = failure
         self.restarts += 1
-        return Decision(worst.code, self._say(worst), again=True)
+        return Decision(cause.code, self._message(cause), restart=True)
 
-    def _say(self, ended: NodeExit) -> str:
-        return ended.message if self._alone else f"{ended.node}: {ended.message}"
+    def _message(self, ended: NodeExit) -> str:
+        return ended.message if self._single_node else f"{ended.node}: {ended.message}"
 
     def _lost(self, lost: Sequence[str]) -> Decision:
         names = ", ".join(lost)
         return Decision(
             RUN_FAILED,
-            f"{names} was lost while training. The same job goes on from its last checkpoint",
+            f"{names} was lost while training. Start the same job again to resume from its last "
+            "checkpoint",
         )
 
 
-def _worst(ended: Sequence[NodeExit]) -> NodeExit | None:
-    """Return the end that tells most: an explained fault, a stop, a death, what that drew along."""
+def _root_cause(ended: Sequence[NodeExit]) -> NodeExit | None:
+    """Return the end that explains the others.
+
+    In order: an explained error, a signal to stop, a crash, and a node that was stopped because
+    of another. `min` keeps the first of equals, which happened first.
+    """
     failed = [end for end in ended if end.code != 0]
 
     def rank(end: NodeExit) -> tuple[bool, bool]:
         stopped = end.code == STOPPED
-        return end.again, stopped
+        return end.retryable, stopped
 
     return min(failed, key=rank, default=None)

@@ -1,7 +1,7 @@
-"""Secrets that training needs, from the account into its environment.
+"""Secrets of the AWS account, resolved into environment variables for training.
 
-`TEMPER_SECRETS` names them, as JSON: `{"HF_TOKEN": "temper-dev/hub-token"}`. A launcher hands on
-names alone; values are read here, by the role of the container.
+`TEMPER_SECRETS` names them, as JSON: `{"HF_TOKEN": "temper-dev/hub-token"}`. Launchers pass only
+the names; the values are read here, with the role of the container.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from containers.entrypoint.errors import StartError
 NAMES = "TEMPER_SECRETS"
 
 
-def secrets(environment: Mapping[str, str]) -> dict[str, str]:
+def resolve_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the values of the secrets that the environment names, by variable.
 
-    A variable that is set already stays as it is, and its secret is not asked for.
+    A variable that is set already is left alone, and its secret is not read.
 
     Raises:
-        StartError: One cannot be read.
+        StartError: `TEMPER_SECRETS` is malformed, or a secret cannot be read.
     """
     text = environment.get(NAMES, "")
     try:
         names = json.loads(text or "{}")
-        wanted = {str(k): str(v) for k, v in names.items() if not environment.get(str(k))}
+        needed = {str(k): str(v) for k, v in names.items() if not environment.get(str(k))}
     except (ValueError, AttributeError):
         raise StartError(
             f'{NAMES} names secrets as {{"VARIABLE": "name of the secret"}}, and is {text!r}'
         ) from None
     try:
-        return read_secrets(wanted)
+        return read_secrets(needed)
     except AccountError as error:
         raise StartError(str(error)) from error

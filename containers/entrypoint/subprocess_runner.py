@@ -1,4 +1,4 @@
-"""Training as a child process: signals handed to it, nothing of it left behind."""
+"""Training as a child process: forwards signals, and leaves no descendant behind."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from contextlib import suppress
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
-_PATIENCE_S = 20.0
-"""How long what reports on a run may still take after it has ended."""
+_DESCENDANT_TIMEOUT_S = 20.0
+"""Time for processes that still upload metrics or logs after training has ended."""
 
 
 class SubprocessRunner:
-    """A command and all that it starts.
+    """A running command with all of its descendants.
 
     Args:
-        command: What to run.
-        environment: All of its variables.
+        command: Command to run.
+        environment: Complete environment of the command.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]):
@@ -30,19 +30,19 @@ class SubprocessRunner:
         self._killed_at: float | None = None
 
     @property
-    def code(self) -> int | None:
-        """The exit code as a shell gives it; None while it runs."""
-        self._bury_orphans()
-        found = self._process.poll()
-        return found if found is None or found >= 0 else 128 - found
+    def exit_code(self) -> int | None:
+        """Exit code in the shell's convention (128 + signal); None while the command runs."""
+        self._reap_orphans()
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
 
     def send(self, number: int) -> None:
-        """Hand a signal on."""
+        """Forward a signal to the command."""
         if self._process.poll() is None:
             self._process.send_signal(number)
 
     def stop_within(self, seconds: float) -> None:
-        """Tell it to stop, and kill it when it has not after so many seconds; call repeatedly."""
+        """Send SIGTERM, and SIGKILL after so many seconds. Call it repeatedly until the end."""
         if self._killed_at is None:
             self._killed_at = time.monotonic() + seconds
             self.send(signal.SIGTERM)
@@ -50,26 +50,29 @@ class SubprocessRunner:
             self.kill()
 
     def kill(self) -> None:
-        """End it, and all that it started, at once."""
+        """Kill the command and all of its descendants."""
         self.send(signal.SIGKILL)
         self._process.wait()
-        self.clear(patience_s=0)
+        self.end_descendants(timeout_s=0)
 
-    def clear(self, patience_s: float = _PATIENCE_S) -> None:
-        """Wait a little for what it has left running, and then end that."""
-        left = [p for p in self._family() if p.pid != self._process.pid]
-        _, left = psutil.wait_procs(left, timeout=patience_s)
+    def end_descendants(self, timeout_s: float = _DESCENDANT_TIMEOUT_S) -> None:
+        """Wait for processes that the command left running, and kill those that remain."""
+        left = [p for p in self._descendants() if p.pid != self._process.pid]
+        _, left = psutil.wait_procs(left, timeout=timeout_s)
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(left, timeout=5)
-        self._bury_orphans()
+        self._reap_orphans()
 
-    def _family(self) -> list[psutil.Process]:
+    def _descendants(self) -> list[psutil.Process]:
         return psutil.Process().children(recursive=True)
 
-    def _bury_orphans(self) -> None:
-        """Take note of the end of processes whose parent died before them."""
+    def _reap_orphans(self) -> None:
+        """Reap adopted processes that have ended, which would otherwise stay as zombies.
+
+        The command itself is left to `Popen`, which needs its exit status: hence WNOWAIT.
+        """
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid == self._process.pid:
@@ -79,10 +82,12 @@ class SubprocessRunner:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes whose own parent dies, as the first process of a machine is.
+    """Make this process the parent of descendants whose own parent dies, as init is.
+
+    Workers whose launcher was killed stay visible as children, and can be ended.
 
     Raises:
-        OSError: The system does not know how.
+        OSError: The kernel does not support it.
     """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

@@ -1,4 +1,7 @@
-"""The whole story: place, job, company, training, verdict."""
+"""Training in a container: identify the node and the job, join the others, train, restart.
+
+The service sees only this process: its exit code, its signals, and the failure file.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from containers.entrypoint.node_identity import NodeIdentity, read_node_identity
 from containers.entrypoint.opt_ml import MlFolder
 from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, Rendezvous, SingleNode
 from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
-from containers.entrypoint.secrets import secrets
+from containers.entrypoint.secrets import resolve_secrets
 from containers.entrypoint.subprocess_runner import SubprocessRunner, adopt_orphans
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -32,15 +35,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says.
+    """Options of the command line.
 
     Attributes:
-        job: The job file; None where it comes another way.
+        job: Job file; None if the service passes it another way.
         overrides: `key=value` for keys of the job.
-        folder: The run folder; None to choose it.
-        max_restarts: How often training may be started again after a process died; None for what
-            the environment says.
-        join_timeout_s: How long nodes wait for each other; None for what the environment says.
+        folder: Run folder; None to choose it by the service.
+        max_restarts: Maximum number of restarts after a crash; None for `TEMPER_MAX_RESTARTS`.
+        join_timeout_s: Seconds to wait for other nodes; None for `TEMPER_JOIN_TIMEOUT_S`.
     """
 
     job: Path | None = None
@@ -51,77 +53,97 @@ class Options:
 
 
 class Signals:
-    """Remembers what this process was told, and hands it to training."""
+    """Signal handler that records a signal and forwards it to training.
+
+    Attributes:
+        received: Number of the last signal; None so far.
+        child: Training process to forward signals to; None while it does not run.
+    """
 
     def __init__(self) -> None:
-        self.told: int | None = None
+        self.received: int | None = None
         self.child: SubprocessRunner | None = None
 
-    def take(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        self.told = number
+        self.received = number
         if self.child is not None:
             self.child.send(number)
 
 
+@dataclass(frozen=True)
+class _Session:
+    """Values that stay the same over all starts of training in this container."""
+
+    identity: NodeIdentity
+    request: JobRequest
+    folder: Path | None
+    rendezvous: Rendezvous
+    signals: Signals
+    scratch: Path
+
+
 def train(options: Options) -> int:
     """Train, and return the exit code of the container."""
-    ml = MlFolder.here()
+    ml = MlFolder.current()
     try:
-        with _signals() as signals, tempfile.TemporaryDirectory(prefix="temper-") as scratch:
-            verdict = _train(options, ml, signals, Path(scratch))
+        with _handle_signals() as signals, tempfile.TemporaryDirectory(prefix="temper-") as scratch:
+            decision = _train(options, ml, signals, Path(scratch))
     except StartError as error:
-        verdict = Decision(error.exit_code, str(error))
-        _say(f"error: {error}")
-    if verdict.code not in (0, STOPPED):
-        ml.say_why(verdict.message)
+        decision = Decision(error.exit_code, str(error))
+        _print(f"error: {error}")
+    if decision.code not in (0, STOPPED):
+        ml.write_failure(decision.message)
     ml.free_reserve()
-    return verdict.code
+    return decision.code
 
 
 def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> Decision:
-    place = read_node_identity(os.environ, ml)
-    if ml.is_there:
+    identity = read_node_identity(os.environ, ml)
+    if ml.exists:
         ml.check_writable()
-    devices.check(place, os.environ)
-    os.environ.update(secrets(os.environ))
+    devices.require_devices(identity, os.environ)
+    os.environ.update(resolve_secrets(os.environ))
     request = read_job_request(options.job, options.overrides, os.environ, ml, scratch)
-    folder = _run_folder(options, place, ml)
-    if len(place.nodes) > 1:
-        _say(f"{place.name}: node {place.rank + 1} of {len(place.nodes)} on {place.service}")
-    company = _company(options, place, request, signals)
+    folder = _run_folder(options, identity, ml)
+    nodes = len(identity.nodes)
+    if nodes > 1:
+        _print(f"{identity.name}: node {identity.rank + 1} of {nodes} on {identity.service}")
+    rendezvous = _make_rendezvous(options, identity, request, signals)
+    session = _Session(identity, request, folder, rendezvous, signals, scratch)
     try:
         while True:
-            orders = company.assemble(folder)
-            ended = _run(place, request, folder, orders, company, signals, scratch)
-            verdict = company.settle(ended, _progress(folder))
-            if not verdict.again or signals.told is not None:
+            launch = rendezvous.join(folder)
+            ended = _run_training(session, launch)
+            decision = rendezvous.agree(ended, _progress(folder))
+            if not decision.restart or signals.received is not None:
                 break
-            _say(f"{verdict.message}\nstarting again")
+            _print(f"{decision.message}\nrestarting training")
     finally:
-        company.close()
-    if verdict.code == 0 and place.is_first and ml.is_there and folder is not None:
-        ml.keep_model(folder / "model")
-    if verdict.code and (verdict.code, verdict.message) != (ended.code, ended.message):
-        _say(f"error: {verdict.message}")
-    return verdict
+        rendezvous.close()
+    if decision.code == 0 and identity.is_first and ml.exists and folder is not None:
+        ml.copy_model(folder / "model")
+    # Training printed its own error; only the reason of another node is new.
+    if decision.code and (decision.code, decision.message) != (ended.code, ended.message):
+        _print(f"error: {decision.message}")
+    return decision
 
 
-def _run_folder(options: Options, place: NodeIdentity, ml: MlFolder) -> Path | None:
-    """Return the run folder; None lets training choose one in `runs/`.
+def _run_folder(options: Options, identity: NodeIdentity, ml: MlFolder) -> Path | None:
+    """Return the run folder; None lets training create one in `runs/`.
 
     Raises:
-        StartError: Several nodes, and no folder that is the same for all.
+        StartError: The job has several nodes and no folder that is the same on all.
     """
     named = options.folder or os.environ.get("TEMPER_RUN_FOLDER")
     if named:
         return Path(named)
-    if ml.is_there:
-        # Without checkpoints in S3, what is in output/data is at least uploaded at the end.
+    if ml.exists:
+        # Without checkpoints in S3, output/data is at least uploaded at the end of the job.
         return ml.checkpoints if ml.checkpoints.is_dir() else ml.output / "data" / "run"
-    if place.run:
-        return Path("runs") / place.run
-    if len(place.nodes) > 1:
+    if identity.run:
+        return Path("runs") / identity.run
+    if len(identity.nodes) > 1:
         raise StartError(
             "several nodes need one run folder: name it in TEMPER_RUN_FOLDER, on a volume that "
             "outlives the containers",
@@ -130,58 +152,59 @@ def _run_folder(options: Options, place: NodeIdentity, ml: MlFolder) -> Path | N
     return None
 
 
-def _company(
-    options: Options, place: NodeIdentity, request: JobRequest, signals: Signals
+def _make_rendezvous(
+    options: Options, identity: NodeIdentity, request: JobRequest, signals: Signals
 ) -> Rendezvous:
-    restarts, patience_s = options.max_restarts, options.join_timeout_s
-    if restarts is None:
-        restarts = int(read_number(os.environ, "TEMPER_MAX_RESTARTS", 3))
-    if patience_s is None:
-        patience_s = read_number(os.environ, "TEMPER_JOIN_TIMEOUT_S", 600)
-    judge = RestartPolicy(restarts, alone=len(place.nodes) == 1)
-    if len(place.nodes) == 1:
-        return SingleNode(judge)
-    hello = NodeInfo(place.name, place.rank, devices.count_all(os.environ), _digest(request))
+    max_restarts, join_timeout_s = options.max_restarts, options.join_timeout_s
+    if max_restarts is None:
+        max_restarts = int(read_number(os.environ, "TEMPER_MAX_RESTARTS", 3))
+    if join_timeout_s is None:
+        join_timeout_s = read_number(os.environ, "TEMPER_JOIN_TIMEOUT_S", 600)
+    policy = RestartPolicy(max_restarts, single_node=len(identity.nodes) == 1)
+    if len(identity.nodes) == 1:
+        return SingleNode(policy)
+    digest = _job_digest(request)
+    info = NodeInfo(identity.name, identity.rank, devices.count_all(os.environ), digest)
 
     def stopped() -> bool:
-        return signals.told is not None
+        return signals.received is not None
 
-    if place.is_first:
-        return Leader(place, hello, judge, patience_s=patience_s, stopped=stopped)
-    return Follower(place, hello, patience_s=patience_s, stopped=stopped)
+    if identity.is_first:
+        return Leader(identity, info, policy, join_timeout_s=join_timeout_s, stopped=stopped)
+    return Follower(identity, info, join_timeout_s=join_timeout_s, stopped=stopped)
 
 
-def _digest(request: JobRequest) -> str:
+def _job_digest(request: JobRequest) -> str:
     try:
-        text = request.job.read_bytes()
+        content = request.job.read_bytes()
     except OSError:
-        text = b""  # training says what is wrong with it
-    return hashlib.sha256(text + request.set_option.encode()).hexdigest()[:16]
+        content = b""  # training reports what is wrong with the file
+    return hashlib.sha256(content + request.set_option.encode()).hexdigest()[:16]
 
 
-def _run(
-    place: NodeIdentity,
-    request: JobRequest,
-    folder: Path | None,
-    orders: LaunchInfo,
-    company: Rendezvous,
-    signals: Signals,
-    scratch: Path,
-) -> NodeExit:
-    """Train on this node once, to whatever end."""
-    if signals.told is not None:
-        return NodeExit(place.name, STOPPED, f"stopped by {signal.Signals(signals.told).name}")
-    outcome = scratch / "outcome.json"
+def _run_training(session: _Session, launch: LaunchInfo) -> NodeExit:
+    """Run training once on this node, and return how it ended.
+
+    Raises:
+        StartError: The leader was lost; training is killed before.
+    """
+    identity, signals, rendezvous = session.identity, session.signals, session.rendezvous
+    if signals.received is not None:
+        reason = f"stopped by {signal.Signals(signals.received).name}"
+        return NodeExit(identity.name, STOPPED, reason)
+    outcome = session.scratch / "outcome.json"
     outcome.unlink(missing_ok=True)
     child = SubprocessRunner(
-        _command(request, folder, outcome), {**os.environ, **_environment(place, orders)}
+        _command(session.request, session.folder, outcome),
+        {**os.environ, **_environment(identity, launch)},
     )
     signals.child = child
-    if signals.told is not None:
-        child.send(signals.told)
+    # A signal that arrived between the check above and the assignment was not forwarded.
+    if signals.received is not None:
+        child.send(signals.received)
     try:
-        while (code := child.code) is None:
-            grace_s = company.listen(TICK_S)
+        while (code := child.exit_code) is None:
+            grace_s = rendezvous.poll(TICK_S)
             if grace_s is not None:
                 child.stop_within(grace_s)
     except StartError:
@@ -189,11 +212,11 @@ def _run(
         raise
     finally:
         signals.child = None
-        child.clear()
-    message, again = _read_outcome(outcome, code) if code else ("", False)
-    # Told by the other nodes alone, it may begin again when they may.
-    led = code == STOPPED and signals.told is None
-    return NodeExit(place.name, code, message, again or led)
+        child.end_descendants()
+    message, retryable = _read_outcome(outcome, code) if code else ("", False)
+    # Stopped by the leader and not by the service, this node may restart with the others.
+    stopped_by_leader = code == STOPPED and signals.received is None
+    return NodeExit(identity.name, code, message, retryable or stopped_by_leader)
 
 
 def _command(request: JobRequest, folder: Path | None, outcome: Path) -> list[str]:
@@ -205,36 +228,38 @@ def _command(request: JobRequest, folder: Path | None, outcome: Path) -> list[st
     return command
 
 
-def _environment(place: NodeIdentity, orders: LaunchInfo) -> dict[str, str]:
-    """Return what training needs to know beyond this process's own environment."""
-    told = {
+def _environment(identity: NodeIdentity, launch: LaunchInfo) -> dict[str, str]:
+    """Return the variables that training needs in addition to this process's own."""
+    variables = {
         f"SM_CHANNEL_{name.upper().replace('-', '_')}": str(path)
-        for name, path in MlFolder.here().channels().items()
+        for name, path in MlFolder.current().channels().items()
     }
-    if len(place.nodes) == 1:
-        return told
+    if len(identity.nodes) == 1:
+        return variables
     return {
-        **told,
-        **devices.network_settings(place, os.environ),
-        "PET_NNODES": str(len(place.nodes)),
-        "PET_NODE_RANK": str(place.rank),
-        "PET_MASTER_ADDR": orders.address,
-        "PET_MASTER_PORT": str(orders.port),
-        "TEMPER_STORAGE": "own" if orders.own_storage else "shared",
+        **variables,
+        **devices.network_settings(identity, os.environ),
+        "PET_NNODES": str(len(identity.nodes)),
+        "PET_NODE_RANK": str(identity.rank),
+        "PET_MASTER_ADDR": launch.address,
+        "PET_MASTER_PORT": str(launch.port),
+        "TEMPER_STORAGE": "own" if launch.own_storage else "shared",
     }
 
 
 def _read_outcome(path: Path, code: int) -> tuple[str, bool]:
+    """Return the message that training left, and whether a restart may succeed."""
     try:
-        left = json.loads(path.read_text(encoding="utf-8"))
-        return str(left["message"]), bool(left["again"])
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+        return str(outcome["message"]), bool(outcome["again"])
     except (OSError, ValueError, KeyError):
         killed = ", killed from outside" if code == 128 + signal.SIGKILL else ""
-        return f"training ended with exit code {code} and no word{killed}", code != JOB_INVALID
+        message = f"training ended with exit code {code} and no message{killed}"
+        return message, code != JOB_INVALID
 
 
 def _progress(folder: Path | None) -> object:
-    """Return how far training has come, as something that differs when it has come further."""
+    """Return a value that differs once training has advanced: its last recorded steps."""
     if folder is None:
         return None
     files = sorted([*folder.glob("samples.jsonl"), *folder.glob("stages/*/samples.jsonl")])
@@ -248,18 +273,18 @@ def _last_line(path: Path) -> bytes:
 
 
 @contextmanager
-def _signals() -> Iterator[Signals]:
+def _handle_signals() -> Iterator[Signals]:
     adopt_orphans()
     signals = Signals()
-    before = {number: signal.signal(number, signals.take) for number in _SIGNALS}
+    previous = {number: signal.signal(number, signals.handle) for number in _SIGNALS}
     try:
         yield signals
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

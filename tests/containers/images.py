@@ -26,7 +26,9 @@ def assert_is_healthy(engine: Engine, image: str, *, deepspeed: bool) -> None:
     asked = engine.run("run", "--rm", image, "health", "--devices", "8")
     assert asked.returncode == 1, asked.stderr
     facts = json.loads(asked.stdout)
-    assert facts["faults"] == ["8 accelerators are wanted, 0 are here"], "and nothing else is wrong"
+    assert facts["faults"] == ["8 accelerators are required, 0 are available"], (
+        "and nothing else is wrong"
+    )
     assert facts["packages"]["torch"].startswith("2.13.")
     assert facts["packages"]["temper"] == "0.2.0"
     assert (facts["packages"]["deepspeed"] is not None) == deepspeed

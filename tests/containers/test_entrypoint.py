@@ -282,7 +282,7 @@ def test_two_nodes_stop_together_go_on_and_end_alike(
     victim.kill()
     ends = [finish(process) for process in (first, other)]
     assert [end.code for end in ends] == [0, 0], ends[0].out + ends[1].out
-    assert all("starting again" in end.out for end in ends)
+    assert all("restarting training" in end.out for end in ends)
     assert "localhost: the training process was killed" in ends[0].out
     assert [run.state for run in nodes.runs] == ["finished", "finished"]
     assert (nodes.roots[0] / "model/model.safetensors").exists()
@@ -312,7 +312,7 @@ def test_a_process_that_dies_alone_is_started_again_from_the_checkpoint(
     ended = finish(process)
     assert ended.code == 0, ended.out
     assert "killed, most likely for memory" in ended.out
-    assert "starting again" in ended.out
+    assert "restarting training" in ended.out
     whole = train_here(changed(job, data={"train": str(pairs)}), tmp_path / "whole")
     assert_identical(trained, whole)
 
@@ -330,9 +330,9 @@ def test_an_unforeseen_error_that_repeats_is_not_tried_for_ever(
 
     code, said = run(root, PYTHONPATH=f"{broken}:{ROOT}")
     assert code == 4
-    assert said.count("starting again") == 1
+    assert said.count("restarting training") == 1
     assert "this device is broken" in failure(root)
-    assert "no step further" in failure(root)
+    assert "at the same step" in failure(root)
 
 
 @pytest.mark.slow

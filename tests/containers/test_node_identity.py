@@ -9,7 +9,7 @@ import pytest
 
 from containers.entrypoint import devices
 from containers.entrypoint.errors import StartError
-from containers.entrypoint.hostlist import expand
+from containers.entrypoint.hostlist import expand_hostlist
 from containers.entrypoint.node_identity import PORT, NodeIdentity, read_node_identity
 from containers.entrypoint.opt_ml import MlFolder
 from tests.containers.image_layout import lay_out
@@ -28,23 +28,25 @@ NOWHERE = MlFolder(Path("/nowhere"))
     ],
 )  # fmt: skip
 def test_host_lists(text: str, names: list[str]) -> None:
-    assert expand(text) == names
+    assert expand_hostlist(text) == names
 
 
 def test_sagemaker(tmp_path: Path) -> None:
     hosts = [f"algo-{n}" for n in (10, 2, 1, 3, 4, 5, 6, 7, 8, 9)]
     root = lay_out(tmp_path, hosts=hosts, current="algo-10", instance="ml.p4d.24xlarge")
     # What SageMaker lays out goes before what may be left in the environment.
-    place = read_node_identity({"WORLD_SIZE": "7", "SLURM_JOB_ID": "1"}, MlFolder(root))
-    assert place.nodes == tuple(f"algo-{n}" for n in range(1, 11))
-    assert (place.name, place.rank, place.address) == ("algo-10", 9, "algo-1")
-    assert (place.interface, place.instance) == ("eth0", "ml.p4d.24xlarge")
-    assert place.port == PORT
+    identity = read_node_identity({"WORLD_SIZE": "7", "SLURM_JOB_ID": "1"}, MlFolder(root))
+    assert identity.nodes == tuple(f"algo-{n}" for n in range(1, 11))
+    assert (identity.name, identity.rank, identity.address) == ("algo-10", 9, "algo-1")
+    assert (identity.interface, identity.instance) == ("eth0", "ml.p4d.24xlarge")
+    assert identity.port == PORT
 
 
 def test_sagemaker_that_does_not_know_this_host(tmp_path: Path) -> None:
     root = lay_out(tmp_path, hosts=["algo-1", "algo-2"], current="algo-3")
-    with pytest.raises(StartError, match="this is algo-3, which is not among the hosts algo-1, al"):
+    with pytest.raises(
+        StartError, match="this host algo-3, which is not among the hosts algo-1, al"
+    ):
         read_node_identity({}, MlFolder(root))
 
 
@@ -67,8 +69,8 @@ SLURM = {
 
 
 def test_slurm() -> None:
-    place = read_node_identity(SLURM, NOWHERE)
-    assert place == NodeIdentity(
+    identity = read_node_identity(SLURM, NOWHERE)
+    assert identity == NodeIdentity(
         "slurm",
         ("gpu07", "gpu08", "gpu09"),
         2,
@@ -76,14 +78,14 @@ def test_slurm() -> None:
         port=24711,
         run="slurm-4711",
     )
-    assert place.name == "gpu09"
+    assert identity.name == "gpu09"
     assert read_node_identity({**SLURM, "MASTER_PORT": "3000"}, NOWHERE).port == 3000
 
 
 def test_slurm_batch_script_on_one_node() -> None:
-    place = read_node_identity({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "gpu1"}, NOWHERE)
-    assert place.nodes == ("gpu1",)
-    assert place.run == "slurm-7"
+    identity = read_node_identity({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "gpu1"}, NOWHERE)
+    assert identity.nodes == ("gpu1",)
+    assert identity.run == "slurm-7"
 
 
 @pytest.mark.parametrize(
@@ -122,15 +124,15 @@ def test_slurm_started_wrongly(changes: dict[str, str | None], words: str) -> No
 def test_kubeflow(
     environment: dict[str, str], nodes: tuple[str, ...], rank: int, port: int
 ) -> None:
-    place = read_node_identity(environment, NOWHERE)
-    assert (place.nodes, place.rank, place.port) == (nodes, rank, port)
+    identity = read_node_identity(environment, NOWHERE)
+    assert (identity.nodes, identity.rank, identity.port) == (nodes, rank, port)
 
 
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
         ({"PET_NNODES": "1:4", "PET_NODE_RANK": "0"}, "'1:4'.*elasticPolicy"),
-        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR does not say"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is not set"),
     ],
 )
 def test_kubeflow_that_cannot_be_followed(environment: dict[str, str], words: str) -> None:
@@ -139,8 +141,8 @@ def test_kubeflow_that_cannot_be_followed(environment: dict[str, str], words: st
 
 
 def test_plain_machine() -> None:
-    place = read_node_identity({}, NOWHERE)
-    assert (place.service, len(place.nodes), place.run) == ("plain", 1, "")
+    identity = read_node_identity({}, NOWHERE)
+    assert (identity.service, len(identity.nodes), identity.run) == ("plain", 1, "")
 
 
 # --- devices and network --------------------------------------------------------------------------
@@ -169,26 +171,28 @@ def test_devices_are_counted(tmp_path: Path) -> None:
 def test_a_machine_whose_devices_are_missing_is_refused(
     tmp_path: Path, instance: str, image: str
 ) -> None:
-    place = NodeIdentity("sagemaker", ("algo-1",), instance=instance)
+    identity = NodeIdentity("sagemaker", ("algo-1",), instance=instance)
     empty = make_devices(tmp_path / "dev")
     with pytest.raises(StartError, match=f"algo-1 is an {instance}.*Use the {image} image"):
-        devices.check(place, {}, empty)
-    devices.check(place, {"TEMPER_CPU": "1"}, empty)
-    devices.check(NodeIdentity("sagemaker", ("algo-1",), instance="ml.m5.large"), {}, empty)
+        devices.require_devices(identity, {}, empty)
+    devices.require_devices(identity, {"TEMPER_CPU": "1"}, empty)
+    devices.require_devices(
+        NodeIdentity("sagemaker", ("algo-1",), instance="ml.m5.large"), {}, empty
+    )
     full = make_devices(tmp_path / "full", "nvidia0", "neuron0")
-    devices.check(place, {}, full)
+    devices.require_devices(identity, {}, full)
 
 
 def test_network_settings_only_name_what_is_there(tmp_path: Path) -> None:
-    place = NodeIdentity("sagemaker", ("algo-1", "algo-2"), interface="eth0")
-    assert devices.network_settings(place, {}, tmp_path) == {}
+    identity = NodeIdentity("sagemaker", ("algo-1", "algo-2"), interface="eth0")
+    assert devices.network_settings(identity, {}, tmp_path) == {}
     (tmp_path / "net/eth0").mkdir(parents=True)
     named = {"NCCL_SOCKET_IFNAME": "eth0", "GLOO_SOCKET_IFNAME": "eth0"}
-    assert devices.network_settings(place, {}, tmp_path) == named  # a g5.xlarge has no EFA
+    assert devices.network_settings(identity, {}, tmp_path) == named  # a g5.xlarge has no EFA
     (tmp_path / "infiniband/mlx5_0").mkdir(parents=True)
-    assert devices.network_settings(place, {}, tmp_path) == named
+    assert devices.network_settings(identity, {}, tmp_path) == named
     (tmp_path / "infiniband/rdmap16s27").mkdir()
-    found = devices.network_settings(place, {"GLOO_SOCKET_IFNAME": "ens5"}, tmp_path)
+    found = devices.network_settings(identity, {"GLOO_SOCKET_IFNAME": "ens5"}, tmp_path)
     assert found["FI_PROVIDER"] == "efa"
     assert "GLOO_SOCKET_IFNAME" not in found, "what a person set stays"
 

@@ -26,12 +26,12 @@ NAMES = ("algo-1", "algo-2", "algo-3")
 class Nodes:
     """The nodes of a job, each in a thread of its own."""
 
-    def __init__(self, count: int = 3, patience_s: float = 20):
+    def __init__(self, count: int = 3, join_timeout_s: float = 20):
         self.port = free_port()
         self.names = NAMES[:count]
-        self.patience_s = patience_s
+        self.join_timeout_s = join_timeout_s
         self.pool = ThreadPoolExecutor(count)
-        self.companies: list[Rendezvous] = [self.make(rank) for rank in range(count)]
+        self.rendezvous: list[Rendezvous] = [self.make(rank) for rank in range(count)]
 
     def make(
         self,
@@ -41,22 +41,24 @@ class Nodes:
         devices: int = 0,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Rendezvous:
-        place = NodeIdentity("sagemaker", self.names, rank, port=self.port)
-        hello = NodeInfo(self.names[rank], rank, devices, job)
+        identity = NodeIdentity("sagemaker", self.names, rank, port=self.port)
+        info = NodeInfo(self.names[rank], rank, devices, job)
         if rank == 0:
-            judge = RestartPolicy(3, alone=False)
-            return Leader(place, hello, judge, patience_s=self.patience_s, stopped=stopped)
-        return Follower(place, hello, patience_s=self.patience_s, stopped=stopped)
+            policy = RestartPolicy(3, single_node=False)
+            return Leader(
+                identity, info, policy, join_timeout_s=self.join_timeout_s, stopped=stopped
+            )
+        return Follower(identity, info, join_timeout_s=self.join_timeout_s, stopped=stopped)
 
-    def assemble(self, *folders: Path) -> list[Future[LaunchInfo]]:
+    def join(self, *folders: Path) -> list[Future[LaunchInfo]]:
         return [
-            self.pool.submit(company.assemble, folders[rank % len(folders)])
-            for rank, company in enumerate(self.companies)
+            self.pool.submit(rendezvous.join, folders[rank % len(folders)])
+            for rank, rendezvous in enumerate(self.rendezvous)
         ]
 
     def close(self) -> None:
-        for company in self.companies:
-            company.close()
+        for rendezvous in self.rendezvous:
+            rendezvous.close()
         self.pool.shutdown()
 
 
@@ -67,18 +69,22 @@ def three(request: pytest.FixtureRequest) -> Nodes:
     return nodes
 
 
-def train(company: Rendezvous, name: str, ends: NodeExit | None, progress: object = 1) -> Decision:
+def train(
+    rendezvous: Rendezvous, name: str, ends: NodeExit | None, progress: object = 1
+) -> Decision:
     """Train for a moment, or until told to stop, and settle."""
     if ends is not None:
-        return company.settle(ends, progress)
+        return rendezvous.agree(ends, progress)
     until = time.monotonic() + 20
-    while company.listen(0.05) is None:
+    while rendezvous.poll(0.05) is None:
         assert time.monotonic() < until, "was never told to stop"
-    return company.settle(NodeExit(name, 4, "connection closed by peer", again=True), progress)
+    return rendezvous.agree(
+        NodeExit(name, 4, "connection closed by peer", retryable=True), progress
+    )
 
 
 def test_nodes_agree_on_where_and_whether_they_share_a_disk(three: Nodes, tmp_path: Path) -> None:
-    orders = [f.result(20) for f in three.assemble(tmp_path)]
+    orders = [f.result(20) for f in three.join(tmp_path)]
     assert orders[0] == orders[1] == orders[2]
     assert not orders[0].own_storage
     assert orders[0].port
@@ -87,23 +93,23 @@ def test_nodes_agree_on_where_and_whether_they_share_a_disk(three: Nodes, tmp_pa
 
 def test_nodes_with_disks_of_their_own(three: Nodes, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in NAMES]
-    orders = [f.result(20) for f in three.assemble(*folders)]
+    orders = [f.result(20) for f in three.join(*folders)]
     assert all(o.own_storage for o in orders)
 
 
 def test_a_disk_that_only_some_share_is_refused(three: Nodes, tmp_path: Path) -> None:
-    futures = three.assemble(tmp_path, tmp_path, tmp_path / "elsewhere")
+    futures = three.join(tmp_path, tmp_path, tmp_path / "elsewhere")
     with pytest.raises(StartError, match="algo-3 do not see the folder"):
         futures[0].result(20)
-    three.companies[0].close()
+    three.rendezvous[0].close()
 
 
 def test_all_end_well(three: Nodes, tmp_path: Path) -> None:
-    for f in three.assemble(tmp_path):
+    for f in three.join(tmp_path):
         f.result(20)
     ends = [
-        three.pool.submit(train, company, name, NodeExit(name, 0))
-        for company, name in zip(three.companies, NAMES, strict=True)
+        three.pool.submit(train, rendezvous, name, NodeExit(name, 0))
+        for rendezvous, name in zip(three.rendezvous, NAMES, strict=True)
     ]
     assert [f.result(20) for f in ends] == [Decision()] * 3
 
@@ -112,61 +118,61 @@ def test_all_end_well(three: Nodes, tmp_path: Path) -> None:
 def test_a_fault_on_one_node_stops_all_and_is_told_to_all(
     three: Nodes, tmp_path: Path, who: int
 ) -> None:
-    for f in three.assemble(tmp_path):
+    for f in three.join(tmp_path):
         f.result(20)
     fault = NodeExit(NAMES[who], 3, "no rows")
     ends = [
-        three.pool.submit(train, company, NAMES[rank], fault if rank == who else None)
-        for rank, company in enumerate(three.companies)
+        three.pool.submit(train, rendezvous, NAMES[rank], fault if rank == who else None)
+        for rank, rendezvous in enumerate(three.rendezvous)
     ]
     assert [f.result(30) for f in ends] == [Decision(3, f"{NAMES[who]}: no rows")] * 3
 
 
 def test_a_death_starts_all_again_on_a_new_port(three: Nodes, tmp_path: Path) -> None:
-    before = [f.result(20) for f in three.assemble(tmp_path)]
-    killed = NodeExit("algo-2", 4, "killed", again=True)
+    before = [f.result(20) for f in three.join(tmp_path)]
+    killed = NodeExit("algo-2", 4, "killed", retryable=True)
     ends = [
-        three.pool.submit(train, company, NAMES[rank], killed if rank == 1 else None)
-        for rank, company in enumerate(three.companies)
+        three.pool.submit(train, rendezvous, NAMES[rank], killed if rank == 1 else None)
+        for rank, rendezvous in enumerate(three.rendezvous)
     ]
-    assert [f.result(30) for f in ends] == [Decision(4, "algo-2: killed", again=True)] * 3
-    after = [f.result(20) for f in three.assemble(tmp_path)]
+    assert [f.result(30) for f in ends] == [Decision(4, "algo-2: killed", restart=True)] * 3
+    after = [f.result(20) for f in three.join(tmp_path)]
     assert after[0] == after[1] == after[2]
     assert after[0].address == before[0].address
     ends = [
-        three.pool.submit(train, company, name, NodeExit(name, 0))
-        for company, name in zip(three.companies, NAMES, strict=True)
+        three.pool.submit(train, rendezvous, name, NodeExit(name, 0))
+        for rendezvous, name in zip(three.rendezvous, NAMES, strict=True)
     ]
     assert [f.result(20).code for f in ends] == [0, 0, 0]
 
 
 def test_a_lost_node_is_named_on_the_others(three: Nodes, tmp_path: Path) -> None:
-    for f in three.assemble(tmp_path):
+    for f in three.join(tmp_path):
         f.result(20)
     ends = [
-        three.pool.submit(train, company, NAMES[rank], None)
-        for rank, company in enumerate(three.companies[:2])
+        three.pool.submit(train, rendezvous, NAMES[rank], None)
+        for rank, rendezvous in enumerate(three.rendezvous[:2])
     ]
-    three.companies[2].close()
+    three.rendezvous[2].close()
     for f in ends:
         verdict = f.result(30)
-        assert not verdict.again
+        assert not verdict.restart
         assert verdict.message.startswith("algo-3 (its connection was closed) was lost")
 
 
 def test_the_first_node_is_named_when_it_is_lost(three: Nodes, tmp_path: Path) -> None:
-    for f in three.assemble(tmp_path):
+    for f in three.join(tmp_path):
         f.result(20)
-    end = three.pool.submit(train, three.companies[1], "algo-2", None)
-    three.companies[0].close()
+    end = three.pool.submit(train, three.rendezvous[1], "algo-2", None)
+    three.rendezvous[0].close()
     with pytest.raises(StartError, match="algo-1, the first node, was lost"):
         end.result(20)
 
 
 def test_a_node_that_never_joins_is_named_on_all(tmp_path: Path) -> None:
-    nodes = Nodes(3, patience_s=1.5)
-    nodes.companies.pop(1)
-    futures = [nodes.pool.submit(company.assemble, tmp_path) for company in nodes.companies]
+    nodes = Nodes(3, join_timeout_s=1.5)
+    nodes.rendezvous.pop(1)
+    futures = [nodes.pool.submit(rendezvous.join, tmp_path) for rendezvous in nodes.rendezvous]
     for f in futures:
         with pytest.raises(
             StartError, match=r"algo-2 did not join within 1.5 s \(here: algo-1, algo-3\)"
@@ -176,9 +182,9 @@ def test_a_node_that_never_joins_is_named_on_all(tmp_path: Path) -> None:
 
 
 def test_a_first_node_that_never_listens_is_named(tmp_path: Path) -> None:
-    nodes = Nodes(2, patience_s=1)
+    nodes = Nodes(2, join_timeout_s=1)
     with pytest.raises(StartError, match=r"algo-1, the first node, did not join within 1 s: .*"):
-        nodes.companies[1].assemble(tmp_path)
+        nodes.rendezvous[1].join(tmp_path)
     nodes.close()
 
 
@@ -191,31 +197,31 @@ def test_a_first_node_that_never_listens_is_named(tmp_path: Path) -> None:
 )
 def test_nodes_that_do_not_fit_together(odd: dict[str, object], words: str, tmp_path: Path) -> None:
     nodes = Nodes(2)
-    nodes.companies[1] = nodes.make(1, **odd)  # type: ignore[arg-type]  # one of its options
-    for f in nodes.assemble(tmp_path):
+    nodes.rendezvous[1] = nodes.make(1, **odd)  # type: ignore[arg-type]  # one of its options
+    for f in nodes.join(tmp_path):
         with pytest.raises(StartError, match=words):
             f.result(20)
     nodes.close()
 
 
 def test_strangers_on_the_port_are_ignored(three: Nodes, tmp_path: Path) -> None:
-    first = three.pool.submit(three.companies[0].assemble, tmp_path)
-    for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"kind": "hello", "rank": 99}\n', b"[]\n", b""):
+    first = three.pool.submit(three.rendezvous[0].join, tmp_path)
+    for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"kind": "join", "rank": 99}\n', b"[]\n", b""):
         until = time.monotonic() + 10
         while time.monotonic() < until:
             with suppress(OSError), socket.create_connection(("127.0.0.1", three.port)) as line:
                 line.sendall(words)
                 break
             time.sleep(0.05)
-    others = [three.pool.submit(c.assemble, tmp_path) for c in three.companies[1:]]
+    others = [three.pool.submit(c.join, tmp_path) for c in three.rendezvous[1:]]
     assert first.result(20) == others[0].result(20)
 
 
 def test_told_to_stop_while_waiting(tmp_path: Path) -> None:
     nodes = Nodes(2)
     told = threading.Event()
-    nodes.companies[0] = nodes.make(0, stopped=told.is_set)
-    waiting = nodes.pool.submit(nodes.companies[0].assemble, tmp_path)
+    nodes.rendezvous[0] = nodes.make(0, stopped=told.is_set)
+    waiting = nodes.pool.submit(nodes.rendezvous[0].join, tmp_path)
     time.sleep(0.3)
     told.set()
     with pytest.raises(StartError) as caught:

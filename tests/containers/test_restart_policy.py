@@ -5,69 +5,69 @@ from __future__ import annotations
 from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
 
 FINE = NodeExit("algo-1", 0)
-KILLED = NodeExit("algo-2", 4, "a process was killed", again=True)
-ECHO = NodeExit("algo-1", 4, "connection closed by peer", again=True)
+KILLED = NodeExit("algo-2", 4, "a process was killed", retryable=True)
+ECHO = NodeExit("algo-1", 4, "connection closed by peer", retryable=True)
 NAN = NodeExit("algo-2", 4, "the loss is NaN")
 STOPPED = NodeExit("algo-1", 75, "stopped by SIGTERM")
-DRAWN_ALONG = NodeExit("algo-1", 75, "stopped by SIGTERM", again=True)
+DRAWN_ALONG = NodeExit("algo-1", 75, "stopped by SIGTERM", retryable=True)
 
 
-def judge(max_restarts: int = 3, *, alone: bool = False) -> RestartPolicy:
-    return RestartPolicy(max_restarts, alone=alone)
+def policy(max_restarts: int = 3, *, single_node: bool = False) -> RestartPolicy:
+    return RestartPolicy(max_restarts, single_node=single_node)
 
 
 def test_all_is_well() -> None:
-    assert judge().decide([FINE, FINE], [], 1) == Decision()
+    assert policy().decide([FINE, FINE], [], 1) == Decision()
 
 
 def test_an_explained_fault_ends_all_with_its_own_code() -> None:
-    assert judge().decide([ECHO, NAN], [], 1) == Decision(4, "algo-2: the loss is NaN")
+    assert policy().decide([ECHO, NAN], [], 1) == Decision(4, "algo-2: the loss is NaN")
     data = NodeExit("algo-1", 3, "no rows")
-    assert judge(alone=True).decide([data], [], 1) == Decision(3, "no rows")
+    assert policy(single_node=True).decide([data], [], 1) == Decision(3, "no rows")
 
 
 def test_a_stop_counts_more_than_those_who_lost_their_peers() -> None:
-    assert judge().decide([ECHO, STOPPED], [], 1) == Decision(75, "algo-1: stopped by SIGTERM")
+    assert policy().decide([ECHO, STOPPED], [], 1) == Decision(75, "algo-1: stopped by SIGTERM")
 
 
 def test_a_death_starts_training_again_and_the_first_to_die_is_named() -> None:
-    verdict = judge().decide([KILLED, ECHO], [], 1)
-    assert verdict == Decision(4, "algo-2: a process was killed", again=True)
+    verdict = policy().decide([KILLED, ECHO], [], 1)
+    assert verdict == Decision(4, "algo-2: a process was killed", restart=True)
 
 
 def test_restarts_are_bounded() -> None:
-    one = judge(max_restarts=2)
-    assert [one.decide([KILLED], [], step).again for step in (1, 2, 3)] == [True, True, False]
+    one = policy(max_restarts=2)
+    assert [one.decide([KILLED], [], step).restart for step in (1, 2, 3)] == [True, True, False]
     assert "restarted 2 times" in one.decide([KILLED], [], 4).message
-    assert not judge(max_restarts=0).decide([KILLED], [], 1).again
+    assert not policy(max_restarts=0).decide([KILLED], [], 1).restart
 
 
 def test_the_same_fault_at_the_same_place_is_no_accident() -> None:
-    one = judge()
-    assert one.decide([KILLED], [], 5).again
+    one = policy()
+    assert one.decide([KILLED], [], 5).restart
     verdict = one.decide([KILLED], [], 5)
-    assert not verdict.again
-    assert "no step further" in verdict.message
+    assert not verdict.restart
+    assert "at the same step" in verdict.message
     assert verdict.code == 4
 
 
 def test_a_lost_node_is_named_and_ends_the_run() -> None:
-    verdict = judge().decide([ECHO], ["algo-2 (its connection was closed)"], 1)
-    assert not verdict.again
+    verdict = policy().decide([ECHO], ["algo-2 (its connection was closed)"], 1)
+    assert not verdict.restart
     assert verdict.message.startswith("algo-2 (its connection was closed) was lost")
     # What a node explained before counts more than who left after it.
-    assert judge().decide([NAN], ["algo-1 (gone)"], 1).message == "algo-2: the loss is NaN"
+    assert policy().decide([NAN], ["algo-1 (gone)"], 1).message == "algo-2: the loss is NaN"
 
 
 def test_who_was_stopped_because_another_died_begins_again_with_it() -> None:
     for ended in ([KILLED, DRAWN_ALONG], [DRAWN_ALONG, KILLED]):
-        verdict = judge().decide(ended, [], progress=5)
-        assert verdict.again
+        verdict = policy().decide(ended, [], progress=5)
+        assert verdict.restart
         assert "a process was killed" in verdict.message
 
 
 def test_who_was_stopped_because_another_was_stopped_stops_with_it() -> None:
     told = NodeExit("algo-2", 75, "stopped by SIGUSR1")
-    verdict = judge().decide([DRAWN_ALONG, told], [], progress=5)
-    assert (verdict.code, verdict.again) == (75, False)
+    verdict = policy().decide([DRAWN_ALONG, told], [], progress=5)
+    assert (verdict.code, verdict.restart) == (75, False)
     assert "SIGUSR1" in verdict.message

@@ -11,7 +11,7 @@ from moto import mock_aws
 from account.errors import AccountError
 from account.secrets import read_secrets
 from containers.entrypoint.errors import StartError
-from containers.entrypoint.secrets import secrets
+from containers.entrypoint.secrets import resolve_secrets
 
 
 @pytest.fixture
@@ -25,12 +25,14 @@ def kept() -> Iterator[None]:
 
 def test_a_secret_goes_where_it_is_needed(kept: None) -> None:
     names = '{"HF_TOKEN": "temper-dev/hub-token"}'
-    assert secrets({"TEMPER_SECRETS": names}) == {"HF_TOKEN": "hf_abc"}
-    assert secrets({"TEMPER_SECRETS": names, "HF_TOKEN": "mine"}) == {}, "a person's own stays"
+    assert resolve_secrets({"TEMPER_SECRETS": names}) == {"HF_TOKEN": "hf_abc"}
+    assert resolve_secrets({"TEMPER_SECRETS": names, "HF_TOKEN": "mine"}) == {}, (
+        "a person's own stays"
+    )
 
 
 def test_nothing_is_asked_where_nothing_is_named() -> None:
-    assert secrets({}) == {}
+    assert resolve_secrets({}) == {}
 
 
 def test_all_that_cannot_be_read_is_named(kept: None) -> None:
@@ -43,7 +45,7 @@ def test_a_process_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StartError, match="this container has no role"):
-        secrets({"TEMPER_SECRETS": '{"HF_TOKEN": "temper-dev/hub-token"}'})
+        resolve_secrets({"TEMPER_SECRETS": '{"HF_TOKEN": "temper-dev/hub-token"}'})
 
 
 def test_a_network_without_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +57,4 @@ def test_a_network_without_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", ["hub-token", "[1]", "3"])
 def test_names_that_are_none(text: str) -> None:
     with pytest.raises(StartError, match="TEMPER_SECRETS names secrets as"):
-        secrets({"TEMPER_SECRETS": text})
+        resolve_secrets({"TEMPER_SECRETS": text})
