@@ -96,12 +96,12 @@ def _main(home: Path) -> None:
     from training.config.load import parse_job
     from training.pipeline import run
     from training.run_folder import RunFolder
-    from training.trainer.distributed import join, read_world
+    from training.trainer.distributed import detect_world, init_process_group
 
-    world = read_world()
-    join(world, zero=0)
+    world = detect_world()
+    init_process_group(world, zero=0)
     for name, document in json.loads((home / "jobs.json").read_text()).items():
-        if world.is_first:
+        if world.is_main_process:
             RunFolder.create(home / name, parse_job(document, "test"))
         dist.barrier()
         run(RunFolder(home / name))

@@ -20,10 +20,11 @@ from catalog.accelerators import peak_flops
 from training.config import Job
 from training.console import say
 from training.data.collators import collator_for
-from training.data.prepare import Prepared, iter_texts, prepare, row_tokenizer
+from training.data.prepare import Prepared, iter_texts, prepare
 from training.data.storage.stream import StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.mask_preview import render_text
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.forgetting import check_forgetting
 from training.export.model_card import model_card
@@ -31,23 +32,23 @@ from training.export.save import save_model
 from training.guards import guards_for
 from training.lora_rank_search import settled
 from training.models.flops import device_name, flops_per_token
-from training.models.load import load_model, save_start
+from training.models.load import load_model, save_initial_model
 from training.models.tokenizer import (
     load_tokenizer,
     needs_training,
-    part_padding_from_end,
+    separate_pad_from_eos,
     train_tokenizer,
 )
-from training.models.worst_case_batch import longest_rows_loss
+from training.models.worst_case_batch import worst_case_loss
 from training.run_folder import RunFolder
 from training.tracking.manifest import write_manifest
 from training.tracking.metrics_writer import MetricsWriter
 from training.trainer.arguments import training_arguments
 from training.trainer.batch_size_finder import find_micro_batch_size
-from training.trainer.checkpoints import CheckpointManager, read_facts
+from training.trainer.checkpoints import CheckpointManager, read_metadata
 from training.trainer.compile import compile_layers
 from training.trainer.context import TrainerContext
-from training.trainer.distributed import ControlPlane, World, join, read_world
+from training.trainer.distributed import ControlPlane, World, detect_world, init_process_group
 from training.trainer.grouped_order import GroupedOrder
 from training.trainer.sample_order import RolloutOrder, SampleOrder
 from training.trainer.seed import seed_everything
@@ -65,22 +66,22 @@ def run(folder: RunFolder) -> None:
     assert isinstance(job, Job), "a pipeline is run stage by stage"
     job = settled(job, folder.path)
     with StopSignal() as stop:
-        world = read_world()
+        world = detect_world()
         _seed(job)
         if not job.method.trains:
             _import(job.method.impl)(job, folder)
             return
         tokenizer = _tokenizer(job, folder)
         if job.method.head == "score":
-            part_padding_from_end(tokenizer)
+            separate_pad_from_eos(tokenizer)
         data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
-        if world.is_first:
+        if world.is_main_process:
             _tell(data)
 
         control = _meet(job, world)
         vault = CheckpointManager(folder.checkpoints, job.checkpoint.keep, control)
-        checkpoint = vault.newest_good()
-        facts = read_facts(checkpoint, world.nodes) if checkpoint else None
+        checkpoint = vault.latest_valid()
+        facts = read_metadata(checkpoint, world.nodes) if checkpoint else None
         order = _order(job, data, facts)
         arguments = partial(
             training_arguments,
@@ -99,7 +100,7 @@ def run(folder: RunFolder) -> None:
         if job.train.compile:
             compile_layers(model)
         # The devices of several nodes need not have the same room.
-        micro = min(control.gather(_micro_batch_size(job, model, collate, world, folder, data)))
+        micro = min(control.all_gather(_micro_batch_size(job, model, collate, world, folder, data)))
         examination = Evaluator(job, tokenizer, data, control, collate, micro, folder)
         record = MetricsWriter(
             folder.path,
@@ -118,13 +119,14 @@ def run(folder: RunFolder) -> None:
             validation=data.validation,
             lengths=_lengths(job, data),
             collate=collate,
+            row_tokenizer=data.row_tokenizer,
             micro_batch_size=micro,
-            vault=vault,
-            stop=stop,
-            start=partial(_start, job, tokenizer, folder, world),
-            watchers=[
+            checkpoints=vault,
+            stop_signal=stop,
+            load_initial_model=partial(_start, job, tokenizer, folder, world),
+            callbacks=[
                 *guards_for(job, order.steps_per_epoch, order.max_steps, control),
-                *([record] if world.is_first else []),
+                *([record] if world.is_main_process else []),
                 examination,
             ],
             evaluate=examination.held_out if data.validation is not None else None,
@@ -137,12 +139,12 @@ def run(folder: RunFolder) -> None:
         )
         del ground
         examination.trainer = trainer
-        stop.wait_for_the_loop(True)
-        with record if world.is_first else nullcontext():
+        stop.defer(True)
+        with record if world.is_main_process else nullcontext():
             _train(job, trainer, examination, checkpoint, facts)
-        stop.wait_for_the_loop(False)
+        stop.defer(False)
         examination.after()
-        _save(job, trainer, tokenizer, folder, control)
+        _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
         _conclude(job, record, folder, control)
 
 
@@ -165,8 +167,8 @@ def _micro_batch_size(
     if job.method.max_new_tokens:
         assert isinstance(data.train, RowTable), "checked with the job"
         length = max(data.train.lengths) + job.method.max_new_tokens
-    row_tokens = sum(collate.longest(length)["seq_lengths"])
-    attempt = partial(longest_rows_loss, model, collate, world.device, length, job.method.head)
+    row_tokens = sum(collate.max_length_example(length)["seq_lengths"])
+    attempt = partial(worst_case_loss, model, collate, world.device, length, job.method.head)
     kept = folder.path / "probe.json"
     return find_micro_batch_size(job, model, world, attempt, kept, row_tokens=row_tokens)
 
@@ -180,7 +182,7 @@ def _lengths(job: Job, data: Prepared) -> list[int] | None:
 
 def _meet(job: Job, world: World) -> ControlPlane:
     """Join the other processes."""
-    join(world, zero=job.sharding.zero)
+    init_process_group(world, zero=job.sharding.zero)
     if job.sharding.offload == "nvme":
         # Imported here: only such a job loads DeepSpeed's builders.
         from training.trainer.nvme import load_async_io
@@ -201,7 +203,7 @@ def _train(
         trainer.run(checkpoint, facts)
         return
     say("Nothing in this composition learns: it is measured beside its base, and saved as it is.")
-    with trainer.outcome.disable_adapter():
+    with trainer.trained_model.disable_adapter():
         examination.on_start(trainer.model, 0)
 
 
@@ -209,17 +211,17 @@ def _save(
     job: Job,
     trainer: Any,
     tokenizer: PreTrainedTokenizerBase,
+    rows: RowTokenizer,
     folder: RunFolder,
     control: ControlPlane,
 ) -> None:
-    writer = row_tokenizer(job, tokenizer)
     save_model(
         trainer,
         tokenizer,
         folder.model,
         control,
-        chat_template=writer.template.serving if writer.template else None,
-        end_ids=writer.end_ids if job.method.rows != "text" else (),
+        chat_template=rows.template.serving if rows.template else None,
+        end_ids=rows.end_ids if job.method.rows != "text" else (),
         card=partial(_card, job, folder),
     )
 
@@ -234,7 +236,7 @@ def _card(job: Job, folder: RunFolder) -> str:
 
 
 def _conclude(job: Job, record: MetricsWriter, folder: RunFolder, control: ControlPlane) -> None:
-    if control.world.is_first:
+    if control.world.is_main_process:
         record.note_measured()
     check_forgetting(job, folder.path, control)
 
@@ -259,7 +261,7 @@ def _whole_order(job: Job, data: Prepared) -> SampleOrder:
         assert job.train.max_steps is not None, "checked with the job"
         size, rows = job.train.global_batch_size, job.train.max_steps * job.train.global_batch_size
         return SampleOrder(rows, size, rows, job.train.seed, shuffle=False)
-    order = SampleOrder.of(
+    order = SampleOrder.for_run(
         len(data.train),
         global_batch_size=job.train.global_batch_size,
         epochs=job.train.num_train_epochs,
@@ -268,10 +270,12 @@ def _whole_order(job: Job, data: Prepared) -> SampleOrder:
         shuffle=job.data.shuffle,
     )
     if answers := job.method.answers_per_prompt:
-        return GroupedOrder.taking(order, answers, whole=job.train.max_steps is None)
+        return GroupedOrder.from_order(order, answers, by_epochs=job.train.max_steps is None)
     rounds = job.method.rounds(order.global_batch_size)
     return (
-        RolloutOrder.taking(order, *rounds, whole=job.train.max_steps is None) if rounds else order
+        RolloutOrder.from_order(order, *rounds, by_epochs=job.train.max_steps is None)
+        if rounds
+        else order
     )
 
 
@@ -289,7 +293,7 @@ def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
 
 def _start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
     """Return what training starts from, without an adapter."""
-    job = save_start(job, tokenizer, folder.path / "start")
+    job = save_initial_model(job, tokenizer, folder.path / "start")
     return load_model(job, tokenizer, world.device)
 
 

@@ -80,7 +80,7 @@ def _make_scorer(model: Path, folder: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from training.models.base_digest import note_base
+    from training.models.base_digest import write_base_digest
 
     torch.manual_seed(0)
     scorer = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
@@ -91,7 +91,7 @@ def _make_scorer(model: Path, folder: Path) -> None:
         task_type="SEQ_CLS",
     )
     get_peft_model(scorer, lora).save_pretrained(str(folder))
-    note_base(folder, str(model))
+    write_base_digest(folder, str(model))
     AutoTokenizer.from_pretrained(model).save_pretrained(folder)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.run_commands import Run, assert_identical, changed, leftovers, train_here
-from training.trainer.checkpoints import SUMS, find_fault
+from training.trainer.checkpoints import CHECKSUMS, find_corruption
 
 EVERY, STEPS = 4, 12
 
@@ -68,16 +68,16 @@ def lose_a_file(checkpoint: Path) -> None:
 
 
 def lose_the_sums(checkpoint: Path) -> None:
-    (checkpoint / SUMS).unlink()
+    (checkpoint / CHECKSUMS).unlink()
 
 
 def tear_the_sums(checkpoint: Path) -> None:
-    path = checkpoint / SUMS
+    path = checkpoint / CHECKSUMS
     path.write_text(path.read_text()[:-40])
 
 
 def empty_the_sums(checkpoint: Path) -> None:
-    (checkpoint / SUMS).write_text('{"facts": {}}')
+    (checkpoint / CHECKSUMS).write_text('{"facts": {}}')
 
 
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
@@ -117,7 +117,7 @@ def test_damaged_checkpoint_is_passed_over(
     assert words in said[0]
     assert_identical(cut, whole)
     assert cut.samples == whole.samples
-    assert find_fault(cut.path / "checkpoints/checkpoint-8") is None, "not written anew"
+    assert find_corruption(cut.path / "checkpoints/checkpoint-8") is None, "not written anew"
 
 
 def test_undamaged_run_goes_on_from_the_newest(
@@ -160,9 +160,9 @@ def test_only_the_newest_are_kept(job: dict[str, Any], tmp_path: Path) -> None:
 
 def test_every_file_is_summed(whole: Run) -> None:
     checkpoint = whole.path / "checkpoints/checkpoint-8"
-    sums = json.loads((checkpoint / SUMS).read_text())["sums"]
+    sums = json.loads((checkpoint / CHECKSUMS).read_text())["sums"]
     files = {str(p.relative_to(checkpoint)) for p in checkpoint.rglob("*") if p.is_file()}
-    assert files == {*sums, SUMS}
+    assert files == {*sums, CHECKSUMS}
     assert {"optimizer.pt", "scheduler.pt", "trainer_state.json"} <= sums.keys()
     assert any(name.startswith("rng_state") for name in sums)
 

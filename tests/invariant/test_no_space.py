@@ -23,7 +23,7 @@ from tests.run_commands import (
     train_here,
     wait_until,
 )
-from training.trainer.checkpoints import find_fault
+from training.trainer.checkpoints import find_corruption
 
 SMALL_DISK_MIB = 24
 
@@ -79,7 +79,7 @@ def test_full_disk(
     run = latest(job, small_disk)
     assert not (run.path / "model").exists()
     newest = run.checkpoints[-1]
-    assert find_fault(run.path / "checkpoints" / newest) is None
+    assert find_corruption(run.path / "checkpoints" / newest) is None
     assert newest in ended.err, "does not say which checkpoint is intact"
 
     ballast.unlink()

@@ -32,15 +32,15 @@ from tests.matrix.cells import CUT, STEPS, Cell, named
 from tests.run_commands import Run, read_jsonl, read_weights
 from training.config import Job
 from training.config.load import parse_job
-from training.data.collators.sequences import Collator
+from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 from training.errors import JobError, ModelError
 from training.export.formats import adapter_folder, merged_folder
-from training.models.base_digest import note_base
+from training.models.base_digest import write_base_digest
 from training.models.load import load_model
 from training.pipeline import run
 from training.run_folder import RunFolder
-from training.trainer.distributed import join, read_world
+from training.trainer.distributed import detect_world, init_process_group
 
 _LINEAR = torch.nn.functional.linear
 LOSS_TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
@@ -134,7 +134,7 @@ def _make_member(model: Path, folder: Path, seed: int, learned: Path | None) -> 
     if learned:
         _learn(tuned, AutoTokenizer.from_pretrained(model), read_jsonl(learned))
     tuned.save_pretrained(folder)
-    note_base(folder, str(model))
+    write_base_digest(folder, str(model))
 
 
 def _learn(tuned: PeftModel, tokenizer: Any, rows: list[dict[str, Any]]) -> None:
@@ -157,7 +157,7 @@ def loaded(job: Job, path: Path) -> list[str]:
     tuned = PeftModel.from_pretrained(base, str(path / "model")).eval()
     table = prepare(job, tokenizer, cache_dir=path / "cache", run_dir=path / "again").validation
     assert table is not None and tokenizer.pad_token_id is not None
-    batch = Collator(tokenizer.pad_token_id)([table[index] for index in range(len(table))])
+    batch = SequenceCollator(tokenizer.pad_token_id)([table[index] for index in range(len(table))])
     inputs = {"input_ids": batch["input_ids"], "use_cache": False}
     if not tuned.active_peft_config.is_prompt_learning:
         inputs["position_ids"] = batch["position_ids"]
@@ -213,7 +213,7 @@ def main(model: Path, rows: Path, home: Path) -> None:
     logging.disable(logging.WARNING)
     # A tiny model's weights too are cut up, and not only a large one's.
     engine.PERSISTS_BELOW = 0
-    join(read_world(), zero=0)
+    init_process_group(detect_world(), zero=0)
     walk = Walk(model, rows, home)
     for cell in named(json.loads((home / "cells.json").read_text())):
         start = time.monotonic()

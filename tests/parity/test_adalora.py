@@ -15,7 +15,7 @@ from tests.parity.test_soft_prompts import fresh
 from tests.run_commands import changed, read_weights, train_here
 from training.config.load import parse_job
 from training.errors import JobError, RunError
-from training.trainer.step_hooks import step_hook_of
+from training.trainer.step_hooks import get_step_hook
 
 STEPS = 10
 ADALORA = {
@@ -35,9 +35,9 @@ def test_steps_are_those_of_peft(document: dict[str, Any]) -> None:
     start = {name: p.detach().clone() for name, p in ours.named_parameters() if p.requires_grad}
     theirs.load_state_dict(start, strict=False)
     ids = torch.arange(4, 68).reshape(4, 16)
-    attendant = step_hook_of(ours)
-    assert attendant is not None
-    attendant.begin(STEPS)
+    step_hook = get_step_hook(ours)
+    assert step_hook is not None
+    step_hook.on_train_begin(STEPS)
     for model in (ours, theirs):
         learned = [p for p in model.parameters() if p.requires_grad]
         steps = torch.optim.AdamW(learned, lr=1e-2, weight_decay=0.0)
@@ -52,9 +52,9 @@ def test_steps_are_those_of_peft(document: dict[str, Any]) -> None:
             torch.nn.functional.cross_entropy(
                 logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
             ).backward()
-            attendant.add_gradients()
+            step_hook.add_gradients()
             steps.step()
-            attendant.after_step(step)
+            step_hook.on_optimizer_step(step)
     expected = dict(theirs.named_parameters())
     for name in start:
         found = ours.get_parameter(name).detach()

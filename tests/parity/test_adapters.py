@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.run_commands import Run, changed, read_weights, train_here
 from training.config.load import parse_job
-from training.data.collators.sequences import Collator
+from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ def held_out(model: Any, job: dict[str, Any], tokenizer: Any, path: Path) -> tup
         parse_job(job, "test"), tokenizer, cache_dir=path / "cache", run_dir=path / "data"
     ).validation
     assert table is not None
-    batch = Collator(tokenizer.pad_token_id)([table[index] for index in range(len(table))])
+    batch = SequenceCollator(tokenizer.pad_token_id)([table[index] for index in range(len(table))])
     with torch.no_grad():
         logits = model(
             input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.run_commands import Run, changed, read_weights, train_here
 from training.config.load import parse_job
-from training.data.collators.sequences import Collator
+from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 
 # One step of plain SGD moves every weight by its gradient times the learning rate.
@@ -80,7 +80,7 @@ def packed_row(documents: list[list[int]]) -> dict[str, Any]:
     }
 
 
-def logits(model: Any, collate: Collator, documents: list[list[int]]) -> torch.Tensor:
+def logits(model: Any, collate: SequenceCollator, documents: list[list[int]]) -> torch.Tensor:
     batch = collate([packed_row(documents)])
     with torch.no_grad():
         found: torch.Tensor = model(
@@ -94,17 +94,17 @@ def test_packed_logits_are_those_of_each_document_alone(
     tiny_model: Path, rows: list[list[int]], attention: str
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation=attention).eval()
-    packed = logits(model, Collator(0, packed=True, max_length=64), rows)
+    packed = logits(model, SequenceCollator(0, packed=True, max_length=64), rows)
     start = 0
     for document in rows:
-        alone = logits(model, Collator(0), [document])
+        alone = logits(model, SequenceCollator(0), [document])
         assert (packed[start : start + len(document)] - alone).abs().max() < 1e-5
         start += len(document)
 
 
 def test_a_changed_neighbour_changes_nothing(tiny_model: Path, rows: list[list[int]]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model, attn_implementation="sdpa").eval()
-    collate = Collator(0, packed=True, max_length=64)
+    collate = SequenceCollator(0, packed=True, max_length=64)
     before = logits(model, collate, rows)
     other = [[token % 300 + 3 for token in document] for document in rows]
     after = logits(model, collate, [other[0], rows[1], *other[2:]])
@@ -115,7 +115,7 @@ def test_a_changed_neighbour_changes_nothing(tiny_model: Path, rows: list[list[i
 
 
 def test_no_label_crosses_from_one_document_to_the_next(rows: list[list[int]]) -> None:
-    labels = Collator(0, packed=True, max_length=64)([packed_row(rows)])["labels"][0]
+    labels = SequenceCollator(0, packed=True, max_length=64)([packed_row(rows)])["labels"][0]
     start = 0
     for document in rows:
         assert labels[start] == -100

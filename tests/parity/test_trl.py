@@ -83,7 +83,7 @@ def test_same_numbers_as_a_plain_trl_script(
         cache_dir=tmp_path / "cache",
         run_dir=tmp_path / "data",
     ).train
-    order = SampleOrder.of(
+    order = SampleOrder.for_run(
         len(table), global_batch_size=BATCH, epochs=1, max_steps=STEPS, seed=42, shuffle=True
     )
     rows = [table[index] for step in order.steps() for index in step]

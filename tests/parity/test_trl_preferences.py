@@ -70,7 +70,7 @@ def sides(document: dict[str, Any], tokenizer: Any, folder: Path) -> list[dict[s
         parse_job(document, "test"), tokenizer, cache_dir=folder / "cache", run_dir=folder
     )
     table: Any = data.train
-    order = SampleOrder.of(
+    order = SampleOrder.for_run(
         len(table), global_batch_size=BATCH, epochs=1, max_steps=STEPS, seed=42, shuffle=True
     )
     found = []

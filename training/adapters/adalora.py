@@ -81,7 +81,7 @@ class AdaLoraStepHook:
         self.kept: dict[str, list[bool]] | None = None
         """Which values of each E stay, once that is settled."""
 
-    def begin(self, max_steps: int) -> None:
+    def on_train_begin(self, max_steps: int) -> None:
         """Lay out when ranks fall.
 
         Args:
@@ -118,7 +118,7 @@ class AdaLoraStepHook:
             p.grad = gradient if p.grad is None else p.grad.add_(gradient)
         return {"orthogonality": float(distance.detach())}
 
-    def after_step(self, step: int) -> dict[str, float]:
+    def on_optimizer_step(self, step: int) -> dict[str, float]:
         """Take note of gradients, which are still there, and set to zero what matters least.
 
         Args:

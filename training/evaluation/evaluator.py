@@ -13,8 +13,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
-from training.data.collators.sequences import Collator
-from training.data.prepare import Prepared, load_texts, row_tokenizer
+from training.data.collators.sequences import SequenceCollator
+from training.data.prepare import Prepared, load_texts
 from training.evaluation.generations import answer
 from training.evaluation.held_out import HeldOutEvaluator
 from training.run_folder import RunFolder
@@ -54,6 +54,7 @@ class Evaluator(BaseCallback):
     ):
         self.job = job
         self.tokenizer = tokenizer
+        self._row_tokenizer = data.row_tokenizer
         self.control = control
         self.path = folder.path / "evaluation.json"
         self.trainer: Any = None
@@ -73,12 +74,12 @@ class Evaluator(BaseCallback):
                 cache_dir=folder.cache,
             )
             self.general = HeldOutEvaluator(
-                table, Collator(tokenizer.pad_token_id), batch_size, control, job.precision
+                table, SequenceCollator(tokenizer.pad_token_id), batch_size, control, job.precision
             )
 
     def on_start(self, model: Any, step: int) -> None:
         """Measure the untrained model, unless that was done before a resume."""
-        done = self.control.first_says(self.path.exists())
+        done = self.control.broadcast(self.path.exists())
         if not done and step == 0:
             self._write("before", self._everything())
 
@@ -98,7 +99,7 @@ class Evaluator(BaseCallback):
     def _note_answers(self, step: int) -> None:
         """Add the answers of the model as it is to those given along the way."""
         found = self._samples()
-        if self.control.world.is_first:
+        if self.control.world.is_main_process:
             with self.path.with_name(LOOKS).open("a", encoding="utf-8") as file:
                 for one in found:
                     file.write(json.dumps({"step": step, **one}, ensure_ascii=False) + "\n")
@@ -111,28 +112,29 @@ class Evaluator(BaseCallback):
             known = self._latest if self._latest and self._latest[0] == step else None
             found["validation"] = known[1] if known else self.rows.measure(model, self.trainer)
         if self.general is not None:
-            found["forgetting"] = self.general.measure(self.trainer.outcome, NextTokenMetric())
+            found["forgetting"] = self.general.measure(
+                self.trainer.trained_model, NextTokenMetric()
+            )
         if self.job.evaluate.samples:
             found["samples"] = self._samples()
         return found
 
     def _samples(self) -> list[dict[str, str]]:
         prompts = list(self.job.evaluate.samples)
-        writer = row_tokenizer(self.job, self.tokenizer)
-        ids = [writer.prompt_ids(prompt) for prompt in prompts]
+        ids = [self._row_tokenizer.prompt_ids(prompt) for prompt in prompts]
         sharding = self.job.sharding
         answers = answer(
-            self.trainer.outcome,
+            self.trainer.trained_model,
             self.tokenizer,
             ids,
             max_new_tokens=self.job.evaluate.max_new_tokens,
-            end_ids=writer.end_ids,
+            end_ids=self._row_tokenizer.end_ids,
             synced=sharding.zero == 3 or sharding.fsdp != "none",
         )
         return [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]
 
     def _write(self, when: str, found: dict[str, Any]) -> None:
-        if not self.control.world.is_first:
+        if not self.control.world.is_main_process:
             return
         document = json.loads(self.path.read_text()) if self.path.exists() else {}
         document[when] = found

@@ -52,12 +52,12 @@ def check_forgetting(job: Job, folder: Path, control: ControlPlane) -> None:
         GuardError: `evaluate.max_forgetting` was exceeded.
     """
     found = None
-    if control.world.is_first:
+    if control.world.is_main_process:
         found = forgetting_in(json.loads((folder / "evaluation.json").read_text()))
-    found = control.first_says(found)
+    found = control.broadcast(found)
     if found is None:
         return
-    if control.world.is_first:
+    if control.world.is_main_process:
         say(str(found))
     allowed = job.evaluate.max_forgetting
     if allowed is not None and found.share > allowed:

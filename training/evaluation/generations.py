@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 
 def answer(
@@ -34,7 +34,7 @@ def answer(
     answers = []
     taken = max_new_tokens + _virtual_tokens(model)
     room = getattr(model.config, "max_position_embeddings", 1 << 30) - taken
-    with untouched_generators(), torch.no_grad():
+    with preserve_rng_state(), torch.no_grad():
         for ids in prompts:
             tokens = torch.tensor([ids[-max(room, 1) :]], device=model.device)
             output = model.generate(

@@ -10,9 +10,9 @@ import torch
 from training.data.storage.table import RowTable
 from training.trainer.context import CollateFunction
 from training.trainer.distributed import ControlPlane
-from training.trainer.metrics import HeldOutMetric, Sums, added
-from training.trainer.sample_order import FILLER
-from training.trainer.seed import untouched_generators
+from training.trainer.metrics import HeldOutMetric, Sums, add_sums
+from training.trainer.sample_order import PADDING_INDEX
+from training.trainer.seed import preserve_rng_state
 
 
 class HeldOutEvaluator:
@@ -58,15 +58,15 @@ class HeldOutEvaluator:
             dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision),
             enabled=self.precision != "fp32",
         )
-        with untouched_generators(), torch.no_grad(), autocast:
+        with preserve_rng_state(), torch.no_grad(), autocast:
             for rows in self._batches():
                 batch = {
                     name: value.to(device) if isinstance(value, torch.Tensor) else value
                     for name, value in self.collate(rows).items()
                 }
-                found = added([found, measure.measure_batch(model, batch)])
+                found = add_sums([found, measure.measure_batch(model, batch)])
         model.train(was_training)
-        return measure.conclude(added(self.control.gather(found)))
+        return measure.aggregate(add_sums(self.control.all_gather(found)))
 
     def _batches(self) -> Iterable[list[dict[str, Any]]]:
         """Yield this process's batches; every process makes the same number of forward passes."""
@@ -74,5 +74,8 @@ class HeldOutEvaluator:
         wide = self.batch_size * world.size
         for first in range(0, len(self.table), wide):
             mine = range(first + world.rank, first + wide, world.size)
-            indices = [i if i < len(self.table) else FILLER for i in mine]
-            yield [self.collate.filler() if i == FILLER else self.table[i] for i in indices]
+            indices = [i if i < len(self.table) else PADDING_INDEX for i in mine]
+            yield [
+                self.collate.padding_example() if i == PADDING_INDEX else self.table[i]
+                for i in indices
+            ]

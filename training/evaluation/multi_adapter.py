@@ -22,11 +22,10 @@ import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these
 from training.config import Job
 from training.config.load import parse_job
 from training.config.model import Model
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import CompletionRow
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, ModelError
-from training.models.base_digest import check_base
+from training.models.base_digest import check_base_digest
 from training.models.generate import Generation, sample
 from training.models.locate import explain_missing
 from training.models.tokenizer import load_tokenizer
@@ -96,7 +95,7 @@ class AdapterServer:
         _check_kinds(configs)
         if Path(base).is_dir():
             for folder in adapters.values():
-                check_base(Path(folder), Path(base))
+                check_base_digest(Path(folder), Path(base))
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(base)
         except Exception as error:
@@ -242,4 +241,4 @@ def _writer(source: str, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
     }
     job = parse_job(document, "requests")
     assert isinstance(job, Job)
-    return row_tokenizer(job, tokenizer)
+    return RowTokenizer.for_job(job, tokenizer)

@@ -22,9 +22,9 @@ from training.errors import GuardError, ModelError, RunError
 from training.export.gguf_file import write_gguf
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, ids_for, logits_of, logits_with
-from training.models.base_digest import BASE, check_base
+from training.models.base_digest import BASE, check_base_digest
 from training.models.merge import is_adapter
-from training.models.safetensors_io import WeightFiles, folder_of
+from training.models.safetensors_io import WeightFiles, model_folder
 
 _OF_ADAPTERS = ("adapter_config.json", BASE, "README.md")
 _TEXTS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
@@ -69,7 +69,7 @@ def copied_folder(model: Path, target: Path) -> str:
             copy = place / path.relative_to(model)
             if _sum(path) != _sum(copy):
                 raise GuardError(f"{path.name} was not copied as it is; the disk may be failing")
-        count = len(WeightFiles(place).kinds)
+        count = len(WeightFiles(place).tensors)
     return f"{count} tensors, every byte as it was"
 
 
@@ -205,8 +205,8 @@ def base_of(model: Path) -> Path:
         ModelError: It cannot be had, or is not the one.
     """
     config = PeftConfig.from_pretrained(str(model))
-    base = folder_of(str(config.base_model_name_or_path), config.revision)
-    check_base(model, base)
+    base = model_folder(str(config.base_model_name_or_path), config.revision)
+    check_base_digest(model, base)
     return base
 
 
@@ -218,7 +218,7 @@ def words_of(base: Path) -> int:
 
 def _dtype(files: WeightFiles) -> torch.dtype:
     """Return the coarsest dtype of the weights."""
-    return min((kind.dtype for kind in files.kinds.values()), key=lambda dtype: dtype.itemsize)
+    return min((kind.dtype for kind in files.tensors.values()), key=lambda dtype: dtype.itemsize)
 
 
 def _copy_texts(model: Path, place: Path, leave: tuple[str, ...]) -> None:

@@ -179,7 +179,7 @@ def _tensors(config: PretrainedConfig, files: WeightFiles) -> Iterator[_Tensor]:
     """
     architecture = _ARCHITECTURES[config.model_type]
     names = get_tensor_name_map(architecture, config.num_hidden_layers)
-    for source, about in files.kinds.items():
+    for source, about in files.tensors.items():
         if source == "lm_head.weight" and config.tie_word_embeddings:
             continue
         name = names.get_name(source, try_suffixes=(".weight", ".bias"))

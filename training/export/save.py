@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from training.errors import RunError
 from training.guards.saved_model import check_readback, norms_in_memory
-from training.models.base_digest import note_base
+from training.models.base_digest import write_base_digest
 from training.trainer.distributed import ControlPlane
 
 
@@ -45,19 +45,19 @@ def save_model(
         GuardError: What was read back is not what was in memory.
         RunError: The folder cannot be written.
     """
-    model = trainer.outcome
+    model = trainer.trained_model
     adapter = isinstance(model, PeftModel)
     expected = norms_in_memory(model, control, adapter=adapter)
     state = _gathered(trainer, model)
     failure: Exception | None = None
-    if control.world.is_first:
+    if control.world.is_main_process:
         building = folder.with_name(f".writing-{folder.name}")
         try:
             shutil.rmtree(building, ignore_errors=True)
             which = {"selected_adapters": [model.active_adapter]} if adapter else {}
             model.save_pretrained(building, state_dict=state, safe_serialization=True, **which)
             if adapter:
-                note_base(building, str(model.active_peft_config.base_model_name_or_path))
+                write_base_digest(building, str(model.active_peft_config.base_model_name_or_path))
             if chat_template is not None:
                 tokenizer.chat_template = chat_template
             tokenizer.save_pretrained(building)
@@ -75,7 +75,7 @@ def save_model(
         except Exception as error:
             shutil.rmtree(building, ignore_errors=True)
             failure = error
-    failure = control.first_says(failure)
+    failure = control.broadcast(failure)
     if failure is not None:
         raise failure
 

@@ -17,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
-from training.models.layer_streaming import is_streamable, skeleton, tied_names
-from training.models.merge import merged, unmergeable
+from training.models.layer_streaming import empty_model, is_streamable, tied_names
+from training.models.merge import merged, why_not_mergeable
 from training.models.safetensors_io import WeightFiles, write_tensors
 
 _INSIDE = "base_model.model."
@@ -45,15 +45,15 @@ def streaming_merge(adapter: Path, base: Path, target: Path) -> None:
     if not is_streamable(base):
         _fold_in_memory(adapter, base, target)
         return
-    model, source = skeleton(base), WeightFiles(base)
+    model, source = empty_model(base), WeightFiles(base)
     update = _LayerUpdate(config, WeightFiles(adapter), model)
     update.check(source, adapter, base)
     target.mkdir(parents=True)
     untied = update.untied(tied_names(model))
     for path, names in source.files.items():
-        kinds = {name: source.kinds[name] for name in names}
+        kinds = {name: source.tensors[name] for name in names}
         last = path == list(source.files)[-1]
-        kinds |= {name: source.kinds[tied] for name, tied in untied.items() if last}
+        kinds |= {name: source.tensors[tied] for name, tied in untied.items() if last}
         write_tensors(
             target / path.name,
             kinds,
@@ -64,7 +64,7 @@ def streaming_merge(adapter: Path, base: Path, target: Path) -> None:
 
 def _fold_in_memory(adapter: Path, base: Path, target: Path) -> None:
     """Write base and adapter as one, both in memory at once; Transformers names what it writes."""
-    dtype = next(iter(WeightFiles(base).kinds.values())).dtype
+    dtype = next(iter(WeightFiles(base).tensors.values())).dtype
     model = merged(str(adapter), dtype=dtype, attention=None)
     model.save_pretrained(target)
 
@@ -76,7 +76,7 @@ def check_foldable(config: PeftConfig, adapter: Path) -> None:
         ModelError: Says why.
     """
     kind = str(getattr(config.peft_type, "value", config.peft_type))
-    if (reason := unmergeable(kind, getattr(config, "linear", True))) is not None:
+    if (reason := why_not_mergeable(kind, getattr(config, "linear", True))) is not None:
         raise ModelError(
             f"the adapter in {adapter} ({kind.lower()}) cannot be merged into weights: {reason}. "
             f"Export it with FORMAT=adapter or archive-apart, and load it beside its base"
@@ -89,7 +89,7 @@ class _LayerUpdate:
     Args:
         config: The adapter's.
         weights: The adapter's.
-        model: The base's skeleton.
+        model: The base's empty_model.
     """
 
     def __init__(self, config: PeftConfig, weights: WeightFiles, model: PreTrainedModel):
@@ -99,7 +99,7 @@ class _LayerUpdate:
         prefix = "." + PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type]
         self.parts: dict[str, list[str]] = {}
         self.whole: dict[str, str] = {}
-        for name in weights.kinds:
+        for name in weights.tensors:
             if name.endswith(".base_layer.weight"):
                 # PEFT's copy of an embedding that the adapter is on; the base has it.
                 continue
@@ -125,11 +125,11 @@ class _LayerUpdate:
             path = name.rpartition(".")[0]
             if path not in self.modules:
                 raise ModelError(f"the adapter in {adapter} replaces {name}, which {base} lacks")
-            kind = source.kinds.get(name)
-            if kind is not None and kind.shape != self.weights.kinds[self.whole[name]].shape:
+            kind = source.tensors.get(name)
+            if kind is not None and kind.shape != self.weights.tensors[self.whole[name]].shape:
                 raise ModelError(
                     f"the adapter in {adapter} was trained on another base than {base}: its {name} "
-                    f"has shape {list(self.weights.kinds[self.whole[name]].shape)}, not "
+                    f"has shape {list(self.weights.tensors[self.whole[name]].shape)}, not "
                     f"{list(kind.shape)}"
                 )
 

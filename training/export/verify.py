@@ -18,9 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from training.errors import GuardError
 from training.models.layer_streaming import (
-    fetch_embeddings,
+    empty_model,
     is_streamable,
-    skeleton,
+    load_embeddings,
     stream,
     tied_names,
 )
@@ -81,7 +81,7 @@ def logits_of(folder: Path, ids: torch.Tensor) -> torch.Tensor:
     """Return the logits of the model in `folder`, its weights streamed from disk if they can be."""
     if not is_streamable(folder):
         return _logits(whole(folder), ids)
-    model = skeleton(folder)
+    model = empty_model(folder)
     stream(model, folder, tied_names(model))
     return _logits(model, ids)
 
@@ -94,10 +94,10 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
         with tuned.disable_adapter():
             without = _logits(tuned, ids)
         return without, _logits(tuned, ids)
-    bare = skeleton(base)
+    bare = empty_model(base)
     tied = tied_names(bare)
     # PEFT puts virtual tokens where the embeddings are.
-    fetch_embeddings(bare, base)
+    load_embeddings(bare, base)
     tuned = PeftModel.from_pretrained(
         bare, str(adapter), torch_device="cpu", low_cpu_mem_usage=True
     ).eval()

@@ -8,14 +8,14 @@ from training.guards.parameters_updated import ParametersUpdated
 from training.guards.supervised_tokens import SupervisedTokens
 from training.trainer.callbacks import Callback
 from training.trainer.distributed import ControlPlane
-from training.trainer.lr_groups import settled_at
+from training.trainer.lr_groups import first_fully_trainable_step
 
 
 def guards_for(
     job: Job, steps_per_epoch: float, max_steps: int, control: ControlPlane
 ) -> list[Callback]:
     """Return the guards of a run, in the order they look."""
-    settled = settled_at(job, max_steps)
+    settled = first_fully_trainable_step(job, max_steps)
     return [
         SupervisedTokens(),
         FiniteLoss(job.precision, zero_is_fault=not job.method.loss_may_be_zero),

@@ -62,7 +62,7 @@ class ParametersUpdated(BaseCallback):
         }
         # Zero from the start, and meant to be zero now.
         moved |= {name for name, p in parameters.items() if getattr(p, "may_rest", False)}
-        everywhere = set().union(*self._control.gather(moved))
+        everywhere = set().union(*self._control.all_gather(moved))
         still = [name for name in self._start if name not in everywhere]
         total = len(self._start)
         self._start = {}

@@ -40,7 +40,7 @@ def norms_in_memory(model: torch.nn.Module, control: ControlPlane, *, adapter: b
             sharded.add(name)
         shapes[name] = tuple(getattr(parameter, "ds_shape", parameter.shape))
         squares[name] = _norm(parameter if part is None else part) ** 2
-    everyone = control.gather(squares)
+    everyone = control.all_gather(squares)
     norms: Norms = {}
     for name, shape in shapes.items():
         parts = [mine[name] for mine in everyone] if name in sharded else [squares[name]]

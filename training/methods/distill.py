@@ -17,7 +17,6 @@ from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 
 from training.config.methods import Distill
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.storage.cache import Cache
 from training.data.storage.table import RowTable
 from training.methods.common.causal_lm import CausalLmTrainer, config_of
@@ -30,7 +29,7 @@ from training.models.fused_log_probs import IGNORE
 from training.models.teacher import load_teacher
 from training.run_folder import RunFolder
 from training.trainer.context import TrainerContext
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 
 class DistillTrainer(CausalLmTrainer):
@@ -77,15 +76,15 @@ class DistillTrainer(CausalLmTrainer):
         known = TopKTargets(log_probs, ids) if self.teacher is None else self.teacher(inputs)
         outputs = model(**inputs, soft_targets=known, soft_weight=soft_weight)
         supervised = (inputs["labels"][:, 1:] != IGNORE).sum()
-        self.note("soft_loss", outputs.soft.detach(), supervised)
-        self.note("hard_loss", outputs.hard.detach(), supervised)
+        self.add_metric("soft_loss", outputs.soft.detach(), supervised)
+        self.add_metric("hard_loss", outputs.hard.detach(), supervised)
         if num_items_in_batch is None:
             num_items_in_batch = supervised
         # At least one: a filler micro-batch has no supervised token and adds nothing.
         loss = outputs.total / torch.as_tensor(num_items_in_batch).clamp(min=1)
         return loss * self.accelerator.num_processes if model.training else loss
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Shard the teacher where the student is, and see how sure it is."""
         if self.teacher is None:
             return
@@ -95,11 +94,11 @@ class DistillTrainer(CausalLmTrainer):
             self.teacher.calibrate(first_rows(self.setup.table), self.setup)
             self.calibrated = self.teacher.temperature
 
-    def state_to_keep(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """Return the teacher's temperature: a stream is elsewhere when a run goes on."""
         return {"teacher_temperature": self.calibrated}
 
-    def take_up(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, Any]) -> None:
         """Go on with the same."""
         self.calibrated = state["teacher_temperature"]
         if self.teacher is not None and self.calibrated is not None:
@@ -112,7 +111,7 @@ class DistillTrainer(CausalLmTrainer):
         batches, number = super().get_batch_samples(*arguments)
         if not self._answers_itself():
             return batches, number
-        with untouched_generators():
+        with preserve_rng_state():
             # From the step alone, and so the same after a resume.
             torch.manual_seed(self._random("answers", self.setup.world.rank).getrandbits(63))
             batches = [self._answered(batch) for batch in batches]
@@ -235,13 +234,13 @@ def build(
         cache = Cache(RunFolder(setup.folder).cache, otherwise=setup.folder / "cache")
         words = int(model.config.get_text_config().vocab_size)
         found = soft_targets(job, method, setup.table, setup.collate, cache, load_calibrated, words)
-        setup.table.note(COLUMN, found)
+        setup.table.add_column(COLUMN, found)
         setup.collate = WithSoftTargets(setup.collate, found.top_k)
     return DistillTrainer(
         method=method,
         loss=loss,
         teacher=teacher,
-        ends=row_tokenizer(job, tokenizer).end_ids,
+        ends=setup.row_tokenizer.end_ids,
         setup=setup,
         model=model,
         args=config_of(arguments),

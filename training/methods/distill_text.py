@@ -15,8 +15,8 @@ from training.config import Job
 from training.config.distill_text import DistillText
 from training.config.judges import LocalJudge
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import Message, PromptRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.judges.base import JudgeContext, build_judge
 from training.judges.cost_ledger import JudgeReply, ReplyCache, reply_key
 from training.judges.http_client import HttpJudge, reply_cache_folder
@@ -30,10 +30,10 @@ from training.methods.common.generated_rows import (
     written,
 )
 from training.methods.common.row_journal import RowJournal
-from training.models.safetensors_io import digest_of_source
+from training.models.safetensors_io import source_digest
 from training.models.tokenizer import load_tokenizer
 from training.run_folder import RunFolder
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 REPORT = "written.json"
 _AT_ONCE = 64
@@ -75,7 +75,7 @@ def write(job: Job, folder: RunFolder) -> None:
 
 def _fitting(job: Job, prompts: Sequence[PromptRow]) -> list[bool]:
     """Return which prompts the student has room for."""
-    rows = row_tokenizer(job, load_tokenizer(job.model))
+    rows = RowTokenizer.for_job(job, load_tokenizer(job.model))
     talks = rows.template is not None
     ids = (rows.prompt_ids(row.prompt if talks else written(row.prompt)) for row in prompts)
     return [len(one) <= job.data.max_length for one in ids]
@@ -190,7 +190,7 @@ def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
     method = job.method
     assert isinstance(method, DistillText)
     place = JudgeContext(
-        device=read_world().device,
+        device=detect_world().device,
         folder=folder.path,
         cache=folder.cache,
         max_cost_usd=job.resources.max_cost,
@@ -203,7 +203,7 @@ def _teacher(job: Job, folder: RunFolder) -> RemoteTeacher | LocalTeacher:
         if source is None:
             source, template = job.model.source, job.model.chat_template
         revision = job.model.revision if section.source is None else None
-        return LocalTeacher(section, place, [digest_of_source(source, revision), template])
+        return LocalTeacher(section, place, [source_digest(source, revision), template])
     remote = build_judge(section, place)
     assert isinstance(remote, HttpJudge)
     return RemoteTeacher(remote)

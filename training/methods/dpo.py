@@ -51,7 +51,7 @@ class DpoTrainer(PerRowLossMixin, DPOTrainer):
         """Leave that for when the engine is made: see `prepare`."""
         return dataset
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Let the reference look at every row, where the job asks for it; see that it agrees."""
         # From here on what the reference makes of a row comes with the batch.
         self.precompute_ref_logps = True

@@ -30,8 +30,8 @@ from training.methods.common.reference_model import (
 )
 from training.trainer.context import TrainerContext
 from training.trainer.metrics import Sums, means
-from training.trainer.sample_order import FILLER
-from training.trainer.seed import untouched_generators
+from training.trainer.sample_order import PADDING_INDEX
+from training.trainer.seed import preserve_rng_state
 
 _MOST_HELD_OUT = 256
 """Held-out rows that the KL is estimated from."""
@@ -47,7 +47,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         """Return the rows as they are: tokenized already."""
         return dataset
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """See that the reference agrees before the first step."""
         # From here on what the reference makes of a row comes with the batch.
         self.precompute_ref_logps = True
@@ -68,7 +68,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         found = super().get_batch_samples(epoch_iterator, num_batches, device)
         setup = self.setup
         rows = next(setup.order.steps(int(self.state.global_step)), [])
-        self._kl = self._divergence(setup.table, [row for row in rows if row != FILLER])
+        self._kl = self._divergence(setup.table, [row for row in rows if row != PADDING_INDEX])
         return found
 
     def _divergence(self, table: Any, rows: Sequence[int]) -> float:
@@ -85,11 +85,13 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         # Everyone takes part in as many passes as the one with most: weights may be sharded.
         for first in range(0, -(-len(joined) // world.size), size):
             part = mine[first : first + size]
-            found = [self._joined(table[a], table[b]) for a, b in part] or [setup.collate.filler()]
+            found = [self._joined(table[a], table[b]) for a, b in part] or [
+                setup.collate.padding_example()
+            ]
             ratio = self._log_ratio(setup.collate(found))
             total += ratio if part else 0.0
         self.model.train(was_training)
-        ratios = setup.control.gather((total, len(mine)))
+        ratios = setup.control.all_gather((total, len(mine)))
         mean = sum(t for t, _ in ratios) / max(1, sum(n for _, n in ratios))
         return max(mean, 0.0)
 
@@ -105,7 +107,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         device = self.setup.world.device
         batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         inputs = {"input_ids": batch["input_ids"], "labels": batch["labels"]}
-        with untouched_generators(), torch.no_grad(), self.compute_loss_context_manager():
+        with preserve_rng_state(), torch.no_grad(), self.compute_loss_context_manager():
             outputs = self.model_wrapped(**inputs, next_token_log_probs=True)
             (reference,) = self.reference_logps(batch)
         width = batch["input_ids"].shape[1] - 1
@@ -165,7 +167,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         found = auc_sums(nats, batch["label"]) if rows else {}
         return sums | {"kl": (kl * rows, rows)} | found
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means, and how far and how often good answers' rewards are above bad ones'."""
         found = means({name: value for name, value in sums.items() if not is_auc_sum(name)})
         found |= auc(sums)

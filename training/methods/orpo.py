@@ -38,7 +38,7 @@ class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
             chosen, _ = batch["attention_mask"].chunk(2)
             tokens += int(chosen[:, 1:].sum())
             pairs += batch["num_rows"]
-        everyone = self.setup.control.gather((tokens, pairs))
+        everyone = self.setup.control.all_gather((tokens, pairs))
         return max(1, sum(t for t, _ in everyone)), max(1, sum(p for _, p in everyone))
 
     def compute_loss(
@@ -53,7 +53,7 @@ class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
         tokens, pairs = num_items_in_batch
         totals = self._totals(model, inputs)
         for name, (total, weight) in totals.items():
-            self.note(name, total.detach(), weight)
+            self.add_metric(name, total.detach(), weight)
         share = totals["nll"][0] / tokens + totals["odds_loss"][0] / pairs
         return share * self.setup.world.size
 
@@ -76,7 +76,7 @@ class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
         totals = self._totals(model, batch)
         return {name: (float(total), weight) for name, (total, weight) in totals.items()}
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the loss, its two parts, and how often and how far chosen answers are likelier."""
         found = means(sums)
         return {"loss": found["nll"] + found["odds_loss"], **found, "rows": sums["odds_loss"][1]}

@@ -57,10 +57,10 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
             return sums
         return sums | pair_sums(scores.double().cpu(), batch["completion_mask"].sum(1).cpu())
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return what the sums come to: see `calibration` for the last four."""
         plain = {name: value for name, value in sums.items() if "/" not in name}
-        return super().conclude(plain) | pair_metrics(sums)
+        return super().aggregate(plain) | pair_metrics(sums)
 
 
 def build(

@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 
 from training.errors import ModelError
-from training.models.safetensors_io import digest_of
+from training.models.safetensors_io import weights_digest
 
 BASE = "base.json"
 
 
-def note_base(adapter: Path, source: str) -> None:
+def write_base_digest(adapter: Path, source: str) -> None:
     """Write which model an adapter was trained on into the adapter's folder.
 
     Args:
@@ -23,11 +23,11 @@ def note_base(adapter: Path, source: str) -> None:
         source: The model's folder or Hub id.
     """
     folder = Path(source)
-    digest = digest_of(folder) if any(folder.glob("*.safetensors")) else None
+    digest = weights_digest(folder) if any(folder.glob("*.safetensors")) else None
     (adapter / BASE).write_text(json.dumps({"source": source, "digest": digest}) + "\n")
 
 
-def check_base(adapter: Path, base: Path) -> None:
+def check_base_digest(adapter: Path, base: Path) -> None:
     """Raise when an adapter was trained on another model than `base`.
 
     Where nothing was noted (an adapter of other making), any model of its shape is taken.
@@ -38,7 +38,7 @@ def check_base(adapter: Path, base: Path) -> None:
     if not (adapter / BASE).exists():
         return
     noted = json.loads((adapter / BASE).read_text())
-    if noted["digest"] is not None and noted["digest"] != digest_of(base):
+    if noted["digest"] is not None and noted["digest"] != weights_digest(base):
         raise ModelError(
             f"the adapter in {adapter} was trained on {noted['source']}, whose weights are not "
             f"those in {base}. Name the model it was trained on, or train the adapter again"

@@ -23,7 +23,7 @@ _WRAPPERS = ("base_model.model.", "base_model.", "")
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.\d+$")
 
 
-def skeleton(folder: Path) -> PreTrainedModel:
+def empty_model(folder: Path) -> PreTrainedModel:
     """Return a model of the shape that `folder` describes, without weights, in eval mode.
 
     Raises:
@@ -72,9 +72,9 @@ def stream(model: nn.Module, folder: Path, tied: dict[str, str]) -> None:
     """Let `model` fetch its weights from `folder` block by block as it is computed, in fp32.
 
     Args:
-        model: A skeleton; an adapter may have been put on it since.
+        model: A empty_model; an adapter may have been put on it since.
         folder: Holds the weights.
-        tied: As `tied_names` of the skeleton.
+        tied: As `tied_names` of the empty_model.
     """
     read = _reader(folder, tied)
     within: set[str] = set()
@@ -87,8 +87,8 @@ def stream(model: nn.Module, folder: Path, tied: dict[str, str]) -> None:
             _fetch_around(module, name, read)
 
 
-def fetch_embeddings(model: PreTrainedModel, folder: Path) -> None:
-    """Fetch the input embeddings of a skeleton to stay."""
+def load_embeddings(model: PreTrainedModel, folder: Path) -> None:
+    """Fetch the input embeddings of a empty_model to stay."""
     embeddings = model.get_input_embeddings()
     (name,) = (name for name, module in model.named_modules() if module is embeddings)
     weight = _reader(folder, {})(f"{name}.weight")

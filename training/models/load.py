@@ -17,7 +17,7 @@ from training.models.fused_log_probs import add_next_token_log_probs
 from training.models.heads import HEADS
 from training.models.locate import explain_missing, has_weights, looks_like_path
 from training.models.merge import is_adapter, merged
-from training.models.packed_attention import attend_by_document
+from training.models.packed_attention import enable_packed_attention
 from training.models.quantize import four_bit, keep_training_layout
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -48,13 +48,13 @@ def load_model(
     # A GPU has flash attention for this; a compiled layer must not branch on what is in a row.
     masked = job.data.packing and job.model.attention == "sdpa"
     if masked and device.type == "cpu" and not job.train.compile:
-        attend_by_document(model)
+        enable_packed_attention(model)
     if job.method.head == "language":
         add_next_token_log_probs(model)
     return model
 
 
-def save_start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
+def save_initial_model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
     """Save what a run starts from where no folder holds it yet; return the job that starts there.
 
     A model from scratch: every process, sharded or not, then starts from the same random weights.

@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
-from training.models.base_digest import check_base
+from training.models.base_digest import check_base_digest
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.locate import explain_missing
 
@@ -28,7 +28,7 @@ UNMERGEABLE = {
 """Why adapters of some types, by PEFT's name of the type, have no merged form."""
 
 
-def unmergeable(peft_type: str, linear: bool = True) -> str | None:
+def why_not_mergeable(peft_type: str, linear: bool = True) -> str | None:
     """Return why an adapter has no merged form; None where it has one.
 
     Args:
@@ -68,7 +68,7 @@ def merged(
         ModelError: The base or the adapter cannot be read, or do not belong together.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
-    if (reason := unmergeable(config["peft_type"], config.get("linear", True))) is not None:
+    if (reason := why_not_mergeable(config["peft_type"], config.get("linear", True))) is not None:
         raise ModelError(
             f"the adapter in {source} ({config['peft_type'].lower()}) cannot be merged into "
             f"weights: {reason}. Start from its base {config['base_model_name_or_path']} in "
@@ -82,7 +82,7 @@ def merged(
         )
     had = trained or head
     if Path(base).is_dir():
-        check_base(Path(source), Path(base))
+        check_base_digest(Path(source), Path(base))
     try:
         model = had.kind.from_pretrained(
             base, **had.settings, dtype=torch.float32, attn_implementation=attention

@@ -38,7 +38,7 @@ class PackedDocuments:
     rows: tuple[tuple[int, ...], ...]
 
 
-def attend_by_document(model: PreTrainedModel) -> None:
+def enable_packed_attention(model: PreTrainedModel) -> None:
     """Let `model`, which was loaded with `sdpa`, attend over packed rows document by document."""
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _mask)

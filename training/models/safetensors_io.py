@@ -59,7 +59,7 @@ class WeightFiles:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.kinds: dict[str, TensorInfo] = {}
+        self.tensors: dict[str, TensorInfo] = {}
         self.files: dict[Path, list[str]] = {}
         self._where: dict[str, Path] = {}
         for path in sorted(folder.glob("*.safetensors")):
@@ -67,15 +67,15 @@ class WeightFiles:
                 header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             header.pop("__metadata__", None)
             for name, about in header.items():
-                self.kinds[name] = TensorInfo(_DTYPES[about["dtype"]], tuple(about["shape"]))
+                self.tensors[name] = TensorInfo(_DTYPES[about["dtype"]], tuple(about["shape"]))
                 self._where[name] = path
             self.files[path] = list(header)
-        if not self.kinds:
+        if not self.tensors:
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
             raise ModelError(f"{folder} holds no safetensors file. It has: {found}")
 
     def __contains__(self, name: str) -> bool:
-        return name in self.kinds
+        return name in self.tensors
 
     def read(self, name: str) -> torch.Tensor:
         """Return one tensor."""
@@ -86,7 +86,7 @@ class WeightFiles:
     @property
     def num_bytes(self) -> int:
         """Size of all tensors."""
-        return sum(kind.num_bytes for kind in self.kinds.values())
+        return sum(kind.num_bytes for kind in self.tensors.values())
 
 
 def write_tensors(
@@ -119,7 +119,7 @@ def write_tensors(
             file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
-def folder_of(source: str, revision: str | None = None) -> Path:
+def model_folder(source: str, revision: str | None = None) -> Path:
     """Return the folder of a model, fetched from the Hub where it is not one already.
 
     Raises:
@@ -135,7 +135,7 @@ def folder_of(source: str, revision: str | None = None) -> Path:
         raise ModelError(explain_missing("model", source, error)) from error
 
 
-def digest_of(folder: Path) -> str:
+def weights_digest(folder: Path) -> str:
     """Return what tells a model's weights from others, without reading all of them.
 
     Training moves every tensor, so a look at several places of each file finds that it did.
@@ -151,7 +151,7 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def digest_of_source(source: str, revision: str | None) -> str:
+def source_digest(source: str, revision: str | None) -> str:
     """Return what tells a model's weights from others, in a folder or on the Hub.
 
     Raises:
@@ -159,7 +159,7 @@ def digest_of_source(source: str, revision: str | None) -> str:
     """
     folder = Path(source)
     if folder.is_dir():
-        return digest_of(folder)
+        return weights_digest(folder)
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except Exception as error:

@@ -41,7 +41,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def part_padding_from_end(tokenizer: PreTrainedTokenizerBase) -> None:
+def separate_pad_from_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     """Let padding be a token that ends no text, where the vocabulary has one.
 
     A model that scores reads its score at the last token that is no padding: were that the same

@@ -11,7 +11,7 @@ from training.config.method_base import Head
 _TAKEN = ("input_ids", "labels", "position_ids")
 
 
-def longest_rows_loss(
+def worst_case_loss(
     model: Any, collate: Any, device: torch.device, max_length: int, head: Head, size: int
 ) -> torch.Tensor:
     """Return the loss of `size` rows of sequences of `max_length` tokens.
@@ -25,7 +25,7 @@ def longest_rows_loss(
         size: Rows.
     """
     model.to(device).train()
-    found = collate([collate.longest(max_length)] * size)
+    found = collate([collate.max_length_example(max_length)] * size)
     if "prompt_ids" in found:  # a prompt and its answer are one sequence when they are learned from
         ids = torch.tensor(found["prompt_ids"])
         found = {"input_ids": ids, "labels": ids}

@@ -9,7 +9,7 @@ from transformers.integrations import deepspeed
 
 
 @contextmanager
-def unsharded() -> Iterator[None]:
+def zero3_disabled() -> Iterator[None]:
     """Have Transformers load weights whole, whatever the sharding of what is trained."""
     reference = deepspeed._hf_deepspeed_config_weak_ref
     deepspeed.unset_hf_deepspeed_config()

@@ -14,7 +14,7 @@ from training.errors import DeviceError, ModelError
 from training.models.heads import HEADS
 from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged
-from training.models.zero_exempt import unsharded
+from training.models.zero_exempt import zero3_disabled
 
 
 class Scorer(Protocol):
@@ -43,7 +43,7 @@ class StandaloneScorer:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._device = device
         # Under ZeRO 3, Transformers would shard every model that it loads, including this one.
-        with unsharded():
+        with zero3_disabled():
             self._model = _load(source, dtype)
         _check_memory(self._model, source, device)
         self._model.to(device).eval().requires_grad_(False)

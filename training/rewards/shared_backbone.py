@@ -21,7 +21,7 @@ from torch import Tensor
 from training.data.collators.pairs import padded
 from training.errors import ModelError
 from training.models.adapter_switching import hidden_states, restore_requires_grad
-from training.models.base_digest import BASE, check_base
+from training.models.base_digest import BASE, check_base_digest
 from training.models.merge import is_adapter
 
 _HEADS = ("score", "classifier")
@@ -121,7 +121,7 @@ def _base_mismatch(policy: PeftModel, source: str, theirs: str) -> str | None:
             return None
         return f"it was trained on {theirs}, and the policy is an adapter on {mine}"
     try:
-        check_base(Path(source), Path(mine))
+        check_base_digest(Path(source), Path(mine))
     except ModelError as error:
         return str(error)
     return None

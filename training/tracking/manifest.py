@@ -37,7 +37,7 @@ def write_manifest(
         setup: The loop's.
         tokenizer: Hashed by its vocabulary.
     """
-    if not setup.world.is_first:
+    if not setup.world.is_main_process:
         return
     path = folder / "manifest.json"
     earlier = json.loads(path.read_text()) if path.exists() else {}

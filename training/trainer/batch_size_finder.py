@@ -18,7 +18,7 @@ import torch
 from training.config import Job
 from training.errors import DeviceError
 from training.trainer.distributed import World
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def find_micro_batch_size(
         )
     size = _divisor(rows, min(by_speed, by_memory, rows))
     logger.info("micro_batch_size %d (memory allows %d, speed %d)", size, by_memory, by_speed)
-    if world.is_first:
+    if world.is_main_process:
         # The others may be reading, and a kill may come: the file is there whole or not at all.
         building = kept.with_suffix(".writing")
         building.write_text(json.dumps({**remembered, key: size}) + "\n")
@@ -95,7 +95,7 @@ def _fits_ram(world: World, forward: Forward) -> int:
             kept_bytes += tensor.untyped_storage().nbytes()
         return tensor
 
-    with untouched_generators(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+    with preserve_rng_state(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         forward(1)
     budget = psutil.virtual_memory().total * _RAM_SHARE / world.size
     return int(budget // max(kept_bytes, 1))
@@ -107,7 +107,7 @@ def _fits_device(model: Any, world: World, forward: Forward) -> int:
     gradients = sum(p.numel() * p.element_size() for p in trainable)
     states = sum(p.numel() * 8 for p in trainable)
     peaks = []
-    with untouched_generators():
+    with preserve_rng_state():
         for size in (1, 2):
             torch.cuda.reset_peak_memory_stats(world.device)
             try:

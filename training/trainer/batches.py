@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from training.trainer.context import CollateFunction, TableDataset
-from training.trainer.sample_order import FILLER
+from training.trainer.sample_order import PADDING_INDEX
 
 
 class RowDataset(Dataset[dict[str, Any]]):
@@ -15,10 +15,10 @@ class RowDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, table: TableDataset, filler: dict[str, Any]):
         self.table = table
-        self.filler = filler
+        self.padding_example = filler
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.filler if index == FILLER else self.table[index]
+        return self.padding_example if index == PADDING_INDEX else self.table[index]
 
 
 class CollatedBatch:

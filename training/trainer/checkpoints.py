@@ -30,7 +30,7 @@ from training.trainer.distributed import ControlPlane
 
 logger = logging.getLogger(__name__)
 
-SUMS = "CHECKSUMS.json"
+CHECKSUMS = "CHECKSUMS.json"
 PREFIX = "checkpoint-"
 _STAGING = ".writing-"
 _TRASH = ".deleting-"
@@ -62,15 +62,15 @@ class CheckpointManager:
             CheckpointError: It could not be written; earlier checkpoints are as they were.
         """
         staging = self.folder / f"{_STAGING}{step}"
-        keeper = self.control.world.is_keeper
+        keeper = self.control.world.is_local_writer
         if keeper:
             self._clear_leftovers()
             self._check_space()
             self._make(staging)
-        self.control.wait()
+        self.control.barrier()
         try:
             yield staging
-            self.control.wait()
+            self.control.barrier()
             if keeper:
                 self._commit(staging / f"{PREFIX}{step}", facts)
         except CheckpointError:
@@ -78,23 +78,23 @@ class CheckpointManager:
         except Exception as error:
             shutil.rmtree(staging, ignore_errors=True)
             raise CheckpointError(self._explain(step, error)) from error
-        self.control.wait()
+        self.control.barrier()
         if keeper:
             shutil.rmtree(staging, ignore_errors=True)
             self._forget_old()
 
-    def newest_good(self) -> Path | None:
+    def latest_valid(self) -> Path | None:
         """Return the newest checkpoint that is whole and unaltered on every node, or None.
 
         What is passed over is named in the log.
         """
-        keeper = self.control.world.is_keeper
+        keeper = self.control.world.is_local_writer
         mine = [path.name for path in self.listed()] if keeper else None
-        everyone = [names for names in self.control.gather(mine) if names is not None]
+        everyone = [names for names in self.control.all_gather(mine) if names is not None]
         for name in everyone[0]:
             path = self.folder / name
-            fault = find_fault(path, self.control.world.nodes) if keeper else None
-            faults = [found for found in self.control.gather(fault) if found]
+            fault = find_corruption(path, self.control.world.nodes) if keeper else None
+            faults = [found for found in self.control.all_gather(fault) if found]
             if not faults:
                 logger.info("going on from %s", name)
                 return path
@@ -174,17 +174,17 @@ def step_of(path: Path) -> int:
 def sums_name(nodes: NodeSet) -> str:
     """Return the name of the file with the sums of what this node wrote."""
     if not nodes.own_storage or nodes.is_first:
-        return SUMS
+        return CHECKSUMS
     return f"CHECKSUMS.node-{nodes.rank}.json"
 
 
-def read_facts(path: Path, nodes: NodeSet = ALONE) -> dict[str, Any]:
+def read_metadata(path: Path, nodes: NodeSet = ALONE) -> dict[str, Any]:
     """Return the facts a checkpoint was written with."""
     facts: dict[str, Any] = json.loads((path / sums_name(nodes)).read_text())["facts"]
     return facts
 
 
-def find_fault(path: Path, nodes: NodeSet = ALONE) -> str | None:
+def find_corruption(path: Path, nodes: NodeSet = ALONE) -> str | None:
     """Return what is wrong with a checkpoint, or None when every file is as it was written.
 
     Args:
@@ -219,7 +219,7 @@ def find_fault(path: Path, nodes: NodeSet = ALONE) -> str | None:
     return None
 
 
-def find_parts(folder: Path) -> dict[str, Path]:
+def tensor_files(folder: Path) -> dict[str, Path]:
     """Return the safetensors file of a checkpoint that holds each tensor, by tensor name."""
     from safetensors import safe_open
 

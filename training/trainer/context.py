@@ -34,16 +34,27 @@ class StreamDataset(Protocol):
         """Go on from there."""
 
 
+class PromptTokenizer(Protocol):
+    """Tokenizer that encodes prompts as in training (`training.data` provides it)."""
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids that end an answer."""
+
+    def prompt_ids(self, prompt: str | list[dict[str, Any]]) -> list[int]:
+        """Return the ids of a prompt."""
+
+
 class CollateFunction(Protocol):
     """Rows to tensors."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch, padded."""
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a row without tokens."""
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a row of sequences of `length` tokens, as long as rows get."""
 
 
@@ -62,10 +73,10 @@ class TrainerContext:
         lengths: Of the rows, where those of like length are computed together.
         collate: Makes batches of rows.
         micro_batch_size: Rows per device at once.
-        vault: Keeps checkpoints.
-        stop: Says whether the run was told to stop.
-        start: Loads what training starts from once more, without an adapter.
-        watchers: See every step.
+        checkpoints: Keeps checkpoints.
+        stop_signal: Says whether the run was told to stop.
+        load_initial_model: Loads what training starts from once more, without an adapter.
+        callbacks: See every step.
         evaluate: Measures the held-out rows; None where there are none.
     """
 
@@ -78,9 +89,10 @@ class TrainerContext:
     validation: TableDataset | None
     lengths: Sequence[int] | None
     collate: CollateFunction
+    row_tokenizer: PromptTokenizer
     micro_batch_size: int
-    vault: CheckpointManager
-    stop: StopSignal
-    start: Callable[[], Any]
-    watchers: Sequence[Callback] = ()
+    checkpoints: CheckpointManager
+    stop_signal: StopSignal
+    load_initial_model: Callable[[], Any]
+    callbacks: Sequence[Callback] = ()
     evaluate: Callable[[Any, int], dict[str, float]] | None = None

@@ -28,14 +28,14 @@ class World:
     nodes: NodeSet = ALONE
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes what only one may write."""
         return self.rank == 0
 
     @property
-    def is_keeper(self) -> bool:
+    def is_local_writer(self) -> bool:
         """Whether this process looks after a run folder: the first, or one on each node."""
-        return self.local_rank == 0 if self.nodes.own_storage else self.is_first
+        return self.local_rank == 0 if self.nodes.own_storage else self.is_main_process
 
     @property
     def accelerated(self) -> bool:
@@ -43,7 +43,7 @@ class World:
         return self.device.type != "cpu"
 
 
-def read_world() -> World:
+def detect_world() -> World:
     """Return this process's place, from torchrun's variables."""
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     return World(
@@ -69,7 +69,7 @@ def _device(local_rank: int) -> torch.device:
     return torch.device("cpu")
 
 
-def join(world: World, *, zero: int) -> None:
+def init_process_group(world: World, *, zero: int) -> None:
     """Make this process one of its group, unless it is already.
 
     Args:
@@ -104,7 +104,7 @@ class ControlPlane:
             self._group = dist.new_group(backend="gloo", timeout=timedelta(hours=6))
         return self._group
 
-    def gather(self, mine: Any) -> list[Any]:
+    def all_gather(self, mine: Any) -> list[Any]:
         """Return what every process passed, in the order of ranks."""
         if self.world.size == 1:
             return [mine]
@@ -112,7 +112,7 @@ class ControlPlane:
         dist.all_gather_object(everyone, mine, group=self._ready())
         return everyone
 
-    def first_says(self, mine: Any) -> Any:
+    def broadcast(self, mine: Any) -> Any:
         """Return what the first process passed."""
         if self.world.size == 1:
             return mine
@@ -120,7 +120,7 @@ class ControlPlane:
         dist.broadcast_object_list(box, src=0, group=self._ready())
         return box[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when every process has come here."""
         if self.world.size > 1:
             dist.barrier(group=self._ready())

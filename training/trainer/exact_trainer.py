@@ -23,10 +23,10 @@ from training.trainer.callbacks import StepMetrics
 from training.trainer.compile import compiled_step
 from training.trainer.context import TrainerContext
 from training.trainer.lr_groups import LrMultipliers
-from training.trainer.metrics import NextTokenMetric, Sums, added, means
+from training.trainer.metrics import NextTokenMetric, Sums, add_sums, means
 from training.trainer.resumable import ResumableTrainerMixin
 from training.trainer.sample_order import MicroBatchSampler
-from training.trainer.step_hooks import step_hook_of
+from training.trainer.step_hooks import get_step_hook
 from training.trainer.triggers import IntervalTrigger
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -62,11 +62,11 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self._evaluate_due = IntervalTrigger(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)
         self._learn_in_one_precision()
-        self.attendant = step_hook_of(self.model)
-        if self.attendant:
-            self.attendant.begin(setup.order.max_steps)
+        self.step_hook = get_step_hook(self.model)
+        if self.step_hook:
+            self.step_hook.on_train_begin(setup.order.max_steps)
         names = [name for name, _ in self.model.named_parameters()]
-        self.rates = self.make_rates(names)
+        self.lr_multipliers = self.make_lr_multipliers(names)
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepEndCallback(self))
 
@@ -99,19 +99,19 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             lengths=setup.lengths,
         )
         return DataLoader(
-            self.rows,
+            self.train_rows,
             batch_sampler=sampler,
-            collate_fn=self.collated,
+            collate_fn=self.batch_collator,
             pin_memory=setup.world.accelerated,
         )
 
     @property
-    def rows(self) -> Dataset[dict[str, Any]]:
+    def train_rows(self) -> Dataset[dict[str, Any]]:
         """The rows to train on, and the one that fills up a batch."""
-        return RowDataset(self.setup.table, self.setup.collate.filler())
+        return RowDataset(self.setup.table, self.setup.collate.padding_example())
 
     @property
-    def collated(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    def batch_collator(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
         """What makes a micro-batch of rows, with their ids and the count of their tokens."""
         return CollatedBatch(self.setup.collate)
 
@@ -121,20 +121,20 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         step.ids += inputs.pop("row_ids")
         tokens = inputs.pop("num_tokens")
         if "labels" in inputs:
-            self.count(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
+            self.count_tokens(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
         with compiled_step(self.setup.job.train.compile):
             loss: torch.Tensor = super().training_step(model, inputs, *rest)
-        if self.attendant and not step.losses:
-            self.extra |= self.attendant.add_gradients()
+        if self.step_hook and not step.losses:
+            self.extra |= self.step_hook.add_gradients()
         step.losses.append(loss)
         return loss
 
-    def count(self, tokens: int, supervised: int) -> None:
+    def count_tokens(self, tokens: int, supervised: int) -> None:
         """Add to the tokens this step consumed, and to those it learns from."""
         self._under_way.tokens += tokens
         self._under_way.supervised += supervised
 
-    def note(self, name: str, total: Any, weight: Any) -> None:
+    def add_metric(self, name: str, total: Any, weight: Any) -> None:
         """Add to what the step under way is logged with: a mean over its weights.
 
         Args:
@@ -150,7 +150,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
 
     # --- the optimizer ----------------------------------------------------------------------
 
-    def make_rates(self, names: list[str]) -> LrMultipliers:
+    def make_lr_multipliers(self, names: list[str]) -> LrMultipliers:
         """Return which of these parameters learns at which rate."""
         return LrMultipliers(self.setup.job, names, self.setup.order.max_steps)
 
@@ -158,16 +158,16 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         """Return the trainer's optimizer, its groups divided where rates differ."""
         made_before = self.optimizer is not None
         optimizer = super().create_optimizer(*arguments, **more)
-        if not made_before and not self.rates.uniform:
-            self.rates.split(optimizer, self.model)
+        if not made_before and not self.lr_multipliers.uniform:
+            self.lr_multipliers.split(optimizer, self.model)
         return optimizer
 
     def create_scheduler(self, *arguments: Any, **more: Any) -> Any:
         """Return the trainer's scheduler, which holds back what is to learn later."""
         made_before = self.lr_scheduler is not None
         scheduler = super().create_scheduler(*arguments, **more)
-        if not made_before and not self.rates.uniform:
-            self.rates.hold_back(scheduler)
+        if not made_before and not self.lr_multipliers.uniform:
+            self.lr_multipliers.delay_groups(scheduler)
         return scheduler
 
     # --- the end of a step ------------------------------------------------------------------
@@ -175,17 +175,17 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
     def close_step(self, state: Any, control: Any) -> None:
         """Agree with the other processes on what this step was and what comes next."""
         setup, step, number = self.setup, self._under_way, int(state.global_step)
-        step.asked_to_stop = setup.stop.asked
+        step.asked_to_stop = setup.stop_signal.received
         # Read here, once per step: reading each micro-batch would make a device wait each time.
         step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
-        step.sums = added([{name: (float(t), float(w))} for name, t, w in step.noted])
+        step.sums = add_sums([{name: (float(t), float(w))} for name, t, w in step.noted])
         step.noted = []
-        everyone: list[tuple[_StepState, bool, bool]] = setup.control.gather(
+        everyone: list[tuple[_StepState, bool, bool]] = setup.control.all_gather(
             (step, self._save_due.due(number), self._evaluate_due.due(number))
         )
         facts = self._facts(number, [mine for mine, _, _ in everyone])
         self._under_way = _StepState()
-        for watcher in setup.watchers:
+        for watcher in setup.callbacks:
             watcher.on_step(facts, self.model)
         # The first process's clock decides; the others follow.
         _, save, evaluate = everyone[0]
@@ -212,7 +212,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             supervised_tokens=sum(mine.supervised for mine in everyone),
             row_ids=tuple(row for mine in everyone for row in mine.ids),
             seconds=time.monotonic() - self._clock,
-            extra=means(added([mine.sums for mine in everyone])) | self.extra,
+            extra=means(add_sums([mine.sums for mine in everyone])) | self.extra,
         )
         self.extra = {}
         return facts
@@ -239,15 +239,15 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self.best_loss, self.bad_evaluations = metrics["loss"], 0
         else:
             self.bad_evaluations += 1
-        for watcher in self.setup.watchers:
+        for watcher in self.setup.callbacks:
             watcher.on_evaluate(number, metrics)
 
     @property
-    def outcome(self) -> Any:
+    def trained_model(self) -> Any:
         """The model that is saved in the end: all that is trained, unless a method trains more."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Do what comes after the engine is made and before the first look at the model.
 
         Args:
@@ -257,8 +257,8 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
     def begin(self, state: Any) -> None:
         """Tell the watchers, and make up for an evaluation that a stop had cut off."""
         number = int(state.global_step)
-        self.prepare(number)
-        for watcher in self.setup.watchers:
+        self.on_engine_ready(number)
+        for watcher in self.setup.callbacks:
             watcher.on_start(self.model, number)
         if (
             self.setup.evaluate
@@ -280,8 +280,8 @@ class _StepEndCallback(TrainerCallback):
         self.loop.begin(state)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.loop.attendant:
-            self.loop.extra |= self.loop.attendant.after_step(int(state.global_step) + 1)
+        if self.loop.step_hook:
+            self.loop.extra |= self.loop.step_hook.on_optimizer_step(int(state.global_step) + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.loop.close_step(state, control)

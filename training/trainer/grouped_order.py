@@ -25,16 +25,16 @@ class GroupedOrder(SampleOrder):
     answers: int = 1
 
     @classmethod
-    def taking(cls, order: SampleOrder, answers: int, *, whole: bool) -> GroupedOrder:
+    def from_order(cls, order: SampleOrder, answers: int, *, by_epochs: bool) -> GroupedOrder:
         """Return `order` as one whose rows are answered several times.
 
         Args:
             order: Which rows, and for how long.
             answers: To each.
-            whole: Whether `order` lasts for its rows, and not for its steps.
+            by_epochs: Whether `order` lasts for its rows, and not for its steps.
         """
         size, total = order.global_batch_size, order.total_rows
-        if whole:
+        if by_epochs:
             total = math.ceil(total * answers / size) * size
         return cls(order.num_rows, size, total, order.seed, order.shuffle, answers)
 

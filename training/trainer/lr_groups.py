@@ -109,7 +109,7 @@ class LrMultipliers:
         ]
         self._starts = [self._step(rate.start) for _, rate, _ in divided]
 
-    def hold_back(self, scheduler: torch.optim.lr_scheduler.LambdaLR) -> None:
+    def delay_groups(self, scheduler: torch.optim.lr_scheduler.LambdaLR) -> None:
         """Keep each group's rate at zero until it may learn."""
         pairs = zip(scheduler.lr_lambdas, self._starts, strict=True)
         scheduler.lr_lambdas = [_from(start, shape) for shape, start in pairs]
@@ -122,7 +122,7 @@ class LrMultipliers:
         scheduler._last_lr = lasts
 
 
-def settled_at(job: Job, max_steps: int) -> int:
+def first_fully_trainable_step(job: Job, max_steps: int) -> int:
     """Return the first step of a run in which every parameter learns."""
     gradual = int(UNFROZEN_BY * max_steps) if _schedule(job).unfreeze == "gradual" else 0
     return max(gradual, job.method.waits_steps)

@@ -20,7 +20,7 @@ class HeldOutMetric(Protocol):
             batch: As collated.
         """
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return what the sums over all rows come to; `loss` is what early stopping goes by."""
 
 
@@ -33,14 +33,14 @@ class NextTokenMetric:
         total = float(-outputs.log_probs.double().sum())
         return {"loss": (total, int((batch["labels"][:, 1:] != -100).sum()))}
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return `loss` (nats per token), `perplexity` and `tokens`."""
         total, count = sums["loss"]
         loss = total / max(count, 1)
         return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "tokens": float(count)}
 
 
-def added(parts: list[Sums]) -> Sums:
+def add_sums(parts: list[Sums]) -> Sums:
     """Return the sums of several batches or processes as one."""
     names = dict.fromkeys(name for part in parts for name in part)
     found = {}

@@ -31,7 +31,7 @@ def load_async_io(world: World) -> None:
             "them. Install them (apt-get install libaio-dev g++, or dnf install libaio-devel "
             "gcc-c++), or use offload: cpu"
         )
-    if world.is_first and not _is_built(builder):
+    if world.is_main_process and not _is_built(builder):
         say("compiling DeepSpeed's async_io, once on this machine; this takes minutes …")
     try:
         builder.load(verbose=False)

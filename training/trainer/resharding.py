@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from training.config import Job
 from training.errors import CheckpointError
-from training.trainer.checkpoints import find_parts, name_on_disk
+from training.trainer.checkpoints import name_on_disk, tensor_files
 from training.trainer.distributed import ControlPlane, World
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ State = dict[str, torch.Tensor]
 """A parameter's weight under `fp32`, and its optimizer states under torch's names for them."""
 
 
-def needs_reshaping(job: Job, world: World, facts: dict[str, Any] | None) -> bool:
+def needs_resharding(job: Job, world: World, facts: dict[str, Any] | None) -> bool:
     """Whether a checkpoint was cut for other processes than those that go on."""
     if facts is None:
         return False
@@ -79,15 +79,15 @@ def portable(
         yield _PlainCheckpoint(checkpoint, names)
         return
     converted = checkpoint.with_name(f".reshaping-{checkpoint.name}")
-    if control.world.is_first:
+    if control.world.is_main_process:
         shutil.rmtree(converted, ignore_errors=True)
         _convert(checkpoint, converted)
-    control.wait()
+    control.barrier()
     try:
         yield _UniversalCheckpoint(converted)
-        control.wait()
+        control.barrier()
     finally:
-        if control.world.is_first:
+        if control.world.is_main_process:
             shutil.rmtree(converted, ignore_errors=True)
 
 
@@ -117,7 +117,7 @@ class _UniversalCheckpoint(PortableCheckpoint):
 
 class _PlainCheckpoint(PortableCheckpoint):
     def __init__(self, folder: Path, names: list[str]):
-        self.weights = find_parts(folder)
+        self.weights = tensor_files(folder)
         optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         self.states = optimizer["state"]
         self.index = {name: index for index, name in enumerate(names)}
@@ -152,7 +152,7 @@ def _convert(checkpoint: Path, target: Path) -> None:
         ds_to_universal(options)
 
 
-def deal_weights(model: torch.nn.Module, source: PortableCheckpoint) -> None:
+def shard_weights(model: torch.nn.Module, source: PortableCheckpoint) -> None:
     """Put the checkpoint's weights into a model that no engine has wrapped yet."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -175,7 +175,9 @@ def _whole(parameter: torch.nn.Parameter) -> Iterator[None]:
         yield
 
 
-def deal_optimizer(loop: Any, source: PortableCheckpoint, step: int, names: list[str]) -> None:
+def shard_optimizer_states(
+    loop: Any, source: PortableCheckpoint, step: int, names: list[str]
+) -> None:
     """Put the checkpoint's optimizer states into the engine's optimizer.
 
     Args:

@@ -17,10 +17,10 @@ from training.trainer.context import StreamDataset, TrainerContext
 from training.trainer.lr_groups import LrMultipliers
 from training.trainer.resharding import (
     check_portable,
-    deal_optimizer,
-    deal_weights,
-    needs_reshaping,
+    needs_resharding,
     portable,
+    shard_optimizer_states,
+    shard_weights,
 )
 from training.trainer.step_hooks import FILE as ATTENDANT
 from training.trainer.step_hooks import StepHook
@@ -35,8 +35,8 @@ class ResumableTrainerMixin(TrainerParent):
 
     Attributes:
         setup: What the trainer was handed.
-        rates: Which parameter learns at which rate.
-        attendant: What the adapter does in each step, if anything.
+        lr_multipliers: Which parameter learns at which rate.
+        step_hook: What the adapter does in each step, if anything.
         interrupted: What told the run to stop.
         best_loss: Least held-out loss so far.
         bad_evaluations: How many followed it.
@@ -44,8 +44,8 @@ class ResumableTrainerMixin(TrainerParent):
     """
 
     setup: TrainerContext
-    rates: LrMultipliers
-    attendant: StepHook | None = None
+    lr_multipliers: LrMultipliers
+    step_hook: StepHook | None = None
     interrupted: str | None = None
     best_loss: float = math.inf
     bad_evaluations: int = 0
@@ -76,23 +76,23 @@ class ResumableTrainerMixin(TrainerParent):
             "bad_evaluations": self.bad_evaluations,
             "evaluated_at": self.evaluated_at,
             "stalled": self.has_stalled,
-            "method": self.state_to_keep(),
+            "method": self.extra_state(),
         }
-        with setup.vault.writing(number, facts) as staging, self._writing_to(staging):
+        with setup.checkpoints.writing(number, facts) as staging, self._writing_to(staging):
             super()._save_checkpoint(model, trial)
-            if setup.world.is_keeper and setup.job.sharding.zero:
+            if setup.world.is_local_writer and setup.job.sharding.zero:
                 # DeepSpeed names its folder for the first process only, and reads it on all.
                 (staging / f"{PREFIX}{number}" / "latest").write_text(f"global_step{number}")
-            if setup.world.is_keeper and isinstance(setup.table, StreamDataset):
+            if setup.world.is_local_writer and isinstance(setup.table, StreamDataset):
                 place = staging / f"{PREFIX}{number}" / STREAM
                 place.write_text(json.dumps(setup.table.state_dict()))
-            if setup.world.is_keeper and self.attendant:
+            if setup.world.is_local_writer and self.step_hook:
                 place = staging / f"{PREFIX}{number}" / ATTENDANT
-                torch.save(self.attendant.state_dict(), place)
-            if setup.world.is_first:
-                self.keep_files(staging / f"{PREFIX}{number}")
+                torch.save(self.step_hook.state_dict(), place)
+            if setup.world.is_main_process:
+                self.save_extra_files(staging / f"{PREFIX}{number}")
         self._save_due.done()
-        for watcher in setup.watchers:
+        for watcher in setup.callbacks:
             watcher.on_save(number)
 
     @contextmanager
@@ -126,15 +126,15 @@ class ResumableTrainerMixin(TrainerParent):
             self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
             self.bad_evaluations = facts["bad_evaluations"]
             self.evaluated_at = facts["evaluated_at"]
-            self.take_up(facts.get("method", {}))
+            self.load_extra_state(facts.get("method", {}))
         if checkpoint is not None:
-            self.take_up_files(checkpoint)
+            self.load_extra_files(checkpoint)
         if checkpoint is not None and isinstance(self.setup.table, StreamDataset):
             self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
-        if checkpoint is not None and self.attendant:
+        if checkpoint is not None and self.step_hook:
             state = torch.load(checkpoint / ATTENDANT, map_location="cpu", weights_only=True)
-            self.attendant.load_state_dict(state)
-        self._reshape = facts if needs_reshaping(self.setup.job, self.setup.world, facts) else None
+            self.step_hook.load_state_dict(state)
+        self._reshape = facts if needs_resharding(self.setup.job, self.setup.world, facts) else None
         if self._reshape:
             check_portable(self.setup.job, self._reshape)
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -156,12 +156,12 @@ class ResumableTrainerMixin(TrainerParent):
             return super()._prepare_for_training(max_steps, loader, checkpoint)
         names = self._optimizer_order()
         with portable(Path(checkpoint), self._reshape, names, self.setup.control) as source:
-            deal_weights(self.model, source)
+            shard_weights(self.model, source)
             ready = super()._prepare_for_training(max_steps, loader, None)
-            deal_optimizer(self, source, self._reshape["step"], names)
+            shard_optimizer_states(self, source, self._reshape["step"], names)
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
         number = len(self.optimizer.param_groups)
-        if self.rates.uniform:
+        if self.lr_multipliers.uniform:
             # One rate for all groups; an engine may leave out a group without parameters.
             for key in ("base_lrs", "_last_lr", "lr_lambdas"):
                 schedule[key] = (schedule[key] * number)[:number]
@@ -176,19 +176,19 @@ class ResumableTrainerMixin(TrainerParent):
         decayed = set(self.get_decay_parameter_names(self.model))
         trainable = [name for name, p in self.model.named_parameters() if p.requires_grad]
         groups = [[n for n in trainable if (n in decayed) is wanted] for wanted in (True, False)]
-        if not self.rates.uniform:
-            groups = [names for _, _, names in self.rates.divide(groups)]
+        if not self.lr_multipliers.uniform:
+            groups = [names for _, _, names in self.lr_multipliers.divide(groups)]
         return [name for names in groups for name in names]
 
-    def state_to_keep(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the method beyond weights: JSON, for any process."""
         return {}
 
-    def take_up(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_to_keep` returned."""
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `extra_state` returned."""
 
-    def keep_files(self, checkpoint: Path) -> None:
+    def save_extra_files(self, checkpoint: Path) -> None:
         """Write what a checkpoint keeps of the method and JSON cannot hold, on one process."""
 
-    def take_up_files(self, checkpoint: Path) -> None:
-        """Go on from what `keep_files` wrote, on every process."""
+    def load_extra_files(self, checkpoint: Path) -> None:
+        """Go on from what `save_extra_files` wrote, on every process."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-FILLER = -1
+PADDING_INDEX = -1
 """Stands for a row without tokens, where the last step has fewer rows than the others."""
 
 
@@ -38,7 +38,7 @@ class SampleOrder:
     shuffle: bool = True
 
     @classmethod
-    def of(
+    def for_run(
         cls,
         num_rows: int,
         *,
@@ -102,8 +102,8 @@ class RolloutOrder(SampleOrder):
     passes: int = 1
 
     @classmethod
-    def taking(
-        cls, order: SampleOrder, round_rows: int, passes: int, *, whole: bool
+    def from_order(
+        cls, order: SampleOrder, round_rows: int, passes: int, *, by_epochs: bool
     ) -> RolloutOrder:
         """Return `order` as one that is taken in rounds.
 
@@ -111,10 +111,10 @@ class RolloutOrder(SampleOrder):
             order: Which rows, and for how long.
             round_rows: Rows of a round.
             passes: How often a round is gone through.
-            whole: Whether to end with a whole round, and not after the steps of `order`.
+            by_epochs: Whether to end with a whole round, and not after the steps of `order`.
         """
         total = order.total_rows
-        if whole:
+        if by_epochs:
             total = math.ceil(total / round_rows) * round_rows * passes
         size, seed = order.global_batch_size, order.seed
         return cls(order.num_rows, size, total, seed, order.shuffle, round_rows, passes)
@@ -137,7 +137,7 @@ class RolloutOrder(SampleOrder):
         """Return the round that step `step`, counted from 0, learns from."""
         return step // self.steps_per_round
 
-    def rows_of(self, number: int) -> list[int]:
+    def rows_in_round(self, number: int) -> list[int]:
         """Return the rows of a round, in their places."""
         first = number * self.round_rows
         epochs: dict[int, npt.NDArray[np.int64]] = {}
@@ -149,7 +149,7 @@ class RolloutOrder(SampleOrder):
             rows.append(int(epochs[epoch][at]))
         return rows
 
-    def places_at(self, step: int) -> list[int]:
+    def positions_at(self, step: int) -> list[int]:
         """Return the places within its round that step `step` learns from."""
         number, within = divmod(step, self.steps_per_round)
         pass_, part = divmod(within, self.round_rows // self.global_batch_size)
@@ -161,8 +161,8 @@ class RolloutOrder(SampleOrder):
     def steps(self, start: int = 0) -> Iterator[list[int]]:
         """Yield the rows of each optimizer step, from step `start` on."""
         for step in range(start, self.max_steps):
-            rows = self.rows_of(self.round_at(step))
-            yield [rows[place] for place in self.places_at(step)]
+            rows = self.rows_in_round(self.round_at(step))
+            yield [rows[place] for place in self.positions_at(step)]
 
 
 class MicroBatchSampler(Sampler[list[int]]):
@@ -199,6 +199,6 @@ class MicroBatchSampler(Sampler[list[int]]):
             if self.lengths is not None and self.accumulation * self.world_size > 1:
                 lengths = self.lengths
                 rows = sorted(rows, key=lambda row: (-int(lengths[row]), row))
-            rows = rows + [FILLER] * (self.order.global_batch_size - len(rows))
+            rows = rows + [PADDING_INDEX] * (self.order.global_batch_size - len(rows))
             for first in range(0, len(rows), wide):
                 yield rows[first + self.rank : first + wide : self.world_size]

@@ -28,7 +28,7 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
 
 
 @contextlib.contextmanager
-def untouched_generators() -> Iterator[None]:
+def preserve_rng_state() -> Iterator[None]:
     """Leave every random generator as it was, whatever happens inside.
 
     What only looks at a model (a probe, an evaluation, a sample) must not change how its training

@@ -19,7 +19,7 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
-        self.asked: str | None = None
+        self.received: str | None = None
         self._patient = False
         self._before: dict[signal.Signals, object] = {}
 
@@ -38,14 +38,14 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # as signal() returned it
 
-    def wait_for_the_loop(self, patient: bool) -> None:
+    def defer(self, patient: bool) -> None:
         """Set whether a signal waits for the loop to save, or ends the process."""
         self._patient = patient
-        if not patient and self.asked:
-            raise Interrupted(f"stopped by {self.asked}")
+        if not patient and self.received:
+            raise Interrupted(f"stopped by {self.received}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        again = self.asked is not None and number == signal.SIGINT
-        self.asked = signal.Signals(number).name
+        again = self.received is not None and number == signal.SIGINT
+        self.received = signal.Signals(number).name
         if not self._patient or again:
-            raise Interrupted(f"stopped by {self.asked}")
+            raise Interrupted(f"stopped by {self.received}")

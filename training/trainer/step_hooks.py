@@ -6,21 +6,21 @@ from typing import Any, Protocol
 
 from torch import nn
 
-_NAME = "attendant"
-FILE = "attendant.pt"
+_NAME = "step_hook"
+FILE = "step_hook.pt"
 """What a checkpoint keeps of it."""
 
 
 class StepHook(Protocol):
     """Is asked by the loop, on every process alike."""
 
-    def begin(self, max_steps: int) -> None:
+    def on_train_begin(self, max_steps: int) -> None:
         """Learn how many optimizer steps the whole run has."""
 
     def add_gradients(self) -> dict[str, float]:
         """Add gradients of its own, once per step and before they are clipped; return metrics."""
 
-    def after_step(self, step: int) -> dict[str, float]:
+    def on_optimizer_step(self, step: int) -> dict[str, float]:
         """Act after the optimizer, while gradients are still there; return metrics."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -30,11 +30,11 @@ class StepHook(Protocol):
         """Go on from there."""
 
 
-def register_step_hook(model: nn.Module, attendant: StepHook) -> None:
-    """Let `attendant` see the steps that train `model`."""
-    setattr(model, _NAME, attendant)
+def register_step_hook(model: nn.Module, step_hook: StepHook) -> None:
+    """Let `step_hook` see the steps that train `model`."""
+    setattr(model, _NAME, step_hook)
 
 
-def step_hook_of(model: nn.Module) -> StepHook | None:
+def get_step_hook(model: nn.Module) -> StepHook | None:
     """Return who attends the steps of a model, if anybody does."""
     return vars(model).get(_NAME)

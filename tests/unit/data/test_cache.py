@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.storage.cache import Cache, key_of
-from training.data.storage.table import write_ready
+from training.data.storage.cache import Cache, cache_key
+from training.data.storage.table import write_row_table
 from training.data.tokenization.row_tokenizer import TokenRow
 from training.errors import DataError
 
@@ -69,7 +69,7 @@ def test_no_space_is_said_so(tmp_path: Path) -> None:
 def rows(folder: Path) -> None:
     tokens = np.arange(60_000, dtype=np.int32)
     row = TokenRow("a:1", tokens, tokens)
-    write_ready(folder / "train.arrow", [[row]])
+    write_row_table(folder / "train.arrow", [[row]])
 
 
 @pytest.mark.root
@@ -123,6 +123,6 @@ def test_one_of_several_processes_builds(tmp_path: Path) -> None:
 
 
 def test_keys_tell_their_parts_apart() -> None:
-    keys = [key_of("a", "b"), key_of("ab", ""), key_of("a", "b", ""), key_of("b", "a")]
+    keys = [cache_key("a", "b"), cache_key("ab", ""), cache_key("a", "b", ""), cache_key("b", "a")]
     assert len(set(keys)) == 4
-    assert key_of("a", 1) == key_of("a", 1)
+    assert cache_key("a", 1) == cache_key("a", 1)

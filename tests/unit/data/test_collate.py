@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.data.collators.sequences import Collator
+from training.data.collators.sequences import SequenceCollator
 
 
 def row(*documents: list[int], learned: int = 1) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def row(*documents: list[int], learned: int = 1) -> dict[str, Any]:
 
 
 def test_padding_is_by_length_even_where_pad_is_end_of_text() -> None:
-    batch = Collator(pad_id=2)([row([1, 5, 2]), row([1, 5, 6, 7, 2])])
+    batch = SequenceCollator(pad_id=2)([row([1, 5, 2]), row([1, 5, 6, 7, 2])])
     assert batch["input_ids"].tolist() == [[1, 5, 2, 2, 2], [1, 5, 6, 7, 2]]
     assert batch["labels"].tolist() == [[-100, 5, 2, -100, -100], [-100, 5, 6, 7, 2]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4]] * 2
@@ -32,8 +32,8 @@ def test_padding_is_by_length_even_where_pad_is_end_of_text() -> None:
 
 
 def test_packed_positions_restart_at_documents_and_padding() -> None:
-    collate = Collator(pad_id=0, packed=True, max_length=8)
-    batch = collate([row([1, 5, 2], [1, 6]), row([1] * 8), collate.filler()])
+    collate = SequenceCollator(pad_id=0, packed=True, max_length=8)
+    batch = collate([row([1, 5, 2], [1, 6]), row([1] * 8), collate.padding_example()])
     assert batch["position_ids"].tolist() == [
         [0, 1, 2, 0, 1, 0, 1, 2],
         [0, 1, 2, 3, 4, 5, 6, 7],
@@ -44,16 +44,21 @@ def test_packed_positions_restart_at_documents_and_padding() -> None:
 
 
 def test_lengths_are_rounded_up() -> None:
-    batch = Collator(pad_id=0, pad_to_multiple_of=4)([row([1, 5, 2, 7, 8]), Collator(0).filler()])
+    batch = SequenceCollator(pad_id=0, pad_to_multiple_of=4)(
+        [row([1, 5, 2, 7, 8]), SequenceCollator(0).padding_example()]
+    )
     assert batch["input_ids"].shape == (2, 8)
-    assert Collator(0, packed=True, max_length=10, pad_to_multiple_of=8)([row([1])])[
+    assert SequenceCollator(0, packed=True, max_length=10, pad_to_multiple_of=8)([row([1])])[
         "input_ids"
     ].shape == (1, 16)
 
 
 def test_row_numbers_pass_through() -> None:
-    batch = Collator(0)(
-        [{**row([1, 2]), "row_index": 7}, {**Collator(0).filler(), "row_index": -1}]
+    batch = SequenceCollator(0)(
+        [
+            {**row([1, 2]), "row_index": 7},
+            {**SequenceCollator(0).padding_example(), "row_index": -1},
+        ]
     )
     assert batch["row_index"].tolist() == [7, -1]
 
@@ -67,14 +72,14 @@ def test_packed_documents_do_not_see_each_other(attention: str) -> None:
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
     documents = [[1, *torch.randint(3, 64, (n,)).tolist()] for n in (7, 12, 5)]
-    packed = Collator(0, packed=True, max_length=40)([row(*documents)])
+    packed = SequenceCollator(0, packed=True, max_length=40)([row(*documents)])
     labels = packed.pop("labels")
     with torch.no_grad():
         together = model(**packed, use_cache=False).logits[0]
         start = 0
         losses = []
         for document in documents:
-            alone = Collator(0)([row(document)])
+            alone = SequenceCollator(0)([row(document)])
             own = alone.pop("labels")
             logits = model(**alone, use_cache=False).logits[0]
             stop = start + len(document)

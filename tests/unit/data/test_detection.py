@@ -9,7 +9,7 @@ from training.config.data import Source
 from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord
 from training.data.schema.detection import SchemaReader
-from training.data.schema.pairs import sides_of
+from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
@@ -221,12 +221,12 @@ def test_a_prompt_keeps_its_input_and_its_system() -> None:
 
 def test_what_leads_a_pair_leads_both_its_sides() -> None:
     row = read({"system": "s", "prompt": "p", "chosen": "a", "rejected": "b"}, "preference")
-    assert sides_of(row, templated=False) == [
+    assert row_sequences(row, templated=False) == [
         CompletionRow("x:1", "p\n", answer, "s") for answer in "ab"
     ]
     messages = {"prompt": [USER], "chosen": [SAID], "rejected": [WORSE], "tools": [TOOL]}
     row = read(messages, "preference")
-    assert sides_of(row, templated=True) == [
+    assert row_sequences(row, templated=True) == [
         DialogueRow("x:1", [USER, answer], [TOOL], 1) for answer in (SAID, WORSE)
     ]
     assert as_prompt(read({**messages, "system": "be kind"}, "preference")).prompt == [LEAD, USER]

@@ -205,7 +205,7 @@ def test_step_without_a_supervised_token(
             batch["labels"][:] = -100
             return batch
 
-        collate.filler = whole.filler  # type: ignore[attr-defined]  # a function as a Collate
+        collate.padding_example = whole.padding_example  # type: ignore[attr-defined]  # a function as a Collate
         trainer.setup.collate = collate  # type: ignore[assignment]  # a function as a Collate
 
     with broken(monkeypatch, lose_labels):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.methods.common.auc import auc, auc_sums
-from training.trainer.metrics import Sums, added
+from training.trainer.metrics import Sums, add_sums
 
 
 def test_every_pair_counts_and_level_ones_half() -> None:
@@ -20,7 +20,7 @@ def test_it_is_the_share_of_pairs_however_rows_are_cut_into_batches() -> None:
     good = torch.rand(200) < 0.85
     nats = (torch.randn(200) * 3 + good).mul(100).round() / 100
     parts: list[Sums] = [auc_sums(nats[i : i + 7], good[i : i + 7]) for i in range(0, 200, 7)]
-    found = auc(added(parts))
+    found = auc(add_sums(parts))
     apart = nats[good][:, None] - nats[~good][None]
     wanted = ((apart > 0.005).double() + (apart.abs() <= 0.005).double() / 2).mean()
     assert found["auc"] == pytest.approx(float(wanted), abs=1e-12)

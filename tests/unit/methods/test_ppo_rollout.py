@@ -162,7 +162,7 @@ def rounds(**changes: Any) -> RolloutOrder:
 def test_each_pass_takes_every_place_once_and_in_another_order() -> None:
     order = rounds()
     assert (order.steps_per_round, order.max_steps) == (6, 12)
-    passes = [order.places_at(step) + order.places_at(step + 1) for step in range(0, 12, 2)]
+    passes = [order.positions_at(step) + order.positions_at(step + 1) for step in range(0, 12, 2)]
     assert all(sorted(places) == list(range(8)) for places in passes)
     assert len({tuple(places) for places in passes}) == 6
     assert [order.round_at(step) for step in range(12)] == [0] * 6 + [1] * 6
@@ -171,16 +171,20 @@ def test_each_pass_takes_every_place_once_and_in_another_order() -> None:
 def test_rounds_take_the_rows_in_the_line_of_every_other_method() -> None:
     line = [row for step in SampleOrder(10, 4, 40, 3).steps() for row in step]
     order = rounds()
-    assert order.rows_of(0) + order.rows_of(1) + order.rows_of(2) == line[:24]
+    assert order.rows_in_round(0) + order.rows_in_round(1) + order.rows_in_round(2) == line[:24]
     assert all(count == 2 for count in Counter(line[:20]).values())
     assert [order.epoch_at(step) for step in (0, 6, 12)] == [0, 0.8, 1.6]
     steps = list(order.steps())
     assert len(steps) == 12
-    assert sorted(steps[0] + steps[1]) == sorted(order.rows_of(0))
+    assert sorted(steps[0] + steps[1]) == sorted(order.rows_in_round(0))
 
 
 def test_a_run_by_epochs_ends_with_a_whole_round() -> None:
-    line = SampleOrder.of(10, global_batch_size=4, epochs=1, max_steps=None, seed=3, shuffle=True)
-    assert RolloutOrder.taking(line, 8, 3, whole=True).max_steps == 12
-    by_steps = SampleOrder.of(10, global_batch_size=4, epochs=1, max_steps=7, seed=3, shuffle=True)
-    assert RolloutOrder.taking(by_steps, 8, 3, whole=False).max_steps == 7
+    line = SampleOrder.for_run(
+        10, global_batch_size=4, epochs=1, max_steps=None, seed=3, shuffle=True
+    )
+    assert RolloutOrder.from_order(line, 8, 3, by_epochs=True).max_steps == 12
+    by_steps = SampleOrder.for_run(
+        10, global_batch_size=4, epochs=1, max_steps=7, seed=3, shuffle=True
+    )
+    assert RolloutOrder.from_order(by_steps, 8, 3, by_epochs=False).max_steps == 7

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from training.models.packed_attention import NAME, PackedDocuments, attend_by_document
+from training.models.packed_attention import NAME, PackedDocuments, enable_packed_attention
 
 LENGTH = 96
 ENDS = [[20, 64, LENGTH], [LENGTH], [1, 33, 90, LENGTH]]
@@ -56,7 +56,7 @@ def masks_made(model, monkeypatch):
 def test_the_same_logits_and_gradients_as_with_a_mask(architecture, monkeypatch):
     more = {"sliding_window": 8} if architecture == "gemma3_text" else {}
     masked, ours = build(architecture, **more), build(architecture, **more)
-    attend_by_document(ours)
+    enable_packed_attention(ours)
     made = masks_made(ours, monkeypatch)
 
     expected, gradients = logits_and_gradients(masked, packed())
@@ -72,7 +72,7 @@ def test_the_same_logits_and_gradients_as_with_a_mask(architecture, monkeypatch)
 
 def test_nothing_reaches_another_document():
     model = build("llama")
-    attend_by_document(model)
+    enable_packed_attention(model)
     batch = packed()
     before = model(**batch, use_cache=False).logits
     batch["input_ids"][0, :20] = 7
@@ -84,7 +84,7 @@ def test_nothing_reaches_another_document():
 
 def test_many_short_documents_share_one_masked_call(monkeypatch):
     model = build("llama")
-    attend_by_document(model)
+    enable_packed_attention(model)
     made = masks_made(model, monkeypatch)
     model(**packed([list(range(2, LENGTH + 1, 2))] * 3), use_cache=False)
 
@@ -93,7 +93,7 @@ def test_many_short_documents_share_one_masked_call(monkeypatch):
 
 def test_padded_prompts_and_answers_are_as_with_sdpa():
     masked, ours = build("llama").eval(), build("llama").eval()
-    attend_by_document(ours)
+    enable_packed_attention(ours)
     ids = packed()["input_ids"][:, :10]
     mask = torch.ones_like(ids)
     mask[0, :4] = 0
@@ -105,7 +105,7 @@ def test_padded_prompts_and_answers_are_as_with_sdpa():
 
 def test_the_name_is_not_saved(tmp_path):
     model = build("llama")
-    attend_by_document(model)
+    enable_packed_attention(model)
     model.save_pretrained(tmp_path)
 
     assert NAME not in (tmp_path / "config.json").read_text()

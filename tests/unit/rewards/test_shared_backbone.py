@@ -16,7 +16,7 @@ from training.config.rewards import ModelReward
 from training.data.schema.rows import PromptRow
 from training.errors import ModelError
 from training.models.adapter_switching import use_adapter
-from training.models.base_digest import note_base
+from training.models.base_digest import write_base_digest
 from training.rewards.base import RewardContext
 from training.rewards.model import build
 from training.rewards.model_scorer import StandaloneScorer
@@ -51,7 +51,7 @@ def reward(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
     folder = tmp_path / "reward"
     model.save_pretrained(str(folder))
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
-    note_base(folder, str(tiny_model))
+    write_base_digest(folder, str(tiny_model))
     return folder
 
 

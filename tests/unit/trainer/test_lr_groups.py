@@ -11,7 +11,7 @@ import torch
 
 from tests.run_commands import changed, read_weights, train_here
 from training.config.load import parse_job
-from training.trainer.lr_groups import LrMultiplier, LrMultipliers, settled_at
+from training.trainer.lr_groups import LrMultiplier, LrMultipliers, first_fully_trainable_step
 
 NAMES = [
     "model.embed_tokens.weight",
@@ -42,7 +42,7 @@ def test_layers_join_from_the_top(document: dict[str, Any]) -> None:
     starts = [gradual.of(name).start * 80 for name in NAMES]
     assert starts == [40, 30, 20, 10, 0, 0, 0]
     job = parse_job(changed(document, train={"unfreeze": "gradual"}), "test")
-    assert settled_at(job, 80) == 40
+    assert first_fully_trainable_step(job, 80) == 40
 
 
 def test_parts_that_learn_at_once_come_first(document: dict[str, Any]) -> None:

@@ -6,13 +6,13 @@ import pytest
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from training.errors import RunError
-from training.trainer.distributed import World, read_world
+from training.trainer.distributed import World, detect_world
 from training.trainer.nvme import load_async_io
 
 
 @pytest.fixture
 def world() -> World:
-    return read_world()
+    return detect_world()
 
 
 def test_without_libaio_the_fix_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

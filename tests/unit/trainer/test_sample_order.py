@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from training.trainer.sample_order import FILLER, MicroBatchSampler, SampleOrder
+from training.trainer.sample_order import PADDING_INDEX, MicroBatchSampler, SampleOrder
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ CUTS = st.builds(Cut, st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
 
 @st.composite
 def orders(draw: st.DrawFn, batch: int) -> SampleOrder:
-    return SampleOrder.of(
+    return SampleOrder.for_run(
         draw(st.integers(1, 60)),
         global_batch_size=batch,
         epochs=draw(st.sampled_from([0.3, 1.0, 1.5, 2.0, 3.0])),
@@ -69,12 +69,12 @@ def steps_of(order: SampleOrder, cut: Cut, lengths: list[int] | None) -> list[li
 def test_every_row_exactly_once_per_epoch(data: st.DataObject, cut: Cut) -> None:
     rows = data.draw(st.integers(1, 60))
     epochs = data.draw(st.integers(1, 3))
-    order = SampleOrder.of(
+    order = SampleOrder.for_run(
         rows, global_batch_size=cut.batch, epochs=epochs, max_steps=None, seed=3, shuffle=True
     )
     lengths = data.draw(st.none() | st.lists(st.integers(1, 9), min_size=rows, max_size=rows))
     seen = [row for step in steps_of(order, cut, lengths) for micro in step for row in micro]
-    counts = Counter(row for row in seen if row != FILLER)
+    counts = Counter(row for row in seen if row != PADDING_INDEX)
     assert counts == dict.fromkeys(range(rows), epochs)
 
 
@@ -100,10 +100,10 @@ def test_filler_only_at_the_very_end(data: st.DataObject, cut: Cut) -> None:
     order = data.draw(orders(cut.batch))
     steps = steps_of(order, cut, None)
     for step in steps[:-1]:
-        assert all(row != FILLER for micro in step for row in micro)
+        assert all(row != PADDING_INDEX for micro in step for row in micro)
     last = [row for micro in steps[-1] for row in micro]
     assert len(last) == cut.batch
-    assert last.count(FILLER) == order.max_steps * cut.batch - order.total_rows < cut.batch
+    assert last.count(PADDING_INDEX) == order.max_steps * cut.batch - order.total_rows < cut.batch
 
 
 @given(st.data(), CUTS)
@@ -121,7 +121,7 @@ def test_micro_batches_are_full_and_of_like_length(data: st.DataObject, cut: Cut
             [row for rank in range(cut.world) for row in step[rank * cut.accumulation + turn]]
             for turn in range(cut.accumulation)
         ]
-        of = [[lengths[row] if row != FILLER else 0 for row in rows] for rows in rounds]
+        of = [[lengths[row] if row != PADDING_INDEX else 0 for row in rows] for rows in rounds]
         assert all(min(a) >= max(b) for a, b in pairwise(of))
 
 

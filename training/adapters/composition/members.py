@@ -14,7 +14,7 @@ from peft.utils.other import get_pattern_key
 from training.adapters.bottleneck_tuner import BottleneckConfig
 from training.adapters.composition.tuner import ComposedConfig, Tree, numbered, parts_of
 from training.errors import ModelError
-from training.models.base_digest import check_base
+from training.models.base_digest import check_base_digest
 from training.models.safetensors_io import WeightFiles
 
 INSIDE = "base_model.model."
@@ -84,11 +84,11 @@ def read_member(
             )
         return member
     try:
-        check_base(folder, base)
+        check_base_digest(folder, base)
     except ModelError:
         if not below or not _is_on(Path(str(config.base_model_name_or_path)), base, below):
             raise
-        check_base(folder, Path(str(config.base_model_name_or_path)))
+        check_base_digest(folder, Path(str(config.base_model_name_or_path)))
     return member
 
 
@@ -129,7 +129,7 @@ def _lora(config: LoraConfig, name: str, folder: Path, files: WeightFiles) -> Me
         r = len(down)
         return {"down": down, "up": up * (alpha / (r**0.5 if config.use_rslora else r))}
 
-    ranks = [files.kinds[f"{INSIDE}{layer}.lora_A.weight"].shape[0] for layer in layers]
+    ranks = [files.tensors[f"{INSIDE}{layer}.lora_A.weight"].shape[0] for layer in layers]
     tree = {"name": name, "kind": "lora", "r": max(ranks), "targets": layers, "learns": False}
     return Member(name, folder, tree, (read,), config)
 
@@ -156,7 +156,7 @@ def _composed(config: ComposedConfig, name: str, folder: Path, files: WeightFile
             found: dict[str, torch.Tensor] = {}
             for side in ("kept", "learned"):
                 start = f"{INSIDE}{layer}.composed_{side}.{number}."
-                names = [n for n in files.kinds if n.startswith(start)]
+                names = [n for n in files.tensors if n.startswith(start)]
                 found |= {n.removeprefix(start): files.read(n).float() for n in names}
             return found
 
@@ -180,7 +180,7 @@ def learning(tree: Tree) -> Tree:
 
 
 def _layers(files: WeightFiles, end: str) -> list[str]:
-    names = [name for name in files.kinds if name.endswith(end)]
+    names = [name for name in files.tensors if name.endswith(end)]
     return [name.removeprefix(INSIDE).removesuffix(end) for name in names]
 
 
@@ -195,7 +195,7 @@ def _is_on(stood_on: Path, base: Path, below: Sequence[Member]) -> bool:
     layers = list(dict.fromkeys(layer for member in below for layer in member.layers))
     for layer in (layers[0], layers[-1]):
         name = f"{layer}.weight"
-        if name not in before or name not in after or before.kinds[name] != after.kinds[name]:
+        if name not in before or name not in after or before.tensors[name] != after.tensors[name]:
             return False
         weight = before.read(name)
         expected = weight.float()

@@ -9,12 +9,12 @@ from training.config.data import Data
 from training.config.method_base import RowKind
 from training.data.collators.pairs import PairCollator
 from training.data.collators.prompts import PromptCollator
-from training.data.collators.sequences import Collator
+from training.data.collators.sequences import SequenceCollator
 from training.data.collators.unpaired import UnpairedCollator
 
 
-def _sequences(pad_id: int, data: Data) -> Collator:
-    return Collator(pad_id, packed=data.packing, max_length=data.max_length)
+def _sequences(pad_id: int, data: Data) -> SequenceCollator:
+    return SequenceCollator(pad_id, packed=data.packing, max_length=data.max_length)
 
 
 _COLLATORS: dict[RowKind, Callable[[int, Data], Any]] = {

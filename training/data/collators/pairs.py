@@ -24,11 +24,11 @@ class PairCollator:
     def __init__(self, pad_id: int):
         self._pad_id = pad_id
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a pair without a token; it teaches nothing."""
         return {"input_ids": [], "labels": [], "seq_lengths": [0, 0], "ids": [], "about": ""}
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a pair of two sequences of `length` tokens."""
         tokens = [1] * 2 * length
         lengths = [length, length]

@@ -13,11 +13,11 @@ from training.data.schema.rows import PromptRow
 class PromptCollator:
     """Makes a batch of prompts; rows that only fill a batch up are left out of it."""
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a prompt without a token; nobody answers it."""
         return {"input_ids": [], "labels": [], "seq_lengths": [], "ids": [], "about": ""}
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a prompt of `length` tokens."""
         tokens = [1] * length
         about = json.dumps(asdict(PromptRow("longest", "", None, {})))

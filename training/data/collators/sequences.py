@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Collator:
+class SequenceCollator:
     """Makes a batch of rows.
 
     Args:
@@ -40,11 +40,11 @@ class Collator:
         self._length = max_length if packed else None
         self._multiple = pad_to_multiple_of
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a row of padding alone, to complete a batch; it teaches nothing."""
         return {"input_ids": [], "labels": [], "seq_lengths": [], "ids": []}
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a row of `length` tokens, as long as rows get."""
         tokens = [1] * length
         return {"input_ids": tokens, "labels": tokens, "seq_lengths": [length], "ids": []}

@@ -21,11 +21,11 @@ class UnpairedCollator:
     def __init__(self, pad_id: int):
         self._pad_id = pad_id
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a row without a token; it teaches nothing."""
         return {"input_ids": [], "labels": [], "seq_lengths": [0], "ids": [], "about": ""}
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a row of `length` tokens, as long as rows get."""
         tokens = [1] * length
         return {"input_ids": tokens, "labels": tokens, "seq_lengths": [length], "ids": [0]}

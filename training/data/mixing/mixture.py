@@ -15,7 +15,7 @@ from training.data.mixing.duplicates import Repeats
 from training.data.mixing.packing import best_fit
 from training.data.readers.ingest import Ingested
 from training.data.schema.prompt_groups import by_prompt
-from training.data.storage.table import token_rows, write_ready
+from training.data.storage.table import token_rows, write_row_table
 from training.data.tokenization.row_tokenizer import TokenRow
 from training.errors import DataError
 
@@ -62,7 +62,7 @@ class Mixture:
             "median": float(np.median(lengths)),
             "trained": self._trained(rows),
             "replay_rounds": self._rounds,
-            "train": write_ready(folder / TRAIN, self._grouped(order, lengths, stores)),
+            "train": write_row_table(folder / TRAIN, self._grouped(order, lengths, stores)),
             "validation": self._write_held(folder, held),
         }
         about |= {"repeated": self._repeats.trained_again, "leaked": self._repeats.held_and_trained}
@@ -159,7 +159,7 @@ class Mixture:
         else:
             return None
         self._repeats.add_held(rows)
-        return write_ready(folder / VALIDATION, grouped(rows, packed_to))
+        return write_row_table(folder / VALIDATION, grouped(rows, packed_to))
 
 
 def grouped(rows: Sequence[TokenRow], packed_to: int) -> Iterator[list[TokenRow]]:

@@ -15,7 +15,7 @@ from training.data.readers.records import BadRecord
 from training.data.readers.sources import ResolvedSource
 from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import Row, RowError
-from training.data.storage.cache import Cache, key_of, write_jsonl
+from training.data.storage.cache import Cache, cache_key, write_jsonl
 from training.data.storage.table import STORED, RowWriter, TokenStore
 from training.data.tokenization.row_tokenizer import IGNORE, Dropped, Outcome, RowTokenizer
 from training.data.tokenization.workers import tokenized
@@ -220,7 +220,7 @@ def tokenized_source(
         DataError: As in `ingest`.
     """
     source = located.source
-    key = key_of(
+    key = cache_key(
         located.digest(), source.shape, sorted(source.columns.items()), limit, on_error,
         tokenizer, rows.template.source if rows.template else "",
         rows.want, rows.loss_on, rows.max_length,

@@ -29,7 +29,7 @@ from training.data.schema.rows import (
     RowError,
     TextRow,
     UnpairedRow,
-    after_system,
+    prepend_system,
 )
 
 
@@ -294,7 +294,7 @@ def _last_said(
 def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
     prompt, system = _led(_asked(values, columns), _system(values, columns))
     if isinstance(prompt, str):
-        prompt = after_system(system, prompt)
+        prompt = prepend_system(system, prompt)
     column = columns.get("reference", columns.get("completion"))
     reference = None
     if column is not None and isinstance(values[column], str | int | float):

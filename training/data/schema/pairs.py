@@ -15,7 +15,7 @@ from training.data.schema.rows import (
 _Words = str | list[Message]
 
 
-def sides_of(row: Row, *, templated: bool) -> list[Row]:
+def row_sequences(row: Row, *, templated: bool) -> list[Row]:
     """Return the sequences of a row: chosen and rejected of a pair, else the row itself.
 
     Args:

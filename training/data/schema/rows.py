@@ -106,18 +106,18 @@ def as_prompt(row: Row) -> PromptRow:
     if isinstance(row, TextRow):
         return PromptRow(row.id, row.text, None, {})
     if isinstance(row, CompletionRow):
-        return PromptRow(row.id, after_system(row.system, row.prompt), row.completion, {})
+        return PromptRow(row.id, prepend_system(row.system, row.prompt), row.completion, {})
     if isinstance(row, DialogueRow):
         asked = [i for i, message in enumerate(row.messages) if message["role"] == "user"]
         if not asked:
             raise RowError("no user says anything in it, so there is nothing to answer")
         return PromptRow(row.id, row.messages[: asked[-1] + 1], None, {})
     if isinstance(row.prompt, str):
-        return PromptRow(row.id, after_system(row.system, row.prompt), None, {})
+        return PromptRow(row.id, prepend_system(row.system, row.prompt), None, {})
     return PromptRow(row.id, row.prompt, None, {})
 
 
-def after_system(system: str, prompt: str) -> str:
+def prepend_system(system: str, prompt: str) -> str:
     """Return a prompt behind what is said of how to answer it."""
     return f"{system}\n\n{prompt}" if system else prompt
 

@@ -51,7 +51,7 @@ class Cache:
         """Return the folder of `key`, built first when it is not there whole.
 
         Args:
-            key: Names the content; see `key_of`.
+            key: Names the content; see `cache_key`.
             build: Writes the entry's files into the empty folder it is given.
 
         Raises:
@@ -105,7 +105,7 @@ def _whole(path: Path) -> bool:
         return False
 
 
-def key_of(*parts: object) -> str:
+def cache_key(*parts: object) -> str:
     """Return a short key for `parts`, each told apart by its text."""
     text = json.dumps([str(part) for part in (*parts, code_version())])
     return hashlib.sha256(text.encode()).hexdigest()[:24]

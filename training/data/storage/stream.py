@@ -24,7 +24,7 @@ from training.data.readers.records import BadRecord, SourcePosition
 from training.data.readers.sources import ReadCursor, ResolvedSource
 from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import Row, RowError
-from training.data.storage.cache import key_of, write_jsonl
+from training.data.storage.cache import cache_key, write_jsonl
 from training.data.tokenization.row_tokenizer import Dropped, RowTokenizer, TokenRow
 from training.data.tokenization.workers import characters_of
 from training.errors import DataError
@@ -169,7 +169,7 @@ class StreamTable:
         self._debt = 0.0
         self._number = -1
         self.num_dropped = self.num_skipped = 0
-        self.digest = key_of("stream", *(_about(tap.located) for tap in self._all_taps()))
+        self.digest = cache_key("stream", *(_about(tap.located) for tap in self._all_taps()))
 
     def _all_taps(self) -> list[SourceStream]:
         return [*self._taps, *([self._replay] if self._replay else [])]

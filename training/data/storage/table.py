@@ -170,7 +170,7 @@ class RowTable:
         self.digest = digest
         self._notes: dict[str, Sequence[Any]] = {}
 
-    def note(self, name: str, values: Sequence[Any]) -> None:
+    def add_column(self, name: str, values: Sequence[Any]) -> None:
         """Give every row another column, such as what a reference model makes of it."""
         assert len(values) == len(self), (len(values), len(self))
         self._notes[name] = values
@@ -197,8 +197,8 @@ class RowTable:
         return row | {name: values[index] for name, values in self._notes.items()}
 
 
-def write_ready(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str, Any]:
-    """Write rows, each of one or several documents, and return what `load_ready` wants to know."""
+def write_row_table(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str, Any]:
+    """Write rows, each of one or several documents, and return what `load_row_table` wants to know."""
     digest = hashlib.sha256()
     tokens = supervised = count = 0
     longest = 0
@@ -226,7 +226,7 @@ def write_ready(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str, Any
     }
 
 
-def load_ready(path: Path, about: dict[str, Any]) -> RowTable:
+def load_row_table(path: Path, about: dict[str, Any]) -> RowTable:
     """Return a written table, memory-mapped."""
     import datasets
 

@@ -142,7 +142,7 @@ def opening(
 def _quote(value: Any, encoder: Encoder) -> Any:
     """Return `value` with control tokens inside any of its texts marked as plain text."""
     if isinstance(value, str):
-        return encoder.as_text(value)
+        return encoder.escape_control_tokens(value)
     if isinstance(value, list):
         return [_quote(item, encoder) for item in value]
     if isinstance(value, dict):

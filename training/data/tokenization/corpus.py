@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from training.config.data import Source
 from training.config.job import Job
-from training.data import templates
 from training.data.mixing.mixture import MIXED, TRAIN
 from training.data.readers.ingest import rows_of, tokenized_source
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
 from training.data.schema.detection import SchemaReader
-from training.data.schema.pairs import sides_of
+from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
@@ -25,9 +24,9 @@ from training.data.schema.rows import (
     TextRow,
     UnpairedRow,
 )
-from training.data.storage.cache import Cache, key_of
-from training.data.storage.table import RowTable, load_ready, token_rows, write_ready
-from training.data.tokenization.encoder import Encoder, fingerprint
+from training.data.storage.cache import Cache, cache_key
+from training.data.storage.table import RowTable, load_row_table, token_rows, write_row_table
+from training.data.tokenization.encoder import fingerprint
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError
 
@@ -70,7 +69,7 @@ def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
 
 def _texts(row: Row) -> Iterator[str]:
     if isinstance(row, PreferenceRow | UnpairedRow):
-        for side in sides_of(row, templated=False):
+        for side in row_sequences(row, templated=False):
             yield from _texts(side)
     elif isinstance(row, TextRow):
         yield row.text
@@ -100,9 +99,9 @@ def load_texts(
     Raises:
         DataError: It cannot be read, or holds no text.
     """
-    encoder = Encoder(tokenizer)
-    template = templates.resolve(None, tokenizer, encoder)
-    rows = RowTokenizer(encoder, template, "text", "all", max_length)
+    rows = RowTokenizer.from_tokenizer(
+        tokenizer, chat_template=None, want="text", loss_on="all", max_length=max_length
+    )
     cache = Cache(cache_dir, otherwise=cache_dir.parent / "cache-texts")
     located = locate(source)
     limits = [n for n in (limit, source.limit) if n]
@@ -114,8 +113,8 @@ def load_texts(
 
     def build(folder: Path) -> None:
         every = token_rows(found.store, range(len(found.store)))
-        about = write_ready(folder / TRAIN, ([row] for row in every))
+        about = write_row_table(folder / TRAIN, ([row] for row in every))
         (folder / MIXED).write_text(json.dumps(about))
 
-    entry = cache.entry(key_of("texts", found.folder.name), build)
-    return load_ready(entry / TRAIN, json.loads((entry / MIXED).read_text()))
+    entry = cache.entry(cache_key("texts", found.folder.name), build)
+    return load_row_table(entry / TRAIN, json.loads((entry / MIXED).read_text()))

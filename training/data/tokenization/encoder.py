@@ -100,7 +100,7 @@ class Encoder:
         alone, behind = self._encode(["a a", "\x02a a"])
         return not np.array_equal(behind[len(self._encode(["\x02"])[0]) :], alone)
 
-    def as_text(self, text: str, *, only_bos: bool = False) -> str:
+    def escape_control_tokens(self, text: str, *, only_bos: bool = False) -> str:
         """Return `text` with control tokens written out in it marked to be encoded as plain text.
 
         Args:
@@ -112,8 +112,8 @@ class Encoder:
             return text
         return pattern.sub(lambda m: f"{_MARK[0]}{self.control.index(m[0])}{_MARK[1]}", text)
 
-    def unmarked(self, text: str) -> str:
-        """Return `text` as it was before `as_text`."""
+    def unescape_control_tokens(self, text: str) -> str:
+        """Return `text` as it was before `escape_control_tokens`."""
         return _MARKED.sub(lambda m: self.control[int(m[1])], text)
 
     def encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[Tokens]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from training.config import Job
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import PromptRow
 from training.data.tokenization.corpus import typed_rows
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, RunError
 from training.judges.http_client import HttpJudge
 from training.judges.local_generator import LocalGenerator, Prompt
@@ -18,7 +18,7 @@ from training.methods.common.row_journal import RowJournal
 from training.models.load import load_model
 from training.models.tokenizer import load_tokenizer
 from training.run_folder import RunFolder, write_whole
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 _ANSWERED_AT_ONCE = 16
 
@@ -62,10 +62,10 @@ def answerer_of(job: Job) -> LocalGenerator:
         ModelError: It cannot be read.
     """
     tokenizer = load_tokenizer(job.model)
-    model = load_model(job, tokenizer, read_world().device)
-    model.to(read_world().device).eval().requires_grad_(False)
+    model = load_model(job, tokenizer, detect_world().device)
+    model.to(detect_world().device).eval().requires_grad_(False)
     size = job.train.micro_batch_size or _ANSWERED_AT_ONCE
-    return LocalGenerator(model, tokenizer, row_tokenizer(job, tokenizer), size)
+    return LocalGenerator(model, tokenizer, RowTokenizer.for_job(job, tokenizer), size)
 
 
 def hand_on(

@@ -20,7 +20,6 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from trl.trainer.utils import split_tensor_dict
 
 from training.config.online_rl import Sampling
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import PromptRow
 from training.methods.common.context_check import check_context
 from training.methods.common.per_row_loss import own_metrics, switch_off_dropout
@@ -32,7 +31,7 @@ from training.trainer.context import TrainerContext
 from training.trainer.exact_trainer import ExactTrainerMixin
 from training.trainer.grouped_order import GroupedBatchSampler
 from training.trainer.metrics import Sums, means
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 _OF_ANSWERS = {
     "reward": "reward",
@@ -74,7 +73,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
             world_size=setup.world.size,
             micro_batch_size=setup.micro_batch_size,
         )
-        return DataLoader(self.rows, batch_sampler=blocks, collate_fn=self.collated)
+        return DataLoader(self.train_rows, batch_sampler=blocks, collate_fn=self.batch_collator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -83,7 +82,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         asked = [next(epoch_iterator) for _ in range(num_batches)]
         step = int(self.state.global_step)
         self.model.train()
-        with untouched_generators():
+        with preserve_rng_state():
             torch.manual_seed(_seed(self.setup, step))
             found = self._answered([row for batch in asked for row in batch["prompt_rows"]], asked)
         if step == 0 and "ref_per_token_logps" in found:
@@ -93,7 +92,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
             tokens = int(part["completion_mask"].sum())
             part["row_ids"] = batch["row_ids"]
             part["num_tokens"] = tokens + int(part["prompt_mask"].sum())
-            self.count(part["num_tokens"], tokens)
+            self.count_tokens(part["num_tokens"], tokens)
         return parts, None
 
     def _answered(self, rows: list[PromptRow], asked: list[Any]) -> dict[str, Any]:
@@ -130,7 +129,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         texts = [_text(answer) for answer in completions]
         scores = self.total.score(prompts, texts, [row["row"] for row in inputs])
         for text in texts:
-            self.note("repetition", repeated_share(text, _NGRAM), 1)
+            self.add_metric("repetition", repeated_share(text, _NGRAM), 1)
         ended = [bool(ids) and ids[-1] in self.eos_token_ids for ids in completion_ids_list]
         self._tell(prompts, texts, scores.total, ended)
         mine = torch.tensor(list(zip(*scores.each.values(), strict=True)), dtype=torch.float32)
@@ -145,7 +144,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         self, prompts: list[Any], texts: list[str], rewards: list[float], ended: list[bool]
     ) -> None:
         """Keep the first answer to the first prompts of a step, for people to read."""
-        if not self.setup.world.is_first:
+        if not self.setup.world.is_main_process:
             return
         group = self.setup.job.method.answers_per_prompt
         with (self.setup.folder / ANSWERS).open("a", encoding="utf-8") as file:
@@ -161,10 +160,10 @@ class OnlineRlTrainer(ExactTrainerMixin):
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Forget what was answered in steps that a resume takes again."""
         path = self.setup.folder / ANSWERS
-        if self.setup.world.is_first and path.exists():
+        if self.setup.world.is_main_process and path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and _step_of(line) < number]
             building = path.with_suffix(".writing")
@@ -188,10 +187,10 @@ class OnlineRlTrainer(ExactTrainerMixin):
         tokens = int(inputs["completion_mask"].sum())
         with own_metrics(self) as theirs:
             loss: torch.Tensor = self._compute_loss(model, inputs)
-        self.note("entropy", theirs["entropy"] * tokens, tokens)
+        self.add_metric("entropy", theirs["entropy"] * tokens, tokens)
         if "kl" in theirs:
-            self.note("kl_token", theirs["kl"] * tokens, tokens)
-            self.note("kl", theirs["kl"] * tokens, len(inputs["completion_mask"]))
+            self.add_metric("kl_token", theirs["kl"] * tokens, tokens)
+            self.add_metric("kl", theirs["kl"] * tokens, len(inputs["completion_mask"]))
         return loss
 
     def _check_reference(self, found: dict[str, Any]) -> None:
@@ -199,7 +198,7 @@ class OnlineRlTrainer(ExactTrainerMixin):
         width = found["completion_ids"].size(1)
         ids = torch.cat([found["prompt_ids"], found["completion_ids"]], dim=1)
         mask = torch.cat([found["prompt_mask"], found["completion_mask"]], dim=1)
-        with torch.no_grad(), untouched_generators():
+        with torch.no_grad(), preserve_rng_state():
             ours, _, _ = self._get_per_token_logps_and_entropies(
                 self.model, ids, mask, width, self.setup.micro_batch_size
             )
@@ -233,18 +232,18 @@ class OnlineRlTrainer(ExactTrainerMixin):
     _one_each: tuple[int, ...] = ()
     """Further arguments of the parent's sampling, where it wants the answers to each prompt."""
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means; the loss is minus the reward, so that less of it is better."""
         found = means(sums)
         return {"loss": -found["reward"], **found, "rows": float(sums["reward"][1])}
 
     # --- going on ---------------------------------------------------------------------------
 
-    def state_to_keep(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """Return how long every answer has been worth the same."""
         return self.total.state_dict()
 
-    def take_up(self, state: dict[str, Any]) -> None:
+    def load_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.total.load_state_dict(state)
 
@@ -291,7 +290,7 @@ def build_online_rl(
     check_context(setup, built.model, method.max_new_tokens)
     built.total = rewards
     built.reward_func_names = rewards.names
-    ends = row_tokenizer(setup.job, tokenizer).end_ids
+    ends = setup.row_tokenizer.end_ids
     built.eos_token_ids = ends
     built.generation_config.eos_token_id = ends
     built.generation_kwargs["eos_token_id"] = ends

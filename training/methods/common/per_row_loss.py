@@ -33,7 +33,7 @@ class PerRowLossMixin(ExactTrainerMixin):
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
         """Return the rows of the step, those of every process together."""
         mine = sum(batch["num_rows"] for batch in batch_samples)
-        return max(1, sum(self.setup.control.gather(mine)))
+        return max(1, sum(self.setup.control.all_gather(mine)))
 
     def compute_loss(
         self,
@@ -47,7 +47,7 @@ class PerRowLossMixin(ExactTrainerMixin):
         rows = inputs.pop("num_rows")
         loss, found = self.row_means(model, inputs)
         for name, mean in found.items():
-            self.note(name, mean * rows, rows)
+            self.add_metric(name, mean * rows, rows)
         return loss * (rows * self.setup.world.size / num_items_in_batch)
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
@@ -56,7 +56,7 @@ class PerRowLossMixin(ExactTrainerMixin):
         loss, found = self.row_means(model, batch)
         return {name: (float(mean) * rows, rows) for name, mean in {"loss": loss, **found}.items()}
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means over all held-out rows, and how many there were."""
         return {**means(sums), "rows": float(sums["loss"][1])}
 

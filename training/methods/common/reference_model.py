@@ -14,8 +14,8 @@ from trl.trainer.utils import add_fused_lm_head
 from training.errors import GuardError, RunError
 from training.methods.common.per_row_loss import switch_off_dropout
 from training.trainer.context import TrainerContext
-from training.trainer.sample_order import FILLER
-from training.trainer.seed import untouched_generators
+from training.trainer.sample_order import PADDING_INDEX
+from training.trainer.seed import preserve_rng_state
 
 _COPY = "ref"
 """The name TRL gives to a frozen copy of an adapter."""
@@ -31,7 +31,7 @@ def second_model(setup: TrainerContext) -> Any:
     """
     if setup.job.adapter is not None:
         return None
-    model = setup.start()
+    model = setup.load_initial_model()
     switch_off_dropout(model)
     return model.requires_grad_(False).eval()
 
@@ -111,7 +111,7 @@ def check_same_at_start(trainer: Any) -> None:
     batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
     was_training = trainer.model.training
     trainer.model.eval()
-    with untouched_generators(), torch.no_grad(), trainer.compute_loss_context_manager():
+    with preserve_rng_state(), torch.no_grad(), trainer.compute_loss_context_manager():
         theirs = torch.cat(trainer.reference_logps(batch)).double()
         labels = batch["labels"]
         inputs = {"input_ids": batch["input_ids"], "labels": labels}
@@ -140,7 +140,7 @@ def same_or_raise(apart: float) -> None:
 
 
 def _first_rows(setup: TrainerContext) -> list[int]:
-    return [index for index in next(setup.order.steps()) if index != FILLER]
+    return [index for index in next(setup.order.steps()) if index != PADDING_INDEX]
 
 
 def precomputed(trainer: Any, number: int, names: Sequence[str]) -> None:
@@ -156,7 +156,7 @@ def precomputed(trainer: Any, number: int, names: Sequence[str]) -> None:
     """
     setup: TrainerContext = trainer.setup
     path = setup.folder / _KEPT
-    there = setup.control.first_says(path.exists())
+    there = setup.control.broadcast(path.exists())
     if number and not there:
         raise RunError(
             f"{path} is missing: it holds what the reference made of every row, and the model has "
@@ -170,16 +170,16 @@ def precomputed(trainer: Any, number: int, names: Sequence[str]) -> None:
             if table is not None
             for name, values in _look_at_all(trainer, table, names).items()
         }
-        if setup.world.is_first:
+        if setup.world.is_main_process:
             building = path.with_name(f".writing-{_KEPT}")
             np.savez(building, **found)  # type: ignore[arg-type]  # NumPy's stub wants a bool here
             building.replace(path)
-        setup.control.wait()
+        setup.control.barrier()
     with np.load(path) as kept:
         for key in kept.files:
             part, _, name = key.partition("/")
             table: Any = setup.table if part == "train" else setup.validation
-            table.note(name, kept[key])
+            table.add_column(name, kept[key])
     trainer.ref_model = None
 
 
@@ -191,10 +191,10 @@ def _look_at_all(trainer: Any, table: Any, names: Sequence[str]) -> dict[str, np
     trainer.model.eval()
     mine: dict[int, tuple[float, ...]] = {}
     wide = setup.micro_batch_size * world.size
-    with untouched_generators(), torch.no_grad():
+    with preserve_rng_state(), torch.no_grad():
         for first in range(0, len(table), wide):
             places = range(first + world.rank, first + wide, world.size)
-            rows = [table[i] if i < len(table) else setup.collate.filler() for i in places]
+            rows = [table[i] if i < len(table) else setup.collate.padding_example() for i in places]
             batch = {
                 k: v.to(device) if isinstance(v, torch.Tensor) else v
                 for k, v in setup.collate(rows).items()
@@ -203,7 +203,7 @@ def _look_at_all(trainer: Any, table: Any, names: Sequence[str]) -> dict[str, np
             here = [i for i in places if i < len(table)]
             mine |= dict(zip(here, values, strict=False))
     trainer.model.train(was_training)
-    every = {i: row for part in setup.control.gather(mine) for i, row in part.items()}
+    every = {i: row for part in setup.control.all_gather(mine) for i, row in part.items()}
     assert len(every) == len(table), (len(every), len(table))
     columns = zip(*(every[i] for i in range(len(table))), strict=True)
     return {

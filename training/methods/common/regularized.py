@@ -43,9 +43,9 @@ class RegularizedTrainer(CausalLmTrainer):
             adapted = isinstance(model, PeftModel)
             add_soft_head(model.get_base_model() if adapted else model, self.loss)
             if not adapted:
-                self.base = self.setup.start().requires_grad_(False).eval()
+                self.base = self.setup.load_initial_model().requires_grad_(False).eval()
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Put what the model is compared with where it is."""
         device = self.setup.world.device
         self.start = {name: at.to(device) for name, at in self.start.items()}
@@ -72,7 +72,7 @@ class RegularizedTrainer(CausalLmTrainer):
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.l2_sp and model.training:
             distance = self._squared_distance()
-            self.note("l2_distance", distance.detach().sqrt(), 1)
+            self.add_metric("l2_distance", distance.detach().sqrt(), 1)
             # Once per step: micro-batches add up, processes are averaged.
             steps = self.current_gradient_accumulation_steps
             loss = loss + 0.5 * self.l2_sp * distance / steps
@@ -85,7 +85,7 @@ class RegularizedTrainer(CausalLmTrainer):
         known = TopKTargets(self.loss.soften(self._of_the_base(inputs)[mask]))
         outputs = model(**inputs, soft_targets=known, soft_weight=self.loss.soft_weight)
         supervised = mask.sum()
-        self.note("kl_to_base", outputs.soft.detach(), supervised)
+        self.add_metric("kl_to_base", outputs.soft.detach(), supervised)
         count = torch.as_tensor(supervised if number is None else number).clamp(min=1)
         loss: torch.Tensor = (1 + self.kl) * outputs.total / count
         return loss * self.accelerator.num_processes if model.training else loss

@@ -15,10 +15,10 @@ import torch
 
 from training.config import Job
 from training.config.methods import Distill
-from training.data.storage.cache import Cache, key_of
+from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable
 from training.methods.common.divergence import TopKTargets, likeliest
-from training.models.safetensors_io import digest_of_source
+from training.models.safetensors_io import source_digest
 from training.trainer.context import CollateFunction
 
 COLUMN = "soft_targets"
@@ -62,13 +62,13 @@ class WithSoftTargets:
         self._collate = collate
         self._nothing = (np.zeros((0, top_k), np.int32), np.zeros((0, top_k + 1), np.float16))
 
-    def filler(self) -> dict[str, Any]:
+    def padding_example(self) -> dict[str, Any]:
         """Return a row without tokens."""
-        return self._collate.filler()
+        return self._collate.padding_example()
 
-    def longest(self, length: int) -> dict[str, Any]:
+    def max_length_example(self, length: int) -> dict[str, Any]:
         """Return a row as long as rows get."""
-        return self._collate.longest(length)
+        return self._collate.max_length_example(length)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch, with `soft_ids`, [supervised tokens, K], and `soft_log_probs`."""
@@ -100,8 +100,8 @@ def soft_targets(
         words: Rows of the student's vocabulary.
     """
     assert method.top_k is not None
-    teacher = digest_of_source(method.teacher, method.teacher_revision)
-    key = key_of(
+    teacher = source_digest(method.teacher, method.teacher_revision)
+    key = cache_key(
         "soft targets", teacher, table.digest, method.top_k, method.temperature,
         method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
         words,

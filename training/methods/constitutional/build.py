@@ -25,7 +25,7 @@ from training.methods.common.generated_rows import (
 from training.methods.common.row_journal import RowJournal
 from training.methods.constitutional import prompt_templates
 from training.run_folder import RunFolder
-from training.trainer.distributed import read_world
+from training.trainer.distributed import detect_world
 
 REPORT = "constitution.json"
 _AT_ONCE = 32
@@ -52,7 +52,7 @@ def write(job: Job, folder: RunFolder) -> None:
     judge = build_judge(
         method.judge,
         JudgeContext(
-            device=read_world().device,
+            device=detect_world().device,
             folder=folder.path,
             cache=folder.cache,
             max_cost_usd=job.resources.max_cost,

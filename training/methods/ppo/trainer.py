@@ -34,7 +34,7 @@ from training.trainer.exact_trainer import ExactTrainerMixin
 from training.trainer.lr_groups import LrMultipliers
 from training.trainer.metrics import Sums, means
 from training.trainer.sample_order import RolloutOrder
-from training.trainer.seed import untouched_generators
+from training.trainer.seed import preserve_rng_state
 
 _TRAINING, _HELD_OUT = 0, 1
 """What answers are sampled for; keeps their chances apart."""
@@ -71,16 +71,16 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         self.rollout: RolloutBatch | None = None
         self.rollout_number = -1
         self.facts: dict[str, float] = {}
-        self.said = RolloutLog(setup.folder, setup.world.is_first)
+        self.said = RolloutLog(setup.folder, setup.world.is_main_process)
         super().__init__(setup=setup, model=model, **trainer_arguments)
 
     @property
-    def outcome(self) -> Any:
+    def trained_model(self) -> Any:
         """The policy: the critic has served."""
-        whole: ActorCritic = super().outcome
+        whole: ActorCritic = super().trained_model
         return whole.policy
 
-    def make_rates(self, names: list[str]) -> LrMultipliers:
+    def make_lr_multipliers(self, names: list[str]) -> LrMultipliers:
         """Return the policy's rate and the critic's."""
         return ActorCriticLrMultipliers(self.setup.job, names, self.setup.order.max_steps)
 
@@ -101,7 +101,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         if self.rounds.round_at(step) != self.rollout_number:
             self._begin_round(step)
         assert self.rollout is not None
-        places = self.rounds.places_at(step)
+        places = self.rounds.positions_at(step)
         actions = self.rollout.tokens_learned(places)
         self.extra = dict(self.facts)
         batches = [self._batch(part) for part in self._dealt(places)]
@@ -122,7 +122,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         batch: dict[str, Any] = dict(self.rollout.batch(places))
         lengths = self.rollout.prompt_lengths + self.rollout.answer_lengths
         batch["num_tokens"] = int(lengths[places].sum())
-        rows = self.rounds.rows_of(self.rollout_number)
+        rows = self.rounds.rows_in_round(self.rollout_number)
         batch["row_ids"] = [
             name for place in places for name in self.setup.table[rows[place]]["ids"]
         ]
@@ -163,7 +163,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
             "clipped": clipped.float(),
             "moved": k3(old, new),
         }.items():
-            self.note(name, each.sum(), count)
+            self.add_metric(name, each.sum(), count)
         if count and int(self.state.global_step) % self.rounds.steps_per_round == 0:
             self._is_itself(float((ratio.detach() - 1).abs().mean()))
 
@@ -183,7 +183,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         """Answer the prompts of the next round, and take its advantages."""
         began = time.monotonic()
         number = self.rounds.round_at(step)
-        everyone = self.setup.control.gather(self._answered(number))
+        everyone = self.setup.control.all_gather(self._answered(number))
         # Each process answered every so many; here they stand in their places again.
         experiences = [one for dealt in zip(*everyone, strict=True) for one in dealt]
         facts = rollout_facts(experiences)
@@ -212,13 +212,13 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
     def _answered(self, number: int) -> list[Transition]:
         """Return this process's share of a round, answered."""
         world = self.setup.world
-        rows = self.rounds.rows_of(number)
+        rows = self.rounds.rows_in_round(number)
         places = range(world.rank, len(rows), world.size)
         asked = [self.setup.table[rows[place]] for place in places]
         batch: dict[str, Any] = dict(self.setup.collate(asked))
         seed = (self.setup.job.train.seed, _TRAINING, number)
         chance = uniforms(seed, places, self.method.max_new_tokens)
-        with untouched_generators():
+        with preserve_rng_state():
             return self.speaker.experiences(batch["prompt_ids"], batch["prompt_rows"], chance)
 
     def _same_at_the_start(self, facts: dict[str, float], number: int) -> None:
@@ -255,14 +255,14 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         chance = uniforms(seed, places, self.method.max_new_tokens)
         return self.speaker.experiences(batch["prompt_ids"], rows, chance)
 
-    def conclude(self, sums: Sums) -> dict[str, float]:
+    def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means over all held-out prompts; `loss` is the reward, to be lowered."""
         self.said.held_out(int(self.state.global_step))
         return {**means(sums), "rows": float(sums["loss"][1])}
 
     # --- checkpoints ------------------------------------------------------------------------
 
-    def state_to_keep(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """Return the price of a nat, what the rules have seen, and the rollout in hand."""
         return {
             "price": self.price.state_dict(),
@@ -272,23 +272,23 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
             "facts": self.facts,
         }
 
-    def take_up(self, state: dict[str, Any]) -> None:
-        """Go on from `state_to_keep`."""
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from `extra_state`."""
         self.price.load_state_dict(state["price"])
         self.watch.load_state_dict(state["watch"])
         self.speaker.rewards.load_state_dict(state["rewards"])
         self.rollout_number, self.facts = int(state["round"]), dict(state["facts"])
 
-    def prepare(self, number: int) -> None:
+    def on_engine_ready(self, number: int) -> None:
         """Forget what was said after the checkpoint: it is said again."""
         self.said.forget_after(number)
 
-    def keep_files(self, checkpoint: Path) -> None:
+    def save_extra_files(self, checkpoint: Path) -> None:
         """Write the rollout in hand: a checkpoint may fall between two of its steps."""
         assert self.rollout is not None
         save_file(self.rollout.state_dict(), checkpoint / _ROLLOUT)
 
-    def take_up_files(self, checkpoint: Path) -> None:
+    def load_extra_files(self, checkpoint: Path) -> None:
         """Take the rollout in hand up again."""
         self.rollout = RolloutBatch.from_state_dict(load_file(checkpoint / _ROLLOUT))
 
@@ -312,6 +312,6 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
     def run(self, checkpoint: Path | None, facts: dict[str, Any] | None) -> None:
         """Train to the end; then let go of the critic's adapter, which is not saved."""
         super().run(checkpoint, facts)
-        policy = self.outcome
+        policy = self.trained_model
         if hasattr(policy, "peft_config"):
             policy.set_adapter(policy.active_adapter)
