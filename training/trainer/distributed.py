@@ -34,7 +34,7 @@ class World:
 
     @property
     def is_local_writer(self) -> bool:
-        """True for the process that writes a run folder: rank 0, or one per node if disks differ."""
+        """True on each writer of a run folder: rank 0, or one per node if no disk is shared."""
         return self.local_rank == 0 if self.nodes.own_storage else self.is_main_process
 
     @property

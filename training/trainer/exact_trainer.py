@@ -196,12 +196,10 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         # Triggers by time depend on the clock, so rank 0 decides for all.
         _, save, evaluate = everyone[0]
         last = number >= setup.order.max_steps
-        stopped_by = next(
-            (state.stop_signal for state, _, _ in everyone if state.stop_signal), None
-        )
+        signals = [state.stop_signal for state, _, _ in everyone if state.stop_signal]
         if signals:
-            # No evaluation: a spot instance disappears two minutes after the signal. `start_training`
-            # makes up for it when the run resumes.
+            # No evaluation: a spot instance disappears two minutes after the signal.
+            # `start_training` makes up for it when the run resumes.
             self.interrupted = signals[0]
             control.should_training_stop = True
         elif evaluate and setup.evaluate:

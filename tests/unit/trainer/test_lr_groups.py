@@ -34,7 +34,15 @@ def test_one_rate_unless_asked(document: dict[str, Any]) -> None:
 
 def test_each_layer_is_slower_than_the_one_above(document: dict[str, Any]) -> None:
     decayed = rates(document, layer_decay=0.5)
-    assert [decayed.multiplier_of(name).factor for name in NAMES] == [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 1, 1]
+    assert [decayed.multiplier_of(name).factor for name in NAMES] == [
+        1 / 16,
+        1 / 8,
+        1 / 4,
+        1 / 2,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_layers_join_from_the_top(document: dict[str, Any]) -> None:
@@ -48,7 +56,7 @@ def test_layers_join_from_the_top(document: dict[str, Any]) -> None:
 def test_parts_that_learn_at_once_come_first(document: dict[str, Any]) -> None:
     gradual = rates(document, unfreeze="gradual")
     parts = gradual.partition([NAMES[:3], NAMES[3:]])
-    assert [rate.start for _, rate, _ in parts] == sorted({gradual.of(n).start for n in NAMES})
+    assert [rate.start for _, rate, _ in parts] == sorted({gradual.multiplier_of(n).start for n in NAMES})
     assert parts[0][1] == LrMultiplier()
     assert sorted(name for _, _, names in parts for name in names) == sorted(NAMES)
 
