@@ -35,12 +35,12 @@ def apply(
     """
     with ExitStack() as kept:
         reading = _CompositionReader(model, Path(model.name_or_path), kept)
-        if isinstance(adapter.how, Merge):
+        if isinstance(adapter.method, Merge):
             members = reading.members(adapter, "compose")
-            return merged(reading.model, members, adapter.how)
+            return merged(reading.model, members, adapter.method)
         whole = reading.composition("", adapter, "compose")
         tuned = _planted(reading.model, whole)
-    if any(isinstance(how, Route) and how.by == "centroid" for how in adapter.ways):
+    if any(isinstance(how, Route) and how.by == "centroid" for how in adapter.combiners):
         set_centroids(tuned, adapter, tokenizer, max_length)
     return tuned
 
@@ -62,7 +62,7 @@ class _CompositionReader:
     def members(self, composition: Composition, where: str) -> list[Member]:
         """Return the members of a composition."""
         found: list[Member] = []
-        stacked = isinstance(composition.how, Stack)
+        stacked = isinstance(composition.method, Stack)
         for name, given in composition.adapters.items():
             path = f"{where}.adapters.{name}"
             if isinstance(given, Composition):
@@ -83,18 +83,18 @@ class _CompositionReader:
     def composition(self, name: str, given: Composition, where: str) -> Member:
         """Return a composition that the job writes out as a member of another, or as all."""
         members = self.members(given, where)
-        if isinstance(given.how, Merge):
+        if isinstance(given.method, Merge):
             folder = Path(self._kept.enter_context(TemporaryDirectory())) / "merged"
-            self.model = merged_in(folder, self.model, members, given.how)
+            self.model = merged_in(folder, self.model, members, given.method)
             return read_member(name, folder, where, self._base)
         trees = [member.tree for member in members]
-        if isinstance(given.how, Stack):
+        if isinstance(given.method, Stack):
             trees[-1] = learning(trees[-1])
         tree = {
             "name": name,
-            "how": given.how.model_dump(mode="json"),
+            "how": given.method.model_dump(mode="json"),
             "members": trees,
-            "learns": given.how.learns,
+            "learns": given.method.learns,
         }
         reads = (None, *chain.from_iterable(member.reads for member in members))
         return Member(name, None, tree, reads)

@@ -63,7 +63,7 @@ def _check(members: Sequence[Member], how: Merge) -> None:
         same = other.tree["r"] == first.tree["r"] and set(other.layers) == set(first.layers)
         if how.combination in SAME_SHAPE and not same:
             raise ModelError(
-                f"compose.how.combination {how.combination} adds adapters of one rank and the same "
+                f"compose.method.combination {how.combination} adds adapters of one rank and the same "
                 f"targets: {first.name} has r {first.tree['r']} on {len(first.layers)} layers, "
                 f"{other.name} r {other.tree['r']} on {len(other.layers)}. Use cat, svd or a form "
                 f"that ends in _svd"
