@@ -20,10 +20,11 @@ from catalog.accelerators import peak_flops
 from training.config import Job
 from training.console import say
 from training.data.collators import collator_for
-from training.data.prepare import Prepared, iter_texts, prepare, row_tokenizer
+from training.data.prepare import Prepared, iter_texts, prepare
 from training.data.storage.stream import StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.mask_preview import render_text
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.forgetting import check_forgetting
 from training.export.model_card import model_card
@@ -118,6 +119,7 @@ def run(folder: RunFolder) -> None:
             validation=data.validation,
             lengths=_lengths(job, data),
             collate=collate,
+            row_tokenizer=data.row_tokenizer,
             micro_batch_size=micro,
             checkpoints=vault,
             stop_signal=stop,
@@ -142,7 +144,7 @@ def run(folder: RunFolder) -> None:
             _train(job, trainer, examination, checkpoint, facts)
         stop.defer(False)
         examination.after()
-        _save(job, trainer, tokenizer, folder, control)
+        _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
         _conclude(job, record, folder, control)
 
 
@@ -209,17 +211,17 @@ def _save(
     job: Job,
     trainer: Any,
     tokenizer: PreTrainedTokenizerBase,
+    rows: RowTokenizer,
     folder: RunFolder,
     control: ControlPlane,
 ) -> None:
-    writer = row_tokenizer(job, tokenizer)
     save_model(
         trainer,
         tokenizer,
         folder.model,
         control,
-        chat_template=writer.template.serving if writer.template else None,
-        end_ids=writer.end_ids if job.method.rows != "text" else (),
+        chat_template=rows.template.serving if rows.template else None,
+        end_ids=rows.end_ids if job.method.rows != "text" else (),
         card=partial(_card, job, folder),
     )
 

@@ -15,7 +15,7 @@ from temper.cli import main
 from tests.parity.composition_cases import TASKS, Shop, rows
 from training.config import Job
 from training.config.load import parse_job
-from training.data.prepare import row_tokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, ModelError
 from training.evaluation.multi_adapter import AdapterRequest, AdapterServer
 
@@ -54,7 +54,7 @@ def test_a_batch_of_several_is_as_each_by_itself(shop: Shop) -> None:
     tokenizer = shop.tokenizer()
     job = parse_job(shop.job, "test")
     assert isinstance(job, Job)
-    writer = row_tokenizer(job, tokenizer)
+    writer = RowTokenizer.for_job(job, tokenizer)
     for request, answer in zip(requests, answers, strict=True):
         model = shop.base()
         if request.adapter is not None:

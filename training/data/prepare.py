@@ -18,8 +18,6 @@ import numpy as np
 
 from training.config.data import Source
 from training.config.job import Job
-from training.config.methods import Distill, Sft
-from training.data import templates
 from training.data.mixing.mixture import JUDGED, MIXED, TRAIN, VALIDATION, Mixture, grouped, whole
 from training.data.readers.ingest import DROPPED, SKIPPED, Ingested, tokenized_source
 from training.data.readers.sources import ResolvedSource, distinct, locate
@@ -30,16 +28,16 @@ from training.data.storage.stream import SourceStream, StreamSettings, StreamTab
 from training.data.storage.table import RowTable, load_row_table, write_row_table
 from training.data.tokenization.corpus import iter_texts, load_texts
 from training.data.tokenization.domain_terms import measure
-from training.data.tokenization.encoder import Encoder, fingerprint
+from training.data.tokenization.encoder import fingerprint
 from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
-from training.data.tokenization.row_tokenizer import IGNORE, LossOn, RowTokenizer
+from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer
 from training.data.warnings import learned_whole, of_rows, one_sided
 from training.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Prepared", "iter_texts", "load_texts", "prepare", "row_tokenizer"]
+__all__ = ["Prepared", "iter_texts", "load_texts", "prepare"]
 
 PROMPTS = "prompts.jsonl"
 _PREVIEWED = 4
@@ -52,12 +50,14 @@ class Prepared:
     Attributes:
         train: The rows to train on.
         validation: The rows held out; None when the job holds none out.
-        report: What is in them.
+        report: Summary of the rows.
+        row_tokenizer: Row tokenizer of the run, to encode prompts as in training.
     """
 
     train: RowTable | StreamTable
     validation: RowTable | None
     report: DataReport
+    row_tokenizer: RowTokenizer
 
 
 def prepare(
@@ -83,22 +83,6 @@ def prepare(
     return prepared
 
 
-def row_tokenizer(job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
-    """Return what turns the rows of a job into tokens; also writes prompts as training does.
-
-    Raises:
-        DataError: The job names a chat template that does not exist.
-    """
-    encoder = Encoder(tokenizer)
-    # Text is learned whole; of preferences, the answers are what is compared.
-    otherwise: LossOn = "all" if job.method.rows == "text" else "assistant"
-    loss_on = job.method.loss_on if isinstance(job.method, Sft | Distill) else None
-    template = templates.resolve(job.model.chat_template, tokenizer, encoder)
-    return RowTokenizer(
-        encoder, template, job.method.rows, loss_on or otherwise, job.data.max_length
-    )
-
-
 class DataPreparer:
     """The steps of one preparation, and what they share."""
 
@@ -108,7 +92,7 @@ class DataPreparer:
         self._cache = cache
         self._run_dir = run_dir
         self._tokenizer = tokenizer
-        self._rows = row_tokenizer(job, tokenizer)
+        self._rows = RowTokenizer.for_job(job, tokenizer)
         self._fingerprint = fingerprint(tokenizer)
         self._warnings = [cache.moved] if cache.moved else []
         self.ingested: list[Ingested] = []
@@ -210,7 +194,7 @@ class DataPreparer:
             for number, (found, role) in enumerate(zip(self.ingested, roles, strict=True))
         )
         report = self._report(table, held, about, sources)
-        return Prepared(table, held, report)
+        return Prepared(table, held, report, self._rows)
 
     def _report(
         self,
@@ -292,11 +276,12 @@ class DataPreparer:
         weights = [tap.located.source.weight for tap in taps]
         notes = run_dir if first else None
         # A tokenizer of its own: windows are read in the background, and none serves two threads.
-        rows = row_tokenizer(self._job, copy.deepcopy(self._tokenizer))
+        rows = RowTokenizer.for_job(self._job, copy.deepcopy(self._tokenizer))
         table = StreamTable(taps, weights, replay, rows, settings, notes)
         window = [table[0], *table.window()[1:]]
         held = self._held(validation) if validation else None
-        return Prepared(table, held, self._stream_report(table, window, taps, held))
+        report = self._stream_report(table, window, taps, held)
+        return Prepared(table, held, report, self._rows)
 
     def _tap(self, located: ResolvedSource) -> SourceStream:
         limits = [n for n in (self._data.limit, located.source.limit) if n]

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
 from training.data.collators.sequences import SequenceCollator
-from training.data.prepare import Prepared, load_texts, row_tokenizer
+from training.data.prepare import Prepared, load_texts
 from training.evaluation.generations import answer
 from training.evaluation.held_out import HeldOutEvaluator
 from training.run_folder import RunFolder
@@ -54,6 +54,7 @@ class Evaluator(BaseCallback):
     ):
         self.job = job
         self.tokenizer = tokenizer
+        self._row_tokenizer = data.row_tokenizer
         self.control = control
         self.path = folder.path / "evaluation.json"
         self.trainer: Any = None
@@ -120,15 +121,14 @@ class Evaluator(BaseCallback):
 
     def _samples(self) -> list[dict[str, str]]:
         prompts = list(self.job.evaluate.samples)
-        writer = row_tokenizer(self.job, self.tokenizer)
-        ids = [writer.prompt_ids(prompt) for prompt in prompts]
+        ids = [self._row_tokenizer.prompt_ids(prompt) for prompt in prompts]
         sharding = self.job.sharding
         answers = answer(
             self.trainer.trained_model,
             self.tokenizer,
             ids,
             max_new_tokens=self.job.evaluate.max_new_tokens,
-            end_ids=writer.end_ids,
+            end_ids=self._row_tokenizer.end_ids,
             synced=sharding.zero == 3 or sharding.fsdp != "none",
         )
         return [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]

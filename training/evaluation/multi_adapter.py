@@ -22,7 +22,6 @@ import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these
 from training.config import Job
 from training.config.load import parse_job
 from training.config.model import Model
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import CompletionRow
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, ModelError
@@ -242,4 +241,4 @@ def _writer(source: str, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
     }
     job = parse_job(document, "requests")
     assert isinstance(job, Job)
-    return row_tokenizer(job, tokenizer)
+    return RowTokenizer.for_job(job, tokenizer)

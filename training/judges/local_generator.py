@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from training.data import templates
 from training.data.schema.rows import Message
-from training.data.tokenization.encoder import Encoder
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
 from training.judges.cost_ledger import JudgeReply
@@ -75,9 +73,9 @@ class LocalGenerator:
         except Exception as error:
             raise ModelError(explain_missing("model", source, error)) from error
         model.to(device).eval().requires_grad_(False)
-        encoder = Encoder(tokenizer)
-        template = templates.resolve(chat_template, tokenizer, encoder)
-        rows = RowTokenizer(encoder, template, "prompt", "assistant", _NO_LENGTH_LIMIT)
+        rows = RowTokenizer.from_tokenizer(
+            tokenizer, chat_template=chat_template, want="prompt", max_length=_NO_LENGTH_LIMIT
+        )
         return cls(model, tokenizer, rows, batch_size)
 
     def generate(

@@ -17,7 +17,6 @@ from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 
 from training.config.methods import Distill
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.storage.cache import Cache
 from training.data.storage.table import RowTable
 from training.methods.common.causal_lm import CausalLmTrainer, config_of
@@ -241,7 +240,7 @@ def build(
         method=method,
         loss=loss,
         teacher=teacher,
-        ends=row_tokenizer(job, tokenizer).end_ids,
+        ends=setup.row_tokenizer.end_ids,
         setup=setup,
         model=model,
         args=config_of(arguments),

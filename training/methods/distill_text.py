@@ -15,8 +15,8 @@ from training.config import Job
 from training.config.distill_text import DistillText
 from training.config.judges import LocalJudge
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import Message, PromptRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.judges.base import JudgeContext, build_judge
 from training.judges.cost_ledger import JudgeReply, ReplyCache, reply_key
 from training.judges.http_client import HttpJudge, reply_cache_folder
@@ -75,7 +75,7 @@ def write(job: Job, folder: RunFolder) -> None:
 
 def _fitting(job: Job, prompts: Sequence[PromptRow]) -> list[bool]:
     """Return which prompts the student has room for."""
-    rows = row_tokenizer(job, load_tokenizer(job.model))
+    rows = RowTokenizer.for_job(job, load_tokenizer(job.model))
     talks = rows.template is not None
     ids = (rows.prompt_ids(row.prompt if talks else written(row.prompt)) for row in prompts)
     return [len(one) <= job.data.max_length for one in ids]

@@ -12,9 +12,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from training.config.rewards import ModelReward
-from training.data import templates
 from training.data.schema.rows import PromptRow, UnpairedRow
-from training.data.tokenization.encoder import Encoder
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
 from training.models.locate import explain_missing
@@ -36,10 +34,11 @@ class _ModelReward:
         if self._scorer.pad_id is None:
             pad_id = tokenizer.pad_token_id
             self._scorer.pad_id = tokenizer.eos_token_id if pad_id is None else pad_id
-        encoder = Encoder(tokenizer)
-        template = templates.resolve(section.chat_template, tokenizer, encoder)
-        self._tokenize_rows = RowTokenizer(
-            encoder, template, "unpaired", "assistant", section.max_length
+        self._tokenize_rows = RowTokenizer.from_tokenizer(
+            tokenizer,
+            chat_template=section.chat_template,
+            want="unpaired",
+            max_length=section.max_length,
         )
 
     def score(

@@ -34,6 +34,17 @@ class StreamDataset(Protocol):
         """Go on from there."""
 
 
+class PromptTokenizer(Protocol):
+    """Tokenizer that encodes prompts as in training (`training.data` provides it)."""
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids that end an answer."""
+
+    def prompt_ids(self, prompt: str | list[dict[str, Any]]) -> list[int]:
+        """Return the ids of a prompt."""
+
+
 class CollateFunction(Protocol):
     """Rows to tensors."""
 
@@ -78,6 +89,7 @@ class TrainerContext:
     validation: TableDataset | None
     lengths: Sequence[int] | None
     collate: CollateFunction
+    row_tokenizer: PromptTokenizer
     micro_batch_size: int
     checkpoints: CheckpointManager
     stop_signal: StopSignal

@@ -15,13 +15,14 @@ from training.config import Pipeline
 from training.config.data import Source
 from training.config.load import parse_job
 from training.config.method_base import RowKind
-from training.data.prepare import prepare, row_tokenizer
+from training.data.prepare import prepare
 from training.data.readers.records import SourceRecord
 from training.data.readers.sources import locate
 from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import DialogueRow, PreferenceRow, PromptRow, RowError, UnpairedRow
 from training.data.storage.table import RowTable
 from training.data.tokenization.mask_preview import preview_row
+from training.data.tokenization.row_tokenizer import RowTokenizer
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the data sets in {SHARED}")
@@ -86,7 +87,7 @@ def test_answers_are_learned_exactly(
     result = prepare(job, tokenizer, cache_dir=tmp_path / "c", run_dir=tmp_path / "r")
     assert isinstance(result.train, RowTable)
     answers = dict(_answers(path, 150))
-    rows = row_tokenizer(job, tokenizer)
+    rows = RowTokenizer.for_job(job, tokenizer)
     exact = 0
     for i in range(len(result.train)):
         row = result.train[i]
@@ -194,7 +195,7 @@ def test_other_tokenizers_encode_pieces_exactly() -> None:
         tokenizer_object=Tokenizer.from_file(str(path)), eos_token="<|endoftext|>",
         bos_token="<|endoftext|>", pad_token="<|endoftext|>",
     )  # fmt: skip
-    rows = row_tokenizer(make_job("x", template="chatml"), tokenizer)
+    rows = RowTokenizer.for_job(make_job("x", template="chatml"), tokenizer)
     messages = [
         {"role": "user", "content": "Hi <|endoftext|> there"},
         {"role": "assistant", "content": "Hello!"},

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from training.config.data import Source
 from training.config.job import Job
-from training.data import templates
 from training.data.mixing.mixture import MIXED, TRAIN
 from training.data.readers.ingest import rows_of, tokenized_source
 from training.data.readers.records import BadRecord
@@ -27,7 +26,7 @@ from training.data.schema.rows import (
 )
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable, load_row_table, token_rows, write_row_table
-from training.data.tokenization.encoder import Encoder, fingerprint
+from training.data.tokenization.encoder import fingerprint
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError
 
@@ -100,9 +99,9 @@ def load_texts(
     Raises:
         DataError: It cannot be read, or holds no text.
     """
-    encoder = Encoder(tokenizer)
-    template = templates.resolve(None, tokenizer, encoder)
-    rows = RowTokenizer(encoder, template, "text", "all", max_length)
+    rows = RowTokenizer.from_tokenizer(
+        tokenizer, chat_template=None, want="text", loss_on="all", max_length=max_length
+    )
     cache = Cache(cache_dir, otherwise=cache_dir.parent / "cache-texts")
     located = locate(source)
     limits = [n for n in (limit, source.limit) if n]

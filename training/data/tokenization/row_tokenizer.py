@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from training.config.job import Job
 from training.config.method_base import RowKind
+from training.config.methods import Distill, Sft
 from training.data import templates
 from training.data.readers.records import BadRecord
 from training.data.schema.pairs import row_sequences
@@ -31,6 +33,9 @@ from training.data.schema.rows import (
 from training.data.templates import ChatTemplate
 from training.data.tokenization.encoder import Encoder, Piece, Tokens
 from training.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
 _SURELY_CHARACTERS = 200_000
@@ -105,6 +110,58 @@ class RowTokenizer:
     want: RowKind
     loss_on: LossOn
     max_length: int
+
+    @classmethod
+    def for_job(cls, job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
+        """Return the row tokenizer of a job.
+
+        A run builds it once and passes it along: data preparation, generation and the saved model
+        must agree on the chat template and on the tokens that end an answer.
+
+        Args:
+            job: The run.
+            tokenizer: Tokenizer of the model.
+
+        Raises:
+            DataError: The job names a chat template that does not exist.
+        """
+        # Methods without `loss_on` have one choice: pre-training learns all text, and methods that
+        # compare answers learn the answers.
+        default: LossOn = "all" if job.method.rows == "text" else "assistant"
+        loss_on = job.method.loss_on if isinstance(job.method, Sft | Distill) else None
+        return cls.from_tokenizer(
+            tokenizer,
+            chat_template=job.model.chat_template,
+            want=job.method.rows,
+            loss_on=loss_on or default,
+            max_length=job.data.max_length,
+        )
+
+    @classmethod
+    def from_tokenizer(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None,
+        want: RowKind,
+        loss_on: LossOn = "assistant",
+        max_length: int,
+    ) -> RowTokenizer:
+        """Return a row tokenizer for a tokenizer and a chat template.
+
+        Args:
+            tokenizer: Tokenizer that encodes the text.
+            chat_template: Name or file of a chat template; None for the tokenizer's own.
+            want: Kind of row to produce.
+            loss_on: Part of a conversation that is learned.
+            max_length: Maximum tokens of a row.
+
+        Raises:
+            DataError: The chat template does not exist.
+        """
+        encoder = Encoder(tokenizer)
+        template = templates.resolve(chat_template, tokenizer, encoder)
+        return cls(encoder, template, want, loss_on, max_length)
 
     def __call__(self, rows: Sequence[Row]) -> list[Outcome]:
         """Return what became of each row, in order.

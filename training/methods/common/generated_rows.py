@@ -8,9 +8,9 @@ from typing import Any
 
 from training.config import Job
 from training.console import say
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import PromptRow
 from training.data.tokenization.corpus import typed_rows
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import DataError, RunError
 from training.judges.http_client import HttpJudge
 from training.judges.local_generator import LocalGenerator, Prompt
@@ -65,7 +65,7 @@ def answerer_of(job: Job) -> LocalGenerator:
     model = load_model(job, tokenizer, detect_world().device)
     model.to(detect_world().device).eval().requires_grad_(False)
     size = job.train.micro_batch_size or _ANSWERED_AT_ONCE
-    return LocalGenerator(model, tokenizer, row_tokenizer(job, tokenizer), size)
+    return LocalGenerator(model, tokenizer, RowTokenizer.for_job(job, tokenizer), size)
 
 
 def hand_on(

@@ -20,7 +20,6 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from trl.trainer.utils import split_tensor_dict
 
 from training.config.online_rl import Sampling
-from training.data.prepare import row_tokenizer
 from training.data.schema.rows import PromptRow
 from training.methods.common.context_check import check_context
 from training.methods.common.per_row_loss import own_metrics, switch_off_dropout
@@ -291,7 +290,7 @@ def build_online_rl(
     check_context(setup, built.model, method.max_new_tokens)
     built.total = rewards
     built.reward_func_names = rewards.names
-    ends = row_tokenizer(setup.job, tokenizer).end_ids
+    ends = setup.row_tokenizer.end_ids
     built.eos_token_ids = ends
     built.generation_config.eos_token_id = ends
     built.generation_kwargs["eos_token_id"] = ends

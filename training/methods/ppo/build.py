@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
 from training.config.ppo import Ppo
-from training.data.prepare import row_tokenizer
 from training.methods.common.context_check import check_context
 from training.methods.common.reference_model import second_model
 from training.methods.ppo.actor_critic import ActorCritic, ReferencePolicy
@@ -65,7 +64,7 @@ def build(
         reference=_reference(model, trainer),
         rewards=rewards,
         tokenizer=tokenizer,
-        end_ids=_end_ids(model, tokenizer, setup),
+        end_ids=_end_ids(model, setup),
         micro_batch_size=setup.micro_batch_size,
         speaking=partial(_whole, trainer),
         computing=trainer.compute_loss_context_manager,
@@ -91,9 +90,9 @@ def _reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
     return ReferencePolicy(policy, trainer.method.rollout.temperature, frozen)
 
 
-def _end_ids(policy: Any, tokenizer: PreTrainedTokenizerBase, setup: TrainerContext) -> list[int]:
+def _end_ids(policy: Any, setup: TrainerContext) -> list[int]:
     """Return the tokens that end an answer: the tokenizer's, the template's, the model's own."""
-    ends = set(row_tokenizer(setup.job, tokenizer).end_ids)
+    ends = set(setup.row_tokenizer.end_ids)
     own = policy.generation_config.eos_token_id
     return sorted(ends | ({own} if isinstance(own, int) else set(own or ())))
 
