@@ -364,7 +364,7 @@ def test_what_does_not_belong_together_is_refused(
         return changed({**shop.job, "compose": {"adapters": adapters, "how": how}})
 
     linear = composed(mixed, {"kind": "merge", "combination": "linear"})
-    with pytest.raises(ModelError, match=r"assent has r 8 on 14 layers, small r 4 on 2"):
+    with pytest.raises(ModelError, match=r"assent has r 8 on 14 layers, small has r 4 on 2"):
         train_here(linear, tmp_path / "linear")
     for kind in ("merge", "fusion", "stack"):
         fine = changed(composed(mixed, {"kind": kind}), train={"max_steps": 4})
@@ -386,7 +386,7 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(ModelError, match=r"compose\.adapters\.dealt: .* is of kind adalora; only"):
         train_here(composed(dealt, {"kind": "gate"}), tmp_path / "dealt-run")
     narrow = shops("bottleneck")
-    with pytest.raises(ModelError, match=r"is no LoRA adapter, and only updates of weights"):
+    with pytest.raises(ModelError, match=r"is no LoRA adapter, and only LoRA adapters"):
         train_here(narrow.composed({"kind": "merge"}), tmp_path / "narrow")
     lost = {"kind": "route", "by": "centroid", "examples": {"assent": str(tmp_path / "no.jsonl")}}
     with pytest.raises(ModelError, match=r"rows of its task.*Name rows in how\.examples\.assent"):
@@ -451,7 +451,7 @@ def test_a_pass_begins_anew(shop: Shop, trained: Trained) -> None:
         fresh = model(input_ids=one, use_cache=False).logits
         model(input_ids=long, use_cache=False)
         torch.testing.assert_close(model(input_ids=one, use_cache=False).logits, fresh)
-    assert isinstance(model.base_model.under_way, ForwardState)
+    assert isinstance(model.base_model.forward_state, ForwardState)
 
 
 def test_members_may_be_earlier_stages(document: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ class WeightedCombiner(CombinerConfig):
 class Merge(WeightedCombiner):
     """One LoRA adapter of several, as a weighted sum; it can be trained on like any other."""
 
-    impl = "training.adapters.composition.combiners.merge:merged"
+    impl = "training.adapters.composition.combiners.merge:merge_adapters"
 
     kind: Literal["merge"]
     combination: Combination = "cat"
