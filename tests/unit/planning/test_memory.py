@@ -239,9 +239,7 @@ def test_a_weight_that_comes_to_rest_in_4_bits_was_there_in_16() -> None:
 
 def test_the_cache_of_answers_grows_with_them() -> None:
     few, many = (
-        replace(
-            PLAIN, rows=1, adapter=LoraCost(16), method=MethodProfile("answers", rollout=asked)
-        )
+        replace(PLAIN, rows=1, adapter=LoraCost(16), method=MethodProfile("answers", rollout=asked))
         for asked in (RolloutProfile(64, 256, 256), RolloutProfile(64, 256, 2048))
     )
     assert peak_gib(many)["generation"] > 4 * peak_gib(few)["generation"]

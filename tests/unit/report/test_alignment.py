@@ -114,7 +114,9 @@ def test_a_reward_that_only_watches_speaks_when_it_falls(tmp_path: Path) -> None
 def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> None:
     for name, ends, said in (("flat", (0.5, 0.5), 1), ("one", (0.5, 0.6), 0)):
         rows = rewarded(3, reward=ends, reward_std=(0.0, 0.0))
-        found = collect_warnings(read_run_data(write_run(tmp_path / name, job=job("grpo"), rows=rows)))
+        found = collect_warnings(
+            read_run_data(write_run(tmp_path / name, job=job("grpo"), rows=rows))
+        )
         assert len(found) == said, found
     assert (
         "the same reward, 0.50: nothing was learned"
