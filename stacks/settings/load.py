@@ -49,7 +49,9 @@ def _parse(file: Path) -> Environment:
     try:
         return Environment.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(file, [str(problem) for problem in explain(error, Environment)]) from None
+        raise SettingsError(
+            file, [str(problem) for problem in explain(error, Environment)]
+        ) from None
 
 
 def _neighbours(folder: Path, file: Path) -> dict[str, Environment]:

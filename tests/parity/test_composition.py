@@ -297,7 +297,9 @@ def test_a_tree_says_what_its_parts_say(shop: Shop, tmp_path: Path) -> None:
     # What was composed and trained is a member like any other, and stays as it is.
     above = {"trained": str(run.path / "model"), "alone": shop.members["assent"]}
     document = changed(
-        shop.job, compose={"adapters": above, "method": {"kind": "parallel"}}, train={"max_steps": 4}
+        shop.job,
+        compose={"adapters": above, "method": {"kind": "parallel"}},
+        train={"max_steps": 4},
     )
     upper = train_here(document, tmp_path / "upper").weights
     assert torch.equal(upper[f"{LAYER}.composed_kept.1.weights"], gate["weights"])
@@ -407,12 +409,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         r"is for by: centroid",
     ),
     "merge of a gate": (
-        {"adapters": {"a": "x", "b": {"adapters": {"c": "y", "d": "z"}, "method": {"kind": "gate"}}}},
+        {
+            "adapters": {
+                "a": "x",
+                "b": {"adapters": {"c": "y", "d": "z"}, "method": {"kind": "gate"}},
+            }
+        },
         r"compose\.adapters\.b\.how: what is merged must be an adapter",
     ),
     "one alone": ({"adapters": {"a": "x"}}, r"at least 2"),
     "a name": ({"adapters": {"a.b": "x", "c": "y"}}, r"made of letters, digits"),
-    "no such way": ({"method": {"kind": "fuse"}}, r"no such kind \(got fuse\)\. Did you mean fusion"),
+    "no such way": (
+        {"method": {"kind": "fuse"}},
+        r"no such kind \(got fuse\)\. Did you mean fusion",
+    ),
     "a key inside": (
         {"adapters": {"a": "x", "b": {"adapters": {"c": "y", "d": "z"}, "hwo": {}}}},
         r"compose.*b.*hwo: no such key",

@@ -261,7 +261,9 @@ class Composition(ConfigSection):
     def learns(self) -> bool:
         """Whether there is anything to train."""
         # A merge further down is done once, and its outcome is a member like any other.
-        below = any(way.learns for m in self.below.values() for way in m.combiners if not _once(way))
+        below = any(
+            way.learns for m in self.below.values() for way in m.combiners if not _once(way)
+        )
         return self.method.learns or (below and not _once(self.method))
 
     def num_trained_here(self, model: Widths) -> int:
