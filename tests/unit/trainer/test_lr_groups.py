@@ -79,7 +79,7 @@ def test_a_layer_stays_until_its_turn(
         document,
         train={"max_steps": 12, "warmup": 0, "weight_decay": 0.01, **schedule},
         checkpoint={"every": "1 steps", "keep": 20},
-        guards={"unmoved_after": "1 steps"},
+        guards={"update_check_after": "1 steps"},
         **({"adapter": adapter} if adapter else {}),
     )
     run = train_here(job, tmp_path / "run")

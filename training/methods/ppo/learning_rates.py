@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.config import Job
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.methods.ppo.actor_critic import is_critics
 from training.trainer.lr_groups import LrMultiplier, LrMultipliers
 

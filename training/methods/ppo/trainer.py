@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
 from training.methods.ppo.actor_critic import ActorCritic, trainable
 from training.methods.ppo.kl_controller import KlController, k3
