@@ -56,7 +56,9 @@ def test_layers_join_from_the_top(document: dict[str, Any]) -> None:
 def test_parts_that_learn_at_once_come_first(document: dict[str, Any]) -> None:
     gradual = rates(document, unfreeze="gradual")
     parts = gradual.partition([NAMES[:3], NAMES[3:]])
-    assert [rate.start for _, rate, _ in parts] == sorted({gradual.multiplier_of(n).start for n in NAMES})
+    assert [rate.start for _, rate, _ in parts] == sorted(
+        {gradual.multiplier_of(n).start for n in NAMES}
+    )
     assert parts[0][1] == LrMultiplier()
     assert sorted(name for _, _, names in parts for name in names) == sorted(NAMES)
 
