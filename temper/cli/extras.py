@@ -1,4 +1,4 @@
-"""The optional dependencies of each command, and the message when they are not installed."""
+"""The optional dependencies of commands, and the message when they are not installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from training.errors import TemperError
 EXTRAS = {
     "train": (
         *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors"),
-        *("tokenizers", "pyarrow", "orjson", "psutil", "filelock", "jinja2", "matplotlib"),
-        *("mlflow", "jsonschema", "regex", "httpx2", "gguf", "numpy"),
+        *("tokenizers", "numpy", "pyarrow", "orjson", "psutil", "filelock", "jinja2"),
+        *("matplotlib", "mlflow", "jsonschema", "regex", "httpx2", "gguf"),
     ),
     "launch": ("boto3", "botocore"),
     "feedback": ("nltk", "networkx"),
-    "infra": ("aws_cdk", "moto", "constructs"),
 }
 """The top-level modules that each extra of pyproject.toml installs."""
+
+_CHECKOUT_ONLY = ("stacks", "emulator", "aws_cdk", "constructs", "moto")
 
 
 class MissingExtraError(TemperError):
@@ -25,10 +26,16 @@ class MissingExtraError(TemperError):
 
 def missing_extra(module: str) -> str:
     """Return the message for a module that cannot be imported; empty if no extra installs it."""
+    package = module.partition(".")[0]
+    if package in _CHECKOUT_ONLY:
+        return (
+            f"{package} is not installed. This command builds the platform: run it in a checkout "
+            'of Temper, after `pip install ".[infra]"` or with make'
+        )
     for extra, modules in EXTRAS.items():
-        if module.partition(".")[0] in modules:
+        if package in modules:
             return (
-                f"{module} is not installed. This command needs the extra {extra}: "
+                f"{package} is not installed. This command needs the extra {extra!r}: "
                 f'pip install "temper[{extra}]"'
             )
     return ""
@@ -40,7 +47,7 @@ def require(extra: str) -> None:
     Training imports them in a process of its own, whose traceback would reach the user.
 
     Raises:
-        MissingExtraError: One of them is not.
+        MissingExtraError: One of them is not installed.
     """
     for module in EXTRAS[extra]:
         if find_spec(module) is None:

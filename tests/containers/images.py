@@ -30,7 +30,7 @@ def assert_is_healthy(engine: Engine, image: str, *, deepspeed: bool) -> None:
         "and nothing else is wrong"
     )
     assert facts["packages"]["torch"].startswith("2.13.")
-    assert facts["packages"]["temper"] == "0.1.0"
+    assert facts["packages"]["temper"] == "0.2.0"
     assert (facts["packages"]["deepspeed"] is not None) == deepspeed
     assert facts["torch"]["gloo"]
     # Podman does not show an image's health check, but keeps its text.

@@ -95,8 +95,8 @@ def test_what_is_built_is_the_dockerfile_of_the_kind_with_labels(engine: dict[st
     assert ["pull", "--quiet", base[1]] in found
     assert build[build.index("--file") + 1] == "containers/neuron/Dockerfile"
     commit = sh("git rev-parse HEAD", engine).stdout.strip()
-    assert build[build.index("--tag") + 1] == f"temper-neuron:0.1.0-{commit[:12]}"
-    for argument in (f"BASE_DIGEST={DIGEST}", f"COMMIT={commit}", "VERSION=0.1.0"):
+    assert build[build.index("--tag") + 1] == f"temper-neuron:0.2.0-{commit[:12]}"
+    for argument in (f"BASE_DIGEST={DIGEST}", f"COMMIT={commit}", "VERSION=0.2.0"):
         assert argument in build
     assert "id=ca,src=/etc/hosts" in build, "a network's own certificates, as a secret"
 

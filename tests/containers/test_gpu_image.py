@@ -40,7 +40,7 @@ def test_labels_and_bill_of_materials(engine: Engine, image: str) -> None:
     facts = json.loads(engine.call("image", "inspect", image))[0]
     labels = facts["Config"]["Labels"]
     assert labels["org.opencontainers.image.revision"] == COMMIT
-    assert labels["org.opencontainers.image.version"] == "0.1.0"
+    assert labels["org.opencontainers.image.version"] == "0.2.0"
     assert labels["org.opencontainers.image.base.name"] == engine.base()
     bill = json.loads(
         engine.call("run", "--rm", "--entrypoint", "cat", image, "/opt/temper/sbom.json")

@@ -105,7 +105,7 @@ def _answer_prompts(
             line["why"] = f"the prompt is longer than data.max_length ({job.data.max_length})"
         elif not (reply := next(replies)).text.strip():
             line["why"] = "the teacher's answer was empty"
-        elif reply.truncated and not method.keep_cut:
+        elif reply.truncated and not method.keep_truncated:
             line |= {"answer": reply.text, "why": f"truncated at {method.max_new_tokens} tokens"}
         else:
             completion = format_completion(row, reply.text.strip())
@@ -127,5 +127,5 @@ def _write_results(job: Job, folder: RunFolder, journal: RowJournal, teacher: Te
         "teacher": method.teacher.model_dump(mode="json", exclude_none=True),
         "spent": teacher.remote.ledger.spent if isinstance(teacher, RemoteTeacher) else None,
     }
-    fix = "Raise teacher.max_new_tokens or data.max_length, or set method.keep_cut"
+    fix = "Raise teacher.max_new_tokens or data.max_length, or set method.keep_truncated"
     write_outputs(journal, folder, REPORT, report, fix)

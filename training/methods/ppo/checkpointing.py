@@ -80,7 +80,7 @@ class PpoCheckpointMixin(ExactTrainerMixin):
         save_file(tensors, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, checkpoint: str, model: nn.Module | None = None) -> None:
-        if self._reshape is not None:
+        if self._reshard_from is not None:
             # The weights of another number of processes are loaded by the resharding.
             return
         tensors = load_file(Path(checkpoint) / _WEIGHTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.config import Job
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.methods.ppo.actor_critic import is_critic_parameter
 from training.trainer.lr_groups import LrMultiplier, LrMultipliers
 
@@ -35,20 +35,22 @@ class ActorCriticLrMultipliers(LrMultipliers):
         self._policy_start = (warmup + 0.5) / max_steps if warmup else 0.0
 
     @property
-    def uniform(self) -> bool:
+    def is_uniform(self) -> bool:
         """False: policy and critic have different rates."""
         return False
 
-    def of(self, name: str) -> LrMultiplier:
+    def multiplier_of(self, name: str) -> LrMultiplier:
         """Return the learning rate of a parameter."""
-        rate = super().of(name)
+        rate = super().multiplier_of(name)
         if is_critic_parameter(name):
             return LrMultiplier(rate.start, rate.factor * self._critic_factor)
         return LrMultiplier(max(rate.start, self._policy_start), rate.factor)
 
-    def divide(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, LrMultiplier, list[str]]]:
+    def partition(
+        self, groups: Sequence[Sequence[str]]
+    ) -> list[tuple[int, LrMultiplier, list[str]]]:
         """Divide parameter groups into groups of one rate each, those of the policy first."""
-        divided = super().divide(groups)
+        divided = super().partition(groups)
         parts = [
             (number, rate, [name for name in names if is_critic_parameter(name) == of_critic])
             for of_critic in (False, True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.data.schema.rows import PromptRow
 from training.methods.ppo.actor_critic import ActorCritic, PolicyOutputs, ReferencePolicy
 from training.methods.ppo.rollout import Transition, layout
@@ -96,7 +96,9 @@ class RolloutSampler:
         ]
 
     def _sample(self, prompts: Sequence[list[int]], noise: Tensor) -> list[Generation]:
-        size = self.method.rollout.at_once or _DEFAULT_BATCH_FACTOR * self.micro_batch_size
+        size = (
+            self.method.rollout.sampling_batch_size or _DEFAULT_BATCH_FACTOR * self.micro_batch_size
+        )
         answers: list[Generation] = []
         began = time.monotonic()
         with self.gathered_weights():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
 
 _KL_GROWTH = 1.25
@@ -41,7 +41,7 @@ class DivergenceMonitor:
         Raises:
             GuardError: Some rules are broken; the message names each, its value, and the fix.
         """
-        window = _limit(self.method.stop.falling_over)
+        window = _limit(self.method.stop.reward_decline_window)
         error = metrics["reward_std"] / max(1.0, metrics["answers"]) ** 0.5
         entry = (metrics["reward"], metrics["kl"], error)
         self.history = [*self.history, entry][-int(window or 1) :]
@@ -77,7 +77,7 @@ class DivergenceMonitor:
 
     def _reward_decline(self) -> Iterator[str]:
         """Detect a reward that falls while the KL grows, between the halves of the window."""
-        window = int(_limit(self.method.stop.falling_over) or 0)
+        window = int(_limit(self.method.stop.reward_decline_window) or 0)
         if len(self.history) < window or window < 4:
             return
         half = window // 2
@@ -88,7 +88,7 @@ class DivergenceMonitor:
             yield (
                 f"over {window} rollouts the reward fell from {reward_before:.3g} to "
                 f"{reward_after:.3g} while the KL from the reference grew from {kl_before:.3g} to "
-                f"{kl_after:.3g} nats an answer (method.stop.falling_over: {window})"
+                f"{kl_after:.3g} nats an answer (method.stop.reward_decline_window: {window})"
             )
 
     def state_dict(self) -> dict[str, Any]:

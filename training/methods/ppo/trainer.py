@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
 from training.methods.common.rollout_log import LoggedAnswer, RolloutLog
 from training.methods.ppo.actor_critic import ActorCritic

@@ -1,0 +1,128 @@
+"""The command line: what it imports, its exit codes, its messages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from temper.cli import app, main
+from temper.cli.extras import EXTRAS, MissingExtraError, missing_extra, require
+from temper.cli.group import repeat_option
+from tests.run_commands import ROOT
+from training import __version__
+from training.errors import DataError
+
+COMMANDS = (
+    *("train", "check", "plan", "rehearse", "doctor", "schema"),
+    *("status", "logs", "stop", "resume", "fetch", "delete"),
+    *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
+)
+HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Return the modules that a command has imported when it ends."""
+    code = (
+        "import sys; from temper.cli import main; code = main(sys.argv[1:]);"
+        "print('modules:', *sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.rpartition("modules: ")[2].split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert not (HEAVY | {"pydantic", "rich", "yaml"}) & loaded("--help")
+
+
+def test_status_imports_nothing_heavy(tmp_path: Path) -> None:
+    # Typer itself loads pydantic to convert arguments; the model of a job file is what takes long.
+    modules = loaded("status", "--runs", str(tmp_path))
+    assert not HEAVY & modules
+    assert not {name for name in modules if name.startswith(("planning", "training.config"))}
+
+
+def test_every_command_is_listed_and_explains_itself() -> None:
+    listed = CliRunner().invoke(app, ["--help"]).stdout
+    for command in COMMANDS:
+        assert f"  {command} " in listed
+        done = CliRunner().invoke(app, [command, "--help"])
+        assert done.exit_code == 0, command
+        assert "Usage: " in done.stdout
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"temper {__version__}\n"
+
+
+def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert main(["plan"]) == 2
+    assert main(["train", "job.yaml", "--no-such-option"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+def test_an_error_is_a_message_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise DataError("rows.jsonl is empty")
+
+    monkeypatch.setattr("training.__main__.check_job", fails)
+    assert main(["check", "job.yaml"]) == 3
+    assert capsys.readouterr().err == "rows.jsonl is empty\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (ModuleNotFoundError(name="torch"), 4, 'pip install "temper[train]"'),
+        (ModuleNotFoundError(name="aws_cdk.aws_s3"), 4, "in a checkout"),
+    ],
+)
+def test_other_ends(
+    error: BaseException,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training.__main__.check_job", fails)
+    assert main(["check", "job.yaml"]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_before_training_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("train")
+    monkeypatch.setitem(EXTRAS, "train", ("no_such_module",))
+    with pytest.raises(MissingExtraError, match=r'pip install "temper\[train\]"'):
+        require("train")
+    assert missing_extra("no_such_package") == ""
+
+
+def test_several_values_may_follow_set() -> None:
+    assert repeat_option(["train", "j.yaml", "--set", "a=1", "b=2", "--fresh"]) == [
+        *("train", "j.yaml", "--set", "a=1", "--set", "b=2", "--fresh"),
+    ]
+    assert repeat_option(["train", "--set", "a=1", "j.yaml"]) == ["train", "--set", "a=1", "j.yaml"]
+    assert repeat_option(["answer", "m", "r", "a=x", "b=y"]) == ["answer", "m", "r", "a=x", "b=y"]
+
+
+def test_make_and_the_command_have_the_same_names() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for command in COMMANDS:
+        assert f"$(TEMPER) {command}" in makefile
