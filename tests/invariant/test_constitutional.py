@@ -141,7 +141,7 @@ def test_an_endpoint_that_fails_half_way_is_gone_on_with(
     whole = train_here(preferring(job), tmp_path / "whole")
     calls = len(endpoint.asked)
     endpoint.asked.clear()
-    judge = {**job["method"]["judge"], "model": "another", "at_once": 1}
+    judge = {**job["method"]["judge"], "model": "another", "concurrency": 1}
     document = preferring(job, judge=judge)
     endpoint.reply = lambda said: sensible(said) if len(endpoint.asked) < 70 else (500, "down")
     with pytest.raises(RunError, match="Every reply so far is kept"):

@@ -83,7 +83,7 @@ def test_conversations_keep_their_form(
 
 def test_no_prompt_is_asked_twice(job: dict[str, Any], endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.reply = lambda said: knowing(said) if len(endpoint.asked) <= 70 else (500, "down")
-    one_by_one = changed(job, method={"teacher": {**job["method"]["teacher"], "at_once": 1}})
+    one_by_one = changed(job, method={"teacher": {**job["method"]["teacher"], "concurrency": 1}})
     with pytest.raises(RunError, match=r"the teacher at .* does not answer .*is kept"):
         train_here(one_by_one, tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/answered.jsonl")) == 64
@@ -124,7 +124,7 @@ def test_answers_that_were_cut_are_left_out(
     # Known from the cache, they are still known to be cut.
     calls = len(endpoint.asked)
     assert report(train_here(job, tmp_path / "again"))["rows"] == PROMPTS - len(cut)
-    kept = train_here(changed(job, method={"keep_cut": True}), tmp_path / "kept")
+    kept = train_here(changed(job, method={"keep_truncated": True}), tmp_path / "kept")
     assert report(kept)["rows"] == PROMPTS
     assert len(endpoint.asked) == calls
 
@@ -163,7 +163,7 @@ def test_a_student_learns_from_a_teacher_here(
     teacher = train_here(student_of, tmp_path / "teacher")
     section = {"kind": "local", "source": str(teacher.path / "model"), "max_new_tokens": 24}
     section["temperature"] = 1.0
-    writing = changed(job, method={"teacher": section, "keep_cut": True})
+    writing = changed(job, method={"teacher": section, "keep_truncated": True})
     written = train_here(writing, tmp_path / "written")
     assert report(written)["rows"] > 0.9 * PROMPTS
     taught = train_here(
@@ -183,7 +183,7 @@ def test_a_student_learns_from_a_teacher_here(
 
 def test_without_a_source_the_model_teaches_itself(job: dict[str, Any], tmp_path: Path) -> None:
     section = {"kind": "local", "max_new_tokens": 4}
-    own = changed(job, data={"limit": 5}, method={"teacher": section, "keep_cut": True})
+    own = changed(job, data={"limit": 5}, method={"teacher": section, "keep_truncated": True})
     run = train_here(own, tmp_path / "run")
     assert len(read_jsonl(run.path / "answered.jsonl")) == 5
 

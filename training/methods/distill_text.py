@@ -106,7 +106,7 @@ def _lines(
             line["why"] = f"the prompt is longer than data.max_length ({job.data.max_length})"
         elif not (reply := next(found)).text.strip():
             line["why"] = "the teacher said nothing"
-        elif reply.truncated and not method.keep_cut:
+        elif reply.truncated and not method.keep_truncated:
             line |= {"answer": reply.text, "why": f"cut at {method.max_new_tokens} tokens"}
         else:
             completion = in_form_of(row, reply.text.strip())
@@ -226,5 +226,5 @@ def _conclude(job: Job, folder: RunFolder, journal: RowJournal, teacher: TextTea
         "teacher": method.teacher.model_dump(mode="json", exclude_none=True),
         "spent": teacher.remote.ledger.spent if isinstance(teacher, RemoteTeacher) else None,
     }
-    fix = "Raise teacher.max_new_tokens or data.max_length, or set method.keep_cut"
+    fix = "Raise teacher.max_new_tokens or data.max_length, or set method.keep_truncated"
     hand_on(journal, folder, REPORT, report, fix)

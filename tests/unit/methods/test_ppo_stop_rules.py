@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from training.config.methods import Method
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
 from training.methods.ppo.stop_rules import DivergenceMonitor, repetition
 
@@ -33,7 +33,7 @@ def ppo(**sections: Any) -> Ppo:
 
 STRICT: dict[str, Any] = {
     "kl": {"target": 6.0, "adaptive": True, "ceiling": 12.0},
-    "stop": {"max_answer_tokens": 40, "min_ended": "50%", "falling_over": 8},
+    "stop": {"max_answer_tokens": 40, "min_ended": "50%", "reward_decline_window": 8},
 }
 
 
@@ -66,7 +66,7 @@ def test_all_broken_rules_are_named_at_once() -> None:
 
 
 def test_a_rule_left_out_does_not_stop() -> None:
-    rules = ("min_answer_tokens", "max_repetition", "min_entropy", "falling_over")
+    rules = ("min_answer_tokens", "max_repetition", "min_entropy", "reward_decline_window")
     off = dict.fromkeys(rules, "none")
     watch = DivergenceMonitor(ppo(stop=off))
     gone = {**HEALTHY, "answer_tokens": 1.0, "repetition": 1.0, "entropy": 0.0, "kl": 900.0}
@@ -82,7 +82,7 @@ def test_the_ceiling_is_five_times_the_target_where_it_is_left_open() -> None:
 
 def watched(rows: list[tuple[float, float]], watch: DivergenceMonitor | None = None) -> int:
     """Return how many rollouts of (reward, nats) are seen before a stop."""
-    watch = watch or DivergenceMonitor(ppo(stop={"falling_over": 8}))
+    watch = watch or DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     for step, (reward, kl) in enumerate(rows):
         try:
             watch.look({**HEALTHY, "reward": reward, "kl": kl}, step)
@@ -106,9 +106,9 @@ def test_a_resumed_watch_stops_at_the_same_rollout() -> None:
     rows = [(2 - step / 4, 1.0 + 2 * step) for step in range(20)]
     stops_at = watched(rows)
     assert 4 < stops_at < 20
-    before = DivergenceMonitor(ppo(stop={"falling_over": 8}))
+    before = DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     assert watched(rows[:4], before) == 4
-    after = DivergenceMonitor(ppo(stop={"falling_over": 8}))
+    after = DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     after.load_state_dict(before.state_dict())
     assert 4 + watched(rows[4:], after) == stops_at
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from transformers import LlamaForSequenceClassification as Scorer
 
 from tests.factories import docstrings
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.config.rewards import ModelReward
 from training.data.schema.rows import PromptRow
 from training.errors import GuardError

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.methods.common.context_check import check_context
 from training.methods.common.reference_model import second_model
 from training.methods.ppo.actor_critic import ActorCritic, ReferencePolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.config import Job
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.methods.ppo.actor_critic import is_critics
 from training.trainer.lr_groups import LrMultiplier, LrMultipliers
 
@@ -32,20 +32,22 @@ class ActorCriticLrMultipliers(LrMultipliers):
         self._wait = (critic.warmup_steps + 0.5) / max_steps if critic.warmup_steps else 0.0
 
     @property
-    def uniform(self) -> bool:
+    def is_uniform(self) -> bool:
         """Whether all parameters learn at one rate from the start."""
         return False
 
-    def of(self, name: str) -> LrMultiplier:
+    def multiplier_of(self, name: str) -> LrMultiplier:
         """Return the rate of the parameter called `name`."""
-        rate = super().of(name)
+        rate = super().multiplier_of(name)
         if is_critics(name):
             return LrMultiplier(rate.start, rate.factor * self._factor)
         return LrMultiplier(max(rate.start, self._wait), rate.factor)
 
-    def divide(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, LrMultiplier, list[str]]]:
+    def partition(
+        self, groups: Sequence[Sequence[str]]
+    ) -> list[tuple[int, LrMultiplier, list[str]]]:
         """Divide groups of parameters into such of one rate, the policy's first."""
-        divided = super().divide(groups)
+        divided = super().partition(groups)
         parts = [
             (number, rate, [name for name in names if is_critics(name) == critics])
             for critics in (False, True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.data.schema.rows import PromptRow
 from training.methods.ppo.actor_critic import ActorCritic, PolicyOutputs, ReferencePolicy
 from training.methods.ppo.rollout import Transition, layout
@@ -92,7 +92,7 @@ class RolloutSampler:
         ]
 
     def _answers(self, prompts: Sequence[list[int]], chance: Tensor) -> list[Generation]:
-        size = self.method.rollout.at_once or 8 * self.micro_batch_size
+        size = self.method.rollout.sampling_batch_size or 8 * self.micro_batch_size
         answers: list[Generation] = []
         began = time.monotonic()
         with self.speaking():

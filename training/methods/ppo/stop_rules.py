@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
 
 _NGRAM = 4
@@ -39,7 +39,7 @@ class DivergenceMonitor:
         Raises:
             GuardError: Names every broken rule, its value, and what would help.
         """
-        window = _set(self.method.stop.falling_over)
+        window = _set(self.method.stop.reward_decline_window)
         error = facts["reward_std"] / max(1.0, facts["answers"]) ** 0.5
         self.seen = [*self.seen, (facts["reward"], facts["kl"], error)][-int(window or 1) :]
         broken = [*self._broken(facts), *self._falling()]
@@ -90,7 +90,7 @@ class DivergenceMonitor:
 
     def _falling(self) -> Iterator[str]:
         """Look for nats that are spent and buy nothing."""
-        window = int(_set(self.method.stop.falling_over) or 0)
+        window = int(_set(self.method.stop.reward_decline_window) or 0)
         if len(self.seen) < window or window < 4:
             return
         half = window // 2
@@ -100,7 +100,7 @@ class DivergenceMonitor:
             yield (
                 f"over {window} rollouts the reward fell from {before[0]:.3g} to {after[0]:.3g} "
                 f"while the policy strayed from {before[1]:.3g} to {after[1]:.3g} nats an answer "
-                f"(method.stop.falling_over: {window})"
+                f"(method.stop.reward_decline_window: {window})"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
 from training.methods.ppo.actor_critic import ActorCritic, trainable
 from training.methods.ppo.kl_controller import KlController, k3
@@ -302,7 +302,7 @@ class PpoTrainer(ExactTrainerMixin, Trainer):
         save_file(tensors, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, checkpoint: str, model: nn.Module | None = None) -> None:
-        if self._reshape is not None:
+        if self._reshard_from is not None:
             return
         tensors = load_file(Path(checkpoint) / _WEIGHTS)
         with torch.no_grad():
