@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from training.methods.common import text_teacher
 from tests.factories import docstring_pairs, write_jsonl
 from tests.fake_llm_server import Endpoint, serving
 from tests.run_commands import Run, changed, read_jsonl, train_here
 from training.config.load import parse_job
 from training.errors import DataError, JobError, ModelError, RunError
 from training.judges import retries
+from training.methods.common import text_teacher
 
 PROMPTS = 90
 
