@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from stacks.errors import SettingsError
 from stacks.settings.checks import cross_section_problems, neighbour_problems
 from stacks.settings.environment import Environment
-from stacks.settings.error_messages import problems_of
+from validation.error_messages import explain
 
 
 def read_environment(folder: Path, name: str) -> Environment:
@@ -50,7 +50,9 @@ def _parse(file: Path) -> Environment:
     try:
         return Environment.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(file, list(problems_of(error, Environment))) from None
+        raise SettingsError(
+            file, [str(problem) for problem in explain(error, Environment)]
+        ) from None
 
 
 def _neighbours(folder: Path, file: Path) -> dict[str, Environment]:
