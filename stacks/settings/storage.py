@@ -53,7 +53,7 @@ class StorageSettings(SettingsSection):
     keys: tuple[KeyName, ...] = Field(
         (),
         description="API keys of endpoints that jobs call, named by environment variable "
-        "(`JUDGE_KEY`); ",
+        "(`JUDGE_KEY`); "
         "each is a secret that a person fills in",
     )
     lustre: Lustre = Lustre()

@@ -25,7 +25,7 @@ def rows(model: type[BaseModel] = Environment, prefix: str = "") -> Iterator[tup
 
 def table() -> str:
     """Return the rows as a Markdown table."""
-    lines = ["| switch | default | what it does |", "|---|---|---|"]
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {default} | {what} |" for name, default, what in rows()]
     return "\n".join(lines)
 
