@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from training.config.base import ConfigSection
 from training.config.data import Source, _as_source
@@ -35,20 +35,50 @@ class Checkpoint(ConfigSection):
     """Newest checkpoints kept."""
 
 
+GenerationMetricName = Literal["exact_match", "token_f1"]
+"""Names of the files in `training.evaluation.generation_metrics`."""
+
+
+class Sample(ConfigSection):
+    """Sample prompt with a reference answer."""
+
+    prompt: str
+    """Prompt to answer."""
+    reference: str | None = None
+    """Reference answer that `generation_metrics` compare with."""
+
+
 class Evaluate(ConfigSection):
     """What is looked at while training. The held-out loss is always taken before and after."""
 
     every: Interval | None = None
     """How often the held-out loss is taken in between."""
-    samples: tuple[str, ...] = ()
-    """Prompts answered before and after training, for the report."""
+    samples: tuple[str | Sample, ...] = ()
+    """Prompts answered before and after training, for the report: a text, or `prompt` and
+    `reference`."""
     max_new_tokens: PositiveInt = 64
     """Longest answer to a sample."""
+    generation_metrics: tuple[GenerationMetricName, ...] = ()
+    """Metrics of the answers to samples that have a reference."""
     forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
     """General text whose loss is measured before and after."""
     max_forgetting: Share | None = None
     """How much that loss may rise, such as 3%. A run in which it rises more fails; its model is
     kept."""
+
+    @property
+    def parsed_samples(self) -> tuple[Sample, ...]:
+        """Samples in their long form."""
+        return tuple(s if isinstance(s, Sample) else Sample(prompt=s) for s in self.samples)
+
+    @model_validator(mode="after")
+    def _metrics_have_references(self) -> Evaluate:
+        if self.generation_metrics and all(s.reference is None for s in self.parsed_samples):
+            raise ValueError(
+                "generation_metrics needs a reference answer: write a sample as "
+                "{prompt: …, reference: …}"
+            )
+        return self
 
 
 class Guards(ConfigSection):
