@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from training.config.base import ConfigSection
 from training.config.data import Source, _as_source
@@ -40,12 +41,23 @@ GenerationMetricName = Literal["exact_match", "token_f1"]
 
 
 class Sample(ConfigSection):
-    """Sample prompt with a reference answer."""
+    """Sample prompt, with a reference answer if it is to be scored."""
 
     prompt: str
     """Prompt to answer."""
     reference: str | None = None
     """Reference answer that `generation_metrics` compare with."""
+
+    @model_serializer
+    def _short_form(self) -> Any:
+        """Write a sample without a reference as the text it was written as in the job."""
+        if self.reference is None:
+            return self.prompt
+        return {"prompt": self.prompt, "reference": self.reference}
+
+
+def _as_sample(value: Any) -> Any:
+    return {"prompt": value} if isinstance(value, str) else value
 
 
 class Evaluate(ConfigSection):
@@ -53,7 +65,9 @@ class Evaluate(ConfigSection):
 
     every: Interval | None = None
     """How often the held-out loss is taken in between."""
-    samples: tuple[str | Sample, ...] = ()
+    samples: tuple[
+        Annotated[Sample, BeforeValidator(_as_sample, json_schema_input_type=str | Sample)], ...
+    ] = ()
     """Prompts answered before and after training, for the report: a text, or `prompt` and
     `reference`."""
     max_new_tokens: PositiveInt = 64
@@ -66,14 +80,9 @@ class Evaluate(ConfigSection):
     """How much that loss may rise, such as 3%. A run in which it rises more fails; its model is
     kept."""
 
-    @property
-    def parsed_samples(self) -> tuple[Sample, ...]:
-        """Samples in their long form."""
-        return tuple(s if isinstance(s, Sample) else Sample(prompt=s) for s in self.samples)
-
     @model_validator(mode="after")
     def _metrics_have_references(self) -> Evaluate:
-        if self.generation_metrics and all(s.reference is None for s in self.parsed_samples):
+        if self.generation_metrics and all(s.reference is None for s in self.samples):
             raise ValueError(
                 "generation_metrics needs a reference answer: write a sample as "
                 "{prompt: …, reference: …}"
@@ -82,10 +91,12 @@ class Evaluate(ConfigSection):
 
 
 class Guards(ConfigSection):
-    """What stops a run that would go wrong silently."""
+    """Settings of the checks that stop a run before it fails silently."""
 
-    unmoved_after: Interval = parse_every("20 steps")
-    """By when every trainable tensor must have moved."""
+    renamed: ClassVar[Mapping[str, str]] = {"unmoved_after": "update_check_after"}
+
+    update_check_after: Interval = parse_every("20 steps")
+    """A trainable tensor that has not changed by this step stops the run."""
 
 
 class Tracking(ConfigSection):

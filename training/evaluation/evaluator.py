@@ -125,7 +125,7 @@ class Evaluator(BaseCallback):
 
     def _answer_samples(self) -> list[dict[str, str]]:
         """Return every sample's prompt, answer and, if it has one, reference answer."""
-        samples = self.job.evaluate.parsed_samples
+        samples = self.job.evaluate.samples
         ids = [self._row_tokenizer.prompt_ids(sample.prompt) for sample in samples]
         sharding = self.job.sharding
         answers = generate_answers(
