@@ -1,6 +1,6 @@
-"""Reads `environments/<env>.yaml` and builds its stacks: `make synth ENV=dev`.
+"""CDK application: read `environments/<env>.yaml` and synthesize its stacks (`make synth ENV=dev`).
 
-The only file of the platform that looks at the outside: the CDK context says which environment.
+The only file of the platform with inputs from outside: the CDK context names the environment.
 """
 
 import sys
@@ -16,7 +16,7 @@ from stacks.settings import read_environment
 
 
 def main() -> None:
-    """Synthesizes one environment, or says what is wrong with its file."""
+    """Synthesize one environment, or exit with every problem of its file."""
     app = cdk.App(context=FLAGS)
     folder = Path(app.node.try_get_context("environments") or "environments")
     name = app.node.try_get_context("env") or "dev"

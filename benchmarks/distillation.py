@@ -107,7 +107,7 @@ def generation_job(teacher: Path, student: Path, prompts: Path) -> dict[str, Any
             "teacher": {
                 "kind": "local", "source": str(teacher), "temperature": 1.0, "max_new_tokens": 96,
             },
-            "keep_cut": True,
+            "keep_truncated": True,
         },
         "tracking": {"mlflow": False},
     }  # fmt: skip

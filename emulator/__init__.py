@@ -1,6 +1,7 @@
-"""The whole way of a cloud job, walked on this machine: `make rehearse JOB=…`.
+"""Emulation of a SageMaker training job's complete path on this machine: `temper rehearse JOB`.
 
-The platform is deployed to an emulated account, the job is submitted by the very code that submits
-it to a real one, and a stand-in for the training service does with the request what the service
-does. docs/launch.md says what that cannot prove.
+The platform is deployed to an emulated AWS account, the job is submitted by the same code that
+submits it to a real one, and an emulated training service executes the request: it fills
+`/opt/ml`, runs the container, synchronizes checkpoints, and writes logs, metrics and events.
+docs/launch.md lists what that cannot prove.
 """

@@ -14,11 +14,11 @@ from emulator.job_lifecycle import ServiceTimings
 from emulator.scenario import Scenario, ScenarioResult
 from launch.local_container import container_engine
 
-CANNOT_PROVE = """\
-Not proved by this: that the account has the quota and the capacity; that IAM lets these roles do
-what they must (tests/infra/test_permissions.py simulates that); GPUs, EFA and NCCL; the image,
-where none was named; how fast S3 and the machines are; what the service does beyond its
-documentation."""
+LIMITS = """\
+A rehearsal does not prove: that the account has the quota and the capacity; that IAM allows these
+roles what they need (tests/infra/test_permissions.py simulates that); GPUs, EFA and NCCL; the
+image, if none was named; the speed of S3 and of the machines; behaviour of the service that its
+documentation does not describe."""
 
 
 def rehearse_job(
@@ -40,17 +40,18 @@ def rehearse_job(
     try:
         say("deploying the platform to an emulated account …")
         began = time.monotonic()
-        with emulated_environment(env, work, _runtime(image), ServiceTimings()) as set_up:
+        with emulated_environment(env, work, _runtime(image), ServiceTimings()) as environment:
             say(f"deployed in {time.monotonic() - began:.0f} s")
             for kind in ("gpu", "neuron"):
-                set_up.promote_image(kind)
-            outcome = Scenario(set_up, job, cloud_overrides(job, pairs), say).tell()
+                environment.promote_image(kind)
+            overrides = cloud_overrides(job, pairs)
+            result = Scenario(environment, job, overrides, say).run()
     finally:
         if keep:
             say(f"everything is in {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
-    _report(outcome)
+    _report(result)
 
 
 def say(line: str) -> None:
@@ -72,7 +73,7 @@ def _instance(job: Path) -> list[str]:
     text = job.read_text(encoding="utf-8") if job.is_file() else "instance:"
     if "instance:" in text:
         return []
-    say("the job names no instance: rehearsed as if for one ml.g5.xlarge, spot")
+    say("the job names no instance: using one ml.g5.xlarge, spot")
     where = "stages.0.resources" if "\nstages:" in text else "resources"
     wanted = ("instance=ml.g5.xlarge", "spot=true", "max_runtime=12h")
     return [f"{where}.{setting}" for setting in wanted]
@@ -82,11 +83,11 @@ def _runtime(image: str) -> ContainerRuntime:
     return OciRuntime(container_engine(), image) if image else NamespaceRuntime()
 
 
-def _report(outcome: ScenarioResult) -> None:
+def _report(result: ScenarioResult) -> None:
     say("")
-    for what, count in outcome.repeated_steps.items():
-        say(f"{what}: {count} steps were taken again")
-    for part, seconds in outcome.seconds.items():
+    for kind, count in result.repeated_steps.items():
+        say(f"{kind}: {count} steps were repeated")
+    for part, seconds in result.seconds.items():
         say(f"{part}: {seconds:.0f} s")
     say("")
-    say(CANNOT_PROVE)
+    say(LIMITS)

@@ -1,4 +1,4 @@
-"""Everything a rehearsal plays in: the emulated account, the platform in it, the service."""
+"""Emulated environment of a rehearsal: the account, the deployed platform, the training service."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import ServiceTimings
+from emulator.log_sink import LOG_GROUP
 from emulator.moto_account import (
     ACCOUNT,
     DEPLOY,
@@ -33,13 +34,13 @@ _STACKS = ("training", "images")
 
 @dataclass(frozen=True)
 class EmulatedEnvironment:
-    """A rehearsal that is set up.
+    """Deployed platform in an emulated account, with an emulated training service.
 
     Attributes:
-        environment: Of the platform that was deployed.
-        service: The stand-in; tells what it was asked, and does what only the service can.
-        variables: By which a program finds the account and the service, and no real one.
-        work: A folder for everything.
+        environment: Environment of the deployed platform.
+        service: Emulated training service; records its calls and injects events.
+        variables: Environment variables that point a program to the emulated account only.
+        work: Folder of all files of the rehearsal.
     """
 
     environment: LaunchEnvironment
@@ -49,11 +50,11 @@ class EmulatedEnvironment:
 
     @property
     def runs(self) -> Path:
-        """Where its run folders are."""
+        """Folder of the run folders."""
         return self.work / "runs"
 
-    def launch(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `temper …` as a person would, agreeing to everything."""
+    def run_temper(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `temper …` in the environment, with every question confirmed."""
         return subprocess.run(
             [sys.executable, "-m", "temper", *arguments],
             cwd=ROOT,
@@ -64,9 +65,9 @@ class EmulatedEnvironment:
         )
 
     def promote_image(self, kind: str) -> str:
-        """Put an image into the registry, and its address where jobs find it; return the address.
+        """Push an empty image, publish its address as the platform does, and return the address.
 
-        The address is what the platform's own function writes after a clean scan.
+        On a real account the platform's own function publishes it after a clean scan.
         """
         repository = f"{self.environment.prefix}/{kind}"
         empty = {"digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}", "size": 2}
@@ -91,54 +92,55 @@ class EmulatedEnvironment:
         return uri
 
     def log_lines(self, job: str) -> dict[str, list[str]]:
-        """Return what a job has printed, by stream, oldest stream first."""
+        """Return the log lines of a job by stream, oldest stream first."""
         logs = self.service.client("logs")
         answer: dict[str, Any] = logs.describe_log_streams(
-            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{job}/"
+            logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/"
         )
-        found = {}
+        lines = {}
         for stream in sorted(answer["logStreams"], key=lambda s: s["creationTime"]):
             name = stream["logStreamName"]
             events = logs.get_log_events(
-                logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=name, startFromHead=True
+                logGroupName=LOG_GROUP, logStreamName=name, startFromHead=True
             )
-            found[name] = [event["message"] for event in events["events"]]
-        return found
+            lines[name] = [event["message"] for event in events["events"]]
+        return lines
 
 
 @contextmanager
 def emulated_environment(
     name: str,
     work: Path,
-    starter: ContainerRuntime,
-    manners: ServiceTimings,
+    runtime: ContainerRuntime,
+    timings: ServiceTimings,
     environments: Path | None = None,
 ) -> Iterator[EmulatedEnvironment]:
-    """Emulate an account, deploy an environment of the platform to it, and open the service.
+    """Deploy an environment of the platform to an emulated account, and start the service.
 
     Args:
-        name: Of the environment.
-        work: A folder that may be filled.
-        starter: Runs containers.
-        manners: Of the service.
-        environments: The folder of the environment's file, if not the usual one.
+        name: Name of the environment.
+        work: Folder for all files of the rehearsal.
+        runtime: Runs the containers.
+        timings: Delays and periods of the emulated service.
+        environments: Folder of the environment's file; the repository's by default.
     """
     environment = read_environment(name, environments or ROOT / "environments")
     with moto_server(work / "moto.log") as port:
         variables = cdk_environment(port, environment.region, work)
-        where = f"aws://{ACCOUNT}/{environment.region}"
-        cdk("bootstrap", ["bootstrap", where], variables, work, cwd=work)
+        target = f"aws://{ACCOUNT}/{environment.region}"
+        cdk("bootstrap", ["bootstrap", target], variables, work, cwd=work)
         stacks = [f"{environment.prefix}-{stack}" for stack in _STACKS]
         app = app_options(work, name, environments)
         cdk("deploy", [*DEPLOY, *stacks, *app], variables, work)
         endpoint = f"http://localhost:{port}"
-        service = SageMakerEmulator(endpoint, environment.region, work / "disks", starter, manners)
+        disks = work / "disks"
+        service = SageMakerEmulator(endpoint, environment.region, disks, runtime, timings)
         with EmulatorServer(service) as server:
-            found = {
+            client_variables = {
                 **credentials(port, environment.region),
                 "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
                 "AWS_ENDPOINT_URL_SERVICE_QUOTAS": server.url,
                 "AWS_CONFIG_FILE": os.devnull,
                 "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             }
-            yield EmulatedEnvironment(environment, service, found, work)
+            yield EmulatedEnvironment(environment, service, client_variables, work)

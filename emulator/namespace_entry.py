@@ -1,8 +1,8 @@
-"""Become a container, or as much of one as a private root is: `python -m emulator.namespace_entry`.
+"""First process in the namespaces of an emulated container: `python -m emulator.namespace_entry`.
 
-Runs in namespaces of its own (`unshare`): puts the job's folder at `/opt/ml`, names the host,
-brings up the loopback, and becomes the container's command. What it is to do comes as JSON on the
-command line.
+`unshare` starts it in new namespaces. It mounts the job's folder at `/opt/ml`, sets the host name,
+brings up the loopback interface, and replaces itself by the container's command. Its settings are
+JSON on the command line.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from typing import Any
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def main(order: dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> None:
     """Prepare the namespace and replace this process by the command."""
-    _mount(Path(str(order["ml"])), Path(str(order["root"])))
-    _hosts(Path(str(order["root"])), list(order["hosts"]))
-    socket.sethostname(str(order["host"]))
-    if order["isolated"]:
-        _raise_loopback()
-    command = [str(part) for part in order["command"]]
-    environment = {str(k): str(v) for k, v in order["environment"].items()}
-    os.chdir(str(order["cwd"]))
+    _mount(Path(str(settings["ml"])), Path(str(settings["root"])))
+    _mount_hosts_file(Path(str(settings["root"])), list(settings["hosts"]))
+    socket.sethostname(str(settings["host"]))
+    if settings["isolated"]:
+        _bring_up_loopback()
+    command = [str(part) for part in settings["command"]]
+    environment = {str(k): str(v) for k, v in settings["environment"].items()}
+    os.chdir(str(settings["cwd"]))
     os.execvpe(command[0], command, environment)
 
 
 def _mount(ml: Path, root: Path) -> None:
-    """Put `ml` at /opt/ml and leave the rest of /opt as it is; nobody outside sees it."""
+    """Mount `ml` at /opt/ml, in this namespace only, and keep the rest of /opt.
+
+    /opt may be read-only or lack `ml`, so a tmpfs replaces it and its folders are mounted back.
+    """
     _run("mount", "--make-rprivate", "/")
-    before = root / "opt-before"
-    before.mkdir(exist_ok=True)
-    _run("mount", "--rbind", "/opt", str(before))
+    original = root / "opt-original"
+    original.mkdir(exist_ok=True)
+    _run("mount", "--rbind", "/opt", str(original))
     _run("mount", "-t", "tmpfs", "tmpfs", "/opt")
-    for entry in before.iterdir():
+    for entry in original.iterdir():
         if entry.name == "ml" or entry.is_symlink() or not entry.is_dir():
             continue
         (Path("/opt") / entry.name).mkdir()
@@ -49,15 +52,15 @@ def _mount(ml: Path, root: Path) -> None:
     _run("mount", "--bind", str(ml), "/opt/ml")
 
 
-def _hosts(root: Path, hosts: list[str]) -> None:
-    """Let the hosts of the job find each other by name; all are this machine."""
+def _mount_hosts_file(root: Path, hosts: list[str]) -> None:
+    """Resolve the host names of the job, which are all this machine, by /etc/hosts."""
     names = "".join(f"127.0.0.1 {host}\n" for host in hosts)
-    mine = root / "hosts"
-    mine.write_text(f"127.0.0.1 localhost\n{names}", encoding="utf-8")
-    _run("mount", "--bind", str(mine), "/etc/hosts")
+    hosts_file = root / "hosts"
+    hosts_file.write_text(f"127.0.0.1 localhost\n{names}", encoding="utf-8")
+    _run("mount", "--bind", str(hosts_file), "/etc/hosts")
 
 
-def _raise_loopback() -> None:
+def _bring_up_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("16sh", b"lo", 0)
         flags = struct.unpack("16sh", fcntl.ioctl(probe, _SIOCGIFFLAGS, request))[1]

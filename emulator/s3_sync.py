@@ -1,4 +1,4 @@
-"""S3 from the service's side: data to a machine, checkpoints in step, models back."""
+"""S3 operations of the service: download of data, synchronization of checkpoints, upload."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from launch.aws.s3 import S3Uri
 
 
 class EmulatedBucket:
-    """What the training service does with S3.
+    """S3 operations of the training service.
 
     Args:
-        s3: A client.
+        s3: boto3 client of `s3`.
     """
 
     def __init__(self, s3: Any):
         self.s3 = s3
 
     def download(self, prefix: S3Uri, to: Path) -> int:
-        """Copy all objects that begin with a prefix, as a channel is filled; return how many.
+        """Download every object whose key begins with a prefix, as channels are filled.
 
-        What stands after the last `/` of the prefix begins the file's name: the prefix of a single
-        object gives that file, a prefix that ends in `/` all below it.
+        File names keep the part of the key after the last `/` of the prefix: the prefix of a
+        single object yields that file, a prefix that ends in `/` everything below it.
+
+        Returns:
+            The number of files.
         """
         base = prefix.key.rpartition("/")[0]
         count = 0
@@ -32,88 +35,95 @@ class EmulatedBucket:
             Bucket=prefix.bucket, Prefix=prefix.key
         )
         for page in pages:
-            for found in page.get("Contents", ()):
-                name = found["Key"].removeprefix(base).lstrip("/")
+            for entry in page.get("Contents", ()):
+                name = entry["Key"].removeprefix(base).lstrip("/")
                 if not name or name.endswith("/"):
                     continue
                 file = to / name
                 file.parent.mkdir(parents=True, exist_ok=True)
-                self.s3.download_file(prefix.bucket, found["Key"], str(file))
+                self.s3.download_file(prefix.bucket, entry["Key"], str(file))
                 count += 1
         return count
 
-    def upload_packed(self, folder: Path, to: S3Uri, key: str | None) -> bool:
-        """Upload a folder as one `.tar.gz`; False where there is nothing in it."""
+    def upload_packed(self, folder: Path, to: S3Uri, kms_key: str | None) -> bool:
+        """Upload a folder as one `.tar.gz`, and return False if it is empty.
+
+        Args:
+            folder: Folder to pack.
+            to: Address of the archive.
+            kms_key: KMS key that encrypts the object; None for the bucket's default.
+        """
         if not any(folder.iterdir()):
             return False
         packed = folder.with_name(f"{folder.name}.tar.gz")
         with tarfile.open(packed, "w:gz") as archive:
             for part in sorted(folder.iterdir()):
                 archive.add(part, part.name)
-        extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         self.s3.upload_file(str(packed), to.bucket, to.key, ExtraArgs=extra)
         packed.unlink()
         return True
 
 
 class CheckpointSync:
-    """Keeps a prefix in step with a folder: what is written comes, what is deleted goes.
+    """Thread that mirrors a folder to an S3 prefix: written files are uploaded, deleted ones go.
 
-    Links and empty folders have no place in S3; after a restart they are not there.
+    S3 has neither links nor empty folders, so these are missing after a restart.
 
     Args:
-        bucket: Where.
-        folder: Of checkpoints.
-        prefix: Ends in `/`.
-        every_s: How often the folder is looked at.
+        bucket: S3 operations of the service.
+        folder: Folder of checkpoints.
+        prefix: Prefix that ends in `/`.
+        interval_s: Seconds between two scans of the folder.
     """
 
-    def __init__(self, bucket: EmulatedBucket, folder: Path, prefix: S3Uri, every_s: float):
+    def __init__(self, bucket: EmulatedBucket, folder: Path, prefix: S3Uri, interval_s: float):
         self._bucket, self._folder, self._prefix = bucket, folder, prefix
-        self._every_s = every_s
-        self._known: dict[str, tuple[int, int]] = {}
-        self._ended = threading.Event()
+        self._interval_s = interval_s
+        self._uploaded: dict[str, tuple[int, int]] = {}
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Take what is there as known, and begin to look."""
-        self._known = self._seen()
+        """Start the thread; the existing files came from S3 and count as uploaded."""
+        self._uploaded = self._scan()
         self._thread.start()
 
-    def stop(self, *, last_look: bool) -> None:
-        """End; with `last_look` everything written so far is in S3 afterwards."""
-        self._ended.set()
+    def stop(self, *, final_sync: bool) -> None:
+        """Stop the thread; with `final_sync` S3 has every file afterwards."""
+        self._stopped.set()
         self._thread.join()
-        if last_look:
-            self._step()
+        if final_sync:
+            self._sync()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._every_s):
-            self._step()
+        while not self._stopped.wait(self._interval_s):
+            self._sync()
 
-    def _step(self) -> None:
-        now = self._seen()
-        for name, mark in sorted(now.items()):
-            if self._known.get(name) != mark:
+    def _sync(self) -> None:
+        current = self._scan()
+        for name, stamp in sorted(current.items()):
+            if self._uploaded.get(name) != stamp:
                 try:
                     self._bucket.s3.upload_file(
                         str(self._folder / name), self._prefix.bucket, self._prefix.key + name
                     )
                 except FileNotFoundError:
-                    continue
-                self._known[name] = mark
-        for name in self._known.keys() - now.keys():
+                    continue  # deleted since the scan
+                self._uploaded[name] = stamp
+        for name in self._uploaded.keys() - current.keys():
             self._bucket.s3.delete_object(Bucket=self._prefix.bucket, Key=self._prefix.key + name)
-            del self._known[name]
+            del self._uploaded[name]
 
-    def _seen(self) -> dict[str, tuple[int, int]]:
-        found = {}
+    def _scan(self) -> dict[str, tuple[int, int]]:
+        """Return modification time and size of every file in the folder, by relative path."""
+        stamps = {}
         for path in self._folder.rglob("*"):
             try:
                 if path.is_symlink() or not path.is_file():
                     continue
-                state = path.stat()
+                stat = path.stat()
             except OSError:
                 continue
-            found[path.relative_to(self._folder).as_posix()] = (state.st_mtime_ns, state.st_size)
-        return found
+            stamps[path.relative_to(self._folder).as_posix()] = (stat.st_mtime_ns, stat.st_size)
+        return stamps

@@ -1,8 +1,8 @@
-"""A stand-in for SageMaker's training service, over the same wire.
+"""Emulated API of SageMaker's training service.
 
-Speaks the service's JSON protocol on a local port: boto3 is told where by
-`AWS_ENDPOINT_URL_SAGEMAKER`, and nothing in `launch` knows the difference. What a request names
-(role, keys, subnets, groups, image, objects) must exist in the emulated account.
+An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
+`AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
+objects that a request names must exist in the emulated account.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from zlib import crc32
 import boto3
 
 from emulator.instance import ContainerRuntime
-from emulator.job_lifecycle import EmulatedTrainingJob, Fate, ServiceTimings
+from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
 from emulator.log_sink import LogSink
-from emulator.request_validation import Refusal, check_request
+from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 
 ACCOUNT = "123456789012"
@@ -28,11 +28,11 @@ ACCOUNT = "123456789012"
 
 @dataclass
 class FaultInjection:
-    """What goes wrong on purpose.
+    """Faults that the emulated service injects.
 
     Attributes:
-        lost_replies: So many answers to CreateTrainingJob never arrive, though the job was made.
-        quotas: Instances of a type that the account may have; unlimited where none is given.
+        lost_replies: Number of CreateTrainingJob calls that create the job and get no reply.
+        quotas: Allowed number of instances by type; types that are missing are unlimited.
     """
 
     lost_replies: int = 0
@@ -40,14 +40,18 @@ class FaultInjection:
 
 
 class SageMakerEmulator:
-    """Accepts, leads and describes training jobs.
+    """Emulated training service.
 
     Args:
-        endpoint: Of the emulated account.
-        region: Where it is.
-        home: For the machines' disks.
-        starter: Runs a container's command.
-        manners: How it behaves.
+        endpoint: Endpoint of the emulated account.
+        region: Region of the service.
+        home: Folder for the disks of its machines.
+        runtime: Runs the containers.
+        timings: Delays and periods of the service.
+
+    Attributes:
+        calls: Names of the operations that were called, in order.
+        faults: Faults to inject.
     """
 
     def __init__(
@@ -55,31 +59,31 @@ class SageMakerEmulator:
         endpoint: str,
         region: str,
         home: Path,
-        starter: ContainerRuntime,
-        manners: ServiceTimings,
+        runtime: ContainerRuntime,
+        timings: ServiceTimings,
     ):
         self.region = region
         self.faults = FaultInjection()
         self.calls: list[str] = []
         self._endpoint, self._home = endpoint, home
-        self._starter, self._manners = starter, manners
+        self._runtime, self._timings = runtime, timings
         self._jobs: dict[str, EmulatedTrainingJob] = {}
-        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._lock, self._client_lock = threading.Lock(), threading.Lock()
         self._clients: dict[str, Any] = {}
         self._session = boto3.Session("test", "test", region_name=region)
 
     def client(self, name: str) -> Any:
-        """Return a client of the emulated account; made once, for all threads."""
-        with self._making:
+        """Return a boto3 client of the emulated account; all threads share one."""
+        with self._client_lock:
             if name not in self._clients:
                 self._clients[name] = self._session.client(name, endpoint_url=self._endpoint)
             return self._clients[name]
 
-    def answer(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one call.
+    def handle(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Execute an operation and return its response.
 
         Raises:
-            Refusal: With the service's own name for what is wrong.
+            RequestRejected: The service rejects the request.
         """
         self.calls.append(action)
         actions = {
@@ -90,25 +94,29 @@ class SageMakerEmulator:
             "ListServiceQuotas": self._list_quotas,
         }
         if action not in actions:
-            raise Refusal("UnknownOperationException", f"{action} is not rehearsed")
+            raise RequestRejected("UnknownOperationException", f"{action} is not emulated")
         return actions[action](request)
 
     def job(self, name: str) -> EmulatedTrainingJob:
-        """Return a job by its name."""
+        """Return the job of a name.
+
+        Raises:
+            RequestRejected: It does not exist.
+        """
         if name not in self._jobs:
-            raise Refusal("ValidationException", "Requested resource not found.")
+            raise RequestRejected("ValidationException", "Requested resource not found.")
         return self._jobs[name]
 
-    def decide(self, name: str, fate: Fate) -> None:
-        """Interrupt a job or take its machine away, as only the service can."""
-        self.job(name).decide(fate)
+    def trigger(self, name: str, event: JobEvent) -> None:
+        """Interrupt a job or fail its machine, which no operation of the API can do."""
+        self.job(name).trigger(event)
 
     def close(self) -> None:
-        """End every job that still runs, and forget all."""
+        """Stop every running job and reset the service."""
         for job in self._jobs.values():
-            job.decide("stop")
+            job.trigger("stop")
         for job in self._jobs.values():
-            job.join(self._manners.grace_s)
+            job.join(self._timings.grace_s)
         self._jobs, self.calls, self.faults = {}, [], FaultInjection()
 
     def _create(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +125,7 @@ class SageMakerEmulator:
         arn = f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:training-job/{name}"
         with self._lock:
             if name in self._jobs:
-                raise Refusal(
+                raise RequestRejected(
                     "ResourceInUse",
                     "Training job names must be unique within an AWS account and region",
                 )
@@ -126,11 +134,11 @@ class SageMakerEmulator:
                 arn=arn,
                 home=self._home / name,
                 bucket=EmulatedBucket(self.client("s3")),
-                journal=LogSink(
+                log_sink=LogSink(
                     self.client("logs"), self.client("cloudwatch"), self.client("events"), request
                 ),
-                starter=self._starter,
-                manners=self._manners,
+                runtime=self._runtime,
+                timings=self._timings,
             )
         job.start()
         return {"TrainingJobArn": arn}
@@ -138,45 +146,45 @@ class SageMakerEmulator:
     def _stop(self, request: dict[str, Any]) -> dict[str, Any]:
         job = self.job(request["TrainingJobName"])
         if job.is_over:
-            raise Refusal(
+            raise RequestRejected(
                 "ValidationException",
                 "The request was rejected because the training job is in status "
                 f"{job.describe()['TrainingJobStatus']}.",
             )
-        job.decide("stop")
+        job.trigger("stop")
         return {}
 
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
         keys = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingJobStatus")
-        found = [job.describe() for job in self._jobs.values()]
-        wanted = request.get("StatusEquals")
+        descriptions = [job.describe() for job in self._jobs.values()]
+        status = request.get("StatusEquals")
         return {
             "TrainingJobSummaries": [
                 {key: job[key] for key in keys}
-                for job in found
-                if wanted in (None, job["TrainingJobStatus"])
+                for job in descriptions
+                if status in (None, job["TrainingJobStatus"])
             ]
         }
 
     def _list_quotas(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer for Service Quotas, too, with the quotas that requests are held against."""
+        """Return the response of Service Quotas, with the quotas of the injected faults."""
         usages = ("training job usage", "spot training job usage")
         return {
             "Quotas": [
                 {
                     "ServiceCode": request["ServiceCode"],
-                    "QuotaName": f"{kind} for {usage}",
-                    "QuotaCode": f"L-{crc32(f'{kind} {usage}'.encode()):08X}",
+                    "QuotaName": f"{instance_type} for {usage}",
+                    "QuotaCode": f"L-{crc32(f'{instance_type} {usage}'.encode()):08X}",
                     "Value": float(count),
                 }
-                for kind, count in self.faults.quotas.items()
+                for instance_type, count in self.faults.quotas.items()
                 for usage in usages
             ]
         }
 
 
 class EmulatorServer(ThreadingHTTPServer):
-    """The service on a port of this machine."""
+    """HTTP server of the emulated service, on a free port of this machine."""
 
     daemon_threads = True
 
@@ -186,7 +194,7 @@ class EmulatorServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where boto3 finds it."""
+        """Endpoint for boto3."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def __enter__(self) -> EmulatorServer:
@@ -203,18 +211,18 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Answer a call in the JSON 1.1 protocol."""
+        """Handle a call in the JSON 1.1 protocol."""
         assert isinstance(self.server, EmulatorServer)
         service = self.server.service
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         try:
-            answer, status = service.answer(action, json.loads(body or b"{}")), 200
-        except Refusal as refusal:
-            answer, status = {"__type": refusal.code, "message": refusal.message}, 400
+            answer, status = service.handle(action, json.loads(body or b"{}")), 200
+        except RequestRejected as rejection:
+            answer, status = {"__type": rejection.code, "message": rejection.message}, 400
         if action == "CreateTrainingJob" and service.faults.lost_replies:
             service.faults.lost_replies -= 1
-            self.close_connection = True
+            self.close_connection = True  # without a reply, as when the network fails
             return
         text = json.dumps(answer).encode()
         self.send_response(status)
@@ -224,4 +232,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing: the terminal belongs to the person who rehearses."""
+        """Log nothing: the terminal shows the rehearsal."""

@@ -12,10 +12,10 @@ from planning.cost import cost_usd
 from planning.dataset_stats import DatasetStats
 from planning.document import Range
 from planning.duration import estimate_duration
-from planning.machine import Machine, rent
+from planning.machine import Machine, from_catalog
 from planning.model_shape import ModelShape
-from planning.peak_memory import ParallelismChoice, quick_peak_gib, recipe_of
-from planning.trainable_params import learned
+from planning.peak_memory import ParallelismChoice, memory_config_of, quick_peak_gib
+from planning.trainable_params import count_trainable
 from training.config import Job
 from training.config.adapters import Lora, Qlora
 
@@ -39,7 +39,7 @@ class Alternative:
 
 def alternatives(job: Job, shape: ModelShape, rows: DatasetStats) -> list[Alternative]:
     """Machines on which the job fits as it is written, the cheapest for the whole job first."""
-    trained = learned(job, shape)
+    trained = count_trainable(job, shape)
     found = []
     for kind in instances().values():
         if price(kind.name) is None or not _serves(job, kind):
@@ -70,7 +70,7 @@ def _shards(machine: Machine) -> bool:
 def _fewest(job: Job, shape: ModelShape, kind: Instance, longest: int) -> Machine | None:
     count = 1
     while count <= _MOST_INSTANCES:
-        machine = rent(kind, count)
+        machine = from_catalog(kind, count)
         choice = _least(job, machine)
         shared = job.train.global_batch_size % machine.world == 0
         if shared and _fits(job, shape, machine, choice, longest):
@@ -84,7 +84,9 @@ def _fewest(job: Job, shape: ModelShape, kind: Instance, longest: int) -> Machin
 def _fits(
     job: Job, shape: ModelShape, machine: Machine, choice: ParallelismChoice, longest: int
 ) -> bool:
-    return quick_peak_gib(recipe_of(job, shape, machine, choice, longest)) <= machine.device_gib
+    return (
+        quick_peak_gib(memory_config_of(job, shape, machine, choice, longest)) <= machine.device_gib
+    )
 
 
 def _serves(job: Job, kind: Instance) -> bool:
@@ -95,7 +97,7 @@ def _serves(job: Job, kind: Instance) -> bool:
     return not job.sharding.zero and job.model.attention == "sdpa" and not quantized
 
 
-def changes(job: Job, shape: ModelShape, machine: Machine, longest: int) -> Iterator[str]:
+def suggest_changes(job: Job, shape: ModelShape, machine: Machine, longest: int) -> Iterator[str]:
     """Changes of the job, one at a time, with which it would fit this machine."""
     for words, changed, choice in _tries(job, machine):
         if _fits(changed, shape, machine, choice, longest):

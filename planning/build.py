@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from planning.alternatives import Alternative, alternatives, changes
+from planning.alternatives import Alternative, alternatives, suggest_changes
 from planning.cost import cost_usd, costs_usd
 from planning.dataset_stats import DatasetStats, read_dataset_stats
 from planning.disk import disk_gib
@@ -17,8 +17,8 @@ from planning.machine import Machine, machine_of, this_machine
 from planning.method_costs import note_on
 from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
-from planning.search import choose
-from planning.trainable_params import learned
+from planning.search import choose_parallelism
+from planning.trainable_params import count_trainable
 from training.config import Job, Pipeline
 from training.config.model import PREVIOUS, STAGE
 
@@ -89,15 +89,15 @@ def plan_one(
     """
     machine = machine or machine_of(job)
     rows = read_dataset_stats(job, shape)
-    choice, memory = choose(job, shape, machine, rows.longest, as_written=as_written)
-    trained = learned(job, shape)
+    choice, memory = choose_parallelism(job, shape, machine, rows.longest, as_written=as_written)
+    trained = count_trainable(job, shape)
     taken = estimate_duration(job, shape, machine, choice, rows, trained)
     usd, price = cost_usd(machine, taken.hours, spot=job.resources.spot)
     disk, arithmetic = disk_gib(job, shape, rows, trained, upon_adapter=upon_adapter)
     plan = Plan(
         name=job.name,
         fits=True,
-        machine=machine.words,
+        machine=machine.description,
         memory_gib={**memory, "total": sum(memory.values()), "device": machine.device_gib},
         micro_batch_size=choice.rows,
         gradient_accumulation_steps=_accumulation(job, machine, choice),
@@ -105,7 +105,7 @@ def plan_one(
         hours=taken.hours,
         cost_usd=usd,
         costs_usd=costs_usd(machine, taken.hours),
-        choices=_choices(job, choice),
+        choices=_chosen_settings(job, choice),
         steps=taken.steps,
         tokens=taken.tokens,
         parameters=shape.parameters,
@@ -123,7 +123,7 @@ def _accumulation(job: Job, machine: Machine, choice: ParallelismChoice) -> int:
     return max(1, job.train.global_batch_size // (choice.rows * machine.world))
 
 
-def _choices(job: Job, choice: ParallelismChoice) -> dict[str, bool | int]:
+def _chosen_settings(job: Job, choice: ParallelismChoice) -> dict[str, bool | int]:
     """What the plan puts where the job left something open."""
     found: dict[str, bool | int] = {}
     if job.train.micro_batch_size is None:
@@ -199,7 +199,7 @@ def _too_large(
         words.append(f"What would fit it as it is: {'; '.join(map(_offer, _few(offers)))}")
     else:
         words.append("Nothing in the catalogue would fit it as it is")
-    if possible := list(changes(job, shape, machine, rows.longest)):
+    if possible := list(suggest_changes(job, shape, machine, rows.longest)):
         words.append(f"Here it would fit with {', or '.join(possible)}")
     return ". ".join(words)
 

@@ -160,7 +160,7 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
             break
         if number >= _SAMPLE_ROWS and time.monotonic() > end:
             chars = sum(len(side) for row in texts for side in row)
-            rows = _reckon(located, number, done, chars)
+            rows = _estimate_rows(located, number, done, chars)
             return _Sample(min(rows, limit or rows), texts, located.size_bytes)
         number += 1
         if isinstance(record, SourceRecord):
@@ -208,7 +208,7 @@ def _before(located: ResolvedSource, cursor: ReadCursor) -> int:
     return done + cursor.position.offset
 
 
-def _reckon(located: ResolvedSource, number: int, done: int, chars: int) -> float:
+def _estimate_rows(located: ResolvedSource, number: int, done: int, chars: int) -> float:
     """Rows of a source of which `number` were read."""
     if located.files and all(path.suffix == ".parquet" for path, _ in located.files):
         import pyarrow.parquet

@@ -48,13 +48,15 @@ def disk_gib(
         "cache": cache + _LOGS_GIB,
     }
     counted = {
-        "weights": f"{in_words(shape.parameters)} × {bytes_each} bytes{start}" if weights else "",
-        "checkpoints": f"{in_words(learned)} trained × {per_weight + states:.3g} bytes × "
+        "weights": f"{format_count(shape.parameters)} × {bytes_each} bytes{start}"
+        if weights
+        else "",
+        "checkpoints": f"{format_count(learned)} trained × {per_weight + states:.3g} bytes × "
         f"({job.checkpoint.keep} kept + 1 being written)"
         if kept
         else "",
-        "model": f"{in_words(saved)} × 4 bytes" if saved else "",
-        "cache": f"{in_words(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
+        "model": f"{format_count(saved)} × 4 bytes" if saved else "",
+        "cache": f"{format_count(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
     }
     words = [f"{part}: {how} = {_size(found[part])}" for part, how in counted.items() if how]
     return {**found, "total": sum(found.values())}, words
@@ -78,7 +80,7 @@ def _size(gib: float) -> str:
     return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
 
 
-def in_words(number: float) -> str:
+def format_count(number: float) -> str:
     """A large number in short: `8.03 billion`."""
     for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if number >= size:

@@ -16,7 +16,7 @@ from training.config import Job
 from training.errors import JobError, Problem
 from training.processes import num_accelerators, num_cores
 
-HERE = "this machine"
+THIS_MACHINE = "this machine"
 _GIB = 2.0**30
 _FP32_GFLOPS_PER_CORE = 60.0
 """What a core does in fp32 products of the size training has, with AVX2 or better."""
@@ -56,12 +56,12 @@ class Machine:
         return self.device.usable_gib
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The machine in a few words."""
         if self.device.kind == "cpu":
             cores = f"{self.instance.vcpus} core{'s' * (self.instance.vcpus != 1)}"
             many = f"{self.processes} processes on " if self.processes > 1 else ""
-            return f"{many}{HERE}, {cores}, {self.instance.memory_gib:.0f} GiB"
+            return f"{many}{THIS_MACHINE}, {cores}, {self.instance.memory_gib:.0f} GiB"
         name = self.instance.name if not self.rented else f"ml.{self.instance.name}"
         times = f"{self.count} × " if self.rented else ""
         return f"{times}{name}, {self.world} × {self.device.name}"
@@ -82,7 +82,7 @@ def machine_of(job: Job) -> Machine:
     return Machine(found, job.resources.count, found.devices, rented=True)
 
 
-def rent(found: Instance, count: int = 1) -> Machine:
+def from_catalog(found: Instance, count: int = 1) -> Machine:
     """So many instances of a type of the catalogue."""
     return Machine(found, count, found.devices, rented=True)
 
@@ -97,7 +97,7 @@ def this_machine(processes: int | None) -> Machine:
         tflops = _FP32_GFLOPS_PER_CORE * cores / 1000
         device = Accelerator("CPU", "cpu", memory_gib, memory_gib, tflops, tflops, 20.0)
     count = devices if device.kind != "cpu" else processes or 1
-    name = f"{HERE} ({platform.machine()})" if device.kind == "cpu" else HERE
+    name = f"{THIS_MACHINE} ({platform.machine()})" if device.kind == "cpu" else THIS_MACHINE
     here = Instance(name, device, count, cores, memory_gib, 0, 0, _disk_gb())
     return Machine(here, 1, processes or count, rented=False)
 

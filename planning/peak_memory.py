@@ -16,7 +16,7 @@ from planning.memory.adapters import (
 )
 from planning.memory.allocator import PARTS
 from planning.memory.parameters import NOTHING, MemoryConfig
-from planning.memory.simulate_step import at_rest, simulate
+from planning.memory.simulate_step import simulate, static_peaks
 from planning.memory.zero3_gather import REUSE_ELEMENTS
 from planning.method_costs import StepSpec, method_profile
 from planning.model_shape import ModelShape
@@ -56,20 +56,20 @@ class ParallelismChoice:
     zero: int
 
 
-def recipe_of(
+def memory_config_of(
     job: Job, shape: ModelShape, machine: Machine, choice: ParallelismChoice, longest: int
 ) -> MemoryConfig:
     """What decides the memory of `job` on `machine`, cut up as `choice` says."""
     in_step = choice.rows * machine.world
     share = -(-job.train.global_batch_size // machine.world)
-    learning = method_profile(job, StepSpec(choice.rows, share, longest))
+    method = method_profile(job, StepSpec(choice.rows, share, longest))
     length = job.data.max_length if job.data.packing else longest + job.method.max_new_tokens
     adapter = adapter_of(job, shape)
     ahead = adapter.tokens if isinstance(adapter, SoftPromptCost) and not adapter.prefix else 0
     return MemoryConfig(
         shape=shape,
         device=machine.device.kind,
-        rows=choice.rows * learning.sequences,
+        rows=choice.rows * method.sequences,
         length=length + ahead,
         packed=job.data.packing,
         attention=job.model.attention,
@@ -84,7 +84,7 @@ def recipe_of(
         world=machine.world,
         offload=job.sharding.offload,
         evaluates=job.data.validation.wanted,
-        learning=learning,
+        method=method,
         freeze=job.model.freeze if adapter is None else NOTHING,
     )
 
@@ -133,22 +133,22 @@ def widths(shape: ModelShape) -> sections.Widths:
     return sections.Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
 
 
-def peak_gib(recipe: MemoryConfig) -> dict[str, float]:
+def peak_gib(config: MemoryConfig) -> dict[str, float]:
     """GiB by part at the fullest instant of a step, every layer rehearsed."""
-    return _with_surroundings(recipe, _fullest(simulate(recipe)))
+    return _with_surroundings(config, _fullest(simulate(config)))
 
 
 @lru_cache(maxsize=512)
-def quick_peak_gib(recipe: MemoryConfig) -> float:
+def quick_peak_gib(config: MemoryConfig) -> float:
     """About the same in total: what rests is exact, what moves is drawn on from a few layers."""
-    shape = recipe.shape
-    base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if recipe.zero == 3 else 0)
-    if shape.layers <= base + 1 or recipe.freeze.anything:
-        return sum(peak_gib(recipe).values())
+    shape = config.shape
+    base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if config.zero == 3 else 0)
+    if shape.layers <= base + 1 or config.freeze.anything:
+        return sum(peak_gib(config).values())
     few, more = (
-        simulate(replace(recipe, shape=replace(shape, layers=count))) for count in (base, base + 1)
+        simulate(replace(config, shape=replace(shape, layers=count))) for count in (base, base + 1)
     )
-    rest = at_rest(recipe)
+    rest = static_peaks(config)
     drawn = [rest[name] for name in ("optimizer", "generation", "loading") if name in rest]
     for moment in ("forward", "loss", "last layer", "backward", "evaluation"):
         drawn.append(
@@ -160,7 +160,7 @@ def quick_peak_gib(recipe: MemoryConfig) -> float:
                 for part in PARTS
             }
         )
-    return sum(_with_surroundings(recipe, max(drawn, key=_total)).values())
+    return sum(_with_surroundings(config, max(drawn, key=_total)).values())
 
 
 def _growth(few: Moments, more: Moments, moment: str, part: str) -> int:
@@ -178,13 +178,13 @@ def _total(parts: dict[str, int]) -> int:
     return sum(parts.values())
 
 
-def _with_surroundings(recipe: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
+def _with_surroundings(config: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
     """Bytes to GiB, with what lies around the tensors."""
     found = {part: parts[part] / _GIB for part in PARTS}
-    found["buffers"] += _WORKSPACE_GIB[recipe.device]
+    found["buffers"] += _WORKSPACE_GIB[config.device]
     allocated = sum(found.values())
-    found["fragmentation"] = allocated * _FRAGMENTS[recipe.device]
-    found["runtime"] = _CONTEXT_GIB[recipe.device]
-    if recipe.world > 1:
-        found["runtime"] += _COLLECTIVES_GIB[recipe.device]
+    found["fragmentation"] = allocated * _FRAGMENTS[config.device]
+    found["runtime"] = _CONTEXT_GIB[config.device]
+    if config.world > 1:
+        found["runtime"] += _COLLECTIVES_GIB[config.device]
     return found

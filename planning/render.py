@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from planning.disk import in_words
+from planning.disk import format_count
 from planning.document import Plan, Range
 
 _BAR = 30
@@ -56,10 +56,10 @@ def _headline(plan: Plan) -> Text:
 def _about(plan: Plan) -> str:
     trained = ""
     if plan.adapter:
-        trained = f" and {in_words(plan.learned)} of an adapter ({plan.adapter})"
+        trained = f" and {format_count(plan.learned)} of an adapter ({plan.adapter})"
     elif plan.learned < plan.parameters:
-        trained = f", {in_words(plan.learned)} of them trained"
-    return f"{in_words(plan.parameters)} weights{trained}, on {plan.machine}"
+        trained = f", {format_count(plan.learned)} of them trained"
+    return f"{format_count(plan.parameters)} weights{trained}, on {plan.machine}"
 
 
 def _memory(plan: Plan) -> Table:
@@ -106,7 +106,7 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "step", f"{rows} row{'s' * (rows != 1)} at once on each device, {often}"
     if plan.choices:
         yield "chosen", ", ".join(f"{key}: {_value(v)}" for key, v in plan.choices.items())
-    length = f"{plan.steps:,} steps, {in_words(plan.tokens)} tokens"
+    length = f"{plan.steps:,} steps, {format_count(plan.tokens)} tokens"
     yield "time", f"{_duration(plan.hours)}  ({length}, start-up included)"
     if plan.price:
         ways = {"on_demand": "on demand", "spot": "as spot"}

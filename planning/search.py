@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from planning.machine import Machine
 from planning.method_costs import row_tokens
 from planning.model_shape import ModelShape
-from planning.peak_memory import ParallelismChoice, peak_gib, quick_peak_gib, recipe_of
+from planning.peak_memory import ParallelismChoice, memory_config_of, peak_gib, quick_peak_gib
 from training.config import Job
 from training.config.adapters import AdaLora
 
@@ -15,7 +15,7 @@ MOST_TOKENS = {"cpu": 8_192, "cuda": 32_768, "neuron": 32_768}
 """Tokens beyond which a larger micro-batch no longer makes a step faster (as the probe has it)."""
 
 
-def choose(
+def choose_parallelism(
     job: Job, shape: ModelShape, machine: Machine, longest: int, *, as_written: bool = False
 ) -> tuple[ParallelismChoice, dict[str, float]]:
     """How the job is cut up, and the memory that takes.
@@ -28,17 +28,17 @@ def choose(
     for checkpointing, zero in ways if as_written else _ways(job, machine):
         for rows in _micro_batches(job, machine, longest):
             choice = ParallelismChoice(rows, checkpointing, zero)
-            recipe = recipe_of(job, shape, machine, choice, longest)
-            total = quick_peak_gib(recipe)
+            config = memory_config_of(job, shape, machine, choice, longest)
+            total = quick_peak_gib(config)
             if smallest is None or total < smallest[0]:
                 smallest = (total, choice)
             if total <= machine.device_gib:
-                parts = peak_gib(recipe)
+                parts = peak_gib(config)
                 if sum(parts.values()) <= machine.device_gib:
                     return choice, parts
     assert smallest is not None
     choice = smallest[1]
-    return choice, peak_gib(recipe_of(job, shape, machine, choice, longest))
+    return choice, peak_gib(memory_config_of(job, shape, machine, choice, longest))
 
 
 def _ways(job: Job, machine: Machine) -> Iterator[tuple[bool, int]]:

@@ -8,7 +8,7 @@ from planning.peak_memory import adapter_of, widths
 from training.config import Job
 
 
-def learned(job: Job, shape: ModelShape) -> int:
+def count_trainable(job: Job, shape: ModelShape) -> int:
     """Trained weights, frozen layers and adapters considered."""
     adapter = adapter_of(job, shape)
     saved = sum(

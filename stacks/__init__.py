@@ -1,4 +1,4 @@
-"""The platform: CDK stacks that build a private, encrypted, cost-capped place to train in.
+"""CDK stacks of the platform: a private, encrypted and cost-capped environment for training.
 
 Run `make synth ENV=dev`. Start reading at `platform.py`, which builds the stacks in order.
 """

@@ -1,6 +1,8 @@
-"""What can go wrong, and when it counts as wrong: the list of alarms.
+"""Definitions of the alarms: metric, threshold, and the composite alarm that pages for each.
 
-Each name is the name of its page in `docs/runbooks/`. A trouble is what pages: one per area.
+Every alarm is named like its runbook in `docs/runbooks/`. Only the composite alarms page, one for
+each area of the platform. To change a threshold, set it under `monitoring` in the environment file;
+a threshold that is fixed is in this file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,12 +10,17 @@ from collections.abc import Iterator, Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from stacks.constructs.alarm_set import AlarmSpec, asked, counted, total
+from stacks.constructs.alarm_set import (
+    AlarmSpec,
+    metrics_insights_query,
+    platform_metric,
+    sum_of_metrics,
+)
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.naming import ResourceNames
 from stacks.settings import Environment
 
-TROUBLES = {
+COMPOSITE_ALARMS = {
     "training-in-trouble": "A training job failed, or burns money without getting anywhere.",
     "cluster-in-trouble": "The HyperPod cluster or its file system needs a look.",
     "serving-in-trouble": "Callers of a model get errors, or wait too long.",
@@ -24,8 +31,17 @@ BEDROCK = 'SCHEMA("AWS/Bedrock", ModelId)'
 GIB = 1024**3
 
 
-def lookups(job_log: str, not_a_number: str) -> dict[str, dict[str, str]]:
-    """Where the names behind an alarm are, for those alarms that no event tells of."""
+def alarm_lookups(job_log: str, nan_pattern: str) -> dict[str, dict[str, str]]:
+    """Return where a page finds the affected resource of alarms that no event reports.
+
+    Args:
+        job_log: Log group of the training jobs.
+        nan_pattern: CloudWatch Logs filter pattern of a NaN or infinite loss.
+
+    Returns:
+        By alarm name, either a Metrics Insights `query`, or the `group` and `pattern` of a log
+            search.
+    """
     by_endpoint, by_model = "GROUP BY EndpointName", "GROUP BY ModelId"
     return {
         "endpoint-errors": {
@@ -39,16 +55,16 @@ def lookups(job_log: str, not_a_number: str) -> dict[str, dict[str, str]]:
             "query": f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK} {by_model}"
         },
         "bedrock-latency": {"query": f"SELECT AVG(InvocationLatency) FROM {BEDROCK} {by_model}"},
-        "loss-is-nan": {"group": job_log, "pattern": not_a_number},
+        "loss-is-nan": {"group": job_log, "pattern": nan_pattern},
     }
 
 
 def training_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
-    """Jobs that fail, stop moving, or waste what they hold."""
-    limits, trouble = environment.monitoring, "training-in-trouble"
+    """Yield the alarms for jobs that fail, hang, slow down or leave their hardware unused."""
+    limits, composite = environment.monitoring, "training-in-trouble"
 
     def alarm(name: str, what: str, cause: str) -> AlarmSpec:
-        return AlarmSpec(name, trouble, what, cause, counted(names.metrics, name), 1)
+        return AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
 
     yield alarm(
         "training-job-failed",
@@ -90,10 +106,16 @@ def training_alarms(names: ResourceNames, environment: Environment) -> Iterator[
 def cluster_alarms(
     names: ResourceNames, environment: Environment, file_system: str | None
 ) -> Iterator[AlarmSpec]:
-    """The HyperPod cluster and what it mounts."""
+    """Yield the alarms of the HyperPod cluster and of the Lustre file system it mounts.
+
+    Args:
+        names: Names of the environment.
+        environment: Settings; without HyperPod there is no alarm.
+        file_system: Id of the Lustre file system, if there is one.
+    """
     if not environment.hyperpod.enabled:
         return
-    trouble = "cluster-in-trouble"
+    composite = "cluster-in-trouble"
     for name, what, cause in (
         (
             "hyperpod-node-unhealthy",
@@ -111,12 +133,12 @@ def cluster_alarms(
             "no capacity, a quota, or a group without the EFA rules.",
         ),
     ):
-        yield AlarmSpec(name, trouble, what, cause, counted(names.metrics, name), 1)
+        yield AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
     if file_system:
         capacity = environment.storage.lustre.capacity_gib * GIB
         yield AlarmSpec(
             "fsx-capacity-low",
-            trouble,
+            composite,
             "Less than 15 % of the Lustre file system is free.",
             "checkpoints that nobody removed, or data imported but not released.",
             cloudwatch.Metric(
@@ -133,22 +155,26 @@ def cluster_alarms(
 
 
 def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
-    """Endpoints and Bedrock models, whichever there are."""
-    limits, trouble = environment.monitoring, "serving-in-trouble"
+    """Yield the alarms of SageMaker endpoints and, if Bedrock is enabled, of its models."""
+    limits, composite = environment.monitoring, "serving-in-trouble"
     yield AlarmSpec(
         "endpoint-errors",
-        trouble,
+        composite,
         "SageMaker endpoints answered at least 5 calls with a server error within 5 minutes.",
         "the model server crashed, ran out of memory, or a deployment went wrong.",
-        asked(f"SELECT SUM(Invocation5XXErrors) FROM {ENDPOINTS}", "server errors"),
+        metrics_insights_query(
+            f"SELECT SUM(Invocation5XXErrors) FROM {ENDPOINTS}", "server errors"
+        ),
         threshold=5,
     )
     yield AlarmSpec(
         "endpoint-latency",
-        trouble,
+        composite,
         f"An endpoint's model took over {limits.endpoint_latency_ms} ms for 15 minutes.",
         "too few instances, prompts longer than planned, or a cold model.",
-        asked(f"SELECT MAX(ModelLatency) FROM {ENDPOINTS}", "model latency, microseconds"),
+        metrics_insights_query(
+            f"SELECT MAX(ModelLatency) FROM {ENDPOINTS}", "model latency, microseconds"
+        ),
         threshold=limits.endpoint_latency_ms * 1000,
         periods=3,
     )
@@ -156,36 +182,42 @@ def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[A
         return
     yield AlarmSpec(
         "bedrock-throttled",
-        trouble,
+        composite,
         "Bedrock refused calls because of their rate, three times in a row.",
         "more traffic than the quota or the provisioned units carry.",
-        asked(f"SELECT SUM(InvocationThrottles) FROM {BEDROCK}", "throttled calls"),
+        metrics_insights_query(
+            f"SELECT SUM(InvocationThrottles) FROM {BEDROCK}", "throttled calls"
+        ),
         threshold=1,
         periods=3,
     )
     yield AlarmSpec(
         "bedrock-errors",
-        trouble,
+        composite,
         "Bedrock answered at least 5 calls with a server error within 5 minutes.",
         "a fault of the service, or a custom model that does not start.",
-        asked(f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK}", "server errors"),
+        metrics_insights_query(
+            f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK}", "server errors"
+        ),
         threshold=5,
     )
     yield AlarmSpec(
         "bedrock-latency",
-        trouble,
+        composite,
         f"Bedrock calls took over {limits.bedrock_latency_ms} ms on average for 15 minutes.",
         "long answers, or a model under load.",
-        asked(f"SELECT AVG(InvocationLatency) FROM {BEDROCK}", "latency, milliseconds"),
+        metrics_insights_query(
+            f"SELECT AVG(InvocationLatency) FROM {BEDROCK}", "latency, milliseconds"
+        ),
         threshold=limits.bedrock_latency_ms,
         periods=3,
     )
     yield AlarmSpec(
         "bedrock-idle-throughput",
-        trouble,
+        composite,
         "Provisioned throughput exists that nobody calls, and it was not removed.",
         "it is committed, or its removal failed.",
-        counted(names.metrics, "bedrock-idle-throughput"),
+        platform_metric(names.metrics, "bedrock-idle-throughput"),
         threshold=1,
         periods=12,
     )
@@ -194,8 +226,8 @@ def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[A
 def platform_alarms(
     names: ResourceNames, handlers: Sequence[HandlerFunction]
 ) -> Iterator[AlarmSpec]:
-    """Keys, images, and the functions behind all of this."""
-    trouble = "platform-in-trouble"
+    """Yield the alarms for keys, images and the platform's own Lambda functions."""
+    composite = "platform-in-trouble"
     for name, what, cause in (
         (
             "key-disabled",
@@ -208,14 +240,14 @@ def platform_alarms(
             "a base image with known vulnerabilities.",
         ),
     ):
-        yield AlarmSpec(name, trouble, what, cause, counted(names.metrics, name), 1)
+        yield AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
     minutes = cdk.Duration.minutes(5)
     yield AlarmSpec(
         "handler-errors",
-        trouble,
+        composite,
         "One of the platform's own functions failed.",
         "missing permissions after a change, or throttling by AWS.",
-        total(
+        sum_of_metrics(
             [h.function.metric_errors(period=minutes, statistic="Sum") for h in handlers],
             "errors of our functions",
         ),
@@ -224,10 +256,10 @@ def platform_alarms(
     )
     yield AlarmSpec(
         "undelivered-messages",
-        trouble,
+        composite,
         "An event could not be handled even after its retries, and waits in a queue.",
         "the function behind the queue fails; read handler-errors first.",
-        total(
+        sum_of_metrics(
             [
                 h.undelivered.metric_approximate_number_of_messages_visible(
                     period=minutes, statistic="Maximum"

@@ -1,7 +1,7 @@
 """What an environment costs a month when nobody uses it, read from its templates.
 
-`make idle-cost ENV=dev` synthesizes and prints it. Counted is what is billed by the hour or the
-month for standing there; what is stored, sent, called or logged is billed beside it, by use.
+`make idle-cost ENV=dev` synthesizes and prints it. BilledItems is item is billed by the hour or the
+month for standing there; item is stored, sent, called or logged is billed beside it, by use.
 Prices are those of us-east-1 in `stacks/aws_data/idle_prices.yaml`, each with its page and date.
 """
 
@@ -18,10 +18,11 @@ import yaml
 from catalog.prices import price as instance_price
 from stacks.handlers.monitor_jobs import FAULTS
 
-# By the watch over jobs each five minutes, and by the undeploy each hour; zero is a number too.
-ALWAYS_WRITTEN = (*FAULTS, "bedrock-idle-throughput")
+# Published by the job monitor every five minutes and by the undeploy schedule every hour, even when
+# the value is zero; a metric that is published only on a fault costs nothing while idle.
+ALWAYS_PUBLISHED = (*FAULTS, "bedrock-idle-throughput")
 HOURS = {"month": 1.0, "hour": 730.0, "gib_month": 1.0}
-ORDER = (
+STACK_ORDER = (
     "security",
     "network",
     "storage",
@@ -41,89 +42,89 @@ class IdleCost:
 
     Attributes:
         stack: Its name without the prefix.
-        what: The price's name in the table, or an instance type.
-        number: How many: pieces, zones, metrics or GiB, as the price is meant.
+        item: The price's name in the table, or an instance type.
+        quantity: How many: pieces, zones, metrics or GiB, as the price is meant.
         usd_month: For all of them; None where no page with a date gives the price.
     """
 
     stack: str
-    what: str
-    number: float
+    item: str
+    quantity: float
     usd_month: float | None
 
 
 def idle_costs(templates: Templates) -> list[IdleCost]:
     """What stands in the stacks of an environment, sorted by stack and price."""
-    numbers: dict[tuple[str, str], float] = {}
+    quantities: dict[tuple[str, str], float] = {}
     for stack, template in templates.items():
         for resource in template["Resources"].values():
-            count = COUNTED.get(resource["Type"], _nothing)
-            for what, number in count(resource.get("Properties", {})):
-                numbers[stack, what] = numbers.get((stack, what), 0) + number
+            count = COUNTERS.get(resource["Type"], _no_cost)
+            for item, quantity in count(resource.get("Properties", {})):
+                quantities[stack, item] = quantities.get((stack, item), 0) + quantity
     return [
-        IdleCost(stack, what, number, _usd_month(what, number))
-        for (stack, what), number in sorted(numbers.items())
+        IdleCost(stack, item, quantity, _usd_month(item, quantity))
+        for (stack, item), quantity in sorted(quantities.items())
     ]
 
 
-def _usd_month(what: str, number: float) -> float | None:
-    row = prices().get(what)
+def _usd_month(item: str, quantity: float) -> float | None:
+    row = prices().get(item)
     if row is not None:
-        return float(row["usd"]) * HOURS[row["per"]] * number
-    found = instance_price(what) if what.startswith("ml.") else None
-    return found.on_demand_usd * HOURS["hour"] * number if found else None
+        return float(row["usd"]) * HOURS[row["per"]] * quantity
+    costs = instance_price(item) if item.startswith("ml.") else None
+    return costs.on_demand_usd * HOURS["hour"] * quantity if costs else None
 
 
 @cache
 def prices() -> dict[str, dict[str, Any]]:
     """The table, by name."""
     file = Path(__file__).parent / "aws_data" / "idle_prices.yaml"
-    found: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["prices"]
-    return found
+    costs: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["prices"]
+    return costs
 
 
-Counted = Iterable[tuple[str, float]]
+BilledItems = Iterable[tuple[str, float]]
 
 
-def _nothing(_: Properties) -> Counted:
+def _no_cost(_: Properties) -> BilledItems:
     return ()
 
 
-def _endpoint(properties: Properties) -> Counted:
+def _endpoint(properties: Properties) -> BilledItems:
     if properties["VpcEndpointType"] == "Interface":
         yield "endpoint", len(properties["SubnetIds"])
 
 
-def _alarm(properties: Properties) -> Counted:
+def _alarm(properties: Properties) -> BilledItems:
     """One, or as many as its expression reads; and its metric, where that is always written."""
     read = [each for each in properties.get("Metrics", []) if "MetricStat" in each]
     yield "alarm", max(1, len(read))
-    if properties.get("MetricName") in ALWAYS_WRITTEN:
+    if properties.get("MetricName") in ALWAYS_PUBLISHED:
         yield "metric", 1
 
 
-def _lustre(properties: Properties) -> Counted:
+def _lustre(properties: Properties) -> BilledItems:
     speed = properties["LustreConfiguration"]["PerUnitStorageThroughput"]
     yield f"lustre {speed}", properties["StorageCapacity"]
 
 
-def _database(properties: Properties) -> Counted:
+def _database(properties: Properties) -> BilledItems:
     zones = 2 if properties.get("MultiAZ") else 1
     yield properties["DBInstanceClass"], zones
     yield "database storage", zones * int(properties["AllocatedStorage"])
     yield "secret", 1  # RDS keeps the password in one
 
 
-def _nodes(properties: Properties) -> Counted:
+def _nodes(properties: Properties) -> BilledItems:
     for group in properties["InstanceGroups"]:
         yield group["InstanceType"], group["InstanceCount"]
 
 
-def _one(what: str) -> Callable[[Properties], Counted]:
-    return lambda _: [(what, 1)]
+def _one(item: str) -> Callable[[Properties], BilledItems]:
+    return lambda _: [(item, 1)]
 
 
-COUNTED: dict[str, Callable[[Properties], Counted]] = {
+COUNTERS: dict[str, Callable[[Properties], BilledItems]] = {
     "AWS::KMS::Key": _one("key"),
     "AWS::SecretsManager::Secret": _one("secret"),
     "AWS::EC2::VPCEndpoint": _endpoint,
@@ -141,38 +142,40 @@ COUNTED: dict[str, Callable[[Properties], Counted]] = {
 }
 
 
-def lines(templates: Templates) -> Iterator[str]:
+def format_lines(templates: Templates) -> Iterator[str]:
     """What is printed."""
-    found = idle_costs(templates)
-    for each in found:
+    costs = idle_costs(templates)
+    for each in costs:
         usd = "no sourced price" if each.usd_month is None else f"{each.usd_month:10,.2f} USD"
-        yield f"{each.stack:12} {each.number:8,g} × {each.what:24} {usd}"
-    known = sum(each.usd_month or 0 for each in found)
+        yield f"{each.stack:12} {each.quantity:8,g} × {each.item:24} {usd}"
+    known = sum(each.usd_month or 0 for each in costs)
     yield f"A month of nobody using it: {known:,.2f} USD, and what has no sourced price."
 
 
-def table(environments: Mapping[str, Templates]) -> str:
+def markdown_table(environments: Mapping[str, Templates]) -> str:
     """The table of docs/platform.md: a row per stack, a column per environment."""
-    found = {name: idle_costs(templates) for name, templates in environments.items()}
-    stacks = [stack for stack in ORDER if any(stack in each for each in environments.values())]
-    rows = [f"| stack | {' | '.join(found)} |", f"|---|{'---|' * len(found)}"]
+    costs = {name: idle_costs(templates) for name, templates in environments.items()}
+    stacks = [
+        stack for stack in STACK_ORDER if any(stack in each for each in environments.values())
+    ]
+    rows = [f"| stack | {' | '.join(costs)} |", f"|---|{'---|' * len(costs)}"]
     rows += [
-        f"| {stack} | " + " | ".join(_cell(found[name], stack) for name in found) + " |"
+        f"| {stack} | " + " | ".join(_cell(costs[name], stack) for name in costs) + " |"
         for stack in stacks
     ]
-    totals = [f"**${sum(s.usd_month or 0 for s in each):,.2f}**" for each in found.values()]
+    totals = [f"**${sum(s.usd_month or 0 for s in each):,.2f}**" for each in costs.values()]
     return "\n".join([*rows, f"| together, a month | {' | '.join(totals)} |"])
 
 
-def _cell(found: list[IdleCost], stack: str) -> str:
-    mine = [each for each in found if each.stack == stack]
-    parts = [f"{each.number:,g} × {each.what}" for each in mine if each.usd_month is not None]
+def _cell(costs: list[IdleCost], stack: str) -> str:
+    mine = [each for each in costs if each.stack == stack]
+    parts = [f"{each.quantity:,g} × {each.item}" for each in mine if each.usd_month is not None]
     usd = sum(each.usd_month or 0 for each in mine)
-    unknown = [f"{each.number:,g} × {each.what}: ?" for each in mine if each.usd_month is None]
+    unknown = [f"{each.quantity:,g} × {each.item}: ?" for each in mine if each.usd_month is None]
     return "; ".join([*([f"{', '.join(parts)}: ${usd:,.2f}"] if parts else []), *unknown]) or "–"
 
 
-def price_list() -> str:
+def price_table() -> str:
     """The list of prices of docs/platform.md."""
     rows = ["| price | USD | of | as of |", "|---|---|---|---|"]
     units = {"month": "a month", "hour": "an hour", "gib_month": "a GiB and month"}
@@ -186,19 +189,19 @@ def price_list() -> str:
     return "\n".join(rows)
 
 
-def read(folder: Path) -> dict[str, dict[str, Any]]:
+def read_templates(folder: Path) -> dict[str, dict[str, Any]]:
     """The templates of a folder that `make synth` wrote, by stack."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    found = {}
+    costs = {}
     for artifact in manifest["artifacts"].values():
         if artifact["type"] == "aws:cloudformation:stack":
             file = artifact["properties"]["templateFile"]
             template = json.loads((folder / file).read_text(encoding="utf-8"))
             name = artifact["properties"].get("stackName", file.partition(".")[0])
-            found[name.rpartition("-")[2]] = template
-    return found
+            costs[name.rpartition("-")[2]] = template
+    return costs
 
 
 def print_idle_costs(folder: Path) -> None:
     """Print the monthly baseline cost of the templates in `folder`."""
-    sys.stdout.write("\n".join(lines(read(folder))) + "\n")
+    sys.stdout.write("\n".join(format_lines(read_templates(folder))) + "\n")

@@ -1,4 +1,4 @@
-"""Serving through Bedrock: throughput with an end, invocation logging, a guardrail."""
+"""Stack for serving through Bedrock: provisioned throughput, invocation logging and a guardrail."""
 
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -8,7 +8,7 @@ from stacks.constructs.custom_resource import AwaitedProvider
 from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.constructs.service_role import ServiceRole
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.constructs.throughput_teardown import ThroughputTeardown
 from stacks.policies.iam_statements import IamContext, allow
 from stacks.settings import Environment
@@ -16,35 +16,40 @@ from stacks.temper_stack import TemperStack
 
 
 class BedrockStack(TemperStack):
-    """Off by default. Whatever it deploys by the hour, it also undeploys."""
+    """Stack with the Bedrock resources of one environment, disabled by default.
 
-    def __init__(self, scope: Construct, *, environment: Environment, estate: IamContext) -> None:
+    Provisioned throughput is billed by the hour, so whatever this stack deploys it also undeploys
+    on a
+    schedule.
+    """
+
+    def __init__(self, scope: Construct, *, environment: Environment, context: IamContext) -> None:
         super().__init__(scope, "bedrock", environment=environment)
-        self._estate = estate
+        self._context = context
         settings = environment.bedrock
         undeploy = ThroughputTeardown(
-            self, "Undeploy", names=self.names, estate=estate, settings=settings
+            self, "Undeploy", names=self.names, context=context, settings=settings
         )
         self.handlers: list[HandlerFunction] = [undeploy.handler]
         if settings.throughput:
-            self._throughput()
+            self._add_throughput()
         if settings.invocation_logging:
-            self._invocation_logging()
+            self._add_invocation_logging()
         if settings.guardrail:
             guardrail = ContentGuardrail(
                 self,
                 "Content",
                 names=self.names,
                 settings=settings.guardrail,
-                key=estate.logs,
+                key=context.logs,
             ).guardrail
-            publish(self, self.names, {"bedrock/guardrail": guardrail.attr_guardrail_id})
+            publish_parameters(self, self.names, {"bedrock/guardrail": guardrail.attr_guardrail_id})
 
-    def _throughput(self) -> None:
+    def _add_throughput(self) -> None:
         environment = self.environment_settings
-        ours = {"StringEquals": {"aws:ResourceTag/TemperPrefix": self.names.prefix}}
-        tagged = {"StringEquals": {"aws:RequestTag/TemperPrefix": self.names.prefix}}
-        throughput = self.names.arn("bedrock", "provisioned-model/*")
+        own_throughput = {"StringEquals": {"aws:ResourceTag/TemperPrefix": self.names.prefix}}
+        tagged_on_creation = {"StringEquals": {"aws:RequestTag/TemperPrefix": self.names.prefix}}
+        throughput_arn = self.names.arn("bedrock", "provisioned-model/*")
         models = [
             self.names.arn("bedrock", "custom-model/*"),
             f"arn:{self.partition}:bedrock:{self.region}::foundation-model/*",
@@ -53,12 +58,14 @@ class BedrockStack(TemperStack):
             self,
             "Throughput",
             module="provisioned_throughput",
-            estate=self._estate,
+            context=self._context,
             wait=True,
             statements=[
                 # The call is authorized against the model it is made from, and by its tags.
-                allow("Make", ["bedrock:CreateProvisionedModelThroughput"], models, tagged),
-                allow("Tag", ["bedrock:TagResource"], [throughput], tagged),
+                allow(
+                    "Make", ["bedrock:CreateProvisionedModelThroughput"], models, tagged_on_creation
+                ),
+                allow("Tag", ["bedrock:TagResource"], [throughput_arn], tagged_on_creation),
                 allow(
                     "Keep",
                     [
@@ -66,23 +73,23 @@ class BedrockStack(TemperStack):
                         "bedrock:GetProvisionedModelThroughput",
                         "bedrock:UpdateProvisionedModelThroughput",
                     ],
-                    [throughput],
-                    ours,
+                    [throughput_arn],
+                    own_throughput,
                 ),
             ],
         )
         self.handlers += provider.handlers
-        for each in environment.bedrock.throughput:
-            provider.resource(
-                each.name,
+        for throughput_settings in environment.bedrock.throughput:
+            provider.add_resource(
+                throughput_settings.name,
                 "ProvisionedThroughput",
                 {
-                    "Name": f"{self.names.prefix}-{each.name}",
-                    "Model": each.model,
-                    "Units": each.units,
-                    "Commitment": each.commitment or "",
-                    "AcknowledgeCommitment": each.acknowledge_commitment,
-                    "Generation": each.generation,
+                    "Name": f"{self.names.prefix}-{throughput_settings.name}",
+                    "Model": throughput_settings.model,
+                    "Units": throughput_settings.units,
+                    "Commitment": throughput_settings.commitment or "",
+                    "AcknowledgeCommitment": throughput_settings.acknowledge_commitment,
+                    "Generation": throughput_settings.generation,
                     "Tags": {
                         "TemperPrefix": self.names.prefix,
                         "Owner": environment.owner,
@@ -92,13 +99,13 @@ class BedrockStack(TemperStack):
                 },
             )
 
-    def _invocation_logging(self) -> None:
+    def _add_invocation_logging(self) -> None:
         name = f"/temper/{self.names.prefix}/bedrock-invocations"
         group = EncryptedLogGroup(
             self,
             "Invocations",
             name=name,
-            key=self._estate.logs,
+            key=self._context.logs,
             days=self.environment_settings.bedrock.log_days,
             removal=self.removal,
         ).group
@@ -120,7 +127,7 @@ class BedrockStack(TemperStack):
             self,
             "InvocationLogging",
             module="invocation_logging",
-            estate=self._estate,
+            context=self._context,
             wait=False,
             statements=[
                 # The setting is one per account: its calls take no resource.
@@ -142,7 +149,7 @@ class BedrockStack(TemperStack):
             ],
         )
         self.handlers += provider.handlers
-        provider.resource(
+        provider.add_resource(
             "Setting",
             "InvocationLogging",
             {"LogGroupName": group.log_group_name, "RoleArn": role.role_arn},

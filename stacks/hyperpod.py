@@ -1,4 +1,4 @@
-"""A standing cluster, off unless asked for: nodes, their shares, and news of their health."""
+"""Stack of the HyperPod cluster, disabled by default: nodes, compute quotas and health events."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
@@ -10,7 +10,7 @@ from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
 from stacks.constructs.slurm_accounting import SlurmAccounting
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.security import SecurityStack
 from stacks.settings import Environment
@@ -20,7 +20,12 @@ from stacks.temper_stack import TemperStack
 
 
 class HyperPodStack(TemperStack):
-    """The cluster `<prefix>-cluster`."""
+    """Stack with the cluster `<prefix>-cluster`, orchestrated by Slurm or EKS.
+
+    A new EKS cluster takes two deployments: HyperPod refuses nodes until its Helm chart is
+    installed,
+    and the chart can be installed only when the cluster exists.
+    """
 
     def __init__(
         self,
@@ -36,7 +41,7 @@ class HyperPodStack(TemperStack):
         settings = environment.hyperpod
         zones = [zone.name for zone in environment.network.zones]
         self.cluster_name = f"{self.names.prefix}-cluster"
-        published = {"hyperpod/cluster": self.cluster_name}
+        parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
         self.bridge = None
         eks = None
@@ -50,14 +55,14 @@ class HyperPodStack(TemperStack):
                 group=network.nodes,
                 engineer=security.engineer_role,
             )
-            published["hyperpod/eks"] = eks.cluster.ref
+            parameters["hyperpod/eks"] = eks.cluster.ref
             if not settings.eks.chart_installed:
                 cdk.Annotations.of(self).add_warning_v2(
                     "temper:nodes-wait-for-the-chart",
                     "HyperPod's nodes are left out until its chart is in the EKS cluster: install "
                     "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
                 )
-                publish(self, self.names, {"hyperpod/eks": eks.cluster.ref})
+                publish_parameters(self, self.names, {"hyperpod/eks": eks.cluster.ref})
                 return
         accounting = None
         controller_role = security.controller_role
@@ -71,12 +76,12 @@ class HyperPodStack(TemperStack):
                 vpc=network.vpc,
                 subnets=network.subnets,
                 nodes=network.nodes,
-                reader=controller_role,
-                key=security.estate.data,
+                password_reader=controller_role,
+                key=security.context.data,
             )
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         if settings.eks_cluster_arn:
-            published["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
+            parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -85,14 +90,14 @@ class HyperPodStack(TemperStack):
             group=network.nodes,
             role=security.node_role,
             controller_role=controller_role or security.node_role,
-            key=security.estate.data,
+            key=security.context.data,
             lustre=storage.lustre.file_system,
             eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
         if accounting:
-            self.cluster.node.add_dependency(accounting.reading)
+            self.cluster.node.add_dependency(accounting.read_password_policy)
         if eks_cluster_arn:
             nodes = EksNodes(
                 self,
@@ -104,21 +109,21 @@ class HyperPodStack(TemperStack):
             )
             self.cluster.node.add_dependency(nodes.policy)
         if eks:
-            eks.add_what_runs_on_nodes(self.cluster)
+            eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
             self.bridge = HealthEventBridge(
                 self,
                 "HealthEvents",
                 names=self.names,
-                estate=security.estate,
+                context=security.context,
                 cluster=self.cluster,
                 cluster_name=self.cluster_name,
             )
         if settings.task_governance:
-            self._share(self.cluster, settings.task_governance)
-        publish(self, self.names, published)
+            self._add_compute_quotas(self.cluster, settings.task_governance)
+        publish_parameters(self, self.names, parameters)
 
-    def _share(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
+    def _add_compute_quotas(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region
         governance = ComputeQuotas(
             self,

@@ -1,4 +1,4 @@
-"""Container images: repositories, the build, and the gate between a scan and its use."""
+"""Stack of the container images: repositories, the build project, and promotion after a scan."""
 
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -8,7 +8,7 @@ from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.image_build import ImageBuild
 from stacks.constructs.image_promotion import ImagePromotion
 from stacks.constructs.image_repository import ImageRepository
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.policies.iam_statements import IamContext
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -16,14 +16,14 @@ from stacks.temper_stack import TemperStack
 
 
 class ImagesStack(TemperStack):
-    """One repository per kind of machine, and how an image becomes the one in use."""
+    """Stack with one repository per accelerator family, the build project and image promotion."""
 
     def __init__(
         self,
         scope: Construct,
         *,
         environment: Environment,
-        estate: IamContext,
+        context: IamContext,
         storage: StorageStack,
         build_role: iam.Role,
     ) -> None:
@@ -34,7 +34,7 @@ class ImagesStack(TemperStack):
                 self,
                 kind.title(),
                 name=self.names.repository(kind),
-                key=estate.models,
+                key=context.models,
                 keep=settings.keep,
                 removal=self.removal,
             ).repository
@@ -51,12 +51,12 @@ class ImagesStack(TemperStack):
                 names=self.names,
                 role=build_role,
                 source=storage.runs,
-                key=estate.data,
+                key=context.data,
                 log=EncryptedLogGroup(
                     self,
                     "BuildLog",
                     name=f"/temper/{self.names.prefix}/image-build",
-                    key=estate.logs,
+                    key=context.logs,
                     days=30,
                     removal=self.removal,
                 ).group,
@@ -64,12 +64,12 @@ class ImagesStack(TemperStack):
                 cached=settings.pull_through_cache,
             )
             uris["images/build-project"] = self.names.build_project
-        publish(self, self.names, uris)
+        publish_parameters(self, self.names, uris)
         self.promotion = ImagePromotion(
             self,
             "Promotion",
             names=self.names,
-            estate=estate,
+            context=context,
             repositories=repositories,
             settings=settings,
         )

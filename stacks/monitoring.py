@@ -1,4 +1,4 @@
-"""Who learns of what: events, alarms, dashboards, the trail and the budget."""
+"""Stack of monitoring: events, alarms, dashboards, the audit trail and the budget."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.alarms import (
-    TROUBLES,
+    COMPOSITE_ALARMS,
+    alarm_lookups,
     cluster_alarms,
-    lookups,
     platform_alarms,
     serving_alarms,
     training_alarms,
@@ -30,11 +30,11 @@ from stacks.training import LOG_GROUP
 
 # What a run prints when its loss stops being a number: its progress line, its guard's last words,
 # and how other trainers log it.
-NOT_A_NUMBER = '?"loss nan" ?"loss inf" ?"is nan (rows" ?"is inf (rows" ?"\'loss\': nan"'
+NAN_LOSS_PATTERN = '?"loss nan" ?"loss inf" ?"is nan (rows" ?"is inf (rows" ?"\'loss\': nan"'
 
 
 class MonitoringStack(TemperStack):
-    """Made last: it watches what the other stacks made."""
+    """Stack that observes the resources of all others, and is therefore deployed last."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class MonitoringStack(TemperStack):
         handlers: Sequence[HandlerFunction],
     ) -> None:
         super().__init__(scope, "monitoring", environment=environment)
-        settings, estate = environment.monitoring, security.estate
-        pages = MessageTopic(
+        settings, context = environment.monitoring, security.context
+        pages_topic = MessageTopic(
             self,
             "Pages",
             names=self.names,
-            key=estate.messages,
+            key=context.messages,
             emails=settings.page,
             publishers=[
                 "cloudwatch.amazonaws.com",
@@ -59,15 +59,17 @@ class MonitoringStack(TemperStack):
                 "costalerts.amazonaws.com",
             ],
         ).topic
-        news = MessageTopic(
-            self, "Events", names=self.names, key=estate.messages, emails=settings.events
+        events_topic = MessageTopic(
+            self, "Events", names=self.names, key=context.messages, emails=settings.events
         ).topic
-        tell = EventRules(self, "News", names=self.names, estate=estate, topic=news)
-        watch = JobMonitor(
+        event_rules = EventRules(
+            self, "News", names=self.names, context=context, topic=events_topic
+        )
+        job_monitor = JobMonitor(
             self,
             "Jobs",
             names=self.names,
-            estate=estate,
+            context=context,
             role=security.monitoring_role,
             settings=settings,
         )
@@ -76,12 +78,12 @@ class MonitoringStack(TemperStack):
             self,
             "Pager",
             names=self.names,
-            estate=estate,
-            memory=tell.memory,
-            pages=pages,
-            lookups=lookups(LOG_GROUP, NOT_A_NUMBER),
+            context=context,
+            sent_events=event_rules.sent_events,
+            pages=pages_topic,
+            lookups=alarm_lookups(LOG_GROUP, NAN_LOSS_PATTERN),
         )
-        all_handlers = [*handlers, tell.handler, watch.handler, pager.handler]
+        all_handlers = [*handlers, event_rules.handler, job_monitor.handler, pager.handler]
         lustre = storage.lustre.file_system.ref if storage.lustre else None
         self.alarm_set = AlarmSet(
             self,
@@ -93,11 +95,11 @@ class MonitoringStack(TemperStack):
                 *serving_alarms(self.names, environment),
                 *platform_alarms(self.names, all_handlers),
             ],
-            troubles=TROUBLES,
+            composites=COMPOSITE_ALARMS,
             # What tells that a function of ours fails must not pass through one.
             topics={
-                trouble: pages if trouble == "platform-in-trouble" else pager.alarms
-                for trouble in TROUBLES
+                composite: pages_topic if composite == "platform-in-trouble" else pager.alarms
+                for composite in COMPOSITE_ALARMS
             },
         )
         if settings.dashboards:
@@ -113,7 +115,7 @@ class MonitoringStack(TemperStack):
                 self,
                 "Audit",
                 names=self.names,
-                estate=estate,
+                context=context,
                 models=storage.models,
                 access_logs=storage.access_logs,
                 days=settings.trail_days,
@@ -126,7 +128,7 @@ class MonitoringStack(TemperStack):
                 names=self.names,
                 environment=environment,
                 settings=settings.budget,
-                topic=pages,
+                topic=pages_topic,
                 engineer=security.engineer_role,
             )
 
@@ -135,7 +137,7 @@ class MonitoringStack(TemperStack):
             self,
             "LossIsNan",
             log_group_name=LOG_GROUP,
-            filter_pattern=NOT_A_NUMBER,
+            filter_pattern=NAN_LOSS_PATTERN,
             metric_transformations=[
                 logs.CfnMetricFilter.MetricTransformationProperty(
                     metric_namespace=self.names.metrics,

@@ -1,4 +1,4 @@
-"""The few names that somebody must find; everything else is named by CloudFormation."""
+"""Physical names that code outside CloudFormation must find; all other names are generated."""
 
 from dataclasses import dataclass
 
@@ -9,50 +9,59 @@ from stacks.settings import Environment
 
 @dataclass(frozen=True)
 class ResourceNames:
-    """Names and ARNs that several stacks agree on before any of them exists."""
+    """Names and ARNs that several stacks refer to before the resources exist."""
 
     prefix: str
     region: str
     account: str
 
     @classmethod
-    def of(cls, environment: Environment) -> "ResourceNames":
-        """The names of one environment; its account may be known only at deployment."""
+    def from_environment(cls, environment: Environment) -> "ResourceNames":
+        """Return the names of an environment; an account left open is resolved at deployment."""
         account = environment.account or Aws.ACCOUNT_ID
         return cls(environment.prefix, environment.region, account)
 
     def bucket(self, kind: str) -> str:
-        """A bucket's name; S3 names are global, hence account and Region."""
+        """Return the name of a bucket.
+
+        S3 bucket names are global, so the name contains the account and the Region.
+        """
         return f"{self.prefix}-{kind}-{self.account}-{self.region}"
 
     def bucket_arn(self, kind: str) -> str:
-        """The ARN of the bucket of that kind."""
+        """Return the ARN of the bucket of that kind."""
         return f"arn:{Aws.PARTITION}:s3:::{self.bucket(kind)}"
 
     def repository(self, kind: str) -> str:
-        """An image repository's name: `temper-dev/gpu`."""
+        """Return the name of an image repository: `temper-dev/gpu`."""
         return f"{self.prefix}/{kind}"
 
     def parameter(self, path: str) -> str:
-        """A parameter's name: `/temper-dev/training/role-arn`."""
+        """Return the name of an SSM parameter: `/temper-dev/training/role-arn`."""
         return f"/{self.prefix}/{path}"
 
     def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
-        """An ARN in this account and Region."""
+        """Return an ARN in this account.
+
+        Args:
+            service: Service prefix, such as `sagemaker`.
+            resource: Resource part of the ARN, with wildcards if needed.
+            region: Region of the ARN; the environment's if None, none for global services if empty.
+        """
         where = self.region if region is None else region
         return f"arn:{Aws.PARTITION}:{service}:{where}:{self.account}:{resource}"
 
     @property
     def build_project(self) -> str:
-        """The CodeBuild project that people start image builds of."""
+        """Name of the CodeBuild project that builds the images."""
         return f"{self.prefix}-images"
 
     @property
     def eks_cluster(self) -> str:
-        """The EKS cluster of ours that HyperPod's nodes join, where one is made."""
+        """Name of the EKS cluster that the platform creates for HyperPod (`hyperpod.eks`)."""
         return f"{self.prefix}-eks"
 
     @property
     def metrics(self) -> str:
-        """The namespace of our own metrics."""
+        """CloudWatch namespace of the platform's own metrics."""
         return f"Temper/{self.prefix}"

@@ -1,4 +1,4 @@
-"""The network: zones, ways out (or none), endpoints, and the group that training nodes share."""
+"""Stack of the network: subnets, NAT if enabled, VPC endpoints and the EFA security group."""
 
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
@@ -8,13 +8,13 @@ from stacks.constructs.efa_security_group import EfaSecurityGroup
 from stacks.constructs.endpoints import VpcEndpoints
 from stacks.constructs.flow_logs import FlowLogs
 from stacks.constructs.private_network import PrivateNetwork
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
 
 class NetworkStack(TemperStack):
-    """A VPC that nothing outside can reach into."""
+    """Stack with a VPC that accepts no connection from outside."""
 
     def __init__(self, scope: Construct, *, environment: Environment, logs_key: kms.IKey) -> None:
         super().__init__(scope, "network", environment=environment)
@@ -39,7 +39,7 @@ class NetworkStack(TemperStack):
             names=self.names,
         )
         self.nodes: ec2.SecurityGroup = EfaSecurityGroup(self, "Nodes", vpc=self.vpc).group
-        publish(
+        publish_parameters(
             self,
             self.names,
             {

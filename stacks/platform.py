@@ -1,4 +1,4 @@
-"""Builds the stacks of one environment, in the order in which they stand on each other."""
+"""Construction of all stacks of one environment, in the order of their dependencies."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
-from stacks.security import SecurityStack, boundary_of
+from stacks.security import SecurityStack, permissions_boundary_arn
 from stacks.settings import Environment
 from stacks.storage import StorageStack
 from stacks.training import TrainingStack
@@ -19,7 +19,7 @@ from stacks.training import TrainingStack
 
 @dataclass(frozen=True)
 class Platform:
-    """The stacks of one environment; those switched off are None."""
+    """Stacks of one environment; a disabled stack is None."""
 
     security: SecurityStack
     network: NetworkStack
@@ -32,14 +32,18 @@ class Platform:
 
 
 def build(app: cdk.App, environment: Environment) -> Platform:
-    """Composes the platform; nothing is looked up, nothing is random."""
+    """Build the stacks of an environment.
+
+    Deterministic: nothing is looked up in an account and nothing is random, so synthesis needs no
+    credentials and a template changes only when its inputs do.
+    """
     security = SecurityStack(app, environment=environment)
-    network = NetworkStack(app, environment=environment, logs_key=security.estate.logs)
-    storage = StorageStack(app, environment=environment, estate=security.estate, network=network)
+    network = NetworkStack(app, environment=environment, logs_key=security.context.logs)
+    storage = StorageStack(app, environment=environment, context=security.context, network=network)
     images = ImagesStack(
         app,
         environment=environment,
-        estate=security.estate,
+        context=security.context,
         storage=storage,
         build_role=security.build_role,
     )
@@ -56,7 +60,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         hyperpod.add_stack_dependency(training, "its fences let nodes into the subnets")
         handlers += [hyperpod.bridge.handler] if hyperpod.bridge else []
     if environment.bedrock.enabled:
-        bedrock = BedrockStack(app, environment=environment, estate=security.estate)
+        bedrock = BedrockStack(app, environment=environment, context=security.context)
         handlers += bedrock.handlers
     monitoring = MonitoringStack(
         app,
@@ -66,7 +70,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         handlers=handlers,
     )
     monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
-    boundary = boundary_of(environment)
+    boundary = permissions_boundary_arn(environment)
     if boundary:
         policy = iam.ManagedPolicy.from_managed_policy_arn(security, "AppliedBoundary", boundary)
         iam.PermissionsBoundary.of(app).apply(policy)

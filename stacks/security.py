@@ -1,4 +1,4 @@
-"""Keys and roles: who may do what, and with which key. Everything else stands on this stack."""
+"""Stack of KMS keys and IAM roles. Every other stack depends on it."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -8,7 +8,7 @@ from constructs import Construct
 from stacks.constructs.assumable_role import AssumableRole
 from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
 from stacks.constructs.service_role import ServiceRole
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.policies import (
     bedrock_import,
     engineer,
@@ -29,7 +29,12 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 
 
 class SecurityStack(TemperStack):
-    """Four keys, seven roles, and one more where Slurm keeps its accounts in a database."""
+    """Stack with four KMS keys and seven roles.
+
+    With `hyperpod.accounting` the controller node gets an eighth role, because it alone may read
+    the
+    password of the accounting database.
+    """
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:
         super().__init__(scope, "security", environment=environment)
@@ -41,12 +46,12 @@ class SecurityStack(TemperStack):
                 description="What no role of the platform may do",
                 statements=permissions_boundary.statements(self.names),
             )
-        self._make_roles()
-        self.estate = self._make_keys()
-        self._give_permissions()
+        self._create_roles()
+        self.context = self._create_keys()
+        self._attach_policies()
         self._publish()
 
-    def _make_roles(self) -> None:
+    def _create_roles(self) -> None:
         arn, settings = self.names.arn, self.environment_settings.security
         self._training = ServiceRole(
             self,
@@ -63,8 +68,8 @@ class SecurityStack(TemperStack):
             source_arns=[arn("sagemaker", "cluster/*")],
         )
         self._controller: ServiceRole | None = None
-        pod = self.environment_settings.hyperpod
-        if pod.enabled and pod.accounting:
+        hyperpod = self.environment_settings.hyperpod
+        if hyperpod.enabled and hyperpod.accounting:
             self._controller = ServiceRole(
                 self,
                 "HyperPodController",
@@ -119,23 +124,26 @@ class SecurityStack(TemperStack):
 
     @property
     def job_roles(self) -> list[iam.IRole]:
-        """The roles that work on data, in containers and on nodes."""
-        found = [self.training_role, self.node_role, self.controller_role]
-        return [role for role in found if role is not None]
+        """Roles that process data, in containers and on nodes."""
+        roles = [self.training_role, self.node_role, self.controller_role]
+        return [role for role in roles if role is not None]
 
-    def _make_keys(self) -> IamContext:
+    def _create_keys(self) -> IamContext:
         jobs = [*self.job_roles, self.engineer_role]
         data = self._key(
             "data",
             KeyUsers(
-                write=jobs,
-                read=[self.build_role],
-                delegated=["fsx", "rds", "secretsmanager", "sagemaker"],
-                linked=[LUSTRE_LINK] if self.environment_settings.hyperpod.enabled else [],
+                writers=jobs,
+                readers=[self.build_role],
+                delegated_services=["fsx", "rds", "secretsmanager", "sagemaker"],
+                linked_roles=[LUSTRE_LINK] if self.environment_settings.hyperpod.enabled else [],
             ),
         )
         models = self._key(
-            "models", KeyUsers(write=jobs, read=[self.import_role], delegated=["ecr", "sagemaker"])
+            "models",
+            KeyUsers(
+                writers=jobs, readers=[self.import_role], delegated_services=["ecr", "sagemaker"]
+            ),
         )
         logs = self._key(
             "logs",
@@ -144,7 +152,7 @@ class SecurityStack(TemperStack):
                     f"logs.{self.region}.amazonaws.com",
                     "cloudtrail.amazonaws.com",
                 ],
-                delegated=["logs", "s3"],
+                delegated_services=["logs", "s3"],
             ),
         )
         messages = self._key(
@@ -158,7 +166,7 @@ class SecurityStack(TemperStack):
                     "scheduler.amazonaws.com",
                     "sns.amazonaws.com",
                 ],
-                delegated=["sns", "sqs", "dynamodb", "lambda"],
+                delegated_services=["sns", "sqs", "dynamodb", "lambda"],
             ),
         )
         return IamContext(self.names, data=data, models=models, logs=logs, messages=messages)
@@ -174,36 +182,40 @@ class SecurityStack(TemperStack):
             removal=self.removal,
         ).key
 
-    def _give_permissions(self) -> None:
-        environment, estate = self.environment_settings, self.estate
-        self._training.allow(*training.statements(estate, environment))
+    def _attach_policies(self) -> None:
+        environment, context = self.environment_settings, self.context
+        self._training.attach_policy(*training.statements(context, environment))
         for node in (self._node, self._controller):
             if node:
-                node.allow(*hyperpod_node.statements(estate))
-        self._build.allow(*image_build.statements(estate))
-        self._import.allow(*bedrock_import.statements(estate))
-        self._monitoring.allow(*monitoring.statements(estate))
-        self._engineer.allow(
+                node.attach_policy(*hyperpod_node.statements(context))
+        self._build.attach_policy(*image_build.statements(context))
+        self._import.attach_policy(*bedrock_import.statements(context))
+        self._monitoring.attach_policy(*monitoring.statements(context))
+        self._engineer.attach_policy(
             "Work",
-            *engineer.permissions(
-                estate, training_role=self.training_role, storage=environment.storage
+            *engineer.training_statements(
+                context, training_role=self.training_role, storage=environment.storage
             ),
         )
-        self._engineer.allow("Serving", *engineer.serving(estate, import_role=self.import_role))
+        self._engineer.attach_policy(
+            "Serving", *engineer.serving_statements(context, import_role=self.import_role)
+        )
         if environment.hyperpod.enabled:
-            self._engineer.allow(
+            self._engineer.attach_policy(
                 "Clusters",
-                *engineer.on_clusters(estate, eks_cluster_arn=self._eks_cluster_arn()),
+                *engineer.cluster_statements(context, eks_cluster_arn=self._eks_cluster_arn()),
             )
         encrypt = environment.security.inter_container_encryption
-        self._engineer.allow("Fences", *engineer.guardrails(estate, encrypt_traffic=encrypt))
-        self._ci.allow("Policy", *platform_ci.statements(self.names))
+        self._engineer.attach_policy(
+            "Fences", *engineer.guardrail_statements(context, encrypt_traffic=encrypt)
+        )
+        self._ci.attach_policy("Policy", *platform_ci.statements(self.names))
 
     def _eks_cluster_arn(self) -> str | None:
-        pod = self.environment_settings.hyperpod
-        if pod.eks:
+        hyperpod = self.environment_settings.hyperpod
+        if hyperpod.eks:
             return self.names.arn("eks", f"cluster/{self.names.eks_cluster}")
-        return pod.eks_cluster_arn
+        return hyperpod.eks_cluster_arn
 
     def _publish(self) -> None:
         values = {
@@ -212,15 +224,15 @@ class SecurityStack(TemperStack):
             "roles/bedrock-import": self.import_role.role_arn,
             "roles/engineer": self.engineer_role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,
-            "keys/data": self.estate.data.key_arn,
-            "keys/models": self.estate.models.key_arn,
-            "keys/logs": self.estate.logs.key_arn,
+            "keys/data": self.context.data.key_arn,
+            "keys/models": self.context.models.key_arn,
+            "keys/logs": self.context.logs.key_arn,
         }
-        publish(self, self.names, values)
+        publish_parameters(self, self.names, values)
 
 
-def boundary_of(environment: Environment) -> str | None:
-    """The ARN of the boundary that every role carries, if any."""
+def permissions_boundary_arn(environment: Environment) -> str | None:
+    """Return the ARN of the permissions boundary that every role carries, or None."""
     setting = environment.security.permission_boundary
     if setting == "none":
         return None

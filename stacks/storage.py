@@ -1,4 +1,4 @@
-"""What is kept: data, runs, models, secrets and, with HyperPod, a shared file system."""
+"""Stack of persistent data: buckets, secrets and, with HyperPod, a Lustre file system."""
 
 import re
 
@@ -10,7 +10,7 @@ from constructs import Construct
 from stacks.constructs.access_log_bucket import AccessLogBucket
 from stacks.constructs.fsx_lustre import LinkedFsxLustre
 from stacks.constructs.private_bucket import PrivateBucket
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.policies.iam_statements import IamContext, secret_names
 from stacks.settings import Environment
@@ -19,14 +19,14 @@ from stacks.temper_stack import TemperStack
 
 
 class StorageStack(TemperStack):
-    """Buckets, secrets and a file system. Nothing here is emptied by a deployment."""
+    """Stack with buckets, secrets and a file system. No deployment empties any of them."""
 
     def __init__(
         self,
         scope: Construct,
         *,
         environment: Environment,
-        estate: IamContext,
+        context: IamContext,
         network: NetworkStack,
     ) -> None:
         super().__init__(scope, "storage", environment=environment)
@@ -38,9 +38,9 @@ class StorageStack(TemperStack):
             days=settings.access_log_days,
             removal=self.removal,
         ).bucket
-        self._estate = estate
-        self.data = self._bucket("data", [_old_versions(30)])
-        self.runs = self._bucket(
+        self._context = context
+        self.data = self._create_bucket("data", [_expire_old_versions(30)])
+        self.runs = self._create_bucket(
             "runs",
             [
                 s3.LifecycleRule(
@@ -53,68 +53,73 @@ class StorageStack(TemperStack):
                     prefix="checkpoints/",
                     expiration=cdk.Duration.days(settings.checkpoint_days),
                 ),
-                _old_versions(7),
+                _expire_old_versions(7),
             ],
         )
-        self.models = self._bucket("models", _cheaper(settings.models_to_infrequent_access_days))
-        self.lustre = self._file_system(network) if environment.hyperpod.enabled else None
-        published = {
+        self.models = self._create_bucket(
+            "models", _archive_rules(settings.models_to_infrequent_access_days)
+        )
+        self.lustre = self._create_file_system(network) if environment.hyperpod.enabled else None
+        parameters = {
             "buckets/data": self.data.bucket_name,
             "buckets/runs": self.runs.bucket_name,
             "buckets/models": self.models.bucket_name,
         }
         for name in secret_names(settings):
-            published[f"secrets/{name}"] = self._secret(name)
+            parameters[f"secrets/{name}"] = self._create_secret(name)
         if self.lustre:
-            published["lustre/file-system"] = self.lustre.file_system.ref
-        publish(self, self.names, published)
+            parameters["lustre/file-system"] = self.lustre.file_system.ref
+        publish_parameters(self, self.names, parameters)
 
-    def _bucket(self, kind: str, lifecycle: list[s3.LifecycleRule]) -> s3.Bucket:
+    def _create_bucket(self, kind: str, lifecycle: list[s3.LifecycleRule]) -> s3.Bucket:
         lock = self.environment_settings.storage.object_lock if kind == "models" else None
         return PrivateBucket(
             self,
             kind.title(),
             name=self.names.bucket(kind),
-            key=self._estate.models if kind == "models" else self._estate.data,
+            key=self._context.models if kind == "models" else self._context.data,
             access_logs=self.access_logs,
             lifecycle=lifecycle,
             removal=self.removal,
             object_lock=_retention(lock),
         ).bucket
 
-    def _secret(self, name: str) -> str:
-        """Make a secret with a random value, until somebody puts the real one in; its name."""
+    def _create_secret(self, name: str) -> str:
+        """Create a secret and return its name.
+
+        CloudFormation generates a random value; a person replaces it with the real one.
+        """
         full = f"{self.names.prefix}/{name}"
         secrets.Secret(
             self,
             "".join(part.title() for part in re.split(r"[/_-]", name)),
             secret_name=full,
             description="Filled in by a person, with aws secretsmanager put-secret-value",
-            encryption_key=self._estate.data,
+            encryption_key=self._context.data,
             removal_policy=self.removal,
         )
         return full
 
-    def _file_system(self, network: NetworkStack) -> LinkedFsxLustre:
+    def _create_file_system(self, network: NetworkStack) -> LinkedFsxLustre:
         return LinkedFsxLustre(
             self,
             "Lustre",
             settings=self.environment_settings.storage.lustre,
             subnet=network.subnets[0],
             group=network.nodes,
-            key=self._estate.data,
+            key=self._context.data,
             bucket=self.data,
             removal=self.removal,
         )
 
 
-def _old_versions(days: int) -> s3.LifecycleRule:
+def _expire_old_versions(days: int) -> s3.LifecycleRule:
     return s3.LifecycleRule(
         id="old-versions", noncurrent_version_expiration=cdk.Duration.days(days)
     )
 
 
-def _cheaper(days: int) -> list[s3.LifecycleRule]:
+def _archive_rules(days: int) -> list[s3.LifecycleRule]:
     return [
         s3.LifecycleRule(
             id="cheaper",

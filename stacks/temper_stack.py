@@ -1,4 +1,4 @@
-"""The base of every stack: its place, its tags, its protection."""
+"""Base class of every stack: environment, tags and termination protection."""
 
 import aws_cdk as cdk
 from constructs import Construct
@@ -8,7 +8,7 @@ from stacks.settings import Environment
 
 
 class TemperStack(cdk.Stack):
-    """A stack of one environment, tagged for owner, environment and cost centre."""
+    """Stack of one environment, tagged with owner, environment and cost centre."""
 
     def __init__(self, scope: Construct, part: str, *, environment: Environment) -> None:
         self.environment_settings = environment
@@ -25,12 +25,16 @@ class TemperStack(cdk.Stack):
                 "Project": "temper",
             },
         )
-        self.names = ResourceNames.of(environment)
+        self.names = ResourceNames.from_environment(environment)
         self.removal = (
             cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
         )
 
     @property
     def availability_zones(self) -> list[str]:
-        """The zones of the environment file: none is looked up, so synthesis asks no account."""
+        """Zones of the environment file.
+
+        CDK would look the zones up in the account; with this override synthesis needs no
+        credentials.
+        """
         return [zone.name for zone in self.environment_settings.network.zones]

@@ -1,4 +1,4 @@
-"""What a SageMaker job finds ready, published for `launch` under one prefix."""
+"""Stack of the prerequisites of SageMaker jobs, published as SSM parameters for `launch`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from constructs import Construct
 from stacks.constructs.encrypted_log_group import EncryptedLogGroup
 from stacks.constructs.job_vpc_guardrails import JobVpcGuardrails
 from stacks.constructs.mlflow_app import MlflowApp
-from stacks.constructs.ssm_parameters import publish
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.security import SecurityStack
 from stacks.settings import Environment
@@ -22,7 +22,7 @@ OTHER_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TransformJo
 
 
 class TrainingStack(TemperStack):
-    """Log groups, fences, MLflow, the model registry."""
+    """Stack with the job log groups, the VPC guardrails, MLflow and the model registry."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class TrainingStack(TemperStack):
                     self,
                     name.rpartition("/")[2],
                     name=name,
-                    key=security.estate.logs,
+                    key=security.context.logs,
                     days=settings.log_days,
                     removal=self.removal,
                 )
@@ -51,43 +51,46 @@ class TrainingStack(TemperStack):
             names=self.names,
             subnets=network.subnets,
             group=network.nodes,
-            people=[security.engineer_role],
-            jobs=security.job_roles,
+            engineer_roles=[security.engineer_role],
+            job_roles=security.job_roles,
         )
-        published = {
+        parameters = {
             "training/log-group": LOG_GROUP,
             "training/encrypt-traffic": str(
                 environment.security.inter_container_encryption
             ).lower(),
-            "training/model-package-group": self._registry(),
+            "training/model-package-group": self._create_registry(),
         }
         if settings.mlflow:
             app = MlflowApp(
                 self,
                 "Mlflow",
                 names=self.names,
-                estate=security.estate,
+                context=security.context,
                 bucket=storage.runs,
             ).app
-            published["training/mlflow-app"] = app.attr_arn
+            parameters["training/mlflow-app"] = app.attr_arn
         if judges := environment.bedrock.judges:
-            published["bedrock/judges"] = ",".join(judges)
-        publish(self, self.names, published)
+            parameters["bedrock/judges"] = ",".join(judges)
+        publish_parameters(self, self.names, parameters)
 
-    def _registry(self) -> str:
-        """Where trained models are registered: its ARN. Other accounts may read it where set."""
+    def _create_registry(self) -> str:
+        """Create the model package group and return its ARN.
+
+        The accounts of `training.registry_readers` get read access through its resource policy.
+        """
         name = f"{self.names.prefix}-models"
         group = sagemaker.CfnModelPackageGroup(
             self,
             "Models",
             model_package_group_name=name,
             model_package_group_description="Models trained on this platform",
-            model_package_group_policy=self._readers(name),
+            model_package_group_policy=self._reader_policy(name),
         )
         group.apply_removal_policy(self.removal)
         return self.names.arn("sagemaker", f"model-package-group/{name}")
 
-    def _readers(self, group: str) -> Any:
+    def _reader_policy(self, group: str) -> Any:
         accounts = self.environment_settings.training.registry_readers
         if not accounts:
             return None

@@ -237,7 +237,7 @@ def _card(job: Job, folder: RunFolder) -> str:
 
 def _conclude(job: Job, record: MetricsWriter, folder: RunFolder, control: ControlPlane) -> None:
     if control.world.is_main_process:
-        record.note_measured()
+        record.write_measured()
     check_forgetting(job, folder.path, control)
 
 

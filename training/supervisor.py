@@ -28,11 +28,11 @@ from training.errors import CrashError, Interrupted, JobError, Problem, RunError
 from training.lora_rank_search import find_rank, wants_rank
 from training.nodes import NodeSet
 from training.processes import WorkerProcesses, handing_signals_on, num_accelerators, num_cores
-from training.report.plan_vs_actual import in_a_line, note_predicted
+from training.report.plan_vs_actual import prediction_line, write_predicted
 from training.resume import acquire, find_or_create, refuse_if_alive
 from training.run_folder import RunFolder, hold, point_latest
 from training.tracking.background_publisher import BackgroundPublisher
-from training.tracking.progress_display import mend_terminal
+from training.tracking.progress_display import restore_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +155,8 @@ class NodeSupervisor:
         if job.tracking.mlflow:
             self.publisher.follow(folder.path)
         if self.foresee is not None:
-            predicted = note_predicted(folder.path, partial(self.foresee, job))
-            if line := in_a_line(predicted):
+            predicted = write_predicted(folder.path, partial(self.foresee, job))
+            if line := prediction_line(predicted):
                 say(line)
 
     def log_of(self, folder: RunFolder) -> Path:
@@ -280,7 +280,7 @@ def _run_worker(
     if workers.told is not None:
         # The signal came before the worker could listen for it: nothing had been done yet.
         raise Interrupted(f"stopped by {workers.told.name}; the same command goes on")
-    mend_terminal()
+    restore_terminal()
     if folder.is_full:
         raise RunError(folder.explain_full())
     said = log.read_bytes()[begins:].decode(errors="replace")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from emulator.instance import lay_out
+from emulator.instance import prepare_opt_ml
 
 _MACHINE = {"ResourceConfig": {"InstanceType": "ml.m5.large"}}
 _STAMP = re.compile(r"^(\S+) run folder: ", re.M)
@@ -48,7 +48,7 @@ def start_once(image: str, job: Path, shared: Path, ml: Path) -> Start:
     Raises:
         RuntimeError: The job ended before its first step.
     """
-    lay_out(ml, _MACHINE, "algo-1", ("algo-1",), "eth0")
+    prepare_opt_ml(ml, _MACHINE, "algo-1", ("algo-1",), "eth0")
     channel = ml / "input/data/job"
     channel.mkdir(parents=True)
     (channel / "job.yaml").write_text(job.read_text())

@@ -10,9 +10,9 @@ from benchmarks.memory.peers import accelerate, deepspeed, rule_of_thumb
 from planning.dataset_stats import read_dataset_stats
 from planning.hf_config import read_shape
 from planning.machine import this_machine
-from planning.peak_memory import recipe_of
-from planning.search import choose
-from planning.trainable_params import learned
+from planning.peak_memory import memory_config_of
+from planning.search import choose_parallelism
+from planning.trainable_params import count_trainable
 from training.config import Job
 from training.config.load import parse_job
 
@@ -43,12 +43,12 @@ def predict_memory(case: PlannedCase, fixtures: Path) -> dict[str, int | None]:
     shape = read_shape(job)
     machine = replace(this_machine(None), processes=case.processes)
     longest = case.max_length or read_dataset_stats(job, shape).longest
-    choice, parts = choose(job, shape, machine, longest, as_written=True)
-    recipe = recipe_of(job, shape, machine, choice, longest)
+    choice, parts = choose_parallelism(job, shape, machine, longest, as_written=True)
+    config = memory_config_of(job, shape, machine, choice, longest)
     tensors = sum(gib for part, gib in parts.items() if part not in ("runtime", "fragmentation"))
     return {
         "plan": round(tensors * 2**30),
-        "deepspeed": deepspeed(recipe),
-        "accelerate": accelerate(recipe),
-        "rule": rule_of_thumb(recipe, learned(job, shape)),
+        "deepspeed": deepspeed(config),
+        "accelerate": accelerate(config),
+        "rule": rule_of_thumb(config, count_trainable(job, shape)),
     }

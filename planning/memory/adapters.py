@@ -6,19 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from planning.memory.autograd import AutogradSimulator, SimulatedParameter, SimulatedTensor
+from planning.memory.autograd import AutogradSimulator
 from planning.memory.ops import (
     activation,
     add,
-    biased,
+    add_bias,
+    as_tensor,
     cast,
     copy,
     linear,
     mul,
     quantized_linear,
-    read,
     scale,
 )
+from planning.memory.tensors import SimulatedParameter, SimulatedTensor
 from planning.model_shape import ModelShape
 
 _BLOCK, _OUTER_BLOCK = 64, 256
@@ -197,16 +198,16 @@ def _dora(
     base = whole()
     scaled, summed = tape.new(update.count, x.dtype), tape.new(update.count, x.dtype)
     del scaled, summed
-    share = tape.record(
-        tape.new(outputs, "fp32"), (read(magnitude),), lambda g: (tape.new(outputs, "fp32"),)
+    share = tape.record_op(
+        tape.new(outputs, "fp32"), (as_tensor(magnitude),), lambda g: (tape.new(outputs, "fp32"),)
     )
     change = linear(tape, linear(tape, x, down, width), up, lora.r)
     if lora.dropout:
         # What dropout left of the input goes through the base once more.
         y = linear(tape, x, base, width)
-    less = tape.record(tape.new(outputs, "fp32"), (share,), lambda g: (g,))
-    kept = mul(tape, y, less)
-    return add(tape, kept, scale(tape, mul(tape, change, share)))
+    less = tape.record_op(tape.new(outputs, "fp32"), (share,), lambda g: (g,))
+    saved = mul(tape, y, less)
+    return add(tape, saved, scale(tape, mul(tape, change, share)))
 
 
 def _in_type(
@@ -220,7 +221,7 @@ def _in_type(
         made = tape.new(weight.count, dtype)
     storage = weight.storage if made is None else made.storage
     return SimulatedParameter(
-        weight.count, dtype, learns=False, width=weight.width, storage=storage
+        weight.count, dtype, requires_grad=False, width=weight.width, storage=storage
     )
 
 
@@ -235,9 +236,9 @@ def scaled_linear(
     """A linear map with IA3's factors on its input, where they are as wide as that, or output."""
     before = x.dtype
     if factors.count == width:
-        x = cast(tape, mul(tape, x, read(factors)), before)
+        x = cast(tape, mul(tape, x, as_tensor(factors)), before)
     y = adapted_linear(tape, x, weight, width, None, None, four_bit)
-    return y if factors.count == width else cast(tape, mul(tape, y, read(factors)), y.dtype)
+    return y if factors.count == width else cast(tape, mul(tape, y, as_tensor(factors)), y.dtype)
 
 
 def bottleneck(
@@ -250,8 +251,10 @@ def bottleneck(
     """`after + s * up(a(down(read)))`, where `read` is what the sublayer says or what it reads."""
     down, down_bias, up, up_bias = pair
     read = before if adapter.parallel else after
-    inner = biased(tape, linear(tape, cast(tape, read, down.dtype), down, down.width), down_bias)
-    change = scale(tape, biased(tape, linear(tape, activation(tape, inner), up, up.width), up_bias))
+    inner = add_bias(tape, linear(tape, cast(tape, read, down.dtype), down, down.width), down_bias)
+    change = scale(
+        tape, add_bias(tape, linear(tape, activation(tape, inner), up, up.width), up_bias)
+    )
     return add(tape, after, cast(tape, change, after.dtype))
 
 
@@ -260,5 +263,5 @@ def _dropout(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
     mask = tape.new(x.count, "bool" if tape.device == "cuda" else x.dtype)
     if tape.device == "cuda":
         y = tape.new(x.count, x.dtype)
-        return tape.record(y, (x,), lambda g, kept: (tape.new(g.count, g.dtype),), mask)
+        return tape.record_op(y, (x,), lambda g, saved: (tape.new(g.count, g.dtype),), mask)
     return mul(tape, x, mask)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planning.memory.autograd import AutogradSimulator, Grads, SimulatedTensor
-from planning.memory.ops import cast, lower, scale
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.ops import autocast_input, cast, scale
+from planning.memory.tensors import Grads, SimulatedTensor
 
 
 @dataclass(frozen=True)
-class Heads:
+class AttentionShape:
     """The sizes of one attention.
 
     Attributes:
@@ -39,31 +40,31 @@ class Heads:
         return self.rows * self.heads * self.length * self.length
 
 
-def attend(
+def attention_forward(
     tape: AutogradSimulator,
     kind: str,
     q: SimulatedTensor,
     k: SimulatedTensor,
     v: SimulatedTensor,
     mask: SimulatedTensor | None,
-    size: Heads,
+    size: AttentionShape,
 ) -> SimulatedTensor:
     """The attention of `q` on `k` and `v`, as the model's `attention` does it."""
     if kind == "eager":
         return _eager(tape, q, k, v, mask, size)
-    q, k, v = lower(tape, q), lower(tape, k), lower(tape, v)
+    q, k, v = autocast_input(tape, q), autocast_input(tape, k), autocast_input(tape, v)
     if kind == "sdpa" and mask is not None:
-        k, v = repeat(tape, k, size), repeat(tape, v, size)
+        k, v = repeat_kv(tape, k, size), repeat_kv(tape, v, size)
     return _fused(tape, q, k, v, mask if kind == "sdpa" else None, size)
 
 
-def repeat(tape: AutogradSimulator, x: SimulatedTensor, size: Heads) -> SimulatedTensor:
+def repeat_kv(tape: AutogradSimulator, x: SimulatedTensor, size: AttentionShape) -> SimulatedTensor:
     """Keys or values repeated for every query head that shares them."""
     times = size.heads // size.kv_heads
     if times == 1:
         return x
     count, dtype = x.count, x.dtype
-    return tape.record(tape.new(count * times, dtype), (x,), lambda g: (tape.new(count, dtype),))
+    return tape.record_op(tape.new(count * times, dtype), (x,), lambda g: (tape.new(count, dtype),))
 
 
 def _fused(
@@ -72,12 +73,12 @@ def _fused(
     k: SimulatedTensor,
     v: SimulatedTensor,
     mask: SimulatedTensor | None,
-    size: Heads,
+    size: AttentionShape,
 ) -> SimulatedTensor:
     counts, dtype = (q.count, k.count, v.count), q.dtype
     shared = k.count < q.count
 
-    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         scratch = _backward_scratch(tape, size, shared, dtype)
         found = tuple(tape.new(count, dtype) for count in counts)
         del scratch
@@ -86,13 +87,13 @@ def _fused(
     bias = tape.new(mask.count, dtype) if mask is not None else None
     out = tape.new(q.count, dtype)
     log_sums = tape.new(size.rows * size.heads * size.length, "fp32")
-    kept = [q, k, v, SimulatedTensor(out.count, dtype, out.storage), log_sums]
-    kept += [bias] if bias is not None else []
-    return tape.record(out, (q, k, v), back, *kept)
+    saved = [q, k, v, SimulatedTensor(out.count, dtype, out.storage), log_sums]
+    saved += [bias] if bias is not None else []
+    return tape.record_op(out, (q, k, v), backward, *saved)
 
 
 def _backward_scratch(
-    tape: AutogradSimulator, size: Heads, shared: bool, dtype: str
+    tape: AutogradSimulator, size: AttentionShape, shared: bool, dtype: str
 ) -> list[SimulatedTensor]:
     """What the kernel needs besides its results (flash-attention 2, `mha_bwd`)."""
     if tape.device != "cuda":
@@ -111,43 +112,43 @@ def _eager(
     k: SimulatedTensor,
     v: SimulatedTensor,
     mask: SimulatedTensor | None,
-    size: Heads,
+    size: AttentionShape,
 ) -> SimulatedTensor:
-    k, v = repeat(tape, k, size), repeat(tape, v, size)
+    k, v = repeat_kv(tape, k, size), repeat_kv(tape, v, size)
     scores = scale(tape, _batched(tape, q, k, size.scores))
     if mask is not None:
-        scores = tape.record(tape.new(scores.count, scores.dtype), (scores,), lambda g: (g,))
+        scores = tape.record_op(tape.new(scores.count, scores.dtype), (scores,), lambda g: (g,))
     dtype = q.dtype
     weights = cast(tape, _softmax(tape, scores), dtype)
     del scores
     out = _batched(tape, weights, v, q.count)
     del weights
-    return tape.record(tape.new(out.count, out.dtype), (out,), lambda g: (g,))
+    return tape.record_op(tape.new(out.count, out.dtype), (out,), lambda g: (g,))
 
 
 def _softmax(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
     y = tape.new(x.count, "fp32")
     before = x.dtype
 
-    def back(g: SimulatedTensor, kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:
         made = tape.new(g.count, "fp32")
         return (made if before == "fp32" else tape.new(g.count, before),)
 
-    return tape.record(y, (x,), back, SimulatedTensor(y.count, y.dtype, y.storage))
+    return tape.record_op(y, (x,), backward, SimulatedTensor(y.count, y.dtype, y.storage))
 
 
 def _batched(
     tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor, count: int
 ) -> SimulatedTensor:
-    a, b = lower(tape, a), lower(tape, b)
+    a, b = autocast_input(tape, a), autocast_input(tape, b)
     wanted = (a.node is not None, b.node is not None)
     counts, dtype = (a.count, b.count), a.dtype
 
-    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         return tuple(
             tape.new(size, dtype) if asked else None
             for asked, size in zip(wanted, counts, strict=True)
         )
 
-    kept = (b,) * wanted[0] + (a,) * wanted[1]
-    return tape.record(tape.new(count, dtype), (a, b), back, *kept)
+    saved = (b,) * wanted[0] + (a,) * wanted[1]
+    return tape.record_op(tape.new(count, dtype), (a, b), backward, *saved)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planning.memory.allocator import AllocatorSimulator, SimulatedStorage
-from planning.memory.autograd import AutogradSimulator, SimulatedTensor
-from planning.memory.distillation_loss import known_of
-from planning.memory.losses import loss_of
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.distillation_loss import compute_teacher_log_probs
+from planning.memory.losses import head_outputs
 from planning.memory.method_profile import AuxModel, MethodProfile
 from planning.memory.parameters import MemoryConfig, all_weights, build
+from planning.memory.tensors import SimulatedTensor
 from planning.memory.zero3_gather import PERSISTS_BELOW, Zero3Gather
 
 _FEW = 2
@@ -25,76 +26,78 @@ class AuxModelSimulator:
 
     Args:
         frozen: Which.
-        recipe: Of the model that is trained.
-        tape: Whose meter counts.
+        config: Of the model that is trained.
+        tape: Whose allocator counts.
     """
 
-    def __init__(self, frozen: AuxModel, recipe: MemoryConfig, tape: AutogradSimulator):
-        shape = frozen.shape or recipe.shape
+    def __init__(self, frozen: AuxModel, config: MemoryConfig, tape: AutogradSimulator):
+        shape = frozen.shape or config.shape
         few = min(_FEW, shape.layers)
         self.tape = tape
         self.frozen = frozen
-        self.recipe = replace(
-            recipe,
+        self.config = replace(
+            config,
             shape=replace(shape, layers=few),
             adapter=None,
-            four_bit=recipe.four_bit if frozen.same else frozen.four_bit,
-            frozen=_dtype(frozen, recipe),
+            four_bit=config.four_bit if frozen.same else frozen.four_bit,
+            frozen=_dtype(frozen, config),
             checkpointing=False,
-            learning=MethodProfile(head="score" if frozen.scores else "next tokens"),
+            method=MethodProfile(head="score" if frozen.scores else "next tokens"),
         )
-        self.gate: Zero3Gather | None = None
-        meter = AllocatorSimulator() if frozen.same else tape.meter
-        before = meter.live
-        self.decoder = build(self.recipe, meter, part="models")
+        self.gather_hook: Zero3Gather | None = None
+        allocator = AllocatorSimulator() if frozen.same else tape.allocator
+        before = allocator.live
+        self.decoder = build(self.config, allocator, part="models")
         layer = sum(w.storage.size for w in self.decoder.layers[0].weights() if w.storage)
         self._held = []
-        with meter.belongs_to("models"):
-            self._held.append(SimulatedStorage(meter, (shape.layers - few) * layer))
-            if recipe.zero == 3 or recipe.fsdp:
-                self._held.append(self._shard(meter, meter.live - before))
+        with allocator.counted_as("models"):
+            self._held.append(SimulatedStorage(allocator, (shape.layers - few) * layer))
+            if config.zero == 3 or config.fsdp:
+                self._held.append(self._shard(allocator, allocator.live - before))
 
-    def _shard(self, meter: AllocatorSimulator, whole: int) -> SimulatedStorage:
+    def _shard(self, allocator: AllocatorSimulator, whole: int) -> SimulatedStorage:
         """Let go of what is whole, and keep this device's part of it."""
         self._held.clear()
         for weight in all_weights(self.decoder):
             weight.sharded = weight.count >= PERSISTS_BELOW
             if weight.sharded:
                 weight.storage = None
-        self.gate = Zero3Gather(self.tape, self.recipe.ahead, evaluated=True)
-        return SimulatedStorage(meter, -(-whole // self.recipe.world))
+        self.gather_hook = Zero3Gather(self.tape, self.config.ahead, evaluated=True)
+        return SimulatedStorage(allocator, -(-whole // self.config.world))
 
     def ask(self) -> SimulatedTensor | None:
-        """Ask it about a micro-batch; a teacher's answer is kept for the loss."""
+        """Ask it about a micro-batch; a teacher's answer is saved for the loss."""
         tape, decoder = self.tape, self.decoder
-        gate, tape.gate = tape.gate, self.gate
+        gather_hook, tape.gather_hook = tape.gather_hook, self.gather_hook
         grad_enabled, tape.grad_enabled = tape.grad_enabled, False
-        known: SimulatedTensor | None = None
-        if self.gate is not None:
-            self.gate.again()
+        teacher_log_probs: SimulatedTensor | None = None
+        if self.gather_hook is not None:
+            self.gather_hook.rewind()
         with tape.autocasting():
             hidden = decoder.forward(tape)
             if self.frozen.speaks:
-                known = known_of(tape, hidden, decoder.head, self.recipe)
+                teacher_log_probs = compute_teacher_log_probs(
+                    tape, hidden, decoder.head, self.config
+                )
             else:
-                loss_of(tape, hidden, decoder.head, self.recipe, None)
-        if tape.gate is not None:
-            tape.gate.turn()
-        tape.gate, tape.grad_enabled = gate, grad_enabled
-        return known
+                head_outputs(tape, hidden, decoder.head, self.config, None)
+        if tape.gather_hook is not None:
+            tape.gather_hook.end_forward()
+        tape.gather_hook, tape.grad_enabled = gather_hook, grad_enabled
+        return teacher_log_probs
 
-    def replay(self) -> None:
+    def set_trace(self) -> None:
         """From here on it is known which weights come next."""
-        if self.gate is not None:
-            self.gate.replay()
+        if self.gather_hook is not None:
+            self.gather_hook.set_trace()
 
 
-def _dtype(frozen: AuxModel, recipe: MemoryConfig) -> str:
+def _dtype(frozen: AuxModel, config: MemoryConfig) -> str:
     """How it lies in memory."""
-    return recipe.precision if frozen.low or frozen.same or recipe.zero else "fp32"
+    return config.precision if frozen.low or frozen.same or config.zero else "fp32"
 
 
-def auxiliary_models(recipe: MemoryConfig, tape: AutogradSimulator) -> AuxModelSimulator | None:
-    """The second model of a recipe, if it has one."""
-    frozen = recipe.learning.frozen
-    return None if frozen is None else AuxModelSimulator(frozen, recipe, tape)
+def auxiliary_models(config: MemoryConfig, tape: AutogradSimulator) -> AuxModelSimulator | None:
+    """The second model of a config, if it has one."""
+    frozen = config.method.frozen
+    return None if frozen is None else AuxModelSimulator(frozen, config, tape)

@@ -18,19 +18,20 @@ from planning.memory.adapters import (
     bottleneck,
     scaled_linear,
 )
-from planning.memory.attention import Heads, attend
-from planning.memory.autograd import AutogradSimulator, Grads, SimulatedParameter, SimulatedTensor
+from planning.memory.attention import AttentionShape, attention_forward
+from planning.memory.autograd import AutogradSimulator
 from planning.memory.ops import (
     activation,
     add,
-    biased,
+    add_bias,
+    apply_rotary,
     cast,
+    cat,
     embedding,
-    join,
     mul,
     rms_norm,
-    rotate,
 )
+from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 from planning.model_shape import OTHER_EXPERTS
 
 
@@ -55,7 +56,7 @@ class Layer:
             yield from more
 
 
-class KeyValues(Protocol):
+class KvCache(Protocol):
     """What earlier tokens left for the attention of later ones."""
 
     def update(
@@ -80,15 +81,17 @@ class Prefix:
         self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
     ) -> tuple[SimulatedTensor, SimulatedTensor]:
         """Return the prefix followed by the row's own."""
-        return join(tape, self._part(tape), k), join(tape, self._part(tape), v)
+        return cat(tape, self._part(tape), k), cat(tape, self._part(tape), v)
 
     def _part(self, tape: AutogradSimulator) -> SimulatedTensor:
         whole = self.whole
 
-        def back(g: SimulatedTensor) -> Grads:
+        def backward(g: SimulatedTensor) -> Grads:
             return (SimulatedTensor(whole.count, g.dtype, g.storage),)
 
-        return tape.record(SimulatedTensor(self.count, whole.dtype, whole.storage), (whole,), back)
+        return tape.record_op(
+            SimulatedTensor(self.count, whole.dtype, whole.storage), (whole,), backward
+        )
 
 
 Update = Callable[
@@ -97,7 +100,7 @@ Update = Callable[
 """Puts earlier keys and values before those at hand."""
 
 
-def partial_cache(cache: KeyValues | None, layer: int) -> Update | None:
+def layer_cache(cache: KvCache | None, layer: int) -> Update | None:
     """The part of a cache that one layer sees."""
     if cache is None:
         return None
@@ -119,12 +122,12 @@ class Decoder:
         attention: `eager`, `sdpa` or `flash_attention_2`.
         masked: Whether attention is handed a mask: rows hold several documents, or padding.
         checkpointing: Whether layers are computed again in the backward pass.
-        input_learns: Whether gradients are asked of the embedded input, for an adapter's sake.
+        input_requires_grad: Whether gradients are asked of the embedded input, for an adapter's sake.
         adapter: What is trained in place of the weights.
         four_bit: How linear maps rest in 4 bits.
         virtual: Trained vectors before the input.
         cache: Keys and values that come before those of the tokens at hand.
-        critic: A second decoder that reads the same rows and learns with it.
+        critic: A second decoder that reads the same rows and requires_grad with it.
         idle: Weights that copies of them, which learn, stand in for.
     """
 
@@ -132,17 +135,17 @@ class Decoder:
     layers: list[Layer]
     norm: SimulatedParameter
     head: SimulatedParameter
-    size: Heads
+    size: AttentionShape
     hidden: int
     intermediate: int
     attention: str
     masked: bool
     checkpointing: bool = False
-    input_learns: bool = False
+    input_requires_grad: bool = False
     adapter: Adapter | None = None
     four_bit: FourBitLayout | None = None
     virtual: SimulatedParameter | None = None
-    cache: KeyValues | None = None
+    cache: KvCache | None = None
     critic: Decoder | None = None
     idle: list[SimulatedParameter] = field(default_factory=list)
 
@@ -150,17 +153,17 @@ class Decoder:
         """The last hidden states, normed."""
         tokens = self.size.rows * self.size.length
         hidden = self._embedded(tape, tokens)
-        if self.input_learns and hidden.node is None and tape.grad_enabled:
+        if self.input_requires_grad and hidden.node is None and tape.grad_enabled:
             hidden.node = SimulatedParameter(hidden.count, hidden.dtype)
         mask = self._mask(tape)
         cos = tape.new(tokens * self.size.width, hidden.dtype)
         sin = tape.new(tokens * self.size.width, hidden.dtype)
         cache = self._prefix(tape) or self.cache
         for index, layer in enumerate(self.layers):
-            block = partial(self._layer, tape, layer, partial_cache(cache, index), mask, (cos, sin))
+            block = partial(self._layer, tape, layer, layer_cache(cache, index), mask, (cos, sin))
             hidden = tape.checkpoint(block, hidden) if self.checkpointing else block(hidden)
             del block
-            hidden = tape.milestone(hidden, self._after(index))
+            hidden = tape.record_peak_at(hidden, self._after(index))
         return rms_norm(tape, hidden, self.norm)
 
     def _embedded(self, tape: AutogradSimulator, tokens: int) -> SimulatedTensor:
@@ -174,7 +177,7 @@ class Decoder:
         ahead = self.size.rows * self.adapter.tokens
         rows = embedding(tape, self.embed, tokens - ahead, self.hidden)
         vectors = embedding(tape, self.virtual, ahead, self.hidden)
-        return join(tape, cast(tape, vectors, rows.dtype), rows)
+        return cat(tape, cast(tape, vectors, rows.dtype), rows)
 
     def _prefix(self, tape: AutogradSimulator) -> Prefix | None:
         """Trained keys and values of every layer, looked up for every row."""
@@ -244,12 +247,12 @@ class Decoder:
         if "self_attn.q_norm" in layer.norms:
             q = rms_norm(tape, q, layer.norms["self_attn.q_norm"])
             k = rms_norm(tape, k, layer.norms["self_attn.k_norm"])
-        rotated = rotate(tape, q, *angles), rotate(tape, k, *angles)
+        rotated = apply_rotary(tape, q, *angles), apply_rotary(tape, k, *angles)
         q, k = rotated
         del rotated
         if update is not None:
             k, v = update(tape, k, v)
-        out = attend(tape, self.attention, q, k, v, mask, self.size)
+        out = attention_forward(tape, self.attention, q, k, v, mask, self.size)
         return self._linear(tape, layer, "self_attn.o_proj", out, self.size.heads * self.size.width)
 
     def _mlp(self, tape: AutogradSimulator, layer: Layer, x: SimulatedTensor) -> SimulatedTensor:
@@ -257,7 +260,7 @@ class Decoder:
         product = mul(tape, gate, self._linear(tape, layer, "mlp.up_proj", x, self.hidden))
         if OTHER_EXPERTS in layer.biases:
             # Every expert has a gradient, whichever tokens it saw.
-            product = biased(tape, product, layer.biases[OTHER_EXPERTS])
+            product = add_bias(tape, product, layer.biases[OTHER_EXPERTS])
         return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
 
     def _linear(
@@ -271,5 +274,5 @@ class Decoder:
         if isinstance(self.adapter, LoraCost) and name in layer.adapters:
             lora, pair = self.adapter, layer.adapters[name]
         # What is trained in full does not rest in 4 bits.
-        four_bit = None if weight.learns else self.four_bit
+        four_bit = None if weight.requires_grad else self.four_bit
         return adapted_linear(tape, x, weight, width, pair, lora, four_bit)

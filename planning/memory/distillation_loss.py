@@ -9,34 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from planning.memory.autograd import AutogradSimulator, Grads, SimulatedParameter, SimulatedTensor
-from planning.memory.log_probs import LOGITS, pick, wanted
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.log_probs import LOGITS, gather_token, supervised_states
 from planning.memory.ops import (
     add,
+    as_tensor,
     cast,
+    cat,
     exp,
     gather,
-    join,
     linear,
     log_softmax,
     log_sum_exp,
     masked_fill,
     mul,
-    read,
+    reduce_sum,
     scale,
     subtract,
-    total,
 )
 from planning.memory.parameters import MemoryConfig
+from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 
 
-def known_of(
-    tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, recipe: MemoryConfig
+def compute_teacher_log_probs(
+    tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, config: MemoryConfig
 ) -> SimulatedTensor:
     """What a teacher makes of every supervised token: log-probabilities, [tokens, vocabulary]."""
-    width = hidden.count // (recipe.rows * recipe.length)
-    size = recipe.rows * (recipe.length - 1) * (head.count // width)
-    with tape.meter.belongs_to("logits"):
+    width = hidden.count // (config.rows * config.length)
+    size = config.rows * (config.length - 1) * (head.count // width)
+    with tape.allocator.counted_as("logits"):
         logits = linear(tape, hidden, head, width)
         picked = tape.new(size, logits.dtype)
         softened = scale(tape, cast(tape, picked, "fp32"))
@@ -45,35 +46,37 @@ def known_of(
         return found
 
 
-def distance(
+def distillation_loss(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
-    recipe: MemoryConfig,
-    known: SimulatedTensor | None,
+    config: MemoryConfig,
+    teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
     """The weighted sum of divergence and label loss."""
-    width = recipe.shape.hidden
-    tokens = recipe.rows * (recipe.length - 1)
-    x = wanted(tape, hidden, tokens, width)
-    with tape.meter.belongs_to("logits"):
-        return _tiled(tape, x, head, recipe, width)
+    width = config.shape.hidden
+    tokens = config.rows * (config.length - 1)
+    x = supervised_states(tape, hidden, tokens, width)
+    with tape.allocator.counted_as("logits"):
+        return _tiled(tape, x, head, config, width)
 
 
 def _tiled(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
-    recipe: MemoryConfig,
+    config: MemoryConfig,
     width: int,
 ) -> SimulatedTensor:
-    learns = hidden.node is not None
-    kept = [tape.new(hidden.count, hidden.dtype)] if learns else []
-    kept += [tape.new(head.count, head.dtype)] if head.learns else []
-    whole = tape.gate.gathered(head) if tape.gate is not None and head.sharded else None
-    gate, tape.gate = tape.gate, None
+    requires_grad = hidden.node is not None
+    saved = [tape.new(hidden.count, hidden.dtype)] if requires_grad else []
+    saved += [tape.new(head.count, head.dtype)] if head.requires_grad else []
+    whole = (
+        tape.gather_hook.gathered(head) if tape.gather_hook is not None and head.sharded else None
+    )
+    gather_hook, tape.gather_hook = tape.gather_hook, None
     grad_enabled, tape.grad_enabled = tape.grad_enabled, True
-    weight = _leaf(head.storage, head.count, head.dtype, width, head.learns)
+    weight = _leaf(head.storage, head.count, head.dtype, width, head.requires_grad)
     views: list[
         SimulatedParameter
     ] = []  # Autocast remembers the cast of each until the forward pass is over.
@@ -81,23 +84,25 @@ def _tiled(
     tokens, size = hidden.count // width, max(1, LOGITS * width // head.count)
     for start in range(0, tokens, size):
         count = min(size, tokens - start)
-        x = _leaf(hidden.storage, count * width, hidden.dtype, width, learns)
+        x = _leaf(hidden.storage, count * width, hidden.dtype, width, requires_grad)
         views.append(x)
-        found = _gradients(tape, x, weight, count, recipe)
+        found = _gradients(tape, x, weight, count, config)
     del found, whole
-    tape.gate, tape.grad_enabled = gate, grad_enabled
+    tape.gather_hook, tape.grad_enabled = gather_hook, grad_enabled
     of_hidden, of_head = (hidden.count, hidden.dtype), (head.count, head.dtype)
-    sizes = [of_hidden] * learns + [of_head] * head.learns
+    sizes = [of_hidden] * requires_grad + [of_head] * head.requires_grad
 
-    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         made = [tape.new(*size) for size in sizes]
-        return (made.pop(0) if learns else None, made.pop(0) if head.learns else None)
+        return (made.pop(0) if requires_grad else None, made.pop(0) if head.requires_grad else None)
 
-    return tape.record(tape.new(1, "fp32"), (hidden, read(head)), back, *kept)
+    return tape.record_op(tape.new(1, "fp32"), (hidden, as_tensor(head)), backward, *saved)
 
 
-def _leaf(storage: Any, count: int, dtype: str, width: int, learns: bool) -> SimulatedParameter:
-    return SimulatedParameter(count, dtype, learns, width, storage=storage)
+def _leaf(
+    storage: Any, count: int, dtype: str, width: int, requires_grad: bool
+) -> SimulatedParameter:
+    return SimulatedParameter(count, dtype, requires_grad, width, storage=storage)
 
 
 def _gradients(
@@ -105,16 +110,18 @@ def _gradients(
     x: SimulatedParameter,
     weight: SimulatedParameter,
     tokens: int,
-    recipe: MemoryConfig,
+    config: MemoryConfig,
 ) -> list[SimulatedTensor]:
     """The gradients of one tile."""
     found: list[SimulatedTensor] = []
     for leaf in (x, weight):
         leaf.sink = lambda _, grad: found.append(grad)
-    logits = scale(tape, linear(tape, read(x), weight, weight.width))
+    logits = scale(tape, linear(tape, as_tensor(x), weight, weight.width))
     student = log_softmax(tape, scale(tape, cast(tape, logits, "fp32")))
-    soft = _DIVERGENCES[recipe.learning.divergence](tape, _beside(tape, student, tokens, recipe))
-    hard = total(tape, pick(tape, log_softmax(tape, cast(tape, logits, "fp32")), tokens))
+    soft = _DIVERGENCES[config.method.divergence](tape, _beside(tape, student, tokens, config))
+    hard = reduce_sum(
+        tape, gather_token(tape, log_softmax(tape, cast(tape, logits, "fp32")), tokens)
+    )
     out = add(tape, scale(tape, soft), scale(tape, hard))
     del logits, student, soft, hard
     if out.node is not None:
@@ -124,18 +131,18 @@ def _gradients(
 
 
 def _beside(
-    tape: AutogradSimulator, student: SimulatedTensor, tokens: int, recipe: MemoryConfig
+    tape: AutogradSimulator, student: SimulatedTensor, tokens: int, config: MemoryConfig
 ) -> SimulatedTensor:
     """The student over the events its teacher is known by: all tokens, or the likeliest and rest.
 
     For the rest, the likeliest are struck out of a copy of the student, and that is summed.
     """
-    if not recipe.learning.known:
+    if not config.method.known:
         return student
-    likeliest = (recipe.learning.known - 1) * tokens
+    likeliest = (config.method.known - 1) * tokens
     ids = tape.new(likeliest, "int64")
     rest = log_sum_exp(tape, masked_fill(tape, student, ids), tokens)
-    return join(tape, gather(tape, student, ids), rest)
+    return cat(tape, gather(tape, student, ids), rest)
 
 
 # --- divergences ------------------------------------------------------------------------------
@@ -145,13 +152,13 @@ def _forward_kl(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
     """`(p.exp() * (p - q)).sum()`."""
     p = SimulatedTensor(q.count, "fp32", None)
     share = tape.new(q.count, "fp32")
-    return total(tape, mul(tape, share, subtract(tape, p, q)))
+    return reduce_sum(tape, mul(tape, share, subtract(tape, p, q)))
 
 
 def _reverse_kl(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
     """`(q.exp() * (q - p)).sum()`."""
     p = SimulatedTensor(q.count, "fp32", None)
-    return total(tape, mul(tape, exp(tape, q), subtract(tape, q, p)))
+    return reduce_sum(tape, mul(tape, exp(tape, q), subtract(tape, q, p)))
 
 
 def _js(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
@@ -160,8 +167,8 @@ def _js(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
     both = _logaddexp(tape, p, q)
     middle = scale(tape, both)
     share = tape.new(q.count, "fp32")
-    first = total(tape, mul(tape, share, subtract(tape, p, middle)))
-    second = total(tape, mul(tape, exp(tape, q), subtract(tape, q, middle)))
+    first = reduce_sum(tape, mul(tape, share, subtract(tape, p, middle)))
+    second = reduce_sum(tape, mul(tape, exp(tape, q), subtract(tape, q, middle)))
     return add(tape, first, second)
 
 
@@ -169,13 +176,13 @@ def _logaddexp(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) 
     """Keeps both; its backward writes out three more of their size."""
     count = b.count
 
-    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         steps = [tape.new(count, "fp32") for _ in range(2)]
         made = tape.new(count, "fp32")
         del steps
         return None, made
 
-    return tape.record(tape.new(count, "fp32"), (a, b), back, a, b)
+    return tape.record_op(tape.new(count, "fp32"), (a, b), backward, a, b)
 
 
 _DIVERGENCES: dict[str, Callable[[AutogradSimulator, SimulatedTensor], SimulatedTensor]] = {

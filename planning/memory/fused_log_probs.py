@@ -6,8 +6,9 @@ plain PyTorch, elsewhere, a tile is written out in fp32 several times.
 
 from __future__ import annotations
 
-from planning.memory.autograd import AutogradSimulator, Grads, SimulatedParameter, SimulatedTensor
-from planning.memory.ops import read
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.ops import as_tensor
+from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 
 TILE_TOKENS = 4096
 """Tokens per tile (`TOKEN_CHUNK_SIZE`)."""
@@ -15,7 +16,7 @@ TILE_VOCABULARY = 32768
 """Pieces per tile (`_TILE`); the buffer is as wide even where the vocabulary is not."""
 
 
-def in_tiles(
+def fused_log_probs(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
@@ -27,11 +28,11 @@ def in_tiles(
     """The log-probabilities of `ids`, and entropies where two `outputs` are asked for."""
     tokens, vocabulary = hidden.count // width, head.count // width
     dtype, before = tape.autocast or hidden.dtype, hidden.dtype
-    wants_hidden, wants_head = hidden.node is not None, head.learns
+    wants_hidden, wants_head = hidden.node is not None, head.requires_grad
     types = (dtype, before, head.dtype)
 
-    def back(g: SimulatedTensor, *kept: SimulatedTensor) -> Grads:
-        with tape.meter.belongs_to("logits"):
+    def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
+        with tape.allocator.counted_as("logits"):
             whole = _whole(tape, head)
             of_hidden = tape.new(tokens * width, "fp32") if wants_hidden else None
             of_head = tape.new(head.count, "fp32") if wants_head else None
@@ -48,11 +49,15 @@ def in_tiles(
     _tile(tape, tokens, vocabulary, width, types, backward=False)
     log_z, out = tape.new(tokens, "fp32"), tape.new(tokens * outputs, "fp32")
     del statistics, whole
-    return tape.record(out, (hidden, read(head)), back, hidden, read(head), ids, log_z)
+    return tape.record_op(
+        out, (hidden, as_tensor(head)), backward, hidden, as_tensor(head), ids, log_z
+    )
 
 
 def _whole(tape: AutogradSimulator, head: SimulatedParameter) -> SimulatedTensor | None:
-    return tape.gate.gathered(head) if tape.gate is not None and head.sharded else None
+    return (
+        tape.gather_hook.gathered(head) if tape.gather_hook is not None and head.sharded else None
+    )
 
 
 def _tile(

@@ -7,50 +7,51 @@ again in the backward pass where there are more.
 
 from __future__ import annotations
 
-from planning.memory.autograd import AutogradSimulator, Grads, SimulatedParameter, SimulatedTensor
-from planning.memory.fused_log_probs import in_tiles
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.fused_log_probs import fused_log_probs
 from planning.memory.ops import cast, linear, log_softmax
 from planning.memory.parameters import MemoryConfig
+from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 
 LOGITS = 2**24
 """Logits held at once where there are no tiles."""
 
 
-def next_tokens(
-    tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, recipe: MemoryConfig
+def next_token_log_probs(
+    tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, config: MemoryConfig
 ) -> SimulatedTensor:
     """The log-probabilities of `hidden` [rows, length, width], every position supervised."""
-    width = recipe.shape.hidden
-    tokens = recipe.rows * (recipe.length - 1)
-    found, ids = wanted(tape, hidden, tokens, width), tape.new(tokens, "int64")
-    with tape.meter.belongs_to("logits"):
+    width = config.shape.hidden
+    tokens = config.rows * (config.length - 1)
+    found, ids = supervised_states(tape, hidden, tokens, width), tape.new(tokens, "int64")
+    with tape.allocator.counted_as("logits"):
         if tape.device == "cuda":
-            return in_tiles(tape, found, head, ids, width)
+            return fused_log_probs(tape, found, head, ids, width)
         return _in_chunks(tape, found, head, width)
 
 
-def wanted(
+def supervised_states(
     tape: AutogradSimulator, hidden: SimulatedTensor, tokens: int, width: int
 ) -> SimulatedTensor:
     """`hidden[:, :-1][mask]`; its gradient is written into zeros, once for each of the two."""
     tape.new(tokens, "bool")
     indices = tape.new(2 * tokens, "int64")
 
-    def index_back(g: SimulatedTensor, kept: SimulatedTensor) -> Grads:
+    def index_back(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:
         return (tape.new(tokens * width, g.dtype),)
 
-    sliced = cut(tape, hidden, tokens * width)
-    return tape.record(tape.new(tokens * width, hidden.dtype), (sliced,), index_back, indices)
+    sliced = slice_view(tape, hidden, tokens * width)
+    return tape.record_op(tape.new(tokens * width, hidden.dtype), (sliced,), index_back, indices)
 
 
-def cut(tape: AutogradSimulator, x: SimulatedTensor, count: int) -> SimulatedTensor:
+def slice_view(tape: AutogradSimulator, x: SimulatedTensor, count: int) -> SimulatedTensor:
     """A view of some of `x`; its gradient is written into zeros."""
     whole = x.count
 
-    def back(g: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor) -> Grads:
         return (tape.new(whole, g.dtype),)
 
-    return tape.record(SimulatedTensor(count, x.dtype, x.storage), (x,), back)
+    return tape.record_op(SimulatedTensor(count, x.dtype, x.storage), (x,), backward)
 
 
 # --- in chunks --------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def _in_chunks(
     parts = []
     for start in range(0, tokens, rows):
         # `split` puts the gradients of all parts together in one tensor.
-        part = cut(tape, hidden, min(rows, tokens - start) * width)
+        part = slice_view(tape, hidden, min(rows, tokens - start) * width)
         parts.append(tape.checkpoint(_Scored(tape, head, width), part))
         del part
     return _cat(tape, parts)
@@ -85,11 +86,11 @@ class _Scored:
 def _cat(tape: AutogradSimulator, parts: list[SimulatedTensor]) -> SimulatedTensor:
     total = sum(part.count for part in parts)
 
-    def back(g: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor) -> Grads:
         return tuple(SimulatedTensor(count, g.dtype, g.storage) for count in counts)
 
     counts = [part.count for part in parts]
-    return tape.record(tape.new(total, "fp32"), tuple(parts), back)
+    return tape.record_op(tape.new(total, "fp32"), tuple(parts), backward)
 
 
 def _log_probs(
@@ -100,14 +101,14 @@ def _log_probs(
     tokens = hidden.count // width
     soft = log_softmax(tape, logits)
     del logits
-    return pick(tape, soft, tokens)
+    return gather_token(tape, soft, tokens)
 
 
-def pick(tape: AutogradSimulator, soft: SimulatedTensor, tokens: int) -> SimulatedTensor:
+def gather_token(tape: AutogradSimulator, soft: SimulatedTensor, tokens: int) -> SimulatedTensor:
     """One log-probability of each row; keeps them all."""
     count = soft.count
 
-    def back(g: SimulatedTensor, kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:
         return (tape.new(count, "fp32"),)
 
-    return tape.record(tape.new(tokens, "fp32"), (soft,), back, soft)
+    return tape.record_op(tape.new(tokens, "fp32"), (soft,), backward, soft)

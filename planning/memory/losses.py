@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from planning.memory.autograd import AutogradSimulator, Grads, SimulatedParameter, SimulatedTensor
-from planning.memory.distillation_loss import distance
-from planning.memory.fused_log_probs import in_tiles
-from planning.memory.log_probs import cut, next_tokens
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.distillation_loss import distillation_loss
+from planning.memory.fused_log_probs import fused_log_probs
+from planning.memory.log_probs import next_token_log_probs, slice_view
 from planning.memory.method_profile import Head
 from planning.memory.ops import copy, linear
 from planning.memory.parameters import MemoryConfig
+from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 
 
-def loss_of(
+def head_outputs(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
-    recipe: MemoryConfig,
-    known: SimulatedTensor | None,
+    config: MemoryConfig,
+    teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
     """What the loss is made from.
 
@@ -26,69 +27,69 @@ def loss_of(
         tape: Records.
         hidden: Of the last layer, normed, [rows, length, width].
         head: Output weights.
-        recipe: What is rehearsed.
-        known: What a teacher said.
+        config: What is rehearsed.
+        teacher_log_probs: What a teacher said.
     """
-    return _HEADS[recipe.learning.head](tape, hidden, head, recipe, known)
+    return _HEADS[config.method.head](tape, hidden, head, config, teacher_log_probs)
 
 
 def _next_tokens(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
-    recipe: MemoryConfig,
-    known: SimulatedTensor | None,
+    config: MemoryConfig,
+    teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
-    return next_tokens(tape, hidden, head, recipe)
+    return next_token_log_probs(tape, hidden, head, config)
 
 
-def values_of(
-    tape: AutogradSimulator, hidden: SimulatedTensor, recipe: MemoryConfig
+def critic_values(
+    tape: AutogradSimulator, hidden: SimulatedTensor, config: MemoryConfig
 ) -> SimulatedTensor:
     """What a critic expects after each token, in fp32 (`training/methods/ppo/critic.py`)."""
-    whole = recipe.rows * recipe.length
+    whole = config.rows * config.length
     dtype = hidden.dtype
 
-    def back(g: SimulatedTensor, kept: SimulatedTensor) -> Grads:
+    def backward(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:
         # The outer product with the head, and its like in the body's own type.
-        made = tape.new(whole * recipe.shape.hidden, "fp32")
+        made = tape.new(whole * config.shape.hidden, "fp32")
         return (made if dtype == "fp32" else tape.new(made.count, dtype),)
 
     states = hidden if dtype == "fp32" else tape.new(hidden.count, "fp32")
-    return tape.record(tape.new(whole, "fp32"), (hidden,), back, states)
+    return tape.record_op(tape.new(whole, "fp32"), (hidden,), backward, states)
 
 
 def _score(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
-    recipe: MemoryConfig,
-    known: SimulatedTensor | None,
+    config: MemoryConfig,
+    teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
     """One number for each token, of which the last counts."""
-    with tape.meter.belongs_to("logits"):
-        return cut(tape, linear(tape, hidden, head, recipe.shape.hidden), recipe.rows)
+    with tape.allocator.counted_as("logits"):
+        return slice_view(tape, linear(tape, hidden, head, config.shape.hidden), config.rows)
 
 
 def _answers(
     tape: AutogradSimulator,
     hidden: SimulatedTensor,
     head: SimulatedParameter,
-    recipe: MemoryConfig,
-    known: SimulatedTensor | None,
+    config: MemoryConfig,
+    teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
     """Log-probabilities and entropies of sampled tokens; in plain PyTorch, of all tokens.
 
     TRL takes the supervised positions out only where Triton runs.
     """
-    rollout, width = recipe.learning.rollout, recipe.shape.hidden
+    rollout, width = config.method.rollout, config.shape.hidden
     assert rollout is not None
-    before = recipe.rows * (recipe.length - 1)
-    tokens = recipe.rows * rollout.new if tape.device == "cuda" else before
-    x = copy(tape, cut(tape, hidden, before * width), tokens * width)
+    before = config.rows * (config.length - 1)
+    tokens = config.rows * rollout.new if tape.device == "cuda" else before
+    x = copy(tape, slice_view(tape, hidden, before * width), tokens * width)
     ids = tape.new(tokens, "int64")
-    with tape.meter.belongs_to("logits"):
-        return in_tiles(tape, x, head, ids, width, outputs=2)
+    with tape.allocator.counted_as("logits"):
+        return fused_log_probs(tape, x, head, ids, width, outputs=2)
 
 
 _HEADS: dict[
@@ -106,6 +107,6 @@ _HEADS: dict[
 ] = {
     "next tokens": _next_tokens,
     "score": _score,
-    "soft": distance,
+    "soft": distillation_loss,
     "answers": _answers,
 }

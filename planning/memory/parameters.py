@@ -16,15 +16,15 @@ from planning.memory.adapters import (
     saved_weights,
 )
 from planning.memory.allocator import SIZE, AllocatorSimulator, SimulatedStorage
-from planning.memory.attention import Heads
-from planning.memory.autograd import SimulatedParameter
+from planning.memory.attention import AttentionShape
 from planning.memory.decoder import Decoder, Layer
 from planning.memory.method_profile import PLAIN, MethodProfile
+from planning.memory.tensors import SimulatedParameter
 from planning.model_shape import ModelShape
 from training.config.model import Freeze
 
 NOTHING = Freeze()
-"""Everything of a model learns."""
+"""Everything of a model requires_grad."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class MemoryConfig:
         bucket: Elements that ZeRO sends at once.
         ahead: Elements that ZeRO 3 fetches ahead.
         learning: What the method adds.
-        frozen: Type of a model that nothing of is trained; empty for one that learns.
-        freeze: What stays as it is of a model that learns.
+        frozen: Type of a model that nothing of is trained; empty for one that requires_grad.
+        freeze: What stays as it is of a model that requires_grad.
     """
 
     shape: ModelShape
@@ -75,30 +75,30 @@ class MemoryConfig:
     evaluates: bool = True
     bucket: int = 200_000_000
     ahead: int = 50_000_000
-    learning: MethodProfile = PLAIN
+    method: MethodProfile = PLAIN
     frozen: str = ""
     freeze: Freeze = NOTHING
 
 
-def build(recipe: MemoryConfig, meter: AllocatorSimulator, part: str = "weights") -> Decoder:
+def build(config: MemoryConfig, allocator: AllocatorSimulator, part: str = "weights") -> Decoder:
     """The model, its weights allocated as `part`, as they lie without sharding."""
-    shape, adapter, four_bit = recipe.shape, recipe.adapter, recipe.four_bit
-    base = base_dtype(recipe)
-    everything = adapter is None and not recipe.frozen
+    shape, adapter, four_bit = config.shape, config.adapter, config.four_bit
+    base = base_dtype(config)
+    everything = adapter is None and not config.frozen
 
     def weight(count: int, width: int = 0, dtype: str = base, *, name: str) -> SimulatedParameter:
-        storage = SimulatedStorage(meter, count * SIZE[dtype])
-        learns = everything and not is_frozen(name, recipe.freeze)
-        return SimulatedParameter(count, dtype, learns, width, storage=storage)
+        storage = SimulatedStorage(allocator, count * SIZE[dtype])
+        requires_grad = everything and not is_frozen(name, config.freeze)
+        return SimulatedParameter(count, dtype, requires_grad, width, storage=storage)
 
     def matrix(rows: int, columns: int, name: str) -> SimulatedParameter:
         if four_bit is None:
             return weight(rows * columns, columns, name=name)
-        packed = SimulatedStorage(meter, four_bit.packed_bytes(rows * columns))
+        packed = SimulatedStorage(allocator, four_bit.packed_bytes(rows * columns))
         return SimulatedParameter(rows * columns, "uint8", False, columns, storage=packed)
 
-    rest = "fp32" if four_bit is not None and four_bit.widens and not recipe.zero else base
-    with meter.belongs_to(part):
+    rest = "fp32" if four_bit is not None and four_bit.widens and not config.zero else base
+    with allocator.counted_as(part):
         embed = weight(
             shape.vocab * shape.hidden, shape.hidden, rest, name="model.embed_tokens.weight"
         )
@@ -123,7 +123,7 @@ def build(recipe: MemoryConfig, meter: AllocatorSimulator, part: str = "weights"
         if shape.scores:
             head = weight(shape.hidden, shape.hidden, rest, name="score.weight")
             # A new head is trained beside an adapter too.
-            head.learns = not recipe.frozen
+            head.requires_grad = not config.frozen
         else:
             head = (
                 embed
@@ -135,34 +135,36 @@ def build(recipe: MemoryConfig, meter: AllocatorSimulator, part: str = "weights"
             layers=layers,
             norm=norm,
             head=head,
-            size=Heads(recipe.rows, recipe.length, shape.heads, shape.kv_heads, shape.head_dim),
+            size=AttentionShape(
+                config.rows, config.length, shape.heads, shape.kv_heads, shape.head_dim
+            ),
             hidden=shape.hidden,
             intermediate=shape.intermediate,
-            attention=recipe.attention,
+            attention=config.attention,
             # Prompts of several lengths are padded on the left, which takes a mask as well.
             # So do trained keys before a row's own.
-            masked=recipe.packed or recipe.learning.rollout is not None or _has_prefix(adapter),
-            checkpointing=recipe.checkpointing,
-            input_learns=adapter is not None and recipe.checkpointing,
+            masked=config.packed or config.method.rollout is not None or _has_prefix(adapter),
+            checkpointing=config.checkpointing,
+            input_requires_grad=adapter is not None and config.checkpointing,
             adapter=adapter,
             four_bit=four_bit,
         )
-        _adapt(decoder, shape, recipe, meter)
-        decoder.critic = _critic(decoder, recipe, meter)
+        _add_adapter(decoder, shape, config, allocator)
+        decoder.critic = _critic(decoder, config, allocator)
     return decoder
 
 
-def _critic(policy: Decoder, recipe: MemoryConfig, meter: AllocatorSimulator) -> Decoder | None:
+def _critic(policy: Decoder, config: MemoryConfig, allocator: AllocatorSimulator) -> Decoder | None:
     """The second decoder of an actor and its critic: a model, or adapters on the policy's own."""
-    kind, shape = recipe.learning.critic, recipe.shape
+    kind, shape = config.method.critic, config.shape
     if kind == "own":
-        alone = replace(recipe, adapter=None, four_bit=None, learning=PLAIN)
+        alone = replace(config, adapter=None, four_bit=None, method=PLAIN)
         # It is what the policy started from: its embeddings are not tied to a head, it has none.
-        return build(replace(alone, shape=replace(shape, tied=True)), meter)
+        return build(replace(alone, shape=replace(shape, tied=True)), allocator)
     if kind == "shared":
         bare = [replace(layer, adapters={}) for layer in policy.layers]
         critic = replace(policy, layers=bare, critic=None, idle=[])
-        _adapt(critic, shape, recipe, meter)
+        _add_adapter(critic, shape, config, allocator)
         return critic
     return None
 
@@ -184,25 +186,25 @@ def _has_prefix(adapter: Adapter | None) -> bool:
     return isinstance(adapter, SoftPromptCost) and adapter.prefix
 
 
-def base_dtype(recipe: MemoryConfig) -> str:
-    """How the base lies in memory: fp32 where it learns and no engine keeps an fp32 copy."""
-    if recipe.frozen:
-        return recipe.frozen
-    if recipe.adapter is None and not recipe.zero:
+def base_dtype(config: MemoryConfig) -> str:
+    """How the base lies in memory: fp32 where it requires_grad and no engine keeps an fp32 copy."""
+    if config.frozen:
+        return config.frozen
+    if config.adapter is None and not config.zero:
         return "fp32"
-    return recipe.precision
+    return config.precision
 
 
-def _adapt(
-    decoder: Decoder, shape: ModelShape, recipe: MemoryConfig, meter: AllocatorSimulator
+def _add_adapter(
+    decoder: Decoder, shape: ModelShape, config: MemoryConfig, allocator: AllocatorSimulator
 ) -> None:
     """Put the adapter's own weights on the model; they learn in fp32, or as the engine has it."""
-    dtype = recipe.precision if recipe.zero else "fp32"
-    adapter = recipe.adapter
+    dtype = config.precision if config.zero else "fp32"
+    adapter = config.adapter
 
     def fresh(rows: int, columns: int = 0) -> SimulatedParameter:
         count = rows * (columns or 1)
-        storage = SimulatedStorage(meter, count * SIZE[dtype])
+        storage = SimulatedStorage(allocator, count * SIZE[dtype])
         return SimulatedParameter(count, dtype, width=columns, storage=storage)
 
     if isinstance(adapter, SoftPromptCost):
@@ -248,11 +250,11 @@ def _train_in_full(
 
 def all_weights(decoder: Decoder) -> Iterator[SimulatedParameter]:
     """Every weight, in the order of the model's parameters, a critic's after the policy's."""
-    known: set[int] = set()
+    seen: set[int] = set()
     for part in (decoder, decoder.critic):
         for weight in () if part is None else _weights(part):
-            if id(weight) not in known:
-                known.add(id(weight))
+            if id(weight) not in seen:
+                seen.add(id(weight))
                 yield weight
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planning.memory.allocator import SIZE, SimulatedStorage
-from planning.memory.attention import Heads
-from planning.memory.autograd import AutogradSimulator, SimulatedTensor
+from planning.memory.attention import AttentionShape
+from planning.memory.autograd import AutogradSimulator
 from planning.memory.decoder import Decoder
 from planning.memory.method_profile import RolloutProfile
 from planning.memory.ops import cast, linear
 from planning.memory.parameters import MemoryConfig, all_weights
+from planning.memory.tensors import SimulatedTensor
 
 
-class _Growing:
+class _PrefillCache:
     """The cache while prompts are read: every layer leaves its keys and values."""
 
     def __init__(self) -> None:
@@ -26,18 +27,18 @@ class _Growing:
     def update(
         self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
     ) -> tuple[SimulatedTensor, SimulatedTensor]:
-        with tape.meter.belongs_to("generation"):
-            kept = tape.new(k.count, k.dtype), tape.new(v.count, v.dtype)
-        self.layers.append(kept)
-        return kept
+        with tape.allocator.counted_as("generation"):
+            saved = tape.new(k.count, k.dtype), tape.new(v.count, v.dtype)
+        self.layers.append(saved)
+        return saved
 
 
-class _Full:
+class _DecodeCache:
     """The cache at the last token: each layer's is written anew with one token more."""
 
-    def __init__(self, tape: AutogradSimulator, read: _Growing, rollout: RolloutProfile):
+    def __init__(self, tape: AutogradSimulator, read: _PrefillCache, rollout: RolloutProfile):
         whole = rollout.prompt + rollout.new
-        with tape.meter.belongs_to("generation"):
+        with tape.allocator.counted_as("generation"):
             self.layers = [
                 tuple(tape.new(part.count // rollout.prompt * whole, part.dtype) for part in layer)
                 for layer in read.layers
@@ -47,7 +48,7 @@ class _Full:
         self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
     ) -> tuple[SimulatedTensor, SimulatedTensor]:
         before = self.layers[layer]
-        with tape.meter.belongs_to("generation"):
+        with tape.allocator.counted_as("generation"):
             keys = tape.new(before[0].count, before[0].dtype)
             self.layers[layer] = (keys, before[1])
             del before
@@ -56,29 +57,29 @@ class _Full:
         return keys, values
 
 
-def sample(tape: AutogradSimulator, decoder: Decoder, recipe: MemoryConfig) -> None:
+def sample(tape: AutogradSimulator, decoder: Decoder, config: MemoryConfig) -> None:
     """Sample the answers of a step: read the prompts, then add token after token."""
-    rollout = recipe.learning.rollout
+    rollout = config.method.rollout
     assert rollout is not None
-    gate, tape.gate = tape.gate, None
+    gather_hook, tape.gather_hook = tape.gather_hook, None
     grad_enabled, tape.grad_enabled = tape.grad_enabled, False
-    with tape.meter.belongs_to("generation"):
-        whole = SimulatedStorage(tape.meter, _gathered(decoder, recipe))
+    with tape.allocator.counted_as("generation"):
+        whole = SimulatedStorage(tape.allocator, _gathered(decoder, config))
     with tape.autocasting():
-        reading = _Growing()
-        _forward(tape, decoder, recipe, rollout, rollout.prompt, reading)
-        full = _Full(tape, reading, rollout)
+        reading = _PrefillCache()
+        _forward(tape, decoder, config, rollout, rollout.prompt, reading)
+        full = _DecodeCache(tape, reading, rollout)
         del reading
-        _forward(tape, decoder, recipe, rollout, 1, full)
+        _forward(tape, decoder, config, rollout, 1, full)
     del full, whole
-    tape.gate, tape.grad_enabled = gate, grad_enabled
+    tape.gather_hook, tape.grad_enabled = gather_hook, grad_enabled
 
 
-def _gathered(decoder: Decoder, recipe: MemoryConfig) -> int:
+def _gathered(decoder: Decoder, config: MemoryConfig) -> int:
     """Bytes of weights that are made whole for it."""
-    size = SIZE[recipe.precision]
+    size = SIZE[config.precision]
     sharded = [w.count for w in all_weights(decoder) if w.sharded]
-    if recipe.fsdp and sharded:
+    if config.fsdp and sharded:
         outside = decoder.embed.count + decoder.head.count
         return 2 * size * sum(w.count for w in decoder.layers[0].weights()) + size * outside
     return size * sum(sharded)
@@ -87,22 +88,24 @@ def _gathered(decoder: Decoder, recipe: MemoryConfig) -> int:
 def _forward(
     tape: AutogradSimulator,
     decoder: Decoder,
-    recipe: MemoryConfig,
+    config: MemoryConfig,
     rollout: RolloutProfile,
     length: int,
-    cache: _Growing | _Full,
+    cache: _PrefillCache | _DecodeCache,
 ) -> None:
-    size = Heads(
+    size = AttentionShape(
         rollout.answers, length, decoder.size.heads, decoder.size.kv_heads, decoder.size.width
     )
     reader = replace(decoder, size=size, masked=True, checkpointing=False, cache=cache)
     hidden = reader.forward(tape)
-    last = SimulatedTensor(rollout.answers * recipe.shape.hidden, hidden.dtype, hidden.storage)
-    with tape.meter.belongs_to("logits"):
-        _choose(tape, linear(tape, last, decoder.head, recipe.shape.hidden), rollout)
+    last = SimulatedTensor(rollout.answers * config.shape.hidden, hidden.dtype, hidden.storage)
+    with tape.allocator.counted_as("logits"):
+        _sample_token(tape, linear(tape, last, decoder.head, config.shape.hidden), rollout)
 
 
-def _choose(tape: AutogradSimulator, logits: SimulatedTensor, rollout: RolloutProfile) -> None:
+def _sample_token(
+    tape: AutogradSimulator, logits: SimulatedTensor, rollout: RolloutProfile
+) -> None:
     """Logits to a token of each answer: fp32, narrowed down as the job asks, and their softmax."""
     count = logits.count
     scores = cast(tape, SimulatedTensor(count, "bf16", logits.storage), "fp32")  # always a copy

@@ -1,13 +1,14 @@
 """ZeRO 3's gathering: a weight is made whole when its module needs it, and let go afterwards.
 
 After deepspeed 0.19.8, `partitioned_param_coordinator.py` with a complete trace: what comes next is
-known, so the next weights are fetched ahead, and a weight that is needed again soon stays.
+teacher_log_probs, so the next weights are fetched ahead, and a weight that is needed again soon stays.
 """
 
 from __future__ import annotations
 
 from planning.memory.allocator import SIZE, SimulatedStorage
-from planning.memory.autograd import AutogradSimulator, SimulatedParameter, SimulatedTensor
+from planning.memory.autograd import AutogradSimulator
+from planning.memory.tensors import SimulatedParameter, SimulatedTensor
 
 PERSISTS_BELOW = 100_000
 """Elements below which a weight stays whole (`stage3_param_persistence_threshold`)."""
@@ -21,7 +22,7 @@ class Zero3Gather:
     """Watches the modules of one forward and backward pass.
 
     Args:
-        tape: Whose meter counts.
+        tape: Whose allocator counts.
         ahead: Elements fetched ahead (`stage3_prefetch_bucket_size`).
         evaluated: Whether held-out rows were measured before training. DeepSpeed remembers which
             weights it let go of after which module, and in an evaluation that is all of them.
@@ -40,16 +41,16 @@ class Zero3Gather:
         self._flying: dict[int, _Flight] = {}
         self._live = 0
 
-    def turn(self) -> None:
+    def end_forward(self) -> None:
         """The forward pass is over."""
         self._turn = len(self.trace) if self.recording else self._turn
 
-    def again(self) -> None:
+    def rewind(self) -> None:
         """The same passes begin anew, as a model's that is only asked do each time."""
         if not self.recording:
             self._here = self._queue = 0
 
-    def replay(self) -> None:
+    def set_trace(self) -> None:
         """From here on the trace is known."""
         self.recording = False
         self._here = self._queue = 0
@@ -58,7 +59,7 @@ class Zero3Gather:
         self._next = _next_uses(self.trace)
         self._far = _elements_before(self.trace)
 
-    def enter(self, weight: SimulatedParameter) -> None:
+    def fetch(self, weight: SimulatedParameter) -> None:
         """A module is about to use its weight."""
         if self.recording:
             self.trace.append(weight)
@@ -74,7 +75,7 @@ class Zero3Gather:
         self._queue = max(self._queue, self._here)
         self._fetch_ahead()
 
-    def leave(self, weight: SimulatedParameter) -> None:
+    def release(self, weight: SimulatedParameter) -> None:
         """A module has used its weight."""
         if self.recording:
             return
@@ -92,7 +93,7 @@ class Zero3Gather:
         """The weight made whole by hand, until the result is let go of."""
         if self.recording or id(weight) in self._whole:
             return None
-        with self.tape.meter.belongs_to("buffers"):
+        with self.tape.allocator.counted_as("buffers"):
             return self.tape.new(weight.count, weight.dtype)
 
     def _fetch_ahead(self) -> None:
@@ -109,8 +110,8 @@ class Zero3Gather:
             self._live += sum(w.count for w in found.values())
 
     def _allocate(self, count: int, dtype: str) -> SimulatedStorage:
-        with self.tape.meter.belongs_to("buffers"):
-            return SimulatedStorage(self.tape.meter, count * SIZE[dtype])
+        with self.tape.allocator.counted_as("buffers"):
+            return SimulatedStorage(self.tape.allocator, count * SIZE[dtype])
 
 
 class _Flight:

@@ -1,1 +1,1 @@
-"""Constructs that the stacks are composed of, one idea per file."""
+"""Constructs of the stacks: one file per construct."""

@@ -1,4 +1,4 @@
-"""The bucket that other buckets log their accesses to."""
+"""Bucket that receives the server access logs of all other buckets."""
 
 import aws_cdk as cdk
 from aws_cdk import Aws
@@ -10,7 +10,12 @@ from stacks.naming import ResourceNames
 
 
 class AccessLogBucket(Construct):
-    """Encrypted by S3 itself: server access logs cannot be delivered under a customer's key."""
+    """Bucket encrypted with S3-managed keys.
+
+    S3 does not deliver server access logs to a bucket whose default encryption is a
+    customer-managed
+    KMS key.
+    """
 
     def __init__(
         self,

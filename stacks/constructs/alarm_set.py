@@ -1,4 +1,4 @@
-"""Alarms, each with a page to read, and the few composites that page people."""
+"""Alarms, each with a runbook, and the composite alarms that page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,21 @@ RUNBOOKS = "docs/runbooks"
 
 @dataclass(frozen=True)
 class AlarmSpec:
-    """One thing that can go wrong. `name` is also its runbook's name."""
+    """Definition of one alarm.
+
+    Attributes:
+        name: Name of the alarm without the prefix, and of its runbook.
+        composite: Name of the composite alarm that pages for it.
+        what: Condition that the alarm reports, as the first sentence of its description.
+        cause: Likely causes, as the second.
+        metric: Metric or math expression that is compared with the threshold.
+        threshold: Value from which on the alarm fires.
+        periods: Number of consecutive periods beyond the threshold.
+        below: Fire below the threshold instead.
+    """
 
     name: str
-    trouble: str
+    composite: str
     what: str
     cause: str
     metric: cloudwatch.IMetric
@@ -27,10 +38,17 @@ class AlarmSpec:
 
 
 class AlarmSet(Construct):
-    """One alarm per spec; one composite per trouble, which alone pages.
+    """One alarm per spec, and one composite alarm per area, which alone pages.
 
-    A fault that sets off several alarms of one trouble pages once. `topics` says by trouble where
-    its composite goes.
+    A fault that triggers several alarms of one area therefore pages once.
+
+    Args:
+        scope: Parent construct.
+        id: Construct id.
+        prefix: Prefix of the environment, which begins the names of all alarms.
+        specs: Alarms to create.
+        composites: Descriptions of the composite alarms, by name.
+        topics: Topic of each composite alarm, by name.
     """
 
     def __init__(
@@ -40,30 +58,30 @@ class AlarmSet(Construct):
         *,
         prefix: str,
         specs: Sequence[AlarmSpec],
-        troubles: Mapping[str, str],
+        composites: Mapping[str, str],
         topics: Mapping[str, sns.ITopic],
     ) -> None:
         super().__init__(scope, id)
         self.alarms = {spec.name: self._alarm(prefix, spec) for spec in specs}
-        self.composites = []
-        for trouble, meaning in troubles.items():
-            members = [spec.name for spec in specs if spec.trouble == trouble]
+        self.composite_alarms = []
+        for name, meaning in composites.items():
+            members = [spec.name for spec in specs if spec.composite == name]
             if not members:
                 continue
-            composite = cloudwatch.CompositeAlarm(
+            composite_alarm = cloudwatch.CompositeAlarm(
                 self,
-                "".join(part.title() for part in trouble.split("-")),
-                composite_alarm_name=f"{prefix}-{trouble}",
-                alarm_description=f"{meaning} Runbook: {RUNBOOKS}/{trouble}.md",
+                "".join(part.title() for part in name.split("-")),
+                composite_alarm_name=f"{prefix}-{name}",
+                alarm_description=f"{meaning} Runbook: {RUNBOOKS}/{name}.md",
                 alarm_rule=cloudwatch.AlarmRule.from_string(
                     " OR ".join(f'ALARM("{prefix}-{member}")' for member in members)
                 ),
             )
             for member in members:
-                composite.node.add_dependency(self.alarms[member])
-            composite.add_alarm_action(actions.SnsAction(topics[trouble]))
-            composite.add_ok_action(actions.SnsAction(topics[trouble]))
-            self.composites.append(composite)
+                composite_alarm.node.add_dependency(self.alarms[member])
+            composite_alarm.add_alarm_action(actions.SnsAction(topics[name]))
+            composite_alarm.add_ok_action(actions.SnsAction(topics[name]))
+            self.composite_alarms.append(composite_alarm)
 
     def _alarm(self, prefix: str, spec: AlarmSpec) -> cloudwatch.Alarm:
         compare = cloudwatch.ComparisonOperator
@@ -80,13 +98,13 @@ class AlarmSet(Construct):
             comparison_operator=compare.LESS_THAN_THRESHOLD
             if spec.below
             else compare.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            # No jobs, no calls, no numbers: that is rest, not trouble.
+            # Without jobs or calls there is no data, which is a quiet account and not a fault.
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
 
-def counted(namespace: str, name: str) -> cloudwatch.Metric:
-    """One of our own metrics, which is named as the alarm and its page are."""
+def platform_metric(namespace: str, name: str) -> cloudwatch.Metric:
+    """Return one of the platform's own metrics; it has the same name as its alarm and runbook."""
     return cloudwatch.Metric(
         namespace=namespace,
         metric_name=name,
@@ -95,15 +113,18 @@ def counted(namespace: str, name: str) -> cloudwatch.Metric:
     )
 
 
-def asked(query: str, label: str) -> cloudwatch.MathExpression:
-    """A Metrics Insights query: it covers endpoints and models that do not exist yet."""
+def metrics_insights_query(query: str, label: str) -> cloudwatch.MathExpression:
+    """Return a Metrics Insights query as a metric.
+
+    Unlike a list of metrics it also covers endpoints and models that are created later.
+    """
     return cloudwatch.MathExpression(
         expression=query, label=label, period=cdk.Duration.minutes(5), using_metrics={}
     )
 
 
-def total(metrics: Sequence[cloudwatch.IMetric], label: str) -> cloudwatch.MathExpression:
-    """The sum of several metrics; an alarm takes ten at most."""
+def sum_of_metrics(metrics: Sequence[cloudwatch.IMetric], label: str) -> cloudwatch.MathExpression:
+    """Return the sum of several metrics. CloudWatch allows ten metrics per alarm at most."""
     named = {f"m{index}": metric for index, metric in enumerate(metrics)}
     return cloudwatch.MathExpression(
         expression=" + ".join(f"FILL({name}, 0)" for name in named),

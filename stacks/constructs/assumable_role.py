@@ -1,4 +1,4 @@
-"""A role that people, or a pipeline of theirs, assume."""
+"""Role that people or a deployment pipeline assume."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,11 @@ from constructs import Construct
 
 
 class AssumableRole(Construct):
-    """Assumable by the named principals; by the account's own identities when none is named.
+    """Role for the named principals, or for identities of the account if none is named.
 
-    Naming none does not open the role: an identity of the account still needs a policy that lets
-    it assume this role.
+    Naming no principal does not open the role: an identity of the account still needs a policy of
+    its
+    own that allows `sts:AssumeRole` on it.
     """
 
     def __init__(
@@ -38,6 +39,9 @@ class AssumableRole(Construct):
             max_session_duration=cdk.Duration.hours(8),
         )
 
-    def allow(self, id: str, *statements: iam.PolicyStatement) -> None:
-        """Attaches a policy; several, because one may have 6,144 characters at most."""
+    def attach_policy(self, id: str, *statements: iam.PolicyStatement) -> None:
+        """Attach a managed policy.
+
+        A role takes several, because one managed policy is limited to 6,144 characters.
+        """
         iam.ManagedPolicy(self, id, statements=list(statements), roles=[self.role])

@@ -1,4 +1,4 @@
-"""CloudTrail: who did what, including every read and write of a model."""
+"""CloudTrail trail with management events, and every read and write of a model."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudtrail as cloudtrail
@@ -16,7 +16,7 @@ Trail = cloudtrail.CfnTrail
 
 
 class AuditTrail(Construct):
-    """Management events, and data events of the models bucket and of Bedrock."""
+    """Trail with management events, and the data events of the models bucket and of Bedrock."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class AuditTrail(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         models: s3.IBucket,
         access_logs: s3.IBucket,
         days: int,
@@ -36,14 +36,14 @@ class AuditTrail(Construct):
             self,
             "Trail",
             name=names.bucket("trail"),
-            key=estate.logs,
+            key=context.logs,
             access_logs=access_logs,
             lifecycle=[s3.LifecycleRule(id="expire", expiration=cdk.Duration.days(days))],
             removal=removal,
         ).bucket
-        for statement in _trail_may_write(bucket, names, trail_arn):
+        for statement in _bucket_statements(bucket, names, trail_arn):
             bucket.add_to_resource_policy(statement)
-        group = EncryptedLogGroup(self, "Log", key=estate.logs, days=days, removal=removal).group
+        group = EncryptedLogGroup(self, "Log", key=context.logs, days=days, removal=removal).group
         writer = ServiceRole(
             self,
             "Writer",
@@ -63,20 +63,22 @@ class AuditTrail(Construct):
             include_global_service_events=True,
             enable_log_file_validation=True,
             s3_bucket_name=bucket.bucket_name,
-            kms_key_id=estate.logs.key_arn,
+            kms_key_id=context.logs.key_arn,
             cloud_watch_logs_log_group_arn=group.log_group_arn,
             cloud_watch_logs_role_arn=writer.role_arn,
             advanced_event_selectors=[
-                _selector("management", "Management"),
-                _selector("models bucket", "Data", "AWS::S3::Object", f"{models.bucket_arn}/"),
-                _selector("Bedrock models", "Data", "AWS::Bedrock::Model"),
+                _event_selector("management", "Management"),
+                _event_selector(
+                    "models bucket", "Data", "AWS::S3::Object", f"{models.bucket_arn}/"
+                ),
+                _event_selector("Bedrock models", "Data", "AWS::Bedrock::Model"),
             ],
         )
         if bucket.policy:
             trail.node.add_dependency(bucket.policy)
 
 
-def _selector(
+def _event_selector(
     name: str, category: str, kind: str | None = None, within: str | None = None
 ) -> cloudtrail.CfnTrail.AdvancedEventSelectorProperty:
     fields = [Trail.AdvancedFieldSelectorProperty(field="eventCategory", equal_to=[category])]
@@ -89,24 +91,24 @@ def _selector(
     return Trail.AdvancedEventSelectorProperty(name=name, field_selectors=fields)
 
 
-def _trail_may_write(
+def _bucket_statements(
     bucket: s3.Bucket, names: ResourceNames, trail: str
 ) -> list[iam.PolicyStatement]:
     service = iam.ServicePrincipal("cloudtrail.amazonaws.com")
-    ours = {"StringEquals": {"aws:SourceArn": trail}}
+    from_this_trail = {"StringEquals": {"aws:SourceArn": trail}}
     return [
         iam.PolicyStatement(
             sid="TrailLooks",
             principals=[service],
             actions=["s3:GetBucketAcl"],
             resources=[bucket.bucket_arn],
-            conditions=ours,
+            conditions=from_this_trail,
         ),
         iam.PolicyStatement(
             sid="TrailWrites",
             principals=[service],
             actions=["s3:PutObject"],
             resources=[bucket.arn_for_objects(f"AWSLogs/{names.account}/*")],
-            conditions=ours,
+            conditions=from_this_trail,
         ),
     ]

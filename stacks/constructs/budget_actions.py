@@ -1,4 +1,4 @@
-"""The budget: tells at 50, 80 and 100 percent; at 120 it takes away the right to start jobs."""
+"""AWS Budget: notifications at 50, 80, 100 and 120 percent, and a stop of new jobs at 120."""
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
@@ -14,12 +14,12 @@ from stacks.policies.permissions_boundary import stop_policy_name
 from stacks.settings import Environment
 from stacks.settings.monitoring import Budget
 
-STEPS = (50, 80, 100, 120)
-STOP_AT = 120
+NOTIFY_PERCENT = (50, 80, 100, 120)
+STOP_PERCENT = 120
 
 
 class BudgetActions(Construct):
-    """AWS Budgets, its action, and cost-anomaly detection."""
+    """Budget with its notifications and its stop action, and cost-anomaly detection."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class BudgetActions(Construct):
                         kind.SubscriberProperty(address=topic.topic_arn, subscription_type="SNS")
                     ],
                 )
-                for step in STEPS
+                for step in NOTIFY_PERCENT
             ],
         )
         if settings.stop_new_jobs:
-            self._stop(engineer)
-        self._anomalies(environment, settings)
+            self._add_stop_action(engineer)
+        self._add_anomaly_detection(environment, settings)
 
-    def _stop(self, engineer: iam.IRole) -> None:
-        """At the top step the engineer role gets a policy that denies starting anything."""
+    def _add_stop_action(self, engineer: iam.IRole) -> None:
+        """Attach, at the highest step, a policy that denies starting jobs to the engineer role."""
         policy = iam.ManagedPolicy(
             self,
             "StopNewJobs",
@@ -107,7 +107,7 @@ class BudgetActions(Construct):
             notification_type="ACTUAL",
             approval_model="AUTOMATIC",
             execution_role_arn=role.role_arn,
-            action_threshold=action.ActionThresholdProperty(type="PERCENTAGE", value=STOP_AT),
+            action_threshold=action.ActionThresholdProperty(type="PERCENTAGE", value=STOP_PERCENT),
             definition=action.DefinitionProperty(
                 iam_action_definition=action.IamActionDefinitionProperty(
                     policy_arn=policy.managed_policy_arn, roles=[engineer.role_name]
@@ -116,7 +116,7 @@ class BudgetActions(Construct):
             subscribers=[action.SubscriberProperty(address=self._topic.topic_arn, type="SNS")],
         )
 
-    def _anomalies(self, environment: Environment, settings: Budget) -> None:
+    def _add_anomaly_detection(self, environment: Environment, settings: Budget) -> None:
         monitor = ce.CfnAnomalyMonitor(
             self,
             "Anomalies",

@@ -1,4 +1,4 @@
-"""Priorities between workloads and shares between teams, where the Region has the types."""
+"""HyperPod task governance: priority classes and compute quotas of teams."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
@@ -12,7 +12,11 @@ QUOTA = "AWS::SageMaker::ComputeQuota"
 
 
 class ComputeQuotas(Construct):
-    """Makes what the Region knows, and warns at synthesis of what it does not."""
+    """Scheduler configuration and team quotas, if the Region supports these resource types.
+
+    Attributes:
+        missing: Resource types that CloudFormation lacks in the Region; the stack warns about each.
+    """
 
     def __init__(
         self,

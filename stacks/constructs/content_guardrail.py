@@ -1,4 +1,4 @@
-"""A Bedrock guardrail: content filters both ways, and personal data masked."""
+"""Bedrock guardrail: content filters for prompts and answers, and masked personal data."""
 
 from aws_cdk import aws_bedrock as bedrock
 from aws_cdk import aws_kms as kms
@@ -12,7 +12,7 @@ PERSONAL = ("EMAIL", "PHONE", "US_SOCIAL_SECURITY_NUMBER", "CREDIT_DEBIT_CARD_NU
 
 
 class ContentGuardrail(Construct):
-    """To be named in each call that should be filtered."""
+    """Guardrail that takes effect on the calls that name it, and on no others."""
 
     def __init__(
         self, scope: Construct, id: str, *, names: ResourceNames, settings: Guardrail, key: kms.IKey

@@ -1,4 +1,4 @@
-"""A custom resource whose function says when it is done."""
+"""Custom resource provider with asynchronous completion."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,11 @@ from stacks.policies.iam_statements import IamContext
 
 
 class AwaitedProvider(Construct):
-    """CDK's provider over one of our modules.
+    """CDK provider backed by one handler module.
 
-    `on_event` starts; `is_complete`, where there is one, is asked until it says so.
+    `on_event` starts an operation. With `wait`, CloudFormation polls `is_complete` until the
+    operation
+    has finished; without it, `on_event` finishes the operation itself.
     """
 
     def __init__(
@@ -23,7 +25,7 @@ class AwaitedProvider(Construct):
         id: str,
         *,
         module: str,
-        estate: IamContext,
+        context: IamContext,
         statements: Sequence[iam.PolicyStatement],
         wait: bool,
     ) -> None:
@@ -35,7 +37,7 @@ class AwaitedProvider(Construct):
                 module=module,
                 log_name=f"{module}-{entry}".replace("_", "-"),
                 entry=entry,
-                estate=estate,
+                context=context,
                 variables={},
                 statements=statements,
             )
@@ -51,8 +53,16 @@ class AwaitedProvider(Construct):
             disable_waiter_state_machine_logging=True if wait else None,
         )
 
-    def resource(self, id: str, kind: str, properties: Mapping[str, object]) -> cdk.CustomResource:
-        """One resource of this provider."""
+    def add_resource(
+        self, id: str, kind: str, properties: Mapping[str, object]
+    ) -> cdk.CustomResource:
+        """Add a custom resource that this provider manages.
+
+        Args:
+            id: Construct id.
+            kind: Resource type, without `Custom::`.
+            properties: Properties that the handler receives.
+        """
         return cdk.CustomResource(
             self,
             id,

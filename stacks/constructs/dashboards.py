@@ -1,4 +1,4 @@
-"""Two dashboards: one for whoever is on call, one for whoever pays."""
+"""Two CloudWatch dashboards: operations and cost."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ HOSTS = '{"/aws/sagemaker/TrainingJobs",Host}'
 
 
 class Dashboards(Construct):
-    """Searches rather than lists, so that jobs that do not exist yet appear by themselves."""
+    """Dashboards built from metric searches, which include jobs and models created later."""
 
     def __init__(
         self,

@@ -1,15 +1,17 @@
-"""The security group of training nodes: everything among themselves, nothing from elsewhere."""
+"""Security group of training nodes, with the two self-referencing rules that EFA requires."""
 
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
 
 class EfaSecurityGroup(Construct):
-    """All traffic from and to itself, as EFA requires of every group on a node, both directions.
+    """Security group that allows all traffic from itself and to itself.
 
-    Beyond itself a node reaches HTTPS. In an isolated VPC that leads to its endpoints and, through
-    the gateway, to S3, because there is no other route; S3's addresses differ by Region and are in
-    no table that synthesis may read.
+    EFA requires both rules on every group of a node. Outside the group a node reaches HTTPS only.
+    In an
+    isolated VPC there is no route except to the VPC endpoints and, through the gateway endpoint, to
+    S3;
+    the address ranges of S3 differ by Region, so the rule cannot list them at synthesis.
     """
 
     def __init__(self, scope: Construct, id: str, *, vpc: ec2.IVpc) -> None:

@@ -1,4 +1,4 @@
-"""An EKS cluster for HyperPod's nodes: private, logged, and entered through roles alone."""
+"""EKS cluster for HyperPod nodes: private API server, control-plane logs, access by role only."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,19 @@ from stacks.naming import ResourceNames
 from stacks.settings.hyperpod import EksCluster
 
 # What pods need before HyperPod's own chart; DNS and Lustre run on nodes, and wait for them.
-BEFORE_NODES = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
-ON_NODES = ("coredns", "aws-fsx-csi-driver")
+ADDONS_BEFORE_NODES = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
+ADDONS_ON_NODES = ("coredns", "aws-fsx-csi-driver")
 POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKS{}Policy"
 NAMESPACE = "temper"
 
 
 class EksForHyperPod(Construct):
-    """Its API server answers inside the VPC only. Engineers may edit one namespace.
+    """EKS cluster whose API server is reachable inside the VPC only.
+
+    Administrators get cluster-wide access; engineers may edit one namespace.
 
     Attributes:
-        cluster: The cluster.
-        addons_on_nodes: Add-ons that need nodes to run on; made once these can join.
+        cluster: The EKS cluster.
     """
 
     def __init__(
@@ -80,16 +81,19 @@ class EksForHyperPod(Construct):
             ),
         )
         for index, administrator in enumerate(settings.administrators):
-            self._entry(f"Administrator{index}", administrator, "ClusterAdmin")
-        self._entry("Engineer", engineer.role_arn, "Edit", NAMESPACE)
-        self._addons(BEFORE_NODES)
+            self._access_entry(f"Administrator{index}", administrator, "ClusterAdmin")
+        self._access_entry("Engineer", engineer.role_arn, "Edit", NAMESPACE)
+        self._create_addons(ADDONS_BEFORE_NODES)
 
-    def add_what_runs_on_nodes(self, nodes: Construct) -> None:
-        """Make the add-ons that would wait for ever without nodes."""
-        for addon in self._addons(ON_NODES):
+    def add_node_addons(self, nodes: Construct) -> None:
+        """Create the add-ons whose pods need a node.
+
+        Without a node CloudFormation would wait for them until it times out.
+        """
+        for addon in self._create_addons(ADDONS_ON_NODES):
             addon.node.add_dependency(nodes)
 
-    def _addons(self, names: Sequence[str]) -> list[eks.CfnAddon]:
+    def _create_addons(self, names: Sequence[str]) -> list[eks.CfnAddon]:
         return [
             eks.CfnAddon(
                 self,
@@ -101,7 +105,9 @@ class EksForHyperPod(Construct):
             for name in names
         ]
 
-    def _entry(self, id: str, role_arn: str, policy: str, namespace: str | None = None) -> None:
+    def _access_entry(
+        self, id: str, role_arn: str, policy: str, namespace: str | None = None
+    ) -> None:
         scope = eks.CfnAccessEntry.AccessScopeProperty(
             type="namespace" if namespace else "cluster",
             namespaces=[namespace] if namespace else None,

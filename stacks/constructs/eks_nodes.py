@@ -1,4 +1,4 @@
-"""What a node of HyperPod on EKS may do beside what any node may: pods' addresses, AWS's images."""
+"""Permissions of HyperPod nodes on EKS: pod networking and AWS-owned images."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,12 @@ AWS_IMAGES = ("amazon-k8s-cni*", "amazon/*", "eks/*", "hyperpod-*")
 
 
 class EksNodes(Construct):
-    """A policy of the node role. That interfaces may be made at all stands in the job fences.
+    """Managed policy that extends the HyperPod node role for EKS.
+
+    Permission to create network interfaces is part of `JobVpcGuardrails`.
 
     Attributes:
-        policy: What nodes need before they can join.
+        policy: Policy that must be attached before nodes can join.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class EksNodes(Construct):
     ) -> None:
         super().__init__(scope, id)
         interfaces = names.arn("ec2", "network-interface/*")
-        ours = {
+        in_these_subnets = {
             "ArnEquals": {
                 "ec2:Subnet": [names.arn("ec2", f"subnet/{each.subnet_id}") for each in subnets]
             }
@@ -54,7 +56,7 @@ class EksNodes(Construct):
                         "ec2:UnassignPrivateIpAddresses",
                     ],
                     [interfaces],
-                    ours,
+                    in_these_subnets,
                 ),
                 allow(
                     "PodInterfaces",

@@ -1,4 +1,4 @@
-"""A log group with a key and an end."""
+"""CloudWatch log group with a KMS key and a retention period."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
@@ -7,7 +7,7 @@ from constructs import Construct
 
 
 class EncryptedLogGroup(Construct):
-    """Encrypted with the logs key; what it holds goes after the given days."""
+    """Log group encrypted with the logs key, whose events expire after the given number of days."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class EncryptedLogGroup(Construct):
         # The L2 knows a fixed list of periods; CloudFormation says which are allowed.
         resource = self.group.node.default_child
         assert isinstance(resource, logs.CfnLogGroup)
-        resource.retention_in_days = nearest_retention(days)
+        resource.retention_in_days = retention_days(days)
 
 
 ALLOWED_DAYS = (
@@ -35,6 +35,6 @@ ALLOWED_DAYS = (
 )  # fmt: skip
 
 
-def nearest_retention(days: int) -> int:
-    """The shortest period CloudWatch Logs offers that is no shorter than asked."""
+def retention_days(days: int) -> int:
+    """Return the shortest retention period of CloudWatch Logs that is at least `days`."""
     return next(allowed for allowed in ALLOWED_DAYS if allowed >= days)

@@ -1,4 +1,4 @@
-"""VPC endpoints: exactly those that the enabled features call, open to our account alone."""
+"""VPC endpoints of the services that the enabled features call, restricted to this account."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ BUCKETS = ("data", "runs", "models")
 # What each feature calls from inside the VPC, by the last part of the endpoint's name, and the
 # IAM prefix of that service. SageMaker itself pulls images and moves channels from its own side,
 # so a plain training job needs the S3 gateway and nothing more.
-NEEDS: dict[str, dict[str, str]] = {
+SERVICES_BY_FEATURE: dict[str, dict[str, str]] = {
     "hyperpod": {
         "ec2": "ec2",  # attaches network interfaces
         "ecr.api": "ecr",
@@ -41,7 +41,7 @@ NEEDS: dict[str, dict[str, str]] = {
 
 
 class VpcEndpoints(Construct):
-    """An S3 gateway, and the interface endpoints that are needed."""
+    """S3 gateway endpoint, and the interface endpoints that the environment needs."""
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class VpcEndpoints(Construct):
         for statement in self._s3_statements():
             gateway.add_to_policy(statement)
         chosen = subnets[:1] if environment.network.endpoints_in_one_zone else subnets
-        needed = services_needed(environment)
-        if not needed:
+        services = required_services(environment)
+        if not services:
             return
         group = ec2.SecurityGroup(
             self,
@@ -72,7 +72,7 @@ class VpcEndpoints(Construct):
         group.add_ingress_rule(
             ec2.Peer.ipv4(str(environment.network.cidr)), ec2.Port.tcp(443), "HTTPS from the VPC"
         )
-        for service, prefix in sorted(needed.items()):
+        for service, prefix in sorted(services.items()):
             endpoint = ec2.InterfaceVpcEndpoint(
                 self,
                 service.title().replace(".", "").replace("-", ""),
@@ -83,10 +83,10 @@ class VpcEndpoints(Construct):
                 private_dns_enabled=True,
                 open=False,
             )
-            endpoint.add_to_policy(self._ours(prefix))
+            endpoint.add_to_policy(self._account_only(prefix))
 
-    def _ours(self, prefix: str) -> iam.PolicyStatement:
-        """Any call of the one service, by identities of our account."""
+    def _account_only(self, prefix: str) -> iam.PolicyStatement:
+        """Return a statement that allows any call of one service by identities of this account."""
         return iam.PolicyStatement(
             principals=[iam.AnyPrincipal()],
             actions=[f"{prefix}:*"],
@@ -95,7 +95,7 @@ class VpcEndpoints(Construct):
         )
 
     def _s3_statements(self) -> list[iam.PolicyStatement]:
-        ours = [self._names.bucket_arn(kind) for kind in BUCKETS]
+        buckets = [self._names.bucket_arn(kind) for kind in BUCKETS]
         # ECR keeps layers in a bucket of AWS's own; nodes that pull through the gateway read it.
         layers = f"arn:aws:s3:::prod-{self._names.region}-starport-layer-bucket/*"
         return [
@@ -111,7 +111,7 @@ class VpcEndpoints(Construct):
                     "s3:ListMultipartUploadParts",
                     "s3:PutObject",
                 ],
-                resources=[*ours, *(f"{arn}/*" for arn in ours)],
+                resources=[*buckets, *(f"{arn}/*" for arn in buckets)],
                 conditions={"StringEquals": {"aws:PrincipalAccount": self._names.account}},
             ),
             iam.PolicyStatement(
@@ -120,15 +120,19 @@ class VpcEndpoints(Construct):
         ]
 
 
-def services_needed(environment: Environment) -> dict[str, str]:
-    """The endpoints to make and the IAM prefix of each."""
+def required_services(environment: Environment) -> dict[str, str]:
+    """Return the interface endpoints that an environment needs.
+
+    Returns:
+        By the last part of the endpoint's service name, the IAM prefix of the service.
+    """
     if environment.network.endpoints == "gateway-only":
         return {}
-    pod = environment.hyperpod
+    hyperpod = environment.hyperpod
     features = {
-        "hyperpod": pod.enabled,
-        "hyperpod-eks": pod.enabled and pod.orchestrator == "eks",
-        "accounting": pod.enabled and pod.accounting is not None,
+        "hyperpod": hyperpod.enabled,
+        "hyperpod-eks": hyperpod.enabled and hyperpod.orchestrator == "eks",
+        "accounting": hyperpod.enabled and hyperpod.accounting is not None,
         "mlflow": environment.training.mlflow,
         # In an isolated network no job reaches the Hub, so none reads its token.
         "hub-token": environment.storage.hub_token and environment.network.mode == "private",
@@ -136,11 +140,11 @@ def services_needed(environment: Environment) -> dict[str, str]:
         "bedrock": environment.bedrock.enabled,
         "judges": bool(environment.bedrock.judges),
     }
-    needed: dict[str, str] = {}
+    services: dict[str, str] = {}
     for feature, on in features.items():
         if on:
-            needed.update(NEEDS[feature])
-    return needed
+            services.update(SERVICES_BY_FEATURE[feature])
+    return services
 
 
 def _service(name: str, region: str) -> ec2.IInterfaceVpcEndpointService:

@@ -1,4 +1,4 @@
-"""Every state change worth knowing, to the events topic, once."""
+"""EventBridge rules that publish state changes to the events topic, without duplicates."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from stacks.constructs.handler_function import HandlerFunction
 from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import IamContext, allow
 
-ENDED = ["Completed", "Failed", "Stopped"]
+FINAL_STATES = ["Completed", "Failed", "Stopped"]
 # Rule → (description, event pattern). Job events fire on every intermediate state too; only the
 # ends are told.
 RULES: dict[str, tuple[str, dict[str, object]]] = {
@@ -22,7 +22,7 @@ RULES: dict[str, tuple[str, dict[str, object]]] = {
         {
             "source": ["aws.sagemaker"],
             "detail-type": ["SageMaker Training Job State Change"],
-            "detail": {"TrainingJobStatus": ENDED},
+            "detail": {"TrainingJobStatus": FINAL_STATES},
         },
     ),
     "TuningJobs": (
@@ -30,7 +30,7 @@ RULES: dict[str, tuple[str, dict[str, object]]] = {
         {
             "source": ["aws.sagemaker"],
             "detail-type": ["SageMaker HyperParameter Tuning Job State Change"],
-            "detail": {"HyperParameterTuningJobStatus": ENDED},
+            "detail": {"HyperParameterTuningJobStatus": FINAL_STATES},
         },
     ),
     "OtherJobs": (
@@ -121,7 +121,16 @@ RULES: dict[str, tuple[str, dict[str, object]]] = {
 
 
 class EventRules(Construct):
-    """The rules, the function that tells, and its memory of what it told."""
+    """Rules, the function that publishes their events, and its table of events already sent.
+
+    EventBridge delivers at least once; the table makes the function publish once. To report another
+    event, add a rule to `RULES`, and its runbook to `runbook_for` in
+    `stacks/handlers/publish_event.py`.
+
+    Attributes:
+        sent_events: Table of fingerprints of published events, and of recent faults by alarm.
+        handler: Function `publish_event`.
+    """
 
     def __init__(
         self,
@@ -129,11 +138,11 @@ class EventRules(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         topic: sns.ITopic,
     ) -> None:
         super().__init__(scope, id)
-        self.memory = dynamodb.Table(
+        self.sent_events = dynamodb.Table(
             self,
             "Told",
             partition_key=dynamodb.Attribute(
@@ -142,7 +151,7 @@ class EventRules(Construct):
             time_to_live_attribute="expires",
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED,
-            encryption_key=estate.messages,
+            encryption_key=context.messages,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
@@ -152,9 +161,10 @@ class EventRules(Construct):
             self,
             "Notify",
             module="publish_event",
-            estate=estate,
+            log_name="notify",
+            context=context,
             variables={
-                "TABLE": self.memory.table_name,
+                "TABLE": self.sent_events.table_name,
                 "TOPIC": topic.topic_arn,
                 "NAMESPACE": names.metrics,
             },
@@ -162,15 +172,15 @@ class EventRules(Construct):
                 allow(
                     "Remember",
                     ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"],
-                    [self.memory.table_arn],
+                    [self.sent_events.table_arn],
                 ),
                 allow("Publish", ["sns:Publish"], [topic.topic_arn]),
             ],
         )
         for rule, (description, pattern) in RULES.items():
             self._rule(rule, description, pattern)
-        ours = {"source": [f"temper.{names.prefix}"]}
-        self._rule("Ours", "What our own functions found", ours)
+        platform_events = {"source": [f"temper.{names.prefix}"]}
+        self._rule("Ours", "What our own functions found", platform_events)
 
     def _rule(self, id: str, description: str, pattern: Mapping[str, object]) -> None:
         rule = events.Rule(

@@ -1,4 +1,4 @@
-"""Flow logs of a VPC: who talked to whom, kept encrypted."""
+"""VPC flow logs, encrypted."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -11,7 +11,7 @@ from stacks.policies.iam_statements import allow
 
 
 class FlowLogs(Construct):
-    """All traffic of the VPC, into a group of its own."""
+    """Flow log of all traffic of a VPC, written to its own log group."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""FSx for Lustre beside the cluster, linked to the data bucket."""
+"""FSx for Lustre file system of the cluster, linked to the data bucket."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -11,7 +11,7 @@ from stacks.settings.storage import Lustre
 
 
 class LinkedFsxLustre(Construct):
-    """A persistent file system whose `/data` is the data bucket, both ways."""
+    """Persistent file system whose `/data` imports from and exports to the data bucket."""
 
     def __init__(
         self,

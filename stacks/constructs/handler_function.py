@@ -1,4 +1,4 @@
-"""A Lambda function of ours: its code, its own role, its log, its letter box for what it lost."""
+"""Lambda function of the platform, with its role, log group and dead-letter queue."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,26 @@ HANDLERS = Path(__file__).parent.parent / "handlers"
 
 
 class HandlerFunction(Construct):
-    """Runs `stacks/handlers/<module>.py`. What fails twice lands in its queue."""
+    """Lambda function that runs `stacks/handlers/<module>.py`.
+
+    An event that still fails after two retries goes to the dead-letter queue.
+
+    Args:
+        scope: Parent construct.
+        id: Construct id.
+        module: Module of `stacks/handlers`.
+        context: Names and keys of the environment.
+        variables: Environment variables.
+        statements: Permissions beyond those for logs, the queue and its key.
+        role: Existing role to run as; a new one if None.
+        entry: Name of the handler function in the module.
+        log_name: Last part of the log group's name; the module's name if None.
+        minutes: Timeout.
+
+    Attributes:
+        function: The Lambda function.
+        undelivered: Its dead-letter queue.
+    """
 
     def __init__(
         self,
@@ -25,7 +44,7 @@ class HandlerFunction(Construct):
         id: str,
         *,
         module: str,
-        estate: IamContext,
+        context: IamContext,
         variables: Mapping[str, str],
         statements: Sequence[iam.PolicyStatement] = (),
         role: iam.IRole | None = None,
@@ -38,8 +57,8 @@ class HandlerFunction(Construct):
         log = EncryptedLogGroup(
             self,
             "Log",
-            name=f"/temper/{estate.names.prefix}/{title}",
-            key=estate.logs,
+            name=f"/temper/{context.names.prefix}/{title}",
+            key=context.logs,
             days=90,
             removal=cdk.RemovalPolicy.DESTROY,
         ).group
@@ -47,7 +66,7 @@ class HandlerFunction(Construct):
             self,
             "Undelivered",
             encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=estate.messages,
+            encryption_master_key=context.messages,
             enforce_ssl=True,
             retention_period=cdk.Duration.days(14),
         )
@@ -58,7 +77,7 @@ class HandlerFunction(Construct):
             ).role
         )
         permissions = [
-            write_logs(estate, f"/temper/{estate.names.prefix}/{title}"),
+            write_logs(context, f"/temper/{context.names.prefix}/{title}"),
             iam.PolicyStatement(
                 sid="KeepUndelivered",
                 actions=["sqs:SendMessage"],
@@ -74,7 +93,7 @@ class HandlerFunction(Construct):
                     "kms:ReEncryptFrom",
                     "kms:ReEncryptTo",
                 ],
-                resources=[estate.messages.key_arn],
+                resources=[context.messages.key_arn],
             ),
             *statements,
         ]
@@ -91,7 +110,7 @@ class HandlerFunction(Construct):
             if isinstance(self.role, iam.Role)
             else self.role,
             environment=dict(variables),
-            environment_encryption=estate.messages,
+            environment_encryption=context.messages,
             dead_letter_queue=self.undelivered,
             retry_attempts=2,
             timeout=cdk.Duration.minutes(minutes),

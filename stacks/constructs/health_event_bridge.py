@@ -1,4 +1,4 @@
-"""Brings what the health agent logs on a Slurm cluster to the event bus."""
+"""Forwarding of health-agent log events of a Slurm cluster to EventBridge."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
@@ -12,7 +12,7 @@ from stacks.policies.iam_statements import IamContext, allow
 
 
 class HealthEventBridge(Construct):
-    """A subscription filter on the cluster's own log group, and the function behind it."""
+    """Subscription filter on the cluster's log group, and the function that it calls."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class HealthEventBridge(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         cluster: sagemaker.CfnCluster,
         cluster_name: str,
     ) -> None:
@@ -31,7 +31,7 @@ class HealthEventBridge(Construct):
             self,
             "Bridge",
             module="bridge_health_events",
-            estate=estate,
+            context=context,
             variables={"SOURCE": f"temper.{names.prefix}", "CLUSTER": cluster_name},
             statements=[
                 allow(

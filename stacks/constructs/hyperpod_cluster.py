@@ -48,14 +48,14 @@ class HyperPodCluster(Construct):
         self.cluster = Cluster(
             self,
             "Cluster",
-            vpc_config=self._vpc(list(subnets.values())),
+            vpc_config=self._vpc_config(list(subnets.values())),
             orchestrator=self._orchestrator(),
             node_recovery="Automatic" if settings.node_recovery else "None",
             node_provisioning_mode="Continuous",
             instance_groups=[self._instance_group(each) for each in settings.groups],
         )
 
-    def _vpc(self, subnets: Sequence[ec2.ISubnet]) -> sagemaker.CfnCluster.VpcConfigProperty:
+    def _vpc_config(self, subnets: Sequence[ec2.ISubnet]) -> sagemaker.CfnCluster.VpcConfigProperty:
         return Cluster.VpcConfigProperty(
             security_group_ids=[self._group.security_group_id],
             subnets=[subnet.subnet_id for subnet in subnets],
@@ -69,11 +69,11 @@ class HyperPodCluster(Construct):
             )
         return Cluster.OrchestratorProperty(
             slurm=Cluster.ClusterOrchestratorSlurmConfigProperty(
-                slurm_config_strategy="Managed", accounting_database=self._accounts()
+                slurm_config_strategy="Managed", accounting_database=self._accounting_database()
             )
         )
 
-    def _accounts(self) -> sagemaker.CfnCluster.ClusterAccountingDatabaseProperty | None:
+    def _accounting_database(self) -> sagemaker.CfnCluster.ClusterAccountingDatabaseProperty | None:
         if self._accounting is None:
             return None
         return Cluster.ClusterAccountingDatabaseProperty(
@@ -86,7 +86,7 @@ class HyperPodCluster(Construct):
     def _instance_group(
         self, group: InstanceGroup
     ) -> sagemaker.CfnCluster.ClusterInstanceGroupProperty:
-        known = instances().get(group.instance.removeprefix("ml."))
+        accelerated = instances().get(group.instance.removeprefix("ml."))
         slurm = self._settings.orchestrator == "slurm"
         checks = ["InstanceStress", "InstanceConnectivity"]
         return Cluster.ClusterInstanceGroupProperty(
@@ -94,14 +94,16 @@ class HyperPodCluster(Construct):
             instance_type=group.instance,
             instance_count=group.count,
             execution_role=self._roles[group.role].role_arn,
-            threads_per_core=1 if known else None,
+            threads_per_core=1 if accelerated else None,
             training_plan_arn=group.training_plan,
             capacity_requirements=Cluster.ClusterCapacityRequirementsProperty(spot={})
             if group.spot
             else None,
-            instance_storage_configs=self._storage(group, slurm=slurm),
-            on_start_deep_health_checks=checks if known and group.deep_health_checks else None,
-            override_vpc_config=self._vpc([self._subnets[group.training_plan_zone]])
+            instance_storage_configs=self._storage_configs(group, slurm=slurm),
+            on_start_deep_health_checks=checks
+            if accelerated and group.deep_health_checks
+            else None,
+            override_vpc_config=self._vpc_config([self._subnets[group.training_plan_zone]])
             if group.training_plan_zone
             else None,
             slurm_config=Cluster.ClusterSlurmConfigProperty(
@@ -114,7 +116,7 @@ class HyperPodCluster(Construct):
             else None,
         )
 
-    def _storage(
+    def _storage_configs(
         self, group: InstanceGroup, *, slurm: bool
     ) -> list[sagemaker.CfnCluster.ClusterInstanceStorageConfigProperty]:
         volume = Cluster.ClusterInstanceStorageConfigProperty(

@@ -23,7 +23,7 @@ class ImagePromotion(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         repositories: Sequence[ecr.IRepository],
         settings: ImageSettings,
     ) -> None:
@@ -35,7 +35,7 @@ class ImagePromotion(Construct):
             self,
             "Promote",
             module="promote_image",
-            estate=estate,
+            context=context,
             variables={
                 "PREFIX": names.prefix,
                 "REFUSE_FROM": settings.refuse_findings_from,

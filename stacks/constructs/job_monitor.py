@@ -24,7 +24,7 @@ class JobMonitor(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         role: iam.IRole,
         settings: MonitoringSettings,
     ) -> None:
@@ -38,12 +38,13 @@ class JobMonitor(Construct):
                 "disk_percent",
             }
         )
-        devices = {f"ml.{name}": known.devices for name, known in instances().items()}
+        devices = {f"ml.{name}": facts.devices for name, facts in instances().items()}
         self.handler = HandlerFunction(
             self,
             "Watch",
             module="monitor_jobs",
-            estate=estate,
+            log_name="watch-jobs",
+            context=context,
             role=role,
             minutes=4,
             variables={

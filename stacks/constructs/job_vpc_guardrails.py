@@ -26,15 +26,15 @@ class JobVpcGuardrails(Construct):
         names: ResourceNames,
         subnets: Sequence[ec2.ISubnet],
         group: ec2.ISecurityGroup,
-        people: Sequence[iam.IRole],
-        jobs: Sequence[iam.IRole],
+        engineer_roles: Sequence[iam.IRole],
+        job_roles: Sequence[iam.IRole],
     ) -> None:
         super().__init__(scope, id)
         ids = [subnet.subnet_id for subnet in subnets]
         iam.ManagedPolicy(
             self,
             "OurSubnetsOnly",
-            roles=list(people),
+            roles=list(engineer_roles),
             statements=[
                 deny(
                     "OnlyOurSubnets",
@@ -54,18 +54,18 @@ class JobVpcGuardrails(Construct):
                 ),
             ],
         )
-        places = [names.arn("ec2", f"subnet/{subnet}") for subnet in ids]
+        subnet_arns = [names.arn("ec2", f"subnet/{subnet}") for subnet in ids]
         interfaces = names.arn("ec2", "network-interface/*")
         iam.ManagedPolicy(
             self,
             "NetworkInterfaces",
-            roles=list(jobs),
+            roles=list(job_roles),
             statements=[
                 allow(
                     "Attach",
                     ["ec2:CreateNetworkInterface"],
                     [
-                        *places,
+                        *subnet_arns,
                         names.arn("ec2", f"security-group/{group.security_group_id}"),
                         interfaces,
                     ],
@@ -78,7 +78,7 @@ class JobVpcGuardrails(Construct):
                         "ec2:DeleteNetworkInterfacePermission",
                     ],
                     [interfaces],
-                    {"ArnEquals": {"ec2:Subnet": places}},
+                    {"ArnEquals": {"ec2:Subnet": subnet_arns}},
                 ),
                 # Describe calls of EC2 take no resource.
                 allow(

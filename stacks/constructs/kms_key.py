@@ -1,7 +1,7 @@
 """A key for one domain of data. Its policy names who administers it and who uses it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -37,15 +37,22 @@ ADMINISTER = [
 
 @dataclass(frozen=True)
 class KeyUsers:
-    """Who uses a key, and how."""
+    """Principals that use a key, by kind of use.
 
-    write: Sequence[iam.IRole] = ()
-    read: Sequence[iam.IRole] = ()
-    services: Sequence[str] = field(default=(), metadata={"doc": "service principals"})
-    delegated: Sequence[str] = field(default=(), metadata={"doc": "services callers go through"})
-    linked: Sequence[str] = field(
-        default=(), metadata={"doc": "service-linked roles that reach our buckets, as patterns"}
-    )
+    Attributes:
+        writers: Roles that encrypt and decrypt.
+        readers: Roles that only decrypt.
+        services: Service principals that use the key on behalf of this account's resources.
+        delegated_services: AWS services through which an identity of the account may use the key,
+            provided its own policy allows it (`kms:ViaService`).
+        linked_roles: Name patterns of service-linked roles that read and write our buckets.
+    """
+
+    writers: Sequence[iam.IRole] = ()
+    readers: Sequence[iam.IRole] = ()
+    services: Sequence[str] = ()
+    delegated_services: Sequence[str] = ()
+    linked_roles: Sequence[str] = ()
 
 
 class DomainKmsKey(Construct):
@@ -76,10 +83,10 @@ class DomainKmsKey(Construct):
             *(_service_use(stack, service) for service in users.services),
         ):
             document.add_statements(statement)
-        if users.delegated:
-            document.add_statements(_delegated_use(stack, users.delegated))
-        if users.linked:
-            document.add_statements(_linked_use(stack, users.linked))
+        if users.delegated_services:
+            document.add_statements(_delegated_use(stack, users.delegated_services))
+        if users.linked_roles:
+            document.add_statements(_linked_use(stack, users.linked_roles))
         self.key = kms.Key(
             self,
             "Key",
@@ -107,11 +114,11 @@ class DomainKmsKey(Construct):
 
 def _direct_use(users: KeyUsers) -> list[iam.PolicyStatement]:
     statements = []
-    if users.write:
+    if users.writers:
         statements.append(
             iam.PolicyStatement(
                 sid="Use",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.write],
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.writers],
                 actions=USE,
                 resources=["*"],
             )
@@ -119,17 +126,17 @@ def _direct_use(users: KeyUsers) -> list[iam.PolicyStatement]:
         statements.append(
             iam.PolicyStatement(
                 sid="GrantToServices",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.write],
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.writers],
                 actions=["kms:CreateGrant"],
                 resources=["*"],
                 conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
             )
         )
-    if users.read:
+    if users.readers:
         statements.append(
             iam.PolicyStatement(
                 sid="Read",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.read],
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.readers],
                 actions=READ,
                 resources=["*"],
             )

@@ -19,7 +19,7 @@ class MlflowApp(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         bucket: s3.IBucket,
     ) -> None:
         super().__init__(scope, id)
@@ -30,8 +30,8 @@ class MlflowApp(Construct):
             description="Lets MLflow keep artifacts and register models",
             source_arns=[names.arn("sagemaker", "*")],
             statements=[
-                *write_bucket(estate, "runs"),
-                use_key(estate.data, "Data"),
+                *write_bucket(context, "runs"),
+                use_key(context.data, "Data"),
                 allow(
                     "Register",
                     ["sagemaker:AddTags", "sagemaker:CreateModelPackage"],

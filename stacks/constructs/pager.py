@@ -28,8 +28,8 @@ class AlarmPager(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
-        memory: dynamodb.ITable,
+        context: IamContext,
+        sent_events: dynamodb.ITable,
         pages: sns.ITopic,
         lookups: Mapping[str, Mapping[str, str]],
     ) -> None:
@@ -38,7 +38,7 @@ class AlarmPager(Construct):
             self,
             "Alarms",
             names=names,
-            key=estate.messages,
+            key=context.messages,
             emails=(),
             publishers=["cloudwatch.amazonaws.com"],
         ).topic
@@ -47,15 +47,16 @@ class AlarmPager(Construct):
             self,
             "Page",
             module="enrich_alarm_page",
-            estate=estate,
+            log_name="page",
+            context=context,
             variables={
                 "PREFIX": names.prefix,
-                "TABLE": memory.table_name,
+                "TABLE": sent_events.table_name,
                 "TOPIC": pages.topic_arn,
                 "LOOKUPS": json.dumps(lookups, separators=(",", ":")),
             },
             statements=[
-                allow("ReadWhatWasTold", ["dynamodb:GetItem"], [memory.table_arn]),
+                allow("ReadWhatWasTold", ["dynamodb:GetItem"], [sent_events.table_arn]),
                 allow("Publish", ["sns:Publish"], [pages.topic_arn]),
                 # Reading metrics takes no resource.
                 allow("ReadMetrics", ["cloudwatch:GetMetricData"], ["*"]),

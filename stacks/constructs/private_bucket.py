@@ -47,7 +47,7 @@ class PrivateBucket(Construct):
             object_lock_default_retention=object_lock,
             removal_policy=removal,
         )
-        self.bucket.add_to_resource_policy(_only_our_key(self.bucket, key))
+        self.bucket.add_to_resource_policy(_deny_other_keys(self.bucket, key))
         # The grant stands in the log bucket's own policy, for all that log there.
         resource = self.bucket.node.default_child
         assert isinstance(resource, s3.CfnBucket)
@@ -56,7 +56,7 @@ class PrivateBucket(Construct):
         )
 
 
-def _only_our_key(bucket: s3.Bucket, key: kms.IKey) -> cdk.aws_iam.PolicyStatement:
+def _deny_other_keys(bucket: s3.Bucket, key: kms.IKey) -> cdk.aws_iam.PolicyStatement:
     """An upload that names another key is refused; one that names none gets ours."""
     return cdk.aws_iam.PolicyStatement(
         sid="OnlyOurKey",

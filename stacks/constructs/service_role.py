@@ -37,8 +37,8 @@ class ServiceRole(Construct):
             max_session_duration=cdk.Duration.hours(12),
         )
         if statements:
-            self.allow(*statements)
+            self.attach_policy(*statements)
 
-    def allow(self, *statements: iam.PolicyStatement) -> None:
+    def attach_policy(self, *statements: iam.PolicyStatement) -> None:
         """Gives the role its permissions; called once, when the keys it names exist."""
         iam.ManagedPolicy(self, "Policy", statements=list(statements), roles=[self.role])

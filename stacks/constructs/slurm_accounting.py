@@ -1,4 +1,4 @@
-"""The database of Slurm's accounts: who ran what on how many GPUs, for `sacct` and `sreport`."""
+"""Database for Slurm accounting, which `sacct` and `sreport` query."""
 
 from collections.abc import Sequence
 
@@ -19,13 +19,16 @@ DATABASE = "slurm_acct_db"
 
 
 class SlurmAccounting(Construct):
-    """MySQL in private subnets, whose password RDS makes, keeps and rotates by itself.
+    """MySQL database in private subnets, whose password RDS generates, stores and rotates.
 
-    Only `reader` may read the password: slurmdbd runs on the controller, so no other node has to.
+    Only `password_reader` may read the password: slurmdbd runs on the controller, so no other node
+    needs
+    it.
 
     Attributes:
-        database: The instance.
-        secret_arn: Where its user and password are.
+        database: The database instance.
+        secret_arn: ARN of the secret with its user and password.
+        read_password_policy: Policy that lets `password_reader` read the secret.
     """
 
     def __init__(
@@ -38,18 +41,18 @@ class SlurmAccounting(Construct):
         vpc: ec2.IVpc,
         subnets: Sequence[ec2.ISubnet],
         nodes: ec2.ISecurityGroup,
-        reader: iam.IRole,
+        password_reader: iam.IRole,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, id)
         group = self._group(vpc, nodes)
-        places = rds.CfnDBSubnetGroup(
+        subnet_group = rds.CfnDBSubnetGroup(
             self,
             "Subnets",
             db_subnet_group_description="Slurm accounting",
             subnet_ids=[subnet.subnet_id for subnet in subnets],
         )
-        watcher = ServiceRole(
+        monitoring_role = ServiceRole(
             self,
             "Watcher",
             service="monitoring.rds.amazonaws.com",
@@ -87,7 +90,7 @@ class SlurmAccounting(Construct):
             master_username="slurm",
             manage_master_user_password=True,
             master_user_secret=rds.CfnDBInstance.MasterUserSecretProperty(kms_key_id=key.key_arn),
-            db_subnet_group_name=places.ref,
+            db_subnet_group_name=subnet_group.ref,
             vpc_security_groups=[group.security_group_id],
             publicly_accessible=False,
             multi_az=True,
@@ -99,17 +102,17 @@ class SlurmAccounting(Construct):
             enable_iam_database_authentication=True,
             enable_cloudwatch_logs_exports=["error", "general", "slowquery"],
             monitoring_interval=60,
-            monitoring_role_arn=watcher.role_arn,
+            monitoring_role_arn=monitoring_role.role_arn,
         )
         self.database.apply_removal_policy(cdk.RemovalPolicy.SNAPSHOT)
         self.secret_arn = self.database.attr_master_user_secret_secret_arn
-        self.reading = iam.ManagedPolicy(
+        self.read_password_policy = iam.ManagedPolicy(
             self,
             "ReadPassword",
             statements=[
                 allow("ReadPassword", ["secretsmanager:GetSecretValue"], [self.secret_arn])
             ],
-            roles=[reader],
+            roles=[password_reader],
         )
 
     def _group(self, vpc: ec2.IVpc, nodes: ec2.ISecurityGroup) -> ec2.SecurityGroup:

@@ -8,7 +8,7 @@ from constructs import Construct
 from stacks.naming import ResourceNames
 
 
-def publish(scope: Construct, names: ResourceNames, values: Mapping[str, str]) -> None:
+def publish_parameters(scope: Construct, names: ResourceNames, values: Mapping[str, str]) -> None:
     """Writes each value as the parameter `/<prefix>/<path>`."""
     parameters = Construct(scope, "Published")
     for path, value in values.items():

@@ -20,7 +20,7 @@ class ThroughputTeardown(Construct):
         id: str,
         *,
         names: ResourceNames,
-        estate: IamContext,
+        context: IamContext,
         settings: BedrockSettings,
     ) -> None:
         super().__init__(scope, id)
@@ -28,7 +28,7 @@ class ThroughputTeardown(Construct):
             self,
             "Undeploy",
             module="undeploy_throughput",
-            estate=estate,
+            context=context,
             minutes=5,
             variables={
                 "PREFIX": names.prefix,

@@ -1,6 +1,6 @@
 """Turns health-agent faults in a HyperPod cluster's log into events.
 
-On Slurm the control plane sends no event for a GPU fault that the health agent found; the agent
+On Slurm the control plane sends no event for a GPU fault that the health agent fields; the agent
 only writes it into the cluster's log group. A subscription filter brings those lines here.
 """
 
@@ -20,7 +20,7 @@ DETAIL_TYPE = "SageMaker HyperPod Cluster Node Health Event"
 
 def handler(event: dict[str, Any], context: object) -> dict[str, int]:
     """Lambda's entry."""
-    return bridge(
+    return forward_health_events(
         event,
         events=boto3.client("events"),
         source=os.environ["SOURCE"],
@@ -28,14 +28,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, int]:
     )
 
 
-def bridge(event: Mapping[str, Any], *, events: Any, source: str, cluster: str) -> dict[str, int]:
+def forward_health_events(
+    event: Mapping[str, Any], *, events: Any, source: str, cluster: str
+) -> dict[str, int]:
     """Puts one event per fault line on the bus."""
     batch = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
     if batch["messageType"] != "DATA_MESSAGE":
         return {"sent": 0, "skipped": 0}  # CloudWatch Logs tries the subscription out
     entries, skipped = [], 0
     for line in batch["logEvents"]:
-        fault = _fault(line["message"])
+        fault = _parse_fault(line["message"])
         if fault is None:
             skipped += 1
             continue
@@ -60,28 +62,28 @@ def bridge(event: Mapping[str, Any], *, events: Any, source: str, cluster: str) 
 
 def send(events: Any, entries: Sequence[dict[str, Any]]) -> None:
     """Sends all entries, the refused ones again; gives up loudly."""
-    waiting = list(entries)
+    pending = list(entries)
     for _ in range(ATTEMPTS):
         refused = []
-        for start in range(0, len(waiting), ENTRIES_PER_CALL):
-            chunk = waiting[start : start + ENTRIES_PER_CALL]
-            answer = events.put_events(Entries=chunk)
-            results = zip(chunk, answer["Entries"], strict=True)
+        for start in range(0, len(pending), ENTRIES_PER_CALL):
+            chunk = pending[start : start + ENTRIES_PER_CALL]
+            response = events.put_events(Entries=chunk)
+            results = zip(chunk, response["Entries"], strict=True)
             refused += [entry for entry, result in results if "ErrorCode" in result]
-        waiting = refused
-        if not waiting:
+        pending = refused
+        if not pending:
             return
-    raise RuntimeError(f"EventBridge refused {len(waiting)} health events {ATTEMPTS} times")
+    raise RuntimeError(f"EventBridge refused {len(pending)} health events {ATTEMPTS} times")
 
 
-def _fault(message: str) -> dict[str, Any] | None:
+def _parse_fault(message: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(message)
+        fields = json.loads(message)
     except ValueError:
         return None
     if (
-        isinstance(found, dict)
-        and found.get("HealthMonitoringAgentDetectionEvent") == "HealthEvent"
+        isinstance(fields, dict)
+        and fields.get("HealthMonitoringAgentDetectionEvent") == "HealthEvent"
     ):
-        return found
+        return fields
     return None

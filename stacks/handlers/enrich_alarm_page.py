@@ -1,8 +1,10 @@
-"""Pages people with what a composite alarm cannot say: which job, endpoint or model it is about.
+"""Page people about a composite alarm, with the names of the affected jobs, endpoints or models.
 
-CloudWatch's message names the alarm. The names behind it are looked up where they are: faults that
-`notify` has told of lately stand in its table, endpoints and models in the metrics themselves, and
-a job with a loss that is no number in its log. A look-up that fails never holds a page back.
+CloudWatch's own message only names the alarm. The names come from three sources: the table of
+faults
+that `publish_event` reported recently, a Metrics Insights query over endpoints and models, and a
+log
+search for jobs with a NaN loss. A lookup that fails never holds a page back.
 """
 
 import json
@@ -16,9 +18,9 @@ from typing import Any
 
 import boto3
 
-RECENT_S = 2 * 3600
-LOOK_BACK_S = 20 * 60
-MOST_NAMES = 10
+RECENT_SECONDS = 2 * 3600
+LOOK_BACK_SECONDS = 20 * 60
+MAX_NAMES = 10
 SUBJECT_LIMIT = 100
 
 
@@ -41,7 +43,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, int]:
         sns=boto3.client("sns"),
     )
     for record in event["Records"]:
-        page(
+        publish_page(
             json.loads(record["Sns"]["Message"]),
             clients,
             prefix=os.environ["PREFIX"],
@@ -53,7 +55,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, int]:
     return {"paged": len(event["Records"])}
 
 
-def page(
+def publish_page(
     alarm: Mapping[str, Any],
     clients: PageClients,
     *,
@@ -68,39 +70,39 @@ def page(
     state = alarm["NewStateValue"]
     found: list[tuple[str, list[str]]] = []
     if state == "ALARM":
-        for child in children(alarm, prefix):
-            found.append((child, _named(child, clients, table, lookups.get(child, {}), now)))
+        for child in triggering_alarms(alarm, prefix):
+            found.append((child, _find_names(child, clients, table, lookups.get(child, {}), now)))
     clients.sns.publish(
         TopicArn=topic, Subject=subject(state, name, found), Message=message(alarm, found)
     )
 
 
-def children(alarm: Mapping[str, Any], prefix: str) -> list[str]:
+def triggering_alarms(alarm: Mapping[str, Any], prefix: str) -> list[str]:
     """The alarms that set a composite off; all it stands on where CloudWatch does not say."""
-    told = [
+    reported = [
         str(child["Arn"]).rpartition(":alarm:")[2]
         for child in alarm.get("TriggeringChildren", [])
         if child.get("State", {}).get("Value", "ALARM") == "ALARM"
     ]
-    names = told or re.findall(r'ALARM\("?([^")]+)"?\)', str(alarm.get("AlarmRule", "")))
+    names = reported or re.findall(r'ALARM\("?([^")]+)"?\)', str(alarm.get("AlarmRule", "")))
     return [name.removeprefix(f"{prefix}-") for name in names]
 
 
-def _named(
+def _find_names(
     child: str, clients: PageClients, table: str, lookup: Mapping[str, str], now: int
 ) -> list[str]:
     """What an alarm is about, one line each; says so where that could not be found out."""
     try:
         found = [*_recent_faults(clients.dynamodb, table, child, now)]
         if not found and "query" in lookup:
-            found = [*_in_metrics(clients.cloudwatch, lookup["query"], now)]
+            found = [*_names_in_metrics(clients.cloudwatch, lookup["query"], now)]
         if not found and "pattern" in lookup:
-            found = [*_in_logs(clients.logs, lookup["group"], lookup["pattern"], now)]
+            found = [*_names_in_logs(clients.logs, lookup["group"], lookup["pattern"], now)]
     except Exception as error:
         # Whoever is paged can look the name up; without a page nobody would.
         sys.stderr.write(f"{child}: {error!r}\n")
         return [f"(which one could not be found out: {type(error).__name__})"]
-    return found[:MOST_NAMES]
+    return found[:MAX_NAMES]
 
 
 def _recent_faults(dynamodb: Any, table: str, child: str, now: int) -> Iterator[str]:
@@ -109,15 +111,15 @@ def _recent_faults(dynamodb: Any, table: str, child: str, now: int) -> Iterator[
     faults = item.get("what", {}).get("M", {})
     newest = sorted(faults.items(), key=lambda each: -int(each[1]["M"]["time"]["N"]))
     for name, fault in newest:
-        if now - int(fault["M"]["time"]["N"]) <= RECENT_S:
+        if now - int(fault["M"]["time"]["N"]) <= RECENT_SECONDS:
             reason = fault["M"]["reason"]["S"]
             yield f"{name}: {reason}" if reason else name
 
 
-def _in_metrics(cloudwatch: Any, query: str, now: int) -> Iterator[str]:
+def _names_in_metrics(cloudwatch: Any, query: str, now: int) -> Iterator[str]:
     answer = cloudwatch.get_metric_data(
         MetricDataQueries=[{"Id": "q", "Expression": query, "Period": 300}],
-        StartTime=now - LOOK_BACK_S,
+        StartTime=now - LOOK_BACK_SECONDS,
         EndTime=now,
     )
     for result in answer["MetricDataResults"]:
@@ -125,11 +127,11 @@ def _in_metrics(cloudwatch: Any, query: str, now: int) -> Iterator[str]:
             yield f"{result['Label']}: {max(result['Values']):g}"
 
 
-def _in_logs(logs: Any, group: str, pattern: str, now: int) -> Iterator[str]:
+def _names_in_logs(logs: Any, group: str, pattern: str, now: int) -> Iterator[str]:
     answer = logs.filter_log_events(
         logGroupName=group,
         filterPattern=pattern,
-        startTime=(now - LOOK_BACK_S) * 1000,
+        startTime=(now - LOOK_BACK_SECONDS) * 1000,
         limit=100,
     )
     seen: set[str] = set()

@@ -18,22 +18,22 @@ def on_event(event: Event, context: object) -> dict[str, Any]:
 
 def apply(event: Event, *, bedrock: Any) -> dict[str, Any]:
     """Sets, or on Delete unsets, where invocations are logged."""
-    wanted = event["ResourceProperties"]
-    identity = f"invocation-logging:{wanted['LogGroupName']}"
+    properties = event["ResourceProperties"]
+    physical_id = f"invocation-logging:{properties['LogGroupName']}"
     if event["RequestType"] != "Delete":
         bedrock.put_model_invocation_logging_configuration(
             loggingConfig={
                 "cloudWatchConfig": {
-                    "logGroupName": wanted["LogGroupName"],
-                    "roleArn": wanted["RoleArn"],
+                    "logGroupName": properties["LogGroupName"],
+                    "roleArn": properties["RoleArn"],
                 },
                 "textDataDeliveryEnabled": True,
                 "imageDataDeliveryEnabled": False,
                 "embeddingDataDeliveryEnabled": False,
             }
         )
-        return {"PhysicalResourceId": identity}
+        return {"PhysicalResourceId": physical_id}
     current = bedrock.get_model_invocation_logging_configuration().get("loggingConfig", {})
-    if current.get("cloudWatchConfig", {}).get("logGroupName") == wanted["LogGroupName"]:
+    if current.get("cloudWatchConfig", {}).get("logGroupName") == properties["LogGroupName"]:
         bedrock.delete_model_invocation_logging_configuration()
     return {"PhysicalResourceId": event["PhysicalResourceId"]}

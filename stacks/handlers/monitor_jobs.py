@@ -49,7 +49,7 @@ class JobFault:
 
 def handler(event: object, context: object) -> dict[str, int]:
     """Lambda's entry."""
-    return watch(
+    return monitor(
         sagemaker=boto3.client("sagemaker"),
         cloudwatch=boto3.client("cloudwatch"),
         events=boto3.client("events"),
@@ -61,7 +61,7 @@ def handler(event: object, context: object) -> dict[str, int]:
     )
 
 
-def watch(
+def monitor(
     *,
     sagemaker: Any,
     cloudwatch: Any,
@@ -73,11 +73,11 @@ def watch(
     now: datetime,
 ) -> dict[str, int]:
     """Reports every fault as an event and as a count; returns the counts."""
-    found: list[JobFault] = []
+    faults: list[JobFault] = []
     for job in running_jobs(sagemaker):
-        numbers = read_numbers(cloudwatch, job, now)
-        found += faults_of(job, numbers, thresholds, devices, now)
-    counts = {fault: sum(f.fault == fault for f in found) for fault in FAULTS}
+        metrics = read_metrics(cloudwatch, job, now)
+        faults += find_faults(job, metrics, thresholds, devices, now)
+    counts = {fault: sum(f.fault == fault for f in faults) for fault in FAULTS}
     cloudwatch.put_metric_data(
         Namespace=namespace,
         MetricData=[
@@ -85,7 +85,7 @@ def watch(
             for fault, number in counts.items()
         ],
     )
-    tell(events, source, found)
+    publish_faults(events, source, faults)
     return counts
 
 
@@ -99,20 +99,23 @@ def running_jobs(sagemaker: Any) -> Iterator[dict[str, Any]]:
                 yield job
 
 
-def read_numbers(cloudwatch: Any, job: Mapping[str, Any], now: datetime) -> dict[str, list[float]]:
+def read_metrics(cloudwatch: Any, job: Mapping[str, Any], now: datetime) -> dict[str, list[float]]:
     """The last two hours of a job's metrics, newest first; per host, `gpu/3`."""
     hosts = range(1, int(job["ResourceConfig"].get("InstanceCount", 1)) + 1)
-    wanted = {
+    query_by_key = {
         "loss": _query("loss", "TrainingJobName", job["TrainingJobName"]),
         "speed": _query("tokens_per_second", "TrainingJobName", job["TrainingJobName"]),
     }
     for host in hosts:
-        where = f"{job['TrainingJobName']}/algo-{host}"
-        wanted[f"gpu/{host}"] = _query("GPUUtilization", "Host", where)
-        wanted[f"memory/{host}"] = _query("GPUMemoryUtilization", "Host", where)
-        wanted[f"disk/{host}"] = _query("DiskUtilization", "Host", where)
-    keys, queries = list(wanted), [{"Id": f"q{i}", **q} for i, q in enumerate(wanted.values())]
-    numbers: dict[str, list[float]] = {key: [] for key in keys}
+        host_name = f"{job['TrainingJobName']}/algo-{host}"
+        query_by_key[f"gpu/{host}"] = _query("GPUUtilization", "Host", host_name)
+        query_by_key[f"memory/{host}"] = _query("GPUMemoryUtilization", "Host", host_name)
+        query_by_key[f"disk/{host}"] = _query("DiskUtilization", "Host", host_name)
+    keys, queries = (
+        list(query_by_key),
+        [{"Id": f"q{i}", **q} for i, q in enumerate(query_by_key.values())],
+    )
+    metrics: dict[str, list[float]] = {key: [] for key in keys}
     for start in range(0, len(queries), QUERIES_PER_CALL):
         pages = cloudwatch.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries[start : start + QUERIES_PER_CALL],
@@ -123,16 +126,16 @@ def read_numbers(cloudwatch: Any, job: Mapping[str, Any], now: datetime) -> dict
         for page in pages:
             for result in page["MetricDataResults"]:
                 key = keys[int(result["Id"][1:])]
-                numbers[key] += result["Values"]
+                metrics[key] += result["Values"]
                 if key == "loss" and result["Timestamps"]:
                     age = now - result["Timestamps"][0]
-                    numbers.setdefault("loss age", []).append(age.total_seconds() / 60)
-    return numbers
+                    metrics.setdefault("loss age", []).append(age.total_seconds() / 60)
+    return metrics
 
 
-def faults_of(
+def find_faults(
     job: Mapping[str, Any],
-    numbers: Mapping[str, Sequence[float]],
+    metrics: Mapping[str, Sequence[float]],
     limits: Thresholds,
     devices: Mapping[str, int],
     now: datetime,
@@ -140,21 +143,21 @@ def faults_of(
     """Yields what is wrong with one job."""
     name = job["TrainingJobName"]
     running = (now - job["TrainingStartTime"]).total_seconds() / 60
-    silent = min([running, *numbers.get("loss age", [])])
+    silent = min([running, *metrics.get("loss age", [])])
     if silent >= limits.stuck_minutes:
         yield JobFault(name, "training-job-stuck", f"no new loss for {silent:.0f} minutes")
-    speed = numbers.get("speed", [])
+    speed = metrics.get("speed", [])
     if len(speed) >= 30:
         recent, usual = statistics.median(speed[:10]), statistics.median(speed[10:])
         if recent < usual * limits.slow_percent / 100:
             yield JobFault(name, "training-job-slow", f"{recent:.0f} tokens/s, usually {usual:.0f}")
-    yield from _host_faults(name, numbers, limits, devices.get(_instance(job), 0))
+    yield from _host_faults(name, metrics, limits, devices.get(_instance_type(job), 0))
 
 
 def _host_faults(
-    name: str, numbers: Mapping[str, Sequence[float]], limits: Thresholds, devices: int
+    name: str, metrics: Mapping[str, Sequence[float]], limits: Thresholds, devices: int
 ) -> Iterator[JobFault]:
-    for key, values in numbers.items():
+    for key, values in metrics.items():
         kind, _, host = key.partition("/")
         recent = values[:30]  # one value a minute: the last half hour
         if not host or not recent:
@@ -171,7 +174,7 @@ def _host_faults(
             yield JobFault(name, "gpu-memory-full", f"GPU memory of host {host} at {full:.0f} %")
 
 
-def tell(events: Any, source: str, found: Sequence[JobFault]) -> None:
+def publish_faults(events: Any, source: str, faults: Sequence[JobFault]) -> None:
     """Puts each fault on the bus; what the bus refuses is an error, so that the run is retried."""
     entries = [
         {
@@ -179,7 +182,7 @@ def tell(events: Any, source: str, found: Sequence[JobFault]) -> None:
             "DetailType": "Temper Fault",
             "Detail": json.dumps({"job": f.job, "fault": f.fault, "reason": f.reason}),
         }
-        for f in found
+        for f in faults
     ]
     refused = 0
     for start in range(0, len(entries), ENTRIES_PER_CALL):
@@ -189,7 +192,7 @@ def tell(events: Any, source: str, found: Sequence[JobFault]) -> None:
         raise RuntimeError(f"{refused} of {len(entries)} fault events were refused by EventBridge")
 
 
-def _instance(job: Mapping[str, Any]) -> str:
+def _instance_type(job: Mapping[str, Any]) -> str:
     return str(job["ResourceConfig"].get("InstanceType", ""))
 
 

@@ -1,4 +1,4 @@
-"""Lets a scanned image become the one that jobs use, if its scan found nothing serious.
+"""Lets a scanned image become the one that jobs use, if its scan found nothing blocking.
 
 What jobs use is the parameter `/<prefix>/images/<kind>/uri`, by digest. A failed or bad scan
 leaves the parameter as it is and says so on the bus.
@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 
-SERIOUS = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
+BLOCKING_SEVERITIES = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -36,9 +36,11 @@ def promote(
     if not detail.get("image-tags"):
         return {"promoted": False, "why": "untagged"}
     counts = detail.get("finding-severity-counts", {})
-    serious = {level: counts[level] for level in SERIOUS[refuse_from] if counts.get(level)}
-    if detail["scan-status"] != "COMPLETE" or serious:
-        why = f"scan {detail['scan-status']}, findings {serious or 'unknown'}"
+    blocking = {
+        level: counts[level] for level in BLOCKING_SEVERITIES[refuse_from] if counts.get(level)
+    }
+    if detail["scan-status"] != "COMPLETE" or blocking:
+        why = f"scan {detail['scan-status']}, findings {blocking or 'unknown'}"
         _refuse(events, source, image, why)
         return {"promoted": False, "why": why}
     kind = repository.removeprefix(f"{prefix}/")

@@ -2,7 +2,7 @@
 
 Units and commitment cannot be changed in place: an update of either makes a new throughput, and
 CloudFormation then deletes the old one. A commitment is refused unless it was acknowledged. Delete
-never fails the stack on a live commitment: it cannot be deleted before its end, so it is left,
+never fails the stack on a live commitment: it cannot be deleted previous its end, so it is left,
 and said so in the log.
 """
 
@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)
-GONE = "ResourceNotFoundException"
+NOT_FOUND = "ResourceNotFoundException"
 BUSY = ("ConflictException", "ThrottlingException")
 Event = Mapping[str, Any]
 
@@ -45,73 +45,73 @@ def start(event: Event, *, bedrock: Any) -> dict[str, Any]:
 def check(event: Event, *, bedrock: Any) -> dict[str, Any]:
     """InService after create and update; gone, failed or committed after delete."""
     arn = str(event["PhysicalResourceId"])
-    found = _get(arn, bedrock)
+    throughput = _get(arn, bedrock)
     if event["RequestType"] == "Delete":
-        if found is None or _committed(found):
+        if throughput is None or _is_committed(throughput):
             return {"IsComplete": True}
         # A throughput that was still being created refused its deletion: ask again.
         _delete(arn, bedrock)
         return {"IsComplete": _get(arn, bedrock) is None}
-    if found is None:
+    if throughput is None:
         raise RuntimeError(f"{arn} is gone while it was awaited")
-    if found["status"] == "Failed":
-        raise RuntimeError(f"{arn} failed: {found.get('failureMessage', 'no reason given')}")
+    if throughput["status"] == "Failed":
+        raise RuntimeError(f"{arn} failed: {throughput.get('failureMessage', 'no reason given')}")
     return {
-        "IsComplete": found["status"] == "InService",
-        **({"Data": {"Arn": arn}} if found["status"] == "InService" else {}),
+        "IsComplete": throughput["status"] == "InService",
+        **({"Data": {"Arn": arn}} if throughput["status"] == "InService" else {}),
     }
 
 
 def _create(event: Event, bedrock: Any) -> dict[str, Any]:
-    wanted = event["ResourceProperties"]
-    commitment = wanted.get("Commitment") or None
-    if commitment and str(wanted.get("AcknowledgeCommitment")).lower() != "true":
+    properties = event["ResourceProperties"]
+    commitment = properties.get("Commitment") or None
+    if commitment and str(properties.get("AcknowledgeCommitment")).lower() != "true":
         raise ValueError(
-            f"{wanted['Name']} commits to {commitment} without an acknowledgement; "
+            f"{properties['Name']} commits to {commitment} without an acknowledgement; "
             "set acknowledge_commitment: true, or remove commitment"
         )
     # The same request repeated gets the same token and so the same throughput.
     token = hashlib.sha256(str(event["RequestId"]).encode()).hexdigest()
     answer = bedrock.create_provisioned_model_throughput(
         clientRequestToken=token,
-        provisionedModelName=f"{wanted['Name'][:54]}-{token[:8]}",
-        modelId=wanted["Model"],
-        modelUnits=int(wanted["Units"]),
-        tags=[{"key": key, "value": value} for key, value in sorted(wanted["Tags"].items())],
+        provisionedModelName=f"{properties['Name'][:54]}-{token[:8]}",
+        modelId=properties["Model"],
+        modelUnits=int(properties["Units"]),
+        tags=[{"key": key, "value": value} for key, value in sorted(properties["Tags"].items())],
         **({"commitmentDuration": commitment} if commitment else {}),
     )
     return {"PhysicalResourceId": answer["provisionedModelArn"]}
 
 
 def _update(event: Event, bedrock: Any) -> dict[str, Any]:
-    before, wanted = event["OldResourceProperties"], event["ResourceProperties"]
+    previous, properties = event["OldResourceProperties"], event["ResourceProperties"]
     arn = event["PhysicalResourceId"]
-    if any(before.get(key) != wanted.get(key) for key in ("Units", "Commitment", "Name")):
+    if any(previous.get(key) != properties.get(key) for key in ("Units", "Commitment", "Name")):
         return _create(event, bedrock)
-    if before["Model"] != wanted["Model"]:
+    if previous["Model"] != properties["Model"]:
         if _get(str(arn), bedrock) is None:
             return _create(event, bedrock)  # undeployed by the schedule since
         bedrock.update_provisioned_model_throughput(
-            provisionedModelId=arn, desiredModelId=wanted["Model"]
+            provisionedModelId=arn, desiredModelId=properties["Model"]
         )
-    elif before.get("Generation") != wanted.get("Generation"):
+    elif previous.get("Generation") != properties.get("Generation"):
         return _create(event, bedrock)
     return {"PhysicalResourceId": arn}
 
 
 def _delete(arn: str, bedrock: Any) -> None:
     if not arn.startswith("arn:"):
-        return  # creation failed before there was one
-    found = _get(arn, bedrock)
-    if found is None:
+        return  # creation failed before Bedrock returned an ARN
+    throughput = _get(arn, bedrock)
+    if throughput is None:
         return
-    if _committed(found):
+    if _is_committed(throughput):
         log.warning(
             json.dumps(
                 {
                     "left": arn,
                     "why": "committed until its end; it is billed until then",
-                    "ends": str(found.get("commitmentExpirationTime")),
+                    "ends": str(throughput.get("commitmentExpirationTime")),
                 }
             )
         )
@@ -120,7 +120,7 @@ def _delete(arn: str, bedrock: Any) -> None:
         bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code == GONE:
+        if code == NOT_FOUND:
             return
         if code not in BUSY:
             raise
@@ -131,13 +131,15 @@ def _get(arn: str, bedrock: Any) -> dict[str, Any] | None:
     if not arn.startswith("arn:"):
         return None
     try:
-        found: dict[str, Any] = bedrock.get_provisioned_model_throughput(provisionedModelId=arn)
+        throughput: dict[str, Any] = bedrock.get_provisioned_model_throughput(
+            provisionedModelId=arn
+        )
     except ClientError as error:
-        if error.response["Error"]["Code"] == GONE:
+        if error.response["Error"]["Code"] == NOT_FOUND:
             return None
         raise
-    return found
+    return throughput
 
 
-def _committed(found: Mapping[str, Any]) -> bool:
-    return bool(found.get("commitmentDuration")) and found["status"] != "Failed"
+def _is_committed(throughput: Mapping[str, Any]) -> bool:
+    return bool(throughput.get("commitmentDuration")) and throughput["status"] != "Failed"

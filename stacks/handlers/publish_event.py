@@ -17,11 +17,11 @@ import boto3
 from botocore.exceptions import ClientError
 
 # Services repeat an event within minutes; our own watch finds a fault anew every five minutes.
-REMEMBER_S = 15 * 60
-REMEMBER_FAULT_S = 6 * 3600
+DEDUPLICATE_SECONDS = 15 * 60
+DEDUPLICATE_FAULT_SECONDS = 6 * 3600
 REASON_LIMIT = 300
-VOLATILE = ("CreationTime", "EventTime", "LastModifiedTime", "LastUpdatedTime")
-NAMES = (
+VOLATILE_FIELDS = ("CreationTime", "EventTime", "LastModifiedTime", "LastUpdatedTime")
+NAME_FIELDS = (
     "job",
     "image",
     "TrainingJobName",
@@ -40,7 +40,7 @@ NAMES = (
     "repository-name",
     "keyId",
 )
-STATES = (
+STATE_FIELDS = (
     "fault",
     "TrainingJobStatus",
     "HyperParameterTuningJobStatus",
@@ -56,12 +56,18 @@ STATES = (
     "eventName",
     "status",
 )
-REASONS = ("reason", "FailureReason", "FailureMessage", "HealthStatusReason", "failureMessage")
+REASON_FIELDS = (
+    "reason",
+    "FailureReason",
+    "FailureMessage",
+    "HealthStatusReason",
+    "failureMessage",
+)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Lambda's entry."""
-    return notify(
+    return publish_once(
         event,
         dynamodb=boto3.client("dynamodb"),
         sns=boto3.client("sns"),
@@ -72,7 +78,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     )
 
 
-def notify(
+def publish_once(
     event: Mapping[str, Any],
     *,
     dynamodb: Any,
@@ -83,12 +89,12 @@ def notify(
     now: int,
 ) -> dict[str, Any]:
     """Publishes the event unless the same thing was published a short while ago."""
-    keep_for_pages(event, dynamodb, table, now)
+    record_recent_fault(event, dynamodb, table, now)
     key = {"fingerprint": {"S": fingerprint(event)}}
     try:
         dynamodb.put_item(
             TableName=table,
-            Item={**key, "expires": {"N": str(now + remembered(event))}},
+            Item={**key, "expires": {"N": str(now + deduplication_seconds(event))}},
             # TTL deletes late: an item past its time counts as gone.
             ConditionExpression="attribute_not_exists(fingerprint) OR expires < :now",
             ExpressionAttributeValues={":now": {"N": str(now)}},
@@ -102,82 +108,86 @@ def notify(
     except ClientError:
         dynamodb.delete_item(TableName=table, Key=key)
         raise
-    count(event, namespace)
+    emit_metric(event, namespace)
     return {"published": True, "fingerprint": key["fingerprint"]["S"]}
 
 
-def keep_for_pages(event: Mapping[str, Any], dynamodb: Any, table: str, now: int) -> None:
+def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now: int) -> None:
     """Notes under its runbook's name what is wrong with which job, cluster or key.
 
     A fault that lasts is noted anew each time, so that a page hours later still names it.
     """
-    runbook, detail = runbook_of(event), _flat(event.get("detail", {}))
-    name = _first(detail, NAMES)
+    runbook, detail = runbook_for(event), _flattened(event.get("detail", {}))
+    name = _first(detail, NAME_FIELDS)
     if runbook is None or name is None:
         return
     key = {"fingerprint": {"S": f"recent:{runbook}"}}
-    known = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+    recent = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
     faults = {
         other: fault
-        for other, fault in known.get("what", {}).get("M", {}).items()
-        if now - int(fault["M"]["time"]["N"]) < REMEMBER_FAULT_S
+        for other, fault in recent.get("what", {}).get("M", {}).items()
+        if now - int(fault["M"]["time"]["N"]) < DEDUPLICATE_FAULT_SECONDS
     }
-    reason = (_first(detail, REASONS) or "")[:REASON_LIMIT]
+    reason = (_first(detail, REASON_FIELDS) or "")[:REASON_LIMIT]
     faults[name] = {"M": {"reason": {"S": reason}, "time": {"N": str(now)}}}
-    expires = {"N": str(now + REMEMBER_FAULT_S)}
+    expires = {"N": str(now + DEDUPLICATE_FAULT_SECONDS)}
     dynamodb.put_item(TableName=table, Item={**key, "what": {"M": faults}, "expires": expires})
 
 
-def remembered(event: Mapping[str, Any]) -> int:
-    """For how many seconds the same thing is not told again."""
-    return REMEMBER_FAULT_S if event.get("detail-type") == "Temper Fault" else REMEMBER_S
+def deduplication_seconds(event: Mapping[str, Any]) -> int:
+    """For how many seconds the same thing is not identity again."""
+    return (
+        DEDUPLICATE_FAULT_SECONDS
+        if event.get("detail-type") == "Temper Fault"
+        else DEDUPLICATE_SECONDS
+    )
 
 
 def fingerprint(event: Mapping[str, Any]) -> str:
     """What happened to what: two events that differ only in id and time have the same."""
-    detail = _flat(event.get("detail", {}))
-    told: list[Any] = [event.get("source"), event.get("detail-type")]
-    told.append(sorted(event.get("resources", [])))
+    detail = _flattened(event.get("detail", {}))
+    identity: list[Any] = [event.get("source"), event.get("detail-type")]
+    identity.append(sorted(event.get("resources", [])))
     if event.get("detail-type") == "Temper Fault":
         # Its reason counts minutes, and would be another each time.
-        told += [_first(detail, NAMES), detail.get("fault")]
+        identity += [_first(detail, NAME_FIELDS), detail.get("fault")]
     else:
-        told.append({key: value for key, value in detail.items() if key not in VOLATILE})
-    text = json.dumps(told, sort_keys=True, default=str)
+        identity.append({key: value for key, value in detail.items() if key not in VOLATILE_FIELDS})
+    text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def subject(event: Mapping[str, Any]) -> str:
     """A line for a phone: SNS allows 100 printable ASCII characters."""
-    detail = _flat(event.get("detail", {}))
-    name = _first(detail, NAMES) or (event.get("resources") or ["?"])[0]
-    state = _first(detail, STATES) or event.get("detail-type", "event")
+    detail = _flattened(event.get("detail", {}))
+    name = _first(detail, NAME_FIELDS) or (event.get("resources") or ["?"])[0]
+    state = _first(detail, STATE_FIELDS) or event.get("detail-type", "event")
     line = f"{state}: {name}".replace("\n", " ")
     return line.encode("ascii", "replace").decode()[:100]
 
 
 def message(event: Mapping[str, Any]) -> str:
     """What happened, to what, why, and where to read on."""
-    detail = _flat(event.get("detail", {}))
+    detail = _flattened(event.get("detail", {}))
     lines = [
         f"What:    {event.get('detail-type')} ({event.get('source')})",
-        f"Which:   {_first(detail, NAMES) or ', '.join(event.get('resources', []))}",
-        f"State:   {_first(detail, STATES) or 'see below'}",
+        f"Which:   {_first(detail, NAME_FIELDS) or ', '.join(event.get('resources', []))}",
+        f"State:   {_first(detail, STATE_FIELDS) or 'see below'}",
     ]
-    if reason := _first(detail, REASONS):
+    if reason := _first(detail, REASON_FIELDS):
         lines.append(f"Why:     {reason}")
-    if runbook := runbook_of(event):
+    if runbook := runbook_for(event):
         lines.append(f"Runbook: docs/runbooks/{runbook}.md")
     lines += [f"When:    {event.get('time')}", f"Where:   {event.get('region')}", ""]
     return "\n".join([*lines, json.dumps(event.get("detail", {}), indent=2, sort_keys=True)[:8000]])
 
 
-def runbook_of(event: Mapping[str, Any]) -> str | None:
+def runbook_for(event: Mapping[str, Any]) -> str | None:
     """The page that says what to do; its name is the alarm's."""
-    kind, detail = event.get("detail-type"), _flat(event.get("detail", {}))
+    kind, detail = event.get("detail-type"), _flattened(event.get("detail", {}))
     if kind == "Temper Fault":
         return str(detail["fault"])
-    state = _first(detail, STATES)
+    state = _first(detail, STATE_FIELDS)
     if kind == "SageMaker HyperPod Cluster Node Health Event":
         return None if detail.get("HealthStatus") == "Healthy" else "hyperpod-node-unhealthy"
     if kind == "SageMaker HyperPod Cluster Event":
@@ -196,9 +206,9 @@ def runbook_of(event: Mapping[str, Any]) -> str | None:
     return pages.get((str(kind), str(state)))
 
 
-def count(event: Mapping[str, Any], namespace: str) -> None:
+def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
     """Counts the event under its runbook's name, as a log line CloudWatch turns into a metric."""
-    name = runbook_of(event)
+    name = runbook_for(event)
     if name is None:
         return
     line = {
@@ -213,7 +223,7 @@ def count(event: Mapping[str, Any], namespace: str) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
 
 
-def _flat(detail: Any) -> dict[str, Any]:
+def _flattened(detail: Any) -> dict[str, Any]:
     """A detail with the fields of HyperPod's and CloudTrail's inner objects beside its own."""
     if not isinstance(detail, dict):
         return {}

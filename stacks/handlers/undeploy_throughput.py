@@ -41,11 +41,11 @@ def undeploy(
         raise ValueError(f"only: {only!r} is neither 'all' nor 'idle'")
     outcome: dict[str, list[str]] = {"deleted": [], "kept": [], "failed": []}
     idle = 0
-    for found in throughputs(bedrock, prefix):
-        arn = found["provisionedModelArn"]
-        unused = is_idle(cloudwatch, found, idle_hours, now)
+    for throughput in list_throughputs(bedrock, prefix):
+        arn = throughput["provisionedModelArn"]
+        unused = is_idle(cloudwatch, throughput, idle_hours, now)
         idle += unused
-        if not may_go(found) or (only == "idle" and not unused):
+        if not is_deletable(throughput) or (only == "idle" and not unused):
             outcome["kept"].append(arn)
             continue
         outcome[_delete(bedrock, arn)].append(arn)
@@ -65,8 +65,8 @@ def undeploy(
     return outcome
 
 
-def throughputs(bedrock: Any, prefix: str) -> Iterator[dict[str, Any]]:
-    """The throughputs whose names begin with our prefix."""
+def list_throughputs(bedrock: Any, prefix: str) -> Iterator[dict[str, Any]]:
+    """The list_throughputs whose names begin with our prefix."""
     pages = bedrock.get_paginator("list_provisioned_model_throughputs").paginate(
         nameContains=prefix
     )
@@ -76,15 +76,18 @@ def throughputs(bedrock: Any, prefix: str) -> Iterator[dict[str, Any]]:
                 yield summary
 
 
-def may_go(found: Mapping[str, Any]) -> bool:
+def is_deletable(throughput: Mapping[str, Any]) -> bool:
     """Neither committed nor in the middle of something."""
-    return not found.get("commitmentDuration") and found["status"] in ("InService", "Failed")
+    return not throughput.get("commitmentDuration") and throughput["status"] in (
+        "InService",
+        "Failed",
+    )
 
 
-def is_idle(cloudwatch: Any, found: Mapping[str, Any], hours: int, now: datetime) -> bool:
+def is_idle(cloudwatch: Any, throughput: Mapping[str, Any], hours: int, now: datetime) -> bool:
     """Nobody called it for so many hours, and it has existed that long."""
     since = now - timedelta(hours=hours)
-    if found["creationTime"] > since:
+    if throughput["creationTime"] > since:
         return False
     answer = cloudwatch.get_metric_data(
         MetricDataQueries=[
@@ -94,7 +97,9 @@ def is_idle(cloudwatch: Any, found: Mapping[str, Any], hours: int, now: datetime
                     "Metric": {
                         "Namespace": "AWS/Bedrock",
                         "MetricName": "Invocations",
-                        "Dimensions": [{"Name": "ModelId", "Value": found["provisionedModelArn"]}],
+                        "Dimensions": [
+                            {"Name": "ModelId", "Value": throughput["provisionedModelArn"]}
+                        ],
                     },
                     "Period": 3600,
                     "Stat": "Sum",

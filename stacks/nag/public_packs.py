@@ -11,7 +11,7 @@ import aws_cdk as cdk
 import cdk_nag
 from constructs import Construct, IConstruct
 
-from stacks.nag.suppressions import ACKNOWLEDGED, Suppression
+from stacks.nag.suppressions import SUPPRESSIONS, Suppression
 from stacks.nag.temper_pack import TemperRules
 
 PACKS = (
@@ -24,10 +24,10 @@ PACKS = (
 
 @dataclass(frozen=True)
 class PublicFinding:
-    """What a public pack found: its rule, with the wildcard in brackets, and where."""
+    """What a public pack construct: its rule, with the wildcard in brackets, and where."""
 
     rule: str
-    where: str
+    path: str
 
 
 def attach(app: cdk.App) -> list[Suppression]:
@@ -39,17 +39,17 @@ def attach(app: cdk.App) -> list[Suppression]:
 
 
 def acknowledge(app: cdk.App) -> list[Suppression]:
-    """Writes each explanation beside the finding it explains."""
+    """Writes each suppression beside the finding it explains."""
     used = []
     for finding in findings(app):
-        explanation = next(
-            (known for known in ACKNOWLEDGED if known.explains(finding.rule, finding.where)), None
+        suppression = next(
+            (each for each in SUPPRESSIONS if each.matches(finding.rule, finding.path)), None
         )
-        if explanation is None:
+        if suppression is None:
             continue
-        used.append(explanation)
-        cdk.Validations.of(_at(app, finding.where)).acknowledge(
-            cdk.Acknowledgment(id=finding.rule, reason=explanation.reason)
+        used.append(suppression)
+        cdk.Validations.of(_construct_at(app, finding.path)).acknowledge(
+            cdk.Acknowledgment(id=finding.rule, reason=suppression.reason)
         )
     return used
 
@@ -62,8 +62,8 @@ def findings(app: cdk.App) -> Iterator[PublicFinding]:
                 yield PublicFinding(violation.rule_name, str(resource.construct_path))
 
 
-def _at(app: cdk.App, path: str) -> IConstruct:
-    found: IConstruct | Construct = app
+def _construct_at(app: cdk.App, path: str) -> IConstruct:
+    construct: IConstruct | Construct = app
     for part in path.split("/"):
-        found = found.node.find_child(part)
-    return found
+        construct = construct.node.find_child(part)
+    return construct

@@ -17,21 +17,21 @@ class Suppression:
     """One explanation."""
 
     rule: str
-    where: str
+    path: str
     reason: str
 
-    def explains(self, rule: str, where: str) -> bool:
+    def matches(self, rule: str, path: str) -> bool:
         """Whether this is the explanation of that finding."""
-        name, place = PACK.sub("", rule), STACK.sub(r"\1/", where)
-        return bool(re.fullmatch(self.rule, name) and re.fullmatch(self.where, place))
+        name, relative_path = PACK.sub("", rule), STACK.sub(r"\1/", path)
+        return bool(re.fullmatch(self.rule, name) and re.fullmatch(self.path, relative_path))
 
 
 def _wildcard(resource: str) -> str:
     return r"IAM5\[Resource::" + resource + r"\]"
 
 
-HERE = r"arn:<AWS::Partition>:{}:[a-z0-9-]*:(\d+|<AWS::AccountId>):"
-OURS = r"[a-z0-9-]+"
+ARN_OF_ACCOUNT = r"arn:<AWS::Partition>:{}:[a-z0-9-]*:(\d+|<AWS::AccountId>):"
+PREFIX = r"[a-z0-9-]+"
 PROVIDER = r"bedrock/(Throughput|InvocationLogging)/Provider/.*"
 
 STRUCTURE = (
@@ -204,21 +204,21 @@ WILDCARDS = (
     Suppression(
         _wildcard(
             r"arn:<AWS::Partition>:s3:::"
-            + OURS
+            + PREFIX
             + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/)?\*"
         ),
         r"(security|training)/.*",
         "The objects of one bucket of ours have no names that are known before.",
     ),
     Suppression(
-        _wildcard(HERE.format("ecr") + f"repository/{OURS}/(public/)?\\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("ecr") + f"repository/{PREFIX}/(public/)?\\*"),
         r"security/.*",
         "The repositories of this environment share its prefix: gpu, neuron, and what the cache "
         "of public images makes.",
     ),
     Suppression(
         _wildcard(
-            HERE.format("logs")
+            ARN_OF_ACCOUNT.format("logs")
             + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?(:\*|:log-stream:aws/bedrock/\*)?"
         ),
         r".*",
@@ -226,13 +226,13 @@ WILDCARDS = (
         "one group of this function.",
     ),
     Suppression(
-        _wildcard(HERE.format("logs") + r"log-group:RDSOSMetrics:log-stream:\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("logs") + r"log-group:RDSOSMetrics:log-stream:\*"),
         r"hyperpod/Accounting/Watcher/Policy/Resource",
         "RDS names the stream for the database's own id, which it makes.",
     ),
     Suppression(
         _wildcard(
-            HERE.format("sagemaker")
+            ARN_OF_ACCOUNT.format("sagemaker")
             + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
             r"model-package|"
             r"model-package-group|mlflow-app|cluster)/\*"
@@ -242,7 +242,7 @@ WILDCARDS = (
         "beside this keep jobs in our network and under our keys.",
     ),
     Suppression(
-        _wildcard(HERE.format("ssm") + r"session/<aws:userid>-\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),
         r"security/Engineer/Clusters/Resource",
         "Session Manager names a session for whoever began it; people end their own, and no one "
         "else's.",
@@ -254,7 +254,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(
-            HERE.format("bedrock")
+            ARN_OF_ACCOUNT.format("bedrock")
             + r"(custom-model|custom-model-deployment|imported-model|model-import-job|"
             r"provisioned-model)/\*"
         ),
@@ -274,22 +274,22 @@ WILDCARDS = (
         "An inference profile calls its one model in whichever Region of its area has room.",
     ),
     Suppression(
-        _wildcard(HERE.format("codebuild") + f"project/{OURS}-\\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("codebuild") + f"project/{PREFIX}-\\*"),
         r"security/Engineer/Work/Resource",
         "The image build of this environment; the role is made before the project.",
     ),
     Suppression(
-        _wildcard(HERE.format("ssm") + f"parameter/{OURS}/\\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
         r"security/Engineer/Work/Resource",
         "What the platform publishes stands under one prefix, and is no secret.",
     ),
     Suppression(
-        _wildcard(HERE.format("cloudformation") + f"stack/{OURS}-\\*/\\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
         r"security/PlatformCi/Policy/Resource",
         "The stacks of this environment share its prefix; CloudFormation adds an id.",
     ),
     Suppression(
-        _wildcard(HERE.format("ec2") + r"network-interface/\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("ec2") + r"network-interface/\*"),
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "Interfaces get their ids when they are made; creating needs our subnets and group, "
         "deleting is bounded to our subnets.",
@@ -315,4 +315,4 @@ WILDCARDS = (
     ),
 )
 
-ACKNOWLEDGED = (*STRUCTURE, *WILDCARDS)
+SUPPRESSIONS = (*STRUCTURE, *WILDCARDS)

@@ -28,7 +28,7 @@ def all_rules() -> dict[str, Rule]:
     }
 
 
-def meaning(rule: str) -> str:
+def rule_text(rule: str) -> str:
     """The rule's text: the first paragraph of its file."""
     document = importlib.import_module(f"{rules.__name__}.{rule}").__doc__ or rule
     return " ".join(document.split("\n\n")[0].split())
@@ -59,22 +59,24 @@ class TemperRules:
         for path in context.template_paths:
             template = SynthesizedTemplate(json.loads(Path(path).read_text(encoding="utf-8")))
             for rule, check in all_rules().items():
-                found = list(check(template))
-                if found:
-                    violations.append(_violation(rule, found, path))
+                violations_of_rule = list(check(template))
+                if violations_of_rule:
+                    violations.append(_violation(rule, violations_of_rule, path))
         return cdk.PolicyValidationPluginReport(success=not violations, violations=violations)
 
 
-def _violation(rule: str, found: list[RuleViolation], path: str) -> cdk.PolicyViolation:
-    details = "; ".join(f"{finding.logical_id}: {finding.what}" for finding in found)
+def _violation(
+    rule: str, violations_of_rule: list[RuleViolation], path: str
+) -> cdk.PolicyViolation:
+    details = "; ".join(f"{finding.logical_id}: {finding.detail}" for finding in violations_of_rule)
     return cdk.PolicyViolation(
         rule_name=rule,
-        description=f"{meaning(rule)} ({details})",
+        description=f"{rule_text(rule)} ({details})",
         severity="error",
         violating_resources=[
             cdk.PolicyViolatingResource(
                 resource_logical_id=finding.logical_id, template_path=path, locations=[]
             )
-            for finding in found
+            for finding in violations_of_rule
         ],
     )

@@ -14,7 +14,7 @@ class RuleViolation:
     """A resource that breaks a rule, and how."""
 
     logical_id: str
-    what: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SynthesizedTemplate:
                     yield logical_id, statement
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """One or several, as a list."""
     if value is None:
         return []
@@ -52,7 +52,7 @@ def allows(statement: Statement, action: str) -> bool:
     if statement["Effect"] != "Allow":
         return False
     service = action.partition(":")[0]
-    for given in listed(statement.get("Action")):
+    for given in as_list(statement.get("Action")):
         if given in ("*", action, f"{service}:*"):
             return True
         if given.endswith("*") and action.startswith(given[:-1]) and given.startswith(service):
@@ -60,26 +60,26 @@ def allows(statement: Statement, action: str) -> bool:
     return False
 
 
-def denies_null(statement: Statement, action: str, key: str) -> bool:
+def denies_without_key(statement: Statement, action: str, key: str) -> bool:
     """Whether the statement denies the action when the request has no such key."""
     return (
         statement["Effect"] == "Deny"
-        and action in listed(statement.get("Action"))
+        and action in as_list(statement.get("Action"))
         and statement.get("Condition", {}).get("Null", {}).get(key) == "true"
     )
 
 
 def roles_of(policy: Resource) -> set[str]:
     """The roles a policy is attached to, as text that is equal for equal references."""
-    return {str(role) for role in listed(policy.get("Roles"))}
+    return {str(role) for role in as_list(policy.get("Roles"))}
 
 
-def text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value with its intrinsic functions spelled out, good for looking for characters."""
     if isinstance(value, Mapping):
         if set(value) == {"Fn::Join"}:
             separator, parts = value["Fn::Join"]
-            return str(separator).join(text(part) for part in parts)
-        parts = [part for value in value.values() for part in listed(value)]
+            return str(separator).join(as_text(part) for part in parts)
+        parts = [part for value in value.values() for part in as_list(value)]
         return f"<{'.'.join(map(str, parts))}>"
     return str(value)

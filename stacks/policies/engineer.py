@@ -1,4 +1,4 @@
-"""The ML engineer: start, watch and stop jobs; import models; never outside the fences."""
+"""The ML engineer: start, watch and stop jobs; import models; never outside the denials."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -25,22 +25,22 @@ CREATE_JOBS = [
 LOCAL_DISK = ["ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p4d*.*", "ml.p5*.*", "ml.p6*.*", "ml.trn*.*"]
 
 
-def permissions(
-    estate: IamContext, *, training_role: iam.IRole, storage: StorageSettings
+def training_statements(
+    context: IamContext, *, training_role: iam.IRole, storage: StorageSettings
 ) -> list[iam.PolicyStatement]:
     """What an engineer may do to train."""
     return [
-        *_jobs(estate),
-        *_data(estate),
-        *_secrets(estate, storage),
-        *_looking(estate),
+        *_job_statements(context),
+        *_data_statements(context),
+        *_secret_statements(context, storage),
+        *_read_statements(context),
         # `make doctor` looks whether SageMaker may take the role.
         allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
-        _pass("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
+        _pass_role("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
     ]
 
 
-def _jobs(estate: IamContext) -> list[iam.PolicyStatement]:
+def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
     kinds = ("training-job", "processing-job", "hyper-parameter-tuning-job", "training-plan")
     return [
         allow(
@@ -57,7 +57,7 @@ def _jobs(estate: IamContext) -> list[iam.PolicyStatement]:
                 "sagemaker:StopTrainingJob",
                 "sagemaker:UpdateTrainingJob",
             ],
-            [estate.names.arn("sagemaker", f"{kind}/*") for kind in kinds],
+            [context.names.arn("sagemaker", f"{kind}/*") for kind in kinds],
         ),
         # List calls name no resource.
         allow(
@@ -75,16 +75,18 @@ def _jobs(estate: IamContext) -> list[iam.PolicyStatement]:
         allow(
             "StartImageBuild",
             ["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
-            [estate.names.arn("codebuild", f"project/{estate.names.prefix}-*")],
+            [context.names.arn("codebuild", f"project/{context.names.prefix}-*")],
         ),
     ]
 
 
-def on_clusters(estate: IamContext, *, eks_cluster_arn: str | None) -> list[iam.PolicyStatement]:
+def cluster_statements(
+    context: IamContext, *, eks_cluster_arn: str | None
+) -> list[iam.PolicyStatement]:
     """What submitting to a HyperPod cluster takes: seeing it, and a shell on its nodes."""
-    arn = estate.names.arn
-    ssh = f"arn:{Aws.PARTITION}:ssm:{estate.names.region}::document/AWS-StartSSHSession"
-    found = [
+    arn = context.names.arn
+    ssh = f"arn:{Aws.PARTITION}:ssm:{context.names.region}::document/AWS-StartSSHSession"
+    statements = [
         allow(
             "SeeClusters",
             ["sagemaker:DescribeCluster", "sagemaker:ListClusterNodes"],
@@ -96,13 +98,13 @@ def on_clusters(estate: IamContext, *, eks_cluster_arn: str | None) -> list[iam.
         allow("SeeLustre", ["fsx:DescribeFileSystems"], ["*"]),
     ]
     if eks_cluster_arn:
-        found.append(allow("FindEks", ["eks:DescribeCluster"], [eks_cluster_arn]))
-    return found
+        statements.append(allow("FindEks", ["eks:DescribeCluster"], [eks_cluster_arn]))
+    return statements
 
 
-def serving(estate: IamContext, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
+def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
     """What an engineer may do with a trained model."""
-    arn = estate.names.arn
+    arn = context.names.arn
     return [
         allow(
             "RegisterModels",
@@ -134,37 +136,37 @@ def serving(estate: IamContext, *, import_role: iam.IRole) -> list[iam.PolicySta
                 arn("bedrock", "model-import-job/*"),
             ],
         ),
-        _pass("PassImportRole", import_role, "bedrock.amazonaws.com"),
+        _pass_role("PassImportRole", import_role, "bedrock.amazonaws.com"),
     ]
 
 
-def _data(estate: IamContext) -> list[iam.PolicyStatement]:
+def _data_statements(context: IamContext) -> list[iam.PolicyStatement]:
     return [
-        *write_bucket(estate, "data"),
-        *write_bucket(estate, "runs"),
-        *read_bucket(estate, "models"),
-        use_key(estate.data, "Data"),
-        grant_key(estate.data, "Data"),
-        use_key(estate.models, "Models"),
+        *write_bucket(context, "data"),
+        *write_bucket(context, "runs"),
+        *read_bucket(context, "models"),
+        use_key(context.data, "Data"),
+        grant_key(context.data, "Data"),
+        use_key(context.models, "Models"),
     ]
 
 
-def _secrets(estate: IamContext, storage: StorageSettings) -> list[iam.PolicyStatement]:
+def _secret_statements(context: IamContext, storage: StorageSettings) -> list[iam.PolicyStatement]:
     """See whether they were filled in, and fill them in; never read them."""
-    arns = [secret_arn(estate, name) for name in secret_names(storage)]
+    arns = [secret_arn(context, name) for name in secret_names(storage)]
     actions = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
     return [allow("SetSecrets", actions, arns)] if arns else []
 
 
-def _looking(estate: IamContext) -> list[iam.PolicyStatement]:
-    arn = estate.names.arn
+def _read_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    arn = context.names.arn
     return [
         allow(
             "ReadParameters",
             ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"],
             [
-                arn("ssm", f"parameter/{estate.names.prefix}/*"),
-                arn("ssm", f"parameter/{estate.names.prefix}"),
+                arn("ssm", f"parameter/{context.names.prefix}/*"),
+                arn("ssm", f"parameter/{context.names.prefix}"),
             ],
         ),
         allow(
@@ -172,7 +174,7 @@ def _looking(estate: IamContext) -> list[iam.PolicyStatement]:
             ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
             [
                 arn("logs", "log-group:/aws/sagemaker/*"),
-                arn("logs", f"log-group:/temper/{estate.names.prefix}/*"),
+                arn("logs", f"log-group:/temper/{context.names.prefix}/*"),
             ],
         ),
         # Metrics and alarms are read account-wide; these calls take no resource.
@@ -191,20 +193,22 @@ def _looking(estate: IamContext) -> list[iam.PolicyStatement]:
                 "ecr:DescribeImageScanFindings",
                 "ecr:ListImages",
             ],
-            [arn("ecr", f"repository/{estate.names.prefix}/*")],
+            [arn("ecr", f"repository/{context.names.prefix}/*")],
         ),
     ]
 
 
-def _pass(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
+def _pass_role(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
     condition = {"StringEquals": {"iam:PassedToService": service}}
     return allow(sid, ["iam:PassRole"], [role.role_arn], condition)
 
 
-def guardrails(estate: IamContext, *, encrypt_traffic: bool) -> list[iam.PolicyStatement]:
+def guardrail_statements(
+    context: IamContext, *, encrypt_traffic: bool
+) -> list[iam.PolicyStatement]:
     """Denials: they hold whatever else is attached to the role."""
-    keys = [estate.data.key_arn, estate.models.key_arn]
-    fences = [
+    keys = [context.data.key_arn, context.models.key_arn]
+    denials = [
         deny("NoJobOutsideVpc", CREATE_JOBS, ["*"], {"Null": {"sagemaker:VpcSubnets": "true"}}),
         deny(
             "NoJobWithoutGroups",
@@ -258,7 +262,7 @@ def guardrails(estate: IamContext, *, encrypt_traffic: bool) -> list[iam.PolicyS
         ),
     ]
     if encrypt_traffic:
-        fences.append(
+        denials.append(
             deny(
                 "NoPlainTraffic",
                 CREATE_JOBS,
@@ -266,4 +270,4 @@ def guardrails(estate: IamContext, *, encrypt_traffic: bool) -> list[iam.PolicyS
                 {"BoolIfExists": {"sagemaker:InterContainerTrafficEncryption": "false"}},
             )
         )
-    return fences
+    return denials

@@ -15,22 +15,22 @@ from stacks.policies.iam_statements import (
 )
 
 
-def statements(estate: IamContext) -> list[iam.PolicyStatement]:
+def statements(context: IamContext) -> list[iam.PolicyStatement]:
     """Read data, write runs and models, log, and let people in through Session Manager."""
     return [
-        *read_bucket(estate, "data"),
-        *write_bucket(estate, "runs"),
-        *write_bucket(estate, "models"),
-        use_key(estate.data, "Data"),
-        grant_key(estate.data, "Data"),
-        use_key(estate.models, "Models"),
-        *pull_images(estate),
-        put_metrics("/aws/sagemaker/Clusters", estate.names.metrics),
-        write_logs(estate, "/aws/sagemaker/Clusters/*"),
+        *read_bucket(context, "data"),
+        *write_bucket(context, "runs"),
+        *write_bucket(context, "models"),
+        use_key(context.data, "Data"),
+        grant_key(context.data, "Data"),
+        use_key(context.models, "Models"),
+        *pull_images(context),
+        put_metrics("/aws/sagemaker/Clusters", context.names.metrics),
+        write_logs(context, "/aws/sagemaker/Clusters/*"),
         allow(
             "CreateClusterLogGroup",
             ["logs:CreateLogGroup"],
-            [estate.names.arn("logs", "log-group:/aws/sagemaker/Clusters/*")],
+            [context.names.arn("logs", "log-group:/aws/sagemaker/Clusters/*")],
         ),
         # Session Manager's channels have no ARN to name.
         allow(

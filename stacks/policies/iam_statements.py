@@ -54,22 +54,22 @@ def deny(
     )
 
 
-def read_bucket(estate: IamContext, kind: str, folder: str = "*") -> list[iam.PolicyStatement]:
+def read_bucket(context: IamContext, kind: str, folder: str = "*") -> list[iam.PolicyStatement]:
     """List a bucket and read its objects."""
-    bucket, title = estate.names.bucket_arn(kind), kind.title().replace("-", "")
+    bucket, title = context.names.bucket_arn(kind), kind.title().replace("-", "")
     return [
         allow(f"List{title}", ["s3:GetBucketLocation", "s3:ListBucket"], [bucket]),
         allow(f"Read{title}", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/{folder}"]),
     ]
 
 
-def write_bucket(estate: IamContext, kind: str) -> list[iam.PolicyStatement]:
+def write_bucket(context: IamContext, kind: str) -> list[iam.PolicyStatement]:
     """Read a bucket, and write objects; only the runs bucket lets objects go."""
-    bucket, title = estate.names.bucket_arn(kind), kind.title().replace("-", "")
+    bucket, title = context.names.bucket_arn(kind), kind.title().replace("-", "")
     actions = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"]
     if kind == "runs":
         actions.append("s3:DeleteObject")  # a checkpoint makes room for the next
-    return [*read_bucket(estate, kind), allow(f"Write{title}", actions, [f"{bucket}/*"])]
+    return [*read_bucket(context, kind), allow(f"Write{title}", actions, [f"{bucket}/*"])]
 
 
 def use_key(key: kms.IKey, domain: str) -> iam.PolicyStatement:
@@ -88,14 +88,14 @@ def read_key(key: kms.IKey, domain: str) -> iam.PolicyStatement:
     return allow(f"Read{domain}Key", READ, [key.key_arn])
 
 
-def pull_images(estate: IamContext) -> list[iam.PolicyStatement]:
+def pull_images(context: IamContext) -> list[iam.PolicyStatement]:
     """Pull our images. GetAuthorizationToken takes no resource."""
     return [
         allow("RegistryLogin", ["ecr:GetAuthorizationToken"], ["*"]),
         allow(
             "PullImages",
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            [estate.names.arn("ecr", f"repository/{estate.names.prefix}/*")],
+            [context.names.arn("ecr", f"repository/{context.names.prefix}/*")],
         ),
     ]
 
@@ -106,21 +106,21 @@ def put_metrics(*namespaces: str) -> iam.PolicyStatement:
     return allow("PutMetrics", ["cloudwatch:PutMetricData"], ["*"], condition)
 
 
-def write_logs(estate: IamContext, group: str) -> iam.PolicyStatement:
+def write_logs(context: IamContext, group: str) -> iam.PolicyStatement:
     """Write log streams of the groups that begin so."""
     return allow(
         "WriteLogs",
         ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
         [
-            estate.names.arn("logs", f"log-group:{group}"),
-            estate.names.arn("logs", f"log-group:{group}:*"),
+            context.names.arn("logs", f"log-group:{group}"),
+            context.names.arn("logs", f"log-group:{group}:*"),
         ],
     )
 
 
-def secret_arn(estate: IamContext, name: str) -> str:
+def secret_arn(context: IamContext, name: str) -> str:
     """A secret of ours; Secrets Manager appends six characters of its own."""
-    return estate.names.arn("secretsmanager", f"secret:{estate.names.prefix}/{name}-??????")
+    return context.names.arn("secretsmanager", f"secret:{context.names.prefix}/{name}-??????")
 
 
 def secret_names(storage: StorageSettings) -> list[str]:

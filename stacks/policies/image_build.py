@@ -12,12 +12,12 @@ from stacks.policies.iam_statements import (
 )
 
 
-def statements(estate: IamContext) -> list[iam.PolicyStatement]:
+def statements(context: IamContext) -> list[iam.PolicyStatement]:
     """Everything a build needs, and no training data: only `source/` of the runs bucket."""
     return [
-        *read_bucket(estate, "runs", "source/*"),
-        read_key(estate.data, "Data"),
-        *pull_images(estate),
+        *read_bucket(context, "runs", "source/*"),
+        read_key(context.data, "Data"),
+        *pull_images(context),
         allow(
             "PushImages",
             [
@@ -27,13 +27,13 @@ def statements(estate: IamContext) -> list[iam.PolicyStatement]:
                 "ecr:PutImage",
                 "ecr:UploadLayerPart",
             ],
-            [estate.names.arn("ecr", f"repository/{estate.names.prefix}/*")],
+            [context.names.arn("ecr", f"repository/{context.names.prefix}/*")],
         ),
         # The cache makes a repository for a base at its first pull, and fills it.
         allow(
             "FillCache",
             ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"],
-            [estate.names.arn("ecr", f"repository/{estate.names.prefix}/public/*")],
+            [context.names.arn("ecr", f"repository/{context.names.prefix}/public/*")],
         ),
-        write_logs(estate, f"/temper/{estate.names.prefix}/image-build"),
+        write_logs(context, f"/temper/{context.names.prefix}/image-build"),
     ]

@@ -5,9 +5,9 @@ from aws_cdk import aws_iam as iam
 from stacks.policies.iam_statements import IamContext, allow, put_metrics, write_logs
 
 
-def statements(estate: IamContext) -> list[iam.PolicyStatement]:
+def statements(context: IamContext) -> list[iam.PolicyStatement]:
     """List and describe jobs, read metrics, publish ours, put events of our own source."""
-    names = estate.names
+    names = context.names
     return [
         # Listing jobs and reading metrics are account-wide calls without a resource.
         allow(
@@ -27,5 +27,5 @@ def statements(estate: IamContext) -> list[iam.PolicyStatement]:
             [names.arn("events", "event-bus/default")],
             {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
         ),
-        write_logs(estate, f"/temper/{names.prefix}/watch-jobs"),
+        write_logs(context, f"/temper/{names.prefix}/watch-jobs"),
     ]

@@ -20,52 +20,52 @@ from stacks.settings import Environment
 
 JOB_LOGS = "/aws/sagemaker/*"
 # With what the ids of inference profiles begin: where they send a call.
-_AREAS = frozenset(("us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"))
+_PROFILE_PREFIXES = frozenset(("us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"))
 
 
-def statements(estate: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
+def statements(context: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
     """Read data, write runs and models, log, report metrics; ask the judges there are."""
-    found = [
-        *read_bucket(estate, "data"),
-        *write_bucket(estate, "runs"),
-        *write_bucket(estate, "models"),
-        use_key(estate.data, "Data"),
-        grant_key(estate.data, "Data"),
-        use_key(estate.models, "Models"),
-        *pull_images(estate),
+    allowed = [
+        *read_bucket(context, "data"),
+        *write_bucket(context, "runs"),
+        *write_bucket(context, "models"),
+        use_key(context.data, "Data"),
+        grant_key(context.data, "Data"),
+        use_key(context.models, "Models"),
+        *pull_images(context),
         put_metrics(
-            "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs", estate.names.metrics
+            "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs", context.names.metrics
         ),
-        write_logs(estate, JOB_LOGS),
+        write_logs(context, JOB_LOGS),
     ]
     if environment.training.mlflow:
-        found.append(
+        allowed.append(
             # The app's id is known only after its role; the account's apps are the narrowest name.
             allow(
                 "Track",
                 # An app's door is SageMaker's action, what is done inside are MLflow's.
                 ["sagemaker:CallMlflowAppApi", "sagemaker-mlflow:*"],
-                [estate.names.arn("sagemaker", "mlflow-app/*")],
+                [context.names.arn("sagemaker", "mlflow-app/*")],
             )
         )
     if secrets := secret_names(environment.storage):
-        arns = [secret_arn(estate, name) for name in secrets]
-        found.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
+        arns = [secret_arn(context, name) for name in secrets]
+        allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
     if judges := environment.bedrock.judges:
-        arns = [arn for judge in judges for arn in _judge_arns(estate, judge)]
-        found.append(allow("AskJudges", ["bedrock:InvokeModel"], arns))
-    return found
+        arns = [arn for judge in judges for arn in _model_arns(context, judge)]
+        allowed.append(allow("AskJudges", ["bedrock:InvokeModel"], arns))
+    return allowed
 
 
-def _judge_arns(estate: IamContext, judge: str) -> list[str]:
+def _model_arns(context: IamContext, judge: str) -> list[str]:
     """A model's own ARN; of an inference profile, the profile's and the model's in its Regions.
 
     docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
     """
-    area, _, model = judge.partition(".")
-    if area not in _AREAS:
-        return [f"arn:{Aws.PARTITION}:bedrock:{estate.names.region}::foundation-model/{judge}"]
+    prefix, _, model = judge.partition(".")
+    if prefix not in _PROFILE_PREFIXES:
+        return [f"arn:{Aws.PARTITION}:bedrock:{context.names.region}::foundation-model/{judge}"]
     return [
-        estate.names.arn("bedrock", f"inference-profile/{judge}"),
+        context.names.arn("bedrock", f"inference-profile/{judge}"),
         f"arn:{Aws.PARTITION}:bedrock:*::foundation-model/{model}",
     ]

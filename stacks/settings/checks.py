@@ -7,25 +7,25 @@ from stacks.aws_data.tables import instances, regions
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
 
-ADDRESSES_AWS_KEEPS = 5
+RESERVED_ADDRESSES_PER_SUBNET = 5
 
 
-def problems_across_sections(environment: Environment) -> Iterator[str]:
+def cross_section_problems(environment: Environment) -> Iterator[str]:
     """Yields what is wrong with an environment whose sections are each in order."""
     if environment.region not in regions():
         close = difflib.get_close_matches(environment.region, regions(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         yield f"region: there is no Region {environment.region!r}{hint}"
         return
-    yield from _zones(environment)
-    yield from _addresses(environment)
+    yield from _zone_problems(environment)
+    yield from _address_problems(environment)
     if environment.hyperpod.enabled:
-        yield from _hyperpod(environment)
-    yield from _region_types(environment)
-    yield from _throughput(environment)
+        yield from _hyperpod_problems(environment)
+    yield from _region_problems(environment)
+    yield from _throughput_problems(environment)
 
 
-def problems_with_neighbours(
+def neighbour_problems(
     environment: Environment, neighbours: Mapping[str, Environment]
 ) -> Iterator[str]:
     """Yields what two environments may not share."""
@@ -49,7 +49,7 @@ def problems_with_neighbours(
             )
 
 
-def _zones(environment: Environment) -> Iterator[str]:
+def _zone_problems(environment: Environment) -> Iterator[str]:
     names = [zone.name for zone in environment.network.zones]
     for name in names:
         if name[:-1] != environment.region:
@@ -63,7 +63,7 @@ def _zones(environment: Environment) -> Iterator[str]:
         )
 
 
-def _addresses(environment: Environment) -> Iterator[str]:
+def _address_problems(environment: Environment) -> Iterator[str]:
     network = environment.network
     needed = len(network.zones) * 2 ** (32 - network.private_mask)
     if network.mode == "private":
@@ -77,10 +77,10 @@ def _addresses(environment: Environment) -> Iterator[str]:
         )
     if not environment.hyperpod.enabled:
         return
-    usable = 2 ** (32 - network.private_mask) - ADDRESSES_AWS_KEEPS
+    usable = 2 ** (32 - network.private_mask) - RESERVED_ADDRESSES_PER_SUBNET
     wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
     if wanted > usable:
-        longest = 32 - (wanted + ADDRESSES_AWS_KEEPS - 1).bit_length()
+        longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
         yield (
             f"network.private_mask: a /{network.private_mask} subnet has {usable} usable addresses "
             f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
@@ -89,102 +89,103 @@ def _addresses(environment: Environment) -> Iterator[str]:
 
 
 def _addresses_per_node(group: InstanceGroup) -> int:
-    known = instances().get(group.instance.removeprefix("ml."))
-    return max(5, known.efa) if known and known.efa else 2
+    facts = instances().get(group.instance.removeprefix("ml."))
+    return max(5, facts.efa) if facts and facts.efa else 2
 
 
-def _hyperpod(environment: Environment) -> Iterator[str]:
-    pod = environment.hyperpod
-    if not pod.groups:
+def _hyperpod_problems(environment: Environment) -> Iterator[str]:
+    hyperpod = environment.hyperpod
+    if not hyperpod.groups:
         yield "hyperpod.groups: HyperPod is enabled and has no group; name at least one"
-    yield from _orchestrator(environment)
-    if pod.orchestrator == "slurm":
-        controllers = sum(g.count for g in pod.groups if g.role == "controller")
-        if pod.groups and controllers != 1:
+    yield from _orchestrator_problems(environment)
+    if hyperpod.orchestrator == "slurm":
+        controllers = sum(g.count for g in hyperpod.groups if g.role == "controller")
+        if hyperpod.groups and controllers != 1:
             yield (
                 f"hyperpod.groups: a Slurm cluster has exactly one controller node, not "
                 f"{controllers}; give one group role: controller and count: 1"
             )
-        if pod.task_governance:
+        if hyperpod.task_governance:
             yield (
                 "hyperpod.task_governance: it exists for orchestrator eks only; "
                 "on Slurm use partitions, and remove it here"
             )
-    for index, group in enumerate(pod.groups):
-        yield from _group(environment, group, f"hyperpod.groups.{index}")
-    yield from _quota(environment)
+    for index, group in enumerate(hyperpod.groups):
+        yield from _group_problems(environment, group, f"hyperpod.groups.{index}")
+    yield from _quota_problems(environment)
 
 
-def _orchestrator(environment: Environment) -> Iterator[str]:
-    pod, zones = environment.hyperpod, environment.network.zones
-    if pod.orchestrator == "eks" and not (pod.eks_cluster_arn or pod.eks):
+def _orchestrator_problems(environment: Environment) -> Iterator[str]:
+    hyperpod, zones = environment.hyperpod, environment.network.zones
+    if hyperpod.orchestrator == "eks" and not (hyperpod.eks_cluster_arn or hyperpod.eks):
         yield (
             "hyperpod.eks_cluster_arn: orchestrator eks needs an EKS cluster; give the ARN of "
             "yours, or write `eks: {administrators: [role ARN]}` to have one made"
         )
-    if pod.eks_cluster_arn and pod.eks:
+    if hyperpod.eks_cluster_arn and hyperpod.eks:
         yield "hyperpod.eks: eks_cluster_arn names a cluster already; remove one of the two"
-    if pod.orchestrator == "slurm" and (pod.eks or pod.eks_cluster_arn):
+    if hyperpod.orchestrator == "slurm" and (hyperpod.eks or hyperpod.eks_cluster_arn):
         yield "hyperpod.eks: an EKS cluster with orchestrator slurm; remove it, or write eks"
-    if pod.orchestrator == "eks" and pod.accounting:
+    if hyperpod.orchestrator == "eks" and hyperpod.accounting:
         yield "hyperpod.accounting: it is Slurm's; remove it with orchestrator eks"
-    if pod.accounting and not environment.protect:
+    if hyperpod.accounting and not environment.protect:
         yield (
             "hyperpod.accounting: accounts are records, and protect: false would delete them with "
             "the stack; set protect: true, or remove accounting"
         )
-    for key, wanted in (("eks", pod.eks), ("accounting", pod.accounting)):
+    for key, wanted in (("eks", hyperpod.eks), ("accounting", hyperpod.accounting)):
         if wanted and len(zones) < 2:
             yield f"hyperpod.{key}: it needs two zones, and network.zones has {len(zones)}"
 
 
-def _group(environment: Environment, group: InstanceGroup, place: str) -> Iterator[str]:
+def _group_problems(environment: Environment, group: InstanceGroup, key_path: str) -> Iterator[str]:
     names = [zone.name for zone in environment.network.zones]
     if group.training_plan_zone and group.training_plan_zone not in names:
         yield (
-            f"{place}.training_plan_zone: {group.name!r} has a plan in "
+            f"{key_path}.training_plan_zone: {group.name!r} has a plan in "
             f"{group.training_plan_zone!r}, and network.zones has {', '.join(names)}; "
             "add that zone, or buy the plan in one of these"
         )
-    known = instances().get(group.instance.removeprefix("ml."))
-    if known is None:
+    facts = instances().get(group.instance.removeprefix("ml."))
+    if facts is None:
         return
     ids = {zone.name: zone.id for zone in environment.network.zones}
-    asked = [group.training_plan_zone] if group.training_plan_zone in names else names
-    for name in asked:
+    zones_to_check = [group.training_plan_zone] if group.training_plan_zone in names else names
+    for name in zones_to_check:
         if ids[name] is None:
             yield (
                 f"network.zones: {name} has no id, and {group.name!r} needs {group.instance} "
                 "there; `aws ec2 describe-availability-zones` prints it (use1-az4, …)"
             )
-    offering = [name for name in asked if ids[name] in known.zones]
-    if all(ids[name] for name in asked) and not offering:
-        of_region = sorted(z for z in known.zones if z[:4] == (ids[asked[0]] or "")[:4])
+    offering = [name for name in zones_to_check if ids[name] in facts.zones]
+    if all(ids[name] for name in zones_to_check) and not offering:
+        of_region = sorted(z for z in facts.zones if z[:4] == (ids[zones_to_check[0]] or "")[:4])
+        zones = ", ".join(f"{name} ({ids[name]})" for name in zones_to_check)
         yield (
-            f"{place}.instance: no zone of {', '.join(f'{n} ({ids[n]})' for n in asked)} offers "
+            f"{key_path}.instance: no zone of {zones} offers "
             f"{group.instance}; in this Region it is in {', '.join(of_region) or 'none'}"
         )
 
 
-def _quota(environment: Environment) -> Iterator[str]:
-    pod = environment.hyperpod
-    for instance in sorted({group.instance for group in pod.groups}):
-        wanted = sum(group.count for group in pod.groups if group.instance == instance)
-        granted = pod.quotas.get(instance, 0)
-        if wanted > granted:
+def _quota_problems(environment: Environment) -> Iterator[str]:
+    hyperpod = environment.hyperpod
+    for instance in sorted({group.instance for group in hyperpod.groups}):
+        needed = sum(group.count for group in hyperpod.groups if group.instance == instance)
+        granted = hyperpod.quotas.get(instance, 0)
+        if needed > granted:
             yield (
-                f"hyperpod.quotas: {wanted} × {instance} are asked for and {granted} granted; "
-                f"request {instance!r} 'for cluster usage' = {wanted} in Service Quotas "
-                f"(SageMaker), then write `{instance}: {wanted}` under quotas"
+                f"hyperpod.quotas: {needed} × {instance} are asked for and {granted} granted; "
+                f"request {instance!r} 'for cluster usage' = {needed} in Service Quotas "
+                f"(SageMaker), then write `{instance}: {needed}` under quotas"
             )
 
 
-def _region_types(environment: Environment) -> Iterator[str]:
+def _region_problems(environment: Environment) -> Iterator[str]:
     region, lacking = environment.region, regions()[environment.region]
-    pod = environment.hyperpod
+    hyperpod = environment.hyperpod
     wanted = {
-        "hyperpod.enabled": ("AWS::SageMaker::Cluster", pod.enabled),
-        "storage.lustre": ("AWS::FSx::FileSystem", pod.enabled),
+        "hyperpod.enabled": ("AWS::SageMaker::Cluster", hyperpod.enabled),
+        "storage.lustre": ("AWS::FSx::FileSystem", hyperpod.enabled),
         "training.mlflow": ("AWS::SageMaker::MlflowApp", environment.training.mlflow),
         "bedrock.guardrail": (
             "AWS::Bedrock::Guardrail",
@@ -201,7 +202,7 @@ def _region_types(environment: Environment) -> Iterator[str]:
             yield f"{key}: CloudFormation has no {resource_type} in {region}; switch it off there"
 
 
-def _throughput(environment: Environment) -> Iterator[str]:
+def _throughput_problems(environment: Environment) -> Iterator[str]:
     for index, throughput in enumerate(environment.bedrock.throughput):
         if throughput.commitment and not throughput.acknowledge_commitment:
             yield (

@@ -6,9 +6,9 @@ import yaml
 from pydantic import ValidationError
 
 from stacks.errors import SettingsError
-from stacks.settings.checks import problems_across_sections, problems_with_neighbours
+from stacks.settings.checks import cross_section_problems, neighbour_problems
 from stacks.settings.environment import Environment
-from stacks.settings.error_messages import problems_of
+from validation.error_messages import explain
 
 
 def read_environment(folder: Path, name: str) -> Environment:
@@ -29,8 +29,8 @@ def read_environment(folder: Path, name: str) -> Environment:
             file, [f"name: {environment.name!r} is not the file's name; write {name!r}"]
         )
     problems = [
-        *problems_across_sections(environment),
-        *problems_with_neighbours(environment, _neighbours(folder, file)),
+        *cross_section_problems(environment),
+        *neighbour_problems(environment, _neighbours(folder, file)),
     ]
     if problems:
         raise SettingsError(file, problems)
@@ -49,7 +49,9 @@ def _parse(file: Path) -> Environment:
     try:
         return Environment.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(file, list(problems_of(error, Environment))) from None
+        raise SettingsError(
+            file, [str(problem) for problem in explain(error, Environment)]
+        ) from None
 
 
 def _neighbours(folder: Path, file: Path) -> dict[str, Environment]:

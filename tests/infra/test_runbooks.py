@@ -34,7 +34,7 @@ def test_no_page_is_about_nothing(everything: Assembly) -> None:
 
 
 def test_what_the_functions_count_has_an_alarm(everything: Assembly) -> None:
-    source = (ROOT / "stacks" / "handlers" / "notify.py").read_text(encoding="utf-8")
+    source = (ROOT / "stacks" / "handlers" / "publish_event.py").read_text(encoding="utf-8")
     pages = set(re.findall(r'"((?:training|hyperpod|endpoint|key)-[a-z-]+)"', source))
     names = {alarm["AlarmName"].removeprefix("temper-all-") for alarm in _alarms(everything)}
     assert pages

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stacks.nag.temper_pack import all_rules, meaning
+from stacks.nag.temper_pack import all_rules, rule_text
 from stacks.nag.template import SynthesizedTemplate
 
 ROLE = {"Ref": "Engineer"}
@@ -114,7 +114,7 @@ GROUP = {
 }
 CLUSTER = {"NodeRecovery": "Automatic", "VpcConfig": {}, "InstanceGroups": [GROUP]}
 LUSTRE = {"KmsKeyId": "k", "LustreConfiguration": {"DeploymentType": "PERSISTENT_2"}}
-OURS = {"StringEquals": {"aws:PrincipalAccount": "1"}}
+PREFIX = {"StringEquals": {"aws:PrincipalAccount": "1"}}
 ANY = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Principal": "*"}
 FUNCTION = {
     "Description": "Temper: notify",
@@ -208,7 +208,8 @@ PLANTED: dict[str, Planted] = {
         {"E": _of("AWS::EC2::VPCEndpoint", PolicyDocument={"Statement": [ANY]})},
         {
             "E": _of(
-                "AWS::EC2::VPCEndpoint", PolicyDocument={"Statement": [{**ANY, "Condition": OURS}]}
+                "AWS::EC2::VPCEndpoint",
+                PolicyDocument={"Statement": [{**ANY, "Condition": PREFIX}]},
             )
         },
     ),
@@ -243,8 +244,8 @@ def test_the_planted_violation_is_found(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", sorted(PLANTED))
 def test_a_rule_says_what_it_asks(rule: str) -> None:
-    assert meaning(rule).endswith(".")
-    assert len(meaning(rule).split()) >= 6
+    assert rule_text(rule).endswith(".")
+    assert len(rule_text(rule).split()) >= 6
 
 
 def test_our_pack_fails_synthesis(tmp_path: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import ROOT, Assembly
-from tests.infra.permissions.resolved import ACCOUNT, Estate
+from tests.infra.permissions.resolved import ACCOUNT, ResolvedRoles
 from tests.infra.test_permissions import NODE, SCRIPT
 
 OURS = {"aws:SourceAccount": ACCOUNT}
@@ -41,15 +41,17 @@ SERVICES: list[tuple[str, str, str]] = [
 ]
 
 
-def _trust(estate: Estate, role: str) -> tuple[str, dict[str, Any]]:
-    logical_id = estate.role(role)
-    document = estate.resource("security", logical_id)["Properties"]["AssumeRolePolicyDocument"]
-    resolved: dict[str, Any] = estate.resolve("security", document)
+def _trust(roles: ResolvedRoles, role: str) -> tuple[str, dict[str, Any]]:
+    logical_id = roles.role(role)
+    document = roles.resource("security", logical_id)["Properties"]["AssumeRolePolicyDocument"]
+    resolved: dict[str, Any] = roles.resolve("security", document)
     return f"arn:aws:iam::{ACCOUNT}:role/{logical_id}", resolved
 
 
-def _assume(estate: Estate, role: str, principal: str, context: dict[str, str]) -> dict[str, Any]:
-    arn, trust = _trust(estate, role)
+def _assume(
+    roles: ResolvedRoles, role: str, principal: str, context: dict[str, str]
+) -> dict[str, Any]:
+    arn, trust = _trust(roles, role)
     may = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}],
@@ -84,8 +86,8 @@ def _run(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_people_become_what_they_are_named_for(everything: Assembly) -> None:
-    estate = Estate(everything)
-    verdicts = _run([_assume(estate, role, who, context) for role, _, who, context in CASES])
+    roles = ResolvedRoles(everything)
+    verdicts = _run([_assume(roles, role, who, context) for role, _, who, context in CASES])
     found = [
         (case[0], v["verdict"] == "Allowed", *case[2:])
         for case, v in zip(CASES, verdicts, strict=True)
@@ -96,12 +98,12 @@ def test_people_become_what_they_are_named_for(everything: Assembly) -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["our account", "another account"])
 def test_services_act_for_our_resources_only(everything: Assembly, own: bool) -> None:
-    estate = Estate(everything)
+    roles = ResolvedRoles(everything)
     simulations = []
     for role, service, source in SERVICES:
         arn = source if own else source.replace(ACCOUNT, "999999999999")
         context = {**(OURS if own else THEIRS), "aws:SourceArn": arn}
-        simulations.append(_assume(estate, role, service, context))
+        simulations.append(_assume(roles, role, service, context))
     verdicts = _run(simulations)
     assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []
     assert {v["verdict"] == "Allowed" for v in verdicts} == {own}

@@ -36,16 +36,16 @@ def test_a_job_goes_through_the_cloud_and_loses_nothing(
     work.mkdir()
     with emulated_environment(
         "dev", work, NamespaceRuntime(), ServiceTimings(sync_s=0.5, capacity_s=0.5)
-    ) as set_up:
-        set_up.promote_image("gpu")
+    ) as environment:
+        environment.promote_image("gpu")
         with capsys.disabled():
-            outcome = Scenario(set_up, path, (), print).tell()
-        fetched = set_up.runs / outcome.run
+            result = Scenario(environment, path, (), print).run()
+        fetched = environment.runs / result.run
     # An interruption comes with notice; a machine that is lost costs what S3 did not have yet.
-    assert outcome.repeated_steps["interrupted"] <= EVERY
-    assert outcome.kept_step > 0
-    assert outcome.went_on_at["lost"].step > outcome.kept_step
-    assert outcome.repeated_steps["stopped"] <= EVERY
+    assert result.repeated_steps["interrupted"] <= EVERY
+    assert result.checkpoint_step > 0
+    assert result.resumed_at["lost"].step > result.checkpoint_step
+    assert result.repeated_steps["stopped"] <= EVERY
     assert (fetched / "report.html").exists()
     whole = train_here(job, tmp_path / "whole")
     mine, other = read_weights(fetched / "model"), whole.weights

@@ -1,1 +1,1 @@
-"""Adapters: each file puts one kind on a model."""
+"""Adapters (parameter-efficient fine-tuning): one file per kind, each with an `apply` function."""

@@ -1,4 +1,4 @@
-"""Bottleneck adapters: small networks behind or beside attention and MLP, near zero at first."""
+"""Bottleneck adapters: small networks after or parallel to attention and MLP (arXiv:1902.00751)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUBLAYERS = {
     "attention": ("self_attn", "attn", "attention", "self_attention"),
     "mlp": ("mlp", "feed_forward", "ffn", "block_sparse_moe"),
 }
-"""What models call them."""
+"""Names of the sublayers in the architectures of Transformers."""
 _IN_LAYER = re.compile(r"\.(?:layers|h|blocks|layer)\.\d+\.([^.]+)$")
 
 
@@ -27,14 +27,20 @@ def apply(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> PeftModel:
-    """Return `model` with fresh bottlenecks, everything else frozen.
+    """Return `model` with fresh bottlenecks and everything else frozen.
+
+    Args:
+        model: The base model.
+        adapter: The job's section.
+        tokenizer: Not used.
+        max_length: Not used.
 
     Raises:
-        ModelError: The model has no such sublayer, or the bottleneck would have no width.
+        ModelError: The model has no such sublayer, or the bottleneck's size is out of range.
     """
     config = BottleneckConfig(
         task_type=task_of(model),
-        target_modules=_targets(model, adapter.after),
+        target_modules=_sublayer_names(model, adapter.after),
         placement=adapter.placement,
         size=_size(model, adapter),
         activation=adapter.activation,
@@ -44,15 +50,15 @@ def apply(
     return get_peft_model(model, config)
 
 
-def _targets(model: PreTrainedModel, after: tuple[str, ...]) -> list[str]:
-    found = {match[1] for name, _ in model.named_modules() if (match := _IN_LAYER.search(name))}
+def _sublayer_names(model: PreTrainedModel, sublayers: tuple[str, ...]) -> list[str]:
+    children = {match[1] for name, _ in model.named_modules() if (match := _IN_LAYER.search(name))}
     targets = []
-    for sublayer in after:
-        names = found.intersection(_SUBLAYERS[sublayer])
+    for sublayer in sublayers:
+        names = children.intersection(_SUBLAYERS[sublayer])
         if not names:
             raise ModelError(
                 f"adapter.after: no {sublayer} was found in this model's layers. They have "
-                f"{', '.join(sorted(found))}"
+                f"{', '.join(sorted(children))}"
             )
         targets += sorted(names)
     return targets

@@ -1,13 +1,13 @@
-"""Bottleneck adapters as a tuner of PEFT: saving, loading, switching and stacking are PEFT's own.
+"""Bottleneck adapters as a PEFT tuner, so that PEFT saves, loads, switches and stacks them.
 
-Importing this file makes PEFT know `BOTTLENECK`, so that folders of that type load with
-`PeftModel.from_pretrained`. Around a sublayer f (attention or MLP, its input x already normed):
+Importing this module registers the type `BOTTLENECK` with PEFT, so that folders of that type load
+with `PeftModel.from_pretrained`. For a sublayer f (attention or MLP) with its normalized input x:
 
     sequential:  y = f(x);  y + s · U a(D y)
     parallel:    f(x) + s · U a(D x)
 
-with D of shape [size, width], U of shape [width, size], both with biases, U zero at the start. What
-is between D and U is not linear, so such an adapter has no merged form.
+with D of shape `[size, width]` and U of shape `[width, size]`, both with biases. U starts at zero.
+The activation a makes the adapter nonlinear, so it cannot be merged into weights.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from training.adapters.custom_tuner import (
     CustomTunerConfig,
     CustomTunerLayer,
     CustomTunerModel,
-    known_to_peft,
+    register_tuner,
 )
 
 
 @dataclass
 class BottleneckConfig(CustomTunerConfig):
-    """What an adapter's folder says about it."""
+    """PEFT configuration of a bottleneck adapter; see `training.config.adapters.Bottleneck`."""
 
     peft_name: ClassVar[str] = "BOTTLENECK"
 
@@ -41,13 +41,13 @@ class BottleneckConfig(CustomTunerConfig):
 
 
 class BottleneckLayer(CustomTunerLayer):
-    """A sublayer with bottlenecks behind or beside it; several active ones follow each other.
+    """Sublayer with bottlenecks; several active ones are applied in order.
 
     Args:
-        base_layer: Attention or MLP; what it says may come first in a tuple.
-        width: Of the residual stream.
+        base_layer: Attention or MLP; may return a tuple whose first item is the hidden state.
+        width: Width of the residual stream.
         adapter_name: The first adapter.
-        config: Of that adapter.
+        config: Configuration of that adapter.
     """
 
     adapter_layer_names = ("bottleneck_down", "bottleneck_up")
@@ -59,10 +59,10 @@ class BottleneckLayer(CustomTunerLayer):
         self.width = width
         self.configs: dict[str, BottleneckConfig] = {}
         self.activations: dict[str, nn.Module] = {}
-        self.add(adapter_name, config)
+        self.add_adapter(adapter_name, config)
 
-    def add(self, adapter_name: str, config: BottleneckConfig) -> None:
-        """Add an adapter that changes nothing yet."""
+    def add_adapter(self, adapter_name: str, config: BottleneckConfig) -> None:
+        """Add an adapter whose output is zero."""
         down, up = nn.Linear(self.width, config.size), nn.Linear(config.size, self.width)
         nn.init.kaiming_uniform_(down.weight, a=5**0.5)
         for tensor in (down.bias, up.weight, up.bias):
@@ -71,32 +71,34 @@ class BottleneckLayer(CustomTunerLayer):
         self.bottleneck_up[adapter_name] = up
         self.configs[adapter_name] = config
         self.activations[adapter_name] = ACTIVATIONS[config.activation]()
-        self.settle(adapter_name, config)
+        self.finish_adapter(adapter_name, config)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Return what the sublayer returns, its first part changed by the active adapters."""
+        """Return the sublayer's output, with the active adapters applied to the hidden state."""
         output = self.base_layer(*inputs, **named)
         if self.disable_adapters:
             return output
-        before = inputs[0] if inputs else named["hidden_states"]
-        after = output[0] if isinstance(output, tuple) else output
-        for name in self.active_here():
-            after = after + self._change(name, before, after)
-        return (after, *output[1:]) if isinstance(output, tuple) else after
+        x = inputs[0] if inputs else named["hidden_states"]
+        y = output[0] if isinstance(output, tuple) else output
+        for name in self.active_adapter_names():
+            y = y + self._delta(name, x, y)
+        return (y, *output[1:]) if isinstance(output, tuple) else y
 
-    def _change(self, name: str, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    def _delta(self, name: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return one adapter's output for input x and output y of the sublayer."""
         config, down = self.configs[name], cast(nn.Linear, self.bottleneck_down[name])
-        read = after if config.placement == "sequential" else before
-        inner = self.activations[name](down(read.to(down.weight.dtype)))
-        change = config.scaling * self.bottleneck_up[name](inner)
+        source = y if config.placement == "sequential" else x
+        activated = self.activations[name](down(source.to(down.weight.dtype)))
+        delta = config.scaling * self.bottleneck_up[name](activated)
         if self.training and config.dropout:
-            # Multiplied rather than skipped: every process has a gradient for every tensor.
-            kept = torch.rand(len(change), 1, 1, device=change.device) >= config.dropout
-            change = change * kept / (1 - config.dropout)
-        return change.to(after.dtype)
+            # Drops the adapter for entire rows. Multiplied by zero instead of skipped, so that
+            # every process has a gradient for every parameter to reduce.
+            kept = torch.rand(len(delta), 1, 1, device=delta.device) >= config.dropout
+            delta = delta * kept / (1 - config.dropout)
+        return delta.to(y.dtype)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Refuse.
+        """Raise: a nonlinear adapter cannot be merged.
 
         Raises:
             ValueError: Always.
@@ -104,29 +106,43 @@ class BottleneckLayer(CustomTunerLayer):
         raise ValueError("a bottleneck adapter is not linear and cannot be merged into weights")
 
     def unmerge(self) -> None:
-        """Do nothing: nothing is ever merged."""
+        """Do nothing, because nothing is ever merged."""
 
 
 class BottleneckModel(CustomTunerModel):
-    """A model whose sublayers have bottlenecks."""
+    """Model whose targeted sublayers have bottlenecks."""
 
     prefix = "bottleneck_"
     tuner_layer_cls = BottleneckLayer
 
-    def new_layer(
+    def create_layer(
         self, target: nn.Module, adapter_name: str, config: BottleneckConfig, path: str
     ) -> CustomTunerLayer:
-        """Return a sublayer with a bottleneck."""
+        """Return a sublayer with a bottleneck; see the base class.
+
+        Args:
+            target: The sublayer.
+            adapter_name: PEFT's name of the adapter.
+            config: Configuration of the adapter.
+            path: Full path of the sublayer.
+        """
         return BottleneckLayer(target, self.width, adapter_name, config)
 
-    def next_adapter(
+    def add_to_layer(
         self, layer: BottleneckLayer, adapter_name: str, config: BottleneckConfig, path: str
     ) -> None:
-        """Put another bottleneck on a sublayer."""
-        layer.add(adapter_name, config)
+        """Add another bottleneck to a sublayer; see the base class.
+
+        Args:
+            layer: The sublayer.
+            adapter_name: PEFT's name of the adapter.
+            config: Configuration of the adapter.
+            path: Full path of the sublayer.
+        """
+        layer.add_adapter(adapter_name, config)
 
     def _check_merge_allowed(self) -> None:
         raise ValueError("a bottleneck adapter is not linear and cannot be merged into weights")
 
 
-known_to_peft(BottleneckConfig, BottleneckModel)
+register_tuner(BottleneckConfig, BottleneckModel)

@@ -1,4 +1,4 @@
-"""Put several trained adapters of one base on it together."""
+"""Composition of several trained adapters of one base model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.adapters.composition.centroids import set_centroids
-from training.adapters.composition.combiners.merge import merged, merged_in
-from training.adapters.composition.members import INSIDE, Member, learning, read_member
+from training.adapters.composition.combiners.merge import merge_adapters, merge_to_folder
+from training.adapters.composition.members import (
+    PEFT_PREFIX,
+    Member,
+    read_member,
+    trainable_tree,
+)
 from training.adapters.composition.tuner import ComposedConfig, ComposedLayer, Tree, numbered
 from training.config.composition import Compose, Composition, Merge, Route, Stack
 from training.errors import ModelError
@@ -28,115 +33,140 @@ def apply(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> PeftModel:
-    """Return `model` with the adapters on it; what makes them meet is trained.
+    """Return `model` with the composed adapters; only the combiner is trained.
+
+    Args:
+        model: The base model.
+        adapter: The job's section.
+        tokenizer: The model's tokenizer.
+        max_length: Number of tokens of the longest row.
 
     Raises:
-        ModelError: One of them cannot be composed, or was trained on another base.
+        ModelError: A member cannot be composed, or was trained on another base.
     """
-    with ExitStack() as kept:
-        reading = _CompositionReader(model, Path(model.name_or_path), kept)
-        if isinstance(adapter.how, Merge):
-            members = reading.members(adapter, "compose")
-            return merged(reading.model, members, adapter.how)
-        whole = reading.composition("", adapter, "compose")
-        tuned = _planted(reading.model, whole)
-    if any(isinstance(how, Route) and how.by == "centroid" for how in adapter.ways):
+    with ExitStack() as temporary:
+        reader = _CompositionReader(model, Path(model.name_or_path), temporary)
+        if isinstance(adapter.method, Merge):
+            members = reader.members(adapter, "compose")
+            return merge_adapters(reader.model, members, adapter.method)
+        root = reader.composition("", adapter, "compose")
+        tuned = _with_composition(reader.model, root)
+    if any(isinstance(how, Route) and how.by == "centroid" for how in adapter.combiners):
         set_centroids(tuned, adapter, tokenizer, max_length)
     return tuned
 
 
 class _CompositionReader:
-    """Reads members from their folders.
+    """Reader of the members of a composition from their folders.
 
     Args:
-        model: What they are to be on; merging passes through it.
-        base: Its folder or name.
-        kept: Holds folders of what is merged on the way until all is read.
+        model: The base model; a nested merge replaces it with PEFT's unloaded copy.
+        base: Folder or name of the base model.
+        temporary: Keeps the folders of nested merges until all members are read.
     """
 
-    def __init__(self, model: Any, base: Path, kept: ExitStack):
+    def __init__(self, model: Any, base: Path, temporary: ExitStack):
         self.model = model
         self._base = base
-        self._kept = kept
+        self._temporary = temporary
 
-    def members(self, composition: Composition, where: str) -> list[Member]:
-        """Return the members of a composition."""
-        found: list[Member] = []
-        stacked = isinstance(composition.how, Stack)
-        for name, given in composition.adapters.items():
-            path = f"{where}.adapters.{name}"
-            if isinstance(given, Composition):
-                found.append(self.composition(name, given, path))
+    def members(self, section: Composition, key: str) -> list[Member]:
+        """Return the members of a composition.
+
+        Args:
+            section: The composition in the job.
+            key: Key of the job, for messages.
+
+        Raises:
+            ModelError: A member cannot be read, or the members are of different kinds.
+        """
+        members: list[Member] = []
+        stacked = isinstance(section.method, Stack)
+        for name, content in section.adapters.items():
+            path = f"{key}.adapters.{name}"
+            if isinstance(content, Composition):
+                members.append(self.composition(name, content, path))
             else:
-                below = found if stacked else ()
-                found.append(read_member(name, Path(given), path, self._base, below))
-                self._check_layers(found[-1], path)
-        kinds = set().union(*(member.kinds for member in found))
+                previous = members if stacked else ()
+                members.append(read_member(name, Path(content), path, self._base, previous))
+                self._check_layers(members[-1], path)
+        kinds = set().union(*(member.kinds for member in members))
         if len(kinds) > 1:
-            listed = ", ".join(f"{m.name} is of kind {'/'.join(sorted(m.kinds))}" for m in found)
+            listed = ", ".join(f"{m.name} is of kind {'/'.join(sorted(m.kinds))}" for m in members)
             raise ModelError(
-                f"{where}.adapters: adapters of different kinds sit in different places of a model "
-                f"and never meet: {listed}. Compose adapters of one kind"
+                f"{key}.adapters: adapters of different kinds change different modules and cannot "
+                f"be combined in one layer: {listed}. Compose adapters of one kind"
             )
-        return found
+        return members
 
-    def composition(self, name: str, given: Composition, where: str) -> Member:
-        """Return a composition that the job writes out as a member of another, or as all."""
-        members = self.members(given, where)
-        if isinstance(given.how, Merge):
-            folder = Path(self._kept.enter_context(TemporaryDirectory())) / "merged"
-            self.model = merged_in(folder, self.model, members, given.how)
-            return read_member(name, folder, where, self._base)
+    def composition(self, name: str, section: Composition, key: str) -> Member:
+        """Return a composition that the job writes out, as one member.
+
+        Args:
+            name: Name as a member; empty for the root.
+            section: The composition in the job.
+            key: Key of the job, for messages.
+        """
+        members = self.members(section, key)
+        if isinstance(section.method, Merge):
+            folder = Path(self._temporary.enter_context(TemporaryDirectory())) / "merged"
+            self.model = merge_to_folder(folder, self.model, members, section.method)
+            return read_member(name, folder, key, self._base)
         trees = [member.tree for member in members]
-        if isinstance(given.how, Stack):
-            trees[-1] = learning(trees[-1])
+        if isinstance(section.method, Stack):
+            # A stack has no combiner to train; its last member is trained instead.
+            trees[-1] = trainable_tree(trees[-1])
         tree = {
             "name": name,
-            "how": given.how.model_dump(mode="json"),
+            "how": section.method.model_dump(mode="json"),
             "members": trees,
-            "learns": given.how.learns,
+            "learns": section.method.learns,
         }
-        reads = (None, *chain.from_iterable(member.reads for member in members))
-        return Member(name, None, tree, reads)
+        readers = (None, *chain.from_iterable(member.readers for member in members))
+        return Member(name, None, tree, readers)
 
-    def _check_layers(self, member: Member, where: str) -> None:
-        there = {name for name, _ in self.model.named_modules()}
-        lacking = [layer for layer in member.layers if layer not in there]
-        if lacking:
+    def _check_layers(self, member: Member, key: str) -> None:
+        present = {name for name, _ in self.model.named_modules()}
+        missing = [layer for layer in member.layers if layer not in present]
+        if missing:
             raise ModelError(
-                f"{where}: {member.folder} was trained on another base: it changes {lacking[0]}, "
+                f"{key}: {member.folder} was trained on another base: it changes {missing[0]}, "
                 f"which this model does not have"
             )
 
 
-def _planted(model: Any, whole: Member) -> PeftModel:
-    """Return the model with the members in it, and what weighs them to be trained."""
-    layers = whole.layers
+def _with_composition(model: Any, root: Member) -> PeftModel:
+    """Return the model with the members' weights loaded and only the combiners trainable."""
+    layers = root.layers
     config = ComposedConfig(
         task_type=task_of(model),
         target_modules=layers,
-        tree=whole.tree,
-        decides=_first_of(model, layers) if _has_route(whole.tree) else "",
-        linear=_is_linear(whole.tree),
+        tree=root.tree,
+        decides=_first_reached(model, layers) if _has_route(root.tree) else "",
+        linear=_is_linear(root.tree),
     )
     tuned = get_peft_model(model, config)
-    names = numbered(whole.tree)
+    names = numbered(root.tree)
     for layer in layers:
-        composed = cast(ComposedLayer, tuned.get_submodule(f"{INSIDE}{layer}"))
+        composed = cast(ComposedLayer, tuned.get_submodule(f"{PEFT_PREFIX}{layer}"))
         modules = {**composed.composed_kept["default"], **composed.composed_learned["default"]}
-        for name, read in zip(names, whole.reads, strict=True):
+        for name, read in zip(names, root.readers, strict=True):
             if read is not None and name in modules:
-                _fill(modules[name], read(layer))
+                _copy_tensors(modules[name], read(layer))
     return tuned
 
 
-def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Copy a part's tensors into it; where a layer has fewer ranks than others, the rest is 0."""
+def _copy_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Copy a part's tensors into its module.
+
+    A member has the largest rank of its layers everywhere; in a layer of lower rank the remaining
+    rows and columns stay zero.
+    """
     for name, parameter in module.named_parameters():
         if name in tensors:
-            given = tensors[name]
-            places = tuple(slice(0, size) for size in given.shape)
-            parameter.data[places] = given.to(parameter)
+            tensor = tensors[name]
+            corner = tuple(slice(0, size) for size in tensor.shape)
+            parameter.data[corner] = tensor.to(parameter)
 
 
 def _has_route(tree: Tree) -> bool:
@@ -151,8 +181,8 @@ def _is_linear(tree: Tree) -> bool:
     return linear and all(_is_linear(member) for member in tree["members"])
 
 
-def _first_of(model: Any, layers: list[str]) -> str:
-    """Return which of these layers the model reaches first."""
+def _first_reached(model: Any, layers: list[str]) -> str:
+    """Return the layer that a forward pass reaches first."""
     reached: list[str] = []
     hooks = [
         model.get_submodule(layer).register_forward_pre_hook(

@@ -1,8 +1,8 @@
-"""What our own tuners have in common: to PEFT they are tuners like any other.
+"""Base classes of the tuners that Temper adds to PEFT.
 
-A tuner is a configuration (what a folder says of an adapter), a layer (a module of the model with
-adapters on it) and a model (which puts the layers in). `known_to_peft` tells PEFT of the three; it
-then loads folders of that type with `PeftModel.from_pretrained`.
+A tuner consists of a configuration (stored in the adapter's folder), a layer (a module of the base
+model with adapters) and a model (which replaces modules with such layers). `register_tuner` adds
+the three to PEFT's registries, so that `PeftModel.from_pretrained` loads folders of that type.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-"""By the name in a job."""
+"""Activation modules by their name in a job."""
 
 
 @dataclass
 class CustomTunerConfig(PeftConfig):
-    """What an adapter's folder says about it.
+    """Configuration stored in the adapter's folder.
 
     Attributes:
-        target_modules: Names of the modules it is on, or ends of such.
-        modules_to_save: None; PEFT asks for it.
+        target_modules: Names of the targeted modules, or suffixes of such.
+        modules_to_save: Always None; PEFT reads the attribute.
     """
 
     peft_name: ClassVar[str]
@@ -38,13 +38,13 @@ class CustomTunerConfig(PeftConfig):
     modules_to_save: list[str] | None = field(default=None)
 
     def __post_init__(self) -> None:
-        """Set the type that PEFT finds the tuner by."""
+        """Set the type under which PEFT looks up the tuner."""
         super().__post_init__()
         self.peft_type = self.peft_name
 
 
 class CustomTunerLayer(nn.Module, BaseTunerLayer):
-    """A module of the model, with adapters.
+    """Module of the base model with adapters.
 
     Args:
         base_layer: The module.
@@ -61,48 +61,60 @@ class CustomTunerLayer(nn.Module, BaseTunerLayer):
         for name in self.adapter_layer_names:
             setattr(self, name, nn.ModuleDict())
 
-    def settle(self, adapter_name: str, config: CustomTunerConfig) -> None:
-        """Bring a new adapter to the device of its layer, and let the active ones learn."""
-        layer = cast(Any, self)  # PEFT's part has no types
+    def finish_adapter(self, adapter_name: str, config: CustomTunerConfig) -> None:
+        """Move a new adapter to the base layer's device and update which parameters train."""
+        layer = cast(Any, self)  # PEFT's base class is untyped
         layer._move_adapter_to_device_of_base_layer(adapter_name)
         layer.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
-    def active_here(self) -> list[str]:
-        """Return the active adapters that this layer has."""
+    def active_adapter_names(self) -> list[str]:
+        """Return the active adapters that target this layer."""
         names = cast("list[str]", self.active_adapters)
         first = cast(nn.ModuleDict, getattr(self, self.adapter_layer_names[0]))
         return [name for name in names if name in first]
 
     def __getattr__(self, name: str) -> Any:
-        """Look up in the module what the layers around it expect of it."""
+        """Forward attributes that the surrounding model reads, such as `layer_idx`.
+
+        Raises:
+            AttributeError: Neither this layer nor its base layer has the attribute.
+        """
         try:
             return super().__getattr__(name)
         except AttributeError:
+            # Without this check a copy or unpickled layer, which has no base_layer yet, recurses.
             if name == "base_layer":
                 raise
             return getattr(super().__getattr__("base_layer"), name)
 
 
 class CustomTunerModel(BaseTuner):
-    """A model whose layers are `OwnLayer`s."""
+    """Model with targeted modules replaced by a `CustomTunerLayer`."""
 
     target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012  (PEFT's attribute)
 
-    def new_layer(
+    def create_layer(
         self, target: nn.Module, adapter_name: str, config: Any, path: str
     ) -> CustomTunerLayer:
-        """Return a module with its first adapter on it.
+        """Return a layer around a module, with its first adapter.
 
         Args:
             target: The module.
             adapter_name: PEFT's name of the adapter.
-            config: Of the adapter.
-            path: Whole name of the module in the model.
+            config: Configuration of the adapter.
+            path: Full path of the module in the model.
         """
         raise NotImplementedError
 
-    def next_adapter(self, layer: Any, adapter_name: str, config: Any, path: str) -> None:
-        """Put another adapter on a layer; see `new_layer`."""
+    def add_to_layer(self, layer: Any, adapter_name: str, config: Any, path: str) -> None:
+        """Add another adapter to a layer.
+
+        Args:
+            layer: The layer.
+            adapter_name: PEFT's name of the adapter.
+            config: Configuration of the adapter.
+            path: Full path of the layer in the model.
+        """
         raise NotImplementedError
 
     def _create_and_replace(
@@ -116,9 +128,9 @@ class CustomTunerModel(BaseTuner):
         **_: Any,
     ) -> None:
         if isinstance(target, CustomTunerLayer):
-            self.next_adapter(target, adapter_name, peft_config, current_key)
+            self.add_to_layer(target, adapter_name, peft_config, current_key)
             return
-        layer = self.new_layer(target, adapter_name, peft_config, current_key)
+        layer = self.create_layer(target, adapter_name, peft_config, current_key)
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
@@ -129,8 +141,8 @@ class CustomTunerModel(BaseTuner):
         return int(cast(Any, self.model).config.get_text_config().hidden_size)
 
 
-def known_to_peft(config: type[CustomTunerConfig], model: type[CustomTunerModel]) -> None:
-    """Tell PEFT of a tuner."""
+def register_tuner(config: type[CustomTunerConfig], model: type[CustomTunerModel]) -> None:
+    """Add a tuner to PEFT's registries, under the type name of its configuration."""
     PEFT_TYPE_TO_CONFIG_MAPPING[config.peft_name] = config
     PEFT_TYPE_TO_TUNER_MAPPING[config.peft_name] = model
     PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_name] = model.prefix

@@ -10,9 +10,8 @@ from peft.tuners.ia3 import IA3Layer
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.target_modules import check_targets
+from training.adapters.target_modules import module_options
 from training.config.adapters import Ia3
-from training.models.heads import task_of
 
 
 def apply(
@@ -22,29 +21,34 @@ def apply(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> PeftModel:
-    """Return `model` with factors of one, which change nothing yet; everything else is frozen.
+    """Return `model` with factors of one and everything else frozen.
+
+    Args:
+        model: The base model.
+        adapter: The job's section.
+        tokenizer: Not used.
+        max_length: Not used.
 
     Raises:
-        ModelError: A target names no module of this model.
+        ModelError: The job names a module that the model does not have.
     """
-    check_targets(model, adapter)
     config = IA3Config(
-        task_type=task_of(model),
-        target_modules=list(adapter.target_modules),
+        **module_options(model, adapter),
         feedforward_modules=list(adapter.feedforward_modules),
-        modules_to_save=list(adapter.modules_to_save) or None,
     )
     tuned = get_peft_model(model, config)
     for module in tuned.modules():
         if isinstance(module, IA3Layer):
-            module.register_forward_hook(_as_given)
+            module.register_forward_hook(_restore_dtype)
     return tuned
 
 
-def _as_given(module: nn.Module, given: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-    """Return what a layer puts out in the dtype it was given.
+def _restore_dtype(
+    module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor
+) -> torch.Tensor:
+    """Return a layer's output in the dtype of its input.
 
-    PEFT computes factors of a 4-bit layer in fp32 and leaves it so; beside queries in bf16, which
-    have no factors, attention then refuses the keys.
+    PEFT computes the factors of a 4-bit layer in fp32 and returns fp32. Attention then fails: its
+    keys and values are in fp32, while the queries, which have no factors, are in bf16.
     """
-    return output.to(given[0].dtype)
+    return output.to(inputs[0].dtype)

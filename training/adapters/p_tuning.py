@@ -1,11 +1,11 @@
-"""P-tuning: a small network makes the vectors before a row (Liu et al. 2021, arXiv:2103.10385)."""
+"""P-tuning: embeddings before each row from a trained network (Liu et al., arXiv:2103.10385)."""
 
 from __future__ import annotations
 
 from peft import PromptEncoderConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.soft_prompts import SoftPromptModel, soft_prompted
+from training.adapters.soft_prompts import SoftPromptModel, add_soft_prompt
 from training.config.adapters import PTuning
 
 
@@ -16,10 +16,16 @@ def apply(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> SoftPromptModel:
-    """Return `model` with virtual tokens before its input and a trainable encoder behind them.
+    """Return `model` with virtual tokens before its input, made by a trainable encoder.
+
+    Args:
+        model: The base model.
+        adapter: The job's section.
+        tokenizer: Not used.
+        max_length: Number of tokens of the longest row.
 
     Raises:
-        ModelError: The context has no room for them.
+        ModelError: The virtual tokens exceed the context.
     """
     layers = {"encoder_num_layers": adapter.encoder_num_layers} if adapter.encoder == "lstm" else {}
     config = PromptEncoderConfig(
@@ -30,4 +36,4 @@ def apply(
         encoder_dropout=adapter.encoder_dropout,
         **layers,
     )
-    return soft_prompted(model, config, max_length)
+    return add_soft_prompt(model, config, max_length)

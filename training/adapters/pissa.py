@@ -1,12 +1,14 @@
-"""PiSSA: LoRA that starts from the principal components of the weights (arXiv:2404.02948).
+"""PiSSA: LoRA initialized from the principal components of the weights (arXiv:2404.02948).
 
-Meng et al. train B A, which starts as the best approximation of W of rank r, on top of W - B0 A0.
-Here W stays as it is and the adapter is a LoRA of rank 2r, which is the same function:
+Meng et al. initialize B A with the best rank-r approximation of W and train it on top of
+W - B0 A0. Here W is not modified, and the adapter is a LoRA of rank 2r that computes the same
+function:
 
     W + s · [B, -B0] [A; A0]
 
-A0 and B0 never move. So a fresh adapter changes nothing, and what is saved loads, merges and is
-composed on the model itself like any other LoRA, where PEFT's own form needs W - B0 A0 at hand.
+A0 and B0 are frozen. A fresh adapter therefore changes nothing, and the saved adapter loads,
+merges and is composed with the original model like any other LoRA. PEFT's own form needs the
+residual W - B0 A0 instead of the original model.
 """
 
 from __future__ import annotations
@@ -21,17 +23,21 @@ from peft.utils.integrations import gather_params_ctx
 from training.errors import ModelError
 
 _ITERATIONS = 16
-"""Of the randomized decomposition: beyond 16 the paper finds no difference to the exact one."""
+"""Subspace iterations of the randomized SVD: the paper finds no gain from more than 16."""
 _EXACT_UP_TO = 1024
-"""Width of a layer beyond which an exact decomposition takes long, on a CPU seconds and more."""
+"""Smaller dimension of a weight up to which the exact SVD is used; beyond, it takes seconds."""
 _NAME = "default"
 
 
-def start_from_principal_components(tuned: PeftModel, r: int) -> None:
+def init_principal_components(tuned: PeftModel, r: int) -> None:
     """Fill the matrices of a fresh LoRA of rank 2r.
 
+    Args:
+        tuned: The model with the LoRA.
+        r: Number of trained components.
+
     Raises:
-        ModelError: A layer is no plain linear one, or narrower than the rank.
+        ModelError: A targeted module is not a plain linear layer, or is smaller than the rank.
     """
     for name, layer in tuned.named_modules():
         if not isinstance(layer, LoraLayer):
@@ -43,6 +49,7 @@ def start_from_principal_components(tuned: PeftModel, r: int) -> None:
                 f"adapter.target_modules, or use init: zero"
             )
         down, up = layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
+        # Under ZeRO 3 the weight is sharded until it is gathered.
         with torch.no_grad(), gather_params_ctx(layer.get_base_layer().weight):
             weight = layer.get_base_layer().weight.float()
             weight = weight.T if layer.fan_in_fan_out else weight
@@ -56,24 +63,24 @@ def start_from_principal_components(tuned: PeftModel, r: int) -> None:
             a, b = root[:, None] * v.T, u * root
             down.copy_(torch.cat([a, a]))
             up.copy_(torch.cat([b, -b], dim=1))
-        down.register_hook(_first(r, 0))
-        up.register_hook(_first(r, 1))
+        down.register_hook(_keep_first(r, dim=0))
+        up.register_hook(_keep_first(r, dim=1))
 
 
 def _components(weight: torch.Tensor, r: int) -> tuple[torch.Tensor, ...]:
-    """Return the r largest components: U [outputs, r], their values [r] and V [inputs, r]."""
+    """Return the r largest components: U `[outputs, r]`, their values `[r]`, V `[inputs, r]`."""
     if min(weight.shape) > _EXACT_UP_TO:
         return torch.svd_lowrank(weight, q=r, niter=_ITERATIONS)
     u, s, vh = torch.linalg.svd(weight, full_matrices=False)
     return u[:, :r], s[:r], vh[:r].T
 
 
-def _first(r: int, dim: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what leaves of a gradient its first r rows or columns alone."""
+def _keep_first(r: int, dim: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a gradient hook that zeroes all but the first r rows or columns."""
 
-    def leave(gradient: torch.Tensor) -> torch.Tensor:
-        kept = torch.zeros_like(gradient)
-        kept.narrow(dim, 0, r).copy_(gradient.narrow(dim, 0, r))
-        return kept
+    def mask(gradient: torch.Tensor) -> torch.Tensor:
+        masked = torch.zeros_like(gradient)
+        masked.narrow(dim, 0, r).copy_(gradient.narrow(dim, 0, r))
+        return masked
 
-    return leave
+    return mask

@@ -13,8 +13,8 @@ from peft.utils.integrations import gather_params_ctx
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.prompt_init import starting_ids
-from training.adapters.soft_prompts import SoftPromptModel, soft_prompted
+from training.adapters.prompt_init import initial_token_ids
+from training.adapters.soft_prompts import SoftPromptModel, add_soft_prompt
 from training.config.adapters import PrefixTuning
 
 
@@ -27,8 +27,14 @@ def apply(
 ) -> SoftPromptModel:
     """Return `model` with a trainable prefix in every layer.
 
+    Args:
+        model: The base model.
+        adapter: The job's section.
+        tokenizer: The model's tokenizer, for the initial tokens.
+        max_length: Number of tokens of the longest row.
+
     Raises:
-        ModelError: The context has no room for it, or `init_text` no token.
+        ModelError: The prefix exceeds the context, or `init_text` has no token.
     """
     config = PrefixTuningConfig(
         task_type="CAUSAL_LM",
@@ -36,38 +42,39 @@ def apply(
         prefix_projection=adapter.projection,
         encoder_hidden_size=adapter.encoder_hidden_size,
     )
-    tuned = soft_prompted(model, config, max_length)
+    tuned = add_soft_prompt(model, config, max_length)
     if not adapter.projection and adapter.init != "random":
-        ids = starting_ids(tokenizer, adapter.init_text, adapter.num_virtual_tokens)
-        with torch.no_grad(), _whole_when_called(model):
-            # What real words leave behind in each layer is where a prefix does least harm.
+        ids = initial_token_ids(tokenizer, adapter.init_text, adapter.num_virtual_tokens)
+        # The keys and values of real tokens change the model's output least.
+        with torch.no_grad(), _gather_on_call(model):
             cache = model(input_ids=ids[None].to(model.device), use_cache=True).past_key_values
         initialize_kv_prefix_from_past_key_values(tuned, past_key_values=cache)
     return tuned
 
 
 @contextmanager
-def _whole_when_called(model: nn.Module) -> Iterator[None]:
-    """Let each module have its own weights whole while it is called.
+def _gather_on_call(model: nn.Module) -> Iterator[None]:
+    """Gather each module's own parameters while it is called.
 
-    Loaded for ZeRO 3 they are cut up, and nobody puts them together before the engine is made.
+    A model loaded for ZeRO 3 is already sharded, but only the DeepSpeed engine installs the hooks
+    that gather its parameters, and the engine is created later.
     """
     gathered: dict[nn.Module, ExitStack] = {}
 
-    def before(module: nn.Module, _: Any) -> None:
+    def gather(module: nn.Module, _: Any) -> None:
         gathered[module] = ExitStack()
         own = list(module.parameters(recurse=False))
         gathered[module].enter_context(gather_params_ctx(own, modifier_rank=None))
 
-    def after(module: nn.Module, *_: Any) -> None:
+    def release(module: nn.Module, *_: Any) -> None:
         gathered.pop(module).close()
 
     with ExitStack() as hooks:
         for module in model.modules():
             if list(module.parameters(recurse=False)):
                 for hook in (
-                    module.register_forward_pre_hook(before),
-                    module.register_forward_hook(after),
+                    module.register_forward_pre_hook(gather),
+                    module.register_forward_hook(release),
                 ):
                     hooks.callback(hook.remove)
         yield

@@ -1,4 +1,4 @@
-"""Prompt tuning: trained vectors before a row (Lester et al. 2021, arXiv:2104.08691)."""
+"""Prompt tuning: trained embeddings before each row (Lester et al. 2021, arXiv:2104.08691)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from peft import PromptTuningConfig
 from peft.utils.integrations import gather_params_ctx
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.adapters.prompt_init import starting_ids
-from training.adapters.soft_prompts import SoftPromptModel, soft_prompted
+from training.adapters.prompt_init import initial_token_ids
+from training.adapters.soft_prompts import SoftPromptModel, add_soft_prompt
 from training.config.adapters import PromptTuning
 
 
@@ -21,19 +21,26 @@ def apply(
 ) -> SoftPromptModel:
     """Return `model` with trainable virtual tokens before its input.
 
+    Args:
+        model: The base model.
+        adapter: The job's section.
+        tokenizer: The model's tokenizer, for the initial tokens.
+        max_length: Number of tokens of the longest row.
+
     Raises:
-        ModelError: The context has no room for them, or `init_text` no token.
+        ModelError: The virtual tokens exceed the context, or `init_text` has no token.
     """
     config = PromptTuningConfig(
         task_type="CAUSAL_LM",
         num_virtual_tokens=adapter.num_virtual_tokens,
         prompt_tuning_init="RANDOM",
     )
-    tuned = soft_prompted(model, config, max_length)
+    tuned = add_soft_prompt(model, config, max_length)
     if adapter.init != "random":
-        ids = starting_ids(tokenizer, adapter.init_text, adapter.num_virtual_tokens)
-        words = model.get_input_embeddings()
-        with torch.no_grad(), gather_params_ctx(words.parameters()):
-            start = words(ids.to(words.weight.device)).float()
-        tuned.prompt_encoder["default"].embedding.weight.data.copy_(start)
+        ids = initial_token_ids(tokenizer, adapter.init_text, adapter.num_virtual_tokens)
+        embeddings = model.get_input_embeddings()
+        # Under ZeRO 3 the embeddings are sharded until they are gathered.
+        with torch.no_grad(), gather_params_ctx(embeddings.parameters()):
+            initial = embeddings(ids.to(embeddings.weight.device)).float()
+        tuned.prompt_encoder["default"].embedding.weight.data.copy_(initial)
     return tuned

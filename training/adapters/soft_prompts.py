@@ -1,10 +1,11 @@
-"""Soft prompts: trained vectors that stand before a row, or before its keys and values.
+"""Soft prompts: trained embeddings before a row, or trained keys and values before its own.
 
-PEFT makes, saves and loads them. What is ours makes such a model look like any other from outside:
-- what it returns has the length of what it was given, so that losses and masks fit;
-- positions, packed or not, are the caller's, counted from behind the virtual tokens;
-- a prefix survives gradient checkpointing, where Transformers drops any cache a layer may write;
-- the encoder behind the vectors (an MLP or LSTM) is saved too, so that training can go on from it.
+PEFT creates, saves and loads them. This module makes such a model behave like any other:
+- its outputs have the length of its inputs, so that losses and masks need no offset;
+- position ids, packed or not, count from the first token after the virtual tokens;
+- a prefix works with gradient checkpointing, for which Transformers drops any writable cache;
+- the encoder that computes the virtual tokens (an MLP or LSTM) is saved too, so that training can
+  resume from it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ from transformers import DynamicCache, PreTrainedModel
 from training.errors import ModelError
 
 ENCODER = "prompt_encoder.safetensors"
-"""Everything that was trained, in the folder of an adapter; PEFT keeps only what it comes to."""
+"""File of the trained encoder in an adapter's folder; PEFT saves only the encoder's output."""
 _IGNORE = -100
 _NAME = "default"
 
 
 class SoftPromptModel(PeftModelForCausalLM):
-    """A causal model with virtual tokens before its input."""
+    """Causal language model with virtual tokens before its input.
 
-    def __init__(self, model: PreTrainedModel, config: PeftConfig, *args: Any, **more: Any):
-        super().__init__(model, config, *args, **more)
+    Args:
+        model: The base model.
+        config: PEFT's configuration of the soft prompt.
+    """
+
+    def __init__(self, model: PreTrainedModel, config: PeftConfig, *args: Any, **kwargs: Any):
+        super().__init__(model, config, *args, **kwargs)
         self._gathered: dict[str, torch.Tensor] | None = None
 
     def forward(
@@ -40,33 +46,42 @@ class SoftPromptModel(PeftModelForCausalLM):
         attention_mask: torch.Tensor | None = None,
         **rest: Any,
     ) -> Any:
-        """Return what the base returns for the same rows, the virtual tokens' part left out."""
-        assert input_ids is not None, "rows are given as ids"
+        """Return the base model's output for the rows, without the virtual tokens.
+
+        Args:
+            input_ids: Token ids, `[batch, length]`.
+            labels: Labels, `[batch, length]`; -100 is ignored.
+            position_ids: Positions without the virtual tokens, `[batch, length]`.
+            attention_mask: 1 for tokens and 0 for padding, `[batch, length]`.
+            rest: Passed to the base model.
+        """
+        assert input_ids is not None, "input_ids are required"
         virtual = self.get_prompt(batch_size=len(input_ids))
         number = self.active_peft_config.num_virtual_tokens
         if labels is not None:
-            # Elsewhere nothing comes before a row's first token, and so it is not learned.
+            # Without virtual tokens nothing precedes a row's first token and it is never a target.
+            # Here the last virtual token precedes it: ignore it, so that losses stay comparable.
             labels = labels.clone()
             labels[:, 0] = _IGNORE
             rest["labels"] = labels
         if attention_mask is not None:
-            rest["attention_mask"] = _before(attention_mask, number, 1)
+            rest["attention_mask"] = _prepend(attention_mask, number, 1)
         if isinstance(virtual, DynamicCache):
             if position_ids is not None:
                 rest["position_ids"] = position_ids + number
             rest["past_key_values"] = _PrefixCache(virtual)
             return self.base_model(input_ids=input_ids, **rest)
         if position_ids is not None:
-            ahead = torch.arange(number, device=position_ids.device).expand(len(input_ids), -1)
-            rest["position_ids"] = torch.cat([ahead, position_ids + number], dim=1)
+            prompt = torch.arange(number, device=position_ids.device).expand(len(input_ids), -1)
+            rest["position_ids"] = torch.cat([prompt, position_ids + number], dim=1)
         if labels is not None:
-            rest["labels"] = _before(labels, number, _IGNORE)
+            rest["labels"] = _prepend(labels, number, _IGNORE)
         rows = self.word_embeddings(input_ids)
         embeddings = torch.cat([virtual.to(rows.dtype), rows], dim=1)
-        return _behind(self.base_model(inputs_embeds=embeddings, **rest), number)
+        return _drop_virtual(self.base_model(inputs_embeds=embeddings, **rest), number)
 
     def get_prompt_embedding_to_save(self, adapter_name: str) -> torch.Tensor:
-        """Return what the encoder comes to, from gathered weights where they are sharded."""
+        """Return the encoder's output, computed from gathered weights if they are sharded."""
         if self._gathered is None:
             return super().get_prompt_embedding_to_save(adapter_name)
         config = self.peft_config[adapter_name]
@@ -75,28 +90,35 @@ class SoftPromptModel(PeftModelForCausalLM):
         state = {n.removeprefix(prefix): t for n, t in self._gathered.items() if prefix in n}
         if set(state) == {"embedding.weight"}:
             return state["embedding.weight"].detach().cpu()
-        alone = encoder(config)
-        alone.load_state_dict({name: tensor.float().cpu() for name, tensor in state.items()})
+        copy = encoder(config)
+        copy.load_state_dict({name: tensor.float().cpu() for name, tensor in state.items()})
         with torch.no_grad():
-            return alone(self.prompt_tokens[adapter_name][: config.num_virtual_tokens])
+            return copy(self.prompt_tokens[adapter_name][: config.num_virtual_tokens])
 
-    def save_pretrained(self, save_directory: str, state_dict: Any = None, **more: Any) -> None:
-        """Save as PEFT does, and the encoder beside it."""
-        everything = self.state_dict() if state_dict is None else state_dict
-        mine = {n: t for n, t in everything.items() if n.startswith("prompt_encoder.")}
-        self._gathered = mine
+    def save_pretrained(self, save_directory: str, state_dict: Any = None, **kwargs: Any) -> None:
+        """Save as PEFT does, and also the encoder."""
+        full_state = self.state_dict() if state_dict is None else state_dict
+        encoder = {n: t for n, t in full_state.items() if n.startswith("prompt_encoder.")}
+        self._gathered = encoder
         try:
-            super().save_pretrained(save_directory, state_dict=everything, **more)
+            super().save_pretrained(save_directory, state_dict=full_state, **kwargs)
         finally:
             self._gathered = None
-        tensors = {n.replace(f".{_NAME}.", ".", 1): t.contiguous() for n, t in mine.items()}
+        tensors = {n.replace(f".{_NAME}.", ".", 1): t.contiguous() for n, t in encoder.items()}
         save_file(tensors, Path(save_directory) / ENCODER, metadata={"format": "pt"})
 
-    def load_adapter(self, model_id: str, adapter_name: str, *args: Any, **more: Any) -> Any:
-        """Load from a folder; what was trained is taken from the encoder's file."""
+    def load_adapter(self, model_id: str, adapter_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Load an adapter from a folder; reload an existing one from the encoder's file.
+
+        Args:
+            model_id: The folder.
+            adapter_name: PEFT's name of the adapter.
+            args: Passed to PEFT.
+            kwargs: Passed to PEFT.
+        """
         file = Path(model_id) / ENCODER
         if adapter_name not in self.peft_config or not file.exists():
-            return super().load_adapter(model_id, adapter_name, *args, **more)
+            return super().load_adapter(model_id, adapter_name, *args, **kwargs)
         tensors = load_file(file)
         state = {name.removeprefix("prompt_encoder."): t for name, t in tensors.items()}
         self.prompt_encoder[adapter_name].load_state_dict(state)
@@ -104,9 +126,10 @@ class SoftPromptModel(PeftModelForCausalLM):
 
 
 class _PrefixCache(DynamicCache):
-    """Keys and values that stand before a row's own and are never written to.
+    """Read-only cache of the prefix's keys and values.
 
-    A layer that is computed again in the backward pass finds them as they were.
+    With gradient checkpointing a layer is computed a second time in the backward pass. A normal
+    cache would by then contain the row's own keys and values too.
     """
 
     def __init__(self, filled: DynamicCache):
@@ -121,7 +144,13 @@ class _PrefixCache(DynamicCache):
         *_: Any,
         **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the prefix followed by the row's own keys and values."""
+        """Return the prefix followed by the row's own keys and values, storing nothing.
+
+        Args:
+            key_states: Keys of the row, `[batch, heads, length, head_size]`.
+            value_states: Values of the row, of the same shape.
+            layer_idx: Index of the layer.
+        """
         layer = self.layers[layer_idx]
         return (
             torch.cat([layer.keys, key_states], dim=-2),
@@ -129,16 +158,16 @@ class _PrefixCache(DynamicCache):
         )
 
 
-def soft_prompted(model: PreTrainedModel, config: PeftConfig, max_length: int) -> SoftPromptModel:
-    """Return `model` with fresh virtual tokens, everything else frozen.
+def add_soft_prompt(model: PreTrainedModel, config: PeftConfig, max_length: int) -> SoftPromptModel:
+    """Return `model` with fresh virtual tokens and everything else frozen.
 
     Args:
-        model: The base.
-        config: PEFT's, of one of the soft prompts.
-        max_length: Tokens of the longest row.
+        model: The base model.
+        config: PEFT's configuration of the soft prompt.
+        max_length: Number of tokens of the longest row.
 
     Raises:
-        ModelError: The context has no room for the virtual tokens.
+        ModelError: The virtual tokens exceed the context.
     """
     number = config.num_virtual_tokens
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -152,17 +181,18 @@ def soft_prompted(model: PreTrainedModel, config: PeftConfig, max_length: int) -
     model.requires_grad_(False)
     for module in model.modules():
         if hasattr(module, "_can_checkpoint_with_cache"):
-            # Safe because a `_Prefix` is only ever read.
+            # Safe because a `_PrefixCache` is read-only.
             module._can_checkpoint_with_cache = True
     return SoftPromptModel(model, config)
 
 
-def _before(rows: torch.Tensor, number: int, value: int) -> torch.Tensor:
+def _prepend(rows: torch.Tensor, number: int, value: int) -> torch.Tensor:
+    """Return `[batch, length]` as `[batch, number + length]`, filled with `value` at the start."""
     return torch.cat([rows.new_full((len(rows), number), value), rows], dim=1)
 
 
-def _behind(outputs: Any, number: int) -> Any:
-    """Cut what belongs to virtual tokens off everything that has a value per token."""
+def _drop_virtual(outputs: Any, number: int) -> Any:
+    """Remove the virtual tokens from every output that has one value per token."""
     for name in ("logits", "log_probs", "entropy", "is_top1", "label_mask", "last_hidden_state"):
         if getattr(outputs, name, None) is not None:
             setattr(outputs, name, getattr(outputs, name)[:, number:])

@@ -1,40 +1,47 @@
-"""Module names a job writes, checked against the modules a model has."""
+"""Target modules of a job: checked against the model's modules and passed to PEFT."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
+from training.models.heads import task_of
 
 
 class TargetModules(Protocol):
-    """What an adapter's section says of modules."""
+    """Keys of an adapter's section that name modules."""
 
     @property
     def target_modules(self) -> str | Iterable[str]:
-        """`all-linear`, or ends of the names of modules that it is on."""
+        """`all-linear`, or suffixes of the names of the targeted modules."""
 
     @property
     def modules_to_save(self) -> Iterable[str]:
-        """Ends of the names of modules that are trained in full beside it."""
+        """Suffixes of the names of modules that are trained in full and saved with the adapter."""
 
 
-def check_targets(model: PreTrainedModel, adapter: TargetModules) -> None:
-    """Raise when a module that an adapter names is the end of no module's name.
+def module_options(model: PreTrainedModel, adapter: TargetModules) -> dict[str, Any]:
+    """Return the options of a PEFT configuration that depend on the model's modules.
 
     Args:
         model: The model without its adapter.
         adapter: The job's section.
 
     Raises:
-        ModelError: Lists the names there are.
+        ModelError: The job names a module that the model does not have.
     """
     _check(model, adapter.target_modules, "adapter.target_modules")
     _check(model, adapter.modules_to_save, "adapter.modules_to_save")
+    targets = adapter.target_modules
+    return {
+        "task_type": task_of(model),
+        "target_modules": targets if isinstance(targets, str) else list(targets),
+        "modules_to_save": list(adapter.modules_to_save) or None,
+    }
 
 
 def _check(model: PreTrainedModel, targets: str | Iterable[str], key: str) -> None:
@@ -43,13 +50,13 @@ def _check(model: PreTrainedModel, targets: str | Iterable[str], key: str) -> No
     names = [name for name, _ in model.named_modules()]
     missing = [t for t in targets if not any(n == t or n.endswith(f".{t}") for n in names)]
     if missing:
-        linear = {n.split(".")[-1] for n, m in model.named_modules() if _holds_matrix(m)}
+        available = {n.split(".")[-1] for n, m in model.named_modules() if _has_matrix(m)}
         raise ModelError(
             f"{key}: this model has no module {', '.join(missing)}. It has "
-            f"{', '.join(sorted(linear))}"
+            f"{', '.join(sorted(available))}"
         )
 
 
-def _holds_matrix(module: torch.nn.Module) -> bool:
+def _has_matrix(module: torch.nn.Module) -> bool:
     weight = getattr(module, "weight", None)
     return isinstance(weight, torch.Tensor) and weight.dim() >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -34,14 +35,16 @@ class TokenPrice(ConfigSection):
 
 
 class Endpoint(JudgeSection):
-    """What judges behind a network have in common."""
+    """Settings that judges behind a network API share."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"at_once": "concurrency"}
 
     model: str
     """The model's name there."""
     timeout: DurationS = Field(default="60s", validate_default=True)
     """Time for one reply."""
-    at_once: PositiveInt = 8
-    """Calls under way at once."""
+    concurrency: PositiveInt = 8
+    """Calls in flight at the same time."""
     calls_per_minute: PositiveInt | None = None
     """Most calls begun in a minute; as many as it takes when left out."""
     price: TokenPrice | None = None

@@ -9,7 +9,8 @@ from pydantic import Field
 from training.config.constitutional import Constitutional
 from training.config.distill_text import DistillText
 from training.config.method_base import MethodSection, RowKind
-from training.config.online_rl import Grpo, Ppo, Rloo
+from training.config.online_rl import Grpo, Rloo
+from training.config.ppo import Ppo
 from training.config.preference_methods import Dpo, Kto, Orpo, RewardModeling, Simpo
 from training.config.types import PositiveFloat, PositiveInt, Share
 

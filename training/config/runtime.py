@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -52,10 +53,12 @@ class Evaluate(ConfigSection):
 
 
 class Guards(ConfigSection):
-    """What stops a run that would go wrong silently."""
+    """Settings of the checks that stop a run before it fails silently."""
 
-    unmoved_after: Interval = parse_every("20 steps")
-    """By when every trainable tensor must have moved."""
+    renamed: ClassVar[Mapping[str, str]] = {"unmoved_after": "update_check_after"}
+
+    update_check_after: Interval = parse_every("20 steps")
+    """A trainable tensor that has not changed by this step stops the run."""
 
 
 class Tracking(ConfigSection):

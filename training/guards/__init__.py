@@ -19,5 +19,5 @@ def guards_for(
     return [
         SupervisedTokens(),
         FiniteLoss(job.precision, zero_is_fault=not job.method.loss_may_be_zero),
-        ParametersUpdated(job.guards.unmoved_after, steps_per_epoch, control, settled),
+        ParametersUpdated(job.guards.update_check_after, steps_per_epoch, control, settled),
     ]

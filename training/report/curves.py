@@ -87,62 +87,62 @@ class Curve:
     notes: tuple[str, ...] = field(default=())
 
 
-def draw_curves(story: RunData, prefix: str) -> list[Curve]:
+def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
     """Return the curves of a run, the loss first; none when no step was logged.
 
     Args:
-        story: The run.
+        run_data: The run.
         prefix: Sets the names inside the drawings apart from those of other runs on the page.
     """
-    if not story.steps and not story.evaluations:
+    if not run_data.steps and not run_data.evaluations:
         return []
-    names = [n for n in _NAMED if _counts(story, n) or _counts(story, f"eval_{n}")]
-    extra = sorted({key for row in story.steps for key in row} - _NO_CURVE)
-    names += [name for name in extra if _counts(story, name)][:_MOST_EXTRA]
-    curves = [_draw_loss(story, f"{prefix}-loss")]
+    names = [n for n in _NAMED if _counts(run_data, n) or _counts(run_data, f"eval_{n}")]
+    extra = sorted({key for row in run_data.steps for key in row} - _NO_CURVE)
+    names += [name for name in extra if _counts(run_data, name)][:_MOST_EXTRA]
+    curves = [_draw_loss(run_data, f"{prefix}-loss")]
     # A run without a price on distance need not know it.
-    if rl_summary.is_rewarded(story) and rl_summary.frontier(story)[0]:
-        curves = [draw_frontier(story, f"{prefix}-frontier"), *curves]
+    if rl_summary.is_rewarded(run_data) and rl_summary.frontier(run_data)[0]:
+        curves = [draw_frontier(run_data, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
         title = _NAMED.get(name, name.replace("_", " "))
-        held = _held_out(story, name)
-        lines = [("training" if held[0] else name, *story.series(name)), ("held out", *held)]
+        held = _held_out(run_data, name)
+        lines = [("training" if held[0] else name, *run_data.series(name)), ("held out", *held)]
         shown = [line for line in lines if line[1]]
         curves.append(_draw(shown, title, f"{prefix}-{index}", (4.4, 2.0)))
     return curves
 
 
-def _counts(story: RunData, name: str) -> bool:
-    return any(math.isfinite(value) for value in story.series(name)[1])
+def _counts(run_data: RunData, name: str) -> bool:
+    return any(math.isfinite(value) for value in run_data.series(name)[1])
 
 
-def _draw_loss(story: RunData, prefix: str) -> Curve:
-    lines = [("training", *story.series("loss"))]
+def _draw_loss(run_data: RunData, prefix: str) -> Curve:
+    lines = [("training", *run_data.series("loss"))]
     # Where answers are rewarded, the held-out loss is minus their reward: another quantity.
-    if not rl_summary.is_rewarded(story):
-        lines.append(("held out", *_held_out(story, "loss")))
+    if not rl_summary.is_rewarded(run_data):
+        lines.append(("held out", *_held_out(run_data, "loss")))
     return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
 
 
-def _held_out(story: RunData, name: str) -> tuple[list[float], list[float]]:
+def _held_out(run_data: RunData, name: str) -> tuple[list[float], list[float]]:
     """Return steps and values of a measure of held-out rows, from before training to after."""
-    steps, values = story.series(f"eval_{name}")
-    before, after = (_measured(side, name) for side in (story.before, story.after))
+    steps, values = run_data.series(f"eval_{name}")
+    before, after = (_measured(side, name) for side in (run_data.before, run_data.after))
     if before is not None and steps[:1] != [0.0]:
         steps, values = [0.0, *steps], [before, *values]
-    last = float(story.steps[-1]["step"]) if story.steps else 0.0
+    last = float(run_data.steps[-1]["step"]) if run_data.steps else 0.0
     if after is not None and last > (steps or [0.0])[-1]:
         steps, values = [*steps, last], [*values, after]
     return steps, values
 
 
-def draw_frontier(story: RunData, prefix: str) -> Curve:
+def draw_frontier(run_data: RunData, prefix: str) -> Curve:
     """Return what the policy's answers were worth at each distance from the reference."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    kl, reward, steps = rl_summary.frontier(story)
+    kl, reward, steps = rl_summary.frontier(run_data)
     with rc_context(_STYLE):
         width, height = size = (5.0, 3.0)
         figure = Figure(figsize=size)

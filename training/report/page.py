@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from training.report import formatting, rl_summary, summary, tables
 from training.report.curves import Curve, draw_curves
 from training.report.run_data import RunData, read_run_data
-from training.report.warnings import monitors
+from training.report.warnings import collect_warnings
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -30,12 +30,12 @@ class ReportSection:
     """One run on the page.
 
     Attributes:
-        story: What its folder tells.
+        run_data: What its folder tells.
         anchor: Its name within the page.
         curves: Its drawings.
     """
 
-    story: RunData
+    run_data: RunData
     anchor: str
     curves: list[Curve]
 
@@ -58,22 +58,22 @@ def write_report(folder: Path) -> None:
         building.unlink(missing_ok=True)
 
 
-def render(story: RunData) -> str:
+def render(run_data: RunData) -> str:
     """Return the page as text."""
     sections = [
         ReportSection(run, f"s{number}", draw_curves(run, f"s{number}"))
-        for number, run in enumerate(story.stages or (story,), start=1)
+        for number, run in enumerate(run_data.stages or (run_data,), start=1)
     ]
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
-            story=story,
+            run_data=run_data,
             sections=sections,
             say=summary,
             tables=tables,
             rewarded=rl_summary,
-            monitors=monitors,
+            collect_warnings=collect_warnings,
         )
     )
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _GIB = 2.0**30
 
 
-def note_predicted(folder: Path, foresee: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def write_predicted(folder: Path, foresee: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Write what a plan says of a run, unless an earlier start of it did; return what stands there.
 
     A plan that cannot be made is no reason not to train.
@@ -36,7 +36,7 @@ def note_predicted(folder: Path, foresee: Callable[[], dict[str, Any]]) -> dict[
     return dict(predicted) if isinstance(predicted, dict) else {}
 
 
-def in_a_line(predicted: dict[str, Any]) -> str:
+def prediction_line(predicted: dict[str, Any]) -> str:
     """Say a prediction in a line; nothing where there is none."""
     try:
         memory, hours = predicted["memory_gib"], predicted["hours"]
@@ -49,7 +49,7 @@ def in_a_line(predicted: dict[str, Any]) -> str:
     return f"{line}, {span}"
 
 
-def note_measured(folder: Path, **facts: Any) -> None:
+def write_measured(folder: Path, **facts: Any) -> None:
     """Write what this process took so far; the hours of earlier ones are added."""
     document = _read(folder)
     measured = document.get("measured", {})

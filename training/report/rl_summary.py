@@ -31,19 +31,19 @@ class Snapshot:
     answers: list[dict[str, Any]]
 
 
-def is_rewarded(story: RunData) -> bool:
+def is_rewarded(run_data: RunData) -> bool:
     """Whether a run learns from rewards."""
-    return any("reward" in row for row in story.steps)
+    return any("reward" in row for row in run_data.steps)
 
 
-def headline(story: RunData) -> str:
+def headline(run_data: RunData) -> str:
     """Return how the reward moved, and at what distance from the reference, in a sentence."""
-    rewards = _rollouts(story, "reward")
+    rewards = _rollouts(run_data, "reward")
     share = max(1, len(rewards) // 10)
     before, after = _mean(rewards[:share]), _mean(rewards[-share:])
     verb = "rose" if after > before else "fell" if after < before else "stayed: it went"
     sentence = f"Reward {verb} from {number(before, 2)} to {number(after, 2)}"
-    if kl := _rollouts(story, "kl"):
+    if kl := _rollouts(run_data, "kl"):
         sentence += f", {number(_mean(kl[-share:]), 1)} nats an answer from the reference"
     return sentence
 
@@ -82,13 +82,13 @@ def _two_digits(value: Any) -> str:
     return number(value, 2)
 
 
-def snapshots(story: RunData) -> list[Snapshot]:
+def snapshots(run_data: RunData) -> list[Snapshot]:
     """Return what was said at a few times, the first and the last among them.
 
     Answers to held-out prompts where there are any, else those of the rollouts.
     """
-    held_out = any(row.get("held_out") for row in story.said)
-    rows = [row for row in story.said if bool(row.get("held_out")) == held_out]
+    held_out = any(row.get("held_out") for row in run_data.rollout_answers)
+    rows = [row for row in run_data.rollout_answers if bool(row.get("held_out")) == held_out]
     steps = sorted({int(row["step"]) for row in rows})
     last = len(steps) - 1
     shown = sorted({steps[round(i * last / (_MOMENTS - 1))] for i in range(_MOMENTS) if steps})
@@ -103,24 +103,24 @@ def asked(row: dict[str, Any]) -> str:
     return str(prompt)
 
 
-def frontier(story: RunData) -> tuple[list[float], list[float], list[float]]:
+def frontier(run_data: RunData) -> tuple[list[float], list[float], list[float]]:
     """Return distance, reward and step of each rollout."""
-    rows = _first_steps(story)
+    rows = _first_steps(run_data)
     points = [(row["kl"], row["reward"], row["step"]) for row in rows if "kl" in row]
     kept = [point for point in points if all(math.isfinite(value) for value in point)]
     kl, reward, step = zip(*kept, strict=True) if kept else ((), (), ())
     return list(kl), list(reward), list(step)
 
 
-def _rollouts(story: RunData, name: str) -> list[float]:
-    values = [row.get(name) for row in _first_steps(story)]
+def _rollouts(run_data: RunData, name: str) -> list[float]:
+    values = [row.get(name) for row in _first_steps(run_data)]
     return [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
 
 
-def _first_steps(story: RunData) -> list[dict[str, Any]]:
+def _first_steps(run_data: RunData) -> list[dict[str, Any]]:
     """Return the first logged step of each rollout: those that learn from it repeat its numbers."""
     found: list[dict[str, Any]] = []
-    for row in story.steps:
+    for row in run_data.steps:
         same = found and all(row.get(n) == found[-1].get(n) for n in ("reward", "kl", "entropy"))
         if not same:
             found.append(row)

@@ -51,10 +51,10 @@ class RunData:
     after: dict[str, Any] = field(default_factory=dict)
     steps: tuple[dict[str, Any], ...] = ()
     evaluations: tuple[dict[str, Any], ...] = ()
-    said: tuple[dict[str, Any], ...] = ()
-    looks: tuple[dict[str, Any], ...] = ()
+    rollout_answers: tuple[dict[str, Any], ...] = ()
+    sample_history: tuple[dict[str, Any], ...] = ()
     stages: tuple[RunData, ...] = ()
-    written: dict[str, Any] = field(default_factory=dict)
+    generation_summary: dict[str, Any] = field(default_factory=dict)
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values (NaN where not finite)."""
@@ -87,14 +87,14 @@ def read_run_data(folder: Path) -> RunData:
     Args:
         folder: May be unfinished; may lack any file.
     """
-    story = _read_one(folder, None)
-    if "stages" not in story.job:
-        return story
+    run_data = _read_one(folder, None)
+    if "stages" not in run_data.job:
+        return run_data
     stages = []
-    for number, stage in enumerate(story.job["stages"], start=1):
+    for number, stage in enumerate(run_data.job["stages"], start=1):
         name = str(mapping(stage).get("name", number))
-        stages.append(_read_stage(folder / "stages" / f"{number:02d}-{name}", name, story))
-    return RunData(**{**story.__dict__, "stages": tuple(stages)})
+        stages.append(_read_stage(folder / "stages" / f"{number:02d}-{name}", name, run_data))
+    return RunData(**{**run_data.__dict__, "stages": tuple(stages)})
 
 
 def _read_stage(folder: Path, name: str, pipeline: RunData) -> RunData:
@@ -127,9 +127,10 @@ def _read_one(folder: Path, name: str | None) -> RunData:
         after=mapping(evaluation.get("after")),
         steps=tuple(row for row in rows if "loss" in row),
         evaluations=tuple(row for row in rows if "eval_loss" in row),
-        said=tuple(_read_rows(folder / "answers.jsonl")),
-        written=_read_json(folder / "constitution.json") or _read_json(folder / "written.json"),
-        looks=tuple(_read_rows(folder / "looks.jsonl")),
+        rollout_answers=tuple(_read_rows(folder / "answers.jsonl")),
+        generation_summary=_read_json(folder / "constitution.json")
+        or _read_json(folder / "written.json"),
+        sample_history=tuple(_read_rows(folder / "looks.jsonl")),
     )
 
 

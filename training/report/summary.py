@@ -26,83 +26,90 @@ _LOOKS = 6
 """Answers shown of those on the way to one sample."""
 
 
-def state_word(story: RunData) -> str:
+def state_word(run_data: RunData) -> str:
     """Return how far the run came, in a word or two."""
-    return _STATES.get(story.state, story.state)
+    return _STATES.get(run_data.state, run_data.state)
 
 
-def headline(story: RunData) -> str:
+def headline(run_data: RunData) -> str:
     """Return the result in one sentence, as far as there is one."""
-    if story.stages:
-        done = sum(stage.state == "finished" for stage in story.stages)
-        return f"{done} of {len(story.stages)} stages finished"
-    if story.state in ("failed", "stopped"):
-        return f"{state_word(story)} {_how_far(story)}"
-    return _result(story)
+    if run_data.stages:
+        done = sum(stage.state == "finished" for stage in run_data.stages)
+        return f"{done} of {len(run_data.stages)} stages finished"
+    if run_data.state in ("failed", "stopped"):
+        return f"{state_word(run_data)} {_how_far(run_data)}"
+    return _result(run_data)
 
 
-def _how_far(story: RunData) -> str:
-    if not story.steps:
+def _how_far(run_data: RunData) -> str:
+    if not run_data.steps:
         return "before its first step"
-    return f"after {_steps(story)}"
+    return f"after {_steps(run_data)}"
 
 
-def _steps(story: RunData) -> str:
-    last, planned = story.steps[-1]["step"], story.manifest.get("steps")
+def _steps(run_data: RunData) -> str:
+    last, planned = run_data.steps[-1]["step"], run_data.manifest.get("steps")
     steps = f"{count(last)} of {count(planned)}" if planned and planned != last else count(last)
     return f"{steps} step{'' if steps == '1' else 's'}"
 
 
-def _result(story: RunData) -> str:
-    if story.written:
-        rows, prompts = story.written.get("rows"), story.written.get("prompts")
+def _result(run_data: RunData) -> str:
+    if run_data.generation_summary:
+        rows, prompts = (
+            run_data.generation_summary.get("rows"),
+            run_data.generation_summary.get("prompts"),
+        )
         return f"{count(prompts)} prompts gave {count(rows)} rows to learn from"
-    if rl_summary.is_rewarded(story):
-        return rl_summary.headline(story)
-    if own := own_metric_label(story):
+    if rl_summary.is_rewarded(run_data):
+        return rl_summary.headline(run_data)
+    if own := own_metric_label(run_data):
         name, words, first, last = own
         return _moved(words, first, last, name)
-    before = _loss(story.before, "validation")
-    _, losses = story.series("eval_loss")
+    before = _loss(run_data.before, "validation")
+    _, losses = run_data.series("eval_loss")
     if before is not None and losses:
         return f"{_moved('Held-out loss', before, losses[-1])} so far"
-    _, losses = story.series("loss")
+    _, losses = run_data.series("loss")
     if not losses:
         return "No step was logged"
     if len(losses) == 1:
         return f"Training loss {number(losses[0])} at the only logged step"
     share = max(1, len(losses) // 10)
     first, last = _mean(losses[:share]), _mean(losses[-share:])
-    held_out = "" if story.data.get("rows_validation") else "; nothing was held out"
+    held_out = "" if run_data.data.get("rows_validation") else "; nothing was held out"
     return _moved("Training loss", first, last) + held_out
 
 
-def summary(story: RunData) -> list[str]:
+def summary(run_data: RunData) -> list[str]:
     """Return the facts that go under the headline: what, on what, how much, how long, where."""
-    if story.stages:
-        seconds = sum(stage.seconds for stage in story.stages)
-        tokens = sum(stage.sum("tokens") for stage in story.stages)
-        facts = [" → ".join(stage.name for stage in story.stages)]
+    if run_data.stages:
+        seconds = sum(stage.seconds for stage in run_data.stages)
+        tokens = sum(stage.sum("tokens") for stage in run_data.stages)
+        facts = [" → ".join(stage.name for stage in run_data.stages)]
         facts += [f"{count(tokens)} tokens", duration(seconds)] if tokens else []
-        return facts + device(story.stages[0])
-    facts = [f"{what_was_trained(story)} on {_sources(story)}"]
-    if story.steps:
-        facts += [_steps(story), f"{count(story.sum('tokens'))} tokens"]
-        facts.append(duration(story.seconds))
-    perplexity = [at(side, "validation", "perplexity") for side in (story.before, story.after)]
+        return facts + device(run_data.stages[0])
+    facts = [f"{what_was_trained(run_data)} on {_sources(run_data)}"]
+    if run_data.steps:
+        facts += [_steps(run_data), f"{count(run_data.sum('tokens'))} tokens"]
+        facts.append(duration(run_data.seconds))
+    perplexity = [
+        at(side, "validation", "perplexity") for side in (run_data.before, run_data.after)
+    ]
     if None not in perplexity:
         facts.insert(1, f"perplexity {number(perplexity[0], 1)} → {number(perplexity[1], 1)}")
-    if story.state in ("failed", "stopped") and story.steps:
-        facts.insert(0, _result(story))
-    return facts + device(story)
+    if run_data.state in ("failed", "stopped") and run_data.steps:
+        facts.insert(0, _result(run_data))
+    return facts + device(run_data)
 
 
-def what_was_trained(story: RunData) -> str:
+def what_was_trained(run_data: RunData) -> str:
     """Return method, adapter and model in a phrase."""
-    kind = str(at(story.job, "method", "kind") or "training")
+    kind = str(at(run_data.job, "method", "kind") or "training")
     words = title_of(kind)
-    model = str(at(story.manifest, "model", "source") or at(story.job, "model", "source") or "")
-    if adapter := at(story.job, "adapter", "kind"):
+    model = str(
+        at(run_data.manifest, "model", "source") or at(run_data.job, "model", "source") or ""
+    )
+    if adapter := at(run_data.job, "adapter", "kind"):
         words += f" with {_adapter(str(adapter))}"
     name = "a model from scratch" if model == "scratch" else PurePath(model).name
     return f"{words} of {_stage_model(model, name)}" if name else words
@@ -128,11 +135,11 @@ def _adapter(kind: str) -> str:
     return names.get(kind, kind.replace("_", " "))
 
 
-def comparisons(story: RunData) -> list[Comparison]:
+def comparisons(run_data: RunData) -> list[Comparison]:
     """Return held-out rows and general text, before training and after."""
     found = []
     for key, name in (("validation", "Held-out rows"), ("forgetting", "General text")):
-        sides = mapping(story.before.get(key)), mapping(story.after.get(key))
+        sides = mapping(run_data.before.get(key)), mapping(run_data.after.get(key))
         if any("reward" in side for side in sides):
             found += rl_summary.comparisons(*sides)
             continue
@@ -153,9 +160,9 @@ def comparisons(story: RunData) -> list[Comparison]:
     return found
 
 
-def forgetting(story: RunData) -> str:
+def forgetting(run_data: RunData) -> str:
     """Return in a sentence whether general ability was lost; empty when not measured."""
-    before, after = _loss(story.before, "forgetting"), _loss(story.after, "forgetting")
+    before, after = _loss(run_data.before, "forgetting"), _loss(run_data.after, "forgetting")
     if before is None or after is None:
         return ""
     share = (after - before) / before if before else math.nan
@@ -169,10 +176,10 @@ def forgetting(story: RunData) -> str:
     return "Nothing was forgotten: the loss on general text did not rise."
 
 
-def sample_pairs(story: RunData) -> list[dict[str, str | None]]:
+def sample_pairs(run_data: RunData) -> list[dict[str, str | None]]:
     """Return each prompt with its answers before and after."""
     found: dict[str, dict[str, str | None]] = {}
-    for when, side in (("before", story.before), ("after", story.after)):
+    for when, side in (("before", run_data.before), ("after", run_data.after)):
         samples = side.get("samples")
         for sample in samples if isinstance(samples, list) else ():
             prompt = str(sample.get("prompt", ""))
@@ -181,19 +188,21 @@ def sample_pairs(story: RunData) -> list[dict[str, str | None]]:
     return list(found.values())
 
 
-def on_the_way(story: RunData, prompt: Any) -> list[tuple[int, str]]:
+def on_the_way(run_data: RunData, prompt: Any) -> list[tuple[int, str]]:
     """Return the answers to a sample at a few evaluations on the way, with their steps."""
-    found = [(row["step"], str(row.get("answer", ""))) for row in story.looks]
+    found = [(row["step"], str(row.get("answer", ""))) for row in run_data.sample_history]
     found = [
-        pair for pair, row in zip(found, story.looks, strict=True) if row.get("prompt") == prompt
+        pair
+        for pair, row in zip(found, run_data.sample_history, strict=True)
+        if row.get("prompt") == prompt
     ]
     stride = max(1, -(-len(found) // _LOOKS))
     return found[::-1][::stride][::-1]
 
 
-def device(story: RunData) -> list[str]:
+def device(run_data: RunData) -> list[str]:
     """Return what it ran on in a word or two; nothing where that is not known."""
-    hardware = mapping(story.manifest.get("hardware"))
+    hardware = mapping(run_data.manifest.get("hardware"))
     if not hardware:
         return []
     device = str(hardware.get("device", ""))
@@ -202,10 +211,12 @@ def device(story: RunData) -> list[str]:
     return [name if processes == 1 else f"{processes} processes on {name}"]
 
 
-def _sources(story: RunData) -> str:
-    names = [PurePath(str(s["source"])).name for s in story.data.get("sources", ()) if _trains(s)]
+def _sources(run_data: RunData) -> str:
+    names = [
+        PurePath(str(s["source"])).name for s in run_data.data.get("sources", ()) if _trains(s)
+    ]
     if not names:
-        sources = at(story.job, "data", "train") or ()
+        sources = at(run_data.job, "data", "train") or ()
         names = [PurePath(str(mapping(s).get("source", ""))).name for s in sources]
     if len(names) > 3:
         return f"{', '.join(names[:2])} and {len(names) - 2} more sources"

@@ -20,9 +20,9 @@ from training.report.run_data import RunData, at, mapping
 from training.report.summary import device
 
 
-def data_facts(story: RunData) -> list[tuple[str, str]]:
+def data_facts(run_data: RunData) -> list[tuple[str, str]]:
     """Return the numbers of the rows as they are trained on."""
-    data = story.data
+    data = run_data.data
     tokens, learned = data.get("tokens"), data.get("supervised")
     rows = [
         ("Rows to train on", count(data.get("rows_train"))),
@@ -45,9 +45,9 @@ def data_facts(story: RunData) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
 
 
-def written(story: RunData) -> list[tuple[str, str]]:
+def written(run_data: RunData) -> list[tuple[str, str]]:
     """Return what became of the prompts of a run that writes rows."""
-    facts = story.written
+    facts = run_data.generation_summary
     if not facts:
         return []
     asked, judge = mapping(facts.get("asked")), mapping(facts.get("judge"))
@@ -77,34 +77,34 @@ def _named(asked: Mapping[str, Any]) -> str:
     return " ".join(str(asked[key]) for key in ("kind", "model", "source") if key in asked)
 
 
-def time_and_memory(story: RunData) -> list[tuple[str, str]]:
+def time_and_memory(run_data: RunData) -> list[tuple[str, str]]:
     """Return what the run took."""
-    _, speeds = story.series("tokens_per_second")
-    _, memory = story.series("memory_gib")
-    started, ended = str(story.manifest.get("started", "")), story.ended
+    _, speeds = run_data.series("tokens_per_second")
+    _, memory = run_data.series("memory_gib")
+    started, ended = str(run_data.manifest.get("started", "")), run_data.ended
     rows = [
-        ("Time at work, loading and evaluations included", duration(story.seconds)),
+        ("Time at work, loading and evaluations included", duration(run_data.seconds)),
         ("Tokens per second, median step", count(_median(speeds))),
         ("Peak memory of a process", f"{number(max(memory), 2)} GiB" if memory else MISSING),
-        ("Tokens seen", count(story.sum("tokens"))),
-        ("Of those learned", count(story.sum("supervised_tokens"))),
+        ("Tokens seen", count(run_data.sum("tokens"))),
+        ("Of those learned", count(run_data.sum("supervised_tokens"))),
         ("Began", moment(started)),
-        ("Ended", moment(ended) if story.state != "running" else ""),
+        ("Ended", moment(ended) if run_data.state != "running" else ""),
     ]
-    for stamp in story.manifest.get("resumed") or ():
+    for stamp in run_data.manifest.get("resumed") or ():
         rows.append(("Went on after a stop", moment(str(stamp))))
     return [(name, value) for name, value in rows if value and value != MISSING]
 
 
-def plan_rows(story: RunData) -> list[tuple[str, str, str, str]]:
+def plan_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
     """Return what was predicted against what was measured."""
-    predicted = mapping(story.plan.get("predicted")) or story.plan
-    measured = dict(mapping(story.plan.get("measured")))
-    _, memory = story.series("memory_gib")
+    predicted = mapping(run_data.plan.get("predicted")) or run_data.plan
+    measured = dict(mapping(run_data.plan.get("measured")))
+    _, memory = run_data.series("memory_gib")
     if memory:
         measured.setdefault("memory_gib", max(memory))
-    if story.steps:
-        measured.setdefault("seconds", story.seconds)
+    if run_data.steps:
+        measured.setdefault("seconds", run_data.seconds)
     rows = []
     for key, value in predicted.items():
         if key not in _PLANNED:
@@ -142,16 +142,16 @@ def _off_by(low: float, high: float, found: float | None) -> str:
     return change(low if found is not None and found < low else high, found)
 
 
-def what_ran(story: RunData) -> list[tuple[str, str]]:
+def what_ran(run_data: RunData) -> list[tuple[str, str]]:
     """Return versions, hardware, seed and hashes."""
-    facts = story.manifest
+    facts = run_data.manifest
     hardware, model = mapping(facts.get("hardware")), mapping(facts.get("model"))
     data = mapping(facts.get("data"))
     parameters = (
         f"{large(model.get('parameters'))}, {large(model.get('trainable'))} of them trained"
     )
     batch = (
-        f"{at(story.job, 'train', 'global_batch_size')} = {facts.get('micro_batch_size')} a device"
+        f"{at(run_data.job, 'train', 'global_batch_size')} = {facts.get('micro_batch_size')} a device"
         f" × {hardware.get('processes')} × {facts.get('accumulation')} accumulated"
     )
     cores = f"{hardware.get('device_name')}, {hardware.get('cores')} cores"
@@ -159,7 +159,7 @@ def what_ran(story: RunData) -> list[tuple[str, str]]:
         ("Model", str(model.get("source", ""))),
         ("Parameters", parameters if "parameters" in model else ""),
         ("Rows per step", batch if "accumulation" in facts else ""),
-        ("Device", f"{device(story)[0]} ({cores})" if hardware else ""),
+        ("Device", f"{device(run_data)[0]} ({cores})" if hardware else ""),
         ("Seed", str(facts.get("seed", ""))),
         ("Temper", str(facts.get("temper", ""))),
         ("Commit", str(facts.get("commit") or "")),

@@ -50,7 +50,7 @@ class BackgroundPublisher:
 
     def __init__(self, runs: Path):
         self.runs = runs
-        self._mirrors: list[_MlflowProcess] = []
+        self._mlflow: list[_MlflowProcess] = []
 
     def follow(self, folder: Path) -> None:
         """Mirror a run to MLflow from now on, in a process of its own."""
@@ -69,30 +69,30 @@ class BackgroundPublisher:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **_QUIET},
-                    # Ctrl-C is for the training; the mirror still has to say how that ended.
+                    # Ctrl-C is for the training; the sync still has to say how that ended.
                     start_new_session=True,
                 )
         except OSError as error:
             logger.warning("this run is not mirrored to MLflow: %s", error)
             return
-        self._mirrors.append(_MlflowProcess(process, folder))
+        self._mlflow.append(_MlflowProcess(process, folder))
 
     def ended(self, folder: Path) -> None:
-        """Write the report of a run or a pipeline whose state is written, and end its mirror."""
+        """Write the report of a run or a pipeline whose state is written, and end its sync."""
         _report(folder)
-        for mirror in self._mirrors:
-            if mirror.folder == folder:
-                mirror.let_go()
+        for sync in self._mlflow:
+            if sync.folder == folder:
+                sync.let_go()
 
     def close(self) -> None:
         """Wait a little for what is still on its way to MLflow; the rest goes on by itself."""
         deadline = time.monotonic() + _PATIENCE_S
-        for mirror in self._mirrors:
-            mirror.let_go()
-        for mirror in self._mirrors:
-            log = mirror.folder / "logs" / "mlflow.log"
+        for sync in self._mlflow:
+            sync.let_go()
+        for sync in self._mlflow:
+            log = sync.folder / "logs" / "mlflow.log"
             try:
-                code = mirror.process.wait(max(0.0, deadline - time.monotonic()))
+                code = sync.process.wait(max(0.0, deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 say(f"MLflow is being written on in the background; {log} says how it went")
                 continue

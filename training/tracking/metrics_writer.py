@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 
-from training.report.plan_vs_actual import note_measured
+from training.report.plan_vs_actual import write_measured
 from training.tracking.progress_display import progress_display_for
 from training.tracking.progress_lines import evaluation_line
 from training.trainer.callbacks import BaseCallback, StepMetrics
@@ -51,7 +51,7 @@ class MetricsWriter(BaseCallback):
         self._step_seconds: list[float] = []
         self._started = time.monotonic()
         self._last_step = 0
-        self._screen = progress_display_for(sys.stdout, max_steps)
+        self._display = progress_display_for(sys.stdout, max_steps)
 
     def __enter__(self) -> MetricsWriter:
         return self
@@ -62,30 +62,30 @@ class MetricsWriter(BaseCallback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._screen.end()
-        self.note_measured()
+        self._display.end()
+        self.write_measured()
 
-    def note_measured(self) -> None:
+    def write_measured(self) -> None:
         """Write beside the plan what the run took so far."""
-        note_measured(self.folder, steps=self._last_step)
+        write_measured(self.folder, steps=self._last_step)
 
     def on_start(self, model: Any, step: int) -> None:
         """Forget the lines of steps that a resume takes again."""
         for name in ("metrics.jsonl", "samples.jsonl", "looks.jsonl"):
             _cut_after(self.folder / name, step)
-        self._screen.begin(step)
+        self._display.begin(step)
 
     def on_step(self, facts: StepMetrics, model: Any) -> None:
         """Write the step's rows, and its metrics when they are due."""
         _append(self.folder / "samples.jsonl", {"step": facts.step, "ids": list(facts.row_ids)})
         self._window.append(facts)
         self._step_seconds.append(facts.seconds)
-        self._screen.took(facts.step)
+        self._display.took(facts.step)
         self._last_step = facts.step
         if self.log_every.due(facts.step) or facts.step == self.max_steps:
             self._log(self._metrics(self._window))
             self._window = []
-            self.log_every.done()
+            self.log_every.reset()
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:
         """Write the held-out loss."""
@@ -93,7 +93,7 @@ class MetricsWriter(BaseCallback):
             self.folder / "metrics.jsonl",
             {"step": step, **{f"eval_{name}": value for name, value in metrics.items()}},
         )
-        self._screen.say(evaluation_line(step, self.max_steps, metrics))
+        self._display.say(evaluation_line(step, self.max_steps, metrics))
 
     def _metrics(self, window: list[StepMetrics]) -> dict[str, Any]:
         last = window[-1]
@@ -122,7 +122,7 @@ class MetricsWriter(BaseCallback):
         _append(self.folder / "metrics.jsonl", metrics)
         recent = self._step_seconds[-20:]
         left = (self.max_steps - metrics["step"]) * sum(recent) / len(recent)
-        self._screen.logged(metrics, left)
+        self._display.logged(metrics, left)
 
 
 def memory_gib() -> float:

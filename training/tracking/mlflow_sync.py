@@ -79,11 +79,11 @@ class MlflowSync:
     def close(self) -> None:
         """Send the rest, the files people look for, and how the run ended."""
         self.push()
-        story = read_run_data(self.folder)
+        run_data = read_run_data(self.folder)
         for name in _ARTIFACTS:
             if (self.folder / name).exists():
                 self._client.log_artifact(self._run_id, str(self.folder / name))
-        self._client.set_terminated(self._run_id, _STATUS.get(story.state, "KILLED"))
+        self._client.set_terminated(self._run_id, _STATUS.get(run_data.state, "KILLED"))
 
     def _open(self) -> None:
         # Seconds to import, and no run waits for it here.
@@ -123,15 +123,18 @@ class MlflowSync:
     def _new(self, client: Any, experiment: str) -> str:
         from mlflow.entities import Param
 
-        story = read_run_data(self.folder)
+        run_data = read_run_data(self.folder)
         name = self.folder.name
         if self._pipeline:
             name = f"{self._pipeline.name}/{name}"
         run = client.create_run(
-            experiment, start_time=_started(story), tags=_tags(story, self.folder), run_name=name
+            experiment,
+            start_time=_started(run_data),
+            tags=_tags(run_data, self.folder),
+            run_name=name,
         )
         run_id = str(run.info.run_id)
-        flat = [Param(_key(k), v[:_LONGEST_PARAM]) for k, v in flattened(story.job)]
+        flat = [Param(_key(k), v[:_LONGEST_PARAM]) for k, v in flattened(run_data.job)]
         for first in range(0, len(flat), _MOST_PARAMS):
             client.log_batch(run_id, params=flat[first : first + _MOST_PARAMS])
         building = self.folder / f".mlflow.json.{os.getpid()}"
@@ -166,12 +169,12 @@ def flattened(document: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, plain
 
 
-def follow(mirror: MlflowSync, ended: int) -> int:
+def follow(sync: MlflowSync, ended: int) -> int:
     """Mirror until the file descriptor `ended` closes; return an exit code.
 
     A failure is written to the log once and tried again: only the last attempt counts.
     """
-    metrics = mirror.folder / "metrics.jsonl"
+    metrics = sync.folder / "metrics.jsonl"
     before = _stamp(metrics)
     warned = False
     while not select.select([ended], [], [], _EVERY_S)[0]:
@@ -179,7 +182,7 @@ def follow(mirror: MlflowSync, ended: int) -> int:
         if _stamp(metrics) == before:
             continue
         try:
-            mirror.push()
+            sync.push()
         except Exception as error:
             if not warned:
                 logger.warning("not mirrored for now: %s", error, exc_info=True)
@@ -188,28 +191,28 @@ def follow(mirror: MlflowSync, ended: int) -> int:
         return 0
     signal.alarm(_LONGEST_END_S)
     try:
-        mirror.close()
+        sync.close()
     except Exception as error:
         logger.error("%s: %s", type(error).__name__, error, exc_info=not warned)
         return 1
     return 0
 
 
-def _tags(story: RunData, folder: Path) -> dict[str, str]:
-    hardware = story.manifest.get("hardware") or {}
+def _tags(run_data: RunData, folder: Path) -> dict[str, str]:
+    hardware = run_data.manifest.get("hardware") or {}
     tags = {
-        "mlflow.source.git.commit": story.manifest.get("commit"),
-        "temper.version": story.manifest.get("temper"),
+        "mlflow.source.git.commit": run_data.manifest.get("commit"),
+        "temper.version": run_data.manifest.get("temper"),
         "temper.run_folder": str(folder.resolve()),
         "temper.device": hardware.get("device_name"),
-        "temper.data": (story.manifest.get("data") or {}).get("train"),
+        "temper.data": (run_data.manifest.get("data") or {}).get("train"),
     }
     return {key: str(value) for key, value in tags.items() if value}
 
 
-def _started(story: RunData) -> int:
+def _started(run_data: RunData) -> int:
     """Return when this start of the run began, in milliseconds; `seconds` counts from there."""
-    stamps = [story.manifest.get("started"), *(story.manifest.get("resumed") or ())]
+    stamps = [run_data.manifest.get("started"), *(run_data.manifest.get("resumed") or ())]
     try:
         return int(datetime.fromisoformat(str(stamps[-1])).timestamp() * 1000)
     except ValueError:

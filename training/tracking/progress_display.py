@@ -122,7 +122,7 @@ class ProgressBar:
         self._progress.stop()
 
 
-def mend_terminal() -> None:
+def restore_terminal() -> None:
     """Give the terminal its cursor and a fresh line back after a bar whose process was killed."""
     if sys.stdout.isatty():
         sys.stdout.write("\x1b[?25h\n")

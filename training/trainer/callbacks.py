@@ -1,4 +1,4 @@
-"""What the loop tells those who watch it: guards, progress, tracking."""
+"""Callbacks of the training loop: the interface that guards, progress and tracking implement."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One optimizer step, summed over its micro-batches and all processes.
+    """Metrics of one optimizer step, summed over its micro-batches and all processes.
 
     Attributes:
-        step: Optimizer steps done, this one included.
+        step: Optimizer steps done, including this one.
         epoch: Passes over the data so far.
         loss: Mean over the step's supervised tokens.
-        grad_norm: Norm of the whole gradient before clipping; None where the engine has none.
-        learning_rate: Used by this step.
-        tokens: Real tokens consumed (no padding).
-        supervised_tokens: Tokens the loss is a mean over.
+        grad_norm: Norm of the complete gradient before clipping; None if the engine reports none.
+        learning_rate: Learning rate of this step.
+        tokens: Tokens consumed, without padding.
+        supervised_tokens: Tokens that the loss is averaged over.
         row_ids: Readable ids of the rows consumed, in order.
         seconds: Wall time of the step.
-        extra: What a method adds (rewards, margins).
+        extra: Metrics that the method adds (rewards, margins).
     """
 
     step: int
@@ -36,23 +36,23 @@ class StepMetrics:
 
 
 class Callback(Protocol):
-    """Sees every step on every process; may raise to stop the run."""
+    """Observer that is called on every process at every step, and may raise to stop the run."""
 
     def on_start(self, model: Any, step: int) -> None:
-        """Training begins (or goes on) after `step` steps."""
+        """Handle the start of training, or its resumption after `step` steps."""
 
     def on_step(self, facts: StepMetrics, model: Any) -> None:
-        """An optimizer step was taken."""
+        """Handle the end of an optimizer step."""
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:
-        """The held-out rows were measured."""
+        """Handle the metrics of the held-out rows."""
 
     def on_save(self, step: int) -> None:
-        """A checkpoint was written."""
+        """Handle the checkpoint that was written after `step`."""
 
 
 class BaseCallback:
-    """A watcher that does nothing, to build on."""
+    """Callback that does nothing, to derive from."""
 
     def on_start(self, model: Any, step: int) -> None:
         """Do nothing."""

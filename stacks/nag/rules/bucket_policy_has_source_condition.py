@@ -5,7 +5,7 @@ Without it anybody's resource of that service could be made to write there.
 
 from collections.abc import Iterator
 
-from stacks.nag.template import RuleViolation, SynthesizedTemplate, listed
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list
 
 SOURCES = ("aws:SourceArn", "aws:SourceAccount")
 
@@ -15,7 +15,7 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
     for logical_id, policy in template.of_type("AWS::S3::BucketPolicy"):
         for statement in policy["PolicyDocument"]["Statement"]:
             principal = statement.get("Principal")
-            services = listed(principal.get("Service")) if isinstance(principal, dict) else []
+            services = as_list(principal.get("Service")) if isinstance(principal, dict) else []
             named = any(source in str(statement.get("Condition")) for source in SOURCES)
             if statement["Effect"] == "Allow" and services and not named:
                 yield RuleViolation(logical_id, f"{services} on anybody's behalf")

@@ -5,7 +5,7 @@ EFA needs both rules; with one missing, nodes fail their health check at creatio
 
 from collections.abc import Iterator
 
-from stacks.nag.template import RuleViolation, SynthesizedTemplate, text
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_text
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
@@ -21,7 +21,7 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
 
 def _to_itself(template: SynthesizedTemplate, kind: str, peer: str) -> dict[str, str]:
     return {
-        text(rule["GroupId"]): logical_id
+        as_text(rule["GroupId"]): logical_id
         for logical_id, rule in template.of_type(kind)
         if rule.get("IpProtocol") == "-1" and rule.get(peer) == rule.get("GroupId")
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from stacks.nag.template import RuleViolation, SynthesizedTemplate, allows, listed, text
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, allows, as_list, as_text
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
@@ -12,7 +12,7 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
             if not allows(statement, "kms:Decrypt"):
                 continue
             principals = statement["Principal"]
-            named = listed(principals.get("AWS")) if isinstance(principals, dict) else ["*"]
-            wide = [text(p) for p in named if text(p).endswith((":root", "*"))]
+            named = as_list(principals.get("AWS")) if isinstance(principals, dict) else ["*"]
+            wide = [as_text(p) for p in named if as_text(p).endswith((":root", "*"))]
             if wide and "kms:ViaService" not in str(statement.get("Condition")):
                 yield RuleViolation(logical_id, f"{wide} may decrypt")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from stacks.nag.template import RuleViolation, SynthesizedTemplate, text
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_text
 
 LIMIT = 6144
 # A reference becomes an ARN or an id; this is longer than most of ours become.
@@ -25,7 +25,7 @@ def _size(document: object) -> int:
         if not isinstance(value, dict):
             return value
         if set(value) == {"Fn::Join"}:
-            short = text(value).replace("<AWS::Partition>", "aws")
+            short = as_text(value).replace("<AWS::Partition>", "aws")
             return short.replace("<AWS::AccountId>", "123456789012")
         if len(value) == 1 and next(iter(value)).startswith(("Fn::", "Ref")):
             return "x" * REFERENCE

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from stacks.nag.template import RuleViolation, SynthesizedTemplate, listed
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
     """Yields PassRole statements without the condition."""
     for logical_id, statement in template.statements():
-        if statement["Effect"] != "Allow" or "iam:PassRole" not in listed(statement.get("Action")):
+        if statement["Effect"] != "Allow" or "iam:PassRole" not in as_list(statement.get("Action")):
             continue
         if "iam:PassedToService" not in str(statement.get("Condition", {})):
             yield RuleViolation(logical_id, "may pass a role to any service")

@@ -10,7 +10,7 @@ from stacks.nag.template import (
     RuleViolation,
     SynthesizedTemplate,
     allows,
-    denies_null,
+    denies_without_key,
     roles_of,
 )
 
@@ -19,13 +19,13 @@ ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:VpcSubnets"
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
     """Yields policies that allow creation to roles without the denial."""
-    fenced: set[str] = set()
+    guarded: set[str] = set()
     for _, policy in template.of_type(*POLICIES):
-        if any(denies_null(s, ACTION, KEY) for s in policy["PolicyDocument"]["Statement"]):
-            fenced |= roles_of(policy)
+        if any(denies_without_key(s, ACTION, KEY) for s in policy["PolicyDocument"]["Statement"]):
+            guarded |= roles_of(policy)
     for logical_id, policy in template.of_type(*POLICIES):
         if any(allows(s, ACTION) for s in policy["PolicyDocument"]["Statement"]):
-            open_roles = roles_of(policy) - fenced
+            open_roles = roles_of(policy) - guarded
             if open_roles:
                 yield RuleViolation(
                     logical_id, f"{sorted(open_roles)} may start jobs without VpcConfig"

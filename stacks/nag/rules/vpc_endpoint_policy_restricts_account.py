@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from stacks.nag.template import RuleViolation, SynthesizedTemplate, listed, text
+from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list, as_text
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
@@ -14,6 +14,6 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
             continue
         for statement in document["Statement"]:
             named = "aws:PrincipalAccount" in str(statement.get("Condition"))
-            exact = all(text(r) != "*" for r in listed(statement.get("Resource")))
+            exact = all(as_text(r) != "*" for r in as_list(statement.get("Resource")))
             if statement["Effect"] == "Allow" and not named and not exact:
                 yield RuleViolation(logical_id, "lets any account through")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stacks.handlers.bridge_health_events import bridge
+from stacks.handlers.bridge_health_events import forward_health_events
 from tests.infra.handlers.conftest import Stub
 
 FAULT = json.dumps(
@@ -33,7 +33,7 @@ def _answer(*codes: str | None) -> dict[str, Any]:
 
 
 def _run(events: Any, batch: dict[str, Any]) -> dict[str, int]:
-    return bridge(batch, events=events, source="temper.x", cluster="x-cluster")
+    return forward_health_events(batch, events=events, source="temper.x", cluster="x-cluster")
 
 
 def test_a_fault_becomes_an_event_that_names_the_node(stub: Stub) -> None:

@@ -8,9 +8,14 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from stacks.alarms import lookups
-from stacks.handlers.enrich_alarm_page import PageClients, children, page, subject
-from stacks.handlers.publish_event import keep_for_pages
+from stacks.alarms import alarm_lookups
+from stacks.handlers.enrich_alarm_page import (
+    PageClients,
+    publish_page,
+    subject,
+    triggering_alarms,
+)
+from stacks.handlers.publish_event import record_recent_fault
 from tests.infra.handlers.conftest import Stub
 
 NOW = 1_800_000_000
@@ -33,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "prefix": "temper-dev",
     "table": "told",
     "topic": "arn:aws:sns:us-east-1:123456789012:pages",
-    "lookups": lookups("/aws/sagemaker/TrainingJobs", "loss"),
+    "lookups": alarm_lookups("/aws/sagemaker/TrainingJobs", "loss"),
     "now": NOW,
 }
 
@@ -72,14 +77,14 @@ def account() -> Any:
 
 def told(account: dict[str, Any], alarm: dict[str, Any], **changes: Any) -> tuple[str, str]:
     """Page, and return the subject and text that arrived."""
-    page(alarm, account["clients"], **{**SETTINGS, "topic": account["topic"], **changes})
+    publish_page(alarm, account["clients"], **{**SETTINGS, "topic": account["topic"], **changes})
     answer = account["sqs"].receive_message(QueueUrl=account["queue"], MaxNumberOfMessages=10)
     [message] = [json.loads(m["Body"]) for m in answer["Messages"]]
     return message["Subject"], message["Message"]
 
 
 def remember(account: dict[str, Any], event: dict[str, Any], now: int = NOW) -> None:
-    keep_for_pages(event, account["clients"].dynamodb, "told", now)
+    record_recent_fault(event, account["clients"].dynamodb, "told", now)
 
 
 def test_the_job_is_named_with_its_reason_and_runbook(account: dict[str, Any]) -> None:
@@ -168,7 +173,7 @@ def test_an_endpoint_is_found_in_the_metrics(stub: Stub) -> None:
     topic.add_response("publish", {"MessageId": "1"}, None)
     original = sns.publish
     sns.publish = lambda **given: sent.update(given) or original(**given)
-    page(alarm, PageClients(dynamodb, cloudwatch, logs, sns), **SETTINGS)
+    publish_page(alarm, PageClients(dynamodb, cloudwatch, logs, sns), **SETTINGS)
     assert sent["Subject"] == "ALARM: serving-in-trouble: assistant"
     assert sent["Message"].startswith(text)
     assert "  assistant: 9\n" in sent["Message"]
@@ -185,14 +190,14 @@ def test_a_look_up_that_fails_does_not_hold_the_page_back(stub: Stub) -> None:
     sent: dict[str, Any] = {}
     original = sns.publish
     sns.publish = lambda **given: sent.update(given) or original(**given)
-    page(ALARM, PageClients(dynamodb, cloudwatch, logs, sns), **SETTINGS)
+    publish_page(ALARM, PageClients(dynamodb, cloudwatch, logs, sns), **SETTINGS)
     assert sent["Subject"] == "ALARM: training-in-trouble"
     assert "could not be found out" in sent["Message"]
 
 
 def test_without_word_of_its_children_all_that_a_composite_stands_on_is_looked_at() -> None:
     alarm = {key: value for key, value in ALARM.items() if key != "TriggeringChildren"}
-    assert children(alarm, "temper-dev") == ["training-job-stuck", "gpu-idle"]
+    assert triggering_alarms(alarm, "temper-dev") == ["training-job-stuck", "gpu-idle"]
 
 
 def test_a_subject_fits_sns() -> None:

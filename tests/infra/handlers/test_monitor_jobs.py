@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import ANY
 
-from stacks.handlers.monitor_jobs import FAULTS, Thresholds, faults_of, watch
+from stacks.handlers.monitor_jobs import FAULTS, Thresholds, find_faults, monitor
 from tests.infra.handlers.conftest import NOW, Stub
 
 LIMITS = Thresholds(
@@ -48,14 +48,14 @@ WELL: dict[str, list[float]] = {
     ],
 )
 def test_a_fault_is_named_and_nothing_else(changed: dict[str, Any], fault: str | None) -> None:
-    found = list(faults_of(JOB, {**WELL, **changed}, LIMITS, DEVICES, NOW))
+    found = list(find_faults(JOB, {**WELL, **changed}, LIMITS, DEVICES, NOW))
     assert [f.fault for f in found] == ([fault] if fault else [])
     assert all(f.job == "support-lora" for f in found)
 
 
 def test_a_job_that_just_began_is_not_stuck() -> None:
     young = {**JOB, "TrainingStartTime": NOW - timedelta(minutes=10)}
-    assert list(faults_of(young, {}, LIMITS, DEVICES, NOW)) == []
+    assert list(find_faults(young, {}, LIMITS, DEVICES, NOW)) == []
 
 
 def _metric_answer(**values: list[float]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def test_every_running_job_is_looked_at_and_faults_are_told(stub: Stub) -> None:
     bus.add_response(
         "put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}, {"Entries": [entry]}
     )
-    answer = watch(
+    answer = monitor(
         sagemaker=sagemaker,
         cloudwatch=cloudwatch,
         events=events,
@@ -139,7 +139,7 @@ def test_every_running_job_is_looked_at_and_faults_are_told(stub: Stub) -> None:
 
 
 def _run(stub: Stub, sagemaker: Any, cloudwatch: Any, events: Any) -> dict[str, int]:
-    return watch(
+    return monitor(
         sagemaker=sagemaker,
         cloudwatch=cloudwatch,
         events=events,

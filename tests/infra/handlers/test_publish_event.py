@@ -9,7 +9,13 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY
 from moto import mock_aws
 
-from stacks.handlers.publish_event import fingerprint, message, notify, runbook_of, subject
+from stacks.handlers.publish_event import (
+    fingerprint,
+    message,
+    publish_once,
+    runbook_for,
+    subject,
+)
 from tests.infra.handlers.conftest import Stub
 
 FAILED = {
@@ -56,7 +62,7 @@ def account() -> Any:
 
 def _tell(account: dict[str, Any], event: dict[str, Any], **changes: Any) -> dict[str, Any]:
     settings = {**SETTINGS, "topic": account["topic"], **changes}
-    return notify(event, dynamodb=account["dynamodb"], sns=account["sns"], **settings)
+    return publish_once(event, dynamodb=account["dynamodb"], sns=account["sns"], **settings)
 
 
 def _read(account: dict[str, Any]) -> list[str]:
@@ -141,7 +147,7 @@ def test_throttling_is_left_to_the_retry(stub: Stub) -> None:
     table.add_response("get_item", {})
     table.add_client_error("put_item", "ProvisionedThroughputExceededException")
     with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
-        notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
+        publish_once(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
 
 
 def test_throttled_publication_takes_the_fingerprint_back(stub: Stub) -> None:
@@ -153,7 +159,7 @@ def test_throttled_publication_takes_the_fingerprint_back(stub: Stub) -> None:
     topic.add_client_error("publish", "Throttled", expected_params=None)
     table.add_response("delete_item", {}, {"TableName": "told", "Key": key})
     with pytest.raises(ClientError, match="Throttled"):
-        notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
+        publish_once(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
 
 
 def test_the_request_has_sns_own_shape(stub: Stub) -> None:
@@ -163,7 +169,7 @@ def test_the_request_has_sns_own_shape(stub: Stub) -> None:
     table.add_response("put_item", {})
     wanted = {"TopicArn": SETTINGS["topic"], "Subject": "Failed: support-lora", "Message": ANY}
     topic.add_response("publish", {"MessageId": "1"}, wanted)
-    assert notify(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)["published"] is True
+    assert publish_once(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)["published"] is True
 
 
 def test_the_failure_is_counted_under_its_runbook(
@@ -210,5 +216,5 @@ def test_a_subject_fits_sns() -> None:
 )
 def test_each_kind_has_its_page(kind: str, detail: dict[str, Any], page: str | None) -> None:
     event = {"source": "s", "detail-type": kind, "detail": detail}
-    assert runbook_of(event) == page
+    assert runbook_for(event) == page
     assert message({**event, "time": "t", "region": "r"})

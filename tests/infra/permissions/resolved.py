@@ -36,7 +36,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Estate:
+class ResolvedRoles:
     """Every template of an environment, resolved against each other."""
 
     assembly: Assembly

@@ -38,9 +38,9 @@ def emulator() -> Iterator[str]:
 def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedEnvironment]:
     """The parameters of a deployed platform, and a service whose containers are `container.py`."""
     home = tmp_path_factory.mktemp("stage")
-    starter = NamespaceRuntime((sys.executable, str(CONTAINER)))
-    manners = ServiceTimings(grace_s=10, sync_s=0.1, capacity_s=0.1)
-    service = SageMakerEmulator(emulator, DEV.region, home / "disks", starter, manners)
+    runtime = NamespaceRuntime((sys.executable, str(CONTAINER)))
+    timings = ServiceTimings(grace_s=10, sync_s=0.1, capacity_s=0.1)
+    service = SageMakerEmulator(emulator, DEV.region, home / "disks", runtime, timings)
     deploy_by_hand(service, DEV)
     with EmulatorServer(service) as server:
         variables = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emulator.botocore_schema import faults
+from emulator.botocore_schema import validation_errors
 from launch.aws.create_training_job import JobRequirements, create_request, metric_definitions
 from launch.aws.platform_parameters import PlatformParameters
 from launch.submission import Attempt, Submission
@@ -91,7 +91,7 @@ def test_as_it_was_agreed(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_service_can_read_it(name: str) -> None:
-    assert faults("sagemaker", "CreateTrainingJob", build(name)) == []
+    assert validation_errors("sagemaker", "CreateTrainingJob", build(name)) == []
 
 
 def test_a_request_that_the_service_cannot_read_is_found() -> None:
@@ -100,7 +100,7 @@ def test_a_request_that_the_service_cannot_read_is_found() -> None:
     request["ResourceConfig"]["InstanceType"] = "ml.p4x.24xlarge"
     request["OutputDataConfig"]["S3OutputPath"] = "bucket/key"
     request["ResourceConfig"]["InstanceCount"] = "two"
-    found = " ".join(faults("sagemaker", "CreateTrainingJob", request))
+    found = " ".join(validation_errors("sagemaker", "CreateTrainingJob", request))
     for part in ("TrainingJobName", "InstanceType", "S3OutputPath", "InstanceCount"):
         assert part in found
 

@@ -152,21 +152,21 @@ def test_stopped_and_gone_on_with(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fate", ["interrupt", "lose"])
+@pytest.mark.parametrize("event", ["interrupt", "lose"])
 def test_a_spot_interruption_costs_at_most_one_interval(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
-    fate: Any,
+    event: Any,
 ) -> None:
     submission = submit(make_request(steps=150, spot=True, max_runtime="1h"), target, print)
     name = submission.latest.name
     until(lambda: (target.status(submission).step or 0) > 12)
-    scene.service.decide(name, fate)
+    scene.service.trigger(name, event)
     assert await_end(target, submission) == "not deployed"
     first, second = steps_of(scene, name)
     # 5 steps between checkpoints, and those (20 ms each) that S3 was behind by.
-    slack = 0 if fate == "interrupt" else 5 + 25
+    slack = 0 if event == "interrupt" else 5 + 25
     assert 0 <= first[-1] + 1 - second[0] <= slack
     assert second[0] > 1, "it went on, and did not start over"
     assert second[-1] == 150

@@ -62,8 +62,8 @@ VARIED = {
     "LoRA, checkpointing": replace(PLAIN, adapter=LoraCost(16), checkpointing=True),
     "DoRA": replace(PLAIN, adapter=LoraCost(16, dora=True)),
     "LoRA, embeddings in full": replace(PLAIN, adapter=LoraCost(16, saved=EMBEDDINGS)),
-    "held near the start": replace(PLAIN, learning=MethodProfile(anchored=True)),
-    "held near the base": replace(PLAIN, learning=HELD),
+    "held near the start": replace(PLAIN, method=MethodProfile(anchored=True)),
+    "held near the base": replace(PLAIN, method=HELD),
     "IA3": replace(PLAIN, adapter=LowRankFactors(("k_proj", "down_proj"), ("down_proj",))),
     "packed": replace(PLAIN, packed=True),
     "ZeRO 1": replace(PLAIN, zero=1, world=8),
@@ -165,7 +165,7 @@ def test_the_start_is_kept_beside_what_is_held_near_it() -> None:
     assert held["models"] == pytest.approx(copies)
     # Autograd keeps the difference from it as well.
     assert held["activations"] > plain["activations"] + 0.9 * copies
-    lora = replace(VARIED["LoRA"], learning=MethodProfile(anchored=True))
+    lora = replace(VARIED["LoRA"], method=MethodProfile(anchored=True))
     learned = 16 * sum(a + b for a, b in SHAPE.linears.values()) * SHAPE.layers
     assert peak_gib(lora)["models"] == pytest.approx(4 * learned / _GIB)
 
@@ -175,14 +175,14 @@ def test_the_base_is_a_second_model_only_where_every_weight_is_trained() -> None
         4 * SHAPE.parameters / _GIB, rel=0.01
     )
     itself = replace(HELD, frozen=AuxModel(speaks=True, same=True))
-    assert peak_gib(replace(VARIED["LoRA"], learning=itself))["models"] == 0
+    assert peak_gib(replace(VARIED["LoRA"], method=itself))["models"] == 0
 
 
 def test_likeliest_tokens_of_a_teacher_take_more_than_all_of_them() -> None:
     """The student's other tokens are struck out of copies, forward and backward."""
     known = MethodProfile(head="soft", divergence="forward_kl", known=17)
     alone = replace(known, known=0)
-    few, all_ = (peak_gib(replace(PLAIN, learning=one))["logits"] for one in (known, alone))
+    few, all_ = (peak_gib(replace(PLAIN, method=one))["logits"] for one in (known, alone))
     assert few > all_
 
 
@@ -190,7 +190,7 @@ def test_casts_of_the_head_are_not_kept_for_every_tile() -> None:
     """What a long row takes beyond a short one is its own tensors, not one more head per tile."""
     known = MethodProfile(head="soft", divergence="forward_kl")
     short, long = (
-        peak_gib(replace(PLAIN, learning=known, rows=rows, checkpointing=True))["logits"]
+        peak_gib(replace(PLAIN, method=known, rows=rows, checkpointing=True))["logits"]
         for rows in (4, 16)
     )
     assert long < 1.1 * short
@@ -202,8 +202,8 @@ def test_factors_are_as_many_as_the_channels_they_multiply() -> None:
 
 
 def test_a_critic_of_its_own_is_a_second_model_that_learns() -> None:
-    alone = replace(PLAIN, learning=_ppo(""))
-    own = replace(PLAIN, learning=_ppo("own"))
+    alone = replace(PLAIN, method=_ppo(""))
+    own = replace(PLAIN, method=_ppo("own"))
     body = SHAPE.parameters - SHAPE.vocab * SHAPE.hidden
     before, after = peak_gib(alone), peak_gib(own)
     assert after["weights"] - before["weights"] == pytest.approx(4 * body / _GIB)
@@ -213,7 +213,7 @@ def test_a_critic_of_its_own_is_a_second_model_that_learns() -> None:
 
 def test_a_critic_on_the_policys_backbone_is_one_more_adapter() -> None:
     lora = replace(PLAIN, adapter=LoraCost(16))
-    alone, shared = (replace(lora, learning=_ppo(kind)) for kind in ("", "shared"))
+    alone, shared = (replace(lora, method=_ppo(kind)) for kind in ("", "shared"))
     before, after = peak_gib(alone), peak_gib(shared)
     learned = 16 * sum(a + b for a, b in SHAPE.linears.values()) * SHAPE.layers
     assert after["optimizer"] - before["optimizer"] == pytest.approx(8 * learned / _GIB)
@@ -223,8 +223,8 @@ def test_a_critic_on_the_policys_backbone_is_one_more_adapter() -> None:
 def test_second_models_and_reward_models_lie_beside() -> None:
     asked = MethodProfile(head="answers", frozen=AuxModel(), rollout=RolloutProfile(8, 128, 128))
     scored = replace(asked, scorers=(SHAPE, SHAPE))
-    reference = peak_gib(replace(PLAIN, learning=asked))["models"]
-    both = peak_gib(replace(PLAIN, learning=scored))["models"]
+    reference = peak_gib(replace(PLAIN, method=asked))["models"]
+    both = peak_gib(replace(PLAIN, method=scored))["models"]
     assert reference == pytest.approx(4 * SHAPE.parameters / _GIB, rel=0.01)
     assert both - reference == pytest.approx(2 * 2 * SHAPE.parameters / _GIB)
 
@@ -239,9 +239,7 @@ def test_a_weight_that_comes_to_rest_in_4_bits_was_there_in_16() -> None:
 
 def test_the_cache_of_answers_grows_with_them() -> None:
     few, many = (
-        replace(
-            PLAIN, rows=1, adapter=LoraCost(16), learning=MethodProfile("answers", rollout=asked)
-        )
+        replace(PLAIN, rows=1, adapter=LoraCost(16), method=MethodProfile("answers", rollout=asked))
         for asked in (RolloutProfile(64, 256, 256), RolloutProfile(64, 256, 2048))
     )
     assert peak_gib(many)["generation"] > 4 * peak_gib(few)["generation"]

@@ -12,7 +12,7 @@ from tests.unit.report.html_text import Page, read_page
 from tests.unit.report.run_folders import JOB, step, write_run
 from training.report.page import write_report
 from training.report.run_data import read_run_data
-from training.report.warnings import monitors
+from training.report.warnings import collect_warnings
 
 
 def job(kind: str) -> str:
@@ -90,14 +90,14 @@ def test_a_reward_that_is_gamed_is_pointed_out(
     tmp_path: Path, ends: dict[str, tuple[float, float]], said: str
 ) -> None:
     folder = write_run(tmp_path / "r", job=job("grpo"), rows=rewarded(20, **ends))
-    (sentence,) = monitors(read_run_data(folder))
+    (sentence,) = collect_warnings(read_run_data(folder))
     assert said in sentence
     page = report(folder)
     assert "What to be wary of" in page.headings
     # A reward that stayed where it was is gamed by nothing.
     still = {**ends, "reward": (0.4, 0.4)}
     quiet = write_run(tmp_path / "quiet", job=job("grpo"), rows=rewarded(20, **still))
-    assert monitors(read_run_data(quiet)) == []
+    assert collect_warnings(read_run_data(quiet)) == []
 
 
 def test_a_reward_that_only_watches_speaks_when_it_falls(tmp_path: Path) -> None:
@@ -107,18 +107,20 @@ def test_a_reward_that_only_watches_speaks_when_it_falls(tmp_path: Path) -> None
     for fell, said in ((0.1, True), (0.6, False)):
         rows = rewarded(20, **ends, reward_model=(0.6, fell))
         folder = write_run(tmp_path / str(fell), job=asked, rows=rows)
-        found = monitors(read_run_data(folder))
+        found = collect_warnings(read_run_data(folder))
         assert [("model, which only watches" in one) for one in found] == [True] * said
 
 
 def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> None:
     for name, ends, said in (("flat", (0.5, 0.5), 1), ("one", (0.5, 0.6), 0)):
         rows = rewarded(3, reward=ends, reward_std=(0.0, 0.0))
-        found = monitors(read_run_data(write_run(tmp_path / name, job=job("grpo"), rows=rows)))
+        found = collect_warnings(
+            read_run_data(write_run(tmp_path / name, job=job("grpo"), rows=rows))
+        )
         assert len(found) == said, found
     assert (
         "the same reward, 0.50: nothing was learned"
-        in monitors(read_run_data(tmp_path / "flat"))[0]
+        in collect_warnings(read_run_data(tmp_path / "flat"))[0]
     )
 
 
@@ -132,7 +134,7 @@ def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None
     before = {"loss": 0.7, "longer_scored_higher": 0.5, "longer_was_chosen": 0.55}
     after = {"loss": 0.6, "longer_scored_higher": 0.8, "longer_was_chosen": 0.55}
     folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after))
-    (sentence,) = monitors(read_run_data(folder))
+    (sentence,) = collect_warnings(read_run_data(folder))
     assert "80 % of pairs; people preferred it in 55 %" in sentence
 
 
@@ -140,7 +142,7 @@ def test_chosen_answers_that_became_less_likely_are_pointed_out(tmp_path: Path) 
     before = {"loss": 0.69, "margin": 0.0, "logp_chosen": -200.0, "logp_rejected": -200.0}
     after = {"loss": 0.5, "margin": 3.0, "logp_chosen": -220.0, "logp_rejected": -250.0}
     folder = write_run(tmp_path / "r", job=job("dpo"), evaluation=sides(before, after))
-    (sentence,) = monitors(read_run_data(folder))
+    (sentence,) = collect_warnings(read_run_data(folder))
     assert "less likely as well (log-probability −200.0 to −220.0)" in sentence or (
         "less likely as well (log-probability -200.0 to -220.0)" in sentence
     )
@@ -178,7 +180,7 @@ def test_kto_is_told_by_how_well_good_is_told_from_bad(tmp_path: Path) -> None:
 def test_a_few_bad_answers_are_said_to_be_few(tmp_path: Path) -> None:
     held = {"loss": 0.5, "margin": 0.0, "good_rows": 9.0, "bad_rows": 2.0, "rows": 11.0}
     folder = write_run(tmp_path / "r", job=job("kto"), evaluation=sides(held, held))
-    assert [line.partition(":")[0] for line in monitors(read_run_data(folder))] == [
+    assert [line.partition(":")[0] for line in collect_warnings(read_run_data(folder))] == [
         "2 bad answers are held out", "9 good answers are held out",
     ]  # fmt: skip
 
@@ -195,5 +197,5 @@ def test_what_was_not_above_zero_moves_by_a_difference(tmp_path: Path) -> None:
 def test_a_reward_model_that_likes_little_is_told_on(tmp_path: Path) -> None:
     held = {"loss": 0.6, "accuracy": 0.6, "length_correlation": -0.53, "rows": 488.0}
     folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(held, held))
-    (warning,) = monitors(read_run_data(folder))
+    (warning,) = collect_warnings(read_run_data(folder))
     assert warning.startswith("The shorter an answer, the higher its score (correlation -0.53)")

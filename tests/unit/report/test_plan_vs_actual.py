@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.unit.report.run_folders import write_run
 from training.errors import JobError, Problem
-from training.report.plan_vs_actual import in_a_line, note_measured, note_predicted
+from training.report.plan_vs_actual import prediction_line, write_measured, write_predicted
 from training.report.run_data import read_run_data
 from training.report.tables import plan_rows
 
@@ -20,8 +20,8 @@ PREDICTED = {
 
 
 def test_a_plan_is_made_once_and_kept(tmp_path: Path) -> None:
-    assert note_predicted(tmp_path, lambda: PREDICTED) == PREDICTED
-    assert note_predicted(tmp_path, lambda: {"other": 1}) == PREDICTED
+    assert write_predicted(tmp_path, lambda: PREDICTED) == PREDICTED
+    assert write_predicted(tmp_path, lambda: {"other": 1}) == PREDICTED
     assert json.loads((tmp_path / "plan.json").read_text())["predicted"] == PREDICTED
 
 
@@ -29,26 +29,26 @@ def test_no_plan_is_no_reason_not_to_train(tmp_path: Path) -> None:
     def fails() -> dict[str, float]:
         raise JobError("job.yaml", [Problem("model.source", "unknown family")])
 
-    assert note_predicted(tmp_path, fails) == {}
+    assert write_predicted(tmp_path, fails) == {}
     assert not (tmp_path / "plan.json").exists()
-    assert in_a_line({}) == ""
+    assert prediction_line({}) == ""
 
 
 def test_a_line_says_what_will_not_fit() -> None:
-    assert in_a_line(PREDICTED) == "plan: 4.0 of 16.0 GiB, 30 min 00 s to 1 h 30 min"
+    assert prediction_line(PREDICTED) == "plan: 4.0 of 16.0 GiB, 30 min 00 s to 1 h 30 min"
     too_much = {**PREDICTED, "memory_gib": {"total": 20.0, "device": 16.0}}
-    assert "too much" in in_a_line(too_much)
+    assert "too much" in prediction_line(too_much)
 
 
 def test_what_a_run_took_is_added_up_over_its_starts(tmp_path: Path) -> None:
-    note_predicted(tmp_path, lambda: PREDICTED)
-    note_measured(tmp_path, steps=3)
+    write_predicted(tmp_path, lambda: PREDICTED)
+    write_measured(tmp_path, steps=3)
     first = json.loads((tmp_path / "plan.json").read_text())
     assert first["predicted"] == PREDICTED
     assert first["measured"]["memory_gib"]["total"] > 0
     first["measured"]["process"] = -1  # As an earlier start of the run would have left it.
     (tmp_path / "plan.json").write_text(json.dumps(first))
-    note_measured(tmp_path, steps=8)
+    write_measured(tmp_path, steps=8)
     second = json.loads((tmp_path / "plan.json").read_text())["measured"]
     assert second["hours"] > first["measured"]["hours"]
     assert second["hours_before"] == first["measured"]["hours"]

@@ -194,7 +194,7 @@ def test_the_command_mirrors_beside_a_run(runs: Path, publisher: BackgroundPubli
     assert time.monotonic() - before < 1, "starting the mirror holds up the run"
     write_run(folder, state="finished", rows=[step(n, 4.0 - n) for n in range(1, 4)])
     publisher.ended(folder)
-    (mirror,) = publisher._mirrors
+    (mirror,) = publisher._mlflow
     assert mirror.process.wait(600) == 0, (folder / "logs/mlflow.log").read_text()
     publisher.close()
     (run,) = read_runs(runs, "beside")
@@ -214,7 +214,7 @@ def test_a_store_that_cannot_be_reached_is_one_warning(
     folder = make_run(tmp_path / "away")
     publisher.follow(folder)
     publisher.ended(folder)
-    publisher._mirrors[0].process.wait(600)
+    publisher._mlflow[0].process.wait(600)
     publisher.close()
     (warning,) = caplog.messages
     assert "not everything reached MLflow" in warning

@@ -1,1 +1,1 @@
-"""Composition of trained adapters: merges, weighted sums, gates, fusion, routing."""
+"""Composition of trained adapters: a PEFT tuner that runs several of them in each layer."""

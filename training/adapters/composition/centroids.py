@@ -1,4 +1,4 @@
-"""Where the rows of each adapter's task lie: what routing by centroid compares an input with."""
+"""Centroids of the members' training rows, which routing by centroid compares an input with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.adapters.composition.members import INSIDE
+from training.adapters.composition.members import PEFT_PREFIX
 from training.adapters.composition.tuner import ComposedConfig, ComposedLayer, numbered
 from training.config import Job, load_job
 from training.config.composition import Composition, Route, combiner_from
@@ -23,89 +23,99 @@ from training.errors import ModelError, TemperError
 
 
 def set_centroids(
-    tuned: PeftModel, composition: Composition, tokenizer: PreTrainedTokenizerBase, longest: int
+    tuned: PeftModel, composition: Composition, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> None:
-    """Write the means of the members' own rows into the layer that decides.
+    """Set the centroids of every router to the means of its members' training rows.
 
     Args:
-        tuned: The model with the composition on it.
-        composition: As the job writes it out.
-        tokenizer: Of the model.
-        longest: Tokens of a row that are read.
+        tuned: The model with the composition.
+        composition: The job's section.
+        tokenizer: The model's tokenizer.
+        max_length: Number of tokens read from a row.
 
     Raises:
-        ModelError: It is not known what an adapter was trained on.
+        ModelError: The training rows of a member cannot be found or read.
     """
     config = cast(ComposedConfig, tuned.peft_config["default"])
-    layer = cast(ComposedLayer, tuned.get_submodule(f"{INSIDE}{config.decides}"))
+    layer = cast(ComposedLayer, tuned.get_submodule(f"{PEFT_PREFIX}{config.decides}"))
     modules = {**layer.composed_kept["default"], **layer.composed_learned["default"]}
     names = {id(part): name for name, part in numbered(config.tree).items()}
-    for tree, given in _written_out(config.tree, composition):
-        how = combiner_from(tree["how"])
-        if not isinstance(how, Route) or how.by != "centroid":
+    for tree, section in _compositions(config.tree, composition):
+        combiner = combiner_from(tree["how"])
+        if not isinstance(combiner, Route) or combiner.by != "centroid":
             continue
-        place: Any = modules[names[id(tree)]]
-        for index, (member, content) in enumerate(given.adapters.items()):
-            sources = [how.examples[member]] if member in how.examples else list(_folders(content))
+        router: Any = modules[names[id(tree)]]
+        for index, (member, content) in enumerate(section.adapters.items()):
+            sources = list(_folders(content))
+            if member in combiner.examples:
+                sources = [combiner.examples[member]]
             rows = [
                 row
                 for source in sources
-                for row in _rows(source, member, tokenizer, longest, how.rows)
+                for row in _rows(source, member, tokenizer, max_length, combiner.rows)
             ]
-            place.centroids.data[index] = _mean(tuned, layer, rows).to(place.centroids)
+            router.centroids.data[index] = _mean_input(tuned, layer, rows).to(router.centroids)
 
 
-def _written_out(tree: Any, given: Composition) -> Iterator[tuple[Any, Composition]]:
-    """Yield the compositions of a job, each with its part of the tree."""
+def _compositions(tree: Any, section: Composition) -> Iterator[tuple[Any, Composition]]:
+    """Yield every composition written out in the job with its part of the tree."""
     if "how" not in tree:
         return
-    yield tree, given
-    for part, content in zip(tree["members"], given.adapters.values(), strict=True):
+    yield tree, section
+    for part, content in zip(tree["members"], section.adapters.values(), strict=True):
         if isinstance(content, Composition):
-            yield from _written_out(part, content)
+            yield from _compositions(part, content)
 
 
 def _folders(content: str | Composition) -> Iterator[str]:
     if isinstance(content, str):
         yield content
         return
-    for below in content.adapters.values():
-        yield from _folders(below)
+    for member in content.adapters.values():
+        yield from _folders(member)
 
 
 def _rows(
-    source: str, member: str, tokenizer: PreTrainedTokenizerBase, longest: int, number: int
+    source: str, member: str, tokenizer: PreTrainedTokenizerBase, max_length: int, limit: int
 ) -> list[list[int]]:
-    """Return token ids of rows of a task.
+    """Return the token ids of a member's training rows.
 
     Args:
-        source: An adapter's folder, or rows as `data.train` names them.
-        member: Whose they are.
-        tokenizer: Of the model.
-        longest: Tokens of a row that are read.
-        number: How many rows at most.
+        source: The adapter's folder, or a data source as in `data.train`.
+        member: Name of the member.
+        tokenizer: The model's tokenizer.
+        max_length: Number of tokens read from a row.
+        limit: Maximum number of rows.
+
+    Raises:
+        ModelError: The rows cannot be read.
     """
     try:
-        job = _job(source, member, longest, number)
-        with TemporaryDirectory() as place:
-            table = prepare(job, tokenizer, cache_dir=Path(place), run_dir=Path(place)).train
-            assert isinstance(table, RowTable), "streaming is switched off"
+        job = _data_job(source, max_length, limit)
+        with TemporaryDirectory() as scratch:
+            table = prepare(job, tokenizer, cache_dir=Path(scratch), run_dir=Path(scratch)).train
+            assert isinstance(table, RowTable), "streaming is off"
             return [list(table[index]["input_ids"]) for index in range(len(table))]
     except TemperError as error:
         raise ModelError(
-            f"compose.how: the centroid of {member} is the mean of rows of its task, and those of "
+            f"compose.method: the centroid of {member} is the mean of rows of its task, and those of "
             f"{source} cannot be read: {error}. Name rows in how.examples.{member}"
         ) from error
 
 
-def _job(source: str, member: str, longest: int, number: int) -> Job:
+def _data_job(source: str, max_length: int, limit: int) -> Job:
+    """Return a job whose data section reads the rows: the adapter's own job, if it has one.
+
+    Raises:
+        ModelError: The adapter's job does not exist.
+    """
     folder = Path(source)
-    plain = {"max_length": longest, "limit": number, "workers": 1}
+    limits = {"max_length": max_length, "limit": limit, "workers": 1}
     if not (folder / "adapter_config.json").is_file():
         document = {
             "name": "examples",
             "model": {"source": "unused"},
-            "data": {"train": source, **plain},
+            "data": {"train": source, **limits},
             "method": {"kind": "sft"},
             "train": {},
         }
@@ -113,25 +123,25 @@ def _job(source: str, member: str, longest: int, number: int) -> Job:
         assert isinstance(job, Job)
         return job
     if not (folder.parent / "job.yaml").is_file():
-        raise ModelError(f"no job.yaml lies beside {folder}")
-    found = load_job(folder.parent / "job.yaml")
-    assert isinstance(found, Job), "a run's own job"
-    none = {"packing": False, "streaming": False, "replay": None, "terms": ()}
-    held = {"validation": type(found.data.validation)()}
-    return found.model_copy(
-        update={"data": found.data.model_copy(update={**plain, **none, **held})}
-    )
+        raise ModelError(f"no job.yaml exists next to {folder}")
+    trained = load_job(folder.parent / "job.yaml")
+    assert isinstance(trained, Job), "a run's own job"
+    # Only training rows, in the order of the data: no mixing, packing or held-out part.
+    off = {"packing": False, "streaming": False, "replay": None, "terms": ()}
+    validation = type(trained.data.validation)()
+    updates = {**limits, **off, "validation": validation}
+    return trained.model_copy(update={"data": trained.data.model_copy(update=updates)})
 
 
-def _mean(tuned: PeftModel, layer: ComposedLayer, rows: list[list[int]]) -> Tensor:
-    """Return the mean over rows of the mean over tokens of what a layer reads, [inputs]."""
+def _mean_input(tuned: PeftModel, layer: ComposedLayer, rows: list[list[int]]) -> Tensor:
+    """Return the layer's input, averaged over tokens and then over rows, `[inputs]`."""
     means: list[Tensor] = []
 
-    def note(_: Any, inputs: Any, named: dict[str, Any]) -> None:
+    def record(_: Any, inputs: Any, named: dict[str, Any]) -> None:
         x = inputs[0] if inputs else named["hidden_states"]
         means.append(x[0].float().mean(dim=0))
 
-    hook = layer.register_forward_pre_hook(note, with_kwargs=True)
+    hook = layer.register_forward_pre_hook(record, with_kwargs=True)
     try:
         with torch.no_grad(), tuned.disable_adapter():
             for row in rows:

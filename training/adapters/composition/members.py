@@ -1,4 +1,4 @@
-"""Trained adapters as they lie on disk, read layer by layer to become members of a composition."""
+"""Trained adapters on disk, read layer by layer as the members of a composition."""
 
 from __future__ import annotations
 
@@ -17,195 +17,204 @@ from training.errors import ModelError
 from training.models.base_digest import check_base_digest
 from training.models.safetensors_io import WeightFiles
 
-INSIDE = "base_model.model."
-Read = Callable[[str], dict[str, torch.Tensor]]
-"""Returns the parameters of a part in a layer, by their names in its module."""
+PEFT_PREFIX = "base_model.model."
+"""Prefix of every module path in PEFT's files."""
+LayerReader = Callable[[str], dict[str, torch.Tensor]]
+"""Returns the tensors of one part in the layer of a path, by their names in the part's module."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A trained adapter, or a composition of such.
+    """Trained adapter, or a composition of such.
 
     Attributes:
-        name: In the job.
-        folder: Where it lies; None for a composition that the job writes out.
-        tree: What it is (see `composed_tuner.Tree`).
-        reads: One for each part of the tree, in its order; None where nothing was trained yet.
-        config: PEFT's, where it lies in a folder.
+        name: Name in the job.
+        folder: Folder it is read from; None for a composition written out in the job.
+        tree: Its part of the composition (see `training.adapters.composition.tuner.Tree`).
+        readers: One reader per part of the tree, in preorder; None for a part without weights yet.
+        config: PEFT's configuration, if it is read from a folder.
     """
 
     name: str
     folder: Path | None
     tree: Tree
-    reads: tuple[Read | None, ...]
+    readers: tuple[LayerReader | None, ...]
     config: PeftConfig | None = None
 
     @property
     def layers(self) -> list[str]:
-        """Whole names of the layers it changes."""
+        """Full paths of the layers it targets."""
         leaves = [part for part in parts_of(self.tree) if "how" not in part]
         return list(dict.fromkeys(layer for leaf in leaves for layer in leaf["targets"]))
 
     @property
     def kinds(self) -> set[str]:
-        """What its leaves are."""
+        """Kinds of its leaves."""
         return {str(part["kind"]) for part in parts_of(self.tree) if "how" not in part}
 
     @property
     def is_lora(self) -> bool:
-        """Whether it is one plain LoRA adapter."""
+        """True if it is a single LoRA adapter."""
         return isinstance(self.config, LoraConfig)
 
 
 def read_member(
-    name: str, folder: Path, where: str, base: Path, below: Sequence[Member] = ()
+    name: str, folder: Path, key: str, base: Path, previous: Sequence[Member] = ()
 ) -> Member:
     """Return the adapter in a folder.
 
     Args:
-        name: In the job.
-        folder: PEFT's.
-        where: Where it is named in the job.
-        base: The model it is to be on.
-        below: Members it may have been trained on top of.
+        name: Name in the job.
+        folder: PEFT's folder.
+        key: Key of the job that names it, for messages.
+        base: Model it is applied to.
+        previous: Earlier members of a stack, which it may have been trained on top of.
 
     Raises:
-        ModelError: It is none that can be composed, or was trained on another base.
+        ModelError: It cannot be composed, or was trained on another base.
     """
     if not (folder / "adapter_config.json").is_file():
-        raise ModelError(f"{where}: {folder} is no adapter's folder (no adapter_config.json)")
+        raise ModelError(f"{key}: {folder} is no adapter's folder (no adapter_config.json)")
     config = PeftConfig.from_pretrained(str(folder))
-    member = _of(config, name, folder, where)
+    member = _member_of_config(config, name, folder, key)
     if not base.is_dir():
         if config.base_model_name_or_path != str(base):
             raise ModelError(
-                f"{where}: {folder} was trained on {config.base_model_name_or_path}, and this "
+                f"{key}: {folder} was trained on {config.base_model_name_or_path}, and this "
                 f"job's model is {base}. Name that model in model.source"
             )
         return member
     try:
         check_base_digest(folder, base)
     except ModelError:
-        if not below or not _is_on(Path(str(config.base_model_name_or_path)), base, below):
+        # A stacked adapter may name a merged model as its base: the base plus earlier members.
+        trained_on = Path(str(config.base_model_name_or_path))
+        if not previous or not _is_base_merged_with(trained_on, base, previous):
             raise
-        check_base_digest(folder, Path(str(config.base_model_name_or_path)))
+        check_base_digest(folder, trained_on)
     return member
 
 
-def _of(config: PeftConfig, name: str, folder: Path, where: str) -> Member:
+def _member_of_config(config: PeftConfig, name: str, folder: Path, key: str) -> Member:
     files = WeightFiles(folder)
-    # AdaLoRA's is one too, and its updates have a factor more.
+    # AdaLoRA's configuration is a LoraConfig too, but its update has an additional factor E.
     if isinstance(config, LoraConfig) and config.peft_type == PeftType.LORA:
-        _check_plain(config, folder, where)
-        return _lora(config, name, folder, files)
+        _check_plain(config, folder, key)
+        return _lora_member(config, name, folder, files)
     if isinstance(config, BottleneckConfig):
-        return _bottleneck(config, name, folder, files)
+        return _bottleneck_member(config, name, folder, files)
     if isinstance(config, ComposedConfig):
-        return _composed(config, name, folder, files)
+        return _composed_member(config, name, folder, files)
     kind = str(getattr(config.peft_type, "value", config.peft_type)).lower()
     raise ModelError(
-        f"{where}: {folder} is of kind {kind}; only LoRA adapters, bottlenecks and compositions of "
-        f"such can be composed"
+        f"{key}: {folder} is of kind {kind}; only LoRA adapters, bottlenecks and compositions of "
+        f"these can be composed"
     )
 
 
-def _check_plain(config: LoraConfig, folder: Path, where: str) -> None:
-    for key, plain in (("use_dora", False), ("modules_to_save", None), ("bias", "none")):
-        if getattr(config, key) not in (plain, []):
+def _check_plain(config: LoraConfig, folder: Path, key: str) -> None:
+    for option, plain in (("use_dora", False), ("modules_to_save", None), ("bias", "none")):
+        if getattr(config, option) not in (plain, []):
             raise ModelError(
-                f"{where}: {folder} was trained with {key}, which changes more than an update of "
-                f"weights can say; only plain LoRA adapters can be composed"
+                f"{key}: {folder} was trained with {option}, which a low-rank update cannot "
+                f"represent; only plain LoRA adapters can be composed"
             )
 
 
-def _lora(config: LoraConfig, name: str, folder: Path, files: WeightFiles) -> Member:
-    layers = _layers(files, ".lora_A.weight")
+def _lora_member(config: LoraConfig, name: str, folder: Path, files: WeightFiles) -> Member:
+    layers = _targeted_layers(files, ".lora_A.weight")
 
     def read(layer: str) -> dict[str, torch.Tensor]:
-        down = files.read(f"{INSIDE}{layer}.lora_A.weight").float()
-        up = files.read(f"{INSIDE}{layer}.lora_B.weight").float()
-        key = get_pattern_key(list(config.alpha_pattern or {}), layer)
-        alpha = (config.alpha_pattern or {}).get(key, config.lora_alpha)
+        down = files.read(f"{PEFT_PREFIX}{layer}.lora_A.weight").float()
+        up = files.read(f"{PEFT_PREFIX}{layer}.lora_B.weight").float()
+        pattern = get_pattern_key(list(config.alpha_pattern or {}), layer)
+        alpha = (config.alpha_pattern or {}).get(pattern, config.lora_alpha)
         r = len(down)
         return {"down": down, "up": up * (alpha / (r**0.5 if config.use_rslora else r))}
 
-    ranks = [files.tensors[f"{INSIDE}{layer}.lora_A.weight"].shape[0] for layer in layers]
+    ranks = [files.tensors[f"{PEFT_PREFIX}{layer}.lora_A.weight"].shape[0] for layer in layers]
     tree = {"name": name, "kind": "lora", "r": max(ranks), "targets": layers, "learns": False}
     return Member(name, folder, tree, (read,), config)
 
 
-def _bottleneck(config: BottleneckConfig, name: str, folder: Path, files: WeightFiles) -> Member:
+def _bottleneck_member(
+    config: BottleneckConfig, name: str, folder: Path, files: WeightFiles
+) -> Member:
     def read(layer: str) -> dict[str, torch.Tensor]:
         return {
-            f"{side}.{part}": files.read(f"{INSIDE}{layer}.bottleneck_{side}.{part}").float()
+            f"{side}.{part}": files.read(f"{PEFT_PREFIX}{layer}.bottleneck_{side}.{part}").float()
             for side in ("down", "up")
             for part in ("weight", "bias")
         }
 
-    about = {key: getattr(config, key) for key in ("placement", "size", "activation", "scaling")}
-    layers = _layers(files, ".bottleneck_down.weight")
-    tree = {"name": name, "kind": "bottleneck", **about, "targets": layers, "learns": False}
+    spec = {key: getattr(config, key) for key in ("placement", "size", "activation", "scaling")}
+    layers = _targeted_layers(files, ".bottleneck_down.weight")
+    tree = {"name": name, "kind": "bottleneck", **spec, "targets": layers, "learns": False}
     return Member(name, folder, tree, (read,), config)
 
 
-def _composed(config: ComposedConfig, name: str, folder: Path, files: WeightFiles) -> Member:
-    """Return a trained composition, all of it frozen: members stay as they were."""
+def _composed_member(config: ComposedConfig, name: str, folder: Path, files: WeightFiles) -> Member:
+    """Return a trained composition with all its parts frozen."""
 
-    def reader(number: str) -> Read:
+    def reader(number: str) -> LayerReader:
         def read(layer: str) -> dict[str, torch.Tensor]:
-            found: dict[str, torch.Tensor] = {}
+            tensors: dict[str, torch.Tensor] = {}
             for side in ("kept", "learned"):
-                start = f"{INSIDE}{layer}.composed_{side}.{number}."
-                names = [n for n in files.tensors if n.startswith(start)]
-                found |= {n.removeprefix(start): files.read(n).float() for n in names}
-            return found
+                prefix = f"{PEFT_PREFIX}{layer}.composed_{side}.{number}."
+                names = [n for n in files.tensors if n.startswith(prefix)]
+                tensors |= {n.removeprefix(prefix): files.read(n).float() for n in names}
+            return tensors
 
         return read
 
-    tree = {**frozen(config.tree), "name": name}
-    reads = tuple(reader(number) for number in numbered(tree))
-    return Member(name, folder, tree, reads, config)
+    tree = {**frozen_tree(config.tree), "name": name}
+    readers = tuple(reader(number) for number in numbered(tree))
+    return Member(name, folder, tree, readers, config)
 
 
-def frozen(tree: Tree) -> Tree:
-    """Return a tree of which nothing learns."""
-    below = {"members": [frozen(m) for m in tree["members"]]} if "members" in tree else {}
-    return {**tree, **below, "learns": False}
+def frozen_tree(tree: Tree) -> Tree:
+    """Return a copy of a tree with all its parts frozen."""
+    members = {"members": [frozen_tree(m) for m in tree["members"]]} if "members" in tree else {}
+    return {**tree, **members, "learns": False}
 
 
-def learning(tree: Tree) -> Tree:
-    """Return a tree of which everything learns."""
-    below = {"members": [learning(m) for m in tree["members"]]} if "members" in tree else {}
-    return {**tree, **below, "learns": True}
+def trainable_tree(tree: Tree) -> Tree:
+    """Return a copy of a tree with all its parts trainable."""
+    members = {"members": [trainable_tree(m) for m in tree["members"]]} if "members" in tree else {}
+    return {**tree, **members, "learns": True}
 
 
-def _layers(files: WeightFiles, end: str) -> list[str]:
-    names = [name for name in files.tensors if name.endswith(end)]
-    return [name.removeprefix(INSIDE).removesuffix(end) for name in names]
+def _targeted_layers(files: WeightFiles, suffix: str) -> list[str]:
+    names = [name for name in files.tensors if name.endswith(suffix)]
+    return [name.removeprefix(PEFT_PREFIX).removesuffix(suffix) for name in names]
 
 
-def _is_on(stood_on: Path, base: Path, below: Sequence[Member]) -> bool:
-    """Whether a model is the base with the update of these adapters in its weights.
+def _is_base_merged_with(model: Path, base: Path, previous: Sequence[Member]) -> bool:
+    """Return True if a model's weights are the base's plus the updates of these adapters.
 
-    Compared in the first and the last layer that they change.
+    Only the first and the last targeted layer are compared: enough to recognize the model, and
+    cheap for a large one.
     """
-    if not stood_on.is_dir() or not all(member.is_lora for member in below):
+    if not model.is_dir() or not all(member.is_lora for member in previous):
         return False
-    before, after = WeightFiles(base), WeightFiles(stood_on)
-    layers = list(dict.fromkeys(layer for member in below for layer in member.layers))
+    base_files, model_files = WeightFiles(base), WeightFiles(model)
+    layers = list(dict.fromkeys(layer for member in previous for layer in member.layers))
     for layer in (layers[0], layers[-1]):
         name = f"{layer}.weight"
-        if name not in before or name not in after or before.tensors[name] != after.tensors[name]:
+        if name not in base_files or name not in model_files:
             return False
-        weight = before.read(name)
+        if base_files.tensors[name] != model_files.tensors[name]:
+            return False
+        weight = base_files.read(name)
         expected = weight.float()
-        for member in below:
-            read = member.reads[0]
+        for member in previous:
+            read = member.readers[0]
             if layer in member.layers and read is not None:
                 part: dict[str, Any] = read(layer)
                 expected = expected + part["up"] @ part["down"]
+        # The merged model was rounded to the dtype it was saved in.
         if not torch.allclose(
-            after.read(name).float(), expected.to(weight.dtype).float(), atol=1e-3
+            model_files.read(name).float(), expected.to(weight.dtype).float(), atol=1e-3
         ):
             return False
     return True

@@ -1,8 +1,9 @@
-"""What a composed layer is made of: a tree whose leaves are adapters.
+"""Modules of a composed layer: a tree with adapters at its leaves and combiners at its nodes.
 
-Every part first says what it has to say of an input, and is then told how much that counts. Between
-the two, a way of meeting may look at what was said (`agree`). What LoRA says is as narrow as its
-rank, so that nothing as wide as the layer is kept for each member.
+A forward pass has two phases. `project` computes the narrow activation of every adapter; then
+`delta` expands it, weighted by the combiner. In between, a combiner may use `dot`, the product of
+an adapter's delta with a direction. Weighting the narrow activation means that no tensor as wide as
+the layer is stored per member.
 """
 
 from __future__ import annotations
@@ -18,147 +19,181 @@ from training.adapters.custom_tuner import ACTIVATIONS
 
 
 class LowRankModule(nn.Module):
-    """A LoRA member: d(x) = B A x, its scaling in B."""
+    """LoRA member: d(x) = B A x, with its scaling folded into B.
+
+    Args:
+        inputs: Input width of the layer.
+        outputs: Output width of the layer.
+        r: Rank.
+    """
 
     def __init__(self, inputs: int, outputs: int, r: int):
         super().__init__()
         self.down = nn.Parameter(torch.zeros(r, inputs))
         self.up = nn.Parameter(torch.zeros(outputs, r))
 
-    def speak(self, x: Tensor, y: Tensor, under_way: ForwardState) -> Tensor:
-        """Return A x, [..., r]."""
+    def project(self, x: Tensor, y: Tensor, state: ForwardState) -> Tensor:
+        """Return A x, `[batch, length, r]`.
+
+        Args:
+            x: Input of the layer, `[batch, length, inputs]`.
+            y: Output of the layer, not used by LoRA.
+            state: State of the forward pass.
+        """
         return nn.functional.linear(x.to(self.down.dtype), self.down)
 
-    def change(self, said: Tensor, share: Tensor | None) -> Tensor:
-        """Return what is added to the layer; a share is [1] or [..., 1]."""
-        # A share may be in fp32 where the rest is not.
-        weighed = said if share is None else (said * share).to(self.up.dtype)
-        return nn.functional.linear(weighed, self.up)
+    def delta(self, projected: Tensor, weight: Tensor | None) -> Tensor:
+        """Return what is added to the layer's output, times a weight of shape [1] or [..., 1]."""
+        # The weight may be in fp32 when the adapter is not.
+        scaled = projected if weight is None else (projected * weight).to(self.up.dtype)
+        return nn.functional.linear(scaled, self.up)
 
-    def agree(self, said: Tensor, direction: Tensor) -> Tensor:
-        """Return the product of what is added with a direction, [...]."""
-        return ((direction.to(self.up.dtype) @ self.up) * said).sum(dim=-1)
+    def dot(self, projected: Tensor, direction: Tensor) -> Tensor:
+        """Return the dot product of the delta with a direction, `[batch, length]`.
 
-    def weights(self) -> Tensor:
-        """Return the change of weights that it is, [outputs, inputs]."""
+        Computed in the narrow space: (B p)·v = p·(Bᵀ v).
+        """
+        return ((direction.to(self.up.dtype) @ self.up) * projected).sum(dim=-1)
+
+    def weight_delta(self) -> Tensor:
+        """Return the equivalent update of the layer's weight, `[outputs, inputs]`."""
         return self.up.data @ self.down.data
 
 
 class BottleneckModule(nn.Module):
-    """A bottleneck: d(x, y) = s (U a(D z + b) + c), where z is y or x."""
+    """Bottleneck member: d(x, y) = s (U a(D z + b) + c), where z is y or x.
 
-    def __init__(self, width: int, about: dict[str, Any]):
+    Args:
+        width: Width of the residual stream.
+        spec: The leaf of the tree: size, activation, scaling and placement.
+    """
+
+    def __init__(self, width: int, spec: dict[str, Any]):
         super().__init__()
-        self.down = nn.Linear(width, about["size"])
-        self.up = nn.Linear(about["size"], width)
-        self.activation = ACTIVATIONS[about["activation"]]()
-        self.scaling = float(about["scaling"])
-        self.sequential = about["placement"] == "sequential"
+        self.down = nn.Linear(width, spec["size"])
+        self.up = nn.Linear(spec["size"], width)
+        self.activation = ACTIVATIONS[spec["activation"]]()
+        self.scaling = float(spec["scaling"])
+        self.sequential = spec["placement"] == "sequential"
 
-    def speak(self, x: Tensor, y: Tensor, under_way: ForwardState) -> Tensor:
-        """Return s a(D z + b), [..., size]."""
-        read = y if self.sequential else x
-        said: Tensor = self.activation(self.down(read.to(self.down.weight.dtype)))
-        return self.scaling * said
+    def project(self, x: Tensor, y: Tensor, state: ForwardState) -> Tensor:
+        """Return s a(D z + b), `[batch, length, size]`.
 
-    def change(self, said: Tensor, share: Tensor | None) -> Tensor:
-        """Return what is added to the sublayer; a share is [1] or [..., 1]."""
-        if share is None:
-            return nn.functional.linear(said, self.up.weight) + self.scaling * self.up.bias
-        bias = share * (self.scaling * self.up.bias)
-        weighed = (said * share).to(self.up.weight.dtype)
-        return nn.functional.linear(weighed, self.up.weight) + bias
+        Args:
+            x: Input of the sublayer, `[batch, length, width]`.
+            y: Output of the sublayer, `[batch, length, width]`.
+            state: State of the forward pass.
+        """
+        source = y if self.sequential else x
+        activated: Tensor = self.activation(self.down(source.to(self.down.weight.dtype)))
+        return self.scaling * activated
 
-    def agree(self, said: Tensor, direction: Tensor) -> Tensor:
-        """Return the product of what is added with a direction, [...]."""
+    def delta(self, projected: Tensor, weight: Tensor | None) -> Tensor:
+        """Return what is added to the sublayer's output, times a weight of [1] or [..., 1]."""
+        if weight is None:
+            return nn.functional.linear(projected, self.up.weight) + self.scaling * self.up.bias
+        bias = weight * (self.scaling * self.up.bias)
+        scaled = (projected * weight).to(self.up.weight.dtype)
+        return nn.functional.linear(scaled, self.up.weight) + bias
+
+    def dot(self, projected: Tensor, direction: Tensor) -> Tensor:
+        """Return the dot product of the delta with a direction, `[batch, length]`."""
         direction = direction.to(self.up.weight.dtype)
-        along = ((direction @ self.up.weight) * said).sum(dim=-1)
-        return along + direction @ (self.scaling * self.up.bias)
+        product = ((direction @ self.up.weight) * projected).sum(dim=-1)
+        return product + direction @ (self.scaling * self.up.bias)
 
-    def weights(self) -> Tensor:
-        """Refuse.
+    def weight_delta(self) -> Tensor:
+        """Raise: a nonlinear adapter has no equivalent weight update.
 
         Raises:
             ValueError: Always.
         """
-        raise ValueError("a bottleneck is not linear")
+        raise ValueError("a bottleneck adapter is not linear and cannot be merged into weights")
 
 
 Part = Any
-"""A leaf or a `Node`; None for a leaf that is not on this layer."""
+"""A leaf module or a `CompositionNode`; None for a leaf that does not target this layer."""
 
 
 class CompositionNode:
-    """Parts that meet; a leaf that is not on this layer is None and adds nothing.
+    """Inner node of a composition: a combiner and the parts it combines.
 
     Args:
-        way: How they meet.
-        parts: Members, in order.
+        combiner: Computes the members' weights.
+        parts: Members in order; None for a member that does not target this layer.
     """
 
-    def __init__(self, way: Combiner, parts: Sequence[Part]):
-        self.way = way
+    def __init__(self, combiner: Combiner, parts: Sequence[Part]):
+        self.combiner = combiner
         self.parts = tuple(parts)
 
-    def speak(self, x: Tensor, y: Tensor, under_way: ForwardState) -> Any:
-        """Return what the members say, and how much each of them counts."""
-        if self.way.in_turn:
-            return self._in_turn(x, y, under_way)
-        said = [part and part.speak(x, y, under_way) for part in self.parts]
+    def project(self, x: Tensor, y: Tensor, state: ForwardState) -> Any:
+        """Return the members' projections and their mixing weights.
 
-        def agree(direction: Tensor) -> Tensor:
-            found = [
+        A sequential node has no phase in between: it returns the sum of its members' deltas.
+
+        Args:
+            x: Input of the layer, `[batch, length, inputs]`.
+            y: Output of the layer, `[batch, length, outputs]`.
+            state: State of the forward pass.
+        """
+        if self.combiner.sequential:
+            return self._sequential_delta(x, y, state)
+        projected = [part and part.project(x, y, state) for part in self.parts]
+
+        def dot(direction: Tensor) -> Tensor:
+            products = [
                 direction.new_zeros(direction.shape[:-1]) if part is None
-                else part.agree(one, direction)
-                for part, one in zip(self.parts, said, strict=True)
+                else part.dot(own, direction)
+                for part, own in zip(self.parts, projected, strict=True)
             ]  # fmt: skip
-            return torch.stack(found, dim=-1)
+            return torch.stack(products, dim=-1)
 
-        return said, self.way.shares(CombinerInput(x, y, agree, under_way))
+        return projected, self.combiner.mixing_weights(CombinerInput(x, y, dot, state))
 
-    def _in_turn(self, x: Tensor, y: Tensor, under_way: ForwardState) -> Tensor:
-        """Return what all members together add, each reading what those before it made of y."""
+    def _sequential_delta(self, x: Tensor, y: Tensor, state: ForwardState) -> Tensor:
+        """Return the sum of all deltas, each computed from y plus the deltas before it."""
         total = torch.zeros((), device=y.device)
         for part in self.parts:
             if part is not None:
-                total = total + part.change(part.speak(x, y + total, under_way), None)
+                total = total + part.delta(part.project(x, y + total, state), None)
         return total
 
-    def change(self, said: Any, share: Tensor | None) -> Tensor:
-        """Return what is added to the layer; a share is [1] or [..., 1]."""
-        if self.way.in_turn:
-            return said if share is None else said * share
-        spoken, shares = said
+    def delta(self, projected: Any, weight: Tensor | None) -> Tensor:
+        """Return what is added to the layer's output, times a weight of shape [1] or [..., 1]."""
+        if self.combiner.sequential:
+            return projected if weight is None else projected * weight
+        members, weights = projected
         total: Tensor | None = None
-        for index, (part, one) in enumerate(zip(self.parts, spoken, strict=True)):
+        for index, (part, member) in enumerate(zip(self.parts, members, strict=True)):
             if part is None:
                 continue
-            own = shares[..., index : index + 1]
-            added = part.change(one, own if share is None else own * share)
+            own = weights[..., index : index + 1]
+            added = part.delta(member, own if weight is None else own * weight)
             total = added if total is None else total + added
-        return torch.zeros((), device=shares.device) if total is None else total
+        return torch.zeros((), device=weights.device) if total is None else total
 
-    def agree(self, said: Any, direction: Tensor) -> Tensor:
-        """Return the product of what is added with a direction, [...]."""
-        if self.way.in_turn:
-            return (direction * said).sum(dim=-1)
-        spoken, shares = said
+    def dot(self, projected: Any, direction: Tensor) -> Tensor:
+        """Return the dot product of the delta with a direction, `[batch, length]`."""
+        if self.combiner.sequential:
+            return (direction * projected).sum(dim=-1)
+        members, weights = projected
         total = direction.new_zeros(direction.shape[:-1])
-        for index, (part, one) in enumerate(zip(self.parts, spoken, strict=True)):
+        for index, (part, member) in enumerate(zip(self.parts, members, strict=True)):
             if part is not None:
-                total = total + shares[..., index] * part.agree(one, direction)
+                total = total + weights[..., index] * part.dot(member, direction)
         return total
 
-    def weights(self) -> Tensor:
-        """Return the change of weights that all together are, [outputs, inputs].
+    def weight_delta(self) -> Tensor:
+        """Return the equivalent update of the layer's weight, `[outputs, inputs]`.
 
         Raises:
-            ValueError: The input decides.
+            ValueError: The mixing weights depend on the input, or a member is not linear.
         """
-        shares = self.way.fixed_shares().detach()
+        weights = self.combiner.static_weights().detach()
         total: Any = 0.0
-        for part, share in zip(self.parts, shares, strict=True):
+        for part, weight in zip(self.parts, weights, strict=True):
             if part is not None:
-                change = part.weights()
-                total = total + share.to(change.device) * change
+                update = part.weight_delta()
+                total = total + weight.to(update.device) * update
         return torch.as_tensor(total)

@@ -1,1 +1,1 @@
-"""Ways in which adapters meet: each file says how much each of them counts."""
+"""Combiners: one file per rule by which the outputs of several adapters are weighted."""

@@ -1,4 +1,4 @@
-"""What every way of meeting is: in each layer, a module that says how much each member counts."""
+"""Base class of the combiners and the values that a layer passes to them."""
 
 from __future__ import annotations
 
@@ -13,102 +13,111 @@ from training.config.composition import CombinerConfig
 
 @dataclass
 class ForwardState:
-    """One pass through the model, which all its layers share.
+    """State of one forward pass, shared by all composed layers of a model.
 
     Attributes:
-        goes_on: Whether it goes on with rows whose beginning an earlier pass saw (an answer is
-            written one token at a time).
-        seen: Which tokens count, [batch, length]; None where all do.
-        decided: What one layer decided for all, by the name of what decided.
+        continues_rows: Whether the pass continues rows whose beginning an earlier pass has
+            processed, as in generation with a key-value cache.
+        attention_mask: 1 for tokens that count and 0 for padding, `[batch, length]`; None if no
+            token is padding.
+        routing: Mixing weights that one layer computes for all layers, by the combiner's name.
     """
 
-    goes_on: bool = False
-    seen: torch.Tensor | None = None
-    decided: dict[str, torch.Tensor] = field(default_factory=dict)
+    continues_rows: bool = False
+    attention_mask: torch.Tensor | None = None
+    routing: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class CombinerInput:
-    """What a way of meeting may look at in a layer.
+    """Input of a combiner in one layer.
 
     Attributes:
-        x: What the layer reads, [batch, length, inputs].
-        y: What the layer says by itself, [batch, length, outputs].
-        agree: How far what each member adds points along a direction: [..., outputs] to
-            [..., members].
-        under_way: The pass.
+        x: Input of the layer, `[batch, length, inputs]`.
+        y: Output of the layer without its members, `[batch, length, outputs]`.
+        dot: Function that returns the dot product of each member's delta with a direction:
+            `[..., outputs]` to `[..., members]`.
+        state: State of the forward pass.
     """
 
     x: torch.Tensor
     y: torch.Tensor
-    agree: Callable[[torch.Tensor], torch.Tensor]
-    under_way: ForwardState
+    dot: Callable[[torch.Tensor], torch.Tensor]
+    state: ForwardState
 
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """Where a way of meeting sits.
+    """Shape and role of the layer that a combiner belongs to.
 
     Attributes:
-        inputs: Width of what its layer reads.
-        outputs: Width of what its layer says.
-        members: How many meet.
-        name: Tells it from others in the same adapter; the same in all layers.
-        decides: Whether this layer is the one that decides where one does for all.
+        inputs: Input width of the layer.
+        outputs: Output width of the layer.
+        num_members: Number of members combined.
+        name: Key that is unique among the combiners of an adapter and the same in all layers.
+        is_router: Whether this layer computes the routing for all layers.
     """
 
     inputs: int
     outputs: int
-    members: int
+    num_members: int
     name: str
-    decides: bool
+    is_router: bool
 
 
 class Combiner(nn.Module):
-    """How members meet in one layer.
+    """Base class of the rules that weight the members' deltas in one layer.
 
     Args:
-        how: The section of the job.
-        seat: Where.
+        config: The job's section.
+        layer: The layer it belongs to.
     """
 
-    in_turn = False
-    """Whether each member is put on what those before it made of the layer."""
+    sequential = False
+    """If True, each member receives the layer's output with the deltas of the members before it."""
 
-    def __init__(self, how: CombinerConfig, seat: LayerSpec):
+    def __init__(self, config: CombinerConfig, layer: LayerSpec):
         super().__init__()
-        self.seat = seat
+        self.layer = layer
 
-    def shares(self, meeting: CombinerInput) -> torch.Tensor:
-        """Return how much each member counts, [members] or [..., members]."""
-        return self.fixed_shares()
+    def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
+        """Return the weight of each member, `[members]` or `[batch, length, members]`."""
+        return self.static_weights()
 
-    def fixed_shares(self) -> torch.Tensor:
-        """Return how much each member counts whatever the input, [members].
+    def static_weights(self) -> torch.Tensor:
+        """Return the weights of a combiner that does not depend on the input, `[members]`.
 
         Raises:
-            ValueError: The input decides.
+            ValueError: The weights depend on the input.
         """
-        raise ValueError("what its members count is decided by the input")
+        raise ValueError("the weights of these members depend on the input")
 
 
 class RunningMean:
-    """The mean of each place and all before it, carried on from pass to pass."""
+    """Causal mean over the tokens of each row, continued across forward passes."""
 
     def __init__(self) -> None:
         self._sums: torch.Tensor | None = None
         self._count: torch.Tensor | None = None
 
-    def __call__(self, x: torch.Tensor, under_way: ForwardState) -> torch.Tensor:
-        """Return means in fp32; x is [batch, length, width], padding left out of them."""
+    def __call__(self, x: torch.Tensor, state: ForwardState) -> torch.Tensor:
+        """Return the mean of each token and all before it, in fp32 and without padding.
+
+        Args:
+            x: Values, `[batch, length, width]`.
+            state: State of the forward pass.
+        """
         x = x.float()
-        seen = torch.ones(x.shape[:2], device=x.device)
-        if under_way.seen is not None and under_way.seen.shape[1] >= x.shape[1]:
-            seen = under_way.seen[:, -x.shape[1] :].to(x.dtype)
-        sums = (x * seen[..., None]).cumsum(dim=1)
-        count = seen.cumsum(dim=1)
-        if under_way.goes_on and self._sums is not None and self._count is not None:
+        counted = torch.ones(x.shape[:2], device=x.device)
+        mask = state.attention_mask
+        if mask is not None and mask.shape[1] >= x.shape[1]:
+            # With a key-value cache the mask covers the row so far, and x only its new tokens.
+            counted = mask[:, -x.shape[1] :].to(x.dtype)
+        sums = (x * counted[..., None]).cumsum(dim=1)
+        count = counted.cumsum(dim=1)
+        if state.continues_rows and self._sums is not None and self._count is not None:
             sums, count = sums + self._sums, count + self._count
         if not torch.is_grad_enabled():
+            # Only generation continues a row, and it computes no gradients.
             self._sums, self._count = sums[:, -1:].detach(), count[:, -1:].detach()
         return sums / count.clamp(min=1)[..., None]

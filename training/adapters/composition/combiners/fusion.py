@@ -1,4 +1,4 @@
-"""Attention over adapters: what a layer says asks, what each member would add answers."""
+"""AdapterFusion: attention over the members, with the layer's output as the query."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from training.config.composition import Fusion as Section
 
 
 class FusionCombiner(Combiner):
-    """y' = y + Σ gᵢ dᵢ, with g = softmax over i of (Q y)·(K dᵢ) / √size.
+    """Combiner y' = y + Σ gᵢ dᵢ, with g = softmax over i of (Q y)·(K dᵢ) / √size.
 
-    After AdapterFusion (Pfeiffer et al. 2021, arXiv:2005.00247), with Q and K of few rows and
-    without its V, which starts as the unit matrix there and is as large as a layer: what a member
-    adds is added as it is.
+    Follows AdapterFusion (Pfeiffer et al. 2021, arXiv:2005.00247) with low-rank Q and K and without
+    the value matrix V. In the paper V is as large as a layer and starts as the identity; here the
+    deltas are added without a projection.
     """
 
-    def __init__(self, how: Section, seat: LayerSpec):
-        super().__init__(how, seat)
-        self.queries = nn.Parameter(torch.empty(how.size, seat.outputs))
-        nn.init.normal_(self.queries, std=seat.outputs**-0.5)
-        # Zero: at first all count the same.
-        self.keys = nn.Parameter(torch.zeros(how.size, seat.outputs))
-        self.scale = how.size**-0.5
+    def __init__(self, config: Section, layer: LayerSpec):
+        super().__init__(config, layer)
+        self.queries = nn.Parameter(torch.empty(config.size, layer.outputs))
+        nn.init.normal_(self.queries, std=layer.outputs**-0.5)
+        # With zero keys all members start with the same weight.
+        self.keys = nn.Parameter(torch.zeros(config.size, layer.outputs))
+        self.scale = config.size**-0.5
 
-    def shares(self, meeting: CombinerInput) -> torch.Tensor:
-        """Return shares that sum to 1, [batch, length, members].
+    def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
+        """Return attention weights that sum to 1, `[batch, length, members]`.
 
-        (Q y)·(K d) = (Kᵀ Q y)·d, so that keys of what members add are never written out.
+        (Q y)·(K d) = (Kᵀ Q y)·d, so the keys of the deltas are never materialized.
         """
-        asked = nn.functional.linear(meeting.y.to(self.queries.dtype), self.queries)
-        return torch.softmax(meeting.agree(asked @ self.keys) * self.scale, dim=-1)
+        query = nn.functional.linear(inputs.y.to(self.queries.dtype), self.queries)
+        return torch.softmax(inputs.dot(query @ self.keys) * self.scale, dim=-1)

@@ -1,4 +1,4 @@
-"""Side by side, their shares decided by a small layer: a softmax of the hidden state."""
+"""Gated mixture: a softmax of a linear layer on the hidden state weights the members."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from training.config.composition import Gate as Section
 
 
 class GateCombiner(Combiner):
-    """y = W x + Σ gᵢ dᵢ(x), with g = softmax(V h + b) and h = x, or the mean of x so far."""
+    """Combiner y = W x + Σ gᵢ dᵢ(x), with g = softmax(V h + b); h is x or its running mean."""
 
-    def __init__(self, how: Section, seat: LayerSpec):
-        super().__init__(how, seat)
-        # Zero: at first all count the same, wherever the input lies.
-        self.weights = nn.Parameter(torch.zeros(seat.members, seat.inputs))
-        self.bias = nn.Parameter(torch.zeros(seat.members))
-        self.mean = RunningMean() if how.per == "sequence" else None
+    def __init__(self, config: Section, layer: LayerSpec):
+        super().__init__(config, layer)
+        # With zero gates all members start with the same weight, for every input.
+        self.weights = nn.Parameter(torch.zeros(layer.num_members, layer.inputs))
+        self.bias = nn.Parameter(torch.zeros(layer.num_members))
+        self.mean = RunningMean() if config.per == "sequence" else None
 
-    def shares(self, meeting: CombinerInput) -> torch.Tensor:
-        """Return shares that sum to 1, [batch, length, members]."""
-        x = meeting.x if self.mean is None else self.mean(meeting.x, meeting.under_way)
-        x = x.to(self.weights.dtype)
-        return torch.softmax(nn.functional.linear(x, self.weights, self.bias), dim=-1)
+    def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
+        """Return gate values that sum to 1, `[batch, length, members]`."""
+        hidden = inputs.x if self.mean is None else self.mean(inputs.x, inputs.state)
+        logits = nn.functional.linear(hidden.to(self.weights.dtype), self.weights, self.bias)
+        return torch.softmax(logits, dim=-1)

@@ -1,4 +1,4 @@
-"""Merged once into one LoRA adapter, as a weighted sum; PEFT does the sum."""
+"""Merging: PEFT's weighted sum of several LoRA adapters as one new LoRA adapter."""
 
 from __future__ import annotations
 
@@ -13,25 +13,31 @@ from training.config.composition import SAME_SHAPE, Merge
 from training.errors import ModelError
 
 
-def merged(model: Any, members: Sequence[Member], how: Merge) -> PeftModel:
-    """Return the model with one new adapter that is a weighted sum of the members.
+def merge_adapters(model: Any, members: Sequence[Member], config: Merge) -> PeftModel:
+    """Return the model with one new adapter that is the weighted sum of the members.
+
+    Args:
+        model: The base model.
+        members: LoRA adapters in folders.
+        config: The job's section.
 
     Raises:
-        ModelError: They cannot be added.
+        ModelError: A member is not a LoRA adapter, or the combination needs equal shapes.
     """
-    _check(members, how)
+    _check(members, config)
     first = members[0]
     tuned = PeftModel.from_pretrained(model, str(first.folder), adapter_name=first.name)
     for other in members[1:]:
         tuned.load_adapter(str(other.folder), adapter_name=other.name)
-    pruned = how.combination.startswith(("ties", "dare", "magnitude"))
+    # PEFT accepts a density only for the combinations that prune.
+    prunes = config.combination.startswith(("ties", "dare", "magnitude"))
     tuned.add_weighted_adapter(
         [member.name for member in members],
-        list(how.weights or [1.0] * len(members)),
+        list(config.weights or [1.0] * len(members)),
         "default",
-        combination_type=how.combination,
-        svd_rank=how.r,
-        **({"density": how.density} if pruned else {}),
+        combination_type=config.combination,
+        svd_rank=config.r,
+        **({"density": config.density} if prunes else {}),
     )
     for member in members:
         tuned.delete_adapter(member.name)
@@ -39,32 +45,38 @@ def merged(model: Any, members: Sequence[Member], how: Merge) -> PeftModel:
     return tuned
 
 
-def merged_in(folder: Path, model: Any, members: Sequence[Member], how: Merge) -> Any:
-    """Write the weighted sum to a folder, as an adapter like any other; return the model as it was.
+def merge_to_folder(folder: Path, model: Any, members: Sequence[Member], config: Merge) -> Any:
+    """Write the weighted sum to a folder as a LoRA adapter, and return the unmodified base model.
+
+    Args:
+        folder: Target folder.
+        model: The base model.
+        members: LoRA adapters in folders.
+        config: The job's section.
 
     Raises:
-        ModelError: They cannot be added.
+        ModelError: A member is not a LoRA adapter, or the combination needs equal shapes.
     """
-    tuned = merged(model, members, how)
+    tuned = merge_adapters(model, members, config)
     tuned.save_pretrained(str(folder))
     return tuned.unload()
 
 
-def _check(members: Sequence[Member], how: Merge) -> None:
+def _check(members: Sequence[Member], config: Merge) -> None:
     first = members[0]
     for member in members:
         if not member.is_lora:
             raise ModelError(
                 f"compose.adapters.{member.name}: {member.folder} is no LoRA adapter, and only "
-                f"updates of weights can be added. Let them meet in another way, such as "
+                f"LoRA adapters can be merged. Combine these in another way, such as "
                 f"how: {{kind: gate}}"
             )
     for other in members[1:]:
         same = other.tree["r"] == first.tree["r"] and set(other.layers) == set(first.layers)
-        if how.combination in SAME_SHAPE and not same:
+        if config.combination in SAME_SHAPE and not same:
             raise ModelError(
-                f"compose.how.combination {how.combination} adds adapters of one rank and the same "
-                f"targets: {first.name} has r {first.tree['r']} on {len(first.layers)} layers, "
-                f"{other.name} r {other.tree['r']} on {len(other.layers)}. Use cat, svd or a form "
-                f"that ends in _svd"
+                f"compose.method.combination {config.combination} needs adapters of one rank and the "
+                f"same targets: {first.name} has r {first.tree['r']} on {len(first.layers)} "
+                f"layers, {other.name} has r {other.tree['r']} on {len(other.layers)}. Use cat, "
+                f"svd or a combination that ends in _svd"
             )

@@ -1,4 +1,4 @@
-"""Side by side, each member times a weight of its own: given, or learned in each layer."""
+"""Parallel composition: each delta times one weight per layer, fixed or learned."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from training.config.composition import Parallel as Section
 
 
 class ParallelCombiner(Combiner):
-    """y = W x + Σ wᵢ dᵢ(x), with w learned or fixed."""
+    """Combiner y = W x + Σ wᵢ dᵢ(x), with w learned or fixed."""
 
-    def __init__(self, how: Section, seat: LayerSpec):
-        super().__init__(how, seat)
-        self.given = how.weights
-        if self.given is None:
-            self.weights = nn.Parameter(torch.full((seat.members,), how.start))
+    def __init__(self, config: Section, layer: LayerSpec):
+        super().__init__(config, layer)
+        self.fixed = config.weights
+        if self.fixed is None:
+            self.weights = nn.Parameter(torch.full((layer.num_members,), config.start))
 
-    def shares(self, meeting: CombinerInput) -> torch.Tensor:
-        """Return the weights."""
-        return self.fixed_shares().to(meeting.x.device)
+    def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
+        """Return the weights, `[members]`."""
+        return self.static_weights().to(inputs.x.device)
 
-    def fixed_shares(self) -> torch.Tensor:
-        """Return the weights."""
-        return self.weights if self.given is None else torch.tensor(self.given)
+    def static_weights(self) -> torch.Tensor:
+        """Return the weights, `[members]`."""
+        return self.weights if self.fixed is None else torch.tensor(self.fixed)

@@ -1,4 +1,4 @@
-"""One member at a time, chosen by the input, in one layer for all."""
+"""Routing: one member per token, chosen by the input in one layer and used in all."""
 
 from __future__ import annotations
 
@@ -15,46 +15,53 @@ from training.config.composition import Route as Section
 
 
 class RouteCombiner(Combiner):
-    """y = W x + dₖ(x), with k decided by h, the mean so far of what the first layer reads.
+    """Combiner y = W x + dₖ(x), with k chosen by h, the running mean of the first layer's input.
 
-    classifier: k = argmax of V h + b. The gradient is that of its softmax (straight-through,
-                Bengio et al. 2013, arXiv:1308.3432), so that training and use say the same.
+    classifier: k = argmax of V h + b. The backward pass uses the gradient of the softmax
+                (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432), so training and
+                inference both activate exactly one member.
     centroid:   k = argmin of |h - cᵢ|², with cᵢ the mean of h over rows of that member's task.
     """
 
-    def __init__(self, how: Section, seat: LayerSpec):
-        super().__init__(how, seat)
-        self.learned = how.learns
+    def __init__(self, config: Section, layer: LayerSpec):
+        super().__init__(config, layer)
+        self.learned = config.learns
         self.mean = RunningMean()
-        if not seat.decides:
+        if not layer.is_router:
             return
         if self.learned:
-            self.weights = nn.Parameter(torch.zeros(seat.members, seat.inputs))
-            self.bias = nn.Parameter(torch.zeros(seat.members))
+            self.weights = nn.Parameter(torch.zeros(layer.num_members, layer.inputs))
+            self.bias = nn.Parameter(torch.zeros(layer.num_members))
         else:
-            self.centroids = nn.Parameter(torch.zeros(seat.members, seat.inputs))
+            self.centroids = nn.Parameter(torch.zeros(layer.num_members, layer.inputs))
 
-    def shares(self, meeting: CombinerInput) -> torch.Tensor:
-        """Return a 1 for the one that is chosen and 0 for the others, [batch, length, members]."""
-        decided = meeting.under_way.decided
-        if self.seat.decides:
-            decided[self.seat.name] = self._decide(meeting)
-        if self.seat.name not in decided:
+    def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
+        """Return the one-hot choice of a member, `[batch, length, members]`.
+
+        Raises:
+            RuntimeError: This layer runs before the one that computes the routing.
+        """
+        routing = inputs.state.routing
+        if self.layer.is_router:
+            routing[self.layer.name] = self._route(inputs)
+        if self.layer.name not in routing:
             raise RuntimeError(
-                "a layer was reached before the one that decides for all: the model runs its "
-                "layers in another order than when these adapters were composed"
+                "a layer ran before the one that computes the routing: the model runs its layers "
+                "in another order than when these adapters were composed"
             )
-        return decided[self.seat.name]
+        return routing[self.layer.name]
 
-    def _decide(self, meeting: CombinerInput) -> torch.Tensor:
-        mean = self.mean(meeting.x, meeting.under_way)[..., None, :]
-        # Written out and in fp32, whatever the precision: a choice should not hang on rounding.
+    def _route(self, inputs: CombinerInput) -> torch.Tensor:
+        mean = self.mean(inputs.x, inputs.state)[..., None, :]
+        # Computed in fp32 and without a matmul kernel, under autocast too: rounding must not
+        # change which member is chosen.
         if self.learned:
             scores = (mean * self.weights.float()).sum(dim=-1) + self.bias.float()
         else:
             scores = -((mean - self.centroids.float()) ** 2).sum(dim=-1)
-        chosen = nn.functional.one_hot(scores.argmax(dim=-1), self.seat.members).to(scores.dtype)
+        chosen = nn.functional.one_hot(scores.argmax(dim=-1), self.layer.num_members)
+        chosen = chosen.to(scores.dtype)
         if not self.learned:
             return chosen
-        soft = torch.softmax(scores, dim=-1)
-        return chosen + soft - soft.detach()
+        probabilities = torch.softmax(scores, dim=-1)
+        return chosen + probabilities - probabilities.detach()

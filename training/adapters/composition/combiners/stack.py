@@ -1,4 +1,4 @@
-"""One after another: each member is put on what those before it made of the layer."""
+"""Stacked composition: each member receives the output of the members before it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from training.adapters.composition.combiners.base import Combiner, CombinerInput
 
 
 class StackCombiner(Combiner):
-    """y₀ = f(x), yᵢ = yᵢ₋₁ + dᵢ(x, yᵢ₋₁).
+    """Combiner y₀ = f(x), yᵢ = yᵢ₋₁ + dᵢ(x, yᵢ₋₁).
 
-    An update of weights reads x alone, so that a stack of such is their sum; a bottleneck behind a
-    sublayer reads what the one before it has said.
+    A LoRA update reads only x, so a stack of LoRA adapters is their sum. A sequential bottleneck
+    reads the output of the one before it.
     """
 
-    in_turn = True
+    sequential = True
 
-    def shares(self, meeting: CombinerInput) -> torch.Tensor:
-        """Return a 1 for each."""
-        return self.fixed_shares().to(meeting.x.device)
+    def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
+        """Return 1 for each member, `[members]`."""
+        return self.static_weights().to(inputs.x.device)
 
-    def fixed_shares(self) -> torch.Tensor:
-        """Return a 1 for each."""
-        return torch.ones(self.seat.members)
+    def static_weights(self) -> torch.Tensor:
+        """Return 1 for each member, `[members]`."""
+        return torch.ones(self.layer.num_members)
