@@ -79,7 +79,7 @@ def test_settings_for_serving_do_not_reach_training(model: Any) -> None:
     model.generation_config.repetition_penalty = 1.0
 
 
-def experience(prompt: list[int], answer: list[int], *, ended: bool, score: float) -> Transition:
+def transition(prompt: list[int], answer: list[int], *, ended: bool, score: float) -> Transition:
     numbers = torch.arange(len(answer), dtype=torch.float32)
     return Transition(
         prompt="asked",
@@ -88,24 +88,24 @@ def experience(prompt: list[int], answer: list[int], *, ended: bool, score: floa
         ended=ended,
         text="said",
         score=score,
-        parts={},
-        old=-numbers - 1,
-        reference=-numbers - 1.5,
+        rewards={},
+        old_log_probs=-numbers - 1,
+        reference_log_probs=-numbers - 1.5,
         values=numbers / 10,
         entropy=numbers,
     )
 
 
-EXPERIENCES = [
-    experience([1, 5, 6], [7, 2], ended=True, score=1.0),
-    experience([1], [8, 9, 10, 11], ended=False, score=-1.0),
-    experience([1, 5], [2], ended=True, score=0.5),
+TRANSITIONS = [
+    transition([1, 5, 6], [7, 2], ended=True, score=1.0),
+    transition([1], [8, 9, 10, 11], ended=False, score=-1.0),
+    transition([1, 5], [2], ended=True, score=0.5),
 ]
 
 
 def rollout(**settings: Any) -> RolloutBatch:
-    return RolloutBatch.of(
-        EXPERIENCES, **{"coefficient": 0.1, "gamma": 1.0, "lam": 1.0, **settings}
+    return RolloutBatch.from_transitions(
+        TRANSITIONS, **{"kl_coefficient": 0.1, "gamma": 1.0, "lam": 1.0, **settings}
     )
 
 
@@ -114,23 +114,23 @@ def test_labels_are_the_answers_and_their_numbers_stand_in_the_same_order() -> N
     assert batch["input_ids"].tolist() == [[1, 8, 9, 10, 11], [1, 5, 6, 7, 2]]
     assert batch["labels"].tolist() == [[IGNORE, 8, 9, 10, 11], [IGNORE] * 3 + [7, 2]]
     assert batch["position_ids"].tolist() == [list(range(5))] * 2
-    assert batch["old"].tolist() == [-1, -2, -3, -4, -1, -2]
+    assert batch["old_log_probs"].tolist() == [-1, -2, -3, -4, -1, -2]
     # λ = γ = 1: what is still to come. Each token pays 0.1 · 0.5 nats; the score comes last.
     to_come = [-1 - 0.05 * left for left in (4, 3, 2, 1)] + [1 - 0.05 * left for left in (2, 1)]
     assert batch["returns"].tolist() == pytest.approx(to_come)
     whole = rollout(drop_truncated=False)
-    learned = whole.advantages[whole.learned.bool()]
+    learned = whole.advantages[whole.learn_mask.bool()]
     assert float(learned.mean()) == pytest.approx(0.0, abs=1e-6)
     assert float(learned.var(correction=0)) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_nothing_is_learned_from_a_cut_answer_where_the_job_says_so() -> None:
     dropped = rollout(drop_truncated=True)
-    assert dropped.tokens_learned([0, 1, 2]) == 3
+    assert dropped.count_learned([0, 1, 2]) == 3
     batch = dropped.batch([1, 0])
     assert (batch["labels"][0] == IGNORE).all()
-    assert batch["old"].tolist() == [-1, -2]
-    counted = dropped.advantages[dropped.learned.bool()]
+    assert batch["old_log_probs"].tolist() == [-1, -2]
+    counted = dropped.advantages[dropped.learn_mask.bool()]
     assert float(counted.mean()) == pytest.approx(0.0, abs=1e-6)
 
 
