@@ -238,7 +238,8 @@ class Composition(ConfigSection):
     adapters: dict[
         MemberName,
         Annotated[
-            Annotated[AdapterLocation, Tag("(folder)")] | Annotated[Composition, Tag("(composition)")],
+            Annotated[AdapterLocation, Tag("(folder)")]
+            | Annotated[Composition, Tag("(composition)")],
             Discriminator(_written),
         ],
     ] = Field(min_length=2)
