@@ -41,7 +41,7 @@ class Callback(Protocol):
     def on_start(self, model: Any, step: int) -> None:
         """Handle the start of training, or its resumption after `step` steps."""
 
-    def on_step(self, facts: StepMetrics, model: Any) -> None:
+    def on_step(self, metrics: StepMetrics, model: Any) -> None:
         """Handle the end of an optimizer step."""
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:
@@ -57,7 +57,7 @@ class BaseCallback:
     def on_start(self, model: Any, step: int) -> None:
         """Do nothing."""
 
-    def on_step(self, facts: StepMetrics, model: Any) -> None:
+    def on_step(self, metrics: StepMetrics, model: Any) -> None:
         """Do nothing."""
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:

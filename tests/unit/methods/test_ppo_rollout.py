@@ -18,9 +18,9 @@ from training.trainer.sample_order import RolloutOrder, SampleOrder
 def test_tokens_come_up_as_often_as_they_are_likely() -> None:
     number, temperature = 20_000, 0.7
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
-    chance = uniforms([1], range(number), 1)
+    draws = uniforms([1], range(number), 1)
     scores = logits.expand(number, -1)
-    chosen = Sampler(chance, temperature, 3)(torch.zeros(number, 3), scores).argmax(dim=1)
+    chosen = Sampler(draws, temperature, 3)(torch.zeros(number, 3), scores).argmax(dim=1)
     expected = torch.softmax(logits / temperature, dim=0)
     found = torch.bincount(chosen, minlength=5) / number
     # Five standard errors of a share of 20,000.
@@ -46,11 +46,11 @@ PROMPTS = [[1, 20, 30], [1, 40, 50, 60, 70, 80, 90], [1, 33], [1, 200, 201, 202]
 
 def test_answers_do_not_depend_on_their_batch(model: Any) -> None:
     prompts = PROMPTS * 3
-    chance = uniforms([5], range(15), 20)
+    draws = uniforms([5], range(15), 20)
     settings: dict[str, Any] = {"temperature": 1.0, "end_ids": [2], "pad_id": 2}
-    together = sample(model, prompts, chance, **settings)
+    together = sample(model, prompts, draws, **settings)
     alone = [
-        sample(model, [prompt], chance[place : place + 1], **settings)[0]
+        sample(model, [prompt], draws[place : place + 1], **settings)[0]
         for place, prompt in enumerate(prompts)
     ]
     assert together == alone
@@ -59,8 +59,8 @@ def test_answers_do_not_depend_on_their_batch(model: Any) -> None:
 
 def test_an_answer_ends_with_its_end_though_padding_looks_alike(model: Any) -> None:
     """Pad and end are one id here: what is an answer follows from where it ended."""
-    chance = uniforms([5], range(40), 24)
-    answers = sample(model, PROMPTS * 8, chance, temperature=1.3, end_ids=[2, 9, 14, 50], pad_id=2)
+    draws = uniforms([5], range(40), 24)
+    answers = sample(model, PROMPTS * 8, draws, temperature=1.3, end_ids=[2, 9, 14, 50], pad_id=2)
     ended = [answer for answer in answers if answer.ended]
     assert 5 < len(ended) < 40
     for answer in answers:
@@ -70,11 +70,11 @@ def test_an_answer_ends_with_its_end_though_padding_looks_alike(model: Any) -> N
 
 
 def test_settings_for_serving_do_not_reach_training(model: Any) -> None:
-    chance = uniforms([5], range(5), 20)
-    plain = sample(model, PROMPTS, chance, temperature=1.0, end_ids=[2], pad_id=2)
+    draws = uniforms([5], range(5), 20)
+    plain = sample(model, PROMPTS, draws, temperature=1.0, end_ids=[2], pad_id=2)
     model.generation_config.repetition_penalty = 5.0
     model.generation_config.min_new_tokens = 19
-    assert sample(model, PROMPTS, chance, temperature=1.0, end_ids=[2], pad_id=2) == plain
+    assert sample(model, PROMPTS, draws, temperature=1.0, end_ids=[2], pad_id=2) == plain
     assert model.generation_config.repetition_penalty == 5.0
     model.generation_config.repetition_penalty = 1.0
 
