@@ -2,37 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """One optimizer step, summed over its micro-batches and all processes.
-
-    Attributes:
-        step: Optimizer steps done, this one included.
-        epoch: Passes over the data so far.
-        loss: Mean over the step's supervised tokens.
-        grad_norm: Norm of the whole gradient before clipping; None where the engine has none.
-        learning_rate: Used by this step.
-        tokens: Real tokens consumed (no padding).
-        supervised_tokens: Tokens the loss is a mean over.
-        row_ids: Readable ids of the rows consumed, in order.
-        seconds: Wall time of the step.
-        extra: What a method adds (rewards, margins).
-    """
-
-    step: int
-    epoch: float
-    loss: float
-    grad_norm: float | None
-    learning_rate: float
-    tokens: int
-    supervised_tokens: int
-    row_ids: tuple[str, ...]
-    seconds: float
-    extra: dict[str, float]
+from training.step_metrics import StepMetrics
 
 
 class Callback(Protocol):
