@@ -1,5 +1,5 @@
-"""The one door from a running job to the AWS account it is in: secrets, and signed calls.
+"""Access of a running job to its AWS account: secrets, and signed requests.
 
-Nothing else that runs where the accelerators are knows an AWS SDK, and what is here loads one only
-when it is asked for something: a job that needs nothing of the account needs none installed.
+No other package that runs next to the accelerators uses an AWS SDK. This one imports it on first
+use, so a job that needs nothing of the account runs without it.
 """

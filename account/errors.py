@@ -1,5 +1,5 @@
-"""What the account did not give."""
+"""Errors of access to the AWS account."""
 
 
 class AccountError(Exception):
-    """Says what was asked for, why it was not given, and the fix."""
+    """The account denied access, or cannot be reached; the message has the reason and the fix."""

@@ -1,7 +1,7 @@
-"""Secrets of the account, read when a container starts: a token for the model hub, keys of judges.
+"""Secrets of the account, read when a container starts: the hub token, and API keys of judges.
 
-What is handed around is the name of a secret; its value goes into the environment of the process
-that needs it, and nowhere else.
+Jobs, requests and logs contain only the names of secrets. A value goes into the environment of the
+process that needs it, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from typing import Any
 
 from account.errors import AccountError
 
-_PATIENCE_S = 5
-"""To connect: where there is no way to the service, nothing answers at all."""
+_CONNECT_TIMEOUT_S = 5
+"""Short, because a network without a route to the service drops packets silently."""
 
 
 def read_secrets(names: Mapping[str, str]) -> dict[str, str]:
     """Return the values of secrets.
 
     Args:
-        names: Of secrets, by the environment variable that each is for.
+        names: Names of secrets, by the environment variable that each is for.
 
     Returns:
-        Their values, by variable.
+        The values, by variable.
 
     Raises:
-        AccountError: Names all that cannot be read, and why.
+        AccountError: Some cannot be read; names each with the reason.
     """
     if not names:
         return {}
     client = _client()
-    found, faults = {}, []
+    values, faults = {}, []
     for variable, name in names.items():
         try:
-            found[variable] = str(client.get_secret_value(SecretId=name)["SecretString"]).strip()
-        except Exception as error:  # botocore's own, of which a dozen mean "no"
-            faults.append(f"the secret {name}, for {variable}, cannot be read: {_why(error)}")
+            values[variable] = str(client.get_secret_value(SecretId=name)["SecretString"]).strip()
+        except Exception as error:  # botocore has a dozen classes for a denied request
+            faults.append(f"the secret {name}, for {variable}, cannot be read: {_reason(error)}")
     if faults:
         raise AccountError("; ".join(faults))
-    return found
+    return values
 
 
 def _client() -> Any:
@@ -48,20 +48,22 @@ def _client() -> Any:
         from botocore.config import Config
     except ImportError as error:
         raise AccountError(
-            "secrets of the account are asked for, and boto3 is not installed here"
+            "the job uses secrets of the account, and boto3 is not installed (pip install boto3)"
         ) from error
-    patience = Config(connect_timeout=_PATIENCE_S, read_timeout=10, retries={"mode": "standard"})
-    # SageMaker sets the one name, and boto3 reads the other.
-    return boto3.client("secretsmanager", region_name=os.environ.get("AWS_REGION"), config=patience)
+    config = Config(
+        connect_timeout=_CONNECT_TIMEOUT_S, read_timeout=10, retries={"mode": "standard"}
+    )
+    # SageMaker sets AWS_REGION, and boto3 reads AWS_DEFAULT_REGION.
+    return boto3.client("secretsmanager", region_name=os.environ.get("AWS_REGION"), config=config)
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
     hints = {
         "AccessDeniedException": "the role of this container may not read it, or not use its key",
-        "ResourceNotFoundException": "there is none of this name, or nobody has put a value in it",
+        "ResourceNotFoundException": "it does not exist, or has no value yet",
         "NoCredentialsError": "this container has no role",
-        "ConnectTimeoutError": "nothing answers; the network has no endpoint of Secrets Manager",
+        "ConnectTimeoutError": "no answer; the network has no endpoint of Secrets Manager",
         "EndpointConnectionError": "the network has no endpoint of Secrets Manager",
     }
     return hints.get(code or type(error).__name__, " ".join(str(error).split()))

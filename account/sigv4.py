@@ -1,4 +1,4 @@
-"""Calls to AWS signed with what this process is known by: a role, a profile, keys in variables.
+"""Authentication of HTTP requests by AWS Signature Version 4, with the process's credentials.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html, by botocore.
 """
@@ -14,14 +14,14 @@ from account.errors import AccountError
 
 
 class SignedRequestAuth(httpx2.Auth):
-    """Signs each request of a client.
+    """Authentication of an httpx client that signs each request.
 
     Args:
-        service: As signatures name it, such as `bedrock`.
-        region: That is called.
+        service: Name of the service in signatures, such as `bedrock`.
+        region: Region of the endpoint.
 
     Raises:
-        AccountError: This process is known by nothing, or botocore is not installed.
+        AccountError: This process has no credentials, or botocore is not installed.
     """
 
     requires_request_body = True
@@ -31,24 +31,24 @@ class SignedRequestAuth(httpx2.Auth):
             import botocore.session
         except ImportError as error:
             raise AccountError(
-                "calls are signed by botocore, which is not installed here (pip install boto3)"
+                "botocore, which signs requests, is not installed (pip install boto3)"
             ) from error
         self._service, self._region = service, region
-        # Of a role: these renew themselves.
+        # Credentials of a role refresh themselves, so they are not read once and for all.
         self._credentials: Any = botocore.session.get_session().get_credentials()
         if self._credentials is None:
             raise AccountError(
-                "no AWS credentials are found here: no role, no profile (aws configure, aws sso "
+                "no AWS credentials were found: no role, no profile (aws configure, aws sso "
                 "login), no AWS_ACCESS_KEY_ID"
             )
 
     def auth_flow(
         self, request: httpx2.Request
     ) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """Yield the request with its signature.
+        """Yield the signed request.
 
         Raises:
-            AccountError: What this process is known by has run out, and cannot be renewed.
+            AccountError: The credentials have expired and cannot be refreshed.
         """
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
@@ -61,9 +61,11 @@ class SignedRequestAuth(httpx2.Auth):
             headers={"Content-Type": request.headers["Content-Type"]},
         )
         try:
-            now = self._credentials.get_frozen_credentials()
+            credentials = self._credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise AccountError(f"this process's AWS credentials are gone: {error}") from error
-        SigV4Auth(now, self._service, self._region).add_auth(signed)
+            raise AccountError(
+                f"the AWS credentials of this process cannot be refreshed: {error}"
+            ) from error
+        SigV4Auth(credentials, self._service, self._region).add_auth(signed)
         request.headers.update(dict(signed.headers))
         yield request

@@ -1,7 +1,6 @@
-"""What each kind of adapter trains, keeps in memory and reaches, on one model.
+"""Trained parameters, memory, speed and loss of every adapter on one model: `make bench-adapters`.
 
-`make bench-adapters`: a small model is pre-trained once, then adapted by every kind, each in a
-process of its own.
+A small model is pre-trained once, then fine-tuned with each adapter in a separate process.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ KINDS: dict[str, tuple[dict[str, Any] | None, float]] = {
     "prefix tuning": ({"kind": "prefix_tuning", "num_virtual_tokens": 20}, 5e-2),
     "bottleneck": ({"kind": "bottleneck", "reduction_factor": 16}, 5e-3),
 }  # fmt: skip
-"""By name: the adapter and its learning rate."""
+"""The adapter section and learning rate by name."""
 SHAPE = {
     "architecture": "llama", "hidden_size": 256, "intermediate_size": 768,
     "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4,
@@ -47,8 +46,8 @@ SHAPE = {
 }  # fmt: skip
 
 
-def start(home: Path, steps: int) -> Path:
-    """Return a model pre-trained on books."""
+def pretrain(home: Path, steps: int) -> Path:
+    """Pre-train the model on books and return its folder."""
     train(
         {
             "name": "start",
@@ -73,7 +72,13 @@ def start(home: Path, steps: int) -> Path:
 
 
 def job(model: Path, kind: str, steps: int) -> dict[str, Any]:
-    """Return one kind's job; all see the same rows in the same order."""
+    """Return the job of one adapter; all adapters see the same rows in the same order.
+
+    Args:
+        model: The pre-trained model.
+        kind: A key of `KINDS`.
+        steps: Optimizer steps.
+    """
     section, rate = KINDS[kind]
     return {
         "name": "kind",
@@ -97,7 +102,7 @@ def job(model: Path, kind: str, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train every kind, and write the table."""
+    """Train every adapter and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=ROOT / "runs/.adapters")
     parser.add_argument("--steps", type=int, default=20)
@@ -105,16 +110,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.fresh:
         shutil.rmtree(options.home, ignore_errors=True)
-    model = start(options.home, 2 * options.steps)
-    found_of = {
+    model = pretrain(options.home, 2 * options.steps)
+    results = {
         kind: train(job(model, kind, options.steps), options.home / kind.replace(" ", "-"))
         for kind in KINDS
     }
-    full = found_of["full"]
-    rows = [_row(kind, found, full) for kind, found in found_of.items()]
+    full = results["full"]
+    rows = [_row(kind, result, full) for kind, result in results.items()]
     before = full["evaluation"]["before"]["validation"]["loss"]
     body = table(
-        ["kind", "trained", "share", "gradient + optimizer", "to full", "base, bytes a weight",
+        ["adapter", "trained", "share", "gradient + optimizer", "vs full", "base, bytes per weight",
          "peak memory, MiB", "step, CPU s", "held-out loss"],
         rows,
     )  # fmt: skip
@@ -122,16 +127,18 @@ def main() -> None:
         "adapters",
         f"""## Adapters
 
-Llama of {full["trained"] / 1e6:.1f}M parameters, pre-trained here for {2 * options.steps} steps on
-books, then adapted to MedQuAD answers in {options.steps} steps of 8 rows of up to 128 tokens;
-held-out loss {before:.3f} before. All in fp32 but QLoRA (4-bit base, bf16). "Gradient + optimizer"
-are the bytes of gradients and of Adam's two moments; "base" those of what is frozen. In 4 bits it
-takes {_quantized(found_of):.1%} of what it would in fp16 here, where embeddings in fp32 weigh much,
-and {_quantized_wide(options.home):.1%} in a Llama of 57M parameters. "Peak memory" is the most that
-the process held, evaluations included, above the {full["ready_bytes"] / 2**20:,.0f} MiB of loaded
-libraries: mostly activations here. Half of what PiSSA counts as trained stays as it is. AdaLoRA
-begins with singular values of zero, and wants a rate twenty times LoRA's. A step's time is the
-processor's, of one thread. One run each.
+A Llama of {full["trained"] / 1e6:.1f}M parameters, pre-trained on books for {2 * options.steps}
+steps, then fine-tuned on MedQuAD answers for {options.steps} steps of 8 rows of up to 128 tokens.
+The held-out loss before fine-tuning is {before:.3f}. All runs use fp32 except QLoRA (4-bit base,
+bf16). "Gradient + optimizer" is the memory of gradients and of Adam's two moments; "base" is that
+of frozen weights. The 4-bit base takes {_quantized(results):.1%} of its size in fp16 here, where
+fp32 embeddings are a large part, and {_quantized_wide(options.home):.1%} in a Llama of 57M
+parameters.
+"Peak memory" is the peak of the process, evaluations included, above the
+{full["ready_bytes"] / 2**20:,.0f} MiB of loaded libraries; here it is mostly activations. Half of
+the parameters that PiSSA counts as trained do not change. AdaLoRA starts with singular values of
+zero and needs twenty times the learning rate of LoRA. "Step" is CPU time of one thread. One run
+each.
 {circumstances()} `make bench-adapters`.
 
 {body}
@@ -139,13 +146,13 @@ processor's, of one thread. One run each.
     )
 
 
-def _quantized(found_of: dict[str, dict[str, Any]]) -> float:
-    """Return the bytes of the 4-bit base, of those of the same in fp16."""
-    return float(found_of["QLoRA"]["frozen_bytes"] / (2 * found_of["full"]["trained"]))
+def _quantized(results: dict[str, dict[str, Any]]) -> float:
+    """Return the size of the 4-bit base relative to the same base in fp16."""
+    return float(results["QLoRA"]["frozen_bytes"] / (2 * results["full"]["trained"]))
 
 
 def _quantized_wide(home: Path) -> float:
-    """Return the same of a wider model with random weights, as QLoRA loads it."""
+    """Return the same ratio for a wider model with random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -162,27 +169,27 @@ def _quantized_wide(home: Path) -> float:
     tokenizer = str(DATA / "models/stories260K-hf")
     document = job(home / "wide", "QLoRA", 1)
     document["model"]["tokenizer"] = tokenizer
-    wanted: Any = parse_job(document, "wide")
-    loaded = load_tokenizer(wanted.model)
-    base = load_model(wanted, loaded, torch.device("cpu"))
-    tuned = apply(base, wanted.adapter, tokenizer=loaded, max_length=128)
+    parsed: Any = parse_job(document, "wide")
+    loaded = load_tokenizer(parsed.model)
+    base = load_model(parsed, loaded, torch.device("cpu"))
+    tuned = apply(base, parsed.adapter, tokenizer=loaded, max_length=128)
     frozen = [p for p in tuned.parameters() if not p.requires_grad]
     return weight_bytes(frozen) / (2 * weights)
 
 
-def _row(kind: str, found: dict[str, Any], full: dict[str, Any]) -> list[str]:
-    spent = found["optimizer_bytes"] + found["gradient_bytes"]
-    of_full = full["optimizer_bytes"] + full["gradient_bytes"]
+def _row(kind: str, result: dict[str, Any], full: dict[str, Any]) -> list[str]:
+    adapter_bytes = result["optimizer_bytes"] + result["gradient_bytes"]
+    full_bytes = full["optimizer_bytes"] + full["gradient_bytes"]
     return [
         kind,
-        f"{found['trained']:,}",
-        f"{found['trained'] / full['trained']:.2%}",
-        f"{spent / 2**20:.2f} MiB",
-        f"{spent / of_full:.1%}",
-        f"{found['frozen_bytes'] / full['trained']:.2f}" if found["frozen_bytes"] else "–",
-        f"{(found['peak_bytes'] - found['ready_bytes']) / 2**20:,.0f}",
-        f"{found['step_s']:.2f}",
-        f"{found['evaluation']['after']['validation']['loss']:.3f}",
+        f"{result['trained']:,}",
+        f"{result['trained'] / full['trained']:.2%}",
+        f"{adapter_bytes / 2**20:.2f} MiB",
+        f"{adapter_bytes / full_bytes:.1%}",
+        f"{result['frozen_bytes'] / full['trained']:.2f}" if result["frozen_bytes"] else "–",
+        f"{(result['peak_bytes'] - result['ready_bytes']) / 2**20:,.0f}",
+        f"{result['step_s']:.2f}",
+        f"{result['evaluation']['after']['validation']['loss']:.3f}",
     ]
 
 

@@ -1,7 +1,7 @@
-"""What a teacher is worth: the same student with and without one.
+"""Compare the same student with and without a teacher: `make bench-distillation`.
 
-`make bench-distillation`: a small student learns from plain text alone and beside a teacher, in
-each way of asking it; and from a few answers alone and beside those that a teacher wrote.
+A small student learns from plain text, without a teacher and with each distillation loss; and from
+a few answers, without and with additional answers that a teacher wrote.
 """
 
 from __future__ import annotations
@@ -25,23 +25,31 @@ STUDENT = {
     "architecture": "llama", "hidden_size": 48, "intermediate_size": 128, "num_hidden_layers": 3,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
 }  # fmt: skip
-WAYS: dict[str, dict[str, Any]] = {
-    "nobody": {"kind": "pretrain"},
+SETTINGS: dict[str, dict[str, Any]] = {
+    "no teacher": {"kind": "pretrain"},
     "forward KL, temperature 1": {"temperature": 1.0},
-    "forward KL, temperature 1, nothing else": {"temperature": 1.0, "soft_weight": 1.0},
+    "forward KL, temperature 1, without the label loss": {"temperature": 1.0, "soft_weight": 1.0},
     "forward KL, temperature 2": {},
     "reverse KL, temperature 2": {"divergence": "reverse_kl"},
     "Jensen–Shannon, temperature 2": {"divergence": "js"},
-    "forward KL, temperature 2, a teacher that has not read such text": {"teacher": str(STORIES)},
+    "forward KL, temperature 2, a teacher that was not trained on such text": {
+        "teacher": str(STORIES)
+    },
 }
-"""By name: the method's keys, beside those of `DISTILL`."""
+"""Keys of the method by name, in addition to those of `DISTILL`."""
 DISTILL = {"kind": "distill", "temperature": 2.0, "soft_weight": 0.7}
 REAL, ASKED, HELD = 60, 300, 60
-"""Answers the student has, prompts the teacher answers for it, and rows held out."""
+"""Numbers of real answers, of prompts that the teacher answers, and of held-out rows."""
 
 
-def on_text(model: dict[str, Any], method: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Return the job of a model that reads text; all see the same rows in the same order."""
+def text_job(model: dict[str, Any], method: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Return the job of a model that learns from text; all see the same rows in the same order.
+
+    Args:
+        model: The model section.
+        method: The method section.
+        steps: Optimizer steps.
+    """
     return {
         "name": "reader",
         "model": model,
@@ -57,10 +65,17 @@ def on_text(model: dict[str, Any], method: dict[str, Any], steps: int) -> dict[s
     }
 
 
-def on_answers(
+def answers_job(
     model: Path, sources: list[dict[str, Any]], held: Path, steps: int
 ) -> dict[str, Any]:
-    """Return the job of a model that learns answers."""
+    """Return the job of a model that learns from answers.
+
+    Args:
+        model: The model to fine-tune.
+        sources: The training data.
+        held: The held-out rows.
+        steps: Optimizer steps.
+    """
     return {
         "name": "answers",
         "model": {"source": str(model)},
@@ -75,8 +90,14 @@ def on_answers(
     }
 
 
-def writing(teacher: Path, student: Path, prompts: Path) -> dict[str, Any]:
-    """Return the job in which the teacher answers prompts."""
+def generation_job(teacher: Path, student: Path, prompts: Path) -> dict[str, Any]:
+    """Return the job in which the teacher answers prompts.
+
+    Args:
+        teacher: The model that answers.
+        student: The model whose job it is.
+        prompts: The prompts.
+    """
     return {
         "name": "writing",
         "model": {"source": str(student)},
@@ -86,14 +107,14 @@ def writing(teacher: Path, student: Path, prompts: Path) -> dict[str, Any]:
             "teacher": {
                 "kind": "local", "source": str(teacher), "temperature": 1.0, "max_new_tokens": 96,
             },
-            "keep_cut": True,
+            "keep_truncated": True,
         },
         "tracking": {"mlflow": False},
     }  # fmt: skip
 
 
 def main() -> None:
-    """Train every student, and write the tables."""
+    """Train every student and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=ROOT / "runs/.distillation")
     parser.add_argument("--steps", type=int, default=60)
@@ -102,39 +123,41 @@ def main() -> None:
     if options.fresh:
         shutil.rmtree(options.home, ignore_errors=True)
     home, steps = options.home, options.steps
-    read_on = on_text({"source": str(STORIES)}, WAYS["nobody"], 2 * steps)
-    teacher = train(read_on, home / "reader")
-    nothing = {"source": "scratch", "tokenizer": str(STORIES), "scratch": STUDENT}
-    beside = {**DISTILL, "teacher": str(home / "reader/model")}
-    asked = {way: home / way.replace(" ", "-").replace(",", "") for way in WAYS}
-    found = {
-        way: train(on_text(nothing, keys if "kind" in keys else beside | keys, steps), asked[way])
-        for way, keys in WAYS.items()
+    teacher_job = text_job({"source": str(STORIES)}, SETTINGS["no teacher"], 2 * steps)
+    teacher = train(teacher_job, home / "reader")
+    student_model = {"source": "scratch", "tokenizer": str(STORIES), "scratch": STUDENT}
+    distill = {**DISTILL, "teacher": str(home / "reader/model")}
+    folders = {way: home / way.replace(" ", "-").replace(",", "") for way in SETTINGS}
+    results = {
+        way: train(
+            text_job(student_model, keys if "kind" in keys else distill | keys, steps), folders[way]
+        )
+        for way, keys in SETTINGS.items()
     }
     body = table(
-        ["teacher asked by", "held-out loss", "to nobody"],
-        [[way, f"{_after(one):.3f}", f"{_after(one) - _after(found['nobody']):+.3f}"]
-         for way, one in found.items()],
+        ["loss", "held-out loss", "vs no teacher"],
+        [[way, f"{_after(result):.3f}", f"{_after(result) - _after(results['no teacher']):+.3f}"]
+         for way, result in results.items()],
     )  # fmt: skip
-    student = asked["nobody"] / "model"
+    student = folders["no teacher"] / "model"
     text = _from_text(home, student, steps)
     write_section(
         "distillation",
         f"""{circumstances()} `make bench-distillation`.
 
-A student of 0.1M parameters from random weights, {steps} steps of 16 rows of 128 tokens of
-Shakespeare. Its teacher is TinyStories' smallest model (0.26M parameters) after {2 * steps} such
-steps of its own, with a held-out loss of {_after(teacher):.3f}; {_before(teacher):.3f} before them.
-Losses are of the labels alone, in nats per token, on the 2 % held out. Compared at a temperature of
-1 the student gains; at 2 so short a run does not, and a teacher that has not read
-such text costs much. One run each.
+A student of 0.1M parameters with random weights is trained for {steps} steps of 16 rows of 128
+tokens of Shakespeare. Its teacher is the smallest TinyStories model (0.26M parameters) after
+{2 * steps} steps on the same text, with a held-out loss of {_after(teacher):.3f}, down from
+{_before(teacher):.3f}. The losses are label losses in nats per token on the 2 % held out. At a
+temperature of 1 the student gains; at 2 so short a run does not, and a teacher that was not trained
+on such text makes the student much worse. One run each.
 
 {body}
 
-The first of these students then learns to answer medical questions from {REAL} answers, from
-{ASKED} that a teacher wrote (TinyStories' model after {steps} steps on {ASKED} other answers), or
-both. {HELD} real answers are held out; all take {steps} steps of 16 rows. A student without answers
-of its own gains; one that has some gains nothing more from what so small a teacher writes.
+The student without a teacher then learns to answer medical questions from {REAL} real answers, from
+{ASKED} answers that a teacher wrote (the TinyStories model after {steps} steps on {ASKED} other
+answers), or from both. {HELD} real answers are held out; all runs take {steps} steps of 16 rows. A
+student without real answers gains; one that has some gains nothing more from so small a teacher.
 
 {text}
 """,
@@ -153,16 +176,16 @@ def _from_text(home: Path, student: Path, steps: int) -> str:
             some = [{"prompt": row["prompt"]} for row in some]
         path.write_text("".join(json.dumps(row) + "\n" for row in some))
     sources = {"real": {"source": str(real)}, "own": {"source": str(own)}}
-    teacher = train(on_answers(STORIES, [sources["own"]], held, steps), home / "teacher")
-    train(writing(home / "teacher/model", student, prompts), home / "written")
+    teacher = train(answers_job(STORIES, [sources["own"]], held, steps), home / "teacher")
+    train(generation_job(home / "teacher/model", student, prompts), home / "written")
     written = {"source": str(home / "written/rows.jsonl")}
-    alone = train(on_answers(student, [sources["real"]], held, steps), home / "alone")
-    taught = train(on_answers(student, [written], held, steps), home / "taught")
-    both = train(on_answers(student, [sources["real"], written], held, steps), home / "both")
+    alone = train(answers_job(student, [sources["real"]], held, steps), home / "alone")
+    taught = train(answers_job(student, [written], held, steps), home / "taught")
+    both = train(answers_job(student, [sources["real"], written], held, steps), home / "both")
     return table(
-        ["learned from", "held-out loss"],
+        ["training data", "held-out loss"],
         [
-            ["nothing (the student as it was)", f"{_before(alone):.3f}"],
+            ["none (the student before)", f"{_before(alone):.3f}"],
             [f"{REAL} answers", f"{_after(alone):.3f}"],
             [f"{ASKED} answers by the teacher", f"{_after(taught):.3f}"],
             [f"{REAL} answers, and {ASKED} by the teacher", f"{_after(both):.3f}"],
@@ -172,18 +195,18 @@ def _from_text(home: Path, student: Path, steps: int) -> str:
 
 
 def _answers() -> list[dict[str, str]]:
-    """Return as many prompts and answers as are needed, of all topics."""
+    """Return the prompts and answers to split, sampled from all topics."""
     rows = pyarrow.parquet.read_table(ANSWERS).to_pylist()
-    found = random.Random(0).sample(rows, HELD + REAL + 2 * ASKED)
-    return [{"prompt": row["instruction"], "completion": row["output"]} for row in found]
+    sampled = random.Random(0).sample(rows, HELD + REAL + 2 * ASKED)
+    return [{"prompt": row["instruction"], "completion": row["output"]} for row in sampled]
 
 
-def _before(found: dict[str, Any]) -> float:
-    return float(found["evaluation"]["before"]["validation"]["loss"])
+def _before(result: dict[str, Any]) -> float:
+    return float(result["evaluation"]["before"]["validation"]["loss"])
 
 
-def _after(found: dict[str, Any]) -> float:
-    return float(found["evaluation"]["after"]["validation"]["loss"])
+def _after(result: dict[str, Any]) -> float:
+    return float(result["evaluation"]["after"]["validation"]["loss"])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What each way of training forgets, with and without what holds it back.
+"""Measure forgetting by adapter and by countermeasure: `make bench-forgetting`.
 
-`make bench-forgetting`: a small model that knows general text learns to answer medical questions;
-what it lost of the general text stands beside what it gained.
+A small model trained on general text learns to answer medical questions. The table compares the
+loss on general text with the loss on answers, before and after.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 from benchmarks.readme_tables import circumstances, table, write_section
 from benchmarks.training_runs import DATA, ROOT, train
 
-PICTURE = ROOT / "docs/images/forgetting.png"
+FIGURE = ROOT / "docs/images/forgetting.png"
 GENERAL = DATA / "pretrain/standard_ebooks.parquet"
-KEPT_OUT = DATA / "pretrain/wikitext2_valid.txt.gz"
+UNSEEN = DATA / "pretrain/wikitext2_valid.txt.gz"
 
 ADAPTERS: dict[str, tuple[dict[str, Any] | None, float]] = {
     "full": (None, 2e-3),
@@ -24,9 +24,9 @@ ADAPTERS: dict[str, tuple[dict[str, Any] | None, float]] = {
     "bottleneck": ({"kind": "bottleneck", "reduction_factor": 4}, 1.5e-2),
     "prefix": ({"kind": "prefix_tuning", "num_virtual_tokens": 20}, 0.6),
 }
-"""By name: the adapter and its learning rate."""
-MEANS: dict[str, dict[str, Any]] = {
-    "nothing": {},
+"""The adapter section and learning rate by name."""
+COUNTERMEASURES: dict[str, dict[str, Any]] = {
+    "none": {},
     "replay 20%": {
         "data": {"replay": {"source": {"source": str(GENERAL), "limit": 40}, "share": "20%"}}
     },
@@ -35,8 +35,8 @@ MEANS: dict[str, dict[str, Any]] = {
 }
 
 
-def start(home: Path, steps: int) -> Path:
-    """Return a model that knows general text: TinyStories' smallest, read on into books."""
+def pretrain(home: Path, steps: int) -> Path:
+    """Continue pre-training the smallest TinyStories model on books and return its folder."""
     train(
         {
             "name": "start",
@@ -49,7 +49,7 @@ def start(home: Path, steps: int) -> Path:
             },
             "method": {"kind": "pretrain"},
             "train": {"max_steps": steps, "global_batch_size": 16, "learning_rate": 2e-3},
-            "evaluate": {"forgetting": {"source": str(KEPT_OUT), "limit": 40}},
+            "evaluate": {"forgetting": {"source": str(UNSEEN), "limit": 40}},
             "tracking": {"mlflow": False},
         },
         home / "start",
@@ -57,10 +57,17 @@ def start(home: Path, steps: int) -> Path:
     return home / "start/model"
 
 
-def job(model: Path, adapter: str, means: str, steps: int) -> dict[str, Any]:
-    """Return one cell's job."""
+def job(model: Path, adapter: str, countermeasure: str, steps: int) -> dict[str, Any]:
+    """Return the job of one cell of the table.
+
+    Args:
+        model: The pre-trained model.
+        adapter: A key of `ADAPTERS`.
+        countermeasure: A key of `COUNTERMEASURES`.
+        steps: Optimizer steps.
+    """
     section, rate = ADAPTERS[adapter]
-    more = MEANS[means]
+    changes = COUNTERMEASURES[countermeasure]
     return {
         "name": "cell",
         "model": {"source": str(model)},
@@ -68,7 +75,7 @@ def job(model: Path, adapter: str, means: str, steps: int) -> dict[str, Any]:
             "train": {"source": str(DATA / "sft/medquad_qa.parquet"), "limit": 600},
             "validation": {"split": "10%"},
             "max_length": 192,
-            **more.get("data", {}),
+            **changes.get("data", {}),
         },
         "method": {"kind": "sft"},
         **({"adapter": section} if section else {}),
@@ -77,15 +84,15 @@ def job(model: Path, adapter: str, means: str, steps: int) -> dict[str, Any]:
             "global_batch_size": 16,
             "micro_batch_size": 16,
             "learning_rate": rate,
-            **more.get("train", {}),
+            **changes.get("train", {}),
         },
-        "evaluate": {"forgetting": {"source": str(KEPT_OUT), "limit": 40}},
+        "evaluate": {"forgetting": {"source": str(UNSEEN), "limit": 40}},
         "tracking": {"mlflow": False},
     }
 
 
 def main() -> None:
-    """Train every cell, and write the table and the picture."""
+    """Train every cell and write the table and the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=ROOT / "runs/.forgetting")
     parser.add_argument("--steps", type=int, default=40)
@@ -93,15 +100,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.fresh:
         shutil.rmtree(options.home, ignore_errors=True)
-    model = start(options.home, 2 * options.steps)
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    model = pretrain(options.home, 2 * options.steps)
+    evaluations: dict[tuple[str, str], dict[str, Any]] = {}
     for number, adapter in enumerate(ADAPTERS):
-        for column, means in enumerate(MEANS):
+        for column, countermeasure in enumerate(COUNTERMEASURES):
             folder = options.home / f"cell-{number}{column}"
-            document = job(model, adapter, means, options.steps)
-            found[adapter, means] = train(document, folder)["evaluation"]
-    _write(found, options.steps)
-    _draw(found)
+            document = job(model, adapter, countermeasure, options.steps)
+            evaluations[adapter, countermeasure] = train(document, folder)["evaluation"]
+    _write(evaluations, options.steps)
+    _draw(evaluations)
 
 
 def _losses(evaluation: dict[str, Any]) -> tuple[float, float, float, float]:
@@ -114,22 +121,23 @@ def _losses(evaluation: dict[str, Any]) -> tuple[float, float, float, float]:
     )
 
 
-def _write(found: dict[tuple[str, str], dict[str, Any]], steps: int) -> None:
+def _write(evaluations: dict[tuple[str, str], dict[str, Any]], steps: int) -> None:
     rows = []
-    for (adapter, means), evaluation in found.items():
+    for (adapter, countermeasure), evaluation in evaluations.items():
         target, target_after, general, general_after = _losses(evaluation)
         rows.append(
-            [adapter, means, f"{target:.3f} → {target_after:.3f}",
+            [adapter, countermeasure, f"{target:.3f} → {target_after:.3f}",
              f"{general:.3f} → {general_after:.3f}", f"{general_after / general - 1:+.1%}"]
         )  # fmt: skip
-    body = table(["trained", "held back by", "target loss", "general loss", "forgotten"], rows)
+    body = table(["adapter", "countermeasure", "target loss", "general loss", "forgotten"], rows)
     rates = ", ".join(f"{name} {rate:g}" for name, (_, rate) in ADAPTERS.items())
-    text = f"""## Against forgetting
+    text = f"""## Forgetting
 
-TinyStories' smallest model (0.26M parameters), first read on into books, learns 540 answers of
-MedQuAD in {steps} steps of 16, each kind at a learning rate of its own ({rates}). Target: held-out
-answers, in nats per token. General: WikiText-2, which it never trains on; replay mixes in the
-books. A prefix changes the model before it is trained. One run each.
+The smallest TinyStories model (0.26M parameters), after continued pre-training on books, learns 540
+answers of MedQuAD in {steps} steps of 16 rows. Each adapter has its own learning rate ({rates}).
+"Target" is the loss on held-out answers in nats per token; "general" is the loss on WikiText-2,
+which is never trained on. Replay mixes in the books. A prefix changes the model even before
+training. One run each.
 {circumstances()} `make bench-forgetting`.
 
 {body}
@@ -139,7 +147,7 @@ books. A prefix changes the model before it is trained. One run each.
     write_section("forgetting", text)
 
 
-def _draw(found: dict[tuple[str, str], dict[str, Any]]) -> None:
+def _draw(evaluations: dict[tuple[str, str], dict[str, Any]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -147,12 +155,12 @@ def _draw(found: dict[tuple[str, str], dict[str, Any]]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
     colours = dict(zip(ADAPTERS, ("#3b6fb6", "#d1603d", "#4f9d69", "#8a5fbf"), strict=True))
-    marks = dict(zip(MEANS, ("o", "s", "^", "D"), strict=True))
-    for (adapter, means), evaluation in found.items():
+    marks = dict(zip(COUNTERMEASURES, ("o", "s", "^", "D"), strict=True))
+    for (adapter, countermeasure), evaluation in evaluations.items():
         _, target, general, after = _losses(evaluation)
         axes.scatter(
             target, 100 * (after / general - 1), s=52, color=colours[adapter],
-            marker=marks[means], edgecolor="white", linewidth=0.6, zorder=3,
+            marker=marks[countermeasure], edgecolor="white", linewidth=0.6, zorder=3,
         )  # fmt: skip
     axes.axhline(0, color="#888888", linewidth=0.8, zorder=1)
     axes.grid(color="#e6e6e6", zorder=0)
@@ -167,8 +175,8 @@ def _draw(found: dict[tuple[str, str], dict[str, Any]]) -> None:
         for n, m in marks.items()
     ]
     axes.legend(handles=handles, ncols=2, frameon=False, fontsize=9)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, dpi=130)
+    FIGURE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(FIGURE, dpi=130)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The results page: `benchmarks/README.md`, one marked section per benchmark."""
+"""Results page `benchmarks/README.md`: one marked section per benchmark."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ PAGE = Path(__file__).with_name("README.md")
 
 
 def write_section(name: str, markdown: str, page: Path = PAGE) -> None:
-    """Replace what stands between the marks of section `name`, or append the section.
+    """Replace the text between the markers of section `name`, or append the section.
 
     Args:
         name: The benchmark's module name.
-        markdown: Heading and body.
-        page: The file to write.
+        markdown: The heading and body.
+        page: The file to change.
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     section = f"{begin}\n{markdown.strip()}\n{end}"
     text = page.read_text()
     marked = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    found = marked.search(text)
-    text = marked.sub(lambda _: section, text) if found else f"{text.rstrip()}\n\n{section}\n"
+    exists = marked.search(text)
+    text = marked.sub(lambda _: section, text) if exists else f"{text.rstrip()}\n\n{section}\n"
     page.write_text(text)
 
 
@@ -38,7 +38,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def circumstances(packages: Sequence[str] = ("torch", "transformers", "trl")) -> str:
-    """Return one line: when and on what this was measured."""
+    """Return one line with the date, the machine and the versions of a measurement."""
     memory_gib = psutil.virtual_memory().total / 2**30
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (

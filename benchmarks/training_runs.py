@@ -1,7 +1,7 @@
-"""One job in a process of its own, and what it left behind.
+"""Training of one job in a separate process, with measurements.
 
-The processes are forked from one that has loaded the libraries and nothing else, which spares each
-of them ten seconds.
+The processes are forked from a server that has only imported the libraries, which saves ten seconds
+for each.
 """
 
 from __future__ import annotations
@@ -26,45 +26,44 @@ _PRELOADED = [
 
 
 def train(document: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Train a job to its end, unless that was done, and return what was measured.
+    """Train a job, unless its folder has measurements, and return them.
 
     Args:
         document: The job.
         folder: Its run folder.
 
     Returns:
-        `trained` parameters, `frozen_bytes` of those that are not, `gradient_bytes`,
-        `optimizer_bytes`, `peak_bytes` of the process, `ready_bytes`, which it held before the job;
-        `step_s` of the processor, the median; and `evaluation`.
+        `trained` (number of parameters), `frozen_bytes` of the other parameters, `gradient_bytes`,
+        `optimizer_bytes`, `peak_bytes` of the process, `ready_bytes` (its memory before the job),
+        `step_s` (median CPU seconds of a step) and `evaluation`.
 
     Raises:
-        SystemExit: It failed, with the end of its log.
+        SystemExit: Training failed; the message is the end of its log.
     """
     from training.config.load import parse_job
     from training.run_folder import RunFolder
 
-    kept = folder / "measured.json"
-    if not kept.exists():
+    results = folder / "measured.json"
+    if not results.exists():
         RunFolder.create(folder, parse_job(document, document["name"]))
         start = multiprocessing.get_context("forkserver")
         start.set_forkserver_preload(_PRELOADED)
         worker = start.Process(target=_work, args=(folder,))
         worker.start()
         worker.join()
-        if not (folder / "held.json").exists():
-            said = (folder / "said.log").read_text()
-            raise SystemExit(f"{folder} failed:\n{said[-3000:]}")
-        found = json.loads((folder / "held.json").read_text())
+        if not (folder / "process.json").exists():
+            log = (folder / "output.log").read_text()
+            raise SystemExit(f"{folder} failed:\n{log[-3000:]}")
+        measured = json.loads((folder / "process.json").read_text())
         if (folder / "evaluation.json").exists():
-            found["evaluation"] = json.loads((folder / "evaluation.json").read_text())
-        kept.write_text(json.dumps(found))
-    measured: dict[str, Any] = json.loads(kept.read_text())
-    return measured
+            measured["evaluation"] = json.loads((folder / "evaluation.json").read_text())
+        results.write_text(json.dumps(measured))
+    return dict(json.loads(results.read_text()))
 
 
 def _work(folder: Path) -> None:
-    """The worker's own way, watched."""
-    log = os.open(folder / "said.log", os.O_WRONLY | os.O_CREAT)
+    """Train as a worker process does, with a callback that measures it."""
+    log = os.open(folder / "output.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
     import torch
@@ -73,8 +72,8 @@ def _work(folder: Path) -> None:
     from training.pipeline import run
     from training.run_folder import RunFolder
 
-    class Watch(TrainerCallback):
-        """Notes when steps end, and what is held between them."""
+    class StepMonitor(TrainerCallback):
+        """Callback that records when steps end and the memory held between them."""
 
         def __init__(self) -> None:
             self.ends: list[float] = []
@@ -86,45 +85,45 @@ def _work(folder: Path) -> None:
                 self.held = _held(more["model"], more["optimizer"])
 
     torch.set_num_threads(1)
-    ready, watch = _peak_bytes(), Watch()
-    trainer.DEFAULT_CALLBACKS.append(watch)
+    ready, monitor = _peak_bytes(), StepMonitor()
+    trainer.DEFAULT_CALLBACKS.append(monitor)
     run(RunFolder(folder))
-    if not watch.ends:
-        # It wrote rows, and trained nothing.
-        (folder / "held.json").write_text("{}")
+    if not monitor.ends:
+        # The job wrote rows (distill_text) and trained nothing.
+        (folder / "process.json").write_text("{}")
         os._exit(0)
-    found = {
-        **watch.held,
+    measured = {
+        **monitor.held,
         "ready_bytes": ready,
         "peak_bytes": _peak_bytes(),
-        "step_s": statistics.median(b - a for a, b in itertools.pairwise(watch.ends)),
+        "step_s": statistics.median(b - a for a, b in itertools.pairwise(monitor.ends)),
     }
-    (folder / "held.json").write_text(json.dumps(found))
+    (folder / "process.json").write_text(json.dumps(measured))
     os._exit(0)
 
 
 def _held(model: Any, optimizer: Any) -> dict[str, int]:
-    """Return bytes of weights, gradients and optimizer states."""
+    """Return the bytes of frozen weights, gradients and optimizer states."""
     import torch
 
-    learned = [p for group in optimizer.param_groups for p in group["params"]]
-    among = {id(p) for p in learned}
-    frozen = [p for p in model.parameters() if id(p) not in among]
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    trained_ids = {id(p) for p in trained}
+    frozen = [p for p in model.parameters() if id(p) not in trained_ids]
     states = [t for state in optimizer.state.values() for t in state.values()]
     return {
-        "trained": sum(p.numel() for p in learned),
+        "trained": sum(p.numel() for p in trained),
         "frozen_bytes": weight_bytes(frozen),
-        "gradient_bytes": _bytes(learned),
+        "gradient_bytes": _bytes(trained),
         "optimizer_bytes": _bytes(t for t in states if isinstance(t, torch.Tensor)),
     }
 
 
 def weight_bytes(weights: Iterable[Any]) -> int:
-    """Return the bytes of weights; those in 4 bits bring the scales of their blocks."""
-    held = list(weights)
-    packed = [p.quant_state for p in held if getattr(p, "quant_state", None) is not None]
+    """Return the bytes of weights, including the block scales of 4-bit weights."""
+    weights = list(weights)
+    packed = [p.quant_state for p in weights if getattr(p, "quant_state", None) is not None]
     scales = [t for state in packed for t in state.as_dict(packed=True).values()]
-    return _bytes([*held, *scales])
+    return _bytes([*weights, *scales])
 
 
 def _bytes(tensors: Iterable[Any]) -> int:

@@ -1,1 +1,1 @@
-"""Facts with a date and a source. No torch, no AWS."""
+"""Catalog of facts with date and source: accelerators, instances, prices. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Peak rates of accelerators, for the share of them that a run reaches (MFU)."""
+"""Peak throughput of accelerators, for the model FLOPs utilization (MFU) of a run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ Precision = Literal["fp32", "fp16", "bf16"]
 
 
 def peak_flops(device_name: str, precision: str) -> float:
-    """Return a device's peak in FLOP/s, dense, or 0 where the catalogue has no figure for it.
+    """Return the dense peak of a device in FLOP/s, or 0 if the catalog lacks it.
 
     Args:
-        device_name: As the driver reports it, such as `NVIDIA A100-SXM4-40GB`.
+        device_name: Name that the driver reports, such as `NVIDIA A100-SXM4-40GB`.
         precision: `fp32`, `fp16` or `bf16`.
     """
-    known = by_driver_name(device_name)
-    if known is None:
+    device = by_driver_name(device_name)
+    if device is None:
         return 0.0
-    return (known.fp32_tflops if precision == "fp32" else known.bf16_tflops) * 1e12
+    return (device.fp32_tflops if precision == "fp32" else device.bf16_tflops) * 1e12
 
 
 def by_driver_name(device_name: str) -> Accelerator | None:
-    """Return what a device is, by the name its driver reports; the longest match counts."""
+    """Return the accelerator whose longest driver name the reported one contains, or None."""
     names = [(name, device) for device in accelerators().values() for name in device.names]
     names.sort(key=lambda pair: -len(pair[0]))
     return next((device for name, device in names if name in device_name), None)

@@ -1,4 +1,4 @@
-"""What an instance type is: its accelerators, memory, cores, network and disk."""
+"""Catalog of instance types: accelerators, memory, cores, network and disk."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One device: what a process drives.
+    """Accelerator that one training process drives.
 
     Attributes:
-        name: Ours, such as `A100-40`.
-        names: What its driver may call it.
-        kind: `cuda`, `neuron`, or `cpu` for the machine in front of you.
-        memory_gib: What it has.
-        usable_gib: What a program can have of it.
-        bf16_tflops: Peak of 16-bit arithmetic, dense.
+        name: Name in the catalog, such as `A100-40`.
+        kind: `cuda`, `neuron`, or `cpu` for the local machine.
+        memory_gib: Memory of the device.
+        usable_gib: Part of the memory that a program can allocate.
+        bf16_tflops: Dense peak of 16-bit arithmetic.
         fp32_tflops: Peak of 32-bit arithmetic.
-        bandwidth_gb_s: Of its memory, in 10^9 bytes per second.
-        link_gb_s: To the other devices of the machine, in one direction; 0 where that is PCIe.
-        per_chip: How many of them share a chip (logical NeuronCores).
+        bandwidth_gb_s: Memory bandwidth, in 10^9 bytes per second.
+        names: Names that its driver may report.
+        link_gb_s: One-way bandwidth to the machine's other devices; 0 if they use PCIe.
+        per_chip: Number of logical devices per chip (logical NeuronCores).
     """
 
     name: str
@@ -43,16 +43,16 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance type.
+    """Instance type of EC2.
 
     Attributes:
-        name: As EC2 names it, without SageMaker's `ml.`.
-        accelerator: What it carries.
-        devices: How many.
-        vcpus: Virtual cores.
+        name: Name in EC2, without SageMaker's `ml.`.
+        accelerator: Its accelerator.
+        devices: Number of accelerators, as training processes count them.
+        vcpus: Number of virtual cores.
         memory_gib: Host memory.
-        efa: Interfaces for the Elastic Fabric Adapter.
-        network_gbps: Network, in 10^9 bits per second.
+        efa: Maximum number of Elastic Fabric Adapter interfaces.
+        network_gbps: Network bandwidth, in 10^9 bits per second.
         nvme_gb: Local disk, in 10^9 bytes.
     """
 
@@ -67,13 +67,13 @@ class Instance:
 
     @property
     def chips(self) -> int:
-        """Chips, as EC2 counts them."""
+        """Number of chips, as EC2 counts accelerators."""
         return self.devices // self.accelerator.per_chip
 
 
 @cache
 def accelerators() -> dict[str, Accelerator]:
-    """Every accelerator by our name for it."""
+    """Return every accelerator by its name in the catalog."""
     return {
         name: Accelerator(name=name, **{k: v for k, v in row.items() if k in _DEVICE_FIELDS})
         for name, row in tables()["accelerators"].items()
@@ -82,7 +82,7 @@ def accelerators() -> dict[str, Accelerator]:
 
 @cache
 def instances() -> dict[str, Instance]:
-    """Every instance type by its name without `ml.`."""
+    """Return every instance type by its name without `ml.`."""
     return {
         name: Instance(
             name=name,
@@ -94,13 +94,13 @@ def instances() -> dict[str, Instance]:
 
 
 def instance(name: str) -> Instance | None:
-    """The instance type `name`, with or without `ml.`; None where the catalogue has no such row."""
+    """Return the instance type `name`, with or without `ml.`; None if the catalog lacks it."""
     return instances().get(name.removeprefix("ml."))
 
 
 @cache
 def tables() -> Any:
-    """The file as it stands, sources included."""
+    """Return the content of `instances.yaml`, sources included."""
     return yaml.load(Path(__file__).with_name("instances.yaml").read_text("utf-8"), Loader=_LOADER)
 
 

@@ -1,7 +1,7 @@
-"""What an instance costs an hour, where, since when, and who says so.
+"""Hourly prices of instances, with Region, date and source.
 
-The dated table beside this file, or, where somebody with credentials ran `make prices`, what AWS's
-price list answered then.
+They come from the AWS price list if `make prices` has downloaded it on this machine, and otherwise
+from the dated table `prices.yaml` in this package.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Price:
-    """An hour of one instance in a SageMaker training job, in US dollars.
+    """Price of one instance for an hour of a SageMaker training job, in US dollars.
 
     Attributes:
-        on_demand_usd: Without any promise.
-        spot_low_usd: Managed spot, at its cheapest; at its dearest it is the on-demand price.
-        region: Where.
-        date: As of when.
-        source: Who says so.
+        on_demand_usd: On-demand price.
+        spot_low_usd: Lowest price of managed spot training; the highest is the on-demand price.
+        region: Region of the price.
+        date: Date of the price.
+        source: Source of the price.
     """
 
     on_demand_usd: float
@@ -38,11 +38,11 @@ class Price:
 
 
 def price(name: str, region: str | None = None) -> Price | None:
-    """The price of an instance type, with or without `ml.`; None where none is known.
+    """Return the price of an instance type, or None if it is unknown.
 
     Args:
-        name: The type.
-        region: Where; the table's own where left out, or where nothing newer is known.
+        name: Instance type, with or without `ml.`.
+        region: Region; if None, or without downloaded prices, that of the dated table.
     """
     name, table = name.removeprefix("ml."), tables()
     newer = _refreshed().get(region or table["region"], {})
@@ -63,7 +63,7 @@ def price(name: str, region: str | None = None) -> Price | None:
 
 
 def _factor(name: str) -> float | None:
-    """How much more SageMaker charges than EC2; None where no pair of prices was found."""
+    """Return the ratio of SageMaker's price to EC2's; None if no pair of prices was found."""
     family, _, size = name.partition(".")
     for rule in tables()["sagemaker_over_ec2"]:
         if family in rule["families"] and size in rule.get("sizes", (size,)):
@@ -72,21 +72,21 @@ def _factor(name: str) -> float | None:
 
 
 def refreshed_path() -> Path:
-    """Where `make prices` keeps what it was told."""
+    """Return the file in which `make prices` saves the downloaded prices."""
     home = Path(os.environ.get("TEMPER_CACHE") or Path.home() / ".cache/temper")
     return home / "prices.json"
 
 
 @cache
 def tables() -> Any:
-    """The dated table, sources included."""
+    """Return the content of `prices.yaml`, sources included."""
     return yaml.load(Path(__file__).with_name("prices.yaml").read_text("utf-8"), Loader=_LOADER)
 
 
 @cache
 def _refreshed() -> dict[str, Any]:
     try:
-        found = json.loads(refreshed_path().read_text("utf-8"))
+        saved = json.loads(refreshed_path().read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return saved if isinstance(saved, dict) else {}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# engine.sh: name the program here that builds images. A docker without its daemon does not count.
+# engine.sh: print the name of an installed program that builds images. Docker without its daemon does not count.
 set -euo pipefail
 for engine in docker podman buildah; do
   command -v "$engine" >/dev/null || continue
@@ -8,5 +8,5 @@ for engine in docker podman buildah; do
     exit 0
   fi
 done
-echo "no program that builds images is here: install docker, podman or buildah" >&2
+echo "no program that builds images is installed: install docker, podman or buildah" >&2
 exit 1

@@ -13,7 +13,7 @@ compile() { # OUTPUT INPUT… [OPTION…]
     --no-emit-index-url --no-annotate --no-header --quiet --output-file "$output"
 }
 
-# torch and all that only it needs come with the base; DeepSpeed is compiled by itself.
+# The base has torch and its dependencies; DeepSpeed is compiled separately.
 printf 'torch ; python_version < "3"\n' >"$work/without-torch"
 printf 'setuptools\n' >"$work/build.in"
 compile containers/gpu/requirements.txt pyproject.toml "$work/build.in" --extra train --extra account \

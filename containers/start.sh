@@ -1,5 +1,5 @@
 #!/bin/sh
-# The first command of an image. AWS's own bases first put CUDA's forward compatibility in place, for older drivers.
+# Entry point of the images. That of AWS's bases runs first: it enables CUDA's forward compatibility for older drivers.
 set -eu
 set -- python -m containers.entrypoint "$@"
 if [ -x /usr/local/bin/entrypoint.sh ]; then

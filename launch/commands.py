@@ -1,4 +1,4 @@
-"""The work of the commands that submit jobs and manage runs: `temper train`, `status`, `logs`, …"""
+"""The work of the commands that submit jobs and manage runs: `temper train`, `status`, `logs`."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def show_status(run: str, runs: Path) -> None:
     """
     from rich.console import Console
 
-    from launch.render import facts_of, show_run, show_runs
+    from launch.render import run_facts, show_run, show_runs
 
     if run:
         row, problem = refresh_row(runs, resolve_run(runs, run), check_deployment=True)
-        facts = facts_of(runs / row.run)
+        facts = run_facts(runs / row.run)
         if not problem:
             facts |= storage_facts(*open_row(runs, row))
         show_run(row, facts, Console())

@@ -1,7 +1,7 @@
-"""What of a job lies on this machine, or in S3, and must be where the job runs.
+"""Inputs of a job that must be available where it runs: files, folders and S3 addresses.
 
-Every file, folder and address that the job names is found by walking the resolved job; each
-becomes an item with a channel of its own, and the job that travels names the new places.
+The schema marks the keys that name them (`training.config.locations`). Each becomes an artifact with an input channel, and the
+job that is sent to the target names the new paths.
 """
 
 from __future__ import annotations
@@ -18,32 +18,26 @@ import yaml
 
 from launch.errors import LaunchError
 from training.config import Job, Pipeline
+from training.config.locations import existing_path, locations, put
 from training.config.model import PREVIOUS, SCRATCH
 from training.errors import Problem
 from training.run_folder import resolved_yaml
 
-# Free text and patterns: never the name of a file.
-_NOT_PLACES = frozenset(
-    (
-        *("name", "kind", "prompts", "samples", "terms", "columns", "patterns", "resources"),
-        *("target_modules", "modules_to_save"),
-    )
-)
 _OURS = frozenset((SCRATCH, PREVIOUS))
-_ASKED = ("judge", "teacher")
-_CALLED = ("openai", "bedrock")
+_ENDPOINT_KEYS = ("judge", "teacher")
+_REMOTE_KINDS = ("openai", "bedrock")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class InputArtifact:
-    """One thing that must travel.
+    """File, folder or S3 address that a job reads.
 
     Attributes:
-        key: Where the job names it: `data.train.0.source`.
-        channel: A short name of its own.
+        key: Key of the job that names it, such as `data.train.0.source`.
+        channel: Name of its input channel, unique in the job.
         source: Path or S3 address as the job writes it.
-        path: Where it lies on this machine; None for an address.
+        path: Path on this machine; None for an S3 address.
     """
 
     key: str
@@ -53,7 +47,7 @@ class InputArtifact:
 
     @property
     def base_name(self) -> str:
-        """What stands below the channel: the file or folder; empty for a prefix in S3."""
+        """Name of the file or folder in the channel; empty for an S3 prefix."""
         if self.path is not None:
             return self.path.name
         last = self.source.rpartition("/")[2]
@@ -61,23 +55,31 @@ class InputArtifact:
 
     @property
     def s3_uri(self) -> str:
-        """The address in S3, of one object or of all below a folder, and of nothing beside it."""
+        """Address in S3, of one object or of everything below a folder.
+
+        A folder's address ends in `/`: SageMaker reads every object whose address begins with it,
+        and `s3://b/rows` would also match `s3://b/rows-old`.
+        """
         return self.source if self.base_name or self.source.endswith("/") else f"{self.source}/"
 
     @property
     def files(self) -> list[Path]:
-        """The files to copy, in order; none for an address."""
+        """Files to upload, in order; none for an S3 address.
+
+        Raises:
+            LaunchError: The folder is empty.
+        """
         if self.path is None:
             return []
         if self.path.is_file():
             return [self.path]
-        found = sorted(p for p in self.path.rglob("*") if p.is_file() and not _hidden(p, self.path))
-        if not found:
+        files = sorted(p for p in self.path.rglob("*") if p.is_file() and not _hidden(p, self.path))
+        if not files:
             raise LaunchError(f"{self.key}: the folder {self.path} is empty")
-        return found
+        return files
 
     def relative_path(self, file: Path) -> str:
-        """Return where a file stands below the channel, the item's own name first."""
+        """Return the path of a file in the channel, which begins with the base name."""
         assert self.path is not None
         if file == self.path:
             return file.name
@@ -85,79 +87,83 @@ class InputArtifact:
 
     @property
     def size_bytes(self) -> int:
-        """What is to be copied."""
+        """Total size of the files to upload."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
     def summary(self) -> str:
-        """What happens with it, for people."""
+        """Line of a quote that describes what happens to the input."""
         if self.path is None:
             return f"reads {self.source} ({self.key})"
         return f"copies {self.path} ({self.size_bytes / 2**20:.1f} MiB; {self.key})"
 
     @cached_property
     def digest(self) -> str:
-        """A digest of names and content: the same item is never copied twice."""
-        total = hashlib.sha256()
+        """Digest of names and contents, by which the same input is never uploaded twice."""
+        digest = hashlib.sha256()
         for file in self.files:
-            total.update(self.relative_path(file).encode() + b"\0")
+            digest.update(self.relative_path(file).encode() + b"\0")
             with file.open("rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
-        return total.hexdigest()
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
 
 
 def collect_inputs(job: Job | Pipeline) -> list[InputArtifact]:
-    """Return everything the job names that must travel; what is named twice travels once."""
-    items: dict[str, InputArtifact] = {}
+    """Return the inputs of a job; one that the job names twice is returned once."""
+    artifacts: dict[str, InputArtifact] = {}
     taken: set[str] = set()
-    for key, value in _strings(_document(job), ()):
-        path = _local(key, value)
+    for location in locations(job):
+        key, value = location.key, location.value
+        path = _local(value)
         if path is None and not value.startswith("s3://"):
             continue
-        same = str(path) if path else value
-        if same not in items:
+        identity = str(path) if path else value
+        if identity not in artifacts:
             channel = _channel(key, taken)
             taken.add(channel)
-            items[same] = InputArtifact(".".join(key), channel, value, path)
-    return list(items.values())
+            artifacts[identity] = InputArtifact(".".join(key), channel, value, path)
+    return list(artifacts.values())
 
 
 def rewrite_paths(
-    job: Job | Pipeline, items: list[InputArtifact], place: Callable[[InputArtifact], str]
+    job: Job | Pipeline,
+    artifacts: list[InputArtifact],
+    new_path: Callable[[InputArtifact], str],
 ) -> str:
-    """Return the job as YAML, with each item named by its new place.
+    """Return the job as YAML, with the paths of its inputs on the machine that runs it.
 
     Args:
-        job: As written here.
-        items: From `pack`.
-        place: Where an item is, on the machine that runs the job.
+        job: The job as written here.
+        artifacts: Its inputs, from `collect_inputs`.
+        new_path: Returns the path of an input on the machine that runs the job.
     """
-    places = {item.source: place(item) for item in items}
-    known = {str(item.path): place(item) for item in items if item.path}
+    by_source = {artifact.source: new_path(artifact) for artifact in artifacts}
+    # The same file may be written as a relative and as an absolute path.
+    by_path = {str(artifact.path): new_path(artifact) for artifact in artifacts if artifact.path}
     document = _document(job)
-    for key, value in list(_strings(document, ())):
-        path = _local(key, value)
-        new = known.get(str(path)) if path else places.get(value)
-        if new is not None:
-            _put(document, key, new)
+    for location in locations(job):
+        path = _local(location.value)
+        replacement = by_path.get(str(path)) if path else by_source.get(location.value)
+        if replacement is not None:
+            put(document, location.key, replacement)
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100))
 
 
 def hub_names(job: Job | Pipeline) -> list[str]:
-    """Return what a job would fetch from the model hub."""
+    """Return the models and data sets that a job downloads from the model hub."""
     return [value for _, value in _sources(job) if ":" not in value and value not in _OURS]
 
 
 @dataclass(frozen=True)
 class RemoteEndpoint:
-    """An endpoint that a job calls while it runs: a judge, or a teacher.
+    """Endpoint of a judge or a teacher that a job calls while it runs.
 
     Attributes:
-        key: Where the job names it: `method.judge`.
+        key: Key of the job that names it, such as `method.judge`.
         kind: `openai` or `bedrock`.
-        model: As it is called there.
-        region: That is called, on Bedrock.
-        key_variable: Environment variable that holds its key; None where it wants none.
+        model: Name of the model at the endpoint.
+        region: AWS Region of the endpoint; None unless it is Bedrock.
+        key_variable: Environment variable with the API key; None if it needs none.
     """
 
     key: str
@@ -178,12 +184,12 @@ def collect_endpoints(job: Job | Pipeline) -> list[RemoteEndpoint]:
             section.get("api_key_env"),
         )
         for key, section in _sections(_document(job), ())
-        if section.get("kind") in _CALLED and key.rpartition(".")[2] in _ASKED
+        if section.get("kind") in _REMOTE_KINDS and key.rpartition(".")[2] in _ENDPOINT_KEYS
     ]
 
 
 def _sections(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every section, and where it stands; those of a list stand where the list does."""
+    """Yield every section with its key; sections in a list have the key of the list."""
     if isinstance(value, list):
         for inner in value:
             yield from _sections(inner, inside)
@@ -194,13 +200,13 @@ def _sections(value: Any, inside: tuple[str, ...]) -> Iterator[tuple[str, dict[s
 
 
 def missing_channels(job: Job | Pipeline) -> list[Problem]:
-    """Return what a job reads from channels that only a training container has."""
+    """Return a problem for each channel that the job names itself, which no target can fill."""
     return [
         Problem(
             ".".join(key),
-            "names a channel, and nothing says what is in it",
+            "names a channel, whose content is unknown",
             value,
-            "Give the file, the folder or the s3:// address; it becomes a channel by itself",
+            "Write the file, the folder or the s3:// address; its channel is created for you",
         )
         for key, value in _sources(job)
         if value.startswith("channel:")
@@ -208,10 +214,9 @@ def missing_channels(job: Job | Pipeline) -> list[Problem]:
 
 
 def _sources(job: Job | Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the models, tokenizers and data of a job that are neither files here nor in S3."""
-    for key, value in _strings(_document(job), ()):
-        names_source = key[-1] in ("source", "tokenizer", "teacher")
-        if names_source and not value.startswith("s3://") and _local(key, value) is None:
+    """Yield the models, tokenizers and data of a job that are neither local files nor in S3."""
+    for key, value, field in locations(job):
+        if field.on_hub and not value.startswith("s3://") and _local(value) is None:
             yield key, value
 
 
@@ -219,39 +224,14 @@ def _document(job: Job | Pipeline) -> Any:
     return yaml.safe_load(resolved_yaml(job))
 
 
-def _strings(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            if name not in _NOT_PLACES:
-                yield from _strings(inner, (*key, str(name)))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _strings(inner, (*key, str(index)))
-
-
-def _put(document: Any, key: tuple[str, ...], value: str) -> None:
-    here = document
-    for part in key[:-1]:
-        here = here[int(part)] if isinstance(here, list) else here[part]
-    if isinstance(here, list):
-        here[int(key[-1])] = value
-    else:
-        here[key[-1]] = value
-
-
-def _local(key: tuple[str, ...], value: str) -> Path | None:
-    """Return the path a value names on this machine, or None where it names none."""
-    named = key[-1] in ("source", "tokenizer", "chat_template") or "/" in value
-    if not named or not value or len(value) > 1024 or "\n" in value:
-        return None
-    path = Path(value).expanduser()
-    return path.resolve() if path.exists() else None
+def _local(value: str) -> Path | None:
+    """Return the absolute path that a location names on this machine, if it exists."""
+    path = existing_path(value)
+    return None if path is None else path.resolve()
 
 
 def _channel(key: tuple[str, ...], taken: set[str]) -> str:
-    """Return a short legal name for what a key names: `train`, `model`, `instruct-train`."""
+    """Return a short legal channel name for a key: `train`, `model`, `stage0-train`."""
     parts = [
         part for part in key if part not in ("data", "source", "stages") and not part.isdigit()
     ]

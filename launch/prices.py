@@ -16,48 +16,48 @@ from catalog.instances import instances
 from catalog.prices import refreshed_path, tables
 
 _PRICE_LIST_REGION = "us-east-1"
-"""The price list is served from few Regions, for all of them."""
+"""Region of the price list's endpoint, which has the prices of all Regions."""
 
 
 def refresh_prices(region: str = "") -> int:
     """Download the training prices of a region and return the exit code: 2 if it has none.
 
     Args:
-        region: Where jobs would run; the region of the dated table when empty.
+        region: Region in which jobs would run; empty for that of the dated table.
     """
     table = tables()
     region = region or str(table["region"])
     try:
-        found = training_prices(_client(), region)
+        prices = training_prices(_client(), region)
     except Exception as error:
         sys.stdout.write(
-            f"no newer prices ({_explain(error)}); plans go on with those of "
+            f"no newer prices ({_explain(error)}); plans keep using those of "
             f"{table['sources']['ec2']['date']}, {table['region']}\n"
         )
         return 0
-    if not found:
+    if not prices:
         sys.stdout.write(f"the price list has no training prices for {region}\n")
         return 2
-    _keep(region, found)
-    sys.stdout.write(f"{len(found)} prices of {region} in {refreshed_path()}\n")
+    _save(region, prices)
+    sys.stdout.write(f"{len(prices)} prices of {region} in {refreshed_path()}\n")
     return 0
 
 
 def training_prices(client: Any, region: str) -> dict[str, float]:
-    """Dollars an hour of every instance type of the catalogue in a training job.
+    """Return the hourly price in US dollars of every instance type of the catalog.
 
     Args:
-        client: boto3's client for `pricing`.
-        region: Where the job would run.
+        client: boto3 client of `pricing`.
+        region: Region in which jobs would run.
     """
-    found: dict[str, float] = {}
+    prices: dict[str, float] = {}
     for product in _products(client, region):
         name = str(product["product"]["attributes"].get("instanceName", ""))
         name = name.removeprefix("ml.").split("-Training")[0]
         usd = _on_demand(product)
         if name in instances() and usd:
-            found[name] = usd
-    return found
+            prices[name] = usd
+    return prices
 
 
 def _products(client: Any, region: str) -> Iterator[dict[str, Any]]:
@@ -81,18 +81,18 @@ def _on_demand(product: dict[str, Any]) -> float:
     return 0.0
 
 
-def _keep(region: str, found: dict[str, float]) -> None:
+def _save(region: str, prices: dict[str, float]) -> None:
     path = refreshed_path()
     try:
-        known = json.loads(path.read_text("utf-8"))
+        saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        known = {}
+        saved = {}
     date = time.strftime("%Y-%m-%d")
-    known[region] = {"region": region, "date": date, "sagemaker": dict(sorted(found.items()))}
+    saved[region] = {"region": region, "date": date, "sagemaker": dict(sorted(prices.items()))}
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_suffix(".writing")
-    building.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    building.replace(path)
+    partial = path.with_suffix(".writing")
+    partial.write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _client() -> Any:
@@ -104,7 +104,7 @@ def _client() -> Any:
 def _explain(error: Exception) -> str:
     kind = type(error).__name__
     if kind in ("NoCredentialsError", "PartialCredentialsError"):
-        return "there are no AWS credentials here"
+        return "no AWS credentials are configured"
     if kind in ("EndpointConnectionError", "ConnectTimeoutError"):
         return "AWS cannot be reached from here"
     if kind == "ModuleNotFoundError":

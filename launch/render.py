@@ -1,4 +1,4 @@
-"""Runs as a table, and one run in detail, for people at a terminal."""
+"""Tables of runs for the terminal: all runs, or one in detail."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STYLES: dict[State, str] = {
     "deployed": "green",
 }
 
-_LONGEST_LINE = 160
-"""Where nobody sees a terminal's width, as in a pipe."""
+_PIPE_WIDTH = 160
+"""Width of the table if the output is no terminal."""
 
 
 def show_runs(rows: Iterable[RunRow], console: Console) -> None:
     """Print all runs, newest last, as one table."""
     if not console.is_terminal:
-        console.width = max(console.width, _LONGEST_LINE)
+        console.width = max(console.width, _PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     reasons: list[Text] = []
     for name in ("run", "state", "where"):
@@ -62,19 +62,25 @@ def show_runs(rows: Iterable[RunRow], console: Console) -> None:
         return
     console.print(table, crop=False, no_wrap=True)
     if reasons:
-        console.print("\nWhy training failed (all of it: make status RUN=…)", style="bold")
+        console.print("\nWhy training failed (complete: make status RUN=…)", style="bold")
     for reason in reasons:
         console.print(reason, soft_wrap=True)
 
 
 def show_run(row: RunRow, facts: dict[str, str], console: Console) -> None:
-    """Print one run, a fact to a line."""
+    """Print one run, one fact per line.
+
+    Args:
+        row: Row of the index.
+        facts: Further facts by label.
+        console: Console to print on.
+    """
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     status = row.status
     state = f"{status.state}{': ' + status.detail if status.detail else ''}"
-    shown = {
+    lines = {
         "run": row.run,
         "state": state,
         "where": f"{row.target} {row.environment}".strip(),
@@ -87,51 +93,51 @@ def show_run(row: RunRow, facts: dict[str, str], console: Console) -> None:
         "cost so far": "" if status.cost_usd is None else f"at most {status.cost_usd:.2f} USD",
         **facts,
     }
-    for name, value in shown.items():
+    for name, value in lines.items():
         if value:
             table.add_row(name, Text(value))
     console.print(table)
 
 
-def facts_of(folder: Path) -> dict[str, str]:
-    """Return what a run's folder tells of it: data, hyper-parameters, plan, disk."""
-    found: dict[str, str] = {}
+def run_facts(folder: Path) -> dict[str, str]:
+    """Return facts of a run from its folder: data, hyper-parameters, plan, disk usage."""
+    facts: dict[str, str] = {}
     with suppress(OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        found |= _job_facts(yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8")))
+        facts |= _job_facts(yaml.safe_load((folder / "job.yaml").read_text(encoding="utf-8")))
     with suppress(OSError, ValueError, KeyError, TypeError):
-        found |= _plan_facts(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
-    here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    found["here"] = f"{folder} ({here / 2**20:.1f} MiB)"
-    return found
+        facts |= _plan_facts(json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    facts["here"] = f"{folder} ({size / 2**20:.1f} MiB)"
+    return facts
 
 
 def _job_facts(job: dict[str, Any]) -> dict[str, str]:
-    found = {}
+    facts = {}
     for run in job.get("stages", [job]):
         stage = f"{run['name']}: " if "stages" in job else ""
         sources = [_source(source) for source in run["data"].get("train", [])]
-        found[f"{stage}data"] = ", ".join(sources) or f"{len(run['data']['prompts'])} prompts"
-        found[f"{stage}model"] = run["model"]["source"]
+        facts[f"{stage}data"] = ", ".join(sources) or f"{len(run['data']['prompts'])} prompts"
+        facts[f"{stage}model"] = run["model"]["source"]
         method, adapter = run["method"], run.get("adapter", {})
-        found[f"{stage}method"] = f"{method['kind']}{_settings(method)}"
-        found[f"{stage}adapter"] = f"{adapter.get('kind', 'none')}{_settings(adapter)}"
-        found[f"{stage}train"] = ", ".join(f"{key} {_plain(v)}" for key, v in _set(run["train"]))
-    return found
+        facts[f"{stage}method"] = f"{method['kind']}{_settings(method)}"
+        facts[f"{stage}adapter"] = f"{adapter.get('kind', 'none')}{_settings(adapter)}"
+        facts[f"{stage}train"] = ", ".join(f"{key} {_plain(v)}" for key, v in _set(run["train"]))
+    return facts
 
 
 def _source(source: dict[str, Any]) -> str:
-    picked = (f"{key} {source[key]}" for key in ("subset", "split", "limit") if source.get(key))
-    told = ", ".join(picked)
-    return f"{source['source']} ({told})" if told else str(source["source"])
+    options = (f"{key} {source[key]}" for key in ("subset", "split", "limit") if source.get(key))
+    listed = ", ".join(options)
+    return f"{source['source']} ({listed})" if listed else str(source["source"])
 
 
 def _settings(section: dict[str, Any]) -> str:
-    told = ", ".join(f"{key} {_plain(value)}" for key, value in _set(section) if key != "kind")
-    return f" ({told})" if told else ""
+    listed = ", ".join(f"{key} {_plain(value)}" for key, value in _set(section) if key != "kind")
+    return f" ({listed})" if listed else ""
 
 
 def _set(section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the settings that say something: no empty ones, no switches that are off."""
+    """Yield the settings that have an effect: not empty, and not switched off."""
     return ((key, value) for key, value in section.items() if value not in (None, False, "", []))
 
 
@@ -144,19 +150,19 @@ def _plain(value: Any) -> str:
 
 
 def _plan_facts(written: dict[str, Any]) -> dict[str, str]:
-    """Return what was foreseen, and beside it what was measured."""
+    """Return the plan's prediction, and what was measured, if the run has ended."""
     plan = written.get("predicted", written)
     low, high = plan["hours"]["low"] * 3600, plan["hours"]["high"] * 3600
-    told = f"{plan['machine']}: {_duration(low)} to {_duration(high)}"
+    planned = f"{plan['machine']}: {_duration(low)} to {_duration(high)}"
     if plan["cost_usd"]["high"]:
-        told += f", {plan['cost_usd']['low']:.2f} to {plan['cost_usd']['high']:.2f} USD"
+        planned += f", {plan['cost_usd']['low']:.2f} to {plan['cost_usd']['high']:.2f} USD"
     measured = written.get("measured", {})
     if not measured.get("hours"):
-        return {"planned": told}
+        return {"planned": planned}
     seconds = (measured["hours"] + measured.get("hours_before", 0.0)) * 3600
     gib = measured.get("memory_gib", {}).get("total")
-    peak = f", {gib:.1f} of {plan['memory_gib']['total']:.1f} GiB foreseen" if gib else ""
-    return {"planned": told, "measured": f"{_duration(seconds)}{peak}"}
+    peak = f", {gib:.1f} of {plan['memory_gib']['total']:.1f} GiB planned" if gib else ""
+    return {"planned": planned, "measured": f"{_duration(seconds)}{peak}"}
 
 
 def _duration(seconds: float) -> str:
@@ -167,7 +173,7 @@ def _duration(seconds: float) -> str:
 
 
 def age(created: str) -> str:
-    """Return how long ago something was, in its largest unit: 5m, 3h, 12d."""
+    """Return the time since a date in its largest unit: 5m, 3h, 12d."""
     try:
         seconds = time.time() - timegm(time.strptime(created, "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:

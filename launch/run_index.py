@@ -111,7 +111,11 @@ class RunIndex:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """Yield the database; a damaged one, or one of another version, is rebuilt."""
+        """Yield the database; a damaged one, or one of another version, is rebuilt.
+
+        Raises:
+            LaunchError: The file is locked for long, or cannot be replaced.
+        """  # noqa: DOC501 (DatabaseError is caught below)
         for attempt in range(2):
             database = sqlite3.connect(self.path, timeout=30)
             try:

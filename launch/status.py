@@ -43,5 +43,5 @@ class Status:
 
     @property
     def is_over(self) -> bool:
-        """Whether the state is final."""
+        """True if the state is final."""
         return self.state in FINAL_STATES

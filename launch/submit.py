@@ -32,7 +32,7 @@ Print = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SubmitRequest:
-    """What a user asks to be submitted.
+    """Request of a user to submit a job.
 
     Attributes:
         job: Path of the job file.
@@ -134,6 +134,9 @@ def _find_unfinished(
 
     Only the newest run on the target counts: resuming an older one would silently skip what the
     user started last.
+
+    Raises:
+        LaunchError: The request names a run of a different job.
     """
     nothing = Status("planned")
     if request.fresh:
@@ -160,7 +163,11 @@ def _find_unfinished(
 
 
 def _create(request: SubmitRequest, job: Job | Pipeline) -> Submission:
-    """Create the run folder and choose the job's name, before anything is sent."""
+    """Create the run folder and choose the job's name, before anything is sent.
+
+    Raises:
+        LaunchError: The folder cannot be written.
+    """
     run = f"{job.name}/{new_run_id()}"
     submission = Submission(
         folder=request.runs / run,
@@ -186,6 +193,9 @@ def _send(submission: Submission, prepared: PreparedJob, target: Target) -> Subm
 
     If the target cannot be asked whether it has the job, the record stays: the job may exist, and
     the name in the record is the only way to find it again.
+
+    Raises:
+        TemperError: The target rejected the run, or could not be reached.
     """
     folder = submission.folder
     previous = read_submission(folder)

@@ -14,7 +14,8 @@ from planning.memory.method_profile import PLAIN, AuxModel, MethodProfile, Rollo
 from planning.model_shape import ModelShape
 from training.config import Job
 from training.config.methods import Distill, Pretrain, Sft
-from training.config.online_rl import Ppo, Sampling
+from training.config.online_rl import Sampling
+from training.config.ppo import Ppo
 from training.config.preference_methods import Dpo, Kto, Orpo, RewardModeling, Simpo
 from training.config.rewards import ModelReward
 
@@ -141,7 +142,7 @@ def _ppo(job: Job, method: Ppo, asked: StepSpec) -> MethodProfile:
     wanted, source = method.critic.backbone, method.critic.source
     shares = job.adapter is not None and not soft and source is None
     shared = wanted == "shared" or (wanted == "auto" and shares)
-    at_once = min(asked.share, method.rollout.at_once or 8 * asked.rows)
+    at_once = min(asked.share, method.rollout.sampling_batch_size or 8 * asked.rows)
     return MethodProfile(
         head="answers",
         frozen=_reference(job),

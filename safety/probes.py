@@ -17,8 +17,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from training.config.base import ConfigSection
-from training.config.error_messages import explain
 from training.errors import JobError, Problem
+from validation.error_messages import explain
 
 OURS = Path(__file__).with_name("probes.yaml")
 Kind = Literal["request", "leak", "harmless"]

@@ -19,37 +19,15 @@ A message says what is wrong, the value, and the fix. Raised deep, caught once i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from catalog.exit_codes import DATA_INVALID, JOB_INVALID, RUN_FAILED, STOPPED
+from validation.problem import Problem as Problem
 
 
 class TemperError(Exception):
     """Base of every error that is explained to the person rather than traced."""
 
     exit_code = RUN_FAILED
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong in a file a person wrote.
-
-    Attributes:
-        path: Where, in the file's own words (`train.learning_rate`).
-        message: What is wrong.
-        value: What was found there, as text; empty when nothing was.
-        fix: What to write instead.
-    """
-
-    path: str
-    message: str
-    value: str = ""
-    fix: str = ""
-
-    def __str__(self) -> str:
-        got = f" (got {self.value})" if self.value else ""
-        fix = f". {self.fix}" if self.fix else ""
-        return f"{self.path}: {self.message}{got}{fix}"
 
 
 class JobError(TemperError):

@@ -1,1 +1,1 @@
-"""How fast preferences and rewards are learned from, beside TRL."""
+"""Speed and memory of preference and RL methods, compared with plain TRL."""

@@ -1,7 +1,7 @@
-"""DPO, GRPO and PPO beside plain TRL, on one model and one machine: `make bench-alignment`.
+"""Compare DPO, GRPO and PPO with plain TRL, on one model and machine: `make bench-alignment`.
 
-Every arm is a process of its own. In each round all arms run, one after another, so that a slow
-minute of the machine meets them all; figures are medians over rounds.
+Every contestant runs in a separate process. In each round all contestants run one after another, so
+that a slow minute of the machine affects all of them. Numbers are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -24,45 +24,47 @@ from benchmarks.alignment.fixtures import (
     PAIRS,
     dpo_job,
     grpo_job,
-    make,
     ppo_job,
+    write_alignment_fixtures,
 )
 from benchmarks.readme_tables import circumstances, table, write_section
-from benchmarks.speed.contestants import Arm, Command, peer
-from benchmarks.speed.process_monitor import ProcessUsage, run_arm
+from benchmarks.speed.contestants import Command, Contestant, peer
+from benchmarks.speed.process_monitor import ProcessUsage, run_contestant
 
 PREFERENCES = Path("../shared/data/preference/hh_rlhf_harmless_pairs.jsonl.gz")
 TEXT = Path("../shared/data/sft/medquad_qa.parquet")
 PLAIN_DPO, DPO, PRECOMPUTED = "TRL DPO", "Temper DPO", "Temper DPO, references precomputed"
-WAYS = {"": "every weight", " (LoRA)": "LoRA"}
-"""Behind the name of an arm: what of the model learns."""
+TRAINED = {"": "all weights", " (LoRA)": "LoRA"}
+"""The trained parameters, by the suffix of a contestant's name."""
 PLAIN_GRPO, GRPO, PPO = "TRL GRPO", "Temper GRPO", "Temper PPO"
 Outcomes = dict[str, list[ProcessUsage]]
 
 
-def arms() -> list[Arm]:
-    """Return who is compared."""
+def contestants() -> list[Contestant]:
+    """Return the contestants."""
     scripts = "benchmarks.alignment.peers"
-    found = []
-    for way, lora in (("", False), (" (LoRA)", True)):
-        plain, later = (partial(dpo_job, precompute=first, lora=lora) for first in (False, True))
-        found += [
-            Arm(PLAIN_DPO + way, peer(f"{scripts}.trl_dpo", *(["lora"] if lora else []))),
-            Arm(DPO + way, _temper(plain)),
-            Arm(PRECOMPUTED + way, _temper(later)),
+    dpo: list[Contestant] = []
+    for suffix, lora in (("", False), (" (LoRA)", True)):
+        online, precomputed = (
+            partial(dpo_job, precompute=first, lora=lora) for first in (False, True)
+        )
+        dpo += [
+            Contestant(PLAIN_DPO + suffix, peer(f"{scripts}.trl_dpo", *(["lora"] if lora else []))),
+            Contestant(DPO + suffix, _temper(online)),
+            Contestant(PRECOMPUTED + suffix, _temper(precomputed)),
         ]
     return [
-        *found,
-        Arm(PLAIN_GRPO, peer(f"{scripts}.trl_grpo")),
-        Arm(GRPO, _temper(grpo_job)),
-        Arm(PPO, _temper(ppo_job)),
+        *dpo,
+        Contestant(PLAIN_GRPO, peer(f"{scripts}.trl_grpo")),
+        Contestant(GRPO, _temper(grpo_job)),
+        Contestant(PPO, _temper(ppo_job)),
     ]
 
 
 def _temper(job_of: Callable[[Path, int], str]) -> Command:
-    def command(material: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
+    def command(fixtures: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
         job = folder / "job.yaml"
-        job.write_text(job_of(material, steps))
+        job.write_text(job_of(fixtures, steps))
         metrics = folder / "alignment" / "latest" / "metrics.jsonl"
         return [sys.executable, "-m", "training", str(job), "--runs", str(folder)], metrics
 
@@ -75,51 +77,60 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warm-up", type=int, default=3)
-    parser.add_argument("--preferences", default=str(PREFERENCES), help="any source of pairs")
+    parser.add_argument("--preferences", default=str(PREFERENCES), help="a data source of pairs")
     parser.add_argument("--text", default=str(TEXT) if TEXT.exists() else "builtin:python-stdlib")
-    asked = parser.parse_args()
-    outcomes: Outcomes = {arm.name: [] for arm in arms()}
+    options = parser.parse_args()
+    outcomes: Outcomes = {contestant.name: [] for contestant in contestants()}
     with tempfile.TemporaryDirectory() as scratch:
-        material = Path(scratch) / "material"
-        make(asked.text, asked.preferences, material)
-        for number in range(asked.rounds):
-            for arm in arms():
-                folder = Path(scratch) / f"{number}-{arm.name.replace(' ', '-').replace(',', '')}"
-                outcome = run_arm(arm, material, asked.steps, asked.warm_up, folder)
-                outcomes[arm.name].append(outcome)
-                line = {"round": number, "arm": arm.name, **outcome.__dict__}
+        fixtures = Path(scratch) / "fixtures"
+        write_alignment_fixtures(options.text, options.preferences, fixtures)
+        for number in range(options.rounds):
+            for contestant in contestants():
+                folder = (
+                    Path(scratch) / f"{number}-{contestant.name.replace(' ', '-').replace(',', '')}"
+                )
+                outcome = run_contestant(
+                    contestant, fixtures, options.steps, options.warm_up, folder
+                )
+                outcomes[contestant.name].append(outcome)
+                line = {"round": number, "contestant": contestant.name, **outcome.__dict__}
                 print(json.dumps(line), flush=True)
-    write_section("alignment", _section(outcomes, asked.rounds, Path(asked.preferences).name))
+    write_section("alignment", _section(outcomes, options.rounds, Path(options.preferences).name))
 
 
 def _section(outcomes: Outcomes, rounds: int, pairs: str) -> str:
-    pairs_header = ["", "learns", "CPU s a step", "to TRL DPO", "saved", "peak memory, GiB"]
-    rows = [_pairs(outcomes, name, way) for way in WAYS for name in (PLAIN_DPO, DPO, PRECOMPUTED)]
+    pairs_header = ["", "trained", "CPU s per step", "vs TRL DPO", "saved", "peak memory, GiB"]
+    rows = [
+        _pairs(outcomes, name, suffix)
+        for suffix in TRAINED
+        for name in (PLAIN_DPO, DPO, PRECOMPUTED)
+    ]
     answers_header = [
         "",
-        "CPU s a step",
+        "CPU s per step",
         "sampling",
-        "the rest",
-        "answer tokens a CPU s",
-        "to TRL GRPO",
+        "learning",
+        "answer tokens per CPU s",
+        "vs TRL GRPO",
     ]
     return f"""## Alignment speed
 
-The Llama of 6.6M parameters of the training speed table, fp32 on CPU, {_threads()} for each arm.
-{circumstances()} Medians of {_rounds(rounds)}; ratios are medians of those
-within each round, of processors' time, which other work on the machine changes little.
+The Llama of 6.6M parameters of the training speed table, fp32 on CPU, {_threads()} each.
+{circumstances()} Medians of {_rounds(rounds)}. Ratios are medians of the ratios
+within each round, of CPU time, which other load on the machine changes little.
 `make bench-alignment`.
 
-DPO on {BATCH} pairs a step, {PAIRS} of `{pairs}` that no peer has to cut. Precomputing takes one
-pass over the data before the first step, which is not in these figures; "saved" is what a step
-then takes less. A forward pass is one part of work and a backward pass two, or one where the
-weights are frozen under an adapter: the reference is a fourth of a step, or a third.
+DPO on {BATCH} pairs per step, from {PAIRS} pairs of `{pairs}` that fit without truncation.
+Precomputing the reference takes one pass over the data before the first step, which these numbers
+do not include; "saved" is the time it saves per step. A forward pass is one unit of work and a
+backward pass two, or one if the weights are frozen under an adapter, so the reference is a quarter
+of a step, or a third.
 
 {table(pairs_header, rows)}
 
-{ANSWERS} answers of {NEW_TOKENS} tokens a step, each learned from once. TRL has no PPO any
-more: its GRPO trains a policy (with the reference 4 parts of work, sampling apart), PPO a policy
-and a critic, whose answers to what was sampled it needs beforehand (9 parts).
+{ANSWERS} answers of {NEW_TOKENS} tokens per step, each used once. TRL no longer has PPO, so PPO is
+compared with its GRPO. Without sampling, GRPO with a reference is 4 units of work; PPO, which also
+trains a critic and first evaluates both on the samples, is 9.
 
 {table(answers_header, [_answers(outcomes, name) for name in (PLAIN_GRPO, GRPO, PPO)])}
 """
@@ -134,35 +145,35 @@ def _threads() -> str:
     return "one thread" if number == 1 else f"{number} threads"
 
 
-def _pairs(outcomes: Outcomes, name: str, way: str) -> list[str]:
-    seen, usual = outcomes[name + way], outcomes[DPO + way]
-    saved = median(1 - a.cpu_s / b.cpu_s for a, b in zip(seen, usual, strict=True))
+def _pairs(outcomes: Outcomes, name: str, suffix: str) -> list[str]:
+    usages, baseline = outcomes[name + suffix], outcomes[DPO + suffix]
+    saved = median(1 - a.cpu_s / b.cpu_s for a, b in zip(usages, baseline, strict=True))
     return [
         name,
-        WAYS[way],
-        f"{median(o.cpu_s for o in seen):.2f}",
-        _speed(outcomes, name + way, PLAIN_DPO + way),
+        TRAINED[suffix],
+        f"{median(o.cpu_s for o in usages):.2f}",
+        _speed(outcomes, name + suffix, PLAIN_DPO + suffix),
         f"{saved:.0%}" if name == PRECOMPUTED else "",
-        f"{median(o.peak_gib for o in seen):.2f}",
+        f"{median(o.peak_gib for o in usages):.2f}",
     ]
 
 
 def _answers(outcomes: Outcomes, name: str) -> list[str]:
-    seen = outcomes[name]
-    sampling = median(o.sampling_s / o.step_s for o in seen)
+    usages = outcomes[name]
+    sampling = median(o.sampling_s / o.step_s for o in usages)
     return [
         name,
-        f"{median(o.cpu_s for o in seen):.2f}",
+        f"{median(o.cpu_s for o in usages):.2f}",
         f"{sampling:.0%}",
         f"{1 - sampling:.0%}",
-        f"{median(ANSWERS * NEW_TOKENS / o.cpu_s for o in seen):,.0f}",
+        f"{median(ANSWERS * NEW_TOKENS / o.cpu_s for o in usages):,.0f}",
         _speed(outcomes, name, PLAIN_GRPO),
     ]
 
 
 def _speed(outcomes: Outcomes, name: str, to: str) -> str:
-    both = zip(outcomes[name], outcomes[to], strict=True)
-    return f"{median(b.cpu_s / a.cpu_s for a, b in both):.2f}×"
+    pairs = zip(outcomes[name], outcomes[to], strict=True)
+    return f"{median(b.cpu_s / a.cpu_s for a, b in pairs):.2f}×"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all peers are given: one model from random weights, one set of pairs, one of prompts."""
+"""Fixtures of all contestants: a model with random weights, pairs and prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from transformers import AutoTokenizer
 
-from benchmarks.speed.fixtures import LENGTH, make_material
+from benchmarks.speed.fixtures import LENGTH, write_fixtures
 from training.config import Job
 from training.config.load import parse_job
 from training.data.schema.rows import PreferenceRow
@@ -18,26 +18,26 @@ from training.data.tokenization.corpus import typed_rows
 
 PAIRS, BATCH, ANSWERS, GROUP, NEW_TOKENS = 512, 8, 32, 8, 48
 PATTERN = r"\b(the|and|of)\b"
-"""What an answer is rewarded for: a rule that random weights sometimes meet."""
+"""The rewarded pattern: one that a model with random weights sometimes produces."""
 RATE = 1e-5
 R, ALPHA = 16, 32
-"""Of the LoRA adapters."""
+"""Rank and scale of the LoRA adapters."""
 
 
-def make(text: str, preferences: str, folder: Path) -> None:
+def write_alignment_fixtures(text: str, preferences: str, folder: Path) -> None:
     """Write the speed benchmark's model, `pairs.jsonl` and `prompts.jsonl` to `folder`.
 
     Args:
-        text: A data source of prompts and completions: the tokenizer is trained on it.
+        text: A data source of prompts and completions; the tokenizer is trained on it.
         preferences: A data source of pairs.
-        folder: Is made.
+        folder: The folder to create.
     """
-    make_material(text, folder)
+    write_fixtures(text, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
 
     def fits(row: dict[str, str]) -> bool:
-        """Whether no peer refuses it or has to cut it."""
-        if not all(side.strip() for side in row.values()):
+        """Return whether every contestant accepts the row without truncation."""
+        if not all(text.strip() for text in row.values()):
             return False
         sides = (row["prompt"] + row["chosen"], row["prompt"] + row["rejected"])
         return all(len(tokenizer(side)["input_ids"]) < LENGTH - 2 for side in sides)
@@ -52,14 +52,14 @@ def make(text: str, preferences: str, folder: Path) -> None:
 
 
 def _pairs(source: str) -> Any:
-    # The model is never loaded: only the rows are wanted.
-    asked = {
+    # The model is never loaded: only the rows are needed.
+    document = {
         "name": "rows",
         "model": {"source": "any/model"},
         "data": {"train": source},
         "method": {"kind": "dpo"},
     }
-    job = parse_job(asked, "the benchmark's pairs")
+    job = parse_job(document, "the benchmark's pairs")
     assert isinstance(job, Job)
     for row in typed_rows(job):
         assert isinstance(row, PreferenceRow)
@@ -76,57 +76,64 @@ def _text(side: Any) -> str:
     return "".join(f"\n\n{message['role']}: {message['content']}" for message in side)
 
 
-def dpo_job(material: Path, steps: int, *, precompute: bool, lora: bool) -> str:
-    """Return the job file, as YAML, that does the peers' work on pairs."""
+def dpo_job(fixtures: Path, steps: int, *, precompute: bool, lora: bool) -> str:
+    """Return the DPO job as YAML.
+
+    Args:
+        fixtures: The folder of `write_alignment_fixtures`.
+        steps: Optimizer steps.
+        precompute: Compute the reference before training.
+        lora: Train a LoRA adapter instead of all weights.
+    """
     adapter = {"kind": "lora", "r": R, "alpha": ALPHA, "target_modules": "all-linear"}
     return _job(
-        material,
+        fixtures,
         steps,
-        {"train": str(material / "pairs.jsonl"), "max_length": LENGTH},
+        {"train": str(fixtures / "pairs.jsonl"), "max_length": LENGTH},
         {"kind": "dpo", "beta": 0.1, "precompute": precompute},
         {"global_batch_size": BATCH, "micro_batch_size": BATCH},
         **({"adapter": adapter} if lora else {}),
     )
 
 
-def ppo_job(material: Path, steps: int) -> str:
-    """Return the job file, as YAML, that does the peers' work on prompts."""
+def ppo_job(fixtures: Path, steps: int) -> str:
+    """Return the PPO job as YAML."""
     rollout = {"max_new_tokens": NEW_TOKENS, "batch": ANSWERS}
-    return _answering(material, steps, {"kind": "ppo", "rollout": rollout, "epochs": 1})
+    return _rollout_job(fixtures, steps, {"kind": "ppo", "rollout": rollout, "epochs": 1})
 
 
-def grpo_job(material: Path, steps: int) -> str:
-    """Return the job file, as YAML, of GRPO itself."""
+def grpo_job(fixtures: Path, steps: int) -> str:
+    """Return the GRPO job as YAML."""
     rollout = {"max_new_tokens": NEW_TOKENS}
     group = {"num_generations": GROUP, "beta": 0.05}
-    return _answering(material, steps, {"kind": "grpo", "rollout": rollout, **group})
+    return _rollout_job(fixtures, steps, {"kind": "grpo", "rollout": rollout, **group})
 
 
-def _answering(material: Path, steps: int, method: dict[str, Any]) -> str:
+def _rollout_job(fixtures: Path, steps: int, method: dict[str, Any]) -> str:
     return _job(
-        material,
+        fixtures,
         steps,
-        {"train": str(material / "prompts.jsonl"), "max_length": LENGTH - NEW_TOKENS},
+        {"train": str(fixtures / "prompts.jsonl"), "max_length": LENGTH - NEW_TOKENS},
         {**method, "reward": {"kind": "regex_count", "pattern": PATTERN}},
         {"global_batch_size": ANSWERS, "micro_batch_size": ANSWERS},
     )
 
 
 def _job(
-    material: Path,
+    fixtures: Path,
     steps: int,
     data: dict[str, Any],
     method: dict[str, Any],
     train: dict[str, Any],
-    **more: Any,
+    **sections: Any,
 ) -> str:
     return yaml.safe_dump(
         {
             "name": "alignment",
-            "model": {"source": str(material / "model")},
+            "model": {"source": str(fixtures / "model")},
             "data": data,
             "method": method,
             "train": {"max_steps": steps, "learning_rate": RATE, **train},
-            **more,
+            **sections,
         }
     )

@@ -1,7 +1,7 @@
-"""What PPO holds at most: four models, or one backbone under adapters.
+"""Peak memory of PPO: four models, or one backbone with adapters.
 
-`python -m benchmarks.alignment.memory`, which `make bench-alignment` runs too. Each is trained for
-two steps as `benchmarks.memory` does it, and the allocator's peak is taken.
+`python -m benchmarks.alignment.memory`; `make bench-alignment` runs it too. Each configuration is
+trained for two steps, and the allocator's peak is recorded as in `benchmarks.memory`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory.cases import Case
-from benchmarks.memory.fixtures import make_material
+from benchmarks.memory.fixtures import write_fixtures
 from benchmarks.memory.measure import measure
 from benchmarks.readme_tables import circumstances, table, write_section
 
@@ -19,9 +19,9 @@ _MODEL, _SCORER = "llama-33m", "scorer-33m"
 _ANSWERS, _MICRO, _NEW_TOKENS = 4, 2, 64
 _LORA: dict[str, Any] = {"kind": "lora", "r": 16, "alpha": 32, "target_modules": "all-linear"}
 _RULE = {"kind": "length", "min_words": 8, "max_words": 16}
-_WAYS: dict[str, dict[str, Any]] = {
+_CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "four models: policy, critic, reference, reward model": {},
-    "LoRA on the policy, a critic of its own, reward model": {"adapter": _LORA, "critic": "own"},
+    "LoRA on the policy, a separate critic, reward model": {"adapter": _LORA, "critic": "own"},
     "one backbone (policy, critic, reference), reward model": {
         "adapter": _LORA,
         "backbone": "own",
@@ -34,48 +34,50 @@ _WAYS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measure, print, and write the section of the results page."""
     with tempfile.TemporaryDirectory() as scratch:
-        peaks = measured(Path(scratch))
+        peaks = measure_all(Path(scratch))
     write_section("ppo-memory", _section(peaks))
 
 
-def measured(scratch: Path) -> dict[str, int]:
-    """Return the peak of each way of training, in bytes.
+def measure_all(scratch: Path) -> dict[str, int]:
+    """Return the peak bytes of each configuration.
 
     Args:
-        scratch: Models and run folders are written there.
+        scratch: The folder to write models and run folders to.
     """
-    material = scratch / "memory"
-    material.mkdir()
-    make_material(material)
-    scorer = material / "models" / _SCORER
-    _make_scorer(material / "models" / _MODEL, scorer)
-    found = {}
-    for number, (name, way) in enumerate(_WAYS.items()):
-        peak = measure(_case(name, way, scorer), material, scratch / f"memory-{number}")["peak"]
+    fixtures = scratch / "memory"
+    fixtures.mkdir()
+    write_fixtures(fixtures)
+    scorer = fixtures / "models" / _SCORER
+    _make_scorer(fixtures / "models" / _MODEL, scorer)
+    peaks = {}
+    for number, (name, settings) in enumerate(_CONFIGURATIONS.items()):
+        peak = measure(_case(name, settings, scorer), fixtures, scratch / f"memory-{number}")[
+            "peak"
+        ]
         print(f"{name}: {peak / 2**20:,.0f} MiB", flush=True)
-        found[name] = int(peak)
-    return found
+        peaks[name] = int(peak)
+    return peaks
 
 
-def _case(name: str, way: dict[str, Any], scorer: Path) -> Case:
-    backbone = way.get("backbone", "own")
+def _case(name: str, settings: dict[str, Any], scorer: Path) -> Case:
+    backbone = settings.get("backbone", "own")
     reward = {"kind": "model", "source": str(scorer), "backbone": backbone}
     method = {
         "kind": "ppo",
-        "reward": _RULE if way.get("rule") else reward,
+        "reward": _RULE if settings.get("rule") else reward,
         "rollout": {"max_new_tokens": _NEW_TOKENS, "batch": _ANSWERS},
-        "critic": {"backbone": way.get("critic", "auto")},
+        "critic": {"backbone": settings.get("critic", "auto")},
         "epochs": 1,
     }
     train = {"micro_batch_size": _MICRO, "global_batch_size": _ANSWERS}
     data = {"train": "prompts", "max_length": 64}
     sections = {"model": {"source": _MODEL}, "data": data, "method": method, "train": train}
-    adapter = {"adapter": way["adapter"]} if "adapter" in way else {}
+    adapter = {"adapter": settings["adapter"]} if "adapter" in settings else {}
     return Case(name, "ppo", (sections, adapter))
 
 
 def _make_scorer(model: Path, folder: Path) -> None:
-    """Write a reward model of the same size, as an adapter."""
+    """Write a reward model of the same size, as a LoRA adapter."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -96,20 +98,21 @@ def _make_scorer(model: Path, folder: Path) -> None:
 
 
 def _section(peaks: dict[str, int]) -> str:
-    """Return the heading, what was done, and the table."""
-    whole = next(iter(peaks.values()))
+    """Return the section of the results page."""
+    four_models = next(iter(peaks.values()))
     rows = [
-        [name, f"{peak / 2**20:,.0f} MiB", f"{peak / whole:.2f}"] for name, peak in peaks.items()
+        [name, f"{peak / 2**20:,.0f} MiB", f"{peak / four_models:.2f}"]
+        for name, peak in peaks.items()
     ]
     return f"""## Memory of PPO
 
-Llamas of 33M weights in fp32, {_MICRO} answers at once, the most that tensors held between the end
-of the first step and the end of training, as the allocator counts. Under adapters, policy and
-critic are one backbone, which is the reference without them; a reward model lies beside it, or is
-one more adapter.
+Llamas of 33M parameters in fp32, micro-batches of {_MICRO} answers. The numbers are the peak of
+tensor memory between the end of the first step and the end of training, as the allocator counts it.
+With adapters, policy and critic share one backbone, and the backbone without adapters is the
+reference. The reward model is a separate model or one more adapter.
 {circumstances()}
 
-{table(["", "peak", "of four models"], rows)}"""
+{table(["", "peak", "relative to four models"], rows)}"""
 
 
 if __name__ == "__main__":

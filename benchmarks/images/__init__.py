@@ -1,1 +1,1 @@
-"""What a container image weighs, and how long it takes to its first optimizer step."""
+"""Size of the container images, and the time to their first optimizer step."""

@@ -1,4 +1,4 @@
-"""The layers of an image: how large each is, and how long its steps take to build."""
+"""Layers of an image: their sizes, and the build time of each instruction."""
 
 from __future__ import annotations
 
@@ -11,51 +11,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: (?P<what>.*)")
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: (?P<instruction>.*)")
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction of a Dockerfile.
+    """Build step of a Dockerfile.
 
     Attributes:
-        what: Its text.
-        seconds: From its line to the next one's: to run it and to keep its layer.
+        instruction: The text of the instruction.
+        seconds: The time to run it and to store its layer.
     """
 
-    what: str
+    instruction: str
     seconds: float
 
 
-def build_anew(kind: str, image: str, base: str) -> list[Step]:
-    """Build an image with no layer from before, and return its steps; podman only.
+def build_uncached(kind: str, image: str, base: str) -> list[Step]:
+    """Build an image without cached layers and return its steps; needs podman.
+
+    Args:
+        kind: `gpu` or `neuron`.
+        image: The name of the image.
+        base: The base image.
 
     Raises:
-        RuntimeError: It could not be built.
+        RuntimeError: The build failed.
     """
-    told = {"KIND": kind, "IMAGE": image, "BASE_IMAGE": base, "FRESH": "1", "ENGINE": "podman"}
+    variables = {"KIND": kind, "IMAGE": image, "BASE_IMAGE": base, "FRESH": "1", "ENGINE": "podman"}
     if kind == "neuron":
-        told["BUILD_ARGS"] = "NEURON_INDEX="
+        variables["BUILD_ARGS"] = "NEURON_INDEX="
     process = subprocess.Popen(
         [ROOT / "containers/build.sh"],
         cwd=ROOT,
-        env={**os.environ, **told},
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     assert process.stdout is not None
-    begun: list[tuple[str, float]] = []
-    said: list[str] = []
+    started: list[tuple[str, float]] = []
+    output: list[str] = []
     for line in process.stdout:
-        said.append(line)
-        if found := _STEP.match(line):
-            begun.append((found["what"], time.monotonic()))
+        output.append(line)
+        if match := _STEP.match(line):
+            started.append((match["instruction"], time.monotonic()))
     if process.wait() != 0:
-        raise RuntimeError(f"{kind}: {''.join(said[-20:])}")
-    ends = [moment for _, moment in begun[1:]] + [time.monotonic()]
-    return [Step(what, end - at) for (what, at), end in zip(begun, ends, strict=True)]
+        raise RuntimeError(f"{kind}: {''.join(output[-20:])}")
+    ends = [moment for _, moment in started[1:]] + [time.monotonic()]
+    return [Step(text, end - start) for (text, start), end in zip(started, ends, strict=True)]
 
 
 def sizes_mib(image: str, base: str) -> tuple[float, list[float]]:
@@ -65,7 +70,7 @@ def sizes_mib(image: str, base: str) -> tuple[float, list[float]]:
 
 
 def _history(image: str) -> list[int]:
-    """Return what every instruction added, oldest first, in bytes."""
-    asked = ["podman", "history", "--human=false", "--format", "json", image]
-    told = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
-    return [int(layer["size"]) for layer in reversed(told)]
+    """Return the bytes that each instruction added, oldest first."""
+    command = ["podman", "history", "--human=false", "--format", "json", image]
+    layers = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return [int(layer["size"]) for layer in reversed(layers)]

@@ -1,4 +1,4 @@
-"""From a container's start to its first optimizer step, looked at from outside."""
+"""Start time of a container, from its start to its first optimizer step, measured from outside."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from emulator.instance import prepare_opt_ml
 
 _MACHINE = {"ResourceConfig": {"InstanceType": "ml.m5.large"}}
 _STAMP = re.compile(r"^(\S+) run folder: ", re.M)
-_LOOK_S = 0.02
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds of one start, one after another.
+    """Seconds of the consecutive phases of one start.
 
     Attributes:
-        engine: Until the container's first process runs.
-        entry_point: Until the job is read and checked, and its run folder there.
-        first_step: Until the first optimizer step is done: libraries, data, model, the step.
+        engine: Until the first process of the container runs.
+        entry_point: Until the job is read and validated and its run folder exists.
+        first_step: Until the first optimizer step is done: imports, data, model, the step.
     """
 
     engine: float
@@ -31,8 +31,8 @@ class Start:
     first_step: float
 
     @property
-    def ours(self) -> float:
-        """From the first process to the first step."""
+    def start_up(self) -> float:
+        """Seconds from the first process to the first optimizer step."""
         return self.entry_point + self.first_step
 
 
@@ -40,20 +40,20 @@ def start_once(image: str, job: Path, shared: Path, ml: Path) -> Start:
     """Start a job in an image as SageMaker does, and stop it after its first step.
 
     Args:
-        image: Its name.
-        job: Reads its model and rows from `../shared`, which the container has there too.
-        shared: That folder.
-        ml: An empty folder, which becomes `/opt/ml`.
+        image: The name of the image.
+        job: The job file; it reads its model and rows from `../shared`.
+        shared: The folder to mount there.
+        ml: An empty folder, mounted at `/opt/ml`.
 
     Raises:
-        RuntimeError: The job ended before a step.
+        RuntimeError: The job ended before its first step.
     """
     prepare_opt_ml(ml, _MACHINE, "algo-1", ("algo-1",), "eth0")
-    told = ml / "input/data/job"
-    told.mkdir(parents=True)
-    (told / "job.yaml").write_text(job.read_text())
+    channel = ml / "input/data/job"
+    channel.mkdir(parents=True)
+    (channel / "job.yaml").write_text(job.read_text())
     name = f"temper-bench-{ml.name}"
-    asked = time.time()
+    requested = time.time()
     _podman(
         *("run", "--detach", "--name", name, "--volume", f"{ml}:/opt/ml"),
         *("--volume", f"{shared}:/opt/shared:ro", image, "train"),
@@ -61,21 +61,21 @@ def start_once(image: str, job: Path, shared: Path, ml: Path) -> Start:
     try:
         rows = ml / "checkpoints/samples.jsonl"
         while not (rows.exists() and rows.stat().st_size):
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
             if _podman("inspect", "--format", "{{.State.Running}}", name) != "true":
                 raise RuntimeError(f"no step was taken: {_log(name)[-2000:]}")
         stepped = time.time()
         began = float(_podman("inspect", "--format", "{{.State.StartedAt.UnixMilli}}", name)) / 1000
-        found = _STAMP.search(_log(name))
-        assert found, "the entry point names the run folder"
-        ready = datetime.fromisoformat(found[1]).timestamp()
+        match = _STAMP.search(_log(name))
+        assert match, "the entry point prints the run folder"
+        ready = datetime.fromisoformat(match[1]).timestamp()
     finally:
         _podman("rm", "--force", "--time", "0", name)
-    return Start(began - asked, ready - began, stepped - ready)
+    return Start(began - requested, ready - began, stepped - ready)
 
 
 def import_s(image: str) -> float:
-    """Return how long an image takes to import what every training needs, in a process alone."""
+    """Return the seconds an image takes to import the training libraries, in a separate process."""
     program = (
         "import time; t = time.perf_counter(); import torch, transformers, trl, peft, accelerate, "
         "datasets; from transformers import Trainer; from trl import SFTTrainer; "

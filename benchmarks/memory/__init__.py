@@ -1,1 +1,1 @@
-"""What a plan says of memory, against what is measured and what other estimators say."""
+"""Planned memory compared with measured memory and with other estimators."""

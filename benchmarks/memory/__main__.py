@@ -1,8 +1,8 @@
-"""What a plan says of memory, against what is measured: `make bench-memory`.
+"""Compare planned memory with measured memory: `make bench-memory`.
 
-Every configuration is trained by Temper for two steps, in processes of its own, and the most that
-tensors held is set beside the plan's figure and beside what others estimate. Then the same training
-step runs on models of 1 to 70 billion weights whose tensors have a shape and no numbers.
+Temper trains every configuration for two steps, in separate processes. The peak of tensor memory is
+compared with the plan and with other estimators. The same training step then runs on models of 1 to
+70 billion parameters under `FakeTensorMode`, where tensors have a shape and no data.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory.cases import Case, cases
-from benchmarks.memory.fixtures import make_material
+from benchmarks.memory.fixtures import write_fixtures
 from benchmarks.memory.measure import measure
-from benchmarks.memory.predict import foretell
+from benchmarks.memory.predict import predict_memory
 from benchmarks.memory.results import MemoryResult, section
 from benchmarks.memory.simulate import Simulation, simulate, simulations
 from benchmarks.readme_tables import write_section
@@ -28,53 +28,56 @@ from benchmarks.readme_tables import write_section
 def main() -> None:
     """Measure, print, and write the section of the results page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="only names that contain this; prints, writes nothing")
+    parser.add_argument("--only", help="only names that contain this; print, write nothing")
     parser.add_argument(
-        "--keep", type=Path, help="file of outcomes; what is there is not run again"
+        "--keep", type=Path, help="file of results; those in it are not measured again"
     )
     parser.add_argument(
-        "--within", type=float, default=math.inf, help="minutes; what is not reached is listed"
+        "--within",
+        type=float,
+        default=math.inf,
+        help="minutes; configurations not reached are listed",
     )
-    asked = parser.parse_args()
-    end = time.monotonic() + asked.within * 60
-    outcomes: list[MemoryResult] = []
+    options = parser.parse_args()
+    end = time.monotonic() + options.within * 60
+    results: list[MemoryResult] = []
     with tempfile.TemporaryDirectory() as scratch:
-        keep = asked.keep or Path(scratch) / "kept.jsonl"
-        material = keep.parent / "memory-material" if asked.keep else Path(scratch) / "material"
-        material.mkdir(parents=True, exist_ok=True)
-        make_material(material)
-        for what in [*cases(), *simulations()]:
-            if asked.only and asked.only not in f"{what.group}: {what.name}":
+        keep = options.keep or Path(scratch) / "kept.jsonl"
+        fixtures = keep.parent / "memory-fixtures" if options.keep else Path(scratch) / "fixtures"
+        fixtures.mkdir(parents=True, exist_ok=True)
+        write_fixtures(fixtures)
+        for case in [*cases(), *simulations()]:
+            if options.only and options.only not in f"{case.group}: {case.name}":
                 continue
-            outcome = _outcome(what, material, keep, Path(scratch) / "run", end)
-            print(outcome.line(), flush=True)
-            outcomes.append(outcome)
-    if not asked.only:
-        write_section("memory", section(outcomes))
+            result = _result(case, fixtures, keep, Path(scratch) / "run", end)
+            print(result.line(), flush=True)
+            results.append(result)
+    if not options.only:
+        write_section("memory", section(results))
 
 
-def _outcome(
-    what: Case | Simulation, material: Path, keep: Path, folder: Path, end: float
+def _result(
+    case: Case | Simulation, fixtures: Path, keep: Path, folder: Path, end: float
 ) -> MemoryResult:
-    """The figures of one configuration; measured, unless that was done before."""
-    known = {one["key"]: one for one in _lines(keep)}
-    key = f"{what.group}: {what.name}"
-    if key not in known and time.monotonic() > end:
-        return MemoryResult(what.group, what.name, error="not reached in the time there was")
+    """Return the result of one configuration, from the file `keep` if it has one."""
+    measured = {row["key"]: row for row in _lines(keep)}
+    key = f"{case.group}: {case.name}"
+    if key not in measured and time.monotonic() > end:
+        return MemoryResult(case.group, case.name, error="not reached within the time limit")
     try:
-        told = foretell(what, material)
-        if key not in known:
-            measured = (
-                measure(what, material, folder)
-                if isinstance(what, Case)
-                else simulate(what, material)
+        predicted = predict_memory(case, fixtures)
+        if key not in measured:
+            peaks = (
+                measure(case, fixtures, folder)
+                if isinstance(case, Case)
+                else simulate(case, fixtures)
             )
-            known[key] = {"key": key, **measured}
+            measured[key] = {"key": key, **peaks}
             with keep.open("a") as file:
-                file.write(json.dumps(known[key]) + "\n")
+                file.write(json.dumps(measured[key]) + "\n")
     except Exception as error:
-        return MemoryResult(what.group, what.name, error=f"{type(error).__name__}: {error}")
-    return MemoryResult(what.group, what.name, measured=known[key]["peak"], **told)
+        return MemoryResult(case.group, case.name, error=f"{type(error).__name__}: {error}")
+    return MemoryResult(case.group, case.name, measured=measured[key]["peak"], **predicted)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

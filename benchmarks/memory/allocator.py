@@ -1,8 +1,8 @@
-"""The most bytes that tensors held during a run, as the allocator counts them.
+"""Peak tensor memory of a run, as the allocator counts it.
 
-On a GPU the allocator keeps that figure itself. On a CPU the profiler is told of every allocation;
-what was not allocated, because weights are read where their file lies in memory, is found among the
-tensors that are alive when training has settled.
+On a GPU, the allocator records the peak itself. On a CPU, the profiler records every allocation.
+Weights that are memory-mapped from their file were never allocated; they are found among the
+tensors that are alive after the first step.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _COLLECTIVES = (
     *("all_gather_into_tensor", "reduce_scatter_tensor"),
 )
 _SETTLED = 1
-"""Steps after which everything that stays is there: optimizer states come with the first."""
+"""Steps after which all persistent tensors exist: the first step creates the optimizer states."""
 
 
 class AllocatorCallback(TrainerCallback):
-    """Watches one training process, from before its model is loaded to the end of training.
+    """Callback that measures one training process, from model loading to the end of training.
 
     Args:
-        done: Is handed what was measured; the process need not go on after that.
+        done: Receives the measurement; it may end the process.
     """
 
     def __init__(self, done: Callable[[dict[str, int]], None]) -> None:
@@ -45,8 +45,8 @@ class AllocatorCallback(TrainerCallback):
             self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
             self._profile.__enter__()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Begin to count."""
+    def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Start measuring after the first step."""
         if state.global_step != _SETTLED:
             return
         if torch.cuda.is_available():
@@ -55,8 +55,8 @@ class AllocatorCallback(TrainerCallback):
         self._alive, self._mapped = _storages(), _mapped()
         self._settled_ns = time.time_ns()
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop counting: what saving takes is not a step's."""
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Stop measuring: memory of saving is not memory of a step."""
         if torch.cuda.is_available():
             peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
             self._done({"peak": peak, "reserved": reserved})
@@ -65,28 +65,28 @@ class AllocatorCallback(TrainerCallback):
             self._done(self._counted())
 
     def _counted(self) -> dict[str, int]:
-        """Bytes at the fullest instant between the first step and the end of training."""
-        blocks = _Blocks()
+        """Return the peak bytes between the first step and the end of training."""
+        blocks = AllocatedBlocks()
         peak = settled = 0
         for when, address, size in _allocations(self._profile):
             if not settled and when > self._settled_ns:
-                blocks.forget_unless_in(self._mapped)
-                outside = sum(s for at, s in self._alive.items() if not blocks.hold(at))
+                blocks.discard_unmapped(self._mapped)
+                outside = sum(s for at, s in self._alive.items() if not blocks.contains(at))
                 blocks.live += outside
                 peak = settled = blocks.live
             if size > 0:
-                blocks.take(address, size)
+                blocks.add(address, size)
             else:
                 blocks.free(address)
             peak = max(peak, blocks.live)
         return {"peak": peak, "settled": settled}
 
 
-class _Blocks:
-    """What is allocated, by where it lies.
+class AllocatedBlocks:
+    """Allocated blocks by address.
 
-    The profiler hears nothing of what other threads free, such as a buffer that was sent. A block
-    was freed if its pages are gone, or if something new lies in its place.
+    The profiler does not record what other threads free, such as the buffer of a collective. A
+    block is known to be free when its pages are unmapped or a new block overlaps it.
     """
 
     def __init__(self) -> None:
@@ -94,91 +94,91 @@ class _Blocks:
         self._starts: list[int] = []
         self._sizes: dict[int, int] = {}
 
-    def take(self, address: int, size: int) -> None:
-        """Note a new block; those it lies over are gone."""
+    def add(self, address: int, size: int) -> None:
+        """Record a new block and drop the blocks it overlaps."""
         first = bisect_right(self._starts, address)
-        if first and self.hold(address):
+        if first and self.contains(address):
             first -= 1
         last = bisect_left(self._starts, address + size)
-        for gone in self._starts[first:last]:
-            self.live -= self._sizes.pop(gone)
+        for overlapped in self._starts[first:last]:
+            self.live -= self._sizes.pop(overlapped)
         self._starts[first:last] = [address]
         self._sizes[address] = size
         self.live += size
 
     def free(self, address: int) -> None:
-        """Forget a block; one that was taken before there was a profiler is not known."""
+        """Drop a block; one that was allocated before the profiler started is unknown."""
         size = self._sizes.pop(address, None)
         if size is not None:
             self.live -= size
             del self._starts[bisect_left(self._starts, address)]
 
-    def forget_unless_in(self, mapped: list[range]) -> None:
-        """Forget blocks whose first page is not the process's any more."""
+    def discard_unmapped(self, mapped: list[range]) -> None:
+        """Drop blocks whose first page the process no longer has."""
         starts = [pages.start for pages in mapped]
         for address in list(self._starts):
             index = bisect_right(starts, address) - 1
             if index < 0 or address not in mapped[index]:
                 self.free(address)
 
-    def hold(self, address: int) -> bool:
-        """Whether an address lies in a block."""
+    def contains(self, address: int) -> bool:
+        """Return whether an address lies in a block."""
         index = bisect_right(self._starts, address) - 1
         return index >= 0 and address < self._starts[index] + self._sizes[self._starts[index]]
 
 
 def _mapped() -> list[range]:
-    """The addresses that the process has, in order."""
+    """Return the mapped address ranges of the process, in ascending order."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     spans = (line.split()[0].split("-") for line in lines)
     return [range(int(start, 16), int(end, 16)) for start, end in spans]
 
 
-def let_sender_go_first(seconds: float = 0.005) -> None:
-    """Have collectives return after the thread that sent has let go of what it sent.
+def delay_collectives(seconds: float = 0.005) -> None:
+    """Let collectives return only after the sending thread has released its buffer.
 
-    Else it may be that thread that frees a buffer, which the profiler would not hear of.
+    Otherwise that thread may free the buffer last, which the profiler would not record.
     """
     for name in _COLLECTIVES:
-        setattr(torch.distributed, name, _patient(getattr(torch.distributed, name), seconds))
+        setattr(torch.distributed, name, _delayed(getattr(torch.distributed, name), seconds))
 
 
-def _patient(collective: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+def _delayed(collective: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     @wraps(collective)
-    def waiting(*arguments: Any, **options: Any) -> Any:
-        found = collective(*arguments, **options)
+    def delayed(*arguments: Any, **options: Any) -> Any:
+        result = collective(*arguments, **options)
         time.sleep(seconds)
-        return found
+        return result
 
-    return waiting
+    return delayed
 
 
 def _storages() -> dict[int, int]:
-    """Address and size of every tensor's bytes."""
-    found = {}
-    for thing in gc.get_objects():
-        # Of its type: to ask a lazily loaded module what it is would load it.
-        if issubclass(type(thing), torch.Tensor):
-            for tensor in (thing, thing.grad if thing.is_leaf else None):
+    """Return the size of every CPU tensor's storage by its address."""
+    sizes = {}
+    for item in gc.get_objects():
+        # Not isinstance: that reads `__class__`, which would load a lazily imported module.
+        if issubclass(type(item), torch.Tensor):
+            for tensor in (item, item.grad if item.is_leaf else None):
                 if tensor is None or tensor.device.type != "cpu":
                     continue
                 storage = tensor.untyped_storage()
-                found[storage.data_ptr()] = storage.nbytes()
-    found.pop(0, None)
-    return found
+                sizes[storage.data_ptr()] = storage.nbytes()
+    sizes.pop(0, None)  # empty storages
+    return sizes
 
 
 def _allocations(profiled: Any) -> list[tuple[int, int, int]]:
-    """When, where and how much was allocated; freed where it is negative."""
+    """Return time, address and size of every allocation; a negative size is a free."""
     from torch._C._profiler import _EventType
 
-    found = []
-    waiting = list(profiled.profiler.kineto_results.experimental_event_tree())
-    while waiting:
-        node = waiting.pop()
-        waiting += node.children
+    events = []
+    pending = list(profiled.profiler.kineto_results.experimental_event_tree())
+    while pending:
+        node = pending.pop()
+        pending += node.children
         if node.tag == _EventType.Allocation:
             fields = node.extra_fields
-            found.append((node.start_time_ns, fields.ptr, fields.alloc_size))
-    found.sort(key=lambda event: event[0])
-    return found
+            events.append((node.start_time_ns, fields.ptr, fields.alloc_size))
+    events.sort(key=lambda event: event[0])
+    return events

@@ -1,4 +1,4 @@
-"""The configurations that are measured: methods, adapters, checkpointing, engines.
+"""Configurations to measure: methods, adapters, gradient checkpointing, sharding.
 
 Each is a job that differs in a few keys from full fine-tuning of `llama-10m` in fp32.
 """
@@ -30,11 +30,11 @@ _PLAIN: dict[str, Any] = {
 _MEDIUM = {"model": {"source": "llama-33m"}}
 _LARGE = {"model": {"source": "llama-83m"}}
 _BF16 = {"precision": "bf16"}
-_AGAIN = {"train": {"gradient_checkpointing": True}}
-_TWICE = {"train": {"global_batch_size": 2 * ROWS}}
+_CHECKPOINTING = {"train": {"gradient_checkpointing": True}}
+_TWO_MICRO_BATCHES = {"train": {"global_batch_size": 2 * ROWS}}
 _LORA = {"adapter": {"kind": "lora", "r": 16}}
 _QLORA = {"adapter": {"kind": "qlora", "r": 16}}
-_TWO = {"resources": {"processes": 2}, "train": {"global_batch_size": 2 * ROWS}}
+_TWO_PROCESSES = {"resources": {"processes": 2}, "train": {"global_batch_size": 2 * ROWS}}
 
 
 @dataclass(frozen=True)
@@ -42,45 +42,45 @@ class Case:
     """One configuration.
 
     Attributes:
-        name: What is special about it.
-        group: Under which it is listed.
-        changes: Keys of the job, section by section, merged from left to right.
+        name: The difference from the base job.
+        group: The heading it is listed under.
+        changes: Keys of the job by section, merged from left to right.
     """
 
     name: str
     group: str
     changes: tuple[dict[str, Any], ...] = field(default=())
 
-    def job(self, material: Path) -> dict[str, Any]:
-        """The job file, its models and rows in `material`."""
-        found = {name: _copy(section) for name, section in _PLAIN.items()}
+    def job(self, fixtures: Path) -> dict[str, Any]:
+        """Return the job, whose model and rows are in the folder `fixtures`."""
+        document = {name: _copy(section) for name, section in _PLAIN.items()}
         for change in self.changes:
             for name, section in change.items():
-                before = found.get(name)
+                before = document.get(name)
                 if name in ("method", "adapter") or not isinstance(before, dict):
-                    found[name] = _copy(section)
+                    document[name] = _copy(section)
                 else:
-                    found[name] = {**before, **section}
-        found["model"]["source"] = str(material / "models" / found["model"]["source"])
-        found["data"]["train"] = str(material / "rows" / f"{found['data']['train']}.jsonl")
-        if "teacher" in found["method"]:
-            found["method"]["teacher"] = str(material / "models" / found["method"]["teacher"])
-        return found
+                    document[name] = {**before, **section}
+        document["model"]["source"] = str(fixtures / "models" / document["model"]["source"])
+        document["data"]["train"] = str(fixtures / "rows" / f"{document['data']['train']}.jsonl")
+        if "teacher" in document["method"]:
+            document["method"]["teacher"] = str(fixtures / "models" / document["method"]["teacher"])
+        return document
 
     @property
     def processes(self) -> int:
-        """How many share the work."""
+        """Number of training processes."""
         return max(c.get("resources", {}).get("processes", 1) for c in (*self.changes, {}))
 
     @property
-    def longest(self) -> int | None:
-        """As the rows have it."""
+    def max_length(self) -> int | None:
+        """None: the rows determine the length."""
         return None
 
 
 def cases() -> list[Case]:
-    """Every configuration."""
-    return [*_full(), *_adapters(), *_methods(), *_engines()]
+    """Return all configurations."""
+    return [*_full(), *_adapters(), *_methods(), *_sharding()]
 
 
 def _full() -> Iterator[Case]:
@@ -89,12 +89,12 @@ def _full() -> Iterator[Case]:
 
     yield case("fp32")
     yield case("fp32, 4 micro-batches a step", {"train": {"global_batch_size": 4 * ROWS}})
-    yield case("fp32, checkpointing", _AGAIN)
+    yield case("fp32, checkpointing", _CHECKPOINTING)
     yield case("bf16", _BF16)
-    yield case("bf16, checkpointing", _BF16, _AGAIN)
+    yield case("bf16, checkpointing", _BF16, _CHECKPOINTING)
     yield case("fp32, packed documents", {"data": {"train": "documents", "packing": True}})
     yield case("fp32, eager attention", {"model": {"attention": "eager"}})
-    yield case("fp32, rows of 1,024", {"data": {"max_length": 1024}}, _AGAIN)
+    yield case("fp32, rows of 1,024", {"data": {"max_length": 1024}}, _CHECKPOINTING)
     yield case("fp32, 8 rows", {"train": {"micro_batch_size": 8, "global_batch_size": 8}})
     yield case("fp32, 33M weights", _MEDIUM)
     yield case("fp32, 83M weights", _LARGE)
@@ -110,26 +110,26 @@ def _adapters() -> Iterator[Case]:
 
     attention = ["q_proj", "v_proj"]
     yield case("LoRA", _LORA)
-    yield case("LoRA, checkpointing", _LORA, _AGAIN)
+    yield case("LoRA, checkpointing", _LORA, _CHECKPOINTING)
     yield case("LoRA, bf16", _LORA, _BF16)
-    yield case("LoRA, bf16, checkpointing", _LORA, _BF16, _AGAIN)
+    yield case("LoRA, bf16, checkpointing", _LORA, _BF16, _CHECKPOINTING)
     yield case("LoRA with dropout", {"adapter": {"kind": "lora", "r": 16, "dropout": 0.1}})
     yield case("LoRA of q, v", {"adapter": {"kind": "lora", "target_modules": attention}})
     yield case("LoRA, 33M weights", _MEDIUM, _LORA)
     dora = {"adapter": {"kind": "lora", "r": 16, "use_dora": True}}
     yield case("DoRA", dora)
-    yield case("DoRA, bf16, checkpointing", dora, _BF16, _AGAIN)
+    yield case("DoRA, bf16, checkpointing", dora, _BF16, _CHECKPOINTING)
     whole = {"kind": "lora", "r": 16, "modules_to_save": ["embed_tokens", "lm_head"]}
     yield case("LoRA, embeddings in full", _MEDIUM, {"adapter": whole})
     yield case("LoRA, embeddings in full, bf16", _MEDIUM, {"adapter": whole}, _BF16)
     yield case("IA3", {"adapter": {"kind": "ia3"}})
     yield case("QLoRA, bf16", _QLORA, _BF16)
-    yield case("QLoRA, bf16, checkpointing", _QLORA, _BF16, _AGAIN)
+    yield case("QLoRA, bf16, checkpointing", _QLORA, _BF16, _CHECKPOINTING)
     yield case("bottleneck", {"adapter": {"kind": "bottleneck", "size": 64}})
     yield case(
         "bottleneck, parallel, checkpointing",
         {"adapter": {"kind": "bottleneck", "size": 64, "placement": "parallel"}},
-        _AGAIN,
+        _CHECKPOINTING,
     )
     yield case("prompt tuning", {"adapter": {"kind": "prompt_tuning"}})
     yield case("P-tuning", {"adapter": {"kind": "p_tuning"}})
@@ -151,7 +151,7 @@ def _methods() -> Iterator[Case]:
     yield case("reward model, LoRA", "pairs", {"kind": "reward"}, _LORA)
     yield case("DPO", "pairs", {"kind": "dpo"})
     yield case("DPO, LoRA", "pairs", {"kind": "dpo"}, _LORA)
-    yield case("DPO, checkpointing", "pairs", {"kind": "dpo"}, _AGAIN)
+    yield case("DPO, checkpointing", "pairs", {"kind": "dpo"}, _CHECKPOINTING)
     yield case("KTO", "judged", {"kind": "kto"})
     yield case("KTO, LoRA", "judged", {"kind": "kto"}, _LORA)
     yield case("ORPO", "pairs", {"kind": "orpo"})
@@ -180,9 +180,9 @@ def _sampling(kind: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _engines() -> Iterator[Case]:
+def _sharding() -> Iterator[Case]:
     def case(name: str, *changes: dict[str, Any]) -> Case:
-        return Case(name, "two processes", (_TWO, *changes))
+        return Case(name, "two processes", (_TWO_PROCESSES, *changes))
 
     four = {"train": {"global_batch_size": 4 * ROWS}}
     yield case("DDP")
@@ -193,8 +193,8 @@ def _engines() -> Iterator[Case]:
         yield case(f"ZeRO {stage}", zero)
         yield case(f"ZeRO {stage}, 2 micro-batches a step", zero, four)
         yield case(f"ZeRO {stage}, LoRA", zero, _LORA)
-    yield case("ZeRO 2, bf16, checkpointing", {"sharding": {"zero": 2}}, _BF16, _AGAIN)
-    yield case("ZeRO 3, bf16, checkpointing", {"sharding": {"zero": 3}}, _BF16, _AGAIN)
+    yield case("ZeRO 2, bf16, checkpointing", {"sharding": {"zero": 2}}, _BF16, _CHECKPOINTING)
+    yield case("ZeRO 3, bf16, checkpointing", {"sharding": {"zero": 3}}, _BF16, _CHECKPOINTING)
     yield case(
         "ZeRO 2, DPO",
         {"sharding": {"zero": 2}, "data": {"train": "pairs"}, "method": {"kind": "dpo"}},

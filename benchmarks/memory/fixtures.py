@@ -1,6 +1,7 @@
-"""What the configurations train: Llamas of some millions of weights, and rows that are too long.
+"""Fixtures of the memory benchmark: Llamas of a few million parameters, and long rows.
 
-Every row is cut to `data.max_length`, so that a plan and a run speak of the same sizes.
+Every row is longer than `data.max_length` and is truncated to it, so that a plan and a run use the
+same sizes.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "llama-83m": _model(768, 2048, 9, 12, 4, 16384),
     "qwen3-11m": {**_model(384, 1024, 5, 6, 2, 4096), "model_type": "qwen3", "head_dim": 64},
 }
-"""By name, what is in their `config.json`."""
+"""The content of `config.json` by model name."""
 
 CONTEXT = 1024
 _WORDS = 400
 _ROWS = 96
 
 
-def make_material(folder: Path) -> None:
-    """Write `models/NAME` and `rows/KIND.jsonl` to `folder`, unless they are there."""
+def write_fixtures(folder: Path) -> None:
+    """Write `models/NAME` and `rows/KIND.jsonl` to `folder`, except models that exist."""
     for name, shape in MODELS.items():
         if not (folder / "models" / name / "model.safetensors").exists():
             _make_model(folder / "models" / name, shape)

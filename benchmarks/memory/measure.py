@@ -1,7 +1,7 @@
-"""Run one configuration as Temper trains it, each process fresh, and say what it held at most.
+"""Measurement of one configuration: Temper trains it in new processes that record their peak.
 
-The processes are forked from one that has loaded the libraries and nothing else, which spares each
-of them ten seconds.
+The processes are forked from a server that has only imported the libraries, which saves ten seconds
+for each.
 """
 
 from __future__ import annotations
@@ -20,21 +20,26 @@ _PRELOADED = [
     *("benchmarks.memory.allocator", "training.pipeline", "deepspeed"),
     *(f"training.methods.{name}" for name in ("sft", "reward", "dpo", "kto", "orpo", "grpo")),
 ]
-_LONGEST_S = 1800
+_TIMEOUT_S = 1800
 
 
-def measure(case: Case, material: Path, folder: Path) -> dict[str, Any]:
-    """Bytes that the fullest of a configuration's processes held at its fullest instant.
+def measure(case: Case, fixtures: Path, folder: Path) -> dict[str, Any]:
+    """Return the peak bytes of the process that holds the most.
+
+    Args:
+        case: The configuration.
+        fixtures: The folder of models and rows.
+        folder: The run folder; replaced.
 
     Raises:
-        RuntimeError: It ended in an error, with the end of its log.
+        RuntimeError: Training failed; the message is the end of its log.
     """
     from training.config import Job
     from training.config.load import parse_job
     from training.run_folder import RunFolder
 
     shutil.rmtree(folder, ignore_errors=True)
-    job = parse_job(case.job(material), case.name)
+    job = parse_job(case.job(fixtures), case.name)
     assert isinstance(job, Job)
     RunFolder.create(folder, job)
     start = multiprocessing.get_context("forkserver")
@@ -47,47 +52,47 @@ def measure(case: Case, material: Path, folder: Path) -> dict[str, Any]:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(_LONGEST_S)
+        worker.join(_TIMEOUT_S)
         worker.kill()
-    found = [_read(folder, rank) for rank in range(case.processes)]
-    return max(found, key=lambda one: one["peak"])
+    peaks = [_read(folder, rank) for rank in range(case.processes)]
+    return max(peaks, key=lambda measured: measured["peak"])
 
 
 def _work(folder: Path, rank: int, world: int, port: int) -> None:
-    """One training process: the worker's own way, watched."""
-    log = os.open(folder / f"said-{rank}.log", os.O_WRONLY | os.O_CREAT)
+    """Train as a worker process does, with the allocator callback."""
+    log = os.open(folder / f"output-{rank}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if world > 1:
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update({name: str(value) for name, value in {**place, **address}.items()})
+        os.environ.update({name: str(value) for name, value in {**ranks, **address}.items()})
     import torch
     from transformers import trainer
 
-    from benchmarks.memory.allocator import AllocatorCallback, let_sender_go_first
+    from benchmarks.memory.allocator import AllocatorCallback, delay_collectives
     from training.pipeline import run
     from training.run_folder import RunFolder
 
-    def done(found: dict[str, int]) -> None:
-        (folder / f"peak-{rank}.json").write_text(json.dumps(found))
+    def done(measured: dict[str, int]) -> None:
+        (folder / f"peak-{rank}.json").write_text(json.dumps(measured))
         if world > 1:
             torch.distributed.barrier()
         os._exit(0)
 
     torch.set_num_threads(1)
-    let_sender_go_first()
+    delay_collectives()
     trainer.DEFAULT_CALLBACKS.append(AllocatorCallback(done))
     run(RunFolder(folder))
 
 
 def _read(folder: Path, rank: int) -> dict[str, Any]:
     try:
-        found = json.loads((folder / f"peak-{rank}.json").read_text())
+        measured = json.loads((folder / f"peak-{rank}.json").read_text())
     except OSError:
-        said = (folder / f"said-{rank}.log").read_text().strip()
-        raise RuntimeError(said[-2000:]) from None
-    return dict(found)
+        log = (folder / f"output-{rank}.log").read_text().strip()
+        raise RuntimeError(log[-2000:]) from None
+    return dict(measured)
 
 
 def _free_port() -> int:

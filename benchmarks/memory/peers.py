@@ -1,11 +1,11 @@
-"""What others say of the same configuration.
+"""Other memory estimators, applied to the same configuration.
 
-- DeepSpeed: `estimate_zero2_model_states_mem_needs` and its like for stage 3; weights, gradients
-  and optimizer states, and of ZeRO 2 and 3 alone.
-- Accelerate: `accelerate estimate-memory`, the arithmetic of its command: four times the weights.
-- The rule of thumb: weights, gradients and two optimizer states, 16 bytes for each trained weight.
+- DeepSpeed: `estimate_zero2_model_states_mem_needs` and its counterpart for stage 3: weights,
+  gradients and optimizer states, only for ZeRO 2 and 3.
+- Accelerate: the arithmetic of `accelerate estimate-memory`: four times the weights.
+- Rule of thumb: weights, gradients and two optimizer states, 16 bytes per trained parameter.
 
-None knows activations, adapters, a second model or what engines hold beside the states.
+None of them models activations, adapters, a second model or the buffers of a sharding engine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def deepspeed(recipe: MemoryConfig) -> int | None:
-    """DeepSpeed's estimators; None where they have none."""
+    """Return DeepSpeed's estimate in bytes; None if it has no estimator for the configuration."""
     from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
     from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 
@@ -34,7 +34,7 @@ def deepspeed(recipe: MemoryConfig) -> int | None:
 
 
 def accelerate(recipe: MemoryConfig) -> int:
-    """Accelerate's estimate of training with Adam."""
+    """Return Accelerate's estimate of training with Adam, in bytes."""
     from accelerate.commands.estimate import estimate_training_usage
 
     name = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[recipe.precision]
@@ -42,7 +42,7 @@ def accelerate(recipe: MemoryConfig) -> int:
 
 
 def rule_of_thumb(recipe: MemoryConfig, learned: int) -> int:
-    """Weights, gradients and two fp32 states of everything that is trained."""
+    """Return the bytes of weights, and of gradients and two fp32 states of trained parameters."""
     weights = recipe.shape.parameters * _BYTES[base_dtype(recipe)]
     if recipe.four_bit is not None:
         weights = recipe.shape.parameters // 2
@@ -50,5 +50,5 @@ def rule_of_thumb(recipe: MemoryConfig, learned: int) -> int:
 
 
 def _largest(shape: ModelShape) -> int:
-    """Weights of the largest layer, as DeepSpeed counts it."""
+    """Return the parameters of the largest layer, as DeepSpeed counts them."""
     return max(shape.vocab * shape.hidden, *(a * b for a, b in shape.linears.values()))

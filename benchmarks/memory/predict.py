@@ -1,4 +1,4 @@
-"""What the plan and its peers say of a configuration, in bytes of tensors on one device."""
+"""Predictions for a configuration, by the plan and by other estimators, in bytes per device."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from training.config import Job
 from training.config.load import parse_job
 
 
-class Planned(Protocol):
-    """A configuration: a job, and how many devices share it."""
+class PlannedCase(Protocol):
+    """Configuration to predict: a job and the number of devices that share it."""
 
     @property
     def name(self) -> str:
-        """What is special about it."""
+        """The difference from the base job."""
 
     @property
     def processes(self) -> int:
-        """How many share the work."""
+        """Number of training processes."""
 
     @property
-    def longest(self) -> int | None:
-        """Tokens of its longest row, where its data does not say."""
+    def max_length(self) -> int | None:
+        """Tokens of the longest row; None if the data determines it."""
 
-    def job(self, material: Path) -> dict[str, Any]:
-        """The job file, its models and rows in `material`."""
+    def job(self, fixtures: Path) -> dict[str, Any]:
+        """Return the job, whose model and rows are in the folder `fixtures`."""
 
 
-def foretell(what: Planned, material: Path) -> dict[str, int | None]:
-    """The plan's bytes of tensors at the fullest instant, and what others estimate."""
-    job = parse_job(what.job(material), what.name)
+def predict_memory(case: PlannedCase, fixtures: Path) -> dict[str, int | None]:
+    """Return the peak bytes of tensors by the plan, and the estimates of the others."""
+    job = parse_job(case.job(fixtures), case.name)
     assert isinstance(job, Job)
     shape = read_shape(job)
-    machine = replace(this_machine(None), processes=what.processes)
-    longest = what.longest or read_dataset_stats(job, shape).longest
+    machine = replace(this_machine(None), processes=case.processes)
+    longest = case.max_length or read_dataset_stats(job, shape).longest
     choice, parts = choose_parallelism(job, shape, machine, longest, as_written=True)
     config = memory_config_of(job, shape, machine, choice, longest)
     tensors = sum(gib for part, gib in parts.items() if part not in ("runtime", "fragmentation"))

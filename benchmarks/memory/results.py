@@ -1,4 +1,4 @@
-"""The figures of one configuration, and the table of all."""
+"""Result of one configuration, and the table of all results."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _CLOSE, _UNDER = 0.05, -0.03
 
 @dataclass(frozen=True)
 class MemoryResult:
-    """What was measured, and what was said of it; bytes on the fullest device.
+    """Measured and estimated peak bytes on the device that holds the most.
 
     Attributes:
-        group: Under which it is listed.
-        name: What is special about it.
-        measured: At the fullest instant.
-        plan: Temper's plan.
-        deepspeed: DeepSpeed's estimator, where it has one.
-        accelerate: Accelerate's.
-        rule: The rule of thumb.
-        error: Why it could not be measured.
+        group: The heading it is listed under.
+        name: The difference from the base job.
+        measured: The measured peak.
+        plan: The estimate of Temper's plan.
+        deepspeed: The estimate of DeepSpeed; None if it has no estimator.
+        accelerate: The estimate of Accelerate.
+        rule: The estimate of the rule of thumb.
+        error: The reason why it could not be measured.
     """
 
     group: str
@@ -36,70 +36,72 @@ class MemoryResult:
     rule: int = 0
     error: str = ""
 
-    def off(self, figure: int | None) -> float | None:
-        """How far a figure is from what was measured, as a share of it."""
-        return None if figure is None else figure / self.measured - 1
+    def error_of(self, estimate: int | None) -> float | None:
+        """Return the relative error of an estimate."""
+        return None if estimate is None else estimate / self.measured - 1
 
     def line(self) -> str:
-        """Say it in a line."""
+        """Return the result as a line of text."""
         if self.error:
             return f"{self.group}: {self.name}: {self.error}"
         return (
             f"{self.group}: {self.name}: measured {_size(self.measured)}, "
-            f"plan {_size(self.plan)} ({_share(self.off(self.plan))})"
+            f"plan {_size(self.plan)} ({_share(self.error_of(self.plan))})"
         )
 
 
-def section(outcomes: Sequence[MemoryResult]) -> str:
-    """The section of the results page."""
-    trained = [one for one in outcomes if one.group != "simulated"]
-    simulated = [one for one in outcomes if one.group == "simulated"]
-    failed = _failed(outcomes)
-    words = "\n".join(["", "Not measured:", "", *failed]) if failed else ""
+def section(results: Sequence[MemoryResult]) -> str:
+    """Return the section of the results page."""
+    trained = [result for result in results if result.group != "simulated"]
+    simulated = [result for result in results if result.group == "simulated"]
+    failed = _failed(results)
+    unmeasured = "\n".join(["", "Not measured:", "", *failed]) if failed else ""
     return f"""## Memory: the plan against the allocator
 
-Llamas of 10, 33 and 83 million weights (and a Qwen3 of 11), trained by Temper for two steps on a
-CPU, rows of 256 tokens unless said otherwise, every configuration in processes of its own. Measured
-is the most bytes that tensors held between the end of the first step and the end of training, as
-PyTorch's allocator counts them, on the fullest process. The plan's figure is that of `make plan`
-without what lies around the tensors (runtime, fragmentation). {_PEERS}
+Llamas of 10, 33 and 83 million parameters (and a Qwen3 of 11), trained by Temper for two steps on a
+CPU, with rows of 256 tokens unless the name says otherwise, each configuration in separate
+processes. "Measured" is the peak of tensor memory between the end of the first step and the end of
+training, as PyTorch's allocator counts it, in the process that holds the most. "Plan" is the
+estimate of `temper plan` without its parts outside tensors (runtime, fragmentation). {_PEERS}
 {circumstances(("torch", "transformers", "trl", "deepspeed", "accelerate"))} `make bench-memory`.
 
 {_both(trained)}
 
-### Simulated: 1 to 70 billion weights
+### Simulated: 1 to 70 billion parameters
 
-The same step on tensors that have a shape and no numbers (PyTorch's `FakeTensorMode`), with the
-model's own code and this project's head and adapters; a dispatch mode counts what is alive.
+The same step under PyTorch's `FakeTensorMode`, where tensors have a shape and no data. The model
+code is that of Transformers, the output head and the adapters are Temper's; a dispatch mode counts
+the live bytes.
 {_SIMULATED}
 
 {_both(simulated)}
-{words}
+{unmeasured}
 """
 
 
-_PEERS = """Beside it what others say: DeepSpeed's `estimate_zero2/3_model_states_mem_needs`,
-`accelerate estimate-memory` (training with Adam), and the rule of thumb "weights + gradients +
-2 × optimizer states" of what is trained. None of them counts activations."""
-_SIMULATED = """Several devices are FSDP2's shards in a group of which one rank is there."""
+_PEERS = """The other columns are
+the errors of DeepSpeed's `estimate_zero2/3_model_states_mem_needs`, of `accelerate estimate-memory`
+(training with Adam), and of the rule of thumb "weights + gradients + 2 × optimizer states" for the
+trained parameters. None of them counts activations."""
+_SIMULATED = """Several devices are simulated as one rank of an FSDP2 group."""
 
 
-def _both(outcomes: Sequence[MemoryResult]) -> str:
-    if all(one.error for one in outcomes):
+def _both(results: Sequence[MemoryResult]) -> str:
+    if all(one.error for one in results):
         return "None was measured."
-    return f"{_summary(outcomes)}\n\n{_table(outcomes)}"
+    return f"{_summary(results)}\n\n{_table(results)}"
 
 
-def _failed(outcomes: Sequence[MemoryResult]) -> list[str]:
-    """A line for each reason why something could not be measured."""
+def _failed(results: Sequence[MemoryResult]) -> list[str]:
+    """Return a line for each reason why configurations could not be measured."""
     names: dict[str, list[str]] = {}
-    for one in outcomes:
+    for one in results:
         if one.error:
             names.setdefault(one.error, []).append(f"{one.group}: {one.name}")
     return [f"- {error}: {'; '.join(which)}" for error, which in names.items()]
 
 
-def _table(outcomes: Sequence[MemoryResult]) -> str:
+def _table(results: Sequence[MemoryResult]) -> str:
     header = ["", "", "measured", "plan", "off", "DeepSpeed", "Accelerate", "rule of thumb"]
     rows = [
         [
@@ -107,19 +109,19 @@ def _table(outcomes: Sequence[MemoryResult]) -> str:
             one.name,
             _size(one.measured),
             _size(one.plan),
-            f"**{_share(one.off(one.plan))}**",
-            _share(one.off(one.deepspeed)),
-            _share(one.off(one.accelerate)),
-            _share(one.off(one.rule)),
+            f"**{_share(one.error_of(one.plan))}**",
+            _share(one.error_of(one.deepspeed)),
+            _share(one.error_of(one.accelerate)),
+            _share(one.error_of(one.rule)),
         ]
-        for one in outcomes
+        for one in results
         if not one.error
     ]
     return table(header, rows)
 
 
-def _summary(outcomes: Sequence[MemoryResult]) -> str:
-    known = [one for one in outcomes if not one.error]
+def _summary(results: Sequence[MemoryResult]) -> str:
+    known = [one for one in results if not one.error]
     says: list[tuple[str, Callable[[MemoryResult], int | None]]] = [
         ("Temper's plan", lambda one: one.plan),
         ("DeepSpeed's estimators", lambda one: one.deepspeed),
@@ -128,7 +130,7 @@ def _summary(outcomes: Sequence[MemoryResult]) -> str:
     ]
     rows = []
     for name, figure in says:
-        off = [x for one in known if (x := one.off(figure(one))) is not None]
+        off = [x for one in known if (x := one.error_of(figure(one))) is not None]
         if off:
             rows.append(
                 [

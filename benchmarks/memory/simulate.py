@@ -1,7 +1,7 @@
-"""One training step of a large model on tensors that have a shape and no numbers.
+"""Simulated training step of a large model, on tensors that have a shape and no data.
 
-The model is Transformers' own, the head and the adapter are Temper's, the kernels are those of a
-CPU; `FakeTensorMode` runs them all without computing, and `alive.py` counts.
+The model is that of Transformers, the output head and the adapter are Temper's, and the kernels are
+those of a CPU. `FakeTensorMode` runs all of them without computing, and `live_bytes.py` counts.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Simulation:
-    """A step of a large model.
+    """Settings of a simulated step.
 
     Attributes:
-        model: Which.
-        rows: Of the micro-batch.
-        length: Tokens of each.
-        lora: Whether an adapter is trained in place of the weights.
-        checkpointing: Whether layers are computed again.
-        precision: As a job has it.
-        devices: That share the work, with FSDP2 where there are several.
+        model: A key of `SHAPES`.
+        rows: Rows of the micro-batch.
+        length: Tokens per row.
+        lora: Train a LoRA adapter instead of all weights.
+        checkpointing: Use gradient checkpointing.
+        precision: The precision of the job.
+        devices: Number of devices; more than one are sharded by FSDP2.
     """
 
     model: str
@@ -68,32 +68,32 @@ class Simulation:
 
     @property
     def name(self) -> str:
-        """What is special about it."""
-        how = ["LoRA" if self.lora else "full", self.precision]
-        how += ["checkpointing"] if self.checkpointing else []
-        how += [f"{self.devices} devices"] if self.devices > 1 else []
-        return f"{self.model}, {', '.join(how)}, {self.rows} × {self.length:,} tokens"
+        """The settings, as they are listed."""
+        parts = ["LoRA" if self.lora else "full", self.precision]
+        parts += ["checkpointing"] if self.checkpointing else []
+        parts += [f"{self.devices} devices"] if self.devices > 1 else []
+        return f"{self.model}, {', '.join(parts)}, {self.rows} × {self.length:,} tokens"
 
     @property
     def processes(self) -> int:
-        """As many as devices."""
+        """Number of training processes: one per device."""
         return self.devices
 
     @property
-    def longest(self) -> int:
-        """Every row is of full length."""
+    def max_length(self) -> int:
+        """Tokens of the longest row: every row has the full length."""
         return self.length
 
-    def job(self, material: Path) -> dict[str, Any]:
-        """The job that would do this."""
-        folder = material / "models" / self.model
+    def job(self, fixtures: Path) -> dict[str, Any]:
+        """Return the job that trains with these settings; write its `config.json` to `fixtures`."""
+        folder = fixtures / "models" / self.model
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(SHAPES[self.model]))
         return {
             "name": "simulated",
             "model": {"source": str(folder)},
             "data": {
-                "train": str(material / "rows" / "texts.jsonl"),
+                "train": str(fixtures / "rows" / "texts.jsonl"),
                 "validation": "none",
                 "max_length": self.length,
             },
@@ -111,7 +111,7 @@ class Simulation:
 
 
 def simulations() -> list[Simulation]:
-    """Every simulation."""
+    """Return all simulations."""
     return [
         Simulation("1B", lora=False, checkpointing=False, precision="fp32", length=1024),
         Simulation("1B", lora=False, checkpointing=False),
@@ -133,33 +133,36 @@ def simulations() -> list[Simulation]:
     ]
 
 
-def simulate(what: Simulation, material: Path) -> dict[str, int]:
-    """Bytes alive at the fullest instant of the second step."""
+def simulate(spec: Simulation, fixtures: Path) -> dict[str, int]:
+    """Return the peak of live bytes in the second step."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from benchmarks.memory.live_bytes import Alive
+    from benchmarks.memory.live_bytes import LiveBytes
 
-    model, learners = _model(what, material)
-    with _group(what.devices) as mesh, _one_document_a_row(), FakeTensorMode(), Alive() as alive:
-        _lay_down(model)
+    model, learners = _model(spec, fixtures)
+    with _fake_mesh(spec.devices) as mesh, _unpacked_rows(), FakeTensorMode(), LiveBytes() as alive:
+        _materialize(model)
         if mesh is not None:
-            _shard(model, what.precision, mesh)
+            _shard(model, spec.precision, mesh)
         learning = [p for p in learners.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learning, fused=True)
-        _step(what, model, optimizer)
+        _step(spec, model, optimizer)
         alive.restart()
-        _step(what, model, optimizer)
+        _step(spec, model, optimizer)
     return {"peak": alive.peak}
 
 
-def _one_document_a_row() -> Any:
-    """Say so to Transformers, which would look for several in the numbers of positions."""
+def _unpacked_rows() -> Any:
+    """Skip the search of Transformers for packed documents, which reads position values."""
     return patch("transformers.masking_utils.find_packed_sequence_indices", lambda _: None)
 
 
-def _model(what: Simulation, material: Path) -> tuple[Any, Any]:
-    """The model as `training/models/load.py` leaves it, alone and with its adapter, nowhere yet."""
+def _model(spec: Simulation, fixtures: Path) -> tuple[Any, Any]:
+    """Return the model as `training/models/load.py` makes it and the model with its adapter.
+
+    Both are on the meta device.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -168,10 +171,10 @@ def _model(what: Simulation, material: Path) -> tuple[Any, Any]:
     from training.config.adapters import Lora
     from training.config.load import parse_job
 
-    job = parse_job(what.job(material), what.name)
+    job = parse_job(spec.job(fixtures), spec.name)
     assert isinstance(job, Job)
     config = AutoConfig.from_pretrained(job.model.source)
-    low = what.lora and what.precision == "bf16"
+    low = spec.lora and spec.precision == "bf16"
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16 if low else torch.float32, attn_implementation="sdpa"
@@ -179,44 +182,44 @@ def _model(what: Simulation, material: Path) -> tuple[Any, Any]:
         whole = model
         if isinstance(job.adapter, Lora):
             tokenizer: Any = None
-            whole = apply(model, job.adapter, tokenizer=tokenizer, max_length=what.length)
+            whole = apply(model, job.adapter, tokenizer=tokenizer, max_length=spec.length)
     model.train()
-    if what.checkpointing:
+    if spec.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        if what.lora:
+        if spec.lora:
             model.enable_input_require_grads()
     return model, whole
 
 
-def _lay_down(model: Any) -> None:
-    """Give every tensor of a model its bytes; weights that are one stay one."""
+def _materialize(model: Any) -> None:
+    """Allocate every parameter and buffer of a model; tied weights stay tied."""
     import torch
 
-    known: dict[int, Any] = {}
+    allocated: dict[int, Any] = {}
     for module in model.modules():
         for name, weight in module._parameters.items():
             if weight is not None:
-                known.setdefault(
+                allocated.setdefault(
                     id(weight),
                     torch.nn.Parameter(
                         torch.empty(weight.shape, dtype=weight.dtype),
                         requires_grad=weight.requires_grad,
                     ),
                 )
-                module._parameters[name] = known[id(weight)]
+                module._parameters[name] = allocated[id(weight)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def _step(what: Simulation, model: Any, optimizer: Any) -> None:
+def _step(spec: Simulation, model: Any, optimizer: Any) -> None:
     import torch
 
-    ids = torch.zeros(what.rows, what.length, dtype=torch.int64)
-    labels = torch.zeros(what.rows, what.length, dtype=torch.int64)
-    cast = what.precision != "fp32" and what.devices == 1
+    ids = torch.zeros(spec.rows, spec.length, dtype=torch.int64)
+    labels = torch.zeros(spec.rows, spec.length, dtype=torch.int64)
+    cast = spec.precision != "fp32" and spec.devices == 1
     with torch.autocast("cpu", torch.bfloat16) if cast else nullcontext():
-        log_probs = _NextTokens.of(model)(ids, labels)
+        log_probs = _LogProbHead.wrap(model)(ids, labels)
         loss = -log_probs.sum() / log_probs.numel()
     del log_probs
     loss.backward()
@@ -225,18 +228,19 @@ def _step(what: Simulation, model: Any, optimizer: Any) -> None:
     optimizer.zero_grad()
 
 
-class _NextTokens:
-    """`training/models/fused_log_probs.py` where every position counts.
+class _LogProbHead:
+    """Output head of `training/models/fused_log_probs.py` with every position supervised.
 
-    Which positions do is a question to numbers, and there are none: all are taken by their places.
+    The real head selects positions by the values of the labels. Fake tensors have no values, so
+    this one indexes all positions.
     """
 
     def __init__(self, model: Any):
         self.model = model
 
     @classmethod
-    def of(cls, model: Any) -> Any:
-        """A call of the model that has an FSDP root in it, where there is one."""
+    def wrap(cls, model: Any) -> Any:
+        """Return the head as a callable, inside the FSDP root if the model is sharded."""
         head = cls(model)
         if not hasattr(model, "unshard"):
             return head
@@ -261,7 +265,7 @@ class _NextTokens:
 
 
 def _shard(model: Any, precision: str, mesh: Any) -> None:
-    """FSDP2 as Accelerate sets it up: a group for each layer, and one for the rest."""
+    """Shard with FSDP2 as Accelerate does: one group per layer, and one for the rest."""
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -273,8 +277,8 @@ def _shard(model: Any, precision: str, mesh: Any) -> None:
 
 
 @contextmanager
-def _group(devices: int) -> Iterator[Any]:
-    """A mesh of devices of which this process is the first, and nobody else is there."""
+def _fake_mesh(devices: int) -> Iterator[Any]:
+    """Create a device mesh in which this process is rank 0 and no other rank exists."""
     if devices == 1:
         yield None
         return

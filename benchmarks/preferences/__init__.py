@@ -1,1 +1,1 @@
-"""Every preference method on what people really preferred, measured on rows it never saw."""
+"""Preference methods on human preferences, measured on held-out rows."""

@@ -1,7 +1,7 @@
-"""Every preference method on real preferences: `make bench-preferences`.
+"""Compare preference methods on human preferences: `make bench-preferences`.
 
-A small model reads dialogues, learns to answer as people liked, and is then aligned by every
-method; what each is there for is counted on prompts that none of them saw.
+A small model is pre-trained on dialogues, fine-tuned on preferred answers, and then aligned with
+each method. The objective of each method is measured on held-out prompts.
 """
 
 from __future__ import annotations
@@ -16,67 +16,67 @@ from typing import Any
 
 from benchmarks.preferences import jobs
 from benchmarks.preferences.rows import write_rows
-from benchmarks.preferences.statistics import Line, of_labels, of_pairs, of_samples
+from benchmarks.preferences.statistics import ResultRow, label_results, pair_results, sample_results
 from benchmarks.readme_tables import circumstances, table, write_section
 from benchmarks.training_runs import ROOT, train
 
 PAGE = ROOT / "docs/methods.md"
-_WORDS = {
-    "accuracy": "chosen above rejected, share of pairs",
-    "auc": "good above bad, share of all pairs of the two (AUC)",
-    "margin": "how far above",
+_LABELS = {
+    "accuracy": "pairs with the chosen answer above the rejected one",
+    "auc": "AUC of good against bad answers",
+    "margin": "margin",
     "loss": "loss",
     "reward": "reward of a sampled answer",
-    "kl": "KL from the start, nats an answer",
-    "answer_tokens": "tokens of an answer",
+    "kl": "KL to the start model, nats per answer",
+    "answer_tokens": "tokens per answer",
 }
 
 
 class Bench:
-    """The cells, each trained once.
+    """Benchmark that trains each method once and measures it.
 
     Args:
-        home: Where they are kept.
-        side: The rows that are measured on: `held`, or `choosing` while settings are sought.
+        home: The folder of run folders.
+        side: The rows to measure on: `held`, or `choosing` while settings are tuned.
     """
 
     def __init__(self, home: Path, side: str):
         self.home, self.rows, self.side = home, home / "rows", side
         self.start = home / "start/model"
 
-    def begin(self) -> dict[str, Any]:
-        """Make the model that methods start from, and return what was measured of it."""
+    def train_start_model(self) -> dict[str, Any]:
+        """Train the model that methods start from and return its measurements."""
         write_rows(self.rows)
-        train(jobs.reading(self.rows), self.home / "reading")
-        read = self.home / "reading/model"
-        return train(jobs.answering(read, self.rows, self.side), self.home / "start")
+        train(jobs.pretraining(self.rows), self.home / "reading")
+        pretrained = self.home / "reading/model"
+        return train(jobs.fine_tuning(pretrained, self.rows, self.side), self.home / "start")
 
     def train(self, name: str) -> None:
-        """Train a method, unless that was done."""
+        """Train a method, unless its folder has measurements."""
         train(self._document(name), self._cell(name))
 
-    def figures(self, name: str) -> list[Line]:
-        """Return what the held-out rows of a trained method come to; they are counted once."""
-        kept = self._cell(name) / "figures.json"
-        if not kept.exists():
-            kept.write_text(json.dumps(self._counted(name)))
-        return [tuple(line) for line in json.loads(kept.read_text())]
+    def results(self, name: str) -> list[ResultRow]:
+        """Return the held-out results of a trained method, computed once."""
+        path = self._cell(name) / "figures.json"
+        if not path.exists():
+            path.write_text(json.dumps(self._evaluate(name)))
+        return [tuple(line) for line in json.loads(path.read_text())]
 
-    def _counted(self, name: str) -> list[Line]:
+    def _evaluate(self, name: str) -> list[ResultRow]:
         document, cell = self._document(name), self._cell(name)
         if name in jobs.SAMPLED:
             held = self.rows / f"prompts-pairs-{self.side}.jsonl"
             prompts = [json.loads(line)["prompt"] for line in held.read_text().splitlines()]
-            return of_samples(document, cell, self.start, self._scorer(), prompts)
-        count = of_labels if jobs.COMPARED[name].rows == "labels" else of_pairs
-        return count(document, cell, Path(document["model"]["source"]))
+            return sample_results(document, cell, self.start, self._scorer(), prompts)
+        evaluate = label_results if jobs.COMPARED[name].rows == "labels" else pair_results
+        return evaluate(document, cell, Path(document["model"]["source"]))
 
     def _document(self, name: str) -> dict[str, Any]:
         if name in jobs.SAMPLED:
             setting = jobs.SAMPLED[name]
-            return jobs.sampling(self.start, self._scorer(), self.rows, self.side, setting)
+            return jobs.rl(self.start, self._scorer(), self.rows, self.side, setting)
         start = self.home / jobs.COMPARED[name].start / "model"
-        return jobs.preferring(start, self.rows, self.side, jobs.COMPARED[name])
+        return jobs.preference(start, self.rows, self.side, jobs.COMPARED[name])
 
     def _scorer(self) -> Path:
         return self._cell("reward") / "model"
@@ -86,7 +86,7 @@ class Bench:
 
 
 def main() -> None:
-    """Train every cell, and write the table, which grows as they are done."""
+    """Train every method and write the table each time one is done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=ROOT / "runs/.preferences")
     parser.add_argument("--fresh", action="store_true")
@@ -94,35 +94,36 @@ def main() -> None:
     if options.fresh:
         shutil.rmtree(options.home, ignore_errors=True)
     bench = Bench(options.home, "held")
-    bench.begin()
-    # One process to a core trains; rows are counted meanwhile. The reward model is needed first.
+    bench.train_start_model()
+    # Two runs train at a time while finished ones are evaluated. RL methods need the reward model.
     bench.train("reward")
-    found: dict[str, list[Line]] = {}
+    results: dict[str, list[ResultRow]] = {}
     with ThreadPoolExecutor(2) as pool:
         names = {pool.submit(bench.train, name): name for name in (*jobs.COMPARED, *jobs.SAMPLED)}
         for done in as_completed(names):
             done.result()
-            found[names[done]] = bench.figures(names[done])
-            _write(bench, {name: found[name] for name in names.values() if name in found})
+            results[names[done]] = bench.results(names[done])
+            _write(bench, {name: results[name] for name in names.values() if name in results})
 
 
-def _write(bench: Bench, found: Mapping[str, Sequence[Line]]) -> None:
-    header = ["method", "held out", "measure", "before", "after", "95 % of after"]
+def _write(bench: Bench, results: Mapping[str, Sequence[ResultRow]]) -> None:
+    header = ["method", "held-out rows", "metric", "before", "after", "95 % interval of after"]
     body = [
-        [name, where, _WORDS[measure], before, after, around or "–"]
-        for name, lines in found.items()
+        [name, where, _LABELS[measure], before, after, around or "–"]
+        for name, lines in results.items()
         for where, measure, before, after, around in lines
     ]
-    weights = bench.begin()["trained"]
-    seen = {
+    weights = bench.train_start_model()["trained"]
+    counts = {
         name: _count(bench.rows / f"{name}-train.jsonl") for name in ("pairs", "labels", "matched")
     }
     write_section(
         "preferences",
         f"""{circumstances()} `make bench-preferences`.
 
-A Llama of {weights / 1e6:.1f}M parameters; {seen["pairs"]:,} pairs about harm, {seen["labels"]:,}
-labelled answers and {seen["matched"]:,} pairs of them to learn from; one run each.
+A Llama of {weights / 1e6:.1f}M parameters, trained on {counts["pairs"]:,} pairs about harmlessness,
+on {counts["labels"]:,} labeled answers, or on {counts["matched"]:,} pairs made of those answers.
+One run each.
 
 {table(header, body)}
 """,

@@ -1,7 +1,7 @@
-"""Held-out rows counted again, one by one, by plain Transformers from the saved models.
+"""Independent evaluation of held-out rows, with plain Transformers and the saved models.
 
-A run tells means; here every row has a number, so that means have intervals. Nothing of the
-trainers is used: what the two say must agree.
+A run reports means. This computes a value for each row, from which bootstrap intervals follow. It
+uses no code of the trainers, so that the two results check each other.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from training.rewards.base import RewardContext, build_reward
 
 Values = npt.NDArray[np.float64]
 
-_RESAMPLED = 2000
-_AT_ONCE = 32
+_RESAMPLES = 2000
+_BATCH = 32
 _IGNORED = -100
 
 
 def held_out(document: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Return the held-out rows of a job as tokens, as its run had them."""
+    """Return the tokenized held-out rows of a job, as in its run."""
     job: Any = parse_job(document, document["name"])
     tokenizer = AutoTokenizer.from_pretrained(job.model.source)
     table = prepare(job, tokenizer, cache_dir=folder / "cache", run_dir=folder).validation
@@ -45,7 +45,7 @@ def held_out(document: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def log_probabilities(source: Path, rows: Iterable[dict[str, Any]]) -> Values:
-    """Return log-probability and tokens of every answer, [rows, sides, 2]."""
+    """Return log-probability and token count of every answer, `[rows, sides, 2]`."""
     model = AutoModelForCausalLM.from_pretrained(source).eval()
     return np.array([[_answer(model, *side) for side in _sides(row)] for row in rows])
 
@@ -60,7 +60,7 @@ def _answer(model: Any, ids: Sequence[int], labels: Sequence[int]) -> tuple[floa
 
 @torch.no_grad()
 def scores(source: Path, rows: Iterable[dict[str, Any]]) -> Values:
-    """Return the score of every answer, [rows, sides]."""
+    """Return the score of every answer, `[rows, sides]`."""
     model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1).eval()
     found = [[float(model(torch.tensor([ids])).logits) for ids, _ in _sides(row)] for row in rows]
     return np.array(found)
@@ -73,82 +73,86 @@ def _sides(row: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
 
 
 @torch.no_grad()
-def answered(
+def evaluate_samples(
     policy: Path, start: Path, reward: Path, prompts: Sequence[str], longest: int
 ) -> dict[str, Values]:
-    """Return the `reward` of an answer to each prompt, its `kl` and its length in tokens.
+    """Sample an answer to each prompt and return its `reward`, `kl` and `answer_tokens`.
 
-    The distance is from the start, in nats.
+    The KL divergence is estimated by the log-ratio of the sample to the start model, in nats.
 
     Args:
-        policy: Answers, at a temperature of 1.
-        start: What it started from.
-        reward: Scores.
-        prompts: What is answered, once each.
-        longest: Tokens of an answer, at most.
+        policy: The model to sample from, at a temperature of 1.
+        start: The model that training started from.
+        reward: The reward model.
+        prompts: The prompts.
+        longest: The maximum number of tokens of an answer.
     """
     tokenizer = AutoTokenizer.from_pretrained(policy)
-    speaking, reference = (AutoModelForCausalLM.from_pretrained(p).eval() for p in (policy, start))
-    end = speaking.generation_config.eos_token_id
+    policy_model, reference = (
+        AutoModelForCausalLM.from_pretrained(p).eval() for p in (policy, start)
+    )
+    end = policy_model.generation_config.eos_token_id
     ends = set(end) if isinstance(end, list) else {end}
-    asked = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    prompt_ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     torch.manual_seed(0)
     texts, nats, lengths = [], [], []
-    for first in range(0, len(asked), _AT_ONCE):
-        here = asked[first : first + _AT_ONCE]
-        for ids, answer in zip(here, _said(speaking, here, longest, ends), strict=True):
+    for first in range(0, len(prompt_ids), _BATCH):
+        batch = prompt_ids[first : first + _BATCH]
+        for ids, answer in zip(batch, _sample(policy_model, batch, longest, ends), strict=True):
             texts.append(tokenizer.decode(answer, skip_special_tokens=True))
             labels = [_IGNORED] * len(ids) + answer
-            ours, theirs = (_answer(m, ids + answer, labels)[0] for m in (speaking, reference))
-            nats.append(ours - theirs)
+            log_prob, reference_log_prob = (
+                _answer(m, ids + answer, labels)[0] for m in (policy_model, reference)
+            )
+            nats.append(log_prob - reference_log_prob)
             lengths.append(float(len(answer)))
     section = ModelReward(kind="model", source=str(reward), max_length=512)
     scorer = build_reward(section, RewardContext(torch.device("cpu"), policy))
     rows = [PromptRow(str(number), text, None, {}) for number, text in enumerate(prompts)]
-    earned = scorer.score(list(prompts), texts, rows)
-    found = {"reward": earned, "kl": nats, "answer_tokens": lengths}
-    return {name: np.array(values) for name, values in found.items()}
+    rewards = scorer.score(list(prompts), texts, rows)
+    results = {"reward": rewards, "kl": nats, "answer_tokens": lengths}
+    return {name: np.array(values) for name, values in results.items()}
 
 
-def _said(model: Any, prompts: list[list[int]], longest: int, ends: set[int]) -> list[list[int]]:
-    """Return a sampled answer to each prompt, as tokens, with what ended it."""
+def _sample(model: Any, prompts: list[list[int]], longest: int, ends: set[int]) -> list[list[int]]:
+    """Return the tokens of a sampled answer to each prompt, including the end token."""
     width = max(len(ids) for ids in prompts)
     padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in prompts])
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts])
-    found = model.generate(
+    sampled = model.generate(
         input_ids=padded, attention_mask=mask, max_new_tokens=longest, do_sample=True,
         temperature=1.0, top_k=0, top_p=1.0, eos_token_id=sorted(ends), pad_token_id=min(ends),
     )[:, width:].tolist()  # fmt: skip
-    return [_until(answer, ends) for answer in found]
+    return [_truncate(answer, ends) for answer in sampled]
 
 
-def _until(answer: list[int], ends: set[int]) -> list[int]:
+def _truncate(answer: list[int], ends: set[int]) -> list[int]:
     stop = next((place + 1 for place, token in enumerate(answer) if token in ends), len(answer))
     return answer[:stop]
 
 
 def by_prompt(rows: Sequence[dict[str, Any]]) -> list[npt.NDArray[np.int64]]:
-    """Return the numbers of the rows that answer each prompt."""
-    found = defaultdict(list)
+    """Return the indices of the rows of each prompt."""
+    groups = defaultdict(list)
     for number, row in enumerate(rows):
         ids, labels = _sides(row)[0]
-        asked = next(place for place, label in enumerate(labels) if label != _IGNORED)
-        found[tuple(ids[:asked])].append(number)
-    return [np.array(numbers) for numbers in found.values()]
+        prompt_length = next(place for place, label in enumerate(labels) if label != _IGNORED)
+        groups[tuple(ids[:prompt_length])].append(number)
+    return [np.array(numbers) for numbers in groups.values()]
 
 
 def interval(
-    groups: Sequence[npt.NDArray[np.int64]], number: Callable[[npt.NDArray[np.int64]], float]
+    groups: Sequence[npt.NDArray[np.int64]], statistic: Callable[[npt.NDArray[np.int64]], float]
 ) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a number over rows.
+    """Return the 95 % cluster bootstrap interval of a statistic.
 
     Args:
-        groups: Rows that go together, such as those of one prompt; groups are drawn.
-        number: The number, of some rows.
+        groups: Indices of dependent rows, such as those of one prompt; groups are resampled.
+        statistic: The statistic, as a function of row indices.
     """
-    chance, drawn = np.random.default_rng(0), []
-    for _ in range(_RESAMPLED):
-        taken = chance.integers(0, len(groups), len(groups))
-        drawn.append(number(np.concatenate([groups[place] for place in taken])))
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    generator, values = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES):
+        taken = generator.integers(0, len(groups), len(groups))
+        values.append(statistic(np.concatenate([groups[place] for place in taken])))
+    low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)

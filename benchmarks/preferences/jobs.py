@@ -1,4 +1,4 @@
-"""The jobs: one start model, then every method from it, each at a rate of its own."""
+"""Jobs of the benchmark: a start model, then each method with its own learning rate."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LENGTH = 256
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method learns from, and how fast.
+    """Training data and schedule of a method.
 
     Attributes:
-        method: The job's section.
-        rows: The file: `pairs`, `labels` or `matched`.
-        rate: Learning rate.
-        epochs: How often the rows are gone through.
-        start: `start`, or `reading`: the model that was not yet taught to answer.
+        method: The method section of the job.
+        rows: The file of rows: `pairs`, `labels` or `matched`.
+        rate: The learning rate.
+        epochs: Passes over the rows.
+        start: `start`, or `reading`: the pre-trained model before fine-tuning.
     """
 
     method: dict[str, Any]
@@ -51,12 +51,12 @@ SAMPLED: dict[str, tuple[dict[str, Any], float, int]] = {
         {"kind": "ppo", "kl": {"target": 6.0, "coefficient": 0.05, "adaptive": True}}, 3e-4, 40,
     ),
 }  # fmt: skip
-"""By name: the method, its learning rate and its steps."""
+"""The method section, learning rate and steps by name."""
 ANSWER_TOKENS = 64
 
 
-def reading(rows: Path) -> dict[str, Any]:
-    """Return the job that makes a model of the dialogues, whichever answer they end in."""
+def pretraining(rows: Path) -> dict[str, Any]:
+    """Return the job that pre-trains a model on dialogues, with preferred and rejected answers."""
     return {
         "name": "reading",
         "model": {"source": "scratch", "scratch": SHAPE},
@@ -75,38 +75,59 @@ def reading(rows: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def answering(model: Path, rows: Path, side: str) -> dict[str, Any]:
-    """Return the job that makes it answer as people liked."""
+def fine_tuning(model: Path, rows: Path, side: str) -> dict[str, Any]:
+    """Return the job that fine-tunes a model on preferred answers.
+
+    Args:
+        model: The pre-trained model.
+        rows: The folder of `write_rows`.
+        side: The rows to validate on.
+    """
     wanted = [str(rows / f"wanted-{name}-train.jsonl") for name in ("pairs", "labels")]
     held = rows / f"wanted-pairs-{side}.jsonl"
-    return _on(model, wanted, held, {"kind": "sft"}, 5e-4, 1)
+    return _job(model, wanted, held, {"kind": "sft"}, 5e-4, 1)
 
 
-def preferring(model: Path, rows: Path, side: str, setting: Setting) -> dict[str, Any]:
-    """Return the job of a method that learns from pairs, or from labels."""
+def preference(model: Path, rows: Path, side: str, setting: Setting) -> dict[str, Any]:
+    """Return the job of a method that learns from pairs or from labels.
+
+    Args:
+        model: The start model.
+        rows: The folder of `write_rows`.
+        side: The rows to validate on.
+        setting: The method.
+    """
     train, held = (rows / f"{setting.rows}-{part}.jsonl" for part in ("train", side))
-    return _on(model, [str(train)], held, setting.method, setting.rate, setting.epochs)
+    return _job(model, [str(train)], held, setting.method, setting.rate, setting.epochs)
 
 
-def sampling(
+def rl(
     model: Path, reward: Path, rows: Path, side: str, settings: tuple[dict[str, Any], float, int]
 ) -> dict[str, Any]:
-    """Return the job of a method that learns from a reward model."""
+    """Return the job of a method that learns from a reward model.
+
+    Args:
+        model: The start model.
+        reward: The reward model.
+        rows: The folder of `write_rows`.
+        side: The prompts to validate on.
+        settings: The method section, learning rate and steps.
+    """
     method, rate, steps = settings
     train, held = (rows / f"prompts-pairs-{part}.jsonl" for part in ("train", side))
-    whole = {
+    section = {
         **method,
         "reward": {"kind": "model", "source": str(reward), "max_length": 512},
         "rollout": {"max_new_tokens": ANSWER_TOKENS, "temperature": 1.0},
     }
-    document = _on(model, [str(train)], held, whole, rate, 1)
+    document = _job(model, [str(train)], held, section, rate, 1)
     document["train"] |= {"max_steps": steps, "micro_batch_size": 16}
     del document["train"]["num_train_epochs"]
     document["evaluate"] = {"every": f"{max(1, steps // 3)} steps"}
     return document
 
 
-def _on(
+def _job(
     model: Path, train: list[str], held: Path, method: dict[str, Any], rate: float, epochs: float
 ) -> dict[str, Any]:
     return {

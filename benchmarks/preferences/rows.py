@@ -1,6 +1,6 @@
-"""What people preferred, as files to learn from, to choose settings on and to measure on.
+"""Human preferences as files for training, tuning and measurement.
 
-A prompt, with all its answers, is on one side only.
+All answers to a prompt are on the same side.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from training.data.schema.messages import split_transcripts
 HARMLESS = DATA / "preference/hh_rlhf_harmless_pairs.jsonl.gz"
 LABELLED = DATA / "preference/taskmaster4_reward_binary.jsonl.gz"
 SIDES = {"train": 65, "choosing": 10, "held": 25}
-"""Percent of the prompts."""
+"""The sides and their percentage of the prompts."""
 _MOST = 480
-"""Characters of a prompt: of longer dialogues the last turns are kept."""
+"""The most characters of a prompt: the last turns of longer dialogues are kept."""
 _TURNS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 Row = dict[str, Any]
 
 
 def write_rows(folder: Path) -> None:
-    """Write what is learned from each side into a folder, as JSON lines.
+    """Write the rows of each side to a folder, as JSON Lines.
 
-    `pairs` and `labels`; `matched`, the labels' good and bad answers to one prompt as pairs; and of
-    both kinds the `texts`, the `wanted` answers and the `prompts`.
+    The files are `pairs`, `labels`, `matched` (pairs of good and bad labeled answers to the same
+    prompt), and for both sources `texts`, `wanted` (preferred answers) and `prompts`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, found in (("pairs", pairs()), ("labels", labels())):
+    for name, source in (("pairs", pairs()), ("labels", labels())):
         sides = defaultdict(list)
-        for group, row in found:
+        for group, row in source:
             sides[_side(group)].append(row)
         for side, rows in sides.items():
             _write(folder / f"{name}-{side}.jsonl", rows)
@@ -51,7 +51,7 @@ def write_rows(folder: Path) -> None:
 
 
 def pairs() -> Iterator[tuple[str, Row]]:
-    """Yield pairs, with what keeps rows together: people chose the less harmful answer."""
+    """Yield each pair with its group key, the prompt; the chosen answer is the less harmful one."""
     for row in _read(HARMLESS):
         prompt, chosen, rejected = split_transcripts(row["chosen"], row["rejected"])
         prompt = _recent(prompt)
@@ -60,20 +60,20 @@ def pairs() -> Iterator[tuple[str, Row]]:
 
 
 def labels() -> Iterator[tuple[str, Row]]:
-    """Yield answers of a coffee bar's agent that people called good or bad."""
+    """Yield answers of a coffee shop's ordering agent that people labeled good or bad."""
     for row in _read(LABELLED):
         prompt = _recent(_transcript(row["prompt"]))
-        yield prompt, {"prompt": prompt, "completion": _said(row), "label": row["label"]}
+        yield prompt, {"prompt": prompt, "completion": _agent_turn(row), "label": row["label"]}
 
 
-def _said(row: Row) -> str:
-    """Return what an agent said to a person or, as JSON, to the shop's menu."""
+def _agent_turn(row: Row) -> str:
+    """Return the text of an agent's turn or, for a tool call, its JSON."""
     turn = json.loads(row["completion"])
     return f" {turn['text']}" if "text" in turn else f" CALL {json.dumps(turn.get('api'))}"
 
 
 def _matched(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield every good answer to a prompt with every bad one to the same."""
+    """Yield each good answer to a prompt paired with each bad answer to it."""
     answers: dict[str, dict[bool, dict[str, None]]] = defaultdict(lambda: {True: {}, False: {}})
     for row in rows:
         answers[row["prompt"]][row["label"]][row["completion"]] = None
@@ -83,7 +83,7 @@ def _matched(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _texts(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield whole dialogues, good and bad."""
+    """Yield complete dialogues, with good and bad answers."""
     for row in rows:
         for name in ("chosen", "rejected", "completion"):
             if name in row:
@@ -91,7 +91,7 @@ def _texts(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _wanted(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield prompts with the answers that people liked."""
+    """Yield prompts with preferred answers."""
     for row in rows:
         if row.get("label", True):
             answer = row["chosen"] if "chosen" in row else row["completion"]
@@ -99,13 +99,13 @@ def _wanted(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _transcript(messages: list[dict[str, str]]) -> str:
-    said = "".join(f"\n\n{_TURNS[m['role']]}: {m['content']}" for m in messages)
-    return f"{said}\n\nAssistant:"
+    turns = "".join(f"\n\n{_TURNS[m['role']]}: {m['content']}" for m in messages)
+    return f"{turns}\n\nAssistant:"
 
 
 def _recent(prompt: str) -> str:
-    """Return the last turns of a dialogue, from where a person speaks."""
-    starts = [found.start() for found in re.finditer(r"\n\nHuman:", prompt)]
+    """Return the last turns of a dialogue, starting with a human turn."""
+    starts = [match.start() for match in re.finditer(r"\n\nHuman:", prompt)]
     near = [start for start in starts if len(prompt) - start <= _MOST]
     return prompt[near[0] if near else -_MOST :]
 

@@ -1,4 +1,4 @@
-"""What a run's held-out rows come to: its own means, with intervals from a recount of every row."""
+"""Held-out results of a run: its own means, with intervals from an independent evaluation."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ import numpy as np
 
 from benchmarks.preferences.independent_eval import (
     Values,
-    answered,
     by_prompt,
+    evaluate_samples,
     held_out,
     interval,
     log_probabilities,
     scores,
 )
 
-Line = tuple[str, str, str, str, str]
-"""Rows held out, measure, before, after, interval of what it is after."""
-_AGREE = 0.02
-"""How far a recount may be from the run's own figure, relative to it or to 1."""
+ResultRow = tuple[str, str, str, str, str]
+"""Held-out rows, metric, before, after, interval of the value after."""
+_TOLERANCE = 0.02
+"""Largest difference of the independent evaluation from the run, relative to the value or to 1."""
 
 
-def of_pairs(document: dict[str, Any], cell: Path, start: Path) -> list[Line]:
-    """Return how often and how far chosen answers are above rejected ones, and the loss."""
+def pair_results(document: dict[str, Any], cell: Path, start: Path) -> list[ResultRow]:
+    """Return accuracy and margin of chosen over rejected answers, and the loss.
+
+    Args:
+        document: The job.
+        cell: Its run folder.
+        start: The model that training started from.
+    """
     rows = held_out(document, cell / "again")
     groups = by_prompt(rows)
     gap = _gap(document["method"], rows, cell / "model", start)
@@ -38,36 +44,42 @@ def of_pairs(document: dict[str, Any], cell: Path, start: Path) -> list[Line]:
     if document["method"].keys() == {"kind", "beta"} and document["method"]["kind"] == "dpo":
         measured["loss"] = (4, np.logaddexp(0.0, -gap))
     own = _evaluation(cell)
-    found = []
+    results = []
     for name, (digits, values) in measured.items():
         before, after = (own[side]["validation"][name] for side in ("before", "after"))
         around = ""
         if values is not None:
-            _agree(cell.name, name, after, float(values.mean()))
+            _check_agreement(cell.name, name, after, float(values.mean()))
             around = _shown(interval(groups, lambda drawn, v=values: v[drawn].mean()), digits)
         pair = (f"{before:.{digits}f}", f"{after:.{digits}f}")
         where = f"{len(rows)} pairs, {len(groups)} prompts"
-        found.append((where, name, *pair, around))
-    return found
+        results.append((where, name, *pair, around))
+    return results
 
 
 def _gap(method: dict[str, Any], rows: list[dict[str, Any]], model: Path, start: Path) -> Values:
-    """Return how far each chosen answer is above its rejected one, [rows]."""
+    """Return the margin of each chosen answer over its rejected one, `[rows]`."""
     if method["kind"] == "reward":
         chosen, rejected = scores(model, rows).T
         return np.asarray(chosen - rejected)
-    found = log_probabilities(model, rows)
-    nats, tokens = found[..., 0], found[..., 1]
+    measured = log_probabilities(model, rows)
+    nats, tokens = measured[..., 0], measured[..., 1]
     if method["kind"] == "dpo":
         value = method["beta"] * (nats - log_probabilities(start, rows)[..., 0])
     else:
-        # SimPO and ORPO compare means over tokens.
+        # SimPO and ORPO compare means per token.
         value = method["beta"] * nats / tokens
     return np.asarray(value[:, 0] - value[:, 1])
 
 
-def of_labels(document: dict[str, Any], cell: Path, start: Path) -> list[Line]:
-    """Return how well good answers are told from bad ones, and the loss."""
+def label_results(document: dict[str, Any], cell: Path, start: Path) -> list[ResultRow]:
+    """Return AUC and margin of good against bad answers, and the loss.
+
+    Args:
+        document: The job.
+        cell: Its run folder.
+        start: The model that training started from.
+    """
     method = document["method"]
     rows = held_out(document, cell / "again")
     groups = by_prompt(rows)
@@ -80,54 +92,70 @@ def of_labels(document: dict[str, Any], cell: Path, start: Path) -> list[Line]:
     loss = weight * (1 - 1 / (1 + np.exp(-np.where(good, past, -past))))
     numbers: dict[str, tuple[int, Callable[[Any], float]]] = {
         "auc": (3, lambda drawn: _auc(reward[drawn], good[drawn])),
-        "margin": (3, lambda drawn: _apart(reward[drawn], good[drawn])),
+        "margin": (3, lambda drawn: _mean_margin(reward[drawn], good[drawn])),
         "loss": (4, lambda drawn: float(loss[drawn].mean())),
     }
-    found = []
+    results = []
     for name, (digits, number) in numbers.items():
-        was, now = (own[side]["validation"][name] for side in ("before", "after"))
-        _agree(cell.name, name, now, number(np.arange(len(rows))))
+        value_before, value_after = (own[side]["validation"][name] for side in ("before", "after"))
+        _check_agreement(cell.name, name, value_after, number(np.arange(len(rows))))
         where = f"{int(good.sum())} good, {int((~good).sum())} bad"
         around = _shown(interval(groups, number), digits)
-        found.append((where, name, f"{was:.{digits}f}", f"{now:.{digits}f}", around))
-    return found
+        results.append(
+            (where, name, f"{value_before:.{digits}f}", f"{value_after:.{digits}f}", around)
+        )
+    return results
 
 
-def _apart(reward: Values, good: Any) -> float:
+def _mean_margin(reward: Values, good: Any) -> float:
     return float(reward[good].mean() - reward[~good].mean())
 
 
 def _auc(reward: Values, good: Any) -> float:
-    apart = reward[good][:, None] - reward[~good][None]
-    return float(((apart > 0) + (apart == 0) / 2).mean())
+    gaps = reward[good][:, None] - reward[~good][None]
+    return float(((gaps > 0) + (gaps == 0) / 2).mean())
 
 
-def of_samples(
+def sample_results(
     document: dict[str, Any], cell: Path, start: Path, reward: Path, prompts: list[str]
-) -> list[Line]:
-    """Return what sampled answers to held-out prompts earn, how far they stray, their length."""
+) -> list[ResultRow]:
+    """Return reward, KL divergence and length of sampled answers to held-out prompts.
+
+    Args:
+        document: The job.
+        cell: Its run folder.
+        start: The model that training started from.
+        reward: The reward model.
+        prompts: The held-out prompts.
+    """
     longest = document["method"]["rollout"]["max_new_tokens"]
-    was, now = (
-        answered(policy, start, reward, prompts, longest) for policy in (start, cell / "model")
+    before, after = (
+        evaluate_samples(policy, start, reward, prompts, longest)
+        for policy in (start, cell / "model")
     )
-    alone = [np.array([number]) for number in range(len(prompts))]
-    found = []
-    for name, values in now.items():
-        around = _shown(interval(alone, lambda drawn, v=values: v[drawn].mean()), 2)
-        means = (f"{was[name].mean():.2f}", f"{values.mean():.2f}")
-        found.append((f"{len(values)} prompts", name, *means, around))
-    return found
+    singles = [np.array([number]) for number in range(len(prompts))]
+    results = []
+    for name, values in after.items():
+        around = _shown(interval(singles, lambda drawn, v=values: v[drawn].mean()), 2)
+        means = (f"{before[name].mean():.2f}", f"{values.mean():.2f}")
+        results.append((f"{len(values)} prompts", name, *means, around))
+    return results
 
 
 def _evaluation(cell: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((cell / "evaluation.json").read_text())
-    return found
+    return dict(json.loads((cell / "evaluation.json").read_text()))
 
 
-def _agree(cell: str, name: str, told: float, counted: float) -> None:
-    """Raise where a run says something else of its held-out rows than a recount does."""
-    if abs(told - counted) > _AGREE * max(1.0, abs(told)):
-        raise SystemExit(f"{cell}: {name} is {told:.4f} by the run and {counted:.4f} by a recount")
+def _check_agreement(cell: str, name: str, reported: float, recomputed: float) -> None:
+    """Stop if the run and the independent evaluation disagree.
+
+    Raises:
+        SystemExit: They differ by more than the tolerance.
+    """
+    if abs(reported - recomputed) > _TOLERANCE * max(1.0, abs(reported)):
+        raise SystemExit(
+            f"{cell}: {name} is {reported:.4f} by the run and {recomputed:.4f} recomputed"
+        )
 
 
 def _shown(bounds: tuple[float, float], digits: int) -> str:

@@ -1,7 +1,7 @@
-"""Training speed against plain TRL and a bare loop: `make bench [LLAMAFACTORY=COMMAND]`.
+"""Compare training speed with plain TRL and a bare loop: `make bench [LLAMAFACTORY=COMMAND]`.
 
-Every arm is a process of its own. In each round all arms run, one after another, so that a slow
-minute of the machine meets them all; figures are medians over rounds.
+Every contestant runs in a separate process. In each round all contestants run one after another, so
+that a slow minute of the machine affects all of them. Numbers are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.readme_tables import circumstances, table, write_section
-from benchmarks.speed.contestants import arms
-from benchmarks.speed.fixtures import BATCH, LENGTH, make_material
-from benchmarks.speed.process_monitor import ProcessUsage, run_arm
+from benchmarks.speed.contestants import contestants
+from benchmarks.speed.fixtures import BATCH, LENGTH, write_fixtures
+from benchmarks.speed.process_monitor import ProcessUsage, run_contestant
 
 SHARED = Path("../shared/data/sft/medquad_qa.parquet")
 BASE = "bare loop"
@@ -32,28 +32,35 @@ def main() -> None:
         "--data", default=str(SHARED) if SHARED.exists() else "builtin:python-stdlib"
     )
     parser.add_argument(
-        "--only", help="only arms of these names, by commas; prints, writes nothing"
+        "--only", help="names of contestants, separated by commas; print, write nothing"
     )
-    parser.add_argument("--llamafactory", help="path of its command, in its own environment")
-    asked = parser.parse_args()
-    chosen = arms(asked.llamafactory)
-    if asked.only:
-        chosen = [arm for arm in chosen if arm.name in asked.only.split(",")]
-    outcomes: dict[str, list[ProcessUsage]] = {arm.name: [] for arm in chosen}
+    parser.add_argument("--llamafactory", help="path of its command, in a separate environment")
+    options = parser.parse_args()
+    chosen = contestants(options.llamafactory)
+    if options.only:
+        chosen = [contestant for contestant in chosen if contestant.name in options.only.split(",")]
+    outcomes: dict[str, list[ProcessUsage]] = {contestant.name: [] for contestant in chosen}
     with tempfile.TemporaryDirectory() as scratch:
-        material = Path(scratch) / "material"
-        make_material(asked.data, material)
-        for number in range(asked.rounds):
-            for arm in chosen:
-                folder = Path(scratch) / f"{number}-{arm.name.replace(' ', '-').replace('`', '')}"
-                outcome = run_arm(arm, material, asked.steps, asked.warm_up, folder)
-                outcomes[arm.name].append(outcome)
-                print(
-                    json.dumps({"round": number, "arm": arm.name, **outcome.__dict__}), flush=True
+        fixtures = Path(scratch) / "fixtures"
+        write_fixtures(options.data, fixtures)
+        for number in range(options.rounds):
+            for contestant in chosen:
+                folder = (
+                    Path(scratch) / f"{number}-{contestant.name.replace(' ', '-').replace('`', '')}"
                 )
-    if asked.only:
+                outcome = run_contestant(
+                    contestant, fixtures, options.steps, options.warm_up, folder
+                )
+                outcomes[contestant.name].append(outcome)
+                print(
+                    json.dumps(
+                        {"round": number, "contestant": contestant.name, **outcome.__dict__}
+                    ),
+                    flush=True,
+                )
+    if options.only:
         return
-    write_section("speed", _section(outcomes, asked.data, asked.rounds))
+    write_section("speed", _section(outcomes, options.data, options.rounds))
 
 
 def _section(outcomes: dict[str, list[ProcessUsage]], data: str, rounds: int) -> str:
@@ -64,21 +71,22 @@ def _section(outcomes: dict[str, list[ProcessUsage]], data: str, rounds: int) ->
     rows = [
         [
             name,
-            f"{median(o.tokens_per_second for o in seen):,.0f}",
+            f"{median(o.tokens_per_second for o in usages):,.0f}",
             ratio(name, BASE),
             ratio(name, PLAIN),
-            f"{median(o.first_step_s for o in seen):.1f}",
-            f"{median(o.peak_gib for o in seen):.2f}",
+            f"{median(o.first_step_s for o in usages):.1f}",
+            f"{median(o.peak_gib for o in usages):.2f}",
         ]
-        for name, seen in outcomes.items()
+        for name, usages in outcomes.items()
     ]
-    header = ["", "tokens/s", f"to {BASE}", f"to {PLAIN}", "first step, s", "peak memory, GiB"]
+    header = ["", "tokens/s", f"vs {BASE}", f"vs {PLAIN}", "first step, s", "peak memory, GiB"]
     return f"""## Training speed
 
-Llama of 6.6M parameters from random weights, fp32 on CPU, rows of {LENGTH} tokens, {BATCH} a step,
-data `{Path(data).name}`. Tokens are real ones: padding is not counted. "First step" is from the
-command to the end of the first optimizer step, reading and tokenizing the data included. "Peak
-memory" is the largest process. Ratios are medians of the ratios within each of {rounds} rounds.
+A Llama of 6.6M parameters with random weights, fp32 on CPU, {BATCH} rows of {LENGTH} tokens per
+step, data `{Path(data).name}`. Padding tokens are not counted. "First step" is the time from the
+start of the command to the end of the first optimizer step, including reading and tokenizing the
+data. "Peak memory" is that of the largest process. Ratios are medians of the ratios within each of
+{rounds} rounds.
 {circumstances()} `make bench`.
 
 {table(header, rows)}

@@ -1,4 +1,4 @@
-"""Who is measured: the command of each, and where it notes its steps."""
+"""Contestants: the command of each and the file it writes its steps to."""
 
 from __future__ import annotations
 
@@ -11,68 +11,68 @@ from pathlib import Path
 from benchmarks.speed.fixtures import temper_job
 
 Command = Callable[[Path, int, Path], tuple[list[str], Path]]
-"""Of material, steps and an empty folder: the command, and the file its steps go to."""
-
+"""Function of the fixtures, the number of steps and an empty folder that returns the command and
+the file of steps."""
 
 _PEERS = "benchmarks.speed.peers"
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One of those compared."""
+class Contestant:
+    """Contestant of a comparison."""
 
     name: str
     command: Command
 
 
-def arms(llamafactory: str | None) -> list[Arm]:
-    """Return who is compared; LLaMA-Factory where its command is named."""
+def contestants(llamafactory: str | None) -> list[Contestant]:
+    """Return the contestants, with LLaMA-Factory if its command is given."""
     peers = [
-        Arm("bare loop", peer(f"{_PEERS}.bare_loop")),
-        Arm("bare loop + compile", peer(f"{_PEERS}.bare_loop", "compile")),
-        Arm("TRL default", peer(f"{_PEERS}.trl_sft", "default")),
-        Arm("TRL packing `wrapped`", peer(f"{_PEERS}.trl_sft", "wrapped")),
-        Arm("TRL packing `bfd`", peer(f"{_PEERS}.trl_sft", "bfd")),
-        Arm("Temper", _temper(compiled=False)),
-        Arm("Temper without guards", _temper_unguarded),
-        Arm("Temper + compile", _temper(compiled=True)),
+        Contestant("bare loop", peer(f"{_PEERS}.bare_loop")),
+        Contestant("bare loop + compile", peer(f"{_PEERS}.bare_loop", "compile")),
+        Contestant("TRL default", peer(f"{_PEERS}.trl_sft", "default")),
+        Contestant("TRL packing `wrapped`", peer(f"{_PEERS}.trl_sft", "wrapped")),
+        Contestant("TRL packing `bfd`", peer(f"{_PEERS}.trl_sft", "bfd")),
+        Contestant("Temper", _temper(compiled=False)),
+        Contestant("Temper without guards", _temper_unguarded),
+        Contestant("Temper + compile", _temper(compiled=True)),
     ]
     if llamafactory:
         peers.append(
-            Arm("LLaMA-Factory neat packing", peer(f"{_PEERS}.llamafactory", llamafactory))
+            Contestant("LLaMA-Factory neat packing", peer(f"{_PEERS}.llamafactory", llamafactory))
         )
     return peers
 
 
 def peer(script: str, *options: str) -> Command:
-    """Return the command of a script that takes the material, the steps and where to note them."""
+    """Return the command of a script that takes fixtures, number of steps and file of steps."""
 
-    def command(material: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
+    def command(fixtures: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
         out = folder / "steps.jsonl"
-        return [sys.executable, "-m", script, str(material), str(steps), str(out), *options], out
+        return [sys.executable, "-m", script, str(fixtures), str(steps), str(out), *options], out
 
     return command
 
 
 def _temper(*, compiled: bool) -> Command:
-    def command(material: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
+    def command(fixtures: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
         job = folder / "job.yaml"
-        job.write_text(temper_job(material, steps, compiled=compiled))
+        job.write_text(temper_job(fixtures, steps, compiled=compiled))
         metrics = folder / "speed" / "latest" / "metrics.jsonl"
         return [sys.executable, "-m", "training", str(job), "--runs", str(folder)], metrics
 
     return command
 
 
-def _temper_unguarded(material: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
+def _temper_unguarded(fixtures: Path, steps: int, folder: Path) -> tuple[list[str], Path]:
     job, run = folder / "job.yaml", folder / "run"
-    job.write_text(temper_job(material, steps, compiled=False))
+    job.write_text(temper_job(fixtures, steps, compiled=False))
     script = "benchmarks.speed.peers.unguarded"
     return [sys.executable, "-m", script, str(job), str(run)], run / "metrics.jsonl"
 
 
 def read_steps(path: Path) -> list[dict[str, float]]:
-    """Return the whole lines of a file that is still being written."""
+    """Return the complete lines of a file that is being written."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)

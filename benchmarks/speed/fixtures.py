@@ -1,4 +1,4 @@
-"""What all peers are given: one model from random weights, one set of rows, one shape."""
+"""Fixtures of all contestants: a model with random weights, rows and batch shape."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ SHAPE = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 7,
          "num_attention_heads": 8, "num_key_value_heads": 8}  # fmt: skip
 
 
-def make_material(source: str, folder: Path) -> None:
+def write_fixtures(source: str, folder: Path) -> None:
     """Write `rows.jsonl`, `model/` and `shape.json` to `folder`.
 
     Args:
-        source: Any data source of prompts and completions that a job may name.
-        folder: Is made.
+        source: A data source of prompts and completions, as in a job.
+        folder: The folder to create.
     """
     folder.mkdir(parents=True)
     rows = list(islice(_rows(source), ROWS))
     with (folder / "rows.jsonl").open("w") as file:
         for row in rows:
-            # The space makes what a peer joins by hand the text that Temper learns from.
+            # With the newline, scripts that concatenate prompt and completion train on the same
+            # text as Temper.
             line = {"prompt": f"{row.prompt}\n", "completion": row.completion}
             file.write(json.dumps(line) + "\n")
     texts = (f"{row.prompt}\n{row.completion}" for row in rows)
@@ -52,14 +53,20 @@ def make_material(source: str, folder: Path) -> None:
     (folder / "shape.json").write_text(json.dumps({"length": LENGTH, "batch": BATCH}))
 
 
-def temper_job(material: Path, steps: int, *, compiled: bool) -> str:
-    """Return the job file, as YAML, that does the peers' work."""
+def temper_job(fixtures: Path, steps: int, *, compiled: bool) -> str:
+    """Return the job as YAML.
+
+    Args:
+        fixtures: The folder of `write_fixtures`.
+        steps: Optimizer steps.
+        compiled: Set `train.compile`.
+    """
     return yaml.safe_dump(
         {
             "name": "speed",
-            "model": {"source": str(material / "model")},
+            "model": {"source": str(fixtures / "model")},
             "data": {
-                "train": str(material / "rows.jsonl"),
+                "train": str(fixtures / "rows.jsonl"),
                 "max_length": LENGTH,
                 "packing": True,
             },
@@ -79,9 +86,9 @@ def _rows(source: str) -> list[CompletionRow]:
     data: dict[str, object] = {"train": source}
     if source.startswith("builtin:"):
         data = {"train": {"source": source, "subset": "qa"}}
-    # The model is never loaded: only the rows are wanted.
+    # The model is never loaded: only the rows are needed.
     model, method = {"source": "any/model"}, {"kind": "sft"}
-    asked = {"name": "rows", "model": model, "data": data, "method": method}
-    job = parse_job(asked, "the benchmark's rows")
+    document = {"name": "rows", "model": model, "data": data, "method": method}
+    job = parse_job(document, "the benchmark's rows")
     assert isinstance(job, Job)
     return [row for row in typed_rows(job) if isinstance(row, CompletionRow)]

@@ -1,4 +1,4 @@
-"""Runs a command and looks at it from outside: its steps, its memory, its first step."""
+"""Process monitor: runs a command and measures its steps, memory and first step from outside."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from statistics import median
 
 import psutil
 
-from benchmarks.speed.contestants import Arm, read_steps
+from benchmarks.speed.contestants import Contestant, read_steps
 
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class ProcessUsage:
-    """What one round of one arm came to.
+    """Measurements of one contestant in one round.
 
     Attributes:
-        tokens_per_second: Median over the steps after the warm-up; tokens that are no padding.
-        first_step_s: From the command to the end of its first optimizer step.
-        peak_gib: Largest resident memory of any one of its processes.
-        step_s: Median of those steps.
-        sampling_s: Median of what they spent sampling answers; 0 where none are sampled.
-        cpu_s: Median of the processors' time that one of them took, which others on the machine
-            change little; of the process and all that it started.
+        tokens_per_second: Median over the steps after the warm-up, without padding tokens.
+        first_step_s: Seconds from the start of the command to the end of its first optimizer step.
+        peak_gib: Peak resident memory of its largest process.
+        step_s: Median seconds of a step.
+        sampling_s: Median seconds per step spent sampling answers; 0 if it samples none.
+        cpu_s: Median CPU seconds of a step, of the process and its children. Other load on the
+            machine changes it little.
     """
 
     tokens_per_second: float
@@ -38,14 +38,23 @@ class ProcessUsage:
     cpu_s: float
 
 
-def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) -> ProcessUsage:
-    """Run one arm to its end.
+def run_contestant(
+    contestant: Contestant, fixtures: Path, steps: int, warm_up: int, folder: Path
+) -> ProcessUsage:
+    """Run one contestant until it ends and measure it.
+
+    Args:
+        contestant: The contestant.
+        fixtures: The folder of fixtures.
+        steps: Optimizer steps.
+        warm_up: The number of first steps that are not counted.
+        folder: The folder to create for its files.
 
     Raises:
-        RuntimeError: It failed; the message ends with what it wrote last.
+        RuntimeError: It failed; the message ends with the end of its output.
     """
     folder.mkdir(parents=True)
-    command, notes = arm.command(material, steps, folder)
+    command, steps_file = contestant.command(fixtures, steps, folder)
     started, first = time.monotonic(), None
     peak = 0
     spent: list[float] = []
@@ -53,16 +62,16 @@ def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) ->
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             peak = max(peak, _largest(process.pid))
-            done = len(read_steps(notes))
+            done = len(read_steps(steps_file))
             if first is None and done:
                 first = time.monotonic() - started
-            # Where several ended since the last look, they share what was spent.
+            # If several steps ended since the last poll, they all get the current CPU time.
             spent += [_cpu_s(process.pid)] * (done - len(spent))
             time.sleep(_POLL_S)
-    rows = read_steps(notes)
+    rows = read_steps(steps_file)
     if process.returncode or len(rows) < steps:
         end = (folder / "output").read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"{arm.name} took {len(rows)} of {steps} steps: {end}")
+        raise RuntimeError(f"{contestant.name} took {len(rows)} of {steps} steps: {end}")
     seconds = [
         row["seconds"] - before["seconds"]
         for before, row in zip(rows[warm_up - 1 :], rows[warm_up:], strict=False)
@@ -80,7 +89,7 @@ def run_arm(arm: Arm, material: Path, steps: int, warm_up: int, folder: Path) ->
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the processors' time that a tree of processes has taken."""
+    """Return the CPU seconds of a process and its children."""
     total = 0.0
     try:
         parent = psutil.Process(pid)
@@ -93,7 +102,7 @@ def _cpu_s(pid: int) -> float:
 
 
 def _largest(pid: int) -> int:
-    """Return the resident bytes of the largest process of a tree."""
+    """Return the resident bytes of the largest of a process and its children."""
     sizes = [0]
     try:
         parent = psutil.Process(pid)

@@ -52,7 +52,7 @@ class NodeIdentity:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the leader, to which the other nodes connect."""
+        """True for the leader, to which the other nodes connect."""
         return self.rank == 0
 
 

@@ -37,7 +37,7 @@ class MlFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder exists, which it does only on SageMaker (or its emulation)."""
+        """True on SageMaker (or its emulation), which creates the folder."""
         return (self.root / "input" / "config").is_dir()
 
     @property

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# base.sh TAG: build a plain base image on the spot, from Debian and the torch that this machine's pip chooses.
+# base.sh TAG: build a plain base image from Debian and the torch that this machine's pip chooses.
 # Needs root, mmdebstrap (Debian) and an engine; PYTHON names the Python that downloads torch.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from launch.aws.session import error_code, explain_aws_errors
+from launch.aws.session import explain_aws_errors
 from launch.status import Status
 
 _NOT_FOUND = ("ResourceNotFoundException", "ValidationException")
@@ -49,10 +47,6 @@ def deployment_status(bedrock: Any, job_name: str, trained: Status) -> Status:
 
 def _get(operation: Any, **arguments: str) -> dict[str, Any] | None:
     """Return the response of an operation, or None if Bedrock has nothing of that name."""
-    with explain_aws_errors("reading the model's status from Bedrock"):
-        try:
-            return dict(operation(**arguments))
-        except ClientError as error:
-            if error_code(error) in _NOT_FOUND:
-                return None
-            raise
+    with explain_aws_errors("reading the model's status from Bedrock", ignore=_NOT_FOUND):
+        return dict(operation(**arguments))
+    return None

@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from launch.aws.session import error_code, explain_aws_errors
+from launch.aws.session import explain_aws_errors
 
 _POLL_INTERVAL_S = 3.0
 
@@ -42,12 +40,12 @@ class LogReader:
         pages = self._logs.get_paginator("describe_log_streams").paginate(
             logGroupName=self.group, logStreamNamePrefix=f"{self.job}/"
         )
-        try:
+        # The group does not exist until the first job of the account has logged something.
+        with explain_aws_errors(
+            f"listing the log streams of {self.job}", ignore=("ResourceNotFoundException",)
+        ):
             for page in pages:
                 names += [stream["logStreamName"] for stream in page["logStreams"]]
-        except ClientError as error:
-            if error_code(error) != "ResourceNotFoundException":
-                raise
         return sorted(names)
 
     def _read(self, stream: str) -> Iterator[str]:

@@ -82,7 +82,7 @@ class PlatformParameters:
 
     @property
     def encrypts_traffic(self) -> bool:
-        """Whether jobs must encrypt the traffic between their instances."""
+        """True if jobs must encrypt the traffic between their instances."""
         return self["training/encrypt-traffic"] == "true"
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from botocore.exceptions import ClientError
-
-from launch.aws.session import error_code, explain_aws_errors
+from launch.aws.session import explain_aws_errors
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact
 
@@ -18,6 +16,7 @@ CHECKPOINT_TAG = {"temper": "checkpoint"}
 """Tag of the objects that the platform's lifecycle rule expires."""
 
 _MAX_KEYS_PER_DELETE = 1000
+_NOT_FOUND = ("NoSuchKey", "NotFound", "404")
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,10 @@ class S3Store:
 
     def get_text(self, uri: S3Uri) -> str | None:
         """Return a small text object, or None if it does not exist."""
-        with explain_aws_errors(f"reading {uri}"):
-            try:
-                answer = self._s3.get_object(Bucket=uri.bucket, Key=uri.key)
-            except ClientError as error:
-                if error_code(error) in ("NoSuchKey", "404"):
-                    return None
-                raise
+        with explain_aws_errors(f"reading {uri}", ignore=_NOT_FOUND):
+            answer = self._s3.get_object(Bucket=uri.bucket, Key=uri.key)
             return str(answer["Body"].read().decode("utf-8", errors="replace"))
+        return None
 
     def download_file(self, uri: S3Uri, to: Path) -> bool:
         """Download an object atomically, and return False if it does not exist."""
@@ -161,11 +156,6 @@ class S3Store:
         return len(keys)
 
     def _size(self, uri: S3Uri) -> int | None:
-        with explain_aws_errors(f"checking {uri}"):
-            try:
-                answer = self._s3.head_object(Bucket=uri.bucket, Key=uri.key)
-            except ClientError as error:
-                if error_code(error) in ("404", "NoSuchKey", "NotFound"):
-                    return None
-                raise
-        return int(answer["ContentLength"])
+        with explain_aws_errors(f"checking {uri}", ignore=_NOT_FOUND):
+            return int(self._s3.head_object(Bucket=uri.bucket, Key=uri.key)["ContentLength"])
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,11 +78,12 @@ class AwsSession:
 
 
 @contextmanager
-def explain_aws_errors(action: str) -> Iterator[None]:
+def explain_aws_errors(action: str, ignore: Collection[str] = ()) -> Iterator[None]:
     """Convert errors of boto3 in the block into one clear message.
 
     Args:
         action: Action of the block, for the message ("reading the log of …").
+        ignore: Error codes that end the block without an error, such as those of missing objects.
 
     Raises:
         LaunchError: In place of any error of boto3.
@@ -106,7 +107,8 @@ def explain_aws_errors(action: str) -> Iterator[None]:
             f"{action}: AWS_PROFILE={profile} is not in your AWS configuration"
         ) from None
     except aws.ClientError as error:
-        raise LaunchError(f"{action}: {_explain(error)}") from error
+        if error_code(error) not in ignore:
+            raise LaunchError(f"{action}: {_explain(error)}") from error
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise LaunchError(
             f"{action}: AWS could not be reached ({error}). Check the network and rerun the same "

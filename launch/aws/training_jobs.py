@@ -51,7 +51,7 @@ class TrainingJobs:
 
         Raises:
             LaunchError: The job cannot be created, or the name belongs to another job.
-        """
+        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
         name = request["TrainingJobName"]
         with explain_aws_errors(f"creating the training job {name}"):
             try:
@@ -76,16 +76,9 @@ class TrainingJobs:
 
     def find(self, name: str) -> dict[str, Any] | None:
         """Return the description of a job, or None if no job has this name."""
-        with explain_aws_errors(f"describing the training job {name}"):
-            try:
-                described: dict[str, Any] = self._sagemaker.describe_training_job(
-                    TrainingJobName=name
-                )
-            except aws.ClientError as error:
-                if error_code(error) in _NOT_FOUND:
-                    return None
-                raise
-        return described
+        with explain_aws_errors(f"describing the training job {name}", ignore=_NOT_FOUND):
+            return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
+        return None
 
     def stop(self, name: str) -> str:
         """Stop a running job; return a message for the user.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -180,20 +180,12 @@ class AccountChecks:
         ecr, image = self.account.client("ecr"), {"imageDigest": digest}
         build = f"make image KIND={kind} ENV={self.environment.name}"
         with _skip_if_denied("the registry"):
-            try:
+            missing = CheckFailed(f"{uri} is not in the registry", build)
+            with _raise_on(("ImageNotFoundException", "RepositoryNotFoundException"), missing):
                 ecr.describe_images(repositoryName=repository, imageIds=[image])
-            except ClientError as error:
-                if error_code(error) in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                    raise CheckFailed(f"{uri} is not in the registry", build) from None
-                raise
-            try:
+            unscanned = CheckFailed(f"{repository}@{digest[:19]} was never scanned", build)
+            with _raise_on(("ScanNotFoundException",), unscanned):
                 scan = ecr.describe_image_scan_findings(repositoryName=repository, imageId=image)
-            except ClientError as error:
-                if error_code(error) == "ScanNotFoundException":
-                    raise CheckFailed(
-                        f"{repository}@{digest[:19]} was never scanned", build
-                    ) from None
-                raise
         counts = scan.get("imageScanFindings", {}).get("findingSeverityCounts", {})
         if severe := {level: counts[level] for level in _SEVERE if counts.get(level)}:
             listed = ", ".join(f"{n} {level.lower()}" for level, n in severe.items())
@@ -208,13 +200,9 @@ class AccountChecks:
         """
         arn = self._platform["roles/training"]
         fix = f"make deploy ENV={self.environment.name}"
-        with _skip_if_denied("IAM"):
-            try:
-                answer = self.account.client("iam").get_role(RoleName=arn.rpartition("/")[2])
-            except ClientError as error:
-                if error_code(error) == "NoSuchEntity":
-                    raise CheckFailed(f"{arn} does not exist", fix) from None
-                raise
+        missing = CheckFailed(f"{arn} does not exist", fix)
+        with _skip_if_denied("IAM"), _raise_on(("NoSuchEntity",), missing):
+            answer = self.account.client("iam").get_role(RoleName=arn.rpartition("/")[2])
         if "sagemaker.amazonaws.com" not in json.dumps(answer["Role"]["AssumeRolePolicyDocument"]):
             raise CheckFailed(f"{arn} cannot be assumed by SageMaker", fix)
         return arn.rpartition("/")[2]
@@ -263,7 +251,11 @@ class AccountChecks:
         return self._require_values(list(secrets.values()))
 
     def _require_values(self, names: list[str]) -> str:
-        """Return a message if a person has stored a value in each of these secrets."""
+        """Return a message if a person has stored a value in each of these secrets.
+
+        Raises:
+            CheckFailed: A secret still has the random value with which it was created.
+        """
         for name in names:
             with _skip_if_denied("Secrets Manager"):
                 secret = self.account.client("secretsmanager").describe_secret(SecretId=name)
@@ -286,13 +278,25 @@ class AccountChecks:
 @contextmanager
 def _skip_if_denied(service: str) -> Iterator[None]:
     """Skip the check if the credentials may not call a service, rather than fail it."""
-    with explain_aws_errors(f"calling {service}"):
-        try:
-            yield
-        except ClientError as error:
-            if error_code(error) in DENIED:
-                raise Skipped(f"these credentials may not call {service}") from None
-            raise
+    denied = Skipped(f"these credentials may not call {service}")
+    with explain_aws_errors(f"calling {service}"), _raise_on(DENIED, denied):
+        yield
+
+
+@contextmanager
+def _raise_on(codes: Collection[str], finding: CheckFailed | Skipped) -> Iterator[None]:
+    """Raise a finding in place of an AWS error that has one of these codes.
+
+    Raises:
+        ClientError: An error with another code.
+        finding: An error with one of the codes.
+    """
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) in codes:
+            raise finding from None
+        raise
 
 
 def _is_in_catalog(quota: str) -> bool:

@@ -43,7 +43,7 @@ def run_doctor(
 
 
 def show(findings: list[CheckResult], console: Console) -> None:
-    """Print what was found, with what mends it."""
+    """Print the results as a table, with the commands that fix the problems."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

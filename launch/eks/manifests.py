@@ -152,7 +152,7 @@ def to_yaml(documents: list[dict[str, Any]]) -> str:
 def _pod(
     spec: PodSpec, resources: Resources, machine: Instance, cluster: KubernetesSettings
 ) -> dict[str, Any]:
-    """Return the pod of one node: on a healthy node, with all devices and the shared file system."""
+    """Return the pod of one healthy node, with all devices and the shared file system."""
     variables = {
         "TEMPER_JOB": f"{JOB_FOLDER}/{JOB_FILE}",
         "TEMPER_RUN_FOLDER": f"{DATA}/runs/{spec.run}",

@@ -160,7 +160,13 @@ def _pack(files: Sequence[tuple[Path, str]], out: IO[bytes]) -> None:
 
 
 def write_file(shell: Shell, path: PurePosixPath, text: str) -> None:
-    """Write a remote file atomically, and create its folder if needed."""
+    """Write a remote file atomically, and create its folder if needed.
+
+    Args:
+        shell: Machine that has the file.
+        path: Path of the file.
+        text: Content of the file.
+    """
     place = shlex.quote(str(path))
     folder = shlex.quote(str(path.parent))
     script = f"set -e; mkdir -p {folder}; cat > {place}.writing; mv {place}.writing {place}"

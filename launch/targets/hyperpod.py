@@ -64,7 +64,11 @@ def from_environment(environment: LaunchEnvironment | None) -> Target:
 
 
 def _submit_shell(account: AwsSession, cluster: dict[str, Any]) -> Shell:
-    """Return the shell of a node on which jobs are submitted."""
+    """Return the shell of a node on which jobs are submitted.
+
+    Raises:
+        LaunchError: No such node is running.
+    """
     if login := os.environ.get("SLURM_LOGIN"):
         return SshShell(login)
     name = cluster["ClusterName"]

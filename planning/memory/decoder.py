@@ -130,26 +130,27 @@ def layer_cache(cache: KvCache | None, layer: int) -> Update | None:
 
 @dataclass
 class Decoder:
-    """A decoder on one device.
+    """Decoder on one device.
 
     Attributes:
         embed: Input embeddings.
-        layers: From the first to the last.
-        norm: The last norm.
-        head: Output embeddings; `embed` itself where they are tied.
-        size: Of attention, micro-batch included.
-        hidden: Width of the residual stream.
-        intermediate: Width of the MLP.
+        layers: Decoder layers in order.
+        norm: Final norm.
+        head: Output embeddings; the same object as `embed` if they are tied.
+        size: Dimensions of attention, those of the micro-batch included.
+        hidden: Size of a hidden state.
+        intermediate: Size of the MLP.
         attention: `eager`, `sdpa` or `flash_attention_2`.
-        masked: Whether attention is handed a mask: rows hold several documents, or padding.
-        checkpointing: Whether layers are computed again in the backward pass.
-        input_requires_grad: Whether gradients are asked of the embedded input, for an adapter's sake.
-        adapter: What is trained in place of the weights.
-        four_bit: How linear maps rest in 4 bits.
-        virtual: Trained vectors before the input.
-        cache: Keys and values that come before those of the tokens at hand.
-        critic: A second decoder that reads the same rows and requires_grad with it.
-        idle: Weights that copies of them, which learn, stand in for.
+        masked: True if attention receives a mask: rows hold several documents, or padding.
+        checkpointing: True if layers are recomputed in the backward pass.
+        input_requires_grad: True if the embedded input needs a gradient. PEFT enables it so that
+            checkpointed layers, whose weights are frozen, still belong to the graph.
+        adapter: Adapter trained in place of the weights.
+        four_bit: Layout of linear layers in 4 bits.
+        virtual: Trained virtual tokens.
+        cache: Key-value cache of earlier tokens.
+        critic: Second decoder that reads the same rows and is trained together with this one.
+        idle: Original weights of modules that are trained in full as copies.
     """
 
     embed: SimulatedParameter

@@ -1,7 +1,7 @@
-"""The distance of a student's distributions from its teacher's, tile by tile.
+"""Distillation loss of a student, computed in tiles over the tokens.
 
-After `training/methods/common/divergence.py` and `soft_head.py`: the gradient of each tile is taken on the
-way forward, and what the tile before found is let go of only when the next has found its own.
+Models `training/methods/common/divergence.py` and `distillation_head.py`: the forward pass computes
+the gradient of each tile at once, so that the logits of one tile at a time are live.
 """
 
 from __future__ import annotations

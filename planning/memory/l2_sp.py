@@ -1,7 +1,7 @@
-"""The squared distance from where a run started, as a part of its loss.
+"""L2-SP penalty (arXiv:1802.01483): the squared distance of the weights from their start.
 
-After `training/methods/common/regularized.py`: a copy of everything that requires_grad is saved in fp32, and autograd
-keeps the difference from it, of every weight, until the backward pass.
+Models `training/methods/common/regularized.py`: an fp32 copy of every trained weight is kept, and
+autograd saves the difference from it for each weight until the backward pass.
 """
 
 from __future__ import annotations

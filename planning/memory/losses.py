@@ -21,14 +21,14 @@ def head_outputs(
     config: MemoryConfig,
     teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
-    """What the loss is made from.
+    """Return the tensor that the loss of the job's method is computed from.
 
     Args:
-        tape: Records.
-        hidden: Of the last layer, normed, [rows, length, width].
-        head: Output weights.
-        config: What is rehearsed.
-        teacher_log_probs: What a teacher said.
+        tape: Records the operations.
+        hidden: Last hidden states after the final norm, `[rows, length, width]`.
+        head: Output embeddings, or the weights of a score head.
+        config: The simulated job.
+        teacher_log_probs: Log-probabilities of a teacher, if the method has one.
     """
     return _HEADS[config.method.head](tape, hidden, head, config, teacher_log_probs)
 

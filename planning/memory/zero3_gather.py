@@ -1,7 +1,8 @@
-"""ZeRO 3's gathering: a weight is made whole when its module needs it, and let go afterwards.
+"""Parameter gathering of ZeRO 3 (arXiv:1910.02054).
 
-After deepspeed 0.19.8, `partitioned_param_coordinator.py` with a complete trace: what comes next is
-teacher_log_probs, so the next weights are fetched ahead, and a weight that is needed again soon stays.
+Models `runtime/zero/partitioned_param_coordinator.py` of deepspeed 0.19.8 with a complete trace. The
+first forward and backward pass records the order in which modules use their weights. From then on
+weights are prefetched in that order, and a weight that is needed again soon is not released.
 """
 
 from __future__ import annotations

@@ -131,6 +131,31 @@ def test_dockerfiles_and_scripts_are_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def instructions(kind: str) -> list[str]:
+    """Return the lines of a Dockerfile without comments and empty lines, by kind-free names."""
+    text = (ROOT / f"containers/{kind}/Dockerfile").read_text()
+    lines = [line.replace(kind, "KIND") for line in text.splitlines()]
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def test_the_two_dockerfiles_share_their_instructions() -> None:
+    """What differs is named here; everything else must be changed in both files."""
+    only_gpu = ("BASE_IMAGE=", "torch.__version__", "CUDA", "MAX_JOBS", "deepspeed", "DS_", "nvcc")
+    only_gpu += ("CPATH", "fi; \\", "NCCL_DEBUG", "TRITON_CACHE_DIR", "pip install --no-deps")
+    only_gpu += ("RUN --mount=type=secret,id=ca,target=/run/secrets/ca set -eu",)
+    only_neuron = ("BASE_IMAGE=", "NEURON", "device.txt", "torch.__version__", "fi; \\")
+    only_neuron += (
+        "pip install --no-deps",
+        "RUN --mount=type=secret,id=ca,target=/run/secrets/ca set",
+    )
+    only_neuron += ("TRITON_CACHE_DIR",)
+    gpu, neuron = instructions("gpu"), instructions("neuron")
+    for line in set(gpu) - set(neuron):
+        assert any(part in line for part in only_gpu), f"only in gpu: {line}"
+    for line in set(neuron) - set(gpu):
+        assert any(part in line for part in only_neuron), f"only in neuron: {line}"
+
+
 def test_requirements_are_locked_to_the_projects_own_pins() -> None:
     pins = dict(
         re.findall(r"^([\w.-]+)==([^\s;]+)(?: ;.*)?$", (ROOT / "constraints.txt").read_text(), re.M)

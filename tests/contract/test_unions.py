@@ -101,7 +101,7 @@ def test_no_section_is_left_out_of_its_union() -> None:
 def test_rewards_are_made_from_the_same_things(section: type[Any]) -> None:
     module, _, name = section.impl.partition(":")
     build = getattr(importlib.import_module(module), name)
-    assert list(inspect.signature(build).parameters) == ["section", "place"]
+    assert list(inspect.signature(build).parameters) == ["section", "context"]
     assert module == f"training.rewards.{kind_of(section)}"
     assert inspect.getdoc(build) and section.__doc__
 
@@ -117,7 +117,7 @@ def test_ways_of_meeting_have_a_file_each(section: type[Any]) -> None:
 def test_judges_are_made_from_the_same_things(section: type[Any]) -> None:
     module, _, name = section.impl.partition(":")
     build = getattr(importlib.import_module(module), name)
-    assert list(inspect.signature(build).parameters) == ["section", "place"]
+    assert list(inspect.signature(build).parameters) == ["section", "context"]
     assert module == f"training.judges.{kind_of(section)}"
     assert inspect.getdoc(build) and section.__doc__
 

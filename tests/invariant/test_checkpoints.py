@@ -81,9 +81,9 @@ def empty_the_sums(checkpoint: Path) -> None:
 
 
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
-    (truncate, "altered or torn"),
-    (flip_a_bit, "altered or torn"),
-    (flip_a_bit_of_the_optimizer, "optimizer.pt was altered or torn"),
+    (truncate, "altered or truncated"),
+    (flip_a_bit, "altered or truncated"),
+    (flip_a_bit_of_the_optimizer, "optimizer.pt was altered or truncated"),
     (lose_a_file, "scheduler.pt is missing"),
     (lose_the_sums, "never finished"),
     (tear_the_sums, "cannot be read"),
@@ -136,7 +136,7 @@ def test_all_damaged_starts_anew_and_says_so(
     assert first_step_after(cut, caplog, job) == 1
     assert "checkpoint-8 is not used" in caplog.text
     assert "checkpoint-4 is not used" in caplog.text
-    assert "starts anew" in caplog.text
+    assert "starts from scratch" in caplog.text
     assert_identical(cut, whole)
     assert cut.samples == whole.samples
 

@@ -112,7 +112,7 @@ def test_pairs_that_the_order_decides_are_dropped_and_counted(
     job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A")
-    with pytest.raises(DataError, match=r"none of 40 prompts.*chose by the order: \d\d"):
+    with pytest.raises(DataError, match=r"none of 40 prompts.*chose by order: \d\d"):
         train_here(preferring(job), tmp_path / "run")
     found = json.loads((tmp_path / "run/constitution.json").read_text())
     assert (found["by_order"], found["chose_first"]) == (1, 1)
@@ -141,10 +141,10 @@ def test_an_endpoint_that_fails_half_way_is_gone_on_with(
     whole = train_here(preferring(job), tmp_path / "whole")
     calls = len(endpoint.asked)
     endpoint.asked.clear()
-    judge = {**job["method"]["judge"], "model": "another", "at_once": 1}
+    judge = {**job["method"]["judge"], "model": "another", "concurrency": 1}
     document = preferring(job, judge=judge)
     endpoint.reply = lambda said: sensible(said) if len(endpoint.asked) < 70 else (500, "down")
-    with pytest.raises(RunError, match="Every reply so far is kept"):
+    with pytest.raises(RunError, match="Every reply so far is cached"):
         train_here(document, tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/judged.jsonl")) == 32
     endpoint.reply = sensible

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import training.methods.distill_text as distill_text
 from tests.factories import docstring_pairs, write_jsonl
 from tests.fake_llm_server import Endpoint, serving
 from tests.run_commands import Run, changed, read_jsonl, train_here
 from training.config.load import parse_job
 from training.errors import DataError, JobError, ModelError, RunError
 from training.judges import retries
+from training.methods.common import text_teacher
 
 PROMPTS = 90
 
@@ -83,8 +83,8 @@ def test_conversations_keep_their_form(
 
 def test_no_prompt_is_asked_twice(job: dict[str, Any], endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.reply = lambda said: knowing(said) if len(endpoint.asked) <= 70 else (500, "down")
-    one_by_one = changed(job, method={"teacher": {**job["method"]["teacher"], "at_once": 1}})
-    with pytest.raises(RunError, match=r"the teacher at .* does not answer .*is kept"):
+    one_by_one = changed(job, method={"teacher": {**job["method"]["teacher"], "concurrency": 1}})
+    with pytest.raises(RunError, match=r"the teacher at .* does not answer .*is cached"):
         train_here(one_by_one, tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/answered.jsonl")) == 64
     endpoint.reply = knowing
@@ -120,11 +120,11 @@ def test_answers_that_were_cut_are_left_out(
     run = train_here(job, tmp_path / "run")
     cut = [prompt for prompt in ANSWERS if "str" in prompt]
     assert cut
-    assert report(run)["dropped"] == {"cut at 512 tokens": len(cut)}
+    assert report(run)["dropped"] == {"truncated at 512 tokens": len(cut)}
     # Known from the cache, they are still known to be cut.
     calls = len(endpoint.asked)
     assert report(train_here(job, tmp_path / "again"))["rows"] == PROMPTS - len(cut)
-    kept = train_here(changed(job, method={"keep_cut": True}), tmp_path / "kept")
+    kept = train_here(changed(job, method={"keep_truncated": True}), tmp_path / "kept")
     assert report(kept)["rows"] == PROMPTS
     assert len(endpoint.asked) == calls
 
@@ -163,7 +163,7 @@ def test_a_student_learns_from_a_teacher_here(
     teacher = train_here(student_of, tmp_path / "teacher")
     section = {"kind": "local", "source": str(teacher.path / "model"), "max_new_tokens": 24}
     section["temperature"] = 1.0
-    writing = changed(job, method={"teacher": section, "keep_cut": True})
+    writing = changed(job, method={"teacher": section, "keep_truncated": True})
     written = train_here(writing, tmp_path / "written")
     assert report(written)["rows"] > 0.9 * PROMPTS
     taught = train_here(
@@ -176,14 +176,14 @@ def test_a_student_learns_from_a_teacher_here(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the teacher was loaded once more")
 
-    monkeypatch.setattr(distill_text.LocalGenerator, "load", refuse)
+    monkeypatch.setattr(text_teacher.LocalGenerator, "load", refuse)
     again = train_here(writing, tmp_path / "again")
     assert read_jsonl(again.path / "rows.jsonl") == read_jsonl(written.path / "rows.jsonl")
 
 
 def test_without_a_source_the_model_teaches_itself(job: dict[str, Any], tmp_path: Path) -> None:
     section = {"kind": "local", "max_new_tokens": 4}
-    own = changed(job, data={"limit": 5}, method={"teacher": section, "keep_cut": True})
+    own = changed(job, data={"limit": 5}, method={"teacher": section, "keep_truncated": True})
     run = train_here(own, tmp_path / "run")
     assert len(read_jsonl(run.path / "answered.jsonl")) == 5
 
@@ -199,5 +199,7 @@ def test_what_cannot_be_is_refused(job: dict[str, Any], endpoint: Endpoint, tmp_
     with pytest.raises(ModelError, match="folder nowhere/at/all does not exist"):
         train_here(nowhere, tmp_path / "nowhere")
     endpoint.reply = lambda said: (200, " ")
-    with pytest.raises(DataError, match=r"none of 90 prompts gave a row \(the teacher said noth"):
+    with pytest.raises(
+        DataError, match=r"none of 90 prompts gave a row \(the teacher's answer was"
+    ):
         train_here(job, tmp_path / "silent")

@@ -61,7 +61,7 @@ OTHER_PLACE: list[dict[str, Any]] = [
     {"resources": {"processes": 2}, "train": {"micro_batch_size": 4}},
     {"sharding": {"zero": 3}},
     {"checkpoint": {"every": "5 steps"}},
-    {"guards": {"unmoved_after": "50 steps"}},
+    {"guards": {"update_check_after": "50 steps"}},
     {"train": {"micro_batch_size": 2}},
     {"data": {"workers": 2}},
 ]

@@ -58,7 +58,7 @@ def stop(document: dict[str, Any], home: Path, number: signal.Signals) -> None:
     assert ended.code == 75, ended.err + ended.out
     assert time.monotonic() - asked < BUDGET_S
     assert number.name in ended.err
-    assert "same command goes on" in ended.err
+    assert "same command" in ended.err
     assert "Traceback" not in ended.err
     run = latest(document, home)
     assert run.state == "stopped"

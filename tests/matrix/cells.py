@@ -38,10 +38,10 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "bottleneck, sequential": {"kind": "bottleneck", "size": 8},
     "bottleneck, parallel": {"kind": "bottleneck", "size": 8, "placement": "parallel"},
-    "compose, parallel": {"kind": "compose", "how": {"kind": "parallel"}},
-    "compose, gate": {"kind": "compose", "how": {"kind": "gate"}},
-    "compose, stack": {"kind": "compose", "how": {"kind": "stack"}},
-    "compose, fusion": {"kind": "compose", "how": {"kind": "fusion"}},
+    "compose, parallel": {"kind": "compose", "method": {"kind": "parallel"}},
+    "compose, gate": {"kind": "compose", "method": {"kind": "gate"}},
+    "compose, stack": {"kind": "compose", "method": {"kind": "stack"}},
+    "compose, fusion": {"kind": "compose", "method": {"kind": "fusion"}},
 }
 """By the name on the page: what stands in a job's `adapter`."""
 FAMILIES = {
@@ -128,7 +128,7 @@ class Cell:
             "precision": self.precision,
             "sharding": {"zero": self.zero},
             "checkpoint": {"every": f"{CUT} steps"},
-            "guards": {"unmoved_after": "4 steps"},
+            "guards": {"update_check_after": "4 steps"},
             "resources": {"processes": 2},
             "tracking": {"mlflow": False},
         }  # fmt: skip

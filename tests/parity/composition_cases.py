@@ -52,7 +52,9 @@ class Shop:
 
     def composed(self, how: dict[str, Any], **sections: Any) -> dict[str, Any]:
         """Return the job that composes the adapters."""
-        return changed({**self.job, "compose": {"adapters": self.members, "how": how}}, **sections)
+        return changed(
+            {**self.job, "compose": {"adapters": self.members, "method": how}}, **sections
+        )
 
     def base(self) -> Any:
         """Return the base."""

@@ -267,9 +267,9 @@ def test_how_much_learns_is_known_before(shop: Shop, trained: Trained, name: str
 
 def test_a_tree_says_what_its_parts_say(shop: Shop, tmp_path: Path) -> None:
     """A gate over (both in parallel, one by itself), and a trained composition as a member."""
-    pair = {"adapters": shop.members, "how": {"kind": "parallel", "start": 0.5}}
+    pair = {"adapters": shop.members, "method": {"kind": "parallel", "start": 0.5}}
     tree = {"pair": pair, "alone": shop.members["refuse"]}
-    document = changed(shop.job, compose={"adapters": tree, "how": {"kind": "gate"}})
+    document = changed(shop.job, compose={"adapters": tree, "method": {"kind": "gate"}})
     run = train_here(document, tmp_path / "run")
     before, after = losses(run)
     assert after < before
@@ -297,7 +297,9 @@ def test_a_tree_says_what_its_parts_say(shop: Shop, tmp_path: Path) -> None:
     # What was composed and trained is a member like any other, and stays as it is.
     above = {"trained": str(run.path / "model"), "alone": shop.members["assent"]}
     document = changed(
-        shop.job, compose={"adapters": above, "how": {"kind": "parallel"}}, train={"max_steps": 4}
+        shop.job,
+        compose={"adapters": above, "method": {"kind": "parallel"}},
+        train={"max_steps": 4},
     )
     upper = train_here(document, tmp_path / "upper").weights
     assert torch.equal(upper[f"{LAYER}.composed_kept.1.weights"], gate["weights"])
@@ -306,11 +308,11 @@ def test_a_tree_says_what_its_parts_say(shop: Shop, tmp_path: Path) -> None:
 
 def test_a_tree_of_linear_ways_merges(shop: Shop, tmp_path: Path) -> None:
     """A merge within a stack within a parallel, nothing else."""
-    merge = {"adapters": shop.members, "how": {"kind": "merge", "weights": [0.5, 0.5]}}
+    merge = {"adapters": shop.members, "method": {"kind": "merge", "weights": [0.5, 0.5]}}
     tree = {"both": merge, "more": shop.members["assent"]}
     document = changed(
         shop.job,
-        compose={"adapters": tree, "how": {"kind": "parallel", "weights": [1.0, 0.1]}},
+        compose={"adapters": tree, "method": {"kind": "parallel", "weights": [1.0, 0.1]}},
     )
     run = train_here(document, tmp_path / "run")
     _, after = losses(run)
@@ -330,7 +332,7 @@ def test_a_stack_takes_what_was_trained_on_top(shop: Shop, tmp_path: Path) -> No
     folder = str(top.path / "model")
     stack = {
         "adapters": {"assent": shop.members["assent"], "top": folder},
-        "how": {"kind": "stack"},
+        "method": {"kind": "stack"},
     }
     document = changed(shop.job, compose=stack, train={"max_steps": 1, "learning_rate": 1e-9})
     before, _ = losses(train_here(document, tmp_path / "run"))
@@ -340,7 +342,7 @@ def test_a_stack_takes_what_was_trained_on_top(shop: Shop, tmp_path: Path) -> No
 
     turned = {"top": folder, "assent": shop.members["assent"]}
     for how in ({"kind": "stack"}, {"kind": "gate"}):
-        wrong = changed(shop.job, compose={"adapters": turned, "how": how})
+        wrong = changed(shop.job, compose={"adapters": turned, "method": how})
         with pytest.raises(ModelError, match="whose weights are not those in"):
             train_here(wrong, tmp_path / "wrong")
 
@@ -361,7 +363,7 @@ def test_what_does_not_belong_together_is_refused(
     mixed = {"assent": shop.members["assent"], "small": other}
 
     def composed(adapters: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
-        return changed({**shop.job, "compose": {"adapters": adapters, "how": how}})
+        return changed({**shop.job, "compose": {"adapters": adapters, "method": how}})
 
     linear = composed(mixed, {"kind": "merge", "combination": "linear"})
     with pytest.raises(ModelError, match=r"assent has r 8 on 14 layers, small has r 4 on 2"):
@@ -395,24 +397,32 @@ def test_what_does_not_belong_together_is_refused(
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "weights": (
-        {"how": {"kind": "parallel", "weights": [1.0]}},
-        r"compose\.how\.weights: must be one number for each of the 2 adapters \(a, b\)",
+        {"method": {"kind": "parallel", "weights": [1.0]}},
+        r"compose\.method\.weights: must be one number for each of the 2 adapters \(a, b\)",
     ),
     "examples of nobody": (
-        {"how": {"kind": "route", "by": "centroid", "examples": {"c": "x.jsonl"}}},
-        r"compose\.how\.examples\.c: there is no such adapter\. Choose from a, b",
+        {"method": {"kind": "route", "by": "centroid", "examples": {"c": "x.jsonl"}}},
+        r"compose\.method\.examples\.c: there is no such adapter\. Choose from a, b",
     ),
     "examples unread": (
-        {"how": {"kind": "route", "examples": {"a": "x.jsonl"}}},
+        {"method": {"kind": "route", "examples": {"a": "x.jsonl"}}},
         r"is for by: centroid",
     ),
     "merge of a gate": (
-        {"adapters": {"a": "x", "b": {"adapters": {"c": "y", "d": "z"}, "how": {"kind": "gate"}}}},
+        {
+            "adapters": {
+                "a": "x",
+                "b": {"adapters": {"c": "y", "d": "z"}, "method": {"kind": "gate"}},
+            }
+        },
         r"compose\.adapters\.b\.how: what is merged must be an adapter",
     ),
     "one alone": ({"adapters": {"a": "x"}}, r"at least 2"),
     "a name": ({"adapters": {"a.b": "x", "c": "y"}}, r"made of letters, digits"),
-    "no such way": ({"how": {"kind": "fuse"}}, r"no such kind \(got fuse\)\. Did you mean fusion"),
+    "no such way": (
+        {"method": {"kind": "fuse"}},
+        r"no such kind \(got fuse\)\. Did you mean fusion",
+    ),
     "a key inside": (
         {"adapters": {"a": "x", "b": {"adapters": {"c": "y", "d": "z"}, "hwo": {}}}},
         r"compose.*b.*hwo: no such key",
@@ -430,7 +440,7 @@ def test_a_job_that_cannot_work_is_refused_unread(document: dict[str, Any], name
 
 def test_what_it_does_not_go_with_is_refused(document: dict[str, Any]) -> None:
     def job(how: dict[str, Any], **sections: Any) -> dict[str, Any]:
-        compose = {"adapters": {"a": "x", "b": "y"}, "how": how}
+        compose = {"adapters": {"a": "x", "b": "y"}, "method": how}
         return changed({**document, "compose": compose}, **sections)
 
     with pytest.raises(JobError, match=r"sharding\.zero: .*adapters are read into whole layers"):
@@ -439,7 +449,7 @@ def test_what_it_does_not_go_with_is_refused(document: dict[str, Any]) -> None:
         parse_job({**job({"kind": "gate"}), "adapter": {"kind": "lora"}}, "test")
     with pytest.raises(JobError, match=r"data\.packing: .*by all of a row so far"):
         parse_job(job({"kind": "route"}, data={"packing": True}), "test")
-    with pytest.raises(JobError, match=r"compose\.how: nothing in it learns, and dpo"):
+    with pytest.raises(JobError, match=r"compose\.method: nothing in it learns, and dpo"):
         parse_job(job({"kind": "parallel", "weights": [1, 1]}, method={"kind": "dpo"}), "test")
 
 
@@ -460,7 +470,8 @@ def test_members_may_be_earlier_stages(document: dict[str, Any]) -> None:
     stages = [{"name": "a", **lora}, {"name": "b", **lora}]
     both = {**base, "name": "both", "compose": {"adapters": {"a": "stage:a", "b": "stage:b"}}}
     job = parse_job({"name": "pipeline", "stages": [*stages, both]}, "test")
-    found = resolve_references(job.model_dump(mode="json"), lambda stage: f"/runs/{stage}")
-    assert found["stages"][2]["adapter"]["adapters"] == {"a": "/runs/a", "b": "/runs/b"}
+    resolved = job.model_dump(mode="json")
+    resolve_references(job, resolved, lambda stage: f"/runs/{stage}")
+    assert resolved["stages"][2]["adapter"]["adapters"] == {"a": "/runs/a", "b": "/runs/b"}
     with pytest.raises(JobError, match=r"stages\.1\..*adapters\.b: no earlier stage is called so"):
         parse_job({"name": "pipeline", "stages": [stages[0], both]}, "test")

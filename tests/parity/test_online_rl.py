@@ -153,14 +153,14 @@ def test_a_reward_that_never_tells_answers_apart_stops(
 def test_a_reference_that_is_another_model_stops_the_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = reference_model.second_model
+    right = reference_model.load_reference_model
 
     def wrong(setup: Any) -> Any:
         model = right(setup)
         model.get_input_embeddings().weight.data *= 1.05
         return model
 
-    monkeypatch.setattr(reference_model, "second_model", wrong)
+    monkeypatch.setattr(reference_model, "load_reference_model", wrong)
     with pytest.raises(GuardError, match="the reference differs from the model before the first"):
         train_here(job_of("grpo", tiny_model), tmp_path)
 

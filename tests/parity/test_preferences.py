@@ -178,14 +178,14 @@ def test_a_resume_keeps_the_precomputed_reference(
 def test_a_reference_that_is_another_model_stops_the_run(
     tiny_model: Path, rows: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = dpo.second_model
+    right = dpo.load_reference_model
 
     def wrong(setup: Any) -> Any:
         model = right(setup)
         model.get_input_embeddings().weight.data *= 1.05
         return model
 
-    monkeypatch.setattr(dpo, "second_model", wrong)
+    monkeypatch.setattr(dpo, "load_reference_model", wrong)
     with pytest.raises(GuardError, match="the reference differs from the model before the first"):
         train_here(job_of("dpo", tiny_model, rows), tmp_path)
 

@@ -19,6 +19,7 @@ PACKAGES = (
     "safety",
     "stacks",
     "training",
+    "validation",
 )
 
 

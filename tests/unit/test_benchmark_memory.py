@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks.memory import simulate as simulated
-from benchmarks.memory.allocator import _Blocks
-from benchmarks.memory.predict import foretell
+from benchmarks.memory.allocator import AllocatedBlocks
+from benchmarks.memory.predict import predict_memory
 from benchmarks.memory.simulate import Simulation, simulate
 
 
 def test_a_block_that_another_thread_freed_is_found_out() -> None:
-    blocks = _Blocks()
-    blocks.take(0x1000, 0x1000)
-    blocks.take(0x3000, 0x1000)
+    blocks = AllocatedBlocks()
+    blocks.add(0x1000, 0x1000)
+    blocks.add(0x3000, 0x1000)
     assert blocks.live == 0x2000
-    blocks.take(0x1800, 0x1000)  # lies over the first, whose end was never heard of
+    blocks.add(0x1800, 0x1000)  # lies over the first, whose end was never heard of
     assert blocks.live == 0x2000
-    assert blocks.hold(0x1900) and not blocks.hold(0x1000)
+    assert blocks.contains(0x1900) and not blocks.contains(0x1000)
     blocks.free(0x1000)  # nothing lies there
     assert blocks.live == 0x2000
-    blocks.forget_unless_in([range(0x3000, 0x8000)])  # the pages of the other are gone
+    blocks.discard_unmapped([range(0x3000, 0x8000)])  # the pages of the other are gone
     assert blocks.live == 0x1000
     blocks.free(0x3000)
     assert blocks.live == 0
@@ -46,6 +46,6 @@ def test_a_simulated_step_takes_what_the_plan_says(
     monkeypatch.setitem(simulated.SHAPES, "1B", shape)
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows/texts.jsonl").write_text(json.dumps({"text": "a " * 600}) + "\n")
-    told, found = foretell(what, tmp_path), simulate(what, tmp_path)
+    told, found = predict_memory(what, tmp_path), simulate(what, tmp_path)
     assert told["plan"] == pytest.approx(found["peak"], rel=close)
     assert told["plan"] > 0.97 * found["peak"]

@@ -46,12 +46,12 @@ def apply(
     """
     with ExitStack() as temporary:
         reader = _CompositionReader(model, Path(model.name_or_path), temporary)
-        if isinstance(adapter.how, Merge):
+        if isinstance(adapter.method, Merge):
             members = reader.members(adapter, "compose")
-            return merge_adapters(reader.model, members, adapter.how)
+            return merge_adapters(reader.model, members, adapter.method)
         root = reader.composition("", adapter, "compose")
         tuned = _with_composition(reader.model, root)
-    if any(isinstance(how, Route) and how.by == "centroid" for how in adapter.ways):
+    if any(isinstance(how, Route) and how.by == "centroid" for how in adapter.combiners):
         set_centroids(tuned, adapter, tokenizer, max_length)
     return tuned
 
@@ -81,7 +81,7 @@ class _CompositionReader:
             ModelError: A member cannot be read, or the members are of different kinds.
         """
         members: list[Member] = []
-        stacked = isinstance(section.how, Stack)
+        stacked = isinstance(section.method, Stack)
         for name, content in section.adapters.items():
             path = f"{key}.adapters.{name}"
             if isinstance(content, Composition):
@@ -108,19 +108,19 @@ class _CompositionReader:
             key: Key of the job, for messages.
         """
         members = self.members(section, key)
-        if isinstance(section.how, Merge):
+        if isinstance(section.method, Merge):
             folder = Path(self._temporary.enter_context(TemporaryDirectory())) / "merged"
-            self.model = merge_to_folder(folder, self.model, members, section.how)
+            self.model = merge_to_folder(folder, self.model, members, section.method)
             return read_member(name, folder, key, self._base)
         trees = [member.tree for member in members]
-        if isinstance(section.how, Stack):
+        if isinstance(section.method, Stack):
             # A stack has no combiner to train; its last member is trained instead.
             trees[-1] = trainable_tree(trees[-1])
         tree = {
             "name": name,
-            "how": section.how.model_dump(mode="json"),
+            "how": section.method.model_dump(mode="json"),
             "members": trees,
-            "learns": section.how.learns,
+            "learns": section.method.learns,
         }
         readers = (None, *chain.from_iterable(member.readers for member in members))
         return Member(name, None, tree, readers)

@@ -65,8 +65,8 @@ def check_adapter(job: Job, first: bool) -> Iterator[Problem]:
 
 
 def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
-    yield from adapter.clashes("compose")
-    if job.data.packing and any(how.reads_back for how in adapter.ways):
+    yield from adapter.validate_members_below("compose")
+    if job.data.packing and any(combiner.reads_back for combiner in adapter.combiners):
         yield Problem(
             "data.packing",
             "an adapter is chosen by all of a row so far, and a packed row holds several documents",
@@ -75,9 +75,9 @@ def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
         )
     if not adapter.learns and job.method.kind not in ("sft", "pretrain"):
         yield Problem(
-            "compose.how",
+            "compose.method",
             f"nothing in it learns, and {job.method.kind} is there to train",
-            adapter.how.kind,
+            adapter.method.kind,
             "Use method sft, which measures and saves it as it is, or a way of meeting that learns",
         )
 

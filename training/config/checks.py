@@ -10,6 +10,8 @@ from training.config.composition import Compose
 from training.config.job import Job
 from training.config.methods import Distill
 from training.config.model import PREVIOUS, SCRATCH
+from training.config.ppo import Ppo
+from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
 from training.errors import Problem
 
@@ -144,7 +146,7 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
 
 def _method(job: Job, first: bool) -> Iterator[Problem]:
     method, data = job.method, job.data
-    yield from method.clashes(job)
+    yield from method.validate_against(job)
     if method.rows not in ("text", "dialogue"):
         if data.packing:
             yield Problem(
@@ -181,6 +183,8 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
                 )
     if isinstance(method, Distill):
         yield from _distill(job, method)
+    if isinstance(method, Ppo):
+        yield from check_ppo(job, method)
 
 
 def _distill(job: Job, method: Distill) -> Iterator[Problem]:

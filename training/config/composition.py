@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter
 
 from training.config.adapters import AdapterSection, FrozenBase, Widths
 from training.config.base import ConfigSection
+from training.config.locations import AdapterLocation, DataLocation
 from training.config.types import PositiveFloat, PositiveInt
 from training.errors import Problem
 
@@ -45,7 +46,7 @@ class CombinerConfig(ConfigSection):
         """Return at most how many parameters it trains, in a model all of whose layers it is on."""
         raise NotImplementedError
 
-    def clashes(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
+    def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
         """Yield what does not fit its members.
 
         Args:
@@ -60,7 +61,7 @@ class WeightedCombiner(CombinerConfig):
 
     weights: tuple[float, ...] | None = None
 
-    def clashes(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
+    def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
         """Yield a problem where there is not one weight per member."""
         if self.weights is not None and len(self.weights) != len(members):
             yield Problem(
@@ -179,7 +180,7 @@ class Route(CombinerConfig):
     adapter whose own rows lie nearest; nothing is learned."""
     rows: PositiveInt = 128
     """Of each adapter's own rows, how many its centroid is the mean of."""
-    examples: dict[str, str] = Field(default={})
+    examples: dict[str, DataLocation] = Field(default={})
     """For centroids: where rows of each adapter's task are, by its name, such as a JSONL file; when
     left out, what the run that trained it was trained on."""
 
@@ -197,7 +198,7 @@ class Route(CombinerConfig):
         """Return the size of the classifier; one layer decides for all."""
         return members * (model.hidden + 1) if self.learns else 0
 
-    def clashes(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
+    def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
         """Yield examples of adapters that are not there, or that nobody reads."""
         for name in self.examples:
             if self.by != "centroid":
@@ -230,18 +231,21 @@ def _written(value: Any) -> str:
 
 
 class Composition(ConfigSection):
-    """Adapters, and how they meet; a member may be such a composition itself."""
+    """Adapters and the method that combines them; a member may itself be a composition."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"how": "method"}
 
     adapters: dict[
         MemberName,
         Annotated[
-            Annotated[str, Tag("(folder)")] | Annotated[Composition, Tag("(composition)")],
+            Annotated[AdapterLocation, Tag("(folder)")]
+            | Annotated[Composition, Tag("(composition)")],
             Discriminator(_written),
         ],
     ] = Field(min_length=2)
     """By a name of your choice: an adapter's folder, or another composition of `adapters` and
-    `how`."""
-    how: AnyCombiner = Merge(kind="merge")
+    `method`."""
+    method: AnyCombiner = Merge(kind="merge")
 
     @property
     def below(self) -> dict[str, Composition]:
@@ -249,40 +253,42 @@ class Composition(ConfigSection):
         return {n: m for n, m in self.adapters.items() if isinstance(m, Composition)}
 
     @property
-    def ways(self) -> Iterator[CombinerConfig]:
+    def combiners(self) -> Iterator[CombinerConfig]:
         """Return how members meet, here and below."""
-        yield self.how
+        yield self.method
         for member in self.below.values():
-            yield from member.ways
+            yield from member.combiners
 
     @property
     def learns(self) -> bool:
         """Whether there is anything to train."""
         # A merge further down is done once, and its outcome is a member like any other.
-        below = any(way.learns for m in self.below.values() for way in m.ways if not _once(way))
-        return self.how.learns or (below and not _once(self.how))
+        below = any(
+            way.learns for m in self.below.values() for way in m.combiners if not _once(way)
+        )
+        return self.method.learns or (below and not _once(self.method))
 
     def num_trained_here(self, model: Widths) -> int:
         """Return at most how many parameters it trains."""
-        own = self.how.num_trained(len(self.adapters), model)
-        if _once(self.how):
+        own = self.method.num_trained(len(self.adapters), model)
+        if _once(self.method):
             return own
-        below = (m.num_trained_here(model) for m in self.below.values() if not _once(m.how))
+        below = (m.num_trained_here(model) for m in self.below.values() if not _once(m.method))
         return own + sum(below)
 
-    def clashes(self, path: str) -> Iterator[Problem]:
+    def validate_members_below(self, path: str) -> Iterator[Problem]:
         """Yield what does not fit together, here and below."""
-        yield from self.how.clashes(f"{path}.how", tuple(self.adapters))
+        yield from self.method.validate_members(f"{path}.method", tuple(self.adapters))
         for name, member in self.below.items():
             where = f"{path}.adapters.{name}"
-            if _once(self.how) and not _once(member.how):
+            if _once(self.method) and not _once(member.method):
                 yield Problem(
-                    f"{where}.how",
+                    f"{where}.method",
                     "what is merged must be an adapter, and this decides while the model runs",
-                    member.how.kind if hasattr(member.how, "kind") else "",
-                    "Merge it too (how: {kind: merge}), or let the others meet in another way",
+                    member.method.kind if hasattr(member.method, "kind") else "",
+                    "Merge it too (method: {kind: merge}), or let the others meet in another way",
                 )
-            yield from member.clashes(where)
+            yield from member.validate_members_below(where)
 
 
 def _once(how: CombinerConfig) -> bool:

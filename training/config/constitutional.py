@@ -53,7 +53,7 @@ class Constitutional(MethodSection):
         """Longest answer sampled from each prompt."""
         return self.rollout.max_new_tokens
 
-    def clashes(self, job: Any) -> Iterator[Problem]:
+    def validate_against(self, job: Any) -> Iterator[Problem]:
         """Yield what it cannot go with in the rest of a job."""
         if job.adapter is not None:
             yield Problem(

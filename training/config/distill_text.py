@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from training.config.judges import AnyJudge
 from training.config.method_base import MethodSection
@@ -18,6 +18,8 @@ class DistillText(MethodSection):
     teacher may have any vocabulary, or be behind any endpoint.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"keep_cut": "keep_truncated"}
+
     impl = "training.methods.distill_text:write"
     rows = "prompt"
     title = "Distillation from text"
@@ -29,7 +31,7 @@ class DistillText(MethodSection):
     without a source, the job's own)."""
     system: str | None = None
     """Told to the teacher before each prompt, and not to the student."""
-    keep_cut: bool = False
+    keep_truncated: bool = False
     """Keep answers that were cut at `teacher.max_new_tokens`. A student learns to end where they
     do."""
 
@@ -38,7 +40,7 @@ class DistillText(MethodSection):
         """Longest answer."""
         return self.teacher.max_new_tokens
 
-    def clashes(self, job: Any) -> Iterator[Problem]:
+    def validate_against(self, job: Any) -> Iterator[Problem]:
         """Yield what it cannot go with in the rest of a job."""
         if job.adapter is not None:
             yield Problem(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from training.config.base import ConfigSection
+from training.config.locations import FileLocation, ModelLocation
 from training.config.types import DurationS, PositiveInt
 
 
@@ -34,14 +36,16 @@ class TokenPrice(ConfigSection):
 
 
 class Endpoint(JudgeSection):
-    """What judges behind a network have in common."""
+    """Settings that judges behind a network API share."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"at_once": "concurrency"}
 
     model: str
     """The model's name there."""
     timeout: DurationS = Field(default="60s", validate_default=True)
     """Time for one reply."""
-    at_once: PositiveInt = 8
-    """Calls under way at once."""
+    concurrency: PositiveInt = 8
+    """Calls in flight at the same time."""
     calls_per_minute: PositiveInt | None = None
     """Most calls begun in a minute; as many as it takes when left out."""
     price: TokenPrice | None = None
@@ -82,9 +86,9 @@ class LocalJudge(JudgeSection):
     remote = False
 
     kind: Literal["local"]
-    source: str | None = None
+    source: ModelLocation | None = None
     """A folder or Hub id."""
-    chat_template: str | None = None
+    chat_template: FileLocation | None = None
     """As in `model:`."""
     batch_size: PositiveInt = 16
     """Questions answered at once."""

@@ -59,6 +59,6 @@ class MethodSection(ConfigSection):
         """
         return None
 
-    def clashes(self, job: Any) -> Iterator[Problem]:
+    def validate_against(self, job: Any) -> Iterator[Problem]:
         """Yield what it cannot go with in the rest of a job."""
         yield from ()

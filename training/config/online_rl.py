@@ -1,17 +1,13 @@
-"""`method:` of prompts that are answered and rewarded while training: GRPO, RLOO, PPO."""
+"""Section `method:` of the critic-free online RL methods: GRPO and RLOO."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from training.config.method_base import MethodSection
-from training.config.ppo import CriticSettings, KlSettings, PpoRollout, StopRules, validate_ppo
 from training.config.rewards import Rewards, RolloutSettings
-from training.config.types import PositiveFloat, PositiveInt
-from training.errors import Problem
 
 
 class Sampling(MethodSection):
@@ -63,50 +59,3 @@ class Rloo(Sampling):
     kind: Literal["rloo"]
     normalize_advantages: bool = False
     """Whether advantages are brought to a mean of 0 and a spread of 1 over the step."""
-
-
-class Ppo(MethodSection):
-    """Reinforcement learning with a critic (Schulman et al. 2017, arXiv:1707.06347).
-
-    A rollout answers a batch of prompts and scores the answers; what scored better than the critic
-    expected becomes likelier, in `epochs` passes over the rollout. A step is an optimizer step.
-    """
-
-    impl = "training.methods.ppo:build"
-    rows = "prompt"
-    title = "Reinforcement learning (PPO)"
-
-    kind: Literal["ppo"]
-    reward: Rewards
-    rollout: PpoRollout = PpoRollout()
-    kl: KlSettings = KlSettings()
-    epochs: PositiveInt = 2
-    """How often each rollout is gone through."""
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """How far below 1 the ratio of new to old probability still counts."""
-    clip_high: PositiveFloat = 0.2
-    """How far above 1 it still counts."""
-    gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount of a token."""
-    lam: float = Field(default=0.95, ge=0, le=1)
-    """λ of the advantages: 0 trusts the critic alone, 1 only what was seen."""
-    critic: CriticSettings = CriticSettings()
-    stop: StopRules = StopRules()
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Longest answer sampled from each prompt while training."""
-        return self.rollout.max_new_tokens
-
-    @property
-    def waits_steps(self) -> int:
-        """Steps in which only the critic learns."""
-        return self.critic.warmup_steps
-
-    def rounds(self, global_batch_size: int) -> tuple[int, int] | None:
-        """Return the prompts of a rollout, and how often it is gone through."""
-        return self.rollout.batch or global_batch_size, self.epochs
-
-    def clashes(self, job: Any) -> Iterator[Problem]:
-        """Yield what it cannot go with in the rest of a job."""
-        yield from validate_ppo(self, job)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from training.config.base import ConfigSection
+from training.config.locations import ModelLocation
+from training.config.method_base import MethodSection
+from training.config.rewards import Rewards
 from training.config.types import PositiveFloat, PositiveInt, Share
-from training.errors import Problem
-
-if TYPE_CHECKING:
-    from training.config.job import Job
-    from training.config.online_rl import Ppo
-
 
 # A null is what a job leaves open; this is what it switches off.
 Off = Literal["none"]
 
 
 class PpoRollout(ConfigSection):
-    """How answers are sampled, and how many at once."""
+    """Settings of how answers are sampled for a rollout."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"at_once": "sampling_batch_size"}
 
     max_new_tokens: PositiveInt = 256
     """Longest answer, in tokens."""
@@ -29,7 +28,7 @@ class PpoRollout(ConfigSection):
     """Logits are divided by it, when answers are sampled and when they are learned from."""
     batch: PositiveInt | None = None
     """Prompts answered before learning goes on; `train.global_batch_size` when left out."""
-    at_once: PositiveInt | None = None
+    sampling_batch_size: PositiveInt | None = None
     """Answers sampled at once on each device; eight micro-batches when left out."""
     truncated: Literal["score", "drop"] = "score"
     """An answer cut at `max_new_tokens`: `score` learns from it as from any other, `drop` learns
@@ -82,7 +81,7 @@ class CriticSettings(ConfigSection):
     backbone: Literal["auto", "own", "shared"] = "auto"
     """`own`: a second model. `shared`: a second adapter on the policy's. `auto`: shared where the
     policy has an adapter that allows it."""
-    source: str | None = None
+    source: ModelLocation | None = None
     """A folder or Hub id it starts from, such as a reward model; what the policy starts from when
     left out."""
     learning_rate: PositiveFloat | None = None
@@ -104,7 +103,12 @@ class CriticSettings(ConfigSection):
 
 
 class StopRules(ConfigSection):
-    """What stops a run that goes wrong; each is a mean over a rollout. `none` leaves a rule out."""
+    """Rules that stop a run that diverges; each compares a mean over one rollout with a limit.
+
+    `none` switches a rule off.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {"falling_over": "reward_decline_window"}
 
     min_answer_tokens: PositiveFloat | Off = 2.0
     """Answers shorter than this."""
@@ -116,71 +120,48 @@ class StopRules(ConfigSection):
     """Share of an answer's 4-grams that stood in it before."""
     min_entropy: PositiveFloat | Off = 0.01
     """Nats a token; below it every answer is the same."""
-    falling_over: PositiveInt | Off = 40
+    reward_decline_window: PositiveInt | Off = 40
     """Rollouts over which the reward fell although the policy strayed further."""
 
 
-def validate_ppo(method: Ppo, job: Job) -> Iterator[Problem]:
-    """Yield what PPO cannot go with in the rest of a job."""
-    step, processes = job.train.global_batch_size, job.resources.processes or 1
-    round_rows = method.rollout.batch or step
-    if round_rows % step:
-        yield Problem(
-            "method.rollout.batch",
-            f"must be a multiple of train.global_batch_size ({step}): a rollout is learned from "
-            f"in steps of that many answers",
-            str(round_rows),
-        )
-    elif round_rows % processes:
-        yield Problem(
-            "method.rollout.batch",
-            f"must be a multiple of resources.processes ({processes}), who share the prompts",
-            str(round_rows),
-        )
-    if job.sharding.fsdp != "none":
-        yield Problem(
-            "sharding.fsdp", "ppo samples under DeepSpeed only", job.sharding.fsdp, "Use zero"
-        )
-    if job.precision == "fp16":
-        yield Problem(
-            "precision",
-            "ppo needs the range of bf16: ratios of small probabilities overflow",
-            "fp16",
-            "Use bf16 or fp32",
-        )
-    if job.adapter is not None and job.adapter.soft:
-        yield Problem(
-            "adapter.kind",
-            "a soft prompt makes another model from the start, and ppo keeps a policy near to what "
-            "it started from",
-            job.adapter.kind,
-            "Use lora, qlora or bottleneck, or none",
-        )
-    if dropout := getattr(job.adapter, "dropout", 0.0):
-        yield Problem(
-            "adapter.dropout",
-            "ppo compares a policy with itself, which dropout makes another each time",
-            f"{dropout:g}",
-            "Leave it out",
-        )
-    if (bias := getattr(job.adapter, "bias", "none")) != "none":
-        yield Problem(
-            "adapter.bias",
-            "the reference is the policy without its adapter, and biases are the backbone's own: "
-            "it would move with the policy",
-            bias,
-            "Leave it out",
-        )
-    if method.critic.backbone == "shared" and job.adapter is None:
-        yield Problem(
-            "method.critic.backbone",
-            "a shared backbone needs an adapter on the policy",
-            "shared",
-            "Add adapter: {kind: lora}, or use own",
-        )
-    if job.train.max_steps and method.critic.warmup_steps >= job.train.max_steps:
-        yield Problem(
-            "method.critic.warmup_steps",
-            f"the policy would never learn in {job.train.max_steps} steps",
-            str(method.critic.warmup_steps),
-        )
+class Ppo(MethodSection):
+    """Reinforcement learning with a critic (Schulman et al. 2017, arXiv:1707.06347).
+
+    A rollout answers a batch of prompts and scores the answers; what scored better than the critic
+    expected becomes likelier, in `epochs` passes over the rollout. A step is an optimizer step.
+    """
+
+    impl = "training.methods.ppo:build"
+    rows = "prompt"
+    title = "Reinforcement learning (PPO)"
+
+    kind: Literal["ppo"]
+    reward: Rewards
+    rollout: PpoRollout = PpoRollout()
+    kl: KlSettings = KlSettings()
+    epochs: PositiveInt = 2
+    """How often each rollout is gone through."""
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    """How far below 1 the ratio of new to old probability still counts."""
+    clip_high: PositiveFloat = 0.2
+    """How far above 1 it still counts."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount of a token."""
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """λ of the advantages: 0 trusts the critic alone, 1 only what was seen."""
+    critic: CriticSettings = CriticSettings()
+    stop: StopRules = StopRules()
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer sampled from each prompt while training."""
+        return self.rollout.max_new_tokens
+
+    @property
+    def waits_steps(self) -> int:
+        """Steps in which only the critic learns."""
+        return self.critic.warmup_steps
+
+    def rounds(self, global_batch_size: int) -> tuple[int, int] | None:
+        """Return the prompts of a rollout, and how often it is gone through."""
+        return self.rollout.batch or global_batch_size, self.epochs

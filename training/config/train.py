@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,11 +26,14 @@ class EarlyStopping(ConfigSection):
 
 
 class LrSchedule(ConfigSection):
-    """Which layers learn how fast, and from when on."""
+    """Settings of the learning rate per layer, and of when each layer starts to train."""
 
-    unfreeze: Literal["at_once", "gradual"] = "at_once"
-    """`gradual`: the top layer learns from the start, the others join one by one from the top down
-    over the first half of the run."""
+    renamed: ClassVar[Mapping[str, str]] = {"unfreeze: at_once": "unfreeze: none"}
+
+    unfreeze: Literal["none", "gradual"] = "none"
+    """`none`: every layer trains from the first step. `gradual`: the top layer trains from the
+    start; the others are unfrozen one by one from the top down over the first half of the run
+    (ULMFiT, arXiv:1801.06146)."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Learning rate of each layer relative to the one above it, such as 0.9."""
 

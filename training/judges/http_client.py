@@ -100,7 +100,7 @@ class HttpJudge:
         keys = [reply_key(self._identity, question) for question in questions]
         # Duplicates are called once: concurrent misses of one key would each be paid for.
         distinct = dict(zip(keys, questions, strict=True))
-        with ThreadPoolExecutor(self._section.at_once) as pool:
+        with ThreadPoolExecutor(self._section.concurrency) as pool:
             futures = {
                 key: pool.submit(self._reply, key, question, stop)
                 for key, question in distinct.items()

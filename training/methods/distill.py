@@ -1,14 +1,14 @@
-"""Distillation: learn from a teacher's probabilities as well as from the labels.
+"""Distillation: learn from a teacher's token probabilities in addition to the labels.
 
-The teacher is asked in every step, or its likeliest tokens were written to the cache once
-(`top_k`). On a share of the steps the student may write the answers itself (`on_policy`).
+The loss is `DistillationLoss` (`common/divergence.py`). The teacher computes its distributions in
+every step, or its most likely tokens are read from the cache (`top_k`). In a share of the steps the
+student may generate the answers itself (`on_policy`; GKD, Agarwal et al., arXiv:2306.13649).
 """
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,15 +16,18 @@ from transformers import PreTrainedTokenizerBase
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 
 from training.config.methods import Distill
-from training.console import say
 from training.data.storage.cache import Cache
 from training.data.storage.table import RowTable
-from training.methods.common.causal_lm import CausalLmTrainer, config_of
-from training.methods.common.distillation_head import add_soft_head
+from training.methods.common.causal_lm import CausalLmTrainer, build_causal_lm
+from training.methods.common.distillation_head import add_distillation_head
 from training.methods.common.divergence import DistillationLoss, TopKTargets
-from training.methods.common.on_policy import padded_left, prompts_of, rows_of
-from training.methods.common.soft_target_cache import COLUMN, WithSoftTargets, soft_targets
-from training.methods.common.temperature_scaling import calibration, supervised
+from training.methods.common.logit_teacher import LogitTeacher, first_rows
+from training.methods.common.on_policy import build_answer_batch, extract_prompts, pad_left
+from training.methods.common.soft_target_cache import (
+    COLUMN,
+    SoftTargetCollator,
+    cached_soft_targets,
+)
 from training.models.fused_log_probs import IGNORE
 from training.models.teacher import load_teacher
 from training.run_folder import RunFolder
@@ -33,14 +36,14 @@ from training.trainer.seed import preserve_rng_state
 
 
 class DistillTrainer(CausalLmTrainer):
-    """Next-token training with soft targets beside the labels.
+    """Causal LM trainer with soft targets in addition to the labels.
 
     Args:
-        method: As in the job.
-        loss: Compares the two models.
-        teacher: Asked in every step; None where the batches bring what it said.
-        ends: Tokens that end an answer.
-        more: What TRL's trainer takes.
+        method: Section of the job.
+        loss: Compares student and teacher.
+        teacher: Computes soft targets in every step; None if the batches have cached ones.
+        end_ids: Tokens that end an answer.
+        more: Arguments of `CausalLmTrainer`.
     """
 
     def __init__(
@@ -49,17 +52,16 @@ class DistillTrainer(CausalLmTrainer):
         method: Distill,
         loss: DistillationLoss,
         teacher: LogitTeacher | None,
-        ends: Sequence[int],
+        end_ids: Sequence[int],
         **more: Any,
     ):
         super().__init__(**more)
         self.method = method
         self.loss = loss
-        self.ends = ends
-        model = self.model
-        add_soft_head(model.get_base_model() if hasattr(model, "peft_config") else model, loss)
+        self.end_ids = end_ids
+        add_distillation_head(self.model, loss)
         self.teacher = teacher
-        self.calibrated: float | None = None
+        self.teacher_temperature: float | None = None
 
     def compute_loss(
         self,
@@ -68,66 +70,76 @@ class DistillTrainer(CausalLmTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Return the weighted sum of both losses over the number of supervised tokens."""
-        assert not return_outputs, "the loss is all that is asked for here"
-        # What the student wrote itself is no example to follow, only a place to be corrected in.
-        soft_weight = 1.0 if inputs.pop("own", False) else self.loss.soft_weight
+        """Return the weighted sum of both losses divided by the supervised tokens of the step.
+
+        Args:
+            model: Student, wrapped by its engine.
+            inputs: Micro-batch with `input_ids` and `labels`, [batch, sequence], and cached soft
+                targets if there is no teacher.
+            return_outputs: Must be False.
+            num_items_in_batch: Supervised tokens of the step over all processes.
+        """
+        assert not return_outputs, "the outputs are not available: the model returns losses"
+        # The student's own answers are not examples to imitate: only the teacher's correction of
+        # them counts.
+        soft_weight = 1.0 if inputs.pop("on_policy", False) else self.loss.soft_weight
         ids, log_probs = inputs.pop("soft_ids", None), inputs.pop("soft_log_probs", None)
-        known = TopKTargets(log_probs, ids) if self.teacher is None else self.teacher(inputs)
-        outputs = model(**inputs, soft_targets=known, soft_weight=soft_weight)
+        targets = TopKTargets(log_probs, ids) if self.teacher is None else self.teacher(inputs)
+        outputs = model(**inputs, soft_targets=targets, soft_weight=soft_weight)
         supervised = (inputs["labels"][:, 1:] != IGNORE).sum()
         self.add_metric("soft_loss", outputs.soft.detach(), supervised)
         self.add_metric("hard_loss", outputs.hard.detach(), supervised)
         if num_items_in_batch is None:
             num_items_in_batch = supervised
-        # At least one: a filler micro-batch has no supervised token and adds nothing.
+        # A padding micro-batch has no supervised token and a loss of 0: avoid 0 / 0.
         loss = outputs.total / torch.as_tensor(num_items_in_batch).clamp(min=1)
         return loss * self.accelerator.num_processes if model.training else loss
 
     def on_engine_ready(self, number: int) -> None:
-        """Shard the teacher where the student is, and see how sure it is."""
+        """Shard the teacher like the student, and calibrate it."""
         if self.teacher is None:
             return
         if self.setup.job.sharding.zero == 3:
             self.teacher.model = prepare_deepspeed(self.teacher.model, self.accelerator)
-        if self.method.calibrate and self.calibrated is None:
+        if self.method.calibrate and self.teacher_temperature is None:
             self.teacher.calibrate(first_rows(self.setup.table), self.setup)
-            self.calibrated = self.teacher.temperature
+            self.teacher_temperature = self.teacher.temperature
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the teacher's temperature: a stream is elsewhere when a run goes on."""
-        return {"teacher_temperature": self.calibrated}
+        """Return the teacher's temperature, since a resumed stream begins with other rows."""
+        return {"teacher_temperature": self.teacher_temperature}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on with the same."""
-        self.calibrated = state["teacher_temperature"]
-        if self.teacher is not None and self.calibrated is not None:
-            self.teacher.temperature = self.calibrated
+        """Restore the teacher's temperature."""
+        self.teacher_temperature = state["teacher_temperature"]
+        if self.teacher is not None and self.teacher_temperature is not None:
+            self.teacher.temperature = self.teacher_temperature
 
-    # --- answers of its own -----------------------------------------------------------------
+    # --- on-policy steps --------------------------------------------------------------------
 
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
-        """Return the micro-batches of a step; in some steps the student answers anew."""
-        batches, number = super().get_batch_samples(*arguments)
-        if not self._answers_itself():
-            return batches, number
+        """Return the micro-batches of a step; in on-policy steps with the student's answers."""
+        batches, num_tokens = super().get_batch_samples(*arguments)
+        if not self._is_on_policy_step():
+            return batches, num_tokens
         with preserve_rng_state():
-            # From the step alone, and so the same after a resume.
+            # Seeded by the step, so that a resumed run samples the same answers.
             torch.manual_seed(self._random("answers", self.setup.world.rank).getrandbits(63))
-            batches = [self._answered(batch) for batch in batches]
+            batches = [self._with_own_answers(batch) for batch in batches]
         return batches, self._get_num_items_in_batch(batches, arguments[-1])
 
-    def _answers_itself(self) -> bool:
-        """Whether the student writes in the step to come: the same for all processes, always."""
+    def _is_on_policy_step(self) -> bool:
+        """Return True if the student answers in the coming step; the same on all processes."""
         return self._random("who").random() < self.method.on_policy
 
     def _random(self, *purpose: object) -> random.Random:
         return random.Random(f"{self.setup.job.train.seed} {self.state.global_step} {purpose}")
 
-    def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def _with_own_answers(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch with its answers replaced by sampled ones."""
         pad_id = self.processing_class.pad_token_id
-        prompts = prompts_of(batch)
-        ids, mask = padded_left(prompts, pad_id)
+        prompts = extract_prompts(batch)
+        ids, mask = pad_left(prompts, pad_id)
         device, sharded = self.setup.world.device, self.setup.job.sharding.zero == 3
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
             was_training = model.training
@@ -143,62 +155,15 @@ class DistillTrainer(CausalLmTrainer):
                     top_p=1.0,
                     use_cache=True,
                     pad_token_id=pad_id,
-                    eos_token_id=list(self.ends),
+                    eos_token_id=list(self.end_ids),
+                    # Sharded weights are gathered in every decoding step by all processes, so a
+                    # process whose answers have ended must keep decoding until the last one has.
                     synced_gpus=sharded,
                 )
             model.train(was_training)
         answers = output[:, ids.shape[1] :].cpu()
-        return batch | rows_of(prompts, answers, self.ends, pad_id) | {"own": True}
-
-
-class LogitTeacher:
-    """A language model that is asked what comes next.
-
-    Args:
-        model: Frozen, in eval mode.
-        loss: Knows the temperature of the comparison.
-    """
-
-    def __init__(self, model: Any, loss: DistillationLoss):
-        self.model = model
-        self.loss = loss
-        self.temperature = 1.0
-        """What its logits are divided by to make it as sure as it is right."""
-
-    def logits(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Return its logits where a token is supervised, in the order of the rows."""
-        device = next(self.model.parameters()).device
-        mask = inputs["labels"][:, 1:] != IGNORE
-        named = {k: inputs[k].to(device) for k in ("input_ids", "position_ids")}
-        with torch.no_grad():
-            found: torch.Tensor = self.model(**named, use_cache=False).logits
-            return found[:, :-1][mask.to(device)]
-
-    def __call__(self, inputs: dict[str, Any]) -> TopKTargets:
-        """Return its distributions where a token is supervised."""
-        return TopKTargets(self.loss.soften(self.logits(inputs) / self.temperature))
-
-    def calibrate(self, rows: Iterable[dict[str, Any]], setup: TrainerContext) -> None:
-        """Find the temperature at which it is as sure of the rows as it is right."""
-        size = max(1, 2048 // setup.job.data.max_length)
-        line = iter(rows)
-        parts = iter(lambda: list(itertools.islice(line, size)), [])
-        batches = (setup.collate(part) for part in parts)
-        found = calibration(supervised(self.logits, batches, IGNORE))
-        self.temperature = found.temperature
-        say(
-            f"teacher: its own loss on the rows is {found.loss:.3f} when its logits are divided by "
-            f"{found.temperature:.3f}; a student that knows better learns more with less "
-            f"method.soft_weight"
-        )
-
-
-def first_rows(table: Any) -> Iterable[dict[str, Any]]:
-    """Return the rows a table begins with, without reading on in a stream."""
-    if isinstance(table, RowTable):
-        return (table[index] for index in range(len(table)))
-    window: list[dict[str, Any]] = table.window()
-    return window
+        own = build_answer_batch(prompts, answers, self.end_ids, pad_id)
+        return batch | own | {"on_policy": True}
 
 
 def build(
@@ -208,10 +173,17 @@ def build(
     arguments: dict[str, Any],
     setup: TrainerContext,
 ) -> DistillTrainer:
-    """Return the trainer; the labels of `rows` say at which tokens the models are compared.
+    """Return the trainer.
+
+    Args:
+        model: Student, with its adapter if the job has one.
+        tokenizer: Tokenizer, saved with the model.
+        rows: `datasets.Dataset` of tokenized rows; the models are compared at supervised tokens.
+        arguments: Arguments of `transformers.TrainingArguments`.
+        setup: Context of the training run.
 
     Raises:
-        ModelError: The teacher cannot be had, or does not fit the student.
+        ModelError: The teacher does not exist, or its vocabulary differs from the student's.
     """
     job, method = setup.job, setup.job.method
     assert isinstance(method, Distill)
@@ -228,23 +200,22 @@ def build(
 
     teacher = None
     if method.top_k is None:
+        # Calibrated later, in `on_engine_ready`: a resumed run restores the temperature instead.
         teacher = load()
     else:
-        assert isinstance(setup.table, RowTable), "checked with the job"
+        assert isinstance(setup.table, RowTable), "top_k with a stream is refused with the job"
         cache = Cache(RunFolder(setup.folder).cache, otherwise=setup.folder / "cache")
-        words = int(model.config.get_text_config().vocab_size)
-        found = soft_targets(job, method, setup.table, setup.collate, cache, load_calibrated, words)
-        setup.table.add_column(COLUMN, found)
-        setup.collate = WithSoftTargets(setup.collate, found.top_k)
-    return DistillTrainer(
+        vocabulary_size = int(model.config.get_text_config().vocab_size)
+        targets = cached_soft_targets(
+            job, method, setup.table, setup.collate, cache, load_calibrated, vocabulary_size
+        )
+        setup.table.add_column(COLUMN, targets)
+        setup.collate = SoftTargetCollator(setup.collate, targets.top_k)
+    trainer: DistillTrainer = build_causal_lm(
+        *(model, tokenizer, rows, arguments, setup, DistillTrainer),
         method=method,
         loss=loss,
         teacher=teacher,
-        ends=setup.row_tokenizer.end_ids,
-        setup=setup,
-        model=model,
-        args=config_of(arguments),
-        train_dataset=rows,
-        data_collator=setup.collate,
-        processing_class=tokenizer,
+        end_ids=setup.row_tokenizer.end_ids,
     )
+    return trainer

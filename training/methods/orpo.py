@@ -1,7 +1,12 @@
-"""ORPO (Hong et al. 2024, arXiv:2403.07691): likelihood and preference in one loss, no reference.
+"""ORPO (Hong et al. 2024, arXiv:2403.07691) on TRL's trainer: likelihood plus odds ratio.
 
-The likelihood is a mean over the tokens of the chosen sequences and the odds ratio one over pairs;
-each is taken over the whole optimizer step.
+With odds(y) = p / (1 − p), where log p is the mean log-probability per token of answer y:
+
+    loss = NLL(chosen) − β · log σ(log odds(y_w) − log odds(y_l))
+
+The likelihood is a mean over the tokens of the chosen sequences, the odds ratio a mean over pairs.
+Each is taken over the complete optimizer step, which is why this trainer has two divisors where
+other preference methods have one.
 """
 
 from __future__ import annotations
@@ -13,21 +18,21 @@ from transformers import PreTrainedTokenizerBase
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from training.config.preference_methods import Orpo
-from training.methods.common.log_probs import mean_log_probs, one_row
-from training.methods.common.per_row_loss import switch_off_dropout
+from training.methods.common.reference_free import (
+    PretokenizedPairsMixin,
+    build_reference_free,
+    mean_log_probs,
+)
 from training.trainer.context import TrainerContext
 from training.trainer.exact_trainer import ExactTrainerMixin
 from training.trainer.metrics import Sums, means
 
 
-class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
-    """TRL's ORPO trainer, exact."""
+class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
+    """TRL's ORPO trainer with exact resume."""
 
+    # The loss is divided by the tokens and pairs of the complete step.
     loss_is_scaled_for_ga = True
-
-    def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
-        """Return nothing to add: rows are tokenized already."""
-        return {}
 
     def _get_num_items_in_batch(
         self, batch_samples: list[Any], device: torch.device
@@ -38,8 +43,8 @@ class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
             chosen, _ = batch["attention_mask"].chunk(2)
             tokens += int(chosen[:, 1:].sum())
             pairs += batch["num_rows"]
-        everyone = self.setup.control.all_gather((tokens, pairs))
-        return max(1, sum(t for t, _ in everyone)), max(1, sum(p for _, p in everyone))
+        gathered = self.setup.control.all_gather((tokens, pairs))
+        return max(1, sum(t for t, _ in gathered)), max(1, sum(p for _, p in gathered))
 
     def compute_loss(
         self,
@@ -48,38 +53,52 @@ class OrpoTrainer(ExactTrainerMixin, ORPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Return this micro-batch's part of the step's loss."""
+        """Return the contribution of a micro-batch to the step's loss.
+
+        Args:
+            model: Model, wrapped by its engine.
+            inputs: Micro-batch of pairs.
+            return_outputs: Must be False.
+            num_items_in_batch: Chosen tokens and pairs of the step, over all processes.
+        """
         assert not return_outputs and num_items_in_batch is not None
         tokens, pairs = num_items_in_batch
-        totals = self._totals(model, inputs)
-        for name, (total, weight) in totals.items():
+        sums = self._sums(model, inputs)
+        for name, (total, weight) in sums.items():
             self.add_metric(name, total.detach(), weight)
-        share = totals["nll"][0] / tokens + totals["odds_loss"][0] / pairs
-        return share * self.setup.world.size
+        loss = sums["nll"][0] / tokens + sums["odds_loss"][0] / pairs
+        # Times the number of processes, because data parallelism averages their gradients.
+        return loss * self.setup.world.size
 
-    def _totals(self, model: Any, inputs: dict[str, Any]) -> dict[str, tuple[torch.Tensor, int]]:
-        """Return sums over a micro-batch: of tokens for `nll`, of pairs for the others."""
+    def _sums(self, model: Any, inputs: dict[str, Any]) -> dict[str, tuple[torch.Tensor, int]]:
+        """Return sums over a micro-batch and their weights: tokens for `nll`, else pairs."""
         pairs = inputs["num_rows"]
-        found = mean_log_probs(model, inputs)
-        gains, chosen, rejected, _, _ = self.odds_ratio_loss(found.chosen, found.rejected)
+        log_probs = mean_log_probs(model, inputs)
+        weighted, chosen, rejected, _, _ = self.odds_ratio_loss(
+            log_probs.chosen, log_probs.rejected
+        )
         if not pairs:
-            gains, chosen, rejected = (0.0 * value for value in (found.chosen, chosen, rejected))
+            # A padding micro-batch: its odds are undefined, but every process needs a gradient.
+            weighted, chosen, rejected = (
+                0.0 * value for value in (log_probs.chosen, chosen, rejected)
+            )
         return {
-            "nll": (found.nll, found.nll_tokens),
-            "odds_loss": (-gains.sum(), pairs),
+            "nll": (log_probs.nll, log_probs.nll_tokens),
+            "odds_loss": (-weighted.sum(), pairs),
             "accuracy": ((chosen > rejected).float().sum(), pairs),
             "margin": ((chosen - rejected).sum(), pairs),
         }
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of a batch of held-out rows."""
-        totals = self._totals(model, batch)
-        return {name: (float(total), weight) for name, (total, weight) in totals.items()}
+        sums = self._sums(model, batch)
+        return {name: (float(total), weight) for name, (total, weight) in sums.items()}
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
-        """Return the loss, its two parts, and how often and how far chosen answers are likelier."""
-        found = means(sums)
-        return {"loss": found["nll"] + found["odds_loss"], **found, "rows": sums["odds_loss"][1]}
+        """Return the loss, its two parts, the accuracy and the margin."""
+        metrics = means(sums)
+        loss = metrics["nll"] + metrics["odds_loss"]
+        return {"loss": loss, **metrics, "rows": sums["odds_loss"][1]}
 
 
 def build(
@@ -89,21 +108,19 @@ def build(
     arguments: dict[str, Any],
     setup: TrainerContext,
 ) -> OrpoTrainer:
-    """Return the trainer."""
+    """Return the trainer.
+
+    Args:
+        model: Model, with its adapter if the job has one.
+        tokenizer: Tokenizer, saved with the model.
+        rows: `datasets.Dataset` of tokenized pairs.
+        arguments: Arguments of `transformers.TrainingArguments`.
+        setup: Context of the training run.
+    """
     method = setup.job.method
     assert isinstance(method, Orpo)
-    switch_off_dropout(model)
-    config = ORPOConfig(
-        **arguments,
-        max_length=setup.job.data.max_length,
-        disable_dropout=False,
+    trainer: OrpoTrainer = build_reference_free(
+        *(OrpoTrainer, ORPOConfig, model, tokenizer, rows, arguments, setup),
         beta=method.beta,
     )
-    return OrpoTrainer(
-        setup=setup,
-        model=model,
-        args=config,
-        train_dataset=one_row(rows),
-        data_collator=setup.collate,
-        processing_class=tokenizer,
-    )
+    return trainer

@@ -1,7 +1,10 @@
-"""A reward model: scores that are higher for the answers people preferred.
+"""Reward model: a score for an answer, learned from pairs of answers.
 
-Bradley and Terry's model on pairs, with margins and centring where the job asks for them (Touvron
-et al. 2023, arXiv:2307.09288; Eisenstein et al. 2023, arXiv:2312.09244), on TRL's trainer.
+The loss is the Bradley-Terry model's, with the annotated margin m if the rows have one (Touvron et
+al. 2023, arXiv:2307.09288) and a centering term if the job asks for it (Eisenstein et al. 2023,
+arXiv:2312.09244):
+
+    loss = −log σ(s(y_w) − s(y_l) − m) + c · (s(y_w) + s(y_l))²
 """
 
 from __future__ import annotations
@@ -16,49 +19,49 @@ from training.config.preference_methods import RewardModeling
 from training.methods.common.pair_metrics import pair_metrics, pair_sums
 from training.methods.common.per_row_loss import (
     PerRowLossMixin,
-    own_metrics,
-    switch_off_dropout,
-    unmasked,
+    disable_dropout,
+    local_metrics,
+    without_attention_mask,
 )
 from training.trainer.context import TrainerContext
 from training.trainer.metrics import Sums
 
 
 class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
-    """TRL's reward trainer, exact."""
+    """TRL's reward trainer with exact resume and a mean over the pairs of the step."""
 
-    def _prepare_dataset(self, dataset: Any, *ignored: Any) -> Any:
-        """Return the rows as they are: tokenized already."""
-        return dataset
-
-    def row_means(
+    def micro_batch_means(
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
-        """Return the loss, how often the chosen answer scores higher, and by how much."""
-        loss, found, _ = self._scored(model, inputs)
-        return loss, found
+        """Return the loss, and the accuracy, margin and mean score."""
+        loss, metrics, _ = self._loss_and_scores(model, inputs)
+        return loss, metrics
 
-    def _scored(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        taken = {k: v for k, v in inputs.items() if k not in ("labels", "completion_mask")}
-        with own_metrics(self) as theirs:
+    def _loss_and_scores(
+        self, model: Any, inputs: dict[str, Any]
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Return the loss, the metrics, and the scores, [2 · pairs], chosen answers first."""
+        trl_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "completion_mask")}
+        with local_metrics(self) as trl:
             loss, outputs = RewardTrainer.compute_loss(
-                self, unmasked(model), taken, return_outputs=True
+                self, without_attention_mask(model), trl_inputs, return_outputs=True
             )
-        found = {"accuracy": theirs["accuracy"], "margin": theirs["margin"]}
-        found["mean_score"] = theirs["mean_reward"]
-        return loss, found, outputs.logits.squeeze(-1)
+        metrics = {"accuracy": trl["accuracy"], "margin": trl["margin"]}
+        metrics["mean_score"] = trl["mean_reward"]
+        return loss, metrics, outputs.logits.squeeze(-1)
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
-        """Return the sums of a batch: loss, accuracy, margin, calibration, bias to length."""
+        """Return the sums of a batch: loss, accuracy, margin, calibration and length bias."""
         rows = batch.pop("num_rows")
-        loss, found, scores = self._scored(model, batch)
-        sums = {name: (float(mean) * rows, rows) for name, mean in {"loss": loss, **found}.items()}
+        loss, metrics, scores = self._loss_and_scores(model, batch)
+        every = {"loss": loss, **metrics}
+        sums = {name: (float(mean) * rows, rows) for name, mean in every.items()}
         if not rows:
             return sums
         return sums | pair_sums(scores.double().cpu(), batch["completion_mask"].sum(1).cpu())
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
-        """Return what the sums come to: see `calibration` for the last four."""
+        """Return the means and the metrics of `pair_metrics`."""
         plain = {name: value for name, value in sums.items() if "/" not in name}
         return super().aggregate(plain) | pair_metrics(sums)
 
@@ -70,10 +73,18 @@ def build(
     arguments: dict[str, Any],
     setup: TrainerContext,
 ) -> RewardModelTrainer:
-    """Return the trainer; `model` puts out one score for a text."""
+    """Return the trainer.
+
+    Args:
+        model: Sequence classification model with one output, with its adapter if the job has one.
+        tokenizer: Tokenizer, saved with the model.
+        rows: `datasets.Dataset` of tokenized pairs.
+        arguments: Arguments of `transformers.TrainingArguments`.
+        setup: Context of the training run.
+    """
     method = setup.job.method
     assert isinstance(method, RewardModeling)
-    switch_off_dropout(model)
+    disable_dropout(model)
     config = RewardConfig(
         **arguments,
         max_length=None,

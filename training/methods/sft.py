@@ -1,22 +1,12 @@
-"""Supervised fine-tuning: learn what the assistant says, given what came before."""
+"""Supervised fine-tuning: predict the tokens of the assistant's answers, given what precedes them.
+
+The trainer is that of pre-training. The methods differ in the labels of their rows, which the data
+preparation sets to -100 for all tokens but the answers.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
-
-from training.methods.common.causal_lm import CausalLmTrainer
 from training.methods.common.regularized import build_regularized
-from training.trainer.context import TrainerContext
 
-
-def build(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Any,
-    arguments: dict[str, Any],
-    setup: TrainerContext,
-) -> CausalLmTrainer:
-    """Return the trainer; the labels of `rows` say which tokens are learned."""
-    return build_regularized(model, tokenizer, rows, arguments, setup)
+build = build_regularized
+"""Return the trainer; the labels of the rows supervise the answers."""

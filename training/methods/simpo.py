@@ -1,6 +1,10 @@
-"""SimPO (Meng et al. 2024, arXiv:2405.14734) on TRL's CPO trainer: mean log-probabilities compared.
+"""SimPO (Meng et al. 2024, arXiv:2405.14734) on TRL's CPO trainer: no reference, length-normalized.
 
-There is no reference: a margin keeps chosen answers ahead, and length counts for nothing.
+With the mean log-probability per token of each answer, y_w chosen and y_l rejected:
+
+    loss = −log σ(β · (mean log π(y_w) − mean log π(y_l)) − γ)
+
+The margin γ takes the place of a reference, and the mean removes the reward for length.
 """
 
 from __future__ import annotations
@@ -12,24 +16,24 @@ from transformers import PreTrainedTokenizerBase
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from training.config.preference_methods import Simpo
-from training.methods.common.log_probs import mean_log_probs, one_row
-from training.methods.common.per_row_loss import PerRowLossMixin, switch_off_dropout
+from training.methods.common.per_row_loss import PerRowLossMixin
+from training.methods.common.reference_free import (
+    PretokenizedPairsMixin,
+    build_reference_free,
+    mean_log_probs,
+)
 from training.trainer.context import TrainerContext
 
 
-class SimpoTrainer(PerRowLossMixin, CPOTrainer):
-    """TRL's CPO trainer with its SimPO loss, exact."""
+class SimpoTrainer(PretokenizedPairsMixin, PerRowLossMixin, CPOTrainer):
+    """TRL's CPO trainer with the SimPO loss and exact resume."""
 
-    def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
-        """Return nothing to add: rows are tokenized already."""
-        return {}
-
-    def row_means(
+    def micro_batch_means(
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
-        """Return the loss, and how often and how far chosen answers are likelier per token."""
-        found = mean_log_probs(model, inputs)
-        losses, chosen, rejected = self.cpo_loss(found.chosen, found.rejected)
+        """Return the loss, the accuracy, the margin and the rewards of a micro-batch."""
+        log_probs = mean_log_probs(model, inputs)
+        losses, chosen, rejected = self.cpo_loss(log_probs.chosen, log_probs.rejected)
         return losses.mean(), {
             "accuracy": (chosen > rejected).float().mean(),
             "margin": (chosen - rejected).mean(),
@@ -45,24 +49,22 @@ def build(
     arguments: dict[str, Any],
     setup: TrainerContext,
 ) -> SimpoTrainer:
-    """Return the trainer."""
+    """Return the trainer.
+
+    Args:
+        model: Model, with its adapter if the job has one.
+        tokenizer: Tokenizer, saved with the model.
+        rows: `datasets.Dataset` of tokenized pairs.
+        arguments: Arguments of `transformers.TrainingArguments`.
+        setup: Context of the training run.
+    """
     method = setup.job.method
     assert isinstance(method, Simpo)
-    switch_off_dropout(model)
-    config = CPOConfig(
-        **arguments,
-        max_length=setup.job.data.max_length,
-        disable_dropout=False,
+    trainer: SimpoTrainer = build_reference_free(
+        *(SimpoTrainer, CPOConfig, model, tokenizer, rows, arguments, setup),
         loss_type="simpo",
         beta=method.beta,
         simpo_gamma=method.gamma,
         cpo_alpha=0.0,
     )
-    return SimpoTrainer(
-        setup=setup,
-        model=model,
-        args=config,
-        train_dataset=one_row(rows),
-        data_collator=setup.collate,
-        processing_class=tokenizer,
-    )
+    return trainer

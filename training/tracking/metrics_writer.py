@@ -91,7 +91,7 @@ class MetricsWriter(BaseCallback):
         if self.log_every.due(facts.step) or facts.step == self.max_steps:
             self._log()
             self._window = []
-            self.log_every.done()
+            self.log_every.reset()
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:
         """Write the results on the held-out rows."""

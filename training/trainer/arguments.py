@@ -1,7 +1,7 @@
-"""Transformers' training arguments from the job: one pure function.
+"""Transformers' `TrainingArguments` of a job.
 
-Logging, evaluation and saving are decided by our own loop (minutes as well as steps, agreed among
-processes), so the trainer's own schedules are off.
+`ExactTrainerMixin` decides when to log, evaluate and save (by minutes as well as steps, and agreed
+among processes), so the schedules of Transformers are off.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def training_arguments(
     device_type: str,
     own_storage: bool = False,
 ) -> dict[str, Any]:
-    """Return keyword arguments for `TrainingArguments` or one of its children.
+    """Return keyword arguments of `TrainingArguments` or a subclass.
 
     Args:
         job: The run.
-        output_dir: Where the trainer believes it writes.
-        max_steps: Optimizer steps of the whole run.
+        output_dir: Output folder of the trainer; checkpoints are redirected to a staging folder.
+        max_steps: Optimizer steps of the complete run.
         micro_batch_size: Rows per device at once.
         world_size: Number of processes.
         device_type: `cpu`, `cuda` or `neuron`.
-        own_storage: Every node keeps its part of a checkpoint on a disk of its own.
+        own_storage: Whether nodes share no disk, so each keeps its part of a checkpoint.
     """
     train = job.train
     accumulation = train.global_batch_size // (micro_batch_size * world_size)
@@ -75,7 +75,7 @@ def training_arguments(
             own_storage=own_storage,
         ),
         "save_on_each_node": own_storage,
-        # Ours, not the trainer's:
+        # ExactTrainerMixin and its callbacks do these:
         "logging_strategy": "no",
         "eval_strategy": "no",
         "save_strategy": "no",

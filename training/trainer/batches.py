@@ -1,4 +1,4 @@
-"""Micro-batches as a DataLoader takes them: rows by index, fillers, ids and token counts."""
+"""Data set and collate function of the DataLoader: rows by index, padding rows, ids and counts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from training.trainer.sample_order import PADDING_INDEX
 
 
 class RowDataset(Dataset[dict[str, Any]]):
-    """The table as a torch data set that also knows the filler row."""
+    """Table of rows as a torch data set that also serves the padding row."""
 
-    def __init__(self, table: TableDataset, filler: dict[str, Any]):
+    def __init__(self, table: TableDataset, padding_example: dict[str, Any]):
         self.table = table
-        self.padding_example = filler
+        self.padding_example = padding_example
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.padding_example if index == PADDING_INDEX else self.table[index]
 
 
 class CollatedBatch:
-    """Collates, and carries the ids and the count of real tokens along."""
+    """Collate function that adds the row ids and the number of tokens without padding."""
 
     def __init__(self, collate: CollateFunction):
         self.collate = collate

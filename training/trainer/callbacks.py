@@ -1,4 +1,4 @@
-"""What the loop tells those who watch it: guards, progress, tracking."""
+"""Callbacks of the training loop: the interface that guards, progress and tracking implement."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from training.step_metrics import StepMetrics
 
 
 class Callback(Protocol):
-    """Sees every step on every process; may raise to stop the run."""
+    """Observer that is called on every process at every step, and may raise to stop the run."""
 
     def on_start(self, model: Any, step: int) -> None:
-        """Training begins (or goes on) after `step` steps."""
+        """Handle the start of training, or its resumption after `step` steps."""
 
-    def on_step(self, facts: StepMetrics, model: Any) -> None:
-        """An optimizer step was taken."""
+    def on_step(self, metrics: StepMetrics, model: Any) -> None:
+        """Handle the end of an optimizer step."""
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:
-        """The held-out rows were measured."""
+        """Handle the metrics of the held-out rows."""
 
     def on_save(self, step: int) -> None:
-        """A checkpoint was written."""
+        """Handle the checkpoint that was written after `step`."""
 
 
 class BaseCallback:
-    """A watcher that does nothing, to build on."""
+    """Callback that does nothing, to derive from."""
 
     def on_start(self, model: Any, step: int) -> None:
         """Do nothing."""
 
-    def on_step(self, facts: StepMetrics, model: Any) -> None:
+    def on_step(self, metrics: StepMetrics, model: Any) -> None:
         """Do nothing."""
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:

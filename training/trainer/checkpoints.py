@@ -1,12 +1,13 @@
-"""Checkpoints that are written whole or not at all, and trusted only when unaltered.
+"""Atomic checkpoints with checksums.
 
-A checkpoint is built in a folder beside its final place, summed, flushed to the disk and renamed;
-a power cut leaves either the old state or the new one. Reading starts from the newest and takes
-the first whose every file still has the checksum it was written with.
+A checkpoint is built in a staging folder, checksummed, flushed to disk and renamed into place. A
+power cut at any moment leaves either the previous state or the new one, because a rename within a
+file system is atomic. The latest valid checkpoint is the newest one whose files all still have the
+checksums they were written with.
 
-Where nodes have no disk in common, each keeps the part its own processes wrote, with sums of its
-own, and a checkpoint counts when every node finds its part whole. Parts that were brought together
-since (SageMaker restores all of them to every node) are read like one.
+Nodes without a shared disk each keep the part that their own processes wrote, with its own
+checksums, and a checkpoint is valid if every node finds its part intact. If all parts have been
+merged into one folder since (SageMaker restores all of them to every node), it is read as one.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ _TRASH = ".deleting-"
 
 
 class CheckpointManager:
-    """The checkpoints of one run.
+    """Checkpoints of a run.
 
     Args:
-        folder: Where they are.
-        keep: How many of the newest are kept.
-        control: Lets the processes of the run write one checkpoint together.
+        folder: Folder of the checkpoints.
+        keep: Number of newest checkpoints to keep.
+        control: Synchronizes the processes, which write one checkpoint together.
     """
 
     def __init__(self, folder: Path, keep: int, control: ControlPlane):
@@ -51,79 +52,83 @@ class CheckpointManager:
         self.control = control
 
     @contextmanager
-    def writing(self, step: int, facts: dict[str, Any]) -> Iterator[Path]:
-        """Give a folder to build the checkpoint of `step` in; make it count on leaving.
+    def save(self, step: int, facts: dict[str, Any]) -> Iterator[Path]:
+        """Provide a staging folder for the checkpoint of `step`, and commit it on exit.
 
         Args:
             step: Optimizer steps done.
-            facts: Small values kept beside the sums, such as the number of processes.
+            facts: Metadata stored with the checksums, such as the number of processes.
 
         Raises:
-            CheckpointError: It could not be written; earlier checkpoints are as they were.
+            CheckpointError: It could not be written; earlier checkpoints are unchanged.
         """
         staging = self.folder / f"{_STAGING}{step}"
-        keeper = self.control.world.is_local_writer
-        if keeper:
-            self._clear_leftovers()
+        writer = self.control.world.is_local_writer
+        if writer:
+            self._remove_leftovers()
             self._check_space()
-            self._make(staging)
+            self._create(staging)
         self.control.barrier()
         try:
             yield staging
+            # Sum the files only after every process has written its own.
             self.control.barrier()
-            if keeper:
+            if writer:
                 self._commit(staging / f"{PREFIX}{step}", facts)
         except CheckpointError:
             raise
         except Exception as error:
             shutil.rmtree(staging, ignore_errors=True)
-            raise CheckpointError(self._explain(step, error)) from error
+            raise CheckpointError(self._failure_message(step, error)) from error
         self.control.barrier()
-        if keeper:
+        if writer:
             shutil.rmtree(staging, ignore_errors=True)
-            self._forget_old()
+            self._rotate()
 
     def latest_valid(self) -> Path | None:
-        """Return the newest checkpoint that is whole and unaltered on every node, or None.
+        """Return the newest checkpoint that is complete and unaltered on every node, or None.
 
-        What is passed over is named in the log.
+        All processes must agree on it, so the candidates are those that rank 0 lists, and one
+        node's failed check rejects a checkpoint for all. Rejected checkpoints are logged.
         """
-        keeper = self.control.world.is_local_writer
-        mine = [path.name for path in self.listed()] if keeper else None
-        everyone = [names for names in self.control.all_gather(mine) if names is not None]
+        writer = self.control.world.is_local_writer
+        names_here = [path.name for path in self.list_checkpoints()] if writer else None
+        everyone = [names for names in self.control.all_gather(names_here) if names is not None]
         for name in everyone[0]:
             path = self.folder / name
-            fault = find_corruption(path, self.control.world.nodes) if keeper else None
-            faults = [found for found in self.control.all_gather(fault) if found]
+            fault = find_corruption(path, self.control.world.nodes) if writer else None
+            faults = [reason for reason in self.control.all_gather(fault) if reason]
             if not faults:
-                logger.info("going on from %s", name)
+                logger.info("resuming from %s", name)
                 return path
-            if keeper:
+            if writer:
                 logger.warning("%s is not used: %s", name, faults[0])
-        if any(everyone) and keeper:
-            logger.warning("no checkpoint is whole: the run starts anew")
+        if any(everyone) and writer:
+            logger.warning("no checkpoint is valid: the run starts from scratch")
         return None
 
-    def listed(self) -> list[Path]:
-        """Return the checkpoints there are, newest first."""
-        found = [p for p in self.folder.glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
-        return sorted(found, key=step_of, reverse=True)
+    def list_checkpoints(self) -> list[Path]:
+        """Return the existing checkpoints, newest first."""
+        paths = [p for p in self.folder.glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdigit()]
+        return sorted(paths, key=step_of, reverse=True)
 
-    def _make(self, staging: Path) -> None:
+    def _create(self, staging: Path) -> None:
         try:
             staging.mkdir(parents=True)
         except OSError as error:
             raise CheckpointError(
                 f"checkpoints cannot be written to {self.folder}: {error.strerror}. "
-                f"Make the folder writable, or start the job where it is"
+                f"Make the folder writable, or start the job on a machine where it is"
             ) from error
 
     def _commit(self, built: Path, facts: dict[str, Any]) -> None:
         nodes = self.control.world.nodes
         facts = {**facts, "parts": nodes.count if nodes.own_storage else 1}
-        sums = {str(p.relative_to(built)): _sum(p) for p in _files(built)}
+        sums = {str(p.relative_to(built)): _checksum(p) for p in _files(built)}
         text = json.dumps({"facts": facts, "sums": sums}, indent=1, sort_keys=True)
-        (built / sums_name(nodes)).write_text(text)
+        (built / checksum_file(nodes)).write_text(text)
+        # Data before directories, and both before the rename: a crash in between must not leave a
+        # committed checkpoint whose blocks were never written.
         for path in (*_files(built), *(p for p in built.rglob("*") if p.is_dir()), built):
             _flush(path)
         final = self.folder / built.name
@@ -133,66 +138,71 @@ class CheckpointManager:
         _flush(self.folder)
 
     def _check_space(self) -> None:
-        """Refuse early when the last checkpoint would not fit a second time."""
-        for path in self.listed()[:1]:
+        """Raise if a checkpoint of the latest one's size does not fit the disk.
+
+        Raises:
+            CheckpointError: There is too little free space.
+        """
+        for path in self.list_checkpoints()[:1]:
             needed = sum(p.stat().st_size for p in _files(path))
             free = shutil.disk_usage(self.folder).free
             if free < needed:
                 raise CheckpointError(
                     f"no space for a checkpoint: {needed / 2**20:.1f} MiB needed, "
                     f"{free / 2**20:.1f} MiB free in {self.folder}. {path.name} is intact; free "
-                    f"space or lower checkpoint.keep, and the same command goes on from it"
+                    f"space or lower checkpoint.keep, then run the same command again to resume"
                 )
 
-    def _explain(self, step: int, error: Exception) -> str:
-        intact = self.listed()
+    def _failure_message(self, step: int, error: Exception) -> str:
+        intact = self.list_checkpoints()
         rest = f"{intact[0].name} is intact" if intact else "there is no earlier checkpoint"
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         full = full or shutil.disk_usage(self.folder).free < 2**20 or "o space" in str(error)
         cause = f"the disk of {self.folder} is full" if full else str(error) or repr(error)
-        fix = "Free space, and the same command goes on" if full else "The same command goes on"
+        fix = "Run the same command again to resume"
+        fix = f"Free space. {fix}" if full else fix
         return f"the checkpoint of step {step} could not be written: {cause}. {rest}. {fix}"
 
-    def _clear_leftovers(self) -> None:
+    def _remove_leftovers(self) -> None:
         for pattern in (f"{_STAGING}*", f"{_TRASH}*"):
             for path in self.folder.glob(pattern):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _forget_old(self) -> None:
-        for path in self.listed()[self.keep :]:
-            # Renamed first: half a deletion must not look like a checkpoint.
+    def _rotate(self) -> None:
+        for path in self.list_checkpoints()[self.keep :]:
+            # Renamed first: a partly deleted folder must not look like a checkpoint.
             doomed = self.folder / f"{_TRASH}{path.name}"
             path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
 
 def step_of(path: Path) -> int:
-    """Return the optimizer step a checkpoint was taken after."""
+    """Return the optimizer step after which a checkpoint was written."""
     return int(path.name[len(PREFIX) :])
 
 
-def sums_name(nodes: NodeSet) -> str:
-    """Return the name of the file with the sums of what this node wrote."""
+def checksum_file(nodes: NodeSet) -> str:
+    """Return the name of the file with the checksums of the files that this node wrote."""
     if not nodes.own_storage or nodes.is_first:
         return CHECKSUMS
     return f"CHECKSUMS.node-{nodes.rank}.json"
 
 
 def read_metadata(path: Path, nodes: NodeSet = ALONE) -> dict[str, Any]:
-    """Return the facts a checkpoint was written with."""
-    facts: dict[str, Any] = json.loads((path / sums_name(nodes)).read_text())["facts"]
+    """Return the metadata of a checkpoint."""
+    facts: dict[str, Any] = json.loads((path / checksum_file(nodes)).read_text())["facts"]
     return facts
 
 
 def find_corruption(path: Path, nodes: NodeSet = ALONE) -> str | None:
-    """Return what is wrong with a checkpoint, or None when every file is as it was written.
+    """Return the first defect of a checkpoint, or None if every file is as it was written.
 
     Args:
         path: The checkpoint.
-        nodes: Those that would go on with it. Where each kept a part, and as many go on, a node
-            needs its own part only; otherwise all parts must be here.
+        nodes: Nodes of the run that would resume from it. If nodes share no disk and their number
+            is unchanged, a node needs only its own part; otherwise all parts must be present.
     """
-    own = sums_name(nodes)
+    own = checksum_file(nodes)
     try:
         document = json.loads((path / own).read_text())
         sums: dict[str, str] = document["sums"]
@@ -203,7 +213,7 @@ def find_corruption(path: Path, nodes: NodeSet = ALONE) -> str | None:
         return f"{own} cannot be read: {error}"
     if parts > 1 and not (nodes.own_storage and nodes.count == parts):
         for rank in range(parts):
-            part = sums_name(NodeSet(count=parts, rank=rank, own_storage=True))
+            part = checksum_file(NodeSet(count=parts, rank=rank, own_storage=True))
             try:
                 sums |= json.loads((path / part).read_text())["sums"]
             except (OSError, ValueError, KeyError, TypeError):
@@ -212,26 +222,26 @@ def find_corruption(path: Path, nodes: NodeSet = ALONE) -> str | None:
     if missing:
         return f"{missing[0]} is missing"
     with ThreadPoolExecutor() as pool:
-        found = pool.map(_sum, (path / name for name in sums))
-        for (name, expected), actual in zip(sums.items(), found, strict=True):
+        checksums = pool.map(_checksum, (path / name for name in sums))
+        for (name, expected), actual in zip(sums.items(), checksums, strict=True):
             if actual != expected:
-                return f"{name} was altered or torn: its checksum differs"
+                return f"{name} was altered or truncated: its checksum differs"
     return None
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
-    """Return the safetensors file of a checkpoint that holds each tensor, by tensor name."""
+    """Return the safetensors file that holds each tensor of a folder, by tensor name."""
     from safetensors import safe_open
 
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found |= dict.fromkeys(file.keys(), path)
-    return found
+            files |= dict.fromkeys(file.keys(), path)
+    return files
 
 
 def name_on_disk(name: str) -> str:
-    """Return PEFT's name in a file for an adapter parameter's name in memory."""
+    """Return the name under which PEFT saves the adapter parameter `name`."""
     name = re.sub(r"\.(modules_to_save\.default|original_module|default)(?=\.|$)", "", name)
     return name.replace(".lora_magnitude_vector.weight", ".lora_magnitude_vector")
 
@@ -240,7 +250,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
-def _sum(path: Path) -> str:
+def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

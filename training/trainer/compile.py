@@ -1,8 +1,8 @@
-"""`train.compile`: the layers of a model, compiled in place, for training steps alone.
+"""`train.compile`: the layers of a model, compiled in place, for training steps only.
 
-Compiling in place leaves every parameter's name as it was, so that checkpoints, guards and the
-saved model see the model they know. Layers are alike, so one of them pays for all. Evaluations and
-sampled answers run eagerly: their shapes vary, and each would be compiled anew.
+Compiling in place keeps every parameter's name, so checkpoints, guards and the saved model are
+unaffected. All layers have the same code, so one compilation serves them all. Evaluation and
+generation run eagerly: their shapes vary, and every new shape would be compiled again.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def compile_layers(model: nn.Module) -> None:
 
 
 def compiled_step(wanted: bool) -> AbstractContextManager[Any]:
-    """Return a context in which layers run compiled, where that is wanted."""
+    """Return a context in which layers run compiled if `wanted`."""
     return torch.compiler.set_stance("default") if wanted else nullcontext()

@@ -1,4 +1,4 @@
-"""What a trainer is handed beside its own arguments, and what the parts of it can do."""
+"""Context of a trainer: what it needs in addition to the arguments of its Transformers parent."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from training.trainer.signals import StopSignal
 
 
 class TableDataset(Protocol):
-    """Rows by index."""
+    """Rows that are read by index."""
 
     def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 @runtime_checkable
 class StreamDataset(Protocol):
-    """A table that is read forward only, and can say where it stands."""
+    """Table that is read in increasing order and can save its position."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where it stands."""
+        """Return the current position."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a position."""
 
 
 class PromptTokenizer(Protocol):
@@ -46,38 +46,39 @@ class PromptTokenizer(Protocol):
 
 
 class CollateFunction(Protocol):
-    """Rows to tensors."""
+    """Collate function that also provides the extreme rows of its kind."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the batch, padded."""
+        """Return the rows as a padded batch of tensors."""
 
     def padding_example(self) -> dict[str, Any]:
-        """Return a row without tokens."""
+        """Return a row without tokens, which adds nothing to the loss."""
 
     def max_length_example(self, length: int) -> dict[str, Any]:
-        """Return a row of sequences of `length` tokens, as long as rows get."""
+        """Return a row of the maximum length, whose sequences have `length` tokens."""
 
 
 @dataclass
 class TrainerContext:
-    """Everything the loop needs beyond its trainer's own arguments.
+    """Run, data, processes and services that the training loop uses.
 
     Attributes:
         job: The run.
-        world: This process among its peers.
-        control: Their agreement.
+        world: Rank, device and number of processes.
+        control: Control messages between the processes.
         folder: The run folder.
-        order: Which rows each step consumes.
-        table: The rows to train on.
-        validation: The rows held out; None where there are none.
-        lengths: Of the rows, where those of like length are computed together.
-        collate: Makes batches of rows.
+        order: Rows of each optimizer step.
+        table: Training rows.
+        validation: Held-out rows; None without validation.
+        lengths: Tokens of each row, to batch rows of similar lengths; None to keep their order.
+        collate: Collate function of the rows.
+        row_tokenizer: Encodes prompts as in training.
         micro_batch_size: Rows per device at once.
-        checkpoints: Keeps checkpoints.
-        stop_signal: Says whether the run was told to stop.
-        load_initial_model: Loads what training starts from once more, without an adapter.
-        callbacks: See every step.
-        evaluate: Measures the held-out rows; None where there are none.
+        checkpoints: Checkpoints of the run.
+        stop_signal: Records whether the run was asked to stop.
+        load_initial_model: Loads another copy of the initial model, without an adapter.
+        callbacks: Observers of every step.
+        evaluate: Returns the metrics of the held-out rows after a step; None without validation.
     """
 
     job: Job

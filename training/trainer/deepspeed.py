@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration from the job's typed fields: one pure function, no `"auto"`.
+"""DeepSpeed and FSDP configuration of a job, without `"auto"` values.
 
 Keys: https://www.deepspeed.ai/docs/config-json/
 """
@@ -10,9 +10,9 @@ from typing import Any
 from training.config import Job
 
 _BUCKET_ELEMENTS = 200_000_000
-"""Elements sent at once. Small enough for a 40 GB device, large enough for EFA."""
+"""Elements per communication bucket: small enough for a 40 GB device, large enough for EFA."""
 PERSISTS_BELOW = 100_000
-"""Elements of a weight that ZeRO 3 keeps whole on every device: gathering it would cost more."""
+"""Largest weight, in elements, that ZeRO 3 replicates: gathering it would cost more."""
 
 
 def deepspeed_config(
@@ -23,14 +23,14 @@ def deepspeed_config(
     world_size: int,
     own_storage: bool = False,
 ) -> dict[str, Any] | None:
-    """Return DeepSpeed's configuration, or None when the job does not shard with ZeRO.
+    """Return DeepSpeed's configuration, or None if the job does not use ZeRO.
 
     Args:
         job: The run.
         micro_batch_size: Rows per device at once.
         accumulation: Micro-batches per optimizer step.
         world_size: Number of processes.
-        own_storage: Every node keeps its part of a checkpoint on a disk of its own.
+        own_storage: Whether nodes share no disk, so each keeps its part of a checkpoint.
     """
     if job.sharding.zero == 0:
         return None
@@ -78,7 +78,7 @@ def _zero(job: Job) -> dict[str, Any]:
 
 
 def fsdp_config(job: Job) -> dict[str, Any] | None:
-    """Return Accelerate's FSDP2 settings, or None when the job does not use it."""
+    """Return Accelerate's FSDP2 settings, or None if the job does not use FSDP."""
     if job.sharding.fsdp == "none":
         return None
     return {

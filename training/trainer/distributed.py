@@ -1,6 +1,6 @@
-"""Which process this is among how many, and which device it drives.
+"""Processes of a run: rank, device, process group and control messages.
 
-Read from the environment that torchrun sets; a lone process is a world of one.
+Ranks come from the environment that torchrun sets; a single process is a world of size 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.nodes import ALONE, NodeSet
 
 @dataclass(frozen=True)
 class World:
-    """The place of this process among its peers."""
+    """Rank and device of this process, and the number of processes."""
 
     rank: int
     local_rank: int
@@ -29,22 +29,22 @@ class World:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process writes what only one may write."""
+        """True for the process that writes the files of which there must be one."""
         return self.rank == 0
 
     @property
     def is_local_writer(self) -> bool:
-        """Whether this process looks after a run folder: the first, or one on each node."""
+        """True on each writer of a run folder: rank 0, or one per node if no disk is shared."""
         return self.local_rank == 0 if self.nodes.own_storage else self.is_main_process
 
     @property
     def accelerated(self) -> bool:
-        """Whether the device is something other than the CPU."""
+        """True if the device is an accelerator rather than the CPU."""
         return self.device.type != "cpu"
 
 
 def detect_world() -> World:
-    """Return this process's place, from torchrun's variables."""
+    """Return rank, world size and device of this process, from torchrun's variables."""
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     return World(
         rank=int(os.environ.get("RANK", 0)),
@@ -70,18 +70,19 @@ def _device(local_rank: int) -> torch.device:
 
 
 def init_process_group(world: World, *, zero: int) -> None:
-    """Make this process one of its group, unless it is already.
+    """Initialize the default process group, unless it exists already.
 
     Args:
-        world: Its place.
-        zero: DeepSpeed, when it shards, must know the group before the model is loaded.
+        world: Rank and device of this process.
+        zero: ZeRO stage. If not 0, DeepSpeed initializes the group: under ZeRO 3 it shards the
+            weights while they are loaded, so it must know the group before that.
     """
     backend = {"cpu": "gloo", "cuda": "nccl"}.get(world.device.type, world.device.type)
     if zero:
         import deepspeed
 
-        # An all-reduce through shared memory, compiled at first use. Gloo does the same without a
-        # compiler on the machine, or a minute's wait at the first job.
+        # DeepSpeed's shared-memory all-reduce for CPUs is compiled at first use. Gloo does the same
+        # without a compiler on the machine and without a minute's wait in the first job.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
     elif world.size > 1 and not dist.is_initialized():
@@ -89,38 +90,40 @@ def init_process_group(world: World, *, zero: int) -> None:
 
 
 class ControlPlane:
-    """Small messages between processes, always over gloo and never on the accelerator's queue.
+    """Control messages between processes, always over gloo.
 
-    The loop agrees here, once per step, on what happened and what comes next, without making a
-    device wait.
+    Once per step all processes agree on its metrics and on what happens next (save, evaluate,
+    stop). Over gloo this synchronizes the CPU threads only: NCCL would enqueue the collective on
+    the accelerator and stall it. The time-out is long because one process may tokenize or convert
+    a checkpoint while the others wait.
     """
 
     def __init__(self, world: World):
         self.world = world
         self._group: Any = None
 
-    def _ready(self) -> Any:
+    def _gloo_group(self) -> Any:
         if self._group is None:
             self._group = dist.new_group(backend="gloo", timeout=timedelta(hours=6))
         return self._group
 
-    def all_gather(self, mine: Any) -> list[Any]:
-        """Return what every process passed, in the order of ranks."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in the order of ranks."""
         if self.world.size == 1:
-            return [mine]
+            return [value]
         everyone: list[Any] = [None] * self.world.size
-        dist.all_gather_object(everyone, mine, group=self._ready())
+        dist.all_gather_object(everyone, value, group=self._gloo_group())
         return everyone
 
-    def broadcast(self, mine: Any) -> Any:
-        """Return what the first process passed."""
+    def broadcast(self, value: Any) -> Any:
+        """Return the value of rank 0."""
         if self.world.size == 1:
-            return mine
-        box = [mine]
-        dist.broadcast_object_list(box, src=0, group=self._ready())
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._gloo_group())
         return box[0]
 
     def barrier(self) -> None:
-        """Return when every process has come here."""
+        """Wait until every process has reached this call."""
         if self.world.size > 1:
-            dist.barrier(group=self._ready())
+            dist.barrier(group=self._gloo_group())

@@ -1,10 +1,10 @@
-"""What every trainer here gains over its Transformers parent: exactness.
+"""Trainer mixin that makes a Transformers trainer exactly resumable.
 
-A method mixes `ExactLoop` into its TRL or Transformers trainer and inherits
-- the order of rows, fixed by the seed alone (`order.py`), and a record of the rows each step saw;
-- one agreement of all processes per step: what happened, whether to save, evaluate, or stop;
-- checkpoints written whole or not at all, by steps, epochs or minutes, and when told to stop;
-- watchers (guards, progress, tracking) that see each step's true numbers.
+A method mixes `ExactTrainerMixin` into its TRL or Transformers trainer and inherits
+- a sample order that depends on the seed alone (`sample_order.py`), and each step's row ids;
+- one agreement of all processes per step: its metrics, and whether to save, evaluate or stop;
+- atomic checkpoints every N steps, epochs or minutes, and after a stop signal;
+- callbacks (guards, progress, tracking) that receive metrics reduced over all processes.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass
 class _StepState:
-    """What this process saw of the step under way."""
+    """Measurements of one process during the current step."""
 
     losses: list[torch.Tensor] = field(default_factory=list)
     loss: float = 0.0
     tokens: int = 0
     supervised: int = 0
     ids: list[str] = field(default_factory=list)
-    noted: list[tuple[str, Any, Any]] = field(default_factory=list)
+    metrics: list[tuple[str, Any, Any]] = field(default_factory=list)
     sums: Sums = field(default_factory=dict)
-    asked_to_stop: str | None = None
+    stop_signal: str | None = None
 
 
 class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
-    """Mix into a Transformers trainer, before it in the list of parents.
+    """Mixin that precedes a Transformers trainer in a list of base classes.
 
-    A trainer whose rows are not measured by the loss of their next token says how they are, in
-    `measure_batch` and `conclude` (see `measure.Measure`).
+    A trainer whose held-out rows are not measured by the next-token loss overrides `measure_batch`
+    and `aggregate` (see `metrics.HeldOutMetric`).
     """
 
     def __init__(self, *, setup: TrainerContext, **trainer_arguments: Any):
         self.setup = setup
         self.extra: dict[str, float] = {}
-        self._under_way = _StepState()
+        self._step_state = _StepState()
         self._steps_per_epoch = setup.order.steps_per_epoch
         self._save_due = IntervalTrigger(setup.job.checkpoint.every, self._steps_per_epoch)
         self._evaluate_due = IntervalTrigger(setup.job.evaluate.every, self._steps_per_epoch)
         super().__init__(**trainer_arguments)
-        self._learn_in_one_precision()
+        self._cast_trainable_parameters()
         self.step_hook = get_step_hook(self.model)
         if self.step_hook:
             self.step_hook.on_train_begin(setup.order.max_steps)
@@ -70,26 +70,27 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepEndCallback(self))
 
-    def _learn_in_one_precision(self) -> None:
-        """Keep what learns in fp32, or in the job's precision beside DeepSpeed's own fp32 copy.
+    def _cast_trainable_parameters(self) -> None:
+        """Cast trainable parameters to fp32, or under DeepSpeed to the job's precision.
 
-        A bf16 weight has 8 bits of mantissa: steps smaller than 1/256 of it are lost in rounding.
-        Under DeepSpeed nothing is cast on the way, so that a module trained in full must hold what
-        reaches it; TRL makes all of it bf16 on a 4-bit base, and under ZeRO 3 PEFT leaves it mixed.
+        A bf16 weight has 8 bits of mantissa: updates smaller than 1/256 of it are lost in rounding.
+        DeepSpeed keeps fp32 master weights of its own, but casts no activations, so a module that
+        is trained in full must have the dtype of its inputs. TRL makes all of it bf16 on a 4-bit
+        base, and PEFT leaves a mix of dtypes under ZeRO 3.
         """
         sharded = self.is_deepspeed_enabled
         dtype = _DTYPES[self.setup.job.precision] if sharded else torch.float32
         for parameter in self.model.parameters():
             if not parameter.requires_grad or not parameter.is_floating_point():
                 continue
-            # What is cut up by now was given the engine's precision then.
+            # ZeRO 3 cast the parameters that it partitioned while loading; their `data` is empty.
             if not hasattr(parameter, "ds_id"):
                 parameter.data = parameter.data.to(dtype)
 
     # --- rows -------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return this process's micro-batches for the whole run, in order."""
+        """Return this process's micro-batches for the complete run, in order."""
         setup = self.setup
         sampler = MicroBatchSampler(
             setup.order,
@@ -107,17 +108,17 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
 
     @property
     def train_rows(self) -> Dataset[dict[str, Any]]:
-        """The rows to train on, and the one that fills up a batch."""
+        """Training rows, including the padding row that completes a batch."""
         return RowDataset(self.setup.table, self.setup.collate.padding_example())
 
     @property
     def batch_collator(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-        """What makes a micro-batch of rows, with their ids and the count of their tokens."""
+        """Collate function that adds row ids and token counts to a micro-batch."""
         return CollatedBatch(self.setup.collate)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
-        """Take one micro-batch forward and backward, noting what it held."""
-        step = self._under_way
+        """Run forward and backward on one micro-batch and record its rows, tokens and loss."""
+        step = self._step_state
         step.ids += inputs.pop("row_ids")
         tokens = inputs.pop("num_tokens")
         if "labels" in inputs:
@@ -130,158 +131,168 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         return loss
 
     def count_tokens(self, tokens: int, supervised: int) -> None:
-        """Add to the tokens this step consumed, and to those it learns from."""
-        self._under_way.tokens += tokens
-        self._under_way.supervised += supervised
+        """Add to the consumed tokens and the supervised tokens of the current step."""
+        self._step_state.tokens += tokens
+        self._step_state.supervised += supervised
 
     def add_metric(self, name: str, total: Any, weight: Any) -> None:
-        """Add to what the step under way is logged with: a mean over its weights.
+        """Add to a metric of the current step, which is logged as a weighted mean.
 
         Args:
-            name: The metric's.
-            total: Summed over the rows or tokens of a micro-batch; a number or a tensor.
-            weight: How many they were.
+            name: Name of the metric.
+            total: Sum over the rows or tokens of a micro-batch; a number or a tensor.
+            weight: Number of those rows or tokens.
         """
-        self._under_way.noted.append((name, total, weight))
+        self._step_state.metrics.append((name, total, weight))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: utilisation is computed once per step, from tokens, by the progress watcher."""
+        """Return 0: the progress callback computes utilization once per step, from tokens."""
         return 0
 
-    # --- the optimizer ----------------------------------------------------------------------
+    # --- optimizer --------------------------------------------------------------------------
 
     def make_lr_multipliers(self, names: list[str]) -> LrMultipliers:
-        """Return which of these parameters learns at which rate."""
+        """Return the learning-rate multipliers of the named parameters."""
         return LrMultipliers(self.setup.job, names, self.setup.order.max_steps)
 
     def create_optimizer(self, *arguments: Any, **more: Any) -> torch.optim.Optimizer:
-        """Return the trainer's optimizer, its groups divided where rates differ."""
-        made_before = self.optimizer is not None
+        """Return the trainer's optimizer, its groups split by learning-rate multiplier."""
+        existed = self.optimizer is not None
         optimizer = super().create_optimizer(*arguments, **more)
-        if not made_before and not self.lr_multipliers.uniform:
-            self.lr_multipliers.split(optimizer, self.model)
+        if not existed and not self.lr_multipliers.is_uniform:
+            self.lr_multipliers.split_param_groups(optimizer, self.model)
         return optimizer
 
     def create_scheduler(self, *arguments: Any, **more: Any) -> Any:
-        """Return the trainer's scheduler, which holds back what is to learn later."""
-        made_before = self.lr_scheduler is not None
+        """Return the trainer's scheduler, which delays groups that learn later."""
+        existed = self.lr_scheduler is not None
         scheduler = super().create_scheduler(*arguments, **more)
-        if not made_before and not self.lr_multipliers.uniform:
+        if not existed and not self.lr_multipliers.is_uniform:
             self.lr_multipliers.delay_groups(scheduler)
         return scheduler
 
-    # --- the end of a step ------------------------------------------------------------------
+    # --- end of a step ----------------------------------------------------------------------
 
-    def close_step(self, state: Any, control: Any) -> None:
-        """Agree with the other processes on what this step was and what comes next."""
-        setup, step, number = self.setup, self._under_way, int(state.global_step)
-        step.asked_to_stop = setup.stop_signal.received
-        # Read here, once per step: reading each micro-batch would make a device wait each time.
+    def finish_step(self, state: Any, control: Any) -> None:
+        """Exchange the step's metrics with all processes and agree on what happens next.
+
+        One gather per step carries metrics, due triggers and stop signals. Without it processes
+        could disagree: clocks differ, and a spot reclaim may signal only one node. A process that
+        saved or stopped alone would leave the others waiting in their next collective.
+        """
+        setup, step, number = self.setup, self._step_state, int(state.global_step)
+        step.stop_signal = setup.stop_signal.received
+        # Read once per step: reading the loss of each micro-batch would synchronize the device.
         step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
-        step.sums = add_sums([{name: (float(t), float(w))} for name, t, w in step.noted])
-        step.noted = []
+        step.sums = add_sums([{name: (float(t), float(w))} for name, t, w in step.metrics])
+        step.metrics = []
         everyone: list[tuple[_StepState, bool, bool]] = setup.control.all_gather(
             (step, self._save_due.due(number), self._evaluate_due.due(number))
         )
-        facts = self._facts(number, [mine for mine, _, _ in everyone])
-        self._under_way = _StepState()
-        for watcher in setup.callbacks:
-            watcher.on_step(facts, self.model)
-        # The first process's clock decides; the others follow.
+        metrics = self._step_metrics(number, [state for state, _, _ in everyone])
+        self._step_state = _StepState()
+        for callback in setup.callbacks:
+            callback.on_step(metrics, self.model)
+        # Triggers by time depend on the clock, so rank 0 decides for all.
         _, save, evaluate = everyone[0]
         last = number >= setup.order.max_steps
-        asked = next((mine.asked_to_stop for mine, _, _ in everyone if mine.asked_to_stop), None)
-        if asked:
-            self.interrupted = asked
+        signals = [state.stop_signal for state, _, _ in everyone if state.stop_signal]
+        if signals:
+            # No evaluation: a spot instance disappears two minutes after the signal.
+            # `start_training` makes up for it when the run resumes.
+            self.interrupted = signals[0]
             control.should_training_stop = True
         elif evaluate and setup.evaluate:
-            self.measure(number)
+            self.evaluate_held_out(number)
             control.should_training_stop |= self.has_stalled
         control.should_save = save or last or bool(control.should_training_stop)
         self._clock = time.monotonic()
 
-    def _facts(self, number: int, everyone: list[_StepState]) -> StepMetrics:
+    def _step_metrics(self, number: int, everyone: list[_StepState]) -> StepMetrics:
         norm = self._last_grad_norm
-        facts = StepMetrics(
+        metrics = StepMetrics(
             step=number,
             epoch=self.setup.order.epoch_at(number),
-            loss=sum(mine.loss for mine in everyone) / len(everyone),
+            loss=sum(state.loss for state in everyone) / len(everyone),
             grad_norm=None if norm is None else float(norm),
             learning_rate=self._last_learning_rate,
-            tokens=sum(mine.tokens for mine in everyone),
-            supervised_tokens=sum(mine.supervised for mine in everyone),
-            row_ids=tuple(row for mine in everyone for row in mine.ids),
+            tokens=sum(state.tokens for state in everyone),
+            supervised_tokens=sum(state.supervised for state in everyone),
+            row_ids=tuple(row for state in everyone for row in state.ids),
             seconds=time.monotonic() - self._clock,
-            extra=means(add_sums([mine.sums for mine in everyone])) | self.extra,
+            extra=means(add_sums([state.sums for state in everyone])) | self.extra,
         )
         self.extra = {}
-        return facts
+        return metrics
 
     _clock = 0.0
     _last_grad_norm: Any = None
     _last_learning_rate = 0.0
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        # Transformers calls this before the optimizer and scheduler step: the learning rate is
+        # still that of the current step.
         self._last_grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self._last_learning_rate = float(self._get_learning_rate())
         return self._last_grad_norm
 
     # --- evaluation -------------------------------------------------------------------------
 
-    def measure(self, number: int) -> None:
-        """Take the held-out loss after step `number`."""
+    def evaluate_held_out(self, number: int) -> None:
+        """Evaluate the held-out rows after step `number`, and update early stopping."""
         assert self.setup.evaluate is not None
         metrics = self.setup.evaluate(self.model, number)
         self.evaluated_at = number
-        self._evaluate_due.done()
+        self._evaluate_due.reset()
         stopping = self.setup.job.train.early_stopping
         if metrics["loss"] < self.best_loss - (stopping.threshold if stopping else 0.0):
             self.best_loss, self.bad_evaluations = metrics["loss"], 0
         else:
             self.bad_evaluations += 1
-        for watcher in self.setup.callbacks:
-            watcher.on_evaluate(number, metrics)
+        for callback in self.setup.callbacks:
+            callback.on_evaluate(number, metrics)
 
     @property
     def trained_model(self) -> Any:
-        """The model that is saved in the end: all that is trained, unless a method trains more."""
+        """Model to save at the end; a method that trains more than it saves overrides it."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
     def on_engine_ready(self, number: int) -> None:
-        """Do what comes after the engine is made and before the first look at the model.
+        """Prepare the method after the engine is created and before any callback sees the model.
 
         Args:
-            number: Steps done; training begins where it is 0, and else goes on.
+            number: Optimizer steps done: 0 at the start of training, else training resumes.
         """
 
-    def begin(self, state: Any) -> None:
-        """Tell the watchers, and make up for an evaluation that a stop had cut off."""
+    def start_training(self, state: Any) -> None:
+        """Notify the callbacks, and make up for an evaluation that a stop signal prevented."""
         number = int(state.global_step)
         self.on_engine_ready(number)
-        for watcher in self.setup.callbacks:
-            watcher.on_start(self.model, number)
+        for callback in self.setup.callbacks:
+            callback.on_start(self.model, number)
         if (
             self.setup.evaluate
             and number
             and self.evaluated_at < number
             and self._evaluate_due.due(number)
         ):
-            self.measure(number)
+            self.evaluate_held_out(number)
         self._clock = time.monotonic()
 
 
 class _StepEndCallback(TrainerCallback):
-    """Calls back into the loop, where Transformers calls its callbacks."""
+    """Transformers callback that calls the mixin."""
 
-    def __init__(self, loop: ExactTrainerMixin):
-        self.loop = loop
+    def __init__(self, trainer: ExactTrainerMixin):
+        self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.loop.begin(state)
+        self.trainer.start_training(state)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.loop.step_hook:
-            self.loop.extra |= self.loop.step_hook.on_optimizer_step(int(state.global_step) + 1)
+        if hook := self.trainer.step_hook:
+            # `global_step` is increased after this event.
+            self.trainer.extra |= hook.on_optimizer_step(int(state.global_step) + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.loop.close_step(state, control)
+        self.trainer.finish_step(state, control)

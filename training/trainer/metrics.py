@@ -1,4 +1,4 @@
-"""What a model is measured by: sums and weights, which add up over batches and processes."""
+"""Metrics as sums and weights, which add up exactly over batches and processes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import math
 from typing import Any, Protocol
 
 Sums = dict[str, tuple[float, float]]
-"""By name, a total and what it is divided by once everything is added up; `loss` comes first."""
+"""Total and weight by name; the total is divided by the weight at the end. `loss` is first."""
 
 
 class HeldOutMetric(Protocol):
-    """How held-out rows are measured."""
+    """Metric of held-out rows."""
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of one batch, which is on the model's device.
 
         Args:
             model: In eval mode, without gradients, in the precision of training.
-            batch: As collated.
+            batch: Collated rows.
         """
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
-        """Return what the sums over all rows come to; `loss` is what early stopping goes by."""
+        """Return the metrics of all rows; early stopping watches `loss`."""
 
 
 class NextTokenMetric:
-    """The loss of a language model: nats per supervised token."""
+    """Loss of a language model, in nats per supervised token."""
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the summed loss and the number of supervised tokens."""
@@ -43,13 +43,13 @@ class NextTokenMetric:
 def add_sums(parts: list[Sums]) -> Sums:
     """Return the sums of several batches or processes as one."""
     names = dict.fromkeys(name for part in parts for name in part)
-    found = {}
+    combined = {}
     for name in names:
-        here = [part[name] for part in parts if name in part]
-        found[name] = (sum(total for total, _ in here), sum(weight for _, weight in here))
-    return found
+        pairs = [part[name] for part in parts if name in part]
+        combined[name] = (sum(total for total, _ in pairs), sum(weight for _, weight in pairs))
+    return combined
 
 
 def means(sums: Sums) -> dict[str, float]:
-    """Return each total over its weight; what has no weight is left out."""
+    """Return each total divided by its weight; names of weight 0 are left out."""
     return {name: total / weight for name, (total, weight) in sums.items() if weight}

@@ -1,4 +1,4 @@
-"""What offloading to a local disk needs of a machine: libaio, and DeepSpeed's operator for it.
+"""Check of NVMe offload: libaio, and DeepSpeed's `async_io` operator that uses it.
 
 https://www.deepspeed.ai/tutorials/zero/#offloading-to-cpu-and-nvme-with-zero-infinity
 """
@@ -17,12 +17,12 @@ from training.trainer.distributed import World
 
 
 def load_async_io(world: World) -> None:
-    """Load the operator that reads and writes the disk; where there is none yet, compile it.
+    """Load DeepSpeed's `async_io` operator, and compile it first if necessary.
 
-    Left to DeepSpeed, a missing library is found minutes later, amid a compiler's output.
+    DeepSpeed itself would report a missing library minutes later, inside a compiler's output.
 
     Raises:
-        RunError: Names what the machine lacks.
+        RunError: libaio or a compiler is missing, or the compilation failed.
     """
     builder = AsyncIOBuilder()
     if not builder.is_compatible(verbose=False):
@@ -38,7 +38,7 @@ def load_async_io(world: World) -> None:
     except (RuntimeError, OSError) as error:
         raise RunError(
             f"DeepSpeed's async_io, which sharding.offload: nvme needs, could not be compiled: "
-            f"{str(error).strip().splitlines()[-1]}. Use offload: cpu, or mend the compiler"
+            f"{str(error).strip().splitlines()[-1]}. Use offload: cpu, or fix the compiler"
         ) from error
 
 

@@ -1,7 +1,8 @@
-"""Going on with another number of processes or another ZeRO stage than the checkpoint's.
+"""Resharding: resume a checkpoint with another number of processes or another ZeRO stage.
 
-A checkpoint written by ZeRO is cut up for the processes that wrote it. Here it is put together
-(by DeepSpeed's own universal converter), name by name, and dealt out again to whoever goes on.
+A ZeRO checkpoint is partitioned for the processes that wrote it. DeepSpeed's universal-checkpoint
+converter merges the partitions into one file per parameter, which are then distributed to the
+processes of the resumed run. https://www.deepspeed.ai/tutorials/universal-checkpointing/
 """
 
 from __future__ import annotations
@@ -31,11 +32,17 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 _PORTABLE_OPTIMIZERS = ("adamw", "sgd")
 
 State = dict[str, torch.Tensor]
-"""A parameter's weight under `fp32`, and its optimizer states under torch's names for them."""
+"""Weight of a parameter under `fp32`, and its optimizer states under torch's names for them."""
 
 
 def needs_resharding(job: Job, world: World, facts: dict[str, Any] | None) -> bool:
-    """Whether a checkpoint was cut for other processes than those that go on."""
+    """Return whether a checkpoint was sharded for other processes than those of this run.
+
+    Args:
+        job: The run that resumes.
+        world: Its processes.
+        facts: Metadata of the checkpoint; None without a checkpoint.
+    """
     if facts is None:
         return False
     here = (job.sharding.zero, job.sharding.fsdp)
@@ -45,40 +52,40 @@ def needs_resharding(job: Job, world: World, facts: dict[str, Any] | None) -> bo
 
 
 def check_portable(job: Job, facts: dict[str, Any]) -> None:
-    """Raise where optimizer states cannot be put together and dealt out again.
+    """Raise if the optimizer states of a checkpoint cannot be resharded.
 
     Raises:
-        CheckpointError: Says with what the run can go on.
+        CheckpointError: FSDP is involved, or the optimizer's states have no portable form.
     """
     there = f"{facts['world_size']} processes, zero: {facts['zero']}, fsdp: {facts['fsdp']}"
     if job.sharding.fsdp != facts["fsdp"]:
         raise CheckpointError(
             f"a checkpoint cannot move between FSDP and other sharding (it was written with "
-            f"{there}). Go on with that, or start over with FRESH=1"
+            f"{there}). Resume with that, or start over with FRESH=1"
         )
     if job.train.optimizer not in _PORTABLE_OPTIMIZERS:
         raise CheckpointError(
             f"the states of optimizer {job.train.optimizer} cannot be moved to other processes "
-            f"(the checkpoint was written with {there}). Go on with that, or use FRESH=1"
+            f"(the checkpoint was written with {there}). Resume with that, or use FRESH=1"
         )
 
 
 @contextmanager
-def portable(
+def open_portable(
     checkpoint: Path, facts: dict[str, Any], names: list[str], control: ControlPlane
 ) -> Iterator[PortableCheckpoint]:
-    """Give the checkpoint by parameter name, whoever wrote it.
+    """Open a checkpoint for reading by parameter name, sharded or not.
 
     Args:
-        checkpoint: A whole one.
-        facts: What it was written with.
-        names: Trainable parameters in the order of the optimizer that wrote an unsharded one.
-        control: One process converts, the others wait.
+        checkpoint: A valid checkpoint.
+        facts: Metadata of the checkpoint.
+        names: Trainable parameters in the order in which an unsharded optimizer numbers them.
+        control: Lets one process convert while the others wait.
     """
     if facts["zero"] == 0:
         yield _PlainCheckpoint(checkpoint, names)
         return
-    converted = checkpoint.with_name(f".reshaping-{checkpoint.name}")
+    converted = checkpoint.with_name(f".resharding-{checkpoint.name}")
     if control.world.is_main_process:
         shutil.rmtree(converted, ignore_errors=True)
         _convert(checkpoint, converted)
@@ -92,14 +99,21 @@ def portable(
 
 
 class PortableCheckpoint:
-    """Weights and optimizer states by parameter name."""
+    """Checkpoint whose weights and optimizer states are read by parameter name."""
 
     def read(self, name: str) -> State:
-        """Return one parameter's state, whole, in fp32."""
+        """Return the complete state of a parameter, in fp32.
+
+        Raises:
+            CheckpointError: The checkpoint has no such parameter.
+            NotImplementedError: The subclass does not implement it.
+        """
         raise NotImplementedError
 
 
 class _UniversalCheckpoint(PortableCheckpoint):
+    """Checkpoint in DeepSpeed's universal format: a folder per parameter."""
+
     def __init__(self, folder: Path):
         self.folder = folder / "zero"
 
@@ -116,6 +130,8 @@ class _UniversalCheckpoint(PortableCheckpoint):
 
 
 class _PlainCheckpoint(PortableCheckpoint):
+    """Unsharded checkpoint: safetensors, and torch optimizer states numbered by position."""
+
     def __init__(self, folder: Path, names: list[str]):
         self.weights = tensor_files(folder)
         optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
@@ -148,49 +164,51 @@ def _convert(checkpoint: Path, target: Path) -> None:
         strict=True,
         inject_missing_state=True,
     )
+    # The converter prints a progress bar and every file name.
     with contextlib.redirect_stdout(io.StringIO()):
         ds_to_universal(options)
 
 
 def shard_weights(model: torch.nn.Module, source: PortableCheckpoint) -> None:
-    """Put the checkpoint's weights into a model that no engine has wrapped yet."""
+    """Load the checkpoint's weights into a model that the engine has not wrapped yet."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
             weight = source.read(name)[WEIGHT]
-            with _whole(parameter):
+            with _gathered(parameter):
                 parameter.data.copy_(weight.view_as(parameter).to(parameter.dtype))
 
 
 @contextmanager
-def _whole(parameter: torch.nn.Parameter) -> Iterator[None]:
-    """Gather a parameter that ZeRO 3 has already cut up, and cut it up again."""
+def _gathered(parameter: torch.nn.Parameter) -> Iterator[None]:
+    """Gather a parameter that ZeRO 3 has already partitioned, and partition it again on exit."""
     if not hasattr(parameter, "ds_id"):
         yield
         return
     import deepspeed
 
+    # Every rank writes the same values; rank 0's are the ones that are partitioned.
     with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
         yield
 
 
 def shard_optimizer_states(
-    loop: Any, source: PortableCheckpoint, step: int, names: list[str]
+    trainer: Any, source: PortableCheckpoint, step: int, names: list[str]
 ) -> None:
-    """Put the checkpoint's optimizer states into the engine's optimizer.
+    """Load the checkpoint's optimizer states into the engine's optimizer.
 
     Args:
-        loop: The trainer, its engine made.
+        trainer: The trainer, after its engine was created.
         source: The checkpoint.
         step: Optimizer steps done.
         names: Trainable parameters in the order of the optimizer.
     """
-    if loop.is_deepspeed_enabled:
-        _deal_to_deepspeed(loop, source, step)
+    if trainer.is_deepspeed_enabled:
+        _load_into_deepspeed(trainer, source, step)
         return
-    parameters = dict(loop.model.named_parameters())
-    optimizer = loop.optimizer.optimizer
+    parameters = dict(trainer.model.named_parameters())
+    optimizer = trainer.optimizer.optimizer
     for name in names:
         parameter = parameters[name]
         moments = {k: v.to(parameter.device) for k, v in source.read(name).items() if k != WEIGHT}
@@ -198,21 +216,26 @@ def shard_optimizer_states(
             optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
 
 
-def _deal_to_deepspeed(loop: Any, source: PortableCheckpoint, step: int) -> None:
+def _load_into_deepspeed(trainer: Any, source: PortableCheckpoint, step: int) -> None:
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-    zero = loop.model_wrapped.optimizer
-    sharded = loop.setup.job.sharding.zero == 3
+    zero = trainer.model_wrapped.optimizer
+    sharded = trainer.setup.job.sharding.zero == 3
     flats = zero.fp32_partitioned_groups_flat if sharded else zero.single_partition_of_fp32_groups
-    trainable = [(n, p) for n, p in loop.model.named_parameters() if p.requires_grad]
+    # Every process must call the setters for every parameter, in the same order: they gather it.
+    trainable = [(n, p) for n, p in trainer.model.named_parameters() if p.requires_grad]
     keys = [key for key in source.read(trainable[0][0]) if key != WEIGHT]
     for flat in flats:
-        # The states are made at the first step otherwise; there is nothing to write into yet.
+        # Adam creates its states in its first step. They are created here, as zeros of the flat
+        # partition's shape, so that there is something to write into.
         zero.optimizer.state[flat] = {
             "step": torch.tensor(float(step), device=flat.device),
             **{key: torch.zeros_like(flat) for key in keys},
         }
     if not sharded:
+        # ZeRO 1 and 2 map each low-precision parameter to its slice of the fp32 partition (`hp`
+        # for high precision). The mapping was built without states: build it once more, or
+        # `safe_set_full_optimizer_state` would find none.
         zero._link_all_hp_params()
         zero._hp_optimizer_states_linked = False
         zero._lazy_init_hp_params_optimizer_state()

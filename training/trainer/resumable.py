@@ -1,4 +1,4 @@
-"""Checkpoints that a run goes on from exactly, on the hardware that wrote them or on other."""
+"""Mixin that saves checkpoints and resumes from them exactly, on the same or other hardware."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ from training.trainer.lr_groups import LrMultipliers
 from training.trainer.resharding import (
     check_portable,
     needs_resharding,
-    portable,
+    open_portable,
     shard_optimizer_states,
     shard_weights,
 )
-from training.trainer.step_hooks import FILE as ATTENDANT
-from training.trainer.step_hooks import StepHook
+from training.trainer.step_hooks import STEP_HOOK_FILE, StepHook
 from training.trainer.trainer_types import TrainerParent
 from training.trainer.triggers import IntervalTrigger
 
-STREAM = "stream.json"
+STREAM_FILE = "stream.json"
 
 
 class ResumableTrainerMixin(TrainerParent):
-    """Mix into a Transformers trainer, before it in the list of parents (see `ExactLoop`).
+    """Mixin that precedes a Transformers trainer in a list of base classes.
 
     Attributes:
-        setup: What the trainer was handed.
-        lr_multipliers: Which parameter learns at which rate.
-        step_hook: What the adapter does in each step, if anything.
-        interrupted: What told the run to stop.
-        best_loss: Least held-out loss so far.
-        bad_evaluations: How many followed it.
-        evaluated_at: The step of the last.
+        setup: Context of the trainer.
+        lr_multipliers: Learning-rate multipliers of the parameters.
+        step_hook: Step hook of the adapter, if it has one.
+        interrupted: Name of the stop signal that ended training, if one did.
+        best_loss: Lowest held-out loss so far.
+        bad_evaluations: Evaluations since then.
+        evaluated_at: Step of the last evaluation.
     """
 
     setup: TrainerContext
@@ -55,19 +54,21 @@ class ResumableTrainerMixin(TrainerParent):
 
     @property
     def has_stalled(self) -> bool:
-        """Whether early stopping has seen enough."""
+        """True if early stopping has run out of patience."""
         stopping = self.setup.job.train.early_stopping
         return stopping is not None and self.bad_evaluations >= stopping.patience
+
+    # --- saving -----------------------------------------------------------------------------
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or super()._get_output_dir(trial))
 
     def create_model_card(self, *ignored: Any, **also_ignored: Any) -> None:
-        """Write none: the run's own card is written once, at the end."""
+        """Do nothing: the run's own model card is written once, at the end."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         setup, number = self.setup, int(self.state.global_step)
-        facts = {
+        metadata = {
             "step": number,
             "world_size": setup.world.size,
             "zero": setup.job.sharding.zero,
@@ -78,25 +79,24 @@ class ResumableTrainerMixin(TrainerParent):
             "stalled": self.has_stalled,
             "method": self.extra_state(),
         }
-        with setup.checkpoints.writing(number, facts) as staging, self._writing_to(staging):
+        with setup.checkpoints.save(number, metadata) as staging, self._redirect_output(staging):
             super()._save_checkpoint(model, trial)
+            checkpoint = staging / f"{PREFIX}{number}"
             if setup.world.is_local_writer and setup.job.sharding.zero:
-                # DeepSpeed names its folder for the first process only, and reads it on all.
-                (staging / f"{PREFIX}{number}" / "latest").write_text(f"global_step{number}")
+                # DeepSpeed writes `latest` on rank 0 only, but reads it on every node.
+                (checkpoint / "latest").write_text(f"global_step{number}")
             if setup.world.is_local_writer and isinstance(setup.table, StreamDataset):
-                place = staging / f"{PREFIX}{number}" / STREAM
-                place.write_text(json.dumps(setup.table.state_dict()))
+                (checkpoint / STREAM_FILE).write_text(json.dumps(setup.table.state_dict()))
             if setup.world.is_local_writer and self.step_hook:
-                place = staging / f"{PREFIX}{number}" / ATTENDANT
-                torch.save(self.step_hook.state_dict(), place)
+                torch.save(self.step_hook.state_dict(), checkpoint / STEP_HOOK_FILE)
             if setup.world.is_main_process:
-                self.save_extra_files(staging / f"{PREFIX}{number}")
-        self._save_due.done()
-        for watcher in setup.callbacks:
-            watcher.on_save(number)
+                self.save_extra_files(checkpoint)
+        self._save_due.reset()
+        for callback in setup.callbacks:
+            callback.on_save(number)
 
     @contextmanager
-    def _writing_to(self, staging: Path) -> Iterator[None]:
+    def _redirect_output(self, staging: Path) -> Iterator[None]:
         self._staging = staging
         try:
             yield
@@ -104,23 +104,24 @@ class ResumableTrainerMixin(TrainerParent):
             self._staging = None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the weights; inside a checkpoint only where the engine does not do so itself."""
+        """Save the weights, unless DeepSpeed saves them as part of a checkpoint."""
         if self._staging is not None and self.is_deepspeed_enabled:
+            # Transformers would gather the sharded weights for a second copy.
             Path(output_dir or "").mkdir(parents=True, exist_ok=True)
             return
         super().save_model(output_dir, _internal_call)
 
-    # --- going on ---------------------------------------------------------------------------
+    # --- resuming ---------------------------------------------------------------------------
 
     def run(self, checkpoint: Path | None, facts: dict[str, Any] | None) -> None:
-        """Train to the end, or from `checkpoint` on.
+        """Train to the end, from the start or from a checkpoint.
 
         Args:
-            checkpoint: Where to go on from; None to start.
-            facts: What that checkpoint was written with.
+            checkpoint: Checkpoint to resume from; None to start.
+            facts: Metadata of that checkpoint.
 
         Raises:
-            Interrupted: Told to stop; a checkpoint was written.
+            Interrupted: A stop signal was received, and a checkpoint was written.
         """
         if facts is not None:
             self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
@@ -130,65 +131,79 @@ class ResumableTrainerMixin(TrainerParent):
         if checkpoint is not None:
             self.load_extra_files(checkpoint)
         if checkpoint is not None and isinstance(self.setup.table, StreamDataset):
-            self.setup.table.load_state_dict(json.loads((checkpoint / STREAM).read_text()))
+            self.setup.table.load_state_dict(json.loads((checkpoint / STREAM_FILE).read_text()))
         if checkpoint is not None and self.step_hook:
-            state = torch.load(checkpoint / ATTENDANT, map_location="cpu", weights_only=True)
+            state = torch.load(checkpoint / STEP_HOOK_FILE, map_location="cpu", weights_only=True)
             self.step_hook.load_state_dict(state)
-        self._reshape = facts if needs_resharding(self.setup.job, self.setup.world, facts) else None
-        if self._reshape:
-            check_portable(self.setup.job, self._reshape)
+        if needs_resharding(self.setup.job, self.setup.world, facts):
+            self._reshard_from = facts
+        if self._reshard_from:
+            check_portable(self.setup.job, self._reshard_from)
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self.interrupted:
             raise Interrupted(
                 f"stopped by {self.interrupted} after step {self.state.global_step}; "
-                f"the same command goes on from there"
+                f"run the same command again to resume"
             )
 
-    _reshape: dict[str, Any] | None = None
+    _reshard_from: dict[str, Any] | None = None
+    """Metadata of a checkpoint with other sharding; None if the engine can read it itself."""
 
     def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
-        if self._reshape is None:
+        if self._reshard_from is None:
             super()._load_from_checkpoint(checkpoint, model)
 
     def _prepare_for_training(self, max_steps: int, loader: Any, checkpoint: str | None) -> Any:
-        """Make the engine; where the checkpoint was cut for others, deal it out anew."""
-        if self._reshape is None or checkpoint is None:
+        """Create the engine; reshard a checkpoint that was written with other sharding.
+
+        Weights are loaded before the engine exists, because it copies them into its fp32 master
+        weights. Optimizer states are loaded after it has created the partitions they belong to.
+        """
+        if self._reshard_from is None or checkpoint is None:
             return super()._prepare_for_training(max_steps, loader, checkpoint)
         names = self._optimizer_order()
-        with portable(Path(checkpoint), self._reshape, names, self.setup.control) as source:
+        control, metadata = self.setup.control, self._reshard_from
+        with open_portable(Path(checkpoint), metadata, names, control) as source:
             shard_weights(self.model, source)
             ready = super()._prepare_for_training(max_steps, loader, None)
-            shard_optimizer_states(self, source, self._reshape["step"], names)
+            shard_optimizer_states(self, source, metadata["step"], names)
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
-        number = len(self.optimizer.param_groups)
-        if self.lr_multipliers.uniform:
-            # One rate for all groups; an engine may leave out a group without parameters.
+        num_groups = len(self.optimizer.param_groups)
+        if self.lr_multipliers.is_uniform:
+            # All groups share one learning rate, and DeepSpeed drops groups without parameters:
+            # repeat or cut the lists to the number of groups that this engine has.
             for key in ("base_lrs", "_last_lr", "lr_lambdas"):
-                schedule[key] = (schedule[key] * number)[:number]
+                schedule[key] = (schedule[key] * num_groups)[:num_groups]
         self.lr_scheduler.load_state_dict(schedule)
-        # The next step's rate stands in the optimizer's groups, which were made anew.
+        # The optimizer reads the next step's learning rate from its groups, which are new.
         for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):
             group["lr"] = rate
         return ready
 
     def _optimizer_order(self) -> list[str]:
-        """Return the trainable parameters in the order an unsharded optimizer numbers them."""
+        """Return the trainable parameters in the order in which an unsharded optimizer has them.
+
+        Transformers makes a group with weight decay and one without; torch numbers the states of
+        `optimizer.pt` through all groups.
+        """
         decayed = set(self.get_decay_parameter_names(self.model))
         trainable = [name for name, p in self.model.named_parameters() if p.requires_grad]
         groups = [[n for n in trainable if (n in decayed) is wanted] for wanted in (True, False)]
-        if not self.lr_multipliers.uniform:
-            groups = [names for _, _, names in self.lr_multipliers.divide(groups)]
+        if not self.lr_multipliers.is_uniform:
+            groups = [names for _, _, names in self.lr_multipliers.partition(groups)]
         return [name for names in groups for name in names]
 
+    # --- state of the method ----------------------------------------------------------------
+
     def extra_state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the method beyond weights: JSON, for any process."""
+        """Return the method's own state as JSON, valid for any process."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `extra_state` returned."""
+        """Restore what `extra_state` returned."""
 
     def save_extra_files(self, checkpoint: Path) -> None:
-        """Write what a checkpoint keeps of the method and JSON cannot hold, on one process."""
+        """Write the method's own state that JSON cannot hold, on one process."""
 
     def load_extra_files(self, checkpoint: Path) -> None:
-        """Go on from what `save_extra_files` wrote, on every process."""
+        """Restore what `save_extra_files` wrote, on every process."""

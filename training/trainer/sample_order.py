@@ -1,8 +1,9 @@
-"""Which rows each optimizer step consumes: a pure function of the seed.
+"""Sample order: the rows that each optimizer step consumes, as a pure function of the seed.
 
-The rows of all epochs stand in one line, each epoch shuffled by itself; optimizer step `s` takes
-the next `global_batch_size` of them. Nothing depends on the number of processes or on the micro
-batch, so a run may be resumed on other hardware and still see every row exactly as often.
+The epochs, each with its own shuffle, form one sequence of rows; optimizer step `s` consumes the
+`s`-th slice of `global_batch_size` rows. The order depends neither on the number of processes nor
+on the micro-batch size, and is computed from the step number without any stored state. A run can
+therefore resume on other hardware and still see every row exactly as often.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import numpy.typing as npt
 from torch.utils.data import Sampler
 
 PADDING_INDEX = -1
-"""Stands for a row without tokens, where the last step has fewer rows than the others."""
+"""Index of the padding row, which completes the last step of a run to the global batch size."""
 
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """The line of rows.
+    """Order of the rows of a run.
 
     Attributes:
         num_rows: Rows in the table.
         global_batch_size: Rows per optimizer step.
-        total_rows: Rows consumed by the whole run.
-        seed: Decides the shuffle of every epoch.
-        shuffle: Whether rows are shuffled at all.
+        total_rows: Rows consumed by the complete run.
+        seed: Seed of the shuffles; epoch `e` is shuffled by the generator of `[seed, e]`.
+        shuffle: Whether rows are shuffled.
     """
 
     num_rows: int
@@ -48,18 +49,27 @@ class SampleOrder:
         seed: int,
         shuffle: bool,
     ) -> SampleOrder:
-        """Return the order of a run that lasts `max_steps`, or `epochs` when that is None."""
+        """Return the order of a run of `max_steps` steps, or of `epochs` if that is None.
+
+        Args:
+            num_rows: Rows in the table.
+            global_batch_size: Rows per optimizer step.
+            epochs: Passes over the data.
+            max_steps: Optimizer steps; overrides `epochs`.
+            seed: Seed of the shuffles.
+            shuffle: Whether rows are shuffled.
+        """
         total = max_steps * global_batch_size if max_steps else max(1, round(num_rows * epochs))
         return cls(num_rows, global_batch_size, total, seed, shuffle)
 
     @property
     def max_steps(self) -> int:
-        """Optimizer steps in the whole run."""
+        """Optimizer steps of the complete run."""
         return math.ceil(self.total_rows / self.global_batch_size)
 
     @property
     def steps_per_epoch(self) -> float:
-        """Optimizer steps in one pass over the data; not necessarily a whole number."""
+        """Optimizer steps in one pass over the data; possibly fractional."""
         return self.num_rows / self.global_batch_size
 
     def epoch_at(self, step: int) -> float:
@@ -73,7 +83,7 @@ class SampleOrder:
         return np.random.default_rng([self.seed, epoch]).permutation(self.num_rows)
 
     def steps(self, start: int = 0) -> Iterator[list[int]]:
-        """Yield the rows of each optimizer step, from step `start` on."""
+        """Yield the rows of each optimizer step, starting with step `start`."""
         epoch, rows = -1, np.empty(0, dtype=np.int64)
         for step in range(start, self.max_steps):
             first = step * self.global_batch_size
@@ -88,14 +98,14 @@ class SampleOrder:
 
 @dataclass(frozen=True)
 class RolloutOrder(SampleOrder):
-    """A line of rows taken a round at a time, each round gone through several times.
+    """Sample order of PPO: rows are consumed in rollouts (rounds), and each round several times.
 
-    A method that answers prompts takes `round_rows` of them, and learns from the answers in
-    `passes` passes of steps of `global_batch_size`. `total_rows` counts a row at each pass.
+    A round samples answers to `round_rows` prompts, then optimizes on them in `passes` epochs of
+    steps of `global_batch_size`. `total_rows` counts a row once per pass.
 
     Attributes:
         round_rows: Rows of a round, a multiple of `global_batch_size`.
-        passes: How often a round is gone through, each time in another order.
+        passes: Passes over a round (PPO epochs), each in another order.
     """
 
     round_rows: int = 0
@@ -105,13 +115,14 @@ class RolloutOrder(SampleOrder):
     def from_order(
         cls, order: SampleOrder, round_rows: int, passes: int, *, by_epochs: bool
     ) -> RolloutOrder:
-        """Return `order` as one that is taken in rounds.
+        """Return `order` divided into rounds.
 
         Args:
-            order: Which rows, and for how long.
+            order: Order and number of the rows.
             round_rows: Rows of a round.
-            passes: How often a round is gone through.
-            by_epochs: Whether to end with a whole round, and not after the steps of `order`.
+            passes: Passes over a round.
+            by_epochs: Whether the run's length is given in epochs; it then ends with a complete
+                round rather than after the steps of `order`.
         """
         total = order.total_rows
         if by_epochs:
@@ -126,19 +137,19 @@ class RolloutOrder(SampleOrder):
 
     @property
     def steps_per_epoch(self) -> float:
-        """Optimizer steps in which every row comes up in one round; maybe not a whole number."""
+        """Optimizer steps after which every row was part of one round; possibly fractional."""
         return self.num_rows * self.passes / self.global_batch_size
 
     def epoch_at(self, step: int) -> float:
-        """Return how often the rows have been taken after `step` optimizer steps."""
+        """Return how many times the rows have been sampled after `step` optimizer steps."""
         return min(step * self.global_batch_size, self.total_rows) / (self.num_rows * self.passes)
 
     def round_at(self, step: int) -> int:
-        """Return the round that step `step`, counted from 0, learns from."""
+        """Return the round that step `step`, counted from 0, trains on."""
         return step // self.steps_per_round
 
     def rows_in_round(self, number: int) -> list[int]:
-        """Return the rows of a round, in their places."""
+        """Return the rows of round `number`, in order."""
         first = number * self.round_rows
         epochs: dict[int, npt.NDArray[np.int64]] = {}
         rows = []
@@ -150,27 +161,35 @@ class RolloutOrder(SampleOrder):
         return rows
 
     def positions_at(self, step: int) -> list[int]:
-        """Return the places within its round that step `step` learns from."""
+        """Return the positions within its round of the rows that step `step` trains on."""
         number, within = divmod(step, self.steps_per_round)
         pass_, part = divmod(within, self.round_rows // self.global_batch_size)
-        # Told apart from the shuffle of an epoch, which is seeded by two numbers.
+        # Three numbers seed this shuffle and two the shuffle of an epoch: no two streams coincide.
         order = np.random.default_rng([self.seed, number, pass_]).permutation(self.round_rows)
         first = part * self.global_batch_size
-        return [int(place) for place in order[first : first + self.global_batch_size]]
+        return [int(position) for position in order[first : first + self.global_batch_size]]
 
     def steps(self, start: int = 0) -> Iterator[list[int]]:
-        """Yield the rows of each optimizer step, from step `start` on."""
+        """Yield the rows of each optimizer step, starting with step `start`."""
         for step in range(start, self.max_steps):
             rows = self.rows_in_round(self.round_at(step))
-            yield [rows[place] for place in self.positions_at(step)]
+            yield [rows[position] for position in self.positions_at(step)]
 
 
 class MicroBatchSampler(Sampler[list[int]]):
-    """The micro-batches of one process, in order, for the whole run.
+    """Micro-batches of one process, in order, for the complete run.
 
-    Within one optimizer step rows are sorted by length and dealt out so that the rows of a
-    micro-batch, over all processes, are of like length: less padding, and no process waits for
-    another. The step's gradient is a mean over its tokens and does not depend on the dealing.
+    Within one optimizer step rows are sorted by length and distributed so that the rows of a
+    micro-batch, over all processes, have similar lengths: less padding, and no process waits for
+    another. The step's gradient is a mean over its tokens, so it does not depend on which process
+    or micro-batch a row is assigned to.
+
+    Args:
+        order: Order of the rows.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        micro_batch_size: Rows per device at once.
+        lengths: Tokens of each row; None leaves the rows of a step unsorted.
     """
 
     def __init__(
@@ -194,11 +213,12 @@ class MicroBatchSampler(Sampler[list[int]]):
         return self.order.max_steps * self.accumulation
 
     def __iter__(self) -> Iterator[list[int]]:
-        wide = self.world_size * self.micro_batch_size
+        rows_at_once = self.world_size * self.micro_batch_size
         for rows in self.order.steps():
             if self.lengths is not None and self.accumulation * self.world_size > 1:
                 lengths = self.lengths
                 rows = sorted(rows, key=lambda row: (-int(lengths[row]), row))
             rows = rows + [PADDING_INDEX] * (self.order.global_batch_size - len(rows))
-            for first in range(0, len(rows), wide):
-                yield rows[first + self.rank : first + wide : self.world_size]
+            for first in range(0, len(rows), rows_at_once):
+                # Every world_size-th row: the rows of all ranks are neighbors in length.
+                yield rows[first + self.rank : first + rows_at_once : self.world_size]

@@ -1,4 +1,4 @@
-"""Seeds: the same job gives the same numbers."""
+"""Seeding of random generators, so that the same job gives the same numbers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seed Python, NumPy and torch; with `deterministic`, refuse kernels that vary.
+    """Seed Python, NumPy and torch; with `deterministic`, use deterministic kernels.
 
     Args:
         seed: Any integer in [0, 2**32).
-        deterministic: Use only kernels whose result never varies from run to run.
+        deterministic: Use only kernels whose result is the same in every run.
     """
     random.seed(seed)
     np.random.seed(seed)
@@ -29,10 +29,10 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
 
 @contextlib.contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """Leave every random generator as it was, whatever happens inside.
+    """Restore the state of every random generator on exit.
 
-    What only looks at a model (a probe, an evaluation, a sample) must not change how its training
-    goes on.
+    Code that only observes a model (a memory probe, an evaluation, a sample) must not change the
+    random numbers of the training steps that follow.
     """
     python, numpy = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()

@@ -1,4 +1,7 @@
-"""What an adapter does in each step beyond being trained, such as dealing ranks out."""
+"""Step hooks: work that an adapter does in every training step, such as AdaLoRA's rank allocation.
+
+A hook is attached to the model, because adapters are built before the trainer exists.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,35 @@ from typing import Any, Protocol
 
 from torch import nn
 
-_NAME = "step_hook"
-FILE = "step_hook.pt"
-"""What a checkpoint keeps of it."""
+_ATTRIBUTE = "step_hook"
+STEP_HOOK_FILE = "step_hook.pt"
+"""File of a checkpoint that holds the hook's state."""
 
 
 class StepHook(Protocol):
-    """Is asked by the loop, on every process alike."""
+    """Hook that the training loop calls on every process."""
 
     def on_train_begin(self, max_steps: int) -> None:
-        """Learn how many optimizer steps the whole run has."""
+        """Receive the number of optimizer steps of the complete run."""
 
     def add_gradients(self) -> dict[str, float]:
-        """Add gradients of its own, once per step and before they are clipped; return metrics."""
+        """Add the hook's own gradients, once per step and before clipping; return metrics."""
 
     def on_optimizer_step(self, step: int) -> dict[str, float]:
-        """Act after the optimizer, while gradients are still there; return metrics."""
+        """Act after the optimizer step, before gradients are zeroed; return metrics."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what going on needs: tensors, and what JSON can hold."""
+        """Return the state that resuming needs: tensors, and values that JSON can hold."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a state."""
 
 
-def register_step_hook(model: nn.Module, step_hook: StepHook) -> None:
-    """Let `step_hook` see the steps that train `model`."""
-    setattr(model, _NAME, step_hook)
+def register_step_hook(model: nn.Module, hook: StepHook) -> None:
+    """Attach `hook` to the steps that train `model`."""
+    setattr(model, _ATTRIBUTE, hook)
 
 
 def get_step_hook(model: nn.Module) -> StepHook | None:
-    """Return who attends the steps of a model, if anybody does."""
-    return vars(model).get(_NAME)
+    """Return the step hook of a model, or None."""
+    return vars(model).get(_ATTRIBUTE)

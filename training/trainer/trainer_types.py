@@ -1,11 +1,11 @@
-"""What of Transformers' `Trainer` the exact loop stands on, with types.
+"""Typed interface of the parts of Transformers' `Trainer` that `ExactTrainerMixin` uses.
 
-The loop is mixed in before a trainer whose class it does not know. To the type checker its base is
-the class below; when it runs, the base is `object`, and the trainer comes next in line. A test
-holds every name here against the installed `Trainer`, so an upgrade that renames one is noticed.
+The mixin precedes a trainer class that it does not know. For the type checker its base is the class
+below; at run time the base is `object`, and the trainer is next in the method resolution order. A
+test compares every name here with the installed `Trainer`, so an upgrade that renames one fails.
 """
 
-# ruff: noqa: D102  (the methods are explained where they are made)
+# ruff: noqa: D102  (Transformers documents these methods)
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     class TrainerParent:
-        """A Transformers trainer, as far as the loop calls it or overrides it."""
+        """Methods and attributes of a Transformers trainer that the loop calls or overrides."""
 
         model: Any
         optimizer: torch.optim.Optimizer

@@ -1,4 +1,4 @@
-"""When something is due: every so many steps, epochs, or minutes."""
+"""Triggers that fire every N steps, epochs or minutes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from training.config.types import Every
 
 
 class IntervalTrigger:
-    """Says once per optimizer step whether something is due.
+    """Trigger that is checked once per optimizer step.
 
-    Counting by steps and epochs is a function of the step alone, and so the same before and after
-    a resume. Counting by time starts anew with each process.
+    Intervals in steps and epochs are a function of the step alone, so they are the same before and
+    after a resume. Intervals in time restart with each process.
 
     Args:
         every: The interval, or None for never.
-        steps_per_epoch: Optimizer steps (not necessarily whole) in one pass over the data.
+        steps_per_epoch: Optimizer steps (possibly fractional) in one pass over the data.
     """
 
     def __init__(self, every: Every | None, steps_per_epoch: float):
@@ -25,7 +25,7 @@ class IntervalTrigger:
         self._since = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Return whether `step`, just finished, is one to act on."""
+        """Return whether the trigger fires after `step`."""
         if self.every is None or step == 0:
             return False
         if self.every.unit == "seconds":
@@ -33,8 +33,9 @@ class IntervalTrigger:
         period = self.every.value
         if self.every.unit == "epochs":
             period *= self.steps_per_epoch
+        # A multiple of the (fractional) period lies in (step - 1, step]; 1e-9 absorbs rounding.
         return math.floor(step / period + 1e-9) > math.floor((step - 1) / period + 1e-9)
 
-    def done(self) -> None:
-        """Start counting the time anew."""
+    def reset(self) -> None:
+        """Restart the clock of an interval in time."""
         self._since = time.monotonic()

@@ -1,1 +1,1 @@
-"""Plain TRL scripts, as its documentation has them."""
+"""Plain TRL scripts, as in its documentation."""

@@ -1,6 +1,6 @@
 """A plain TRL DPO script.
 
-`python -m benchmarks.alignment.peers.trl_dpo MATERIAL STEPS OUT [lora]`
+`python -m benchmarks.alignment.peers.trl_dpo FIXTURES STEPS OUT [lora]`
 """
 
 from __future__ import annotations
@@ -14,30 +14,37 @@ from trl import DPOConfig, DPOTrainer
 
 from benchmarks.alignment.fixtures import ALPHA, BATCH, RATE, R
 from benchmarks.speed.fixtures import LENGTH
-from benchmarks.speed.peers.plain import plain
-from benchmarks.speed.peers.steps import Noting, Steps
+from benchmarks.speed.peers.steps import StepLog, StepLogCallback
+from benchmarks.speed.peers.trl_arguments import trl_arguments
 
 
-def main(material: Path, number: int, out: Path, *, lora: bool) -> None:
-    """Train for `number` steps on the pairs of `material`, every weight or an adapter."""
+def main(fixtures: Path, number: int, out: Path, *, lora: bool) -> None:
+    """Train on pairs.
+
+    Args:
+        fixtures: The folder of fixtures.
+        number: Optimizer steps.
+        out: The file of steps.
+        lora: Train a LoRA adapter instead of all weights.
+    """
     config = DPOConfig(
-        **plain(out, number, RATE),
+        **trl_arguments(out, number, RATE),
         max_length=LENGTH,
         per_device_train_batch_size=BATCH,
         beta=0.1,
     )
-    steps = Steps(out)
-    rows = load_dataset("json", data_files=str(material / "pairs.jsonl"), split="train")
+    steps = StepLog(out)
+    rows = load_dataset("json", data_files=str(fixtures / "pairs.jsonl"), split="train")
     trainer = DPOTrainer(
-        model=str(material / "model"),
+        model=str(fixtures / "model"),
         args=config,
         train_dataset=rows,
-        callbacks=[Noting(steps)],
+        callbacks=[StepLogCallback(steps)],
         peft_config=LoraConfig(r=R, lora_alpha=ALPHA, target_modules="all-linear")
         if lora
         else None,
     )
-    steps.tokens = 1  # what is counted here is steps
+    steps.tokens = 1  # steps are counted here, not tokens
     trainer.train()
 
 

@@ -1,4 +1,4 @@
-"""A plain TRL GRPO script. `python -m benchmarks.alignment.peers.trl_grpo MATERIAL STEPS OUT`."""
+"""A plain TRL GRPO script. `python -m benchmarks.alignment.peers.trl_grpo FIXTURES STEPS OUT`."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from datasets import load_dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.alignment.fixtures import ANSWERS, GROUP, NEW_TOKENS, PATTERN, RATE
-from benchmarks.speed.peers.plain import plain
-from benchmarks.speed.peers.steps import Noting, Steps
+from benchmarks.speed.peers.steps import StepLog, StepLogCallback
+from benchmarks.speed.peers.trl_arguments import trl_arguments
 
 
-def rewarded(completions: list[str], **_: Any) -> list[float]:
-    """Return how often each answer meets the rule."""
+def count_matches(completions: list[str], **_: Any) -> list[float]:
+    """Return the number of matches of the pattern in each answer."""
     return [float(len(re.findall(PATTERN, text))) for text in completions]
 
 
-def main(material: Path, number: int, out: Path) -> None:
-    """Train for `number` steps, each on new answers."""
+def main(fixtures: Path, number: int, out: Path) -> None:
+    """Train on sampled answers.
+
+    Args:
+        fixtures: The folder of fixtures.
+        number: Optimizer steps.
+        out: The file of steps.
+    """
     config = GRPOConfig(
-        **plain(out, number, RATE),
+        **trl_arguments(out, number, RATE),
         per_device_train_batch_size=ANSWERS,
         num_generations=GROUP,
         max_completion_length=NEW_TOKENS,
         beta=0.05,
     )
-    steps = Steps(out)
-    rows = load_dataset("json", data_files=str(material / "prompts.jsonl"), split="train")
+    steps = StepLog(out)
+    rows = load_dataset("json", data_files=str(fixtures / "prompts.jsonl"), split="train")
     trainer = GRPOTrainer(
-        model=str(material / "model"),
-        reward_funcs=rewarded,
+        model=str(fixtures / "model"),
+        reward_funcs=count_matches,
         args=config,
         train_dataset=rows,
-        callbacks=[Noting(steps)],
+        callbacks=[StepLogCallback(steps)],
     )
     sample = trainer._generate_single_turn
 

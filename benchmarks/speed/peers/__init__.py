@@ -1,1 +1,1 @@
-"""The scripts a person would write without Temper; each prints nothing and notes its steps."""
+"""Training scripts without Temper; each writes a line per optimizer step."""

@@ -1,7 +1,8 @@
-"""Forward, backward, fused AdamW on full rows: as fast as the model goes, with nothing around it.
+"""Bare training loop: forward, backward and fused AdamW on full rows, and nothing else.
 
-Documents are cut where a row is full and see each other, so every position is a real token.
-`python -m benchmarks.speed.peers.bare_loop MATERIAL STEPS OUT [compile]`
+Documents are concatenated and split at the row length, and attend to each other, so no position is
+padding.
+`python -m benchmarks.speed.peers.bare_loop FIXTURES STEPS OUT [compile]`
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.speed.peers.steps import Steps
+from benchmarks.speed.peers.steps import StepLog
 
 
-def main(material: Path, number: int, out: Path, compiled: bool) -> None:
-    """Train for `number` steps on the rows of `material`."""
-    shape = json.loads((material / "shape.json").read_text())
-    tokenizer = AutoTokenizer.from_pretrained(material / "model")
-    model = AutoModelForCausalLM.from_pretrained(material / "model", dtype=torch.float32)
+def main(fixtures: Path, number: int, out: Path, compiled: bool) -> None:
+    """Train on the rows of the fixtures.
+
+    Args:
+        fixtures: The folder of fixtures.
+        number: Optimizer steps.
+        out: The file of steps.
+        compiled: Compile the model.
+    """
+    shape = json.loads((fixtures / "shape.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(fixtures / "model")
+    model = AutoModelForCausalLM.from_pretrained(fixtures / "model", dtype=torch.float32)
     ids: list[int] = []
     wanted = number * shape["batch"] * shape["length"]
-    for line in (material / "rows.jsonl").open():
+    for line in (fixtures / "rows.jsonl").open():
         row = json.loads(line)
         ids += tokenizer(row["prompt"] + row["completion"])["input_ids"] + [tokenizer.eos_token_id]
         if len(ids) >= wanted:
@@ -31,7 +39,7 @@ def main(material: Path, number: int, out: Path, compiled: bool) -> None:
     batches = torch.tensor(ids[:wanted]).view(number, shape["batch"], shape["length"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     step_model = torch.compile(model) if compiled else model
-    steps = Steps(out)
+    steps = StepLog(out)
     for batch in batches:
         loss = step_model(input_ids=batch, labels=batch, use_cache=False).loss
         loss.backward()

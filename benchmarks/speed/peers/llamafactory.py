@@ -1,7 +1,8 @@
-"""LLaMA-Factory's packing that keeps documents apart, from an environment of its own.
+"""LLaMA-Factory with packing that does not attend across documents, in a separate environment.
 
-It pins other versions of Transformers and TRL. Make one with `pip install llamafactory`, and name
-its command: `make bench LLAMAFACTORY=/path/to/bin/llamafactory-cli`.
+It pins other versions of Transformers and TRL. Create an environment with
+`pip install llamafactory` and pass its command:
+`make bench LLAMAFACTORY=/path/to/bin/llamafactory-cli`.
 """
 
 from __future__ import annotations
@@ -14,20 +15,27 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.speed.peers.steps import Steps
+from benchmarks.speed.peers.steps import StepLog
 
 
-def main(material: Path, number: int, out: Path, command: str) -> None:
-    """Train for `number` steps on the rows of `material`."""
-    shape = json.loads((material / "shape.json").read_text())
+def main(fixtures: Path, number: int, out: Path, command: str) -> None:
+    """Train on the rows of the fixtures.
+
+    Args:
+        fixtures: The folder of fixtures.
+        number: Optimizer steps.
+        out: The file of steps.
+        command: The path of `llamafactory-cli`.
+    """
+    shape = json.loads((fixtures / "shape.json").read_text())
     folder = out.with_suffix(".llamafactory")
     folder.mkdir()
     columns = {"prompt": "prompt", "response": "completion"}
     (folder / "dataset_info.json").write_text(
-        json.dumps({"rows": {"file_name": str(material / "rows.jsonl"), "columns": columns}})
+        json.dumps({"rows": {"file_name": str(fixtures / "rows.jsonl"), "columns": columns}})
     )
     settings = {
-        "model_name_or_path": str(material / "model"),
+        "model_name_or_path": str(fixtures / "model"),
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "full",
@@ -56,8 +64,8 @@ def main(material: Path, number: int, out: Path, command: str) -> None:
         stdout=(folder / "stdout").open("w"),
         stderr=subprocess.STDOUT,
     )
-    # Its own count of tokens overflows on a CPU; counting every packed row as full flatters it.
-    steps, seen, tokens = Steps(out), 0, shape["batch"] * shape["length"]
+    # Its own token count overflows on a CPU. Counting every packed row as full favors it.
+    steps, seen, tokens = StepLog(out), 0, shape["batch"] * shape["length"]
     while process.poll() is None or (log.exists() and len(_lines(log)) > seen):
         for line in _lines(log)[seen:] if log.exists() else []:
             seen += 1

@@ -1,4 +1,4 @@
-"""What every peer writes: a line per optimizer step, with its real tokens and when it ended."""
+"""Step log of a script: a line per optimizer step with its tokens and its end time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from transformers import TrainerCallback
 
 
-class Steps:
-    """Appends to `path`.
+class StepLog:
+    """Writer of the step log.
 
     Args:
-        path: A file of JSON Lines.
+        path: The file of JSON Lines to write.
     """
 
     def __init__(self, path: Path):
@@ -24,7 +24,7 @@ class Steps:
         self.sampling_seconds = 0.0
 
     def end(self, loss: float) -> None:
-        """Note that a step over `tokens` tokens, padding left out, ended now."""
+        """Write that a step ended now, with the tokens added to `tokens` since the last one."""
         line = {
             "tokens": self.tokens,
             "seconds": time.monotonic() - self._started,
@@ -35,13 +35,13 @@ class Steps:
         self.tokens, self.sampling_seconds = 0, 0.0
 
 
-class Noting(TrainerCallback):
-    """Notes each step that a Transformers trainer logs."""
+class StepLogCallback(TrainerCallback):
+    """Callback that writes each step that a Transformers trainer logs."""
 
-    def __init__(self, steps: Steps):
+    def __init__(self, steps: StepLog):
         self.steps = steps
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Note a step; the line at the end of training has no loss."""
+    def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+        """Write a step; the log line at the end of training has no loss."""
         if logs and "loss" in logs:
             self.steps.end(logs["loss"])

@@ -1,6 +1,6 @@
-"""A plain TRL script, as its documentation has it, with its defaults or one of its packings.
+"""A plain TRL script, as in its documentation, with the defaults or one of its packings.
 
-`python -m benchmarks.speed.peers.trl_sft MATERIAL STEPS OUT default|wrapped|bfd`
+`python -m benchmarks.speed.peers.trl_sft FIXTURES STEPS OUT default|wrapped|bfd`
 """
 
 from __future__ import annotations
@@ -13,37 +13,44 @@ from typing import Any
 from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.speed.peers.plain import plain
-from benchmarks.speed.peers.steps import Noting, Steps
+from benchmarks.speed.peers.steps import StepLog, StepLogCallback
+from benchmarks.speed.peers.trl_arguments import trl_arguments
 
 
-def main(material: Path, number: int, out: Path, packing: str) -> None:
-    """Train for `number` steps on the rows of `material`."""
-    shape = json.loads((material / "shape.json").read_text())
-    rows = load_dataset("json", data_files=str(material / "rows.jsonl"), split="train")
+def main(fixtures: Path, number: int, out: Path, packing: str) -> None:
+    """Train on the rows of the fixtures.
+
+    Args:
+        fixtures: The folder of fixtures.
+        number: Optimizer steps.
+        out: The file of steps.
+        packing: `default`, `wrapped` or `bfd`.
+    """
+    shape = json.loads((fixtures / "shape.json").read_text())
+    rows = load_dataset("json", data_files=str(fixtures / "rows.jsonl"), split="train")
     packings = {"wrapped": {"packing_strategy": "wrapped"}, "bfd": {"packing_strategy": "bfd"}}
-    # TRL's best fit makes one flat row of a batch; the others make `batch` rows.
+    # With `bfd`, TRL flattens a batch into one row; otherwise a batch has `batch` rows.
     config = SFTConfig(
-        **plain(out, number, 1e-4),
+        **trl_arguments(out, number, 1e-4),
         max_length=shape["length"],
         per_device_train_batch_size=shape["batch"],
         packing=packing in packings,
         **packings.get(packing, {}),
     )
-    steps = Steps(out)
+    steps = StepLog(out)
     trainer = SFTTrainer(
-        model=str(material / "model"),
+        model=str(fixtures / "model"),
         args=config,
         train_dataset=rows,
-        callbacks=[Noting(steps)],
+        callbacks=[StepLogCallback(steps)],
     )
     collate = trainer.data_collator
 
-    def counted(rows: list[dict[str, Any]]) -> Any:
+    def count_tokens(rows: list[dict[str, Any]]) -> Any:
         steps.tokens += sum(len(row["input_ids"]) for row in rows)
         return collate(rows)
 
-    trainer.data_collator = counted
+    trainer.data_collator = count_tokens
     trainer.train()
 
 

@@ -1,4 +1,4 @@
-"""Temper's own training process with its guards taken out, to see what they cost.
+"""Temper's training process without its guards, to measure their cost.
 
 `python -m benchmarks.speed.peers.unguarded JOB RUN_FOLDER`
 """
@@ -15,7 +15,7 @@ from training.run_folder import RunFolder
 
 
 def main(job_file: Path, path: Path) -> None:
-    """Run the job in a new folder, as a worker does, without guards."""
+    """Run a job in a new run folder, as a worker process does, without guards."""
     job = load_job(job_file)
     assert isinstance(job, Job)
     training.pipeline.guards_for = lambda *_: []

@@ -37,7 +37,7 @@ def test_nothing_is_asked_where_nothing_is_named() -> None:
 
 def test_all_that_cannot_be_read_is_named(kept: None) -> None:
     names = {"HF_TOKEN": "temper-dev/hub-token", "A": "temper-dev/a", "B": "temper-dev/b"}
-    with pytest.raises(AccountError, match=r"temper-dev/a, for A, .* none of this name.*for B"):
+    with pytest.raises(AccountError, match=r"temper-dev/a, for A, .* does not exist.*for B"):
         read_secrets(names)
 
 

@@ -79,4 +79,4 @@ def test_nobody_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with serving() as endpoint, pytest.raises(RunError, match="no AWS credentials") as caught:
         ask(endpoint, tmp_path)
-    assert "key in AWS_BEARER_TOKEN_BEDROCK" in str(caught.value)
+    assert "set a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK" in str(caught.value)

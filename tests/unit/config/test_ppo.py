@@ -10,7 +10,7 @@ from tests.run_commands import changed
 from tests.unit.config.test_problems import problems
 from training.config import Job
 from training.config.load import parse_job
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 
 
 @pytest.fixture

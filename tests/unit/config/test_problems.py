@@ -77,7 +77,7 @@ def test_all_at_once(minimal: dict[str, Any]) -> None:
         ("checkpoint", "save_total_limit", "keep"),
         ("evaluate", "eval_steps", "every"),
         ("resources", "process", "processes"),
-        ("guards", "unmoved", "unmoved_after"),
+        ("guards", "update_check", "update_check_after"),
     ],
 )
 def test_did_you_mean(minimal: dict[str, Any], section: str, key: str, meant: str) -> None:
@@ -153,7 +153,11 @@ FULL: dict[str, Any] = {
     "method": {"kind": "sft"},
     "adapter": {"kind": "lora"},
     "train": {"early_stopping": {"patience": 3}},
-    "evaluate": {"forgetting": {"source": "general.txt"}, "every": "5 steps"},
+    "evaluate": {
+        "forgetting": {"source": "general.txt"},
+        "every": "5 steps",
+        "samples": [{"prompt": "What?"}],
+    },
 }
 
 
@@ -182,12 +186,12 @@ def test_unknown_key_at_every_depth(path: tuple[str, ...]) -> None:
         document["method"] = copy.deepcopy(
             _JUDGED if path[1:3] == ("reward", "judge") else METHODS[path[1]]
         )
-    if path[:2] in (("adapter", "how"), ("adapter", "adapters")):
+    if path[:2] in (("adapter", "method"), ("adapter", "adapters")):
         # People write it in a section of its own.
         members: dict[str, Any] = {"one": "runs/one/model", "two": "runs/two/model"}
-        inner = {"adapters": dict(members), "how": {"kind": "merge"}}
+        inner = {"adapters": dict(members), "method": {"kind": "merge"}}
         del document["adapter"]
-        document["compose"] = {"adapters": {**members, "pair": inner}, "how": {"kind": "merge"}}
+        document["compose"] = {"adapters": {**members, "pair": inner}, "method": {"kind": "merge"}}
         within = ("adapters", "pair", *path[2:]) if path[1] == "adapters" else path[1:]
         path = ("compose", *within)
     here: Any = document
@@ -265,6 +269,43 @@ def test_unknown_key_in_a_stage(minimal: dict[str, Any]) -> None:
     found = problems({"name": "two", "stages": [changed(minimal, train={"lr": 1})]})
     assert found.keys() == {"stages.0.train.lr"}
     assert "Did you mean learning_rate?" in found["stages.0.train.lr"]
+
+
+_TWO = {"one": "runs/one/model", "two": "runs/two/model"}
+_PPO = {"kind": "ppo", "reward": _REWARDED["reward"]}
+RENAMED: list[tuple[dict[str, Any], str, str]] = [
+    ({"train": {"unfreeze": "at_once"}}, "train.unfreeze", "unfreeze: none"),
+    ({"guards": {"unmoved_after": "9 steps"}}, "guards.unmoved_after", "update_check_after"),
+    ({"compose": {"adapters": _TWO, "how": {"kind": "gate"}}}, "compose.how", "method"),
+    (
+        {"method": {**_PPO, "stop": {"falling_over": 8}}},
+        "method.stop.falling_over",
+        "reward_decline_window",
+    ),
+    (
+        {"method": {**_PPO, "rollout": {"at_once": 8}}},
+        "method.rollout.at_once",
+        "sampling_batch_size",
+    ),
+    (
+        {"method": {"kind": "distill_text", "teacher": {**_JUDGE, "at_once": 1}}},
+        "method.teacher.at_once",
+        "concurrency",
+    ),
+    (
+        {"method": {"kind": "distill_text", "teacher": _JUDGE, "keep_cut": True}},
+        "method.keep_cut",
+        "keep_truncated",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sections", "path", "new"), RENAMED, ids=[case[1] for case in RENAMED])
+def test_renamed_key_is_answered_with_the_new_one(
+    minimal: dict[str, Any], sections: dict[str, Any], path: str, new: str
+) -> None:
+    found = problems({**minimal, **sections})
+    assert new in found[path].partition(". ")[2]
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 7])

@@ -48,7 +48,7 @@ def stopped(document: dict[str, Any], path: Path) -> str:
 
 @pytest.fixture
 def job(document: dict[str, Any]) -> dict[str, Any]:
-    return changed(document, guards={"unmoved_after": "6 steps"})
+    return changed(document, guards={"update_check_after": "6 steps"})
 
 
 def test_no_guard_stops_a_sound_run(job: dict[str, Any], tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_tensor_that_does_not_move(
 ) -> None:
     with broken(monkeypatch, how):
         said = stopped(job, tmp_path / "run")
-    assert re.search(r"1 of 21 trainable tensors have not moved after 6 steps", said)
+    assert re.search(r"1 of 21 trainable tensors have not changed after 6 steps", said)
     assert names in said
     assert "model.freeze.patterns" in said
     assert "now 0.000" in said or "now 1e-" in said or "now 5e-" in said
@@ -117,7 +117,7 @@ def test_lora_that_stays_zero(
 
     with broken(monkeypatch, zero_every_b):
         said = stopped({**job, "adapter": {"kind": "lora", "r": 4}}, tmp_path / "run")
-    assert "28 of 28 trainable tensors have not moved" in said
+    assert "28 of 28 trainable tensors have not changed" in said
 
 
 def test_weights_too_coarse_for_the_steps(
@@ -138,7 +138,7 @@ def test_weights_too_coarse_for_the_steps(
 
 def test_a_warmup_that_has_not_begun_is_no_fault(job: dict[str, Any], tmp_path: Path) -> None:
     """At the first step the learning rate is 0: nothing moves, and nothing should."""
-    slow = changed(job, train={"warmup": "10 steps"}, guards={"unmoved_after": "1 steps"})
+    slow = changed(job, train={"warmup": "10 steps"}, guards={"update_check_after": "1 steps"})
     train_here(slow, tmp_path / "run")
 
 
@@ -264,4 +264,4 @@ def test_one_supervised_token_is_enough() -> None:
 
 
 def test_guards_cannot_be_switched_off(job: dict[str, Any]) -> None:
-    assert parse_job(job, "test").guards.model_dump().keys() == {"unmoved_after"}
+    assert parse_job(job, "test").guards.model_dump().keys() == {"update_check_after"}

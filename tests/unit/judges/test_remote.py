@@ -74,7 +74,7 @@ def test_a_fault_that_stays_is_explained_and_what_was_said_is_kept(
 ) -> None:
     endpoint.reply = lambda said: (500 if said[-1]["content"] == "b" else 200, "yes")
     with pytest.raises(RunError, match=r"does not answer \(HTTP 500.*2 calls.*the same command"):
-        judge(endpoint, tmp_path, retries=1, at_once=1).replies(questions("a", "b", "c"))
+        judge(endpoint, tmp_path, retries=1, concurrency=1).replies(questions("a", "b", "c"))
     endpoint.asked.clear()
     endpoint.reply = lambda said: (200, "yes")
     assert judge(endpoint, tmp_path).replies(questions("a", "b")) == ["yes", "yes"]
@@ -120,7 +120,7 @@ PRICE = {"input": 10.0, "output": 100.0}
 
 
 def test_calls_are_paid_for_once_and_capped(endpoint: Endpoint, tmp_path: Path) -> None:
-    one = judge(endpoint, tmp_path, most=0.005, price=PRICE, at_once=1)
+    one = judge(endpoint, tmp_path, most=0.005, price=PRICE, concurrency=1)
     texts = [f"{'x' * 300} {number}" for number in range(5)]
     with pytest.raises(RunError, match=r"have cost 0.0040 USD.*max_cost \(0.005 USD\).*to resume"):
         one.replies(questions(*texts))

@@ -15,7 +15,7 @@ from training.methods.common.divergence import (
     DistillationLoss,
     TiledDivergence,
     TopKTargets,
-    likeliest,
+    keep_top_k,
 )
 
 TOKENS, WORDS, WIDTH = 37, 11, 6
@@ -47,7 +47,7 @@ def test_is_its_definition(kind: str, temperature: float) -> None:
     loss = DistillationLoss(kind, temperature, 0.5)
     student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
     labels = torch.randint(WORDS, (TOKENS,))
-    soft, hard = loss.sums(student, labels, TopKTargets(loss.soften(teacher)))
+    soft, hard = loss.summed(student, labels, TopKTargets(loss.log_softmax(teacher)))
     p, q = ((t.double() / temperature).softmax(-1) for t in (teacher, student))
     assert float(soft) == pytest.approx(temperature**2 * by_definition(kind, p, q), rel=1e-4)
     expected = sum(-math.log(student[i].softmax(-1)[labels[i]]) for i in range(TOKENS))
@@ -58,8 +58,10 @@ def test_is_its_definition(kind: str, temperature: float) -> None:
 def test_is_zero_only_between_equals(kind: str) -> None:
     loss = DistillationLoss(kind, 2.0, 1.0)
     student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
-    same, _ = loss.sums(student, labels, TopKTargets(loss.soften(student)))
-    other, _ = loss.sums(student, labels, TopKTargets(loss.soften(student + torch.randn(WORDS))))
+    same, _ = loss.summed(student, labels, TopKTargets(loss.log_softmax(student)))
+    other, _ = loss.summed(
+        student, labels, TopKTargets(loss.log_softmax(student + torch.randn(WORDS)))
+    )
     assert abs(float(same)) < 1e-4 < float(other)
 
 
@@ -68,10 +70,10 @@ def test_likeliest_tokens_never_say_more_than_all(kind: str) -> None:
     loss = DistillationLoss(kind, 1.0, 1.0)
     student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
     labels = torch.zeros(TOKENS, dtype=torch.long)
-    whole, _ = loss.sums(student, labels, TopKTargets(loss.soften(teacher)))
+    whole, _ = loss.summed(student, labels, TopKTargets(loss.log_softmax(teacher)))
     found = []
     for number in range(1, WORDS + 1):
-        known, _ = loss.sums(student, labels, likeliest(loss.soften(teacher), number))
+        known, _ = loss.summed(student, labels, keep_top_k(loss.log_softmax(teacher), number))
         found.append(float(known))
     assert all(fewer <= more + 1e-5 for fewer, more in itertools.pairwise(found))
     assert found[-1] == pytest.approx(float(whole), rel=1e-4)
@@ -82,7 +84,7 @@ def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
     loss = DistillationLoss("forward_kl", 1.0, 1.0)
     student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
     teacher = torch.cat([student, torch.full((TOKENS, 3), -30.0)], dim=1)
-    soft, _ = loss.sums(student, labels, TopKTargets(loss.soften(teacher)))
+    soft, _ = loss.summed(student, labels, TopKTargets(loss.log_softmax(teacher)))
     assert abs(float(soft)) < 1e-3
 
 
@@ -91,7 +93,7 @@ def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, frozen: bool) -> None:
     """Value and gradients are those of all tokens at once, however they are cut up."""
     loss = DistillationLoss("js", 2.0, 0.3)
-    teacher = TopKTargets(loss.soften(torch.randn(TOKENS, WORDS)))
+    teacher = TopKTargets(loss.log_softmax(torch.randn(TOKENS, WORDS)))
     labels = torch.randint(WORDS, (TOKENS,))
     start = [torch.randn(TOKENS, WIDTH), torch.randn(WORDS, WIDTH), torch.randn(WORDS)]
 
@@ -102,11 +104,11 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
         return tensors if bias else [*tensors[:2], None]
 
     hidden, weight, offset = plain = fresh()
-    soft, hard = loss.sums(torch.nn.functional.linear(hidden, weight, offset), labels, teacher)
+    soft, hard = loss.summed(torch.nn.functional.linear(hidden, weight, offset), labels, teacher)
     (7.0 * (0.3 * soft + 0.7 * hard)).backward()
 
     def score(logits: torch.Tensor, tile: slice) -> Any:
-        return loss.sums(logits, labels[tile], teacher[tile])
+        return loss.summed(logits, labels[tile], teacher[tile])
 
     for size in (5, TOKENS, 1000):
         monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
@@ -125,7 +127,7 @@ def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loss = DistillationLoss("forward_kl", 1.0, 0.5)
-    teacher = TopKTargets(loss.soften(torch.randn(TOKENS, WORDS)))
+    teacher = TopKTargets(loss.log_softmax(torch.randn(TOKENS, WORDS)))
     labels = torch.randint(WORDS, (TOKENS,))
     hidden, weight = torch.randn(TOKENS, WIDTH), torch.randn(WORDS, WIDTH)
     casts: list[torch.Tensor] = []
@@ -136,7 +138,7 @@ def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
         return linear(x, head, bias)
 
     def score(logits: torch.Tensor, tile: slice) -> Any:
-        return loss.sums(logits, labels[tile], teacher[tile])
+        return loss.summed(logits, labels[tile], teacher[tile])
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     found = []
@@ -166,8 +168,8 @@ def test_nothing_supervised_is_nothing_learned() -> None:
 
 def test_rows_a_vocabulary_was_padded_with_are_never_kept() -> None:
     log_probs = torch.log_softmax(torch.arange(12.0).repeat(3, 1), dim=-1)
-    known = likeliest(log_probs, 4, words=8)
+    known = keep_top_k(log_probs, 4, vocabulary_size=8)
     assert known.ids is not None
     assert known.ids.tolist() == [[7, 6, 5, 4]] * 3
-    teacher, student = known.beside(torch.log_softmax(torch.zeros(3, 8), dim=-1))
+    teacher, student = known.align(torch.log_softmax(torch.zeros(3, 8), dim=-1))
     assert teacher.shape == student.shape == (3, 5)

@@ -18,9 +18,9 @@ from training.trainer.sample_order import RolloutOrder, SampleOrder
 def test_tokens_come_up_as_often_as_they_are_likely() -> None:
     number, temperature = 20_000, 0.7
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
-    chance = uniforms([1], range(number), 1)
+    draws = uniforms([1], range(number), 1)
     scores = logits.expand(number, -1)
-    chosen = Sampler(chance, temperature, 3)(torch.zeros(number, 3), scores).argmax(dim=1)
+    chosen = Sampler(draws, temperature, 3)(torch.zeros(number, 3), scores).argmax(dim=1)
     expected = torch.softmax(logits / temperature, dim=0)
     found = torch.bincount(chosen, minlength=5) / number
     # Five standard errors of a share of 20,000.
@@ -46,11 +46,11 @@ PROMPTS = [[1, 20, 30], [1, 40, 50, 60, 70, 80, 90], [1, 33], [1, 200, 201, 202]
 
 def test_answers_do_not_depend_on_their_batch(model: Any) -> None:
     prompts = PROMPTS * 3
-    chance = uniforms([5], range(15), 20)
+    draws = uniforms([5], range(15), 20)
     settings: dict[str, Any] = {"temperature": 1.0, "end_ids": [2], "pad_id": 2}
-    together = sample(model, prompts, chance, **settings)
+    together = sample(model, prompts, draws, **settings)
     alone = [
-        sample(model, [prompt], chance[place : place + 1], **settings)[0]
+        sample(model, [prompt], draws[place : place + 1], **settings)[0]
         for place, prompt in enumerate(prompts)
     ]
     assert together == alone
@@ -59,8 +59,8 @@ def test_answers_do_not_depend_on_their_batch(model: Any) -> None:
 
 def test_an_answer_ends_with_its_end_though_padding_looks_alike(model: Any) -> None:
     """Pad and end are one id here: what is an answer follows from where it ended."""
-    chance = uniforms([5], range(40), 24)
-    answers = sample(model, PROMPTS * 8, chance, temperature=1.3, end_ids=[2, 9, 14, 50], pad_id=2)
+    draws = uniforms([5], range(40), 24)
+    answers = sample(model, PROMPTS * 8, draws, temperature=1.3, end_ids=[2, 9, 14, 50], pad_id=2)
     ended = [answer for answer in answers if answer.ended]
     assert 5 < len(ended) < 40
     for answer in answers:
@@ -70,16 +70,16 @@ def test_an_answer_ends_with_its_end_though_padding_looks_alike(model: Any) -> N
 
 
 def test_settings_for_serving_do_not_reach_training(model: Any) -> None:
-    chance = uniforms([5], range(5), 20)
-    plain = sample(model, PROMPTS, chance, temperature=1.0, end_ids=[2], pad_id=2)
+    draws = uniforms([5], range(5), 20)
+    plain = sample(model, PROMPTS, draws, temperature=1.0, end_ids=[2], pad_id=2)
     model.generation_config.repetition_penalty = 5.0
     model.generation_config.min_new_tokens = 19
-    assert sample(model, PROMPTS, chance, temperature=1.0, end_ids=[2], pad_id=2) == plain
+    assert sample(model, PROMPTS, draws, temperature=1.0, end_ids=[2], pad_id=2) == plain
     assert model.generation_config.repetition_penalty == 5.0
     model.generation_config.repetition_penalty = 1.0
 
 
-def experience(prompt: list[int], answer: list[int], *, ended: bool, score: float) -> Transition:
+def transition(prompt: list[int], answer: list[int], *, ended: bool, score: float) -> Transition:
     numbers = torch.arange(len(answer), dtype=torch.float32)
     return Transition(
         prompt="asked",
@@ -88,24 +88,24 @@ def experience(prompt: list[int], answer: list[int], *, ended: bool, score: floa
         ended=ended,
         text="said",
         score=score,
-        parts={},
-        old=-numbers - 1,
-        reference=-numbers - 1.5,
+        rewards={},
+        old_log_probs=-numbers - 1,
+        reference_log_probs=-numbers - 1.5,
         values=numbers / 10,
         entropy=numbers,
     )
 
 
-EXPERIENCES = [
-    experience([1, 5, 6], [7, 2], ended=True, score=1.0),
-    experience([1], [8, 9, 10, 11], ended=False, score=-1.0),
-    experience([1, 5], [2], ended=True, score=0.5),
+TRANSITIONS = [
+    transition([1, 5, 6], [7, 2], ended=True, score=1.0),
+    transition([1], [8, 9, 10, 11], ended=False, score=-1.0),
+    transition([1, 5], [2], ended=True, score=0.5),
 ]
 
 
 def rollout(**settings: Any) -> RolloutBatch:
-    return RolloutBatch.of(
-        EXPERIENCES, **{"coefficient": 0.1, "gamma": 1.0, "lam": 1.0, **settings}
+    return RolloutBatch.from_transitions(
+        TRANSITIONS, **{"kl_coefficient": 0.1, "gamma": 1.0, "lam": 1.0, **settings}
     )
 
 
@@ -114,23 +114,23 @@ def test_labels_are_the_answers_and_their_numbers_stand_in_the_same_order() -> N
     assert batch["input_ids"].tolist() == [[1, 8, 9, 10, 11], [1, 5, 6, 7, 2]]
     assert batch["labels"].tolist() == [[IGNORE, 8, 9, 10, 11], [IGNORE] * 3 + [7, 2]]
     assert batch["position_ids"].tolist() == [list(range(5))] * 2
-    assert batch["old"].tolist() == [-1, -2, -3, -4, -1, -2]
+    assert batch["old_log_probs"].tolist() == [-1, -2, -3, -4, -1, -2]
     # λ = γ = 1: what is still to come. Each token pays 0.1 · 0.5 nats; the score comes last.
     to_come = [-1 - 0.05 * left for left in (4, 3, 2, 1)] + [1 - 0.05 * left for left in (2, 1)]
     assert batch["returns"].tolist() == pytest.approx(to_come)
     whole = rollout(drop_truncated=False)
-    learned = whole.advantages[whole.learned.bool()]
+    learned = whole.advantages[whole.learn_mask.bool()]
     assert float(learned.mean()) == pytest.approx(0.0, abs=1e-6)
     assert float(learned.var(correction=0)) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_nothing_is_learned_from_a_cut_answer_where_the_job_says_so() -> None:
     dropped = rollout(drop_truncated=True)
-    assert dropped.tokens_learned([0, 1, 2]) == 3
+    assert dropped.count_learned([0, 1, 2]) == 3
     batch = dropped.batch([1, 0])
     assert (batch["labels"][0] == IGNORE).all()
-    assert batch["old"].tolist() == [-1, -2]
-    counted = dropped.advantages[dropped.learned.bool()]
+    assert batch["old_log_probs"].tolist() == [-1, -2]
+    counted = dropped.advantages[dropped.learn_mask.bool()]
     assert float(counted.mean()) == pytest.approx(0.0, abs=1e-6)
 
 

@@ -8,9 +8,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from training.config.methods import Method
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.errors import GuardError
-from training.methods.ppo.stop_rules import DivergenceMonitor, repetition
+from training.methods.ppo.rollout_metrics import repetition
+from training.methods.ppo.stop_rules import DivergenceMonitor
 
 HEALTHY = {
     "reward": 1.0,
@@ -33,15 +34,15 @@ def ppo(**sections: Any) -> Ppo:
 
 STRICT: dict[str, Any] = {
     "kl": {"target": 6.0, "adaptive": True, "ceiling": 12.0},
-    "stop": {"max_answer_tokens": 40, "min_ended": "50%", "falling_over": 8},
+    "stop": {"max_answer_tokens": 40, "min_ended": "50%", "reward_decline_window": 8},
 }
 
 
 def test_a_healthy_policy_goes_on() -> None:
     for method in (ppo(), ppo(**STRICT)):
-        watch = DivergenceMonitor(method)
+        monitor = DivergenceMonitor(method)
         for step in range(100):
-            watch.look(HEALTHY, step)
+            monitor.check(HEALTHY, step)
 
 
 @pytest.mark.parametrize(
@@ -57,35 +58,35 @@ def test_a_healthy_policy_goes_on() -> None:
 )
 def test_each_rule_names_itself(fact: str, value: float, said: str) -> None:
     with pytest.raises(GuardError, match=said):
-        DivergenceMonitor(ppo(**STRICT)).look({**HEALTHY, fact: value}, 7)
+        DivergenceMonitor(ppo(**STRICT)).check({**HEALTHY, fact: value}, 7)
 
 
 def test_all_broken_rules_are_named_at_once() -> None:
     with pytest.raises(GuardError, match=r"min_answer_tokens: 2.*; .*min_entropy"):
-        DivergenceMonitor(ppo()).look({**HEALTHY, "answer_tokens": 1.0, "entropy": 0.001}, 7)
+        DivergenceMonitor(ppo()).check({**HEALTHY, "answer_tokens": 1.0, "entropy": 0.001}, 7)
 
 
 def test_a_rule_left_out_does_not_stop() -> None:
-    rules = ("min_answer_tokens", "max_repetition", "min_entropy", "falling_over")
+    rules = ("min_answer_tokens", "max_repetition", "min_entropy", "reward_decline_window")
     off = dict.fromkeys(rules, "none")
-    watch = DivergenceMonitor(ppo(stop=off))
+    monitor = DivergenceMonitor(ppo(stop=off))
     gone = {**HEALTHY, "answer_tokens": 1.0, "repetition": 1.0, "entropy": 0.0, "kl": 900.0}
-    watch.look(gone, 1)
+    monitor.check(gone, 1)
 
 
 def test_the_ceiling_is_five_times_the_target_where_it_is_left_open() -> None:
-    watch = DivergenceMonitor(ppo(kl={"target": 6.0, "adaptive": True}))
-    watch.look({**HEALTHY, "kl": 29.0}, 1)
+    monitor = DivergenceMonitor(ppo(kl={"target": 6.0, "adaptive": True}))
+    monitor.check({**HEALTHY, "kl": 29.0}, 1)
     with pytest.raises(GuardError, match="ceiling: 30"):
-        watch.look({**HEALTHY, "kl": 31.0}, 2)
+        monitor.check({**HEALTHY, "kl": 31.0}, 2)
 
 
-def watched(rows: list[tuple[float, float]], watch: DivergenceMonitor | None = None) -> int:
+def watched(rows: list[tuple[float, float]], monitor: DivergenceMonitor | None = None) -> int:
     """Return how many rollouts of (reward, nats) are seen before a stop."""
-    watch = watch or DivergenceMonitor(ppo(stop={"falling_over": 8}))
+    monitor = monitor or DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     for step, (reward, kl) in enumerate(rows):
         try:
-            watch.look({**HEALTHY, "reward": reward, "kl": kl}, step)
+            monitor.check({**HEALTHY, "reward": reward, "kl": kl}, step)
         except GuardError as stop:
             assert "over 8 rollouts the reward fell from" in str(stop)
             return step
@@ -106,9 +107,9 @@ def test_a_resumed_watch_stops_at_the_same_rollout() -> None:
     rows = [(2 - step / 4, 1.0 + 2 * step) for step in range(20)]
     stops_at = watched(rows)
     assert 4 < stops_at < 20
-    before = DivergenceMonitor(ppo(stop={"falling_over": 8}))
+    before = DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     assert watched(rows[:4], before) == 4
-    after = DivergenceMonitor(ppo(stop={"falling_over": 8}))
+    after = DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     after.load_state_dict(before.state_dict())
     assert 4 + watched(rows[4:], after) == stops_at
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from transformers import LlamaForSequenceClassification as Scorer
 
 from tests.factories import docstrings
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.config.rewards import ModelReward
 from training.data.schema.rows import PromptRow
 from training.errors import GuardError
@@ -115,7 +115,7 @@ def policy(tiny_model: Path) -> Any:
     return model.eval()
 
 
-def speaker(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
+def sampler(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
     """Return a policy that is rewarded for vowels, and answers in at most six tokens."""
     reward = {"kind": "regex_count", "pattern": "[aeiou]"}
     document = {"kind": "ppo", "reward": reward, "rollout": {"max_new_tokens": 6, **rollout}}
@@ -132,20 +132,20 @@ def speaker(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
         tokenizer=tokenizer,
         end_ids=[tokenizer.eos_token_id],
         micro_batch_size=2,
-        speaking=nullcontext,
-        computing=nullcontext,
+        gathered_weights=nullcontext,
+        autocast=nullcontext,
     )
 
 
-def said(speaker: RolloutSampler) -> list[Transition]:
+def sample(sampler: RolloutSampler) -> list[Transition]:
     prompts = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]
     rows = [PromptRow(f"r:{number}", "p", None, {}) for number in range(len(prompts))]
-    return speaker.experiences(prompts, rows, uniforms([3], range(len(prompts)), 6))
+    return sampler.sample_transitions(prompts, rows, uniforms([3], range(len(prompts)), 6))
 
 
 def test_an_answer_that_was_cut_pays_its_penalty(policy: Any, tiny_model: Path) -> None:
-    plain = said(speaker(policy, tiny_model))
-    fined = said(speaker(policy, tiny_model, truncated_penalty=0.75))
+    plain = sample(sampler(policy, tiny_model))
+    fined = sample(sampler(policy, tiny_model, truncated_penalty=0.75))
     assert any(not one.ended for one in plain)
     for one, other in zip(plain, fined, strict=True):
         assert one.answer_ids == other.answer_ids
@@ -156,14 +156,14 @@ def test_an_answer_that_was_cut_pays_its_penalty(policy: Any, tiny_model: Path) 
 def test_log_probabilities_are_those_of_the_sampling_temperature(
     policy: Any, tiny_model: Path, temperature: float
 ) -> None:
-    for one in said(speaker(policy, tiny_model, temperature=temperature)):
+    for one in sample(sampler(policy, tiny_model, temperature=temperature)):
         ids = torch.tensor([[*one.prompt_ids, *one.answer_ids]])
         with torch.no_grad():
             logits = policy(ids).logits[0, len(one.prompt_ids) - 1 : -1].float() / temperature
         expected = logits.log_softmax(-1).gather(1, ids[0, len(one.prompt_ids) :, None])[:, 0]
-        assert one.old.dtype == torch.float32
-        assert torch.allclose(one.old, expected, atol=1e-5)
-        assert torch.allclose(one.reference, expected, atol=1e-5)
+        assert one.old_log_probs.dtype == torch.float32
+        assert torch.allclose(one.old_log_probs, expected, atol=1e-5)
+        assert torch.allclose(one.reference_log_probs, expected, atol=1e-5)
 
 
 def trainer() -> Any:
@@ -173,28 +173,28 @@ def trainer() -> Any:
 
 
 def test_a_policy_that_does_not_know_its_own_answers_stops() -> None:
-    PpoTrainer._is_itself(trainer(), 1e-5)
+    PpoTrainer._check_first_ratio(trainer(), 1e-5)
     for off in (0.01, float("nan")):
         with pytest.raises(GuardError, match=r"step 9: .*the ratio should be 1"):
-            PpoTrainer._is_itself(trainer(), off)
+            PpoTrainer._check_first_ratio(trainer(), off)
 
 
 def test_a_policy_that_is_not_its_reference_at_the_start_stops() -> None:
-    PpoTrainer._same_at_the_start(trainer(), {"kl_token": 1e-6}, 0)
-    PpoTrainer._same_at_the_start(trainer(), {"kl_token": 2.0}, 1)
+    PpoTrainer._check_reference(trainer(), {"kl_token": 1e-6}, 0)
+    PpoTrainer._check_reference(trainer(), {"kl_token": 2.0}, 1)
     with pytest.raises(GuardError, match=r"before its first step the policy is 0\.02 nats"):
-        PpoTrainer._same_at_the_start(trainer(), {"kl_token": 0.02}, 0)
+        PpoTrainer._check_reference(trainer(), {"kl_token": 0.02}, 0)
 
 
 def test_returns_are_taken_before_advantages_are_whitened(policy: Any, tiny_model: Path) -> None:
-    experiences = said(speaker(policy, tiny_model))
-    rollout = RolloutBatch.of(
-        experiences, coefficient=0.1, gamma=1.0, lam=0.95, drop_truncated=False
+    transitions = sample(sampler(policy, tiny_model))
+    rollout = RolloutBatch.from_transitions(
+        transitions, kl_coefficient=0.1, gamma=1.0, lam=0.95, drop_truncated=False
     )
-    acted = rollout.acted
-    rewards = torch.zeros_like(rollout.old)
-    for row, one in enumerate(experiences):
-        nats = one.old - one.reference
+    acted = rollout.action_mask
+    rewards = torch.zeros_like(rollout.old_log_probs)
+    for row, one in enumerate(transitions):
+        nats = one.old_log_probs - one.reference_log_probs
         rewards[row, : len(nats)] = -0.1 * nats
         rewards[row, len(nats) - 1] += one.score
     advantages, returns = gae(rewards, rollout.values, acted, gamma=1.0, lam=0.95)

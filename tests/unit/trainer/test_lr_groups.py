@@ -27,19 +27,27 @@ def rates(document: dict[str, Any], names: list[str] = NAMES, **keys: Any) -> Lr
 
 
 def test_one_rate_unless_asked(document: dict[str, Any]) -> None:
-    assert rates(document).uniform
-    assert not rates(document, layer_decay=0.9).uniform
-    assert not rates(document, unfreeze="gradual").uniform
+    assert rates(document).is_uniform
+    assert not rates(document, layer_decay=0.9).is_uniform
+    assert not rates(document, unfreeze="gradual").is_uniform
 
 
 def test_each_layer_is_slower_than_the_one_above(document: dict[str, Any]) -> None:
     decayed = rates(document, layer_decay=0.5)
-    assert [decayed.of(name).factor for name in NAMES] == [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 1, 1]
+    assert [decayed.multiplier_of(name).factor for name in NAMES] == [
+        1 / 16,
+        1 / 8,
+        1 / 4,
+        1 / 2,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_layers_join_from_the_top(document: dict[str, Any]) -> None:
     gradual = rates(document, unfreeze="gradual")
-    starts = [gradual.of(name).start * 80 for name in NAMES]
+    starts = [gradual.multiplier_of(name).start * 80 for name in NAMES]
     assert starts == [40, 30, 20, 10, 0, 0, 0]
     job = parse_job(changed(document, train={"unfreeze": "gradual"}), "test")
     assert first_fully_trainable_step(job, 80) == 40
@@ -47,8 +55,10 @@ def test_layers_join_from_the_top(document: dict[str, Any]) -> None:
 
 def test_parts_that_learn_at_once_come_first(document: dict[str, Any]) -> None:
     gradual = rates(document, unfreeze="gradual")
-    parts = gradual.divide([NAMES[:3], NAMES[3:]])
-    assert [rate.start for _, rate, _ in parts] == sorted({gradual.of(n).start for n in NAMES})
+    parts = gradual.partition([NAMES[:3], NAMES[3:]])
+    assert [rate.start for _, rate, _ in parts] == sorted(
+        {gradual.multiplier_of(n).start for n in NAMES}
+    )
     assert parts[0][1] == LrMultiplier()
     assert sorted(name for _, _, names in parts for name in names) == sorted(NAMES)
 
@@ -71,7 +81,7 @@ def test_a_layer_stays_until_its_turn(
         document,
         train={"max_steps": 12, "warmup": 0, "weight_decay": 0.01, **schedule},
         checkpoint={"every": "1 steps", "keep": 20},
-        guards={"unmoved_after": "1 steps"},
+        guards={"update_check_after": "1 steps"},
         **({"adapter": adapter} if adapter else {}),
     )
     run = train_here(job, tmp_path / "run")

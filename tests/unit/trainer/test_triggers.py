@@ -33,7 +33,7 @@ def test_minutes_count_from_the_last_time() -> None:
     assert not cadence.due(1)
     time.sleep(0.06)
     assert cadence.due(2)
-    cadence.done()
+    cadence.reset()
     assert not cadence.due(3)
 
 

@@ -1,4 +1,8 @@
-"""How well good answers are told from bad ones that answer other prompts."""
+"""Area under the ROC curve of unpaired answers, from sums that add up over processes.
+
+An AUC is not a mean over rows, so that it cannot be reduced like other metrics. Instead, each
+process counts rows in a histogram of rounded log-ratios, whose bins are sums like any other.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +12,48 @@ import torch
 
 from training.trainer.metrics import Sums
 
-_PER_NAT = 100
-"""Answers closer than a hundredth of a nat count as level."""
+_BINS_PER_NAT = 100
+"""Log-ratios are rounded to a hundredth of a nat; answers in one bin are tied."""
 _GOOD, _BAD = "good/", "bad/"
 
 
-def auc_sums(nats: torch.Tensor, good: torch.Tensor) -> Sums:
-    """Return sums over a batch that `told_apart` concludes from.
+def auc_sums(log_ratios: torch.Tensor, good: torch.Tensor) -> Sums:
+    """Return the sums of a batch that `auc` computes the metric from.
 
     Args:
-        nats: How much likelier each answer is than the reference says, [B].
-        good: Whether people called it good, [B].
+        log_ratios: Log-probability of each answer minus the reference's, in nats, [batch].
+        good: True for answers labelled good, [batch].
     """
     sums: Sums = {}
-    for value, liked in zip(nats.double().cpu().tolist(), good.cpu().tolist(), strict=True):
-        name = f"{_GOOD if liked else _BAD}{round(value * _PER_NAT)}"
+    values = log_ratios.double().cpu().tolist()
+    for value, is_good in zip(values, good.cpu().tolist(), strict=True):
+        name = f"{_GOOD if is_good else _BAD}{round(value * _BINS_PER_NAT)}"
         sums[name] = (sums.get(name, (0.0, 0))[0] + 1.0, 1)
     return sums
 
 
 def is_auc_sum(name: str) -> bool:
-    """Whether a sum is one of `apart_sums`."""
+    """Return True if a sum is one of `auc_sums`."""
     return name.startswith((_GOOD, _BAD))
 
 
 def auc(sums: Sums) -> dict[str, float]:
-    """Return what the sums over all rows come to.
+    """Return the AUC and the row counts from the sums over all rows.
 
     Returns:
-        `auc`: of all pairs of a good answer and a bad one, the share in which the good one rose
-        more over the reference; level ones count half (the area under the ROC curve). Left out
-        where there is but one kind. `good_rows` and `bad_rows`: how many there were.
+        `auc`: the share of all pairs of a good and a bad answer in which the good one has the
+        higher log-ratio; ties count half. Omitted unless there are rows of both kinds.
+        `good_rows` and `bad_rows`: number of rows of each kind.
     """
-    placed = sorted(
+    bins = sorted(
         (int(name.partition("/")[2]), name.startswith(_GOOD), total)
         for name, (total, _) in sums.items()
         if is_auc_sum(name)
     )
-    good = bad = above = 0.0
-    for _, level in groupby(placed, key=lambda found: found[0]):
-        here = {liked: total for _, liked, total in level}
-        above += here.get(True, 0.0) * (bad + here.get(False, 0.0) / 2)
-        good, bad = good + here.get(True, 0.0), bad + here.get(False, 0.0)
-    counts = {"good_rows": good, "bad_rows": bad}
-    return {"auc": above / (good * bad), **counts} if good and bad else counts
+    good = bad = ordered_pairs = 0.0
+    for _, tied in groupby(bins, key=lambda one: one[0]):
+        counts = {is_good: total for _, is_good, total in tied}
+        ordered_pairs += counts.get(True, 0.0) * (bad + counts.get(False, 0.0) / 2)
+        good, bad = good + counts.get(True, 0.0), bad + counts.get(False, 0.0)
+    rows = {"good_rows": good, "bad_rows": bad}
+    return {"auc": ordered_pairs / (good * bad), **rows} if good and bad else rows

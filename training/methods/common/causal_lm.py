@@ -1,7 +1,7 @@
-"""Next-token training on TRL's SFT trainer: what pre-training and fine-tuning have in common.
+"""Next-token training on TRL's SFT trainer, shared by pre-training, fine-tuning and distillation.
 
-The loss is the mean over the supervised tokens of the whole optimizer step, on all processes, and
-so does not depend on how the step was cut into micro-batches.
+The loss is the mean over the supervised tokens of the optimizer step, over all micro-batches and
+processes, so that it does not depend on how the step was split.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.trainer.exact_trainer import ExactTrainerMixin
 
 
 class CausalLmTrainer(ExactTrainerMixin, SFTTrainer):
-    """TRL's SFT trainer, exact."""
+    """TRL's SFT trainer with exact resume and a loss per supervised token of the step."""
 
     def compute_loss(
         self,
@@ -26,16 +26,25 @@ class CausalLmTrainer(ExactTrainerMixin, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Return the summed token losses over the number of supervised tokens of the step.
+        """Return the sum of the token losses divided by the supervised tokens of the step.
 
-        TRL's own also gathers entropy and accuracy from every process for every micro-batch.
+        TRL's own `compute_loss` also gathers entropy and accuracy from every process in every
+        micro-batch, which costs time and is not logged here.
+
+        Args:
+            model: Model, wrapped by its engine.
+            inputs: Micro-batch with `input_ids` and `labels`, [batch, sequence].
+            return_outputs: Must be False.
+            num_items_in_batch: Supervised tokens of the step over all processes; None to average
+                over this micro-batch.
         """
-        assert not return_outputs, "the loss is all that is asked for here"
+        assert not return_outputs, "the outputs are not available: the model returns log-probs"
         outputs = model(**inputs, next_token_log_probs=True)
         if num_items_in_batch is None:
             num_items_in_batch = outputs.label_mask.sum()
-        # At least one: a filler micro-batch has no supervised token and adds nothing.
+        # A padding micro-batch has no supervised token and a loss of 0: avoid 0 / 0.
         loss = -outputs.log_probs.sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        # Data parallelism averages gradients over processes, but the divisor is global already.
         return loss * self.accelerator.num_processes if model.training else loss
 
 
@@ -46,37 +55,32 @@ def build_causal_lm(
     arguments: dict[str, Any],
     setup: TrainerContext,
     trainer: type[CausalLmTrainer] = CausalLmTrainer,
-) -> CausalLmTrainer:
-    """Return the trainer for rows that are already tokenized and masked.
+    **more: Any,
+) -> Any:
+    """Return a trainer for rows that are tokenized and masked.
 
     Args:
-        model: With its adapter, if any.
-        tokenizer: Saved with the model.
-        rows: A `datasets.Dataset` of tokenized rows.
-        arguments: Transformers' training arguments.
-        setup: What the loop needs.
-        trainer: Its class.
+        model: Model, with its adapter if the job has one.
+        tokenizer: Tokenizer, saved with the model.
+        rows: `datasets.Dataset` of tokenized rows.
+        arguments: Arguments of `transformers.TrainingArguments`.
+        setup: Context of the training run.
+        trainer: Class of the trainer.
+        **more: Further arguments of that class.
     """
-    return trainer(
-        setup=setup,
-        model=model,
-        args=config_of(arguments),
-        train_dataset=rows,
-        data_collator=setup.collate,
-        processing_class=tokenizer,
-    )
-
-
-def config_of(arguments: dict[str, Any]) -> SFTConfig:
-    """Return TRL's configuration for rows that are prepared already.
-
-    Args:
-        arguments: Transformers' training arguments.
-    """
-    return SFTConfig(
+    config = SFTConfig(
         **arguments,
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         activation_offloading=False,
+    )
+    return trainer(
+        setup=setup,
+        model=model,
+        args=config,
+        train_dataset=rows,
+        data_collator=setup.collate,
+        processing_class=tokenizer,
+        **more,
     )

@@ -1,4 +1,9 @@
-"""A language model that, given soft targets, returns its distance from them instead of logits."""
+"""Model head that returns a distillation loss instead of logits.
+
+The loss is computed inside the forward pass, for two reasons: an engine such as ZeRO 3 has the
+head's weights gathered only there, and the logits, [tokens, vocabulary], never exist for all tokens
+at once (`TiledDivergence`).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 from trl.trainer.utils import maybe_gather_lm_head_ctx
 
@@ -19,13 +24,13 @@ from training.models.fused_log_probs import IGNORE, logit_cap, logit_scale
 
 
 @dataclass
-class Distances(ModelOutput):
-    """Sums over supervised tokens.
+class DistillationOutput(ModelOutput):
+    """Losses, each summed over the supervised tokens of a batch.
 
     Attributes:
-        total: The weighted sum, which is learned from.
-        soft: The divergence from the teacher.
-        hard: The loss on the labels.
+        total: Weighted sum of the two, which is differentiable.
+        soft: Divergence from the teacher.
+        hard: Cross-entropy with the labels.
     """
 
     total: torch.Tensor | None = None
@@ -33,18 +38,20 @@ class Distances(ModelOutput):
     hard: torch.Tensor | None = None
 
 
-def add_soft_head(model: PreTrainedModel, loss: DistillationLoss) -> None:
-    """Let `model(..., labels=…, soft_targets=Known)` return `Distances`.
+def add_distillation_head(model: Any, loss: DistillationLoss) -> None:
+    """Let `model(…, labels=…, soft_targets=TopKTargets(…))` return a `DistillationOutput`.
 
-    Without `soft_targets` it does what it did before, so that generation is unchanged. It is part
-    of the forward pass because that is where an engine has the weights ready.
+    Calls without `soft_targets`, such as generation, are unchanged.
 
     Args:
-        model: A causal language model, not an adapter's wrapper.
-        loss: What is summed.
+        model: Causal language model, with or without an adapter.
+        loss: Compares student and teacher.
     """
-    before = model.forward
-    bend = _bending(model)
+    if isinstance(model, PeftModel):
+        # Patch the wrapped model: PEFT's forward passes further arguments through to it.
+        model = model.get_base_model()
+    original_forward = model.forward
+    transform = _logit_transform(model)
 
     @functools.wraps(type(model).forward)
     def forward(
@@ -55,44 +62,46 @@ def add_soft_head(model: PreTrainedModel, loss: DistillationLoss) -> None:
         **named: Any,
     ) -> Any:
         if soft_targets is None:
-            return before(*inputs, **named)
+            return original_forward(*inputs, **named)
+        # Position t predicts token t + 1.
         labels = named.pop("labels")[:, 1:]
         named["use_cache"] = False
         hidden = self.base_model(*inputs, **named).last_hidden_state[:, :-1]
         mask = labels != IGNORE
-        chosen = labels[mask]
+        targets = labels[mask]
 
-        def score(logits: torch.Tensor, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            return loss.sums(bend(logits), chosen[tile], soft_targets[tile])
+        def losses(logits: torch.Tensor, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            return loss.summed(transform(logits), targets[tile], soft_targets[tile])
 
-        return _distances(self.get_output_embeddings(), hidden[mask], score, soft_weight)
+        return _output(self.get_output_embeddings(), hidden[mask], losses, soft_weight)
 
     model.forward = types.MethodType(forward, model)
 
 
-def _distances(
+def _output(
     head: nn.Module,
     hidden: torch.Tensor,
-    score: Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]],
+    losses: Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]],
     soft_weight: float,
-) -> Distances:
+) -> DistillationOutput:
     if type(head) is not nn.Linear:
-        # An adapter is on it, and must not be passed by.
-        soft, hard = score(head(hidden), slice(None))
-        return Distances(soft_weight * soft + (1 - soft_weight) * hard, soft, hard)
+        # An adapter wraps the head: its forward must run, so the weight cannot be tiled.
+        soft, hard = losses(head(hidden), slice(None))
+        return DistillationOutput(soft_weight * soft + (1 - soft_weight) * hard, soft, hard)
+    # The head's own forward, which would gather its weight under ZeRO 3, is bypassed here.
     with maybe_gather_lm_head_ctx(head.weight, head.bias):
         total, soft, hard = TiledDivergence.apply(  # type: ignore[no-untyped-call]  # torch's
-            hidden, head.weight, head.bias, score, soft_weight
+            hidden, head.weight, head.bias, losses, soft_weight
         )
-    return Distances(total, soft, hard)
+    return DistillationOutput(total, soft, hard)
 
 
-def _bending(model: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what a model does to its head's output."""
+def _logit_transform(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the scaling and soft-capping that a model applies to the output of its head."""
     scale, cap = logit_scale(model), logit_cap(model)
 
-    def bend(logits: torch.Tensor) -> torch.Tensor:
+    def transform(logits: torch.Tensor) -> torch.Tensor:
         logits = logits * scale if scale != 1.0 else logits
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    return bend
+    return transform

@@ -1,9 +1,9 @@
-"""Losses that are a mean over rows (pairs, answers), whatever the micro-batches and processes.
+"""Losses that are a mean over the rows (pairs, answers) of an optimizer step.
 
-TRL's preference trainers take the mean of each micro-batch and then the mean of those, which is
-another number as soon as one micro-batch is shorter than the others; and they gather a dozen
-metrics from every process for every micro-batch. Here a micro-batch counts by its rows, and what
-is logged is gathered once a step.
+TRL's preference trainers average each micro-batch and then average these means, which is a
+different number as soon as one micro-batch has fewer rows; and they gather a dozen metrics from
+every process in every micro-batch. Here a micro-batch is weighted by its rows, and metrics are
+gathered once per step.
 """
 
 from __future__ import annotations
@@ -20,18 +20,23 @@ from training.trainer.metrics import Sums, means
 
 
 class PerRowLossMixin(ExactTrainerMixin):
-    """Mix into a TRL trainer whose loss is a mean over the rows of a micro-batch."""
+    """Mixin for TRL trainers whose loss is a mean over the rows of a micro-batch."""
 
+    # The loss is divided by the rows of the complete step: Transformers must not divide it again.
     loss_is_scaled_for_ga = True
 
-    def row_means(
+    def _prepare_dataset(self, dataset: Any, *ignored: Any) -> Any:
+        """Return the dataset unchanged: its rows are tokenized already."""
+        return dataset
+
+    def micro_batch_means(
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
-        """Return the loss of a micro-batch, and metrics of it: each a mean over its rows."""
+        """Return the loss and the metrics of a micro-batch, each a mean over its rows."""
         raise NotImplementedError
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
-        """Return the rows of the step, those of every process together."""
+        """Return the rows of the step, over all processes."""
         mine = sum(batch["num_rows"] for batch in batch_samples)
         return max(1, sum(self.setup.control.all_gather(mine)))
 
@@ -42,27 +47,36 @@ class PerRowLossMixin(ExactTrainerMixin):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Return this micro-batch's part of the mean over all rows of the step."""
+        """Return the contribution of a micro-batch to the mean over all rows of the step.
+
+        Args:
+            model: Model, wrapped by its engine.
+            inputs: Micro-batch; `num_rows` is its number of rows without padding.
+            return_outputs: Must be False.
+            num_items_in_batch: Rows of the step over all processes.
+        """
         assert not return_outputs and num_items_in_batch is not None
         rows = inputs.pop("num_rows")
-        loss, found = self.row_means(model, inputs)
-        for name, mean in found.items():
+        loss, metrics = self.micro_batch_means(model, inputs)
+        for name, mean in metrics.items():
             self.add_metric(name, mean * rows, rows)
+        # Times the number of processes, because data parallelism averages their gradients.
         return loss * (rows * self.setup.world.size / num_items_in_batch)
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of a batch of held-out rows."""
         rows = batch.pop("num_rows")
-        loss, found = self.row_means(model, batch)
-        return {name: (float(mean) * rows, rows) for name, mean in {"loss": loss, **found}.items()}
+        loss, metrics = self.micro_batch_means(model, batch)
+        every = {"loss": loss, **metrics}
+        return {name: (float(mean) * rows, rows) for name, mean in every.items()}
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
-        """Return the means over all held-out rows, and how many there were."""
+        """Return the means over all held-out rows, and the number of rows."""
         return {**means(sums), "rows": float(sums["loss"][1])}
 
 
 class _SingleProcessAccelerator:
-    """An accelerator that gathers nothing: this process's numbers stay its own."""
+    """Accelerator whose gather and reduce return the values of this process."""
 
     def __init__(self, accelerator: Any):
         self._accelerator = accelerator
@@ -80,27 +94,28 @@ class _SingleProcessAccelerator:
 
 
 @contextmanager
-def own_metrics(trainer: Any) -> Iterator[dict[str, float]]:
-    """Let a TRL trainer compute a loss, and give what it would log, of this process alone.
+def local_metrics(trainer: Any) -> Iterator[dict[str, float]]:
+    """Yield a dictionary that receives the metrics of a TRL loss, of this process alone.
 
-    Processes may then have micro-batches of different sizes, and none waits for another.
+    Without the communication inside TRL's loss, processes may have micro-batches of different
+    sizes, and none waits for another.
     """
     accelerator = trainer.accelerator
     trainer.accelerator = _SingleProcessAccelerator(accelerator)
     mode = "train" if trainer.model.training else "eval"
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     try:
-        yield found
-        found.update({name: values[-1] for name, values in trainer._metrics[mode].items()})
+        yield metrics
+        metrics.update({name: values[-1] for name, values in trainer._metrics[mode].items()})
     finally:
         trainer._metrics[mode].clear()
         trainer.accelerator = accelerator
 
 
-def unmasked(model: Any) -> Callable[..., Any]:
-    """Return `model` as one to be called without the attention mask.
+def without_attention_mask(model: Any) -> Callable[..., Any]:
+    """Return `model` as a function that ignores the attention mask.
 
-    Rows are padded on the right and attention is causal: nothing that counts sees the padding, and
+    Rows are padded on the right and attention is causal, so that no token sees the padding;
     attention without a mask is faster.
     """
 
@@ -110,33 +125,33 @@ def unmasked(model: Any) -> Callable[..., Any]:
     return forward
 
 
-def scoring_answers(model: Any) -> Callable[..., Any]:
-    """Return `model` as TRL's preference trainers call theirs, giving the log-probabilities alone.
+def log_probs_only(model: Any) -> Callable[..., Any]:
+    """Return `model` as TRL's preference losses call theirs, with the log-probabilities alone.
 
-    Theirs puts every position through the head, and takes entropies and means of logits along the
-    way; only the answers are needed, and only how likely they are.
+    TRL's own call passes every position through the head and computes entropies and mean logits
+    for its metrics; the losses need only the log-probabilities of the answers.
     """
 
     def forward(
         *, input_ids: torch.Tensor, labels: torch.Tensor, **ignored: Any
     ) -> FusedCausalLMOutput:
-        found = model(input_ids=input_ids, labels=labels, next_token_log_probs=True)
-        nothing = torch.zeros_like(found.log_probs.detach())
+        outputs = model(input_ids=input_ids, labels=labels, next_token_log_probs=True)
+        zeros = torch.zeros_like(outputs.log_probs.detach())
         return FusedCausalLMOutput(
-            log_probs=found.log_probs,
-            entropy=nothing,
-            mean_logits=nothing,
-            is_top1=nothing.bool(),
-            label_mask=found.label_mask,
+            log_probs=outputs.log_probs,
+            entropy=zeros,
+            mean_logits=zeros,
+            is_top1=zeros.bool(),
+            label_mask=outputs.label_mask,
         )
 
     return forward
 
 
-def switch_off_dropout(model: torch.nn.Module) -> None:
-    """Switch off the model's own dropout, which would tell it and its reference apart.
+def disable_dropout(model: torch.nn.Module) -> None:
+    """Disable the model's own dropout, which would make it differ from its reference.
 
-    An adapter's stays, where the job asks for it.
+    The dropout of an adapter stays if the job asks for it.
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:

@@ -1,7 +1,7 @@
-"""A teacher's likeliest tokens at every supervised place, written to the cache once.
+"""Cache of a teacher's K most likely tokens at every supervised position.
 
-The key holds everything they depend on: the teacher's weights, the rows, K, the temperature and the
-precision. Runs that share it share the entry, and none but the first loads the teacher.
+The cache key covers everything that the entry depends on: the teacher's weights, the rows, K, the
+temperature and the precision. Only the first run that needs an entry loads the teacher.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from training.config import Job
 from training.config.methods import Distill
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable
-from training.methods.common.divergence import TopKTargets, likeliest
+from training.methods.common.divergence import TopKTargets, keep_top_k
 from training.models.safetensors_io import source_digest
 from training.trainer.context import CollateFunction
 
 COLUMN = "soft_targets"
 _IDS, _LOG_PROBS, _ENDS = "ids.npy", "log_probs.npy", "ends.npy"
+_TOKENS_PER_BATCH = 8192
 
-Ask = Callable[[dict[str, Any]], TopKTargets]
-"""Returns a teacher's distributions for a batch."""
+TeacherFunction = Callable[[dict[str, Any]], TopKTargets]
+"""Returns the teacher's distributions at the supervised positions of a batch."""
 
 
 class SoftTargets(Sequence[Any]):
-    """What was written, memory-mapped: for each row its places' likeliest tokens."""
+    """Memory-mapped cache entry: the teacher's most likely tokens of each row.
+
+    The rows' positions are stored one after the other; `ends` holds the end of each row.
+
+    Args:
+        folder: Folder of the cache entry.
+    """
 
     def __init__(self, folder: Path):
         self._ids = np.load(folder / _IDS, mmap_mode="r")
@@ -38,88 +45,90 @@ class SoftTargets(Sequence[Any]):
 
     @property
     def top_k(self) -> int:
-        """Tokens kept at each place."""
+        """Number of tokens per position."""
         return int(self._ids.shape[1])
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        """Return ids of a row, [supervised tokens, K], and log-probabilities, one more each."""
-        places = slice(int(self._ends[index - 1]) if index else 0, int(self._ends[index]))
-        return self._ids[places], self._log_probs[places]
+        """Return the ids, [supervised tokens, K], and log-probabilities, [tokens, K + 1]."""
+        row = slice(int(self._ends[index - 1]) if index else 0, int(self._ends[index]))
+        return self._ids[row], self._log_probs[row]
 
 
-class WithSoftTargets:
-    """Collates, and puts the rows' soft targets one behind the other.
+class SoftTargetCollator:
+    """Collator that concatenates the soft targets of the rows in a batch.
 
     Args:
-        collate: Makes the rest of the batch.
-        top_k: Likeliest tokens kept.
+        collate: Collates the other columns.
+        top_k: Number of tokens per position.
     """
 
     def __init__(self, collate: CollateFunction, top_k: int):
         self._collate = collate
-        self._nothing = (np.zeros((0, top_k), np.int32), np.zeros((0, top_k + 1), np.float16))
+        self._empty = (np.zeros((0, top_k), np.int32), np.zeros((0, top_k + 1), np.float16))
 
     def padding_example(self) -> dict[str, Any]:
-        """Return a row without tokens."""
+        """Return a row without supervised tokens."""
         return self._collate.padding_example()
 
     def max_length_example(self, length: int) -> dict[str, Any]:
-        """Return a row as long as rows get."""
+        """Return a row of the maximal length."""
         return self._collate.max_length_example(length)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return the batch, with `soft_ids`, [supervised tokens, K], and `soft_log_probs`."""
+        """Return the batch with `soft_ids`, [supervised tokens, K], and `soft_log_probs`."""
         batch = self._collate(list(rows))  # type: ignore[arg-type]  # a row is a mapping
-        found = [row.get(COLUMN, self._nothing) for row in rows]
-        batch["soft_ids"] = torch.from_numpy(np.concatenate([ids for ids, _ in found]))
-        batch["soft_log_probs"] = torch.from_numpy(np.concatenate([known for _, known in found]))
+        targets = [row.get(COLUMN, self._empty) for row in rows]
+        batch["soft_ids"] = torch.from_numpy(np.concatenate([ids for ids, _ in targets]))
+        log_probs = np.concatenate([values for _, values in targets])
+        batch["soft_log_probs"] = torch.from_numpy(log_probs)
         return batch
 
 
-def soft_targets(
+def cached_soft_targets(
     job: Job,
     method: Distill,
     table: RowTable,
     collate: CollateFunction,
     cache: Cache,
-    ask: Callable[[], Ask],
-    words: int,
+    load_teacher: Callable[[], TeacherFunction],
+    vocabulary_size: int,
 ) -> SoftTargets:
-    """Return the teacher's likeliest tokens for every row, asked for where nobody has yet.
+    """Return the teacher's most likely tokens for every row, computed on a cache miss.
 
     Args:
-        job: The run.
+        job: Job with the precision and the packing of the rows.
         method: Names the teacher and K.
-        table: The rows.
-        collate: Makes batches of them, as training does.
-        cache: Where they are kept.
-        ask: Loads the teacher, and returns what asks it.
-        words: Rows of the student's vocabulary.
+        table: Rows of the training data.
+        collate: Makes batches of them, as in training.
+        cache: Cache that holds the entry.
+        load_teacher: Loads the teacher; called on a cache miss only.
+        vocabulary_size: Size of the student's vocabulary.
     """
     assert method.top_k is not None
+    top_k = method.top_k
     teacher = source_digest(method.teacher, method.teacher_revision)
     key = cache_key(
-        "soft targets", teacher, table.digest, method.top_k, method.temperature,
+        "soft targets", teacher, table.digest, top_k, method.temperature,
         method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
-        words,
+        vocabulary_size,
     )  # fmt: skip
-    size = max(1, 8192 // job.data.max_length)
+    size = max(1, _TOKENS_PER_BATCH // job.data.max_length)
 
     def build(folder: Path) -> None:
-        _write(folder, table, collate, ask(), (method.top_k or 1, words), size)
+        _compute(folder, table, collate, load_teacher(), (top_k, vocabulary_size), size)
 
     return SoftTargets(cache.entry(key, build))
 
 
-def _write(
+def _compute(
     folder: Path,
     table: RowTable,
     collate: CollateFunction,
-    ask: Ask,
-    kept: tuple[int, int],
+    teacher: TeacherFunction,
+    top_k_arguments: tuple[int, int],
     batch_size: int,
 ) -> None:
     ids, log_probs, ends = [], [], []
@@ -127,10 +136,10 @@ def _write(
     for first in range(0, len(table), batch_size):
         rows = [table[index] for index in range(first, min(first + batch_size, len(table)))]
         batch = collate(rows)
-        known = likeliest(ask(dict(batch)).log_probs, *kept)
-        assert known.ids is not None
-        ids.append(known.ids.int().cpu().numpy())
-        log_probs.append(known.log_probs.half().cpu().numpy())
+        targets = keep_top_k(teacher(dict(batch)).log_probs, *top_k_arguments)
+        assert targets.ids is not None
+        ids.append(targets.ids.int().cpu().numpy())
+        log_probs.append(targets.log_probs.half().cpu().numpy())
         counts = (batch["labels"][:, 1:] != -100).sum(1)
         ends.append(total + np.cumsum(counts.numpy()))
         total = int(ends[-1][-1])

@@ -1,7 +1,8 @@
-"""Constitutional AI: rows to learn from, out of prompts, principles and a judge.
+"""Constitutional AI: training data from prompts, principles and a judge, without human labels.
 
-Bai et al. 2022, arXiv:2212.08073. `asking.py` words the questions, `journal.py` keeps what came of
-each prompt, `build.py` goes from the one to the other.
+Bai et al. 2022, arXiv:2212.08073. `prompt_templates.py` has the questions to the judge,
+`pipeline.py` turns prompts into rows, and `build.py` runs it with a journal, so that a stopped run
+resumes.
 """
 
 from training.methods.constitutional.build import write

@@ -1,7 +1,9 @@
-"""Proximal policy optimisation: the answers that score well become likelier, within limits.
+"""Proximal policy optimization (Schulman et al. 2017, arXiv:1707.06347) for language models.
 
-Each rollout answers a batch of prompts, scores the answers, and learns from them for a few epochs
-of optimizer steps. Every file here is one part of that; `trainer.py` puts them together.
+Each rollout samples answers to a batch of prompts, scores them, and trains on them for a few epochs
+of optimizer steps; the clipped objective limits how far the policy moves from the one that sampled.
+An action is a token of an answer. `trainer.py` combines the parts: `sampler` (answers),
+`rollout` (data), `advantages` (GAE), `losses`, `critic`, `kl_controller` and `stop_rules`.
 """
 
 from training.methods.ppo.build import build

@@ -1,4 +1,4 @@
-"""The policy and its critic as one module, so that one engine shards, wraps and steps both."""
+"""Policy and critic in one module, so that one engine shards, wraps and steps both."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from training.methods.common.per_row_loss import switch_off_dropout
-from training.methods.ppo import critic as critics
+from training.methods.common.per_row_loss import disable_dropout
+from training.methods.ppo.critic import CRITIC_ADAPTER, SeparateCritic, SharedBackboneCritic
 from training.models.adapter_switching import use_adapter
 
 
 class PolicyOutputs(NamedTuple):
-    """What policy and critic make of answers; each is [actions], in the order of the labels.
+    """Outputs of policy and critic for the actions of a batch, each [actions].
 
     Attributes:
-        log_probs: Of the tokens that were said, at the sampling temperature, in fp32.
-        entropy: Of the policy before each of them; empty while it learns, which does not ask.
-        values: What the critic expected before each of them.
+        log_probs: Log-probabilities of the actions at the sampling temperature, in fp32.
+        entropy: Entropy of the policy before each action; empty in training, which does not use
+            it.
+        values: Critic's value of the state before each action.
     """
 
     log_probs: Tensor
@@ -30,12 +31,12 @@ class PolicyOutputs(NamedTuple):
 
 
 class ActorCritic(nn.Module):
-    """Two models, or one under two adapters.
+    """Policy and critic: two models, or one model with two adapters.
 
     Args:
-        policy: A language model, with its adapter if any.
-        critic: Values answers so far.
-        temperature: At which answers are sampled.
+        policy: Causal language model, with its adapter if the job has one.
+        critic: Values of partial answers.
+        temperature: Sampling temperature.
     """
 
     def __init__(self, policy: Any, critic: nn.Module, temperature: float):
@@ -43,53 +44,67 @@ class ActorCritic(nn.Module):
         self.policy = policy
         self.critic = critic
         self.temperature = temperature
-        # Dropout would make the policy that learns another than the one that spoke.
-        switch_off_dropout(policy)
-        switch_off_dropout(critic)
+        # With dropout, the policy in training would differ from the policy that sampled, and the
+        # probability ratio of the first update would not be 1.
+        disable_dropout(policy)
+        disable_dropout(critic)
 
     @property
     def config(self) -> Any:
-        """The policy's configuration, which engines look for on a model."""
+        """Configuration of the policy, which DeepSpeed reads from a model."""
         return self.policy.config
 
     def forward(self, input_ids: Tensor, position_ids: Tensor, labels: Tensor) -> PolicyOutputs:
-        """Return what both make of the labelled tokens.
+        """Return the outputs of both models for the labelled tokens.
 
         Args:
-            input_ids: Prompts and answers, padded on the right, [answers, length].
-            position_ids: [answers, length].
-            labels: The token where it is an action, else -100, [answers, length].
+            input_ids: Prompts and answers, padded on the right, [answers, sequence].
+            position_ids: Positions, [answers, sequence].
+            labels: The token if it is an action, else -100, [answers, sequence].
         """
         batch = {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
-        said = log_probs(self.policy, batch, self.temperature, entropy=not self.training)
+        outputs = action_log_probs(self.policy, batch, self.temperature, entropy=not self.training)
+        # The state before token t + 1 ends at position t.
         values = self.critic(input_ids, position_ids)[:, :-1][labels[:, 1:] != -100]
-        found = said.log_probs[said.label_mask]
-        entropy = found.new_empty(0) if self.training else said.entropy[said.label_mask]
-        return PolicyOutputs(found, entropy, values)
+        log_probs = outputs.log_probs[outputs.label_mask]
+        if self.training:
+            return PolicyOutputs(log_probs, log_probs.new_empty(0), values)
+        return PolicyOutputs(log_probs, outputs.entropy[outputs.label_mask], values)
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
-        """Compute activations twice, each time under the adapter of the first."""
-        given = {"use_reentrant": False, **(settings.pop("activation_checkpointing_kwargs") or {})}
-        if isinstance(self.critic, critics.SharedBackboneCritic):
-            given["context_fn"] = self._as_now
+        """Enable activation checkpointing in the bodies of both models.
+
+        Args:
+            settings: Arguments of Transformers' method.
+        """
+        kwargs = {"use_reentrant": False, **(settings.pop("activation_checkpointing_kwargs") or {})}
+        if isinstance(self.critic, SharedBackboneCritic):
+            kwargs["context_fn"] = self._recompute_context
         bodies = [self.policy]
-        if isinstance(self.critic, critics.SeparateCritic):
+        if isinstance(self.critic, SeparateCritic):
             bodies.append(self.critic.body)
         for body in bodies:
-            body.activation_checkpointing_enable(activation_checkpointing_kwargs=given, **settings)
+            body.activation_checkpointing_enable(activation_checkpointing_kwargs=kwargs, **settings)
 
-    def _as_now(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """Return what to do around a layer now, and around it when it is computed again."""
+    def _recompute_context(
+        self,
+    ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Return the contexts of a layer's forward pass and of its recomputation.
+
+        Policy and critic share the layers, and by the time of the backward pass another adapter may
+        be active: recomputation must use the one that was active in the forward pass.
+        """
         return nullcontext(), use_adapter(self.policy, self.policy.active_adapter)
 
 
 class ReferencePolicy:
-    """What the policy started from, and is kept near to.
+    """Initial policy, from which the KL divergence is measured.
 
     Args:
-        policy: A policy whose adapter was added just now: without it, it is the reference.
-        temperature: At which answers are sampled.
-        frozen: A copy of what it started from, where it has no adapter.
+        policy: Policy; if it has an adapter, the adapter must be new, so that disabling it gives
+            the initial policy.
+        temperature: Sampling temperature.
+        frozen: Frozen copy of the initial policy; None if the policy has an adapter.
     """
 
     def __init__(self, policy: Any, temperature: float, frozen: Any):
@@ -99,15 +114,15 @@ class ReferencePolicy:
         self._frozen = frozen
 
     def log_probs(self, **batch: Tensor) -> Tensor:
-        """Return its log-probabilities of the labelled tokens, [actions].
+        """Return the log-probabilities of the labelled tokens, [actions].
 
         Args:
             batch: `input_ids`, `position_ids` and `labels`, as for `ActorCritic`.
         """
         with self._model() as model:
-            said = log_probs(model, batch, self._temperature)
-        found: Tensor = said.log_probs[said.label_mask]
-        return found
+            outputs = action_log_probs(model, batch, self._temperature)
+        log_probs: Tensor = outputs.log_probs[outputs.label_mask]
+        return log_probs
 
     @contextmanager
     def _model(self) -> Iterator[Any]:
@@ -118,18 +133,25 @@ class ReferencePolicy:
             yield self._policy
 
 
-def log_probs(
+def action_log_probs(
     model: Any, batch: dict[str, Tensor], temperature: float, *, entropy: bool = False
 ) -> Any:
-    """Return what a language model makes of labelled tokens; see `training.models.fused_log_probs`."""
+    """Return the outputs of `training.models.fused_log_probs` for a batch.
+
+    Args:
+        model: Causal language model.
+        batch: `input_ids`, `position_ids` and `labels`, [answers, sequence].
+        temperature: Divisor of the logits.
+        entropy: True to compute entropies too.
+    """
     return model(**batch, next_token_log_probs=True, temperature=temperature, entropy=entropy)
 
 
-def is_critics(name: str) -> bool:
-    """Whether a parameter of an `ActorCritic`, by its name, is the critic's."""
-    return name.startswith("critic.") or f".{critics.NAME}." in name
+def is_critic_parameter(name: str) -> bool:
+    """Return True if a parameter of an `ActorCritic` belongs to the critic."""
+    return name.startswith("critic.") or f".{CRITIC_ADAPTER}." in name
 
 
-def trainable(model: nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Return what learns, by name."""
+def trainable_parameters(model: nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the trainable parameters by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -1,4 +1,4 @@
-"""Put together what PPO needs: policy, critic, reference, rewards, and the trainer of them."""
+"""Builder of the PPO trainer with its policy, critic, reference and rewards."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 from trl.models.utils import add_hooks, prepare_deepspeed, remove_hooks
 
-from training.config.online_rl import Ppo
+from training.config.ppo import Ppo
 from training.methods.common.context_check import check_context
-from training.methods.common.reference_model import second_model
+from training.methods.common.reference_model import load_reference_model
 from training.methods.ppo.actor_critic import ActorCritic, ReferencePolicy
 from training.methods.ppo.critic import SeparateCritic, SharedBackboneCritic
 from training.methods.ppo.sampler import RolloutSampler
@@ -34,55 +34,56 @@ def build(
     """Return the trainer.
 
     Args:
-        model: The policy, with its adapter, if any.
-        tokenizer: Writes answers out.
-        rows: Prompts; the loop reads the table instead.
-        arguments: Transformers' training arguments.
-        setup: What the loop needs.
+        model: Policy, with its adapter if the job has one.
+        tokenizer: Tokenizer, which decodes answers and is saved with the model.
+        rows: Not used: PPO reads prompts from `setup.table`.
+        arguments: Arguments of `transformers.TrainingArguments`.
+        setup: Context of the training run.
 
     Raises:
-        ModelError: Prompts and answers do not fit the model's context, or a reward model is none.
+        ModelError: Prompts and answers do not fit the model's context, or a reward model cannot be
+            used.
     """
     method = setup.job.method
     assert isinstance(method, Ppo)
     check_context(setup, model, method.max_new_tokens)
-    critic = _critic(model, method, setup)
-    # Before the trainer: what a reward adds to the policy is sharded with it.
-    rewards = CompositeReward.from_sections(
-        method.reward, RewardContext.from_trainer_context(setup, model)
-    )
-    both = ActorCritic(model, critic, method.rollout.temperature)
+    critic = _build_critic(model, method, setup)
+    # Before the trainer: a reward model that shares the backbone adds an adapter to the policy,
+    # which the engine has to wrap and shard with it.
+    context = RewardContext.from_trainer_context(setup, model)
+    rewards = CompositeReward.from_sections(method.reward, context)
+    actor_critic = ActorCritic(model, critic, method.rollout.temperature)
     trainer = PpoTrainer(
         setup=setup,
-        model=both,
+        model=actor_critic,
         args=TrainingArguments(**arguments),
         processing_class=tokenizer,
     )
-    trainer.speaker = RolloutSampler(
+    trainer.sampler = RolloutSampler(
         method=method,
-        model=both,
-        reference=_reference(model, trainer),
+        model=actor_critic,
+        reference=_build_reference(model, trainer),
         rewards=rewards,
         tokenizer=tokenizer,
         end_ids=_end_ids(model, setup),
         micro_batch_size=setup.micro_batch_size,
-        speaking=partial(_whole, trainer),
-        computing=trainer.compute_loss_context_manager,
+        gathered_weights=partial(_gathered_weights, trainer),
+        autocast=trainer.compute_loss_context_manager,
     )
     return trainer
 
 
-def _critic(policy: Any, method: Ppo, setup: TrainerContext) -> nn.Module:
-    wanted = method.critic.backbone
+def _build_critic(policy: Any, method: Ppo, setup: TrainerContext) -> nn.Module:
+    backbone = method.critic.backbone
     can_share = isinstance(policy, PeftModel) and not policy.active_peft_config.is_prompt_learning
-    if wanted == "shared" or (wanted == "auto" and can_share and method.critic.source is None):
+    if backbone == "shared" or (backbone == "auto" and can_share and method.critic.source is None):
         return SharedBackboneCritic(policy)
     return SeparateCritic(setup.load_initial_model())
 
 
-def _reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
-    """Return what the policy starts from: itself without its new adapter, or a frozen copy."""
-    frozen = second_model(trainer.setup)
+def _build_reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
+    """Return the initial policy: the policy without its new adapter, or a frozen copy."""
+    frozen = load_reference_model(trainer.setup)
     if frozen is not None and trainer.is_deepspeed_enabled:
         frozen = prepare_deepspeed(frozen, trainer.accelerator)
     elif frozen is not None:
@@ -91,15 +92,20 @@ def _reference(policy: Any, trainer: PpoTrainer) -> ReferencePolicy:
 
 
 def _end_ids(policy: Any, setup: TrainerContext) -> list[int]:
-    """Return the tokens that end an answer: the tokenizer's, the template's, the model's own."""
-    ends = set(setup.row_tokenizer.end_ids)
+    """Return the tokens that end an answer: those of tokenizer, chat template and model."""
+    end_ids = set(setup.row_tokenizer.end_ids)
     own = policy.generation_config.eos_token_id
-    return sorted(ends | ({own} if isinstance(own, int) else set(own or ())))
+    return sorted(end_ids | ({own} if isinstance(own, int) else set(own or ())))
 
 
 @contextmanager
-def _whole(trainer: PpoTrainer) -> Iterator[None]:
-    """Have all weights of the policy on every device while it speaks, under ZeRO 3."""
+def _gathered_weights(trainer: PpoTrainer) -> Iterator[None]:
+    """Gather the policy's weights on every device for the time of sampling, under ZeRO 3.
+
+    Otherwise every decoding step would gather every layer again, and processes whose answers have
+    ended would have to keep step. The engine's hooks, which gather and release layers, are removed
+    meanwhile, or they would release weights that are still needed.
+    """
     if trainer.setup.job.sharding.zero != 3:
         yield
         return

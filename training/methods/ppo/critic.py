@@ -1,7 +1,7 @@
-"""Critics: what an answer so far is expected to be worth, token by token.
+"""Critics: the expected reward of a partial answer, token by token.
 
-`OwnBackbone` is a model of its own beside the policy. `SharedBackbone` is one more adapter on the
-policy's: two small sets of weights, one large one.
+`SeparateCritic` has a model of its own. `SharedBackboneCritic` is an additional adapter on the
+policy's backbone: two small sets of weights on a single large one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from training.models.adapter_switching import hidden_states, restore_requires_grad
 
-NAME = "critic"
-"""Of the critic's adapter."""
+CRITIC_ADAPTER = "critic"
+"""Name of the critic's adapter."""
 
 
 class ValueHead(nn.Module):
-    """One number for each position, in fp32 whatever the body computes in.
+    """Linear head with one output per position, in fp32 under any autocast.
 
     Args:
-        width: Of the body's hidden states.
+        width: Width of the hidden states.
     """
 
     def __init__(self, width: int):
@@ -32,16 +32,19 @@ class ValueHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return [answers, positions] for hidden states [answers, positions, width]."""
+        """Return values, [answers, positions], of hidden states, [answers, positions, width]."""
+        # In 16 bits, values of similar states would round to the same number, and so would their
+        # differences, which the advantages are made of.
         with torch.autocast(hidden.device.type, enabled=False):
             return hidden.float() @ self.weight.float() + self.bias.float()
 
 
 class SeparateCritic(nn.Module):
-    """A critic with a body of its own.
+    """Critic with a backbone of its own.
 
     Args:
-        model: A language model, whose head is left behind, or a reward model, whose head is kept.
+        model: Language model, whose output head is dropped, or reward model, whose head initializes
+            the value head.
     """
 
     def __init__(self, model: Any):
@@ -54,33 +57,37 @@ class SeparateCritic(nn.Module):
                 self.head.weight.copy_(score.weight.flatten())
 
     def forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        """Return what is expected after each position, [answers, positions]."""
+        """Return the value after each position, [answers, positions]."""
         states = self.body(input_ids=input_ids, position_ids=position_ids, use_cache=False)
         return self.head(states.last_hidden_state)
 
 
 class SharedBackboneCritic(nn.Module):
-    """A critic that is one more adapter on the policy's backbone.
+    """Critic that is an additional adapter on the policy's backbone.
 
     Args:
-        policy: With the adapter that is trained; its like is added for the critic.
+        policy: Policy with the adapter in training; the critic's gets the same configuration.
     """
 
     def __init__(self, policy: PeftModel):
         super().__init__()
-        like = copy.deepcopy(policy.active_peft_config)
-        # What an adapter trains in full beside itself belongs to the policy alone.
-        like.modules_to_save, like.bias = None, "none"
-        policy.add_adapter(NAME, like)
-        # Held beside, not registered: the weights are the policy's and are listed there.
+        config = copy.deepcopy(policy.active_peft_config)
+        # Modules that the adapter trains in full belong to the policy alone.
+        config.modules_to_save, config.bias = None, "none"
+        policy.add_adapter(CRITIC_ADAPTER, config)
+        # In a list, so that it is not registered as a submodule: the policy lists its weights
+        # already.
         self._policy = [policy]
         self.head = ValueHead(_width(policy))
+        # PEFT freezes the other adapters when it adds one.
         restore_requires_grad(policy)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        """Return what is expected after each position, [answers, positions]."""
+        """Return the value after each position, [answers, positions]."""
         (policy,) = self._policy
-        states = hidden_states(policy, NAME, input_ids=input_ids, position_ids=position_ids)
+        states = hidden_states(
+            policy, CRITIC_ADAPTER, input_ids=input_ids, position_ids=position_ids
+        )
         return self.head(states)
 
 

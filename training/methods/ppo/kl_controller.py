@@ -1,7 +1,9 @@
-"""How far the policy is from its reference, and what that costs it.
+"""Estimators of the KL divergence from the reference, and the controller of its penalty.
 
-Estimators after Schulman, "Approximating KL divergence" (joschu.net/blog/kl-approx.html, 2020): k1
-is unbiased and goes into the reward; k3 has a smaller variance, is never negative, and is logged.
+The estimators are those of Schulman, "Approximating KL divergence"
+(joschu.net/blog/kl-approx.html, 2020), for samples from the policy p and a reference q. k1 is
+unbiased, so that a sum of its samples estimates the KL penalty without bias: it is used in the
+reward. k3 is never negative and has a lower variance: it is logged.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_CLIP = 0.2
-"""Largest error the controller believes at once (Ziegler et al. 2019, arXiv:1909.08593)."""
+_MAX_ERROR = 0.2
+"""Bound of the error in one update (Ziegler et al. 2019, arXiv:1909.08593)."""
 
 
 def k1(policy: Tensor, reference: Tensor) -> Tensor:
@@ -24,22 +26,27 @@ def k1(policy: Tensor, reference: Tensor) -> Tensor:
 def k3(policy: Tensor, reference: Tensor) -> Tensor:
     """Return (q/p − 1) − log(q/p) of each token that the policy sampled, in nats."""
     log_ratio = reference - policy
+    # expm1 is accurate for ratios near 1, where exp(x) − 1 would cancel.
     return torch.expm1(log_ratio) - log_ratio
 
 
 class KlController:
-    """Sets the price of a nat so that an answer stays about `target` nats from the reference.
+    """Controller that adapts the KL coefficient to keep an answer `target` nats from the reference.
 
-    The price follows the relative error e = kl / target − 1 in two ways, both in its logarithm:
-    `integral`·clip(e, ±0.2) at each rollout, as in Ziegler et al. 2019, and `proportional`·Δe, its
-    change since the last rollout. The second answers at once where the first alone finds the
-    price too late and swings (PID control of a Lagrangian: Stooke et al. 2020, arXiv:2007.03964).
+    With the relative error e = kl / target − 1, the logarithm of the coefficient changes after each
+    rollout by
+
+        integral · clip(e, ±0.2) + proportional · clip(Δe, ±1)
+
+    The first term is the controller of Ziegler et al. 2019 (arXiv:1909.08593). Alone, it reacts too
+    late and oscillates; the second term reacts to the change at once (PID control of a Lagrange
+    multiplier: Stooke et al. 2020, arXiv:2007.03964).
 
     Args:
-        coefficient: The price at the start.
-        target: Nats an answer; None keeps the price as it is.
-        integral: Gain of the error itself.
-        proportional: Gain of its change.
+        coefficient: Initial coefficient, in reward per nat.
+        target: Nats per answer; None keeps the coefficient fixed.
+        integral: Gain of the error.
+        proportional: Gain of the change of the error.
     """
 
     def __init__(
@@ -49,31 +56,31 @@ class KlController:
         self.target = target
         self.integral = integral
         self.proportional = proportional
-        # A policy begins as its own reference.
+        # The policy starts as its own reference: kl = 0, so e = −1.
         self._error = -1.0
 
     def update(self, kl: float) -> None:
-        """Set the price of the next rollout.
+        """Update the coefficient for the next rollout.
 
         Args:
-            kl: Mean nats an answer of the rollout just seen.
+            kl: Mean KL estimate of the last rollout, in nats per answer.
         """
         if self.target is None:
             return
         error = kl / self.target - 1
-        step = self.integral * _clipped(error, _CLIP)
-        step += self.proportional * _clipped(error - self._error, 1.0)
+        step = self.integral * _clip(error, _MAX_ERROR)
+        step += self.proportional * _clip(error - self._error, 1.0)
         self.coefficient *= math.exp(step)
         self._error = error
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where it stands."""
+        """Return the coefficient and the last error."""
         return {"coefficient": self.coefficient, "error": self._error}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state that `state_dict` returned."""
         self.coefficient, self._error = float(state["coefficient"]), float(state["error"])
 
 
-def _clipped(value: float, most: float) -> float:
-    return max(-most, min(most, value))
+def _clip(value: float, bound: float) -> float:
+    return max(-bound, min(bound, value))

@@ -1,7 +1,8 @@
-"""One rollout: answers to a batch of prompts, what they were worth, and what is learned from them.
+"""Data of one rollout: answers, their rewards, and what the optimizer steps train on.
 
-Every process holds the whole of it, so that what is computed over all answers (whitening, means,
-which of them an optimizer step takes) needs no communication and comes out the same everywhere.
+Every process holds the complete rollout. What is computed over all answers (whitening, means, the
+assignment of answers to optimizer steps) therefore needs no communication and is the same on all
+processes.
 """
 
 from __future__ import annotations
@@ -19,25 +20,31 @@ from training.methods.ppo.losses import explained_variance
 from training.rewards.base import Prompt
 
 IGNORE = -100
-"""A label that is not an action."""
+"""Label of a token that is not an action."""
+_CHECKPOINT_NAMES = {
+    "old_log_probs": "old",
+    "reference_log_probs": "reference",
+    "learn_mask": "learned",
+}
+"""Names of tensors in checkpoints that differ from the attribute; earlier checkpoints have them."""
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One answer, as the process that sampled it knows it.
+    """One answer with its reward, as the process that sampled it computed them.
 
     Attributes:
-        prompt: What was asked, as its row has it.
-        prompt_ids: The same in tokens.
-        answer_ids: What was said, the token that ended it included.
-        ended: Whether it ended by itself.
-        text: What was said, decoded.
-        score: What the reward gave it.
-        parts: What each part of the reward gave it.
-        old: Log-probability of each of its tokens when it was said, [tokens].
-        reference: The same under the reference, [tokens].
-        values: What the critic expected before each of its tokens, [tokens].
-        entropy: Of the policy before each of its tokens, [tokens].
+        prompt: Prompt as its row has it.
+        prompt_ids: Token ids of the prompt.
+        answer_ids: Token ids of the answer, including its end token.
+        ended: True if the answer ended with an end token, False if it was truncated.
+        text: Decoded answer.
+        score: Weighted sum of the rewards, less the penalty for truncation.
+        rewards: Each reward by name, without its weight.
+        old_log_probs: Log-probabilities under the sampling policy, [tokens].
+        reference_log_probs: Log-probabilities under the reference, [tokens].
+        values: Critic's value before each token, [tokens].
+        entropy: Entropy of the policy before each token, [tokens].
     """
 
     prompt: Prompt
@@ -46,30 +53,31 @@ class Transition:
     ended: bool
     text: str
     score: float
-    parts: dict[str, float]
-    old: Tensor
-    reference: Tensor
+    rewards: dict[str, float]
+    old_log_probs: Tensor
+    reference_log_probs: Tensor
     values: Tensor
     entropy: Tensor
 
 
 @dataclass
 class RolloutBatch:
-    """All answers of a rollout, side by side; [answers, tokens] is padded on the right.
+    """All answers of a rollout; [answers, tokens] is padded on the right.
 
     Attributes:
-        prompt_ids: [answers, tokens of the longest prompt].
-        prompt_lengths: [answers].
-        answer_ids: [answers, tokens].
-        answer_lengths: [answers]; what is an action follows from it, never from an id.
-        ended: Whether each ended by itself, [answers].
-        scores: [answers].
-        old: Log-probabilities when it was said, [answers, tokens].
-        reference: Under the reference, [answers, tokens].
-        values: Of the critic, [answers, tokens].
-        advantages: Whitened over the whole rollout, [answers, tokens].
-        returns: What the critic learns, [answers, tokens].
-        learned: 1 where an action is learned from, [answers, tokens].
+        prompt_ids: Token ids, [answers, tokens of the longest prompt].
+        prompt_lengths: Tokens of each prompt, [answers].
+        answer_ids: Token ids, [answers, tokens].
+        answer_lengths: Tokens of each answer, [answers]. Actions follow from the lengths, never
+            from token ids: the padding token may be an end token.
+        ended: True for answers that ended with an end token, [answers].
+        scores: Reward of each answer, [answers].
+        old_log_probs: Log-probabilities under the sampling policy, [answers, tokens].
+        reference_log_probs: Log-probabilities under the reference, [answers, tokens].
+        values: Values of the critic, [answers, tokens].
+        advantages: Advantages, whitened over the complete rollout, [answers, tokens].
+        returns: Targets of the critic, [answers, tokens].
+        learn_mask: 1 at the actions that are trained on, [answers, tokens].
     """
 
     prompt_ids: Tensor
@@ -78,119 +86,140 @@ class RolloutBatch:
     answer_lengths: Tensor
     ended: Tensor
     scores: Tensor
-    old: Tensor
-    reference: Tensor
+    old_log_probs: Tensor
+    reference_log_probs: Tensor
     values: Tensor
     advantages: Tensor
     returns: Tensor
-    learned: Tensor
+    learn_mask: Tensor
 
     @classmethod
-    def of(
+    def from_transitions(
         cls,
-        experiences: Sequence[Transition],
+        transitions: Sequence[Transition],
         *,
-        coefficient: float,
+        kl_coefficient: float,
         gamma: float,
         lam: float,
         drop_truncated: bool,
     ) -> RolloutBatch:
-        """Return the rollout of these answers, advantages taken.
+        """Return the rollout of these answers with advantages and returns.
 
         Args:
-            experiences: Of all processes, in the order of their places.
-            coefficient: Reward lost for each nat from the reference.
-            gamma: Discount of a token.
+            transitions: Answers of all processes, in the order of the prompts.
+            kl_coefficient: Penalty per nat from the reference.
+            gamma: Discount per token.
             lam: λ of the advantages.
-            drop_truncated: Whether nothing is learned from an answer that was cut off.
+            drop_truncated: True to exclude truncated answers from training.
         """
-        answer_lengths = torch.tensor([len(e.answer_ids) for e in experiences])
-        ended = torch.tensor([e.ended for e in experiences])
-        scores = torch.tensor([e.score for e in experiences], dtype=torch.float32)
-        old = _padded([e.old for e in experiences])
-        reference = _padded([e.reference for e in experiences])
-        values = _padded([e.values for e in experiences])
-        acted = (torch.arange(old.shape[1]) < answer_lengths[:, None]).float()
-        rewards = token_rewards(scores, k1(old, reference), acted, coefficient)
-        advantages, returns = gae(rewards, values, acted, gamma=gamma, lam=lam)
-        learned = acted * ended[:, None] if drop_truncated else acted
+        answer_lengths = torch.tensor([len(t.answer_ids) for t in transitions])
+        ended = torch.tensor([t.ended for t in transitions])
+        scores = torch.tensor([t.score for t in transitions], dtype=torch.float32)
+        old_log_probs = _pad([t.old_log_probs for t in transitions])
+        reference_log_probs = _pad([t.reference_log_probs for t in transitions])
+        values = _pad([t.values for t in transitions])
+        action_mask = _length_mask(answer_lengths, old_log_probs.shape[1])
+        kl = k1(old_log_probs, reference_log_probs)
+        rewards = token_rewards(scores, kl, action_mask, kl_coefficient)
+        advantages, returns = gae(rewards, values, action_mask, gamma=gamma, lam=lam)
+        learn_mask = action_mask * ended[:, None] if drop_truncated else action_mask
+        # The returns are computed from the advantages before whitening: the critic predicts
+        # rewards, whose scale whitening would remove.
+        whitened = whiten(advantages, learn_mask) if learn_mask.any() else advantages
         return cls(
-            prompt_ids=_padded([torch.tensor(e.prompt_ids) for e in experiences]),
-            prompt_lengths=torch.tensor([len(e.prompt_ids) for e in experiences]),
-            answer_ids=_padded([torch.tensor(e.answer_ids) for e in experiences]),
+            prompt_ids=_pad([torch.tensor(t.prompt_ids) for t in transitions]),
+            prompt_lengths=torch.tensor([len(t.prompt_ids) for t in transitions]),
+            answer_ids=_pad([torch.tensor(t.answer_ids) for t in transitions]),
             answer_lengths=answer_lengths,
             ended=ended,
             scores=scores,
-            old=old,
-            reference=reference,
+            old_log_probs=old_log_probs,
+            reference_log_probs=reference_log_probs,
             values=values,
-            advantages=whiten(advantages, learned) if learned.any() else advantages,
+            advantages=whitened,
             returns=returns,
-            learned=learned,
+            learn_mask=learn_mask,
         )
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @property
-    def acted(self) -> Tensor:
-        """1 where an answer has a token, [answers, tokens]."""
-        return (torch.arange(self.old.shape[1]) < self.answer_lengths[:, None]).float()
+    def action_mask(self) -> Tensor:
+        """1 at tokens of an answer, [answers, tokens]."""
+        return _length_mask(self.answer_lengths, self.old_log_probs.shape[1])
 
     @property
     def explained_variance(self) -> float:
-        """The share of the returns' variance that the critic foresaw."""
-        return explained_variance(self.values, self.returns, self.acted)
+        """Share of the returns' variance that the critic predicted."""
+        return explained_variance(self.values, self.returns, self.action_mask)
 
-    def tokens_learned(self, places: Sequence[int]) -> int:
-        """Return how many actions of these answers are learned from."""
-        return int(self.learned[list(places)].sum())
+    @property
+    def sequence_lengths(self) -> Tensor:
+        """Tokens of prompt and answer together, [answers]."""
+        return self.prompt_lengths + self.answer_lengths
 
-    def batch(self, places: Sequence[int]) -> dict[str, Tensor]:
+    def count_learned(self, indices: Sequence[int]) -> int:
+        """Return the number of actions of these answers that are trained on."""
+        return int(self.learn_mask[list(indices)].sum())
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return some of the answers as a batch for the model.
 
-        `input_ids`, `position_ids` and `labels` are [places, length]: prompt and answer, padded on
-        the right, labels where an action is learned. The rest is [actions], in the order in which
-        the labels stand: `old`, `values`, `advantages`, `returns`.
+        Args:
+            indices: Answers of the batch.
+
+        Returns:
+            `input_ids`, `position_ids` and `labels`, [answers, sequence]: prompt and answer, padded
+            on the right, with labels at the actions that are trained on. `old_log_probs`, `values`,
+            `advantages` and `returns`, [actions], in the order of the labels.
         """
-        prompts = [self._ids(self.prompt_ids, self.prompt_lengths, at) for at in places]
-        answers = [self._ids(self.answer_ids, self.answer_lengths, at) for at in places]
-        learned = [bool(self.learned[at].any()) for at in places]
-        where = self.learned[list(places)].bool()
-        names = ("old", "values", "advantages", "returns")
+        prompts = [self._ids(self.prompt_ids, self.prompt_lengths, i) for i in indices]
+        answers = [self._ids(self.answer_ids, self.answer_lengths, i) for i in indices]
+        labelled = [bool(self.learn_mask[i].any()) for i in indices]
+        mask = self.learn_mask[list(indices)].bool()
+        names = ("old_log_probs", "values", "advantages", "returns")
         return {
-            **layout(prompts, answers, learned),
-            **{name: getattr(self, name)[list(places)][where] for name in names},
+            **layout(prompts, answers, labelled),
+            **{name: getattr(self, name)[list(indices)][mask] for name in names},
         }
 
     @staticmethod
-    def _ids(padded: Tensor, lengths: Tensor, place: int) -> list[int]:
-        return [int(token) for token in padded[place, : int(lengths[place])]]
+    def _ids(padded: Tensor, lengths: Tensor, index: int) -> list[int]:
+        return [int(token) for token in padded[index, : int(lengths[index])]]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all of it by name, to be kept in a checkpoint."""
-        return {field.name: getattr(self, field.name).contiguous() for field in fields(self)}
+        """Return all tensors by their names in a checkpoint."""
+        return {
+            _CHECKPOINT_NAMES.get(field.name, field.name): getattr(self, field.name).contiguous()
+            for field in fields(self)
+        }
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> RolloutBatch:
-        """Return the rollout that `state_dict` was taken of."""
-        return cls(**{field.name: state[field.name] for field in fields(cls)})
+        """Return the rollout that `state_dict` was called on."""
+        return cls(
+            **{
+                field.name: state[_CHECKPOINT_NAMES.get(field.name, field.name)]
+                for field in fields(cls)
+            }
+        )
 
 
 def layout(
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
-    learned: Sequence[bool] | None = None,
+    labelled: Sequence[bool] | None = None,
 ) -> dict[str, Tensor]:
-    """Return answers behind their prompts as a batch for the model, padded on the right.
+    """Return prompts with their answers as a batch for the model, padded on the right.
 
     Args:
-        prompts: Token ids.
-        answers: Token ids.
-        learned: Whether each is labelled; all of them where left out.
+        prompts: Token ids of each prompt.
+        answers: Token ids of each answer.
+        labelled: True for the answers that get labels; None for all.
 
     Returns:
-        `input_ids`, `position_ids` and `labels`, [answers, length].
+        `input_ids`, `position_ids` and `labels`, [answers, sequence].
     """
     length = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
     input_ids = torch.zeros((len(prompts), length), dtype=torch.long)
@@ -198,11 +227,15 @@ def layout(
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         start, stop = len(prompt), len(prompt) + len(answer)
         input_ids[row, :stop] = torch.tensor([*prompt, *answer])
-        if learned is None or learned[row]:
+        if labelled is None or labelled[row]:
             labels[row, start:stop] = input_ids[row, start:stop]
     position_ids = torch.arange(length).repeat(len(prompts), 1)
     return {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
 
 
-def _padded(rows: Sequence[Tensor]) -> Tensor:
+def _length_mask(lengths: Tensor, width: int) -> Tensor:
+    return (torch.arange(width) < lengths[:, None]).float()
+
+
+def _pad(rows: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

@@ -1,4 +1,4 @@
-"""What every plain TRL script is told: how long, how fast, one line a step, nothing kept."""
+"""Training arguments common to all plain TRL scripts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 
-def plain(out: Path, number: int, rate: float) -> dict[str, Any]:
-    """Return the training arguments of a script on a CPU in fp32.
+def trl_arguments(out: Path, number: int, rate: float) -> dict[str, Any]:
+    """Return arguments for training on a CPU in fp32 with a log line per step and no checkpoints.
 
     Args:
-        out: Where the script notes its steps; TRL's own folder lies beside it.
+        out: The file of steps; TRL's output folder is next to it.
         number: Optimizer steps.
         rate: The learning rate.
     """
