@@ -129,7 +129,7 @@ def run(folder: RunFolder) -> None:
                 *([record] if world.is_main_process else []),
                 examination,
             ],
-            evaluate=examination.held_out if data.validation is not None else None,
+            evaluate=examination.evaluate_held_out if data.validation is not None else None,
         )
         write_manifest(folder.path, job, data, model, setup, tokenizer)
         _seed(job)
@@ -143,7 +143,7 @@ def run(folder: RunFolder) -> None:
         with record if world.is_main_process else nullcontext():
             _train(job, trainer, examination, checkpoint, facts)
         stop.defer(False)
-        examination.after()
+        examination.evaluate_after()
         _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
         _conclude(job, record, folder, control)
 

@@ -58,7 +58,7 @@ def test_hyperparameters_override_the_job(tmp_path: Path) -> None:
     job: Any = load_job(found.job, found.set_option)
     assert job.train.learning_rate == 3e-4
     assert job.precision == "bf16"
-    assert job.evaluate.samples == ("a b", "it's")
+    assert [sample.prompt for sample in job.evaluate.samples] == ["a b", "it's"]
     assert (job.data.limit, job.train.seed) == (5, 7)
     assert len(shlex.split(found.set_option)) == 5
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from training.config.base import ConfigSection
 from training.config.data import Source, _as_source
@@ -36,20 +36,58 @@ class Checkpoint(ConfigSection):
     """Newest checkpoints kept."""
 
 
+GenerationMetricName = Literal["exact_match", "token_f1"]
+"""Names of the files in `training.evaluation.generation_metrics`."""
+
+
+class Sample(ConfigSection):
+    """Sample prompt, with a reference answer if it is to be scored."""
+
+    prompt: str
+    """Prompt to answer."""
+    reference: str | None = None
+    """Reference answer that `generation_metrics` compare with."""
+
+    @model_serializer
+    def _short_form(self) -> Any:
+        """Write a sample without a reference as the text it was written as in the job."""
+        if self.reference is None:
+            return self.prompt
+        return {"prompt": self.prompt, "reference": self.reference}
+
+
+def _as_sample(value: Any) -> Any:
+    return {"prompt": value} if isinstance(value, str) else value
+
+
 class Evaluate(ConfigSection):
     """What is looked at while training. The held-out loss is always taken before and after."""
 
     every: Interval | None = None
     """How often the held-out loss is taken in between."""
-    samples: tuple[str, ...] = ()
-    """Prompts answered before and after training, for the report."""
+    samples: tuple[
+        Annotated[Sample, BeforeValidator(_as_sample, json_schema_input_type=str | Sample)], ...
+    ] = ()
+    """Prompts answered before and after training, for the report: a text, or `prompt` and
+    `reference`."""
     max_new_tokens: PositiveInt = 64
     """Longest answer to a sample."""
+    generation_metrics: tuple[GenerationMetricName, ...] = ()
+    """Metrics of the answers to samples that have a reference."""
     forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
     """General text whose loss is measured before and after."""
     max_forgetting: Share | None = None
     """How much that loss may rise, such as 3%. A run in which it rises more fails; its model is
     kept."""
+
+    @model_validator(mode="after")
+    def _metrics_have_references(self) -> Evaluate:
+        if self.generation_metrics and all(s.reference is None for s in self.samples):
+            raise ValueError(
+                "generation_metrics needs a reference answer: write a sample as "
+                "{prompt: …, reference: …}"
+            )
+        return self
 
 
 class Guards(ConfigSection):

@@ -1,1 +1,1 @@
-"""What a model is worth: held-out loss, answers to samples, forgetting."""
+"""Evaluation of a model: held-out loss, answers to sample prompts, and forgetting."""

@@ -1,13 +1,12 @@
-"""Before and after: held-out loss, answers to samples, loss on general text.
+"""Evaluation before, during and after training: held-out rows, sample answers, general text.
 
-What was measured before training is kept in the run folder, so that a resumed run reports the
+The results from before training are stored in the run folder, so that a resumed run reports the
 same "before" as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from training.config import Job
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import Prepared, load_texts
-from training.evaluation.generations import answer
+from training.evaluation.generation_metrics.base import mean_scores
+from training.evaluation.generations import generate_answers
 from training.evaluation.held_out import HeldOutEvaluator
 from training.run_folder import RunFolder
 from training.trainer.callbacks import BaseCallback
@@ -23,23 +23,22 @@ from training.trainer.context import CollateFunction
 from training.trainer.distributed import ControlPlane
 from training.trainer.metrics import NextTokenMetric
 
-logger = logging.getLogger(__name__)
-
-LOOKS = "looks.jsonl"
-"""Answers to the samples on the way; `report.record` drops those that a resume gives again."""
+SAMPLE_ANSWERS = "looks.jsonl"
+"""File of the sample answers at each evaluation; `training.tracking.metrics_writer` drops those
+after the checkpoint that a run resumes from, because the resumed run repeats them."""
 
 
 class Evaluator(BaseCallback):
-    """Measures a model before and after training, and its held-out rows in between.
+    """Callback that evaluates a model before and after training, and on request in between.
 
     Args:
-        job: The run.
-        tokenizer: Reads prompts and writes answers.
-        data: Holds the held-out rows.
-        control: Adds the sums of all processes.
-        collate: Makes batches of held-out rows, as of those trained on.
-        batch_size: Rows per process at once.
-        folder: The run folder; its cache keeps the tokens of general text between runs.
+        job: The job.
+        tokenizer: The model's tokenizer.
+        data: Prepared data, with the held-out rows.
+        control: Exchanges results between processes.
+        collate: Collates held-out rows as training rows are.
+        batch_size: Rows per process and batch.
+        folder: The run folder; its cache stores the tokens of general text between runs.
     """
 
     def __init__(
@@ -60,12 +59,12 @@ class Evaluator(BaseCallback):
         self.trainer: Any = None
         self._latest: tuple[int, dict[str, float]] | None = None
         assert tokenizer.pad_token_id is not None
-        self.rows = None
+        self.held_out = None
         if data.validation is not None:
-            self.rows = HeldOutEvaluator(
+            self.held_out = HeldOutEvaluator(
                 data.validation, collate, batch_size, control, job.precision
             )
-        self.general = None
+        self.general_text = None
         if job.evaluate.forgetting is not None:
             table = load_texts(
                 job.evaluate.forgetting,
@@ -73,57 +72,63 @@ class Evaluator(BaseCallback):
                 max_length=job.data.max_length,
                 cache_dir=folder.cache,
             )
-            self.general = HeldOutEvaluator(
+            self.general_text = HeldOutEvaluator(
                 table, SequenceCollator(tokenizer.pad_token_id), batch_size, control, job.precision
             )
 
     def on_start(self, model: Any, step: int) -> None:
-        """Measure the untrained model, unless that was done before a resume."""
+        """Evaluate the untrained model, unless the run resumes."""
         done = self.control.broadcast(self.path.exists())
         if not done and step == 0:
-            self._write("before", self._everything())
+            self._write("before", self._evaluate_all())
 
-    def after(self) -> None:
-        """Measure the trained model."""
-        self._write("after", self._everything())
+    def evaluate_after(self) -> None:
+        """Evaluate the trained model."""
+        self._write("after", self._evaluate_all())
 
-    def held_out(self, model: Any, step: int) -> dict[str, float]:
-        """Return what the held-out rows come to with the model as it is."""
-        assert self.rows is not None
-        measured = self.rows.measure(self.trainer.model_wrapped, self.trainer)
-        self._latest = (step, measured)
-        if self.job.evaluate.samples and step:
-            self._note_answers(step)
-        return measured
+    def evaluate_held_out(self, model: Any, step: int) -> dict[str, float]:
+        """Return the metrics of the held-out rows, and of the sample answers during training."""
+        assert self.held_out is not None
+        metrics = self.held_out.evaluate(self.trainer.model_wrapped, self.trainer)
+        self._latest = (step, metrics)
+        if not (self.job.evaluate.samples and step):
+            return metrics
+        samples = self._answer_samples()
+        self._append_samples(step, samples)
+        return {**metrics, **self._generation_scores(samples)}
 
-    def _note_answers(self, step: int) -> None:
-        """Add the answers of the model as it is to those given along the way."""
-        found = self._samples()
+    def _append_samples(self, step: int, samples: list[dict[str, str]]) -> None:
         if self.control.world.is_main_process:
-            with self.path.with_name(LOOKS).open("a", encoding="utf-8") as file:
-                for one in found:
-                    file.write(json.dumps({"step": step, **one}, ensure_ascii=False) + "\n")
+            with self.path.with_name(SAMPLE_ANSWERS).open("a", encoding="utf-8") as file:
+                for sample in samples:
+                    file.write(json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n")
 
-    def _everything(self) -> dict[str, Any]:
+    def _evaluate_all(self) -> dict[str, Any]:
         model = self.trainer.model_wrapped
-        found: dict[str, Any] = {}
-        if self.rows is not None:
+        results: dict[str, Any] = {}
+        if self.held_out is not None:
+            # The last evaluation during training may have been at this very step.
             step = int(self.trainer.state.global_step)
-            known = self._latest if self._latest and self._latest[0] == step else None
-            found["validation"] = known[1] if known else self.rows.measure(model, self.trainer)
-        if self.general is not None:
-            found["forgetting"] = self.general.measure(
+            latest = self._latest if self._latest and self._latest[0] == step else None
+            results["validation"] = (
+                latest[1] if latest else self.held_out.evaluate(model, self.trainer)
+            )
+        if self.general_text is not None:
+            results["forgetting"] = self.general_text.evaluate(
                 self.trainer.trained_model, NextTokenMetric()
             )
         if self.job.evaluate.samples:
-            found["samples"] = self._samples()
-        return found
+            results["samples"] = self._answer_samples()
+            if scores := self._generation_scores(results["samples"]):
+                results["generation"] = scores
+        return results
 
-    def _samples(self) -> list[dict[str, str]]:
-        prompts = list(self.job.evaluate.samples)
-        ids = [self._row_tokenizer.prompt_ids(prompt) for prompt in prompts]
+    def _answer_samples(self) -> list[dict[str, str]]:
+        """Return every sample's prompt, answer and, if it has one, reference answer."""
+        samples = self.job.evaluate.samples
+        ids = [self._row_tokenizer.prompt_ids(sample.prompt) for sample in samples]
         sharding = self.job.sharding
-        answers = answer(
+        answers = generate_answers(
             self.trainer.trained_model,
             self.tokenizer,
             ids,
@@ -131,13 +136,26 @@ class Evaluator(BaseCallback):
             end_ids=self._row_tokenizer.end_ids,
             synced=sharding.zero == 3 or sharding.fsdp != "none",
         )
-        return [{"prompt": p, "answer": a} for p, a in zip(prompts, answers, strict=True)]
+        return [
+            {
+                "prompt": sample.prompt,
+                "answer": answer,
+                **({} if sample.reference is None else {"reference": sample.reference}),
+            }
+            for sample, answer in zip(samples, answers, strict=True)
+        ]
 
-    def _write(self, when: str, found: dict[str, Any]) -> None:
+    def _generation_scores(self, samples: list[dict[str, str]]) -> dict[str, float]:
+        answers = [sample["answer"] for sample in samples]
+        references = [sample.get("reference") for sample in samples]
+        return mean_scores(self.job.evaluate.generation_metrics, answers, references)
+
+    def _write(self, when: str, results: dict[str, Any]) -> None:
         if not self.control.world.is_main_process:
             return
         document = json.loads(self.path.read_text()) if self.path.exists() else {}
-        document[when] = found
-        building = self.path.with_suffix(".writing")
-        building.write_text(json.dumps(document, indent=1, ensure_ascii=False))
-        building.replace(self.path)
+        document[when] = results
+        # Renamed when complete: a killed run leaves either the old file or the new one.
+        temporary = self.path.with_suffix(".writing")
+        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False))
+        temporary.replace(self.path)

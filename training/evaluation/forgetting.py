@@ -1,4 +1,4 @@
-"""What a run forgot, as one number: how much the loss on general text rose."""
+"""Forgetting: the relative increase of the loss on general text."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from training.trainer.distributed import ControlPlane
 
 @dataclass(frozen=True)
 class Forgetting:
-    """The loss on general text, in nats per token, before and after training."""
+    """Loss on general text before and after training, in nats per token."""
 
     before: float
     after: float
 
     @property
-    def share(self) -> float:
-        """How much it rose, relative to what it was; negative where it fell."""
+    def increase(self) -> float:
+        """Relative increase of the loss; negative if it fell."""
         return self.after / self.before - 1
 
     def __str__(self) -> str:
         return (
-            f"forgetting: {self.share:+.2%} (loss on general text {self.before:.4f} → "
+            f"forgetting: {self.increase:+.2%} (loss on general text {self.before:.4f} → "
             f"{self.after:.4f})"
         )
 
 
-def forgetting_in(evaluation: dict[str, Any]) -> Forgetting | None:
-    """Return what a run's `evaluation.json` says it forgot; None where it was not measured."""
+def read_forgetting(evaluation: dict[str, Any]) -> Forgetting | None:
+    """Return the forgetting in a run's `evaluation.json`; None if it was not measured."""
     before, after = (evaluation.get(when, {}).get("forgetting") for when in ("before", "after"))
     if before is None or after is None:
         return None
@@ -41,28 +41,28 @@ def forgetting_in(evaluation: dict[str, Any]) -> Forgetting | None:
 
 
 def check_forgetting(job: Job, folder: Path, control: ControlPlane) -> None:
-    """Say what was forgotten, and fail a run in which it is more than the job allows.
+    """Print the forgetting, and fail the run if it exceeds `evaluate.max_forgetting`.
 
     Args:
-        job: The run.
-        folder: Its folder, with the trained model in it.
-        control: Every process must call this.
+        job: The job.
+        folder: The run folder, with the trained model.
+        control: Every process must call this, so that all of them fail together.
 
     Raises:
-        GuardError: `evaluate.max_forgetting` was exceeded.
+        GuardError: The forgetting exceeds `evaluate.max_forgetting`.
     """
-    found = None
+    forgetting = None
     if control.world.is_main_process:
-        found = forgetting_in(json.loads((folder / "evaluation.json").read_text()))
-    found = control.broadcast(found)
-    if found is None:
+        forgetting = read_forgetting(json.loads((folder / "evaluation.json").read_text()))
+    forgetting = control.broadcast(forgetting)
+    if forgetting is None:
         return
     if control.world.is_main_process:
-        say(str(found))
+        say(str(forgetting))
     allowed = job.evaluate.max_forgetting
-    if allowed is not None and found.share > allowed:
+    if allowed is not None and forgetting.increase > allowed:
         raise GuardError(
-            f"{found}; evaluate.max_forgetting allows {allowed:+.2%}. The model is kept in "
+            f"{forgetting}; evaluate.max_forgetting allows {allowed:+.2%}. The model is kept in "
             f"{folder / 'model'}. Mix in data.replay, set train.kl_to_base or train.l2_sp, train "
             f"an adapter, or lower train.learning_rate"
         )

@@ -1,4 +1,4 @@
-"""Answers to the job's sample prompts, before and after training, for people to read."""
+"""Greedy answers of the model to the job's sample prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from training.trainer.seed import preserve_rng_state
 
 
-def answer(
+def generate_answers(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
@@ -22,21 +22,22 @@ def answer(
     """Return the model's greedy answer to each prompt.
 
     Args:
-        model: In any mode; left in it.
-        tokenizer: Decodes.
+        model: The model; returned to the mode it was in.
+        tokenizer: The model's tokenizer.
         prompts: Token ids, one list per prompt.
-        max_new_tokens: Longest answer.
-        end_ids: Tokens that end one.
-        synced: Whether every process must take part in every step (ZeRO 3, FSDP).
+        max_new_tokens: Maximum number of tokens of an answer.
+        end_ids: Token ids that end an answer.
+        synced: True if every process must run every step, because weights are sharded (ZeRO 3,
+            FSDP) and each forward pass gathers them.
     """
     was_training = model.training
     model.eval()
     answers = []
-    taken = max_new_tokens + _virtual_tokens(model)
-    room = getattr(model.config, "max_position_embeddings", 1 << 30) - taken
+    reserved = max_new_tokens + _num_virtual_tokens(model)
+    max_prompt = getattr(model.config, "max_position_embeddings", 1 << 30) - reserved
     with preserve_rng_state(), torch.no_grad():
         for ids in prompts:
-            tokens = torch.tensor([ids[-max(room, 1) :]], device=model.device)
+            tokens = torch.tensor([ids[-max(max_prompt, 1) :]], device=model.device)
             output = model.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
@@ -52,7 +53,7 @@ def answer(
     return answers
 
 
-def _virtual_tokens(model: Any) -> int:
-    """Return how much of the context a soft prompt takes."""
+def _num_virtual_tokens(model: Any) -> int:
+    """Return the number of positions that a soft prompt occupies."""
     config = getattr(model, "active_peft_config", None)
     return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0

@@ -1,4 +1,4 @@
-"""Held-out rows: means over all of them, whatever the batches or processes."""
+"""Evaluation on held-out rows, independent of batch size and number of processes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from training.trainer.seed import preserve_rng_state
 
 
 class HeldOutEvaluator:
-    """Rows that are measured before, during and after training.
+    """Evaluator of one set of rows.
 
     Args:
         table: The rows.
-        collate: Makes batches of them.
-        batch_size: Rows per process at once.
-        control: Adds the sums of all processes.
-        precision: Computed as in training, so that the numbers can be compared.
+        collate: Collates rows into a batch.
+        batch_size: Rows per process and batch.
+        control: Gathers the sums of all processes.
+        precision: Precision of training, so that losses are comparable.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class HeldOutEvaluator:
         self.control = control
         self.precision = precision
 
-    def measure(self, model: Any, measure: HeldOutMetric) -> dict[str, float]:
-        """Return what all rows together come to, `loss` first.
+    def evaluate(self, model: Any, metric: HeldOutMetric) -> dict[str, float]:
+        """Return the metrics over all rows, `loss` first.
 
-        Leaves the model's mode and every random generator as they were.
+        Restores the model's mode and the state of every random generator.
 
         Args:
-            model: Wrapped by its engine, where there is one.
-            measure: How a batch is measured: the trainer, or `NextToken`.
+            model: The model, wrapped by its engine if it has one.
+            metric: Computes the sums of a batch: the trainer, or `NextTokenMetric`.
         """
         device = self.control.world.device
         was_training = model.training
         model.eval()
-        found: Sums = {}
+        sums: Sums = {}
         autocast = torch.autocast(
             device.type,
             dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision),
@@ -64,17 +64,21 @@ class HeldOutEvaluator:
                     name: value.to(device) if isinstance(value, torch.Tensor) else value
                     for name, value in self.collate(rows).items()
                 }
-                found = add_sums([found, measure.measure_batch(model, batch)])
+                sums = add_sums([sums, metric.measure_batch(model, batch)])
         model.train(was_training)
-        return measure.aggregate(add_sums(self.control.all_gather(found)))
+        return metric.aggregate(add_sums(self.control.all_gather(sums)))
 
     def _batches(self) -> Iterable[list[dict[str, Any]]]:
-        """Yield this process's batches; every process makes the same number of forward passes."""
+        """Yield this process's batches.
+
+        Every process yields the same number of batches, filled up with padding rows: with sharded
+        weights a forward pass is a collective operation.
+        """
         world = self.control.world
-        wide = self.batch_size * world.size
-        for first in range(0, len(self.table), wide):
-            mine = range(first + world.rank, first + wide, world.size)
-            indices = [i if i < len(self.table) else PADDING_INDEX for i in mine]
+        stride = self.batch_size * world.size
+        for first in range(0, len(self.table), stride):
+            own = range(first + world.rank, first + stride, world.size)
+            indices = [i if i < len(self.table) else PADDING_INDEX for i in own]
             yield [
                 self.collate.padding_example() if i == PADDING_INDEX else self.table[i]
                 for i in indices

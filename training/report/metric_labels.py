@@ -49,6 +49,8 @@ MEASURES = {
     "answer_tokens": MetricLabel("tokens of an answer", "", 1),
     "ended": MetricLabel("answers that end by themselves", "", 2),
     "repetition": MetricLabel("share of an answer said before", "", 3),
+    "exact_match": MetricLabel("exact match", "higher", 3),
+    "token_f1": MetricLabel("token F1", "higher", 3),
     "kl": MetricLabel("KL from the reference, nats an answer", "", 2),
 }
 _OWN = ("accuracy", "auc", "reward", "margin", "loss")

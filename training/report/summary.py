@@ -138,7 +138,12 @@ def _adapter(kind: str) -> str:
 def comparisons(run_data: RunData) -> list[Comparison]:
     """Return held-out rows and general text, before training and after."""
     found = []
-    for key, name in (("validation", "Held-out rows"), ("forgetting", "General text")):
+    parts = {
+        "validation": "Held-out rows",
+        "forgetting": "General text",
+        "generation": "Sample answers",
+    }
+    for key, name in parts.items():
         sides = mapping(run_data.before.get(key)), mapping(run_data.after.get(key))
         if any("reward" in side for side in sides):
             found += rl_summary.comparisons(*sides)

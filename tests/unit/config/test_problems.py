@@ -153,7 +153,11 @@ FULL: dict[str, Any] = {
     "method": {"kind": "sft"},
     "adapter": {"kind": "lora"},
     "train": {"early_stopping": {"patience": 3}},
-    "evaluate": {"forgetting": {"source": "general.txt"}, "every": "5 steps"},
+    "evaluate": {
+        "forgetting": {"source": "general.txt"},
+        "every": "5 steps",
+        "samples": [{"prompt": "What?"}],
+    },
 }
 
 

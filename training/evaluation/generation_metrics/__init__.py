@@ -1,0 +1,1 @@
+"""Generation metrics: one file per metric, named as in `evaluate.generation_metrics`."""
