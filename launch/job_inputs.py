@@ -1,6 +1,6 @@
 """Inputs of a job that must be available where it runs: files, folders and S3 addresses.
 
-They are found by walking the resolved job. Each becomes an artifact with an input channel, and the
+The schema marks the keys that name them (`training.config.locations`). Each becomes an artifact with an input channel, and the
 job that is sent to the target names the new paths.
 """
 
@@ -18,17 +18,11 @@ import yaml
 
 from launch.errors import LaunchError
 from training.config import Job, Pipeline
+from training.config.locations import existing_path, locations, put
 from training.config.model import PREVIOUS, SCRATCH
 from training.errors import Problem
 from training.run_folder import resolved_yaml
 
-# Free text and patterns: never the name of a file.
-_NOT_PLACES = frozenset(
-    (
-        *("name", "kind", "prompts", "samples", "terms", "columns", "patterns", "resources"),
-        *("target_modules", "modules_to_save"),
-    )
-)
 _OURS = frozenset((SCRATCH, PREVIOUS))
 _ENDPOINT_KEYS = ("judge", "teacher")
 _REMOTE_KINDS = ("openai", "bedrock")
@@ -118,8 +112,9 @@ def collect_inputs(job: Job | Pipeline) -> list[InputArtifact]:
     """Return the inputs of a job; one that the job names twice is returned once."""
     artifacts: dict[str, InputArtifact] = {}
     taken: set[str] = set()
-    for key, value in _strings(_document(job), ()):
-        path = _local(key, value)
+    for location in locations(job):
+        key, value = location.key, location.value
+        path = _local(value)
         if path is None and not value.startswith("s3://"):
             continue
         identity = str(path) if path else value
@@ -146,11 +141,11 @@ def rewrite_paths(
     # The same file may be written as a relative and as an absolute path.
     by_path = {str(artifact.path): new_path(artifact) for artifact in artifacts if artifact.path}
     document = _document(job)
-    for key, value in list(_strings(document, ())):
-        path = _local(key, value)
-        replacement = by_path.get(str(path)) if path else by_source.get(value)
+    for location in locations(job):
+        path = _local(location.value)
+        replacement = by_path.get(str(path)) if path else by_source.get(location.value)
         if replacement is not None:
-            _set_value(document, key, replacement)
+            put(document, location.key, replacement)
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100))
 
 
@@ -220,9 +215,8 @@ def missing_channels(job: Job | Pipeline) -> list[Problem]:
 
 def _sources(job: Job | Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the models, tokenizers and data of a job that are neither local files nor in S3."""
-    for key, value in _strings(_document(job), ()):
-        names_source = key[-1] in ("source", "tokenizer", "teacher")
-        if names_source and not value.startswith("s3://") and _local(key, value) is None:
+    for key, value, field in locations(job):
+        if field.on_hub and not value.startswith("s3://") and _local(value) is None:
             yield key, value
 
 
@@ -230,35 +224,10 @@ def _document(job: Job | Pipeline) -> Any:
     return yaml.safe_load(resolved_yaml(job))
 
 
-def _strings(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            if name not in _NOT_PLACES:
-                yield from _strings(inner, (*key, str(name)))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _strings(inner, (*key, str(index)))
-
-
-def _set_value(document: Any, key: tuple[str, ...], value: str) -> None:
-    section = document
-    for part in key[:-1]:
-        section = section[int(part)] if isinstance(section, list) else section[part]
-    if isinstance(section, list):
-        section[int(key[-1])] = value
-    else:
-        section[key[-1]] = value
-
-
-def _local(key: tuple[str, ...], value: str) -> Path | None:
-    """Return the path a value names on this machine, or None where it names none."""
-    named = key[-1] in ("source", "tokenizer", "chat_template") or "/" in value
-    if not named or not value or len(value) > 1024 or "\n" in value:
-        return None
-    path = Path(value).expanduser()
-    return path.resolve() if path.exists() else None
+def _local(value: str) -> Path | None:
+    """Return the absolute path that a location names on this machine, if it exists."""
+    path = existing_path(value)
+    return None if path is None else path.resolve()
 
 
 def _channel(key: tuple[str, ...], taken: set[str]) -> str:

@@ -1,8 +1,10 @@
-"""What an environment costs a month when nobody uses it, read from its templates.
+"""Monthly cost of an idle environment, computed from its templates.
 
-`make idle-cost ENV=dev` synthesizes and prints it. BilledItems is item is billed by the hour or the
-month for standing there; item is stored, sent, called or logged is billed beside it, by use.
-Prices are those of us-east-1 in `stacks/aws_data/idle_prices.yaml`, each with its page and date.
+`make idle-cost ENV=dev` synthesizes the environment and prints the cost. It includes what is billed
+by the hour or month while it exists, and excludes what is billed by use: storage, traffic, requests
+and log ingestion. Prices are those of us-east-1 in `stacks/aws_data/idle_prices.yaml`, each with
+its
+source and date.
 """
 
 import json
@@ -38,13 +40,13 @@ Templates = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class IdleCost:
-    """One kind of thing in one stack.
+    """Cost of one kind of billed item in one stack.
 
     Attributes:
-        stack: Its name without the prefix.
-        item: The price's name in the table, or an instance type.
-        quantity: How many: pieces, zones, metrics or GiB, as the price is meant.
-        usd_month: For all of them; None where no page with a date gives the price.
+        stack: Name of the stack without the prefix.
+        item: Name of the price in the table, or an instance type.
+        quantity: Number of units as the price is defined: pieces, zones, metrics or GiB.
+        usd_month: Cost of all units; None if no dated source states the price.
     """
 
     stack: str
@@ -54,7 +56,7 @@ class IdleCost:
 
 
 def idle_costs(templates: Templates) -> list[IdleCost]:
-    """What stands in the stacks of an environment, sorted by stack and price."""
+    """Return the idle cost of an environment, sorted by stack and item."""
     quantities: dict[tuple[str, str], float] = {}
     for stack, template in templates.items():
         for resource in template["Resources"].values():
@@ -71,16 +73,16 @@ def _usd_month(item: str, quantity: float) -> float | None:
     row = prices().get(item)
     if row is not None:
         return float(row["usd"]) * HOURS[row["per"]] * quantity
-    costs = instance_price(item) if item.startswith("ml.") else None
-    return costs.on_demand_usd * HOURS["hour"] * quantity if costs else None
+    instance = instance_price(item) if item.startswith("ml.") else None
+    return instance.on_demand_usd * HOURS["hour"] * quantity if instance else None
 
 
 @cache
 def prices() -> dict[str, dict[str, Any]]:
-    """The table, by name."""
+    """Return the table of prices, by name."""
     file = Path(__file__).parent / "aws_data" / "idle_prices.yaml"
-    costs: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["prices"]
-    return costs
+    table: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["prices"]
+    return table
 
 
 BilledItems = Iterable[tuple[str, float]]
@@ -96,7 +98,10 @@ def _endpoint(properties: Properties) -> BilledItems:
 
 
 def _alarm(properties: Properties) -> BilledItems:
-    """One, or as many as its expression reads; and its metric, where that is always written."""
+    """Yield an alarm, or as many as its expression reads metrics, which is how they are billed.
+
+    A platform metric is billed as well if it is published continuously.
+    """
     read = [each for each in properties.get("Metrics", []) if "MetricStat" in each]
     yield "alarm", max(1, len(read))
     if properties.get("MetricName") in ALWAYS_PUBLISHED:
@@ -143,17 +148,17 @@ COUNTERS: dict[str, Callable[[Properties], BilledItems]] = {
 
 
 def format_lines(templates: Templates) -> Iterator[str]:
-    """What is printed."""
+    """Yield the lines that `make idle-cost` prints."""
     costs = idle_costs(templates)
     for each in costs:
         usd = "no sourced price" if each.usd_month is None else f"{each.usd_month:10,.2f} USD"
         yield f"{each.stack:12} {each.quantity:8,g} × {each.item:24} {usd}"
-    known = sum(each.usd_month or 0 for each in costs)
-    yield f"A month of nobody using it: {known:,.2f} USD, and what has no sourced price."
+    total = sum(each.usd_month or 0 for each in costs)
+    yield f"Idle cost per month: {total:,.2f} USD, plus the items without a sourced price."
 
 
 def markdown_table(environments: Mapping[str, Templates]) -> str:
-    """The table of docs/platform.md: a row per stack, a column per environment."""
+    """Return the table of docs/platform.md: a row per stack, a column per environment."""
     costs = {name: idle_costs(templates) for name, templates in environments.items()}
     stacks = [
         stack for stack in STACK_ORDER if any(stack in each for each in environments.values())
@@ -164,21 +169,26 @@ def markdown_table(environments: Mapping[str, Templates]) -> str:
         for stack in stacks
     ]
     totals = [f"**${sum(s.usd_month or 0 for s in each):,.2f}**" for each in costs.values()]
-    return "\n".join([*rows, f"| together, a month | {' | '.join(totals)} |"])
+    return "\n".join([*rows, f"| total per month | {' | '.join(totals)} |"])
 
 
 def _cell(costs: list[IdleCost], stack: str) -> str:
-    mine = [each for each in costs if each.stack == stack]
-    parts = [f"{each.quantity:,g} × {each.item}" for each in mine if each.usd_month is not None]
-    usd = sum(each.usd_month or 0 for each in mine)
-    unknown = [f"{each.quantity:,g} × {each.item}: ?" for each in mine if each.usd_month is None]
-    return "; ".join([*([f"{', '.join(parts)}: ${usd:,.2f}"] if parts else []), *unknown]) or "–"
+    of_stack = [each for each in costs if each.stack == stack]
+    priced = [
+        f"{each.quantity:,g} × {each.item}" for each in of_stack if each.usd_month is not None
+    ]
+    usd = sum(each.usd_month or 0 for each in of_stack)
+    unpriced = [
+        f"{each.quantity:,g} × {each.item}: ?" for each in of_stack if each.usd_month is None
+    ]
+    total = [f"{', '.join(priced)}: ${usd:,.2f}"] if priced else []
+    return "; ".join([*total, *unpriced]) or "–"
 
 
 def price_table() -> str:
-    """The list of prices of docs/platform.md."""
-    rows = ["| price | USD | of | as of |", "|---|---|---|---|"]
-    units = {"month": "a month", "hour": "an hour", "gib_month": "a GiB and month"}
+    """Return the price list of docs/platform.md as a Markdown table."""
+    rows = ["| price | USD | item | as of |", "|---|---|---|---|"]
+    units = {"month": "per month", "hour": "per hour", "gib_month": "per GiB-month"}
     for name, row in prices().items():
         usd = f"{row['usd']:.3f}".rstrip("0")
         usd = usd + "0" * max(0, 2 - len(usd.partition(".")[2]))
@@ -190,16 +200,16 @@ def price_table() -> str:
 
 
 def read_templates(folder: Path) -> dict[str, dict[str, Any]]:
-    """The templates of a folder that `make synth` wrote, by stack."""
+    """Return the templates that `make synth` wrote to `folder`, by stack."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    costs = {}
+    templates = {}
     for artifact in manifest["artifacts"].values():
         if artifact["type"] == "aws:cloudformation:stack":
             file = artifact["properties"]["templateFile"]
             template = json.loads((folder / file).read_text(encoding="utf-8"))
             name = artifact["properties"].get("stackName", file.partition(".")[0])
-            costs[name.rpartition("-")[2]] = template
-    return costs
+            templates[name.rpartition("-")[2]] = template
+    return templates
 
 
 def print_idle_costs(folder: Path) -> None:

@@ -61,7 +61,7 @@ class BedrockStack(TemperStack):
             context=self._context,
             wait=True,
             statements=[
-                # The call is authorized against the model it is made from, and by its tags.
+                # Creation is authorized on the model and by the request tags.
                 allow(
                     "Make", ["bedrock:CreateProvisionedModelThroughput"], models, tagged_on_creation
                 ),
@@ -130,7 +130,7 @@ class BedrockStack(TemperStack):
             context=self._context,
             wait=False,
             statements=[
-                # The setting is one per account: its calls take no resource.
+                # The setting exists once per account; its actions support no resource.
                 allow(
                     "Set",
                     [

@@ -1,11 +1,18 @@
-"""What a person's mistake in an environment file becomes: one message with every problem in it."""
+"""Error of an environment file, with every problem in one message."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 class SettingsError(Exception):
-    """An environment cannot be built from its file. Says what is wrong, the value, and the fix."""
+    """Error raised if an environment cannot be built from its file.
+
+    Each problem says what is wrong, the value, and the fix.
+
+    Args:
+        file: The environment file.
+        problems: One line per problem.
+    """
 
     def __init__(self, file: Path | str, problems: Sequence[str]) -> None:
         self.file = str(file)

@@ -1,4 +1,4 @@
-"""The CDK feature flags that templates are built with, the same from the CLI and from tests."""
+"""CDK feature flags that templates are built with, identical for the CLI and the tests."""
 
 FLAGS: dict[str, object] = {
     "@aws-cdk/core:checkSecretUsage": True,

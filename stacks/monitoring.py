@@ -28,8 +28,8 @@ from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 from stacks.training import LOG_GROUP
 
-# What a run prints when its loss stops being a number: its progress line, its guard's last words,
-# and how other trainers log it.
+# CloudWatch Logs filter for a NaN or infinite loss: the progress line of a run, the message of its
+# guard, and the log format of other trainers. A question mark before each term means OR.
 NAN_LOSS_PATTERN = '?"loss nan" ?"loss inf" ?"is nan (rows" ?"is inf (rows" ?"\'loss\': nan"'
 
 
@@ -96,7 +96,8 @@ class MonitoringStack(TemperStack):
                 *platform_alarms(self.names, all_handlers),
             ],
             composites=COMPOSITE_ALARMS,
-            # What tells that a function of ours fails must not pass through one.
+            # Composite alarms go through the pager function, except the one that reports failing
+            # functions: it must not depend on a function.
             topics={
                 composite: pages_topic if composite == "platform-in-trouble" else pager.alarms
                 for composite in COMPOSITE_ALARMS

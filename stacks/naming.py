@@ -48,8 +48,8 @@ class ResourceNames:
             resource: Resource part of the ARN, with wildcards if needed.
             region: Region of the ARN; the environment's if None, none for global services if empty.
         """
-        where = self.region if region is None else region
-        return f"arn:{Aws.PARTITION}:{service}:{where}:{self.account}:{resource}"
+        arn_region = self.region if region is None else region
+        return f"arn:{Aws.PARTITION}:{service}:{arn_region}:{self.account}:{resource}"
 
     @property
     def build_project(self) -> str:

@@ -56,7 +56,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         hyperpod = HyperPodStack(
             app, environment=environment, security=security, network=network, storage=storage
         )
-        # Nodes attach network interfaces with a policy of that stack while they are made.
+        # Nodes attach network interfaces while the cluster is created, with a policy of that stack.
         hyperpod.add_stack_dependency(training, "its fences let nodes into the subnets")
         handlers += [hyperpod.bridge.handler] if hyperpod.bridge else []
     if environment.bedrock.enabled:

@@ -23,7 +23,7 @@ from stacks.policies.iam_statements import IamContext
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
-# FSx reads and writes a linked bucket as this role, which it makes for each file system.
+# FSx creates a service-linked role per file system, and accesses a linked bucket as that role.
 # docs.aws.amazon.com/fsx/latest/LustreGuide/s3-server-side-encryption-support.html
 LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_*"
 

@@ -17,7 +17,7 @@ from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-# SageMaker would make the others by itself, without a key and for ever.
+# SageMaker would create these itself, without a KMS key and without a retention period.
 OTHER_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TransformJobs")
 
 

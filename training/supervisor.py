@@ -212,8 +212,8 @@ class StageContext:
             given = stage.model.model_fields_set - {"source"}
             inherited = {k: v for k, v in self.model.items() if k not in given}
             document["model"] |= inherited
-        found: dict[str, object] = resolve_references(document, self.places.__getitem__)
-        return found
+        resolve_references(stage, document, self.places.__getitem__)
+        return document
 
     def add(self, name: str, run: Job, folder: RunFolder) -> None:
         """Note a stage that is done."""

@@ -1,1 +1,1 @@
-"""Facts about AWS that synthesis needs and must not look up: tables with a date and a source."""
+"""AWS facts that synthesis needs but must not look up: tables with a date and a source."""

@@ -1,9 +1,10 @@
-"""Writes the tables beside this file from the data that the pinned tools carry.
+"""Generator of the tables in this folder, from data that the pinned tools contain.
 
-Run `python -m stacks.aws_data.refresh` after raising moto or cfn-lint; a test compares the outcome.
-Instance types and the zones that offer them are EC2's own answers to DescribeInstanceTypes and
-DescribeInstanceTypeOfferings as moto records them. Resource types per Region are the CloudFormation
-registry's schemas as cfn-lint carries them. A schema in a Region is no promise of capacity.
+Run `python -m stacks.aws_data.refresh` after an update of moto or cfn-lint; a test compares the
+result. The zones of instance types are the responses of EC2 to DescribeInstanceTypeOfferings as
+moto
+records them. Resource types by Region are the schemas of the CloudFormation registry as cfn-lint
+records them. Neither says anything about available capacity.
 """
 
 import gzip
@@ -35,7 +36,7 @@ REGIONAL_TYPES = (
 
 
 def main() -> None:
-    """Writes `instances.yaml` and `regions.yaml`."""
+    """Write `instances.yaml` and `regions.yaml`."""
     _write("instances.yaml", _source("moto"), instances())
     _write("regions.yaml", _source("cfn-lint"), regions())
 
@@ -55,7 +56,7 @@ def instances() -> dict[str, Any]:
 
 
 def regions() -> dict[str, Any]:
-    """Every Region, and which of the types that we use it lacks."""
+    """Return every Region with the resource types, of those the platform uses, that it lacks."""
     from cfnlint.schema import ResourceNotFoundError
     from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 

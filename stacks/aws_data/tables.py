@@ -1,4 +1,4 @@
-"""Reads the tables: which Regions exist and what they lack, what an instance type is."""
+"""Readers of the tables: Regions with the resource types they lack, and instance types."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,7 @@ class InstanceFacts:
 
 @cache
 def regions() -> dict[str, frozenset[str]]:
-    """Every known Region, with the resource types it lacks."""
+    """Return every known Region with the resource types it lacks."""
     content = yaml.safe_load((HERE / "regions.yaml").read_text(encoding="utf-8"))
     return {region: frozenset(lacking) for region, lacking in content["table"].items()}
 
@@ -48,5 +48,5 @@ def instances() -> dict[str, InstanceFacts]:
 
 
 def region_has(region: str, resource_type: str) -> bool:
-    """Whether CloudFormation knows the type in the Region."""
+    """Return whether CloudFormation supports the resource type in the Region."""
     return resource_type not in regions()[region]

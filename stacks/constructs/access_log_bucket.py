@@ -46,8 +46,8 @@ class AccessLogBucket(Construct):
             ],
             removal_policy=removal,
         )
-        # One grant for the buckets of all stacks, by name: CDK's own leaves out whose logs they are
-        # where the bucket is in another stack.
+        # One statement for the buckets of all stacks, matched by name. The statement that CDK
+        # generates for a bucket in another stack has no source condition.
         self.bucket.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="OurBucketsLog",

@@ -122,7 +122,7 @@ class BudgetActions(Construct):
             "Anomalies",
             monitor_name=f"{self._names.prefix}-anomalies",
             monitor_type="CUSTOM",
-            # An account has one monitor over all services, and often has it already.
+            # A monitor of all services can exist only once per account, and often does already.
             monitor_specification=(
                 f'{{"Tags": {{"Key": "Environment", "Values": ["{environment.name}"]}}}}'
             ),

@@ -49,7 +49,7 @@ class ComputeQuotas(Construct):
         if QUOTA in self.missing:
             return
         for team in settings.teams:
-            # The library has no class for this type yet; its properties are CloudFormation's own.
+            # aws-cdk-lib has no class for this resource type yet.
             cdk.CfnResource(
                 self,
                 f"Team{team.name.title()}",

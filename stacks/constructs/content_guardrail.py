@@ -25,7 +25,7 @@ class ContentGuardrail(Construct):
             )
             for each in FILTERS
         ]
-        # Prompt attacks exist on the way in only.
+        # Bedrock accepts the prompt attack filter for inputs only.
         filters.append(
             kind.ContentFilterConfigProperty(
                 type="PROMPT_ATTACK", input_strength=settings.strength, output_strength="NONE"

@@ -11,7 +11,8 @@ from stacks.constructs.service_role import ServiceRole
 from stacks.naming import ResourceNames
 from stacks.settings.hyperpod import EksCluster
 
-# What pods need before HyperPod's own chart; DNS and Lustre run on nodes, and wait for them.
+# DaemonSets install without a node. CoreDNS and the Lustre driver are deployments: CloudFormation
+# waits until they run, so they are created after the nodes.
 ADDONS_BEFORE_NODES = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
 ADDONS_ON_NODES = ("coredns", "aws-fsx-csi-driver")
 POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKS{}Policy"

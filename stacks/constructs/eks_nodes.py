@@ -10,7 +10,7 @@ from constructs import Construct
 from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import allow
 
-# EKS's add-ons and HyperPod's health agent come from accounts of AWS, another one in each Region.
+# Images of EKS add-ons and of the health agent are in AWS accounts that differ by Region.
 AWS_IMAGES = ("amazon-k8s-cni*", "amazon/*", "eks/*", "hyperpod-*")
 
 
@@ -63,9 +63,9 @@ class EksNodes(Construct):
                     ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"],
                     [interfaces, f"arn:{Aws.PARTITION}:ec2:{names.region}:*:instance/*"],
                 ),
-                # The network add-on marks interfaces it made, so that it finds what to remove.
+                # The VPC CNI add-on tags the interfaces it creates, to find those to delete.
                 allow("MarkInterfaces", ["ec2:CreateTags"], [interfaces]),
-                # Describe calls of EC2 take no resource.
+                # Describe actions of EC2 support no resource.
                 allow(
                     "DescribeNodes",
                     ["ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeTags"],

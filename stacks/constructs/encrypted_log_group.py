@@ -23,7 +23,7 @@ class EncryptedLogGroup(Construct):
         self.group = logs.LogGroup(
             self, "Group", log_group_name=name, encryption_key=key, removal_policy=removal
         )
-        # The L2 knows a fixed list of periods; CloudFormation says which are allowed.
+        # The L2 construct takes an enumeration; the resource takes the number of days.
         resource = self.group.node.default_child
         assert isinstance(resource, logs.CfnLogGroup)
         resource.retention_in_days = retention_days(days)

@@ -10,9 +10,9 @@ from stacks.naming import ResourceNames
 from stacks.settings import Environment
 
 BUCKETS = ("data", "runs", "models")
-# What each feature calls from inside the VPC, by the last part of the endpoint's name, and the
-# IAM prefix of that service. SageMaker itself pulls images and moves channels from its own side,
-# so a plain training job needs the S3 gateway and nothing more.
+# Services that each feature calls from inside the VPC: last part of the endpoint's service name →
+# IAM prefix. SageMaker pulls images and copies channels outside the VPC of the job, so a plain
+# training job needs the S3 gateway endpoint only.
 SERVICES_BY_FEATURE: dict[str, dict[str, str]] = {
     "hyperpod": {
         "ec2": "ec2",  # attaches network interfaces
@@ -21,7 +21,7 @@ SERVICES_BY_FEATURE: dict[str, dict[str, str]] = {
         "logs": "logs",
         "monitoring": "cloudwatch",
         "sagemaker.api": "sagemaker",
-        "ssm": "ssm",  # Session Manager, the only way in
+        "ssm": "ssm",  # Session Manager, the only access to nodes
         "ssmmessages": "ssmmessages",
         "ec2messages": "ec2messages",
         "sts": "sts",
@@ -96,7 +96,7 @@ class VpcEndpoints(Construct):
 
     def _s3_statements(self) -> list[iam.PolicyStatement]:
         buckets = [self._names.bucket_arn(kind) for kind in BUCKETS]
-        # ECR keeps layers in a bucket of AWS's own; nodes that pull through the gateway read it.
+        # ECR stores layers in a bucket of AWS, which nodes read through the gateway endpoint.
         layers = f"arn:aws:s3:::prod-{self._names.region}-starport-layer-bucket/*"
         return [
             iam.PolicyStatement(
@@ -134,7 +134,7 @@ def required_services(environment: Environment) -> dict[str, str]:
         "hyperpod-eks": hyperpod.enabled and hyperpod.orchestrator == "eks",
         "accounting": hyperpod.enabled and hyperpod.accounting is not None,
         "mlflow": environment.training.mlflow,
-        # In an isolated network no job reaches the Hub, so none reads its token.
+        # In an isolated network no job can reach the Hub, so none needs its token.
         "hub-token": environment.storage.hub_token and environment.network.mode == "private",
         "keys": bool(environment.storage.keys),
         "bedrock": environment.bedrock.enabled,
@@ -149,6 +149,6 @@ def required_services(environment: Environment) -> dict[str, str]:
 
 def _service(name: str, region: str) -> ec2.IInterfaceVpcEndpointService:
     if name == "experiments":
-        # The one service whose name does not begin like the others.
+        # The only service name with another prefix than com.amazonaws.
         return ec2.InterfaceVpcEndpointService(f"aws.sagemaker.{region}.experiments", 443)
     return ec2.InterfaceVpcEndpointService(f"com.amazonaws.{region}.{name}", 443)

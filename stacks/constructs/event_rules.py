@@ -14,8 +14,8 @@ from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import IamContext, allow
 
 FINAL_STATES = ["Completed", "Failed", "Stopped"]
-# Rule → (description, event pattern). Job events fire on every intermediate state too; only the
-# ends are told.
+# Rule → (description, event pattern). SageMaker sends an event for every intermediate state of a
+# job; only the final states are published.
 RULES: dict[str, tuple[str, dict[str, object]]] = {
     "TrainingJobs": (
         "A training job ended",
@@ -155,7 +155,7 @@ class EventRules(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            removal_policy=cdk.RemovalPolicy.DESTROY,  # a memory of six hours
+            removal_policy=cdk.RemovalPolicy.DESTROY,  # holds events of the last six hours
         )
         self.handler = HandlerFunction(
             self,
@@ -197,7 +197,7 @@ class EventRules(Construct):
                 )
             ],
         )
-        # The L2 has no `$or`; the pattern is given as CloudFormation takes it.
+        # The L2 construct cannot express `$or`, so the pattern is set on the resource.
         resource = rule.node.default_child
         assert isinstance(resource, events.CfnRule)
         resource.event_pattern = dict(pattern)

@@ -118,5 +118,5 @@ class HandlerFunction(Construct):
             log_group=log,
             logging_format=lambda_.LoggingFormat.TEXT,
         )
-        # Without its permissions the function would lose what comes while the stack is made.
+        # An event that arrives during the deployment must not find a function without permissions.
         self.function.node.add_dependency(policy)

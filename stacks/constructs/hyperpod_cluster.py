@@ -1,8 +1,10 @@
-"""A HyperPod cluster, by CloudFormation's own type.
+"""HyperPod cluster, created with the CloudFormation type `AWS::SageMaker::Cluster`.
 
-In bootstrap mode: HyperPod sets its nodes up by itself and runs no lifecycle script, the part that
-most often breaks a cluster's creation. What such scripts were written for has properties of its
-own by now: Slurm's configuration and accounts, mounts, health checks.
+The cluster uses bootstrap mode: HyperPod configures its nodes itself and runs no lifecycle script,
+which is the most frequent cause of failed cluster creations. The settings that such scripts used to
+make are properties of the resource type today: Slurm configuration and accounting, mounts and
+health
+checks.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,11 @@ SLURM_NODES = {"controller": "Controller", "login": "Login", "compute": "Compute
 
 
 class HyperPodCluster(Construct):
-    """Groups of nodes that are checked before they start and replaced when they break."""
+    """Cluster of instance groups; nodes are tested before they join and replaced when they fail.
+
+    Attributes:
+        cluster: The `AWS::SageMaker::Cluster` resource.
+    """
 
     def __init__(
         self,
@@ -125,7 +131,7 @@ class HyperPodCluster(Construct):
             )
         )
         if not slurm:
-            return [volume]  # on EKS, pods mount Lustre through its CSI driver
+            return [volume]  # on EKS, pods mount Lustre through the CSI driver
         mount = Cluster.ClusterInstanceStorageConfigProperty(
             fsx_lustre_config=Cluster.ClusterFsxLustreConfigProperty(
                 dns_name=self._lustre.attr_dns_name,

@@ -1,4 +1,4 @@
-"""The CodeBuild project that builds and pushes the container images."""
+"""CodeBuild project that builds and pushes the container images."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -21,10 +21,11 @@ SIZES = {
 
 
 class ImageBuild(Construct):
-    """Takes `source/temper.zip` of the runs bucket, runs `make image KIND=<KIND>`, pushes it.
+    """Project that runs `make image KIND=<KIND>` on `source/temper.zip` of the runs bucket.
 
-    Tags are `<version>-<commit>`; both come with the call that starts the build. With `cached` the
-    bases come through the account's pull-through cache.
+    Images are tagged `<version>-<commit>`; whoever starts a build passes both. With `cached`, base
+    images
+    are pulled through the pull-through cache of the account.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class ImageBuild(Construct):
                         "KIND": "gpu",
                         "VERSION": "unset",
                         "COMMIT": "unset",
-                        # Where AWS's own base images come from.
+                        # Registry of the AWS base images.
                         "PUBLIC_REGISTRY": f"{registry}/{names.prefix}/public"
                         if cached
                         else "public.ecr.aws",
@@ -89,7 +90,7 @@ BUILD = {
                 ' | docker login --username AWS --password-stdin "$REGISTRY"',
             ]
         },
-        # What `make image` does on anybody's machine, and then the push.
+        # The same command as on a development machine, followed by the push.
         "build": {
             "commands": [
                 'IMAGE="$REGISTRY/$REPOSITORY/$KIND:$VERSION-${COMMIT:0:12}" PUSH=1'

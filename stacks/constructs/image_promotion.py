@@ -1,4 +1,4 @@
-"""The gate between a scanned image and the jobs that would use it."""
+"""Promotion of an image to the one that jobs use, after its vulnerability scan."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,10 @@ from stacks.settings.images import ImageSettings
 
 
 class ImagePromotion(Construct):
-    """On `ECR Image Scan`: writes `/<prefix>/images/<kind>/uri`, or refuses and says so."""
+    """Rule on `ECR Image Scan`, and the function that promotes or refuses the image.
+
+    Promotion writes the parameter `/<prefix>/images/<kind>/uri`; a refusal is reported as an event.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""An image repository: immutable tags, scanned on push, encrypted, pruned."""
+"""ECR repository with immutable tags, scan on push, encryption and a lifecycle policy."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
@@ -7,7 +7,7 @@ from constructs import Construct
 
 
 class ImageRepository(Construct):
-    """Where one kind of container image lives."""
+    """Repository of the images for one accelerator family."""
 
     def __init__(
         self,

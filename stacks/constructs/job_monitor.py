@@ -1,4 +1,4 @@
-"""A look at every running job each five minutes."""
+"""Check of all running jobs every five minutes."""
 
 import json
 
@@ -16,7 +16,7 @@ from stacks.settings.monitoring import MonitoringSettings
 
 
 class JobMonitor(Construct):
-    """Runs `monitor_jobs` with the thresholds of the environment."""
+    """Function `monitor_jobs` with the thresholds of the environment, and its schedule."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Keeps roles inside our subnets: what they start, and what they attach."""
+"""IAM policies that keep jobs in the platform's subnets and security group."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,12 @@ from stacks.policies.iam_statements import allow, deny
 
 
 class JobVpcGuardrails(Construct):
-    """Two policies that need the network to exist: one denies, one allows.
+    """Two managed policies that refer to the subnets and the security group.
 
-    People may start jobs in these subnets and this group only. Job roles may make network
-    interfaces in these subnets and with this group only.
+    Engineers are denied jobs in other subnets or with other groups. Job roles may create network
+    interfaces in these subnets and with this group only. The policies are part of the training
+    stack
+    because the security stack is deployed before the network exists.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class JobVpcGuardrails(Construct):
         job_roles: Sequence[iam.IRole],
     ) -> None:
         super().__init__(scope, id)
+        # `ForAnyValue` with a negated operator matches if any requested subnet is not in the list.
         ids = [subnet.subnet_id for subnet in subnets]
         iam.ManagedPolicy(
             self,
@@ -80,7 +83,7 @@ class JobVpcGuardrails(Construct):
                     [interfaces],
                     {"ArnEquals": {"ec2:Subnet": subnet_arns}},
                 ),
-                # Describe calls of EC2 take no resource.
+                # Describe actions of EC2 support no resource.
                 allow(
                     "Describe",
                     [

@@ -1,4 +1,4 @@
-"""A key for one domain of data. Its policy names who administers it and who uses it."""
+"""KMS key of one data domain, with a key policy that names its administrators and users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,11 +56,12 @@ class KeyUsers:
 
 
 class DomainKmsKey(Construct):
-    """A rotating customer-managed key.
+    """Customer-managed key with rotation.
 
-    Nobody but the named users can decrypt directly: the account's root (and so IAM alone) reaches
-    the key only to administer it, or through the services listed as delegated, where the caller's
-    own policy must allow it too.
+    Only the named users can decrypt directly. The root principal, and with it any identity that IAM
+    policies allow, can only administer the key, or use it through the delegated services, in which
+    case
+    the policy of the caller must allow the use as well.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class DomainKmsKey(Construct):
     def _administration(stack: cdk.Stack, administrators: Sequence[str]) -> iam.PolicyStatement:
         principals: list[iam.IPrincipal] = [iam.AccountRootPrincipal()]
         if administrators:
+            # The role that CloudFormation deploys with must stay an administrator: without it KMS
+            # rejects the policy, because no deployment could change it again.
             deployer = f"cdk-hnb659fds-cfn-exec-role-{stack.account}-{stack.region}"
             principals = [
                 *(iam.ArnPrincipal(arn) for arn in administrators),
@@ -147,7 +150,8 @@ def _direct_use(users: KeyUsers) -> list[iam.PolicyStatement]:
 def _service_use(stack: cdk.Stack, service: str) -> iam.PolicyStatement:
     conditions: dict[str, dict[str, str]] = {"StringEquals": {"aws:SourceAccount": stack.account}}
     if service.startswith("logs."):
-        # CloudWatch Logs sends no source account; the group's ARN is in the encryption context.
+        # CloudWatch Logs sends no source account, but the ARN of the log group as encryption
+        # context.
         groups = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:*"
         conditions = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}}
     elif service.startswith("cloudtrail."):
@@ -177,9 +181,11 @@ def _delegated_use(stack: cdk.Stack, services: Sequence[str]) -> iam.PolicyState
 
 
 def _linked_use(stack: cdk.Stack, roles: Sequence[str]) -> iam.PolicyStatement:
-    """Roles that a service makes in this account, with an id of its own: no policy can name them.
+    """Return the statement for service-linked roles that a service creates for each resource.
 
-    So the principal is anybody, and the conditions leave those roles, through S3, and no one else.
+    Their names contain a generated id and a principal cannot contain a wildcard, so the principal
+    is
+    anyone, and the conditions restrict it to those roles, calling through S3.
     """
     arns = [f"arn:{stack.partition}:iam::{stack.account}:role/aws-service-role/{r}" for r in roles]
     return iam.PolicyStatement(

@@ -1,4 +1,4 @@
-"""An encrypted topic that AWS services of this account may publish to."""
+"""Encrypted SNS topic that AWS services of this account may publish to."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from stacks.naming import ResourceNames
 
 
 class MessageTopic(Construct):
-    """Messages to people, by e-mail."""
+    """Topic whose subscribers receive e-mail."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The account's MLflow app; its artifacts go to the runs bucket, under the bucket's own key."""
+"""Serverless MLflow app, which stores its artifacts in the runs bucket."""
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
@@ -11,7 +11,11 @@ from stacks.policies.iam_statements import IamContext, allow, use_key, write_buc
 
 
 class MlflowApp(Construct):
-    """MLflow without a server to run. CloudFormation cannot give it a key of ours."""
+    """MLflow app and its role.
+
+    CloudFormation has no property for a KMS key of the app; the artifacts are encrypted by the
+    bucket.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Between the alarms and the people: a function that adds the names of jobs to a page."""
+"""Function between the composite alarms and the pages, which adds the names of jobs."""
 
 import json
 from collections.abc import Mapping
@@ -15,11 +15,18 @@ from stacks.policies.iam_statements import IamContext, allow
 
 
 class AlarmPager(Construct):
-    """Takes what composite alarms publish, and publishes it with names to `pages`.
+    """Topic of the composite alarms, and the function that publishes them to `pages` with names.
 
     Args:
-        lookups: By alarm, where its names are when nobody told of them: a Metrics Insights `query`,
-            or the `group` and `pattern` of a log.
+        scope: Parent construct.
+        id: Construct id.
+        names: Names of the environment.
+        context: Names and keys for IAM statements.
+        sent_events: Table of recent faults, which `EventRules` writes.
+        pages: Topic that people subscribe to.
+        lookups: By alarm, where to find the affected names if no event reported them: a Metrics
+            Insights
+            `query`, or the `group` and `pattern` of a log search.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class AlarmPager(Construct):
             statements=[
                 allow("ReadWhatWasTold", ["dynamodb:GetItem"], [sent_events.table_arn]),
                 allow("Publish", ["sns:Publish"], [pages.topic_arn]),
-                # Reading metrics takes no resource.
+                # Reading metrics supports no resource.
                 allow("ReadMetrics", ["cloudwatch:GetMetricData"], ["*"]),
                 *(
                     allow(

@@ -1,4 +1,4 @@
-"""A bucket that is encrypted, private, versioned, logged, and reached over TLS only."""
+"""S3 bucket that is encrypted, private, versioned, logged and accessible over TLS only."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from constructs import Construct
 
 
 class PrivateBucket(Construct):
-    """A bucket of ours. It is never emptied by a deployment."""
+    """Bucket of the platform. A deployment never empties it."""
 
     def __init__(
         self,
@@ -48,7 +48,8 @@ class PrivateBucket(Construct):
             removal_policy=removal,
         )
         self.bucket.add_to_resource_policy(_deny_other_keys(self.bucket, key))
-        # The grant stands in the log bucket's own policy, for all that log there.
+        # Set on the resource: with the L2 property, CDK would add a second statement to the policy
+        # of the log bucket, which AccessLogBucket already grants for all buckets.
         resource = self.bucket.node.default_child
         assert isinstance(resource, s3.CfnBucket)
         resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
@@ -57,7 +58,12 @@ class PrivateBucket(Construct):
 
 
 def _deny_other_keys(bucket: s3.Bucket, key: kms.IKey) -> cdk.aws_iam.PolicyStatement:
-    """An upload that names another key is refused; one that names none gets ours."""
+    """Return the statement that denies uploads which name another KMS key.
+
+    An upload that names no key is encrypted with the default key of the bucket. The `Null`
+    condition is
+    needed because a negated operator also matches a request without the header.
+    """
     return cdk.aws_iam.PolicyStatement(
         sid="OnlyOurKey",
         effect=cdk.aws_iam.Effect.DENY,

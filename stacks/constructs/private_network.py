@@ -1,4 +1,4 @@
-"""A VPC in named zones: isolated from the internet, or private behind NAT."""
+"""VPC in the zones of the environment file, isolated or with NAT."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -8,7 +8,7 @@ from stacks.settings.network import NetworkSettings
 
 
 class PrivateNetwork(Construct):
-    """Subnets where nothing gets a public address."""
+    """VPC in whose subnets no instance gets a public address."""
 
     def __init__(self, scope: Construct, id: str, *, settings: NetworkSettings) -> None:
         super().__init__(scope, id)

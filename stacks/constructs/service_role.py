@@ -1,4 +1,4 @@
-"""A role that an AWS service takes on for us, and for nobody else's resource."""
+"""IAM role that an AWS service assumes on behalf of this account's resources only."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,11 @@ from constructs import Construct
 
 
 class ServiceRole(Construct):
-    """A role whose trust names our account (and, where known, the resource) as the source.
+    """Role whose trust policy requires this account, and the resource if known, as the source.
 
-    Permissions live in a managed policy beside the role, so that a key's policy may name the role
-    and the role's policy the key without a cycle.
+    Permissions are in a managed policy next to the role instead of in the role itself. A key policy
+    can
+    then name the role, and the policy of the role the key, without a circular dependency.
     """
 
     def __init__(
@@ -40,5 +41,8 @@ class ServiceRole(Construct):
             self.attach_policy(*statements)
 
     def attach_policy(self, *statements: iam.PolicyStatement) -> None:
-        """Gives the role its permissions; called once, when the keys it names exist."""
+        """Attach the permissions of the role.
+
+        Called once, after the keys that the statements name have been created.
+        """
         iam.ManagedPolicy(self, "Policy", statements=list(statements), roles=[self.role])

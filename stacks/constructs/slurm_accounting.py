@@ -14,7 +14,7 @@ from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import allow
 from stacks.settings.hyperpod import Accounting
 
-PORT = 3307  # not MySQL's own, which is the first that is tried
+PORT = 3307  # not the default port of MySQL, which scanners try first
 DATABASE = "slurm_acct_db"
 
 

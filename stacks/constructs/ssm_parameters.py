@@ -1,4 +1,4 @@
-"""What `launch` reads: plain parameters under the environment's prefix."""
+"""SSM parameters that `launch` reads, under the prefix of the environment."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,13 @@ from stacks.naming import ResourceNames
 
 
 def publish_parameters(scope: Construct, names: ResourceNames, values: Mapping[str, str]) -> None:
-    """Writes each value as the parameter `/<prefix>/<path>`."""
+    """Create an SSM parameter for each value.
+
+    Args:
+        scope: Construct that the parameters belong to.
+        names: Names of the environment.
+        values: By path, the values; `roles/training` becomes `/<prefix>/roles/training`.
+    """
     parameters = Construct(scope, "Published")
     for path, value in values.items():
         ssm.StringParameter(

@@ -1,4 +1,4 @@
-"""The end of provisioned throughput: by the clock, and when nobody calls it."""
+"""Scheduled removal of provisioned throughput."""
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
@@ -12,7 +12,11 @@ from stacks.settings.bedrock import BedrockSettings
 
 
 class ThroughputTeardown(Construct):
-    """Two schedules over one function: all of it at the hour set, the idle every hour."""
+    """Function that removes throughput, and its two schedules.
+
+    One schedule removes all throughput at a set hour, the other removes idle throughput every hour.
+    Throughput with a commitment cannot be deleted before its end and is left alone.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,7 @@ class ThroughputTeardown(Construct):
                 "IDLE_HOURS": str(settings.idle_hours),
             },
             statements=[
-                # Listing and reading metrics take no resource.
+                # Listing throughput and reading metrics support no resource.
                 allow(
                     "Look",
                     ["bedrock:ListProvisionedModelThroughputs", "cloudwatch:GetMetricData"],

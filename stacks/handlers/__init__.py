@@ -1,4 +1,5 @@
-"""Lambda code: one file per function, none importing another; boto3 and the standard library only.
+"""Code of the Lambda functions: one self-contained module per function.
 
-The folder is the asset, so a file's name is its module name in the function.
+The folder is the deployment asset, so a module is imported in the function by its bare name and
+cannot import another one. Only boto3 and the standard library are available.
 """

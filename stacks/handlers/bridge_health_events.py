@@ -1,7 +1,7 @@
-"""Turns health-agent faults in a HyperPod cluster's log into events.
+"""Lambda function that turns health-agent faults in the log of a HyperPod cluster into events.
 
-On Slurm the control plane sends no event for a GPU fault that the health agent fields; the agent
-only writes it into the cluster's log group. A subscription filter brings those lines here.
+With Slurm, HyperPod sends no event for a GPU fault that the health agent detects; the agent only
+writes it to the log group of the cluster. A subscription filter delivers those lines here.
 """
 
 import base64
@@ -19,7 +19,7 @@ DETAIL_TYPE = "SageMaker HyperPod Cluster Node Health Event"
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, int]:
-    """Lambda's entry."""
+    """Run as the Lambda entry point."""
     return forward_health_events(
         event,
         events=boto3.client("events"),
@@ -31,10 +31,20 @@ def handler(event: dict[str, Any], context: object) -> dict[str, int]:
 def forward_health_events(
     event: Mapping[str, Any], *, events: Any, source: str, cluster: str
 ) -> dict[str, int]:
-    """Puts one event per fault line on the bus."""
+    """Put one event on the bus for each log line with a fault.
+
+    Args:
+        event: CloudWatch Logs subscription event, whose data is gzipped and base64-encoded.
+        events: EventBridge client.
+        source: Source of the events.
+        cluster: Name of the cluster.
+
+    Returns:
+        Numbers of events sent and of lines skipped.
+    """
     batch = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
     if batch["messageType"] != "DATA_MESSAGE":
-        return {"sent": 0, "skipped": 0}  # CloudWatch Logs tries the subscription out
+        return {"sent": 0, "skipped": 0}  # CloudWatch Logs tests the subscription
     entries, skipped = [], 0
     for line in batch["logEvents"]:
         fault = _parse_fault(line["message"])
@@ -61,7 +71,11 @@ def forward_health_events(
 
 
 def send(events: Any, entries: Sequence[dict[str, Any]]) -> None:
-    """Sends all entries, the refused ones again; gives up loudly."""
+    """Put all entries on the bus, and retry those that are refused.
+
+    Raises:
+        RuntimeError: If entries are still refused after the last attempt.
+    """
     pending = list(entries)
     for _ in range(ATTEMPTS):
         refused = []

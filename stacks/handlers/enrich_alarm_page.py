@@ -26,7 +26,7 @@ SUBJECT_LIMIT = 100
 
 @dataclass(frozen=True)
 class PageClients:
-    """The services that are asked."""
+    """Clients of the services that a page is composed from."""
 
     dynamodb: Any
     cloudwatch: Any
@@ -35,7 +35,7 @@ class PageClients:
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, int]:
-    """Lambda's entry, for messages of the alarms' topic."""
+    """Run as the Lambda entry point, for messages of the topic of the alarms."""
     clients = PageClients(
         dynamodb=boto3.client("dynamodb"),
         cloudwatch=boto3.client("cloudwatch"),
@@ -65,20 +65,37 @@ def publish_page(
     lookups: Mapping[str, Mapping[str, str]],
     now: int,
 ) -> None:
-    """Publishes one alarm's change, with the names behind it."""
+    """Publish the state change of one composite alarm, with the names of what is affected.
+
+    Args:
+        alarm: Message of CloudWatch about the composite alarm.
+        clients: Clients of the AWS services.
+        prefix: Prefix of the environment, which begins the names of alarms.
+        table: Name of the table of recent faults.
+        topic: Topic that people subscribe to.
+        lookups: By alarm, a Metrics Insights `query`, or the `group` and `pattern` of a log search.
+        now: Seconds since the epoch.
+    """
     name = str(alarm["AlarmName"]).removeprefix(f"{prefix}-")
     state = alarm["NewStateValue"]
-    found: list[tuple[str, list[str]]] = []
+    names_by_alarm: list[tuple[str, list[str]]] = []
     if state == "ALARM":
         for child in triggering_alarms(alarm, prefix):
-            found.append((child, _find_names(child, clients, table, lookups.get(child, {}), now)))
+            names_by_alarm.append(
+                (child, _find_names(child, clients, table, lookups.get(child, {}), now))
+            )
     clients.sns.publish(
-        TopicArn=topic, Subject=subject(state, name, found), Message=message(alarm, found)
+        TopicArn=topic,
+        Subject=subject(state, name, names_by_alarm),
+        Message=message(alarm, names_by_alarm),
     )
 
 
 def triggering_alarms(alarm: Mapping[str, Any], prefix: str) -> list[str]:
-    """The alarms that set a composite off; all it stands on where CloudWatch does not say."""
+    """Return the names of the alarms that triggered a composite alarm.
+
+    If the message does not list them, return all members of the composite alarm.
+    """
     reported = [
         str(child["Arn"]).rpartition(":alarm:")[2]
         for child in alarm.get("TriggeringChildren", [])
@@ -91,18 +108,18 @@ def triggering_alarms(alarm: Mapping[str, Any], prefix: str) -> list[str]:
 def _find_names(
     child: str, clients: PageClients, table: str, lookup: Mapping[str, str], now: int
 ) -> list[str]:
-    """What an alarm is about, one line each; says so where that could not be found out."""
+    """Return one line for each affected resource, or a line that says why there is none."""
     try:
-        found = [*_recent_faults(clients.dynamodb, table, child, now)]
-        if not found and "query" in lookup:
-            found = [*_names_in_metrics(clients.cloudwatch, lookup["query"], now)]
-        if not found and "pattern" in lookup:
-            found = [*_names_in_logs(clients.logs, lookup["group"], lookup["pattern"], now)]
+        names = [*_recent_faults(clients.dynamodb, table, child, now)]
+        if not names and "query" in lookup:
+            names = [*_names_in_metrics(clients.cloudwatch, lookup["query"], now)]
+        if not names and "pattern" in lookup:
+            names = [*_names_in_logs(clients.logs, lookup["group"], lookup["pattern"], now)]
     except Exception as error:
-        # Whoever is paged can look the name up; without a page nobody would.
+        # A page without names is still useful; a page that is not sent is not.
         sys.stderr.write(f"{child}: {error!r}\n")
-        return [f"(which one could not be found out: {type(error).__name__})"]
-    return found[:MAX_NAMES]
+        return [f"(the names could not be looked up: {type(error).__name__})"]
+    return names[:MAX_NAMES]
 
 
 def _recent_faults(dynamodb: Any, table: str, child: str, now: int) -> Iterator[str]:
@@ -142,21 +159,27 @@ def _names_in_logs(logs: Any, group: str, pattern: str, now: int) -> Iterator[st
             yield f"{job}: {line['message'].strip()[:200]}"
 
 
-def subject(state: str, name: str, found: list[tuple[str, list[str]]]) -> str:
-    """A line for a phone: SNS allows 100 printable ASCII characters."""
-    names = [line.partition(":")[0] for _, lines in found for line in lines]
+def subject(state: str, name: str, names_by_alarm: list[tuple[str, list[str]]]) -> str:
+    """Return the subject line of a page, within the limit of SNS: 100 printable ASCII characters.
+
+    Args:
+        state: State of the composite alarm.
+        name: Its name without the prefix.
+        names_by_alarm: Triggering alarms, each with the lines about what is affected.
+    """
+    names = [line.partition(":")[0] for _, lines in names_by_alarm for line in lines]
     names = [each for each in dict.fromkeys(names) if not each.startswith("(")]
     line = f"{state}: {name}" + (f": {', '.join(names)}" if names else "")
     line = line.encode("ascii", "replace").decode().replace("\n", " ")
     return line if len(line) <= SUBJECT_LIMIT else line[: SUBJECT_LIMIT - 3] + "..."
 
 
-def message(alarm: Mapping[str, Any], found: list[tuple[str, list[str]]]) -> str:
-    """Which alarm, about what, and where to read on."""
+def message(alarm: Mapping[str, Any], names_by_alarm: list[tuple[str, list[str]]]) -> str:
+    """Return the text: the alarm, what is affected, and which runbook to read."""
     lines = [f"{alarm['AlarmName']} is now {alarm['NewStateValue']}."]
-    for child, names in found:
+    for child, names in names_by_alarm:
         lines += ["", f"{child} (docs/runbooks/{child}.md)"]
-        lines += [f"  {name}" for name in names or ["(nothing more is known)"]]
+        lines += [f"  {name}" for name in names or ["(no further details)"]]
     lines += ["", str(alarm.get("AlarmDescription") or "")]
     lines += [
         f"When:    {alarm.get('StateChangeTime')}",

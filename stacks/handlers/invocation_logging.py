@@ -1,6 +1,7 @@
-"""CloudFormation's hands for Bedrock's invocation logging, which has no resource type.
+"""Custom resource handler for Bedrock invocation logging, which has no CloudFormation type.
 
-The setting is one per account and Region. Delete takes it away only while it is still ours.
+The setting exists once per account and Region. Delete removes it only if it still points to the log
+group of this stack.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,12 @@ Event = Mapping[str, Any]
 
 
 def on_event(event: Event, context: object) -> dict[str, Any]:
-    """Lambda's entry."""
+    """Run as the Lambda entry point."""
     return apply(event, bedrock=boto3.client("bedrock"))
 
 
 def apply(event: Event, *, bedrock: Any) -> dict[str, Any]:
-    """Sets, or on Delete unsets, where invocations are logged."""
+    """Set where invocations are logged or, on Delete, remove the setting."""
     properties = event["ResourceProperties"]
     physical_id = f"invocation-logging:{properties['LogGroupName']}"
     if event["RequestType"] != "Delete":

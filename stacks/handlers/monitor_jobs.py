@@ -1,6 +1,7 @@
-"""Looks at every running training job and says which is stuck, slow, idle or full.
+"""Lambda function that checks running training jobs: stuck, slow, idle GPUs, full memory or disk.
 
-SageMaker has no metric for any of that. GPU metrics of a host are sums over its devices (800 on
+SageMaker has no metric for any of these. The GPU metrics of a host are sums over its devices (800
+for
 eight busy GPUs), so they are divided by the number of devices of the instance type.
 """
 
@@ -29,7 +30,7 @@ QUERIES_PER_CALL = 500
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a number becomes a fault."""
+    """Limits from which on a metric is a fault."""
 
     stuck_minutes: int
     slow_percent: int
@@ -40,7 +41,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class JobFault:
-    """What is wrong with which job."""
+    """Fault of one job, named like its alarm and runbook."""
 
     job: str
     fault: str
@@ -48,7 +49,7 @@ class JobFault:
 
 
 def handler(event: object, context: object) -> dict[str, int]:
-    """Lambda's entry."""
+    """Run as the Lambda entry point."""
     return monitor(
         sagemaker=boto3.client("sagemaker"),
         cloudwatch=boto3.client("cloudwatch"),
@@ -72,7 +73,21 @@ def monitor(
     devices: Mapping[str, int],
     now: datetime,
 ) -> dict[str, int]:
-    """Reports every fault as an event and as a count; returns the counts."""
+    """Report every fault of every running job, as an event and in a metric.
+
+    Args:
+        sagemaker: SageMaker client.
+        cloudwatch: CloudWatch client.
+        events: EventBridge client.
+        source: Source of the events.
+        namespace: Namespace of the metrics.
+        thresholds: Limits of the environment.
+        devices: Number of accelerators, by instance type.
+        now: Current time.
+
+    Returns:
+        The number of jobs with each fault.
+    """
     faults: list[JobFault] = []
     for job in running_jobs(sagemaker):
         metrics = read_metrics(cloudwatch, job, now)
@@ -90,7 +105,7 @@ def monitor(
 
 
 def running_jobs(sagemaker: Any) -> Iterator[dict[str, Any]]:
-    """Every job that is past its start and before its end."""
+    """Yield the jobs whose training has started and not ended."""
     pages = sagemaker.get_paginator("list_training_jobs").paginate(StatusEquals="InProgress")
     for page in pages:
         for summary in page["TrainingJobSummaries"]:
@@ -100,7 +115,18 @@ def running_jobs(sagemaker: Any) -> Iterator[dict[str, Any]]:
 
 
 def read_metrics(cloudwatch: Any, job: Mapping[str, Any], now: datetime) -> dict[str, list[float]]:
-    """The last two hours of a job's metrics, newest first; per host, `gpu/3`."""
+    """Return the metrics of a job over the last two hours, newest first.
+
+    Args:
+        cloudwatch: CloudWatch client.
+        job: Description of the job by SageMaker.
+        now: Current time.
+
+    Returns:
+        Values of `loss` and `speed`; of `gpu/<host>`, `memory/<host>` and `disk/<host>` for each
+            host;
+        and of `loss age`, the minutes since the last loss.
+    """
     hosts = range(1, int(job["ResourceConfig"].get("InstanceCount", 1)) + 1)
     query_by_key = {
         "loss": _query("loss", "TrainingJobName", job["TrainingJobName"]),
@@ -140,7 +166,15 @@ def find_faults(
     devices: Mapping[str, int],
     now: datetime,
 ) -> Iterator[JobFault]:
-    """Yields what is wrong with one job."""
+    """Yield the faults of one job.
+
+    Args:
+        job: Description of the job by SageMaker.
+        metrics: Metrics as `read_metrics` returns them.
+        limits: Thresholds of the environment.
+        devices: Number of accelerators, by instance type.
+        now: Current time.
+    """
     name = job["TrainingJobName"]
     running = (now - job["TrainingStartTime"]).total_seconds() / 60
     silent = min([running, *metrics.get("loss age", [])])
@@ -159,7 +193,7 @@ def _host_faults(
 ) -> Iterator[JobFault]:
     for key, values in metrics.items():
         kind, _, host = key.partition("/")
-        recent = values[:30]  # one value a minute: the last half hour
+        recent = values[:30]  # one value per minute: the last half hour
         if not host or not recent:
             continue
         if kind == "disk" and recent[0] >= limits.disk_percent:
@@ -175,7 +209,16 @@ def _host_faults(
 
 
 def publish_faults(events: Any, source: str, faults: Sequence[JobFault]) -> None:
-    """Puts each fault on the bus; what the bus refuses is an error, so that the run is retried."""
+    """Put each fault on the event bus.
+
+    Args:
+        events: EventBridge client.
+        source: Source of the events.
+        faults: Faults to publish.
+
+    Raises:
+        RuntimeError: If EventBridge refuses an entry, so that Lambda retries the invocation.
+    """
     entries = [
         {
             "Source": source,

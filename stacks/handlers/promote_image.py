@@ -1,7 +1,7 @@
-"""Lets a scanned image become the one that jobs use, if its scan found nothing blocking.
+"""Lambda function that promotes a scanned image to the one that jobs use.
 
-What jobs use is the parameter `/<prefix>/images/<kind>/uri`, by digest. A failed or bad scan
-leaves the parameter as it is and says so on the bus.
+Jobs use the image, by digest, in the parameter `/<prefix>/images/<kind>/uri`. If the scan failed or
+has findings of a refused severity, the parameter stays as it is and an event reports the refusal.
 """
 
 import json
@@ -15,7 +15,7 @@ BLOCKING_SEVERITIES = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Lambda's entry, for the event `ECR Image Scan`."""
+    """Run as the Lambda entry point, for the event `ECR Image Scan`."""
     return promote(
         event,
         ssm=boto3.client("ssm"),
@@ -29,7 +29,19 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 def promote(
     event: Mapping[str, Any], *, ssm: Any, events: Any, prefix: str, refuse_from: str, source: str
 ) -> dict[str, Any]:
-    """Writes the image's URI, or refuses it."""
+    """Write the URI of the image to its parameter, or refuse the image.
+
+    Args:
+        event: Event `ECR Image Scan`.
+        ssm: Systems Manager client.
+        events: EventBridge client.
+        prefix: Prefix of the environment, which begins the names of repositories.
+        refuse_from: Lowest severity that blocks promotion.
+        source: Source of the event of a refusal.
+
+    Returns:
+        Whether the image was promoted, and why not if it was refused.
+    """
     detail = event["detail"]
     repository, digest = detail["repository-name"], detail["image-digest"]
     image = f"{event['account']}.dkr.ecr.{event['region']}.amazonaws.com/{repository}@{digest}"

@@ -1,9 +1,9 @@
-"""CloudFormation's hands for Bedrock provisioned throughput, which has no resource type.
+"""Custom resource handler for Bedrock provisioned throughput, which has no CloudFormation type.
 
-Units and commitment cannot be changed in place: an update of either makes a new throughput, and
-CloudFormation then deletes the old one. A commitment is refused unless it was acknowledged. Delete
-never fails the stack on a live commitment: it cannot be deleted previous its end, so it is left,
-and said so in the log.
+Units and commitment cannot be changed in place: an update of either creates a new throughput with a
+new physical id, and CloudFormation then deletes the old one. A commitment is refused unless it is
+acknowledged. Delete does not fail the stack on throughput with a commitment: it cannot be deleted
+before its end, so it is left in place and logged.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ Event = Mapping[str, Any]
 
 
 def on_event(event: Event, context: object) -> dict[str, Any]:
-    """Starts what CloudFormation asks for."""
+    """Start the operation that CloudFormation requests."""
     return start(event, bedrock=boto3.client("bedrock"))
 
 
 def is_complete(event: Event, context: object) -> dict[str, Any]:
-    """Says whether it is done; asked again until it is."""
+    """Report whether the operation has finished; CDK polls until it has."""
     return check(event, bedrock=boto3.client("bedrock"))
 
 
 def start(event: Event, *, bedrock: Any) -> dict[str, Any]:
-    """Creates, updates or deletes; answers with the physical id."""
+    """Create, update or delete, and return the physical id."""
     if event["RequestType"] == "Create":
         return _create(event, bedrock)
     if event["RequestType"] == "Update":
@@ -43,13 +43,21 @@ def start(event: Event, *, bedrock: Any) -> dict[str, Any]:
 
 
 def check(event: Event, *, bedrock: Any) -> dict[str, Any]:
-    """InService after create and update; gone, failed or committed after delete."""
+    """Report whether the throughput is in service or, on Delete, removed.
+
+    Args:
+        event: Request of CloudFormation, with the physical id.
+        bedrock: Bedrock client.
+
+    Raises:
+        RuntimeError: If the throughput has failed or has disappeared, which fails the deployment.
+    """
     arn = str(event["PhysicalResourceId"])
     throughput = _get(arn, bedrock)
     if event["RequestType"] == "Delete":
         if throughput is None or _is_committed(throughput):
             return {"IsComplete": True}
-        # A throughput that was still being created refused its deletion: ask again.
+        # Bedrock refuses to delete a throughput that is still being created, so retry.
         _delete(arn, bedrock)
         return {"IsComplete": _get(arn, bedrock) is None}
     if throughput is None:
@@ -70,7 +78,7 @@ def _create(event: Event, bedrock: Any) -> dict[str, Any]:
             f"{properties['Name']} commits to {commitment} without an acknowledgement; "
             "set acknowledge_commitment: true, or remove commitment"
         )
-    # The same request repeated gets the same token and so the same throughput.
+    # CloudFormation may repeat a request; the same token returns the same throughput.
     token = hashlib.sha256(str(event["RequestId"]).encode()).hexdigest()
     answer = bedrock.create_provisioned_model_throughput(
         clientRequestToken=token,
@@ -90,7 +98,7 @@ def _update(event: Event, bedrock: Any) -> dict[str, Any]:
         return _create(event, bedrock)
     if previous["Model"] != properties["Model"]:
         if _get(str(arn), bedrock) is None:
-            return _create(event, bedrock)  # undeployed by the schedule since
+            return _create(event, bedrock)  # the schedule has undeployed it
         bedrock.update_provisioned_model_throughput(
             provisionedModelId=arn, desiredModelId=properties["Model"]
         )

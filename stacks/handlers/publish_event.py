@@ -1,8 +1,10 @@
-"""Tells people about an event, once: EventBridge delivers at least once, people want it once.
+"""Lambda function that publishes an event to people exactly once.
 
-A fingerprint of what happened is written with a condition; whoever writes it first publishes. If
-publishing fails the fingerprint is taken back, so that the retry is not mistaken for a duplicate.
-What is wrong with which job is kept for a while beside it: `page` reads it when an alarm goes off.
+EventBridge delivers at least once. A fingerprint of the event is written to a table with a
+condition,
+and only the invocation that writes it first publishes. If publishing fails, the fingerprint is
+deleted, so that the retry is not mistaken for a duplicate. The same table holds recent faults by
+runbook; `enrich_alarm_page` reads them when an alarm fires.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-# Services repeat an event within minutes; our own watch finds a fault anew every five minutes.
+# Services repeat an event within minutes; the job monitor repeats a fault every five minutes.
 DEDUPLICATE_SECONDS = 15 * 60
 DEDUPLICATE_FAULT_SECONDS = 6 * 3600
 REASON_LIMIT = 300
@@ -66,7 +68,7 @@ REASON_FIELDS = (
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Lambda's entry."""
+    """Run as the Lambda entry point."""
     return publish_once(
         event,
         dynamodb=boto3.client("dynamodb"),
@@ -88,14 +90,30 @@ def publish_once(
     namespace: str,
     now: int,
 ) -> dict[str, Any]:
-    """Publishes the event unless the same thing was published a short while ago."""
+    """Publish an event unless an event with the same fingerprint was published recently.
+
+    Args:
+        event: EventBridge event.
+        dynamodb: DynamoDB client.
+        sns: SNS client.
+        table: Name of the table of fingerprints and recent faults.
+        topic: ARN of the events topic.
+        namespace: Namespace of the metric that counts events by runbook.
+        now: Seconds since the epoch.
+
+    Returns:
+        Whether the event was published, and its fingerprint.
+
+    Raises:
+        ClientError: If DynamoDB or SNS fails, so that Lambda retries the event.
+    """
     record_recent_fault(event, dynamodb, table, now)
     key = {"fingerprint": {"S": fingerprint(event)}}
     try:
         dynamodb.put_item(
             TableName=table,
             Item={**key, "expires": {"N": str(now + deduplication_seconds(event))}},
-            # TTL deletes late: an item past its time counts as gone.
+            # DynamoDB deletes expired items with a delay, so an expired one must count as absent.
             ConditionExpression="attribute_not_exists(fingerprint) OR expires < :now",
             ExpressionAttributeValues={":now": {"N": str(now)}},
         )
@@ -113,9 +131,15 @@ def publish_once(
 
 
 def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now: int) -> None:
-    """Notes under its runbook's name what is wrong with which job, cluster or key.
+    """Record the fault of a job, cluster or key under the name of its runbook.
 
-    A fault that lasts is noted anew each time, so that a page hours later still names it.
+    A lasting fault is recorded again each time it is detected, so that a page hours later names it.
+
+    Args:
+        event: EventBridge event.
+        dynamodb: DynamoDB client.
+        table: Name of the table of fingerprints and recent faults.
+        now: Seconds since the epoch.
     """
     runbook, detail = runbook_for(event), _flattened(event.get("detail", {}))
     name = _first(detail, NAME_FIELDS)
@@ -135,7 +159,7 @@ def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now
 
 
 def deduplication_seconds(event: Mapping[str, Any]) -> int:
-    """For how many seconds the same thing is not identity again."""
+    """Return for how many seconds the same event is not published again."""
     return (
         DEDUPLICATE_FAULT_SECONDS
         if event.get("detail-type") == "Temper Fault"
@@ -144,12 +168,12 @@ def deduplication_seconds(event: Mapping[str, Any]) -> int:
 
 
 def fingerprint(event: Mapping[str, Any]) -> str:
-    """What happened to what: two events that differ only in id and time have the same."""
+    """Return a hash of the event that ignores its id and its times."""
     detail = _flattened(event.get("detail", {}))
     identity: list[Any] = [event.get("source"), event.get("detail-type")]
     identity.append(sorted(event.get("resources", [])))
     if event.get("detail-type") == "Temper Fault":
-        # Its reason counts minutes, and would be another each time.
+        # The reason of a fault contains a duration, so it differs each time.
         identity += [_first(detail, NAME_FIELDS), detail.get("fault")]
     else:
         identity.append({key: value for key, value in detail.items() if key not in VOLATILE_FIELDS})
@@ -158,7 +182,7 @@ def fingerprint(event: Mapping[str, Any]) -> str:
 
 
 def subject(event: Mapping[str, Any]) -> str:
-    """A line for a phone: SNS allows 100 printable ASCII characters."""
+    """Return the subject line. SNS allows 100 printable ASCII characters."""
     detail = _flattened(event.get("detail", {}))
     name = _first(detail, NAME_FIELDS) or (event.get("resources") or ["?"])[0]
     state = _first(detail, STATE_FIELDS) or event.get("detail-type", "event")
@@ -167,7 +191,7 @@ def subject(event: Mapping[str, Any]) -> str:
 
 
 def message(event: Mapping[str, Any]) -> str:
-    """What happened, to what, why, and where to read on."""
+    """Return the text: what happened, to which resource, why, and which runbook to read."""
     detail = _flattened(event.get("detail", {}))
     lines = [
         f"What:    {event.get('detail-type')} ({event.get('source')})",
@@ -183,7 +207,7 @@ def message(event: Mapping[str, Any]) -> str:
 
 
 def runbook_for(event: Mapping[str, Any]) -> str | None:
-    """The page that says what to do; its name is the alarm's."""
+    """Return the name of the runbook, which is also the name of the alarm, or None."""
     kind, detail = event.get("detail-type"), _flattened(event.get("detail", {}))
     if kind == "Temper Fault":
         return str(detail["fault"])
@@ -207,7 +231,10 @@ def runbook_for(event: Mapping[str, Any]) -> str | None:
 
 
 def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
-    """Counts the event under its runbook's name, as a log line CloudWatch turns into a metric."""
+    """Count the event under the name of its runbook.
+
+    The log line has the embedded metric format, which CloudWatch turns into a metric.
+    """
     name = runbook_for(event)
     if name is None:
         return
@@ -224,7 +251,7 @@ def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
 
 
 def _flattened(detail: Any) -> dict[str, Any]:
-    """A detail with the fields of HyperPod's and CloudTrail's inner objects beside its own."""
+    """Return a detail merged with the nested objects of HyperPod and CloudTrail events."""
     if not isinstance(detail, dict):
         return {}
     inner: dict[str, Any] = {}

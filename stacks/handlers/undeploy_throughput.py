@@ -1,7 +1,7 @@
-"""Removes provisioned throughput: all of it on a schedule, or what nobody called for hours.
+"""Lambda function that removes provisioned throughput: all of it, or what has been idle for hours.
 
-What is committed cannot be deleted and is left; what is being created or updated is left for the
-next time. One that fails does not keep the others alive.
+Throughput with a commitment cannot be deleted and is left; what is being created or updated is left
+for the next run. A failed deletion does not prevent the others.
 """
 
 import os
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, list[str]]:
-    """Lambda's entry; `event["only"]` is `all` or `idle`."""
+    """Run as the Lambda entry point; `event["only"]` is `all` or `idle`."""
     return undeploy(
         only=event["only"],
         bedrock=boto3.client("bedrock"),
@@ -36,7 +36,24 @@ def undeploy(
     idle_hours: int,
     now: datetime,
 ) -> dict[str, list[str]]:
-    """Deletes what may go; answers with what went, what stayed and what failed."""
+    """Delete the throughput that can be deleted.
+
+    Args:
+        only: `all`, or `idle` for throughput without calls.
+        bedrock: Bedrock client.
+        cloudwatch: CloudWatch client.
+        prefix: Prefix of the environment, which begins the names of throughputs.
+        namespace: Namespace of the metric for idle throughput.
+        idle_hours: Hours without calls after which throughput is idle.
+        now: Current time.
+
+    Returns:
+        ARNs that were deleted, kept, and failed to be deleted.
+
+    Raises:
+        ValueError: If `only` is neither `all` nor `idle`.
+        RuntimeError: If a deletion failed.
+    """
     if only not in ("all", "idle"):
         raise ValueError(f"only: {only!r} is neither 'all' nor 'idle'")
     outcome: dict[str, list[str]] = {"deleted": [], "kept": [], "failed": []}
@@ -66,7 +83,7 @@ def undeploy(
 
 
 def list_throughputs(bedrock: Any, prefix: str) -> Iterator[dict[str, Any]]:
-    """The list_throughputs whose names begin with our prefix."""
+    """Yield the throughputs whose names begin with the prefix of the environment."""
     pages = bedrock.get_paginator("list_provisioned_model_throughputs").paginate(
         nameContains=prefix
     )
@@ -77,7 +94,7 @@ def list_throughputs(bedrock: Any, prefix: str) -> Iterator[dict[str, Any]]:
 
 
 def is_deletable(throughput: Mapping[str, Any]) -> bool:
-    """Neither committed nor in the middle of something."""
+    """Return whether a throughput has no commitment and is not being changed."""
     return not throughput.get("commitmentDuration") and throughput["status"] in (
         "InService",
         "Failed",
@@ -85,7 +102,14 @@ def is_deletable(throughput: Mapping[str, Any]) -> bool:
 
 
 def is_idle(cloudwatch: Any, throughput: Mapping[str, Any], hours: int, now: datetime) -> bool:
-    """Nobody called it for so many hours, and it has existed that long."""
+    """Return whether a throughput existed for `hours` and was not called in that time.
+
+    Args:
+        cloudwatch: CloudWatch client.
+        throughput: Summary of the throughput by Bedrock.
+        hours: Hours without calls.
+        now: Current time.
+    """
     since = now - timedelta(hours=hours)
     if throughput["creationTime"] > since:
         return False
@@ -117,7 +141,7 @@ def _delete(bedrock: Any, arn: str) -> str:
     try:
         bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
     except ClientError as error:
-        # Gone is what we wanted: a second delivery of the same schedule finds nothing.
+        # EventBridge Scheduler delivers at least once; a second delivery finds nothing to delete.
         gone = error.response["Error"]["Code"] == "ResourceNotFoundException"
         return "deleted" if gone else "failed"
     return "deleted"

@@ -1,4 +1,5 @@
-"""Rules that every template is held to: four public packs and one of our own.
+"""Rules that every template must pass: four public cdk-nag packs and the Temper pack.
 
-`packs.attach(app)` makes synthesis fail on a finding that `acknowledged.py` does not explain.
+`public_packs.attach(app)` makes synthesis fail on any finding that `suppressions.py` does not
+explain.
 """

@@ -1,7 +1,7 @@
-"""Holds an app to AwsSolutions, NIST 800-53 R5, HIPAA, PCI DSS and our own rules.
+"""Validation of an app with AwsSolutions, NIST 800-53 R5, HIPAA, PCI DSS and the Temper rules.
 
-The public packs' findings are matched with `acknowledged.py` and acknowledged there where they
-arise; whatever is left fails the synthesis.
+Each finding of a public pack is matched with `suppressions.py` and acknowledged on its construct; a
+finding without a match fails the synthesis.
 """
 
 from collections.abc import Iterator
@@ -24,14 +24,19 @@ PACKS = (
 
 @dataclass(frozen=True)
 class PublicFinding:
-    """What a public pack construct: its rule, with the wildcard in brackets, and where."""
+    """Finding of a public pack.
+
+    Attributes:
+        rule: Name of the rule, followed by a wildcard's action or resource in brackets.
+        path: Path of the construct.
+    """
 
     rule: str
     path: str
 
 
 def attach(app: cdk.App) -> list[Suppression]:
-    """Acknowledges what is explained, adds all packs; returns the explanations that were used."""
+    """Acknowledge the explained findings, add all packs, and return the suppressions used."""
     used = acknowledge(app)
     plugins = [pack(app) for pack in PACKS]
     cdk.Validations.of(app).add_plugins(*plugins, TemperRules())
@@ -39,7 +44,7 @@ def attach(app: cdk.App) -> list[Suppression]:
 
 
 def acknowledge(app: cdk.App) -> list[Suppression]:
-    """Writes each suppression beside the finding it explains."""
+    """Acknowledge each explained finding on its construct, and return the suppressions used."""
     used = []
     for finding in findings(app):
         suppression = next(
@@ -55,7 +60,7 @@ def acknowledge(app: cdk.App) -> list[Suppression]:
 
 
 def findings(app: cdk.App) -> Iterator[PublicFinding]:
-    """Everything the public packs find in the tree as it is."""
+    """Yield all findings of the public packs in the current construct tree."""
     for pack in PACKS:
         for violation in pack(app).validate_scope(app).violations:
             for resource in violation.violating_resources:

@@ -1,8 +1,9 @@
-"""What the public packs find and we keep, and why. A finding that matches nothing fails synthesis.
+"""Accepted findings of the public packs, each with its reason.
 
-`rule` is a pattern over the finding: the rule's name without its pack, then, for a wildcard, the
-action or resource in brackets. `where` is a pattern over the construct's path without the
-environment's prefix. A test fails on an entry that explains nothing any more.
+`rule` is a pattern for the name of the rule without its pack and, for a wildcard, the action or
+resource in brackets. `path` is a pattern for the construct path without the prefix of the
+environment. A finding that matches no entry fails the synthesis; an entry that matches no finding
+fails a test.
 """
 
 import re
@@ -14,14 +15,14 @@ STACK = re.compile(r"^.*?-(security|network|storage|images|training|hyperpod|bed
 
 @dataclass(frozen=True)
 class Suppression:
-    """One explanation."""
+    """Reason for accepting the findings that match."""
 
     rule: str
     path: str
     reason: str
 
     def matches(self, rule: str, path: str) -> bool:
-        """Whether this is the explanation of that finding."""
+        """Return whether this entry explains the finding of `rule` at `path`."""
         name, relative_path = PACK.sub("", rule), STACK.sub(r"\1/", path)
         return bool(re.fullmatch(self.rule, name) and re.fullmatch(self.path, relative_path))
 

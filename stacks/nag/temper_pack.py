@@ -1,6 +1,6 @@
-"""Our own pack: every file of `rules/`, run on the templates that synthesis wrote.
+"""Temper rule pack: runs every module of `rules/` on the synthesized templates.
 
-There is no way to acknowledge one of its findings: a rule that does not hold everywhere is changed.
+Its findings cannot be suppressed: a rule with exceptions is changed instead.
 """
 
 import importlib
@@ -21,7 +21,7 @@ Rule = Callable[[SynthesizedTemplate], Iterator[RuleViolation]]
 
 @cache
 def all_rules() -> dict[str, Rule]:
-    """Every rule by its name."""
+    """Return the check function of every rule, by rule name."""
     return {
         name: importlib.import_module(f"{rules.__name__}.{name}").check
         for _, name, _ in pkgutil.iter_modules(rules.__path__)
@@ -29,32 +29,32 @@ def all_rules() -> dict[str, Rule]:
 
 
 def rule_text(rule: str) -> str:
-    """The rule's text: the first paragraph of its file."""
+    """Return the rule as shown to users: the first paragraph of its module's docstring."""
     document = importlib.import_module(f"{rules.__name__}.{rule}").__doc__ or rule
     return " ".join(document.split("\n\n")[0].split())
 
 
 @jsii.implements(cdk.IPolicyValidationPlugin)
 class TemperRules:
-    """The plugin that CDK calls with the paths of the templates."""
+    """Validation plugin, which CDK calls with the paths of the templates."""
 
     @property
     def name(self) -> str:
-        """Shown in the report."""
+        """Name in the validation report."""
         return "Temper"
 
     @property
     def version(self) -> str:
-        """The pack goes with the platform."""
+        """Version in the validation report."""
         return "0.1.0"
 
     @property
     def rule_ids(self) -> list[str]:
-        """The names of all rules."""
+        """Names of all rules."""
         return list(all_rules())
 
     def validate(self, context: cdk.IPolicyValidationContext) -> cdk.PolicyValidationPluginReport:
-        """Runs every rule on every template."""
+        """Run every rule on every template."""
         violations = []
         for path in context.template_paths:
             template = SynthesizedTemplate(json.loads(Path(path).read_text(encoding="utf-8")))

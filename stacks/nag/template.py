@@ -1,4 +1,4 @@
-"""A template as rules look at it: resources by type, statements of policies, conditions."""
+"""Accessors for synthesized templates, which the rules share."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ POLICIES = ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
 
 @dataclass(frozen=True)
 class RuleViolation:
-    """A resource that breaks a rule, and how."""
+    """Resource that violates a rule, and in what respect."""
 
     logical_id: str
     detail: str
@@ -19,18 +19,18 @@ class RuleViolation:
 
 @dataclass(frozen=True)
 class SynthesizedTemplate:
-    """One stack's template."""
+    """Template of one stack."""
 
     body: Mapping[str, Any]
 
     def of_type(self, *kinds: str) -> Iterator[tuple[str, Resource]]:
-        """Every resource of these types, with its properties only."""
+        """Yield the logical id and the properties of every resource of these types."""
         for logical_id, resource in self.body.get("Resources", {}).items():
             if resource["Type"] in kinds:
                 yield logical_id, resource.get("Properties", {})
 
     def statements(self) -> Iterator[tuple[str, Statement]]:
-        """Every statement of every identity policy, managed or inline."""
+        """Yield every statement of every identity policy, managed or inline."""
         for logical_id, policy in self.of_type(*POLICIES):
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield logical_id, statement
@@ -41,14 +41,14 @@ class SynthesizedTemplate:
 
 
 def as_list(value: Any) -> list[Any]:
-    """One or several, as a list."""
+    """Return one value or several as a list."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def allows(statement: Statement, action: str) -> bool:
-    """Whether an Allow statement covers the action."""
+    """Return whether an Allow statement covers the action."""
     if statement["Effect"] != "Allow":
         return False
     service = action.partition(":")[0]
@@ -61,7 +61,13 @@ def allows(statement: Statement, action: str) -> bool:
 
 
 def denies_without_key(statement: Statement, action: str, key: str) -> bool:
-    """Whether the statement denies the action when the request has no such key."""
+    """Return whether the statement denies the action if the request lacks a condition key.
+
+    Args:
+        statement: Statement of an identity policy.
+        action: Action, such as `sagemaker:CreateTrainingJob`.
+        key: Condition key, such as `sagemaker:VpcSubnets`.
+    """
     return (
         statement["Effect"] == "Deny"
         and action in as_list(statement.get("Action"))
@@ -70,12 +76,12 @@ def denies_without_key(statement: Statement, action: str, key: str) -> bool:
 
 
 def roles_of(policy: Resource) -> set[str]:
-    """The roles a policy is attached to, as text that is equal for equal references."""
+    """Return the roles a policy is attached to, as text that is equal for equal references."""
     return {str(role) for role in as_list(policy.get("Roles"))}
 
 
 def as_text(value: Any) -> str:
-    """A value with its intrinsic functions spelled out, good for looking for characters."""
+    """Return a value as text, with its intrinsic functions spelled out."""
     if isinstance(value, Mapping):
         if set(value) == {"Fn::Join"}:
             separator, parts = value["Fn::Join"]

@@ -1,1 +1,1 @@
-"""What each role may do: one file per role, each returning its statements."""
+"""IAM statements of the roles: one file per role, whose function returns its statements."""

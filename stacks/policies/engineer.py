@@ -1,4 +1,4 @@
-"""The ML engineer: start, watch and stop jobs; import models; never outside the denials."""
+"""Permissions of ML engineers: run jobs and import models, within denials that always hold."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -21,20 +21,26 @@ CREATE_JOBS = [
     "sagemaker:CreateProcessingJob",
     "sagemaker:CreateTrainingJob",
 ]
-# These instances encrypt their local disks in hardware, and SageMaker refuses a volume key there.
+# These instances encrypt local disks in hardware, and SageMaker rejects a volume key for them.
 LOCAL_DISK = ["ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p4d*.*", "ml.p5*.*", "ml.p6*.*", "ml.trn*.*"]
 
 
 def training_statements(
     context: IamContext, *, training_role: iam.IRole, storage: StorageSettings
 ) -> list[iam.PolicyStatement]:
-    """What an engineer may do to train."""
+    """Return the permissions that training requires.
+
+    Args:
+        context: Names and keys of the environment.
+        training_role: Role that engineers pass to their jobs.
+        storage: Settings that name the secrets.
+    """
     return [
         *_job_statements(context),
         *_data_statements(context),
         *_secret_statements(context, storage),
         *_read_statements(context),
-        # `make doctor` looks whether SageMaker may take the role.
+        # `make doctor` checks that SageMaker may assume the role.
         allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
         _pass_role("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
     ]
@@ -59,7 +65,7 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
             ],
             [context.names.arn("sagemaker", f"{kind}/*") for kind in kinds],
         ),
-        # List calls name no resource.
+        # List actions support no resource.
         allow(
             "ListJobs",
             [
@@ -83,7 +89,12 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
 def cluster_statements(
     context: IamContext, *, eks_cluster_arn: str | None
 ) -> list[iam.PolicyStatement]:
-    """What submitting to a HyperPod cluster takes: seeing it, and a shell on its nodes."""
+    """Return the permissions to submit to a HyperPod cluster: describe it, open a shell on a node.
+
+    Args:
+        context: Names and keys of the environment.
+        eks_cluster_arn: ARN of the EKS cluster; None with Slurm.
+    """
     arn = context.names.arn
     ssh = f"arn:{Aws.PARTITION}:ssm:{context.names.region}::document/AWS-StartSSHSession"
     statements = [
@@ -94,7 +105,7 @@ def cluster_statements(
         ),
         allow("EnterNodes", ["ssm:StartSession"], [arn("sagemaker", "cluster/*"), ssh]),
         allow("EndOwnSessions", ["ssm:TerminateSession"], [arn("ssm", "session/${aws:userid}-*")]),
-        # Describing file systems takes no resource.
+        # fsx:DescribeFileSystems supports no resource.
         allow("SeeLustre", ["fsx:DescribeFileSystems"], ["*"]),
     ]
     if eks_cluster_arn:
@@ -103,7 +114,7 @@ def cluster_statements(
 
 
 def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[iam.PolicyStatement]:
-    """What an engineer may do with a trained model."""
+    """Return the permissions to register and to import a trained model."""
     arn = context.names.arn
     return [
         allow(
@@ -116,7 +127,7 @@ def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[i
             ],
             [arn("sagemaker", "model-package/*"), arn("sagemaker", "model-package-group/*")],
         ),
-        # Starting an import names no resource; the role it reads with is bounded by PassRole.
+        # Starting an import supports no resource; PassRole restricts the role it reads with.
         allow("StartImport", ["bedrock:CreateModelImportJob"], ["*"]),
         allow(
             "ImportModels",
@@ -152,7 +163,7 @@ def _data_statements(context: IamContext) -> list[iam.PolicyStatement]:
 
 
 def _secret_statements(context: IamContext, storage: StorageSettings) -> list[iam.PolicyStatement]:
-    """See whether they were filled in, and fill them in; never read them."""
+    """Return the permissions to describe and to fill in secrets, but never to read them."""
     arns = [secret_arn(context, name) for name in secret_names(storage)]
     actions = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
     return [allow("SetSecrets", actions, arns)] if arns else []
@@ -177,13 +188,14 @@ def _read_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 arn("logs", f"log-group:/temper/{context.names.prefix}/*"),
             ],
         ),
-        # Metrics and alarms are read account-wide; these calls take no resource.
+        # These actions support no resource: metrics and alarms are read account-wide.
         allow(
             "ReadMetrics",
             ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
             ["*"],
         ),
-        # Where an instance type is offered, and in which zones our subnets are: EC2 asks for all.
+        # `make doctor` compares the zones that offer an instance type with those of the subnets;
+        # Describe actions of EC2 support no resource.
         allow("SeeZones", ["ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSubnets"], ["*"]),
         allow(
             "ReadImages",
@@ -206,7 +218,12 @@ def _pass_role(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
 def guardrail_statements(
     context: IamContext, *, encrypt_traffic: bool
 ) -> list[iam.PolicyStatement]:
-    """Denials: they hold whatever else is attached to the role."""
+    """Return the denials, which hold whatever else is attached to the role.
+
+    Args:
+        context: Names and keys of the environment.
+        encrypt_traffic: Deny multi-host jobs without encrypted traffic between containers.
+    """
     keys = [context.data.key_arn, context.models.key_arn]
     denials = [
         deny("NoJobOutsideVpc", CREATE_JOBS, ["*"], {"Null": {"sagemaker:VpcSubnets": "true"}}),

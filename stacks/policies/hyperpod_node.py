@@ -1,4 +1,4 @@
-"""The HyperPod node role: what a node of the cluster may do."""
+"""Permissions of the HyperPod node role."""
 
 from aws_cdk import aws_iam as iam
 
@@ -16,7 +16,7 @@ from stacks.policies.iam_statements import (
 
 
 def statements(context: IamContext) -> list[iam.PolicyStatement]:
-    """Read data, write runs and models, log, and let people in through Session Manager."""
+    """Return the permissions to read data, write runs and models, log, and open shell sessions."""
     return [
         *read_bucket(context, "data"),
         *write_bucket(context, "runs"),
@@ -32,7 +32,7 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
             ["logs:CreateLogGroup"],
             [context.names.arn("logs", "log-group:/aws/sagemaker/Clusters/*")],
         ),
-        # Session Manager's channels have no ARN to name.
+        # The channels of Session Manager have no ARN.
         allow(
             "SessionManager",
             [

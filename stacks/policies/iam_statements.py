@@ -1,4 +1,4 @@
-"""The names, keys and phrases that the roles' statements are written with."""
+"""Builders of the IAM statements that several roles share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,15 @@ from stacks.settings.storage import StorageSettings
 
 @dataclass(frozen=True)
 class IamContext:
-    """What belongs to this environment."""
+    """Names and KMS keys of one environment, which IAM statements refer to.
+
+    Attributes:
+        names: Names and ARNs.
+        data: Key of data and runs.
+        models: Key of models and images.
+        logs: Key of log groups and the audit trail.
+        messages: Key of topics, queues, tables and Lambda environments.
+    """
 
     names: ResourceNames
     data: kms.IKey
@@ -29,7 +37,14 @@ def allow(
     resources: Sequence[str],
     conditions: Mapping[str, object] | None = None,
 ) -> iam.PolicyStatement:
-    """An Allow statement."""
+    """Return an Allow statement.
+
+    Args:
+        sid: Statement id, unique in its policy.
+        actions: Actions, such as `s3:GetObject`.
+        resources: ARNs or patterns.
+        conditions: Condition block, by operator.
+    """
     return iam.PolicyStatement(
         sid=sid,
         actions=list(actions),
@@ -44,7 +59,14 @@ def deny(
     resources: Sequence[str],
     conditions: Mapping[str, object] | None = None,
 ) -> iam.PolicyStatement:
-    """A Deny statement."""
+    """Return a Deny statement.
+
+    Args:
+        sid: Statement id, unique in its policy.
+        actions: Actions, such as `s3:GetObject`.
+        resources: ARNs or patterns.
+        conditions: Condition block, by operator.
+    """
     return iam.PolicyStatement(
         sid=sid,
         effect=iam.Effect.DENY,
@@ -55,7 +77,13 @@ def deny(
 
 
 def read_bucket(context: IamContext, kind: str, folder: str = "*") -> list[iam.PolicyStatement]:
-    """List a bucket and read its objects."""
+    """Return the permissions to list a bucket and to read objects.
+
+    Args:
+        context: Names and keys of the environment.
+        kind: Kind of bucket: `data`, `runs` or `models`.
+        folder: Key pattern that reading is restricted to.
+    """
     bucket, title = context.names.bucket_arn(kind), kind.title().replace("-", "")
     return [
         allow(f"List{title}", ["s3:GetBucketLocation", "s3:ListBucket"], [bucket]),
@@ -64,32 +92,35 @@ def read_bucket(context: IamContext, kind: str, folder: str = "*") -> list[iam.P
 
 
 def write_bucket(context: IamContext, kind: str) -> list[iam.PolicyStatement]:
-    """Read a bucket, and write objects; only the runs bucket lets objects go."""
+    """Return the permissions to read and write a bucket; only the runs bucket allows deletion."""
     bucket, title = context.names.bucket_arn(kind), kind.title().replace("-", "")
     actions = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"]
     if kind == "runs":
-        actions.append("s3:DeleteObject")  # a checkpoint makes room for the next
+        actions.append("s3:DeleteObject")  # old checkpoints are pruned
     return [*read_bucket(context, kind), allow(f"Write{title}", actions, [f"{bucket}/*"])]
 
 
 def use_key(key: kms.IKey, domain: str) -> iam.PolicyStatement:
-    """Encrypt and decrypt with a domain's key."""
+    """Return the permission to encrypt and decrypt with a key."""
     return allow(f"Use{domain}Key", USE, [key.key_arn])
 
 
 def grant_key(key: kms.IKey, domain: str) -> iam.PolicyStatement:
-    """Let SageMaker use the key on volumes it attaches for the caller."""
+    """Return the permission for SageMaker to use the key on volumes it attaches for the caller."""
     condition = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     return allow(f"Grant{domain}Key", ["kms:CreateGrant"], [key.key_arn], condition)
 
 
 def read_key(key: kms.IKey, domain: str) -> iam.PolicyStatement:
-    """Decrypt with a domain's key."""
+    """Return the permission to decrypt with a key."""
     return allow(f"Read{domain}Key", READ, [key.key_arn])
 
 
 def pull_images(context: IamContext) -> list[iam.PolicyStatement]:
-    """Pull our images. GetAuthorizationToken takes no resource."""
+    """Return the permissions to pull the environment's images.
+
+    `ecr:GetAuthorizationToken` supports no resource.
+    """
     return [
         allow("RegistryLogin", ["ecr:GetAuthorizationToken"], ["*"]),
         allow(
@@ -101,13 +132,16 @@ def pull_images(context: IamContext) -> list[iam.PolicyStatement]:
 
 
 def put_metrics(*namespaces: str) -> iam.PolicyStatement:
-    """Publish metrics. PutMetricData takes no resource; the namespace bounds it."""
+    """Return the permission to publish metrics.
+
+    `cloudwatch:PutMetricData` supports no resource; the condition restricts the namespace.
+    """
     condition = {"StringEquals": {"cloudwatch:namespace": list(namespaces)}}
     return allow("PutMetrics", ["cloudwatch:PutMetricData"], ["*"], condition)
 
 
 def write_logs(context: IamContext, group: str) -> iam.PolicyStatement:
-    """Write log streams of the groups that begin so."""
+    """Return the permissions to write log streams of the groups that match `group`."""
     return allow(
         "WriteLogs",
         ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
@@ -119,15 +153,18 @@ def write_logs(context: IamContext, group: str) -> iam.PolicyStatement:
 
 
 def secret_arn(context: IamContext, name: str) -> str:
-    """A secret of ours; Secrets Manager appends six characters of its own."""
+    """Return the ARN pattern of a secret.
+
+    Secrets Manager appends a hyphen and six random characters to the name.
+    """
     return context.names.arn("secretsmanager", f"secret:{context.names.prefix}/{name}-??????")
 
 
 def secret_names(storage: StorageSettings) -> list[str]:
-    """Secrets that people fill in and jobs read, without the prefix."""
+    """Return the names, without the prefix, of secrets that people fill in and jobs read."""
     return [*(["hub-token"] if storage.hub_token else []), *(f"keys/{k}" for k in storage.keys)]
 
 
 def role_arn_in_account(names: ResourceNames, role: str) -> str:
-    """The ARN of a role of this account by name."""
+    """Return the ARN of the role with that name in this account."""
     return f"arn:{Aws.PARTITION}:iam::{names.account}:role/{role}"

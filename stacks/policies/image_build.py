@@ -1,4 +1,4 @@
-"""The image build role: read the build context, push to our repositories, log."""
+"""Permissions of the image build: read the source, push images, log."""
 
 from aws_cdk import aws_iam as iam
 
@@ -13,7 +13,7 @@ from stacks.policies.iam_statements import (
 
 
 def statements(context: IamContext) -> list[iam.PolicyStatement]:
-    """Everything a build needs, and no training data: only `source/` of the runs bucket."""
+    """Return what a build needs: no training data, only `source/` of the runs bucket."""
     return [
         *read_bucket(context, "runs", "source/*"),
         read_key(context.data, "Data"),
@@ -29,7 +29,7 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
             ],
             [context.names.arn("ecr", f"repository/{context.names.prefix}/*")],
         ),
-        # The cache makes a repository for a base at its first pull, and fills it.
+        # The first pull of a base image through the cache creates and fills a repository.
         allow(
             "FillCache",
             ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"],

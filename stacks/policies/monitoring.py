@@ -1,4 +1,4 @@
-"""The monitoring role: look at jobs and their numbers, say what was seen. It reads no data."""
+"""Permissions of the job monitor: read job descriptions and metrics, publish faults, no data."""
 
 from aws_cdk import aws_iam as iam
 
@@ -6,10 +6,10 @@ from stacks.policies.iam_statements import IamContext, allow, put_metrics, write
 
 
 def statements(context: IamContext) -> list[iam.PolicyStatement]:
-    """List and describe jobs, read metrics, publish ours, put events of our own source."""
+    """Return the permissions to describe jobs, read metrics, and publish metrics and events."""
     names = context.names
     return [
-        # Listing jobs and reading metrics are account-wide calls without a resource.
+        # Listing jobs and reading metrics support no resource.
         allow(
             "Look",
             ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "sagemaker:ListTrainingJobs"],
@@ -27,5 +27,6 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
             [names.arn("events", "event-bus/default")],
             {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
         ),
+        # The log group keeps its name: CloudFormation would delete a renamed one with its events.
         write_logs(context, f"/temper/{names.prefix}/watch-jobs"),
     ]

@@ -1,4 +1,4 @@
-"""The permission boundary: what no role of the platform may do, whatever its policies say."""
+"""Permissions boundary: actions that no role of the platform may perform."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -8,12 +8,15 @@ from stacks.policies.iam_statements import allow, deny
 
 
 def stop_policy_name(names: ResourceNames) -> str:
-    """The policy that the budget's top step attaches."""
+    """Return the name of the policy that the budget attaches at its highest step."""
     return f"{names.prefix}-stop-new-jobs"
 
 
 def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
-    """A boundary grants nothing by itself: it caps. So everything, less the escalations."""
+    """Return everything, minus the ways to escalate privileges or to cover tracks.
+
+    A boundary grants nothing by itself; it caps the policies of a role.
+    """
     stop = f"arn:{Aws.PARTITION}:iam::{names.account}:policy/{stop_policy_name(names)}"
     return [
         allow("Cap", ["*"], ["*"]),
@@ -34,7 +37,7 @@ def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
             ],
             ["*"],
         ),
-        # The budget's top step attaches one policy, which only denies, to the engineer role.
+        # The stop action of the budget attaches this one policy, which only denies.
         deny(
             "NoPolicyChangesButTheStop",
             ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],

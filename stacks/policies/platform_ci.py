@@ -1,4 +1,4 @@
-"""Platform CI: deploy through the roles that `cdk bootstrap` made, and hold nothing itself."""
+"""Permissions of the deployment pipeline: assume the roles of `cdk bootstrap`, nothing else."""
 
 from aws_cdk import aws_iam as iam
 
@@ -9,7 +9,7 @@ KINDS = ("deploy-role", "file-publishing-role", "image-publishing-role", "lookup
 
 
 def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
-    """Assume the bootstrap roles; read stacks and the bootstrap version."""
+    """Return the permissions to assume the bootstrap roles and to read stacks and their version."""
     suffix = f"{names.account}-{names.region}"
     return [
         allow(

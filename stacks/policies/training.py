@@ -1,4 +1,4 @@
-"""The training role: what a job's container may do. It starts nothing and changes no setting."""
+"""Permissions of a job's container. It starts no other job and changes no setting."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -19,12 +19,12 @@ from stacks.policies.iam_statements import (
 from stacks.settings import Environment
 
 JOB_LOGS = "/aws/sagemaker/*"
-# With what the ids of inference profiles begin: where they send a call.
+# An id with one of these prefixes is an inference profile, which routes between Regions.
 _PROFILE_PREFIXES = frozenset(("us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"))
 
 
 def statements(context: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
-    """Read data, write runs and models, log, report metrics; ask the judges there are."""
+    """Return the permissions to read data, write runs and models, log, and call judge models."""
     allowed = [
         *read_bucket(context, "data"),
         *write_bucket(context, "runs"),
@@ -40,10 +40,10 @@ def statements(context: IamContext, environment: Environment) -> list[iam.Policy
     ]
     if environment.training.mlflow:
         allowed.append(
-            # The app's id is known only after its role; the account's apps are the narrowest name.
+            # The id of the app is known only after its role exists, so the ARN cannot be exact.
             allow(
                 "Track",
-                # An app's door is SageMaker's action, what is done inside are MLflow's.
+                # CallMlflowAppApi admits to the app; sagemaker-mlflow authorizes its operations.
                 ["sagemaker:CallMlflowAppApi", "sagemaker-mlflow:*"],
                 [context.names.arn("sagemaker", "mlflow-app/*")],
             )
@@ -58,9 +58,11 @@ def statements(context: IamContext, environment: Environment) -> list[iam.Policy
 
 
 def _model_arns(context: IamContext, judge: str) -> list[str]:
-    """A model's own ARN; of an inference profile, the profile's and the model's in its Regions.
+    """Return the ARNs that invoking a model requires.
 
-    docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
+    A foundation model has one. An inference profile requires its own, and that of its model in
+    every
+    Region it routes to. docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
     """
     prefix, _, model = judge.partition(".")
     if prefix not in _PROFILE_PREFIXES:

@@ -1,4 +1,4 @@
-"""What an `environments/<env>.yaml` may say: one file per section, frozen and closed."""
+"""Schema of `environments/<env>.yaml`: one module per section, all of them frozen and closed."""
 
 from stacks.settings.environment import Environment
 from stacks.settings.load import read_environment

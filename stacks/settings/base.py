@@ -1,4 +1,4 @@
-"""The base of every section, and the kinds of value that several sections share."""
+"""Base class of the sections, and the value types that several sections share."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Str
 
 
 class SettingsSection(BaseModel):
-    """A closed, frozen part of an environment file: an unknown key is an error."""
+    """Frozen section of an environment file, in which an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Serving what was trained through Bedrock, and never paying for what nobody calls."""
+"""Settings of serving through Bedrock, and of the removal of throughput that is not used."""
 
 from typing import Annotated, Literal
 
@@ -13,44 +13,51 @@ ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9.:_-]{1,
 
 
 class Throughput(SettingsSection):
-    """Provisioned throughput for one model. Billed by the hour for as long as it exists."""
+    """Provisioned throughput of one model, billed by the hour for as long as it exists."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})$")]
     model: str = Field(min_length=1, max_length=2048, description="model id or ARN")
     units: int = Field(1, ge=1)
     commitment: Literal["OneMonth", "SixMonths"] | None = None
     acknowledge_commitment: bool = False
-    generation: int = Field(1, ge=1, description="raise it to make one that was undeployed anew")
+    generation: int = Field(
+        1, ge=1, description="raise it to create an undeployed throughput again"
+    )
 
 
 class Guardrail(SettingsSection):
-    """Content filters on what goes in and comes out."""
+    """Content filters for prompts and answers."""
 
     strength: Literal["LOW", "MEDIUM", "HIGH"] = "MEDIUM"
     anonymize_pii: bool = True
 
 
 class BedrockSettings(SettingsSection):
-    """Roles, logging, throughput and its end."""
+    """Settings of the Bedrock stack: logging, guardrail, throughput and its removal."""
 
-    enabled: bool = Field(False, description="the Bedrock stack")
-    invocation_logging: bool = Field(False, description="the account's invocation log, encrypted")
-    log_days: int = Field(90, ge=1, le=3653, description="how long it is kept")
+    enabled: bool = Field(False, description="create the Bedrock stack")
+    invocation_logging: bool = Field(
+        False, description="log all invocations of the account, encrypted"
+    )
+    log_days: int = Field(90, ge=1, le=3653, description="retention of the invocation log, in days")
     throughput: tuple[Throughput, ...] = Field(
         (),
         description="provisioned throughput: `{name, model, units, commitment, "
         "acknowledge_commitment, generation}`",
     )
     undeploy: ScheduleExpression = Field(
-        "cron(0 19 * * ? *)", description="when all throughput without a commitment is removed"
+        "cron(0 19 * * ? *)",
+        description="schedule for the removal of all throughput without a commitment",
     )
-    undeploy_timezone: str = Field("UTC", description="of that time")
+    undeploy_timezone: str = Field("UTC", description="time zone of that schedule")
     idle_hours: int = Field(
-        6, ge=1, le=168, description="throughput nobody called for so long is removed"
+        6, ge=1, le=168, description="hours without calls after which throughput is removed"
     )
     judges: tuple[ModelId, ...] = Field(
         (),
-        description="models or inference profiles that jobs may ask, as judges or teachers; needs "
-        "no Bedrock stack",
+        description="models or inference profiles that jobs may invoke as judges or teachers; "
+        "requires no Bedrock stack",
     )
-    guardrail: Guardrail | None = Field(None, description="`{strength, anonymize_pii}`")
+    guardrail: Guardrail | None = Field(
+        None, description="content filters, `{strength, anonymize_pii}`"
+    )

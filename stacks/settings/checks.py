@@ -1,4 +1,4 @@
-"""Rules that span sections, and the rule that spans environments."""
+"""Checks that span several sections, and checks that span several environments."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ RESERVED_ADDRESSES_PER_SUBNET = 5
 
 
 def cross_section_problems(environment: Environment) -> Iterator[str]:
-    """Yields what is wrong with an environment whose sections are each in order."""
+    """Yield the problems of an environment whose sections are valid by themselves."""
     if environment.region not in regions():
         close = difflib.get_close_matches(environment.region, regions(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -28,7 +28,12 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
 def neighbour_problems(
     environment: Environment, neighbours: Mapping[str, Environment]
 ) -> Iterator[str]:
-    """Yields what two environments may not share."""
+    """Yield the conflicts with other environments of the same account.
+
+    Args:
+        environment: The environment to check.
+        neighbours: The other environments, by file name.
+    """
     for file, other in neighbours.items():
         if environment.account and other.account and environment.account != other.account:
             continue

@@ -1,4 +1,4 @@
-"""One deployment: what `environments/<env>.yaml` becomes."""
+"""Settings of one deployment, as read from `environments/<env>.yaml`."""
 
 from typing import Annotated
 
@@ -18,29 +18,29 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){1,19}$", 
 
 
 class Environment(SettingsSection):
-    """Every switch of one deployment, with its safe default.
+    """Settings of one deployment, each with a safe default.
 
-    `prefix` begins the name of everything that people or `launch` must find: buckets, parameters,
+    `prefix` begins the name of every resource that people or `launch` must find: buckets,
+    parameters,
     repositories. No two environments of an account may share it.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")] = Field(
-        description="the file's name without .yaml"
+        description="name of the file without .yaml"
     )
-    prefix: Prefix = Field(
-        description="begins every name that somebody must find; unique in the account"
-    )
-    region: str = Field(description="where everything is made")
+    prefix: Prefix = Field(description="prefix of all physical names; unique in the account")
+    region: str = Field(description="Region of all resources")
     account: AccountId | None = Field(
         None,
-        description="the only account it may be deployed to; none: the credentials' own",
+        description="the only account it may be deployed to; none: the account of the credentials",
     )
-    owner: Email = Field(description="who answers for it; a tag on everything")
+    owner: Email = Field(description="responsible team or person; a tag on every resource")
     cost_centre: str = Field(
-        min_length=1, max_length=64, description="who pays; a tag on everything"
+        min_length=1, max_length=64, description="cost centre; a tag on every resource"
     )
     protect: bool = Field(
-        True, description="keep what holds data when a stack goes; refuse to delete a stack"
+        True,
+        description="retain resources that hold data; enable termination protection of the stacks",
     )
     network: NetworkSettings
     security: SecuritySettings = SecuritySettings()

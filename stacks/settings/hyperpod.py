@@ -1,4 +1,4 @@
-"""A standing cluster: Slurm by default, or EKS, on a cluster of ours or yours. Off by default."""
+"""Settings of the HyperPod cluster, disabled by default: Slurm, or EKS on a new or own cluster."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9
 
 
 class InstanceGroup(SettingsSection):
-    """A group of equal nodes."""
+    """Group of identical nodes."""
 
     name: GroupName
     instance: InstanceType
@@ -27,7 +27,7 @@ class InstanceGroup(SettingsSection):
         ]
         | None
     ) = None
-    training_plan_zone: str | None = Field(None, description="the zone that the plan was bought in")
+    training_plan_zone: str | None = Field(None, description="zone of the training plan")
     volume_gib: int = Field(500, ge=1, le=16384)
     deep_health_checks: bool = True
 
@@ -47,24 +47,24 @@ class InstanceGroup(SettingsSection):
 
 
 class TeamQuota(SettingsSection):
-    """A team's share of the cluster (EKS only)."""
+    """Compute quota of a team (EKS only)."""
 
     name: str
     instance: InstanceType
     count: int = Field(ge=1)
     weight: int = Field(0, ge=0, le=100)
-    borrow_limit: int = Field(50, ge=0, le=500, description="percent of its own share")
+    borrow_limit: int = Field(50, ge=0, le=500, description="limit in percent of its own share")
 
 
 class TaskGovernance(SettingsSection):
-    """Priorities and shares, where the Region has the types."""
+    """Priority classes and team quotas, in Regions that support them."""
 
     priorities: dict[str, int] = Field(default_factory=lambda: {"training": 80, "exploration": 20})
     teams: tuple[TeamQuota, ...] = ()
 
 
 class Accounting(SettingsSection):
-    """The database that Slurm keeps its accounts in: who ran what, for how long."""
+    """Settings of the database for Slurm accounting."""
 
     instance: Annotated[str, StringConstraints(pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$")] = (
         "db.t4g.small"
@@ -74,10 +74,11 @@ class Accounting(SettingsSection):
 
 
 class EksCluster(SettingsSection):
-    """An EKS cluster of ours for HyperPod: private, logged, entered through roles you name.
+    """Settings of an EKS cluster that the platform creates for HyperPod.
 
-    HyperPod's chart must be in the cluster before its nodes can join, so this is deployed twice:
-    without `chart_installed` first, and with it once the chart is there.
+    The Helm chart of HyperPod must be installed before nodes can join, so the cluster is deployed
+    twice:
+    first without `chart_installed`, and with it once the chart is installed.
     """
 
     version: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{2}$")] = "1.34"
@@ -86,11 +87,11 @@ class EksCluster(SettingsSection):
 
 
 class HyperPodSettings(SettingsSection):
-    """The cluster and its groups."""
+    """Settings of the cluster and its instance groups."""
 
-    enabled: bool = Field(False, description="a standing cluster")
+    enabled: bool = Field(False, description="create a HyperPod cluster")
     orchestrator: Literal["slurm", "eks"] = Field(
-        "slurm", description="slurm, or eks on a cluster of ours or yours"
+        "slurm", description="slurm, or eks on a new or existing EKS cluster"
     )
     eks_cluster_arn: (
         Annotated[
@@ -98,25 +99,27 @@ class HyperPodSettings(SettingsSection):
             StringConstraints(pattern=r"^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+$"),
         ]
         | None
-    ) = Field(None, description="your EKS cluster's ARN, where you have one")
+    ) = Field(None, description="ARN of an existing EKS cluster")
     eks: EksCluster | None = Field(
         None,
-        description="an EKS cluster of ours: `{version, administrators, chart_installed}`",
+        description="create an EKS cluster: `{version, administrators, chart_installed}`",
     )
     accounting: Accounting | None = Field(
-        None, description="Slurm's accounts in a database: `{instance, storage_gib, backup_days}`"
+        None, description="database for Slurm accounting: `{instance, storage_gib, backup_days}`"
     )
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
         "training_plan, training_plan_zone, volume_gib, deep_health_checks}`",
     )
-    node_recovery: bool = Field(True, description="broken nodes are replaced by themselves")
+    node_recovery: bool = Field(True, description="replace failed nodes automatically")
     quotas: dict[InstanceType, int] = Field(
         default_factory=dict,
-        description="what Service Quotas shows for '<type> for cluster usage' in this account",
+        description="granted quotas by instance type, as Service Quotas shows for '<type> for "
+        "cluster usage'",
     )
     task_governance: TaskGovernance | None = Field(
         None,
-        description="priorities and shares between teams (eks, where the Region has the types)",
+        description="priorities and compute quotas of teams (eks only, in Regions with these "
+        "resource types)",
     )

@@ -1,4 +1,4 @@
-"""Container images: where they live, how they are built, what stops one."""
+"""Settings of the container images: repositories, build and promotion."""
 
 from typing import Literal
 
@@ -8,17 +8,19 @@ from stacks.settings.base import SettingsSection
 
 
 class ImageSettings(SettingsSection):
-    """ECR repositories and the build project."""
+    """Settings of the ECR repositories and the build project."""
 
     kinds: tuple[Literal["gpu", "neuron"], ...] = Field(
-        ("gpu", "neuron"), description="one repository each"
+        ("gpu", "neuron"), description="accelerator families, with one repository each"
     )
-    keep: int = Field(20, ge=2, description="images kept per repository")
-    build: bool = Field(True, description="the CodeBuild project that builds containers/")
+    keep: int = Field(20, ge=2, description="number of images kept per repository")
+    build: bool = Field(True, description="create the CodeBuild project that builds containers/")
     build_compute: Literal["small", "medium", "large", "x2_large"] = Field(
-        "large", description="its size"
+        "large", description="compute size of the build project"
     )
-    pull_through_cache: bool = Field(False, description="a cache of public.ecr.aws in the account")
+    pull_through_cache: bool = Field(
+        False, description="create a pull-through cache of public.ecr.aws"
+    )
     refuse_findings_from: Literal["HIGH", "CRITICAL"] = Field(
-        "CRITICAL", description="a scan with such a finding stops promotion"
+        "CRITICAL", description="lowest severity of a scan finding that blocks promotion"
     )

@@ -1,4 +1,4 @@
-"""Reads `environments/<env>.yaml`; every mistake in it comes out in one message."""
+"""Loader of `environments/<env>.yaml`, which reports every problem in one message."""
 
 from pathlib import Path
 
@@ -12,16 +12,17 @@ from validation.error_messages import explain
 
 
 def read_environment(folder: Path, name: str) -> Environment:
-    """Returns the environment `name` of `folder`.
+    """Return the environment `name` of `folder`.
 
     Raises:
-        SettingsError: with every problem of the file, and of the file beside its neighbours.
+        SettingsError: With every problem of the file, and every conflict with other environments.
     """
     file = folder / f"{name}.yaml"
     if not file.is_file():
-        known = sorted(path.stem for path in folder.glob("*.yaml"))
+        available = sorted(path.stem for path in folder.glob("*.yaml"))
         raise SettingsError(
-            file, [f"there is no such file; {folder} has {', '.join(known) or 'no environments'}"]
+            file,
+            [f"there is no such file; {folder} has {', '.join(available) or 'no environments'}"],
         )
     environment = _parse(file)
     if environment.name != name:
@@ -55,7 +56,10 @@ def _parse(file: Path) -> Environment:
 
 
 def _neighbours(folder: Path, file: Path) -> dict[str, Environment]:
-    """The other environments that parse: a broken neighbour is its own reader's business."""
+    """Return the other environments that parse.
+
+    A problem in another file is reported when that environment is read.
+    """
     neighbours = {}
     for other in sorted(folder.glob("*.yaml")):
         if other != file:

@@ -1,4 +1,4 @@
-"""Who is told what, when, and what stops the money."""
+"""Settings of monitoring: recipients, alarm thresholds, the audit trail and the budget."""
 
 from typing import Literal
 
@@ -8,33 +8,55 @@ from stacks.settings.base import Email, SettingsSection
 
 
 class Budget(SettingsSection):
-    """A monthly ladder: 50, 80, 100 percent tell; 120 percent stops new jobs."""
+    """Monthly budget: notifications at 50, 80, 100 and 120 percent, at 120 a stop of new jobs."""
 
     scope: Literal["account", "environment"] = Field(
-        "account", description="environment needs the cost allocation tag Environment activated"
+        "account", description="environment requires the activated cost allocation tag Environment"
     )
-    monthly_usd: int = Field(500, ge=1, description="the ladder stands on this")
+    monthly_usd: int = Field(500, ge=1, description="amount of the budget")
     stop_new_jobs: bool = Field(
-        True, description="at 120 percent the engineer role may start nothing"
+        True, description="deny new jobs to the engineer role at 120 percent"
     )
-    anomaly_usd: int = Field(50, ge=1, description="an unexpected day above this is reported")
+    anomaly_usd: int = Field(
+        50, ge=1, description="anomalous cost from which on a notification is sent"
+    )
 
 
 class MonitoringSettings(SettingsSection):
-    """Pages, events, thresholds, the trail and the budget."""
+    """Settings of pages, events, thresholds, the audit trail and the budget."""
 
-    page: tuple[Email, ...] = Field(min_length=1, description="who is paged")
-    events: tuple[Email, ...] = Field((), description="who is told of every state change")
-    stuck_minutes: int = Field(30, ge=5, description="no new loss for this long")
-    slow_percent: int = Field(50, ge=1, le=99, description="of the job's own median tokens/s")
-    gpu_idle_percent: int = Field(10, ge=1, le=99, description="per GPU")
-    gpu_memory_percent: int = Field(97, ge=1, le=100, description="per GPU")
-    disk_percent: int = Field(90, ge=1, le=100, description="of a training host's disk")
-    endpoint_latency_ms: int = Field(10_000, ge=1, description="slowest call, for 15 minutes")
-    bedrock_latency_ms: int = Field(20_000, ge=1, description="average call, for 15 minutes")
-    dashboards: bool = Field(True, description="operations and cost")
-    trail: bool = Field(True, description="CloudTrail with data events of models and Bedrock")
-    trail_days: int = Field(365, ge=1, description="how long it is kept")
+    page: tuple[Email, ...] = Field(min_length=1, description="recipients of pages")
+    events: tuple[Email, ...] = Field((), description="recipients of all state changes")
+    stuck_minutes: int = Field(
+        30, ge=5, description="minutes without a new loss after which a job counts as stuck"
+    )
+    slow_percent: int = Field(
+        50,
+        ge=1,
+        le=99,
+        description="percentage of the job's median tokens/s below which it counts as slow",
+    )
+    gpu_idle_percent: int = Field(
+        10, ge=1, le=99, description="utilization per GPU below which a host counts as idle"
+    )
+    gpu_memory_percent: int = Field(
+        97, ge=1, le=100, description="memory utilization per GPU that sets off the alarm"
+    )
+    disk_percent: int = Field(
+        90, ge=1, le=100, description="disk utilization of a training host that sets off the alarm"
+    )
+    endpoint_latency_ms: int = Field(
+        10_000, ge=1, description="maximum latency over 15 minutes that sets off the alarm"
+    )
+    bedrock_latency_ms: int = Field(
+        20_000, ge=1, description="average latency over 15 minutes that sets off the alarm"
+    )
+    dashboards: bool = Field(True, description="create the operations and cost dashboards")
+    trail: bool = Field(
+        True, description="create a CloudTrail trail with data events of models and Bedrock"
+    )
+    trail_days: int = Field(365, ge=1, description="retention of the trail, in days")
     budget: Budget | None = Field(
-        Budget(), description="`{scope, monthly_usd, stop_new_jobs, anomaly_usd}`, or null"
+        Budget(),
+        description="monthly budget, `{scope, monthly_usd, stop_new_jobs, anomaly_usd}`, or null",
     )

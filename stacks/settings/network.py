@@ -1,4 +1,4 @@
-"""Where things run: the address range, the zones, and whether there is a way out."""
+"""Settings of the network: address range, zones and access to the internet."""
 
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
@@ -12,11 +12,11 @@ ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}[0-9]-az[0-9]+$")
 
 
 class Zone(SettingsSection):
-    """One availability zone.
+    """Availability zone.
 
-    Names differ from account to account, ids do not:
+    Names differ between accounts, ids do not:
     `aws ec2 describe-availability-zones --query 'AvailabilityZones[].[ZoneName,ZoneId]'`.
-    The id is needed where instance types are checked against the zone (HyperPod).
+    The id is needed to check whether the zone offers an instance type (HyperPod).
     """
 
     name: ZoneName
@@ -24,21 +24,27 @@ class Zone(SettingsSection):
 
 
 class NetworkSettings(SettingsSection):
-    """The VPC and its ways in and out."""
+    """Settings of the VPC."""
 
-    cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="the VPC's addresses")
+    cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
     zones: tuple[Zone, ...] = Field(
         min_length=1, max_length=6, description="availability zones, each `{name, id}`"
     )
     private_mask: int = Field(20, ge=16, le=28, description="prefix length of each private subnet")
     mode: Literal["isolated", "private"] = Field(
-        "isolated", description="isolated: no way to the internet at all; private: out through NAT"
+        "isolated", description="isolated: no route to the internet; private: outbound through NAT"
     )
-    nat_gateways: int = Field(1, ge=1, le=6, description="only with mode: private")
+    nat_gateways: int = Field(
+        1, ge=1, le=6, description="number of NAT gateways, with mode: private"
+    )
     endpoints: Literal["needed", "gateway-only"] = Field(
-        "needed", description="needed: what enabled features call; gateway-only: S3 alone"
+        "needed",
+        description="needed: endpoints of the services that enabled features call; gateway-only: "
+        "S3 only",
     )
     endpoints_in_one_zone: bool = Field(
-        True, description="cheaper; calls from other zones cross over"
+        True,
+        description="create interface endpoints in one zone only: cheaper, but calls from other "
+        "zones cross zones",
     )
-    flow_log_days: int = Field(30, ge=1, le=3653, description="how long flow logs are kept")
+    flow_log_days: int = Field(30, ge=1, le=3653, description="retention of flow logs, in days")

@@ -1,4 +1,4 @@
-"""Who may use the platform, and within which limits."""
+"""Settings of access: principals, key administrators and the permissions boundary."""
 
 from typing import Literal
 
@@ -8,20 +8,29 @@ from stacks.settings.base import ManagedPolicyArn, RoleArn, SettingsSection
 
 
 class SecuritySettings(SettingsSection):
-    """Principals of the human and CI roles, key administrators, the permission boundary."""
+    """Settings of the engineer and pipeline roles, key administrators and the boundary."""
 
     key_administrators: tuple[RoleArn, ...] = Field(
-        (), description="who administers keys; none: the account, through IAM"
+        (),
+        description="roles that administer KMS keys; none: identities of the account that IAM "
+        "allows",
     )
     engineers: tuple[RoleArn, ...] = Field(
         (),
-        description="who may assume the engineer role; none: whom their own policy lets",
+        description="roles that may assume the engineer role; none: identities of the account "
+        "that IAM allows",
     )
-    require_mfa: bool = Field(True, description="the engineer role asks for a second factor")
-    platform_ci: tuple[RoleArn, ...] = Field((), description="who may assume the deployment role")
+    require_mfa: bool = Field(True, description="require MFA to assume the engineer role")
+    platform_ci: tuple[RoleArn, ...] = Field(
+        (), description="roles that may assume the deployment role"
+    )
     permission_boundary: Literal["none", "managed"] | ManagedPolicyArn = Field(
-        "none", description="none, managed (ours), or the ARN of yours; on every role"
+        "none",
+        description="permissions boundary of every role: none, managed (by the platform), or the "
+        "ARN of your own",
     )
     inter_container_encryption: bool = Field(
-        False, description="jobs must encrypt traffic among their hosts; slows multi-host training"
+        False,
+        description="require encrypted traffic between the hosts of a job; slows multi-host "
+        "training",
     )

@@ -1,4 +1,4 @@
-"""What is kept, for how long, and what cannot be deleted."""
+"""Settings of persistent data: retention, object lock, secrets and the file system."""
 
 from typing import Annotated, Literal
 
@@ -10,42 +10,50 @@ KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
 
 class ObjectLock(SettingsSection):
-    """Write-once-read-many on the models bucket. It cannot be taken off a bucket again."""
+    """Write-once-read-many lock of the models bucket. It cannot be removed from a bucket."""
 
     mode: Literal["governance", "compliance"] = "governance"
     days: int = Field(30, ge=1, le=36500)
 
 
 class Lustre(SettingsSection):
-    """The file system that HyperPod nodes mount; made only when HyperPod is on."""
+    """File system that HyperPod nodes mount, created only with HyperPod."""
 
     capacity_gib: int = Field(
-        1200, ge=1200, multiple_of=1200, description="grows in place, never shrinks"
+        1200,
+        ge=1200,
+        multiple_of=1200,
+        description="capacity of the file system; it can grow but not shrink",
     )
     throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = Field(
-        125, description="throughput per TiB"
+        125, description="throughput in MB/s per TiB"
     )
-    efa: bool = Field(False, description="Lustre over EFA")
+    efa: bool = Field(False, description="access Lustre over EFA")
 
 
 class StorageSettings(SettingsSection):
-    """Buckets, the shared file system, and secrets that people fill in."""
+    """Settings of the buckets, the shared file system and the secrets that people fill in."""
 
-    checkpoint_days: int = Field(30, ge=1, description="a checkpoint is deleted after this many")
+    checkpoint_days: int = Field(30, ge=1, description="days after which a checkpoint is deleted")
     models_to_infrequent_access_days: int = Field(
         60,
         ge=30,
-        description="models get cheaper then; 120 days later, Glacier Instant Retrieval",
+        description="days until models move to Infrequent Access; 120 days later, to Glacier "
+        "Instant Retrieval",
     )
-    access_log_days: int = Field(90, ge=1, description="how long bucket access logs are kept")
+    access_log_days: int = Field(90, ge=1, description="retention of bucket access logs, in days")
     object_lock: ObjectLock | None = Field(
         None,
-        description="`{mode: governance or compliance, days}` on models; stays for ever",
+        description="object lock of the models bucket, `{mode: governance or compliance, days}`; "
+        "it cannot be removed later",
     )
-    hub_token: bool = Field(True, description="a secret for the model hub, filled in by a person")
+    hub_token: bool = Field(
+        True, description="create a secret for the token of the model hub, which a person fills in"
+    )
     keys: tuple[KeyName, ...] = Field(
         (),
-        description="keys of endpoints that jobs call, each by the environment variable it is read "
-        "from (`JUDGE_KEY`) and each a secret that a person fills in",
+        description="API keys of endpoints that jobs call, named by environment variable "
+        "(`JUDGE_KEY`); "
+        "each is a secret that a person fills in",
     )
     lustre: Lustre = Lustre()

@@ -1,6 +1,6 @@
-"""Prints every switch, its default and what it does, as docs/platform.md shows them.
+"""Table of all settings with their defaults, as in docs/platform.md.
 
-Run `python -m stacks.settings.table`; a test compares the page with what this says.
+Run `python -m stacks.settings.table`; a test compares the page with the output.
 """
 
 import sys
@@ -14,7 +14,7 @@ from stacks.settings.environment import Environment
 
 
 def rows(model: type[BaseModel] = Environment, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yields (switch, default, what it does), sections spelled out."""
+    """Yield the name, the default and the description of every setting, depth first."""
     for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
@@ -24,8 +24,8 @@ def rows(model: type[BaseModel] = Environment, prefix: str = "") -> Iterator[tup
 
 
 def table() -> str:
-    """The rows as a Markdown table."""
-    lines = ["| switch | default | what it does |", "|---|---|---|"]
+    """Return the rows as a Markdown table."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {default} | {what} |" for name, default, what in rows()]
     return "\n".join(lines)
 

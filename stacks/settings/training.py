@@ -1,4 +1,4 @@
-"""What SageMaker jobs find ready."""
+"""Settings of the prerequisites of SageMaker jobs."""
 
 from pydantic import Field
 
@@ -6,13 +6,14 @@ from stacks.settings.base import AccountId, SettingsSection
 
 
 class TrainingSettings(SettingsSection):
-    """Log group, MLflow, the model registry."""
+    """Settings of the job log groups, MLflow and the model registry."""
 
-    log_days: int = Field(90, ge=1, le=3653, description="how long job logs are kept")
+    log_days: int = Field(90, ge=1, le=3653, description="retention of job logs, in days")
     own_log_group: bool = Field(
-        True, description="false where another stack of the account already owns it"
+        True,
+        description="create the job log groups; false if another stack of the account owns them",
     )
-    mlflow: bool = Field(False, description="the account's MLflow app")
+    mlflow: bool = Field(False, description="create the MLflow app of the account")
     registry_readers: tuple[AccountId, ...] = Field(
-        (), description="accounts that may read the model registry"
+        (), description="accounts with read access to the model registry"
     )

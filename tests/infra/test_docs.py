@@ -1,4 +1,4 @@
-"""docs/platform.md says what the settings and the alarms are."""
+"""Tests that docs/platform.md matches the settings, the alarms and the costs."""
 
 import re
 from typing import Any

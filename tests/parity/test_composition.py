@@ -470,7 +470,8 @@ def test_members_may_be_earlier_stages(document: dict[str, Any]) -> None:
     stages = [{"name": "a", **lora}, {"name": "b", **lora}]
     both = {**base, "name": "both", "compose": {"adapters": {"a": "stage:a", "b": "stage:b"}}}
     job = parse_job({"name": "pipeline", "stages": [*stages, both]}, "test")
-    found = resolve_references(job.model_dump(mode="json"), lambda stage: f"/runs/{stage}")
-    assert found["stages"][2]["adapter"]["adapters"] == {"a": "/runs/a", "b": "/runs/b"}
+    resolved = job.model_dump(mode="json")
+    resolve_references(job, resolved, lambda stage: f"/runs/{stage}")
+    assert resolved["stages"][2]["adapter"]["adapters"] == {"a": "/runs/a", "b": "/runs/b"}
     with pytest.raises(JobError, match=r"stages\.1\..*adapters\.b: no earlier stage is called so"):
         parse_job({"name": "pipeline", "stages": [stages[0], both]}, "test")

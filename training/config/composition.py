@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter
 
 from training.config.adapters import AdapterSection, FrozenBase, Widths
 from training.config.base import ConfigSection
+from training.config.locations import AdapterLocation, DataLocation
 from training.config.types import PositiveFloat, PositiveInt
 from training.errors import Problem
 
@@ -179,7 +180,7 @@ class Route(CombinerConfig):
     adapter whose own rows lie nearest; nothing is learned."""
     rows: PositiveInt = 128
     """Of each adapter's own rows, how many its centroid is the mean of."""
-    examples: dict[str, str] = Field(default={})
+    examples: dict[str, DataLocation] = Field(default={})
     """For centroids: where rows of each adapter's task are, by its name, such as a JSONL file; when
     left out, what the run that trained it was trained on."""
 
@@ -237,7 +238,8 @@ class Composition(ConfigSection):
     adapters: dict[
         MemberName,
         Annotated[
-            Annotated[str, Tag("(folder)")] | Annotated[Composition, Tag("(composition)")],
+            Annotated[AdapterLocation, Tag("(folder)")]
+            | Annotated[Composition, Tag("(composition)")],
             Discriminator(_written),
         ],
     ] = Field(min_length=2)

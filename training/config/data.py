@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from training.config.base import ConfigSection
+from training.config.locations import DataLocation
 from training.config.types import PositiveFloat, PositiveInt, Share
 
 ShapeName = Literal[
@@ -24,7 +25,7 @@ ShapeName = Literal[
 class Source(ConfigSection):
     """One source of rows."""
 
-    source: str
+    source: DataLocation
     """A file (JSON, JSONL, CSV, Parquet, text; gzipped or not), a folder of them, a Hub data-set
     id, `channel:NAME` of a training container, or `builtin:python-stdlib`."""
     weight: PositiveFloat = 1.0

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from training.config.base import ConfigSection
+from training.config.locations import FileLocation, ModelLocation
 from training.config.types import DurationS, PositiveInt
 
 
@@ -85,9 +86,9 @@ class LocalJudge(JudgeSection):
     remote = False
 
     kind: Literal["local"]
-    source: str | None = None
+    source: ModelLocation | None = None
     """A folder or Hub id."""
-    chat_template: str | None = None
+    chat_template: FileLocation | None = None
     """As in `model:`."""
     batch_size: PositiveInt = 16
     """Questions answered at once."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from training.config.checks import check_job
 from training.config.job import Job, Pipeline
-from training.config.stage_references import check_alone, check_references
+from training.config.stage_references import check_no_references, check_references
 from training.config.vocabulary import JOB_VOCABULARY
 from training.errors import JobError, Problem
 from validation.error_messages import explain
@@ -72,7 +72,7 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
 def _check(job: Job | Pipeline) -> Iterable[Problem]:
     if isinstance(job, Job):
         yield from check_job(job, prefix="", first=True)
-        yield from check_alone(job)
+        yield from check_no_references(job)
         return
     names: set[str] = set()
     for index, stage in enumerate(job.stages):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from training.config.constitutional import Constitutional
 from training.config.distill_text import DistillText
+from training.config.locations import ModelLocation
 from training.config.method_base import MethodSection, RowKind
 from training.config.online_rl import Grpo, Rloo
 from training.config.ppo import Ppo
@@ -45,7 +46,7 @@ class Distill(MethodSection):
     title = "Distillation"
 
     kind: Literal["distill"]
-    teacher: str
+    teacher: ModelLocation
     """A folder or Hub id of a model with the student's vocabulary."""
     teacher_revision: str | None = None
     """Branch, tag or commit on the Hub."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from training.config.base import ConfigSection
+from training.config.locations import FileLocation, ModelLocation
 from training.config.types import PositiveInt
 
 SCRATCH = "scratch"
@@ -58,15 +59,15 @@ class Freeze(ConfigSection):
 class Model(ConfigSection):
     """Which model is trained."""
 
-    source: str = PREVIOUS
+    source: ModelLocation = PREVIOUS
     """A Hub id, a folder, `scratch`, or `previous`: the model of the stage before."""
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
     scratch: Scratch | None = None
     """The shape, when `source` is `scratch`."""
-    tokenizer: str | None = None
+    tokenizer: ModelLocation | None = None
     """A Hub id or folder; the model's own when left out."""
-    chat_template: str | None = None
+    chat_template: FileLocation | None = None
     """A template of ours by name (`chatml`, …), or a `.jinja` file; the tokenizer's own when left
     out."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"

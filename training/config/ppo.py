@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from training.config.base import ConfigSection
+from training.config.locations import ModelLocation
 from training.config.method_base import MethodSection
 from training.config.rewards import Rewards
 from training.config.types import PositiveFloat, PositiveInt, Share
@@ -80,7 +81,7 @@ class CriticSettings(ConfigSection):
     backbone: Literal["auto", "own", "shared"] = "auto"
     """`own`: a second model. `shared`: a second adapter on the policy's. `auto`: shared where the
     policy has an adapter that allows it."""
-    source: str | None = None
+    source: ModelLocation | None = None
     """A folder or Hub id it starts from, such as a reward model; what the policy starts from when
     left out."""
     learning_rate: PositiveFloat | None = None

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from training.config.base import ConfigSection
 from training.config.judges import AnyJudge as JudgeSection
 from training.config.judges import LocalJudge
+from training.config.locations import FileLocation, ModelLocation
 from training.config.types import DurationS, PositiveFloat, PositiveInt
 
 
@@ -169,9 +170,9 @@ class ModelReward(RewardSection):
     impl = "training.rewards.model:build"
 
     kind: Literal["model"]
-    source: str
+    source: ModelLocation
     """A folder or Hub id: a sequence classifier with one output, or an adapter of one."""
-    chat_template: str | None = None
+    chat_template: FileLocation | None = None
     """As in `model:`; the reward model's own when left out."""
     max_length: PositiveInt = 2048
     """Longest prompt and answer together, in its own tokens."""

@@ -21,7 +21,7 @@ from training.models.layer_streaming import (
     empty_model,
     is_streamable,
     load_embeddings,
-    stream,
+    stream_weights,
     tied_names,
 )
 from training.models.safetensors_io import WeightFiles
@@ -82,7 +82,7 @@ def logits_of(folder: Path, ids: torch.Tensor) -> torch.Tensor:
     if not is_streamable(folder):
         return _logits(whole(folder), ids)
     model = empty_model(folder)
-    stream(model, folder, tied_names(model))
+    stream_weights(model, folder, tied_names(model))
     return _logits(model, ids)
 
 
@@ -103,7 +103,7 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
     ).eval()
     _fetch_adapter(tuned, WeightFiles(adapter))
     _fill_ranknum(tuned)
-    stream(tuned, base, tied)
+    stream_weights(tuned, base, tied)
     with tuned.disable_adapter():
         without = _logits(tuned, ids)
     return without, _logits(tuned, ids)

@@ -1,4 +1,8 @@
-"""Guards: each file refuses to let a run go wrong silently in one way."""
+"""Guards: callbacks and checks that stop a run that would otherwise fail silently.
+
+Each file guards against one failure: a loss that is NaN, a step without supervised tokens,
+parameters that are not updated, a saved model that differs from the trained one.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,17 @@ from training.trainer.lr_groups import first_fully_trainable_step
 def guards_for(
     job: Job, steps_per_epoch: float, max_steps: int, control: ControlPlane
 ) -> list[Callback]:
-    """Return the guards of a run, in the order they look."""
-    settled = first_fully_trainable_step(job, max_steps)
+    """Return the guards of a run, in the order in which they check a step.
+
+    Args:
+        job: The run.
+        steps_per_epoch: Optimizer steps per epoch.
+        max_steps: Optimizer steps of the complete run.
+        control: Control messages between the processes.
+    """
+    all_learn_at = first_fully_trainable_step(job, max_steps)
     return [
         SupervisedTokens(),
         FiniteLoss(job.precision, zero_is_fault=not job.method.loss_may_be_zero),
-        ParametersUpdated(job.guards.update_check_after, steps_per_epoch, control, settled),
+        ParametersUpdated(job.guards.update_check_after, steps_per_epoch, control, all_learn_at),
     ]

@@ -1,7 +1,8 @@
-"""A trainable tensor that stays where it was is not being trained, however the loss falls.
+"""Guard against trainable tensors that the optimizer never changes.
 
-The classics: `lora_B` that stays zero under a sharded optimizer, layers cut off by a hook, bf16
-weights too coarse for a small learning rate.
+The loss may fall although some tensors are not trained. Known causes: `lora_B` that stays zero
+under a sharded optimizer, layers detached from the graph by a hook, bf16 weights whose rounding
+absorbs a small learning rate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import torch
 
 from training.config.types import Every
 from training.errors import GuardError
-from training.trainer.callbacks import BaseCallback, StepMetrics
+from training.step_metrics import StepMetrics
+from training.trainer.callbacks import BaseCallback
 from training.trainer.distributed import ControlPlane
 from training.trainer.triggers import IntervalTrigger
 
@@ -20,13 +22,13 @@ _CHUNK = 1 << 22
 
 
 class ParametersUpdated(BaseCallback):
-    """Compares a fingerprint of every trainable tensor with the one from the start, once.
+    """Guard that compares a fingerprint of every trainable tensor with its initial one, once.
 
     Args:
-        after: When to look.
-        steps_per_epoch: Turns epochs into steps.
-        control: Under sharding each process sees its own part; they agree here.
-        not_before: The first step in which all of them learn.
+        after: Interval after which to compare.
+        steps_per_epoch: Optimizer steps per epoch.
+        control: Combines the results of all processes, each of which sees its own shard.
+        not_before: First step in which every trainable tensor learns.
     """
 
     def __init__(
@@ -36,49 +38,53 @@ class ParametersUpdated(BaseCallback):
         self._control = control
         self._start: dict[str, tuple[float, float]] = {}
         self._not_before = not_before
-        self._moved_rates = 0
+        self._steps_with_lr = 0
         self._is_due = False
 
     def on_start(self, model: Any, step: int) -> None:
-        """Remember where every trainable tensor is."""
+        """Record a fingerprint of every trainable tensor."""
         self._start = {
             name: _fingerprint(p) for name, p in model.named_parameters() if p.requires_grad
         }
 
-    def on_step(self, facts: StepMetrics, model: Any) -> None:
-        """Raise when a tensor has not moved by the time it should have.
+    def on_step(self, metrics: StepMetrics, model: Any) -> None:
+        """Compare the fingerprints when the interval has passed.
 
         Raises:
-            GuardError: Names the tensors.
+            GuardError: Some tensors were not updated.
         """
-        self._moved_rates += facts.learning_rate > 0
-        self._is_due |= self._moved_rates >= 3 and self._due.due(facts.step)
-        # Two steps at least: LoRA's A has no gradient while its B is still zero.
-        if not self._start or not self._is_due or facts.step < self._not_before + 3:
+        self._steps_with_lr += metrics.learning_rate > 0
+        self._is_due |= self._steps_with_lr >= 3 and self._due.due(metrics.step)
+        # LoRA initializes B to zero, so A has no gradient in the first step; warm-up may start at
+        # a learning rate of zero. Hence three steps with a learning rate.
+        if not self._start or not self._is_due or metrics.step < self._not_before + 3:
             return
         parameters = dict(model.named_parameters())
-        moved = {
+        updated = {
             name for name, before in self._start.items() if _fingerprint(parameters[name]) != before
         }
-        # Zero from the start, and meant to be zero now.
-        moved |= {name for name, p in parameters.items() if getattr(p, "may_rest", False)}
-        everywhere = set().union(*self._control.all_gather(moved))
-        still = [name for name in self._start if name not in everywhere]
+        # Tensors that may legitimately stay zero, such as unused AdaLoRA ranks.
+        updated |= {name for name, p in parameters.items() if getattr(p, "may_rest", False)}
+        updated_anywhere = set().union(*self._control.all_gather(updated))
+        unchanged = [name for name in self._start if name not in updated_anywhere]
         total = len(self._start)
         self._start = {}
-        if still:
+        if unchanged:
+            names = ", ".join(unchanged[:5]) + (", …" if len(unchanged) > 5 else "")
             raise GuardError(
-                f"{len(still)} of {total} trainable tensors have not moved after {facts.step} "
-                f"steps: {', '.join(still[:5])}{', …' if len(still) > 5 else ''}. They are not "
-                f"being trained. Freeze them (model.freeze.patterns) if that is meant; raise "
-                f"train.learning_rate (now {facts.learning_rate:.3g}) if it is too small for the "
-                f"precision"
+                f"{len(unchanged)} of {total} trainable tensors have not changed after "
+                f"{metrics.step} steps: {names}. They are not being trained. Freeze them "
+                f"(model.freeze.patterns) if that is intended; raise train.learning_rate "
+                f"(now {metrics.learning_rate:.3g}) if it is too small for the precision"
             )
 
 
 def _fingerprint(parameter: torch.nn.Parameter) -> tuple[float, float]:
-    """Return two sums over this process's part of a tensor, in double precision."""
-    # Under ZeRO 3 the tensor itself is empty between uses and the part lies beside it.
+    """Return two sums over this process's part of a tensor, in double precision.
+
+    The second sum is weighted by position, so that changes that cancel in the first one show.
+    """
+    # Under ZeRO 3 the parameter itself is empty between uses; `ds_tensor` holds the local part.
     part = getattr(parameter, "ds_tensor", parameter).detach().flatten()
     first, second = 0.0, 0.0
     for start in range(0, part.numel(), _CHUNK):

@@ -1,6 +1,6 @@
-"""A saved model counts once it was read back and found the same.
+"""Verification of a saved model: it is read back and compared with the model in memory.
 
-The classic it catches: an adapter saved empty under ZeRO 3, with no error anywhere.
+It catches, for instance, an adapter that ZeRO 3 saved empty without any error.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Norms = dict[str, tuple[tuple[int, ...], float]]
 def norms_in_memory(model: torch.nn.Module, control: ControlPlane, *, adapter: bool) -> Norms:
     """Return shape and Euclidean norm of every tensor that will be saved.
 
-    Measured where the tensors are trained, each process adding its own part, and so without any of
-    the gathering that saving relies on. Every process must call this.
+    Each process measures its own shards, and the squares are summed. The result therefore does not
+    depend on the gathering that saving relies on. Every process must call this function.
 
     Args:
-        model: As it was trained, sharded or not.
-        control: Adds the parts of all processes.
-        adapter: Only what learns is saved, under PEFT's names.
+        model: The trained model, sharded or not.
+        control: Sums the parts of all processes.
+        adapter: Whether only trainable tensors are saved, under PEFT's names.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     squares: dict[str, float] = {}
@@ -43,36 +43,36 @@ def norms_in_memory(model: torch.nn.Module, control: ControlPlane, *, adapter: b
     everyone = control.all_gather(squares)
     norms: Norms = {}
     for name, shape in shapes.items():
-        parts = [mine[name] for mine in everyone] if name in sharded else [squares[name]]
+        parts = [local[name] for local in everyone] if name in sharded else [squares[name]]
         norms[name_on_disk(name) if adapter else name] = (shape, math.sqrt(sum(parts)))
     return norms
 
 
 def check_readback(folder: Path, expected: Norms, *, relative: float) -> None:
-    """Raise unless the safetensors files in `folder` hold exactly what was in memory.
+    """Compare the safetensors files in `folder` with the tensors that were in memory.
 
     Args:
-        folder: A saved model or adapter.
-        expected: What was in memory, by the names on disk.
-        relative: How far norms may differ, for weights that were rounded on saving.
+        folder: Folder of the saved model or adapter.
+        expected: Shapes and norms in memory, by their names on disk.
+        relative: Relative tolerance of the norms, for weights that were rounded on saving.
 
     Raises:
-        GuardError: Names the first tensors that are missing, empty or different.
+        GuardError: Tensors are missing, empty or different.
     """
-    found: Norms = {}
+    saved: Norms = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found |= {name: _of(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    if not found:
+            saved |= {name: _shape_and_norm(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    if not saved:
         raise GuardError(f"{folder} holds no tensor after saving: the model was not saved")
     faults = []
     for name, (shape, norm) in expected.items():
-        if name not in found:
+        if name not in saved:
             faults.append(f"{name} is missing")
-        elif found[name][0] != shape:
-            faults.append(f"{name} has shape {list(found[name][0])}, not {list(shape)}")
-        elif abs(found[name][1] - norm) > relative * max(norm, 1e-12):
-            faults.append(f"{name} has norm {found[name][1]:.6g}, not {norm:.6g}")
+        elif saved[name][0] != shape:
+            faults.append(f"{name} has shape {list(saved[name][0])}, not {list(shape)}")
+        elif abs(saved[name][1] - norm) > relative * max(norm, 1e-12):
+            faults.append(f"{name} has norm {saved[name][1]:.6g}, not {norm:.6g}")
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise GuardError(
@@ -81,7 +81,7 @@ def check_readback(folder: Path, expected: Norms, *, relative: float) -> None:
         )
 
 
-def _of(tensor: torch.Tensor) -> tuple[tuple[int, ...], float]:
+def _shape_and_norm(tensor: torch.Tensor) -> tuple[tuple[int, ...], float]:
     return tuple(tensor.shape), _norm(tensor)
 
 

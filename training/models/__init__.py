@@ -1,1 +1,1 @@
-"""Models and tokenizers: load, quantize, freeze, measure."""
+"""Models and tokenizers: loading, quantization, freezing, generation and weight files."""

@@ -1,7 +1,7 @@
-"""One model under several adapters: which of them it wears, and which of them learn.
+"""Switching between several adapters of one model without changing which of them are trained.
 
-PEFT freezes all adapters but the one that is chosen; here an adapter learns unless it was added to
-be used alone (`inference_mode`).
+`PeftModel.set_adapter` freezes every adapter but the active one. Here an adapter stays trainable
+unless its configuration has `inference_mode`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @contextmanager
 def use_adapter(model: PeftModel, adapter: str) -> Iterator[None]:
-    """Use an adapter of a model for a while; those that learn go on learning."""
+    """Make `adapter` active inside the context; trainable adapters stay trainable."""
     before = model.active_adapter
     if before == adapter:
         yield
@@ -31,23 +31,23 @@ def use_adapter(model: PeftModel, adapter: str) -> Iterator[None]:
 
 
 def restore_requires_grad(model: PeftModel) -> None:
-    """Undo what choosing or adding an adapter does to the others."""
+    """Make all adapters without `inference_mode` trainable again after PEFT froze them."""
     for name, config in model.peft_config.items():
         model.set_requires_grad(name, requires_grad=not config.inference_mode)
 
 
 def hidden_states(model: PeftModel, adapter: str, **batch: Tensor) -> Tensor:
-    """Return what the body of a language model makes of texts under an adapter.
+    """Return the last hidden states of a language model with one adapter active.
 
     Args:
-        model: With the adapter.
-        adapter: Its name.
-        batch: `input_ids`, and `position_ids` where they do not count up from 0; [texts, length].
+        model: Model with the adapter.
+        adapter: Name of the adapter.
+        batch: `input_ids`, and `position_ids` if they do not count from 0; [texts, length].
 
     Returns:
-        Of the last layer, [texts, length, width].
+        Hidden states of the last layer, [texts, length, hidden size].
     """
     with use_adapter(model, adapter):
         body: Any = model.get_base_model().base_model
-        found: Tensor = body(**batch, use_cache=False).last_hidden_state
-    return found
+        states: Tensor = body(**batch, use_cache=False).last_hidden_state
+    return states

@@ -1,7 +1,7 @@
-"""Which model an adapter was trained on, kept in the adapter's folder and checked before use.
+"""Record of an adapter's base model, stored in the adapter's folder and checked before use.
 
-An adapter fits any model of the same shape, and on another than its own it says nonsense without an
-error. `base.json` holds a digest of the base's weights.
+An adapter can be applied to any model of the same shape; on a base other than its own it generates
+nonsense without an error. `base.json` therefore holds a digest of the base's weights.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ BASE = "base.json"
 
 
 def write_base_digest(adapter: Path, source: str) -> None:
-    """Write which model an adapter was trained on into the adapter's folder.
+    """Write the base model of an adapter, with its digest, to the adapter's folder.
 
     Args:
-        adapter: Its folder.
-        source: The model's folder or Hub id.
+        adapter: Folder of the adapter.
+        source: Folder or Hub id of the base.
     """
     folder = Path(source)
     digest = weights_digest(folder) if any(folder.glob("*.safetensors")) else None
@@ -28,18 +28,18 @@ def write_base_digest(adapter: Path, source: str) -> None:
 
 
 def check_base_digest(adapter: Path, base: Path) -> None:
-    """Raise when an adapter was trained on another model than `base`.
+    """Raise if an adapter was trained on a model other than `base`.
 
-    Where nothing was noted (an adapter of other making), any model of its shape is taken.
+    An adapter without a record (made by another tool) is accepted on any base.
 
     Raises:
-        ModelError: Names both.
+        ModelError: The adapter belongs to another base.
     """
     if not (adapter / BASE).exists():
         return
-    noted = json.loads((adapter / BASE).read_text())
-    if noted["digest"] is not None and noted["digest"] != weights_digest(base):
+    recorded = json.loads((adapter / BASE).read_text())
+    if recorded["digest"] is not None and recorded["digest"] != weights_digest(base):
         raise ModelError(
-            f"the adapter in {adapter} was trained on {noted['source']}, whose weights are not "
+            f"the adapter in {adapter} was trained on {recorded['source']}, whose weights are not "
             f"those in {base}. Name the model it was trained on, or train the adapter again"
         )

@@ -1,4 +1,4 @@
-"""Arithmetic a training step needs, for the share of the device's peak it reaches (MFU)."""
+"""FLOPs of a training step, to compute model FLOPs utilization (MFU)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 def flops_per_token(model: Any, length: int) -> float:
     """Return the FLOPs of one token, forward and backward.
 
-    Six per parameter (two forward, four backward), four where the parameter is frozen and only
-    passes the gradient on; attention adds 12 x layers x width x length, halved for being causal
+    Six per parameter (two forward, four backward), or four if the parameter is frozen and only
+    propagates the gradient; attention adds 12 x layers x width x length, halved for being causal
     (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
 
     Args:
-        model: With its adapter; embeddings that are looked up cost nothing.
-        length: Tokens a token may attend to.
+        model: Model with its adapter; embedding look-ups cost nothing.
+        length: Tokens that a token may attend to.
     """
     config = model.config.get_text_config()
     embeddings = model.get_input_embeddings()

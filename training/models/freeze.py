@@ -1,4 +1,4 @@
-"""Parameters that stay as they are while the rest learns."""
+"""Freezing of layers, embeddings and parameters by pattern."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LAYER = re.compile(r"\.(?:layers|h|blocks|layer)\.(\d+)\.")
 
 
 def freeze(model: PreTrainedModel, what: Freeze) -> None:
-    """Switch off the gradient of what the job freezes.
+    """Freeze the parameters that the job names.
 
     Raises:
-        ModelError: A pattern matches nothing, there are fewer layers, or nothing is left to learn.
+        ModelError: A pattern matches nothing, the model has fewer layers, or all is frozen.
     """
     if not what.anything:
         return

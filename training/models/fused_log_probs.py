@@ -1,11 +1,12 @@
-"""The log-probability of every next token that counts, without a whole batch of logits.
+"""Fused log-probabilities of supervised next tokens, without logits for the complete batch.
 
-`model(..., labels=labels, next_token_log_probs=True)` returns a `NextTokens`; `temperature=`
-divides the logits first, `entropy=True` adds how undecided the model is. Only positions whose next
-token is supervised go through the head. On a GPU, TRL's kernel takes their log-probabilities
-in tiles; elsewhere the head runs on as many positions at once as a budget of logits allows, and
-what is over that is computed again in the backward pass rather than kept. The head is called as a
-module, so that an adapter on it, or an engine that shards it, is not passed by.
+The logits of a batch, [batch, length, vocabulary], are often the largest tensor of a training step.
+`model(..., labels=labels, next_token_log_probs=True)` returns `NextTokenLogProbs` instead;
+`temperature=` divides the logits first, and `entropy=True` adds the entropy of the distribution.
+Only positions whose next token is supervised go through the language-model head. On a GPU, TRL's
+kernel computes their log-probabilities in tiles of the vocabulary. Elsewhere the head runs on
+chunks of positions, whose logits are recomputed in the backward pass rather than stored. In that
+case the head is called as a module, so that an adapter on it and an engine that shards it work.
 """
 
 from __future__ import annotations
@@ -26,31 +27,31 @@ from trl.trainer.utils import maybe_gather_lm_head_ctx
 
 IGNORE = -100
 LOGITS = 2**24
-"""Logits held at once: 64 MiB in fp32, and as much again for their gradient."""
+"""Logits in memory at once: 64 MiB in fp32, and as much again for their gradient."""
 _TILE = 32768
 
 
 @dataclass
 class NextTokenLogProbs(ModelOutput):
-    """What a model makes of the tokens that follow, each of shape [batch, length - 1]."""
+    """Log-probabilities of next tokens; all tensors have shape [batch, length - 1]."""
 
     log_probs: torch.Tensor | None = None
-    """In nats; 0 where nothing is supervised."""
+    """Log-probability of each next token in nats; 0 at unsupervised positions."""
     label_mask: torch.Tensor | None = None
-    """Where something is."""
+    """True at supervised positions."""
     entropy: torch.Tensor | None = None
-    """Of the distribution each token comes from, in nats, without a gradient; where asked for."""
+    """Entropy of the distribution of each token in nats, without gradient; None by default."""
 
 
 @dataclass(frozen=True)
 class _LogitsSpec:
-    """What is done to logits before they are read.
+    """Transformations of the logits before the softmax.
 
     Attributes:
-        scale: They are multiplied by it.
-        cap: They are bent towards it; None leaves them straight.
-        temperature: They are divided by it, last.
-        entropy: Whether their entropy is wanted too.
+        scale: Factor of the logits.
+        cap: Soft cap, `cap * tanh(logits / cap)`; None for no cap.
+        temperature: Divisor, applied last.
+        entropy: Whether to compute the entropy.
     """
 
     scale: float
@@ -60,13 +61,13 @@ class _LogitsSpec:
 
 
 def add_next_token_log_probs(model: PreTrainedModel) -> None:
-    """Let `model` be called with `next_token_log_probs=True`; all else stays as it was.
+    """Add the option `next_token_log_probs` to the model's forward.
 
     Call it before an adapter or an engine wraps the model.
     """
     original = model.forward
 
-    # `generate` checks its arguments against this signature.
+    # `generate` validates its arguments against this signature.
     @functools.wraps(type(model).forward)
     def forward(
         self: PreTrainedModel,
@@ -94,15 +95,16 @@ def _score(
     head = model.get_output_embeddings()
     wanted, ids = hidden[mask], targets[mask]
     if hidden.device.type == "cuda" and type(head) is nn.Linear:
-        found = _in_tiles(wanted, head, ids, logits)
+        scored = _in_tiles(wanted, head, ids, logits)
     else:
-        # Not of the head's weight: sharded, it has no shape.
+        # The config, because a head that ZeRO 3 has sharded has no shape to read it from.
         rows = max(1, LOGITS // model.config.get_text_config().vocab_size)
-        found = _in_chunks(wanted, head, ids, logits, rows)
-    # Scattered, a batch without one supervised token still leads back to the model.
+        scored = _in_chunks(wanted, head, ids, logits, rows)
+    # `masked_scatter` keeps the result connected to the graph even if no token is supervised: the
+    # backward pass, and the collectives that ZeRO and DDP run in it, must happen on every process.
     log_probs, entropy = (
         None if one is None else one.new_zeros(mask.shape).masked_scatter(mask, one)
-        for one in found
+        for one in scored
     )
     return NextTokenLogProbs(log_probs, mask, entropy)
 
@@ -110,7 +112,8 @@ def _score(
 def _in_tiles(
     hidden: torch.Tensor, head: nn.Linear, ids: torch.Tensor, logits: _LogitsSpec
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    # Sharded by FSDP2, each is gathered once for all tiles.
+    """Return log-probabilities and entropy of `ids`, [tokens], by TRL's kernel."""
+    # FSDP2 shards weight and bias: gather each once, for all tiles.
     weight, bias = (
         part.full_tensor() if isinstance(part, DTensor) else part
         for part in (head.weight, head.bias)
@@ -127,7 +130,8 @@ def _in_tiles(
 def _in_chunks(
     hidden: torch.Tensor, head: Any, ids: torch.Tensor, logits: _LogitsSpec, rows: int
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    score = functools.partial(_read, head=head, logits=logits)
+    """Return log-probabilities and entropy of `ids`, [tokens], `rows` tokens at a time."""
+    score = functools.partial(_score_chunk, head=head, logits=logits)
     if len(ids) <= rows:
         return score(hidden, ids)
     parts = [
@@ -138,26 +142,26 @@ def _in_chunks(
     return torch.cat(log_probs), torch.cat(entropy) if logits.entropy else None
 
 
-def _read(
+def _score_chunk(
     hidden: torch.Tensor, ids: torch.Tensor, *, head: nn.Module, logits: _LogitsSpec
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    found = head(hidden).float()
+    scores = head(hidden).float()
     if logits.scale != 1.0:
-        found = found * logits.scale
+        scores = scores * logits.scale
     if logits.cap is not None:
-        found = logits.cap * torch.tanh(found / logits.cap)
+        scores = logits.cap * torch.tanh(scores / logits.cap)
     if logits.temperature != 1.0:
-        found = found / logits.temperature
-    log_probs = -nn.functional.cross_entropy(found, ids, reduction="none")
+        scores = scores / logits.temperature
+    log_probs = -nn.functional.cross_entropy(scores, ids, reduction="none")
     if not logits.entropy:
         return log_probs, None
     with torch.no_grad():
-        all_of_them = torch.log_softmax(found, dim=-1)
-        return log_probs, -(all_of_them.exp() * all_of_them).sum(dim=-1)
+        distribution = torch.log_softmax(scores, dim=-1)
+        return log_probs, -(distribution.exp() * distribution).sum(dim=-1)
 
 
 def logit_scale(model: PreTrainedModel) -> float:
-    """Return what the model's own forward multiplies its logits by (Cohere, Granite)."""
+    """Return the factor by which the model's own forward scales its logits (Cohere, Granite)."""
     config = model.config.get_text_config()
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
         if (scale := getattr(config, name, None)) is not None:
@@ -169,6 +173,6 @@ def logit_scale(model: PreTrainedModel) -> float:
 
 
 def logit_cap(model: PreTrainedModel) -> float | None:
-    """Return where the model's own forward bends its logits (Gemma 2)."""
+    """Return the soft cap that the model's own forward applies to its logits (Gemma 2)."""
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return None if cap is None else float(cap)

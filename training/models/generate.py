@@ -1,8 +1,8 @@
-"""Answers sampled from a model, the same however prompts are put into batches.
+"""Generation whose samples do not depend on how prompts are batched.
 
-Each answer draws from a line of uniform numbers of its own, fixed by the seed, the rollout and its
-place in it. Batches, processes and resumes therefore do not change what is sampled, beyond the
-last bits of the logits.
+Each answer has its own stream of uniform random numbers, determined by the seed, the rollout and
+the answer's index in it. Batch sizes, numbers of processes and resumes therefore do not change the
+samples, except through the last bits of the logits.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 @dataclass(frozen=True)
 class Generation:
-    """What the model said to a prompt.
+    """Answer of a model to a prompt.
 
     Attributes:
-        ids: Its tokens, the one that ended it included.
-        ended: Whether it ended by itself; False where it was cut at the longest length.
+        ids: Tokens of the answer, including the one that ended it.
+        ended: Whether the model ended it; False if it was cut at the maximum length.
     """
 
     ids: list[int]
@@ -32,49 +32,50 @@ class Generation:
 
 
 def uniforms(seed: Sequence[int], places: Sequence[int], length: int) -> Tensor:
-    """Return the numbers that decide each answer's tokens, [answers, length], in [0, 1).
+    """Return the random numbers that determine each answer's tokens, [answers, length], in [0, 1).
 
     Args:
-        seed: Of the run, the purpose, the rollout.
-        places: Of the answers within the rollout.
-        length: Tokens of the longest answer.
+        seed: Seed of the run, number of the purpose, number of the rollout.
+        places: Indices of the answers within the rollout.
+        length: Maximum tokens of an answer.
     """
-    lines = [np.random.default_rng([*seed, place]).random(length) for place in places]
-    return torch.from_numpy(np.stack(lines))
+    streams = [np.random.default_rng([*seed, place]).random(length) for place in places]
+    return torch.from_numpy(np.stack(streams))
 
 
 class Sampler(LogitsProcessor):
-    """Chooses each token at the temperature, by inverting the distribution at a given number.
+    """Logits processor that samples each token by inverse transform of given uniform numbers.
 
-    Greedy decoding then takes what was chosen: everything else has probability 0.
+    It leaves one token with a finite score, which greedy decoding then selects.
 
     Args:
-        chance: [answers, length], in [0, 1).
-        temperature: Logits are divided by it; 0 takes the likeliest token.
-        prompt_length: Tokens before the first one chosen, padding included.
+        draws: Uniform numbers, [answers, length], in [0, 1).
+        temperature: Divisor of the logits; 0 selects the most likely token.
+        prompt_length: Tokens before the first sampled one, including padding.
     """
 
-    def __init__(self, chance: Tensor, temperature: float, prompt_length: int):
-        self.chance = chance
+    def __init__(self, draws: Tensor, temperature: float, prompt_length: int):
+        self.draws = draws
         self.temperature = temperature
         self.prompt_length = prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return scores that leave one token for each answer."""
+        """Return scores that leave one token per answer, [answers, vocabulary]."""
         if not self.temperature:
             return scores
-        heaped = torch.softmax(scores.double() / self.temperature, dim=-1).cumsum(dim=-1)
+        cumulative = torch.softmax(scores.double() / self.temperature, dim=-1).cumsum(dim=-1)
         at = input_ids.shape[1] - self.prompt_length
-        # The sum is 1 but for rounding; a token of probability 0 adds nothing and is never hit.
-        mark = self.chance[:, at : at + 1].to(heaped.device) * heaped[:, -1:]
-        chosen = torch.searchsorted(heaped, mark, right=True).clamp(max=scores.shape[1] - 1)
+        # The last sum is 1 up to rounding, hence the scaling. Tokens of probability 0 add nothing
+        # to the sums and are never selected.
+        target = self.draws[:, at : at + 1].to(cumulative.device) * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, target, right=True).clamp(max=scores.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
 def sample(
     model: Any,
     prompts: Sequence[Sequence[int]],
-    chance: Tensor,
+    draws: Tensor,
     *,
     temperature: float,
     end_ids: Sequence[int],
@@ -84,26 +85,26 @@ def sample(
     """Return the model's answer to each prompt.
 
     Args:
-        model: A language model, with its adapter if any; left in the mode it was in.
-        prompts: Token ids.
-        chance: Decides the tokens, [prompts, tokens of the longest answer].
-        temperature: Logits are divided by it, and 0 takes the likeliest token; nothing else changes
+        model: Language model, with its adapter if any; its train or eval mode is restored.
+        prompts: Token ids of each prompt.
+        draws: Uniform numbers that determine the tokens, [prompts, maximum new tokens].
+        temperature: Divisor of the logits; 0 selects the most likely token. Nothing else modifies
             the distribution.
         end_ids: Tokens that end an answer.
-        pad_id: Fills up the left of shorter prompts; may equal an end.
-        synced: Whether every process must take part in every step (weights that stay sharded).
+        pad_id: Id of padding on the left of shorter prompts; may equal an end token.
+        synced: Whether every process must take part in every step, because weights are sharded.
     """
     width = max(len(prompt) for prompt in prompts)
     rows = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    attended = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     was_training = model.training
     model.eval()
-    with torch.no_grad(), _only_these_settings(model):
+    with torch.no_grad(), _default_generation_config(model):
         output = model.generate(
             input_ids=torch.tensor(rows, device=model.device),
-            attention_mask=torch.tensor(seen, device=model.device),
-            logits_processor=LogitsProcessorList([Sampler(chance, temperature, width)]),
-            max_new_tokens=chance.shape[1],
+            attention_mask=torch.tensor(attended, device=model.device),
+            logits_processor=LogitsProcessorList([Sampler(draws, temperature, width)]),
+            max_new_tokens=draws.shape[1],
             do_sample=False,
             use_cache=True,
             pad_token_id=pad_id,
@@ -115,25 +116,26 @@ def sample(
 
 
 def _cut(ids: list[int], ends: set[int]) -> Generation:
-    """Return an answer up to its first end; what stands behind it is padding."""
+    """Return an answer up to its first end token; the rest is padding."""
     length = next((at + 1 for at, token in enumerate(ids) if token in ends), len(ids))
     return Generation(ids[:length], ids[length - 1] in ends)
 
 
 @contextmanager
-def _only_these_settings(model: Any) -> Iterator[None]:
-    """Set aside what a model brings along for serving, such as a penalty for repetition.
+def _default_generation_config(model: Any) -> Iterator[None]:
+    """Replace the model's generation config, which may have a repetition penalty and the like.
 
-    It would change the distribution that log-probabilities are taken under.
+    Such settings would make the sampling distribution differ from the one in which
+    log-probabilities are computed.
     """
     holders = [model]
     if hasattr(model, "get_base_model"):
         holders.append(model.get_base_model())
-    kept = [holder.generation_config for holder in holders]
+    saved = [holder.generation_config for holder in holders]
     for holder in holders:
         holder.generation_config = GenerationConfig()
     try:
         yield
     finally:
-        for holder, settings in zip(holders, kept, strict=True):
+        for holder, settings in zip(holders, saved, strict=True):
             holder.generation_config = settings

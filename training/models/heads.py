@@ -1,4 +1,4 @@
-"""What a model puts out: the next token (a language model), or a score (a reward model)."""
+"""Heads of a model: next-token prediction (a language model) or a score (a reward model)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from training.config.method_base import Head
 
 @dataclass(frozen=True)
 class HeadKind:
-    """How a model with one kind of head is loaded and adapted.
+    """Transformers class and PEFT task of a kind of head.
 
     Attributes:
-        kind: The Transformers class that loads it.
-        task: What PEFT calls it.
-        settings: Keywords for loading it.
+        kind: Transformers class that loads the model.
+        task: PEFT task type.
+        settings: Keyword arguments of `from_pretrained`.
     """
 
     kind: Any
@@ -26,7 +26,7 @@ class HeadKind:
 
     @property
     def is_score(self) -> bool:
-        """Whether it puts out one number for a text."""
+        """True if the model outputs one number per text."""
         return self.task == "SEQ_CLS"
 
 
@@ -38,13 +38,13 @@ HEAD_OF_TASK = {head.task: head for head in HEADS.values()}
 
 
 def task_of(model: PreTrainedModel) -> str:
-    """Return what PEFT calls the task of a loaded model; its new head is then trained whole."""
+    """Return the PEFT task type of a model, by which PEFT trains a new score head in full."""
     scores = type(model).__name__.endswith("ForSequenceClassification")
     return HEADS["score" if scores else "language"].task
 
 
 def with_score_head(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the body of a language model under a new head that scores.
+    """Return a model with the body of a language model and a new score head.
 
     The body is shared, not copied.
     """

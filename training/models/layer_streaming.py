@@ -1,6 +1,8 @@
-"""A forward pass in which each block's weights are in memory only while it is computed.
+"""Layer streaming: a forward pass that holds each block's weights only while it is computed.
 
-So a model of any size can be asked a few questions on a small machine; with an adapter on it too.
+It runs a model of any size, with or without an adapter, on a machine that could not load it. The
+model is built without weights (on the meta device); forward hooks read a block's weights from the
+safetensors files before the block runs and drop them after it.
 """
 
 from __future__ import annotations
@@ -19,35 +21,35 @@ from training.errors import ModelError
 from training.models.safetensors_io import WeightFiles
 
 _WRAPPERS = ("base_model.model.", "base_model.", "")
-"""What PEFT puts before the names of a model's parameters."""
+"""Prefixes that PEFT adds to the names of a model's parameters."""
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.\d+$")
 
 
 def empty_model(folder: Path) -> PreTrainedModel:
-    """Return a model of the shape that `folder` describes, without weights, in eval mode.
+    """Return the model that `folder` describes, without weights, in eval mode.
 
     Raises:
-        ModelError: Its files do not hold the tensors that Transformers would look for by name.
+        ModelError: The files name their tensors differently from the model.
     """
-    model = _shape(folder)
+    model = _model_on_meta(folder)
     missing = _missing(model, folder)
     if missing:
         raise ModelError(
             f"{folder} stores its weights under other names than the model has ({missing[0]} is "
-            f"not among them); only such models can be read piece by piece"
+            f"not among them), so it cannot be streamed. Load it on a machine with more memory"
         )
     return model
 
 
 def is_streamable(folder: Path) -> bool:
-    """Whether the files of `folder` hold each tensor under the name that the model has for it.
+    """Return whether the files of `folder` hold each tensor under its name in the model.
 
-    Mixtures of experts mostly do not: Transformers joins their experts while it loads them.
+    Mixtures of experts mostly do not: Transformers merges their experts while it loads them.
     """
-    return not _missing(_shape(folder), folder)
+    return not _missing(_model_on_meta(folder), folder)
 
 
-def _shape(folder: Path) -> PreTrainedModel:
+def _model_on_meta(folder: Path) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder)
     with init_empty_weights(include_buffers=False):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -61,20 +63,20 @@ def _missing(model: PreTrainedModel, folder: Path) -> list[str]:
 
 
 def tied_names(model: PreTrainedModel) -> dict[str, str]:
-    """Return which parameters are others under a second name."""
+    """Return parameters that share a tensor with another one, with the name of that one."""
     tied = getattr(model, "_tied_weights_keys", None) or {}
     if not getattr(model.config, "tie_word_embeddings", False):
         return {}
     return dict(tied) if isinstance(tied, dict) else {}
 
 
-def stream(model: nn.Module, folder: Path, tied: dict[str, str]) -> None:
-    """Let `model` fetch its weights from `folder` block by block as it is computed, in fp32.
+def stream_weights(model: nn.Module, folder: Path, tied: dict[str, str]) -> None:
+    """Register hooks that load the weights of `model` block by block from `folder`, in fp32.
 
     Args:
-        model: A empty_model; an adapter may have been put on it since.
-        folder: Holds the weights.
-        tied: As `tied_names` of the empty_model.
+        model: An empty model, possibly with an adapter.
+        folder: Folder with the weights.
+        tied: Result of `tied_names` of the empty model.
     """
     read = _reader(folder, tied)
     within: set[str] = set()
@@ -82,13 +84,14 @@ def stream(model: nn.Module, folder: Path, tied: dict[str, str]) -> None:
         if _BLOCK.search(name):
             _fetch_around(module, name, read)
             within |= {f"{name}.{inner}" if inner else name for inner, _ in module.named_modules()}
+    # Then every module outside the blocks that has weights of its own: embeddings, norm, head.
     for name, module in model.named_modules():
         if name not in within and any(p.is_meta for p in module.parameters(recurse=False)):
             _fetch_around(module, name, read)
 
 
 def load_embeddings(model: PreTrainedModel, folder: Path) -> None:
-    """Fetch the input embeddings of a empty_model to stay."""
+    """Load the input embeddings of an empty model permanently."""
     embeddings = model.get_input_embeddings()
     (name,) = (name for name, module in model.named_modules() if module is embeddings)
     weight = _reader(folder, {})(f"{name}.weight")
@@ -99,6 +102,7 @@ def _reader(folder: Path, tied: dict[str, str]) -> Callable[[str], torch.Tensor]
     files = WeightFiles(folder)
 
     def read(name: str) -> torch.Tensor:
+        # PEFT wraps adapted layers and modules_to_save; files have the names of the plain model.
         name = name.replace(".base_layer.", ".").replace(".original_module.", ".")
         for prefix in _WRAPPERS:
             plain = name.removeprefix(prefix)
@@ -127,4 +131,5 @@ def _fetch_around(module: nn.Module, name: str, read: Callable[[str], torch.Tens
             inner._parameters[key] = parameter
 
     module.register_forward_pre_hook(fetch)
+    # Also when the forward raises: the next call must find an empty module.
     module.register_forward_hook(drop, always_call=True)

@@ -1,4 +1,4 @@
-"""The model a run trains, in the precision and attention that the job asks for."""
+"""Loading of the model that a run trains, in the job's precision and attention."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def load_model(
     job: Job, tokenizer: PreTrainedTokenizerBase, device: torch.device
 ) -> PreTrainedModel:
-    """Return the model, on `device`, its layers frozen as the job says.
+    """Return the model of a job, with the job's layers frozen.
 
     Args:
         job: The run.
-        tokenizer: Must fit the model's vocabulary.
-        device: Where it will be trained; decides what precision is possible.
+        tokenizer: Tokenizer, which must fit the model's vocabulary.
+        device: Device of the training; checked for precision and attention.
 
     Raises:
-        ModelError: It is not there, or cannot be read.
-        DeviceError: The device cannot do the precision or the attention.
+        ModelError: The model does not exist or cannot be read.
+        DeviceError: The device does not support the precision or the attention.
     """
     check_precision(job.precision, device)
     check_attention(job.model, device)
     model = _from_source(job)
     _check_vocabulary(model, tokenizer)
     model.config.use_cache = False
-    # Where a text ends is read from it by a model that scores.
+    # A score model reads its score at the last token that is not this one.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     freeze(model, job.model.freeze)
-    # A GPU has flash attention for this; a compiled layer must not branch on what is in a row.
+    # On a GPU, SDPA handles packed rows well; compiled layers must not branch on their content.
     masked = job.data.packing and job.model.attention == "sdpa"
     if masked and device.type == "cpu" and not job.train.compile:
         enable_packed_attention(model)
@@ -55,19 +55,25 @@ def load_model(
 
 
 def save_initial_model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
-    """Save what a run starts from where no folder holds it yet; return the job that starts there.
+    """Save the initial model of a run if no folder holds it yet, and return a job that loads it.
 
-    A model from scratch: every process, sharded or not, then starts from the same random weights.
-    An adapter that another is to be trained upon: the new one's base is the old one merged, and has
-    to be there when the new one is used; and it can be loaded in 4 bits like any other.
+    There are two such cases. For a model from scratch, every process, sharded or not, must start
+    from the same random weights. For an adapter on top of another adapter, the base of the new one
+    is the old one merged into its base: the merged model must exist when the new adapter is used,
+    and it can then be loaded in 4 bits like any model.
+
+    Args:
+        job: The run.
+        tokenizer: Tokenizer, saved with the model.
+        folder: Folder of the initial model.
     """
-    upon = job.adapter is not None and is_adapter(job.model.source)
-    if job.model.source != SCRATCH and not upon:
+    on_adapter = job.adapter is not None and is_adapter(job.model.source)
+    if job.model.source != SCRATCH and not on_adapter:
         return job
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
             building = folder.with_name(f".writing-{folder.name}")
-            model = _from_source(job) if upon else _from_scratch(job, tokenizer)
+            model = _from_source(job) if on_adapter else _from_scratch(job, tokenizer)
             model.save_pretrained(building)
             tokenizer.save_pretrained(building)
             building.rename(folder)
@@ -76,10 +82,10 @@ def save_initial_model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise when `device` cannot train in `precision`.
+    """Raise if `device` cannot train in `precision`.
 
     Raises:
-        DeviceError: Says what it can do.
+        DeviceError: The device does not support it.
     """
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("precision fp16 needs a GPU; this CPU can do fp32 and bf16")
@@ -89,10 +95,10 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def check_attention(model: Model, device: torch.device) -> None:
-    """Raise when `device` cannot do the attention that `model` asks for.
+    """Raise if `device` does not support the attention of `model`.
 
     Raises:
-        DeviceError: Says what it can do.
+        DeviceError: The device or a package does not support it.
     """
     if model.attention != "flash_attention_2":
         return
@@ -101,7 +107,7 @@ def check_attention(model: Model, device: torch.device) -> None:
             f"attention flash_attention_2 needs an NVIDIA GPU; on {device.type} use sdpa"
         )
     try:
-        import flash_attn  # type: ignore[import-not-found]  # noqa: F401  (is it there?)
+        import flash_attn  # type: ignore[import-not-found]  # noqa: F401  (is it installed?)
     except ImportError:
         raise DeviceError(
             "attention flash_attention_2 needs the flash-attn package, which is not installed. "
@@ -115,9 +121,9 @@ def _from_source(job: Job) -> PreTrainedModel:
     if is_adapter(source):
         return merged(source, head, dtype=_weight_dtype(job), attention=job.model.attention)
     if looks_like_path(source) and Path(source).is_dir() and not has_weights(Path(source)):
-        found = ", ".join(sorted(p.name for p in Path(source).iterdir())[:8]) or "nothing"
+        entries = ", ".join(sorted(p.name for p in Path(source).iterdir())[:8]) or "nothing"
         raise ModelError(
-            f"the folder {source} has no weights (*.safetensors). It has: {found}. Name a folder "
+            f"the folder {source} has no weights (*.safetensors). It has: {entries}. Name a folder "
             f"with weights, or use source: scratch with a shape"
         )
     extra: dict[str, Any] = {}
@@ -140,10 +146,10 @@ def _from_source(job: Job) -> PreTrainedModel:
 
 
 def _weight_dtype(job: Job) -> torch.dtype:
-    """Return the dtype the base is kept in.
+    """Return the dtype of the weights in memory.
 
-    Weights that learn stay in fp32 and are computed in the job's precision (a bf16 weight is too
-    coarse to take small steps); a base that an adapter freezes may rest in the job's precision.
+    Trainable weights stay in fp32 and are cast to the job's precision for computation, because a
+    bf16 weight rounds small updates away. A base that an adapter freezes uses the job's precision.
     """
     return DTYPES[job.precision] if job.adapter is not None else torch.float32
 

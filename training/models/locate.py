@@ -1,4 +1,4 @@
-"""What to tell a person whose model is not where the job says it is."""
+"""Error messages for models and tokenizers that cannot be located or loaded."""
 
 from __future__ import annotations
 
@@ -6,32 +6,38 @@ from pathlib import Path
 
 
 def looks_like_path(source: str) -> bool:
-    """Whether `source` was meant as a folder rather than a Hub id (`owner/name`)."""
+    """Return whether `source` is a path rather than a Hub id (`owner/name`)."""
     return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).exists()
 
 
 def explain_missing(what: str, source: str, error: Exception) -> str:
-    """Return a message for a model or tokenizer that could not be loaded."""
+    """Return the error message for a model or tokenizer that could not be loaded.
+
+    Args:
+        what: Role of the model in the message, such as "teacher".
+        source: Folder or Hub id.
+        error: Error of the library that tried to load it.
+    """
     path = Path(source)
     if "scaled_dot_product_attention" in str(error):
         return (
-            f"the {what} {source} is of an architecture that has no attention sdpa. "
+            f"the {what} {source} has an architecture that does not support sdpa attention. "
             f"Set model.attention: eager"
         )
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     if not looks_like_path(source):
         return (
-            f"the {what} {source!r} could not be had from the Hub ({first_line}). Check the "
+            f"the {what} {source!r} could not be downloaded from the Hub ({first_line}). Check the "
             f"spelling, the network and HF_TOKEN, or name a folder"
         )
     if not path.exists():
         return f"the {what} folder {source} does not exist. Name another in model.source"
     if not path.is_dir():
         return f"{source} is a file; a {what} is a folder with config.json and weights"
-    found = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
-    return f"the {what} in {source} could not be read: {first_line}. The folder has: {found}"
+    entries = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+    return f"the {what} in {source} could not be read: {first_line}. The folder has: {entries}"
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder holds weights in a form that can be loaded safely."""
+    """Return whether a folder holds weight files that Transformers loads."""
     return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))

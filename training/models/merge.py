@@ -1,6 +1,7 @@
-"""An adapter and its base as one model.
+"""Merging of an adapter into its base.
 
-A job that starts from an adapter folder (the stage before may have trained one) starts from this.
+A job that starts from an adapter folder, for instance from an earlier stage, starts from the merged
+model.
 """
 
 from __future__ import annotations
@@ -18,30 +19,30 @@ from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.locate import explain_missing
 
 _CONFIG = "adapter_config.json"
-_BEFORE = "its virtual tokens stand before the input"
+_BEFORE = "its virtual tokens precede the input"
 UNMERGEABLE = {
     "PROMPT_TUNING": _BEFORE,
     "P_TUNING": _BEFORE,
-    "PREFIX_TUNING": "its prefix stands before each layer's keys and values",
+    "PREFIX_TUNING": "its prefix precedes each layer's keys and values",
     "BOTTLENECK": "there is an activation between its two matrices",
 }
-"""Why adapters of some types, by PEFT's name of the type, have no merged form."""
+"""Reasons why adapters of some PEFT types cannot be merged."""
 
 
 def why_not_mergeable(peft_type: str, linear: bool = True) -> str | None:
-    """Return why an adapter has no merged form; None where it has one.
+    """Return why an adapter cannot be merged; None if it can.
 
     Args:
-        peft_type: PEFT's name of its type.
-        linear: Whether a composed adapter is, all in all, a change of weights.
+        peft_type: PEFT type of the adapter.
+        linear: Whether a composed adapter as a whole is a change of weights.
     """
     if peft_type == "COMPOSED" and not linear:
-        return "what its members do depends on the input in more than a change of weights can say"
+        return "its members depend on the input in ways that no change of weights can express"
     return UNMERGEABLE.get(peft_type)
 
 
 def is_adapter(source: str) -> bool:
-    """Whether a folder holds an adapter rather than a whole model."""
+    """Return whether `source` is a folder with an adapter rather than a complete model."""
     return (Path(source) / _CONFIG).is_file()
 
 
@@ -52,20 +53,21 @@ def merged(
     dtype: torch.dtype,
     attention: str | None = "sdpa",
 ) -> PreTrainedModel:
-    """Return the base that an adapter was trained on, with the adapter's update added to it.
+    """Return the base of an adapter with the adapter merged into it.
 
-    The base is read unquantized, whatever it was trained on: adding to 4-bit weights would round
-    the update away.
+    The base is loaded unquantized even if the adapter was trained on a 4-bit base: adding to 4-bit
+    weights would round the update away.
 
     Args:
         source: Folder of the adapter.
-        head: What the result is to put out. An adapter of a language model also gives the body of
-            a model that scores.
-        dtype: Of the result; the addition itself is done in fp32.
-        attention: As in a job; None for what the model is best at.
+        head: Head of the result. An adapter of a language model also serves as the body of a score
+            model.
+        dtype: Dtype of the result; the merge itself is computed in fp32.
+        attention: Attention implementation as in a job; None for the default of the model.
 
     Raises:
-        ModelError: The base or the adapter cannot be read, or do not belong together.
+        ModelError: The base or the adapter cannot be read, they do not match, or the adapter
+            cannot be merged.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
     if (reason := why_not_mergeable(config["peft_type"], config.get("linear", True))) is not None:
@@ -78,23 +80,23 @@ def merged(
     if trained is not None and trained.is_score and not head.is_score:
         raise ModelError(
             f"{source} is an adapter of a reward model, which scores texts and writes none. Name "
-            f"the model that is to be trained in model.source"
+            f"the model to train in model.source"
         )
-    had = trained or head
+    own_head = trained or head
     if Path(base).is_dir():
         check_base_digest(Path(source), Path(base))
     try:
-        model = had.kind.from_pretrained(
-            base, **had.settings, dtype=torch.float32, attn_implementation=attention
+        model = own_head.kind.from_pretrained(
+            base, **own_head.settings, dtype=torch.float32, attn_implementation=attention
         )
     except Exception as error:
         raise ModelError(explain_missing(f"base of the adapter {source}", base, error)) from error
     try:
-        whole = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
+        combined = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
     except Exception as error:
         raise ModelError(explain_missing("adapter", source, error)) from error
-    if head.is_score and not had.is_score:
-        whole = with_score_head(whole)
-    # PEFT froze the base; from here on it is a model like any other.
-    result: PreTrainedModel = whole.to(dtype).requires_grad_(True)
+    if head.is_score and not own_head.is_score:
+        combined = with_score_head(combined)
+    # PEFT froze the base; the merged model is trainable like any other.
+    result: PreTrainedModel = combined.to(dtype).requires_grad_(True)
     return result

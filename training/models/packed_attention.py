@@ -1,13 +1,13 @@
-"""Attention over packed rows, one document after another.
+"""Attention over packed rows on a CPU, computed document by document.
 
-Transformers keeps the documents of a packed row apart with a mask of [batch, 1, length, length].
-PyTorch's fast attention then works on every pair of tokens, those of other documents and of the
-future too, to throw most of them away. Here each document is attended over by itself, causally and
-without a mask. Where a mask says more than "causal, within its document" (a sliding window, a
-padded prompt, generation), it is made and used as `sdpa` does.
+Transformers separates the documents of a packed row by a mask of [batch, 1, length, length]. SDPA
+then computes the scores of every pair of tokens, including those of other documents and of future
+tokens, and masks most of them. Here each document is attended to separately, causally and without a
+mask. If a mask expresses more than "causal, within a document" (a sliding window, a padded prompt,
+generation), it is built and used as `sdpa` does.
 
-Forward and backward of this attention alone take half the time of the masked one in rows of 512
-tokens and a tenth in rows of 2,048 (documents of 32 to 256 tokens, two cores).
+Forward and backward of this attention take half the time of masked attention in rows of 512 tokens
+and a tenth in rows of 2,048 (documents of 32 to 256 tokens, two cores).
 """
 
 from __future__ import annotations
@@ -23,64 +23,73 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "sdpa_by_document"
-SHORTEST = 16
-"""Mean tokens of a document below which one call for all of them is faster."""
+MIN_MEAN_LENGTH = 16
+"""Mean tokens per document below which one masked call for all documents is faster."""
 
 
 @dataclass(frozen=True)
 class PackedDocuments:
-    """Stands in for a mask.
+    """Document boundaries of a batch, passed through the layers in place of a mask.
 
     Attributes:
-        rows: Of each row of the batch, where its documents end, in tokens.
+        rows: For each row of the batch, the position after each document's last token.
     """
 
     rows: tuple[tuple[int, ...], ...]
 
 
 def enable_packed_attention(model: PreTrainedModel) -> None:
-    """Let `model`, which was loaded with `sdpa`, attend over packed rows document by document."""
+    """Switch `model`, which was loaded with `sdpa`, to attention document by document."""
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _mask)
     model.set_attn_implementation(NAME)
 
 
 def _mask(
-    batch_size: int, q_length: int, kv_length: int, **asked: Any
+    batch_size: int, q_length: int, kv_length: int, **options: Any
 ) -> PackedDocuments | torch.Tensor | None:
-    """Stand in for `sdpa_mask`, which is asked where more is wanted than documents kept apart."""
+    """Return document boundaries if the mask only separates documents, else `sdpa_mask`.
+
+    Transformers calls it once per forward pass to create the mask for all layers.
+    """
     plain = (
         q_length == kv_length > 1
-        and asked["attention_mask"] is None
-        and asked.get("local_size") is None
-        and not asked["use_vmap"]
-        and not asked["allow_is_causal_skip"]
+        and options["attention_mask"] is None
+        and options.get("local_size") is None
+        and not options["use_vmap"]
+        and not options["allow_is_causal_skip"]
     )
-    found = None
+    documents = None
     if plain:
-        found = _documents(batch_size, q_length, asked["mask_function"], asked["device"])
-    return found or sdpa_mask(batch_size, q_length, kv_length, **asked)
+        sees, device = options["mask_function"], options["device"]
+        documents = _find_documents(batch_size, q_length, sees, device)
+    return documents or sdpa_mask(batch_size, q_length, kv_length, **options)
 
 
-def _documents(
+def _find_documents(
     batch_size: int, length: int, sees: Callable[..., torch.Tensor], device: Any
 ) -> PackedDocuments | None:
-    """Return the documents a mask keeps apart; None where it does anything else, or they are short.
+    """Return the documents that a mask separates; None if it does anything else or they are short.
+
+    The mask is known only as a function of index pairs. Evaluating it on all pairs would cost as
+    much as building it, so three facts are checked with few pairs: which tokens attend to their
+    predecessor (the boundaries), that no token attends to its successor (causal), and that the last
+    token of each document attends to the first (no sliding window).
 
     Args:
-        batch_size: Rows.
-        length: Their tokens.
-        sees: Whether a token sees another: of the row, the head, and the places of both.
-        device: Of the batch.
+        batch_size: Rows of the batch.
+        length: Tokens per row.
+        sees: Mask function of the row, the head, the query position and the key position.
+        device: Device of the batch.
     """
     row = torch.arange(batch_size, device=device)[:, None]
     here = torch.arange(1, length, device=device)[None]
-    goes_on = sees(row, 0, here, here - 1).expand(batch_size, -1)
-    ends = [(*((~found).nonzero().flatten() + 1).tolist(), length) for found in goes_on.to("cpu")]
-    if sum(map(len, ends)) * SHORTEST > batch_size * length:
+    continues = sees(row, 0, here, here - 1).expand(batch_size, -1)
+    ends = [(*((~same).nonzero().flatten() + 1).tolist(), length) for same in continues.to("cpu")]
+    if sum(map(len, ends)) * MIN_MEAN_LENGTH > batch_size * length:
         return None
     forward = sees(row, 0, here - 1, here)
-    first = [[0, *found[:-1]] for found in ends]
+    first = [[0, *row_ends[:-1]] for row_ends in ends]
     pairs = [
         (r, s, e - 1) for r in range(batch_size) for s, e in zip(first[r], ends[r], strict=True)
     ]
@@ -100,7 +109,10 @@ def _attend(
     scaling: float | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Return what each token gathers, of shape [batch, length, heads, head size]."""
+    """Return the attention output, [batch, length, heads, head size].
+
+    `query`, `key` and `value` have shape [batch, heads, length, head size].
+    """
     if not isinstance(attention_mask, PackedDocuments) or more.get("position_bias") is not None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
@@ -111,9 +123,9 @@ def _attend(
     for row, ends in enumerate(attention_mask.rows):
         sizes = [end - begin for begin, end in zip((0, *ends), ends, strict=False)]
         parts = (torch.split(part[row : row + 1], sizes, dim=2) for part in (query, key, value))
-        found = [
+        outputs = [
             scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling)
             for q, k, v in zip(*parts, strict=True)
         ]
-        rows.append(torch.cat(found, dim=2))
+        rows.append(torch.cat(outputs, dim=2))
     return torch.cat(rows).transpose(1, 2).contiguous(), None

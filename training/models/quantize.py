@@ -1,4 +1,4 @@
-"""A base in 4 bits (Dettmers et al. 2023, arXiv:2305.14314), through bitsandbytes."""
+"""4-bit quantization with bitsandbytes, for QLoRA (Dettmers et al. 2023, arXiv:2305.14314)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COMPUTE = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16
 
 
 def four_bit(job: Job) -> dict[str, Any]:
-    """Return what `from_pretrained` needs to load the base in 4 bits."""
+    """Return the arguments of `from_pretrained` that load the base in 4 bits."""
     qlora = job.adapter if isinstance(job.adapter, Qlora) else Qlora(kind="qlora")
     return {
         "quantization_config": BitsAndBytesConfig(
@@ -27,10 +27,10 @@ def four_bit(job: Job) -> dict[str, Any]:
 
 
 def keep_training_layout(model: torch.nn.Module) -> None:
-    """Keep 4-bit weights as they are stored when the model is evaluated on a CPU.
+    """Prevent bitsandbytes from repacking 4-bit weights for inference on a CPU.
 
-    bitsandbytes repacks them for inference at the first forward pass in eval mode, for good and
-    only where the width is a multiple of 32; held-out losses are taken in the midst of training.
+    It repacks them in the first forward pass in eval mode, irreversibly, and only if the width is a
+    multiple of 32. Held-out evaluation during training would trigger that.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

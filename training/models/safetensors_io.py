@@ -1,7 +1,7 @@
-"""Weights on disk, tensor by tensor: read, written and told apart without a whole model in memory.
+"""Reading, writing and digests of safetensors files, one tensor at a time.
 
-The format is safetensors: the length of a JSON header as 8 bytes (little-endian), the header (name,
-dtype, shape and place of every tensor), the tensors' bytes.
+A safetensors file is the length of a JSON header in 8 bytes (little-endian), the header (name,
+dtype, shape and offsets of every tensor), and the bytes of the tensors.
 https://github.com/huggingface/safetensors#format
 """
 
@@ -33,7 +33,7 @@ _SAMPLES = 16
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a tensor is, without its values."""
+    """Dtype and shape of a tensor."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -45,41 +45,42 @@ class TensorInfo:
 
 
 class WeightFiles:
-    """The safetensors files of a folder as one mapping.
+    """Safetensors files of a folder as one mapping.
 
     Args:
-        folder: Holds one file, or several.
+        folder: Folder with one or more safetensors files.
 
     Raises:
-        ModelError: It holds none.
+        ModelError: The folder has no safetensors file.
 
     Attributes:
-        files: Which tensors are in which file, in the file's order.
+        tensors: Dtype and shape of each tensor, by name.
+        files: Names of the tensors in each file, in the file's order.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.tensors: dict[str, TensorInfo] = {}
         self.files: dict[Path, list[str]] = {}
-        self._where: dict[str, Path] = {}
+        self._file_of: dict[str, Path] = {}
         for path in sorted(folder.glob("*.safetensors")):
             with path.open("rb") as file:
                 header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             header.pop("__metadata__", None)
             for name, about in header.items():
                 self.tensors[name] = TensorInfo(_DTYPES[about["dtype"]], tuple(about["shape"]))
-                self._where[name] = path
+                self._file_of[name] = path
             self.files[path] = list(header)
         if not self.tensors:
-            found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-            raise ModelError(f"{folder} holds no safetensors file. It has: {found}")
+            entries = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+            raise ModelError(f"{folder} holds no safetensors file. It has: {entries}")
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
 
     def read(self, name: str) -> torch.Tensor:
         """Return one tensor."""
-        with safe_open(self._where[name], framework="pt") as file:
+        with safe_open(self._file_of[name], framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)
         return tensor
 
@@ -92,21 +93,21 @@ class WeightFiles:
 def write_tensors(
     path: Path, kinds: Mapping[str, TensorInfo], make: Callable[[str], torch.Tensor]
 ) -> None:
-    """Write a safetensors file, holding one tensor at a time.
+    """Write a safetensors file with only one tensor in memory at a time.
 
     Args:
         path: The file.
-        kinds: What will be in it.
-        make: Returns each tensor when its turn comes.
+        kinds: Dtype and shape of each tensor, by name.
+        make: Function that returns a tensor by name.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, kind in kinds.items():
-        place = [end, end := end + kind.num_bytes]
+        offsets = [end, end := end + kind.num_bytes]
         header[name] = {
             "dtype": _NAMES[kind.dtype],
             "shape": list(kind.shape),
-            "data_offsets": place,
+            "data_offsets": offsets,
         }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -120,10 +121,10 @@ def write_tensors(
 
 
 def model_folder(source: str, revision: str | None = None) -> Path:
-    """Return the folder of a model, fetched from the Hub where it is not one already.
+    """Return the folder of a model, downloaded from the Hub if `source` is not a folder.
 
     Raises:
-        ModelError: It cannot be had.
+        ModelError: The model cannot be downloaded.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -136,9 +137,9 @@ def model_folder(source: str, revision: str | None = None) -> Path:
 
 
 def weights_digest(folder: Path) -> str:
-    """Return what tells a model's weights from others, without reading all of them.
+    """Return a digest of a model's weights from samples of each file.
 
-    Training moves every tensor, so a look at several places of each file finds that it did.
+    Training changes every tensor, so samples at several offsets detect it without reading all.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
@@ -152,10 +153,10 @@ def weights_digest(folder: Path) -> str:
 
 
 def source_digest(source: str, revision: str | None) -> str:
-    """Return what tells a model's weights from others, in a folder or on the Hub.
+    """Return a digest of a model's weights, in a folder or on the Hub.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: The model does not exist.
     """
     folder = Path(source)
     if folder.is_dir():

@@ -1,4 +1,4 @@
-"""A model that others learn from: frozen, in eval mode, and of the student's vocabulary."""
+"""Loading of a distillation teacher: frozen, in eval mode, with the student's vocabulary."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from training.models.quantize import keep_training_layout
 def load_teacher(
     job: Job, method: Distill, tokenizer: PreTrainedTokenizerBase, device: torch.device
 ) -> PreTrainedModel:
-    """Return the teacher on `device`, or sharded where ZeRO 3 does so.
+    """Return the teacher on `device`, or sharded under ZeRO 3.
 
     Args:
         job: The run.
-        method: Names the teacher.
-        tokenizer: The student's.
-        device: Where the student is trained.
+        method: Method section that names the teacher.
+        tokenizer: Tokenizer of the student.
+        device: Device of the student.
 
     Raises:
-        ModelError: It cannot be read, or is of another vocabulary or a shorter context.
+        ModelError: The teacher cannot be read, or its vocabulary or context does not fit.
     """
     source = method.teacher
     check_same_tokens(source, method.teacher_revision, tokenizer)
@@ -79,25 +79,30 @@ def _from_source(job: Job, method: Distill) -> PreTrainedModel:
 def check_same_tokens(
     source: str, revision: str | None, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Raise unless a teacher's token ids mean what the student's do.
+    """Compare the vocabularies of teacher and student.
+
+    Args:
+        source: Folder or Hub id of the teacher.
+        revision: Revision of the teacher on the Hub.
+        tokenizer: Tokenizer of the student.
 
     Raises:
-        ModelError: Names the first id they differ in.
+        ModelError: The vocabularies differ.
     """
     try:
-        theirs = AutoTokenizer.from_pretrained(source, revision=revision)
+        other = AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as error:
         raise ModelError(explain_missing("teacher's tokenizer", source, error)) from error
-    here, there = tokenizer.get_vocab(), theirs.get_vocab()
-    if here == there:
+    student, teacher = tokenizer.get_vocab(), other.get_vocab()
+    if student == teacher:
         return
-    mine, other = ({number: text for text, number in vocab.items()} for vocab in (here, there))
-    first = min(n for n in mine.keys() | other.keys() if mine.get(n) != other.get(n))
+    ours, theirs = ({number: text for text, number in v.items()} for v in (student, teacher))
+    first = min(n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n))
     raise ModelError(
         f"method.teacher {Path(source).name} has another vocabulary than the student: "
-        f"{len(there):,} tokens and {len(here):,}; id {first} is {other.get(first)!r} there and "
-        f"{mine.get(first)!r} here. Soft targets compare token by token: take a teacher of the "
-        f"student's family, or let it write answers (method.kind: distill_text)"
+        f"{len(teacher):,} tokens and {len(student):,}; id {first} is {theirs.get(first)!r} there "
+        f"and {ours.get(first)!r} here. Soft targets compare token by token: use a teacher of the "
+        f"student's family, or let it generate answers (method.kind: distill_text)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer a run uses: the model's own, another by name, or one trained on the job's data."""
+"""Tokenizer of a run: the model's own, another by name, or one trained on the job's data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """Return the tokenizer that `model` names.
 
     Raises:
-        ModelError: It is not there, or cannot be read.
+        ModelError: The tokenizer does not exist, cannot be read, or has no end-of-text token.
     """
     source = model.tokenizer or model.source
     try:
@@ -36,16 +36,16 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
             f"to stop. Set eos_token in its tokenizer_config.json"
         )
     if tokenizer.pad_token_id is None:
-        # Only fills rows up; what is padding is decided by length, so any id does.
+        # Padding is masked by length, so any id will do.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def separate_pad_from_eos(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let padding be a token that ends no text, where the vocabulary has one.
+    """Set a padding token that differs from end-of-text, if the vocabulary has one.
 
-    A model that scores reads its score at the last token that is no padding: were that the same
-    token as the end of a text, it would never see that a text has ended.
+    A score model reads its score at the last token that is not padding. If end-of-text were also
+    the padding token, the model would never see the end of a text.
     """
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         return
@@ -58,20 +58,20 @@ def separate_pad_from_eos(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def needs_training(model: Model) -> bool:
-    """Whether the tokenizer has yet to be made from the job's data."""
+    """Return whether the tokenizer must be trained on the job's data."""
     return model.source == SCRATCH and model.tokenizer is None
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
-    """Train a byte-level BPE tokenizer and save it in `folder`, whole or not at all.
+    """Train a byte-level BPE tokenizer and save it in `folder` atomically.
 
     Args:
-        texts: What it learns from.
-        vocab_size: Pieces, the 256 bytes and 3 special ones included.
-        folder: Where it goes.
+        texts: Training texts.
+        vocab_size: Size of the vocabulary, including 256 bytes and 3 special tokens.
+        folder: Folder of the tokenizer.
 
     Raises:
-        ModelError: `vocab_size` leaves no room beyond the bytes.
+        ModelError: `vocab_size` is less than the bytes and special tokens need.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 

@@ -1,4 +1,4 @@
-"""The loss of the longest rows a job can meet, to measure what a micro-batch costs."""
+"""Loss of the longest rows that a job can have, to measure the memory of a micro-batch."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ import torch
 
 from training.config.method_base import Head
 
-_TAKEN = ("input_ids", "labels", "position_ids")
+_MODEL_INPUTS = ("input_ids", "labels", "position_ids")
 
 
 def worst_case_loss(
     model: Any, collate: Any, device: torch.device, max_length: int, head: Head, size: int
 ) -> torch.Tensor:
-    """Return the loss of `size` rows of sequences of `max_length` tokens.
+    """Return the loss of `size` rows whose sequences have `max_length` tokens.
 
     Args:
-        model: With its adapter, not yet wrapped by an engine.
-        collate: Makes the batch.
-        device: Where the model is moved first.
+        model: Model with its adapter, not yet wrapped by an engine.
+        collate: Collator of the job's rows.
+        device: Device that the model is moved to.
         max_length: Tokens per sequence.
-        head: What the model puts out; a score has no labels to be compared with.
-        size: Rows.
+        head: Head of the model; a score head takes no labels.
+        size: Number of rows.
     """
     model.to(device).train()
-    found = collate([collate.max_length_example(max_length)] * size)
-    if "prompt_ids" in found:  # a prompt and its answer are one sequence when they are learned from
-        ids = torch.tensor(found["prompt_ids"])
-        found = {"input_ids": ids, "labels": ids}
-    batch = {name: found[name].to(device) for name in _TAKEN if name in found}
+    inputs = collate([collate.max_length_example(max_length)] * size)
+    if "prompt_ids" in inputs:
+        # Online RL trains on a prompt and its sampled answer as one sequence.
+        ids = torch.tensor(inputs["prompt_ids"])
+        inputs = {"input_ids": ids, "labels": ids}
+    batch = {name: inputs[name].to(device) for name in _MODEL_INPUTS if name in inputs}
     if head == "score":
         batch.pop("labels")
         scores: torch.Tensor = model(**batch, use_cache=False).logits

@@ -1,4 +1,7 @@
-"""Models that are loaded whole beside one that ZeRO 3 shards, because no engine gathers them."""
+"""Loading of auxiliary models unsharded in a run that trains with ZeRO 3.
+
+Reward models and judges are not wrapped by an engine, so nothing would gather sharded weights.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from transformers.integrations import deepspeed
 
 @contextmanager
 def zero3_disabled() -> Iterator[None]:
-    """Have Transformers load weights whole, whatever the sharding of what is trained."""
+    """Make Transformers load complete weights inside the context, even under ZeRO 3.
+
+    Transformers shards any model that it loads while a global reference to a ZeRO 3 config exists.
+    """
     reference = deepspeed._hf_deepspeed_config_weak_ref
     deepspeed.unset_hf_deepspeed_config()
     try:

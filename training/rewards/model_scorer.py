@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import psutil
 import torch
 
-from training.data.collators.pairs import padded
+from training.data.collators.answers import pad_sequences
 from training.errors import DeviceError, ModelError
 from training.models.heads import HEADS
 from training.models.locate import explain_missing
@@ -57,7 +57,7 @@ class StandaloneScorer:
         assert self.pad_id is not None
         # The model finds the last token of each text, where it scores, by the padding token.
         self._model.config.get_text_config().pad_token_id = self.pad_id
-        batch = padded([(one, one) for one in texts], self.pad_id)
+        batch = pad_sequences([(one, one) for one in texts], self.pad_id)
         outputs = self._model(input_ids=batch["input_ids"].to(self._device), use_cache=False)
         scores: list[float] = outputs.logits[:, 0].float().tolist()
         return scores

@@ -18,7 +18,7 @@ from peft import PeftConfig, PeftModel, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import Tensor
 
-from training.data.collators.pairs import padded
+from training.data.collators.answers import pad_sequences
 from training.errors import ModelError
 from training.models.adapter_switching import hidden_states, restore_requires_grad
 from training.models.base_digest import BASE, check_base_digest
@@ -70,7 +70,9 @@ class SharedBackboneScorer:
     def scores(self, texts: Sequence[list[int]]) -> list[float]:
         """Return the score of each text, taken at its last token before the padding."""
         assert self.pad_id is not None
-        ids = padded([(one, one) for one in texts], self.pad_id)["input_ids"].to(self._device)
+        ids = pad_sequences([(one, one) for one in texts], self.pad_id)["input_ids"].to(
+            self._device
+        )
         positions = torch.arange(ids.shape[1], device=self._device)
         last = ((ids != self.pad_id) * positions).argmax(dim=1)
         with self._autocast():

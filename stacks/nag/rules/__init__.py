@@ -1,1 +1,5 @@
-"""One rule per file. The file's name is the rule's; its docstring is the rule."""
+"""Rules of the Temper pack, one module per rule.
+
+The name of the module is the name of the rule, and the first paragraph of its docstring is the text
+in the validation report.
+"""

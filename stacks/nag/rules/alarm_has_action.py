@@ -1,4 +1,4 @@
-"""Every alarm has an action, or is part of a composite alarm that has one."""
+"""An alarm must have an action, or be part of a composite alarm that has one."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ KINDS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields alarms that nobody would hear of."""
+    """Yield alarms whose state change would go unnoticed."""
     covered = {
         name
         for _, composite in template.of_type("AWS::CloudWatch::CompositeAlarm")
@@ -19,4 +19,4 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
     }
     for logical_id, alarm in template.of_type(*KINDS):
         if not alarm.get("AlarmActions") and alarm.get("AlarmName") not in covered:
-            yield RuleViolation(logical_id, "no action, and in no composite with one")
+            yield RuleViolation(logical_id, "no action, and not in a composite alarm with one")

@@ -1,4 +1,4 @@
-"""Every alarm's description names the page that says what to do."""
+"""The description of an alarm must name its runbook."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ PAGE = re.compile(r"docs/runbooks/[a-z0-9-]+\.md")
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields alarms without a page."""
+    """Yield alarms without a runbook."""
     for logical_id, alarm in template.of_type(*KINDS):
         if not PAGE.search(str(alarm.get("AlarmDescription", ""))):
             yield RuleViolation(logical_id, f"description: {alarm.get('AlarmDescription')!r}")

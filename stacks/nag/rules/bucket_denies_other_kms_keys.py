@@ -1,4 +1,4 @@
-"""A bucket under one of our keys refuses uploads that name another key."""
+"""A bucket with a customer-managed key must deny uploads that name another key."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields buckets with a key and without the refusal."""
+    """Yield buckets that have a key but no such denial."""
     denying = {
         str(policy["Bucket"])
         for _, policy in template.of_type("AWS::S3::BucketPolicy")
@@ -20,4 +20,4 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
     for logical_id, bucket in template.of_type("AWS::S3::Bucket"):
         managed = "KMSMasterKeyID" in str(bucket.get("BucketEncryption"))
         if managed and str({"Ref": logical_id}) not in denying:
-            yield RuleViolation(logical_id, "takes objects under any key")
+            yield RuleViolation(logical_id, "accepts objects encrypted with any key")

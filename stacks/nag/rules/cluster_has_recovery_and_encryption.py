@@ -1,4 +1,4 @@
-"""A HyperPod cluster replaces broken nodes by itself and encrypts their volumes with our key."""
+"""A HyperPod cluster must run in the VPC, replace failed nodes and encrypt their volumes."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields clusters that do neither."""
+    """Yield clusters that lack any of the three."""
     for logical_id, cluster in template.of_type("AWS::SageMaker::Cluster"):
         if cluster.get("NodeRecovery") != "Automatic":
             yield RuleViolation(logical_id, f"NodeRecovery: {cluster.get('NodeRecovery')}")
@@ -20,5 +20,6 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
             ]
             if not volumes or any("VolumeKmsKeyId" not in volume for volume in volumes):
                 yield RuleViolation(
-                    logical_id, f"{group['InstanceGroupName']}: volume without our key"
+                    logical_id,
+                    f"{group['InstanceGroupName']}: volume without a customer-managed key",
                 )

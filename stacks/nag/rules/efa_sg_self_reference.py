@@ -1,6 +1,6 @@
-"""A security group that admits all traffic from itself also sends all traffic to itself.
+"""A security group that allows all traffic from itself must also allow all traffic to itself.
 
-EFA needs both rules; with one missing, nodes fail their health check at creation.
+EFA requires both rules; if one is missing, nodes fail their health check at creation.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_text
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields groups with one of the two rules."""
+    """Yield groups with only one of the two rules."""
     incoming = _to_itself(template, "AWS::EC2::SecurityGroupIngress", "SourceSecurityGroupId")
     outgoing = _to_itself(template, "AWS::EC2::SecurityGroupEgress", "DestinationSecurityGroupId")
     for group in sorted(set(incoming) ^ set(outgoing)):

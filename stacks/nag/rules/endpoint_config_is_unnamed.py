@@ -1,6 +1,7 @@
-"""Endpoint configurations and models have no fixed name.
+"""Endpoint configurations and models must not have a fixed name.
 
-All their properties are create-only: a named one cannot be replaced, and the deployment fails.
+All their properties are create-only. CloudFormation creates the replacement before it deletes the
+old resource, so a fixed name collides and the deployment fails.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ NAMES = {
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields named configurations and models."""
+    """Yield configurations and models with a name."""
     for kind, name in NAMES.items():
         for logical_id, properties in template.of_type(kind):
             if name in properties:

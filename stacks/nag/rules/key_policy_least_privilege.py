@@ -1,4 +1,4 @@
-"""A key's policy lets nobody decrypt by IAM alone: users are named, or come through a service."""
+"""A key policy must not allow decryption by IAM policies alone: it names users, or a service."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate, allows, as_l
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields keys that the whole account, or everybody, can use."""
+    """Yield keys that the entire account, or anyone, can use."""
     for logical_id, key in template.of_type("AWS::KMS::Key"):
         for statement in key["KeyPolicy"]["Statement"]:
             if not allows(statement, "kms:Decrypt"):

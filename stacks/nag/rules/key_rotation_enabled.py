@@ -1,4 +1,4 @@
-"""Every key rotates, and waits thirty days before it is deleted."""
+"""A KMS key must rotate, and wait thirty days before it is deleted."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields keys that do not rotate or go too fast."""
+    """Yield keys without rotation or with a shorter waiting period."""
     for logical_id, key in template.of_type("AWS::KMS::Key"):
         if key.get("EnableKeyRotation") is not True:
             yield RuleViolation(logical_id, "no rotation")

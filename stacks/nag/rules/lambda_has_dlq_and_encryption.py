@@ -1,4 +1,4 @@
-"""Our functions have a dead-letter queue, an encrypted environment and a log group of their own."""
+"""A function of the platform must have a dead-letter queue, a KMS key and its own log group."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,10 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields functions of ours that lose events, or keep settings under AWS's key."""
+    """Yield functions of the platform that lack any of the three."""
     for logical_id, function in template.of_type("AWS::Lambda::Function"):
         if not str(function.get("Description", "")).startswith("Temper:"):
-            continue  # CDK's provider framework brings functions of its own
+            continue  # a function of CDK's provider framework
         missing = [
             name
             for name, met in {

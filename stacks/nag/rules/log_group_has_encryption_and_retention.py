@@ -1,4 +1,4 @@
-"""Every log group has a key and a retention period."""
+"""A log group must have a KMS key and a retention period."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields groups that keep for ever, or in the clear."""
+    """Yield log groups that lack either."""
     for logical_id, group in template.of_type("AWS::Logs::LogGroup"):
         missing = [name for name in ("KmsKeyId", "RetentionInDays") if name not in group]
         if missing:

@@ -1,4 +1,7 @@
-"""A managed policy fits the 6,144 characters that IAM takes; a deployment would fail otherwise."""
+"""A managed policy must fit the limit of IAM, 6,144 characters.
+
+A deployment with a longer policy would fail.
+"""
 
 import json
 from collections.abc import Iterator
@@ -6,12 +9,12 @@ from collections.abc import Iterator
 from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_text
 
 LIMIT = 6144
-# A reference becomes an ARN or an id; this is longer than most of ours become.
+# Assumed length of a resolved reference; most ARNs and ids of the platform are shorter.
 REFERENCE = 100
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields policies that are too long, references counted generously."""
+    """Yield policies above the limit; the length of a reference is estimated generously."""
     for logical_id, policy in template.of_type("AWS::IAM::ManagedPolicy"):
         size = _size(policy["PolicyDocument"])
         if size > LIMIT:

@@ -1,6 +1,6 @@
-"""Nothing is built on services that are closed to new accounts.
+"""A template must not use services that are closed to new accounts.
 
-Model Monitor and Debugger would deploy in an account that had them before, and nowhere else.
+Model Monitor and Debugger would deploy only in an account that used them before.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CLOSED = (
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields resources of such services."""
+    """Yield resources of such services."""
     for kind in CLOSED:
         for logical_id, _ in template.of_type(kind):
             yield RuleViolation(logical_id, kind)

@@ -1,4 +1,4 @@
-"""iam:PassRole names the role that may be passed, never a pattern."""
+"""A statement that allows iam:PassRole must name the role, not a pattern."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate, allows, as_l
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields statements that allow passing roles by a pattern."""
+    """Yield statements that allow passing roles by a pattern."""
     for logical_id, statement in template.statements():
         if not allows(statement, "iam:PassRole") or _is_permissions_boundary(statement):
             continue

@@ -1,4 +1,4 @@
-"""iam:PassRole says to which service the role may be passed."""
+"""A statement that allows iam:PassRole must name the service the role may be passed to."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields PassRole statements without the condition."""
+    """Yield statements without the condition `iam:PassedToService`."""
     for logical_id, statement in template.statements():
         if statement["Effect"] != "Allow" or "iam:PassRole" not in as_list(statement.get("Action")):
             continue

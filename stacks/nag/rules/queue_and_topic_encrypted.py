@@ -1,4 +1,4 @@
-"""Topics, queues and tables hold messages under a key of ours."""
+"""A topic, queue or table must be encrypted with a customer-managed key."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields those without a customer-managed key."""
+    """Yield topics, queues and tables without one."""
     keys = {"AWS::SNS::Topic": "KmsMasterKeyId", "AWS::SQS::Queue": "KmsMasterKeyId"}
     for kind, name in keys.items():
         for logical_id, properties in template.of_type(kind):
@@ -15,4 +15,4 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
                 yield RuleViolation(logical_id, f"{name}: {key}")
     for logical_id, table in template.of_type("AWS::DynamoDB::Table"):
         if "KMSMasterKeyId" not in table.get("SSESpecification", {}):
-            yield RuleViolation(logical_id, "no key of ours")
+            yield RuleViolation(logical_id, "no customer-managed key")

@@ -1,4 +1,4 @@
-"""Image repositories have immutable tags, scan on push, a key, and an end for old images."""
+"""An image repository must have immutable tags, scan on push, a KMS key and a lifecycle policy."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields repositories that lack any of these."""
+    """Yield repositories that lack any of these."""
     for logical_id, repository in template.of_type("AWS::ECR::Repository"):
         checks = {
             "immutable tags": repository.get("ImageTagMutability") == "IMMUTABLE",

@@ -1,4 +1,4 @@
-"""No template carries a secret's value: secrets are generated, and filled in later."""
+"""A template must not contain the value of a secret: secrets are generated and filled in later."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields secrets with a value, or under no key of ours."""
+    """Yield secrets with a value, or without a customer-managed key."""
     for logical_id, secret in template.of_type("AWS::SecretsManager::Secret"):
         if "SecretString" in secret:
-            yield RuleViolation(logical_id, "its value stands in the template")
+            yield RuleViolation(logical_id, "its value is in the template")
         if "KmsKeyId" not in secret:
-            yield RuleViolation(logical_id, "no key of ours")
+            yield RuleViolation(logical_id, "no customer-managed key")

@@ -1,18 +1,19 @@
-"""A role that a service assumes names our account as the source of the request.
+"""A role that a service assumes must require this account as the source of the request.
 
-Without it the service can be talked into using the role for somebody else's resource.
+Otherwise a resource in another account could make the service use the role (the confused deputy
+problem).
 """
 
 from collections.abc import Iterator
 
 from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list
 
-# Called by CDK's own provider framework, or by Lambda, which sends no source account.
+# Lambda sends no source account; Step Functions roles come from CDK's provider framework.
 NO_SOURCE = {"lambda.amazonaws.com", "states.amazonaws.com"}
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields roles that any account's resource could make a service assume."""
+    """Yield roles that a resource of any account could make a service assume."""
     for logical_id, role in template.of_type("AWS::IAM::Role"):
         for statement in role["AssumeRolePolicyDocument"]["Statement"]:
             services = set(map(str, as_list(statement.get("Principal", {}).get("Service"))))

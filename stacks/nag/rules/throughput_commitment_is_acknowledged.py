@@ -1,4 +1,4 @@
-"""A commitment to provisioned throughput is acknowledged in so many words."""
+"""A commitment to provisioned throughput must be acknowledged explicitly."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields committed throughput without an acknowledgement."""
+    """Yield throughput with a commitment and without the acknowledgement."""
     for logical_id, throughput in template.of_type("Custom::ProvisionedThroughput"):
         acknowledged = str(throughput.get("AcknowledgeCommitment")).lower() == "true"
         if throughput.get("Commitment") and not acknowledged:

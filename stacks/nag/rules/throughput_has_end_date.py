@@ -1,4 +1,4 @@
-"""Provisioned throughput has a schedule beside it that undeploys it."""
+"""Provisioned throughput must be in a stack with a schedule that undeploys it."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields throughput in a stack without an undeploy schedule."""
+    """Yield throughput in a stack without an enabled undeploy schedule."""
     schedules = [
         schedule
         for _, schedule in template.of_type("AWS::Scheduler::Schedule")

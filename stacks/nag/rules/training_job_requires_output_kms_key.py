@@ -1,4 +1,4 @@
-"""A role that may create jobs is denied to create them without a key for their output."""
+"""A role that may create jobs must be denied jobs without a KMS key for their output."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:OutputKmsKeyArn"
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields policies that allow creation to roles without the denial."""
+    """Yield policies that allow job creation to a role without the denial."""
     guarded: set[str] = set()
     for _, policy in template.of_type(*POLICIES):
         if any(denies_without_key(s, ACTION, KEY) for s in policy["PolicyDocument"]["Statement"]):

@@ -1,6 +1,6 @@
-"""A role that may create jobs is denied to create them outside a VPC.
+"""A role that may create jobs must be denied jobs outside a VPC.
 
-SageMaker runs a job without VpcConfig on a network of its own, past every endpoint policy.
+SageMaker runs a job without VpcConfig in a network of its own, where no endpoint policy applies.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ ACTION, KEY = "sagemaker:CreateTrainingJob", "sagemaker:VpcSubnets"
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields policies that allow creation to roles without the denial."""
+    """Yield policies that allow job creation to a role without the denial."""
     guarded: set[str] = set()
     for _, policy in template.of_type(*POLICIES):
         if any(denies_without_key(s, ACTION, KEY) for s in policy["PolicyDocument"]["Statement"]):

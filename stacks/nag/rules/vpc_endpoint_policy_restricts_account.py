@@ -1,4 +1,4 @@
-"""A VPC endpoint's policy names our account, or exact resources; never everybody and everything."""
+"""A VPC endpoint policy must be restricted to this account or to exact resources."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,14 @@ from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list, as_
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
-    """Yields endpoints that would carry data to anybody's account."""
+    """Yield endpoints that would carry data to any account."""
     for logical_id, endpoint in template.of_type("AWS::EC2::VPCEndpoint"):
         document = endpoint.get("PolicyDocument")
         if not document:
-            yield RuleViolation(logical_id, "no policy: everything is let through")
+            yield RuleViolation(logical_id, "no policy: all requests are allowed")
             continue
         for statement in document["Statement"]:
             named = "aws:PrincipalAccount" in str(statement.get("Condition"))
             exact = all(as_text(r) != "*" for r in as_list(statement.get("Resource")))
             if statement["Effect"] == "Allow" and not named and not exact:
-                yield RuleViolation(logical_id, "lets any account through")
+                yield RuleViolation(logical_id, "allows requests of any account")

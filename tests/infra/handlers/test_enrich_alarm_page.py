@@ -192,7 +192,7 @@ def test_a_look_up_that_fails_does_not_hold_the_page_back(stub: Stub) -> None:
     sns.publish = lambda **given: sent.update(given) or original(**given)
     publish_page(ALARM, PageClients(dynamodb, cloudwatch, logs, sns), **SETTINGS)
     assert sent["Subject"] == "ALARM: training-in-trouble"
-    assert "could not be found out" in sent["Message"]
+    assert "could not be looked up" in sent["Message"]
 
 
 def test_without_word_of_its_children_all_that_a_composite_stands_on_is_looked_at() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from stacks.nag.template import listed
+from stacks.nag.template import as_list
 from tests.infra.conftest import Assembly
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
@@ -109,7 +109,7 @@ class ResolvedRoles:
             for logical_id, resource in template["Resources"].items():
                 if resource["Type"] != "AWS::IAM::ManagedPolicy":
                     continue
-                roles = self.resolve(stack, listed(resource["Properties"].get("Roles")))
+                roles = self.resolve(stack, as_list(resource["Properties"].get("Roles")))
                 if role in roles:
                     document = self.resolve(stack, resource["Properties"]["PolicyDocument"])
                     found.append({"name": logical_id, "policy": document})

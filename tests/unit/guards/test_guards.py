@@ -17,7 +17,7 @@ from training.errors import GuardError
 from training.guards.finite_loss import FiniteLoss
 from training.guards.supervised_tokens import SupervisedTokens
 from training.methods.common.causal_lm import CausalLmTrainer
-from training.trainer.callbacks import StepMetrics
+from training.step_metrics import StepMetrics
 
 Break = Callable[[CausalLmTrainer], None]
 
@@ -99,7 +99,7 @@ def test_tensor_that_does_not_move(
 ) -> None:
     with broken(monkeypatch, how):
         said = stopped(job, tmp_path / "run")
-    assert re.search(r"1 of 21 trainable tensors have not moved after 6 steps", said)
+    assert re.search(r"1 of 21 trainable tensors have not changed after 6 steps", said)
     assert names in said
     assert "model.freeze.patterns" in said
     assert "now 0.000" in said or "now 1e-" in said or "now 5e-" in said
@@ -117,7 +117,7 @@ def test_lora_that_stays_zero(
 
     with broken(monkeypatch, zero_every_b):
         said = stopped({**job, "adapter": {"kind": "lora", "r": 4}}, tmp_path / "run")
-    assert "28 of 28 trainable tensors have not moved" in said
+    assert "28 of 28 trainable tensors have not changed" in said
 
 
 def test_weights_too_coarse_for_the_steps(

@@ -1,4 +1,4 @@
-"""Judges behind a network: asked once, paced, repeated, priced and capped."""
+"""Remote judges: cache, rate limit, retries, price and cost limit."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 def judge(endpoint: Endpoint, folder: Path, most: float | None = None, **keys: Any) -> Any:
     document = {"kind": "openai", "url": endpoint.url, "model": "m", "max_new_tokens": 10, **keys}
-    place = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache", most)
-    return build_judge(TypeAdapter(Section).validate_python(document), place)
+    context = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache", most)
+    return build_judge(TypeAdapter(Section).validate_python(document), context)
 
 
 def questions(*texts: str) -> list[list[dict[str, Any]]]:
     return [[{"role": "user", "content": text}] for text in texts]
 
 
-def test_replies_come_in_order_and_what_is_asked_twice_is_called_once(
+def test_replies_are_in_order_and_duplicates_are_called_once(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, said[-1]["content"].upper())
@@ -52,7 +52,7 @@ def test_replies_come_in_order_and_what_is_asked_twice_is_called_once(
     assert len(endpoint.asked) == 4
 
 
-def test_replies_are_kept_in_the_run_where_there_is_no_cache(
+def test_replies_are_cached_in_the_run_folder_without_a_writable_cache(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").write_text("a file, where a folder should be")
@@ -62,14 +62,14 @@ def test_replies_are_kept_in_the_run_where_there_is_no_cache(
     assert len(list((tmp_path / "run/replies").glob("*.sqlite"))) == 1
 
 
-def test_a_fault_that_passes_is_repeated(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_temporary_failure_is_retried(endpoint: Endpoint, tmp_path: Path) -> None:
     statuses = iter([503, 429, 200])
     endpoint.reply = lambda said: (next(statuses), "yes")
     assert judge(endpoint, tmp_path).replies(questions("a")) == ["yes"]
     assert len(endpoint.asked) == 3
 
 
-def test_a_fault_that_stays_is_explained_and_what_was_said_is_kept(
+def test_a_lasting_failure_is_explained_and_earlier_replies_are_cached(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (500 if said[-1]["content"] == "b" else 200, "yes")
@@ -84,7 +84,7 @@ def test_a_fault_that_stays_is_explained_and_what_was_said_is_kept(
 @pytest.mark.parametrize(
     ("status", "hint"), [(401, "key is missing"), (404, "no such"), (400, "says why")]
 )
-def test_what_would_fail_again_is_not_repeated(
+def test_a_call_that_would_fail_again_is_not_retried(
     endpoint: Endpoint, tmp_path: Path, status: int, hint: str
 ) -> None:
     endpoint.reply = lambda said: (status, "no")
@@ -96,20 +96,20 @@ def test_what_would_fail_again_is_not_repeated(
 @pytest.mark.parametrize(
     "text", ["<html>log in</html>", '{"choices": []}', '{"choices": [', "[]", '{"detail": "no"}']
 )
-def test_a_reply_in_another_form_is_shown(text: str) -> None:
+def test_an_unreadable_response_is_shown(text: str) -> None:
     with pytest.raises(UnreadableError, match="no chat completion") as said:
         parse_response(httpx2.Response(200, text=text))
     assert repr(text) in str(said.value)
 
 
-def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_endpoint_is_named(tmp_path: Path) -> None:
     gone = Endpoint()
     gone.url = "http://127.0.0.1:9/v1"
     with pytest.raises(RunError, match=r"127\.0\.0\.1:9.*does not answer"):
         judge(gone, tmp_path, retries=0).replies(questions("a"))
 
 
-def test_calls_are_paced(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_calls_respect_the_rate_limit(endpoint: Endpoint, tmp_path: Path) -> None:
     began = time.monotonic()
     judge(endpoint, tmp_path, calls_per_minute=600).replies(questions("a", "b", "c", "d"))
     assert time.monotonic() - began >= 0.3
@@ -136,12 +136,12 @@ def test_calls_are_paid_for_once_and_capped(endpoint: Endpoint, tmp_path: Path) 
     assert (len(endpoint.asked), again.ledger.spent["calls"]) == (5, 5)
 
 
-def test_a_cap_without_a_price_is_refused(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_cost_limit_without_a_price_is_refused(endpoint: Endpoint, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="the price of the judge m is not"):
         judge(endpoint, tmp_path, most=1.0)
 
 
-def test_a_key_comes_from_the_environment(
+def test_the_api_key_comes_from_the_environment(
     endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RunError, match="JUDGE_KEY is not set"):
@@ -151,15 +151,15 @@ def test_a_key_comes_from_the_environment(
     assert endpoint.asked[0][1]["authorization"] == "Bearer k"
 
 
-def test_bedrock_speaks_converse(
+def test_bedrock_uses_the_converse_api(
     endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "k")
     endpoint.reply = lambda said: (200, f"{len(said)} {said[0]['role']}")
     section = {"kind": "bedrock", "region": "eu-central-1", "model": "vendor.model-v1:0"}
     document = {**section, "url": endpoint.url.removesuffix("/v1"), "temperature": 0.5}
-    place = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
-    found = build_judge(TypeAdapter(Section).validate_python(document), place)
+    context = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
+    found = build_judge(TypeAdapter(Section).validate_python(document), context)
     asking = [[{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]]
     assert found.replies(asking) == ["2 system"]
     path, headers, body = endpoint.asked[0]
@@ -168,7 +168,7 @@ def test_bedrock_speaks_converse(
     assert body["inferenceConfig"] == {"maxTokens": 512, "temperature": 0.5}
 
 
-def test_nonsense_is_asked_again_with_a_word_and_then_counted(
+def test_an_unusable_reply_is_requested_again_with_a_reminder_and_then_counted(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A" if len(said) > 2 and "a?" in said[0]["content"] else "")
@@ -186,14 +186,14 @@ def test_nonsense_is_asked_again_with_a_word_and_then_counted(
     assert endpoint.asked[-1][2]["messages"][-1]["content"] == "Say A."
 
 
-def test_a_local_judge_answers_the_same_in_any_company(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_local_judge_does_not_depend_on_the_batch(tiny_model: Path, tmp_path: Path) -> None:
     document = {"kind": "local", "source": str(tiny_model), "max_new_tokens": 8, "batch_size": 2}
-    place = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
+    context = JudgeContext(torch.device("cpu"), tmp_path / "run", tmp_path / "cache")
     warm = build_judge(
-        TypeAdapter(Section).validate_python({**document, "temperature": 1.0}), place
+        TypeAdapter(Section).validate_python({**document, "temperature": 1.0}), context
     )
     texts = ["What is str?", "Why?", "What is the length of a list, and why?"]
     together = warm.replies(questions(*texts))
     assert together == [warm.replies(questions(text))[0] for text in texts]
-    cold = build_judge(TypeAdapter(Section).validate_python(document), place)
+    cold = build_judge(TypeAdapter(Section).validate_python(document), context)
     assert cold.replies(questions(*texts)) != together

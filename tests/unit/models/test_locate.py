@@ -14,4 +14,4 @@ def test_an_architecture_without_sdpa_is_answered_with_what_to_set(tmp_path: Pat
     with pytest.raises(ValueError, match="attention") as refused:
         AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa")
     said = explain_missing("model", str(tmp_path), refused.value)
-    assert said.endswith("has no attention sdpa. Set model.attention: eager")
+    assert said.endswith("does not support sdpa attention. Set model.attention: eager")

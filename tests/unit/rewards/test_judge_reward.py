@@ -1,4 +1,4 @@
-"""Rewards that ask others: a reward model, and a judge at an endpoint."""
+"""Rewards that use another model: a reward model, and a judge at an endpoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def model_reward(source: Path, folder: Path, **keys: Any) -> Reward:
     return model.build(section, RewardContext(torch.device("cpu"), folder))
 
 
-def test_a_reward_model_scores_what_it_was_trained_to_read(scorer: Path, tmp_path: Path) -> None:
+def test_a_reward_model_scores_text_in_its_training_format(scorer: Path, tmp_path: Path) -> None:
     answers = ["Return a copy of the string.", "No", "the the the " * 20]
     found = model_reward(scorer, tmp_path, batch_size=2).score(["What is x?"] * 3, answers, rows(3))
     tokenizer = AutoTokenizer.from_pretrained(scorer)
@@ -56,16 +56,16 @@ def test_a_reward_model_scores_what_it_was_trained_to_read(scorer: Path, tmp_pat
         assert value == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_empty_answer_has_a_score_too(scorer: Path, tmp_path: Path) -> None:
+def test_an_empty_answer_has_a_score(scorer: Path, tmp_path: Path) -> None:
     assert len(model_reward(scorer, tmp_path).score(["p", "q"], ["", "yes"], rows(2))) == 2
 
 
-def test_a_language_model_is_no_reward_model(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_language_model_is_refused_as_reward_model(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is a language model.*random weights"):
         model_reward(tiny_model, tmp_path)
 
 
-def test_a_reward_model_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_reward_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="reward model"):
         model_reward(tmp_path / "nothing", tmp_path)
 
@@ -85,7 +85,7 @@ def judged(endpoint: Endpoint, folder: Path, **keys: Any) -> Any:
     return judge.build(section, RewardContext(torch.device("cpu"), folder))
 
 
-def test_a_judge_rates(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_rating_is_scaled_to_0_to_1(endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.reply = lambda said: (
         200,
         "Rating: 10" if "good one" in said[0]["content"] else "1",
@@ -96,14 +96,14 @@ def test_a_judge_rates(endpoint: Endpoint, tmp_path: Path) -> None:
     assert (path, asked["model"]) == ("/v1/chat/completions", "m")
 
 
-def test_nothing_is_asked_twice(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_no_question_is_asked_twice(endpoint: Endpoint, tmp_path: Path) -> None:
     judged(endpoint, tmp_path).score(["p"], ["a"], rows(1))
     again = judged(endpoint, tmp_path)
     assert again.score(["p", "p"], ["a", "b"], rows(2)) == pytest.approx([6 / 9, 6 / 9])
     assert len(endpoint.asked) == 2
 
 
-def test_nonsense_is_asked_again_then_counts_nothing(
+def test_an_unusable_rating_is_requested_again_and_then_scores_0(
     endpoint: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint.reply = lambda said: (200, "3.5 of 100, I would say")
@@ -113,6 +113,6 @@ def test_nonsense_is_asked_again_then_counts_nothing(
     assert "gave no rating of 1 of 1 answers" in caplog.text
 
 
-def test_a_model_does_not_rate_its_own_answers(tmp_path: Path) -> None:
+def test_a_local_judge_needs_a_source(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="needs a source"):
         TypeAdapter(JudgeReward).validate_python({"kind": "judge", "judge": {"kind": "local"}})

@@ -1,4 +1,8 @@
-"""How the rows of each kind become a batch."""
+"""Collators: one per kind of row, each of which turns token rows into a batch of tensors.
+
+A collator also provides the two extreme rows of its kind: one without tokens, to complete a batch,
+and one of the maximum length, to measure memory with.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,11 @@ _COLLATORS: dict[RowKind, Callable[[int, Data], Any]] = {
 
 
 def collator_for(kind: RowKind, pad_id: int, data: Data) -> Any:
-    """Return what makes batches of rows of this kind.
+    """Return the collator of a kind of row.
 
     Args:
-        kind: What the job's method learns from.
-        pad_id: Id written behind a sequence.
-        data: The job's section: its packing and row length.
+        kind: Kind of row that the job's method trains on.
+        pad_id: Id of padding tokens.
+        data: Data section of the job, for packing and row length.
     """
     return _COLLATORS[kind](pad_id, data)

@@ -1,4 +1,4 @@
-"""Prompts to a batch: what there is to answer, and what answers are checked against."""
+"""Collator of prompts for online RL: prompt ids, and the rows that rewards are computed from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from training.data.collators.answers import real_rows
 from training.data.schema.rows import PromptRow
 
 
 class PromptCollator:
-    """Makes a batch of prompts; rows that only fill a batch up are left out of it."""
+    """Collator of prompts; padding rows are left out of a batch."""
 
     def padding_example(self) -> dict[str, Any]:
-        """Return a prompt without a token; nobody answers it."""
+        """Return a row without tokens, which is not answered."""
         return {"input_ids": [], "labels": [], "seq_lengths": [], "ids": [], "about": ""}
 
     def max_length_example(self, length: int) -> dict[str, Any]:
@@ -25,13 +26,9 @@ class PromptCollator:
         return {**row, "ids": [0], "about": about}
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return `prompt_ids` (a list of ids for each prompt) and `prompt_rows` (`PromptRow`s)."""
-        real = [row for row in rows if row["ids"]]
+        """Return `prompt_ids` (a list of ids per prompt) and `prompt_rows` (`PromptRow`s)."""
+        real = real_rows(rows)
         return {
             "prompt_ids": [list(row["input_ids"]) for row in real],
-            "prompt_rows": [_prompt_row(row) for row in real],
+            "prompt_rows": [PromptRow(**json.loads(row["about"])) for row in real],
         }
-
-
-def _prompt_row(row: Mapping[str, Any]) -> PromptRow:
-    return PromptRow(**json.loads(row["about"]))

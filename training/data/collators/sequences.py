@@ -1,8 +1,8 @@
-"""Rows to a batch: padded on the right, masked by length, documents kept apart by their positions.
+"""Collator of texts and conversations: right-padded rows, with positions that separate documents.
 
-There is no attention mask. Positions restart at each packed document, which attention without a
-mask (and without a cache) reads as a boundary. A row of one document needs no boundary: attention
-is causal, so nothing looks at the padding behind it.
+Batches carry no attention mask. Positions restart at each packed document, and Transformers infers
+document boundaries from such positions if there is neither a mask nor a cache. A row of a single
+document needs no boundary: attention is causal, so no token attends to the padding after it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class SequenceCollator:
-    """Makes a batch of rows.
+    """Collator of rows that are trained on as language-model sequences.
 
     Args:
-        pad_id: Id written behind a row. Nothing is ever recognised by it: it may equal EOS.
-        packed: Whether rows hold several documents; they are then padded to `max_length`, so that
-            every batch has one shape.
+        pad_id: Id of padding tokens. Padding is masked by length, so it may equal EOS.
+        packed: Whether rows hold several documents. They are padded to `max_length`, so that every
+            batch has the same shape.
         max_length: Tokens of a packed row.
-        pad_to_multiple_of: Round the batch's length up to a multiple of this.
+        pad_to_multiple_of: Multiple that the length of a batch is rounded up to.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class SequenceCollator:
         self._multiple = pad_to_multiple_of
 
     def padding_example(self) -> dict[str, Any]:
-        """Return a row of padding alone, to complete a batch; it teaches nothing."""
+        """Return a row without tokens, which adds nothing to the loss."""
         return {"input_ids": [], "labels": [], "seq_lengths": [], "ids": []}
 
     def max_length_example(self, length: int) -> dict[str, Any]:
-        """Return a row of `length` tokens, as long as rows get."""
+        """Return a row of `length` tokens."""
         tokens = [1] * length
         return {"input_ids": tokens, "labels": tokens, "seq_lengths": [length], "ids": []}
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return `input_ids`, `labels` and `position_ids`, each of shape [batch, length].
 
-        `row_index` ([batch]) is there when the rows carry their `row_index`.
+        `row_index` ([batch]) is added if the rows carry it.
         """
         import torch
 
@@ -67,8 +67,10 @@ class SequenceCollator:
             input_ids[index, :size] = torch.as_tensor(row["input_ids"], dtype=torch.long)
             labels[index, :size] = torch.as_tensor(row["labels"], dtype=torch.long)
             if self._packed:
+                # The padding at the end counts as one more document.
                 start = 0
                 for step in [*row["seq_lengths"], length - size]:
+                    # The last token of one document must not predict the first of the next.
                     labels[index, start : start + 1] = IGNORE
                     position_ids[index, start : start + step] = torch.arange(step)
                     start += step

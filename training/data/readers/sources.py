@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.config.data import Source
+from training.config.locations import existing_path
 from training.data.readers import hub, python_stdlib
 from training.data.readers.formats import kind_of, read_file
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
@@ -142,11 +143,12 @@ def locate(source: Source, environment: Mapping[str, str] = os.environ) -> Resol
             f"{name}: an address is fetched before training starts, and read here as a channel. "
             "Give a file, a folder, or channel:NAME"
         )
-    path = Path(name).expanduser()
-    if path.exists():
+    if (path := existing_path(name)) is not None:
         return _local(source, path)
     if _looks_like_path(name):
-        raise DataError(f"{name}: there is no such file or folder{_nearby(path)}")
+        raise DataError(
+            f"{name}: there is no such file or folder{_nearby(Path(name).expanduser())}"
+        )
     return ResolvedSource(source, name)
 
 
