@@ -1,4 +1,4 @@
-"""A call to Bedrock bears the signature that AWS would compute for it."""
+"""Requests to Bedrock have the signature that AWS would compute for them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask(endpoint: FakeLlmServer, folder: Path) -> list[str]:
 
 
 def signature(path: str, headers: dict[str, str], body: bytes) -> str:
-    """Return what a request must be signed with, as AWS's page on Signature Version 4 has it."""
+    """Return the expected signature, by the algorithm in AWS's page on Signature Version 4."""
     _, _, told = headers["authorization"].partition("Credential=")
     scope = told.split(",")[0].partition("/")[2]
     names = told.partition("SignedHeaders=")[2].split(",")[0].split(";")
@@ -54,7 +54,7 @@ def signature(path: str, headers: dict[str, str], body: bytes) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def test_what_is_sent_is_what_was_signed(tmp_path: Path) -> None:
+def test_signature_matches_the_sent_request(tmp_path: Path) -> None:
     with serving() as endpoint:
         assert ask(endpoint, tmp_path) == ["7"]
         path, headers, _ = endpoint.calls[0]
@@ -66,16 +66,14 @@ def test_what_is_sent_is_what_was_signed(tmp_path: Path) -> None:
     assert headers["authorization"].endswith(signature(path, headers, body))
 
 
-def test_a_session_of_a_role_sends_its_token(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_token_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-a-role")
     with serving() as endpoint:
         ask(endpoint, tmp_path)
     assert endpoint.calls[0][1]["x-amz-security-token"] == "of-a-role"
 
 
-def test_nobody_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with serving() as endpoint, pytest.raises(RunError, match="no AWS credentials") as caught:
         ask(endpoint, tmp_path)
