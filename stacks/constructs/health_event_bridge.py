@@ -51,4 +51,6 @@ class HealthEventBridge(Construct):
             filter_pattern='{ $.HealthMonitoringAgentDetectionEvent = "HealthEvent" }',
             destination_arn=self.handler.function.function_arn,
         )
+        # CloudWatch Logs sends a test message when the subscription is created, which fails without
+        # the permission to invoke the function.
         subscription.add_resource_dependency(permission)
