@@ -9,7 +9,7 @@ from training.errors import TemperError
 EXTRAS = {
     "train": (
         *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors"),
-        *("tokenizers", "numpy", "pyarrow", "orjson", "psutil", "filelock", "jinja2"),
+        *("tokenizers", "numpy", "pyarrow", "psutil", "filelock", "jinja2"),
         *("matplotlib", "mlflow", "jsonschema", "regex", "httpx2", "gguf"),
     ),
     "launch": ("boto3", "botocore"),

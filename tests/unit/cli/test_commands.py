@@ -126,3 +126,25 @@ def test_make_and_the_command_have_the_same_names() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for command in COMMANDS:
         assert f"$(TEMPER) {command}" in makefile
+
+
+def test_a_job_is_checked_and_planned_with_base_dependencies_alone() -> None:
+    code = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set().union(*EXTRAS.values())}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+from temper.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    for command in ("check", "plan"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, command, "jobs/quickstart.yaml"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Divergences, against their definitions."""
+"""Divergences against their definitions, and tiling against the untiled loss."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def by_definition(kind: str, p: torch.Tensor, q: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("kind", DIVERGENCES)
-def test_is_its_definition(kind: str, temperature: float) -> None:
+def test_divergence_equals_its_definition(kind: str, temperature: float) -> None:
     loss = DistillationLoss(kind, temperature, 0.5)
     student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
     labels = torch.randint(WORDS, (TOKENS,))
@@ -55,7 +55,7 @@ def test_is_its_definition(kind: str, temperature: float) -> None:
 
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
-def test_is_zero_only_between_equals(kind: str) -> None:
+def test_divergence_is_zero_only_for_equal_distributions(kind: str) -> None:
     loss = DistillationLoss(kind, 2.0, 1.0)
     student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
     same, _ = loss.summed(student, labels, TopKTargets(loss.log_softmax(student)))
@@ -66,21 +66,21 @@ def test_is_zero_only_between_equals(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
-def test_likeliest_tokens_never_say_more_than_all(kind: str) -> None:
+def test_top_k_divergence_is_at_most_the_full_one(kind: str) -> None:
     loss = DistillationLoss(kind, 1.0, 1.0)
     student, teacher = torch.randn(TOKENS, WORDS), torch.randn(TOKENS, WORDS)
     labels = torch.zeros(TOKENS, dtype=torch.long)
-    whole, _ = loss.summed(student, labels, TopKTargets(loss.log_softmax(teacher)))
-    found = []
-    for number in range(1, WORDS + 1):
-        known, _ = loss.summed(student, labels, keep_top_k(loss.log_softmax(teacher), number))
-        found.append(float(known))
-    assert all(fewer <= more + 1e-5 for fewer, more in itertools.pairwise(found))
-    assert found[-1] == pytest.approx(float(whole), rel=1e-4)
-    assert found[0] < 0.9 * float(whole)
+    full, _ = loss.summed(student, labels, TopKTargets(loss.log_softmax(teacher)))
+    values = []
+    for top_k in range(1, WORDS + 1):
+        value, _ = loss.summed(student, labels, keep_top_k(loss.log_softmax(teacher), top_k))
+        values.append(float(value))
+    assert all(fewer <= more + 1e-5 for fewer, more in itertools.pairwise(values))
+    assert values[-1] == pytest.approx(float(full), rel=1e-4)
+    assert values[0] < 0.9 * float(full)
 
 
-def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
+def test_padding_of_the_vocabulary_does_not_count() -> None:
     loss = DistillationLoss("forward_kl", 1.0, 1.0)
     student, labels = torch.randn(TOKENS, WORDS), torch.zeros(TOKENS, dtype=torch.long)
     teacher = torch.cat([student, torch.full((TOKENS, 3), -30.0)], dim=1)
@@ -91,7 +91,7 @@ def test_rows_that_pad_a_vocabulary_do_not_count() -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, frozen: bool) -> None:
-    """Value and gradients are those of all tokens at once, however they are cut up."""
+    """Loss and gradients equal those of all tokens at once for any tile size."""
     loss = DistillationLoss("js", 2.0, 0.3)
     teacher = TopKTargets(loss.log_softmax(torch.randn(TOKENS, WORDS)))
     labels = torch.randint(WORDS, (TOKENS,))
@@ -113,9 +113,9 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
     for size in (5, TOKENS, 1000):
         monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
         inputs = fresh()
-        total, softly, hardly = TiledDivergence.apply(*inputs, score, 0.3)
-        assert float(softly) == pytest.approx(float(soft), rel=1e-5)
-        assert float(hardly) == pytest.approx(float(hard), rel=1e-5)
+        total, tiled_soft, tiled_hard = TiledDivergence.apply(*inputs, score, 0.3)
+        assert float(tiled_soft) == pytest.approx(float(soft), rel=1e-5)
+        assert float(tiled_hard) == pytest.approx(float(hard), rel=1e-5)
         (7.0 * total).backward()
         for ours, theirs in zip(inputs, plain, strict=True):
             if ours is not None and ours.requires_grad:
@@ -123,7 +123,7 @@ def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, bias: bool, froze
     assert weight.grad is None or not frozen
 
 
-def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
+def test_autocast_caches_a_single_cast_of_the_head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loss = DistillationLoss("forward_kl", 1.0, 0.5)
@@ -133,15 +133,15 @@ def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
     casts: list[torch.Tensor] = []
     linear = torch.nn.functional.linear
 
-    def watched(x: torch.Tensor, head: torch.Tensor, bias: Any) -> torch.Tensor:
+    def recording(x: torch.Tensor, head: torch.Tensor, bias: Any) -> torch.Tensor:
         casts.append(head)
         return linear(x, head, bias)
 
     def score(logits: torch.Tensor, tile: slice) -> Any:
         return loss.summed(logits, labels[tile], teacher[tile])
 
-    monkeypatch.setattr(torch.nn.functional, "linear", watched)
-    found = []
+    monkeypatch.setattr(torch.nn.functional, "linear", recording)
+    results = []
     for size in (3, 1000):
         casts.clear()
         monkeypatch.setattr(tiles, "LOGITS", size * WORDS)
@@ -150,14 +150,14 @@ def test_autocast_keeps_one_cast_of_the_head_whatever_the_number_of_tiles(
             total, _, _ = TiledDivergence.apply(*inputs, None, score, 0.5)
         total.backward()
         assert len(casts) == -(-TOKENS // size)
-        # Autocast remembers casts by the leaf they are of.
+        # Autocast caches casts by leaf.
         assert len({id(head) for head in casts}) == 1
-        found.append(inputs)
-    for ours, theirs in zip(*found, strict=True):
+        results.append(inputs)
+    for ours, theirs in zip(*results, strict=True):
         assert torch.allclose(ours.grad, theirs.grad, rtol=0.05, atol=0.05)
 
 
-def test_nothing_supervised_is_nothing_learned() -> None:
+def test_loss_without_supervised_tokens_is_zero() -> None:
     hidden = torch.randn(0, WIDTH, requires_grad=True)
     weight = torch.randn(WORDS, WIDTH, requires_grad=True)
     total, _, _ = TiledDivergence.apply(hidden, weight, None, None, 0.5)
@@ -166,10 +166,10 @@ def test_nothing_supervised_is_nothing_learned() -> None:
     assert weight.grad is not None and not weight.grad.any()
 
 
-def test_rows_a_vocabulary_was_padded_with_are_never_kept() -> None:
+def test_top_k_excludes_padding_of_the_vocabulary() -> None:
     log_probs = torch.log_softmax(torch.arange(12.0).repeat(3, 1), dim=-1)
-    known = keep_top_k(log_probs, 4, vocabulary_size=8)
-    assert known.ids is not None
-    assert known.ids.tolist() == [[7, 6, 5, 4]] * 3
-    teacher, student = known.align(torch.log_softmax(torch.zeros(3, 8), dim=-1))
+    targets = keep_top_k(log_probs, 4, vocabulary_size=8)
+    assert targets.ids is not None
+    assert targets.ids.tolist() == [[7, 6, 5, 4]] * 3
+    teacher, student = targets.align(torch.log_softmax(torch.zeros(3, 8), dim=-1))
     assert teacher.shape == student.shape == (3, 5)

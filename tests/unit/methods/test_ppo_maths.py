@@ -1,4 +1,4 @@
-"""PPO's formulas against numbers worked out by hand."""
+"""Formulas of PPO against values computed by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.methods.ppo.kl_controller import KlController, k1, k3
 from training.methods.ppo.losses import explained_variance, policy_losses, value_losses
 
 
-def test_score_stands_on_the_last_action_and_every_action_pays_for_its_nats() -> None:
+def test_score_is_added_to_the_last_action_and_kl_is_subtracted_from_each() -> None:
     mask = torch.tensor([[0.0, 1, 1, 1, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
     kl = torch.tensor([[9.0, 1, 2, 3, 9], [9, 9, 4, 9, 9], [9, 9, 9, 9, 9]])
     rewards = token_rewards(torch.tensor([5.0, -1.0, 7.0]), kl, mask, 0.5)
@@ -32,8 +32,8 @@ def test_gae_of_three_tokens() -> None:
     assert returns[0].tolist() == pytest.approx([1.55575, 1.035, 2.0], abs=1e-12)
 
 
-def test_gae_steps_over_what_the_policy_did_not_do() -> None:
-    """A prompt, the words of a tool in between, and padding change nothing."""
+def test_gae_skips_positions_without_actions() -> None:
+    """A prompt, the output of a tool in between, and padding change nothing."""
     rewards = torch.tensor([[1.0, 0.0, 2.0]], dtype=torch.float64)
     values = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
     plain, _ = gae(rewards, values, torch.ones(1, 3), gamma=0.9, lam=0.5)
@@ -49,7 +49,7 @@ def test_gae_steps_over_what_the_policy_did_not_do() -> None:
     assert returns[mask == 0].abs().sum() == 0
 
 
-def test_gae_with_lambda_1_is_what_was_seen_less_what_was_expected() -> None:
+def test_gae_with_lambda_1_is_return_minus_value() -> None:
     generator = torch.Generator().manual_seed(3)
     rewards = torch.randn(4, 9, generator=generator, dtype=torch.float64)
     values = torch.randn(4, 9, generator=generator, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_gae_with_lambda_1_is_what_was_seen_less_what_was_expected() -> None:
     torch.testing.assert_close(advantages, to_come - values)
 
 
-def test_whitening_counts_only_the_mask() -> None:
+def test_whitening_covers_only_the_mask() -> None:
     # 1, 3, 5 have mean 3 and variance 8/3.
     values = torch.tensor([[1.0, 100.0], [3.0, 5.0]])
     mask = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
@@ -76,10 +76,10 @@ def test_whitening_of_equal_values_is_zero() -> None:
     ("ratio", "advantage", "loss"),
     [
         (1.0, 2.0, -2.0),
-        (1.5, 2.0, -2.4),  # clipped at 1.2: nothing to gain beyond
-        (0.5, 2.0, -1.0),  # a good token made unlikely: felt in full
+        (1.5, 2.0, -2.4),  # clipped at 1.2: no gain beyond
+        (0.5, 2.0, -1.0),  # a good token became less likely: not clipped
         (0.5, -2.0, 1.6),  # clipped at 0.8
-        (1.5, -2.0, 3.0),  # a bad token made likely: felt in full
+        (1.5, -2.0, 3.0),  # a bad token became more likely: not clipped
     ],
 )
 def test_clipped_policy_loss(ratio: float, advantage: float, loss: float) -> None:
@@ -90,11 +90,11 @@ def test_clipped_policy_loss(ratio: float, advantage: float, loss: float) -> Non
     assert losses.item() == pytest.approx(loss)
     losses.sum().backward()
     assert new.grad is not None
-    held = loss != pytest.approx(-advantage * ratio)
-    assert new.grad.item() == pytest.approx(0.0 if held else -advantage * ratio)
+    clipped = loss != pytest.approx(-advantage * ratio)
+    assert new.grad.item() == pytest.approx(0.0 if clipped else -advantage * ratio)
 
 
-def test_the_two_sides_are_clipped_apart() -> None:
+def test_the_two_sides_have_separate_limits() -> None:
     new, old = torch.log(torch.tensor([[2.0, 0.1]])), torch.zeros(1, 2)
     losses, _ = policy_losses(new, old, torch.tensor([[1.0, -1.0]]), clip_low=0.3, clip_high=0.5)
     assert losses[0].tolist() == pytest.approx([-1.5, 0.7])
@@ -104,8 +104,8 @@ def test_the_two_sides_are_clipped_apart() -> None:
     ("new", "old", "seen", "loss"),
     [
         (1.1, 1.0, 2.0, 0.5 * 0.81),  # within the clip
-        (1.5, 1.0, 2.0, 0.5 * 0.64),  # beyond it: as if it had stopped at 1.2
-        (0.5, 1.0, 2.0, 0.5 * 2.25),  # moved the wrong way: felt in full
+        (1.5, 1.0, 2.0, 0.5 * 0.64),  # beyond the clip: as if at 1.2
+        (0.5, 1.0, 2.0, 0.5 * 2.25),  # moved the wrong way: not clipped
     ],
 )
 def test_clipped_value_loss(new: float, old: float, seen: float, loss: float) -> None:
@@ -132,44 +132,44 @@ def test_estimators_have_the_divergence_as_their_mean() -> None:
     assert k3(p.log(), p.log()).abs().max() == 0
 
 
-def test_fixed_price_stays() -> None:
+def test_a_fixed_coefficient_is_constant() -> None:
     fixed = KlController(0.05, None, integral=1.0, proportional=1.0)
     fixed.update(1000.0)
     assert fixed.coefficient == 0.05
 
 
-def test_price_follows_the_error() -> None:
+def test_the_coefficient_follows_the_error() -> None:
     # The error goes −1, −0.5, 0.25, and the logarithm up by −0.5·0.2 + 2·0.5, 0.5·0.2 + 2·0.75.
-    price = KlController(0.1, 6.0, integral=0.5, proportional=2.0)
-    price.update(3.0)
-    assert price.coefficient == pytest.approx(0.1 * math.exp(0.9))
-    price.update(7.5)
-    assert price.coefficient == pytest.approx(0.1 * math.exp(0.9 + 1.6))
+    controller = KlController(0.1, 6.0, integral=0.5, proportional=2.0)
+    controller.update(3.0)
+    assert controller.coefficient == pytest.approx(0.1 * math.exp(0.9))
+    controller.update(7.5)
+    assert controller.coefficient == pytest.approx(0.1 * math.exp(0.9 + 1.6))
 
 
 def test_without_proportional_gain_it_is_the_controller_of_ziegler() -> None:
-    price = KlController(0.1, 6.0, integral=0.1, proportional=0.0)
-    price.update(60.0)
+    controller = KlController(0.1, 6.0, integral=0.1, proportional=0.0)
+    controller.update(60.0)
     # Theirs multiplies by 1 + 0.1·0.2; the exponential agrees to the first order.
-    assert price.coefficient == pytest.approx(0.1 * 1.02, rel=3e-4)
+    assert controller.coefficient == pytest.approx(0.1 * 1.02, rel=3e-4)
 
 
-def test_price_goes_on_where_it_stood() -> None:
-    here = KlController(0.1, 6.0, integral=0.5, proportional=2.0)
-    here.update(4.0)
-    there = KlController(9.9, 6.0, integral=0.5, proportional=2.0)
-    there.load_state_dict(here.state_dict())
-    here.update(8.0)
-    there.update(8.0)
-    assert here.state_dict() == there.state_dict()
+def test_the_controller_resumes_from_its_state() -> None:
+    original = KlController(0.1, 6.0, integral=0.5, proportional=2.0)
+    original.update(4.0)
+    restored = KlController(9.9, 6.0, integral=0.5, proportional=2.0)
+    restored.load_state_dict(original.state_dict())
+    original.update(8.0)
+    restored.update(8.0)
+    assert original.state_dict() == restored.state_dict()
 
 
-def test_price_brings_a_policy_that_runs_away_back_to_its_target() -> None:
-    """A policy that drifts 2 nats a rollout, and is held back in proportion to the price."""
-    price = KlController(0.05, 6.0, integral=0.3, proportional=1.5)
+def test_the_controller_returns_a_drifting_policy_to_its_target() -> None:
+    """The simulated policy drifts 2 nats a rollout, and is held back by the penalty."""
+    controller = KlController(0.05, 6.0, integral=0.3, proportional=1.5)
     kl, seen = 0.0, []
     for _ in range(60):
-        price.update(kl)
-        kl = max(0.0, kl + 2.0 - 10.0 * price.coefficient * kl / 6.0)
+        controller.update(kl)
+        kl = max(0.0, kl + 2.0 - 10.0 * controller.coefficient * kl / 6.0)
         seen.append(kl)
     assert all(abs(kl - 6.0) < 2.0 for kl in seen[20:]), seen

@@ -1,4 +1,4 @@
-"""Sampling, the layout of a rollout, and the rounds it is learned from in."""
+"""Sampling, the layout of a rollout, and the order in which steps train on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.models.generate import Sampler, sample, uniforms
 from training.trainer.sample_order import RolloutOrder, SampleOrder
 
 
-def test_tokens_come_up_as_often_as_they_are_likely() -> None:
+def test_sampled_frequencies_match_the_probabilities() -> None:
     number, temperature = 20_000, 0.7
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
     draws = uniforms([1], range(number), 1)
@@ -28,7 +28,7 @@ def test_tokens_come_up_as_often_as_they_are_likely() -> None:
     assert found[4] == 0
 
 
-def test_numbers_of_an_answer_are_its_own() -> None:
+def test_random_numbers_belong_to_an_answer() -> None:
     whole = uniforms([7, 0, 3], range(6), 4)
     assert torch.equal(uniforms([7, 0, 3], [4, 1], 4), whole[[4, 1]])
     assert torch.equal(uniforms([7, 0, 3], [2], 2), whole[2:3, :2])
@@ -57,8 +57,8 @@ def test_answers_do_not_depend_on_their_batch(model: Any) -> None:
     assert len({tuple(answer.ids) for answer in together}) == 15
 
 
-def test_an_answer_ends_with_its_end_though_padding_looks_alike(model: Any) -> None:
-    """Pad and end are one id here: what is an answer follows from where it ended."""
+def test_an_answer_ends_with_its_end_token_even_if_it_is_also_padding(model: Any) -> None:
+    """Padding and end token have the same id: the length determines the answer."""
     draws = uniforms([5], range(40), 24)
     answers = sample(model, PROMPTS * 8, draws, temperature=1.3, end_ids=[2, 9, 14, 50], pad_id=2)
     ended = [answer for answer in answers if answer.ended]
@@ -69,7 +69,7 @@ def test_an_answer_ends_with_its_end_though_padding_looks_alike(model: Any) -> N
         assert answer.ended or len(answer.ids) == 24
 
 
-def test_settings_for_serving_do_not_reach_training(model: Any) -> None:
+def test_generation_settings_of_the_model_are_not_used_in_training(model: Any) -> None:
     draws = uniforms([5], range(5), 20)
     plain = sample(model, PROMPTS, draws, temperature=1.0, end_ids=[2], pad_id=2)
     model.generation_config.repetition_penalty = 5.0
@@ -109,22 +109,23 @@ def rollout(**settings: Any) -> RolloutBatch:
     )
 
 
-def test_labels_are_the_answers_and_their_numbers_stand_in_the_same_order() -> None:
+def test_labels_are_the_answers_in_the_order_of_their_values() -> None:
     batch = rollout(drop_truncated=False).batch([1, 0])
     assert batch["input_ids"].tolist() == [[1, 8, 9, 10, 11], [1, 5, 6, 7, 2]]
     assert batch["labels"].tolist() == [[IGNORE, 8, 9, 10, 11], [IGNORE] * 3 + [7, 2]]
     assert batch["position_ids"].tolist() == [list(range(5))] * 2
     assert batch["old_log_probs"].tolist() == [-1, -2, -3, -4, -1, -2]
-    # λ = γ = 1: what is still to come. Each token pays 0.1 · 0.5 nats; the score comes last.
+    # With λ = γ = 1, returns are sums of future rewards. Each token costs 0.1 · 0.5 nats; the
+    # score is added to the last one.
     to_come = [-1 - 0.05 * left for left in (4, 3, 2, 1)] + [1 - 0.05 * left for left in (2, 1)]
     assert batch["returns"].tolist() == pytest.approx(to_come)
-    whole = rollout(drop_truncated=False)
-    learned = whole.advantages[whole.learn_mask.bool()]
+    batch_of_all = rollout(drop_truncated=False)
+    learned = batch_of_all.advantages[batch_of_all.learn_mask.bool()]
     assert float(learned.mean()) == pytest.approx(0.0, abs=1e-6)
     assert float(learned.var(correction=0)) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_nothing_is_learned_from_a_cut_answer_where_the_job_says_so() -> None:
+def test_truncated_answers_can_be_excluded() -> None:
     dropped = rollout(drop_truncated=True)
     assert dropped.count_learned([0, 1, 2]) == 3
     batch = dropped.batch([1, 0])
@@ -134,7 +135,7 @@ def test_nothing_is_learned_from_a_cut_answer_where_the_job_says_so() -> None:
     assert float(counted.mean()) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_rollout_comes_back_as_it_was_kept() -> None:
+def test_a_rollout_is_restored_from_its_state() -> None:
     before = rollout(drop_truncated=False)
     after = RolloutBatch.from_state_dict(before.state_dict())
     for name, tensor in before.state_dict().items():
@@ -159,7 +160,7 @@ def rounds(**changes: Any) -> RolloutOrder:
     return RolloutOrder(**{**settings, **changes})
 
 
-def test_each_pass_takes_every_place_once_and_in_another_order() -> None:
+def test_each_pass_visits_every_position_once_in_another_order() -> None:
     order = rounds()
     assert (order.steps_per_round, order.max_steps) == (6, 12)
     passes = [order.positions_at(step) + order.positions_at(step + 1) for step in range(0, 12, 2)]
@@ -168,7 +169,7 @@ def test_each_pass_takes_every_place_once_and_in_another_order() -> None:
     assert [order.round_at(step) for step in range(12)] == [0] * 6 + [1] * 6
 
 
-def test_rounds_take_the_rows_in_the_line_of_every_other_method() -> None:
+def test_rollouts_take_the_rows_in_the_order_of_other_methods() -> None:
     line = [row for step in SampleOrder(10, 4, 40, 3).steps() for row in step]
     order = rounds()
     assert order.rows_in_round(0) + order.rows_in_round(1) + order.rows_in_round(2) == line[:24]
@@ -179,7 +180,7 @@ def test_rounds_take_the_rows_in_the_line_of_every_other_method() -> None:
     assert sorted(steps[0] + steps[1]) == sorted(order.rows_in_round(0))
 
 
-def test_a_run_by_epochs_ends_with_a_whole_round() -> None:
+def test_a_run_by_epochs_ends_with_a_complete_rollout() -> None:
     line = SampleOrder.for_run(
         10, global_batch_size=4, epochs=1, max_steps=None, seed=3, shuffle=True
     )

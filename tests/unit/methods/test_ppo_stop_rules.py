@@ -1,4 +1,4 @@
-"""Rules that stop a policy gone wrong: what trips each, and what does not."""
+"""Stop rules: what triggers each of them, and what does not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STRICT: dict[str, Any] = {
 }
 
 
-def test_a_healthy_policy_goes_on() -> None:
+def test_a_healthy_policy_is_not_stopped() -> None:
     for method in (ppo(), ppo(**STRICT)):
         monitor = DivergenceMonitor(method)
         for step in range(100):
@@ -46,7 +46,7 @@ def test_a_healthy_policy_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fact", "value", "said"),
+    ("metric", "value", "message"),
     [
         ("kl", 12.5, r"12\.5 nats an answer from the reference \(method\.kl\.ceiling: 12\)"),
         ("answer_tokens", 1.5, r"method\.stop\.min_answer_tokens: 2"),
@@ -56,9 +56,9 @@ def test_a_healthy_policy_goes_on() -> None:
         ("entropy", 0.005, r"method\.stop\.min_entropy: 0\.01"),
     ],
 )
-def test_each_rule_names_itself(fact: str, value: float, said: str) -> None:
-    with pytest.raises(GuardError, match=said):
-        DivergenceMonitor(ppo(**STRICT)).check({**HEALTHY, fact: value}, 7)
+def test_each_rule_names_itself(metric: str, value: float, message: str) -> None:
+    with pytest.raises(GuardError, match=message):
+        DivergenceMonitor(ppo(**STRICT)).check({**HEALTHY, metric: value}, 7)
 
 
 def test_all_broken_rules_are_named_at_once() -> None:
@@ -66,23 +66,25 @@ def test_all_broken_rules_are_named_at_once() -> None:
         DivergenceMonitor(ppo()).check({**HEALTHY, "answer_tokens": 1.0, "entropy": 0.001}, 7)
 
 
-def test_a_rule_left_out_does_not_stop() -> None:
+def test_a_disabled_rule_does_not_stop() -> None:
     rules = ("min_answer_tokens", "max_repetition", "min_entropy", "reward_decline_window")
     off = dict.fromkeys(rules, "none")
     monitor = DivergenceMonitor(ppo(stop=off))
-    gone = {**HEALTHY, "answer_tokens": 1.0, "repetition": 1.0, "entropy": 0.0, "kl": 900.0}
-    monitor.check(gone, 1)
+    degenerate = {**HEALTHY, "answer_tokens": 1.0, "repetition": 1.0, "entropy": 0.0, "kl": 900.0}
+    monitor.check(degenerate, 1)
 
 
-def test_the_ceiling_is_five_times_the_target_where_it_is_left_open() -> None:
+def test_the_default_ceiling_is_five_times_the_target() -> None:
     monitor = DivergenceMonitor(ppo(kl={"target": 6.0, "adaptive": True}))
     monitor.check({**HEALTHY, "kl": 29.0}, 1)
     with pytest.raises(GuardError, match="ceiling: 30"):
         monitor.check({**HEALTHY, "kl": 31.0}, 2)
 
 
-def watched(rows: list[tuple[float, float]], monitor: DivergenceMonitor | None = None) -> int:
-    """Return how many rollouts of (reward, nats) are seen before a stop."""
+def rollouts_before_stop(
+    rows: list[tuple[float, float]], monitor: DivergenceMonitor | None = None
+) -> int:
+    """Return how many rollouts of (reward, KL) pass before a stop."""
     monitor = monitor or DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     for step, (reward, kl) in enumerate(rows):
         try:
@@ -93,29 +95,32 @@ def watched(rows: list[tuple[float, float]], monitor: DivergenceMonitor | None =
     return len(rows)
 
 
-def test_nats_that_buy_nothing_stop_the_run() -> None:
+def test_a_falling_reward_at_a_growing_kl_stops_the_run() -> None:
     rising = [(step / 10, float(step)) for step in range(20)]
-    assert watched(rising) == 20
-    assert watched([*rising, *((2 - step / 4, 20.0 + 2 * step) for step in range(12))]) < 30
-    # A reward that falls while the policy comes back to its reference is the price at work.
-    assert watched([(2 - step / 10, 20.0 - step) for step in range(20)]) == 20
-    # What chance alone does to the mean of 32 answers is no fall.
-    assert watched([(1.0 - 0.01 * (step % 2), 1.0 + step) for step in range(20)]) == 20
+    assert rollouts_before_stop(rising) == 20
+    assert (
+        rollouts_before_stop([*rising, *((2 - step / 4, 20.0 + 2 * step) for step in range(12))])
+        < 30
+    )
+    # A reward that falls while the KL falls too is the effect of the penalty.
+    assert rollouts_before_stop([(2 - step / 10, 20.0 - step) for step in range(20)]) == 20
+    # Noise of a mean over 32 answers does not count.
+    assert rollouts_before_stop([(1.0 - 0.01 * (step % 2), 1.0 + step) for step in range(20)]) == 20
 
 
-def test_a_resumed_watch_stops_at_the_same_rollout() -> None:
+def test_a_resumed_monitor_stops_at_the_same_rollout() -> None:
     rows = [(2 - step / 4, 1.0 + 2 * step) for step in range(20)]
-    stops_at = watched(rows)
+    stops_at = rollouts_before_stop(rows)
     assert 4 < stops_at < 20
     before = DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
-    assert watched(rows[:4], before) == 4
+    assert rollouts_before_stop(rows[:4], before) == 4
     after = DivergenceMonitor(ppo(stop={"reward_decline_window": 8}))
     after.load_state_dict(before.state_dict())
-    assert 4 + watched(rows[4:], after) == stops_at
+    assert 4 + rollouts_before_stop(rows[4:], after) == stops_at
 
 
-def test_repetition_counts_grams_said_before() -> None:
+def test_repetition_counts_ngrams_that_occurred_before() -> None:
     assert repetition([1, 2, 3]) == 0.0
     assert repetition(list(range(20))) == 0.0
-    # Of 1 1 1 1 1 1: three 4-grams, of which two were said before.
+    # Of 1 1 1 1 1 1: three 4-grams, of which two occurred before.
     assert repetition([1] * 6) == pytest.approx(2 / 3)

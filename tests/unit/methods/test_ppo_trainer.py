@@ -1,6 +1,6 @@
-"""The thirteen points in which PPO goes wrong silently, and the test of each.
+"""The thirteen points in which mistakes in PPO raise no error, and the test of each.
 
-Most are tested where they belong; what is tested nowhere else is tested here.
+Most tests are next to the code of their point; this file has the others.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ MATHS, ROLLOUT, STOP = (
 RUNS, HERE = "tests.invariant.test_ppo", "tests.unit.methods.test_ppo_trainer"
 POINTS = {
     "1 actions by length, the end included, the score on the last": (
-        f"{ROLLOUT}:test_an_answer_ends_with_its_end_though_padding_looks_alike",
-        f"{ROLLOUT}:test_labels_are_the_answers_and_their_numbers_stand_in_the_same_order",
-        f"{MATHS}:test_score_stands_on_the_last_action_and_every_action_pays_for_its_nats",
+        f"{ROLLOUT}:test_an_answer_ends_with_its_end_token_even_if_it_is_also_padding",
+        f"{ROLLOUT}:test_labels_are_the_answers_in_the_order_of_their_values",
+        f"{MATHS}:test_score_is_added_to_the_last_action_and_kl_is_subtracted_from_each",
     ),
-    "2 cut answers are told apart": (
-        f"{ROLLOUT}:test_nothing_is_learned_from_a_cut_answer_where_the_job_says_so",
-        f"{HERE}:test_an_answer_that_was_cut_pays_its_penalty",
+    "2 truncated answers are distinguished": (
+        f"{ROLLOUT}:test_truncated_answers_can_be_excluded",
+        f"{HERE}:test_a_truncated_answer_gets_a_penalty",
     ),
-    "3 old log-probabilities anew, at the temperature, ratio 1": (
+    "3 old log-probabilities computed again, at the temperature, ratio 1": (
         f"{HERE}:test_log_probabilities_are_those_of_the_sampling_temperature",
-        f"{HERE}:test_a_policy_that_does_not_know_its_own_answers_stops",
+        f"{HERE}:test_a_first_ratio_other_than_1_stops_the_run",
         f"{RUNS}:test_the_policy_learns_and_its_critic_with_it",
     ),
-    "4 k1 and k3, fixed and adaptive price, ceiling": (
+    "4 k1 and k3, fixed and adaptive coefficient, ceiling": (
         f"{MATHS}:test_estimators_have_the_divergence_as_their_mean",
-        f"{MATHS}:test_fixed_price_stays",
-        f"{MATHS}:test_price_follows_the_error",
-        f"{MATHS}:test_price_goes_on_where_it_stood",
+        f"{MATHS}:test_a_fixed_coefficient_is_constant",
+        f"{MATHS}:test_the_coefficient_follows_the_error",
+        f"{MATHS}:test_the_controller_resumes_from_its_state",
         f"{RUNS}:test_a_policy_beyond_its_ceiling_stops_the_run",
     ),
     "5 advantages over actions, returns unwhitened, whitening global": (
-        f"{MATHS}:test_gae_steps_over_what_the_policy_did_not_do",
-        f"{MATHS}:test_whitening_counts_only_the_mask",
+        f"{MATHS}:test_gae_skips_positions_without_actions",
+        f"{MATHS}:test_whitening_covers_only_the_mask",
         f"{HERE}:test_returns_are_taken_before_advantages_are_whitened",
     ),
     "6 a mean over the actions of the step": (
@@ -76,8 +76,8 @@ POINTS = {
         f"{MATHS}:test_explained_variance",
         f"{RUNS}:test_the_critic_warms_up_alone",
     ),
-    "8 the reference is the start": (
-        f"{HERE}:test_a_policy_that_is_not_its_reference_at_the_start_stops",
+    "8 the reference is the initial model": (
+        f"{HERE}:test_a_reference_other_than_the_initial_policy_stops_the_run",
         f"{RUNS}:test_adapters_share_one_backbone",
     ),
     "9 one backbone": (
@@ -90,7 +90,7 @@ POINTS = {
     "11 an exact resume": (f"{RUNS}:test_resumed_within_a_round_ends_with_the_same_bits",),
     "12 rules that stop": (
         f"{STOP}:test_each_rule_names_itself",
-        f"{STOP}:test_nats_that_buy_nothing_stop_the_run",
+        f"{STOP}:test_a_falling_reward_at_a_growing_kl_stops_the_run",
         f"{RUNS}:test_answers_that_are_all_worth_the_same_stop_the_run",
     ),
     "13 feedback from principles": (
@@ -116,7 +116,7 @@ def policy(tiny_model: Path) -> Any:
 
 
 def sampler(policy: Any, tiny_model: Path, **rollout: Any) -> RolloutSampler:
-    """Return a policy that is rewarded for vowels, and answers in at most six tokens."""
+    """Return a sampler whose reward counts vowels and whose answers have at most six tokens."""
     reward = {"kind": "regex_count", "pattern": "[aeiou]"}
     document = {"kind": "ppo", "reward": reward, "rollout": {"max_new_tokens": 6, **rollout}}
     method = TypeAdapter(Ppo).validate_python(document)
@@ -143,11 +143,11 @@ def sample(sampler: RolloutSampler) -> list[Transition]:
     return sampler.sample_transitions(prompts, rows, uniforms([3], range(len(prompts)), 6))
 
 
-def test_an_answer_that_was_cut_pays_its_penalty(policy: Any, tiny_model: Path) -> None:
+def test_a_truncated_answer_gets_a_penalty(policy: Any, tiny_model: Path) -> None:
     plain = sample(sampler(policy, tiny_model))
-    fined = sample(sampler(policy, tiny_model, truncated_penalty=0.75))
+    penalized = sample(sampler(policy, tiny_model, truncated_penalty=0.75))
     assert any(not one.ended for one in plain)
-    for one, other in zip(plain, fined, strict=True):
+    for one, other in zip(plain, penalized, strict=True):
         assert one.answer_ids == other.answer_ids
         assert one.score - other.score == (0.0 if one.ended else 0.75)
 
@@ -167,19 +167,19 @@ def test_log_probabilities_are_those_of_the_sampling_temperature(
 
 
 def trainer() -> Any:
-    """Return what the guards of a trainer look at."""
+    """Return a stand-in for a trainer with what its checks read."""
     job = SimpleNamespace(precision="fp32")
     return SimpleNamespace(setup=SimpleNamespace(job=job), state=SimpleNamespace(global_step=8))
 
 
-def test_a_policy_that_does_not_know_its_own_answers_stops() -> None:
+def test_a_first_ratio_other_than_1_stops_the_run() -> None:
     PpoTrainer._check_first_ratio(trainer(), 1e-5)
     for off in (0.01, float("nan")):
         with pytest.raises(GuardError, match=r"step 9: .*the ratio should be 1"):
             PpoTrainer._check_first_ratio(trainer(), off)
 
 
-def test_a_policy_that_is_not_its_reference_at_the_start_stops() -> None:
+def test_a_reference_other_than_the_initial_policy_stops_the_run() -> None:
     PpoTrainer._check_reference(trainer(), {"kl_token": 1e-6}, 0)
     PpoTrainer._check_reference(trainer(), {"kl_token": 2.0}, 1)
     with pytest.raises(GuardError, match=r"before its first step the policy is 0\.02 nats"):

@@ -1,4 +1,4 @@
-"""Programs are run where they can do nothing but compute, and only honest passes count."""
+"""Programs run in a sandbox, and only honest passes count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.rewards.base import Reward, RewardContext
 from training.rewards.sandbox import seccomp
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="programs are locked in by the Linux kernel"
+    sys.platform != "linux", reason="the sandbox needs the Linux kernel"
 )
 
 
@@ -46,19 +46,19 @@ def given(to: Reward, answer: str, tests: Any = ("assert f(2) == 4", "assert f(3
 RIGHT = "def f(x):\n    return x * x\n"
 
 
-def test_a_right_program_passes(tests: Reward) -> None:
+def test_a_correct_program_passes(tests: Reward) -> None:
     assert given(tests, RIGHT) == 1
     assert given(tests, f"Here it is:\n```python\n{RIGHT}```\nGood luck!") == 1
 
 
-def test_the_share_of_tests_counts(tests: Reward) -> None:
+def test_the_score_is_the_share_of_passed_tests(tests: Reward) -> None:
     assert given(tests, "def f(x): return 4") == 0.5
     assert given(reward(timeout="2s", partial=False), "def f(x): return 4") == 0
     assert given(tests, "def f(x) return") == 0
     assert given(tests, "") == 0
 
 
-def test_one_program_of_tests_is_called_with_the_function(tests: Reward) -> None:
+def test_a_single_test_program_is_called_with_the_function(tests: Reward) -> None:
     columns = {"test": "def check(g):\n    assert g(2) == 4\n", "entry_point": "f"}
     rows = [PromptRow("r", "def f(x):\n", None, columns)]
     humaneval = reward(tests="test", continues_prompt=True, timeout="2s")
@@ -90,8 +90,8 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_nothing_can_be_reached(tests: Reward, tmp_path: Path, port: int, attack: str) -> None:
-    """Each program passes its test only where the attack does not fail."""
+def test_attacks_on_the_machine_fail(tests: Reward, tmp_path: Path, port: int, attack: str) -> None:
+    """Each program passes its test only if the attack succeeds."""
     there = tmp_path / "there"
     there.write_text("unchanged")
     code = ATTACKS[attack].format(port=port, home=tmp_path)
@@ -174,7 +174,7 @@ f = lambda x: 7
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
-def test_cheating_passes_nothing(tests: Reward, cheat: str) -> None:
+def test_cheating_passes_no_test(tests: Reward, cheat: str) -> None:
     start = time.monotonic()
     asked = ("assert f(2) == 4", "import math\nassert math.isclose(f(3), 9) and abs(f(3) - 9) < 1")
     assert given(tests, f"{RIGHT}\n{CHEATS[cheat]}\n", asked) == 0
@@ -202,7 +202,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("what", HONEST)
-def test_what_an_honest_program_does(tests: Reward, what: str) -> None:
+def test_an_honest_program_passes(tests: Reward, what: str) -> None:
     code, test = HONEST[what]
     assert given(tests, code, (test,)) == 1
 
@@ -219,7 +219,7 @@ def test_setup_may_come_before_or_after(tests: Reward) -> None:
         assert tests.score(["p"], [code], [row]) == [1]
 
 
-def test_no_process_is_left_behind(tests: Reward, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_survives_a_timeout(tests: Reward, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
     class Noted(subprocess.Popen[bytes]):
@@ -230,7 +230,7 @@ def test_no_process_is_left_behind(tests: Reward, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(subprocess, "Popen", Noted)
     assert given(tests, "import time\ntime.sleep(600)") == 0
     time.sleep(0.2)
-    # Each examination is a session of its own, named for its first process.
+    # Each run is a session of its own, whose id is that of its first process.
     assert begun
     assert not [one for one in psutil.process_iter() if _runs_in(one, begun)]
 

@@ -1,4 +1,4 @@
-"""What each reward gives to answers whose worth can be told by looking."""
+"""Scores of each reward for answers whose quality is obvious."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_numeric_answer(answer: str, right: float) -> None:
         ("\\boxed{7}", ["7", "７", "7."], ["8"]),
     ],
 )
-def test_how_numbers_are_written(reference: str, right: list[str], wrong: list[str]) -> None:
+def test_number_formats_are_read(reference: str, right: list[str], wrong: list[str]) -> None:
     section = {"kind": "numeric_answer"}
     assert given(section, right, reference) == [1] * len(right)
     assert given(section, wrong, reference) == [0] * len(wrong)
 
 
-def test_numeric_answer_behind_its_marker_only() -> None:
+def test_numeric_answer_after_its_marker_only() -> None:
     section = {"kind": "numeric_answer", "marked_only": True}
     assert given(section, ["72", "#### 72"], "72") == [0, 1]
 
@@ -140,7 +140,7 @@ def test_json_schema() -> None:
     assert given(section, answers) == [1, 1, 0.25, 0.25, 0]
 
 
-def test_a_schema_that_is_none_is_explained() -> None:
+def test_an_invalid_schema_is_explained() -> None:
     with pytest.raises(DataError, match="json_schema: schema is not valid"):
         given({"kind": "json_schema", "schema": {"type": "no such type"}}, ["{}"])
 
@@ -148,13 +148,13 @@ def test_a_schema_that_is_none_is_explained() -> None:
 @pytest.mark.parametrize(
     "reference", ["#/$defs/x", "http://localhost:9/x.json", "file:///etc/hosts"]
 )
-def test_a_schema_that_refers_elsewhere_is_explained(reference: str) -> None:
+def test_a_reference_to_another_document_is_explained(reference: str) -> None:
     schema = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": reference}]}}}
     with pytest.raises(DataError, match=r"refers to .*, which is not in it"):
         given({"kind": "json_schema", "schema": schema}, ["{}"])
 
 
-def test_a_schema_may_refer_to_itself_and_answers_be_deep() -> None:
+def test_a_recursive_schema_is_supported() -> None:
     schema = {"$defs": {"n": {"properties": {"n": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}
     deep = '{"n":' * 900 + "{}" + "}" * 900
     assert given({"kind": "json_schema", "schema": schema}, ['{"n": {}}', deep]) == [1, 0.2]
@@ -162,7 +162,7 @@ def test_a_schema_may_refer_to_itself_and_answers_be_deep() -> None:
         given({"kind": "json_schema", "schema": {"$ref": "#"}}, ["{}"])
 
 
-def test_a_pattern_that_takes_forever_counts_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pattern_that_times_out_scores_0(caplog: pytest.LogCaptureFixture) -> None:
     section = {"kind": "regex_count", "pattern": r"^(a|aa)+$|b"}
     start = time.monotonic()
     assert given(section, ["a" * 80 + "c", "b"]) == [0, 1]
@@ -170,7 +170,7 @@ def test_a_pattern_that_takes_forever_counts_nothing(caplog: pytest.LogCaptureFi
     assert "took more than" in caplog.text and "1 answers" in caplog.text
 
 
-def test_words_of_scripts_without_spaces() -> None:
+def test_words_in_scripts_without_spaces() -> None:
     assert split_words("it is 你好 ok!") == ["it", "is", "你", "好", "ok!"]
     assert given({"kind": "length", "max_words": 3}, ["一二三", "一二三四五六"]) == [1, 0]
     assert given({"kind": "repetition", "ngram": 3}, ["哈" * 10])[0] < -0.8
@@ -187,7 +187,7 @@ def test_repetition() -> None:
     assert given(section, ["a b c d", "a b a b", "a"]) == pytest.approx([0, -1 / 3, 0])
 
 
-def test_rewards_add_up_by_their_weights_and_are_kept_apart() -> None:
+def test_rewards_are_summed_by_weight_and_reported_separately() -> None:
     rows = [PromptRow("r", "p", None, {})] * 2
     both = total(
         {"kind": "regex_count", "pattern": "a", "weight": 2},
@@ -199,7 +199,7 @@ def test_rewards_add_up_by_their_weights_and_are_kept_apart() -> None:
     assert scores.total == [4 - 0.5 + 1, -1]
 
 
-def test_one_reward_may_stand_alone() -> None:
+def test_a_single_reward_needs_no_list() -> None:
     (one,) = TypeAdapter(Rewards).validate_python({"kind": "regex_count", "pattern": "a"})
     assert one.weight == 1
 
@@ -213,7 +213,7 @@ def test_one_reward_may_stand_alone() -> None:
         ({"kind": "contains", "texts": []}, "at least 1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(section: dict[str, Any], said: str) -> None:
+def test_invalid_settings_are_refused(section: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         total(section)
 
@@ -223,13 +223,13 @@ class _Broken:
         return [1.0, math.nan]
 
 
-def test_a_reward_that_is_no_number_stops() -> None:
+def test_a_nan_reward_stops_the_run() -> None:
     broken = CompositeReward(["mine"], [_Broken()], [1.0])
     with pytest.raises(GuardError, match="reward mine is nan for the answer 'b' to r:2"):
         broken.score(["p", "q"], ["a", "b"], [PromptRow(f"r:{i}", "p", None, {}) for i in (1, 2)])
 
 
-def test_a_reward_that_is_always_the_same_stops() -> None:
+def test_a_constant_reward_stops_the_run() -> None:
     flat = total({"kind": "regex_count", "pattern": "a"})
     for step in range(1, PATIENCE):
         flat.check_varies(0.0, 0.0, step)

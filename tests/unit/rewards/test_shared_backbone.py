@@ -1,4 +1,4 @@
-"""A reward model on the policy's backbone scores as one of its own, and leaves the policy alone."""
+"""A reward model on the policy's backbone has the scores of a separate one, and no side effects."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def lora(task: str, r: int = 4, **more: Any) -> LoraConfig:
     )
 
 
-def awake(model: PeftModel, seed: int) -> PeftModel:
-    """Give what an adapter begins with as zero some weight."""
+def randomize_adapter(model: PeftModel, seed: int) -> PeftModel:
+    """Set the trainable weights of an adapter, some of which start at zero, to random values."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -47,7 +47,7 @@ def reward(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
     """A reward model's adapter, as `method: {kind: reward}` writes it."""
     base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
     settings = {"lora_dropout": 0.5, **request.param}
-    model = awake(get_peft_model(base, lora("SEQ_CLS", **settings)), 1)
+    model = randomize_adapter(get_peft_model(base, lora("SEQ_CLS", **settings)), 1)
     folder = tmp_path / "reward"
     model.save_pretrained(str(folder))
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
@@ -58,29 +58,29 @@ def reward(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
 @pytest.fixture
 def policy(tiny_model: Path) -> PeftModel:
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
-    return awake(get_peft_model(base, lora("CAUSAL_LM", r=2)), 2)
+    return randomize_adapter(get_peft_model(base, lora("CAUSAL_LM", r=2)), 2)
 
 
-def learning(model: PeftModel) -> set[str]:
+def trainable_names(model: PeftModel) -> set[str]:
     return {name for name, p in model.named_parameters() if p.requires_grad}
 
 
-def test_the_score_is_that_of_a_model_of_its_own(reward: Path, policy: PeftModel) -> None:
+def test_scores_equal_those_of_a_standalone_model(reward: Path, policy: PeftModel) -> None:
     own = StandaloneScorer(str(reward), torch.device("cpu"))
-    before = learning(policy)
+    before = trainable_names(policy)
     shared = SharedBackboneScorer(policy, str(reward))
     own.pad_id = shared.pad_id = 0
-    wanted = torch.tensor(own.scores(TEXTS))
-    assert wanted.std() > 0.01
+    expected = torch.tensor(own.scores(TEXTS))
+    assert expected.std() > 0.01
     policy.train()
-    torch.testing.assert_close(torch.tensor(shared.scores(TEXTS)), wanted, atol=1e-5, rtol=1e-5)
-    assert learning(policy) == before, "what learns is what learned"
+    torch.testing.assert_close(torch.tensor(shared.scores(TEXTS)), expected, atol=1e-5, rtol=1e-5)
+    assert trainable_names(policy) == before, "trainable parameters changed"
     assert policy.active_adapter == "default"
-    awake(policy, 3)
-    torch.testing.assert_close(torch.tensor(shared.scores(TEXTS)), wanted, atol=1e-5, rtol=1e-5)
+    randomize_adapter(policy, 3)
+    torch.testing.assert_close(torch.tensor(shared.scores(TEXTS)), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_what_the_policy_says_is_not_changed(reward: Path, policy: PeftModel) -> None:
+def test_the_policy_is_unchanged(reward: Path, policy: PeftModel) -> None:
     ids = torch.tensor([TEXTS[3]])
     before = policy(ids).logits
     shared = SharedBackboneScorer(policy, str(reward))
@@ -89,13 +89,11 @@ def test_what_the_policy_says_is_not_changed(reward: Path, policy: PeftModel) ->
     assert torch.equal(policy(ids).logits, before)
     with use_adapter(policy, "reward_1"):
         assert not torch.equal(policy(ids).logits, before)
-        assert not any("reward_1" in name for name in learning(policy))
+        assert not any("reward_1" in name for name in trainable_names(policy))
     assert torch.equal(policy(ids).logits, before)
 
 
-def test_a_text_that_ends_in_padding_is_scored_where_it_ends(
-    reward: Path, policy: PeftModel
-) -> None:
+def test_a_text_is_scored_at_its_last_token_before_padding(reward: Path, policy: PeftModel) -> None:
     own, shared = (
         StandaloneScorer(str(reward), torch.device("cpu")),
         SharedBackboneScorer(policy, str(reward)),
@@ -108,10 +106,10 @@ def test_a_text_that_ends_in_padding_is_scored_where_it_ends(
 
 
 @pytest.mark.parametrize("backbone", ["own", "shared"])
-def test_padding_is_what_the_adapter_was_trained_with(
+def test_padding_is_that_of_the_adapters_training(
     reward: Path, tiny_model: Path, tmp_path: Path, backbone: str
 ) -> None:
-    """The base pads with what ends a text; training parted the two, or no end had been seen."""
+    """The base pads with the end token; the reward model's tokenizer has another padding token."""
     base = tmp_path / "base"
     shutil.copytree(tiny_model, base)
     settings = json.loads((base / "config.json").read_text())
@@ -121,11 +119,11 @@ def test_padding_is_what_the_adapter_was_trained_with(
     config["base_model_name_or_path"] = str(base)
     (reward / "adapter_config.json").write_text(json.dumps(config))
     model = AutoModelForCausalLM.from_pretrained(base)
-    place = RewardContext(
+    context = RewardContext(
         torch.device("cpu"), tmp_path, policy=get_peft_model(model, lora("CAUSAL_LM"))
     )
     section = ModelReward(kind="model", source=str(reward), backbone=backbone)
-    scored = build(section, place).score(["what?"], ["that"], [PromptRow("1", "what?", None, {})])
+    scored = build(section, context).score(["what?"], ["that"], [PromptRow("1", "what?", None, {})])
     tokenizer = AutoTokenizer.from_pretrained(reward)
     ids = tokenizer("what?\n")["input_ids"]
     ids += [*tokenizer("that", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -136,16 +134,16 @@ def test_padding_is_what_the_adapter_was_trained_with(
         assert scored == pytest.approx([float(trained(torch.tensor([ids])).logits)], abs=1e-5)
 
 
-def test_two_rewards_on_one_backbone(reward: Path, policy: PeftModel, tmp_path: Path) -> None:
-    place = RewardContext(torch.device("cpu"), tmp_path, policy=policy)
+def test_two_rewards_share_one_backbone(reward: Path, policy: PeftModel, tmp_path: Path) -> None:
+    context = RewardContext(torch.device("cpu"), tmp_path, policy=policy)
     section = ModelReward(kind="model", source=str(reward))
-    first, second = build(section, place), build(section, place)
+    first, second = build(section, context), build(section, context)
     assert set(policy.peft_config) == {"default", "reward_1", "reward_2"}
     row = PromptRow("1", "what?", None, {})
     assert first.score(["what?"], ["that"], [row]) == second.score(["what?"], ["that"], [row])
 
 
-def test_why_it_needs_weights_of_its_own(
+def test_reasons_against_sharing(
     reward: Path, policy: PeftModel, tiny_model: Path, tmp_path: Path
 ) -> None:
     assert why_not_shareable(policy, str(reward)) is None
@@ -157,7 +155,7 @@ def test_why_it_needs_weights_of_its_own(
     (other / "base.json").write_text(json.dumps({**noted, "digest": "0" * 64}))
     assert "was trained on" in (why_not_shareable(policy, str(other)) or "")
     config = json.loads((reward / "adapter_config.json").read_text())
-    # Of other making, or on a base from the Hub: no digest, so the names decide.
+    # An adapter from elsewhere, or on a base from the Hub, has no digest: names are compared.
     (other / "base.json").write_text(json.dumps({**noted, "digest": None}))
     assert why_not_shareable(policy, str(other)) is None
     named = {**config, "base_model_name_or_path": "owner/another"}
@@ -174,14 +172,14 @@ def test_why_it_needs_weights_of_its_own(
         assert words in (why_not_shareable(policy, str(other)) or "")
     (other / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
     first: Any = next(policy.parameters())
-    first.ds_id = 0  # As ZeRO 3 marks what it shards.
+    first.ds_id = 0  # ZeRO 3 marks sharded parameters so.
     assert "DoRA" in (why_not_shareable(policy, str(other)) or "")
     del first.ds_id
     first.requires_grad_(True)
     assert "backbone are trained too" in (why_not_shareable(policy, str(reward)) or "")
 
 
-def test_asked_to_share_what_cannot_be_shared(tiny_model: Path, tmp_path: Path) -> None:
+def test_sharing_that_is_not_possible_is_explained(tiny_model: Path, tmp_path: Path) -> None:
     section = ModelReward(kind="model", source=str(tiny_model), backbone="shared")
     with pytest.raises(ModelError, match=r"cannot share the backbone .* backbone: own"):
         build(section, RewardContext(torch.device("cpu"), tmp_path))

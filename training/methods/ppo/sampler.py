@@ -55,14 +55,14 @@ class RolloutSampler:
     sampling_seconds: float = 0.0
 
     def sample_transitions(
-        self, prompts: Sequence[list[int]], rows: Sequence[PromptRow], noise: Tensor
+        self, prompts: Sequence[list[int]], rows: Sequence[PromptRow], draws: Tensor
     ) -> list[Transition]:
         """Return a scored answer to each prompt.
 
         Args:
             prompts: Token ids of each prompt.
             rows: Row of each prompt.
-            noise: Uniform random numbers that determine the sampled tokens, [prompts, new tokens].
+            draws: Uniform random numbers that determine the sampled tokens, [prompts, new tokens].
 
         Raises:
             GuardError: A reward is NaN or infinite.
@@ -70,7 +70,7 @@ class RolloutSampler:
         was_training = self.model.training
         self.model.eval()
         with torch.no_grad():
-            answers = self._sample(prompts, noise)
+            answers = self._sample(prompts, draws)
             outputs = self._evaluate(prompts, [answer.ids for answer in answers])
         self.model.train(was_training)
         texts = [self.tokenizer.decode(a.ids, skip_special_tokens=True) for a in answers]
@@ -95,7 +95,7 @@ class RolloutSampler:
             )
         ]
 
-    def _sample(self, prompts: Sequence[list[int]], noise: Tensor) -> list[Generation]:
+    def _sample(self, prompts: Sequence[list[int]], draws: Tensor) -> list[Generation]:
         size = (
             self.method.rollout.sampling_batch_size or _DEFAULT_BATCH_FACTOR * self.micro_batch_size
         )
@@ -107,7 +107,7 @@ class RolloutSampler:
                     answers += sample(
                         self.model.policy,
                         prompts[first : first + size],
-                        noise[first : first + size],
+                        draws[first : first + size],
                         temperature=self.method.rollout.temperature,
                         end_ids=self.end_ids,
                         pad_id=self.end_ids[0],

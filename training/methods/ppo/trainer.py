@@ -261,9 +261,9 @@ class PpoTrainer(PpoCheckpointMixin, Trainer):
         # Random numbers belong to the position of a prompt, so that the answers do not depend on
         # the number of processes, nor on whether the run was resumed.
         seed = (self.setup.job.train.seed, _TRAINING, number)
-        noise = uniforms(seed, indices, self.method.max_new_tokens)
+        draws = uniforms(seed, indices, self.method.max_new_tokens)
         with preserve_rng_state():
-            return self.sampler.sample_transitions(batch["prompt_ids"], batch["prompt_rows"], noise)
+            return self.sampler.sample_transitions(batch["prompt_ids"], batch["prompt_rows"], draws)
 
     def _check_reference(self, metrics: dict[str, float], number: int) -> None:
         """Check that the policy equals its reference in the first rollout.
@@ -301,8 +301,8 @@ class PpoTrainer(PpoCheckpointMixin, Trainer):
         seed = (self.setup.job.train.seed, _HELD_OUT)
         rows = batch["prompt_rows"]
         ids = [zlib.crc32(row.id.encode()) for row in rows]
-        noise = uniforms(seed, ids, self.method.max_new_tokens)
-        return self.sampler.sample_transitions(batch["prompt_ids"], rows, noise)
+        draws = uniforms(seed, ids, self.method.max_new_tokens)
+        return self.sampler.sample_transitions(batch["prompt_ids"], rows, draws)
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means; `loss` is the negative reward, so that lower is better."""
