@@ -121,7 +121,7 @@ class _SimulatedStep:
 
     def _forward(self) -> SimulatedTensor:
         tape, config = self.tape, self.config
-        teacher_log_probs = None if self.auxiliary is None else self.auxiliary.ask()
+        teacher_log_probs = None if self.auxiliary is None else self.auxiliary.forward()
         with tape.autocasting():
             hidden = self.decoder.forward(tape)
             out = head_outputs(tape, hidden, self.decoder.head, config, teacher_log_probs)

@@ -10,6 +10,7 @@ from typing import Any
 from training.report import rl_summary
 from training.report.formatting import number
 from training.report.run_data import RunData
+from training.step_metrics import LOGGED_METRICS
 
 _MOST_POINTS = 600
 # Stand-ins that become the page's own colours, so that curves follow dark mode and print.
@@ -39,33 +40,28 @@ _STYLE = {
     "grid.linewidth": 0.5,
     "path.simplify": True,
 }
-_NAMED = {
+_METHOD_TITLES = {
     "reward": "Reward",
-    "kl": "From the reference, nats an answer",
-    "kl_coefficient": "Price of a nat",
-    "entropy": "Entropy, nats a token",
-    "answer_tokens": "Tokens an answer",
-    "ended": "Answers that end by themselves",
-    "repetition": "4-grams said before in an answer",
-    "explained_variance": "Returns that the critic foresaw",
-    "accuracy": "Chosen above rejected, share of pairs",
-    "auc": "Good answers above bad ones (AUC)",
-    "margin": "How far above",
+    "kl": "KL from the reference (nats per completion)",
+    "kl_coefficient": "KL coefficient",
+    "entropy": "Entropy (nats per token)",
+    "answer_tokens": "Tokens per completion",
+    "ended": "Completions that end with EOS",
+    "repetition": "Repeated 4-grams in a completion",
+    "explained_variance": "Explained variance of the critic",
+    "accuracy": "Accuracy on pairs",
+    "auc": "AUC of good over bad answers",
+    "margin": "Margin",
     "mean_score": "Mean score",
-    "clipped": "Tokens whose ratio was clipped",
-    "learning_rate": "Learning rate",
-    "grad_norm": "Gradient norm, before clipping",
-    "tokens_per_second": "Tokens per second",
-    "memory_gib": "Memory, GiB",
-    "mfu": "Share of the device's peak (MFU)",
+    "clipped": "Clipped tokens",
 }
-# Little ups and downs of these would look large on an axis of their own.
-_FROM_ZERO = {"tokens_per_second", "memory_gib", "mfu"}
-_EXACT = {"learning_rate", "memory_gib"}
+"""Titles of the curves of metrics that methods add, in the order of the page."""
+_DECLARED = {metric.key: metric for metric in LOGGED_METRICS}
+_TITLES = {**_METHOD_TITLES, **{m.key: m.curve for m in LOGGED_METRICS if m.curve}}
 _NO_CURVE = {
-    *("step", "epoch", "loss", "tokens", "supervised_tokens", "seconds"),
     *("answers", "reward_min", "reward_max", "kl_token", "kl_k3"),
-    *_NAMED,
+    *_DECLARED,
+    *_METHOD_TITLES,
 }
 _MOST_EXTRA = 8
 
@@ -96,7 +92,7 @@ def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
     """
     if not run_data.steps and not run_data.evaluations:
         return []
-    names = [n for n in _NAMED if _counts(run_data, n) or _counts(run_data, f"eval_{n}")]
+    names = [n for n in _TITLES if _counts(run_data, n) or _counts(run_data, f"eval_{n}")]
     extra = sorted({key for row in run_data.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _counts(run_data, name)][:_MOST_EXTRA]
     curves = [_draw_loss(run_data, f"{prefix}-loss")]
@@ -104,7 +100,7 @@ def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
     if rl_summary.is_rewarded(run_data) and rl_summary.frontier(run_data)[0]:
         curves = [draw_frontier(run_data, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
-        title = _NAMED.get(name, name.replace("_", " "))
+        title = _TITLES.get(name, name.replace("_", " "))
         held = _held_out(run_data, name)
         lines = [("training" if held[0] else name, *run_data.series(name)), ("held out", *held)]
         shown = [line for line in lines if line[1]]
@@ -208,7 +204,7 @@ def _draw(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(_tick))
-        if lines[0][0] in _FROM_ZERO:
+        if lines[0][0] in _DECLARED and _DECLARED[lines[0][0]].from_zero:
             axes.set_ylim(0, axes.dataLim.y1 * 1.08 or 1)
         if len(lines) > 1:
             axes.legend(frameon=False, loc="best", labelcolor=_INK)
@@ -224,7 +220,9 @@ def _plot(axes: Any, name: str, points: tuple[list[float], list[float]], *, seco
             steps, values, color=_SECOND, linestyle="--", marker="o", markersize=4, label=name
         )
         return
-    smooth = None if few or name in _EXACT else _smoothed(values)
+    smooth = (
+        None if few or (name in _DECLARED and not _DECLARED[name].smooth) else _smoothed(values)
+    )
     axes.plot(
         steps,
         values,

@@ -1,7 +1,7 @@
-"""Sending, watching, stopping and fetching, by the real code against an account that is emulated.
+"""Submit, follow, stop, resume and fetch on SageMaker, against an emulated account.
 
-The training service is a stand-in that does with each request what the service does; the container
-only counts. `tests/launch` trains for real.
+The emulated training service executes each request, with a container that only counts steps.
+`tests/launch` really trains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training.errors import JobError
 
 @pytest.fixture
 def make_request(tmp_path: Path) -> Callable[..., SubmitRequest]:
-    """Make a wish for a job that counts to `steps`."""
+    """Return a factory of requests for a job that counts to `steps`."""
     model = tmp_path / "shape"
     model.mkdir()
     shape = {
@@ -72,26 +72,26 @@ def await_end(target: SageMakerTarget, submission: Submission) -> str:
 
 
 def steps_of(scene: EmulatedEnvironment, job: str) -> list[list[int]]:
-    """Return the steps that each of a job's machines took."""
+    """Return the steps of each start of a job."""
     streams = scene.log_lines(job).values()
     return [
         [int(ln.split()[1].partition("/")[0]) for ln in s if ln.startswith("step")] for s in streams
     ]
 
 
-def test_to_its_end(
+def test_run_to_completion_and_fetch(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    said: list[str] = []
-    submission = submit(make_request(), target, said.append)
-    assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in said[0]
+    lines: list[str] = []
+    submission = submit(make_request(), target, lines.append)
+    assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in lines[0]
     assert target.status(submission).state == "training"
     lines = list(target.logs(submission, follow=True))
     assert [line.split()[1] for line in lines] == [f"{n}/20" for n in range(1, 21)]
     status = target.status(submission)
     assert (status.state, status.step, status.loss) == ("not deployed", 20, 0.2)
-    brought = target.fetch(submission, archive=False, checkpoints=False)
-    assert {p.relative_to(submission.folder).as_posix() for p in brought} == {
+    fetched = target.fetch(submission, archive=False, checkpoints=False)
+    assert {p.relative_to(submission.folder).as_posix() for p in fetched} == {
         "model",
         "report.html",
     }
@@ -102,7 +102,7 @@ def test_to_its_end(
     assert (submission.folder / "checkpoints/20.json").exists()
 
 
-def test_what_reaches_the_container_names_no_place_of_this_machine(
+def test_container_job_has_no_local_paths(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
@@ -118,21 +118,21 @@ def test_what_reaches_the_container_names_no_place_of_this_machine(
 
 
 @pytest.mark.slow
-def test_the_same_command_attaches(
+def test_same_command_attaches(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     request = make_request(steps=500)
-    first, said = submit(request, target, print), []
-    second = submit(request, target, said.append)
+    first, lines = submit(request, target, print), []
+    second = submit(request, target, lines.append)
     assert second == first
     assert scene.service.calls.count("CreateTrainingJob") == 1
-    assert "is training already" in said[0]
+    assert "is training already" in lines[0]
     target.stop(first)
     assert await_end(target, first) == "stopped"
 
 
 @pytest.mark.slow
-def test_stopped_and_gone_on_with(
+def test_stop_and_resume(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     request = make_request(steps=200)
@@ -147,13 +147,13 @@ def test_stopped_and_gone_on_with(
     assert again.latest.name == f"{submission.latest.name}-2"
     assert await_end(target, again) == "not deployed"
     (first,), (second,) = (steps_of(scene, attempt.name) for attempt in again.attempts)
-    assert first[-1] + 1 == second[0], "the checkpoint saved on SIGTERM is where it goes on"
+    assert first[-1] + 1 == second[0], "it resumes from the checkpoint that SIGTERM saved"
     assert second[-1] == 200
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("event", ["interrupt", "lose"])
-def test_a_spot_interruption_costs_at_most_one_interval(
+def test_interruption_repeats_at_most_one_interval(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
@@ -165,17 +165,17 @@ def test_a_spot_interruption_costs_at_most_one_interval(
     scene.service.trigger(name, event)
     assert await_end(target, submission) == "not deployed"
     first, second = steps_of(scene, name)
-    # 5 steps between checkpoints, and those (20 ms each) that S3 was behind by.
+    # 5 steps between checkpoints, and the steps (20 ms each) by which S3 lagged behind.
     slack = 0 if event == "interrupt" else 5 + 25
     assert 0 <= first[-1] + 1 - second[0] <= slack
-    assert second[0] > 1, "it went on, and did not start over"
+    assert second[0] > 1, "it resumed, and did not start over"
     assert second[-1] == 150
 
 
-def test_no_reply_and_no_second_charge(
+def test_lost_reply_creates_no_second_job(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    """The job is made, the answer is lost, boto asks again by itself."""
+    """The job is created, the reply is lost, and boto3 retries."""
     scene.service.faults.lost_replies = 2
     submission = submit(make_request(steps=5), target, print)
     assert submission.latest.handle.endswith(submission.latest.name)
@@ -185,13 +185,13 @@ def test_no_reply_and_no_second_charge(
 
 
 @pytest.mark.slow
-def test_no_reply_at_all_and_the_same_command_again(
+def test_rerun_after_lost_network(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The network fails for good in between: nothing is known, and nothing is charged twice."""
+    """The network fails after the job was created; the same command finds it by its name."""
     request = make_request(steps=300)
     create = target.jobs.create
 
@@ -214,7 +214,7 @@ def test_no_reply_at_all_and_the_same_command_again(
     await_end(fresh, submission)
 
 
-def test_a_job_that_fails(
+def test_failed_job(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     submission = submit(make_request(name="broken"), target, print)
@@ -227,10 +227,10 @@ def test_a_job_that_fails(
 
 
 @pytest.mark.slow
-def test_every_change_of_state_is_told(
+def test_state_changes_are_published(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    """A rule like the platform's own sees the end of a job on the bus."""
+    """A rule like the platform's own matches the end of a job."""
     events, sqs = boto(scene, "events"), boto(scene, "sqs")
     queue = sqs.create_queue(QueueName="told")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
@@ -263,7 +263,7 @@ def assert_nothing_happened(scene: EmulatedEnvironment, runs: Path) -> None:
     assert not [p for p in runs.rglob("*") if p.is_file() and p.name != "index.sqlite"]
 
 
-def test_nobody_agreed(
+def test_not_confirmed(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
@@ -276,7 +276,7 @@ def test_nobody_agreed(
     assert_nothing_happened(scene, request.runs)
 
 
-def test_a_quota_of_nothing(
+def test_quota_of_zero(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     scene.service.faults.quotas["ml.g5.2xlarge"] = 0
@@ -287,7 +287,7 @@ def test_a_quota_of_nothing(
     assert_nothing_happened(scene, request.runs)
 
 
-def test_an_empty_address(
+def test_empty_s3_address(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     bucket = target.platform["buckets/data"]
@@ -306,7 +306,7 @@ def test_no_instance(
 
 
 @pytest.mark.slow
-def test_a_name_that_is_taken(
+def test_name_is_taken(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
@@ -322,7 +322,7 @@ def test_a_name_that_is_taken(
     await_end(target, first)
 
 
-def test_stopped_while_its_data_are_copied(
+def test_stop_during_upload(
     scene: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
@@ -345,7 +345,7 @@ def test_stopped_while_its_data_are_copied(
 
 
 def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
-    """Return a wish for a job that asks a judge with a key, and one on Bedrock."""
+    """Return the request with two judges: one with an API key, and one on Bedrock."""
     document = yaml.safe_load(wish.job.read_text())
     away = {"kind": "openai", "url": "https://judge.example/v1", "model": "m"}
     bedrock = {"kind": "bedrock", "region": region, "model": "vendor.model-v1:0"}
@@ -361,19 +361,19 @@ def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
     return wish
 
 
-def test_judges_that_an_environment_does_not_reach(
+def test_judges_the_environment_rejects(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     request = judged(make_request(), "eu-west-1")
     with pytest.raises(JobError) as caught:
         submit(request, target, print)
-    said = str(caught.value)
+    lines = str(caught.value)
     for words in ("JUDGE_KEY", "storage.keys", "us-east-1", "vendor.model-v1:0", "bedrock.judges"):
-        assert words in said
+        assert words in lines
     assert_nothing_happened(scene, request.runs)
 
 
-def test_judges_that_an_environment_reaches(
+def test_judges_the_environment_allows(
     scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     given = {
