@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from tests.fake_llm_server import Endpoint, serving
+from tests.fake_llm_server import FakeLlmServer, serving
 from training.config.judges import AnyJudge as Section
 from training.errors import RunError
 from training.judges.base import JudgeContext, build_judge
@@ -21,7 +21,7 @@ SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 MODEL = "us.vendor.model-v1:0"
 
 
-def ask(endpoint: Endpoint, folder: Path) -> list[str]:
+def ask(endpoint: FakeLlmServer, folder: Path) -> list[str]:
     """Ask a judge on Bedrock one thing."""
     section = {"kind": "bedrock", "region": "eu-central-1", "model": MODEL}
     document = {**section, "url": endpoint.url.removesuffix("/v1")}
@@ -57,7 +57,7 @@ def signature(path: str, headers: dict[str, str], body: bytes) -> str:
 def test_signature_matches_the_sent_request(tmp_path: Path) -> None:
     with serving() as endpoint:
         assert ask(endpoint, tmp_path) == ["7"]
-        path, headers, _ = endpoint.asked[0]
+        path, headers, _ = endpoint.calls[0]
         (body,) = endpoint.bodies
     assert path == "/model/us.vendor.model-v1%3A0/converse"
     assert "AKIDEXAMPLE" in headers["authorization"]
@@ -70,7 +70,7 @@ def test_session_token_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-a-role")
     with serving() as endpoint:
         ask(endpoint, tmp_path)
-    assert endpoint.asked[0][1]["x-amz-security-token"] == "of-a-role"
+    assert endpoint.calls[0][1]["x-amz-security-token"] == "of-a-role"
 
 
 def test_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
