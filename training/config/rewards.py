@@ -11,6 +11,7 @@ from training.config.base import ConfigSection
 from training.config.judges import AnyJudge as JudgeSection
 from training.config.judges import LocalJudge
 from training.config.locations import FileLocation, ModelLocation
+from training.config.step_profile import ExtraModel
 from training.config.types import DurationS, PositiveFloat, PositiveInt
 
 
@@ -231,6 +232,25 @@ def _as_rewards(value: Any) -> Any:
 
 Rewards = Annotated[tuple[Reward, ...], BeforeValidator(_as_rewards), Field(min_length=1)]
 """One reward or a list of them, which are added up by their weights."""
+
+
+def scorer_models(rewards: tuple[RewardSection, ...], *, shareable: bool) -> tuple[ExtraModel, ...]:
+    """Return the reward models among rewards, for the planner.
+
+    Args:
+        rewards: Rewards of a method.
+        shareable: True if the method can hold a reward model as one more adapter on its policy.
+    """
+    return tuple(
+        ExtraModel(
+            source=reward.source,
+            key="method.reward",
+            scores=True,
+            backbone=reward.backbone if shareable else "own",
+        )
+        for reward in rewards
+        if isinstance(reward, ModelReward)
+    )
 
 
 class RolloutSettings(ConfigSection):
