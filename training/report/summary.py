@@ -10,7 +10,7 @@ from training.config.methods import title_of
 from training.report import rl_summary
 from training.report.comparison import Comparison
 from training.report.formatting import change, count, duration, number, percent
-from training.report.metric_labels import metric_label, own_metric_label, verdict
+from training.report.metric_labels import headline_metric, metric_label, verdict
 from training.report.run_data import RunData, at, mapping
 
 _STATES = {
@@ -62,7 +62,7 @@ def _result(run_data: RunData) -> str:
         return f"{count(rows)} training rows generated from {count(prompts)} prompts"
     if rl_summary.is_rewarded(run_data):
         return rl_summary.headline(run_data)
-    if own := own_metric_label(run_data):
+    if own := headline_metric(run_data):
         name, words, first, last = own
         return _moved(words, first, last, name)
     before = _loss(run_data.before, "validation")
