@@ -20,8 +20,6 @@ class RewardSection(ConfigSection):
 
     impl: ClassVar[str]
     """`module:function` that makes it, imported only when used."""
-    needs_reference: ClassVar[bool] = False
-    """Whether every prompt must bring a right answer to check against."""
 
     weight: float = 1.0
     """What it counts in the sum; below zero it is a penalty."""
@@ -71,7 +69,6 @@ class NumericAnswerReward(RewardSection):
     """
 
     impl = "training.rewards.numeric_answer:build"
-    needs_reference = True
 
     kind: Literal["numeric_answer"]
     marker: str = "####"
@@ -86,7 +83,6 @@ class ChoiceReward(RewardSection):
     """Whether the answer chooses the right letter of a multiple choice: 1 or 0."""
 
     impl = "training.rewards.choice:build"
-    needs_reference = True
 
     kind: Literal["choice"]
     letters: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{2,}$")] = "ABCDE"
