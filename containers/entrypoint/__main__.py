@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "health":
-        return report(wanted=options.devices)
+        return report(required=options.devices)
     return train(
         Options(
             job=options.job,

@@ -54,6 +54,11 @@ class AdapterSection(ConfigSection):
     """Whether it is made of virtual tokens before a row."""
 
     @property
+    def mergeable(self) -> bool:
+        """True if the adapter can be merged into the weights of the base."""
+        return not self.soft
+
+    @property
     def quantized(self) -> bool:
         """Whether the base is loaded in 4 bits."""
         return False
@@ -307,6 +312,11 @@ class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
     """What its output is multiplied by."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """How often a whole adapter is left out while training, row by row."""
+
+    @property
+    def mergeable(self) -> bool:
+        """False: a network with a nonlinearity is no change of weights."""
+        return False
 
     def width(self, hidden: int) -> int:
         """Return the width of the bottleneck in a model `hidden` wide."""

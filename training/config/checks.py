@@ -7,8 +7,8 @@ from pathlib import Path
 
 from training.config.adapter_checks import check_adapter
 from training.config.composition import Compose
+from training.config.distill import Distill
 from training.config.job import Job
-from training.config.methods import Distill
 from training.config.model import PREVIOUS, SCRATCH
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo

@@ -313,6 +313,11 @@ class Compose(FrozenBase, Composition, AdapterSection):
         return self.num_trained_here(model)
 
     @property
+    def mergeable(self) -> bool:
+        """True if every combiner is linear; the members themselves are not read here."""
+        return all(combiner.linear for combiner in self.combiners)
+
+    @property
     def num_members(self) -> int:
         """How many adapters there are, in all compositions together."""
         return _count(self)

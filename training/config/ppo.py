@@ -10,7 +10,15 @@ from pydantic import Field, model_validator
 from training.config.base import ConfigSection
 from training.config.locations import ModelLocation
 from training.config.method_base import MethodSection
-from training.config.rewards import Rewards
+from training.config.metric_labels import ROLLOUTS
+from training.config.rewards import Rewards, scorer_models
+from training.config.step_profile import (
+    CriticKind,
+    RolloutProfile,
+    StepProfile,
+    StepSpec,
+    reference_model,
+)
 from training.config.types import PositiveFloat, PositiveInt, Share
 
 # A null is what a job leaves open; this is what it switches off.
@@ -134,6 +142,7 @@ class Ppo(MethodSection):
     impl = "training.methods.ppo:build"
     rows = "prompt"
     title = "Reinforcement learning (PPO)"
+    metrics = ROLLOUTS
 
     kind: Literal["ppo"]
     reward: Rewards
@@ -158,10 +167,34 @@ class Ppo(MethodSection):
         return self.rollout.max_new_tokens
 
     @property
-    def waits_steps(self) -> int:
+    def warmup_steps(self) -> int:
         """Steps in which only the critic learns."""
         return self.critic.warmup_steps
 
-    def rounds(self, global_batch_size: int) -> tuple[int, int] | None:
+    def rollout_schedule(self, global_batch_size: int) -> tuple[int, int] | None:
         """Return the prompts of a rollout, and how often it is gone through."""
         return self.rollout.batch or global_batch_size, self.epochs
+
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile:
+        """Return the costs of a step in which policy and critic are trained together.
+
+        Args:
+            job: The job that the method is part of.
+            step: Size of a step on one device.
+        """
+        batch = self.rollout.sampling_batch_size or 8 * step.micro_batch_size
+        answers = min(step.rows_per_device, batch)
+        return StepProfile(
+            head="answers",
+            frozen=reference_model(job),
+            rollout=RolloutProfile(answers, step.max_prompt_tokens, self.rollout.max_new_tokens),
+            critic=self._critic_kind(job),
+            scorers=scorer_models(self.reward, shareable=True),
+        )
+
+    def _critic_kind(self, job: Any) -> CriticKind:
+        """Return where the critic's weights are; `auto` shares the backbone if it is possible."""
+        if self.critic.backbone != "auto":
+            return self.critic.backbone
+        has_layer_adapter = job.adapter is not None and not job.adapter.soft
+        return "shared" if has_layer_adapter and self.critic.source is None else "own"

@@ -11,6 +11,7 @@ from training.config.base import ConfigSection
 from training.config.judges import AnyJudge as JudgeSection
 from training.config.judges import LocalJudge
 from training.config.locations import FileLocation, ModelLocation
+from training.config.step_profile import ExtraModel
 from training.config.types import DurationS, PositiveFloat, PositiveInt
 
 
@@ -19,8 +20,6 @@ class RewardSection(ConfigSection):
 
     impl: ClassVar[str]
     """`module:function` that makes it, imported only when used."""
-    needs_reference: ClassVar[bool] = False
-    """Whether every prompt must bring a right answer to check against."""
 
     weight: float = 1.0
     """What it counts in the sum; below zero it is a penalty."""
@@ -70,7 +69,6 @@ class NumericAnswerReward(RewardSection):
     """
 
     impl = "training.rewards.numeric_answer:build"
-    needs_reference = True
 
     kind: Literal["numeric_answer"]
     marker: str = "####"
@@ -85,7 +83,6 @@ class ChoiceReward(RewardSection):
     """Whether the answer chooses the right letter of a multiple choice: 1 or 0."""
 
     impl = "training.rewards.choice:build"
-    needs_reference = True
 
     kind: Literal["choice"]
     letters: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{2,}$")] = "ABCDE"
@@ -231,6 +228,25 @@ def _as_rewards(value: Any) -> Any:
 
 Rewards = Annotated[tuple[Reward, ...], BeforeValidator(_as_rewards), Field(min_length=1)]
 """One reward or a list of them, which are added up by their weights."""
+
+
+def scorer_models(rewards: tuple[RewardSection, ...], *, shareable: bool) -> tuple[ExtraModel, ...]:
+    """Return the reward models among rewards, for the planner.
+
+    Args:
+        rewards: Rewards of a method.
+        shareable: True if the method can hold a reward model as one more adapter on its policy.
+    """
+    return tuple(
+        ExtraModel(
+            source=reward.source,
+            key="method.reward",
+            scores=True,
+            backbone=reward.backbone if shareable else "own",
+        )
+        for reward in rewards
+        if isinstance(reward, ModelReward)
+    )
 
 
 class RolloutSettings(ConfigSection):

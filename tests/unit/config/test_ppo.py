@@ -26,7 +26,7 @@ def test_the_least_ppo_job_is_fine(job: dict[str, Any]) -> None:
     parsed = parse_job(job, "job.yaml")
     assert isinstance(parsed, Job)
     assert isinstance(parsed.method, Ppo)
-    assert parsed.method.rounds(8) == (8, 2)
+    assert parsed.method.rollout_schedule(8) == (8, 2)
     assert parsed.method.kl.stops_at is None
 
 

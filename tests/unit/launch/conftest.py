@@ -35,9 +35,11 @@ def emulator() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedEnvironment]:
+def emulated_platform(
+    emulator: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedEnvironment]:
     """Yield a deployed platform, with a service whose containers run `fake_container.py`."""
-    home = tmp_path_factory.mktemp("stage")
+    home = tmp_path_factory.mktemp("platform")
     runtime = NamespaceRuntime((sys.executable, str(CONTAINER)))
     timings = ServiceTimings(grace_s=10, sync_s=0.1, capacity_s=0.1)
     service = SageMakerEmulator(emulator, DEV.region, home / "disks", runtime, timings)
@@ -57,17 +59,17 @@ def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 
 @pytest.fixture
-def scene(
-    stage: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
+def emulated(
+    emulated_platform: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[EmulatedEnvironment]:
     """Yield the platform without jobs, with the environment variables that point boto3 to it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in stage.variables.items():
+    for name, value in emulated_platform.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("YES", "1")
-    yield stage
-    stage.service.close()
+    yield emulated_platform
+    emulated_platform.service.close()
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +79,7 @@ def account() -> AwsSession:
 
 
 @pytest.fixture
-def target(scene: EmulatedEnvironment, account: AwsSession) -> SageMakerTarget:
+def target(emulated: EmulatedEnvironment, account: AwsSession) -> SageMakerTarget:
     return SageMakerTarget(account)
 
 
@@ -117,6 +119,6 @@ def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -
     EmulatedEnvironment(environment, service, {}, Path()).promote_image("gpu")
 
 
-def boto(scene: EmulatedEnvironment, name: str) -> Any:
+def boto(emulated: EmulatedEnvironment, name: str) -> Any:
     """Return a client of the emulated account."""
-    return boto3.client(name, region_name=scene.environment.region)
+    return boto3.client(name, region_name=emulated.environment.region)

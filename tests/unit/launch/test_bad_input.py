@@ -30,7 +30,7 @@ from tests.unit.launch.fake_accounts import DEV
 
 @pytest.fixture
 def train(
-    scene: EmulatedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulated: EmulatedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
     """Run `temper train` on a small job for one ml.g5.2xlarge."""
     monkeypatch.chdir(ROOT)
@@ -69,7 +69,7 @@ def train(
                 *options,
             ],
         )
-        assert not scene.service._jobs, "nothing may run"
+        assert not emulated.service._jobs, "nothing may run"
         assert not list((tmp_path / "runs").glob("small/*")), "nothing may be left behind"
         assert "Traceback" not in result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -93,7 +93,7 @@ def test_unknown_profile(train: Callable[..., Result], monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "RequestExpired", "InvalidClientTokenId"])
-def test_expired_credentials(scene: EmulatedEnvironment, code: str) -> None:
+def test_expired_credentials(emulated: EmulatedEnvironment, code: str) -> None:
     account = AwsSession(DEV)
     with Stubber(account.client("sts")) as answers:
         answers.add_client_error("get_caller_identity", code, "The token is expired", 403)
@@ -101,7 +101,7 @@ def test_expired_credentials(scene: EmulatedEnvironment, code: str) -> None:
             account.caller()
 
 
-def test_credentials_of_wrong_account(scene: EmulatedEnvironment) -> None:
+def test_credentials_of_wrong_account(emulated: EmulatedEnvironment) -> None:
     account = AwsSession(dataclasses.replace(DEV, account="999999999999"))
     with pytest.raises(LaunchError) as caught:
         account.caller()
@@ -111,7 +111,7 @@ def test_credentials_of_wrong_account(scene: EmulatedEnvironment) -> None:
     )
 
 
-def test_denied_credentials(scene: EmulatedEnvironment) -> None:
+def test_denied_credentials(emulated: EmulatedEnvironment) -> None:
     account = AwsSession(DEV)
     with Stubber(account.client("sts")) as answers:
         answers.add_client_error("get_caller_identity", "AccessDenied", "not you", 403)
@@ -194,7 +194,9 @@ def described(found: dict[str, Any], secondary: str) -> dict[str, Any]:
     }
 
 
-def test_unreachable_account(scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_account(
+    emulated: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(LaunchError, match=r"could not be reached .*Check the network"):

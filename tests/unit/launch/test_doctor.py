@@ -115,7 +115,7 @@ def test_fix_is_printed_below_the_problem() -> None:
 
 @pytest.fixture
 def make_checks(
-    scene: EmulatedEnvironment, tmp_path: Path
+    emulated: EmulatedEnvironment, tmp_path: Path
 ) -> Iterator[Callable[..., AccountChecks]]:
     """Return a factory of the checks for a job on one ml.g5.2xlarge."""
 
@@ -140,9 +140,9 @@ def results(checks: AccountChecks) -> dict[str, CheckResult]:
 
 
 def test_account_checks_pass(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    scene.service.faults.quotas[G5] = 2
+    emulated.service.faults.quotas[G5] = 2
     found = results(make_checks())
     assert found["quota"].detail == f"'{G5} for training job usage' is 2"
     assert found["zones"].detail.startswith("g5.2xlarge in us-east-1")
@@ -155,17 +155,19 @@ def test_account_checks_pass(
 
 
 def test_quota_of_zero(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    scene.service.faults.quotas[G5] = 0
+    emulated.service.faults.quotas[G5] = 0
     finding = results(make_checks(resources={"instance": G5, "count": 2}))["quota"]
     assert finding.detail == f"'{G5} for training job usage' is 0, and the job needs 2"
     assert "request-service-quota-increase" in finding.fix
     assert "--desired-value 2" in finding.fix and "--quota-code L-" in finding.fix
 
 
-def test_spot_quota(scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]) -> None:
-    scene.service.faults.quotas[G5] = 1
+def test_spot_quota(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+) -> None:
+    emulated.service.faults.quotas[G5] = 1
     job = make_checks(resources={"instance": G5, "spot": True, "max_runtime": "1h"})
     assert "for spot training job usage' is 1" in results(job)["quota"].detail
 
@@ -178,7 +180,7 @@ def test_instance_offered_in_no_zone(make_checks: Callable[..., AccountChecks]) 
 
 
 def test_severe_scan_findings(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     checks = make_checks()
     ecr = checks.account.client("ecr")
@@ -193,23 +195,23 @@ def test_severe_scan_findings(
 
 
 def test_deleted_image(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    uri = checks_uri(scene).replace("@sha256:", "@sha256:00")[:-2]
+    uri = checks_uri(emulated).replace("@sha256:", "@sha256:00")[:-2]
     with pytest.raises(CheckFailed, match="is not in the registry"):
         make_checks(resources={"instance": G5, "image": uri}).image()
 
 
-def checks_uri(scene: EmulatedEnvironment) -> str:
-    name = f"/{scene.environment.prefix}/images/gpu/uri"
-    return str(boto(scene, "ssm").get_parameter(Name=name)["Parameter"]["Value"])
+def checks_uri(emulated: EmulatedEnvironment) -> str:
+    name = f"/{emulated.environment.prefix}/images/gpu/uri"
+    return str(boto(emulated, "ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
 def test_role_sagemaker_cannot_assume(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     trust = '{"Statement": [{"Principal": {"Service": "ec2.amazonaws.com"}}]}'
-    boto(scene, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
+    boto(emulated, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
     with pytest.raises(CheckFailed, match="role/other cannot be assumed by SageMaker") as caught:
         with_value(make_checks(), "roles/training", "arn:aws:iam::123456789012:role/other").role()
     assert caught.value.fix == "make deploy ENV=dev"
@@ -226,7 +228,7 @@ def with_value(checks: AccountChecks, name: str, value: str) -> AccountChecks:
 
 
 def test_missing_data(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     finding = results(make_checks(data={"train": "s3://temper-dev-data-123456789012/none"}))["data"]
     assert finding.outcome == "failed" and "contains nothing" in finding.detail
@@ -237,7 +239,7 @@ FILLED = {"VersionIdsToStages": {"a" * 32: ["AWSPREVIOUS"], "b" * 32: ["AWSCURRE
 
 
 def test_hub_token_without_value(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     assert results(make_checks())["token"].detail == "this environment has no secret for it"
     checks = with_value(make_checks(), "secrets/hub-token", "temper-dev/hub-token")
@@ -253,7 +255,7 @@ def test_hub_token_without_value(
 
 
 def test_judge_key_without_value(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     assert results(make_checks())["keys"].detail.startswith("not needed")
     checks = with_value(make_checks(), "secrets/keys/JUDGE_KEY", "temper-dev/keys/JUDGE_KEY")
@@ -266,7 +268,7 @@ def test_judge_key_without_value(
 
 
 def test_denied_check_is_skipped(
-    scene: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     checks = make_checks()
     with Stubber(checks.account.client("iam")) as answers:

@@ -41,7 +41,7 @@ def node(group: str, status: str = "Running") -> dict[str, Any]:
 
 
 @pytest.fixture
-def account(scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> AwsSession:
+def account(emulated: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> AwsSession:
     monkeypatch.delenv("SLURM_LOGIN", raising=False)
     return AwsSession(DEV)
 
@@ -76,9 +76,9 @@ def test_login_node_named_by_user(account: AwsSession, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def published(scene: EmulatedEnvironment) -> Iterator[None]:
+def published(emulated: EmulatedEnvironment) -> Iterator[None]:
     """Publish the parameter of a cluster."""
-    ssm = boto(scene, "ssm")
+    ssm = boto(emulated, "ssm")
     name = f"/{DEV.prefix}/hyperpod/cluster"
     ssm.put_parameter(Name=name, Value=NAME, Type="String")
     yield

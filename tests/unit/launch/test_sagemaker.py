@@ -71,16 +71,18 @@ def await_end(target: SageMakerTarget, submission: Submission) -> str:
     return target.status(submission).state
 
 
-def steps_of(scene: EmulatedEnvironment, job: str) -> list[list[int]]:
+def steps_of(emulated: EmulatedEnvironment, job: str) -> list[list[int]]:
     """Return the steps of each start of a job."""
-    streams = scene.log_lines(job).values()
+    streams = emulated.log_lines(job).values()
     return [
         [int(ln.split()[1].partition("/")[0]) for ln in s if ln.startswith("step")] for s in streams
     ]
 
 
 def test_run_to_completion_and_fetch(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     lines: list[str] = []
     submission = submit(make_request(), target, lines.append)
@@ -103,7 +105,7 @@ def test_run_to_completion_and_fetch(
 
 
 def test_container_job_has_no_local_paths(
-    scene: EmulatedEnvironment,
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     tmp_path: Path,
@@ -111,7 +113,7 @@ def test_container_job_has_no_local_paths(
     submission = submit(make_request(steps=1), target, print)
     bucket = target.platform["buckets/runs"]
     key = f"runs/{submission.run}/job/job.yaml"
-    text = boto(scene, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    text = boto(emulated, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     assert str(tmp_path) not in text
     assert "/opt/ml/input/data/train/rows.jsonl" in text
     assert await_end(target, submission) == "not deployed"
@@ -119,13 +121,15 @@ def test_container_job_has_no_local_paths(
 
 @pytest.mark.slow
 def test_same_command_attaches(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = make_request(steps=500)
     first, lines = submit(request, target, print), []
     second = submit(request, target, lines.append)
     assert second == first
-    assert scene.service.calls.count("CreateTrainingJob") == 1
+    assert emulated.service.calls.count("CreateTrainingJob") == 1
     assert "is training already" in lines[0]
     target.stop(first)
     assert await_end(target, first) == "stopped"
@@ -133,7 +137,9 @@ def test_same_command_attaches(
 
 @pytest.mark.slow
 def test_stop_and_resume(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = make_request(steps=200)
     submission = submit(request, target, print)
@@ -146,7 +152,7 @@ def test_stop_and_resume(
     assert again.run == submission.run
     assert again.latest.name == f"{submission.latest.name}-2"
     assert await_end(target, again) == "not deployed"
-    (first,), (second,) = (steps_of(scene, attempt.name) for attempt in again.attempts)
+    (first,), (second,) = (steps_of(emulated, attempt.name) for attempt in again.attempts)
     assert first[-1] + 1 == second[0], "it resumes from the checkpoint that SIGTERM saved"
     assert second[-1] == 200
 
@@ -154,7 +160,7 @@ def test_stop_and_resume(
 @pytest.mark.slow
 @pytest.mark.parametrize("event", ["interrupt", "lose"])
 def test_interruption_repeats_at_most_one_interval(
-    scene: EmulatedEnvironment,
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     event: Any,
@@ -162,9 +168,9 @@ def test_interruption_repeats_at_most_one_interval(
     submission = submit(make_request(steps=150, spot=True, max_runtime="1h"), target, print)
     name = submission.latest.name
     until(lambda: (target.status(submission).step or 0) > 12)
-    scene.service.trigger(name, event)
+    emulated.service.trigger(name, event)
     assert await_end(target, submission) == "not deployed"
-    first, second = steps_of(scene, name)
+    first, second = steps_of(emulated, name)
     # 5 steps between checkpoints, and the steps (20 ms each) by which S3 lagged behind.
     slack = 0 if event == "interrupt" else 5 + 25
     assert 0 <= first[-1] + 1 - second[0] <= slack
@@ -173,20 +179,22 @@ def test_interruption_repeats_at_most_one_interval(
 
 
 def test_lost_reply_creates_no_second_job(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     """The job is created, the reply is lost, and boto3 retries."""
-    scene.service.faults.lost_replies = 2
+    emulated.service.faults.lost_replies = 2
     submission = submit(make_request(steps=5), target, print)
     assert submission.latest.handle.endswith(submission.latest.name)
-    assert scene.service.calls.count("CreateTrainingJob") == 3
-    assert list(scene.service._jobs) == [submission.latest.name]
+    assert emulated.service.calls.count("CreateTrainingJob") == 3
+    assert list(emulated.service._jobs) == [submission.latest.name]
     assert await_end(target, submission) == "not deployed"
 
 
 @pytest.mark.slow
 def test_rerun_after_lost_network(
-    scene: EmulatedEnvironment,
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -209,13 +217,15 @@ def test_rerun_after_lost_network(
     fresh = SageMakerTarget(target.account)
     submission = submit(request, fresh, print)
     assert submission.run == record.run
-    assert list(scene.service._jobs) == [record.latest.name]
+    assert list(emulated.service._jobs) == [record.latest.name]
     fresh.stop(submission)
     await_end(fresh, submission)
 
 
 def test_failed_job(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     submission = submit(make_request(name="broken"), target, print)
     assert await_end(target, submission) == "training failed"
@@ -228,10 +238,12 @@ def test_failed_job(
 
 @pytest.mark.slow
 def test_state_changes_are_published(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     """A rule like the platform's own matches the end of a job."""
-    events, sqs = boto(scene, "events"), boto(scene, "sqs")
+    events, sqs = boto(emulated, "events"), boto(emulated, "sqs")
     queue = sqs.create_queue(QueueName="told")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
     pattern = {
@@ -258,13 +270,13 @@ def test_state_changes_are_published(
 # --- bad input --------------------------------------------------------------------------------
 
 
-def assert_nothing_happened(scene: EmulatedEnvironment, runs: Path) -> None:
-    assert not scene.service._jobs
+def assert_nothing_happened(emulated: EmulatedEnvironment, runs: Path) -> None:
+    assert not emulated.service._jobs
     assert not [p for p in runs.rglob("*") if p.is_file() and p.name != "index.sqlite"]
 
 
 def test_not_confirmed(
-    scene: EmulatedEnvironment,
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -273,32 +285,38 @@ def test_not_confirmed(
     request = make_request()
     with pytest.raises(NotConfirmed, match="YES=1"):
         submit(request, target, print)
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
 def test_quota_of_zero(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
-    scene.service.faults.quotas["ml.g5.2xlarge"] = 0
+    emulated.service.faults.quotas["ml.g5.2xlarge"] = 0
     request = make_request()
     with pytest.raises(LaunchError, match=r"ml\.g5\.2xlarge for training job usage") as caught:
         submit(request, target, print)
     assert "Service Quotas" in str(caught.value)
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
 def test_empty_s3_address(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     bucket = target.platform["buckets/data"]
     request = dataclasses.replace(make_request(), overrides=f"data.train=s3://{bucket}/no/such")
     with pytest.raises(LaunchError, match=f"s3://{bucket}/no/such/ contains nothing"):
         submit(request, target, print)
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
 def test_no_instance(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = dataclasses.replace(make_request(), overrides="resources={}")
     with pytest.raises(JobError, match=r"resources.instance: is required with TARGET=sagemaker"):
@@ -307,7 +325,7 @@ def test_no_instance(
 
 @pytest.mark.slow
 def test_name_is_taken(
-    scene: EmulatedEnvironment,
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -317,13 +335,13 @@ def test_name_is_taken(
     request = make_request(steps=5, name="other")
     with pytest.raises(LaunchError, match="taken by another training job"):
         submit(request, target, print)
-    assert list(scene.service._jobs) == [first.latest.name]
+    assert list(emulated.service._jobs) == [first.latest.name]
     target.stop(first)
     await_end(target, first)
 
 
 def test_stop_during_upload(
-    scene: EmulatedEnvironment,
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -341,7 +359,7 @@ def test_stop_during_upload(
     monkeypatch.setattr(target.store, "upload_artifact", stopped_meanwhile)
     with pytest.raises(LaunchError, match="stopped before it was submitted"):
         submit(request, target, print)
-    assert not scene.service._jobs
+    assert not emulated.service._jobs
 
 
 def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
@@ -362,7 +380,9 @@ def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
 
 
 def test_judges_the_environment_rejects(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = judged(make_request(), "eu-west-1")
     with pytest.raises(JobError) as caught:
@@ -370,11 +390,13 @@ def test_judges_the_environment_rejects(
     lines = str(caught.value)
     for words in ("JUDGE_KEY", "storage.keys", "us-east-1", "vendor.model-v1:0", "bedrock.judges"):
         assert words in lines
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
 def test_judges_the_environment_allows(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     given = {
         "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY",

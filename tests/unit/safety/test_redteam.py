@@ -115,7 +115,7 @@ def test_our_probes_cover_their_categories() -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({}, "there are no probes in it"),
+        ({}, "no probes found"),
         ({"requests": {"a": ["b"]}, "wrappers": {"w": "no place"}}, "wrappers.w: must contain"),
         ({"leaks": [{"system": "no place", "ask": "?"}]}, "leaks.0.system: must contain"),
         ({"requets": {}}, "no such key"),
