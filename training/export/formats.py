@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from training.errors import GuardError, ModelError, RunError
 from training.export.gguf_file import write_gguf
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, ids_for, logits_of, logits_with
+from training.models.added_tokens import vocabulary_size
 from training.models.base_digest import BASE, check_base_digest
 from training.models.merge import is_adapter
 from training.models.safetensors_io import WeightFiles, model_folder
@@ -51,7 +51,7 @@ def merged_folder(model: Path, target: Path) -> str:
         streaming_merge(model, base, place)
         _copy_texts(model, place, leave=_OF_ADAPTERS)
         files = WeightFiles(base)
-        ids = ids_for(model, words_of(base))
+        ids = ids_for(model, vocabulary_size(base))
         without, adapted = logits_with(model, base, ids)
         proof = compare(without, adapted, logits_of(place, ids), _dtype(files))
     return str(proof)
@@ -84,7 +84,7 @@ def adapter_folder(model: Path, target: Path) -> str:
         raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
     said = copied_folder(model, target)
     base = base_of(model)
-    without, adapted = logits_with(target, base, ids_for(target, words_of(base)))
+    without, adapted = logits_with(target, base, ids_for(target, vocabulary_size(base)))
     changed = float((adapted - without).abs().max())
     if changed == 0.0:
         raise GuardError(f"the adapter in {model} changes nothing: it was not trained or not saved")
@@ -208,12 +208,6 @@ def base_of(model: Path) -> Path:
     base = model_folder(str(config.base_model_name_or_path), config.revision)
     check_base_digest(model, base)
     return base
-
-
-def words_of(base: Path) -> int:
-    """Return how many token ids a model knows."""
-    config = json.loads((base / "config.json").read_text())
-    return int(config.get("vocab_size") or config["text_config"]["vocab_size"])
 
 
 def _dtype(files: WeightFiles) -> torch.dtype:

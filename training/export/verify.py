@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from training.errors import GuardError
+from training.models.added_tokens import needs_complete_base, resize_for_adapter
 from training.models.layer_streaming import (
     empty_model,
     is_streamable,
@@ -88,8 +89,10 @@ def logits_of(folder: Path, ids: torch.Tensor) -> torch.Tensor:
 
 def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits of a base without and with its adapter, the base streamed if it can be."""
-    if not is_streamable(base):
-        tuned = PeftModel.from_pretrained(whole(base), str(adapter), torch_device="cpu").eval()
+    if not is_streamable(base) or needs_complete_base(adapter, base):
+        complete = whole(base)
+        resize_for_adapter(complete, adapter)
+        tuned = PeftModel.from_pretrained(complete, str(adapter), torch_device="cpu").eval()
         _fill_ranknum(tuned)
         with tuned.disable_adapter():
             without = _logits(tuned, ids)
