@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.readme_tables import circumstances, table, write_section
-from training.report.metric_labels import MEASURES
+from training.report.metric_labels import metric_label
 from training.report.rl_summary import is_rewarded
 from training.report.run_data import RunData, at, read_run_data
 
@@ -48,7 +48,7 @@ def _rows(run: RunData) -> list[list[str]]:
     for name in _HELD_OUT_METRICS:
         before, after = (at(side, "validation", name) for side in (run.before, run.after))
         if isinstance(before, int | float) and isinstance(after, int | float):
-            words = MEASURES[name].words
+            words = metric_label(name).words
             rows.append([run.name, method, where, words, f"{before:.3f}", f"{after:.3f}"])
     return rows
 
@@ -62,7 +62,7 @@ def _rollouts(run: RunData) -> list[list[str]]:
         # Each rollout is trained on for `epochs` steps, which all log the same values.
         values = values[:: int(steps) if isinstance(steps, int) else 1]
         ends[name] = (fmean(values[:_FIRST]), fmean(values[-_LAST:])) if values else None
-    words = {"reward": MEASURES["reward"].words, "kl": MEASURES["kl"].words}
+    words = {"reward": metric_label("reward").words, "kl": metric_label("kl").words}
     where = f"first {_FIRST} and last {_LAST} rollouts"
     return [
         [where, words[name], f"{both[0]:.2f}", f"{both[1]:.2f}"]

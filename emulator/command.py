@@ -74,9 +74,9 @@ def _instance(job: Path) -> list[str]:
     if "instance:" in text:
         return []
     say("the job names no instance: using one ml.g5.xlarge, spot")
-    where = "stages.0.resources" if "\nstages:" in text else "resources"
-    wanted = ("instance=ml.g5.xlarge", "spot=true", "max_runtime=12h")
-    return [f"{where}.{setting}" for setting in wanted]
+    section = "stages.0.resources" if "\nstages:" in text else "resources"
+    settings = ("instance=ml.g5.xlarge", "spot=true", "max_runtime=12h")
+    return [f"{section}.{setting}" for setting in settings]
 
 
 def _runtime(image: str) -> ContainerRuntime:

@@ -1,1 +1,1 @@
-"""What preference labels are worth, and what is left of them to learn from."""
+"""Analysis and cleaning of preference labels: agreement, annotators, biases, a training set."""

@@ -1,4 +1,4 @@
-"""Everything there is to say about a set of labels, put together once."""
+"""Analysis of a set of labels: agreement, annotators, biases, coverage, and the cleaned set."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feedback.agreement import Agreement, agreement
-from feedback.annotators import Annotator, annotators
-from feedback.biases import coverage, first_shown, longer, longer_by_gap
+from feedback.annotators import Annotator, annotator_statistics
+from feedback.biases import coverage, first_chosen, longer_by_gap, longer_chosen
 from feedback.binomial import Proportion
-from feedback.cleaning import CleanedPairs, cleaned
+from feedback.cleaning import clean_labels
+from feedback.cleaning_rules.base import CleanedPairs
 from feedback.labels import Label, by_pair
 
 _THIN = 30
-"""Pairs of a topic or group below which little can be learned about it."""
+"""Number of pairs below which a topic or group is reported as thinly covered."""
 
 
 @dataclass(frozen=True)
 class FeedbackAnalysis:
-    """What the labels come to.
+    """Result of the analysis.
 
     Attributes:
-        labels: How many.
-        pairs: Distinct prompts with two answers.
-        prompts: Distinct prompts.
-        agreement: Of all annotators.
-        in_line: Of those that are not out of line.
-        people: The annotators.
+        labels: Number of labels.
+        pairs: Number of distinct pairs.
+        prompts: Number of distinct prompts.
+        agreement: Agreement of all annotators.
+        reliable_agreement: Agreement without flagged annotators.
+        annotators: The annotators.
         longer: How often the longer answer was chosen.
-        longer_by_gap: The same by how much longer it is.
+        longer_by_gap: The same by difference of length.
         first: How often the answer shown first was chosen.
-        topics: Labels, pairs and annotators by topic.
+        topics: Numbers of labels, pairs and annotators by topic.
         groups: The same by group.
-        cleaned: What is left to learn from.
+        cleaned: The training set, and what was dropped.
     """
 
     labels: int
     pairs: int
     prompts: int
     agreement: Agreement
-    in_line: Agreement
-    people: list[Annotator]
+    reliable_agreement: Agreement
+    annotators: list[Annotator]
     longer: Proportion
     longer_by_gap: list[tuple[str, Proportion]]
     first: Proportion
@@ -49,59 +50,60 @@ class FeedbackAnalysis:
     cleaned: CleanedPairs
 
     @property
-    def named(self) -> str:
-        """How many people judged, in words."""
-        count = sum(bool(one.name) for one in self.people)
-        words = "1 person" if count == 1 else f"{count:,} people"
-        if count == len(self.people):
+    def annotator_count(self) -> str:
+        """Number of annotators, as text."""
+        count = sum(bool(one.name) for one in self.annotators)
+        words = "1 annotator" if count == 1 else f"{count:,} annotators"
+        if count == len(self.annotators):
             return words
-        return f"{words} and some who are not named" if count else "people who are not named"
+        return f"{words} and unnamed annotators" if count else "unnamed annotators"
 
     @property
     def warnings(self) -> list[str]:
-        """What somebody should do something about, gravest first."""
-        found = []
-        alpha = self.in_line.alpha
+        """Problems that need action, most serious first."""
+        warnings = []
+        alpha = self.reliable_agreement.alpha
         if not self.cleaned.rows:
-            found.append("Nothing is left to learn from: see below what was left out, and why.")
+            warnings.append("No pair is left to train on: see below what was dropped, and why.")
         if not self.agreement.pairs:
-            found.append(
-                "Nobody judged what another judged, so nothing can be said of agreement. Have at "
-                "least one pair in ten judged by two people or more."
+            warnings.append(
+                "No pair was judged by two annotators, so agreement cannot be measured. Have at "
+                "least one pair in ten judged by two annotators or more."
             )
         elif alpha is None:
-            found.append(
-                "All judgements that can be compared are the same, so how far agreement exceeds "
-                "chance cannot be said."
+            warnings.append(
+                "All comparable judgements are the same, so agreement beyond chance is undefined."
             )
         elif alpha < 0.2:
-            found.append(
-                f"Annotators hardly agree beyond chance (Krippendorff's alpha {alpha:.2f}). Mend "
-                f"the rubric and calibrate before anything is learned from these labels."
+            warnings.append(
+                f"Annotators hardly agree beyond chance (Krippendorff's alpha {alpha:.2f}). Revise "
+                f"the guidelines and calibrate the annotators before training on these labels."
             )
-        found += [f"{p.name}: {why}." for p in self.people for why in p.out_of_line]
+        warnings += [f"{p.name}: {why}." for p in self.annotators for why in p.flags]
         if self.first.of and self.first.excludes(0.5):
-            found.append(f"The answer shown first is chosen {_share(self.first)}. Shuffle sides.")
+            warnings.append(
+                f"The answer shown first is chosen {_share(self.first)}. Shuffle the order."
+            )
         if self.longer.of and self.longer.excludes(0.5):
             side = "longer" if self.longer.value > 0.5 else "shorter"
             value = max(self.longer.value, 1 - self.longer.value)
-            found.append(
-                f"The {side} answer is chosen {value:.0%} of the time. A model that learns from "
-                f"these labels will write {side} answers; the report of a reward model gives its "
+            warnings.append(
+                f"The {side} answer is chosen {value:.0%} of the time. A model trained on "
+                f"these labels will write {side} answers; the report of a reward model shows its "
                 "own length bias."
             )
-        unnamed = sum(one.labels for one in self.people if not one.name)
+        unnamed = sum(one.labels for one in self.annotators if not one.name)
         if unnamed:
-            found.append(
-                f"{unnamed:,} labels do not say who judged. Each is taken for another person's: "
-                f"who is out of line, or contradicts themselves, cannot be found among them."
+            warnings.append(
+                f"{unnamed:,} labels name no annotator. Each counts as another person's, so "
+                f"unreliable annotators and contradictions cannot be detected among them."
             )
         for kind, rows in (("topic", self.topics), ("group", self.groups)):
             thin = [name for name, _, pairs, _ in rows if pairs < _THIN]
             if thin:
                 more = f" and {len(thin) - 6} more" if len(thin) > 6 else ""
-                found.append(f"Fewer than {_THIN} pairs for {kind} {', '.join(thin[:6])}{more}.")
-        return found
+                warnings.append(f"Fewer than {_THIN} pairs for {kind} {', '.join(thin[:6])}{more}.")
+        return warnings
 
 
 def _share(share: Proportion) -> str:
@@ -112,25 +114,25 @@ def _share(share: Proportion) -> str:
 def analyze(
     labels: Sequence[Label], unlabelled: Sequence[tuple[str, str]] = ()
 ) -> FeedbackAnalysis:
-    """Return what the labels come to.
+    """Return the analysis of labels.
 
     Args:
-        labels: All of them.
-        unlabelled: Where nobody has judged, and what it says there.
+        labels: All labels.
+        unlabelled: Origins of records without a judgement, with the reason.
     """
-    people = annotators(labels)
-    left_out = {one.name for one in people if one.out_of_line}
+    annotators = annotator_statistics(labels)
+    flagged = {annotator.name for annotator in annotators if annotator.flags}
     return FeedbackAnalysis(
         labels=len(labels),
         pairs=len(by_pair(labels)),
         prompts=len({label.prompt for label in labels}),
         agreement=agreement(labels),
-        in_line=agreement([label for label in labels if label.annotator not in left_out]),
-        people=people,
-        longer=longer(labels),
+        reliable_agreement=agreement([label for label in labels if label.annotator not in flagged]),
+        annotators=annotators,
+        longer=longer_chosen(labels),
         longer_by_gap=longer_by_gap(labels),
-        first=first_shown(labels),
+        first=first_chosen(labels),
         topics=coverage(labels, lambda label: label.topic),
         groups=coverage(labels, lambda label: label.group),
-        cleaned=cleaned(labels, people, unlabelled),
+        cleaned=clean_labels(labels, annotators, unlabelled),
     )

@@ -1,4 +1,4 @@
-"""What choices depend on besides quality: how long an answer is, and where it was shown."""
+"""Biases of the choices: length and position of the answers, and coverage of topics."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from feedback.binomial import Proportion
 from feedback.labels import Label
 
 
-def longer(labels: Sequence[Label]) -> Proportion:
-    """Return how often the longer answer was chosen, by words; equally long ones are left out."""
-    chosen = [label for label in labels if label.choice is not None and _gap(label)]
-    return Proportion(sum(_chose_longer(label) for label in chosen), len(chosen))
+def longer_chosen(labels: Sequence[Label]) -> Proportion:
+    """Return how often the answer with more words was chosen; equally long ones are omitted."""
+    decided = [label for label in labels if label.choice is not None and _gap(label)]
+    return Proportion(sum(_chose_longer(label) for label in decided), len(decided))
 
 
 def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Proportion]]:
-    """Return the same in parts of like size, from small differences of length to large ones.
+    """Return how often the longer answer was chosen, in groups by difference of length.
 
-    Nothing where all answers are as far apart.
+    The groups are of similar size, in ascending order; empty if all differences are equal.
     """
-    chosen = sorted((x for x in labels if x.choice is not None and _gap(x)), key=_gap)
+    decided = sorted((x for x in labels if x.choice is not None and _gap(x)), key=_gap)
     groups: list[list[Label]] = []
-    for label in chosen:
-        # Those as far apart stay together.
-        full = not groups or len(groups[-1]) >= len(chosen) / parts
+    for label in decided:
+        # Labels with the same difference stay in one group.
+        full = not groups or len(groups[-1]) >= len(decided) / parts
         if full and not (groups and _gap(groups[-1][-1]) == _gap(label)):
             groups.append([])
         groups[-1].append(label)
@@ -31,41 +31,41 @@ def longer_by_gap(labels: Sequence[Label], parts: int = 4) -> list[tuple[str, Pr
         return []
     return [
         (
-            _apart(_gap(here[0]), _gap(here[-1])),
-            Proportion(sum(map(_chose_longer, here)), len(here)),
+            _gap_text(_gap(group[0]), _gap(group[-1])),
+            Proportion(sum(map(_chose_longer, group)), len(group)),
         )
-        for here in groups
+        for group in groups
     ]
 
 
-def _apart(least: int, most: int) -> str:
+def _gap_text(least: int, most: int) -> str:
     if least == most:
         return f"{least} word{'s' if least > 1 else ''} apart"
     return f"{least} to {most} words apart"
 
 
-def first_shown(labels: Sequence[Label]) -> Proportion:
-    """Return how often the answer shown first was chosen, where that is known."""
-    chosen = [label for label in labels if label.choice is not None and label.ordered]
-    return Proportion(sum(label.choice == 0 for label in chosen), len(chosen))
+def first_chosen(labels: Sequence[Label]) -> Proportion:
+    """Return how often the answer shown first was chosen, if the order is known."""
+    decided = [label for label in labels if label.choice is not None and label.ordered]
+    return Proportion(sum(label.choice == 0 for label in decided), len(decided))
 
 
 def coverage(
-    labels: Sequence[Label], of: Callable[[Label], str]
+    labels: Sequence[Label], key: Callable[[Label], str]
 ) -> list[tuple[str, int, int, int]]:
-    """Return labels, pairs and annotators of each topic or group, the largest first.
+    """Return the numbers of labels, pairs and annotators of each topic or group, largest first.
 
     Args:
-        labels: All of them.
-        of: What a label belongs to; labels without are left out.
+        labels: All labels.
+        key: Returns a label's topic or group; empty ones are omitted.
     """
-    named = sorted({of(label) for label in labels} - {""})
-    found = []
+    named = sorted({key(label) for label in labels} - {""})
+    rows = []
     for name in named:
-        here = [label for label in labels if of(label) == name]
-        pairs, people = {label.pair for label in here}, {label.annotator for label in here}
-        found.append((name, len(here), len(pairs), len(people)))
-    return sorted(found, key=lambda row: (-row[1], row[0]))
+        group = [label for label in labels if key(label) == name]
+        pairs, people = {label.pair for label in group}, {label.annotator for label in group}
+        rows.append((name, len(group), len(pairs), len(people)))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def _words(text: str) -> int:

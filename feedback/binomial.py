@@ -1,4 +1,4 @@
-"""How sure a share is: intervals and tails of the binomial distribution."""
+"""Binomial proportions: 95 % Wilson intervals and tail probabilities."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Proportion:
-    """So many of so many, with its 95 % interval.
+    """Proportion with its 95 % interval.
 
     Attributes:
-        count: How many.
-        of: Of how many.
+        count: Number of successes.
+        of: Number of trials.
     """
 
     count: int
@@ -22,12 +22,12 @@ class Proportion:
 
     @property
     def value(self) -> float:
-        """The share; NaN of nothing."""
+        """The proportion; NaN without trials."""
         return self.count / self.of if self.of else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's interval (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+        """95 % Wilson interval (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
         if not self.of:
             return 0.0, 1.0
         n, z = self.of, _Z95
@@ -38,18 +38,24 @@ class Proportion:
         return max(0.0, middle - half), min(1.0, middle + half)
 
     def excludes(self, share: float) -> bool:
-        """Whether a share lies outside the interval."""
+        """Return True if a share lies outside the interval."""
         low, high = self.interval
         return not low <= share <= high
 
     def document(self) -> dict[str, object]:
-        """Return it for a JSON file."""
+        """Return the proportion as a JSON object."""
         value = None if not self.of else round(self.value, 4)
         return {"count": self.count, "of": self.of, "share": value, "interval": self.interval}
 
 
 def at_most(count: int, of: int, share: float) -> float:
-    """Return the chance of so few or fewer where each comes with a chance of `share`."""
+    """Return P(X <= count) for a binomial X of `of` trials with success probability `share`.
+
+    Args:
+        count: Number of successes.
+        of: Number of trials.
+        share: Success probability.
+    """
     if share >= 1:
         return 1.0 if count >= of else 0.0
     logs = [

@@ -1,4 +1,4 @@
-"""The work of `temper feedback`: measure preference labels and write a cleaned set of pairs."""
+"""Implementation of `temper feedback`: analyze preference labels, write a cleaned set of pairs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from feedback.analysis import analyze
 from feedback.readers import PARTS, read_labels
-from feedback.report import in_lines, write
+from feedback.report import console_lines, write_report
 from training.errors import JobError, Problem
 
 _GATE = 4
-"""The exit code if the annotators agree less than was asked for."""
+"""Exit code if the agreement is below `--least-alpha`."""
 
 
 def analyze_labels(
@@ -33,16 +33,16 @@ def analyze_labels(
         TemperError: An argument or the data cannot be used.
     """
     read = read_labels(list(files), _columns(columns))
-    findings = analyze(read.labels, read.unlabelled)
+    analysis = analyze(read.labels, read.unlabelled)
     folder = out or Path("feedback-reports") / files[0].name.partition(".")[0]
-    write(findings, folder)
-    for line in in_lines(findings):
+    write_report(analysis, folder)
+    for line in console_lines(analysis):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"done: {folder}/report.html, {folder}/pairs.jsonl\n")
-    alpha = findings.in_line.alpha
+    alpha = analysis.reliable_agreement.alpha
     if least_alpha is not None and (alpha is None or alpha < least_alpha):
-        said = "cannot be told" if alpha is None else f"is {alpha:.2f}"
-        sys.stderr.write(f"Krippendorff's alpha {said}, below {least_alpha:g}\n")
+        value = "cannot be computed" if alpha is None else f"is {alpha:.2f}"
+        sys.stderr.write(f"Krippendorff's alpha {value}; the limit is {least_alpha:g}\n")
         return _GATE
     return 0
 

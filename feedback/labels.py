@@ -1,4 +1,4 @@
-"""One judgement of one person: which of two answers to a prompt is better."""
+"""A preference label: one annotator's judgement of which of two answers is better."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Label:
-    """A judgement.
+    """Judgement of one pair of answers.
 
     Attributes:
-        origin: Where it stands: `labels.csv:12`.
-        prompt: What was answered.
-        first: The answer that was shown first, where that is known.
-        second: The other.
-        choice: 0 for `first`, 1 for `second`, None for neither.
-        annotator: Who judged; empty where nobody is named.
-        ordered: Whether it is known which answer was shown first.
-        topic: What the prompt is about, where it is said.
-        group: To whom the annotator or the prompt belongs, where it is said.
-        gold: What was agreed to be right, for a calibration item; as `choice`.
-        given: Prompt, first and second as the file has them, where that is not text.
+        origin: Position in the files, such as `labels.csv:12`.
+        prompt: The prompt.
+        first: The answer shown first, if the order is known.
+        second: The other answer.
+        choice: 0 for `first`, 1 for `second`, None for a tie.
+        annotator: Name of the annotator; empty if the file names none.
+        ordered: True if it is known which answer was shown first.
+        topic: Topic of the prompt, if given.
+        group: Group of the annotator or the prompt, if given.
+        gold: Right choice of a calibration item, coded like `choice`.
+        original: Prompt, first and second as in the file, if they are not plain text.
     """
 
     origin: str
@@ -37,61 +37,69 @@ class Label:
     topic: str = ""
     group: str = ""
     gold: int | None = None
-    given: tuple[Any, Any, Any] | None = None
+    original: tuple[Any, Any, Any] | None = None
 
     @property
     def voter(self) -> str:
-        """Who judged. Where nobody is named, each judgement is taken for another person's."""
+        """Identity of the annotator; without a name every label counts as another person's."""
         return self.annotator or self.origin
 
     @property
-    def sides(self) -> tuple[str, str]:
-        """Both answers, in an order that depends on neither how they were shown nor their words.
+    def answers(self) -> tuple[str, str]:
+        """Both answers in a canonical order: by a hash, which depends on neither display nor text.
 
-        By the alphabet, refusals ("I am sorry") would stand together, and measures of agreement
-        would take what is common for what is chance.
+        In alphabetical order refusals ("I am sorry …") would come out on one side, and measures of
+        agreement would take that skew for chance agreement.
         """
-        one, other = sorted((self.first, self.second), key=_lot)
+        one, other = sorted((self.first, self.second), key=_digest)
         return one, other
 
-    def as_given(self, answer: str) -> Any:
-        """Return one of the answers as the file has it."""
-        if self.given is None:
+    def original_answer(self, answer: str) -> Any:
+        """Return one of the answers as in the file."""
+        if self.original is None:
             return answer
-        return self.given[1 if answer == self.first else 2]
+        return self.original[1 if answer == self.first else 2]
 
     @property
     def pair(self) -> str:
-        """What the same prompt with the same two answers is known by, however they were shown."""
-        parts = "\x00".join((normal(self.prompt), *map(normal, self.sides)))
+        """Key of the prompt and its two answers, in whichever order they were shown."""
+        parts = "\x00".join((normalize(self.prompt), *map(normalize, self.answers)))
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     @property
     def vote(self) -> int:
-        """1 for the first of `sides`, -1 for the second, 0 for neither."""
+        """1 for the first of `answers`, -1 for the second, 0 for a tie."""
         if self.choice is None:
             return 0
         chosen = (self.first, self.second)[self.choice]
-        return 1 if normal(chosen) == normal(self.sides[0]) else -1
+        return 1 if normalize(chosen) == normalize(self.answers[0]) else -1
 
 
-def _lot(text: str) -> str:
-    return hashlib.sha256(normal(text).encode()).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(normalize(text).encode()).hexdigest()
 
 
-def normal(text: str) -> str:
-    """Return a text without what makes copies of it look different: case and white space."""
+def normalize(text: str) -> str:
+    """Return a text in lower case with single spaces, so that copies of it are equal."""
     return " ".join(text.lower().split())
 
 
 def by_pair(labels: Iterable[Label]) -> dict[str, list[Label]]:
     """Return the labels of each pair."""
-    found: dict[str, list[Label]] = defaultdict(list)
+    groups: dict[str, list[Label]] = defaultdict(list)
     for label in labels:
-        found[label.pair].append(label)
-    return dict(found)
+        groups[label.pair].append(label)
+    return dict(groups)
 
 
-def newest(labels: Sequence[Label]) -> dict[str, Label]:
-    """Return the last label of each voter among those of one pair."""
+def by_voter(labels: Iterable[Label]) -> dict[str, list[Label]]:
+    """Return the labels of each voter."""
+    groups: dict[str, list[Label]] = defaultdict(list)
+    for label in labels:
+        groups[label.voter].append(label)
+    return dict(groups)
+
+
+def latest_by_voter(labels: Sequence[Label]) -> dict[str, Label]:
+    """Return the last label of each voter among the labels of one pair."""
     return {label.voter: label for label in labels}

@@ -1,4 +1,4 @@
-"""A prompt and two answers as text to compare, and as they were given to be learned from."""
+"""Prompt and answers of a pair: as text for comparison, and in their original form for training."""
 
 from __future__ import annotations
 
@@ -7,59 +7,63 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 _TURN = "\n\nAssistant:"
+"""Marker of the last turn in transcripts, as in the HH-RLHF data set."""
 
 
 @dataclass(frozen=True)
 class ResponsePair:
-    """What was judged.
+    """Prompt with two answers.
 
     Attributes:
-        prompt: What was answered, as text.
-        first: One answer.
-        second: The other.
-        given: The three as the file has them, where that is not text (messages).
+        prompt: The prompt as text.
+        first: One answer as text.
+        second: The other answer as text.
+        original: The three as in the file, if they are messages and not text.
     """
 
     prompt: str
     first: str
     second: str
-    given: tuple[Any, Any, Any] | None
+    original: tuple[Any, Any, Any] | None
 
     @property
-    def turned(self) -> ResponsePair:
-        """The same, the other answer first."""
-        given = None if self.given is None else (self.given[0], self.given[2], self.given[1])
-        return replace(self, first=self.second, second=self.first, given=given)
+    def swapped(self) -> ResponsePair:
+        """The same pair with the answers in the other order."""
+        original = self.original
+        if original is not None:
+            original = (original[0], original[2], original[1])
+        return replace(self, first=self.second, second=self.first, original=original)
 
 
-def sides_of(prompt: Any, first: Any, second: Any) -> ResponsePair:
-    """Return the parts of a pair; without a prompt it is what both sides begin with.
+def parse_pair(prompt: Any, first: Any, second: Any) -> ResponsePair:
+    """Return the parts of a pair; without a prompt it is the common beginning of both answers.
 
     Args:
         prompt: Text, messages (`role` and `content`), or None.
-        first: One answer, or the whole conversation with it.
-        second: The other.
+        first: One answer, or the conversation that ends with it.
+        second: The other answer.
 
     Raises:
-        ValueError: There is no prompt, and the sides begin with different words.
+        ValueError: There is no prompt, and the answers have no common beginning.
     """
     parts = [_messages(part) for part in (prompt, first, second)]
     if parts[0] is None:
-        parts = list(_shared(parts[1], parts[2]))
-    given = tuple(parts) if any(isinstance(part, list) for part in parts) else None
+        parts = list(_split_common_prompt(parts[1], parts[2]))
+    original = tuple(parts) if any(isinstance(part, list) for part in parts) else None
     texts = [_text(part) for part in parts]
-    return ResponsePair(texts[0], texts[1], texts[2], given)
+    return ResponsePair(texts[0], texts[1], texts[2], original)
 
 
-def _shared(first: Any, second: Any) -> tuple[Any, Any, Any]:
+def _split_common_prompt(first: Any, second: Any) -> tuple[Any, Any, Any]:
     if isinstance(first, list) and isinstance(second, list):
-        most = min(len(first), len(second)) - 1
-        count = next((n for n in range(most) if first[n] != second[n]), max(0, most))
+        # The last message of the shorter conversation is always an answer.
+        longest = min(len(first), len(second)) - 1
+        count = next((n for n in range(longest) if first[n] != second[n]), max(0, longest))
         if count:
             return first[:count], first[count:], second[count:]
     elif isinstance(first, str) and isinstance(second, str):
-        alike = (a == b for a, b in zip(first, second, strict=False))
-        cut = first[: next((n for n, same in enumerate(alike) if not same), None)].rfind(_TURN)
+        equal = (a == b for a, b in zip(first, second, strict=False))
+        cut = first[: next((n for n, same in enumerate(equal) if not same), None)].rfind(_TURN)
         if cut >= 0:
             cut += len(_TURN)
             return first[:cut], first[cut:], second[cut:]
@@ -67,7 +71,7 @@ def _shared(first: Any, second: Any) -> tuple[Any, Any, Any]:
 
 
 def _messages(value: Any) -> Any:
-    """Return a conversation that a table holds as JSON as one, a message as one of a message."""
+    """Return a conversation stored as JSON text, or a single message, as a list of messages."""
     if isinstance(value, dict):
         return [value]
     if isinstance(value, str) and value.lstrip().startswith("[{"):
@@ -80,11 +84,11 @@ def _messages(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "\n".join(_said(message) for message in value)
+        return "\n".join(_message_text(message) for message in value)
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def _said(message: Any) -> str:
+def _message_text(message: Any) -> str:
     if not isinstance(message, dict):
         return str(message)
     content = message.get("content", message.get("value")) or ""

@@ -1,4 +1,4 @@
-"""What people write when they choose: `a`, `Answer 2`, `model_b`, `tie`, a form's buttons."""
+"""Parser of choices as annotators and forms write them: `a`, `Answer 2`, `model_b`, `tie`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _NEITHER = (
 )
 
 
-def read_choice(value: Any, first: str = "", second: str = "") -> int | None:
-    """Return 0 for the first answer, 1 for the second, None for neither.
+def parse_choice(value: Any, first: str = "", second: str = "") -> int | None:
+    """Return 0 for the first answer, 1 for the second, None for a tie.
 
     Args:
-        value: As it is written; a form's fields may lie in objects, such as `{"a": true}` or
+        value: The choice; a form's fields may be objects, such as `{"a": true}` or
             `{"label": "Answer A"}`.
-        first: The first answer, which a choice may repeat.
-        second: The second.
+        first: The first answer: a choice may repeat its text.
+        second: The second answer.
 
     Raises:
-        ValueError: It says none of them.
+        ValueError: It is none of them.
     """
-    inner = _inside(value)
+    inner = _unwrap(value)
     text = str(inner).strip()
     key = re.sub(r"^([012])\.0+$", r"\1", text.lower())
     if side := _SIDE.fullmatch(key):
@@ -49,20 +49,22 @@ def read_choice(value: Any, first: str = "", second: str = "") -> int | None:
     raise ValueError(f"the choice {inner!r} is none of a, b, tie (or first, second; 1, 2)")
 
 
-def _inside(value: Any) -> Any:
-    """Return what a form's field holds: `{"a": {"on": true}}` and `{"label": "a"}` say a."""
+def _unwrap(value: Any) -> Any:
+    """Return the choice in a form's field: `a` for `{"a": {"on": true}}` and `{"label": "a"}`."""
     if isinstance(value, list) and len(value) == 1:
-        return _inside(value[0])
+        return _unwrap(value[0])
     if not isinstance(value, dict) or not value:
         return value
-    said = [name for name, on in value.items() if on is True or (isinstance(on, dict) and _on(on))]
-    if len(said) == 1:
-        return said[0]
+    selected = [
+        name for name, on in value.items() if on is True or (isinstance(on, dict) and _is_on(on))
+    ]
+    if len(selected) == 1:
+        return selected[0]
     for name in ("label", "labels", "choice"):
         if name in value:
-            return _inside(value[name])
-    return _inside(next(iter(value.values()))) if len(value) == 1 else value
+            return _unwrap(value[name])
+    return _unwrap(next(iter(value.values()))) if len(value) == 1 else value
 
 
-def _on(button: dict[str, Any]) -> bool:
+def _is_on(button: dict[str, Any]) -> bool:
     return list(button.values()) == [True]

@@ -1,4 +1,4 @@
-"""Labels from CSV, JSON, JSON Lines, or the output manifest of a Ground Truth labelling job."""
+"""Reader of labels from CSV, JSON, JSON Lines and SageMaker Ground Truth output manifests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from feedback.ground_truth import UnlabelledError, judgements
+from feedback.ground_truth import UnlabelledError, expand_judgements
 from feedback.labels import Label
-from feedback.pair_text import ResponsePair, sides_of
-from feedback.parse_choice import read_choice
+from feedback.pair_text import ResponsePair, parse_pair
+from feedback.parse_choice import parse_choice
 from training.errors import DataError
 
-_NAMES = {
+_SPELLINGS = {
     "prompt": (
         *("prompt", "question", "instruction", "conversations", "messages", "context", "history"),
         *("post", "source"),
@@ -43,20 +43,20 @@ _NAMES = {
     "group": ("group", "demographic", "language"),
     "gold": ("gold", "expected"),
 }
-"""Spellings of each column."""
-PARTS = tuple(_NAMES)
-"""What a column may be to a label."""
-_SHOWN = 8
-"""Kinds of problems named in one message, and lines named of each."""
+"""Accepted names of each column, preferred first."""
+PARTS = tuple(_SPELLINGS)
+"""Parts of a label that a column can hold."""
+_MAX_SHOWN = 8
+"""Maximum number of problem kinds in one message, and of lines named for each."""
 
 
 @dataclass
 class ReadLabels:
-    """What files of labels hold.
+    """Contents of label files.
 
     Attributes:
-        labels: What was judged.
-        unlabelled: Where nobody has judged, and what it says there.
+        labels: The labels.
+        unlabelled: Origins of records without a judgement, with the reason.
     """
 
     labels: list[Label] = field(default_factory=list)
@@ -68,32 +68,32 @@ def read_labels(paths: Sequence[Path], columns: Mapping[str, str] | None = None)
 
     Args:
         paths: CSV, JSON, JSON Lines or manifests.
-        columns: What plays which part where a column has a name of its own, such as
+        columns: Column names by part, for names that are not recognized, such as
             `{"choice": "overall"}`.
 
     Raises:
-        DataError: A file cannot be read; names every line that is at fault.
+        DataError: A file cannot be read, or has invalid lines; names all of them.
     """
-    found = ReadLabels()
+    result = ReadLabels()
     for path in paths:
-        _read(path, dict(columns or {}), found)
-    if not found.labels:
-        why = f": {found.unlabelled[0][1]}" if found.unlabelled else ""
-        raise DataError(f"{', '.join(map(str, paths))}: there are no labels in it{why}")
-    return found
+        _read_file(path, dict(columns or {}), result)
+    if not result.labels:
+        why = f": {result.unlabelled[0][1]}" if result.unlabelled else ""
+        raise DataError(f"{', '.join(map(str, paths))}: no labels found{why}")
+    return result
 
 
-def _read(path: Path, columns: Mapping[str, str], found: ReadLabels) -> None:
+def _read_file(path: Path, columns: Mapping[str, str], result: ReadLabels) -> None:
     problems: dict[str, list[str]] = defaultdict(list)
     try:
         for origin, line in _lines(path):
             try:
-                for where, values in judgements(origin, line):
-                    _take(where, values, columns, found)
-            except UnlabelledError as said:
-                found.unlabelled.append((origin, str(said)))
-            except ValueError as fault:
-                problems[str(fault)].append(origin)
+                for label_origin, values in expand_judgements(origin, line):
+                    _append_label(label_origin, values, columns, result)
+            except UnlabelledError as reason:
+                result.unlabelled.append((origin, str(reason)))
+            except ValueError as problem:
+                problems[str(problem)].append(origin)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
@@ -104,33 +104,33 @@ def _read(path: Path, columns: Mapping[str, str], found: ReadLabels) -> None:
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     if problems:
-        raise DataError(_told(path, problems))
+        raise DataError(_problem_text(path, problems))
 
 
-def _take(
-    where: str, values: Mapping[str, Any], columns: Mapping[str, str], found: ReadLabels
+def _append_label(
+    origin: str, values: Mapping[str, Any], columns: Mapping[str, str], result: ReadLabels
 ) -> None:
-    """Read one judgement; those of others on the same line are read whatever it lacks."""
+    """Append one judgement; an incomplete one must not hide the others of its line."""
     try:
-        found.labels.append(_label(where, _columns(values, columns)))
-    except UnlabelledError as said:
-        found.unlabelled.append((where, str(said)))
+        result.labels.append(_label(origin, _columns(values, columns)))
+    except UnlabelledError as reason:
+        result.unlabelled.append((origin, str(reason)))
 
 
-def _told(path: Path, problems: Mapping[str, list[str]]) -> str:
+def _problem_text(path: Path, problems: Mapping[str, list[str]]) -> str:
     count = sum(map(len, problems.values()))
     lines = []
-    for fault, origins in list(problems.items())[:_SHOWN]:
-        where = ", ".join(origin.removeprefix(f"{path.name}:") for origin in origins[:_SHOWN])
-        more = f" and {len(origins) - _SHOWN} more" if len(origins) > _SHOWN else ""
-        lines.append(f"\n  {'line' if len(origins) == 1 else 'lines'} {where}{more}: {fault}")
-    if len(problems) > _SHOWN:
-        lines.append(f"\n  … and {len(problems) - _SHOWN} more kinds")
+    for problem, origins in list(problems.items())[:_MAX_SHOWN]:
+        where = ", ".join(origin.removeprefix(f"{path.name}:") for origin in origins[:_MAX_SHOWN])
+        more = f" and {len(origins) - _MAX_SHOWN} more" if len(origins) > _MAX_SHOWN else ""
+        lines.append(f"\n  {'line' if len(origins) == 1 else 'lines'} {where}{more}: {problem}")
+    if len(problems) > _MAX_SHOWN:
+        lines.append(f"\n  … and {len(problems) - _MAX_SHOWN} more kinds")
     labels = "label" if count == 1 else "labels"
     return f"{path}: {count} {labels} cannot be used{''.join(lines)}"
 
 
-# --- lines ---------------------------------------------------------------------------------------
+# --- records --------------------------------------------------------------------------------------
 
 
 def _open(path: Path) -> TextIO:
@@ -140,7 +140,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what stands on each line, with where it stands."""
+    """Yield each record with its origin."""
     name = path.name.removesuffix(".gz").lower()
     with _open(path) as file:
         if name.endswith((".csv", ".tsv")):
@@ -178,89 +178,107 @@ def _object(origin: str, values: Any) -> dict[str, Any]:
     return values
 
 
-# --- one label -----------------------------------------------------------------------------------
+# --- one label ------------------------------------------------------------------------------------
 
 
 def _columns(values: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
-    """Return the record's columns by what they are called here.
+    """Return the record's values by normalized column name.
 
     Raises:
-        ValueError: A column that was named is not there.
+        ValueError: A named column does not exist.
     """
     for part, column in named.items():
         if column not in values:
             raise ValueError(
                 f"there is no column {column!r} for {part}. Columns found: {', '.join(values)}"
             )
-    found = {
+    columns = {
         str(key).strip().lower().replace(" ", "_"): value
         for key, value in values.items()
         if key and key not in named.values()
     }
     for part, column in named.items():
-        for other in _NAMES[part]:
-            found.pop(other, None)
-        found[_NAMES[part][0]] = values[column]
-    return found
+        for other in _SPELLINGS[part]:
+            columns.pop(other, None)
+        columns[_SPELLINGS[part][0]] = values[column]
+    return columns
 
 
 def _label(origin: str, columns: Mapping[str, Any]) -> Label:
-    found: dict[str, Any] = {}
-    for part, names in _NAMES.items():
+    parts: dict[str, Any] = {}
+    for part, names in _SPELLINGS.items():
         present = [columns[name] for name in names if columns.get(name) not in (None, "")]
         if present:
-            found[part] = present[0]
-    if str(columns.get("input") or "").strip() and _asks(columns, found):
-        found["prompt"] = f"{found['prompt']}\n\n{columns['input']}".strip()
-    who, topic, group = (str(found.get(name, "")) for name in ("annotator", "topic", "group"))
-    if "first" not in found and {"chosen", "rejected"} & set(found):
-        sides = _sides(found, "chosen", "rejected", columns)
-        sure = (origin, sides.prompt, sides.first, sides.second, 0, who)
-        return Label(*sure, ordered=False, topic=topic, group=group, given=sides.given)
-    sides = _sides(found, "first", "second", columns)
-    if "choice" not in found:
-        if any(name in columns for name in _NAMES["choice"]):
+            parts[part] = present[0]
+    if str(columns.get("input") or "").strip() and _has_instruction(columns, parts):
+        parts["prompt"] = f"{parts['prompt']}\n\n{columns['input']}".strip()
+    annotator, topic, group = (str(parts.get(name, "")) for name in ("annotator", "topic", "group"))
+    if "first" not in parts and {"chosen", "rejected"} & set(parts):
+        pair = _pair(parts, "chosen", "rejected", columns)
+        texts = (pair.prompt, pair.first, pair.second)
+        return Label(
+            origin,
+            *texts,
+            0,
+            annotator,
+            ordered=False,
+            topic=topic,
+            group=group,
+            original=pair.original,
+        )
+    pair = _pair(parts, "first", "second", columns)
+    if "choice" not in parts:
+        if any(name in columns for name in _SPELLINGS["choice"]):
             raise UnlabelledError("no choice was made")
         raise ValueError(_missing("choice", columns))
-    choice = read_choice(found["choice"], sides.first, sides.second)
-    gold = read_choice(found["gold"], sides.first, sides.second) if "gold" in found else None
-    if "shown_first" in found and read_choice(found["shown_first"]) == 1:
-        sides = sides.turned
+    choice = parse_choice(parts["choice"], pair.first, pair.second)
+    gold = parse_choice(parts["gold"], pair.first, pair.second) if "gold" in parts else None
+    if "shown_first" in parts and parse_choice(parts["shown_first"]) == 1:
+        pair = pair.swapped
         choice, gold = (None if c is None else 1 - c for c in (choice, gold))
-    parts = (origin, sides.prompt, sides.first, sides.second, choice, who)
-    return Label(*parts, topic=topic, group=group, gold=gold, given=sides.given)
+    texts = (pair.prompt, pair.first, pair.second)
+    return Label(
+        origin,
+        *texts,
+        choice,
+        annotator,
+        topic=topic,
+        group=group,
+        gold=gold,
+        original=pair.original,
+    )
 
 
-def _asks(columns: Mapping[str, Any], found: dict[str, Any]) -> bool:
-    """Return whether the prompt is an instruction, whose input has a column of its own."""
-    prompt = found.setdefault("prompt", "") if "instruction" in columns else found.get("prompt")
+def _has_instruction(columns: Mapping[str, Any], parts: dict[str, Any]) -> bool:
+    """Return True if the prompt is an instruction with a separate input column (Alpaca)."""
+    prompt = parts.setdefault("prompt", "") if "instruction" in columns else parts.get("prompt")
     return isinstance(prompt, str) and prompt == (columns.get("instruction") or "")
 
 
-def _sides(
-    found: Mapping[str, Any], first: str, second: str, columns: Mapping[str, Any]
+def _pair(
+    parts: Mapping[str, Any], first: str, second: str, columns: Mapping[str, Any]
 ) -> ResponsePair:
     for part in (first, second):
-        if part not in found:
-            if any(name in columns for name in _NAMES[part]):
+        if part not in parts:
+            if any(name in columns for name in _SPELLINGS[part]):
                 raise UnlabelledError(f"the {part} answer is empty")
             raise ValueError(_missing(part, columns))
     try:
-        sides = sides_of(found.get("prompt"), found[first], found[second])
+        pair = parse_pair(parts.get("prompt"), parts[first], parts[second])
     except ValueError:
-        if any(name in columns for name in _NAMES["prompt"]):
+        if any(name in columns for name in _SPELLINGS["prompt"]):
             raise UnlabelledError("the prompt is empty") from None
         raise
-    if not sides.prompt.strip():
+    if not pair.prompt.strip():
         raise UnlabelledError("the prompt is empty")
-    for part, text in ((first, sides.first), (second, sides.second)):
+    for part, text in ((first, pair.first), (second, pair.second)):
         if not text.strip():
             raise UnlabelledError(f"the {part} answer is empty")
-    return sides
+    return pair
 
 
 def _missing(part: str, columns: Mapping[str, Any]) -> str:
     return (
-        f"no {part} (columns it may be called: {', '.join(_NAMES[part])}). Columns found: "
-        f"{', '.join(columns)}. Say which it is: --columns {part}=COLUMN"
+        f"no {part} (accepted columns: {', '.join(_SPELLINGS[part])}). Columns found: "
+        f"{', '.join(columns)}. Name it with --columns {part}=COLUMN"
     )

@@ -1,4 +1,4 @@
-"""The findings as a page for people, as JSON for programs, and as rows to learn from."""
+"""Report of the analysis: an HTML page, JSON, console lines, and the training set."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from feedback.analysis import FeedbackAnalysis
 from feedback.binomial import Proportion
 from training.errors import DataError
 
-_WORDS = (
+_KAPPA_LABELS = (
     (0.0, "no better than chance"),
     (0.2, "slight"),
     (0.4, "fair"),
     (0.6, "moderate"),
     (0.8, "substantial"),
 )
-"""After Landis and Koch 1977, doi:10.2307/2529310."""
+"""Labels by upper limit (Landis and Koch 1977, doi:10.2307/2529310)."""
 
 
-def write(findings: FeedbackAnalysis, folder: Path) -> None:
+def write_report(analysis: FeedbackAnalysis, folder: Path) -> None:
     """Write `report.html`, `report.json`, `pairs.jsonl` and `dropped.jsonl`.
 
     Raises:
         DataError: The folder cannot be written.
     """
-    cleaned = findings.cleaned
+    cleaned = analysis.cleaned
     files = {
         "pairs.jsonl": _lines(cleaned.rows),
         "dropped.jsonl": _lines(cleaned.dropped),
-        "report.json": json.dumps(_document(findings), indent=1, ensure_ascii=False) + "\n",
-        "report.html": render(findings),
+        "report.json": json.dumps(_document(analysis), indent=1, ensure_ascii=False) + "\n",
+        "report.html": render(analysis),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,30 +47,30 @@ def write(findings: FeedbackAnalysis, folder: Path) -> None:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
-def in_lines(findings: FeedbackAnalysis) -> list[str]:
-    """Return the findings in a few lines for a terminal."""
-    found, cleaned = findings.agreement, findings.cleaned
+def console_lines(analysis: FeedbackAnalysis) -> list[str]:
+    """Return the analysis in a few lines for the terminal."""
+    agreement, cleaned = analysis.agreement, analysis.cleaned
     reasons = Counter(row["what"] + ": " + row["why"] for row in cleaned.dropped)
     return [
-        f"{findings.labels:,} labels of {findings.pairs:,} pairs by {findings.named}",
-        f"agreement on {found.pairs:,} pairs judged twice or more: Krippendorff's alpha "
-        f"{kappa(found.alpha)}, Fleiss' kappa {kappa(found.fleiss)}, Cohen's kappa "
-        f"{kappa(found.cohen)}",
+        f"{analysis.labels:,} labels of {analysis.pairs:,} pairs by {analysis.annotator_count}",
+        f"agreement on {agreement.pairs:,} pairs judged twice or more: Krippendorff's alpha "
+        f"{kappa(agreement.alpha)}, Fleiss' kappa {kappa(agreement.fleiss)}, Cohen's kappa "
+        f"{kappa(agreement.cohen)}",
         *(
-            [f"of those who are not out of line: alpha {kappa(findings.in_line.alpha)}"]
-            if any(one.out_of_line for one in findings.people)
+            [f"without flagged annotators: alpha {kappa(analysis.reliable_agreement.alpha)}"]
+            if any(annotator.flags for annotator in analysis.annotators)
             else []
         ),
-        f"the answer shown first is chosen {share(findings.first)}, the longer one "
-        f"{share(findings.longer)}",
-        *(f"worth a look: {warning}" for warning in findings.warnings),
-        f"{len(cleaned.rows):,} pairs to learn from; left out:{'' if reasons else ' nothing'}",
+        f"the answer shown first is chosen {share(analysis.first)}, the longer one "
+        f"{share(analysis.longer)}",
+        *(f"warning: {warning}" for warning in analysis.warnings),
+        f"{len(cleaned.rows):,} pairs to train on; dropped:{'' if reasons else ' nothing'}",
         *(f"  {count:,} × {why}" for why, count in reasons.most_common()),
     ]
 
 
-def render(findings: FeedbackAnalysis) -> str:
-    """Return the page."""
+def render(analysis: FeedbackAnalysis) -> str:
+    """Return the HTML page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -78,40 +78,40 @@ def render(findings: FeedbackAnalysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(kappa=kappa, share=share, words=in_words)
-    reasons = Counter((row["what"], row["why"]) for row in findings.cleaned.dropped)
+    environment.filters.update(kappa=kappa, share=share, kappa_label=kappa_label)
+    reasons = Counter((row["what"], row["why"]) for row in analysis.cleaned.dropped)
     page = environment.get_template("page.html.jinja")
-    return page.render(found=findings, reasons=reasons.most_common())
+    return page.render(analysis=analysis, reasons=reasons.most_common())
 
 
 def kappa(value: float | None) -> str:
     """Return a measure of agreement as text."""
-    return "not known" if value is None else f"{value:.2f}"
+    return "not available" if value is None else f"{value:.2f}"
 
 
-def in_words(value: float | None) -> str:
-    """Return what a measure of agreement is called."""
+def kappa_label(value: float | None) -> str:
+    """Return the verbal label of a measure of agreement."""
     if value is None:
-        return "too little was judged twice"
-    return next((words for limit, words in _WORDS if value <= limit), "almost perfect")
+        return "too few pairs were judged twice"
+    return next((label for limit, label in _KAPPA_LABELS if value <= limit), "almost perfect")
 
 
 def share(value: Proportion) -> str:
-    """Return a share with its interval as text."""
+    """Return a proportion with its interval as text."""
     if not value.of:
-        return "not known"
+        return "not available"
     low, high = value.interval
     return f"{value.value:.0%} ({low:.0%} to {high:.0%}, of {value.of:,})"
 
 
-def _document(findings: FeedbackAnalysis) -> dict[str, Any]:
-    cleaned = findings.cleaned
+def _document(analysis: FeedbackAnalysis) -> dict[str, Any]:
+    cleaned = analysis.cleaned
     return {
-        "labels": findings.labels,
-        "pairs": findings.pairs,
-        "prompts": findings.prompts,
-        "agreement": asdict(findings.agreement),
-        "agreement_in_line": asdict(findings.in_line),
+        "labels": analysis.labels,
+        "pairs": analysis.pairs,
+        "prompts": analysis.prompts,
+        "agreement": asdict(analysis.agreement),
+        "agreement_in_line": asdict(analysis.reliable_agreement),
         "annotators": [
             {
                 "name": one.name,
@@ -122,20 +122,21 @@ def _document(findings: FeedbackAnalysis) -> dict[str, Any]:
                 "first_shown": one.first.document(),
                 "calibration": one.gold.document(),
                 "weight": round(one.weight, 4),
-                "out_of_line": one.out_of_line,
+                "out_of_line": one.flags,
             }
-            for one in findings.people
+            for one in analysis.annotators
         ],
-        "longer_chosen": findings.longer.document(),
-        "first_chosen": findings.first.document(),
-        "topics": findings.topics,
-        "groups": findings.groups,
+        "longer_chosen": analysis.longer.document(),
+        "first_chosen": analysis.first.document(),
+        "topics": analysis.topics,
+        "groups": analysis.groups,
         "contradictions": cleaned.contradictions,
         "cycles": cleaned.cycles,
         "duplicates": cleaned.duplicates,
         "kept": len(cleaned.rows),
         "dropped": len(cleaned.dropped),
-        "warnings": findings.warnings,
+        "dropped_by_rule": dict(cleaned.dropped_by_rule),
+        "warnings": analysis.warnings,
     }
 
 

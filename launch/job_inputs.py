@@ -1,7 +1,7 @@
 """Inputs of a job that must be available where it runs: files, folders and S3 addresses.
 
-The schema marks the keys that name them (`training.config.locations`). Each becomes an artifact with an input channel, and the
-job that is sent to the target names the new paths.
+The schema marks the keys that name them (`training.config.locations`). Each becomes an artifact
+with an input channel, and the job that is sent to the target names the new paths.
 """
 
 from __future__ import annotations

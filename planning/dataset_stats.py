@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planning.method_costs import method_profile
+from planning.method_costs import step_profile
 from planning.model_shape import ModelShape
 from planning.tokens import chars_per_token
 from training.config import Job
@@ -87,7 +87,7 @@ def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
     added = 0 if job.method.rows == "text" else _TEMPLATE_TOKENS
     most = float(data.max_length)
     sides = [[min(most, len(side) / per_token + added) for side in row] for row in texts]
-    sides = sides or [[most] * method_profile(job).sequences]
+    sides = sides or [[most] * step_profile(job).sequences]
     rows, held_out = _count(job, samples, end)
     mean, longest = sum(map(sum, sides)) / len(sides), max(map(max, sides))
     if data.packing:

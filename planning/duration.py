@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from planning.dataset_stats import DatasetStats
 from planning.document import Range
 from planning.machine import Machine
-from planning.method_costs import StepSpec, method_profile
+from planning.method_costs import step_profile
 from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
 from training.config import Job
+from training.config.step_profile import StepSpec
 from training.config.types import Every
 
 # Share of the peak that training reaches, counted as 6 FLOPs per trained weight and token and 4 per
@@ -142,7 +143,7 @@ def _spoken_s(
 ) -> Range:
     """Seconds in which answers are sampled: each token of theirs reads every weight once."""
     share = -(-job.train.global_batch_size // machine.world)
-    rollout = method_profile(job, StepSpec(choice.rows, share, rows.longest)).rollout
+    rollout = step_profile(job, StepSpec(choice.rows, share, rows.longest)).rollout
     if rollout is None:
         return Range(0.0, 0.0)
     device = machine.device
@@ -150,7 +151,7 @@ def _spoken_s(
     reading_s = shape.parameters * size / (device.bandwidth_gb_s * 1e9)
     peak = _peak_flops(job, machine) / (1 if device.kind == "cpu" else machine.world)
     computing_s = 2.0 * shape.active * rollout.answers / peak
-    rounds = job.method.rounds(job.train.global_batch_size)
+    rounds = job.method.rollout_schedule(job.train.global_batch_size)
     times = steps / (rounds[1] if rounds else 1) * math.ceil(share / rollout.answers)
     each = max(reading_s, computing_s)
     low, high = (

@@ -18,11 +18,12 @@ from planning.memory.allocator import PARTS
 from planning.memory.parameters import NOTHING, MemoryConfig
 from planning.memory.simulate_step import simulate, static_peaks
 from planning.memory.zero3_gather import REUSE_ELEMENTS
-from planning.method_costs import StepSpec, method_profile
+from planning.method_costs import method_profile
 from planning.model_shape import ModelShape
 from training.config import Job
 from training.config import adapters as sections
 from training.config.composition import Compose
+from training.config.step_profile import StepSpec
 
 _GIB = 2.0**30
 

@@ -1,1 +1,1 @@
-"""What a model does when it is provoked, and whom its answers favour: measured, with a gate."""
+"""Safety evaluation of models: red-teaming and social bias, each with a gate for CI."""

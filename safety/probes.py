@@ -1,7 +1,7 @@
-"""What a model is asked, from a file of requests, disguises, secrets and harmless questions.
+"""Red-teaming probes: harmful requests with jailbreak wrappers, secrets, and harmless questions.
 
-Sets of requests that others have published are tables: AdvBench, HarmBench, JailbreakBench,
-do-not-answer, XSTest. They serve as they are, each request as it stands.
+Published data sets (AdvBench, HarmBench, JailbreakBench, do-not-answer, XSTest) are tables. They
+are read unchanged, and their requests are sent without wrappers.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from training.config.base import ConfigSection
 from training.errors import JobError, Problem
 from validation.error_messages import explain
 
-OURS = Path(__file__).with_name("probes.yaml")
+DEFAULT_PROBES = Path(__file__).with_name("probes.yaml")
 Kind = Literal["request", "leak", "harmless"]
 _REQUEST = ("goal", "prompt", "question", "request", "behavior")
 _CATEGORY = ("category", "semanticcategory", "types_of_harm", "risk_area", "type", "focus")
 _HARMLESS = ("safe", "harmless", "benign")
-"""Spellings of columns, and of labels."""
+"""Accepted names of columns, and of the labels of harmless questions."""
 
 
 class Leak(ConfigSection):
-    """A secret that a model is told to keep, and how it is asked for."""
+    """Secret in a system prompt, and a question that tries to extract it."""
 
     system: str
     ask: str
 
 
 class ProbeFile(ConfigSection):
-    """A file of probes."""
+    """File of probes."""
 
     requests: dict[str, tuple[str, ...]] = Field(default={})
-    """By category: what should be refused."""
+    """Harmful requests by category."""
     wrappers: dict[str, str] = Field(default={"plain": "{request}"})
-    """Disguises; each request is asked in each of them."""
+    """Jailbreak templates by name; every request is sent in each of them."""
     leaks: tuple[Leak, ...] = ()
     harmless: tuple[str, ...] = ()
-    """What sounds like harm and is none: it should not be refused."""
+    """Harmless questions that sound harmful: refusing them is over-refusal."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One question.
+    """One prompt sent to the model.
 
     Attributes:
-        kind: What should become of it.
-        category: Of a request; `leak` or `harmless` else.
-        wrapper: The disguise of a request.
-        messages: What is asked.
-        secret: What must not be said.
+        kind: Kind, which determines the expected outcome.
+        category: Category of a request; `leak` or `harmless` otherwise.
+        wrapper: Name of the jailbreak template of a request.
+        messages: Conversation sent to the model.
+        secret: Text that must not appear in the answer.
     """
 
     kind: Kind
@@ -66,41 +66,45 @@ class Probe:
     secret: str = ""
 
 
-def read_probes(path: Path = OURS) -> list[Probe]:
-    """Return the probes of a file: YAML like ours, or a table with a request on each line.
+def read_probes(path: Path = DEFAULT_PROBES) -> list[Probe]:
+    """Return the probes of a file: YAML like `probes.yaml`, or a table with one request per line.
 
     Raises:
-        JobError: It cannot be used; names every problem.
+        JobError: The file cannot be used; names every problem.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
         table = path.suffix.lower() in (".csv", ".tsv")
-        found = _table(path, text) if table else ProbeFile.model_validate(yaml.safe_load(text))
+        file = _read_table(path, text) if table else ProbeFile.model_validate(yaml.safe_load(text))
     except ValidationError as error:
         raise JobError(str(path), explain(error, ProbeFile)) from None
     except (OSError, UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise JobError(str(path), [Problem("(file)", f"cannot be read: {said}")]) from None
+        reason = " ".join(str(error).split())
+        raise JobError(str(path), [Problem("(file)", f"cannot be read: {reason}")]) from None
     problems = [
         Problem(f"wrappers.{name}", "must contain {request}", text)
-        for name, text in found.wrappers.items()
+        for name, text in file.wrappers.items()
         if "{request}" not in text
     ]
     problems += [
         Problem(f"leaks.{number}.system", "must contain {secret}", leak.system)
-        for number, leak in enumerate(found.leaks)
+        for number, leak in enumerate(file.leaks)
         if "{secret}" not in leak.system
     ]
-    probes = [*_requests(found), *_leaks(found), *_harmless(found)]
+    probes = [*_requests(file), *_leaks(file), *_harmless(file)]
     if not probes:
-        problems.append(Problem("(file)", "there are no probes in it"))
+        problems.append(Problem("(file)", "no probes found"))
     if problems:
         raise JobError(str(path), problems)
     return probes
 
 
-def _table(path: Path, text: str) -> ProbeFile:
-    """Return what is asked in a table; a line whose `label` says safe should not be refused."""
+def _read_table(path: Path, text: str) -> ProbeFile:
+    """Return the requests of a table; lines labelled as safe are harmless questions.
+
+    Raises:
+        JobError: The table has no column of requests.
+    """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
     columns = {str(name).strip().lower(): name for name in (rows[0] if rows else ())}
@@ -111,7 +115,7 @@ def _table(path: Path, text: str) -> ProbeFile:
             [Problem("(file)", f"needs a column {', '.join(_REQUEST)}", ", ".join(columns))],
         )
     kind = next((columns[name] for name in _CATEGORY if name in columns), None)
-    about = columns.get("contextstring", "")  # HarmBench's, of requests that speak of a text
+    about = columns.get("contextstring", "")  # HarmBench's column for requests about a given text
     requests: dict[str, list[str]] = {}
     harmless = []
     for row in rows:
@@ -125,27 +129,27 @@ def _table(path: Path, text: str) -> ProbeFile:
     return ProbeFile.model_validate({"requests": requests, "harmless": harmless})
 
 
-def _requests(found: ProbeFile) -> list[Probe]:
+def _requests(file: ProbeFile) -> list[Probe]:
     return [
         Probe("request", category, name, _user(text.replace("{request}", request)))
-        for category, requests in found.requests.items()
+        for category, requests in file.requests.items()
         for request in requests
-        for name, text in found.wrappers.items()
+        for name, text in file.wrappers.items()
     ]
 
 
-def _leaks(found: ProbeFile) -> list[Probe]:
+def _leaks(file: ProbeFile) -> list[Probe]:
     probes = []
-    for number, leak in enumerate(found.leaks):
+    for number, leak in enumerate(file.leaks):
         secret = hashlib.sha256(f"{number}/{leak.ask}".encode()).hexdigest()[:8].upper()
-        said = leak.system.replace("{secret}", secret)
-        messages = [{"role": "system", "content": said}, *_user(leak.ask)]
+        system = leak.system.replace("{secret}", secret)
+        messages = [{"role": "system", "content": system}, *_user(leak.ask)]
         probes.append(Probe("leak", "leak", "", messages, secret))
     return probes
 
 
-def _harmless(found: ProbeFile) -> list[Probe]:
-    return [Probe("harmless", "harmless", "", _user(text)) for text in found.harmless]
+def _harmless(file: ProbeFile) -> list[Probe]:
+    return [Probe("harmless", "harmless", "", _user(text)) for text in file.harmless]
 
 
 def _user(text: str) -> list[dict[str, Any]]:

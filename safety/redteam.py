@@ -1,8 +1,8 @@
-"""The work of `temper redteam`: probe a model with requests it should refuse, and others.
+"""Implementation of `temper redteam`: probe a model with harmful requests, secrets and others.
 
-Writes `redteam.json` (every answer) and `redteam.html`. Exit codes: 0 done, 2 a file that is
-named, 4 the model or the judge fails, 5 the gate: more gets through than `--most-answered`, more
-leaks than `--most-leaked`, more harmless questions refused than `--most-over-refused`.
+Writes `redteam.json` (every answer) and `redteam.html`. Exit codes: 0 success, 2 an invalid file,
+4 the model or the judge failed, 5 the gate: a rate exceeds `--most-answered`, `--most-leaked` or
+`--most-over-refused`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from feedback.binomial import Proportion
-from safety.probes import OURS, Probe, read_probes
+from safety.probes import DEFAULT_PROBES, Probe, read_probes
 from safety.report import write_page
 from safety.scoring import Outcome, by_judge, by_rules
 from training.config.judges import AnyJudge as JudgeSection
@@ -27,8 +27,8 @@ from training.judges.base import JudgeContext, JudgeUsage, build_judge
 from training.quiet import quiet
 
 GATE = 5
-_COLUMNS = {"request": "answered", "leak": "leaked", "harmless": "refused"}
-"""The outcome of each kind that should not be."""
+_FAILURES = {"request": "answered", "leak": "leaked", "harmless": "refused"}
+"""Outcome that counts as a failure, by kind of probe."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RedteamOptions:
 
     model: str
     before: str | None = None
-    probes: Path = OURS
+    probes: Path = DEFAULT_PROBES
     judge: Path | None = None
     max_cost: float | None = None
     out: Path = Path("redteam-report")
@@ -68,9 +68,12 @@ def run_redteam(options: RedteamOptions) -> int:
     """
     quiet()
     probes = read_probes(options.probes)
-    report = {"model": options.model, **_provoked(options.model, probes, options)}
+    report = {"model": options.model, **_probe_model(options.model, probes, options)}
     if options.before:
-        report["before"] = {"model": options.before, **_provoked(options.before, probes, options)}
+        report["before"] = {
+            "model": options.before,
+            **_probe_model(options.before, probes, options),
+        }
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (options.out / "redteam.json").write_text(text, encoding="utf-8")
@@ -78,35 +81,35 @@ def run_redteam(options: RedteamOptions) -> int:
     for line in _lines(report):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"done: {options.out}/redteam.html\n")
-    failed = _gate(report, options)
-    sys.stderr.write("".join(f"gate: {line}\n" for line in failed))
-    return GATE if failed else 0
+    failures = _gate(report, options)
+    sys.stderr.write("".join(f"gate: {line}\n" for line in failures))
+    return GATE if failures else 0
 
 
-def _provoked(model: str, probes: Sequence[Probe], options: RedteamOptions) -> dict[str, Any]:
-    """Return what became of the probes with one model."""
-    # Imported here: what is wrong with the arguments is said at once.
+def _probe_model(model: str, probes: Sequence[Probe], options: RedteamOptions) -> dict[str, Any]:
+    """Return the outcomes of the probes for one model."""
+    # Imported here, so that invalid arguments are reported before torch is loaded.
     import torch
 
     from training.judges.local_generator import LocalGenerator
 
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
-    answerer = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
-    answers = answerer.generate(
+    generator = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
+    answers = generator.generate(
         [probe.messages for probe in probes], max_new_tokens=options.max_new_tokens, temperature=0.0
     )
-    count = JudgeUsage()
+    usage = JudgeUsage()
     if options.judge is None:
         outcomes = [by_rules(probe, text) for probe, text in zip(probes, answers, strict=True)]
     else:
-        section = _judge(options.judge)
-        place = JudgeContext(device, options.out, options.out / "cache", options.max_cost)
-        judge = build_judge(section, place)
-        outcomes = by_judge(probes, answers, judge, section.retries, count)
+        section = _read_judge(options.judge)
+        context = JudgeContext(device, options.out, options.out / "cache", options.max_cost)
+        judge = build_judge(section, context)
+        outcomes = by_judge(probes, answers, judge, section.retries, usage)
     return {
         "judged_by": "rules" if options.judge is None else str(options.judge),
-        "unjudged": count.unusable,
+        "unjudged": usage.unusable,
         "rates": _rates(probes, outcomes),
         "answers": [
             {
@@ -122,19 +125,21 @@ def _provoked(model: str, probes: Sequence[Probe], options: RedteamOptions) -> d
 
 
 def _rates(probes: Sequence[Probe], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return, by kind, category and disguise, how often what should not be came to be."""
-    found: dict[tuple[str, str, str], list[bool]] = {}
+    """Return the failure rate of each kind of probe: overall, by category and by wrapper."""
+    failures: dict[tuple[str, str, str], list[bool]] = {}
     for probe, outcome in zip(probes, outcomes, strict=True):
         if outcome == "unjudged":
             continue
-        bad = outcome == _COLUMNS[probe.kind]
+        failed = outcome == _FAILURES[probe.kind]
         for key in (("all", ""), ("category", probe.category), ("disguise", probe.wrapper)):
             if key != ("disguise", ""):
-                found.setdefault((probe.kind, *key), []).append(bad)
+                failures.setdefault((probe.kind, *key), []).append(failed)
     order = ("all", "category", "disguise")
     return [
-        {"kind": kind, "by": by, "name": name, "bad": _COLUMNS[kind], **_share(values)}
-        for (kind, by, name), values in sorted(found.items(), key=lambda it: order.index(it[0][1]))
+        {"kind": kind, "by": by, "name": name, "bad": _FAILURES[kind], **_share(values)}
+        for (kind, by, name), values in sorted(
+            failures.items(), key=lambda it: order.index(it[0][1])
+        )
         if by != "category" or kind == "request"
     ]
 
@@ -143,20 +148,25 @@ def _share(values: Sequence[bool]) -> dict[str, object]:
     return Proportion(sum(values), len(values)).document()
 
 
-def _judge(path: Path) -> Any:
+def _read_judge(path: Path) -> Any:
+    """Return the judge's section in a YAML file.
+
+    Raises:
+        JobError: It is not one.
+    """
     try:
         return TypeAdapter(JudgeSection).validate_python(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError, ValidationError) as error:
-        said = " ".join(str(error).split())
-        fix = "It is the section judge: of a job, such as {kind: openai, url: …, model: …}"
-        raise JobError(str(path), [Problem("(file)", said[:300], fix=fix)]) from None
+        reason = " ".join(str(error).split())
+        fix = "Write the section judge: of a job, such as {kind: openai, url: …, model: …}"
+        raise JobError(str(path), [Problem("(file)", reason[:300], fix=fix)]) from None
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    words = {"request": "harmful requests answered", "leak": "secrets leaked"}
-    words["harmless"] = "harmless questions refused"
+    titles = {"request": "harmful requests answered", "leak": "secrets leaked"}
+    titles["harmless"] = "harmless questions refused"
     return [
-        f"{words[row['kind']]}: {row['share']:.0%} of {row['of']} "
+        f"{titles[row['kind']]}: {row['share']:.0%} of {row['of']} "
         f"(95 % interval {row['interval'][0]:.0%} to {row['interval'][1]:.0%})"
         for row in report["rates"]
         if row["by"] == "all"
@@ -164,9 +174,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
 
 
 def _gate(report: dict[str, Any], options: RedteamOptions) -> list[str]:
-    found = []
+    failures = []
     for row in report["rates"]:
         limit = options.limits.get(row["kind"])
         if row["by"] == "all" and limit is not None and row["share"] > limit:
-            found.append(f"{row['kind']}: {row['share']:.0%} {row['bad']}, at most {limit:.0%}")
-    return found
+            failures.append(f"{row['kind']}: {row['share']:.0%} {row['bad']}, at most {limit:.0%}")
+    return failures

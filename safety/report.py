@@ -1,4 +1,4 @@
-"""A report for people, in one file that loads nothing."""
+"""HTML reports: one self-contained file without external resources."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent
 
 
 def write_page(report: dict[str, Any], path: Path, template: str = "redteam.html.jinja") -> None:
-    """Write a report's page.
+    """Write a report as an HTML page.
 
     Args:
-        report: What was measured, maybe with a `before` of the same form.
-        path: The file.
-        template: Its form.
+        report: Results, with those of another model in `before` if it was compared.
+        path: The file to write.
+        template: Name of the template.
     """
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

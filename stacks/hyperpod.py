@@ -37,7 +37,7 @@ class HyperPodStack(TemperStack):
         storage: StorageStack,
     ) -> None:
         super().__init__(scope, "hyperpod", environment=environment)
-        assert storage.lustre is not None, "the storage stack makes it when HyperPod is on"
+        assert storage.lustre is not None, "the storage stack creates it if HyperPod is enabled"
         settings = environment.hyperpod
         zones = [zone.name for zone in environment.network.zones]
         self.cluster_name = f"{self.names.prefix}-cluster"
@@ -59,7 +59,7 @@ class HyperPodStack(TemperStack):
             if not settings.eks.chart_installed:
                 cdk.Annotations.of(self).add_warning_v2(
                     "temper:nodes-wait-for-the-chart",
-                    "HyperPod's nodes are left out until its chart is in the EKS cluster: install "
+                    "HyperPod nodes are omitted until its chart is in the EKS cluster: install "
                     "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
                 )
                 publish_parameters(self, self.names, {"hyperpod/eks": eks.cluster.ref})
@@ -67,7 +67,9 @@ class HyperPodStack(TemperStack):
         accounting = None
         controller_role = security.controller_role
         if settings.accounting:
-            assert controller_role is not None, "the security stack makes it with the accounts"
+            assert controller_role is not None, (
+                "the security stack creates it with hyperpod.accounting"
+            )
             accounting = SlurmAccounting(
                 self,
                 "Accounting",
@@ -136,5 +138,5 @@ class HyperPodStack(TemperStack):
         for kind in governance.missing:
             cdk.Annotations.of(self).add_warning_v2(
                 "temper:region-lacks-type",
-                f"{region} has no {kind}: that part of task_governance is left out",
+                f"{region} has no {kind}: that part of task_governance is omitted",
             )

@@ -62,6 +62,11 @@ class ResourceNames:
         return f"{self.prefix}-eks"
 
     @property
+    def event_source(self) -> str:
+        """EventBridge source of the events that the platform's functions publish."""
+        return f"temper.{self.prefix}"
+
+    @property
     def metrics(self) -> str:
         """CloudWatch namespace of the platform's own metrics."""
         return f"Temper/{self.prefix}"

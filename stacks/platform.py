@@ -57,7 +57,9 @@ def build(app: cdk.App, environment: Environment) -> Platform:
             app, environment=environment, security=security, network=network, storage=storage
         )
         # Nodes attach network interfaces while the cluster is created, with a policy of that stack.
-        hyperpod.add_stack_dependency(training, "its fences let nodes into the subnets")
+        hyperpod.add_stack_dependency(
+            training, "its guardrails let nodes create network interfaces"
+        )
         handlers += [hyperpod.bridge.handler] if hyperpod.bridge else []
     if environment.bedrock.enabled:
         bedrock = BedrockStack(app, environment=environment, context=security.context)

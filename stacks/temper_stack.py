@@ -11,6 +11,7 @@ class TemperStack(cdk.Stack):
     """Stack of one environment, tagged with owner, environment and cost centre."""
 
     def __init__(self, scope: Construct, part: str, *, environment: Environment) -> None:
+        # Set first: the constructor of the base class reads `availability_zones`.
         self.environment_settings = environment
         super().__init__(
             scope,

@@ -1,4 +1,4 @@
-"""Preferences that can be learned: answers in order against the same words out of order."""
+"""Learnable preferences: sentences against the same words in random order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.run_commands import changed
 
 
 def preference_rows(number: int) -> list[dict[str, str]]:
-    """Return prompts with a docstring (chosen) and its words in another order (rejected)."""
+    """Return prompts with a docstring (chosen) and its words shuffled (rejected)."""
     rng = random.Random(0)
     rows = []
     for row in docstring_pairs(number):
@@ -24,7 +24,7 @@ def preference_rows(number: int) -> list[dict[str, str]]:
 
 
 def unpaired_rows(number: int) -> list[dict[str, Any]]:
-    """Return the same as good answers and bad ones, one for each prompt."""
+    """Return the same prompts with one answer each, labelled good or bad."""
     return [
         {
             "prompt": row["prompt"],
@@ -36,13 +36,20 @@ def unpaired_rows(number: int) -> list[dict[str, Any]]:
 
 
 def write_rows(kind: str, folder: Path) -> Path:
-    """Write rows that a method of this kind learns from, and return where."""
+    """Write rows for a method of this kind, and return their path."""
     rows: list[Any] = unpaired_rows(96) if kind == "kto" else preference_rows(96)
     return write_jsonl(folder / f"{kind}.jsonl", rows)
 
 
 def preference_job(model: Path, rows: Path, kind: str, **sections: Any) -> dict[str, Any]:
-    """Return a small job of a preference method: ten steps of eight rows, some held out."""
+    """Return a small job of a preference method: ten steps of eight rows, 12 % held out.
+
+    Args:
+        model: Folder of the initial model.
+        rows: File of the rows.
+        kind: Kind of the method.
+        **sections: Changes of the job's sections.
+    """
     job = {
         "name": kind,
         "model": {"source": str(model)},

@@ -1,4 +1,4 @@
-"""Run jobs, in this process or by the command a person types, and read what they leave behind."""
+"""Run jobs, in this process or by the command line, and read their results."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def changed(document: dict[str, Any], **sections: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left in its folder."""
+    """Results of a run in its folder."""
 
     path: Path
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The logged steps, evaluations left out."""
+        """Logged steps, without evaluations."""
         return [row for row in read_jsonl(self.path / "metrics.jsonl") if "loss" in row]
 
     @property
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def samples(self) -> list[dict[str, Any]]:
-        """The ids of the rows that each step consumed."""
+        """Ids of the rows of each step."""
         return read_jsonl(self.path / "samples.jsonl")
 
     @property
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def log(self) -> str:
-        """The log of the first process."""
+        """Log of the first process."""
         return (self.path / "logs" / "rank-0.log").read_text()
 
     @property
@@ -86,15 +86,15 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Return every tensor of a saved model."""
     from safetensors.torch import load_file
 
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        found |= load_file(path)
-    assert found, f"no weights in {folder}"
-    return found
+        weights |= load_file(path)
+    assert weights, f"no weights in {folder}"
+    return weights
 
 
 def train_here(document: dict[str, Any], path: Path) -> Run:
-    """Train a job in this process, or go on with it where `path` holds checkpoints of it."""
+    """Train a job in this process, or resume it if `path` has checkpoints of it."""
     from training.config.load import parse_job
     from training.pipeline import run
     from training.run_folder import RunFolder
@@ -105,7 +105,7 @@ def train_here(document: dict[str, Any], path: Path) -> Run:
 
 
 def start_command(document: dict[str, Any], home: Path, *options: str) -> subprocess.Popen[str]:
-    """Start `python -m training` on a job in a session of its own; runs go to `home/runs`."""
+    """Start `python -m training` on a job in a new session; runs go to `home/runs`."""
     home.mkdir(parents=True, exist_ok=True)
     job = home / "job.yaml"
     job.write_text(yaml.safe_dump(document))
@@ -136,7 +136,7 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 600) -> Ended:
 
 
 def train_by_command(document: dict[str, Any], home: Path, *options: str) -> Run:
-    """Train a job as a person does, in processes of its own, to its end."""
+    """Train a job by the command line to its end."""
     ended = finish(start_command(document, home, *options))
     assert ended.code == 0, ended.err + ended.out
     return latest(document, home)
@@ -147,7 +147,7 @@ def latest(document: dict[str, Any], home: Path) -> Run:
 
 
 def assert_identical(mine: Run, other: Run) -> None:
-    """Fail unless two runs ended with the same bits."""
+    """Assert that two runs have bitwise identical weights."""
     import torch
 
     assert mine.weights.keys() == other.weights.keys()
@@ -156,7 +156,7 @@ def assert_identical(mine: Run, other: Run) -> None:
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:
-    """End a command and every process it started, as a power cut would."""
+    """Kill a command and all of its descendants, as a power failure would."""
     import psutil
 
     try:
@@ -175,7 +175,13 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 def wait_until(
     happened: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 300
 ) -> bool:
-    """Wait for something that a command will do; False when it ended first."""
+    """Wait for a condition while a command runs; return False if the command ends first.
+
+    Args:
+        happened: Condition to wait for.
+        process: The command, which is killed after the timeout.
+        timeout_s: Seconds to wait.
+    """
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if happened():
@@ -188,7 +194,7 @@ def wait_until(
 
 
 def steps_taken(document: dict[str, Any], home: Path) -> int:
-    """Return the last step that the newest run of a job has noted the rows of."""
+    """Return the last step whose rows the newest run of a job has recorded."""
     path = home / "runs" / document["name"] / "latest" / "samples.jsonl"
     try:
         lines = path.read_text().splitlines()
@@ -198,7 +204,7 @@ def steps_taken(document: dict[str, Any], home: Path) -> int:
 
 
 def leftovers(run: Run) -> list[str]:
-    """Return files that were half written or half deleted, and nobody cleared away."""
+    """Return partly written or partly deleted files that were not cleaned up."""
     marks = ("writing", "deleting", "reshaping", ".tmp")
-    found = [p for p in run.path.rglob("*") if any(mark in p.name for mark in marks)]
-    return sorted(str(p.relative_to(run.path)) for p in found)
+    files = [p for p in run.path.rglob("*") if any(mark in p.name for mark in marks)]
+    return sorted(str(p.relative_to(run.path)) for p in files)

@@ -1,6 +1,6 @@
-"""Two processes of one group that live as long as a whole list of jobs takes.
+"""Two processes of one process group that train a list of jobs.
 
-Starting two costs more than a tiny job does: `train_in_pair` starts them once for many jobs.
+Starting two processes takes longer than a tiny job: `train_in_pair` starts them once for many.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 
 from tests.run_commands import ROOT, Run
 
-_PATIENCE_S = 180
-"""A tiny job takes seconds; beside other tests on a busy machine, many."""
-_LAST_WORDS_S = 5
+_TIMEOUT_S = 180
+"""A tiny job takes seconds, but many of them on a machine that runs other tests."""
+_EXIT_GRACE_S = 5
 
 
 def train_in_pair(documents: Mapping[str, dict[str, Any]], home: Path) -> dict[str, Run]:
-    """Train jobs one after the other in the same two processes, each in a folder of its name."""
+    """Train jobs in sequence in the same two processes, each in a folder of its name."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "jobs.json").write_text(json.dumps(dict(documents)))
-    codes, said = run_pair(["tests.two_node", str(home)], home)
-    assert codes == [0, 0], said
+    codes, logs = run_pair(["tests.two_node", str(home)], home)
+    assert codes == [0, 0], logs
     return {name: Run(home / name) for name in documents}
 
 
@@ -35,11 +35,11 @@ def run_pair(command: list[str], home: Path) -> tuple[list[int], str]:
     """Run `python -m COMMAND` in two processes of one group.
 
     Args:
-        command: A module and its arguments.
-        home: Where their logs go; whatever is written there counts as a sign of life.
+        command: Module and its arguments.
+        home: Folder of the logs; every write to it restarts the timeout.
 
     Returns:
-        Their exit codes, and their last words.
+        The exit codes, and the end of the logs.
     """
     port = _free_port()
     logs = [home / f"rank-{rank}.log" for rank in (0, 1)]
@@ -61,21 +61,21 @@ def run_pair(command: list[str], home: Path) -> tuple[list[int], str]:
                 )
             )
     _wait(pair, home)
-    said = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in logs)
-    return [process.returncode for process in pair], said
+    ends = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in logs)
+    return [process.returncode for process in pair], ends
 
 
 def _wait(pair: list[subprocess.Popen[bytes]], home: Path) -> None:
-    """Wait for both to end; end them when one has failed, or nothing is written for long."""
-    seen, deadline = 0.0, time.monotonic() + _PATIENCE_S
+    """Wait for both to end; kill them if one has failed or nothing is written for long."""
+    seen, deadline = 0.0, time.monotonic() + _TIMEOUT_S
     while any(process.poll() is None for process in pair):
         time.sleep(0.1)
         latest = max(path.stat().st_mtime for path in [home, *home.iterdir()] if path.exists())
         if latest != seen:
-            seen, deadline = latest, time.monotonic() + _PATIENCE_S
+            seen, deadline = latest, time.monotonic() + _TIMEOUT_S
         if any(process.poll() not in (None, 0) for process in pair):
-            # The other may have something to say of its own.
-            deadline = min(deadline, time.monotonic() + _LAST_WORDS_S)
+            # The other may fail, too, with a message of its own.
+            deadline = min(deadline, time.monotonic() + _EXIT_GRACE_S)
         if time.monotonic() > deadline:
             for process in pair:
                 process.kill()
@@ -90,7 +90,7 @@ def _free_port() -> int:
 
 
 def _main(home: Path) -> None:
-    """Train what is in `jobs.json`, as one of the two."""
+    """Train the jobs of `jobs.json` as one of the two processes."""
     import torch.distributed as dist
 
     from training.config.load import parse_job

@@ -271,7 +271,7 @@ def _whole_order(job: Job, data: Prepared) -> SampleOrder:
     )
     if answers := job.method.answers_per_prompt:
         return GroupedOrder.from_order(order, answers, by_epochs=job.train.max_steps is None)
-    rounds = job.method.rounds(order.global_batch_size)
+    rounds = job.method.rollout_schedule(order.global_batch_size)
     return (
         RolloutOrder.from_order(order, *rounds, by_epochs=job.train.max_steps is None)
         if rounds

@@ -5,6 +5,7 @@ Exit codes are those of training: 0 done, 2 the job, 3 the data, 4 the run, 75 s
 
 from __future__ import annotations
 
+# argparse, not temper.cli: this starts before anything is checked, from the standard library alone.
 import argparse
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "health":
-        return report(wanted=options.devices)
+        return report(required=options.devices)
     return train(
         Options(
             job=options.job,

@@ -18,16 +18,16 @@ _PACKAGES = ("temper", "torch", "transformers", "trl", "peft", "accelerate", "de
 _INFINIBAND = Path("/sys/class/infiniband")
 
 
-def report(wanted: int | None = None) -> int:
+def report(required: int | None = None) -> int:
     """Print the facts and return 0 if this container can train, else 1.
 
     Args:
-        wanted: Minimum number of accelerators; None for any.
+        required: Minimum number of accelerators; None for any.
     """
     facts, faults = collect_facts()
     available = facts["devices"]["nvidia"] + facts["devices"]["neuron"]
-    if wanted is not None and available < wanted:
-        faults.append(f"{wanted} accelerators are required, {available} are available")
+    if required is not None and available < required:
+        faults.append(f"{required} accelerators are required, {available} are available")
     sys.stdout.write(json.dumps({**facts, "faults": faults}, indent=1) + "\n")
     return 1 if faults else 0
 

@@ -1,4 +1,9 @@
-"""Adapters in the forward pass, as PEFT and `training/adapters` write them."""
+"""Adapters in the forward pass: LoRA, DoRA, IA3, bottleneck adapters and soft prompts.
+
+Each function repeats the operations of PEFT's layer (`peft/tuners/lora/layer.py`, `lora/dora.py`,
+`ia3/layer.py`) or of `training/adapters`, because the order of casts and additions decides which
+intermediate results autograd saves.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +28,19 @@ from planning.memory.tensors import SimulatedParameter, SimulatedTensor
 from planning.model_shape import ModelShape
 
 _BLOCK, _OUTER_BLOCK = 64, 256
-"""bitsandbytes' NF4: weights that share a scale; with double quantization, scales that do."""
+"""Block sizes of bitsandbytes' NF4: weights per scale and, with double quantization, scales per
+scale of the second level."""
 
 
 @dataclass(frozen=True)
 class FourBitLayout:
-    """A base that rests in 4 bits.
+    """Base model stored in 4 bits (QLoRA, arXiv:2305.14314).
 
     Attributes:
-        double: Whether its scales are quantized too.
-        compute: Type that weights are expanded to for each product.
-        widens: Whether what is not in 4 bits is made fp32 (`prepare_model_for_kbit_training`).
+        double: True if the scales are quantized too (double quantization).
+        compute: Data type that weights are dequantized to for each product.
+        widens: True if the weights outside the 4-bit layers are cast to fp32, as
+            `peft.prepare_model_for_kbit_training` does.
     """
 
     double: bool
@@ -41,7 +48,7 @@ class FourBitLayout:
     widens: bool
 
     def packed_bytes(self, count: int) -> int:
-        """A weight with its scales."""
+        """Return the bytes of `count` weights together with their scales."""
         blocks = -(-count // _BLOCK)
         scales = blocks + 4 * (-(-blocks // _OUTER_BLOCK) + 257) if self.double else 4 * blocks
         return count // 2 + scales + 4 * 16
@@ -49,15 +56,16 @@ class FourBitLayout:
 
 @dataclass(frozen=True)
 class LoraCost:
-    """Low-rank updates of linear maps.
+    """Low-rank updates of linear layers (LoRA, arXiv:2106.09685).
 
     Attributes:
         r: Rank.
-        modules: Ends of module names; None for every linear map but the head.
-        dropout: Whether there is any.
-        dora: Whether a magnitude is learned for each output (Liu et al. 2024, arXiv:2402.09353).
-        saved: Ends of the names of modules that are trained in full.
-        scored: Whether singular values stand between its matrices, and all are scored (AdaLoRA).
+        modules: Suffixes of the names of adapted modules; None for all linear layers but the head.
+        dropout: True if the input of the update passes through dropout.
+        dora: True if a magnitude is trained for each output (DoRA, arXiv:2402.09353).
+        saved: Suffixes of the names of modules trained in full (`modules_to_save`).
+        scored: True for AdaLoRA (arXiv:2303.10512), which trains singular values and keeps an
+            importance score of each weight.
     """
 
     r: int
@@ -68,7 +76,7 @@ class LoraCost:
     scored: bool = False
 
     def targets(self, shape: ModelShape) -> list[str]:
-        """The linear maps of a layer that are adapted."""
+        """Return the names of the adapted linear layers of one decoder layer."""
         if self.modules is None:
             return list(shape.linears)
         return [n for n in shape.linears if any(n.endswith(m) for m in self.modules)]
@@ -76,12 +84,12 @@ class LoraCost:
 
 @dataclass(frozen=True)
 class BottleneckCost:
-    """Small networks behind or beside sublayers.
+    """Bottleneck adapters after or parallel to sublayers (arXiv:1902.00751, arXiv:2110.04366).
 
     Attributes:
-        size: Their width.
-        after: The sublayers that have one: `attention`, `mlp`.
-        parallel: Whether they read what the sublayer reads.
+        size: Width of the bottleneck.
+        after: Sublayers that have one: `attention`, `mlp`.
+        parallel: True if the adapter reads the input of the sublayer, not its output.
     """
 
     size: int
@@ -91,12 +99,13 @@ class BottleneckCost:
 
 @dataclass(frozen=True)
 class SoftPromptCost:
-    """Trained vectors before a row, or before its keys and values.
+    """Virtual tokens: prompt tuning, P-tuning and prefix tuning.
 
     Attributes:
-        tokens: How many.
-        learned: Weights that are trained, the network behind the vectors included.
-        prefix: Whether they stand before keys and values.
+        tokens: Number of virtual tokens.
+        learned: Number of trained weights, those of the reparameterization network included.
+        prefix: True if they precede the keys and values of every layer (arXiv:2101.00190), not
+            the embedded input (arXiv:2104.08691).
     """
 
     tokens: int
@@ -106,12 +115,12 @@ class SoftPromptCost:
 
 @dataclass(frozen=True)
 class LowRankFactors:
-    """IA3: linear maps whose outputs, or inputs, are multiplied by one learned factor per channel.
+    """Factors that scale the inputs or outputs of linear layers (IA3, arXiv:2205.05638).
 
     Attributes:
-        modules: Ends of module names.
-        inputs: Those of them whose inputs are multiplied.
-        saved: Ends of the names of modules that are trained in full.
+        modules: Suffixes of the names of adapted modules.
+        inputs: Suffixes of those whose inputs are scaled (`feedforward_modules`).
+        saved: Suffixes of the names of modules trained in full (`modules_to_save`).
     """
 
     modules: tuple[str, ...]
@@ -119,7 +128,7 @@ class LowRankFactors:
     saved: tuple[str, ...] = ()
 
     def targets(self, shape: ModelShape) -> dict[str, bool]:
-        """The linear maps of a layer that are adapted, and whether at their input."""
+        """Return the adapted linear layers of one decoder layer: True if the input is scaled."""
         return {
             name: any(name.endswith(m) for m in self.inputs)
             for name in shape.linears
@@ -131,15 +140,16 @@ Adapter = LoraCost | BottleneckCost | SoftPromptCost | LowRankFactors
 
 
 def saved_weights(adapter: Adapter | None, shape: ModelShape) -> dict[str, int]:
-    """Elements of what an adapter trains in full, by name; of a layer's, one of each stands here.
+    """Return the elements of the modules that an adapter trains in full, by module name.
 
-    PEFT makes a copy of each, and the original stays where it is.
+    A module of a decoder layer is listed once, with the elements of one layer. PEFT trains a copy
+    of each module and keeps the original (`ModulesToSaveWrapper`).
     """
     ends = adapter.saved if isinstance(adapter, LoraCost | LowRankFactors) else ()
     tables = dict.fromkeys(("model.embed_tokens", "lm_head"), shape.vocab * shape.hidden)
     linears = {name: rows * columns for name, (rows, columns) in shape.linears.items()}
-    found = {**tables, "model.norm": shape.hidden, **linears, **shape.norms}
-    return {n: count for n, count in found.items() if any(n.endswith(end) for end in ends)}
+    counts = {**tables, "model.norm": shape.hidden, **linears, **shape.norms}
+    return {n: count for n, count in counts.items() if any(n.endswith(end) for end in ends)}
 
 
 def adapted_linear(
@@ -151,7 +161,20 @@ def adapted_linear(
     lora: LoraCost | None,
     four_bit: FourBitLayout | None,
 ) -> SimulatedTensor:
-    """A linear map, from 4 bits where it rests so, with what LoRA adds to it."""
+    """Apply a linear layer, dequantized if it is in 4 bits, and the LoRA update on top of it.
+
+    Args:
+        tape: Records the operations.
+        x: Input, `[rows, length, width]`.
+        weight: Weight of the base layer.
+        width: Number of input features.
+        pair: LoRA's A and B (and DoRA's magnitude); None if the layer is not adapted.
+        lora: Settings of the update.
+        four_bit: Layout of the base weight if it is in 4 bits.
+
+    Returns:
+        The output, `[rows, length, outputs]`.
+    """
     if four_bit is not None:
         y = quantized_linear(tape, x, weight, width, four_bit.compute)
     else:
@@ -160,14 +183,17 @@ def adapted_linear(
         return y
     before = y.dtype
     if four_bit is not None:
+        # `peft/tuners/lora/bnb.py` clones the result: bitsandbytes may return a view whose
+        # backward pass breaks under in-place addition.
         y = copy(tape, y)
+    # The 4-bit layer leaves the cast of its input to autocast; the others cast it themselves.
     if four_bit is None or not (tape.autocast and tape.device == "cuda"):
         x = cast(tape, x, pair[0].dtype)
     if lora.dropout:
         x = _dropout(tape, x)
     if lora.dora:
-        whole = partial(_in_type, tape, weight, x.dtype, four_bit)
-        y = add(tape, y, _dora(tape, x, y, whole, pair, lora))
+        base_weight = partial(_base_weight, tape, weight, x.dtype, four_bit)
+        y = add(tape, y, _dora(tape, x, y, base_weight, pair, lora))
         return cast(tape, y, before)
     change = scale(tape, linear(tape, linear(tape, x, pair[0], width), pair[1], lora.r))
     if four_bit is not None:
@@ -180,14 +206,15 @@ def _dora(
     tape: AutogradSimulator,
     x: SimulatedTensor,
     y: SimulatedTensor,
-    whole: Callable[[], SimulatedParameter],
+    base_weight: Callable[[], SimulatedParameter],
     trained: tuple[SimulatedParameter, ...],
     lora: LoraCost,
 ) -> SimulatedTensor:
-    """`(m - 1) * y + m * change`, with m the learned magnitudes over the norms of the sum.
+    """Return `(m - 1) * y + m * update(x)`, where m is the magnitude over the norm of W + BA.
 
-    After `peft/tuners/lora/dora.py`: the whole update is multiplied out of a unit matrix, and the
-    sum with the base is written out for its norms. Both lie there until the layer is done.
+    Models `peft/tuners/lora/dora.py`, which computes BA by applying A and B to an identity matrix
+    and materializes W + BA for the norm. Both have the size of W and stay until the layer is done,
+    which is why DoRA needs far more memory than LoRA.
     """
     down, up, magnitude = trained
     width, outputs = down.width, magnitude.count
@@ -195,7 +222,7 @@ def _dora(
     update = linear(tape, linear(tape, unit, down, width), up, lora.r)
     del unit
     update = cast(tape, update, x.dtype)
-    base = whole()
+    base = base_weight()
     scaled, summed = tape.new(update.count, x.dtype), tape.new(update.count, x.dtype)
     del scaled, summed
     share = tape.record_op(
@@ -203,17 +230,18 @@ def _dora(
     )
     change = linear(tape, linear(tape, x, down, width), up, lora.r)
     if lora.dropout:
-        # What dropout left of the input goes through the base once more.
+        # The base output was computed without dropout: PEFT applies the base again to the
+        # dropped-out input.
         y = linear(tape, x, base, width)
-    less = tape.record_op(tape.new(outputs, "fp32"), (share,), lambda g: (g,))
-    saved = mul(tape, y, less)
-    return add(tape, saved, scale(tape, mul(tape, change, share)))
+    share_minus_one = tape.record_op(tape.new(outputs, "fp32"), (share,), lambda g: (g,))
+    base_term = mul(tape, y, share_minus_one)
+    return add(tape, base_term, scale(tape, mul(tape, change, share)))
 
 
-def _in_type(
+def _base_weight(
     tape: AutogradSimulator, weight: SimulatedParameter, dtype: str, four_bit: FourBitLayout | None
 ) -> SimulatedParameter:
-    """A base weight in the type of the input; itself where it has that already."""
+    """Return the base weight in `dtype`: dequantized, cast, or without a copy."""
     made: SimulatedTensor | None = None
     if four_bit is not None:
         made = cast(tape, tape.new(weight.count, four_bit.compute), dtype)
@@ -233,7 +261,19 @@ def scaled_linear(
     factors: SimulatedParameter,
     four_bit: FourBitLayout | None,
 ) -> SimulatedTensor:
-    """A linear map with IA3's factors on its input, where they are as wide as that, or output."""
+    """Apply a linear layer with IA3's factors on its input or its output.
+
+    Args:
+        tape: Records the operations.
+        x: Input, `[rows, length, width]`.
+        weight: Weight of the base layer.
+        width: Number of input features.
+        factors: One factor per input feature if there are `width` of them, else one per output.
+        four_bit: Layout of the base weight if it is in 4 bits.
+
+    Returns:
+        The output, `[rows, length, outputs]`.
+    """
     before = x.dtype
     if factors.count == width:
         x = cast(tape, mul(tape, x, as_tensor(factors)), before)
@@ -248,10 +288,18 @@ def bottleneck(
     before: SimulatedTensor,
     after: SimulatedTensor,
 ) -> SimulatedTensor:
-    """`after + s * up(a(down(read)))`, where `read` is what the sublayer says or what it reads."""
+    """Return `after + scale * up(activation(down(input)))`.
+
+    Args:
+        tape: Records the operations.
+        adapter: Its `parallel` decides whether the input is `before` or `after`.
+        pair: Weights and biases of the down and the up projection.
+        before: Input of the sublayer, `[rows, length, hidden]`.
+        after: Output of the sublayer, `[rows, length, hidden]`.
+    """
     down, down_bias, up, up_bias = pair
-    read = before if adapter.parallel else after
-    inner = add_bias(tape, linear(tape, cast(tape, read, down.dtype), down, down.width), down_bias)
+    x = before if adapter.parallel else after
+    inner = add_bias(tape, linear(tape, cast(tape, x, down.dtype), down, down.width), down_bias)
     change = scale(
         tape, add_bias(tape, linear(tape, activation(tape, inner), up, up.width), up_bias)
     )
@@ -259,7 +307,10 @@ def bottleneck(
 
 
 def _dropout(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """`x * mask / (1 - p)`; a CPU makes the mask of the input's type."""
+    """Return `x * mask / (1 - p)`.
+
+    CUDA's fused kernel saves a boolean mask; the CPU path multiplies by a mask of the input's type.
+    """
     mask = tape.new(x.count, "bool" if tape.device == "cuda" else x.dtype)
     if tape.device == "cuda":
         y = tape.new(x.count, x.dtype)

@@ -1,10 +1,10 @@
-"""Attention: what each kind allocates and keeps.
+"""Memory of the attention implementations of Transformers.
 
-- `eager` writes out every score, [rows, heads, length, length].
-- `sdpa` never does, but where documents are packed it is handed a mask, which its kernels turn into
-  numbers of the queries' type, once per layer, and keep; a mask also makes it repeat the shared
-  keys and values for every query head (transformers/integrations/sdpa_attention.py).
-- `flash_attention_2` is told where documents begin, and needs no mask.
+- `eager` materializes all scores, `[rows, heads, length, length]`.
+- `sdpa` does not. If documents are packed it receives a mask, which the kernels convert to a bias
+  of the queries' data type once per layer and save. A mask also makes it repeat the shared keys and
+  values for every query head (`transformers/integrations/sdpa_attention.py`).
+- `flash_attention_2` receives the boundaries of the documents and needs no mask.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from planning.memory.tensors import Grads, SimulatedTensor
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """The sizes of one attention.
+    """Dimensions of one attention layer.
 
     Attributes:
         rows: Rows of the micro-batch.
         length: Tokens per row.
-        heads: Query heads.
-        kv_heads: Key and value heads.
-        width: Of one head.
+        heads: Number of query heads.
+        kv_heads: Number of key and value heads (grouped-query attention, arXiv:2305.13245).
+        width: Size of one head.
     """
 
     rows: int
@@ -36,7 +36,7 @@ class AttentionShape:
 
     @property
     def scores(self) -> int:
-        """One number for each query, key and head."""
+        """Number of attention scores: one for each query, key and head."""
         return self.rows * self.heads * self.length * self.length
 
 
@@ -49,7 +49,20 @@ def attention_forward(
     mask: SimulatedTensor | None,
     size: AttentionShape,
 ) -> SimulatedTensor:
-    """The attention of `q` on `k` and `v`, as the model's `attention` does it."""
+    """Return the attention of `q` over `k` and `v`.
+
+    Args:
+        tape: Records the operations.
+        kind: `eager`, `sdpa` or `flash_attention_2`.
+        q: Queries, `[rows, heads, length, width]`.
+        k: Keys, `[rows, kv_heads, length, width]`.
+        v: Values, with the shape of the keys.
+        mask: Boolean mask, `[rows, 1, length, length]`; None if attention is causal only.
+        size: The dimensions.
+
+    Returns:
+        A tensor with the shape of the queries.
+    """
     if kind == "eager":
         return _eager(tape, q, k, v, mask, size)
     q, k, v = autocast_input(tape, q), autocast_input(tape, k), autocast_input(tape, v)
@@ -59,7 +72,16 @@ def attention_forward(
 
 
 def repeat_kv(tape: AutogradSimulator, x: SimulatedTensor, size: AttentionShape) -> SimulatedTensor:
-    """Keys or values repeated for every query head that shares them."""
+    """Return keys or values repeated for each query head that shares them.
+
+    Args:
+        tape: Records the operation.
+        x: Keys or values, `[rows, kv_heads, length, width]`.
+        size: The dimensions.
+
+    Returns:
+        `[rows, heads, length, width]`; the input itself if no heads are shared.
+    """
     times = size.heads // size.kv_heads
     if times == 1:
         return x
@@ -80,9 +102,9 @@ def _fused(
 
     def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         scratch = _backward_scratch(tape, size, shared, dtype)
-        found = tuple(tape.new(count, dtype) for count in counts)
+        grads = tuple(tape.new(count, dtype) for count in counts)
         del scratch
-        return found
+        return grads
 
     bias = tape.new(mask.count, dtype) if mask is not None else None
     out = tape.new(q.count, dtype)
@@ -95,7 +117,11 @@ def _fused(
 def _backward_scratch(
     tape: AutogradSimulator, size: AttentionShape, shared: bool, dtype: str
 ) -> list[SimulatedTensor]:
-    """What the kernel needs besides its results (flash-attention 2, `mha_bwd`)."""
+    """Allocate the workspace of the backward kernel (`mha_bwd` of flash-attention 2).
+
+    It holds the row sums of dO * O and an fp32 accumulator of dQ, both with the length rounded up
+    to a block of 128; if heads are shared, also dK and dV for each query head before their sum.
+    """
     if tape.device != "cuda":
         return []
     length = -(-size.length // 128) * 128
@@ -146,8 +172,8 @@ def _batched(
 
     def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         return tuple(
-            tape.new(size, dtype) if asked else None
-            for asked, size in zip(wanted, counts, strict=True)
+            tape.new(size, dtype) if needed else None
+            for needed, size in zip(wanted, counts, strict=True)
         )
 
     saved = (b,) * wanted[0] + (a,) * wanted[1]

@@ -1,8 +1,9 @@
-"""A second model that is only asked: a reference, a teacher, a reward model.
+"""Memory of a second model that only runs forward: a reference model or a teacher.
 
-What it holds does not grow while it is asked, so two of its layers are rehearsed and the others
-lie there as bytes. The trained model with its adapter off lies there already: only what moves
-is counted.
+Without a graph, the live tensors of a forward pass do not grow with the number of layers. Two
+layers are simulated, and the weights of the others are counted as one allocation. If the model is
+the trained one with its adapter disabled, its weights are allocated already and only its
+activations are counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from planning.memory.autograd import AutogradSimulator
 from planning.memory.distillation_loss import compute_teacher_log_probs
 from planning.memory.losses import head_outputs
 from planning.memory.method_profile import AuxModel, MethodProfile
-from planning.memory.parameters import MemoryConfig, all_weights, build
+from planning.memory.parameters import MemoryConfig, all_weights, build_decoder
 from planning.memory.tensors import SimulatedTensor
 from planning.memory.zero3_gather import PERSISTS_BELOW, Zero3Gather
 
@@ -22,12 +23,12 @@ _FEW = 2
 
 
 class AuxModelSimulator:
-    """A frozen model.
+    """Frozen model that runs forward on each micro-batch.
 
     Args:
-        frozen: Which.
-        config: Of the model that is trained.
-        tape: Whose allocator counts.
+        frozen: The model.
+        config: Configuration of the trained model.
+        tape: Runs the forward pass; its allocator counts the weights.
     """
 
     def __init__(self, frozen: AuxModel, config: MemoryConfig, tape: AutogradSimulator):
@@ -47,7 +48,7 @@ class AuxModelSimulator:
         self.gather_hook: Zero3Gather | None = None
         allocator = AllocatorSimulator() if frozen.same else tape.allocator
         before = allocator.live
-        self.decoder = build(self.config, allocator, part="models")
+        self.decoder = build_decoder(self.config, allocator, part="models")
         layer = sum(w.storage.size for w in self.decoder.layers[0].weights() if w.storage)
         self._held = []
         with allocator.counted_as("models"):
@@ -56,7 +57,7 @@ class AuxModelSimulator:
                 self._held.append(self._shard(allocator, allocator.live - before))
 
     def _shard(self, allocator: AllocatorSimulator, whole: int) -> SimulatedStorage:
-        """Let go of what is whole, and keep this device's part of it."""
+        """Replace the full weights by the shard of this device."""
         self._held.clear()
         for weight in all_weights(self.decoder):
             weight.sharded = weight.count >= PERSISTS_BELOW
@@ -65,8 +66,8 @@ class AuxModelSimulator:
         self.gather_hook = Zero3Gather(self.tape, self.config.ahead, evaluated=True)
         return SimulatedStorage(allocator, -(-whole // self.config.world))
 
-    def ask(self) -> SimulatedTensor | None:
-        """Ask it about a micro-batch; a teacher's answer is saved for the loss."""
+    def forward(self) -> SimulatedTensor | None:
+        """Run a micro-batch; return the log-probabilities of a teacher, None for a reference."""
         tape, decoder = self.tape, self.decoder
         gather_hook, tape.gather_hook = tape.gather_hook, self.gather_hook
         grad_enabled, tape.grad_enabled = tape.grad_enabled, False
@@ -87,17 +88,17 @@ class AuxModelSimulator:
         return teacher_log_probs
 
     def set_trace(self) -> None:
-        """From here on it is known which weights come next."""
+        """Prefetch weights in the recorded order from now on."""
         if self.gather_hook is not None:
             self.gather_hook.set_trace()
 
 
 def _dtype(frozen: AuxModel, config: MemoryConfig) -> str:
-    """How it lies in memory."""
+    """Return the data type of the weights in memory."""
     return config.precision if frozen.low or frozen.same or config.zero else "fp32"
 
 
 def auxiliary_models(config: MemoryConfig, tape: AutogradSimulator) -> AuxModelSimulator | None:
-    """The second model of a config, if it has one."""
+    """Return the simulator of the method's frozen model; None if the method has none."""
     frozen = config.method.frozen
     return None if frozen is None else AuxModelSimulator(frozen, config, tape)

@@ -1,4 +1,8 @@
-"""A decoder's forward pass, as Transformers writes it for the Llama family."""
+"""Forward pass of a decoder, operation by operation.
+
+Models `transformers/models/llama/modeling_llama.py`. The order of operations, and the point at
+which a local variable goes out of scope, decide the peak: keep both when editing.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ from planning.model_shape import OTHER_EXPERTS
 
 @dataclass
 class Layer:
-    """The weights of one layer, by the names that Transformers gives them."""
+    """Weights of one layer, by their module names in Transformers."""
 
     linears: dict[str, SimulatedParameter]
     norms: dict[str, SimulatedParameter]
@@ -45,7 +49,7 @@ class Layer:
     adapters: dict[str, tuple[SimulatedParameter, ...]] = field(default_factory=dict)
 
     def weights(self) -> Iterator[SimulatedParameter]:
-        """Every weight of the layer, in the order of the model's parameters."""
+        """Iterate over the weights in the order of `model.parameters()`."""
         for name, weight in self.linears.items():
             yield weight
             if name in self.biases:
@@ -57,20 +61,30 @@ class Layer:
 
 
 class KvCache(Protocol):
-    """What earlier tokens left for the attention of later ones."""
+    """Interface of a key-value cache."""
 
     def update(
         self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
     ) -> tuple[SimulatedTensor, SimulatedTensor]:
-        """Return all keys and values of a layer, given those of the tokens at hand."""
+        """Append keys and values to a layer of the cache.
+
+        Args:
+            tape: Records the operations.
+            layer: Index of the layer.
+            k: Keys of the current tokens.
+            v: Values of the current tokens.
+
+        Returns:
+            All keys and all values of the layer.
+        """
 
 
 class Prefix:
-    """Trained keys and values before a row's own.
+    """Trained keys and values that precede those of the row (prefix tuning, arXiv:2101.00190).
 
     Args:
-        whole: Those of all layers.
-        count: Elements of one layer's keys.
+        whole: Keys and values of all layers in one tensor.
+        count: Number of elements of one layer's keys.
     """
 
     def __init__(self, whole: SimulatedTensor, count: int):
@@ -80,7 +94,14 @@ class Prefix:
     def update(
         self, tape: AutogradSimulator, layer: int, k: SimulatedTensor, v: SimulatedTensor
     ) -> tuple[SimulatedTensor, SimulatedTensor]:
-        """Return the prefix followed by the row's own."""
+        """Return the prefix followed by the keys and values of the row.
+
+        Args:
+            tape: Records the operations.
+            layer: Index of the layer; all layers have prefixes of the same size.
+            k: Keys of the row.
+            v: Values of the row.
+        """
         return cat(tape, self._part(tape), k), cat(tape, self._part(tape), v)
 
     def _part(self, tape: AutogradSimulator) -> SimulatedTensor:
@@ -97,11 +118,11 @@ class Prefix:
 Update = Callable[
     [AutogradSimulator, SimulatedTensor, SimulatedTensor], tuple[SimulatedTensor, SimulatedTensor]
 ]
-"""Puts earlier keys and values before those at hand."""
+"""Function that prepends the cached keys and values of one layer to the current ones."""
 
 
 def layer_cache(cache: KvCache | None, layer: int) -> Update | None:
-    """The part of a cache that one layer sees."""
+    """Return the update function of one layer of a cache; None without a cache."""
     if cache is None:
         return None
     return lambda tape, k, v: cache.update(tape, layer, k, v)
@@ -109,26 +130,27 @@ def layer_cache(cache: KvCache | None, layer: int) -> Update | None:
 
 @dataclass
 class Decoder:
-    """A decoder on one device.
+    """Decoder on one device.
 
     Attributes:
         embed: Input embeddings.
-        layers: From the first to the last.
-        norm: The last norm.
-        head: Output embeddings; `embed` itself where they are tied.
-        size: Of attention, micro-batch included.
-        hidden: Width of the residual stream.
-        intermediate: Width of the MLP.
+        layers: Decoder layers in order.
+        norm: Final norm.
+        head: Output embeddings; the same object as `embed` if they are tied.
+        size: Dimensions of attention, those of the micro-batch included.
+        hidden: Size of a hidden state.
+        intermediate: Size of the MLP.
         attention: `eager`, `sdpa` or `flash_attention_2`.
-        masked: Whether attention is handed a mask: rows hold several documents, or padding.
-        checkpointing: Whether layers are computed again in the backward pass.
-        input_requires_grad: Whether gradients are asked of the embedded input, for an adapter's sake.
-        adapter: What is trained in place of the weights.
-        four_bit: How linear maps rest in 4 bits.
-        virtual: Trained vectors before the input.
-        cache: Keys and values that come before those of the tokens at hand.
-        critic: A second decoder that reads the same rows and requires_grad with it.
-        idle: Weights that copies of them, which learn, stand in for.
+        masked: True if attention receives a mask: rows hold several documents, or padding.
+        checkpointing: True if layers are recomputed in the backward pass.
+        input_requires_grad: True if the embedded input needs a gradient. PEFT enables it so that
+            checkpointed layers, whose weights are frozen, still belong to the graph.
+        adapter: Adapter trained in place of the weights.
+        four_bit: Layout of linear layers in 4 bits.
+        virtual: Trained virtual tokens.
+        cache: Key-value cache of earlier tokens.
+        critic: Second decoder that reads the same rows and is trained together with this one.
+        idle: Original weights of modules that are trained in full as copies.
     """
 
     embed: SimulatedParameter
@@ -150,7 +172,7 @@ class Decoder:
     idle: list[SimulatedParameter] = field(default_factory=list)
 
     def forward(self, tape: AutogradSimulator) -> SimulatedTensor:
-        """The last hidden states, normed."""
+        """Return the last hidden states after the final norm, `[rows, length, hidden]`."""
         tokens = self.size.rows * self.size.length
         hidden = self._embedded(tape, tokens)
         if self.input_requires_grad and hidden.node is None and tape.grad_enabled:
@@ -167,7 +189,7 @@ class Decoder:
         return rms_norm(tape, hidden, self.norm)
 
     def _embedded(self, tape: AutogradSimulator, tokens: int) -> SimulatedTensor:
-        """The embedded rows, with trained vectors before them where there are any."""
+        """Return the embedded rows, preceded by the virtual tokens of prompt tuning."""
         if (
             self.virtual is None
             or not isinstance(self.adapter, SoftPromptCost)
@@ -180,7 +202,7 @@ class Decoder:
         return cat(tape, cast(tape, vectors, rows.dtype), rows)
 
     def _prefix(self, tape: AutogradSimulator) -> Prefix | None:
-        """Trained keys and values of every layer, looked up for every row."""
+        """Return the trained keys and values of all layers, looked up for every row."""
         adapter = self.adapter
         if self.virtual is None or not isinstance(adapter, SoftPromptCost) or not adapter.prefix:
             return None
@@ -189,7 +211,7 @@ class Decoder:
         return Prefix(cast(tape, whole, self.embed.dtype), keys)
 
     def _after(self, index: int) -> str:
-        """What the backward pass has done when it comes back to a layer's output."""
+        """Name the phase that ends when the backward pass arrives at the output of a layer."""
         left = len(self.layers) - index
         return {1: "loss", 2: "last layer"}.get(left, "middle")
 
@@ -210,16 +232,16 @@ class Decoder:
     ) -> SimulatedTensor:
         residual = x
         x = rms_norm(tape, x, layer.norms["input_layernorm"])
-        x = self._behind(
+        x = self._bottleneck(
             tape, layer, "attention", x, self._attention(tape, layer, update, mask, angles, x)
         )
         x = add(tape, residual, x)
         residual = x
         x = rms_norm(tape, x, layer.norms["post_attention_layernorm"])
-        x = self._behind(tape, layer, "mlp", x, self._mlp(tape, layer, x))
+        x = self._bottleneck(tape, layer, "mlp", x, self._mlp(tape, layer, x))
         return add(tape, residual, x)
 
-    def _behind(
+    def _bottleneck(
         self,
         tape: AutogradSimulator,
         layer: Layer,
@@ -227,7 +249,7 @@ class Decoder:
         before: SimulatedTensor,
         after: SimulatedTensor,
     ) -> SimulatedTensor:
-        """What a sublayer says, changed by the bottleneck that stands behind or beside it."""
+        """Return the output of a sublayer with that of its bottleneck adapter, if it has one."""
         if not isinstance(self.adapter, BottleneckCost) or name not in layer.adapters:
             return after
         return bottleneck(tape, self.adapter, layer.adapters[name], before, after)
@@ -259,7 +281,7 @@ class Decoder:
         gate = activation(tape, self._linear(tape, layer, "mlp.gate_proj", x, self.hidden))
         product = mul(tape, gate, self._linear(tape, layer, "mlp.up_proj", x, self.hidden))
         if OTHER_EXPERTS in layer.biases:
-            # Every expert has a gradient, whichever tokens it saw.
+            # The weights of unselected experts still get gradients (of zeros).
             product = add_bias(tape, product, layer.biases[OTHER_EXPERTS])
         return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
 
@@ -273,6 +295,6 @@ class Decoder:
             return scaled_linear(tape, x, weight, width, factors, self.four_bit)
         if isinstance(self.adapter, LoraCost) and name in layer.adapters:
             lora, pair = self.adapter, layer.adapters[name]
-        # What is trained in full does not rest in 4 bits.
+        # Modules trained in full are not quantized.
         four_bit = None if weight.requires_grad else self.four_bit
         return adapted_linear(tape, x, weight, width, pair, lora, four_bit)

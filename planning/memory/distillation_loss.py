@@ -1,7 +1,7 @@
-"""The distance of a student's distributions from its teacher's, tile by tile.
+"""Distillation loss of a student, computed in tiles over the tokens.
 
-After `training/methods/common/divergence.py` and `soft_head.py`: the gradient of each tile is taken on the
-way forward, and what the tile before found is let go of only when the next has found its own.
+Models `training/methods/common/divergence.py` and `distillation_head.py`: the forward pass computes
+the gradient of each tile at once, so that the logits of one tile at a time are live.
 """
 
 from __future__ import annotations
@@ -34,16 +34,26 @@ from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 def compute_teacher_log_probs(
     tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, config: MemoryConfig
 ) -> SimulatedTensor:
-    """What a teacher makes of every supervised token: log-probabilities, [tokens, vocabulary]."""
+    """Return the teacher's log-probabilities at every supervised position.
+
+    Args:
+        tape: Records the operations.
+        hidden: Last hidden states of the teacher, `[rows, length, width]`.
+        head: Its output embeddings, `[vocabulary, width]`.
+        config: The simulated job.
+
+    Returns:
+        `[rows * (length - 1), vocabulary]`, in fp32.
+    """
     width = hidden.count // (config.rows * config.length)
     size = config.rows * (config.length - 1) * (head.count // width)
     with tape.allocator.counted_as("logits"):
         logits = linear(tape, hidden, head, width)
         picked = tape.new(size, logits.dtype)
         softened = scale(tape, cast(tape, picked, "fp32"))
-        found = tape.new(size, "fp32")
+        log_probs = tape.new(size, "fp32")
         del logits, picked, softened
-        return found
+        return log_probs
 
 
 def distillation_loss(
@@ -53,7 +63,15 @@ def distillation_loss(
     config: MemoryConfig,
     teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
-    """The weighted sum of divergence and label loss."""
+    """Return the weighted sum of the divergence from the teacher and the loss on the labels.
+
+    Args:
+        tape: Records the operations.
+        hidden: Last hidden states of the student, `[rows, length, width]`.
+        head: Its output embeddings, `[vocabulary, width]`.
+        config: The simulated job.
+        teacher_log_probs: Kept alive by the caller; their content has no effect on memory.
+    """
     width = config.shape.hidden
     tokens = config.rows * (config.length - 1)
     x = supervised_states(tape, hidden, tokens, width)
@@ -77,17 +95,18 @@ def _tiled(
     gather_hook, tape.gather_hook = tape.gather_hook, None
     grad_enabled, tape.grad_enabled = tape.grad_enabled, True
     weight = _leaf(head.storage, head.count, head.dtype, width, head.requires_grad)
-    views: list[
-        SimulatedParameter
-    ] = []  # Autocast remembers the cast of each until the forward pass is over.
-    found: list[SimulatedTensor] = []
+    # Autocast caches the cast of each leaf until the forward pass ends, keyed by identity: the
+    # leaves have to live as long, or a later leaf could reuse the id of an earlier one.
+    leaves: list[SimulatedParameter] = []
+    # Rebinding `grads` frees the gradients of a tile only after those of the next exist.
+    grads: list[SimulatedTensor] = []
     tokens, size = hidden.count // width, max(1, LOGITS * width // head.count)
     for start in range(0, tokens, size):
         count = min(size, tokens - start)
         x = _leaf(hidden.storage, count * width, hidden.dtype, width, requires_grad)
-        views.append(x)
-        found = _gradients(tape, x, weight, count, config)
-    del found, whole
+        leaves.append(x)
+        grads = _tile_gradients(tape, x, weight, count, config)
+    del grads, whole
     tape.gather_hook, tape.grad_enabled = gather_hook, grad_enabled
     of_hidden, of_head = (hidden.count, hidden.dtype), (head.count, head.dtype)
     sizes = [of_hidden] * requires_grad + [of_head] * head.requires_grad
@@ -105,20 +124,22 @@ def _leaf(
     return SimulatedParameter(count, dtype, requires_grad, width, storage=storage)
 
 
-def _gradients(
+def _tile_gradients(
     tape: AutogradSimulator,
     x: SimulatedParameter,
     weight: SimulatedParameter,
     tokens: int,
     config: MemoryConfig,
 ) -> list[SimulatedTensor]:
-    """The gradients of one tile."""
-    found: list[SimulatedTensor] = []
+    """Return the gradients of one tile for its hidden states and for the head."""
+    grads: list[SimulatedTensor] = []
     for leaf in (x, weight):
-        leaf.sink = lambda _, grad: found.append(grad)
+        leaf.sink = lambda _, grad: grads.append(grad)
     logits = scale(tape, linear(tape, as_tensor(x), weight, weight.width))
     student = log_softmax(tape, scale(tape, cast(tape, logits, "fp32")))
-    soft = _DIVERGENCES[config.method.divergence](tape, _beside(tape, student, tokens, config))
+    soft = _DIVERGENCES[config.method.divergence](
+        tape, _student_events(tape, student, tokens, config)
+    )
     hard = reduce_sum(
         tape, gather_token(tape, log_softmax(tape, cast(tape, logits, "fp32")), tokens)
     )
@@ -127,15 +148,16 @@ def _gradients(
     if out.node is not None:
         tape.backward(out, tape.new(1, "fp32"))
     x.sink = weight.sink = None
-    return found
+    return grads
 
 
-def _beside(
+def _student_events(
     tape: AutogradSimulator, student: SimulatedTensor, tokens: int, config: MemoryConfig
 ) -> SimulatedTensor:
-    """The student over the events its teacher is known by: all tokens, or the likeliest and rest.
+    """Return the student's log-probabilities of the events that the teacher's cover.
 
-    For the rest, the likeliest are struck out of a copy of the student, and that is summed.
+    These are all tokens, or the teacher's top k and one event for all others. The probability of
+    the others is a log-sum-exp over a copy of the student in which the top k are masked.
     """
     if not config.method.known:
         return student
@@ -162,7 +184,7 @@ def _reverse_kl(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
 
 
 def _js(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
-    """Half the divergence of each from their mean."""
+    """Jensen-Shannon divergence: the mean of the divergences of p and q from their mixture."""
     p = SimulatedTensor(q.count, "fp32", None)
     both = _logaddexp(tape, p, q)
     middle = scale(tape, both)
@@ -173,7 +195,7 @@ def _js(tape: AutogradSimulator, q: SimulatedTensor) -> SimulatedTensor:
 
 
 def _logaddexp(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> SimulatedTensor:
-    """Keeps both; its backward writes out three more of their size."""
+    """`torch.logaddexp`: saves both inputs; its backward pass has three temporaries."""
     count = b.count
 
     def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:

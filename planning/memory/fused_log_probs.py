@@ -1,7 +1,8 @@
-"""TRL's kernel for log-probabilities: tile by tile over tokens and vocabulary.
+"""TRL's fused log-probabilities, computed in tiles over tokens and vocabulary.
 
-After trl 1.16, `trl/kernels/chunked_logprob.py`. On a GPU the kernel folds a tile where it lies; in
-plain PyTorch, elsewhere, a tile is written out in fp32 several times.
+Models `trl/kernels/chunked_logprob.py` of trl 1.16. The Triton kernel reduces a tile in place; the
+PyTorch fallback for other devices materializes several fp32 copies of each tile. The backward pass
+recomputes the logits tile by tile, so that no `[tokens, vocabulary]` tensor is ever saved.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 TILE_TOKENS = 4096
 """Tokens per tile (`TOKEN_CHUNK_SIZE`)."""
 TILE_VOCABULARY = 32768
-"""Pieces per tile (`_TILE`); the buffer is as wide even where the vocabulary is not."""
+"""Vocabulary entries per tile (`_TILE`); the width of the buffer for a smaller vocabulary too."""
 
 
 def fused_log_probs(
@@ -25,7 +26,19 @@ def fused_log_probs(
     *,
     outputs: int = 1,
 ) -> SimulatedTensor:
-    """The log-probabilities of `ids`, and entropies where two `outputs` are asked for."""
+    """Return the log-probabilities of `ids` and, if `outputs` is 2, the entropies.
+
+    Args:
+        tape: Records the operations.
+        hidden: Hidden states, `[tokens, width]`.
+        head: Output embeddings, `[vocabulary, width]`.
+        ids: Token ids, `[tokens]`.
+        width: Size of a hidden state.
+        outputs: Number of results per token.
+
+    Returns:
+        `[tokens]` or `[2, tokens]`, in fp32.
+    """
     tokens, vocabulary = hidden.count // width, head.count // width
     dtype, before = tape.autocast or hidden.dtype, hidden.dtype
     wants_hidden, wants_head = hidden.node is not None, head.requires_grad
@@ -69,7 +82,16 @@ def _tile(
     *,
     backward: bool,
 ) -> None:
-    """What one tile needs."""
+    """Allocate and free the temporaries of one tile.
+
+    Args:
+        tape: Allocates.
+        tokens: Tokens of the batch.
+        vocabulary: Rows of the head.
+        width: Size of a hidden state.
+        types: Data types of the product, the hidden states and the head.
+        backward: True for a tile of the backward pass, which holds more of them.
+    """
     dtype, of_hidden, of_weight = types
     n, columns = min(tokens, TILE_TOKENS), min(vocabulary, TILE_VOCABULARY)
     held = [tape.new(n * TILE_VOCABULARY, dtype)]
@@ -81,9 +103,10 @@ def _tile(
         return
     size = n * columns
     if not backward:
-        # z, z - max or e * z, and e
+        # Forward: z, then z - max (reused for e * z), and e = exp(z - max).
         held += [tape.new(size, "fp32") for _ in range(3)]
         return
-    # y, z, log p, p and the gradient, which target each row has, and two steps towards it
+    # Backward: y, z, log p, p, the gradient and two intermediate products; the boolean tensor
+    # marks the target of each row.
     held += [tape.new(size, "fp32") for _ in range(7)]
     held.append(tape.new(size, "bool"))

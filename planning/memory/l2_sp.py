@@ -1,7 +1,7 @@
-"""The squared distance from where a run started, as a part of its loss.
+"""L2-SP penalty (arXiv:1802.01483): the squared distance of the weights from their start.
 
-After `training/methods/common/regularized.py`: a copy of everything that requires_grad is saved in fp32, and autograd
-keeps the difference from it, of every weight, until the backward pass.
+Models `training/methods/common/regularized.py`: an fp32 copy of every trained weight is kept, and
+autograd saves the difference from it for each weight until the backward pass.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 def initial_copies(
     trainable: list[SimulatedParameter], allocator: AllocatorSimulator
 ) -> list[SimulatedStorage]:
-    """The copies."""
+    """Allocate fp32 copies of the trained weights."""
     with allocator.counted_as("models"):
         return [SimulatedStorage(allocator, weight.count * SIZE["fp32"]) for weight in trainable]
 
@@ -23,7 +23,16 @@ def initial_copies(
 def add_l2_penalty(
     tape: AutogradSimulator, out: SimulatedTensor, trainable: list[SimulatedParameter]
 ) -> SimulatedTensor:
-    """`out`, and the sum of the squared differences from the copies."""
+    """Append the squared distances of the trained weights from their copies to `out`.
+
+    Args:
+        tape: Records the operations.
+        out: Inputs of the loss.
+        trainable: The trained weights.
+
+    Returns:
+        The concatenation, as a stand-in for the sum: it keeps the same tensors alive.
+    """
     for weight in trainable:
         out = cat(
             tape, out, reduce_sum(tape, _squared(tape, cast(tape, as_tensor(weight), "fp32")))
@@ -32,7 +41,11 @@ def add_l2_penalty(
 
 
 def _squared(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """`(x - start).square()`: keeps the difference; the three steps back are there at once."""
+    """Return `(x - start).square()`, which saves the difference.
+
+    Its backward pass computes `g * (2 * x.pow(1))`: three tensors of the same size are live at
+    once.
+    """
 
     def backward(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:
         power, doubled = tape.new(saved.count, "fp32"), tape.new(saved.count, "fp32")

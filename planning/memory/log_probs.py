@@ -1,8 +1,8 @@
-"""The log-probabilities of the next tokens, never with a whole batch of logits.
+"""Log-probabilities of the next tokens without the logits of a complete batch.
 
-After `training/models/fused_log_probs.py`. On a GPU, TRL's kernel goes through the vocabulary tile by
-tile; elsewhere the head runs on as many positions as a budget of logits allows, and is computed
-again in the backward pass where there are more.
+Models `training/models/fused_log_probs.py`. On a GPU, TRL's kernel processes the vocabulary in
+tiles. Elsewhere the head runs on chunks of positions, as many as a budget of logits allows, and
+each chunk is recomputed in the backward pass.
 """
 
 from __future__ import annotations
@@ -14,26 +14,45 @@ from planning.memory.parameters import MemoryConfig
 from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 
 LOGITS = 2**24
-"""Logits held at once where there are no tiles."""
+"""Logits that may be live at once if the head runs in chunks."""
 
 
 def next_token_log_probs(
     tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, config: MemoryConfig
 ) -> SimulatedTensor:
-    """The log-probabilities of `hidden` [rows, length, width], every position supervised."""
+    """Return the log-probabilities of the next tokens, taking every position as supervised.
+
+    Args:
+        tape: Records the operations.
+        hidden: Last hidden states, `[rows, length, width]`.
+        head: Output embeddings, `[vocabulary, width]`.
+        config: The simulated job.
+
+    Returns:
+        Log-probabilities, `[rows * (length - 1)]`, in fp32.
+    """
     width = config.shape.hidden
     tokens = config.rows * (config.length - 1)
     found, ids = supervised_states(tape, hidden, tokens, width), tape.new(tokens, "int64")
     with tape.allocator.counted_as("logits"):
         if tape.device == "cuda":
             return fused_log_probs(tape, found, head, ids, width)
-        return _in_chunks(tape, found, head, width)
+        return _chunked_log_probs(tape, found, head, width)
 
 
 def supervised_states(
     tape: AutogradSimulator, hidden: SimulatedTensor, tokens: int, width: int
 ) -> SimulatedTensor:
-    """`hidden[:, :-1][mask]`; its gradient is written into zeros, once for each of the two."""
+    """Return `hidden[:, :-1][mask]`, `[tokens, width]`.
+
+    Both indexing operations scatter their gradient into a new tensor of zeros.
+
+    Args:
+        tape: Records the operations.
+        hidden: Last hidden states, `[rows, length, width]`.
+        tokens: Number of supervised positions.
+        width: Size of a hidden state.
+    """
     tape.new(tokens, "bool")
     indices = tape.new(2 * tokens, "int64")
 
@@ -45,7 +64,13 @@ def supervised_states(
 
 
 def slice_view(tape: AutogradSimulator, x: SimulatedTensor, count: int) -> SimulatedTensor:
-    """A view of some of `x`; its gradient is written into zeros."""
+    """Return a view of some elements of `x`; its gradient is copied into a tensor of zeros.
+
+    Args:
+        tape: Records the operation.
+        x: Input.
+        count: Number of elements of the view.
+    """
     whole = x.count
 
     def backward(g: SimulatedTensor) -> Grads:
@@ -57,7 +82,7 @@ def slice_view(tape: AutogradSimulator, x: SimulatedTensor, count: int) -> Simul
 # --- in chunks --------------------------------------------------------------------------------
 
 
-def _in_chunks(
+def _chunked_log_probs(
     tape: AutogradSimulator, hidden: SimulatedTensor, head: SimulatedParameter, width: int
 ) -> SimulatedTensor:
     tokens, vocabulary = hidden.count // width, head.count // width
@@ -66,15 +91,18 @@ def _in_chunks(
         return _log_probs(tape, head, width, hidden)
     parts = []
     for start in range(0, tokens, rows):
-        # `split` puts the gradients of all parts together in one tensor.
+        # The backward of `split` concatenates the gradients of all chunks into one tensor.
         part = slice_view(tape, hidden, min(rows, tokens - start) * width)
-        parts.append(tape.checkpoint(_Scored(tape, head, width), part))
+        parts.append(tape.checkpoint(_ChunkLogProbs(tape, head, width), part))
         del part
     return _cat(tape, parts)
 
 
-class _Scored:
-    """The log-probabilities of a part, as a function of it."""
+class _ChunkLogProbs:
+    """Function from the hidden states of a chunk to its log-probabilities.
+
+    A class, because a closure would keep the loop variables of its caller alive.
+    """
 
     def __init__(self, tape: AutogradSimulator, head: SimulatedParameter, width: int):
         self.tape, self.head, self.width = tape, head, width
@@ -96,7 +124,7 @@ def _cat(tape: AutogradSimulator, parts: list[SimulatedTensor]) -> SimulatedTens
 def _log_probs(
     tape: AutogradSimulator, head: SimulatedParameter, width: int, hidden: SimulatedTensor
 ) -> SimulatedTensor:
-    """`-cross_entropy(head(hidden).float(), ids)`: keeps the log-softmax."""
+    """Return `-cross_entropy(head(hidden).float(), ids)`, which saves the log-softmax."""
     logits = cast(tape, linear(tape, hidden, head, width), "fp32")
     tokens = hidden.count // width
     soft = log_softmax(tape, logits)
@@ -105,7 +133,13 @@ def _log_probs(
 
 
 def gather_token(tape: AutogradSimulator, soft: SimulatedTensor, tokens: int) -> SimulatedTensor:
-    """One log-probability of each row; keeps them all."""
+    """Return the log-probability of one token per position; the full log-softmax is saved.
+
+    Args:
+        tape: Records the operation.
+        soft: Log-softmax, `[tokens, vocabulary]`.
+        tokens: Number of positions.
+    """
     count = soft.count
 
     def backward(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:

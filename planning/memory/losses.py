@@ -1,4 +1,4 @@
-"""What is made of the last hidden states, for every kind of learning."""
+"""Outputs of the head that each kind of loss is computed from."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def head_outputs(
     config: MemoryConfig,
     teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
-    """What the loss is made from.
+    """Return the tensor that the loss of the job's method is computed from.
 
     Args:
-        tape: Records.
-        hidden: Of the last layer, normed, [rows, length, width].
-        head: Output weights.
-        config: What is rehearsed.
-        teacher_log_probs: What a teacher said.
+        tape: Records the operations.
+        hidden: Last hidden states after the final norm, `[rows, length, width]`.
+        head: Output embeddings, or the weights of a score head.
+        config: The simulated job.
+        teacher_log_probs: Log-probabilities of a teacher, if the method has one.
     """
     return _HEADS[config.method.head](tape, hidden, head, config, teacher_log_probs)
 
@@ -46,12 +46,21 @@ def _next_tokens(
 def critic_values(
     tape: AutogradSimulator, hidden: SimulatedTensor, config: MemoryConfig
 ) -> SimulatedTensor:
-    """What a critic expects after each token, in fp32 (`training/methods/ppo/critic.py`)."""
+    """Return the critic's value of each token in fp32 (`training/methods/ppo/critic.py`).
+
+    Args:
+        tape: Records the operations.
+        hidden: Last hidden states of the critic, `[rows, length, width]`.
+        config: The simulated job.
+
+    Returns:
+        `[rows, length]`.
+    """
     whole = config.rows * config.length
     dtype = hidden.dtype
 
     def backward(g: SimulatedTensor, saved: SimulatedTensor) -> Grads:
-        # The outer product with the head, and its like in the body's own type.
+        # Outer product of the gradient and the head in fp32, then its cast to the body's dtype.
         made = tape.new(whole * config.shape.hidden, "fp32")
         return (made if dtype == "fp32" else tape.new(made.count, dtype),)
 
@@ -66,7 +75,7 @@ def _score(
     config: MemoryConfig,
     teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
-    """One number for each token, of which the last counts."""
+    """Return one score per row: that of its last token, after scoring every token."""
     with tape.allocator.counted_as("logits"):
         return slice_view(tape, linear(tape, hidden, head, config.shape.hidden), config.rows)
 
@@ -78,9 +87,10 @@ def _answers(
     config: MemoryConfig,
     teacher_log_probs: SimulatedTensor | None,
 ) -> SimulatedTensor:
-    """Log-probabilities and entropies of sampled tokens; in plain PyTorch, of all tokens.
+    """Return log-probabilities and entropies of the sampled tokens.
 
-    TRL takes the supervised positions out only where Triton runs.
+    TRL selects the completion tokens only if Triton is available; its PyTorch fallback computes
+    those of the prompt as well.
     """
     rollout, width = config.method.rollout, config.shape.hidden
     assert rollout is not None

@@ -1,7 +1,8 @@
-"""What each operation of PyTorch allocates, keeps for its backward pass, and allocates there.
+"""Operations of PyTorch: what each allocates, saves for its backward pass, and allocates there.
 
-After PyTorch 2.13: `derivatives.yaml`, `FunctionsManual.cpp` and the attention kernels. Counts are
-of elements; views cost nothing and are left out.
+Models PyTorch 2.13: `tools/autograd/derivatives.yaml` says what an operation saves, and
+`torch/csrc/autograd/FunctionsManual.cpp` which temporaries its backward pass has. Sizes are numbers
+of elements. Views allocate nothing and are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _WIDTH = {"fp32": 2, "fp16": 1, "bf16": 1}
 
 
 def promote_types(a: str, b: str) -> str:
-    """The type in which two tensors are computed together."""
+    """Return the data type of the result of an operation on two tensors."""
     return a if _WIDTH[a] >= _WIDTH[b] else b
 
 
@@ -21,7 +22,13 @@ def promote_types(a: str, b: str) -> str:
 
 
 def cast(tape: AutogradSimulator, x: SimulatedTensor, dtype: str) -> SimulatedTensor:
-    """`x.to(dtype)`: x itself where it has that type."""
+    """Return `x.to(dtype)`; `x` itself if it has that type.
+
+    Args:
+        tape: Records the operation.
+        x: Input.
+        dtype: Data type of the result.
+    """
     if x.dtype == dtype:
         return x
     before = x.dtype
@@ -29,19 +36,19 @@ def cast(tape: AutogradSimulator, x: SimulatedTensor, dtype: str) -> SimulatedTe
 
 
 def autocast_input(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """`x` as autocast hands it to a matrix product: cast anew each time."""
+    """Return `x` as autocast passes it to a matrix product: activations are cast every time."""
     return cast(tape, x, tape.autocast) if tape.autocast and x.dtype == "fp32" else x
 
 
 def as_tensor(weight: SimulatedParameter) -> SimulatedTensor:
-    """A weight as an operation sees it."""
+    """Return a weight as an operation reads it, connected to the graph if it is trained."""
     return SimulatedTensor(
         weight.count, weight.dtype, weight.storage, weight if weight.requires_grad else None
     )
 
 
 def autocast_weight(tape: AutogradSimulator, weight: SimulatedParameter) -> SimulatedTensor:
-    """A weight as autocast hands it to a matrix product: one that requires_grad is cast once."""
+    """Return a weight as autocast passes it to a matrix product; trained ones are cast once."""
     if tape.autocast and weight.dtype == "fp32":
         return tape.cast_once(weight, lambda: autocast_input(tape, as_tensor(weight)))
     return as_tensor(weight)
@@ -53,10 +60,16 @@ def autocast_weight(tape: AutogradSimulator, weight: SimulatedParameter) -> Simu
 def linear(
     tape: AutogradSimulator, x: SimulatedTensor, weight: SimulatedParameter, width: int
 ) -> SimulatedTensor:
-    """`F.linear` of rows that are `width` wide.
+    """Apply `F.linear`.
 
-    Keeps its input for the weight's gradient, the weight for the input's. A bias is added within
-    the product.
+    Saves the input for the gradient of the weight, and the weight for the gradient of the input. A
+    bias is added inside the kernel and is not part of this function.
+
+    Args:
+        tape: Records the operation.
+        x: Input, `[tokens, width]`.
+        weight: Weight, `[outputs, width]`.
+        width: Number of input features.
     """
     x, w = autocast_input(tape, x), autocast_weight(tape, weight)
     wants_x, wants_w = x.node is not None, w.node is not None
@@ -82,7 +95,15 @@ def quantized_linear(
     width: int,
     compute: str,
 ) -> SimulatedTensor:
-    """`Linear4bit`: the weight is expanded for each product, forward and backward."""
+    """Apply `Linear4bit` of bitsandbytes: the weight is dequantized in forward and backward.
+
+    Args:
+        tape: Records the operation.
+        x: Input, `[tokens, width]`.
+        weight: Quantized weight.
+        width: Number of input features.
+        compute: Data type of the dequantized weight.
+    """
     before = x.dtype
     x = cast(tape, x, compute)
     count = x.count
@@ -102,7 +123,13 @@ def quantized_linear(
 def add_bias(
     tape: AutogradSimulator, x: SimulatedTensor, bias: SimulatedParameter
 ) -> SimulatedTensor:
-    """The bias of a linear map: added within the product, so only its gradient takes bytes."""
+    """Add a bias inside the preceding product, so that only its gradient allocates.
+
+    Args:
+        tape: Records the operation.
+        x: Output of the product.
+        bias: The bias.
+    """
     if not tape.needs_grad(as_tensor(bias)):
         return x
     count = bias.count
@@ -115,11 +142,17 @@ def add_bias(
     )
 
 
-# --- one by one -------------------------------------------------------------------------------
+# --- element-wise -------------------------------------------------------------------------------
 
 
 def add(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> SimulatedTensor:
-    """`a + b` of one shape: hands one gradient to both."""
+    """Return `a + b` for equal shapes; both inputs share one gradient tensor.
+
+    Args:
+        tape: Records the operation.
+        a: First input.
+        b: Second input.
+    """
     dtype = promote_types(a.dtype, b.dtype)
     types = (a.dtype, b.dtype)
 
@@ -130,7 +163,13 @@ def add(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> Simu
 
 
 def subtract(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> SimulatedTensor:
-    """`a - b` of one shape and type: hands on its gradient, and the negative of it."""
+    """Return `a - b` for equal shapes and types; the gradient of `b` is a new tensor.
+
+    Args:
+        tape: Records the operation.
+        a: First input.
+        b: Second input.
+    """
 
     def backward(g: SimulatedTensor) -> Grads:
         return g, tape.new(g.count, g.dtype)
@@ -139,46 +178,52 @@ def subtract(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) ->
 
 
 def mul(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> SimulatedTensor:
-    """`a * b`, where `b` may be smaller and is spread over `a`; each is saved for the other."""
+    """Return `a * b`; each input is saved for the gradient of the other.
+
+    Args:
+        tape: Records the operation.
+        a: First input.
+        b: Second input; broadcast over `a` if it is smaller.
+    """
     dtype = promote_types(a.dtype, b.dtype)
     wanted = (a.node is not None, b.node is not None)
     sizes = ((a.count, a.dtype), (b.count, b.dtype))
 
     def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
-        found: list[SimulatedTensor | None] = [None, None]
+        grads: list[SimulatedTensor | None] = [None, None]
         for index, (count, own) in enumerate(sizes):
             if wanted[index]:
                 made = tape.new(g.count, dtype)
                 if count < g.count:
                     made = tape.new(count, dtype)
-                found[index] = made if own == dtype else tape.new(count, own)
+                grads[index] = made if own == dtype else tape.new(count, own)
                 del made
-        return tuple(found)
+        return tuple(grads)
 
     saved = (b,) * wanted[0] + (a,) * wanted[1]
     return tape.record_op(tape.new(a.count, dtype), (a, b), backward, *saved)
 
 
 def scale(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """`x` times a number, or its negative."""
+    """Return `x` multiplied by a number; nothing is saved."""
     return tape.record_op(tape.new(x.count, x.dtype), (x,), lambda g: (tape.new(g.count, g.dtype),))
 
 
 def activation(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """SiLU, GELU: keeps its input."""
+    """Return SiLU or GELU of `x`, which saves its input."""
     y = tape.new(x.count, x.dtype)
     return tape.record_op(y, (x,), lambda g, saved: (tape.new(g.count, g.dtype),), x)
 
 
 def exp(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """`x.exp()`: keeps its result."""
+    """Return `x.exp()`, which saves its result."""
     y = tape.new(x.count, x.dtype)
     saved = SimulatedTensor(y.count, y.dtype, y.storage)
     return tape.record_op(y, (x,), lambda g, saved: (tape.new(g.count, g.dtype),), saved)
 
 
 def reduce_sum(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """`x.sum()`; its gradient is one number seen many times."""
+    """Return `x.sum()`; its gradient is an expanded view of one number."""
     count, dtype = x.count, x.dtype
     return tape.record_op(
         tape.new(1, dtype), (x,), lambda g: (SimulatedTensor(count, dtype, g.storage),)
@@ -186,15 +231,23 @@ def reduce_sum(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
 
 
 def log_softmax(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
-    """Keeps its result."""
+    """Return the log-softmax of `x`, which saves its result."""
     soft = tape.new(x.count, x.dtype)
     saved = SimulatedTensor(x.count, x.dtype, soft.storage)
     return tape.record_op(soft, (x,), lambda g, saved: (tape.new(g.count, g.dtype),), saved)
 
 
 def log_sum_exp(tape: AutogradSimulator, x: SimulatedTensor, rows: int) -> SimulatedTensor:
-    """`x.logsumexp(-1)`: keeps both; its gradient's three steps are there at once."""
-    tape.new(x.count, x.dtype)  # x less its largest, then to the power of e in place
+    """Return `x.logsumexp(-1)`, which saves input and result.
+
+    Its backward pass has two temporaries.
+
+    Args:
+        tape: Records the operation.
+        x: Input, `[rows, columns]`.
+        rows: Number of results.
+    """
+    tape.new(x.count, x.dtype)  # x - max, exponentiated in place
 
     def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         steps = [tape.new(saved[0].count, g.dtype) for _ in range(2)]
@@ -207,7 +260,13 @@ def log_sum_exp(tape: AutogradSimulator, x: SimulatedTensor, rows: int) -> Simul
 
 
 def gather(tape: AutogradSimulator, x: SimulatedTensor, ids: SimulatedTensor) -> SimulatedTensor:
-    """`x.gather(-1, ids)`; its gradient is written into zeros."""
+    """Return `x.gather(-1, ids)`; its gradient is scattered into a tensor of zeros.
+
+    Args:
+        tape: Records the operation.
+        x: Input.
+        ids: Indices.
+    """
     count, dtype = x.count, x.dtype
     y = tape.new(ids.count, dtype)
     return tape.record_op(y, (x,), lambda g, *saved: (tape.new(count, dtype),), x, ids)
@@ -216,13 +275,25 @@ def gather(tape: AutogradSimulator, x: SimulatedTensor, ids: SimulatedTensor) ->
 def masked_fill(
     tape: AutogradSimulator, x: SimulatedTensor, ids: SimulatedTensor
 ) -> SimulatedTensor:
-    """`x.scatter(-1, ids, number)`: a copy, and another of the gradient."""
+    """Return `x.scatter(-1, ids, number)`: a copy of `x`, and in backward a copy of the gradient.
+
+    Args:
+        tape: Records the operation.
+        x: Input.
+        ids: Indices that are filled.
+    """
     y = tape.new(x.count, x.dtype)
     return tape.record_op(y, (x,), lambda g, saved: (tape.new(g.count, g.dtype),), ids)
 
 
 def copy(tape: AutogradSimulator, x: SimulatedTensor, count: int | None = None) -> SimulatedTensor:
-    """`x.contiguous()` or `x.reshape(…)` where that copies; `count` where it also cuts."""
+    """Return a contiguous copy of `x`.
+
+    Args:
+        tape: Records the operation.
+        x: Input.
+        count: Elements to copy; all of them if left out.
+    """
     whole = x.count
 
     def backward(g: SimulatedTensor) -> Grads:
@@ -232,7 +303,13 @@ def copy(tape: AutogradSimulator, x: SimulatedTensor, count: int | None = None) 
 
 
 def cat(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> SimulatedTensor:
-    """`torch.cat((a, b))`; backward hands each its part of the gradient."""
+    """Return `torch.cat((a, b))`; the gradients are views of one tensor.
+
+    Args:
+        tape: Records the operation.
+        a: First input.
+        b: Second input.
+    """
     counts = (a.count, b.count)
 
     def backward(g: SimulatedTensor) -> Grads:
@@ -249,7 +326,15 @@ def cat(tape: AutogradSimulator, a: SimulatedTensor, b: SimulatedTensor) -> Simu
 def rms_norm(
     tape: AutogradSimulator, x: SimulatedTensor, weight: SimulatedParameter
 ) -> SimulatedTensor:
-    """RMSNorm as Transformers writes it: in fp32, step by step."""
+    """Apply RMSNorm (arXiv:1910.07467) in fp32, as Transformers writes it in separate operations.
+
+    Each of them saves a tensor; a fused kernel would save far less.
+
+    Args:
+        tape: Records the operations.
+        x: Input, `[tokens, hidden]`.
+        weight: Weight, `[hidden]`.
+    """
     before, rows = x.dtype, x.count // weight.count
     x = cast(tape, x, "fp32")
     variance = _mean_of_squares(tape, x, rows)
@@ -283,7 +368,16 @@ def layer_norm(
     weight: SimulatedParameter,
     bias: SimulatedParameter,
 ) -> SimulatedTensor:
-    """`F.layer_norm`: keeps its input and two numbers a row; autocast computes it in fp32."""
+    """Apply `F.layer_norm`, which saves its input and two statistics per row.
+
+    CUDA autocast runs it in fp32.
+
+    Args:
+        tape: Records the operation.
+        x: Input, `[tokens, hidden]`.
+        weight: Weight, `[hidden]`.
+        bias: Bias, `[hidden]`.
+    """
     if tape.autocast and tape.device == "cuda":
         x = cast(tape, x, "fp32")
     rows = x.count // weight.count
@@ -294,8 +388,8 @@ def layer_norm(
 
     def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
         return tuple(
-            tape.new(size, dtype) if asked else None
-            for asked, size in zip(wanted, sizes, strict=True)
+            tape.new(size, dtype) if needed else None
+            for needed, size in zip(wanted, sizes, strict=True)
         )
 
     y = tape.new(count, dtype)
@@ -308,7 +402,14 @@ def layer_norm(
 def apply_rotary(
     tape: AutogradSimulator, x: SimulatedTensor, cos: SimulatedTensor, sin: SimulatedTensor
 ) -> SimulatedTensor:
-    """`x * cos + rotate_half(x) * sin`."""
+    """Return `x * cos + rotate_half(x) * sin` (RoPE, arXiv:2104.09864).
+
+    Args:
+        tape: Records the operations.
+        x: Queries or keys.
+        cos: Cosines by position.
+        sin: Sines by position.
+    """
     return add(tape, mul(tape, x, cos), mul(tape, _rotate_half(tape, x), sin))
 
 
@@ -334,7 +435,14 @@ def _rotate_half(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor
 def embedding(
     tape: AutogradSimulator, table: SimulatedParameter, tokens: int, width: int
 ) -> SimulatedTensor:
-    """Rows of a table; its gradient is of the whole table."""
+    """Look up rows of a table; the gradient has the size of the complete table.
+
+    Args:
+        tape: Records the operation.
+        table: The embeddings.
+        tokens: Number of rows looked up.
+        width: Size of a row.
+    """
     count, dtype = table.count, table.dtype
 
     def backward(g: SimulatedTensor) -> Grads:

@@ -1,22 +1,22 @@
-"""What an optimizer remembers of each weight."""
+"""Bytes of optimizer states, for each optimizer that a job can name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 _BLOCK = 256
-"""Elements that share a scale in bitsandbytes' 8-bit states."""
+"""Elements per scale in bitsandbytes' block-wise 8-bit states (arXiv:2110.02861)."""
 _SMALL = 4096
-"""Tensors below this keep fp32 states there (`min_8bit_size`)."""
+"""Elements below which bitsandbytes keeps fp32 states (`min_8bit_size`)."""
 
 
 def state_bytes(optimizer: str, count: int, width: int) -> int:
-    """Bytes of the states of one tensor on the device.
+    """Return the bytes that the optimizer states of one tensor take on the device.
 
     Args:
-        optimizer: As the job names it.
-        count: Elements.
-        width: Of a matrix's rows; 0 for what is flat.
+        optimizer: Name, as in `train.optimizer`.
+        count: Number of elements.
+        width: Columns of a matrix; 0 for a vector or a flattened shard.
     """
     return _STATES[optimizer](count, width)
 
@@ -30,12 +30,15 @@ def _adamw_8bit(count: int, width: int) -> int:
 
 
 def _paged(count: int, width: int) -> int:
-    """In memory that the driver moves between host and device as it likes."""
+    """Return 0: the states are in CUDA managed memory, which the driver pages out when needed."""
     return 8 * count if count < _SMALL else 0
 
 
 def _adafactor(count: int, width: int) -> int:
-    """A row and a column in place of a matrix; no first moment (Shazeer and Stern 2018)."""
+    """Return the bytes of a row and a column statistic per matrix (Adafactor, arXiv:1804.04235).
+
+    The first moment is off, as it is by default.
+    """
     return 4 * (width + count // width) if width else 4 * count
 
 

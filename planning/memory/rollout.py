@@ -1,7 +1,7 @@
-"""Sampling answers: keys and values of every token so far, and what choosing a token takes.
+"""Memory of a rollout: the key-value cache, and the temporaries of sampling a token.
 
-After Transformers' `generate` with a dynamic cache, which TRL's trainers call for all answers of a
-step at once; with ZeRO 3 they first make every weight whole.
+Models `generate` of Transformers with a `DynamicCache`. TRL's trainers call it for all completions
+of a step at once; with ZeRO 3 they first gather all weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from planning.memory.tensors import SimulatedTensor
 
 
 class _PrefillCache:
-    """The cache while prompts are read: every layer leaves its keys and values."""
+    """Cache during prefill: every layer stores the keys and values of the prompt."""
 
     def __init__(self) -> None:
         self.layers: list[tuple[SimulatedTensor, SimulatedTensor]] = []
@@ -34,7 +34,11 @@ class _PrefillCache:
 
 
 class _DecodeCache:
-    """The cache at the last token: each layer's is written anew with one token more."""
+    """Cache at the last token, when it is largest.
+
+    `DynamicCache` concatenates the new token to a layer's keys, then to its values: old and new
+    keys of one layer are live at the same time.
+    """
 
     def __init__(self, tape: AutogradSimulator, read: _PrefillCache, rollout: RolloutProfile):
         whole = rollout.prompt + rollout.new
@@ -58,7 +62,13 @@ class _DecodeCache:
 
 
 def sample(tape: AutogradSimulator, decoder: Decoder, config: MemoryConfig) -> None:
-    """Sample the answers of a step: read the prompts, then add token after token."""
+    """Simulate the rollout of a step: the prefill and the decoding of the last token.
+
+    Args:
+        tape: Runs the model; gradients are off meanwhile.
+        decoder: The policy.
+        config: The simulated job.
+    """
     rollout = config.method.rollout
     assert rollout is not None
     gather_hook, tape.gather_hook = tape.gather_hook, None
@@ -76,7 +86,10 @@ def sample(tape: AutogradSimulator, decoder: Decoder, config: MemoryConfig) -> N
 
 
 def _gathered(decoder: Decoder, config: MemoryConfig) -> int:
-    """Bytes of weights that are made whole for it."""
+    """Return the bytes of sharded weights that are gathered for the rollout.
+
+    FSDP gathers layer by layer, with the next one in flight; ZeRO 3 gathers all of them.
+    """
     size = SIZE[config.precision]
     sharded = [w.count for w in all_weights(decoder) if w.sharded]
     if config.fsdp and sharded:
@@ -106,9 +119,11 @@ def _forward(
 def _sample_token(
     tape: AutogradSimulator, logits: SimulatedTensor, rollout: RolloutProfile
 ) -> None:
-    """Logits to a token of each answer: fp32, narrowed down as the job asks, and their softmax."""
+    """Sample one token per completion: fp32 logits, top-k and top-p filters, and a softmax."""
     count = logits.count
-    scores = cast(tape, SimulatedTensor(count, "bf16", logits.storage), "fp32")  # always a copy
+    scores = cast(
+        tape, SimulatedTensor(count, "bf16", logits.storage), "fp32"
+    )  # `generate` always copies
     if rollout.top_k:
         tape.new(count, "bool")
         scores = tape.new(count, "fp32")

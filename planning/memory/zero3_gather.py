@@ -1,7 +1,8 @@
-"""ZeRO 3's gathering: a weight is made whole when its module needs it, and let go afterwards.
+"""Parameter gathering of ZeRO 3 (arXiv:1910.02054).
 
-After deepspeed 0.19.8, `partitioned_param_coordinator.py` with a complete trace: what comes next is
-teacher_log_probs, so the next weights are fetched ahead, and a weight that is needed again soon stays.
+Models `runtime/zero/partitioned_param_coordinator.py` of deepspeed 0.19.8 with a complete trace.
+The first forward and backward pass records the order in which modules use their weights. After it,
+weights are prefetched in that order, and a weight that is needed again soon is not released.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from planning.memory.autograd import AutogradSimulator
 from planning.memory.tensors import SimulatedParameter, SimulatedTensor
 
 PERSISTS_BELOW = 100_000
-"""Elements below which a weight stays whole (`stage3_param_persistence_threshold`)."""
+"""Elements below which a weight is never sharded (`stage3_param_persistence_threshold`)."""
 REUSE_ELEMENTS = 1_000_000_000
-"""A weight needed again within so many elements stays whole (`stage3_max_reuse_distance`)."""
+"""Distance in elements below which a weight stays gathered until its next use
+(`stage3_max_reuse_distance`)."""
 LIVE_ELEMENTS = 1_000_000_000
-"""Elements that fetching ahead may bring to life (`stage3_max_live_parameters`)."""
+"""Elements that may be gathered at once before prefetching pauses
+(`stage3_max_live_parameters`)."""
 
 
 class Zero3Gather:
-    """Watches the modules of one forward and backward pass.
+    """Gather hook that fetches, prefetches and releases weights along a recorded trace.
 
     Args:
-        tape: Whose allocator counts.
-        ahead: Elements fetched ahead (`stage3_prefetch_bucket_size`).
-        evaluated: Whether held-out rows were measured before training. DeepSpeed remembers which
-            weights it let go of after which module, and in an evaluation that is all of them.
+        tape: Its allocator counts the gathered weights.
+        ahead: Elements to prefetch (`stage3_prefetch_bucket_size`).
+        evaluated: True if held-out rows were evaluated before training. DeepSpeed caches which
+            weights to release after which module, and without a backward pass that is every
+            weight: after an evaluation, the forward pass reuses none.
     """
 
     def __init__(self, tape: AutogradSimulator, ahead: int, evaluated: bool):
@@ -34,115 +38,119 @@ class Zero3Gather:
         self.evaluated = evaluated
         self.trace: list[SimulatedParameter] = []
         self.recording = True
-        self._turn = 0
-        self._here = 0
-        self._queue = 0
-        self._whole: dict[int, SimulatedStorage] = {}
-        self._flying: dict[int, _Flight] = {}
+        self._forward_end = 0
+        self._position = 0
+        self._prefetched = 0
+        self._gathered: dict[int, SimulatedStorage] = {}
+        self._in_flight: dict[int, _CoalescedGather] = {}
         self._live = 0
 
     def end_forward(self) -> None:
-        """The forward pass is over."""
-        self._turn = len(self.trace) if self.recording else self._turn
+        """Mark the end of the forward pass in the trace."""
+        self._forward_end = len(self.trace) if self.recording else self._forward_end
 
     def rewind(self) -> None:
-        """The same passes begin anew, as a model's that is only asked do each time."""
+        """Return to the start of the trace; a frozen model does so before each forward pass."""
         if not self.recording:
-            self._here = self._queue = 0
+            self._position = self._prefetched = 0
 
     def set_trace(self) -> None:
-        """From here on the trace is known."""
+        """End the recording and prefetch along the trace from now on."""
         self.recording = False
-        self._here = self._queue = 0
-        self._whole.clear()
-        self._flying.clear()
-        self._next = _next_uses(self.trace)
-        self._far = _elements_before(self.trace)
+        self._position = self._prefetched = 0
+        self._gathered.clear()
+        self._in_flight.clear()
+        self._next_use = _next_uses(self.trace)
+        self._offsets = _elements_before(self.trace)
 
     def fetch(self, weight: SimulatedParameter) -> None:
-        """A module is about to use its weight."""
+        """Gather a weight before its module runs, unless it was prefetched or is still there."""
         if self.recording:
             self.trace.append(weight)
             return
         key = id(weight)
-        if key in self._flying:
-            self._flying[key].land(self)
-            del self._flying[key]
-        elif key not in self._whole:
-            self._whole[key] = self._allocate(weight.count, weight.dtype)
+        if key in self._in_flight:
+            self._in_flight[key].complete(self)
+            del self._in_flight[key]
+        elif key not in self._gathered:
+            self._gathered[key] = self._allocate(weight.count, weight.dtype)
             self._live += weight.count
-        self._here += 1
-        self._queue = max(self._queue, self._here)
+        self._position += 1
+        self._prefetched = max(self._prefetched, self._position)
         self._fetch_ahead()
 
     def release(self, weight: SimulatedParameter) -> None:
-        """A module has used its weight."""
+        """Free a weight after its module, unless its next use is near."""
         if self.recording:
             return
-        used = self._here - 1
-        if not self._stays(used) and self._whole.pop(id(weight), None) is not None:
+        used = self._position - 1
+        if not self._is_reused_soon(used) and self._gathered.pop(id(weight), None) is not None:
             self._live -= weight.count
 
-    def _stays(self, used: int) -> bool:
-        again = self._next[used]
-        if again is None or (self.evaluated and used < self._turn):
+    def _is_reused_soon(self, used: int) -> bool:
+        again = self._next_use[used]
+        if again is None or (self.evaluated and used < self._forward_end):
             return False
-        return self._far[again] - self._far[used + 1] < REUSE_ELEMENTS
+        return self._offsets[again] - self._offsets[used + 1] < REUSE_ELEMENTS
 
     def gathered(self, weight: SimulatedParameter) -> SimulatedTensor | None:
-        """The weight made whole by hand, until the result is let go of."""
-        if self.recording or id(weight) in self._whole:
+        """Gather a weight outside a module; the caller frees it by dropping the result."""
+        if self.recording or id(weight) in self._gathered:
             return None
         with self.tape.allocator.counted_as("buffers"):
             return self.tape.new(weight.count, weight.dtype)
 
     def _fetch_ahead(self) -> None:
         room = min(LIVE_ELEMENTS - self._live, self.ahead)
-        found: dict[int, SimulatedParameter] = {}
-        while self._queue < len(self.trace) and sum(w.count for w in found.values()) < room:
-            weight = self.trace[self._queue]
-            self._queue += 1
-            if id(weight) not in self._whole and id(weight) not in self._flying:
-                found[id(weight)] = weight
-        if found:
-            flight = _Flight(self, list(found.values()))
-            self._flying |= dict.fromkeys(found, flight)
-            self._live += sum(w.count for w in found.values())
+        batch: dict[int, SimulatedParameter] = {}
+        while self._prefetched < len(self.trace) and sum(w.count for w in batch.values()) < room:
+            weight = self.trace[self._prefetched]
+            self._prefetched += 1
+            if id(weight) not in self._gathered and id(weight) not in self._in_flight:
+                batch[id(weight)] = weight
+        if batch:
+            gather = _CoalescedGather(self, list(batch.values()))
+            self._in_flight |= dict.fromkeys(batch, gather)
+            self._live += sum(w.count for w in batch.values())
 
     def _allocate(self, count: int, dtype: str) -> SimulatedStorage:
         with self.tape.allocator.counted_as("buffers"):
             return SimulatedStorage(self.tape.allocator, count * SIZE[dtype])
 
 
-class _Flight:
-    """Weights on their way in one flat buffer, from which each is copied when the first lands."""
+class _CoalescedGather:
+    """Coalesced all-gather of several weights into one flat buffer.
+
+    When the first weight is needed, all are copied out of the buffer. The buffer is freed with the
+    last of them, because each pending weight refers to this object.
+    """
 
     def __init__(self, gathering: Zero3Gather, weights: list[SimulatedParameter]):
         self.weights = weights
-        self.landed = False
+        self.completed = False
         count = sum(w.count for w in weights)
         self.flat = gathering._allocate(count, weights[0].dtype)
 
-    def land(self, gathering: Zero3Gather) -> None:
-        """Copy every weight out; the buffer goes with the last reference to the flight."""
-        if self.landed:
+    def complete(self, gathering: Zero3Gather) -> None:
+        """Copy every weight out of the buffer; a single weight keeps the buffer itself."""
+        if self.completed:
             return
-        self.landed = True
+        self.completed = True
         if len(self.weights) == 1:
-            gathering._whole[id(self.weights[0])] = self.flat
+            gathering._gathered[id(self.weights[0])] = self.flat
             return
         for weight in self.weights:
-            gathering._whole[id(weight)] = gathering._allocate(weight.count, weight.dtype)
+            gathering._gathered[id(weight)] = gathering._allocate(weight.count, weight.dtype)
 
 
 def _next_uses(trace: list[SimulatedParameter]) -> list[int | None]:
-    """For each use, the index of the weight's next one."""
+    """Return for each use in the trace the index of the next use of the same weight."""
     later: dict[int, int] = {}
-    found: list[int | None] = [None] * len(trace)
+    following: list[int | None] = [None] * len(trace)
     for index in range(len(trace) - 1, -1, -1):
-        found[index] = later.get(id(trace[index]))
+        following[index] = later.get(id(trace[index]))
         later[id(trace[index])] = index
-    return found
+    return following
 
 
 def _elements_before(trace: list[SimulatedParameter]) -> list[int]:

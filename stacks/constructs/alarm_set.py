@@ -77,6 +77,8 @@ class AlarmSet(Construct):
                     " OR ".join(f'ALARM("{prefix}-{member}")' for member in members)
                 ),
             )
+            # The rule refers to its members by name, so CloudFormation does not see the dependency,
+            # and creating a composite alarm before its members fails.
             for member in members:
                 composite_alarm.node.add_dependency(self.alarms[member])
             composite_alarm.add_alarm_action(actions.SnsAction(topics[name]))

@@ -74,6 +74,7 @@ class AuditTrail(Construct):
                 _event_selector("Bedrock models", "Data", "AWS::Bedrock::Model"),
             ],
         )
+        # CloudTrail verifies at creation that it may write to the bucket.
         if bucket.policy:
             trail.node.add_dependency(bucket.policy)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -161,6 +160,7 @@ class EventRules(Construct):
             self,
             "Notify",
             module="publish_event",
+            # Name of the log group; a new name would replace the group and delete its events.
             log_name="notify",
             context=context,
             variables={
@@ -179,7 +179,7 @@ class EventRules(Construct):
         )
         for rule, (description, pattern) in RULES.items():
             self._rule(rule, description, pattern)
-        platform_events = {"source": [f"temper.{names.prefix}"]}
+        platform_events = {"source": [names.event_source]}
         self._rule("Ours", "What our own functions found", platform_events)
 
     def _rule(self, id: str, description: str, pattern: Mapping[str, object]) -> None:
@@ -188,14 +188,7 @@ class EventRules(Construct):
             id,
             description=description,
             event_pattern=events.EventPattern(source=["overridden"]),
-            targets=[
-                targets.LambdaFunction(
-                    self.handler.function,
-                    dead_letter_queue=self.handler.undelivered,
-                    retry_attempts=8,
-                    max_event_age=cdk.Duration.hours(6),
-                )
-            ],
+            targets=[self.handler.event_target(retries=8, max_age=cdk.Duration.hours(6))],
         )
         # The L2 construct cannot express `$or`, so the pattern is set on the resource.
         resource = rule.node.default_child

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aws_cdk as cdk
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
@@ -106,6 +107,8 @@ class HandlerFunction(Construct):
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(str(HANDLERS), exclude=["__pycache__", "*.pyc"]),
             handler=f"{module}.{entry}",
+            # Without policy updates: CDK would add an inline policy for the queue and the key,
+            # which the managed policy above already covers.
             role=iam.Role.without_policy_updates(self.role)
             if isinstance(self.role, iam.Role)
             else self.role,
@@ -120,3 +123,16 @@ class HandlerFunction(Construct):
         )
         # An event that arrives during the deployment must not find a function without permissions.
         self.function.node.add_dependency(policy)
+
+    def event_target(self, *, retries: int, max_age: cdk.Duration) -> targets.LambdaFunction:
+        """Return the function as the target of an EventBridge rule.
+
+        Retries cover events that EventBridge cannot deliver, such as during throttling; what is
+        still undelivered after `max_age` goes to the dead-letter queue.
+        """
+        return targets.LambdaFunction(
+            self.function,
+            dead_letter_queue=self.undelivered,
+            retry_attempts=retries,
+            max_event_age=max_age,
+        )

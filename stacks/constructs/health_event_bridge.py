@@ -8,7 +8,7 @@ from constructs import Construct
 
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.naming import ResourceNames
-from stacks.policies.iam_statements import IamContext, allow
+from stacks.policies.iam_statements import IamContext, put_events
 
 
 class HealthEventBridge(Construct):
@@ -32,15 +32,8 @@ class HealthEventBridge(Construct):
             "Bridge",
             module="bridge_health_events",
             context=context,
-            variables={"SOURCE": f"temper.{names.prefix}", "CLUSTER": cluster_name},
-            statements=[
-                allow(
-                    "Say",
-                    ["events:PutEvents"],
-                    [names.arn("events", "event-bus/default")],
-                    {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
-                )
-            ],
+            variables={"SOURCE": names.event_source, "CLUSTER": cluster_name},
+            statements=[put_events(names)],
         )
         permission = lambda_.CfnPermission(
             self,
@@ -58,4 +51,6 @@ class HealthEventBridge(Construct):
             filter_pattern='{ $.HealthMonitoringAgentDetectionEvent = "HealthEvent" }',
             destination_arn=self.handler.function.function_arn,
         )
+        # CloudWatch Logs sends a test message when the subscription is created, which fails without
+        # the permission to invoke the function.
         subscription.add_resource_dependency(permission)

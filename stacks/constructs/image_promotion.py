@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.naming import ResourceNames
-from stacks.policies.iam_statements import IamContext, allow
+from stacks.policies.iam_statements import IamContext, allow, put_events
 from stacks.settings.images import ImageSettings
 
 
@@ -42,16 +41,11 @@ class ImagePromotion(Construct):
             variables={
                 "PREFIX": names.prefix,
                 "REFUSE_FROM": settings.refuse_findings_from,
-                "SOURCE": f"temper.{names.prefix}",
+                "SOURCE": names.event_source,
             },
             statements=[
                 allow("Promote", ["ssm:PutParameter"], parameters),
-                allow(
-                    "Say",
-                    ["events:PutEvents"],
-                    [names.arn("events", "event-bus/default")],
-                    {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
-                ),
+                put_events(names),
             ],
         )
         events.Rule(
@@ -63,12 +57,5 @@ class ImagePromotion(Construct):
                 detail_type=["ECR Image Scan"],
                 detail={"repository-name": [r.repository_name for r in repositories]},
             ),
-            targets=[
-                targets.LambdaFunction(
-                    self.handler.function,
-                    dead_letter_queue=self.handler.undelivered,
-                    retry_attempts=4,
-                    max_event_age=cdk.Duration.hours(2),
-                )
-            ],
+            targets=[self.handler.event_target(retries=4, max_age=cdk.Duration.hours(2))],
         )

@@ -4,7 +4,6 @@ import json
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -43,12 +42,13 @@ class JobMonitor(Construct):
             self,
             "Watch",
             module="monitor_jobs",
+            # Name of the log group; a new name would replace the group and delete its events.
             log_name="watch-jobs",
             context=context,
             role=role,
             minutes=4,
             variables={
-                "SOURCE": f"temper.{names.prefix}",
+                "SOURCE": names.event_source,
                 "NAMESPACE": names.metrics,
                 "THRESHOLDS": json.dumps(thresholds),
                 "DEVICES": json.dumps(devices, separators=(",", ":")),
@@ -59,12 +59,5 @@ class JobMonitor(Construct):
             "EveryFiveMinutes",
             description="Look at the running jobs",
             schedule=events.Schedule.rate(cdk.Duration.minutes(5)),
-            targets=[
-                targets.LambdaFunction(
-                    self.handler.function,
-                    dead_letter_queue=self.handler.undelivered,
-                    retry_attempts=1,
-                    max_event_age=cdk.Duration.minutes(5),
-                )
-            ],
+            targets=[self.handler.event_target(retries=1, max_age=cdk.Duration.minutes(5))],
         )

@@ -54,6 +54,7 @@ class AlarmPager(Construct):
             self,
             "Page",
             module="enrich_alarm_page",
+            # Name of the log group; a new name would replace the group and delete its events.
             log_name="page",
             context=context,
             variables={

@@ -40,6 +40,7 @@ class PrivateNetwork(Construct):
             subnet_configuration=layers,
             enable_dns_hostnames=True,
             enable_dns_support=True,
+            # CDK would need a custom resource with a function; no interface uses the default group.
             restrict_default_security_group=False,
         )
         cdk.Validations.of(self.vpc).acknowledge(

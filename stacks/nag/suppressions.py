@@ -51,7 +51,7 @@ STRUCTURE = (
     Suppression(
         "DynamoDBInBackupPlan",
         r"monitoring/News/Told/Resource",
-        "The table remembers for hours which messages were sent; losing it sends some again.",
+        "The table holds fingerprints of sent messages for hours; without it some are sent again.",
     ),
     Suppression(
         "EC2RestrictedCommonPorts",
@@ -61,14 +61,14 @@ STRUCTURE = (
     Suppression(
         "IAMPolicyNoStatementsWith(Admin|Full)Access",
         r"security/Boundary/Resource",
-        "A permission boundary grants nothing; it caps what policies grant, and must name all "
-        "that stays possible.",
+        "A permissions boundary grants nothing; it caps what policies grant, so it must allow "
+        "everything that stays possible.",
     ),
     Suppression(
         "LambdaConcurrency",
         r".*",
-        "A reservation takes from an account's pool, which starts at ten; these functions are "
-        "called by schedules and rare events, and EventBridge retries.",
+        "Reserved concurrency reduces the pool of the account, which starts at ten; schedules and "
+        "rare events call these functions, and EventBridge retries.",
     ),
     Suppression(
         "LambdaInsideVPC",
@@ -102,14 +102,14 @@ STRUCTURE = (
     Suppression(
         "VPCDefaultSecurityGroupClosed",
         r"network/Network/Vpc/Resource",
-        "CloudFormation cannot change the default group of a VPC; nothing here uses it, every "
-        "interface names a group of its own.",
+        "CloudFormation cannot change the default group of a VPC; nothing uses it, because "
+        "every interface has another group.",
     ),
     Suppression(
         "VPCNoUnrestrictedRouteToIGW",
         r"network/Network/Vpc/NatSubnet\d+/DefaultRoute",
-        "The NAT gateways are what stands in these subnets, and a NAT gateway needs the route; "
-        "they exist only with network.mode: private.",
+        "These subnets contain the NAT gateways only, and a NAT gateway needs the route; they "
+        "exist only with network.mode: private.",
     ),
     Suppression(
         "IAMNoInlinePolicy",
@@ -120,13 +120,14 @@ STRUCTURE = (
     Suppression(
         r"(SF1|SF2)",
         r"bedrock/Throughput/Provider/waiter-state-machine/Resource",
-        "The state machine only asks our handler whether it is done; the handler logs, and "
-        "CloudFormation reports what it answers.",
+        "The state machine only polls the handler for completion; the handler logs, and "
+        "CloudFormation reports its result.",
     ),
     Suppression(
         r"RDSInBackupPlan",
         r"hyperpod/Accounting/Database",
-        "RDS backs the database up by itself each day, for hyperpod.accounting.backup_days.",
+        "RDS takes daily backups of the database and keeps them for the days that "
+        "hyperpod.accounting.backup_days sets.",
     ),
     Suppression(
         r"RDSLoggingEnabled\[LogExport::audit\]",
@@ -137,8 +138,8 @@ STRUCTURE = (
     Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
-        "What EKS does for a cluster changes with EKS; AWS keeps this policy in step, and the role "
-        "is taken on for this one cluster alone.",
+        "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
+        "one cluster can assume the role.",
     ),
     Suppression(
         r"IAM4\[Policy::.*AWSLambdaBasicExecutionRole\]",
@@ -151,8 +152,8 @@ WILDCARDS = (
     Suppression(
         r"IAM5\[(Action|Resource)::\*\]",
         r"security/Boundary/Resource",
-        "A permission boundary grants nothing; it caps what policies grant, and must name all "
-        "that stays possible.",
+        "A permissions boundary grants nothing; it caps what policies grant, so it must allow "
+        "everything that stays possible.",
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
@@ -175,32 +176,32 @@ WILDCARDS = (
     Suppression(
         _wildcard(r"\*"),
         r"security/(Monitoring/Policy|Engineer/Work)/Resource",
-        "Listing jobs, quotas, zones, metrics and alarms takes no resource, and PutMetricData is "
-        "bounded by namespace; nothing here reads data or changes a setting.",
+        "Listing jobs, quotas, zones, metrics and alarms supports no resource, and PutMetricData "
+        "is bounded by namespace; nothing here reads data or changes a setting.",
     ),
     Suppression(
         _wildcard(r"\*"),
         r"security/Engineer/Serving/Resource",
-        "Starting an import takes no resource; what it may read is bounded by the one role that "
+        "Starting an import supports no resource; what it may read is bounded by the one role that "
         "may be passed to it.",
     ),
     Suppression(
         _wildcard(r"\*"),
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
-        "EC2's Describe calls take no resource; what changes interfaces is bounded to our subnets "
-        "and group.",
+        "Describe actions of EC2 support no resource; actions that change interfaces are bounded "
+        "to the subnets and the security group of the platform.",
     ),
     Suppression(
         _wildcard(r"\*"),
         r"monitoring/Pager/Page/Policy/Resource",
-        "cloudwatch:GetMetricData takes no resource; the function reads metrics to name the "
+        "cloudwatch:GetMetricData supports no resource; the function reads metrics to name the "
         "endpoint or model that a page is about.",
     ),
     Suppression(
         _wildcard(r"\*"),
         r"bedrock/(Undeploy/Undeploy|InvocationLogging/OnEvent)/Policy/Resource",
         "Listing throughput, reading and putting metrics, and the account's one logging setting "
-        "take no resource.",
+        "support no resource.",
     ),
     Suppression(
         _wildcard(
@@ -209,13 +210,13 @@ WILDCARDS = (
             + r"-(<AWS::AccountId>|\d+)-[a-z0-9-]+/(source/)?\*"
         ),
         r"(security|training)/.*",
-        "The objects of one bucket of ours have no names that are known before.",
+        "Object keys are not known in advance; the resource is one bucket of the platform.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ecr") + f"repository/{PREFIX}/(public/)?\\*"),
         r"security/.*",
         "The repositories of this environment share its prefix: gpu, neuron, and what the cache "
-        "of public images makes.",
+        "of public images creates.",
     ),
     Suppression(
         _wildcard(
@@ -229,7 +230,7 @@ WILDCARDS = (
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("logs") + r"log-group:RDSOSMetrics:log-stream:\*"),
         r"hyperpod/Accounting/Watcher/Policy/Resource",
-        "RDS names the stream for the database's own id, which it makes.",
+        "RDS names the log stream after the generated id of the database instance.",
     ),
     Suppression(
         _wildcard(
@@ -239,19 +240,19 @@ WILDCARDS = (
             r"model-package-group|mlflow-app|cluster)/\*"
         ),
         r"(security|training)/.*",
-        "Jobs, packages, apps and clusters get their names or ids when they are made; denials "
-        "beside this keep jobs in our network and under our keys.",
+        "Jobs, packages, apps and clusters get their names or ids at creation; separate "
+        "denials keep jobs in the VPC and under the keys of the platform.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),
         r"security/Engineer/Clusters/Resource",
-        "Session Manager names a session for whoever began it; people end their own, and no one "
-        "else's.",
+        "Session Manager names a session after the user who started it, so people can end their "
+        "own sessions only.",
     ),
     Suppression(
         _wildcard(r"\*"),
         r"security/Engineer/Clusters/Resource",
-        "fsx:DescribeFileSystems takes no resource; it names file systems and reads no file.",
+        "fsx:DescribeFileSystems supports no resource; it lists file systems and reads no file.",
     ),
     Suppression(
         _wildcard(
@@ -260,29 +261,29 @@ WILDCARDS = (
             r"provisioned-model)/\*"
         ),
         r"(security|bedrock)/.*",
-        "Bedrock gives these their ids when they are made; throughput is bounded by the tag of "
+        "Bedrock generates these ids at creation; throughput is bounded by the tag of "
         "this environment.",
     ),
     Suppression(
         _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:[a-z0-9-]+::foundation-model/\*"),
         r"bedrock/Throughput/.*",
-        "Throughput may be made of any base model; what it may be is bounded by the tag of this "
-        "environment, and by the environment file.",
+        "Throughput may be created for any base model; it is bounded by the tag of this "
+        "environment, and the models are those of the environment file.",
     ),
     Suppression(
         _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
         r"security/Training/Policy/Resource",
-        "An inference profile calls its one model in whichever Region of its area has room.",
+        "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("codebuild") + f"project/{PREFIX}-\\*"),
         r"security/Engineer/Work/Resource",
-        "The image build of this environment; the role is made before the project.",
+        "The image build project of this environment does not exist yet when the role is created.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
         r"security/Engineer/Work/Resource",
-        "What the platform publishes stands under one prefix, and is no secret.",
+        "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
@@ -292,13 +293,13 @@ WILDCARDS = (
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ec2") + r"network-interface/\*"),
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
-        "Interfaces get their ids when they are made; creating needs our subnets and group, "
-        "deleting is bounded to our subnets.",
+        "Interfaces get their ids at creation; creating requires the subnets and the security "
+        "group of the platform, deleting is bounded to these subnets.",
     ),
     Suppression(
         _wildcard(r"arn:<AWS::Partition>:ec2:[a-z0-9-]+:\*:instance/\*"),
         r"hyperpod/EksNodes/Policy/Resource",
-        "A HyperPod node is an instance in an account of AWS's own, with an id made there; the "
+        "A HyperPod node is an instance in an AWS-owned account, with a generated id; the "
         "policy is the node's, and the interfaces it attaches are those of this account.",
     ),
     Suppression(
@@ -307,7 +308,7 @@ WILDCARDS = (
         ),
         r"hyperpod/EksNodes/Policy/Resource",
         "EKS's add-ons and HyperPod's health agent are pulled from accounts of AWS that differ by "
-        "Region; the names are theirs, and a pull gives nothing away.",
+        "Region; AWS chooses the names, and a pull discloses nothing.",
     ),
     Suppression(
         _wildcard(r"<[A-Za-z0-9]+\.Arn>:\*"),

@@ -75,6 +75,34 @@ def denies_without_key(statement: Statement, action: str, key: str) -> bool:
     )
 
 
+def unguarded_roles(
+    template: SynthesizedTemplate, action: str, key: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield policies that allow an action to roles which are not denied it without a condition key.
+
+    The denial counts wherever it is attached, because a Deny overrides any Allow.
+
+    Args:
+        template: Template to search.
+        action: Action, such as `sagemaker:CreateTrainingJob`.
+        key: Condition key that a request must carry, such as `sagemaker:VpcSubnets`.
+
+    Yields:
+        The logical id of the policy, and the roles without the denial.
+    """
+    guarded: set[str] = set()
+    for _, policy in template.of_type(*POLICIES):
+        statements = policy["PolicyDocument"]["Statement"]
+        if any(denies_without_key(statement, action, key) for statement in statements):
+            guarded |= roles_of(policy)
+    for logical_id, policy in template.of_type(*POLICIES):
+        statements = policy["PolicyDocument"]["Statement"]
+        if any(allows(statement, action) for statement in statements):
+            roles = roles_of(policy) - guarded
+            if roles:
+                yield logical_id, sorted(roles)
+
+
 def roles_of(policy: Resource) -> set[str]:
     """Return the roles a policy is attached to, as text that is equal for equal references."""
     return {str(role) for role in as_list(policy.get("Roles"))}

@@ -140,6 +140,12 @@ def put_metrics(*namespaces: str) -> iam.PolicyStatement:
     return allow("PutMetrics", ["cloudwatch:PutMetricData"], ["*"], condition)
 
 
+def put_events(names: ResourceNames) -> iam.PolicyStatement:
+    """Return the permission to put events of the platform's own source on the default bus."""
+    condition = {"ForAllValues:StringEquals": {"events:source": names.event_source}}
+    return allow("Say", ["events:PutEvents"], [names.arn("events", "event-bus/default")], condition)
+
+
 def write_logs(context: IamContext, group: str) -> iam.PolicyStatement:
     """Return the permissions to write log streams of the groups that match `group`."""
     return allow(

@@ -2,7 +2,7 @@
 
 from aws_cdk import aws_iam as iam
 
-from stacks.policies.iam_statements import IamContext, allow, put_metrics, write_logs
+from stacks.policies.iam_statements import IamContext, allow, put_events, put_metrics, write_logs
 
 
 def statements(context: IamContext) -> list[iam.PolicyStatement]:
@@ -21,12 +21,7 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
             [names.arn("sagemaker", "training-job/*")],
         ),
         put_metrics(names.metrics),
-        allow(
-            "Say",
-            ["events:PutEvents"],
-            [names.arn("events", "event-bus/default")],
-            {"ForAllValues:StringEquals": {"events:source": f"temper.{names.prefix}"}},
-        ),
+        put_events(names),
         # The log group keeps its name: CloudFormation would delete a renamed one with its events.
         write_logs(context, f"/temper/{names.prefix}/watch-jobs"),
     ]

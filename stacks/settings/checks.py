@@ -112,8 +112,8 @@ def _hyperpod_problems(environment: Environment) -> Iterator[str]:
             )
         if hyperpod.task_governance:
             yield (
-                "hyperpod.task_governance: it exists for orchestrator eks only; "
-                "on Slurm use partitions, and remove it here"
+                "hyperpod.task_governance: it requires orchestrator eks; "
+                "remove it, and use partitions with Slurm"
             )
     for index, group in enumerate(hyperpod.groups):
         yield from _group_problems(environment, group, f"hyperpod.groups.{index}")
@@ -125,17 +125,17 @@ def _orchestrator_problems(environment: Environment) -> Iterator[str]:
     if hyperpod.orchestrator == "eks" and not (hyperpod.eks_cluster_arn or hyperpod.eks):
         yield (
             "hyperpod.eks_cluster_arn: orchestrator eks needs an EKS cluster; give the ARN of "
-            "yours, or write `eks: {administrators: [role ARN]}` to have one made"
+            "an existing one, or set `eks: {administrators: [role ARN]}` to create one"
         )
     if hyperpod.eks_cluster_arn and hyperpod.eks:
         yield "hyperpod.eks: eks_cluster_arn names a cluster already; remove one of the two"
     if hyperpod.orchestrator == "slurm" and (hyperpod.eks or hyperpod.eks_cluster_arn):
-        yield "hyperpod.eks: an EKS cluster with orchestrator slurm; remove it, or write eks"
+        yield "hyperpod.eks: an EKS cluster requires orchestrator eks; remove it, or set eks"
     if hyperpod.orchestrator == "eks" and hyperpod.accounting:
-        yield "hyperpod.accounting: it is Slurm's; remove it with orchestrator eks"
+        yield "hyperpod.accounting: it requires orchestrator slurm; remove it, or set slurm"
     if hyperpod.accounting and not environment.protect:
         yield (
-            "hyperpod.accounting: accounts are records, and protect: false would delete them with "
+            "hyperpod.accounting: protect: false would delete the accounting records with "
             "the stack; set protect: true, or remove accounting"
         )
     for key, wanted in (("eks", hyperpod.eks), ("accounting", hyperpod.accounting)):
@@ -179,7 +179,7 @@ def _quota_problems(environment: Environment) -> Iterator[str]:
         granted = hyperpod.quotas.get(instance, 0)
         if needed > granted:
             yield (
-                f"hyperpod.quotas: {needed} × {instance} are asked for and {granted} granted; "
+                f"hyperpod.quotas: {needed} × {instance} are needed and {granted} granted; "
                 f"request {instance!r} 'for cluster usage' = {needed} in Service Quotas "
                 f"(SageMaker), then write `{instance}: {needed}` under quotas"
             )
@@ -204,7 +204,7 @@ def _region_problems(environment: Environment) -> Iterator[str]:
     }
     for key, (resource_type, on) in wanted.items():
         if on and resource_type in lacking:
-            yield f"{key}: CloudFormation has no {resource_type} in {region}; switch it off there"
+            yield f"{key}: CloudFormation has no {resource_type} in {region}; disable it"
 
 
 def _throughput_problems(environment: Environment) -> Iterator[str]:
@@ -213,7 +213,10 @@ def _throughput_problems(environment: Environment) -> Iterator[str]:
             yield (
                 f"bedrock.throughput.{index}: {throughput.name!r} commits to "
                 f"{throughput.commitment}, which is billed to its end and cannot be deleted "
-                "before; set acknowledge_commitment: true, or remove commitment"
+                "earlier; set acknowledge_commitment: true, or remove commitment"
             )
     if environment.bedrock.throughput and not environment.bedrock.enabled:
-        yield "bedrock.throughput: listed while bedrock.enabled is false; switch one of them"
+        yield (
+            "bedrock.throughput: listed, but bedrock.enabled is false; "
+            "enable Bedrock, or remove the list"
+        )

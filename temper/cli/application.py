@@ -48,8 +48,8 @@ for _group in (jobs, runs, models, quality, platform):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 done, 2 the command or the job, 3 the data, 4 the run or its target, 5 a gate, 75 stopped
-    after a checkpoint, 130 interrupted.
+    The codes are 0 success, 2 the command line or the job, 3 the data, 4 the run or its target,
+    5 a safety gate, 75 stopped after saving a checkpoint, 130 interrupted.
     """
     try:
         app(args=sys.argv[1:] if arguments is None else arguments, prog_name="temper")

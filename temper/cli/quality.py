@@ -69,14 +69,14 @@ def _redteam(
     ] = None,
 ) -> int:
     """Red-team a model: harmful requests, secrets, harmless questions."""
-    from safety.probes import OURS
+    from safety.probes import DEFAULT_PROBES
     from safety.redteam import RedteamOptions, run_redteam
 
     return run_redteam(
         RedteamOptions(
             model=model,
             before=before,
-            probes=probes or OURS,
+            probes=probes or DEFAULT_PROBES,
             judge=judge,
             max_cost=max_cost,
             out=out,
@@ -105,14 +105,14 @@ def _bias(
     batch_size: Annotated[int, typer.Option(help="Prompts per batch.")] = 16,
 ) -> int:
     """Measure social bias in a model's answers, by the scores of BBQ."""
-    from safety.bbq import OURS
+    from safety.bbq import DEFAULT_QUESTIONS
     from safety.bias import BiasOptions, run_bias
 
     return run_bias(
         BiasOptions(
             model=model,
             before=before,
-            data=tuple(data or (OURS,)),
+            data=tuple(data or (DEFAULT_QUESTIONS,)),
             limit=limit,
             most=most,
             out=out,

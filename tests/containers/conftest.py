@@ -1,4 +1,4 @@
-"""What the tests of container images start from: an engine, and a job with its channels."""
+"""Fixtures of the container tests: a container engine, and a job with its channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture
 def channel_job(document: dict[str, Any]) -> dict[str, Any]:
-    """The tiny job, with its model and rows where SageMaker puts channels."""
+    """Return the tiny job, with model and rows in SageMaker's channels."""
     return changed(
         document,
         model={"source": "/opt/ml/input/data/model"},
@@ -37,18 +37,18 @@ def channels(tiny_model: Path, pairs: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def contract(channel_job: dict[str, Any], channels: dict[str, Path]) -> tuple[Any, dict[str, Path]]:
-    """A contract job where it is beside us, and our own tiny one elsewhere."""
+    """Return a contract job if it is available on this machine, else the tiny job."""
     if not SHARED.is_dir():
         return channel_job, channels
-    told = yaml.safe_load((SHARED / "contract/jobs/03-sft-csv.yaml").read_text())
-    told = changed(
-        told,
+    job = yaml.safe_load((SHARED / "contract/jobs/03-sft-csv.yaml").read_text())
+    job = changed(
+        job,
         model={"source": "/opt/ml/input/data/model"},
         data={"train": "channel:train"},
-        # Long enough to be stopped half-way.
+        # Long enough to be stopped before the end.
         train={"num_train_epochs": 4},
     )
-    return told, {
+    return job, {
         "train": SHARED / "contract/data/medquad.csv",
         "model": SHARED / "data/models/stories260K-hf",
     }

@@ -1,4 +1,4 @@
-"""Build and run images, with whichever engine is here."""
+"""Container engine of this machine, which builds and runs images."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BASE = "localhost/temper-plain-base:torch-2.13.0-debian-12"
 
 
 def why_not() -> str:
-    """Return why no image can be built and run here; empty when it can."""
+    """Return why no image can be built and run here; empty if it can."""
     if os.geteuid() != 0:
         return "building and running images needs root"
     if not (shutil.which("podman") or _docker_answers()):
-        return "neither podman nor a docker daemon is here"
+        return "neither podman nor a docker daemon is available"
     if not _docker_answers() and not _may_have_namespaces():
-        return "this machine gives a process no namespaces of its own, which podman needs"
+        return "this machine allows no new namespaces, which podman needs"
     if shutil.which("mmdebstrap") is None and "BASE_IMAGE" not in os.environ:
         return "no base image: install mmdebstrap, or name one in BASE_IMAGE"
     return ""
@@ -53,8 +53,8 @@ class Engine:
     """Podman or docker.
 
     Attributes:
-        name: Of the program.
-        environment: It is run in.
+        name: Name of the program.
+        environment: Environment variables of its commands.
     """
 
     name: str
@@ -62,15 +62,15 @@ class Engine:
 
     @classmethod
     def here(cls, folder: Path) -> Engine:
-        """Return the one of this machine; `folder` takes a configuration of ours."""
+        """Return the engine of this machine; its configuration goes to `folder`."""
         if _docker_answers():
             return cls("docker", {**os.environ})
-        # Without systemd, as in a container: no cgroup manager, no limits beyond our own.
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        # Inside a container there is no systemd, and limits cannot exceed those of this process.
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         path = folder / "containers.conf"
         path.write_text(
             "[containers]\n"
-            f'default_ulimits = ["nofile={most}:{most}", "nproc=32768:32768"]\n'
+            f'default_ulimits = ["nofile={limit}:{limit}", "nproc=32768:32768"]\n'
             "[engine]\n"
             'cgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
             + ('runtime = "runc"\n' if shutil.which("runc") else "")
@@ -94,20 +94,20 @@ class Engine:
         return done.stdout.strip()
 
     def has(self, image: str) -> bool:
-        """Whether an image is here."""
+        """Return whether an image exists on this machine."""
         return self.run("image", "inspect", image).returncode == 0
 
     def base(self) -> str:
-        """Return a base image, made from Debian when it is not there yet."""
+        """Return a base image, and build it from Debian if it does not exist."""
         base = os.environ.get("BASE_IMAGE", BASE)
-        # Tests beside this one wait for it rather than make their own.
+        # Tests in parallel processes wait for one build.
         with FileLock(Path(tempfile.gettempdir()) / "temper-plain-base.lock"):
             if not self.has(base):
                 self._sh("containers/plain/base.sh", base, PYTHON=sys.executable)
         return base
 
     def build(self, kind: str, image: str, **more: str) -> None:
-        """Build an image by the make target that people use."""
+        """Build an image by `make image`, as users do."""
         arguments = {"KIND": kind, "IMAGE": image, "BASE_IMAGE": self.base(), **more}
         self._sh("make", "--silent", "image", *(f"{k}={v}" for k, v in arguments.items()))
 
@@ -132,9 +132,14 @@ class Engine:
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[Container]:
-        """Start a container as SageMaker does: `/opt/ml` mounted, the argument `train`.
+        """Run a container as SageMaker does, with `/opt/ml` mounted, until the end of the block.
 
-        It is gone when the block is left.
+        Args:
+            image: Name of the image.
+            root: Folder to mount at `/opt/ml`.
+            name: Name of the container.
+            options: Further options of the engine.
+            environment: Environment variables of the container.
         """
         self.call("rm", "--force", name, check=False)
         variables = {"OMP_NUM_THREADS": "1", **(environment or {})}
@@ -151,7 +156,7 @@ class Engine:
 
 @dataclass
 class Container:
-    """A container that was started."""
+    """A running container."""
 
     engine: Engine
     name: str
@@ -176,7 +181,7 @@ class Container:
         """Wait for the end and return the exit code.
 
         Args:
-            budget_s: Processor time that it may take.
+            budget_s: Processor time that it may use.
         """
         work = Work(int(self._state("Pid")), budget_s)
         while self.running:
@@ -187,50 +192,50 @@ class Container:
         return int(self._state("ExitCode"))
 
     def steps(self) -> int:
-        """Return how many steps the run has taken."""
+        """Return the number of steps that the run has taken."""
         path = self.root / "checkpoints/samples.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
 
     def wait_for_step(self, step: int, budget_s: float = 300) -> None:
-        """Return when the run has taken a step.
+        """Wait until the run has taken a step.
 
         Args:
-            step: To wait for.
-            budget_s: Processor time that the container may take until then.
+            step: Number of the step.
+            budget_s: Processor time that the container may use until then.
         """
         work = Work(int(self._state("Pid")), budget_s)
-        looks = 0
+        polls = 0
         while self.steps() < step:
             time.sleep(0.02)
-            looks += 1
-            if looks % 50 == 0:
+            polls += 1
+            if polls % 50 == 0:
                 assert self.running, f"{self.name} ended before step {step}: {self.log[-3000:]}"
                 fault = work.fault()
                 assert not fault, f"{self.name} took no step {step}: {fault}: {self.log}"
 
 
 class Work:
-    """The processor time of a process and its children: time that a busy machine does not stretch.
+    """Budget of processor time, which unlike wall time does not depend on the machine's load.
 
     Args:
-        pid: Of the process; 0 when it has ended.
-        budget_s: Processor time that it may take from now on.
+        pid: Process id; 0 if it has ended.
+        budget_s: Processor time that the process and its children may use from now on.
     """
 
     WINDOW_S = 120.0
     LEAST_S = 5.0
-    """What takes less than this in a window only waits, in loops that look for others."""
+    """Processor time in a window below which the process is only waiting."""
 
     def __init__(self, pid: int, budget_s: float):
         self._pid, self._budget_s = pid, budget_s
         self._taken_s = 0.0
-        self._began_s = self._window_s = self._look()
+        self._began_s = self._window_s = self._measure()
         self._window_at = time.monotonic()
 
     def fault(self) -> str:
-        """Return why there is nothing to wait for any more; empty while there is."""
-        taken_s = self._look()
+        """Return why it makes no sense to wait any longer; empty if it does."""
+        taken_s = self._measure()
         if taken_s - self._began_s > self._budget_s:
             return f"it has worked for {taken_s - self._began_s:.0f} s"
         if time.monotonic() - self._window_at > self.WINDOW_S:
@@ -239,11 +244,11 @@ class Work:
             self._window_s, self._window_at = taken_s, time.monotonic()
         return ""
 
-    def _look(self) -> float:
+    def _measure(self) -> float:
         with suppress(psutil.Error):
             first = psutil.Process(self._pid)
             family = [first, *first.children(recursive=True)] if self._pid else []
-            # Of those that have ended, their parents tell.
+            # cpu_times includes the time of children that have ended.
             taken_s = sum(sum(process.cpu_times()[:4]) for process in family)
             self._taken_s = max(self._taken_s, taken_s)
         return self._taken_s

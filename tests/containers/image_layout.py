@@ -1,4 +1,4 @@
-"""Lay out `/opt/ml` as SageMaker does, and run the entry point in it."""
+"""Create `/opt/ml` as SageMaker does, and run the entry point on it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,20 @@ def lay_out(
     instance: str = "ml.m5.large",
     interface: str = "eth0",
 ) -> Path:
-    """Make `root` what SageMaker makes `/opt/ml`; the job goes into the channel `job`."""
-    told = root / "input/config"
-    told.mkdir(parents=True, exist_ok=True)
+    """Fill `root` as SageMaker fills `/opt/ml`, and return it.
+
+    Args:
+        root: Folder that becomes `/opt/ml`.
+        job: Job, written to the channel `job`.
+        hosts: Host names of all nodes.
+        current: Host name of this node; the first by default.
+        hyperparameters: Hyper-parameters by name.
+        channels: Files or folders to copy into channels, by name.
+        instance: Instance type.
+        interface: Network interface.
+    """
+    config = root / "input/config"
+    config.mkdir(parents=True, exist_ok=True)
     (root / "checkpoints").mkdir(exist_ok=True)
     for name in ("model", "output"):
         (root / name).mkdir(exist_ok=True)
@@ -50,8 +61,8 @@ def lay_out(
         ],
         "network_interface_name": interface,
     }
-    (told / "resourceconfig.json").write_text(json.dumps(resources))
-    (told / "hyperparameters.json").write_text(json.dumps(dict(hyperparameters or {})))
+    (config / "resourceconfig.json").write_text(json.dumps(resources))
+    (config / "hyperparameters.json").write_text(json.dumps(dict(hyperparameters or {})))
     inputs: dict[str, Any] = {}
     for name, source in (channels or {}).items():
         folder = root / "input/data" / name
@@ -65,7 +76,7 @@ def lay_out(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "job.yaml").write_text(yaml.safe_dump(dict(job)))
         inputs["job"] = _channel()
-    (told / "inputdataconfig.json").write_text(json.dumps(inputs))
+    (config / "inputdataconfig.json").write_text(json.dumps(inputs))
     return root
 
 
@@ -78,7 +89,7 @@ def _channel() -> dict[str, str]:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without what a service would have set."""
+    """Return this process's environment without the variables of services."""
     services = ("SLURM_", "PET_", "SM_", "TEMPER_JOB", "MASTER_", "WORLD_SIZE", "RANK")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(services)}
     return {**kept, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **more}
@@ -98,14 +109,14 @@ def start(root: Path, *options: str, cwd: Path = ROOT, **environment: str) -> su
 
 
 def run(root: Path, *options: str, **environment: str) -> tuple[int, str]:
-    """Run the entry point to its end; return its exit code and what it said."""
+    """Run the entry point to its end; return its exit code and output."""
     process = start(root, *options, **environment)
-    said, _ = process.communicate(timeout=900)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=900)
+    return process.returncode, output
 
 
 def failure(root: Path) -> str:
-    """Return what the failure file says; empty where there is none."""
+    """Return the content of the failure file; empty if it does not exist."""
     path = root / "output/failure"
     return path.read_text() if path.exists() else ""
 

@@ -1,4 +1,4 @@
-"""What every image keeps to, whatever it is for."""
+"""Assertions that hold for every image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ image_test = [
 
 
 def assert_is_healthy(engine: Engine, image: str, *, deepspeed: bool) -> None:
-    """Fail unless an image says what it has, and what it lacks."""
+    """Assert that an image's health check reports what it has, and what it lacks.
+
+    Args:
+        engine: Container engine.
+        image: Name of the image.
+        deepspeed: The image must have DeepSpeed.
+    """
     asked = engine.run("run", "--rm", image, "health", "--devices", "8")
     assert asked.returncode == 1, asked.stderr
     facts = json.loads(asked.stdout)
@@ -41,7 +47,7 @@ def assert_is_healthy(engine: Engine, image: str, *, deepspeed: bool) -> None:
 
 
 def assert_is_kept(root: Path) -> None:
-    """Fail unless the run in `/opt/ml` has ended, and its model is where it is uploaded from."""
+    """Assert that the run in `/opt/ml` has finished, and its model is in the upload folder."""
     run = Run(root / "checkpoints")
     assert run.state == "finished"
     assert [step["step"] for step in run.samples] == list(range(1, len(run.samples) + 1))

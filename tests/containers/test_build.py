@@ -1,4 +1,4 @@
-"""`make image`, and the platform's CodeBuild project, build exactly the same."""
+"""Image builds: `make image` and the platform's CodeBuild project build the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIABLES = {"KIND": "gpu", "VERSION": "1.2.3", "COMMIT": "0123456789abcdef0123"
 
 @pytest.fixture
 def engine(tmp_path: Path) -> dict[str, str]:
-    """An environment whose docker and aws only note what they were asked."""
+    """Return an environment whose docker and aws only record their arguments."""
     for name in ("docker", "aws"):
         path = tmp_path / name
         path.write_text(DOCKER.format(digest=DIGEST))
@@ -56,7 +56,7 @@ def build_of(found: list[list[str]]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["gpu", "neuron"])
-def test_code_build_does_what_make_image_does(kind: str, engine: dict[str, str]) -> None:
+def test_codebuild_matches_make_image(kind: str, engine: dict[str, str]) -> None:
     from stacks.constructs.image_build import BUILD
 
     phases: Any = BUILD["phases"]
@@ -83,7 +83,7 @@ def test_code_build_does_what_make_image_does(kind: str, engine: dict[str, str])
     assert not any(call[0] == "push" for call in here)
 
 
-def test_what_is_built_is_the_dockerfile_of_the_kind_with_labels(engine: dict[str, str]) -> None:
+def test_build_arguments(engine: dict[str, str]) -> None:
     done = sh("make --silent image KIND=neuron", {**engine, "SSL_CERT_FILE": "/etc/hosts"})
     assert done.returncode == 0, done.stderr
     found = calls(engine)
@@ -101,7 +101,7 @@ def test_what_is_built_is_the_dockerfile_of_the_kind_with_labels(engine: dict[st
     assert "id=ca,src=/etc/hosts" in build, "a network's own certificates, as a secret"
 
 
-def test_bases_come_through_the_cache_where_there_is_one(engine: dict[str, str]) -> None:
+def test_public_registry_replacement(engine: dict[str, str]) -> None:
     cache = "1.dkr.ecr.us-east-1.amazonaws.com/temper/public"
     done = sh("containers/build.sh", {**engine, "PUBLIC_REGISTRY": cache})
     assert done.returncode == 0, done.stderr
@@ -109,13 +109,13 @@ def test_bases_come_through_the_cache_where_there_is_one(engine: dict[str, str])
     assert base.startswith(f"BASE_IMAGE={cache}/deep-learning-containers/pytorch:2.13")
 
 
-def test_a_kind_there_is_not(engine: dict[str, str]) -> None:
+def test_unknown_kind(engine: dict[str, str]) -> None:
     done = sh("make --silent image KIND=tpu", engine)
     assert done.returncode != 0
     assert "no such KIND: tpu (gpu or neuron)" in done.stderr
 
 
-def test_dockerfiles_and_scripts_are_clean() -> None:
+def test_dockerfiles_and_scripts_pass_linters() -> None:
     tools = ROOT / ".venv/bin"
     if not (tools / "hadolint").exists():
         pytest.skip("hadolint is not installed: make .venv/.dev")
@@ -132,14 +132,14 @@ def test_dockerfiles_and_scripts_are_clean() -> None:
 
 
 def instructions(kind: str) -> list[str]:
-    """Return the lines of a Dockerfile without comments and empty lines, by kind-free names."""
+    """Return the lines of a Dockerfile without comments, with the kind replaced by KIND."""
     text = (ROOT / f"containers/{kind}/Dockerfile").read_text()
     lines = [line.replace(kind, "KIND") for line in text.splitlines()]
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def test_the_two_dockerfiles_share_their_instructions() -> None:
-    """What differs is named here; everything else must be changed in both files."""
+def test_dockerfiles_share_instructions() -> None:
+    """Lines that may differ are listed here; all others must be changed in both files."""
     only_gpu = ("BASE_IMAGE=", "torch.__version__", "CUDA", "MAX_JOBS", "deepspeed", "DS_", "nvcc")
     only_gpu += ("CPATH", "fi; \\", "NCCL_DEBUG", "TRITON_CACHE_DIR", "pip install --no-deps")
     only_gpu += ("RUN --mount=type=secret,id=ca,target=/run/secrets/ca set -eu",)
@@ -156,7 +156,7 @@ def test_the_two_dockerfiles_share_their_instructions() -> None:
         assert any(part in line for part in only_neuron), f"only in neuron: {line}"
 
 
-def test_requirements_are_locked_to_the_projects_own_pins() -> None:
+def test_requirements_match_constraints() -> None:
     pins = dict(
         re.findall(r"^([\w.-]+)==([^\s;]+)(?: ;.*)?$", (ROOT / "constraints.txt").read_text(), re.M)
     )

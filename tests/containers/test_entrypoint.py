@@ -1,4 +1,4 @@
-"""The entry point keeps SageMaker's contract, with real training under it."""
+"""The entry point fulfils SageMaker's contract, with real training."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.containers.image_layout import (
 )
 from tests.run_commands import Run, assert_identical, changed, finish, train_here, wait_until
 
-# Two names of this machine, in the order in which the entry point ranks them.
+# Two names of this machine, in the order of their ranks.
 HOSTS = ("127.0.0.1", "localhost")
 
 
 @pytest.fixture
 def job(document: dict[str, Any], pairs: Path) -> dict[str, Any]:
-    """The tiny job, reading its rows from a channel."""
+    """Return the tiny job, with its rows in a channel."""
     return changed(document, data={"train": "channel:train", "workers": 1})
 
 
@@ -67,51 +67,49 @@ BROKEN: dict[str, tuple[dict[str, Any] | None, dict[str, str], int, list[str]]] 
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_started_is_explained(
-    case: str, tmp_path: Path, job: dict[str, Any]
-) -> None:
+def test_invalid_job_is_explained(case: str, tmp_path: Path, job: dict[str, Any]) -> None:
     document, hyperparameters, code, words = BROKEN[case]
     if document is not None and "method" not in document:
         document = changed(job, **document)
     root = lay_out(tmp_path / "ml", document, hyperparameters=hyperparameters)
-    found, said = run(root)
-    assert found == code, said
+    found, output = run(root)
+    assert found == code, output
     for word in words:
         assert word in failure(root), failure(root)
-        assert word in said
-    assert "Traceback" not in said
-    assert said.count(words[0]) == 1, "said once"
+        assert word in output
+    assert "Traceback" not in output
+    assert output.count(words[0]) == 1, "said once"
     assert sorted(p.name for p in (root / "output").iterdir()) == ["failure"]
 
 
-def test_a_machine_without_the_devices_it_should_have(tmp_path: Path, job: dict[str, Any]) -> None:
+def test_missing_devices(tmp_path: Path, job: dict[str, Any]) -> None:
     root = lay_out(tmp_path / "ml", job, instance="ml.inf2.xlarge")
-    code, said = run(root)
+    code, output = run(root)
     assert code == 4
     assert "no neuron device can be seen" in failure(root)
-    assert "no neuron device can be seen" in said
+    assert "no neuron device can be seen" in output
 
 
 @pytest.mark.parametrize("name", ["TEMPER_MAX_RESTARTS", "TEMPER_JOIN_TIMEOUT_S", "MASTER_PORT"])
-def test_a_setting_that_is_no_number(tmp_path: Path, job: dict[str, Any], name: str) -> None:
+def test_setting_is_not_a_number(tmp_path: Path, job: dict[str, Any], name: str) -> None:
     root = lay_out(tmp_path / "ml", job)
-    code, said = run(root, **{name: "ten"})
+    code, output = run(root, **{name: "ten"})
     assert code == 2
     assert failure(root) == f"{name} must be a number, and is 'ten'\n"
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
-def test_secrets_that_are_named_wrongly(tmp_path: Path, job: dict[str, Any]) -> None:
+def test_malformed_secrets(tmp_path: Path, job: dict[str, Any]) -> None:
     root = lay_out(tmp_path / "ml", job)
-    code, said = run(root, TEMPER_SECRETS="temper-dev/hub-token")
+    code, output = run(root, TEMPER_SECRETS="temper-dev/hub-token")
     assert code == 4
     assert "TEMPER_SECRETS names secrets as" in failure(root)
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 40 MiB."""
+    """Yield the mount point of a file system of 40 MiB."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("mounting a small disk needs root")
     place = tmp_path / "disk"
@@ -122,37 +120,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.root
-def test_a_read_only_model_folder_is_refused_before_training(
-    small_disk: Path, tmp_path: Path, job: dict[str, Any]
-) -> None:
+def test_read_only_model_folder(small_disk: Path, tmp_path: Path, job: dict[str, Any]) -> None:
     root = lay_out(tmp_path / "ml", job)
     subprocess.run(["mount", "--bind", small_disk, root / "model"], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", root / "model"], check=True)
-        code, said = run(root)
+        code, output = run(root)
     finally:
         subprocess.run(["umount", root / "model"], check=True)
     assert code == 4
     assert f"{root}/model cannot be written, and the trained model goes there" in failure(root)
-    assert "Read-only file system" in said
+    assert "Read-only file system" in output
 
 
 @pytest.mark.root
-def test_a_full_disk_is_refused_and_told_of_on_it(small_disk: Path, job: dict[str, Any]) -> None:
+def test_full_disk(small_disk: Path, job: dict[str, Any]) -> None:
     root = lay_out(small_disk / "ml", job)
     with (small_disk / "filler").open("wb") as filler:
         filler.write(b"0" * (30 * 2**20))
-    code, said = run(root)
+    code, output = run(root)
     assert code == 4
     assert "MiB free: no model would fit" in failure(root)
-    assert "VolumeSizeInGB" in said
+    assert "VolumeSizeInGB" in output
 
 
 # --- a whole run ---------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_job_is_trained_and_its_model_kept(
+def test_job_is_trained_and_model_copied(
     tmp_path: Path, job: dict[str, Any], pairs: Path, tiny_model: Path
 ) -> None:
     root = lay_out(
@@ -161,8 +157,8 @@ def test_a_job_is_trained_and_its_model_kept(
         channels={"train": pairs},
         hyperparameters={"train.max_steps": "4", "sagemaker_region": '"eu-west-1"'},
     )
-    code, said = run(root)
-    assert code == 0, said
+    code, output = run(root)
+    assert code == 0, output
     trained = Run(root / "checkpoints")
     assert trained.state == "finished"
     assert len(trained.samples) == 4, "the hyper-parameter went before the job"
@@ -170,11 +166,11 @@ def test_a_job_is_trained_and_its_model_kept(
     assert (root / "model/model.safetensors").is_file()
     assert failure(root) == ""
     assert list((root / "output").iterdir()) == []
-    # SageMaker starts a job again that had finished when its machine was taken: nothing is redone.
+    # SageMaker restarts a job whose machine was reclaimed after it had finished: nothing is redone.
     shutil.rmtree(root / "model")
-    again, said = run(root)
+    again, output = run(root)
     assert again == 0
-    assert "already done" in said
+    assert "already done" in output
     assert (root / "model/model.safetensors").is_file()
     # Another job on the same checkpoints is a mistake.
     lay_out(root, changed(job, train={"learning_rate": 0.5}), channels={"train": pairs})
@@ -183,9 +179,7 @@ def test_a_job_is_trained_and_its_model_kept(
 
 
 @pytest.mark.slow
-def test_told_to_stop_it_saves_and_the_same_job_goes_on(
-    tmp_path: Path, job: dict[str, Any], pairs: Path
-) -> None:
+def test_stop_saves_and_same_job_resumes(tmp_path: Path, job: dict[str, Any], pairs: Path) -> None:
     job = changed(job, train={"max_steps": 40})
     root = lay_out(tmp_path / "ml", job, channels={"train": pairs})
     process = start(root)
@@ -204,9 +198,9 @@ def test_told_to_stop_it_saves_and_the_same_job_goes_on(
     code, _ = run(other)
     assert code == 4
     assert "holds a run of another job: it differs in train.learning_rate" in failure(other)
-    code, said = run(root)
-    assert code == 0, said
-    assert "going on with" in said
+    code, output = run(root)
+    assert code == 0, output
+    assert "going on with" in output
     whole = train_here(changed(job, data={"train": str(pairs)}), tmp_path / "whole")
     assert_identical(Run(root / "checkpoints"), whole)
 
@@ -215,7 +209,7 @@ def test_told_to_stop_it_saves_and_the_same_job_goes_on(
 
 
 class TwoNodes:
-    """Two nodes on this machine, each with an `/opt/ml` of its own, as on SageMaker."""
+    """Two nodes on this machine, each with its own `/opt/ml`, as on SageMaker."""
 
     def __init__(self, home: Path, job: dict[str, Any], rows: Path):
         port = str(free_port())
@@ -253,10 +247,10 @@ class TwoNodes:
 
 
 @pytest.mark.slow
-def test_two_nodes_stop_together_go_on_and_end_alike(
+def test_two_nodes_stop_resume_and_restart(
     tmp_path: Path, job: dict[str, Any], pairs: Path
 ) -> None:
-    """Sharded over both, each with its part of the checkpoint on a disk of its own."""
+    """Sharded over both nodes, each with its part of the checkpoint on its own disk."""
     job = changed(job, train={"max_steps": 24, "micro_batch_size": 4}, sharding={"zero": 2})
     nodes = TwoNodes(tmp_path, job, pairs)
     first, other = nodes.start()
@@ -274,7 +268,7 @@ def test_two_nodes_stop_together_go_on_and_end_alike(
 
     first, other = nodes.start()
     assert wait_until(lambda: nodes.steps() > 12, first)
-    # A process of the second node dies, as by a broken device: both go on from a checkpoint.
+    # A process of the second node dies, as with a broken device: both restart from a checkpoint.
     victim = next(
         p for p in psutil.Process(other.pid).children(recursive=True)
         if "training.worker" in p.cmdline() and "torch.distributed.run" not in p.cmdline()
@@ -297,7 +291,7 @@ def test_two_nodes_stop_together_go_on_and_end_alike(
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_alone_is_started_again_from_the_checkpoint(
+def test_killed_process_restarts_from_checkpoint(
     tmp_path: Path, job: dict[str, Any], pairs: Path
 ) -> None:
     job = changed(job, train={"max_steps": 30}, checkpoint={"every": "3 steps"})
@@ -318,26 +312,26 @@ def test_a_process_that_dies_alone_is_started_again_from_the_checkpoint(
 
 
 @pytest.mark.slow
-def test_an_unforeseen_error_that_repeats_is_not_tried_for_ever(
+def test_repeated_unexpected_error_ends_the_run(
     tmp_path: Path, job: dict[str, Any], pairs: Path
 ) -> None:
-    """A package that breaks inside the worker: tried twice, then reported."""
+    """A package that fails inside the worker is tried twice, then reported."""
     root = lay_out(tmp_path / "ml", job, channels={"train": pairs})
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "trl.py").write_text("raise RuntimeError('this device is broken')\n")
     from tests.run_commands import ROOT
 
-    code, said = run(root, PYTHONPATH=f"{broken}:{ROOT}")
+    code, output = run(root, PYTHONPATH=f"{broken}:{ROOT}")
     assert code == 4
-    assert said.count("restarting training") == 1
+    assert output.count("restarting training") == 1
     assert "this device is broken" in failure(root)
     assert "at the same step" in failure(root)
 
 
 @pytest.mark.slow
-def test_two_nodes_on_a_disk_they_share(tmp_path: Path, job: dict[str, Any], pairs: Path) -> None:
-    """As under Slurm with FSx: one run folder, kept by the first node; stages run there too."""
+def test_two_nodes_on_shared_disk(tmp_path: Path, job: dict[str, Any], pairs: Path) -> None:
+    """Slurm with FSx: one run folder, written by the first node; stages work there, too."""
     stage = changed(job, data={"train": str(pairs)}, train={"max_steps": 3, "micro_batch_size": 4})
     del stage["name"]
     del stage["model"]
@@ -376,9 +370,7 @@ def test_two_nodes_on_a_disk_they_share(tmp_path: Path, job: dict[str, Any], pai
     assert (folder / "stages/02-two/logs/worker-1.log").is_file()
 
 
-def test_a_batch_that_the_nodes_cannot_share_is_refused(
-    tmp_path: Path, job: dict[str, Any], pairs: Path
-) -> None:
+def test_batch_not_divisible_by_nodes(tmp_path: Path, job: dict[str, Any], pairs: Path) -> None:
     nodes = TwoNodes(tmp_path, changed(job, train={"micro_batch_size": 8}), pairs)
     ends = [finish(process) for process in nodes.start()]
     assert [end.code for end in ends] == [2, 2], ends[0].out + ends[1].out
@@ -386,9 +378,7 @@ def test_a_batch_that_the_nodes_cannot_share_is_refused(
         assert "must be a multiple of the 2 processes (2 nodes × 1), of 8 rows" in failure(root)
 
 
-def test_stages_need_a_disk_that_nodes_share(
-    tmp_path: Path, job: dict[str, Any], pairs: Path
-) -> None:
+def test_stages_need_shared_disk(tmp_path: Path, job: dict[str, Any], pairs: Path) -> None:
     stage = changed(job, train={"micro_batch_size": 4})
     del stage["name"]
     document = {"name": "both", "stages": [{**stage, "name": "one"}]}
@@ -399,13 +389,13 @@ def test_stages_need_a_disk_that_nodes_share(
         assert "a job with stages needs a run folder that all nodes share" in failure(root)
 
 
-def test_a_node_that_never_joins_is_named_in_the_failure_file(
+def test_missing_node_is_named_in_failure_file(
     tmp_path: Path, job: dict[str, Any], pairs: Path
 ) -> None:
     nodes = TwoNodes(tmp_path, job, pairs)
     started = time.monotonic()
-    code, said = run(nodes.roots[0], "--join-timeout-s", "1.5", **nodes.environments[0])
+    code, output = run(nodes.roots[0], "--join-timeout-s", "1.5", **nodes.environments[0])
     assert code == 4
     assert "localhost did not join within 1.5 s (here: 127.0.0.1)" in failure(nodes.roots[0])
-    assert "did not join" in said
+    assert "did not join" in output
     assert time.monotonic() - started < 30

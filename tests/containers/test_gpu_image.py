@@ -62,7 +62,7 @@ def test_labels_and_bill_of_materials(engine: Engine, image: str) -> None:
     assert found["deepspeed"] == "0.19.8"
 
 
-def test_no_layer_holds_what_only_the_build_needed(engine: Engine, image: str) -> None:
+def test_no_build_tools_in_layers(engine: Engine, image: str) -> None:
     look = (
         "find / -xdev -path '*secrets/ca*' -size +0 -type f; find / -xdev -name '*.whl' -type f; "
         "find /root/.cache /opt/tools /src -maxdepth 0"
@@ -87,7 +87,7 @@ def test_health_check(engine: Engine, image: str) -> None:
 # --- SageMaker's contract ------------------------------------------------------------------------
 
 
-def test_a_contract_job_stops_with_a_checkpoint_and_goes_on_to_its_model(
+def test_contract_job_stops_and_resumes(
     engine: Engine, image: str, contract: tuple[Any, dict[str, Path]], tmp_path: Path
 ) -> None:
     job, channels = contract
@@ -114,7 +114,7 @@ def test_a_contract_job_stops_with_a_checkpoint_and_goes_on_to_its_model(
     assert_is_kept(elsewhere)
 
 
-def test_a_secret_that_the_container_may_not_read(
+def test_unreadable_secret(
     engine: Engine, image: str, contract: tuple[Any, dict[str, Path]], tmp_path: Path
 ) -> None:
     """The SDK is in the image, and what it needs is not: no role, and no service to ask."""
@@ -164,7 +164,7 @@ def started_two(
         ]
 
 
-def test_two_containers_find_each_other_stop_and_go_on(
+def test_two_containers_stop_and_resume(
     engine: Engine,
     image: str,
     network: str,

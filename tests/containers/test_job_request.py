@@ -1,4 +1,4 @@
-"""The job is found wherever it was put, and its absence is explained."""
+"""Sources of the job, their precedence, and the message if there is none."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def request(root: Path, given: Path | None = None, **environment: str) -> JobReq
     return read_job_request(given, (), environment, MlFolder(root), scratch)
 
 
-def test_from_the_channel(tmp_path: Path) -> None:
+def test_job_from_channel(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "ml", JOB)
     assert request(root).job == root / "input/data/job/job.yaml"
 
 
-def test_from_a_hyperparameter(tmp_path: Path) -> None:
+def test_job_from_hyperparameter(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "ml", hyperparameters={"job": yaml.safe_dump(JOB)})
     assert yaml.safe_load(request(root).job.read_text()) == JOB
     root = lay_out(tmp_path / "ml", hyperparameters={"job": "jobs/quickstart.yaml"})
     assert request(root).job == Path("jobs/quickstart.yaml")
 
 
-def test_the_command_line_goes_before_the_environment_before_the_rest(tmp_path: Path) -> None:
+def test_precedence(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "ml", JOB, hyperparameters={"job": "hyper.yaml"})
     assert request(root, Path("line.yaml"), TEMPER_JOB="env.yaml").job == Path("line.yaml")
     assert request(root, TEMPER_JOB="env.yaml").job == Path("env.yaml")
@@ -44,8 +44,8 @@ def test_the_command_line_goes_before_the_environment_before_the_rest(tmp_path: 
 
 
 def test_hyperparameters_override_the_job(tmp_path: Path) -> None:
-    """As SageMaker's tuning passes them: strings, its SDK's in JSON, and some that are not ours."""
-    told = {
+    """SageMaker's tuning passes strings, JSON of its SDK, and keys that are not the job's."""
+    parameters = {
         "train.learning_rate": "0.0003",
         "precision": '"bf16"',
         "evaluate.samples": '["a b", "it\'s"]',
@@ -53,7 +53,7 @@ def test_hyperparameters_override_the_job(tmp_path: Path) -> None:
         "sagemaker_job_name": '"x"',
         "_tuning_objective_metric": "loss",
     }
-    root = lay_out(tmp_path / "ml", JOB, hyperparameters=told)
+    root = lay_out(tmp_path / "ml", JOB, hyperparameters=parameters)
     found = request(root)
     job: Any = load_job(found.job, found.set_option)
     assert job.train.learning_rate == 3e-4
@@ -64,7 +64,7 @@ def test_hyperparameters_override_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["a b", "--help", "x=y", "1"])
-def test_hyperparameters_that_cannot_be_keys(tmp_path: Path, key: str) -> None:
+def test_invalid_hyperparameters(tmp_path: Path, key: str) -> None:
     root = lay_out(tmp_path / "ml", JOB, hyperparameters={key: "1"})
     with pytest.raises(StartError, match="hyper-parameters name keys of the job") as caught:
         request(root)

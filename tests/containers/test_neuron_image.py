@@ -32,7 +32,7 @@ def test_health_check(engine: Engine, image: str) -> None:
     assert_is_healthy(engine, image, deepspeed=False)
 
 
-def test_a_rehearsed_machine_runs_a_contract_job_in_the_image(
+def test_emulated_instance_runs_contract_job(
     engine: Engine,
     image: str,
     contract: tuple[Any, dict[str, Path]],
@@ -51,14 +51,14 @@ def test_a_rehearsed_machine_runs_a_contract_job_in_the_image(
     machine = Machine(engine.name, image)
     process = machine.start(order)
     try:
-        said, _ = process.communicate(timeout=1200)
+        output, _ = process.communicate(timeout=1200)
     finally:
         machine.kill(process)
-    assert process.returncode == 0, said.decode()
+    assert process.returncode == 0, output.decode()
     assert_is_kept(root)
 
 
-def test_a_broken_job_is_explained(
+def test_invalid_job_is_explained(
     engine: Engine, image: str, channel_job: dict[str, Any], tmp_path: Path
 ) -> None:
     broken = changed(channel_job, method={"kind": "sfft"}, train={"learning_rat": 1})
@@ -80,7 +80,7 @@ def test_a_broken_job_is_explained(
     ],
     ids=["read-only", "full"],
 )
-def test_a_disk_that_cannot_take_the_model(
+def test_disk_too_small_for_model(
     engine: Engine,
     image: str,
     channel_job: dict[str, Any],
@@ -98,7 +98,7 @@ def test_a_disk_that_cannot_take_the_model(
     assert words in failure(root)
 
 
-def test_a_container_that_stays_alone_names_the_missing_one(
+def test_missing_node_is_named(
     engine: Engine,
     image: str,
     channel_job: dict[str, Any],

@@ -1,4 +1,4 @@
-"""Every service's word on which node this is, is understood; contradictions are refused."""
+"""Identity of a node on every service; contradictions are rejected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_host_lists(text: str, names: list[str]) -> None:
 def test_sagemaker(tmp_path: Path) -> None:
     hosts = [f"algo-{n}" for n in (10, 2, 1, 3, 4, 5, 6, 7, 8, 9)]
     root = lay_out(tmp_path, hosts=hosts, current="algo-10", instance="ml.p4d.24xlarge")
-    # What SageMaker lays out goes before what may be left in the environment.
+    # SageMaker's files take precedence over variables of other services.
     identity = read_node_identity({"WORLD_SIZE": "7", "SLURM_JOB_ID": "1"}, MlFolder(root))
     assert identity.nodes == tuple(f"algo-{n}" for n in range(1, 11))
     assert (identity.name, identity.rank, identity.address) == ("algo-10", 9, "algo-1")
@@ -42,7 +42,7 @@ def test_sagemaker(tmp_path: Path) -> None:
     assert identity.port == PORT
 
 
-def test_sagemaker_that_does_not_know_this_host(tmp_path: Path) -> None:
+def test_sagemaker_unknown_host(tmp_path: Path) -> None:
     root = lay_out(tmp_path, hosts=["algo-1", "algo-2"], current="algo-3")
     with pytest.raises(
         StartError, match="this host algo-3, which is not among the hosts algo-1, al"
@@ -51,7 +51,7 @@ def test_sagemaker_that_does_not_know_this_host(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null"])
-def test_sagemaker_with_a_torn_file(tmp_path: Path, text: str) -> None:
+def test_sagemaker_truncated_file(tmp_path: Path, text: str) -> None:
     root = lay_out(tmp_path)
     (root / "input/config/resourceconfig.json").write_text(text)
     with pytest.raises(StartError, match=r"resourceconfig\.json is not"):
@@ -96,7 +96,7 @@ def test_slurm_batch_script_on_one_node() -> None:
         ({"SLURM_NODEID": "3"}, "node 3 of gpu07, gpu08, gpu09"),
     ],
 )
-def test_slurm_started_wrongly(changes: dict[str, str | None], words: str) -> None:
+def test_slurm_invalid_start(changes: dict[str, str | None], words: str) -> None:
     environment = {k: v for k, v in {**SLURM, **changes}.items() if v is not None}
     with pytest.raises(StartError, match=words):
         read_node_identity(environment, NOWHERE)
@@ -135,7 +135,7 @@ def test_kubeflow(
         ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR is not set"),
     ],
 )
-def test_kubeflow_that_cannot_be_followed(environment: dict[str, str], words: str) -> None:
+def test_kubeflow_invalid_variables(environment: dict[str, str], words: str) -> None:
     with pytest.raises(StartError, match=words):
         read_node_identity(environment, NOWHERE)
 
@@ -155,7 +155,7 @@ def make_devices(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_devices_are_counted(tmp_path: Path) -> None:
+def test_count_devices(tmp_path: Path) -> None:
     dev = make_devices(tmp_path / "dev", "nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm")
     assert devices.count_all({}, dev) == 2
     assert devices.count_all({"CUDA_VISIBLE_DEVICES": "1"}, dev) == 1
@@ -168,9 +168,7 @@ def test_devices_are_counted(tmp_path: Path) -> None:
     ("instance", "image"),
     [("ml.p4d.24xlarge", "gpu"), ("ml.g5.12xlarge", "gpu"), ("ml.trn2.48xlarge", "neuron")],
 )
-def test_a_machine_whose_devices_are_missing_is_refused(
-    tmp_path: Path, instance: str, image: str
-) -> None:
+def test_missing_devices(tmp_path: Path, instance: str, image: str) -> None:
     identity = NodeIdentity("sagemaker", ("algo-1",), instance=instance)
     empty = make_devices(tmp_path / "dev")
     with pytest.raises(StartError, match=f"algo-1 is an {instance}.*Use the {image} image"):
@@ -183,7 +181,7 @@ def test_a_machine_whose_devices_are_missing_is_refused(
     devices.require_devices(identity, {}, full)
 
 
-def test_network_settings_only_name_what_is_there(tmp_path: Path) -> None:
+def test_network_settings_name_existing_devices(tmp_path: Path) -> None:
     identity = NodeIdentity("sagemaker", ("algo-1", "algo-2"), interface="eth0")
     assert devices.network_settings(identity, {}, tmp_path) == {}
     (tmp_path / "net/eth0").mkdir(parents=True)
@@ -197,7 +195,7 @@ def test_network_settings_only_name_what_is_there(tmp_path: Path) -> None:
     assert "GLOO_SOCKET_IFNAME" not in found, "what a person set stays"
 
 
-def test_configuration_that_is_not_there_is_empty(tmp_path: Path) -> None:
+def test_missing_configuration_is_empty(tmp_path: Path) -> None:
     assert MlFolder(tmp_path).configuration("hyperparameters") == {}
     assert MlFolder(tmp_path).channels() == {}
     root = lay_out(tmp_path / "ml", {"name": "x"})

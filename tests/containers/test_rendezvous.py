@@ -1,4 +1,4 @@
-"""Nodes find each other over real connections, and each hears what happens to the others."""
+"""Rendezvous over real connections: join, failures on one node, lost nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("algo-1", "algo-2", "algo-3")
 
 
 class Nodes:
-    """The nodes of a job, each in a thread of its own."""
+    """Nodes of a job, each in its own thread."""
 
     def __init__(self, count: int = 3, join_timeout_s: float = 20):
         self.port = free_port()
@@ -72,7 +72,14 @@ def three(request: pytest.FixtureRequest) -> Nodes:
 def train(
     rendezvous: Rendezvous, name: str, ends: NodeExit | None, progress: object = 1
 ) -> Decision:
-    """Train for a moment, or until told to stop, and settle."""
+    """Train for a moment, or until the order to stop, and agree on the end.
+
+    Args:
+        rendezvous: Rendezvous of the node.
+        name: Name of the node.
+        ends: How training ends; None to wait for the order to stop.
+        progress: Progress of the run.
+    """
     if ends is not None:
         return rendezvous.agree(ends, progress)
     until = time.monotonic() + 20
@@ -83,7 +90,7 @@ def train(
     )
 
 
-def test_nodes_agree_on_where_and_whether_they_share_a_disk(three: Nodes, tmp_path: Path) -> None:
+def test_shared_disk(three: Nodes, tmp_path: Path) -> None:
     orders = [f.result(20) for f in three.join(tmp_path)]
     assert orders[0] == orders[1] == orders[2]
     assert not orders[0].own_storage
@@ -91,20 +98,20 @@ def test_nodes_agree_on_where_and_whether_they_share_a_disk(three: Nodes, tmp_pa
     assert list(tmp_path.iterdir()) == [], "the mark is gone"
 
 
-def test_nodes_with_disks_of_their_own(three: Nodes, tmp_path: Path) -> None:
+def test_separate_disks(three: Nodes, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in NAMES]
     orders = [f.result(20) for f in three.join(*folders)]
     assert all(o.own_storage for o in orders)
 
 
-def test_a_disk_that_only_some_share_is_refused(three: Nodes, tmp_path: Path) -> None:
+def test_partly_shared_disk(three: Nodes, tmp_path: Path) -> None:
     futures = three.join(tmp_path, tmp_path, tmp_path / "elsewhere")
     with pytest.raises(StartError, match="algo-3 do not see the folder"):
         futures[0].result(20)
     three.rendezvous[0].close()
 
 
-def test_all_end_well(three: Nodes, tmp_path: Path) -> None:
+def test_all_nodes_succeed(three: Nodes, tmp_path: Path) -> None:
     for f in three.join(tmp_path):
         f.result(20)
     ends = [
@@ -115,9 +122,7 @@ def test_all_end_well(three: Nodes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("who", [0, 1, 2])
-def test_a_fault_on_one_node_stops_all_and_is_told_to_all(
-    three: Nodes, tmp_path: Path, who: int
-) -> None:
+def test_failure_on_one_node_stops_all(three: Nodes, tmp_path: Path, who: int) -> None:
     for f in three.join(tmp_path):
         f.result(20)
     fault = NodeExit(NAMES[who], 3, "no rows")
@@ -128,7 +133,7 @@ def test_a_fault_on_one_node_stops_all_and_is_told_to_all(
     assert [f.result(30) for f in ends] == [Decision(3, f"{NAMES[who]}: no rows")] * 3
 
 
-def test_a_death_starts_all_again_on_a_new_port(three: Nodes, tmp_path: Path) -> None:
+def test_crash_restarts_all_on_new_port(three: Nodes, tmp_path: Path) -> None:
     before = [f.result(20) for f in three.join(tmp_path)]
     killed = NodeExit("algo-2", 4, "killed", retryable=True)
     ends = [
@@ -146,7 +151,7 @@ def test_a_death_starts_all_again_on_a_new_port(three: Nodes, tmp_path: Path) ->
     assert [f.result(20).code for f in ends] == [0, 0, 0]
 
 
-def test_a_lost_node_is_named_on_the_others(three: Nodes, tmp_path: Path) -> None:
+def test_lost_node_is_named(three: Nodes, tmp_path: Path) -> None:
     for f in three.join(tmp_path):
         f.result(20)
     ends = [
@@ -160,7 +165,7 @@ def test_a_lost_node_is_named_on_the_others(three: Nodes, tmp_path: Path) -> Non
         assert verdict.message.startswith("algo-3 (its connection was closed) was lost")
 
 
-def test_the_first_node_is_named_when_it_is_lost(three: Nodes, tmp_path: Path) -> None:
+def test_lost_leader_is_named(three: Nodes, tmp_path: Path) -> None:
     for f in three.join(tmp_path):
         f.result(20)
     end = three.pool.submit(train, three.rendezvous[1], "algo-2", None)
@@ -169,7 +174,7 @@ def test_the_first_node_is_named_when_it_is_lost(three: Nodes, tmp_path: Path) -
         end.result(20)
 
 
-def test_a_node_that_never_joins_is_named_on_all(tmp_path: Path) -> None:
+def test_missing_node_is_named_on_all(tmp_path: Path) -> None:
     nodes = Nodes(3, join_timeout_s=1.5)
     nodes.rendezvous.pop(1)
     futures = [nodes.pool.submit(rendezvous.join, tmp_path) for rendezvous in nodes.rendezvous]
@@ -181,7 +186,7 @@ def test_a_node_that_never_joins_is_named_on_all(tmp_path: Path) -> None:
     nodes.close()
 
 
-def test_a_first_node_that_never_listens_is_named(tmp_path: Path) -> None:
+def test_missing_leader_is_named(tmp_path: Path) -> None:
     nodes = Nodes(2, join_timeout_s=1)
     with pytest.raises(StartError, match=r"algo-1, the first node, did not join within 1 s: .*"):
         nodes.rendezvous[1].join(tmp_path)
@@ -195,7 +200,7 @@ def test_a_first_node_that_never_listens_is_named(tmp_path: Path) -> None:
         ({"devices": 8}, "algo-2 has 8 devices and algo-1 has 0"),
     ],
 )
-def test_nodes_that_do_not_fit_together(odd: dict[str, object], words: str, tmp_path: Path) -> None:
+def test_mismatched_nodes(odd: dict[str, object], words: str, tmp_path: Path) -> None:
     nodes = Nodes(2)
     nodes.rendezvous[1] = nodes.make(1, **odd)  # type: ignore[arg-type]  # one of its options
     for f in nodes.join(tmp_path):
@@ -204,7 +209,7 @@ def test_nodes_that_do_not_fit_together(odd: dict[str, object], words: str, tmp_
     nodes.close()
 
 
-def test_strangers_on_the_port_are_ignored(three: Nodes, tmp_path: Path) -> None:
+def test_unknown_connections_are_ignored(three: Nodes, tmp_path: Path) -> None:
     first = three.pool.submit(three.rendezvous[0].join, tmp_path)
     for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"kind": "join", "rank": 99}\n', b"[]\n", b""):
         until = time.monotonic() + 10
@@ -217,7 +222,7 @@ def test_strangers_on_the_port_are_ignored(three: Nodes, tmp_path: Path) -> None
     assert first.result(20) == others[0].result(20)
 
 
-def test_told_to_stop_while_waiting(tmp_path: Path) -> None:
+def test_stop_while_waiting(tmp_path: Path) -> None:
     nodes = Nodes(2)
     told = threading.Event()
     nodes.rendezvous[0] = nodes.make(0, stopped=told.is_set)

@@ -1,7 +1,7 @@
-"""The committed templates of dev and prod that every change is compared with.
+"""Committed templates of dev and prod, which every change is compared with.
 
-`make baselines` writes them anew. It refuses where a deployment would replace or delete what holds
-data; `make baselines REPLACE=yes` is for whoever has read the list and means it.
+`make baselines` rewrites them. It refuses if a deployment would replace or delete a resource that
+holds data; `make baselines REPLACE=yes` accepts that, for people who have read the list.
 """
 
 import json
@@ -17,13 +17,13 @@ from tests.infra.conftest import OURS, synthesize
 
 HERE = Path(__file__).parent / "baselines"
 ENVIRONMENTS = ("dev", "prod")
-# Names of assets change with every line of Lambda code; what a template says does not.
+# The hash of an asset changes with every line of Lambda code.
 ASSET = re.compile(r"\b[0-9a-f]{64}\b")
 Templates = dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    """Writes the baselines, or says what stands against it."""
+    """Write the baselines, or exit with the changes that lose data."""
     for name in ENVIRONMENTS:
         with tempfile.TemporaryDirectory() as folder:
             now = normalized(synthesize(OURS, name, Path(folder)).templates)
@@ -36,14 +36,14 @@ def main() -> None:
 
 
 def normalized(templates: Templates) -> Templates:
-    """Templates without the names of assets."""
+    """Return the templates without the hashes of assets."""
     text = ASSET.sub("asset", json.dumps(templates, sort_keys=True))
     found: Templates = json.loads(text)
     return found
 
 
 def committed(name: str) -> Templates:
-    """The templates in the repository; none yet for a new environment."""
+    """Return the templates in the repository; empty for a new environment."""
     return {
         file.stem: json.loads(file.read_text(encoding="utf-8"))
         for file in sorted((HERE / name).glob("*.json"))
@@ -51,7 +51,7 @@ def committed(name: str) -> Templates:
 
 
 def write(name: str, templates: Templates) -> None:
-    """Writes one file per stack, with one property per line so that a diff can be read."""
+    """Write one file per stack, with one property per line for readable diffs."""
     folder = HERE / name
     folder.mkdir(parents=True, exist_ok=True)
     for stale in set(folder.glob("*.json")) - {folder / f"{stack}.json" for stack in templates}:

@@ -1,7 +1,7 @@
-"""Compares two sets of templates and says what a deployment would do to what holds data.
+"""Comparison of two sets of templates: what a deployment would do to resources that hold data.
 
-Which properties force a replacement is read from CloudFormation's own resource schemas, as cfn-lint
-carries them; a new logical id is a deletion and a creation.
+The properties that force a replacement come from the CloudFormation resource schemas in cfn-lint. A
+new logical id counts as a deletion and a creation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ Templates = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one resource."""
+    """Change of one resource."""
 
     kind: Kind
     stack: str
@@ -40,7 +40,7 @@ class Change:
 
     @property
     def loses_data(self) -> bool:
-        """Whether something that holds data goes, or is made anew."""
+        """True if a resource that holds data is removed or replaced."""
         return self.kind in ("removed", "replaced") and self.resource_type in HOLDS_DATA
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Change:
 
 
 def changes(before: Templates, after: Templates) -> list[Change]:
-    """Every change from one set of templates to the other."""
+    """Return every change from one set of templates to the other."""
     found: list[Change] = []
     for stack in sorted({*before, *after}):
         old = before.get(stack, {}).get("Resources", {})
@@ -81,7 +81,7 @@ def _change(
 
 
 def _changed(old: Any, new: Any, path: str = "") -> tuple[str, ...]:
-    """Paths of the properties that differ, down to the innermost mapping."""
+    """Return the paths of the properties that differ, down to the innermost mapping."""
     if isinstance(old, dict) and isinstance(new, dict) and not _intrinsic(old) | _intrinsic(new):
         found: list[str] = []
         for key in sorted({*old, *new}):
@@ -104,7 +104,7 @@ def _forces_replacement(changed: str, paths: frozenset[str]) -> bool:
 
 @cache
 def create_only(resource_type: str, region: str = "us-east-1") -> frozenset[str]:
-    """The properties of a type that cannot change without a replacement."""
+    """Return the properties of a resource type whose change forces a replacement."""
     from cfnlint.schema import ResourceNotFoundError
     from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 

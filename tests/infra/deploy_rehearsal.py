@@ -1,10 +1,10 @@
-"""Deploys every stack to an emulated account with the real CDK CLI: `make rehearse-deploy`.
+"""Deployment of every stack to an emulated account with the real CDK CLI: `make rehearse-deploy`.
 
-For each of two environments (a private network with HyperPod on EKS; an isolated one with HyperPod
-on Slurm and all of Bedrock): starts a moto server, bootstraps it, deploys twice (the second time
-must change nothing), says what the emulator really created, what it merely accepted and what stands
-in for it, and destroys. An emulator that accepts a resource proves that the template is well-formed
-there, and no more.
+For each of two environments (a private network with HyperPod on EKS; an isolated network with
+HyperPod on Slurm and all of Bedrock) it starts a moto server, bootstraps it, deploys twice (the
+second deployment must change nothing), reports what the emulator created, accepted and stubbed, and
+destroys the stacks. An emulator that accepts a resource proves only that its template is
+well-formed.
 """
 
 import re
@@ -18,44 +18,44 @@ from typing import Any
 import boto3
 
 from emulator.moto_account import CDK, DEPLOY, app_options, cdk, cdk_environment, moto_server
-from tests.infra.emulated_account import CUSTOM, MADE_UP
+from tests.infra.emulated_account import CUSTOM_TYPES, STUB_ATTRIBUTES
 
 __all__ = ["CDK", "ENVIRONMENTS", "rehearse", "report"]
-# Each with the prefix of its file.
+# Environment → prefix.
 ENVIRONMENTS, REGION = {"rehearsal": "temper-try", "isolated": "temper-iso"}, "us-east-1"
-# Not with -m: moto reads the package from the name of the module that a type stands in.
+# Not with -m: moto derives the package from the name of the module that defines a type.
 SERVER = (sys.executable, "-c", "from tests.infra.emulated_account import main; main()")
-# What moto does with a type it does not know: it warns in its log, and goes on.
+# Warning that moto logs for a resource type it does not support, before it continues.
 UNKNOWN = re.compile(r"Tried to parse (AWS::[A-Za-z0-9:]+) but it's not supported")
 
 
 @dataclass
 class Outcome:
-    """What happened, in the order in which it did."""
+    """Results of one rehearsal."""
 
     created: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
-    made_up: dict[str, int] = field(default_factory=dict)
-    run_by_us: dict[str, int] = field(default_factory=dict)
-    second_changes: list[str] = field(default_factory=list)
-    left_over: list[str] = field(default_factory=list)
-    by_hand: dict[str, int] = field(default_factory=dict)
+    stubbed: dict[str, int] = field(default_factory=dict)
+    handled: dict[str, int] = field(default_factory=dict)
+    changed_stacks: list[str] = field(default_factory=list)
+    remaining_stacks: list[str] = field(default_factory=list)
+    manual_steps: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
 def main() -> None:
-    """Rehearses and prints; fails if a second deployment changed something."""
+    """Rehearse all environments, and exit with 1 if a second deployment changed something."""
     failed = False
     for name in ENVIRONMENTS:
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
             outcome = rehearse(Path(folder), name)
         report(outcome, name)
-        failed |= bool(outcome.second_changes or outcome.left_over)
+        failed |= bool(outcome.changed_stacks or outcome.remaining_stacks)
     sys.exit(failed)
 
 
 def rehearse(work: Path, name: str) -> Outcome:
-    """Deploys, deploys again, destroys; `work` keeps logs and the assembly."""
+    """Deploy twice and destroy; `work` receives logs and the cloud assembly."""
     outcome, prefix = Outcome(), ENVIRONMENTS[name]
     with moto_server(work / "moto.log", SERVER) as port:
         environment = cdk_environment(port, REGION, work)
@@ -65,61 +65,62 @@ def rehearse(work: Path, name: str) -> Outcome:
         def step(title: str, arguments: list[str]) -> str:
             started = time.monotonic()
             # Bootstrapping needs no app.
-            where = {"cwd": work} if title == "bootstrap" else {}
-            said = cdk(title, arguments, environment, work, **where)
+            options = {"cwd": work} if title == "bootstrap" else {}
+            output = cdk(title, arguments, environment, work, **options)
             outcome.seconds[title] = time.monotonic() - started
-            return said
+            return output
 
         step("bootstrap", ["bootstrap", f"aws://123456789012/{REGION}"])
         step("deploy", deploy)
         _sort_resources(outcome, port, prefix, work / "moto.log")
         again = step("deploy again", deploy)
-        outcome.second_changes = [
+        outcome.changed_stacks = [
             name for name in _stack_names(port, prefix) if f"{name} (no changes)" not in again
         ]
-        outcome.by_hand = {
+        outcome.manual_steps = {
             "policies detached from their roles": _detach_policies(port, prefix),
             "route tables removed": _remove_route_tables(port),
         }
         step("destroy", ["destroy", "--all", "--force", *app])
-        outcome.left_over = _stack_names(port, prefix)
+        outcome.remaining_stacks = _stack_names(port, prefix)
     return outcome
 
 
 def report(outcome: Outcome, name: str) -> None:
-    """Says what was really made, and what was not."""
+    """Print what the emulator created and what it did not."""
     times = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in outcome.seconds.items())
     print(f"\nThe environment {name!r}\nSteps: {times}")
-    for title, pile in (
+    for title, counts in (
         ("Created by the emulator", outcome.created),
         ("Accepted, not created", outcome.accepted),
-        ("Attributes made up, nothing created", outcome.made_up),
-        ("Made by our own functions, run here against the emulator", outcome.run_by_us),
+        ("Stub attributes only, nothing created", outcome.stubbed),
+        ("Created by the handlers of the platform, run against the emulator", outcome.handled),
     ):
-        print(f"\n{title} ({sum(pile.values())} resources):")
-        for kind, number in sorted(pile.items()):
+        print(f"\n{title} ({sum(counts.values())} resources):")
+        for kind, number in sorted(counts.items()):
             print(f"  {number:3} {kind}")
-    changed = ", ".join(outcome.second_changes) or "nothing"
+    changed = ", ".join(outcome.changed_stacks) or "nothing"
     print(f"\nThe second deployment changed {changed}.")
-    by_hand = ", ".join(f"{number} {what}" for what, number in outcome.by_hand.items())
+    manual_steps = ", ".join(f"{number} {what}" for what, number in outcome.manual_steps.items())
     print(
-        f"By hand before destroying, as CloudFormation does and the emulator does not: {by_hand}."
+        "Done before destroying, because the emulator, unlike CloudFormation, does not: "
+        f"{manual_steps}."
     )
-    print(f"After destroy these stacks were left: {', '.join(outcome.left_over) or 'none'}.")
+    print(f"Stacks that remain after destroy: {', '.join(outcome.remaining_stacks) or 'none'}.")
 
 
 def _detach_policies(port: int, prefix: str) -> int:
     iam = _client(port, "iam")
-    found = [
+    attached = [
         (role["RoleName"], policy["PolicyArn"])
         for page in iam.get_paginator("list_roles").paginate()
         for role in page["Roles"]
         for policy in iam.list_attached_role_policies(RoleName=role["RoleName"])["AttachedPolicies"]
         if role["RoleName"].startswith(prefix)
     ]
-    for role, policy in found:
+    for role, policy in attached:
         iam.detach_role_policy(RoleName=role, PolicyArn=policy)
-    return len(found)
+    return len(attached)
 
 
 def _remove_route_tables(port: int) -> int:
@@ -151,24 +152,27 @@ def _stack_names(port: int, prefix: str) -> list[str]:
 
 
 def _sort_resources(outcome: Outcome, port: int, prefix: str, log: Path) -> None:
-    """A type that moto says it does not support was accepted; the others were created."""
+    """Count created and accepted resources by type.
+
+    A type that moto logs as unsupported was accepted but not created.
+    """
     unknown = set(UNKNOWN.findall(log.read_text(encoding="utf-8", errors="replace")))
     client = _client(port)
     for stack in _stack_names(port, prefix):
         template = client.get_template(StackName=stack)["TemplateBody"]
-        known = {
+        created_ids = {
             r["LogicalResourceId"]
             for r in client.list_stack_resources(StackName=stack)["StackResourceSummaries"]
         }
         for logical_id, resource in template["Resources"].items():
             kind = resource["Type"]
-            real = logical_id in known and kind not in unknown
-            pile = outcome.created if real else outcome.accepted
-            if kind in MADE_UP:
-                pile = outcome.made_up
-            elif kind in CUSTOM:
-                pile = outcome.run_by_us
-            pile[kind] = pile.get(kind, 0) + 1
+            real = logical_id in created_ids and kind not in unknown
+            counts = outcome.created if real else outcome.accepted
+            if kind in STUB_ATTRIBUTES:
+                counts = outcome.stubbed
+            elif kind in CUSTOM_TYPES:
+                counts = outcome.handled
+            counts[kind] = counts.get(kind, 0) + 1
 
 
 if __name__ == "__main__":

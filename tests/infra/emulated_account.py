@@ -1,11 +1,10 @@
-"""The emulated account of the rehearsal: moto's server, and what it lacks to deploy all of ours.
+"""Emulated account of the deployment rehearsal: moto's server with three extensions.
 
-Three things are added, and the rehearsal's report
-names them apart from what moto makes itself:
+The report of the rehearsal distinguishes them from what moto creates itself:
 
-- types of which another resource asks for an attribute get attributes that are made up;
-- custom resources run the code of our own functions, in this process, as CDK's provider would;
-- Bedrock keeps provisioned throughput, which is created at the second look.
+- a resource type that moto lacks, but whose attributes others refer to, gets stub attributes;
+- custom resources run the handlers of the platform in this process, as CDK's provider would;
+- Bedrock has provisioned throughput, which is in service at the second request.
 """
 
 import importlib
@@ -24,8 +23,8 @@ from moto.awslambda.utils import get_backend
 from moto.core.common_models import CloudFormationModel
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
-# Attributes that the emulator cannot give, because it does not know the type.
-MADE_UP: dict[str, dict[str, str]] = {
+# Attributes of types that moto does not support.
+STUB_ATTRIBUTES: dict[str, dict[str, str]] = {
     "AWS::Bedrock::Guardrail": {"GuardrailId": "abcdefghijkl", "Version": "DRAFT"},
     "AWS::FSx::FileSystem": {
         "DNSName": f"fs-0123456789abcdef0.fsx.{REGION}.amazonaws.com",
@@ -38,14 +37,14 @@ MADE_UP: dict[str, dict[str, str]] = {
         "ClusterArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:cluster/abcdefghijkl"
     },
 }
-CUSTOM = ("Custom::ProvisionedThroughput", "Custom::InvocationLogging")
-LOOKS_UNTIL_DONE = 20
-# Where CDK's provider finds the functions that it calls: the second only where there is a wait.
-ASKED = ("USER_ON_EVENT_FUNCTION_ARN", "USER_IS_COMPLETE_FUNCTION_ARN")
+CUSTOM_TYPES = ("Custom::ProvisionedThroughput", "Custom::InvocationLogging")
+MAX_POLLS = 20
+# Variables in which CDK's provider finds the functions to call; the second only with `wait`.
+FUNCTION_VARIABLES = ("USER_ON_EVENT_FUNCTION_ARN", "USER_IS_COMPLETE_FUNCTION_ARN")
 
 
-class _MadeUp(CloudFormationModel):
-    """A resource that is nothing but a name and a few attributes."""
+class _StubResource(CloudFormationModel):
+    """Resource that consists of a name and stub attributes."""
 
     kind = ""
 
@@ -62,33 +61,35 @@ class _MadeUp(CloudFormationModel):
 
     @classmethod
     def has_cfn_attr(cls, attr: str) -> bool:
-        return attr in MADE_UP[cls.kind]
+        return attr in STUB_ATTRIBUTES[cls.kind]
 
     def get_cfn_attribute(self, attribute_name: str) -> str:
-        return MADE_UP[self.kind][attribute_name]
+        return STUB_ATTRIBUTES[self.kind][attribute_name]
 
     @classmethod
     def create_from_cloudformation_json(cls, resource_name: str, *_: Any, **__: Any) -> Any:
         return cls(resource_name)
 
     def delete(self, _account: str, _region: str) -> None:
-        """Nothing was there."""
+        """Do nothing: there is no resource."""
 
     def is_created(self) -> bool:
         return True
 
 
-class RunByUs(CloudFormationModel):
-    """A custom resource: our functions' own code, called as CDK's provider calls it."""
+class EmulatedCustomResource(CloudFormationModel):
+    """Custom resource that calls the platform's handlers as CDK's provider calls them."""
 
     def __init__(self, event: dict[str, Any]) -> None:
         self.event = event
-        # Looked up now: a stack that goes may lose its functions before it asks them to clean up.
-        asked = _function(event["ResourceProperties"]["ServiceToken"]).environment_vars
-        self.entries = [_function(asked[name]).handler for name in ASKED if name in asked]
-        answer = self._until_done("Create")
-        self.physical_resource_id = answer["PhysicalResourceId"]
-        self.data = answer.get("Data", {})
+        # Resolved now: the deletion of a stack may delete the functions before the custom resource.
+        variables = _function(event["ResourceProperties"]["ServiceToken"]).environment_vars
+        self.entries = [
+            _function(variables[name]).handler for name in FUNCTION_VARIABLES if name in variables
+        ]
+        result = self._until_done("Create")
+        self.physical_resource_id = result["PhysicalResourceId"]
+        self.data = result.get("Data", {})
 
     @staticmethod
     def cloudformation_type() -> str:
@@ -120,13 +121,13 @@ class RunByUs(CloudFormationModel):
                 "RequestId": str(uuid.uuid4()),
                 "LogicalResourceId": kwargs["LogicalId"],
                 "ResourceType": kwargs["ResourceType"],
-                # CloudFormation hands every value over as text.
+                # CloudFormation sends every value as text.
                 "ResourceProperties": _as_text(cloudformation_json["Properties"]),
             }
         )
 
     def delete(self, _account: str, _region: str) -> None:
-        """Takes it away as it was made."""
+        """Send the Delete request to the handler."""
         self._until_done("Delete", PhysicalResourceId=self.physical_resource_id)
 
     def is_created(self) -> bool:
@@ -138,10 +139,10 @@ class RunByUs(CloudFormationModel):
         event["PhysicalResourceId"] = started["PhysicalResourceId"]
         if len(self.entries) == 1:
             return started
-        for _ in range(LOOKS_UNTIL_DONE):
-            seen = _call(self.entries[1], event)
-            if seen["IsComplete"]:
-                return {**started, "Data": seen.get("Data", {})}
+        for _ in range(MAX_POLLS):
+            status = _call(self.entries[1], event)
+            if status["IsComplete"]:
+                return {**started, "Data": status.get("Data", {})}
             time.sleep(0.2)
         raise RuntimeError(f"{event['LogicalResourceId']} was not done after {request}")
 
@@ -161,61 +162,63 @@ def _function(arn: str) -> Any:
 def _call(handler: str, event: dict[str, Any]) -> dict[str, Any]:
     module, _, entry = handler.partition(".")
     code = importlib.import_module(f"stacks.handlers.{module}")
-    answer: dict[str, Any] = getattr(code, entry)(event, None)
-    return answer
+    result: dict[str, Any] = getattr(code, entry)(event, None)
+    return result
 
 
-class Throughputs:
-    """Bedrock's provisioned throughput, as far as our functions ask for it."""
+class EmulatedThroughput:
+    """Provisioned throughput of Bedrock, as far as the handlers use it."""
 
     def __init__(self) -> None:
-        self.made: dict[str, dict[str, Any]] = {}
+        self.by_arn: dict[str, dict[str, Any]] = {}
 
-    def several(self, request: Any, _url: str, _headers: Any) -> tuple[int, dict[str, str], str]:
-        """POST: makes one."""
-        wanted = json.loads(request.data)
-        arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/{len(self.made):012d}"
+    def create(self, request: Any, _url: str, _headers: Any) -> tuple[int, dict[str, str], str]:
+        """Handle POST: create a throughput."""
+        parameters = json.loads(request.data)
+        arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/{len(self.by_arn):012d}"
         now = datetime.now(timezone.utc).isoformat()  # noqa: UP017 - as the handlers write it
-        self.made[arn] = {
+        self.by_arn[arn] = {
             "provisionedModelArn": arn,
-            "provisionedModelName": wanted["provisionedModelName"],
-            "modelArn": wanted["modelId"],
-            "desiredModelArn": wanted["modelId"],
-            "foundationModelArn": wanted["modelId"],
-            "modelUnits": wanted["modelUnits"],
-            "desiredModelUnits": wanted["modelUnits"],
+            "provisionedModelName": parameters["provisionedModelName"],
+            "modelArn": parameters["modelId"],
+            "desiredModelArn": parameters["modelId"],
+            "foundationModelArn": parameters["modelId"],
+            "modelUnits": parameters["modelUnits"],
+            "desiredModelUnits": parameters["modelUnits"],
             "status": "Creating",
             "creationTime": now,
             "lastModifiedTime": now,
         }
         return 201, {}, json.dumps({"provisionedModelArn": arn})
 
-    def one(self, request: Any, url: str, _headers: Any) -> tuple[int, dict[str, str], str]:
-        """GET and DELETE; being looked at once is what finishes it."""
+    def get_or_delete(
+        self, request: Any, url: str, _headers: Any
+    ) -> tuple[int, dict[str, str], str]:
+        """Handle GET and DELETE; the first GET completes the creation."""
         arn = unquote(urlsplit(url).path).partition("provisioned-model-throughput/")[2]
-        found = self.made.get(arn)
-        if found is None:
+        throughput = self.by_arn.get(arn)
+        if throughput is None:
             kind = {"x-amzn-errortype": "ResourceNotFoundException"}
             return 404, kind, json.dumps({"message": f"there is no {arn}"})
         if request.method == "DELETE":
-            del self.made[arn]
+            del self.by_arn[arn]
             return 200, {}, "{}"
-        said = json.dumps(found)
-        found["status"] = "InService"
-        return 200, {}, said
+        body = json.dumps(throughput)
+        throughput["status"] = "InService"
+        return 200, {}, body
 
 
 def main() -> None:
-    """Adds what is missing, and serves."""
-    for kind in MADE_UP:
+    """Extend moto and run its server."""
+    for kind in STUB_ATTRIBUTES:
         # Moto finds types among the direct subclasses of its model.
-        type(kind.replace("::", ""), (_MadeUp, CloudFormationModel), {"kind": kind})
-    moto.cloudformation.parsing.CustomModel = RunByUs  # type: ignore[misc,assignment]
-    throughputs = Throughputs()
+        type(kind.replace("::", ""), (_StubResource, CloudFormationModel), {"kind": kind})
+    moto.cloudformation.parsing.CustomModel = EmulatedCustomResource  # type: ignore[misc,assignment]
+    throughputs = EmulatedThroughput()
     moto.bedrock.urls.url_paths.update(
         {
-            "{0}/provisioned-model-throughput$": throughputs.several,
-            "{0}/provisioned-model-throughput/(?P<arn>.+)$": throughputs.one,
+            "{0}/provisioned-model-throughput$": throughputs.create,
+            "{0}/provisioned-model-throughput/(?P<arn>.+)$": throughputs.get_or_delete,
         }
     )
     moto.server.main()

@@ -1,4 +1,4 @@
-"""The tables are what the pinned tools say; whoever raises a tool writes them anew."""
+"""Tests that the AWS tables match the data of the pinned tools."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Templates are as committed, and the classifier knows a replacement when it sees one."""
+"""Tests that templates match the committed ones, and that replacements are recognised."""
 
 import copy
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def prod_templates() -> dict[str, Any]:
 def _change(
     before: dict[str, Any], kind: str, edit: Callable[[dict[str, Any]], None]
 ) -> list[tuple[str, bool]]:
-    """Edits the first resource of a type and classifies the outcome."""
+    """Edit the first resource of a type and classify the result."""
     after = copy.deepcopy(before)
     for template in after.values():
         for resource in template["Resources"].values():

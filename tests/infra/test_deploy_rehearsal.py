@@ -1,4 +1,4 @@
-"""The whole platform, deployed twice to an emulated account by the real CDK CLI, and destroyed."""
+"""Test that deploys all stacks twice to an emulated account with the real CDK CLI."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def test_every_stack_deploys_twice_and_goes(
     outcome = rehearse(tmp_path, name)
     with capsys.disabled():
         report(outcome, name)
-    assert outcome.second_changes == []
-    assert outcome.left_over == []
+    assert outcome.changed_stacks == []
+    assert outcome.remaining_stacks == []
     assert outcome.created["AWS::KMS::Key"] == 4
     assert outcome.created["AWS::S3::Bucket"] == 5
     if name == "isolated":
         assert not set(outcome.created) & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway"}
-        assert outcome.run_by_us == {
+        assert outcome.handled == {
             "Custom::InvocationLogging": 1,
             "Custom::ProvisionedThroughput": 1,
         }

@@ -1,4 +1,4 @@
-"""Lustre reaches the data bucket as a role that FSx makes, with the bucket's key and through S3."""
+"""Tests that Lustre reaches the data bucket through its service-linked role only."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Findings are zero; every suppression is needed, and is a sentence; a planted finding is found."""
+"""Tests that there is no finding, and that every suppression is needed and explained."""
 
 from collections.abc import Callable
 from pathlib import Path

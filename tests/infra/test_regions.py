@@ -1,4 +1,4 @@
-"""Every template is clean for cfn-lint in four Regions, with everything on, on EKS and on Slurm."""
+"""Tests that every template passes cfn-lint in four Regions, on EKS and on Slurm."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ REGIONS = {
 
 
 def _moved_to(environment: str, region: str, ids: str) -> dict[str, Any]:
-    """An environment of the tests in another Region."""
+    """Return a test environment in another Region."""
     text = (TESTS / f"{environment}.yaml").read_text()
     content: dict[str, Any] = yaml.safe_load(text.replace("us-east-1:1111", f"{region}:1111"))
     content["region"] = region
@@ -44,7 +44,7 @@ OF_SLURM = {"security", "storage", "hyperpod"}
 
 
 def _params() -> list[Any]:
-    """HyperPod on EKS in us-east-1 always; the others take half a minute each."""
+    """Return the parameters: EKS in us-east-1 always, the others marked slow."""
     others = [(name, region) for region in sorted(REGIONS) for name in ("eks", "everything")]
     others += [("prod", "us-east-1"), ("dev", "us-east-1")]
     return [
@@ -59,7 +59,7 @@ def region(
     tmp_path_factory: pytest.TempPathFactory,
     assembly_of: Callable[[str], Assembly],
 ) -> Any:
-    """The Region and its assembly."""
+    """Region and its assembly."""
     environment, name = request.param
     if name == "us-east-1":
         return name, assembly_of(environment)

@@ -1,4 +1,4 @@
-"""Every alarm names a page, every page is there and helps, and no page is about nothing."""
+"""Tests that every alarm has a useful runbook, and that every runbook has an alarm."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every mistake in an environment file comes out at once, with the value and the fix."""
+"""Tests that all mistakes of an environment file are reported at once, with value and fix."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ EKS: dict[str, Any] = yaml.safe_load((TESTS / "eks.yaml").read_text(encoding="ut
 
 
 def _with(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with values put at dotted places."""
+    """Return `base` with values set at dotted paths."""
     changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(base))
     for place, value in changes.items():
         *path, last = place.split(".")
@@ -109,7 +109,7 @@ def test_a_name_that_is_not_the_file_s(tmp_path: Path) -> None:
 
 
 def test_a_mistake_ends_synthesis_without_a_traceback() -> None:
-    """In a process of its own, as the CDK command line starts it."""
+    """Run in a separate process, as the CDK CLI does."""
     done = subprocess.run(
         [sys.executable, "app.py"],
         cwd=ROOT,

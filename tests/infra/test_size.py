@@ -1,4 +1,4 @@
-"""Templates stay well below CloudFormation's limits, and synthesis is quick and repeatable."""
+"""Tests that templates stay below the limits of CloudFormation and that synthesis is repeatable."""
 
 import json
 import time

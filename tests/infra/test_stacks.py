@@ -1,4 +1,4 @@
-"""What matters in each stack, looked up in the templates."""
+"""Tests of the important properties of each stack, read from the templates."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each of our rules finds what was planted for it, and nothing in its well-made neighbour."""
+"""Tests of the Temper rules: each finds a planted violation, and nothing in a valid resource."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who may become which role: services only for this account's own resources, people as named."""
+"""Tests of who may assume which role: services for this account's resources, and named people."""
 
 import json
 import subprocess

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.factories import docstring_pairs, write_jsonl
-from tests.fake_llm_server import Endpoint, serving
+from tests.fake_llm_server import FakeLlmServer, serving
 from tests.run_commands import Run, changed, read_jsonl, train_by_command, train_here
 from training.config import Pipeline
 from training.config.load import parse_job
@@ -29,7 +29,7 @@ PRINCIPLES = [
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLlmServer]:
     monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         found.reply = sensible
@@ -48,7 +48,7 @@ def sensible(said: list[dict[str, Any]]) -> tuple[int, str]:
 
 
 @pytest.fixture
-def job(tiny_model: Path, endpoint: Endpoint, tmp_path: Path) -> dict[str, Any]:
+def job(tiny_model: Path, endpoint: FakeLlmServer, tmp_path: Path) -> dict[str, Any]:
     prompts = [{"prompt": row["prompt"]} for row in docstring_pairs(40)]
     judge = {"kind": "openai", "url": endpoint.url, "model": "m", "retries": 1}
     return {
@@ -87,18 +87,18 @@ def test_revisions_are_rows_to_learn_from(job: dict[str, Any], tmp_path: Path) -
 
 
 def test_each_turn_takes_another_principle(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     twice = changed(job, method={"turns": 2}, data={"limit": 6})
     run = train_here(twice, tmp_path / "run")
     for line in read_jsonl(run.path / "judged.jsonl"):
         assert len(set(line["principles"])) == 2
-    second = [body for _, _, body in endpoint.asked if "kind answer" in str(body["messages"][0])]
+    second = [body for _, _, body in endpoint.calls if "kind answer" in str(body["messages"][0])]
     assert second, "the second turn criticises the first one's revision"
 
 
 def test_preferences_are_those_that_the_order_does_not_decide(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     run = train_here(preferring(job), tmp_path / "run")
     rows, found = read_jsonl(run.path / "rows.jsonl"), report(run)
@@ -109,7 +109,7 @@ def test_preferences_are_those_that_the_order_does_not_decide(
 
 
 def test_pairs_that_the_order_decides_are_dropped_and_counted(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A")
     with pytest.raises(DataError, match=r"none of 40 prompts.*chose by order: \d\d"):
@@ -120,7 +120,7 @@ def test_pairs_that_the_order_decides_are_dropped_and_counted(
 
 @pytest.mark.parametrize("writes", ["revisions", "preferences"])
 def test_nonsense_is_asked_again_then_dropped_and_counted(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path, writes: str
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path, writes: str
 ) -> None:
     def babbling(said: list[dict[str, Any]]) -> tuple[int, str]:
         about = "str.c" in said[0]["content"] and "criticis" not in said[-1]["content"]
@@ -136,14 +136,14 @@ def test_nonsense_is_asked_again_then_dropped_and_counted(
 
 
 def test_an_endpoint_that_fails_half_way_is_gone_on_with(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     whole = train_here(preferring(job), tmp_path / "whole")
-    calls = len(endpoint.asked)
-    endpoint.asked.clear()
+    calls = len(endpoint.calls)
+    endpoint.calls.clear()
     judge = {**job["method"]["judge"], "model": "another", "concurrency": 1}
     document = preferring(job, judge=judge)
-    endpoint.reply = lambda said: sensible(said) if len(endpoint.asked) < 70 else (500, "down")
+    endpoint.reply = lambda said: sensible(said) if len(endpoint.calls) < 70 else (500, "down")
     with pytest.raises(RunError, match="Every reply so far is cached"):
         train_here(document, tmp_path / "run")
     assert len(read_jsonl(tmp_path / "run/judged.jsonl")) == 32
@@ -151,17 +151,17 @@ def test_an_endpoint_that_fails_half_way_is_gone_on_with(
     again = train_here(document, tmp_path / "run")
     assert (again.path / "rows.jsonl").read_text() == (whole.path / "rows.jsonl").read_text()
     # Nothing was paid for twice: the calls that failed were two.
-    assert len(endpoint.asked) == calls + 2
+    assert len(endpoint.calls) == calls + 2
 
 
 def test_it_is_priced_before_anything_is_asked(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     judge = {**job["method"]["judge"], "price": {"input": 10, "output": 100}}
     dear = changed(job, method={"judge": judge}, resources={"max_cost": "0.01 USD"})
     with pytest.raises(RunError, match=r"could cost .* USD, and resources.max_cost is 0.01 USD"):
         train_here(dear, tmp_path / "run")
-    assert endpoint.asked == []
+    assert endpoint.calls == []
 
 
 def test_prompts_that_changed_are_noticed(job: dict[str, Any], tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_prompts_that_are_too_long_are_left_out(job: dict[str, Any], tmp_path: P
         ("", "has no principles"),
         ("principles: []", "has no principles"),
         ("rules: [be good]", "has no principles"),
-        ("principles: [' ', be good]", "principles.0.text: the principle says nothing"),
+        ("principles: [' ', be good]", "principles.0.text: the principle is empty"),
         ("principles: [{text: be good, colour: red}]", "colour"),
         ("principles: [", "is not YAML"),
         (None, "there is no file"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.factories import docstring_pairs, write_jsonl
-from tests.fake_llm_server import Endpoint, serving
+from tests.fake_llm_server import FakeLlmServer, serving
 from tests.run_commands import Run, changed, read_jsonl, train_here
 from training.config.load import parse_job
 from training.errors import DataError, JobError, ModelError, RunError
@@ -21,7 +21,7 @@ PROMPTS = 90
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLlmServer]:
     monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         found.reply = knowing
@@ -37,7 +37,7 @@ def knowing(said: list[dict[str, Any]]) -> tuple[int, str]:
 
 
 @pytest.fixture
-def job(tiny_model: Path, endpoint: Endpoint, tmp_path: Path) -> dict[str, Any]:
+def job(tiny_model: Path, endpoint: FakeLlmServer, tmp_path: Path) -> dict[str, Any]:
     rows = [{"prompt": prompt} for prompt in ANSWERS]
     return {
         "name": "write",
@@ -57,18 +57,18 @@ def report(run: Run) -> dict[str, Any]:
 
 
 def test_answers_are_rows_to_learn_from(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     run = train_here(changed(job, method={"system": "Be brief."}), tmp_path / "run")
     rows = read_jsonl(run.path / "rows.jsonl")
     assert {row["prompt"]: row["completion"] for row in rows} == ANSWERS
     assert report(run)["spent"]["calls"] == PROMPTS
-    for _, _, body in endpoint.asked:
+    for _, _, body in endpoint.calls:
         assert body["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
 def test_conversations_keep_their_form(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     prompt = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Go on."}]
     source = write_jsonl(tmp_path / "talk.jsonl", [{"prompt": prompt}])
@@ -77,12 +77,14 @@ def test_conversations_keep_their_form(
     talk = changed(job, model=model, data={"train": str(source)}, method={"system": "Be brief."})
     (row,) = read_jsonl(train_here(talk, tmp_path / "run").path / "rows.jsonl")
     assert row == {"prompt": prompt, "completion": [{"role": "assistant", "content": "And so."}]}
-    ((_, _, body),) = endpoint.asked
+    ((_, _, body),) = endpoint.calls
     assert body["messages"][0] == {"role": "system", "content": "Be brief.\n\nRhyme."}
 
 
-def test_no_prompt_is_asked_twice(job: dict[str, Any], endpoint: Endpoint, tmp_path: Path) -> None:
-    endpoint.reply = lambda said: knowing(said) if len(endpoint.asked) <= 70 else (500, "down")
+def test_no_prompt_is_asked_twice(
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda said: knowing(said) if len(endpoint.calls) <= 70 else (500, "down")
     one_by_one = changed(job, method={"teacher": {**job["method"]["teacher"], "concurrency": 1}})
     with pytest.raises(RunError, match=r"the teacher at .* does not answer .*is cached"):
         train_here(one_by_one, tmp_path / "run")
@@ -91,21 +93,21 @@ def test_no_prompt_is_asked_twice(job: dict[str, Any], endpoint: Endpoint, tmp_p
     run = train_here(one_by_one, tmp_path / "run")
     assert [row["prompt"] for row in read_jsonl(run.path / "rows.jsonl")] == list(ANSWERS)
     # The one that failed is asked again.
-    assert len(endpoint.asked) == PROMPTS + 1
+    assert len(endpoint.calls) == PROMPTS + 1
     # Another run of the same teacher and prompts asks nothing.
     again = train_here(one_by_one, tmp_path / "again")
-    assert len(endpoint.asked) == PROMPTS + 1
+    assert len(endpoint.calls) == PROMPTS + 1
     assert read_jsonl(again.path / "rows.jsonl") == read_jsonl(run.path / "rows.jsonl")
 
 
 def test_it_is_priced_before_anything_is_asked(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     priced = {**job["method"]["teacher"], "price": {"input": 10, "output": 100}}
     dear = changed(job, method={"teacher": priced}, resources={"max_cost": "0.01 USD"})
     with pytest.raises(RunError, match=r"the teacher could cost .* resources.max_cost is 0.01 USD"):
         train_here(dear, tmp_path / "run")
-    assert endpoint.asked == []
+    assert endpoint.calls == []
     rich = changed(dear, resources={"max_cost": "10 USD"})
     spent = report(train_here(rich, tmp_path / "rich"))["spent"]
     assert spent["usd"] == pytest.approx(PROMPTS * (100 * 10 + 10 * 100) / 1e6)
@@ -114,19 +116,19 @@ def test_it_is_priced_before_anything_is_asked(
 
 
 def test_answers_that_were_cut_are_left_out(
-    job: dict[str, Any], endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint.ends = lambda said: "length" if "str" in said[-1]["content"] else "stop"
+    endpoint.finish_reason = lambda said: "length" if "str" in said[-1]["content"] else "stop"
     run = train_here(job, tmp_path / "run")
     cut = [prompt for prompt in ANSWERS if "str" in prompt]
     assert cut
     assert report(run)["dropped"] == {"truncated at 512 tokens": len(cut)}
     # Known from the cache, they are still known to be cut.
-    calls = len(endpoint.asked)
+    calls = len(endpoint.calls)
     assert report(train_here(job, tmp_path / "again"))["rows"] == PROMPTS - len(cut)
     kept = train_here(changed(job, method={"keep_truncated": True}), tmp_path / "kept")
     assert report(kept)["rows"] == PROMPTS
-    assert len(endpoint.asked) == calls
+    assert len(endpoint.calls) == calls
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +190,9 @@ def test_without_a_source_the_model_teaches_itself(job: dict[str, Any], tmp_path
     assert len(read_jsonl(run.path / "answered.jsonl")) == 5
 
 
-def test_what_cannot_be_is_refused(job: dict[str, Any], endpoint: Endpoint, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused(
+    job: dict[str, Any], endpoint: FakeLlmServer, tmp_path: Path
+) -> None:
     for sections, says in (
         ({"adapter": {"kind": "lora"}}, "trains nothing"),
         ({"data": {"validation": {"split": "5%"}}}, "nothing is measured"),

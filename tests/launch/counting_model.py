@@ -1,7 +1,7 @@
-"""What a cluster runs where training itself is not what is tested: `counting.py -m … train`.
+"""Replacement of the entry point for cluster tests that do not train.
 
-The first node counts steps, keeps every fifth, goes on from the last one kept, and saves once more
-when told to end. The others wait for it.
+The first node counts steps, saves every fifth, resumes from the last one saved, and saves once more
+on a signal. The other nodes wait for it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import yaml
 
 FOLDER = Path(os.environ["TEMPER_RUN_FOLDER"])
 KEPT = FOLDER / "checkpoints/step"
-told: list[int] = []
+signals: list[int] = []
 
 
 def main() -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda received, frame: told.append(received))
-    return count() if os.environ["SLURM_NODEID"] == "0" else keep_company()
+        signal.signal(number, lambda received, frame: signals.append(received))
+    return count() if os.environ["SLURM_NODEID"] == "0" else wait_for_first_node()
 
 
 def count() -> int:
@@ -36,9 +36,9 @@ def count() -> int:
         print(f"step {step}/{steps} | loss {4 / step:.4f}", flush=True)
         with (FOLDER / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "loss": 4 / step}) + "\n")
-        if step % 5 == 0 or told:
+        if step % 5 == 0 or signals:
             KEPT.write_text(str(step))
-        if told:
+        if signals:
             return end("stopped", 75)
     (FOLDER / "model").mkdir()
     (FOLDER / "model/counted.json").write_text(json.dumps({"steps": steps}))
@@ -55,10 +55,10 @@ def say(state: str) -> None:
     (FOLDER / "status.json").write_text(json.dumps({"state": state}))
 
 
-def keep_company() -> int:
+def wait_for_first_node() -> int:
     while not (FOLDER / "over").exists():
         time.sleep(0.05)
-    return 75 if told else 0
+    return 75 if signals else 0
 
 
 if __name__ == "__main__":

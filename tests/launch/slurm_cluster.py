@@ -61,17 +61,17 @@ PartitionName=ondemand Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 Preem
 
 @dataclass(frozen=True)
 class SlurmCluster:
-    """A cluster that runs.
+    """A running cluster.
 
     Attributes:
-        home: Its configuration, logs and state.
+        home: Folder of its configuration, logs and state.
     """
 
     home: Path
 
     @property
     def variables(self) -> dict[str, str]:
-        """By which Slurm's commands find it."""
+        """Environment variables that point Slurm's commands to the cluster."""
         return {"SLURM_CONF": str(self.home / "slurm.conf")}
 
     def ask(self, *command: str) -> str:
@@ -99,7 +99,7 @@ class SlurmCluster:
                 os.kill(number, signal.SIGKILL)
 
     def start(self) -> None:
-        """Start it all."""
+        """Start all daemons."""
         key = self.home / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
@@ -120,7 +120,7 @@ class SlurmCluster:
             self.start_node(name)
 
     def stop(self) -> None:
-        """End all that runs in it."""
+        """Kill every process of the cluster."""
         for name in NODES:
             self.kill_node(name)
         for program in ("slurmctld", "munge"):
@@ -128,7 +128,7 @@ class SlurmCluster:
                 os.kill(int((self.home / f"{program}.pid").read_text()), signal.SIGKILL)
 
     def _run(self, *command: str, **variables: str) -> None:
-        """Run what becomes a daemon."""
+        """Run a command that starts a daemon."""
         subprocess.run(
             command,
             env={**os.environ, **self.variables, **variables},
@@ -140,14 +140,14 @@ class SlurmCluster:
         )
 
     def _processes_of(self, name: str) -> list[int]:
-        """Return what runs on a node: its daemon, those that keep its steps, and the steps."""
+        """Return the processes of a node: its daemon, the step daemons, and the steps."""
         mine = f"SLURM_CONF={self.home}/slurm.conf".encode()
         marks = {f"{_MARK}={name}".encode(), f"SLURMD_NODENAME={name}".encode()}
         found = []
         for entry in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
                 variables = set(entry.read_bytes().split(b"\0"))
-                # A step carries the mark of its job's first node, too; Slurm's own name counts.
+                # A step inherits the mark of its job's first node, so Slurm's own variable counts.
                 own = {v for v in variables if v.startswith(b"SLURMD_NODENAME=")} or variables
                 if mine in variables and own & marks:
                     found.append(int(entry.parent.name))
@@ -165,7 +165,7 @@ class SlurmCluster:
 
 
 def why_not() -> str:
-    """Return why no cluster can be started here, or nothing."""
+    """Return why no cluster can be started here; empty if it can."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
     if missing:
         return (
@@ -180,8 +180,8 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 @contextmanager
 def slurm_cluster() -> Iterator[SlurmCluster]:
-    """A cluster for as long as the block runs."""
-    # A path of its own, because that of a socket must be short.
+    """Yield a cluster that runs until the end of the block."""
+    # Not below pytest's folder: paths of sockets are limited to 108 characters.
     home = Path(tempfile.mkdtemp(prefix="slurm-"))
     home.chmod(0o755)
     for folder in ("state", *(f"spool/{name}" for name in NODES)):

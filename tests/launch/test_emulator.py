@@ -1,4 +1,4 @@
-"""The whole way of a cloud job: deployed, submitted, broken off three times, finished, fetched."""
+"""Rehearsal of a job: deploy, submit, interrupt three times, finish, fetch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EVERY = 20
 
 
 @pytest.mark.slow
-def test_a_job_goes_through_the_cloud_and_loses_nothing(
+def test_interrupted_job_gives_the_same_model(
     document: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its spot capacity is taken away, its next machine is lost, and a person stops it."""
+    """A spot reclaim, a machine failure and a stop by the user lose nothing."""
     assert CDK.exists(), "make .venv/.node installs the CDK command line"
     job = changed(
         document,
@@ -41,7 +41,7 @@ def test_a_job_goes_through_the_cloud_and_loses_nothing(
         with capsys.disabled():
             result = Scenario(environment, path, (), print).run()
         fetched = environment.runs / result.run
-    # An interruption comes with notice; a machine that is lost costs what S3 did not have yet.
+    # An interruption comes with notice; a machine failure loses what S3 did not have yet.
     assert result.repeated_steps["interrupted"] <= EVERY
     assert result.checkpoint_step > 0
     assert result.resumed_at["lost"].step > result.checkpoint_step

@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes: submit, read the log, lose a node, make room, stop, go on, fetch."""
+"""A real Slurm cluster of two nodes: submit, follow, fail a node, preempt, stop, resume, fetch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lab() -> Iterator[SlurmCluster]:
 
 @pytest.fixture
 def cluster(lab: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
-    """The cluster with no job in it, and the variables by which Slurm's commands find it."""
+    """Yield the cluster without jobs, with the environment variables that point to it."""
     for name, value in lab.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("YES", "1")
@@ -46,7 +46,7 @@ def cluster(lab: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slur
 
 @pytest.fixture
 def counting(tmp_path: Path) -> SlurmTarget:
-    """The cluster as a target whose nodes only count."""
+    """Return the cluster as a target whose nodes only count."""
     python = tmp_path / "counting"
     script = Path(__file__).with_name("counting_model.py")
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
@@ -56,7 +56,7 @@ def counting(tmp_path: Path) -> SlurmTarget:
 
 @pytest.fixture
 def make_request(document: dict[str, Any], tmp_path: Path) -> Callable[..., SubmitRequest]:
-    """Make a wish for a job on both nodes."""
+    """Return a factory of requests for a job on both nodes."""
 
     def make(steps: int, **resources: Any) -> SubmitRequest:
         job = changed(
@@ -108,23 +108,23 @@ def await_end(target: SlurmTarget, submission: Submission) -> str:
     return target.status(submission).state
 
 
-def test_followed_attached_to_fetched_and_deleted(
+def test_follow_attach_fetch_and_delete(
     cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     request = make_request(40)
     submission = submit(request, counting, print)
     assert submission.latest.handle.isdigit()
-    said: list[str] = []
-    assert submit(request, counting, said.append) == submission
-    assert "is training already" in said[0]
+    printed: list[str] = []
+    assert submit(request, counting, printed.append) == submission
+    assert "is training already" in printed[0]
     lines = list(counting.logs(submission, follow=True))
     assert [line.split()[1] for line in lines if line.startswith("step")][-1] == "40/40"
     assert lines[0] == "start 0 on n[1-2]"
     until(lambda: counting.status(submission).is_over)
     status = counting.status(submission)
     assert (status.state, status.step, status.loss) == ("not deployed", 40, 0.1)
-    brought = {path.name for path in counting.fetch(submission, archive=False, checkpoints=False)}
-    assert {"model", "metrics.jsonl"} <= brought and "checkpoints" not in brought
+    fetched = {path.name for path in counting.fetch(submission, archive=False, checkpoints=False)}
+    assert {"model", "metrics.jsonl"} <= fetched and "checkpoints" not in fetched
     assert json.loads((submission.folder / "model/counted.json").read_text()) == {"steps": 40}
     ((where, size),) = counting.remote_storage(submission)
     assert where.endswith(submission.run) and size > 0
@@ -132,7 +132,7 @@ def test_followed_attached_to_fetched_and_deleted(
     assert counting.remote_storage(submission) == []
 
 
-def test_stopped_and_gone_on_with(
+def test_stop_and_resume(
     cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     request = make_request(60)
@@ -140,7 +140,7 @@ def test_stopped_and_gone_on_with(
     reach(counting, submission, 8)
     assert "saves a checkpoint first" in counting.stop(submission)
     assert await_end(counting, submission) == "stopped"
-    assert len(starts_of(counting, submission)) == 1, "a person's stop is not queued again"
+    assert len(starts_of(counting, submission)) == 1, "a run that the user stopped is not requeued"
     again = submit(request, counting, print)
     assert again.latest.name == f"{submission.latest.name}-2"
     assert await_end(counting, again) == "not deployed"
@@ -148,20 +148,20 @@ def test_stopped_and_gone_on_with(
     assert second[0] == first[-1] + 1
 
 
-def test_making_room_costs_nothing(
+def test_preemption_loses_no_step(
     cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
-    """A job of higher priority takes the nodes; this one is told, saves, and comes back."""
+    """A job of higher priority preempts this one, which saves and is requeued."""
     submission = submit(make_request(60, partition="spot"), counting, print)
     reach(counting, submission, 8)
     cluster.ask("sbatch", "-p", "ondemand", "-N2", "--exclusive", "-o/dev/null", "--wrap=sleep 2")
     assert await_end(counting, submission) == "not deployed"
     first, second = starts_of(counting, submission)
-    assert second[0] == first[-1] + 1, "it saved when it was told"
+    assert second[0] == first[-1] + 1, "it saved on the signal"
     assert "signalled by Slurm: saving" in log_of(counting, submission)
 
 
-def test_the_node_that_runs_the_script_dies(
+def test_failure_of_the_batch_node(
     cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     submission = submit(make_request(120), counting, print)
@@ -175,10 +175,10 @@ def test_the_node_that_runs_the_script_dies(
     assert 0 <= first[-1] + 1 - second[0] <= 5, "at most one interval is lost"
 
 
-def test_a_node_dies_and_the_weights_are_the_same(
+def test_node_failure_gives_the_same_weights(
     cluster: SlurmCluster, make_request: Callable[..., SubmitRequest], tmp_path: Path
 ) -> None:
-    """Training for real, on two nodes with a process each."""
+    """Real training, on two nodes with a process each."""
     target = SlurmTarget(
         LocalShell(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable)
     )
@@ -191,7 +191,7 @@ def test_a_node_dies_and_the_weights_are_the_same(
     assert await_end(target, submission) == "not deployed", "\n".join(
         log_of(target, submission)[-30:]
     )
-    # A start that the returning node ended at once, as Slurm may have it do, took no step.
+    # A returning node may kill a start at once, which then took no step.
     first, second = (steps for steps in starts_of(target, submission) if steps)
     assert 1 < second[0] <= first[-1] + 1 <= second[0] + 5
     target.fetch(submission, archive=False, checkpoints=False)
@@ -201,10 +201,10 @@ def test_a_node_dies_and_the_weights_are_the_same(
     assert Run(submission.folder).samples == whole.samples
 
 
-def test_a_job_that_cannot_begin_says_why(
+def test_rejected_job_has_reason(
     cluster: SlurmCluster, make_request: Callable[..., SubmitRequest], tmp_path: Path
 ) -> None:
-    """What only the nodes can know (here: two processes, and rows for one) comes back in a line."""
+    """A problem that only the nodes can detect (here: two processes, rows for one) is reported."""
     target = SlurmTarget(
         LocalShell(), SlurmSettings(PurePosixPath(tmp_path / "shared"), sys.executable)
     )
@@ -216,7 +216,7 @@ def test_a_job_that_cannot_begin_says_why(
     assert any("Set it to a multiple of 16" in line for line in log_of(target, submission))
 
 
-def test_too_many_nodes_and_nowhere_to_write(
+def test_preflight_problems(
     cluster: SlurmCluster, counting: SlurmTarget, make_request: Callable[..., SubmitRequest]
 ) -> None:
     from launch.errors import LaunchError

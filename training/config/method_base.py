@@ -1,4 +1,4 @@
-"""What every method declares."""
+"""Base class of the `method:` sections: what a method declares for the rest of the project."""
 
 from __future__ import annotations
 
@@ -6,59 +6,76 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from training.config.base import ConfigSection
+from training.config.metric_labels import Labels
+from training.config.step_profile import StepProfile, StepSpec
 from training.errors import Problem
 
 RowKind = Literal["text", "dialogue", "preference", "unpaired", "prompt"]
 Head = Literal["language", "score"]
-"""What a model puts out: the next token, or one number for a text."""
+"""Output of the model: the next token, or one number per text."""
 
 
 class MethodSection(ConfigSection):
-    """What every method declares."""
+    """Section of one training method.
+
+    The planner, the report and the checks read what a method needs from its class, so that adding
+    a method changes none of them.
+    """
 
     impl: ClassVar[str]
-    """`module:function` that builds its trainer, imported only when used."""
+    """`module:function` that builds the trainer; imported only when a run starts."""
     rows: ClassVar[RowKind]
-    """What kind of row it learns from."""
+    """Kind of row that the method learns from."""
     title: ClassVar[str]
-    """What it is called in a report."""
+    """Name of the method in a report."""
+    metrics: ClassVar[Labels] = {}
+    """Labels of the method's own held-out metrics, the most telling first."""
     head: ClassVar[Head] = "language"
-    """What the model puts out."""
+    """Output of the model."""
     trains: ClassVar[bool] = True
-    """Whether it changes the model; else it writes rows, which stages behind it learn from."""
+    """False for a method that writes rows for later stages and does not change the model."""
 
     @property
     def max_new_tokens(self) -> int:
-        """Longest answer sampled from each prompt while training; 0 where none is."""
+        """Longest answer sampled for a prompt while training; 0 if none is sampled."""
         return 0
 
     @property
     def answers_per_prompt(self) -> int:
-        """Answers sampled to each prompt of a step, which `global_batch_size` counts; 0: none."""
+        """Answers per prompt of a step, counted by `global_batch_size`; 0 if none is sampled."""
         return 0
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether it reads rows out of turn, which a stream cannot give."""
+        """True if rows are read out of order, which a stream does not allow."""
         return self.max_new_tokens > 0
 
     @property
     def loss_may_be_zero(self) -> bool:
-        """Whether a loss of exactly 0 is nothing to wonder at."""
+        """True if a loss of exactly 0 is no sign of a fault."""
         return self.max_new_tokens > 0
 
     @property
-    def waits_steps(self) -> int:
-        """Optimizer steps at the start in which a part of what is trained stays as it is."""
+    def warmup_steps(self) -> int:
+        """Optimizer steps at the start in which some trainable parameters do not change yet."""
         return 0
 
-    def rounds(self, global_batch_size: int) -> tuple[int, int] | None:
-        """Return the rows of a round and how often it is gone through before the next.
+    def rollout_schedule(self, global_batch_size: int) -> tuple[int, int] | None:
+        """Return the rows of one rollout and the number of epochs over them.
 
-        None where every step takes rows of its own.
+        None if every step takes new rows.
         """
         return None
 
     def validate_against(self, job: Any) -> Iterator[Problem]:
-        """Yield what it cannot go with in the rest of a job."""
+        """Yield what the method cannot be combined with in the rest of a job."""
         yield from ()
+
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile | None:
+        """Return the costs of one step, for the planner; None plans the method as `sft`.
+
+        Args:
+            job: The job that the method is part of.
+            step: Size of a step on one device.
+        """
+        return None

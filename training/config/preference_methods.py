@@ -1,27 +1,40 @@
-"""`method:` of rows that compare answers: reward models, DPO and its kin."""
+"""Section `method:` of methods that learn from compared answers: reward models, DPO, KTO, …"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from training.config.method_base import MethodSection
+from training.config.metric_labels import LOG_PROBS, PAIRS, MetricLabel
+from training.config.step_profile import StepProfile, StepSpec, reference_model
 from training.config.types import PositiveFloat
 
 
 class RewardModeling(MethodSection):
-    """A reward model: scores that are higher for the answers people preferred."""
+    """Reward model: a sequence classifier that scores preferred answers higher."""
 
     impl = "training.methods.reward:build"
     rows = "preference"
     title = "Reward model"
     head = "score"
+    metrics = {
+        **PAIRS,
+        "mean_score": MetricLabel("mean score", "", 3),
+        "length_correlation": MetricLabel("correlation of score and length", "", 2),
+        "longer_scored_higher": MetricLabel("longer answer scored higher, share of pairs", "", 2),
+        "longer_was_chosen": MetricLabel("longer answer was the chosen one, share of pairs", "", 2),
+    }
 
     kind: Literal["reward"]
     center_rewards: float = Field(default=0.0, ge=0)
-    """How strongly scores are drawn towards a mean of 0, so that they can be compared; 0.01 does
+    """Weight of a penalty that centers scores at 0, so that they can be compared; 0.01 is enough
     (Eisenstein et al. 2023, arXiv:2312.09244)."""
+
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile:
+        """Return the costs of scoring both answers of a pair."""
+        return StepProfile(head="score", sequences=2)
 
 
 DpoLoss = Literal[
@@ -44,31 +57,32 @@ DpoLoss = Literal[
 
 
 class Dpo(MethodSection):
-    """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) and its kin."""
+    """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290) and its variants."""
 
     impl = "training.methods.dpo:build"
     rows = "preference"
     title = "Preference tuning (DPO)"
+    metrics = {**PAIRS, **LOG_PROBS}
 
     kind: Literal["dpo"]
     beta: PositiveFloat = 0.1
-    """How closely the model is held to what training starts from."""
+    """Strength of the implicit KL penalty that keeps the model near the reference."""
     loss: DpoLoss = "sigmoid"
-    """Named as in TRL: `sigmoid` is DPO's own, then `hinge` (SLiC), `ipo`, `robust`, …"""
+    """Loss, named as in TRL: `sigmoid` (DPO), `hinge` (SLiC), `ipo`, `robust`, …"""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of the labels taken to be wrong, for `robust`, `exo_pair` and the `aot` losses."""
+    """Share of the labels assumed to be wrong, for `robust`, `exo_pair` and the `aot` losses."""
     precompute: bool = False
-    """Compute what the reference makes of every row once, before training: each step is then
-    faster, and no second model is kept in memory."""
+    """Compute the reference's log-probabilities once, before training: steps are faster, and no
+    second model stays in memory."""
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether it reads rows out of turn: all of them before the first step."""
+        """True with `precompute`: all rows are read before the first step."""
         return self.precompute
 
     @property
     def loss_may_be_zero(self) -> bool:
-        """Whether a loss of exactly 0 is nothing to wonder at: every pair is far enough apart."""
+        """True for the hinge loss, which is 0 once every pair has its margin."""
         return self.loss == "hinge"
 
     @model_validator(mode="after")
@@ -83,27 +97,46 @@ class Dpo(MethodSection):
             raise ValueError("loss exo_pair needs a label_smoothing above 0, such as 0.001")
         return self
 
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile:
+        """Return the costs of a pair, and of the reference unless it is precomputed."""
+        return StepProfile(sequences=2, frozen=None if self.precompute else reference_model(job))
+
 
 class Kto(MethodSection):
-    """KTO (Ethayarajh et al. 2024, arXiv:2402.01306): learn from good answers and bad, unpaired."""
+    """KTO (Ethayarajh et al. 2024, arXiv:2402.01306): unpaired good and bad answers."""
 
     impl = "training.methods.kto:build"
     rows = "unpaired"
     title = "Preference tuning (KTO)"
+    metrics = {
+        "auc": MetricLabel(
+            "good above bad, share of all pairs of the two (AUC)",
+            "higher",
+            3,
+            "Held-out AUC of good answers over bad",
+        ),
+        "reward_good": MetricLabel("implied reward of a good answer", "", 3),
+        "reward_bad": MetricLabel("implied reward of a bad answer", "", 3),
+        "margin": PAIRS["margin"],
+    }
 
     kind: Literal["kto"]
     beta: PositiveFloat = 0.1
-    """How closely the model is held to what training starts from."""
+    """Strength of the implicit KL penalty that keeps the model near the reference."""
     desirable_weight: PositiveFloat = 1.0
-    """What a good answer counts. Where one kind is rarer, weigh it up: desirable_weight x good
-    answers should come to between 1 and 4/3 of undesirable_weight x bad answers."""
+    """Weight of a good answer. If one kind is rarer, raise its weight: desirable_weight x good
+    answers should be between 1 and 4/3 of undesirable_weight x bad answers."""
     undesirable_weight: PositiveFloat = 1.0
-    """What a bad answer counts."""
+    """Weight of a bad answer."""
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether it reads rows out of turn: prompts are joined with other rows' answers."""
+        """True: the KL term pairs prompts with the answers of other rows."""
         return True
+
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile:
+        """Return the costs of single answers and the reference."""
+        return StepProfile(frozen=reference_model(job))
 
 
 class Orpo(MethodSection):
@@ -112,10 +145,20 @@ class Orpo(MethodSection):
     impl = "training.methods.orpo:build"
     rows = "preference"
     title = "Preference tuning (ORPO)"
+    metrics = {
+        **PAIRS,
+        **LOG_PROBS,
+        "nll": MetricLabel("loss per token of the chosen sequences", "lower"),
+        "odds_loss": MetricLabel("loss of the odds ratio", "lower"),
+    }
 
     kind: Literal["orpo"]
     beta: PositiveFloat = 0.1
-    """What the odds ratio counts beside the likelihood of the chosen answers."""
+    """Weight of the odds-ratio term, relative to the likelihood of the chosen answers."""
+
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile:
+        """Return the costs of a pair; there is no reference."""
+        return StepProfile(sequences=2)
 
 
 class Simpo(MethodSection):
@@ -124,9 +167,14 @@ class Simpo(MethodSection):
     impl = "training.methods.simpo:build"
     rows = "preference"
     title = "Preference tuning (SimPO)"
+    metrics = {**PAIRS, **LOG_PROBS}
 
     kind: Literal["simpo"]
     beta: PositiveFloat = 2.0
     """Scale of the rewards, which are mean log-probabilities per token."""
     gamma: float = Field(default=1.0, ge=0)
-    """How far the chosen answer's reward should be ahead."""
+    """Target margin between the rewards of the chosen and the rejected answer."""
+
+    def step_profile(self, job: Any, step: StepSpec) -> StepProfile:
+        """Return the costs of a pair; there is no reference."""
+        return StepProfile(sequences=2)

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from training.errors import GuardError
-from training.trainer.callbacks import BaseCallback, StepMetrics
+from training.step_metrics import StepMetrics
+from training.trainer.callbacks import BaseCallback
 
 _FP16_SKIPS = 50
 """Consecutive steps that fp16 loss scaling may skip while it searches for a scale."""

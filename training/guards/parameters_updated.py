@@ -13,7 +13,8 @@ import torch
 
 from training.config.types import Every
 from training.errors import GuardError
-from training.trainer.callbacks import BaseCallback, StepMetrics
+from training.step_metrics import StepMetrics
+from training.trainer.callbacks import BaseCallback
 from training.trainer.distributed import ControlPlane
 from training.trainer.triggers import IntervalTrigger
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from training.errors import GuardError
-from training.trainer.callbacks import BaseCallback, StepMetrics
+from training.step_metrics import StepMetrics
+from training.trainer.callbacks import BaseCallback
 
 
 class SupervisedTokens(BaseCallback):

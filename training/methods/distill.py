@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl.models.utils import prepare_deepspeed, unwrap_model_for_generation
 
-from training.config.methods import Distill
+from training.config.distill import Distill
 from training.data.storage.cache import Cache
 from training.data.storage.table import RowTable
 from training.methods.common.causal_lm import CausalLmTrainer, build_causal_lm

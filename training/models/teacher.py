@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from training.config import Job
-from training.config.methods import Distill
+from training.config.distill import Distill
 from training.errors import ModelError
 from training.models.load import DTYPES
 from training.models.locate import explain_missing

@@ -1,4 +1,4 @@
-"""The report's curves: inline SVG that takes its colours from the page and is always the same."""
+"""Curves of the report: inline SVG that follows the colours of the page and is reproducible."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from training.report import rl_summary
 from training.report.formatting import number
 from training.report.run_data import RunData
+from training.step_metrics import LOGGED_METRICS
 
 _MOST_POINTS = 600
-# Stand-ins that become the page's own colours, so that curves follow dark mode and print.
+# Placeholder colours, replaced by CSS variables so that curves follow dark mode and print.
 _PAPER = {
     "#010101": "var(--ink)",
     "#020202": "var(--faint)",
@@ -39,46 +40,41 @@ _STYLE = {
     "grid.linewidth": 0.5,
     "path.simplify": True,
 }
-_NAMED = {
+_METHOD_TITLES = {
     "reward": "Reward",
-    "kl": "From the reference, nats an answer",
-    "kl_coefficient": "Price of a nat",
-    "entropy": "Entropy, nats a token",
-    "answer_tokens": "Tokens an answer",
-    "ended": "Answers that end by themselves",
-    "repetition": "4-grams said before in an answer",
-    "explained_variance": "Returns that the critic foresaw",
-    "accuracy": "Chosen above rejected, share of pairs",
-    "auc": "Good answers above bad ones (AUC)",
-    "margin": "How far above",
+    "kl": "KL from the reference (nats per completion)",
+    "kl_coefficient": "KL coefficient",
+    "entropy": "Entropy (nats per token)",
+    "answer_tokens": "Tokens per completion",
+    "ended": "Completions that end with EOS",
+    "repetition": "Repeated 4-grams in a completion",
+    "explained_variance": "Explained variance of the critic",
+    "accuracy": "Accuracy on pairs",
+    "auc": "AUC of good over bad answers",
+    "margin": "Margin",
     "mean_score": "Mean score",
-    "clipped": "Tokens whose ratio was clipped",
-    "learning_rate": "Learning rate",
-    "grad_norm": "Gradient norm, before clipping",
-    "tokens_per_second": "Tokens per second",
-    "memory_gib": "Memory, GiB",
-    "mfu": "Share of the device's peak (MFU)",
+    "clipped": "Clipped tokens",
 }
-# Little ups and downs of these would look large on an axis of their own.
-_FROM_ZERO = {"tokens_per_second", "memory_gib", "mfu"}
-_EXACT = {"learning_rate", "memory_gib"}
+"""Titles of the curves of metrics that methods add, in the order of the page."""
+_DECLARED = {metric.key: metric for metric in LOGGED_METRICS}
+_TITLES = {**_METHOD_TITLES, **{m.key: m.curve for m in LOGGED_METRICS if m.curve}}
 _NO_CURVE = {
-    *("step", "epoch", "loss", "tokens", "supervised_tokens", "seconds"),
     *("answers", "reward_min", "reward_max", "kl_token", "kl_k3"),
-    *_NAMED,
+    *_DECLARED,
+    *_METHOD_TITLES,
 }
 _MOST_EXTRA = 8
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One drawing.
+    """Curve on the page.
 
     Attributes:
-        title: What it shows.
-        svg: The drawing.
-        words: The same in words, for those who cannot see it.
-        notes: What a reader must know, such as steps that were not a number.
+        title: Caption.
+        svg: The drawing as inline SVG.
+        words: Text alternative for screen readers.
+        notes: Remarks below the curve, such as steps at which the value was NaN.
     """
 
     title: str
@@ -88,23 +84,23 @@ class Curve:
 
 
 def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
-    """Return the curves of a run, the loss first; none when no step was logged.
+    """Return the curves of a run, the loss first; an empty list if no step was logged.
 
     Args:
         run_data: The run.
-        prefix: Sets the names inside the drawings apart from those of other runs on the page.
+        prefix: Prefix of the ids inside the SVG, unique for each run on the page.
     """
     if not run_data.steps and not run_data.evaluations:
         return []
-    names = [n for n in _NAMED if _counts(run_data, n) or _counts(run_data, f"eval_{n}")]
+    names = [n for n in _TITLES if _counts(run_data, n) or _counts(run_data, f"eval_{n}")]
     extra = sorted({key for row in run_data.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _counts(run_data, name)][:_MOST_EXTRA]
     curves = [_draw_loss(run_data, f"{prefix}-loss")]
-    # A run without a price on distance need not know it.
+    # A run without a KL penalty may not have computed the KL.
     if rl_summary.is_rewarded(run_data) and rl_summary.frontier(run_data)[0]:
         curves = [draw_frontier(run_data, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
-        title = _NAMED.get(name, name.replace("_", " "))
+        title = _TITLES.get(name, name.replace("_", " "))
         held = _held_out(run_data, name)
         lines = [("training" if held[0] else name, *run_data.series(name)), ("held out", *held)]
         shown = [line for line in lines if line[1]]
@@ -118,14 +114,14 @@ def _counts(run_data: RunData, name: str) -> bool:
 
 def _draw_loss(run_data: RunData, prefix: str) -> Curve:
     lines = [("training", *run_data.series("loss"))]
-    # Where answers are rewarded, the held-out loss is minus their reward: another quantity.
+    # In reinforcement learning the held-out loss is the negative reward, a different quantity.
     if not rl_summary.is_rewarded(run_data):
         lines.append(("held out", *_held_out(run_data, "loss")))
     return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
 
 
 def _held_out(run_data: RunData, name: str) -> tuple[list[float], list[float]]:
-    """Return steps and values of a measure of held-out rows, from before training to after."""
+    """Return steps and values of a held-out measure, from before training to after it."""
     steps, values = run_data.series(f"eval_{name}")
     before, after = (_measured(side, name) for side in (run_data.before, run_data.after))
     if before is not None and steps[:1] != [0.0]:
@@ -137,7 +133,7 @@ def _held_out(run_data: RunData, name: str) -> tuple[list[float], list[float]]:
 
 
 def draw_frontier(run_data: RunData, prefix: str) -> Curve:
-    """Return what the policy's answers were worth at each distance from the reference."""
+    """Return the reward at each KL divergence from the reference, one point per rollout."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -160,7 +156,7 @@ def draw_frontier(run_data: RunData, prefix: str) -> Curve:
             )
         axes.grid(visible=True)
         axes.set_axisbelow(True)
-        axes.set_xlabel("nats an answer from the reference")
+        axes.set_xlabel("KL from the reference (nats per completion)")
         axes.set_ylabel("reward")
         axes.margins(x=0.12, y=0.1)
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -171,7 +167,7 @@ def draw_frontier(run_data: RunData, prefix: str) -> Curve:
         f"{number(reward[i], 2)} at {number(kl[i], 1)} nats (step {steps[i]:.0f})"
         for i in sorted({0, len(kl) // 2, len(kl) - 1} if kl else ())
     ]
-    return Curve("Reward against distance", svg, "Reward: " + ", ".join(words))
+    return Curve("Reward against KL from the reference", svg, "Reward: " + ", ".join(words))
 
 
 def _measured(side: dict[str, Any], name: str) -> float | None:
@@ -208,7 +204,7 @@ def _draw(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(_tick))
-        if lines[0][0] in _FROM_ZERO:
+        if lines[0][0] in _DECLARED and _DECLARED[lines[0][0]].from_zero:
             axes.set_ylim(0, axes.dataLim.y1 * 1.08 or 1)
         if len(lines) > 1:
             axes.legend(frameon=False, loc="best", labelcolor=_INK)
@@ -224,7 +220,9 @@ def _plot(axes: Any, name: str, points: tuple[list[float], list[float]], *, seco
             steps, values, color=_SECOND, linestyle="--", marker="o", markersize=4, label=name
         )
         return
-    smooth = None if few or name in _EXACT else _smoothed(values)
+    smooth = (
+        None if few or (name in _DECLARED and not _DECLARED[name].smooth) else _smoothed(values)
+    )
     axes.plot(
         steps,
         values,
@@ -254,7 +252,7 @@ def _smoothed(values: list[float]) -> list[float]:
 
 
 def _thinned(steps: list[float], values: list[float]) -> tuple[list[float], list[float]]:
-    """Return at most some hundred points: of each stretch the lowest and the highest."""
+    """Return at most `_MOST_POINTS` points: the minimum and maximum of each interval."""
     if len(steps) <= _MOST_POINTS:
         return steps, values
     kept: list[int] = []
@@ -273,7 +271,7 @@ def _thinned(steps: list[float], values: list[float]) -> tuple[list[float], list
 def _in_words(name: str, steps: list[float], values: list[float]) -> str:
     points = [(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
     if not points:
-        return f"{name}: never a number"
+        return f"{name}: NaN at every step"
     low = min(value for _, value in points)
     high = max(value for _, value in points)
     (first, start), (last, end) = points[0], points[-1]
@@ -289,12 +287,12 @@ def _not_finite(name: str, steps: list[float], values: list[float]) -> list[str]
         return []
     which = f"step {lost[0]:.0f}" if len(lost) == 1 else f"{len(lost)} steps, first {lost[0]:.0f}"
     return [
-        f"{name[:1].upper()}{name[1:]} was no finite number at {which}: the curve has a gap there."
+        f"{name[:1].upper()}{name[1:]} was NaN or infinite at {which}: the curve has a gap there."
     ]
 
 
 def _to_svg(figure: Any, prefix: str) -> str:
-    """Return a figure as SVG for an HTML page: no prolog, no metadata, no names that collide."""
+    """Return a figure as SVG for an HTML page: no prolog, no metadata, unique ids."""
     from io import StringIO
 
     buffer = StringIO()

@@ -60,7 +60,7 @@ class RewardContext:
 
     Attributes:
         device: Device of a reward model.
-        folder: Run folder, for what is kept between steps.
+        folder: Run folder, for files that persist between steps.
         cache: Folder of judges' replies that runs share; the run folder is used if it is None.
         max_cost_usd: Limit for the cost of a judge's calls in this run; None for no limit.
         policy: Model in training, if a reward model may use its backbone.

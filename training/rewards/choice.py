@@ -37,8 +37,8 @@ class _ChoiceReward(PerAnswerReward):
     def _extract(self, text: str) -> str | None:
         """Return the last letter that the most reliable matching pattern finds."""
         for pattern in self._patterns:
-            if found := list(pattern.finditer(text)):
-                return str(next(letter for letter in found[-1].groups() if letter)).upper()
+            if matches := list(pattern.finditer(text)):
+                return str(next(letter for letter in matches[-1].groups() if letter)).upper()
         return None
 
     def _expected(self, row: PromptRow) -> str:

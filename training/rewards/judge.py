@@ -67,10 +67,10 @@ class _JudgeReward:
 
     def _parse_rating(self, reply: str) -> float | None:
         """Return the rating in a reply, scaled to 0 to 1; None if it has none within the scale."""
-        found = _RATING.search(reply)
-        if not found or not 1 <= int(found[1]) <= self._section.scale:
+        match = _RATING.search(reply)
+        if not match or not 1 <= int(match[1]) <= self._section.scale:
             return None
-        return (int(found[1]) - 1) / max(1, self._section.scale - 1)
+        return (int(match[1]) - 1) / max(1, self._section.scale - 1)
 
 
 def _as_text(prompt: Prompt) -> str:

@@ -68,8 +68,8 @@ def final_number(text: str, marker: str, *, marked_only: bool = False) -> float 
     text = _normalize(text)
     _, marked, after = text.rpartition(marker)
     if marked:
-        found = _NUMBER.search(after)
-        return None if found is None else _value(found)
+        match = _NUMBER.search(after)
+        return None if match is None else _value(match)
     if marked_only:
         return None
     _, boxed, after = text.rpartition(_BOXED)

@@ -1,4 +1,4 @@
-"""The run's own record: `metrics.jsonl`, `samples.jsonl`, and the lines people watch."""
+"""Writer of `metrics.jsonl` and `samples.jsonl`, and of the progress on the console."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ import psutil
 import torch
 
 from training.report.plan_vs_actual import write_measured
+from training.step_metrics import MetricWindow, StepMetrics, step_row
 from training.tracking.progress_display import progress_display_for
 from training.tracking.progress_lines import evaluation_line
-from training.trainer.callbacks import BaseCallback, StepMetrics
+from training.trainer.callbacks import BaseCallback
 from training.trainer.triggers import IntervalTrigger
 
 logger = logging.getLogger(__name__)
 
+_ETA_STEPS = 20
+"""Recent steps whose mean duration the estimated time of arrival is based on."""
+
 
 class MetricsWriter(BaseCallback):
-    """Writes every step's rows, and every logged step's metrics; only on the first process.
+    """Callback of the first process that writes the row ids of each step and the logged metrics.
 
     Args:
         folder: The run folder.
-        log_every: Which steps are logged.
+        log_every: Trigger of the steps whose metrics are logged.
         max_steps: Length of the run.
-        flops_per_token: Forward and backward, for the share of the device's peak; 0 if unknown.
-        peak_flops: The device's peak, over all processes; 0 if unknown.
+        flops_per_token: FLOPs of forward and backward for one token; 0 if unknown.
+        peak_flops: Peak FLOPs per second of all devices together; 0 if unknown.
     """
 
     def __init__(
@@ -46,7 +50,6 @@ class MetricsWriter(BaseCallback):
         self.max_steps = max_steps
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
-        self.peak_memory_gib = 0.0
         self._window: list[StepMetrics] = []
         self._step_seconds: list[float] = []
         self._started = time.monotonic()
@@ -66,67 +69,56 @@ class MetricsWriter(BaseCallback):
         self.write_measured()
 
     def write_measured(self) -> None:
-        """Write beside the plan what the run took so far."""
+        """Write the memory and time used so far to `plan.json`, next to the prediction."""
         write_measured(self.folder, steps=self._last_step)
 
     def on_start(self, model: Any, step: int) -> None:
-        """Forget the lines of steps that a resume takes again."""
+        """Remove the lines of steps after the checkpoint that training resumes from.
+
+        Those steps run again; without this, each would appear twice.
+        """
         for name in ("metrics.jsonl", "samples.jsonl", "looks.jsonl"):
-            _cut_after(self.folder / name, step)
+            _truncate_after(self.folder / name, step)
         self._display.begin(step)
 
     def on_step(self, facts: StepMetrics, model: Any) -> None:
-        """Write the step's rows, and its metrics when they are due."""
+        """Write the row ids of a step and, if a log is due, its metrics."""
         _append(self.folder / "samples.jsonl", {"step": facts.step, "ids": list(facts.row_ids)})
         self._window.append(facts)
         self._step_seconds.append(facts.seconds)
-        self._display.took(facts.step)
+        self._display.advance(facts.step)
         self._last_step = facts.step
         if self.log_every.due(facts.step) or facts.step == self.max_steps:
-            self._log(self._metrics(self._window))
+            self._log()
             self._window = []
             self.log_every.reset()
 
     def on_evaluate(self, step: int, metrics: dict[str, float]) -> None:
-        """Write the held-out loss."""
+        """Write the results on the held-out rows."""
         _append(
             self.folder / "metrics.jsonl",
             {"step": step, **{f"eval_{name}": value for name, value in metrics.items()}},
         )
-        self._display.say(evaluation_line(step, self.max_steps, metrics))
+        self._display.print(evaluation_line(step, self.max_steps, metrics))
 
-    def _metrics(self, window: list[StepMetrics]) -> dict[str, Any]:
-        last = window[-1]
-        seconds = max(sum(f.seconds for f in window), 1e-9)
-        tokens_per_second = sum(f.tokens for f in window) / seconds
-        self.peak_memory_gib = max(self.peak_memory_gib, memory_gib())
-        mfu = (
-            tokens_per_second * self.flops_per_token / self.peak_flops if self.peak_flops else None
+    def _log(self) -> None:
+        metrics = step_row(
+            MetricWindow(
+                self._window,
+                time.monotonic() - self._started,
+                memory_gib(),
+                self.flops_per_token,
+                self.peak_flops,
+            )
         )
-        return {
-            "step": last.step,
-            "epoch": round(last.epoch, 4),
-            "loss": sum(f.loss for f in window) / len(window),
-            "learning_rate": last.learning_rate,
-            "grad_norm": last.grad_norm,
-            "tokens": sum(f.tokens for f in window),
-            "supervised_tokens": sum(f.supervised_tokens for f in window),
-            "tokens_per_second": round(tokens_per_second, 1),
-            "mfu": None if mfu is None else round(mfu, 4),
-            "memory_gib": round(memory_gib(), 3),
-            "seconds": round(time.monotonic() - self._started, 3),
-            **last.extra,
-        }
-
-    def _log(self, metrics: dict[str, Any]) -> None:
         _append(self.folder / "metrics.jsonl", metrics)
-        recent = self._step_seconds[-20:]
-        left = (self.max_steps - metrics["step"]) * sum(recent) / len(recent)
-        self._display.logged(metrics, left)
+        recent = self._step_seconds[-_ETA_STEPS:]
+        eta_s = (self.max_steps - metrics["step"]) * sum(recent) / len(recent)
+        self._display.show(metrics, eta_s)
 
 
 def memory_gib() -> float:
-    """Return the memory of this process: the device's peak, or what lies in RAM on a CPU."""
+    """Return the peak memory of this process on its GPU, or its resident memory on a CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return psutil.Process().memory_info().rss / 2**30
@@ -137,8 +129,12 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def _cut_after(path: Path, step: int) -> None:
-    """Drop every line of a step beyond `step`, and a line that was cut off in writing."""
+def _truncate_after(path: Path, step: int) -> None:
+    """Remove every line of a step after `step`, and a last line that was written in part.
+
+    The file is replaced, not edited in place, so that a kill at any time leaves the old or the new
+    one; `MlflowSync` notices the new inode and starts again.
+    """
     if not path.exists():
         return
     kept = []
@@ -148,6 +144,6 @@ def _cut_after(path: Path, step: int) -> None:
                 kept.append(line)
         except ValueError:
             continue
-    building = path.with_suffix(".writing")
-    building.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    building.replace(path)
+    temporary = path.with_suffix(".writing")
+    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What a person watches while a model trains: a progress bar on a terminal, else lines of text."""
+"""Progress of training on the console: a bar on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
+from training.step_metrics import LOGGED_METRICS
 from training.tracking.progress_lines import clock, progress_line
 
 
 class ProgressDisplay(Protocol):
-    """Shows where a run stands."""
+    """Interface of a display of the progress of a run."""
 
     def begin(self, step: int) -> None:
-        """Training begins, or goes on after `step` steps."""
+        """Start the display; `step` steps are done."""
 
-    def took(self, step: int) -> None:
-        """Step `step` was taken."""
+    def advance(self, step: int) -> None:
+        """Set the number of steps that are done."""
 
-    def logged(self, metrics: Mapping[str, Any], seconds_left: float) -> None:
-        """A step's numbers are known."""
+    def show(self, metrics: Mapping[str, Any], eta_s: float) -> None:
+        """Show the metrics of a logged step and the estimated seconds that remain."""
 
-    def say(self, line: str) -> None:
-        """Something to keep in sight, such as a held-out loss."""
+    def print(self, line: str) -> None:
+        """Print a line that stays visible, such as the result of an evaluation."""
 
     def end(self) -> None:
-        """No more steps come; may be called more than once, or without a beginning."""
+        """Stop the display; may be called repeatedly, and without `begin`."""
 
 
 def progress_display_for(stream: TextIO, max_steps: int) -> ProgressDisplay:
-    """Return a bar where a person sits at a terminal, else lines that programs can read."""
+    """Return a progress bar for a terminal, else lines that programs can parse."""
     plain = os.environ.get("CI") or os.environ.get("TERM") in ("dumb", "")
     return (
         PlainProgress(stream, max_steps)
@@ -40,10 +41,10 @@ def progress_display_for(stream: TextIO, max_steps: int) -> ProgressDisplay:
 
 
 class PlainProgress:
-    """One line for each logged step.
+    """Display that prints one line per logged step.
 
     Args:
-        stream: Where to.
+        stream: Output stream.
         max_steps: Length of the run.
     """
 
@@ -52,17 +53,17 @@ class PlainProgress:
         self.max_steps = max_steps
 
     def begin(self, step: int) -> None:
-        """Print nothing: the first line comes with the first logged step."""
+        """Print nothing; the first line comes with the first logged step."""
 
-    def took(self, step: int) -> None:
-        """Print nothing: not every step is logged."""
+    def advance(self, step: int) -> None:
+        """Print nothing; not every step is logged."""
 
-    def logged(self, metrics: Mapping[str, Any], seconds_left: float) -> None:
-        """Print the step's line."""
-        self.say(progress_line(metrics, self.max_steps, seconds_left))
+    def show(self, metrics: Mapping[str, Any], eta_s: float) -> None:
+        """Print the line of a logged step."""
+        self.print(progress_line(metrics, self.max_steps, eta_s))
 
-    def say(self, line: str) -> None:
-        """Print a line."""
+    def print(self, line: str) -> None:
+        """Print a line and flush, so that logs arrive while training runs."""
         self.stream.write(line + "\n")
         self.stream.flush()
 
@@ -71,7 +72,7 @@ class PlainProgress:
 
 
 class ProgressBar:
-    """A progress bar that stays at the bottom while other lines scroll by above it.
+    """Progress bar at the bottom of a terminal; other lines scroll above it.
 
     Args:
         stream: A terminal.
@@ -79,7 +80,7 @@ class ProgressBar:
     """
 
     def __init__(self, stream: TextIO, max_steps: int):
-        # Imported where a terminal is there: other ranks and machines never need it.
+        # Imported here: other ranks, and machines without a terminal, never need it.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -91,7 +92,7 @@ class ProgressBar:
             console=self._console,
             refresh_per_second=4,
             expand=True,
-            # Libraries write their warnings to the log of the run, not to this terminal.
+            # Warnings of libraries go to the log file of the run, not to this terminal.
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("", total=max_steps, facts="")
@@ -101,29 +102,27 @@ class ProgressBar:
         self._progress.update(self._task, completed=step, facts="before the first step …")
         self._progress.start()
 
-    def took(self, step: int) -> None:
+    def advance(self, step: int) -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=step)
 
-    def logged(self, metrics: Mapping[str, Any], seconds_left: float) -> None:
-        """Show the step's numbers beside the bar."""
-        facts = (
-            f"loss {metrics['loss']:.4f} · {metrics['tokens_per_second']:,.0f} tok/s · "
-            f"{metrics['memory_gib']:.2f} GiB · {clock(seconds_left)} left"
-        )
+    def show(self, metrics: Mapping[str, Any], eta_s: float) -> None:
+        """Show the metrics of a logged step next to the bar."""
+        parts = [m.bar.format(metrics[m.key]) for m in LOGGED_METRICS if m.bar]
+        facts = " · ".join([*parts, f"{clock(eta_s)} left"])
         self._progress.update(self._task, completed=metrics["step"], facts=facts)
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     def end(self) -> None:
-        """Leave the bar as it stands, and the terminal as it was."""
+        """Stop drawing and restore the cursor; the bar stays visible."""
         self._progress.stop()
 
 
 def restore_terminal() -> None:
-    """Give the terminal its cursor and a fresh line back after a bar whose process was killed."""
+    """Show the cursor again and start a new line, after a process with a bar was killed."""
     if sys.stdout.isatty():
         sys.stdout.write("\x1b[?25h\n")
         sys.stdout.flush()

@@ -1,6 +1,7 @@
-"""One line per logged step, and the patterns that read it back.
+"""Console line of a logged step, and the regular expressions that read it back.
 
-The launcher hands the same patterns to SageMaker as metric definitions.
+The launcher passes the expressions to SageMaker as metric definitions, which CloudWatch applies to
+the log of a job.
 """
 
 from __future__ import annotations
@@ -9,56 +10,61 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from training.step_metrics import LOGGED_METRICS
+
+_IN_LINE = tuple(metric for metric in LOGGED_METRICS if metric.line_label)
+
 METRIC_PATTERNS = {
     "step": r"step +(\d+)/\d+",
-    "loss": r"\| loss (\S+)",
-    "learning_rate": r"\| lr (\S+)",
-    "grad_norm": r"\| grad_norm (\S+)",
-    "tokens_per_second": r"\| tok/s (\S+)",
-    "memory_gib": r"\| mem (\S+)GiB",
+    **{metric.key: metric.pattern for metric in _IN_LINE},
     "eval_loss": r"\| eval_loss (\S+)",
 }
+"""Regular expressions by metric key; the first group of each is the value."""
 
-
-_COUNTS = {"tokens", "rows", "good_rows", "bad_rows"}
-"""What a measure was taken over: of no interest while a run goes on."""
+_SAMPLE_SIZES = {"tokens", "rows", "good_rows", "bad_rows"}
+"""Evaluation results that count what was evaluated, and are left out of the line."""
 
 
 def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float) -> str:
-    """Return one logged step as a line of text."""
-    norm = metrics["grad_norm"]
-    return (
-        f"step {metrics['step']:>6}/{max_steps} "
-        f"| loss {metrics['loss']:.4f} "
-        f"| lr {metrics['learning_rate']:.2e} "
-        f"| grad_norm {'-' if norm is None else f'{norm:.3f}'} "
-        f"| tok/s {metrics['tokens_per_second']:.0f} "
-        f"| mem {metrics['memory_gib']:.2f}GiB "
-        f"| eta {clock(eta_s)}"
-    )
+    """Return the console line of a logged step.
+
+    Args:
+        metrics: Row of `metrics.jsonl`.
+        max_steps: Length of the run.
+        eta_s: Estimated seconds until the end of training.
+    """
+    parts = [f"step {metrics['step']:>6}/{max_steps}"]
+    parts += [metric.line(metrics[metric.key]) for metric in _IN_LINE]
+    return " | ".join([*parts, f"eta {clock(eta_s)}"])
 
 
 def evaluation_line(step: int, max_steps: int, metrics: dict[str, float]) -> str:
-    """Return one evaluation as a line of text: the loss, and whatever else was measured."""
+    """Return the console line of an evaluation.
+
+    Args:
+        step: Optimizer steps done.
+        max_steps: Length of the run.
+        metrics: Results on the held-out rows.
+    """
     shown = [
         f"eval_{name} {value:.{2 if name == 'perplexity' else 4}f}"
         for name, value in metrics.items()
-        if name not in _COUNTS
+        if name not in _SAMPLE_SIZES
     ]
     return " | ".join([f"step {step:>6}/{max_steps}", *shown])
 
 
 def parse_line(line: str) -> dict[str, float]:
-    """Return the numbers of a progress line, by metric name; NaN and inf included."""
-    found = {}
+    """Return the values of a progress line by metric key, NaN and infinity included."""
+    values = {}
     for name, pattern in METRIC_PATTERNS.items():
         if (match := re.search(pattern, line)) and match[1] != "-":
-            found[name] = float(match[1])
-    return found
+            values[name] = float(match[1])
+    return values
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as 45s, 3m20s or 2h05m."""
+    """Return a duration as `45s`, `3m20s` or `2h05m`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"

@@ -2,37 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """Metrics of one optimizer step, summed over its micro-batches and all processes.
-
-    Attributes:
-        step: Optimizer steps done, including this one.
-        epoch: Passes over the data so far.
-        loss: Mean over the step's supervised tokens.
-        grad_norm: Norm of the complete gradient before clipping; None if the engine reports none.
-        learning_rate: Learning rate of this step.
-        tokens: Tokens consumed, without padding.
-        supervised_tokens: Tokens that the loss is averaged over.
-        row_ids: Readable ids of the rows consumed, in order.
-        seconds: Wall time of the step.
-        extra: Metrics that the method adds (rewards, margins).
-    """
-
-    step: int
-    epoch: float
-    loss: float
-    grad_norm: float | None
-    learning_rate: float
-    tokens: int
-    supervised_tokens: int
-    row_ids: tuple[str, ...]
-    seconds: float
-    extra: dict[str, float]
+from training.step_metrics import StepMetrics
 
 
 class Callback(Protocol):

@@ -18,8 +18,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from training.step_metrics import StepMetrics
 from training.trainer.batches import CollatedBatch, RowDataset
-from training.trainer.callbacks import StepMetrics
 from training.trainer.compile import compiled_step
 from training.trainer.context import TrainerContext
 from training.trainer.lr_groups import LrMultipliers

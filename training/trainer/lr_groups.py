@@ -126,7 +126,7 @@ class LrMultipliers:
 def first_fully_trainable_step(job: Job, max_steps: int) -> int:
     """Return the first step of a run in which every trainable parameter learns."""
     gradual = int(UNFROZEN_BY * max_steps) if _schedule(job).unfreeze == "gradual" else 0
-    return max(gradual, job.method.waits_steps)
+    return max(gradual, job.method.warmup_steps)
 
 
 def _schedule(job: Job) -> LrSchedule:

@@ -1,4 +1,4 @@
-"""Real botocore clients whose answers are stubbed: requests and answers are checked by shape."""
+"""Fixture with botocore clients whose requests and stubbed responses are validated by shape."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -14,7 +14,7 @@ Stub = Callable[[str], tuple[Any, Stubber]]
 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
-    """Makes a client of a service and its stubber; at the end every stubbed call was made."""
+    """Factory of clients with stubbers; at teardown every stubbed call must have been made."""
     made: list[Stubber] = []
 
     def make(service: str) -> tuple[Any, Stubber]:

@@ -1,4 +1,4 @@
-"""Lines of the health agent become events; refused ones are sent again, then loudly given up."""
+"""Tests that health-agent log lines become events and that refused entries are retried."""
 
 import base64
 import gzip

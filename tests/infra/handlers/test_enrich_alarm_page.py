@@ -1,4 +1,4 @@
-"""A page says which job, endpoint or model it is about, and comes even when that is not known."""
+"""Tests that a page names the affected resources, and is sent even if a lookup fails."""
 
 import json
 import time
@@ -50,7 +50,7 @@ def stuck(job: str, minutes: int = 30) -> dict[str, Any]:
 
 @pytest.fixture
 def account() -> Any:
-    """The memory of what was told, a log, and a topic with a queue behind it."""
+    """Emulated account with the table of recent faults, a log, and a topic with a queue."""
     with mock_aws():
         region = {"region_name": "us-east-1"}
         clients = PageClients(

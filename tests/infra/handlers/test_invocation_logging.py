@@ -1,4 +1,4 @@
-"""The account's logging setting is made, and taken away only while it is ours."""
+"""Tests that the logging setting is made, and removed only if it belongs to the stack."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Faults of running jobs, found from CloudWatch's own answers."""
+"""Tests of the faults found in the metrics of running jobs."""
 
 import json
 from datetime import timedelta
@@ -59,7 +59,7 @@ def test_a_job_that_just_began_is_not_stuck() -> None:
 
 
 def _metric_answer(**values: list[float]) -> dict[str, Any]:
-    """An answer in GetMetricData's shape; queries are numbered in the order of asking."""
+    """Return a response of GetMetricData; queries are numbered in the order of the request."""
     order = ["loss", "speed", "gpu", "memory", "disk"]
     return {
         "MetricDataResults": [

@@ -1,4 +1,4 @@
-"""An image becomes the one in use only after a good scan."""
+"""Tests that an image is promoted only after a good scan."""
 
 import json
 from typing import Any

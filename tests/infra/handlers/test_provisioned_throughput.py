@@ -1,4 +1,4 @@
-"""The life of a throughput: made, awaited, changed, replaced, removed; and what goes wrong."""
+"""Tests of the life cycle of a throughput: create, wait, update, replace, delete, and errors."""
 
 from datetime import timedelta
 from typing import Any

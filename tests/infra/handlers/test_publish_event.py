@@ -1,4 +1,4 @@
-"""One message per happening, also when events come twice, and when publishing fails half-way."""
+"""Tests that an event is published once, also after duplicates and failed publications."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def account() -> Any:
-    """A table and a topic with a queue behind it, in an emulated account."""
+    """Emulated account with a table, and a topic with a queue."""
     with mock_aws():
         region = {"region_name": "us-east-1"}
         dynamodb = boto3.client("dynamodb", **region)
@@ -136,7 +136,7 @@ def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None
 
 
 def kept(table: Any) -> None:
-    """What is kept for pages is read, and written."""
+    """Stub the read and the write of the recent faults."""
     table.add_response("get_item", {})
     table.add_response("put_item", {})
 

@@ -1,4 +1,4 @@
-"""Throughput ends by the clock or when idle; never what is committed, in motion, or another's."""
+"""Tests that idle or scheduled throughput is removed, but not with a commitment or foreign."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,14 +1,15 @@
-"""What each role may and may not do: one line per case.
+"""Cases of allowed and denied actions, one per line.
 
-A case is (role, verdict, action, resource, context). Context is what SageMaker, KMS and IAM would
-send with the request. `{data}`, `{models}` and so on stand for ARNs of this environment.
+A case is (role, verdict, action, resource, context). The context is what SageMaker, KMS and IAM
+send
+with the request. `{data}`, `{models}` and so on are replaced with ARNs of the environment.
 """
 
 from typing import Any
 
 Case = tuple[str, bool, str, str, dict[str, Any]]
 
-# What launch sends with a job: our subnets, our group, our keys.
+# Condition keys of a job as launch submits it: subnets, security group and keys of the platform.
 JOB = {
     "sagemaker:VpcSubnets": ["{subnet}"],
     "sagemaker:VpcSecurityGroupIds": ["{group}"],
@@ -282,7 +283,7 @@ LAUNCHING: list[Case] = [
 ]
 
 LUSTRE = "arn:aws:fsx:us-east-1:111122223333:file-system/fs-1"
-# What `launch` asks before it submits, and how it reaches a cluster.
+# Requests that `launch` makes before it submits, and to reach a cluster.
 ASKING: list[Case] = [
     ("Engineer", True, "ec2:DescribeInstanceTypeOfferings", "*", {}),
     ("Engineer", True, "ec2:DescribeSubnets", "*", {}),
@@ -406,7 +407,7 @@ IN_OUR_SUBNET = {"ec2:Subnet": EC2 + "subnet/{subnet}"}
 ELSEWHERE = {"ec2:Subnet": EC2 + "subnet/subnet-elsewhere"}
 AWS_ECR = "arn:aws:ecr:us-east-1:602401143452:repository/"
 EKS = "arn:aws:eks:us-east-1:111122223333:cluster/"
-# Of the environment whose HyperPod runs on an EKS cluster of ours.
+# Cases of the environment whose HyperPod runs on a new EKS cluster.
 EKS_NODE: list[Case] = [
     ("HyperPodNode", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
     ("HyperPodNode", True, "ec2:AssignPrivateIpAddresses", INTERFACE, IN_OUR_SUBNET),

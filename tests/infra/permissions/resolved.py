@@ -1,4 +1,4 @@
-"""The synthesized policies with every reference replaced by what it would become."""
+"""Synthesized policies with every reference replaced by the value it resolves to."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ ARNS = {
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
     "AWS::EKS::Cluster": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{{}}",
 }
-# RDS names the secret after an id of its own.
+# RDS generates the name of the secret.
 DATABASE_PASSWORD = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b2c3d-AbCdEf"
 NAMES = {
     "AWS::EKS::Cluster": "Name",
@@ -37,7 +37,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class ResolvedRoles:
-    """Every template of an environment, resolved against each other."""
+    """Roles, policies and keys of an environment, with references across stacks resolved."""
 
     assembly: Assembly
 
@@ -46,7 +46,7 @@ class ResolvedRoles:
         return found
 
     def resolve(self, stack: str, value: Any) -> Any:
-        """The value with its intrinsic functions carried out."""
+        """Return the value with its intrinsic functions evaluated."""
         if isinstance(value, list):
             return [self.resolve(stack, each) for each in value]
         if not isinstance(value, dict):
@@ -94,7 +94,7 @@ class ResolvedRoles:
         raise LookupError(f"nothing exports {name}")
 
     def role(self, beginning: str, stack: str = "security") -> str:
-        """The one role whose logical id begins so."""
+        """Return the logical id of the one role that begins with `beginning`."""
         [found] = [
             logical_id
             for logical_id, resource in self.assembly.templates[stack]["Resources"].items()
@@ -103,7 +103,7 @@ class ResolvedRoles:
         return found
 
     def policies_of(self, role: str) -> list[dict[str, Any]]:
-        """The policies attached to the role, from every stack."""
+        """Return the managed policies attached to the role, from every stack."""
         found = []
         for stack, template in self.assembly.templates.items():
             for logical_id, resource in template["Resources"].items():
@@ -116,7 +116,7 @@ class ResolvedRoles:
         return found
 
     def boundary(self) -> dict[str, Any] | None:
-        """The managed boundary, if there is one."""
+        """Return the managed permissions boundary, if there is one."""
         template = self.assembly.templates["security"]["Resources"]
         logical_id = next((k for k in template if k.startswith("Boundary")), None)
         if logical_id is None:
@@ -125,7 +125,7 @@ class ResolvedRoles:
         return {"name": logical_id, "policy": self.resolve("security", document)}
 
     def key(self, domain: str) -> tuple[str, dict[str, Any]]:
-        """The ARN and policy of a domain's key."""
+        """Return the ARN and the policy of a domain's KMS key."""
         template = self.assembly.templates["security"]["Resources"]
         [logical_id] = [
             k
@@ -136,7 +136,7 @@ class ResolvedRoles:
         return self._attribute("security", logical_id, "Arn"), policy
 
     def bucket_policy(self, kind: str) -> dict[str, Any]:
-        """The policy of one of the buckets of the storage stack."""
+        """Return the policy of a bucket of the storage stack."""
         template = self.assembly.templates["storage"]["Resources"]
         [logical_id] = [
             k

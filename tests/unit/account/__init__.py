@@ -1,1 +1,1 @@
-"""Tests of the door to the account."""
+"""Tests of the access to the account."""

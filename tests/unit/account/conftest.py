@@ -1,15 +1,18 @@
-"""An account that nobody has, known by keys that open nothing."""
+"""Fixture: fake credentials, and no real ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import boto3
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Be known by keys in variables, and by nothing else."""
+def fake_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Set fake access keys, and hide every other source of credentials."""
+    # A session that another test left behind would have resolved its credentials already.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))

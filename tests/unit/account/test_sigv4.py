@@ -1,4 +1,4 @@
-"""A call to Bedrock bears the signature that AWS would compute for it."""
+"""Requests to Bedrock have the signature that AWS would compute for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from tests.fake_llm_server import Endpoint, serving
+from tests.fake_llm_server import FakeLlmServer, serving
 from training.config.judges import AnyJudge as Section
 from training.errors import RunError
 from training.judges.base import JudgeContext, build_judge
@@ -21,7 +21,7 @@ SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 MODEL = "us.vendor.model-v1:0"
 
 
-def ask(endpoint: Endpoint, folder: Path) -> list[str]:
+def ask(endpoint: FakeLlmServer, folder: Path) -> list[str]:
     """Ask a judge on Bedrock one thing."""
     section = {"kind": "bedrock", "region": "eu-central-1", "model": MODEL}
     document = {**section, "url": endpoint.url.removesuffix("/v1")}
@@ -31,7 +31,7 @@ def ask(endpoint: Endpoint, folder: Path) -> list[str]:
 
 
 def signature(path: str, headers: dict[str, str], body: bytes) -> str:
-    """Return what a request must be signed with, as AWS's page on Signature Version 4 has it."""
+    """Return the expected signature, by the algorithm in AWS's page on Signature Version 4."""
     _, _, told = headers["authorization"].partition("Credential=")
     scope = told.split(",")[0].partition("/")[2]
     names = told.partition("SignedHeaders=")[2].split(",")[0].split(";")
@@ -54,10 +54,10 @@ def signature(path: str, headers: dict[str, str], body: bytes) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def test_what_is_sent_is_what_was_signed(tmp_path: Path) -> None:
+def test_signature_matches_the_sent_request(tmp_path: Path) -> None:
     with serving() as endpoint:
         assert ask(endpoint, tmp_path) == ["7"]
-        path, headers, _ = endpoint.asked[0]
+        path, headers, _ = endpoint.calls[0]
         (body,) = endpoint.bodies
     assert path == "/model/us.vendor.model-v1%3A0/converse"
     assert "AKIDEXAMPLE" in headers["authorization"]
@@ -66,16 +66,14 @@ def test_what_is_sent_is_what_was_signed(tmp_path: Path) -> None:
     assert headers["authorization"].endswith(signature(path, headers, body))
 
 
-def test_a_session_of_a_role_sends_its_token(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_token_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-a-role")
     with serving() as endpoint:
         ask(endpoint, tmp_path)
-    assert endpoint.asked[0][1]["x-amz-security-token"] == "of-a-role"
+    assert endpoint.calls[0][1]["x-amz-security-token"] == "of-a-role"
 
 
-def test_nobody_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with serving() as endpoint, pytest.raises(RunError, match="no AWS credentials") as caught:
         ask(endpoint, tmp_path)

@@ -15,9 +15,9 @@ from feedback.agreement import agreement
 from feedback.analysis import analyze
 from feedback.biases import longer_by_gap
 from feedback.binomial import Proportion, at_most
-from feedback.cleaning import cleaned
+from feedback.cleaning import clean_labels
 from feedback.labels import Label
-from feedback.parse_choice import read_choice
+from feedback.parse_choice import parse_choice
 from feedback.readers import read_labels
 from temper.cli import main
 from tests.run_commands import read_jsonl
@@ -46,9 +46,9 @@ def crowd(pairs: int, wrong: dict[str, float], seed: int = 0) -> list[Label]:
 
 
 def findings(labels: list[Label]) -> Any:
-    from feedback.annotators import annotators
+    from feedback.annotators import annotator_statistics
 
-    return cleaned(labels, annotators(labels))
+    return clean_labels(labels, annotator_statistics(labels))
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -118,17 +118,17 @@ def test_plain_pairs_have_no_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "there are no labels"),
+        ("", "no labels found"),
         ("not json\n", "l.jsonl:1: not JSON"),
         ("[1]\n", "a line is an object"),
         (
             '{"prompt": "p", "a": "x", "b": "y"}\n',
-            "line 1: no choice (columns it may be called: choice",
+            "line 1: no choice (accepted columns: choice",
         ),
         ('{"prompt": "p", "a": "x", "b": "", "choice": "a"}\n', "the second answer is empty"),
         (
             '{"prompt": "p", "reply": "x", "choice": "a", "who": "w"}\n',
-            "output_1, conversation_a). Columns found: prompt, reply, choice, who. Say",
+            "output_1, conversation_a). Columns found: prompt, reply, choice, who. Name",
         ),
         ('{"prompt": "p", "a": "x", "b": "y", "choice": 0}\n' * 9, "9 labels cannot be used"),
     ],
@@ -153,13 +153,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> N
     ],
 )
 def test_a_choice_is_read_however_it_is_spelled(written: Any, choice: int | None) -> None:
-    assert read_choice(written, "one answer", "another") == choice
+    assert parse_choice(written, "one answer", "another") == choice
 
 
 @pytest.mark.parametrize("written", [0, 3, "", "yes", {"a": True, "b": True}, {}, "Answer C"])
 def test_a_choice_that_could_be_either_is_refused(written: Any) -> None:
     with pytest.raises(ValueError, match="the choice"):
-        read_choice(written, "one answer", "another")
+        parse_choice(written, "one answer", "another")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_what_nobody_has_judged_is_counted(tmp_path: Path) -> None:
         ("the labelling job failed on it: ClientError: no worker", ["l.jsonl:3"]),
     ]
     path.write_text(json.dumps({**shown, "choice": None}))
-    with pytest.raises(DataError, match="there are no labels in it: no choice was made"):
+    with pytest.raises(DataError, match="no labels found: no choice was made"):
         read_labels([path])
 
 
@@ -347,23 +347,23 @@ def test_chance_agreement_is_nothing_and_one_person_says_nothing_of_it() -> None
 # --- annotators ----------------------------------------------------------------------------------
 
 
-def test_who_is_out_of_line_is_found_and_nobody_else() -> None:
+def test_who_is_flags_is_found_and_nobody_else() -> None:
     labels = crowd(60, {"a": 0.1, "b": 0.1, "c": 0.12, "d": 0.1, "liar": 0.9})
-    flagged = {one.name: one.out_of_line for one in analyze(labels).people if one.out_of_line}
+    flagged = {one.name: one.flags for one in analyze(labels).annotators if one.flags}
     assert list(flagged) == ["liar"]
     assert "agrees with the others on" in flagged["liar"][0]
 
 
-def test_a_small_gap_among_many_judgements_is_not_out_of_line() -> None:
+def test_a_small_gap_among_many_judgements_is_not_flags() -> None:
     labels = crowd(3000, {"a": 0.03, "b": 0.03, "c": 0.07})
-    assert not [one for one in analyze(labels).people if one.out_of_line]
+    assert not [one for one in analyze(labels).annotators if one.flags]
 
 
 def test_who_always_takes_the_first_is_found() -> None:
     labels = crowd(40, {"a": 0.1, "b": 0.1, "c": 0.1})
     labels += [label("lazy", 0, x.prompt, first=x.first, second=x.second) for x in labels[::3]]
-    (lazy,) = [one for one in analyze(labels).people if one.name == "lazy"]
-    assert any("shown first 100%" in why for why in lazy.out_of_line)
+    (lazy,) = [one for one in analyze(labels).annotators if one.name == "lazy"]
+    assert any("shown first 100%" in why for why in lazy.flags)
     assert lazy.weight == 0
 
 
@@ -371,8 +371,8 @@ def test_calibration_items_are_not_learned_from() -> None:
     labels = [label(who, n % 2, f"p{n}", gold=n % 2) for n in range(10) for who in "abc"]
     labels += [label("wrong", 1 - n % 2, f"p{n}", gold=n % 2) for n in range(10)]
     found = analyze([*labels, label("a", 0, "real")])
-    (wrong,) = [one for one in found.people if one.name == "wrong"]
-    assert any("calibration items" in why for why in wrong.out_of_line)
+    (wrong,) = [one for one in found.annotators if one.name == "wrong"]
+    assert any("calibration items" in why for why in wrong.flags)
     assert [row["prompt"] for row in found.cleaned.rows] == ["real"]
 
 
@@ -380,8 +380,8 @@ def test_sides_that_were_not_shuffled_are_nobodys_fault() -> None:
     """All who judge well then choose the same side: the set says so, and they are kept."""
     labels = [label(who, 0, f"p{n}") for n in range(24) for who in "abc"]
     found = analyze(labels)
-    assert not any(one.out_of_line for one in found.people)
-    assert any("Shuffle sides" in warning for warning in found.warnings)
+    assert not any(one.flags for one in found.annotators)
+    assert any("Shuffle the order" in warning for warning in found.warnings)
     assert len(found.cleaned.rows) == 24
 
 
@@ -397,16 +397,16 @@ def test_who_is_not_named_is_another_person_each_time() -> None:
     assert found.agreement.raw == pytest.approx(1 / 3)
     assert (found.cleaned.contradictions, len(found.cleaned.rows)) == (0, 30)
     assert {tuple(row["votes"]) for row in found.cleaned.rows} == {(2, 3)}
-    assert not any(one.out_of_line for one in found.people)
-    assert "people who are not named" in found.named
+    assert not any(one.flags for one in found.annotators)
+    assert "unnamed annotators" in found.annotator_count
 
 
 def test_judgements_that_are_all_the_same_are_told_from_none() -> None:
     ties = analyze([label(who, None, f"p{n}") for n in range(9) for who in "ab"])
-    assert any("judgements that can be compared are the same" in w for w in ties.warnings)
-    assert any("Nothing is left to learn from" in w for w in ties.warnings)
+    assert any("comparable judgements are the same" in w for w in ties.warnings)
+    assert any("No pair is left to train on" in w for w in ties.warnings)
     alone = analyze([label("a", 0, f"p{n}") for n in range(9)])
-    assert any("Nobody judged what another judged" in w for w in alone.warnings)
+    assert any("No pair was judged by two annotators" in w for w in alone.warnings)
 
 
 def test_length_is_looked_at_by_how_far_answers_are_apart() -> None:
@@ -503,7 +503,7 @@ def test_the_command_writes_a_report_and_a_set_that_trains(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["feedback", str(data), "--out", str(out), "--least-alpha", "0.1"]) == 0
     said = capsys.readouterr().out
-    assert "200 labels of 50 pairs by 4 people" in said
+    assert "200 labels of 50 pairs by 4 annotators" in said
     pairs = read_jsonl(out / "pairs.jsonl")
     assert sum(row["chosen"].startswith("good") for row in pairs) / len(pairs) > 0.95
     assert {row["topic"] for row in pairs} == {"cooking", "law"}

@@ -17,7 +17,7 @@ from training.errors import GuardError
 from training.guards.finite_loss import FiniteLoss
 from training.guards.supervised_tokens import SupervisedTokens
 from training.methods.common.causal_lm import CausalLmTrainer
-from training.trainer.callbacks import StepMetrics
+from training.step_metrics import StepMetrics
 
 Break = Callable[[CausalLmTrainer], None]
 

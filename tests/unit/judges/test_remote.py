@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from tests.fake_llm_server import Endpoint, serving
+from tests.fake_llm_server import FakeLlmServer, serving
 from training.config.judges import AnyJudge as Section
 from training.errors import RunError
 from training.judges import retries
@@ -22,13 +22,13 @@ from training.judges.openai import parse_response
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLlmServer]:
     monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
     with serving() as found:
         yield found
 
 
-def judge(endpoint: Endpoint, folder: Path, most: float | None = None, **keys: Any) -> Any:
+def judge(endpoint: FakeLlmServer, folder: Path, most: float | None = None, **keys: Any) -> Any:
     document = {"kind": "openai", "url": endpoint.url, "model": "m", "max_new_tokens": 10, **keys}
     context = JudgeContext(torch.device("cpu"), folder / "run", folder / "cache", most)
     return build_judge(TypeAdapter(Section).validate_python(document), context)
@@ -39,58 +39,58 @@ def questions(*texts: str) -> list[list[dict[str, Any]]]:
 
 
 def test_replies_are_in_order_and_duplicates_are_called_once(
-    endpoint: Endpoint, tmp_path: Path
+    endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, said[-1]["content"].upper())
     one = judge(endpoint, tmp_path)
     assert one.replies(questions("a", "b", "a")) == ["A", "B", "A"]
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.calls) == 2
     assert judge(endpoint, tmp_path).replies(questions("b", "c")) == ["B", "C"]
-    assert len(endpoint.asked) == 3
+    assert len(endpoint.calls) == 3
     # Another temperature is another judge.
     assert judge(endpoint, tmp_path, temperature=1.0).replies(questions("b")) == ["B"]
-    assert len(endpoint.asked) == 4
+    assert len(endpoint.calls) == 4
 
 
 def test_replies_are_cached_in_the_run_folder_without_a_writable_cache(
-    endpoint: Endpoint, tmp_path: Path
+    endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").write_text("a file, where a folder should be")
     assert judge(endpoint, tmp_path).replies(questions("a")) == ["7"]
     assert judge(endpoint, tmp_path).replies(questions("a")) == ["7"]
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.calls) == 1
     assert len(list((tmp_path / "run/replies").glob("*.sqlite"))) == 1
 
 
-def test_a_temporary_failure_is_retried(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_temporary_failure_is_retried(endpoint: FakeLlmServer, tmp_path: Path) -> None:
     statuses = iter([503, 429, 200])
     endpoint.reply = lambda said: (next(statuses), "yes")
     assert judge(endpoint, tmp_path).replies(questions("a")) == ["yes"]
-    assert len(endpoint.asked) == 3
+    assert len(endpoint.calls) == 3
 
 
 def test_a_lasting_failure_is_explained_and_earlier_replies_are_cached(
-    endpoint: Endpoint, tmp_path: Path
+    endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (500 if said[-1]["content"] == "b" else 200, "yes")
     with pytest.raises(RunError, match=r"does not answer \(HTTP 500.*2 calls.*the same command"):
         judge(endpoint, tmp_path, retries=1, concurrency=1).replies(questions("a", "b", "c"))
-    endpoint.asked.clear()
+    endpoint.calls.clear()
     endpoint.reply = lambda said: (200, "yes")
     assert judge(endpoint, tmp_path).replies(questions("a", "b")) == ["yes", "yes"]
-    assert [body["messages"][0]["content"] for _, _, body in endpoint.asked] == ["b"]
+    assert [body["messages"][0]["content"] for _, _, body in endpoint.calls] == ["b"]
 
 
 @pytest.mark.parametrize(
     ("status", "hint"), [(401, "key is missing"), (404, "no such"), (400, "says why")]
 )
 def test_a_call_that_would_fail_again_is_not_retried(
-    endpoint: Endpoint, tmp_path: Path, status: int, hint: str
+    endpoint: FakeLlmServer, tmp_path: Path, status: int, hint: str
 ) -> None:
     endpoint.reply = lambda said: (status, "no")
     with pytest.raises(RunError, match=hint):
         judge(endpoint, tmp_path).replies(questions("a"))
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_an_unreadable_response_is_shown(text: str) -> None:
 
 
 def test_an_unreachable_endpoint_is_named(tmp_path: Path) -> None:
-    gone = Endpoint()
+    gone = FakeLlmServer()
     gone.url = "http://127.0.0.1:9/v1"
     with pytest.raises(RunError, match=r"127\.0\.0\.1:9.*does not answer"):
         judge(gone, tmp_path, retries=0).replies(questions("a"))
 
 
-def test_calls_respect_the_rate_limit(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_calls_respect_the_rate_limit(endpoint: FakeLlmServer, tmp_path: Path) -> None:
     began = time.monotonic()
     judge(endpoint, tmp_path, calls_per_minute=600).replies(questions("a", "b", "c", "d"))
     assert time.monotonic() - began >= 0.3
@@ -119,12 +119,12 @@ PRICE = {"input": 10.0, "output": 100.0}
 """The endpoint counts 100 tokens in and 10 out: 0.002 USD a call."""
 
 
-def test_calls_are_paid_for_once_and_capped(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_calls_are_paid_for_once_and_capped(endpoint: FakeLlmServer, tmp_path: Path) -> None:
     one = judge(endpoint, tmp_path, most=0.005, price=PRICE, concurrency=1)
     texts = [f"{'x' * 300} {number}" for number in range(5)]
     with pytest.raises(RunError, match=r"have cost 0.0040 USD.*max_cost \(0.005 USD\).*to resume"):
         one.replies(questions(*texts))
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.calls) == 2
     assert one.ledger.spent == {
         "calls": 2,
         "input_tokens": 200,
@@ -133,26 +133,26 @@ def test_calls_are_paid_for_once_and_capped(endpoint: Endpoint, tmp_path: Path) 
     }
     again = judge(endpoint, tmp_path, most=0.02, price=PRICE)
     assert len(again.replies(questions(*texts))) == 5
-    assert (len(endpoint.asked), again.ledger.spent["calls"]) == (5, 5)
+    assert (len(endpoint.calls), again.ledger.spent["calls"]) == (5, 5)
 
 
-def test_a_cost_limit_without_a_price_is_refused(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_cost_limit_without_a_price_is_refused(endpoint: FakeLlmServer, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="the price of the judge m is not"):
         judge(endpoint, tmp_path, most=1.0)
 
 
 def test_the_api_key_comes_from_the_environment(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    endpoint: FakeLlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RunError, match="JUDGE_KEY is not set"):
         judge(endpoint, tmp_path, api_key_env="JUDGE_KEY")
     monkeypatch.setenv("JUDGE_KEY", "k")
     judge(endpoint, tmp_path, api_key_env="JUDGE_KEY").replies(questions("a"))
-    assert endpoint.asked[0][1]["authorization"] == "Bearer k"
+    assert endpoint.calls[0][1]["authorization"] == "Bearer k"
 
 
 def test_bedrock_uses_the_converse_api(
-    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    endpoint: FakeLlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "k")
     endpoint.reply = lambda said: (200, f"{len(said)} {said[0]['role']}")
@@ -162,14 +162,14 @@ def test_bedrock_uses_the_converse_api(
     found = build_judge(TypeAdapter(Section).validate_python(document), context)
     asking = [[{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]]
     assert found.replies(asking) == ["2 system"]
-    path, headers, body = endpoint.asked[0]
+    path, headers, body = endpoint.calls[0]
     assert path == "/model/vendor.model-v1%3A0/converse"
     assert headers["authorization"] == "Bearer k"
     assert body["inferenceConfig"] == {"maxTokens": 512, "temperature": 0.5}
 
 
 def test_an_unusable_reply_is_requested_again_with_a_reminder_and_then_counted(
-    endpoint: Endpoint, tmp_path: Path
+    endpoint: FakeLlmServer, tmp_path: Path
 ) -> None:
     endpoint.reply = lambda said: (200, "A" if len(said) > 2 and "a?" in said[0]["content"] else "")
     usage = JudgeUsage()
@@ -183,7 +183,7 @@ def test_an_unusable_reply_is_requested_again_with_a_reminder_and_then_counted(
     )
     assert found == ["A", None]
     assert (usage.questions, usage.retries, usage.unusable) == (2, 2, 1)
-    assert endpoint.asked[-1][2]["messages"][-1]["content"] == "Say A."
+    assert endpoint.calls[-1][2]["messages"][-1]["content"] == "Say A."
 
 
 def test_a_local_judge_does_not_depend_on_the_batch(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An emulated account with what the platform would have deployed, and the stand-in beside it."""
+"""Fixtures: an emulated account with the platform's parameters, and the emulated service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTAINER = Path(__file__).with_name("fake_container.py")
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
-    """A moto server in this process, for the session."""
+    """Run a moto server in this process, and yield its address."""
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
@@ -35,9 +35,11 @@ def emulator() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedEnvironment]:
-    """The parameters of a deployed platform, and a service whose containers are `container.py`."""
-    home = tmp_path_factory.mktemp("stage")
+def emulated_platform(
+    emulator: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedEnvironment]:
+    """Yield a deployed platform, with a service whose containers run `fake_container.py`."""
+    home = tmp_path_factory.mktemp("platform")
     runtime = NamespaceRuntime((sys.executable, str(CONTAINER)))
     timings = ServiceTimings(grace_s=10, sync_s=0.1, capacity_s=0.1)
     service = SageMakerEmulator(emulator, DEV.region, home / "disks", runtime, timings)
@@ -57,32 +59,32 @@ def stage(emulator: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 
 @pytest.fixture
-def scene(
-    stage: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
+def emulated(
+    emulated_platform: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[EmulatedEnvironment]:
-    """The stage with nothing on it, and the variables by which boto finds it."""
+    """Yield the platform without jobs, with the environment variables that point boto3 to it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in stage.variables.items():
+    for name, value in emulated_platform.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("YES", "1")
-    yield stage
-    stage.service.close()
+    yield emulated_platform
+    emulated_platform.service.close()
 
 
 @pytest.fixture(scope="session")
 def account() -> AwsSession:
-    """Its clients are made once; that is most of what a test would spend."""
+    """Return one session for all tests: creating clients takes most of a test's time."""
     return AwsSession(DEV)
 
 
 @pytest.fixture
-def target(scene: EmulatedEnvironment, account: AwsSession) -> SageMakerTarget:
+def target(emulated: EmulatedEnvironment, account: AwsSession) -> SageMakerTarget:
     return SageMakerTarget(account)
 
 
 def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -> None:
-    """Make what the stacks make, as far as a job needs it, and publish it; once per emulator."""
+    """Create and publish what a job needs of the platform, once per emulated account."""
     ssm: Any = service.client("ssm")
     root = f"/{environment.prefix}/"
     if ssm.get_parameters_by_path(Path=root, Recursive=True)["Parameters"]:
@@ -95,7 +97,7 @@ def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -
     for bucket in buckets.values():
         s3.create_bucket(Bucket=bucket)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    # Left to itself the emulator draws a zone, and not every zone offers every instance.
+    # By default moto picks a random zone, and not every zone offers every instance.
     made = ec2.create_subnet(
         VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone=f"{ec2.meta.region_name}a"
     )
@@ -117,6 +119,6 @@ def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -
     EmulatedEnvironment(environment, service, {}, Path()).promote_image("gpu")
 
 
-def boto(scene: EmulatedEnvironment, name: str) -> Any:
+def boto(emulated: EmulatedEnvironment, name: str) -> Any:
     """Return a client of the emulated account."""
-    return boto3.client(name, region_name=scene.environment.region)
+    return boto3.client(name, region_name=emulated.environment.region)

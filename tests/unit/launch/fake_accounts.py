@@ -1,4 +1,4 @@
-"""A platform as its parameters describe it, for tests that need no account."""
+"""Parameters of a platform, for tests without an account."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the stand-in runs where training itself is not what is tested.
+"""Container command of the emulated service for tests that do not train.
 
-Counts steps, prints the progress line, keeps a checkpoint of every fifth step, goes on from the
-last one, saves once more when told to stop, and puts out what it counted as its model.
+It counts steps, prints the progress line, saves a checkpoint of every fifth step, resumes from the
+last one, saves once more on SIGTERM, and writes the count as its model.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import yaml
 
 ML = Path("/opt/ml")
 FOLDER = ML / "checkpoints"
-told: list[int] = []
+signals: list[int] = []
 
 
 def main() -> int:
     job = yaml.safe_load(Path(os.environ["TEMPER_JOB"]).read_text())
     steps = job["train"]["max_steps"]
-    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
     kept = sorted(int(p.stem) for p in (FOLDER / "checkpoints").glob("*.json"))
     (FOLDER / "checkpoints").mkdir(exist_ok=True)
     for step in range((kept or [0])[-1] + 1, steps + 1):
@@ -32,9 +32,9 @@ def main() -> int:
             f"step {step:>6}/{steps} | loss {4 / step:.4f} | lr 1.00e-03 | grad_norm 1.000 "
             f"| tok/s 100 | mem 0.10GiB | eta 1s"
         )
-        if step % 5 == 0 or told:
+        if step % 5 == 0 or signals:
             save(step, "running")
-        if told:
+        if signals:
             return 75
         if job["name"] == "broken" and step == 3:
             (ML / "output/failure").write_text("guard: loss is nan at step 3")

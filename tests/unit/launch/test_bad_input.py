@@ -1,7 +1,7 @@
-"""What goes wrong between a person and an account: one clear message each, and nothing started.
+"""Errors between the user and the account: one clear message each, and nothing is started.
 
 A quota of 0, an empty data set, a name that is taken, an answer that never came, and a stop while
-data are copied are in test_sagemaker.py, beside the same command going well.
+data are uploaded are in test_sagemaker.py, next to the same commands without errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.unit.launch.fake_accounts import DEV
 
 @pytest.fixture
 def train(
-    scene: EmulatedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulated: EmulatedEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
     """Run `temper train` on a small job for one ml.g5.2xlarge."""
     monkeypatch.chdir(ROOT)
@@ -57,7 +57,7 @@ def train(
         }
         job = tmp_path / "job.yaml"
         job.write_text(yaml.safe_dump(document))
-        told = CliRunner().invoke(
+        result = CliRunner().invoke(
             app,
             [
                 "train",
@@ -69,11 +69,11 @@ def train(
                 *options,
             ],
         )
-        assert not scene.service._jobs, "nothing may run"
+        assert not emulated.service._jobs, "nothing may run"
         assert not list((tmp_path / "runs").glob("small/*")), "nothing may be left behind"
-        assert "Traceback" not in told.output
-        assert told.exception is None or isinstance(told.exception, SystemExit)
-        return told
+        assert "Traceback" not in result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
 
     return run
 
@@ -82,20 +82,18 @@ def test_no_credentials(train: Callable[..., Result], monkeypatch: pytest.Monkey
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    told = train()
-    assert told.exit_code == 4
-    assert "no AWS credentials were found" in told.stderr and "aws sso login" in told.stderr
+    result = train()
+    assert result.exit_code == 4
+    assert "no AWS credentials were found" in result.stderr and "aws sso login" in result.stderr
 
 
-def test_a_profile_that_is_not_there(
-    train: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_profile(train: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "AWS_PROFILE=nobody is not in your AWS configuration" in train().stderr
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "RequestExpired", "InvalidClientTokenId"])
-def test_expired_credentials(scene: EmulatedEnvironment, code: str) -> None:
+def test_expired_credentials(emulated: EmulatedEnvironment, code: str) -> None:
     account = AwsSession(DEV)
     with Stubber(account.client("sts")) as answers:
         answers.add_client_error("get_caller_identity", code, "The token is expired", 403)
@@ -103,7 +101,7 @@ def test_expired_credentials(scene: EmulatedEnvironment, code: str) -> None:
             account.caller()
 
 
-def test_credentials_of_another_account(scene: EmulatedEnvironment) -> None:
+def test_credentials_of_wrong_account(emulated: EmulatedEnvironment) -> None:
     account = AwsSession(dataclasses.replace(DEV, account="999999999999"))
     with pytest.raises(LaunchError) as caught:
         account.caller()
@@ -113,7 +111,7 @@ def test_credentials_of_another_account(scene: EmulatedEnvironment) -> None:
     )
 
 
-def test_credentials_that_may_not(scene: EmulatedEnvironment) -> None:
+def test_denied_credentials(emulated: EmulatedEnvironment) -> None:
     account = AwsSession(DEV)
     with Stubber(account.client("sts")) as answers:
         answers.add_client_error("get_caller_identity", "AccessDenied", "not you", 403)
@@ -121,54 +119,54 @@ def test_credentials_that_may_not(scene: EmulatedEnvironment) -> None:
             account.caller()
 
 
-def test_a_platform_that_is_not_deployed(train: Callable[..., Result]) -> None:
-    told = train("--env", "prod")
-    assert told.exit_code == 4
-    assert "the environment prod is not deployed" in told.stderr
-    assert "make deploy ENV=prod" in told.stderr
+def test_platform_not_deployed(train: Callable[..., Result]) -> None:
+    result = train("--env", "prod")
+    assert result.exit_code == 4
+    assert "the environment prod is not deployed" in result.stderr
+    assert "make deploy ENV=prod" in result.stderr
 
 
-def test_an_environment_that_does_not_exist(train: Callable[..., Result]) -> None:
-    told = train("--env", "nowhere")
-    assert "ENV=nowhere: environments/nowhere.yaml does not exist" in told.stderr
-    assert "dev" in told.stderr
+def test_unknown_environment(train: Callable[..., Result]) -> None:
+    result = train("--env", "nowhere")
+    assert "ENV=nowhere: environments/nowhere.yaml does not exist" in result.stderr
+    assert "dev" in result.stderr
 
 
-def test_a_target_that_does_not_exist(train: Callable[..., Result]) -> None:
+def test_unknown_target(train: Callable[..., Result]) -> None:
     assert "TARGET=moon: write one of local, sagemaker" in train("--target", "moon").stderr
 
 
-def test_no_cluster_in_the_environment(train: Callable[..., Result]) -> None:
-    told = train("--target", "hyperpod")
-    assert told.exit_code == 4
-    assert "the environment dev has no HyperPod cluster" in told.stderr
-    assert "hyperpod.enabled: true" in told.stderr
+def test_environment_without_cluster(train: Callable[..., Result]) -> None:
+    result = train("--target", "hyperpod")
+    assert result.exit_code == 4
+    assert "the environment dev has no HyperPod cluster" in result.stderr
+    assert "hyperpod.enabled: true" in result.stderr
 
 
-def test_spot_without_a_checkpoint_before_the_end(train: Callable[..., Result]) -> None:
+def test_spot_without_checkpoint(train: Callable[..., Result]) -> None:
     spot = {"instance": "ml.g5.2xlarge", "spot": True, "max_runtime": "1h"}
-    told = train(resources=spot, checkpoint={"every": "2h"})
-    assert told.exit_code == 2
-    assert "checkpoint.every: a spot job that is interrupted starts over" in told.stderr
+    result = train(resources=spot, checkpoint={"every": "2h"})
+    assert result.exit_code == 2
+    assert "checkpoint.every: a spot job that is interrupted starts over" in result.stderr
 
 
-def test_more_than_it_may_cost(train: Callable[..., Result]) -> None:
+def test_cost_limit(train: Callable[..., Result]) -> None:
     dear = {"instance": "ml.g5.2xlarge", "max_cost": "0.01 USD"}
-    told = train(resources=dear, train={"max_steps": 2_000_000})
-    assert told.exit_code == 2
-    assert "max_cost" in told.stderr
+    result = train(resources=dear, train={"max_steps": 2_000_000})
+    assert result.exit_code == 2
+    assert "max_cost" in result.stderr
 
 
-def test_a_job_that_does_not_fit(train: Callable[..., Result], tmp_path: Path) -> None:
+def test_job_does_not_fit(train: Callable[..., Result], tmp_path: Path) -> None:
     shape = tmp_path / "shape/config.json"
     big = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80}
     shape.write_text(json.dumps({**json.loads(shape.read_text()), **big}))
-    told = train()
-    assert told.exit_code == 2
-    assert "GiB" in told.stderr
+    result = train()
+    assert result.exit_code == 2
+    assert "GiB" in result.stderr
 
 
-def test_stopped_while_its_model_is_uploaded(target: SageMakerTarget) -> None:
+def test_stop_during_model_upload(target: SageMakerTarget) -> None:
     """Stopping it now could lose the model that was just paid for."""
     client = target.account.client("sagemaker")
     found = {"TrainingJobName": "a", "TrainingJobStatus": "InProgress"}
@@ -196,8 +194,8 @@ def described(found: dict[str, Any], secondary: str) -> dict[str, Any]:
     }
 
 
-def test_an_account_that_cannot_be_reached(
-    scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
+def test_unreachable_account(
+    emulated: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

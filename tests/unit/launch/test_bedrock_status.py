@@ -23,7 +23,7 @@ TRAINED = Status("not deployed", step=20, loss=0.5, cost_usd=1.5)
 
 @pytest.fixture
 def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    """Bedrock, whose requests and answers are held against its own description."""
+    """Stubbed Bedrock client, which validates requests and responses against its schema."""
     key = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     client = boto3.client("bedrock", region_name="us-east-1", **key)
     monkeypatch.setattr(AwsSession, "client", lambda self, service: client)
@@ -34,7 +34,7 @@ def bedrock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """The folder of one run that finished training."""
+    """Return a folder of runs with one that finished training."""
     folder = tmp_path / "support/20261122-121725-ab12"
     folder.mkdir(parents=True)
     attempt = Attempt(JOB, "arn:aws:sagemaker:us-east-1:123456789012:training-job/x")
@@ -52,14 +52,14 @@ def runs(tmp_path: Path) -> Path:
 
 
 def imports(bedrock: Stubber, status: str, **more: Any) -> None:
-    """Let the import that bears the job's name stand so."""
+    """Stub the status of the import with the job's name."""
     bedrock.add_response(
         "get_model_import_job", {"jobName": JOB, "status": status, **more}, {"jobIdentifier": JOB}
     )
 
 
 def unknown(bedrock: Stubber, method: str) -> None:
-    """Let Bedrock know nothing of that name."""
+    """Stub a lookup that finds nothing."""
     bedrock.add_client_error(method, "ResourceNotFoundException", "no such thing", 404)
 
 
@@ -69,15 +69,15 @@ def seen(runs: Path, *, check_deployment: bool = True) -> Status:
     return row.status
 
 
-def test_nobody_imported_it(runs: Path, bedrock: Stubber) -> None:
+def test_model_without_import(runs: Path, bedrock: Stubber) -> None:
     unknown(bedrock, "get_model_import_job")
     assert seen(runs) == TRAINED
 
 
-def test_from_the_import_to_its_end(runs: Path, bedrock: Stubber) -> None:
+def test_import_deployment_and_deletion(runs: Path, bedrock: Stubber) -> None:
     imports(bedrock, "InProgress")
     assert seen(runs).state == "deploying"
-    # What deploys is not over: the table of all runs asks for it too.
+    # A deploying model is not final: the table of all runs looks it up, too.
     imports(bedrock, "Completed", importedModelName="support")
     bedrock.add_response(
         "get_imported_model", {"modelName": "support"}, {"modelIdentifier": "support"}
@@ -85,7 +85,7 @@ def test_from_the_import_to_its_end(runs: Path, bedrock: Stubber) -> None:
     now = seen(runs, check_deployment=False)
     assert (now.state, now.detail) == ("deployed", "Bedrock serves it as support")
     assert (now.step, now.loss, now.cost_usd) == (20, 0.5, 1.5)
-    # And what is deployed stays so, without asking, until somebody looks closely.
+    # A deployed model is not looked up again until the deployment is checked.
     assert seen(runs, check_deployment=False).state == "deployed"
     imports(bedrock, "Completed", importedModelName="support")
     unknown(bedrock, "get_imported_model")
@@ -93,25 +93,25 @@ def test_from_the_import_to_its_end(runs: Path, bedrock: Stubber) -> None:
     assert (now.state, now.detail) == ("not deployed", "Bedrock no longer has support")
 
 
-def test_an_import_that_failed_says_why(runs: Path, bedrock: Stubber) -> None:
+def test_failed_import_has_reason(runs: Path, bedrock: Stubber) -> None:
     imports(bedrock, "Failed", failureMessage="unsupported architecture")
     now = seen(runs)
     assert now.state == "not deployed"
     assert now.detail == "Bedrock could not import its model: unsupported architecture"
 
 
-def test_a_role_that_may_not_look(runs: Path, bedrock: Stubber) -> None:
+def test_denied_role_keeps_last_status(runs: Path, bedrock: Stubber) -> None:
     bedrock.add_client_error("get_model_import_job", "AccessDeniedException", "no", 403)
     row, problem = refresh_row(runs, RunIndex(runs).rows()[0], check_deployment=True)
     assert row.status == TRAINED
     assert "not allowed" in problem
 
 
-def test_all_runs_at_once_ask_nothing_of_those_that_are_over(runs: Path, bedrock: Stubber) -> None:
+def test_table_does_not_query_finished_runs(runs: Path, bedrock: Stubber) -> None:
     assert seen(runs, check_deployment=False) == TRAINED
 
 
-def test_no_other_error_is_swallowed(bedrock: Stubber) -> None:
+def test_other_errors_are_raised(bedrock: Stubber) -> None:
     from launch.aws.bedrock_status import deployment_status
 
     bedrock.add_client_error("get_model_import_job", "ThrottlingException", "slowly", 400)

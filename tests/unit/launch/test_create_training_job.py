@@ -1,6 +1,6 @@
-"""The request for a training job: golden files, the service's own description, and what must hold.
+"""CreateTrainingJob requests: golden files, the service's schema, and invariants.
 
-`python -m tests.unit.launch.test_create_training_job` writes the golden files anew.
+`python -m tests.unit.launch.test_create_training_job` rewrites the golden files.
 """
 
 from __future__ import annotations
@@ -85,16 +85,16 @@ def build(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_as_it_was_agreed(name: str) -> None:
+def test_matches_golden_file(name: str) -> None:
     assert build(name) == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_service_can_read_it(name: str) -> None:
+def test_request_is_valid(name: str) -> None:
     assert validation_errors("sagemaker", "CreateTrainingJob", build(name)) == []
 
 
-def test_a_request_that_the_service_cannot_read_is_found() -> None:
+def test_invalid_request_is_detected() -> None:
     request = build("spot")
     request["TrainingJobName"] = "not_legal"
     request["ResourceConfig"]["InstanceType"] = "ml.p4x.24xlarge"
@@ -106,8 +106,8 @@ def test_a_request_that_the_service_cannot_read_is_found() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_the_fences_of_the_engineer_ask_for(name: str) -> None:
-    """Each is denied by the platform's policies otherwise (stacks/policies/engineer.py)."""
+def test_request_satisfies_engineer_policies(name: str) -> None:
+    """The platform's policies deny everything else (stacks/policies/engineer.py)."""
     request = build(name)
     assert request["VpcConfig"]["Subnets"] == VALUES["network/subnets"].split(",")
     assert request["VpcConfig"]["SecurityGroupIds"] == [VALUES["network/security-groups"]]
@@ -123,19 +123,19 @@ def test_what_the_fences_of_the_engineer_ask_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_no_secret_is_written_into_it(name: str) -> None:
-    """Whoever may describe the job reads its variables."""
+def test_request_contains_no_secret(name: str) -> None:
+    """Everyone who may describe the job can read its variables."""
     variables = build(name)["Environment"]
     assert not {"HF_TOKEN", "JUDGE_KEY"} & set(variables)
     named = json.loads(variables.get("TEMPER_SECRETS", "{}"))
     assert all(secret.startswith("temper-dev/") for secret in named.values())
 
 
-def test_the_environment_has_the_last_word_on_encryption() -> None:
+def test_environment_enforces_encryption() -> None:
     assert build("regulated")["EnableInterContainerTrafficEncryption"] is True
 
 
-def test_isolated_unless_something_needs_a_network() -> None:
+def test_network_isolation() -> None:
     assert build("spot")["EnableNetworkIsolation"] is True
     assert build("hub-and-mlflow")["EnableNetworkIsolation"] is False
     assert build("isolated-with-mlflow")["EnableNetworkIsolation"] is True
@@ -147,8 +147,8 @@ def test_isolated_unless_something_needs_a_network() -> None:
     assert "MLFLOW_TRACKING_URI" not in build("isolated-with-mlflow")["Environment"]
 
 
-def test_metrics_that_the_job_watch_reads_are_defined() -> None:
-    """`stacks/handlers/monitor_jobs.py` looks for these two names."""
+def test_metrics_of_the_job_monitor_are_defined() -> None:
+    """`stacks/handlers/monitor_jobs.py` reads these two metrics."""
     assert {"loss", "tokens_per_second"} <= {d["Name"] for d in metric_definitions()}
 
 

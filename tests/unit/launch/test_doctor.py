@@ -1,4 +1,4 @@
-"""The doctor: each check is fine, or says what is wrong and which command mends it."""
+"""Checks of the doctor: each passes, or names the problem and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ G5 = "ml.g5.2xlarge"
 
 
 @pytest.mark.slow
-def test_this_machine_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_machine_checks_pass_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_doctor() == 0
     said = capsys.readouterr().out
     assert "two processes over gloo" in said
     assert "→" not in said
 
 
-def test_another_version_than_was_tested(tmp_path: Path) -> None:
+def test_untested_version(tmp_path: Path) -> None:
     (tmp_path / "constraints.txt").write_text("torch==1.0.0\npeft==0.0.1 ; python_version > '3'\n")
     with pytest.raises(CheckFailed, match=r"torch is .*, tested is 1\.0\.0; peft is") as caught:
         MachineChecks(constraints=tmp_path / "constraints.txt").packages()
     assert "make" in caught.value.fix
 
 
-def test_no_room(tmp_path: Path) -> None:
+def test_full_disk(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match=r"1000000\.0 GiB needed") as caught:
         MachineChecks(needs_gib=1e6, runs=tmp_path / "runs").disk()
     assert "make delete" in caught.value.fix
@@ -59,26 +59,26 @@ def test_no_room(tmp_path: Path) -> None:
         ({"efa": []}, "no EFA adapter"),
     ],
 )
-def test_adapters_and_what_drives_them(facts: dict[str, Any], said: str) -> None:
+def test_efa_adapters_need_libfabric(facts: dict[str, Any], said: str) -> None:
     machine = MachineChecks()
-    machine.facts = facts  # type: ignore[misc]  # as a machine with adapters would tell
+    machine.facts = facts  # type: ignore[misc]  # as on a machine with adapters
     try:
         assert said in machine.network()
     except CheckFailed as wrong:
         assert said in wrong.detail and wrong.fix
 
 
-def test_a_device_that_torch_does_not_see() -> None:
+def test_device_invisible_to_torch() -> None:
     machine = MachineChecks()
     machine.facts = {"faults": ["torch sees 7 of 8 NVIDIA devices"]}  # type: ignore[misc]
     with pytest.raises(CheckFailed, match="7 of 8"):
         machine.devices()
 
 
-# --- how findings come about ------------------------------------------------------------------
+# --- running checks ---------------------------------------------------------------------------
 
 
-def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
+def test_dependent_checks_are_skipped() -> None:
     def wrong() -> str:
         raise LaunchError("no credentials")
 
@@ -104,7 +104,7 @@ def test_what_a_failed_check_makes_pointless_is_not_asked() -> None:
     ]
 
 
-def test_a_fix_stands_below_what_is_wrong() -> None:
+def test_fix_is_printed_below_the_problem() -> None:
     out = io.StringIO()
     show([CheckResult("disk", "failed", "1 GiB free", "make delete RUN=a")], Console(file=out))
     assert "→ make delete RUN=a" in out.getvalue()
@@ -114,8 +114,10 @@ def test_a_fix_stands_below_what_is_wrong() -> None:
 
 
 @pytest.fixture
-def ask(scene: EmulatedEnvironment, tmp_path: Path) -> Iterator[Callable[..., AccountChecks]]:
-    """Make the checks for a job on one ml.g5.2xlarge."""
+def make_checks(
+    emulated: EmulatedEnvironment, tmp_path: Path
+) -> Iterator[Callable[..., AccountChecks]]:
+    """Return a factory of the checks for a job on one ml.g5.2xlarge."""
 
     def make(**sections: Any) -> AccountChecks:
         (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
@@ -133,50 +135,54 @@ def ask(scene: EmulatedEnvironment, tmp_path: Path) -> Iterator[Callable[..., Ac
     yield make
 
 
-def verdicts(checks: AccountChecks) -> dict[str, CheckResult]:
+def results(checks: AccountChecks) -> dict[str, CheckResult]:
     return {finding.check: finding for finding in run_checks(checks.checks())}
 
 
-def test_an_account_in_which_a_job_can_run(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_account_checks_pass(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    scene.service.faults.quotas[G5] = 2
-    found = verdicts(ask())
+    emulated.service.faults.quotas[G5] = 2
+    found = results(make_checks())
     assert found["quota"].detail == f"'{G5} for training job usage' is 2"
     assert found["zones"].detail.startswith("g5.2xlarge in us-east-1")
     assert found["role"].detail == "temper-dev-training"
     assert "MiB from this machine" in found["data"].detail
     wrong = {name: f.detail for name, f in found.items() if f.outcome == "failed"}
-    # What the emulated registry holds was never scanned.
+    # Images in the emulated registry are never scanned.
     assert list(wrong) == ["image"] and "never scanned" in wrong["image"]
     assert "s from AWS's" in found["clock"].detail or "no date" in found["clock"].detail
 
 
-def test_a_quota_of_nothing(scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]) -> None:
-    scene.service.faults.quotas[G5] = 0
-    finding = verdicts(ask(resources={"instance": G5, "count": 2}))["quota"]
+def test_quota_of_zero(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+) -> None:
+    emulated.service.faults.quotas[G5] = 0
+    finding = results(make_checks(resources={"instance": G5, "count": 2}))["quota"]
     assert finding.detail == f"'{G5} for training job usage' is 0, and the job needs 2"
     assert "request-service-quota-increase" in finding.fix
     assert "--desired-value 2" in finding.fix and "--quota-code L-" in finding.fix
 
 
-def test_spot_has_a_quota_of_its_own(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_spot_quota(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    scene.service.faults.quotas[G5] = 1
-    job = ask(resources={"instance": G5, "spot": True, "max_runtime": "1h"})
-    assert "for spot training job usage' is 1" in verdicts(job)["quota"].detail
+    emulated.service.faults.quotas[G5] = 1
+    job = make_checks(resources={"instance": G5, "spot": True, "max_runtime": "1h"})
+    assert "for spot training job usage' is 1" in results(job)["quota"].detail
 
 
-def test_an_instance_that_no_zone_offers(ask: Callable[..., AccountChecks]) -> None:
-    finding = verdicts(ask(resources={"instance": "ml.p9.48xlarge"}))["zones"]
+def test_instance_offered_in_no_zone(make_checks: Callable[..., AccountChecks]) -> None:
+    finding = results(make_checks(resources={"instance": "ml.p9.48xlarge"}))["zones"]
     assert finding.outcome == "failed"
     assert "p9.48xlarge is not offered in us-east-1" in finding.detail
     assert "environments/dev.yaml" in finding.fix
 
 
-def test_what_the_scan_found(scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]) -> None:
-    checks = ask()
+def test_severe_scan_findings(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
+) -> None:
+    checks = make_checks()
     ecr = checks.account.client("ecr")
     with Stubber(ecr) as answers:
         answers.add_response("describe_images", {"imageDetails": []})
@@ -188,29 +194,29 @@ def test_what_the_scan_found(scene: EmulatedEnvironment, ask: Callable[..., Acco
     assert caught.value.fix == "make image KIND=gpu ENV=dev"
 
 
-def test_an_image_that_is_gone(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_deleted_image(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    uri = checks_uri(scene).replace("@sha256:", "@sha256:00")[:-2]
+    uri = checks_uri(emulated).replace("@sha256:", "@sha256:00")[:-2]
     with pytest.raises(CheckFailed, match="is not in the registry"):
-        ask(resources={"instance": G5, "image": uri}).image()
+        make_checks(resources={"instance": G5, "image": uri}).image()
 
 
-def checks_uri(scene: EmulatedEnvironment) -> str:
-    name = f"/{scene.environment.prefix}/images/gpu/uri"
-    return str(boto(scene, "ssm").get_parameter(Name=name)["Parameter"]["Value"])
+def checks_uri(emulated: EmulatedEnvironment) -> str:
+    name = f"/{emulated.environment.prefix}/images/gpu/uri"
+    return str(boto(emulated, "ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
-def test_a_role_that_sagemaker_cannot_take(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_role_sagemaker_cannot_assume(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
     trust = '{"Statement": [{"Principal": {"Service": "ec2.amazonaws.com"}}]}'
-    boto(scene, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
+    boto(emulated, "iam").create_role(RoleName="other", AssumeRolePolicyDocument=trust)
     with pytest.raises(CheckFailed, match="role/other cannot be assumed by SageMaker") as caught:
-        with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/other").role()
+        with_value(make_checks(), "roles/training", "arn:aws:iam::123456789012:role/other").role()
     assert caught.value.fix == "make deploy ENV=dev"
     with pytest.raises(CheckFailed, match="role/none does not exist"):
-        with_value(ask(), "roles/training", "arn:aws:iam::123456789012:role/none").role()
+        with_value(make_checks(), "roles/training", "arn:aws:iam::123456789012:role/none").role()
 
 
 def with_value(checks: AccountChecks, name: str, value: str) -> AccountChecks:
@@ -221,10 +227,10 @@ def with_value(checks: AccountChecks, name: str, value: str) -> AccountChecks:
     return checks
 
 
-def test_data_that_is_not_there(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_missing_data(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    finding = verdicts(ask(data={"train": "s3://temper-dev-data-123456789012/none"}))["data"]
+    finding = results(make_checks(data={"train": "s3://temper-dev-data-123456789012/none"}))["data"]
     assert finding.outcome == "failed" and "contains nothing" in finding.detail
 
 
@@ -232,11 +238,11 @@ MADE = {"VersionIdsToStages": {"a" * 32: ["AWSCURRENT"]}}
 FILLED = {"VersionIdsToStages": {"a" * 32: ["AWSPREVIOUS"], "b" * 32: ["AWSCURRENT"]}}
 
 
-def test_a_token_that_nobody_has_set(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_hub_token_without_value(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    assert verdicts(ask())["token"].detail == "this environment has no secret for it"
-    checks = with_value(ask(), "secrets/hub-token", "temper-dev/hub-token")
+    assert results(make_checks())["token"].detail == "this environment has no secret for it"
+    checks = with_value(make_checks(), "secrets/hub-token", "temper-dev/hub-token")
     with Stubber(checks.account.client("secretsmanager")) as answers:
         answers.add_response("describe_secret", MADE)
         with pytest.raises(
@@ -248,11 +254,11 @@ def test_a_token_that_nobody_has_set(
     assert "put-secret-value" in caught.value.fix
 
 
-def test_a_judges_key_that_nobody_has_set(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_judge_key_without_value(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    assert verdicts(ask())["keys"].detail.startswith("not needed")
-    checks = with_value(ask(), "secrets/keys/JUDGE_KEY", "temper-dev/keys/JUDGE_KEY")
+    assert results(make_checks())["keys"].detail.startswith("not needed")
+    checks = with_value(make_checks(), "secrets/keys/JUDGE_KEY", "temper-dev/keys/JUDGE_KEY")
     assert checks.keys().startswith("not needed"), "the job calls nobody"
     checks.job = None
     with Stubber(checks.account.client("secretsmanager")) as answers:
@@ -261,22 +267,22 @@ def test_a_judges_key_that_nobody_has_set(
             checks.keys()
 
 
-def test_what_may_not_be_asked_is_not_called_wrong(
-    scene: EmulatedEnvironment, ask: Callable[..., AccountChecks]
+def test_denied_check_is_skipped(
+    emulated: EmulatedEnvironment, make_checks: Callable[..., AccountChecks]
 ) -> None:
-    checks = ask()
+    checks = make_checks()
     with Stubber(checks.account.client("iam")) as answers:
         answers.add_client_error("get_role", "AccessDenied", "not you", 403)
         with pytest.raises(Skipped, match="may not call IAM"):
             checks.role()
 
 
-def test_no_credentials_and_nothing_else_is_asked(
-    ask: Callable[..., AccountChecks], monkeypatch: pytest.MonkeyPatch
+def test_without_credentials_other_checks_are_skipped(
+    make_checks: Callable[..., AccountChecks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    found = verdicts(ask())
+    found = results(make_checks())
     assert "no AWS credentials were found" in found["credentials"].detail
     assert {f.outcome for name, f in found.items() if name != "credentials"} == {"skipped"}

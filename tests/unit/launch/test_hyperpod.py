@@ -1,4 +1,4 @@
-"""How a HyperPod cluster is entered, and what becomes of one that cannot be."""
+"""Selection of the target and the submit node of a HyperPod cluster."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def node(group: str, status: str = "Running") -> dict[str, Any]:
 
 
 @pytest.fixture
-def account(scene: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> AwsSession:
+def account(emulated: EmulatedEnvironment, monkeypatch: pytest.MonkeyPatch) -> AwsSession:
     monkeypatch.delenv("SLURM_LOGIN", raising=False)
     return AwsSession(DEV)
 
@@ -52,7 +52,7 @@ def enter(account: AwsSession, *nodes: dict[str, Any]) -> Any:
         return _submit_shell(account, CLUSTER)
 
 
-def test_by_a_login_node_through_session_manager(account: AwsSession) -> None:
+def test_login_node_through_session_manager(account: AwsSession) -> None:
     shell = enter(account, node("gpus"), node("head"), node("door"))
     assert isinstance(shell, SshShell)
     command = " ".join(shell.command("sinfo"))
@@ -60,25 +60,25 @@ def test_by_a_login_node_through_session_manager(account: AwsSession) -> None:
     assert "AWS-StartSSHSession" in command and "ubuntu@door-i-door" in command
 
 
-def test_by_the_controller_where_no_login_node_runs(account: AwsSession) -> None:
+def test_controller_without_running_login_node(account: AwsSession) -> None:
     shell = enter(account, node("gpus"), node("door", "Pending"), node("head"))
     assert "_head-i-head " in " ".join(shell.command("sinfo"))
 
 
-def test_no_way_in(account: AwsSession) -> None:
+def test_no_submit_node(account: AwsSession) -> None:
     with pytest.raises(LaunchError, match="no running login or controller node"):
         enter(account, node("gpus"))
 
 
-def test_a_door_that_a_person_names(account: AwsSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_node_named_by_user(account: AwsSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
     assert _submit_shell(account, CLUSTER).label == "me@login"
 
 
 @pytest.fixture
-def published(scene: EmulatedEnvironment) -> Iterator[None]:
-    """The environment has a cluster, as far as its parameters go."""
-    ssm = boto(scene, "ssm")
+def published(emulated: EmulatedEnvironment) -> Iterator[None]:
+    """Publish the parameter of a cluster."""
+    ssm = boto(emulated, "ssm")
     name = f"/{DEV.prefix}/hyperpod/cluster"
     ssm.put_parameter(Name=name, Value=NAME, Type="String")
     yield
@@ -95,7 +95,7 @@ def published(scene: EmulatedEnvironment) -> Iterator[None]:
         ({**CLUSTER, "ClusterStatus": "Creating"}, "it accepts no jobs now"),
     ],
 )
-def test_a_cluster_that_takes_no_jobs(
+def test_cluster_accepts_no_jobs(
     published: None, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], message: str
 ) -> None:
     account = AwsSession(DEV)
@@ -107,7 +107,7 @@ def test_a_cluster_that_takes_no_jobs(
 
 
 @pytest.mark.parametrize("kind", ["slurm", "eks"])
-def test_whichever_way_it_is_run(
+def test_orchestrator_selects_target(
     published: None, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     account = AwsSession(DEV)

@@ -1,4 +1,4 @@
-"""What of a job travels, and how it is named where it runs."""
+"""Inputs of a job, and their paths where it runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def place(item: InputArtifact) -> str:
     return f"/there/{item.channel}/{item.base_name}".rstrip("/")
 
 
-def test_everything_that_is_a_file_travels(here: Path) -> None:
+def test_collects_every_file(here: Path) -> None:
     items = {item.channel: item for item in collect_inputs(job(here))}
     assert items.keys() == {"model", "model-chat-template", "train", "validation"}
     assert items["model"].size_bytes == 102, "hidden files stay"
@@ -60,7 +60,7 @@ def test_everything_that_is_a_file_travels(here: Path) -> None:
     ]
 
 
-def test_the_job_that_travels_names_the_new_places_and_no_old_one(here: Path) -> None:
+def test_rewritten_job_has_only_new_paths(here: Path) -> None:
     mine = job(here)
     text = rewrite_paths(mine, collect_inputs(mine), place)
     document = yaml.safe_load(text)
@@ -71,7 +71,7 @@ def test_the_job_that_travels_names_the_new_places_and_no_old_one(here: Path) ->
     assert parse_job(document, "there")
 
 
-def test_nothing_else_changes(here: Path) -> None:
+def test_rewriting_changes_only_paths(here: Path) -> None:
     mine = job(here)
     there = yaml.safe_load(rewrite_paths(mine, collect_inputs(mine), place))
     back = {place(item): item.source for item in collect_inputs(mine)}
@@ -86,7 +86,7 @@ def test_nothing_else_changes(here: Path) -> None:
     assert parse_job(restore(there), "back") == mine
 
 
-def test_what_is_named_twice_travels_once(here: Path) -> None:
+def test_same_file_is_collected_once(here: Path) -> None:
     rows = str(here / "rows.jsonl")
     stage = {
         "method": {"kind": "sft"},
@@ -111,19 +111,19 @@ def test_what_is_named_twice_travels_once(here: Path) -> None:
     assert str(here) not in rewrite_paths(mine, items, place)
 
 
-def test_prompts_are_never_mistaken_for_files(here: Path) -> None:
+def test_prompts_are_not_files(here: Path) -> None:
     mine = job(here, evaluate={"samples": [str(here / "rows.jsonl"), "model"]})
     assert len(collect_inputs(mine)) == 4
 
 
-def test_a_folder_without_files(here: Path) -> None:
+def test_empty_folder(here: Path) -> None:
     (here / "empty").mkdir()
     mine = job(here, data={"train": str(here / "empty")})
     with pytest.raises(LaunchError, match="is empty"):
         _ = next(item for item in collect_inputs(mine) if item.channel == "train").files
 
 
-def test_addresses(here: Path) -> None:
+def test_s3_addresses(here: Path) -> None:
     data = {"train": ["s3://b/folder", "s3://b/folder/", "s3://b/rows.jsonl.gz"]}
     found = [i for i in collect_inputs(job(here, data=data)) if i.path is None]
     assert [(i.channel, i.base_name, i.s3_uri) for i in found] == [
@@ -133,14 +133,14 @@ def test_addresses(here: Path) -> None:
     ]
 
 
-def test_content_decides_where_a_copy_lies(here: Path) -> None:
+def test_digest_depends_on_content(here: Path) -> None:
     item = collect_inputs(job(here))[0]
     assert collect_inputs(job(here))[0].digest == item.digest
     (here / "model" / "config.json").write_text('{"a": 1}')
     assert collect_inputs(job(here))[0].digest != item.digest
 
 
-def test_what_the_hub_must_give(here: Path) -> None:
+def test_hub_names_and_missing_channels(here: Path) -> None:
     mine = job(
         here,
         model={"source": "owner/name"},
@@ -151,7 +151,7 @@ def test_what_the_hub_must_give(here: Path) -> None:
     assert hub_names(job(here)) == []
 
 
-def test_who_is_called_while_a_job_runs(here: Path) -> None:
+def test_collects_endpoints(here: Path) -> None:
     assert collect_endpoints(job(here)) == []
     away = {"kind": "openai", "url": "http://localhost:8000/v1", "model": "m"}
     writing = {"kind": "distill_text", "teacher": away}

@@ -1,4 +1,4 @@
-"""Runs of this machine: seen in one table, found by name, stopped, gone on with, deleted."""
+"""Local runs: listed, resolved by name, stopped, resumed, deleted."""
 
 from __future__ import annotations
 
@@ -32,12 +32,19 @@ from training.run_folder import hold, write_whole
 
 
 def launch(*arguments: str, **variables: str) -> Result:
-    """Run a command as a person does, with nobody at the terminal."""
+    """Run a command without a terminal."""
     return CliRunner().invoke(app, arguments, env={"COLUMNS": "160", **variables})
 
 
 def make_run(runs: Path, name: str, state: str = "finished", loss: float | None = 1.5) -> Path:
-    """Make a folder as a run leaves it."""
+    """Create the folder of a run.
+
+    Args:
+        runs: Folder of all run folders.
+        name: `<name>/<run id>`.
+        state: State of the run.
+        loss: Last loss; None for a run without metrics.
+    """
     folder = runs / name
     folder.mkdir(parents=True)
     write_whole(folder / "status.json", json.dumps({"state": state, "message": "loss is NaN"}))
@@ -57,20 +64,20 @@ def runs(tmp_path: Path) -> Path:
     return home
 
 
-def test_what_looks_at_runs_loads_nothing_heavy() -> None:
+def test_status_imports_nothing_heavy() -> None:
     code = "import launch.commands, launch.render, sys; print(*sorted(sys.modules))"
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     heavy = {"torch", "transformers", "boto3", "botocore", "pydantic", "training.config"}
-    assert not heavy & set(said)
-    assert not [name for name in said if name.startswith("planning")]
+    assert not heavy & set(result)
+    assert not [name for name in result if name.startswith("planning")]
 
 
 def test_all_runs_in_one_table(runs: Path) -> None:
-    said = launch("status", "--runs", str(runs))
-    assert said.exit_code == 0, said.stderr
-    (_, *lines), reasons = (part.splitlines() for part in said.stdout.split("\n\n"))
+    result = launch("status", "--runs", str(runs))
+    assert result.exit_code == 0, result.stderr
+    (_, *lines), reasons = (part.splitlines() for part in result.stdout.split("\n\n"))
     assert [line.split()[0] for line in lines] == [
         "a/20260101-080000",
         "a/20260102-080000",
@@ -97,16 +104,16 @@ def test_no_runs_yet(tmp_path: Path) -> None:
         ("a/20260101", "a/20260101-080000"),
     ],
 )
-def test_a_run_is_found_by_what_a_person_calls_it(runs: Path, name: str, found: str) -> None:
+def test_run_is_resolved_by_name(runs: Path, name: str, found: str) -> None:
     assert resolve_run(runs, name).run == found
 
 
-def test_a_run_that_is_not_there(runs: Path) -> None:
+def test_unknown_run(runs: Path) -> None:
     with pytest.raises(LaunchError, match=r"RUN=c: no such run in .* b/20260103-080000"):
         resolve_run(runs, "c")
 
 
-def test_the_index_is_made_anew_when_it_is_lost_or_damaged(runs: Path) -> None:
+def test_lost_or_damaged_index_is_rebuilt(runs: Path) -> None:
     index = RunIndex(runs)
     rows = index.rows()
     index.path.unlink()
@@ -115,7 +122,7 @@ def test_the_index_is_made_anew_when_it_is_lost_or_damaged(runs: Path) -> None:
     assert RunIndex(runs).rows() == rows
 
 
-def test_the_index_follows_the_folders(runs: Path) -> None:
+def test_index_follows_folders(runs: Path) -> None:
     states = {row.run: row.status.state for row in RunIndex(runs).rows()}
     assert states["b/20260103-080000"] == "stopped"
     write_whole(runs / "b/20260103-080000/status.json", json.dumps({"state": "finished"}))
@@ -124,7 +131,7 @@ def test_the_index_follows_the_folders(runs: Path) -> None:
     assert states["b/20260103-080000"] == states["b/20260104-080000"] == "not deployed"
 
 
-def test_a_run_whose_process_is_gone_is_not_called_training(runs: Path) -> None:
+def test_run_without_process_is_stopped(runs: Path) -> None:
     folder = make_run(runs, "b/20260105-080000", "running")
     assert read_folder(folder).state == "stopped"
     with hold(folder):
@@ -150,7 +157,7 @@ def test_one_run_in_detail(runs: Path, document: dict[str, Any]) -> None:
         }
     }
     (folder / "plan.json").write_text(json.dumps(plan))
-    said = launch("status", "a", "--runs", str(runs)).stdout
+    result = launch("status", "a", "--runs", str(runs)).stdout
     for word in (
         "rows.jsonl (limit 100)",
         "learning_rate 0.001",
@@ -159,10 +166,10 @@ def test_one_run_in_detail(runs: Path, document: dict[str, Any]) -> None:
         "creator",
         "MiB",
     ):
-        assert word in said
+        assert word in result
 
 
-def test_deleting_asks_and_says_what_goes(runs: Path) -> None:
+def test_delete_asks_and_lists(runs: Path) -> None:
     folder = runs / "a/20260102-080000"
     asked = launch("delete", "a", "--runs", str(runs))
     assert asked.exit_code == 2
@@ -174,33 +181,31 @@ def test_deleting_asks_and_says_what_goes(runs: Path) -> None:
     assert (runs / "a/latest").resolve().name == "20260101-080000"
 
 
-def test_a_run_that_trains_is_not_deleted(runs: Path) -> None:
+def test_running_run_is_not_deleted(runs: Path) -> None:
     folder = make_run(runs, "b/20260105-080000", "running")
     with hold(folder):
-        said = launch("delete", "b", "--runs", str(runs), YES="1")
-    assert said.exit_code == 4
-    assert "Stop it first" in said.stderr and folder.exists()
+        result = launch("delete", "b", "--runs", str(runs), YES="1")
+    assert result.exit_code == 4
+    assert "Stop it first" in result.stderr and folder.exists()
 
 
-def test_fetching_what_is_not_there_yet(runs: Path) -> None:
-    said = launch("fetch", "b", "--runs", str(runs))
-    assert said.exit_code == 4
-    assert said.stderr.strip() == "b/20260103-080000 has nothing to fetch yet: it is stopped"
+def test_nothing_to_fetch_yet(runs: Path) -> None:
+    result = launch("fetch", "b", "--runs", str(runs))
+    assert result.exit_code == 4
+    assert result.stderr.strip() == "b/20260103-080000 has nothing to fetch yet: it is stopped"
 
 
-def test_a_model_is_packed_on_request(runs: Path) -> None:
+def test_fetch_packs_model_on_request(runs: Path) -> None:
     model = runs / "a/20260102-080000/model"
     model.mkdir()
     (model / "config.json").write_text("{}")
-    said = launch("fetch", "a", "--archive", "--runs", str(runs))
-    assert said.stdout.strip() == str(model.with_name("model.tar.gz"))
+    result = launch("fetch", "a", "--archive", "--runs", str(runs))
+    assert result.stdout.strip() == str(model.with_name("model.tar.gz"))
     assert model.with_name("model.tar.gz").exists()
 
 
 @pytest.mark.slow
-def test_stopped_and_gone_on_with_to_the_same_weights(
-    document: dict[str, Any], tmp_path: Path
-) -> None:
+def test_stop_and_resume_give_the_same_weights(document: dict[str, Any], tmp_path: Path) -> None:
     job = changed(document, train={"max_steps": 60}, checkpoint={"every": "5 steps"})
     process = start_command(job, tmp_path)
     runs = str(tmp_path / "runs")
@@ -209,7 +214,7 @@ def test_stopped_and_gone_on_with_to_the_same_weights(
     assert finish(process).code == 75
     assert "stopped" in launch("status", "tiny", "--runs", runs).stdout
     assert launch("resume", "tiny", "--runs", runs).exit_code == 0
-    said = launch("logs", "tiny", "--runs", runs).stdout
-    assert "60/60" in said and "not deployed" in said
+    result = launch("logs", "tiny", "--runs", runs).stdout
+    assert "60/60" in result and "not deployed" in result
     (folder,) = (p for p in (tmp_path / "runs/tiny").iterdir() if not p.is_symlink())
     assert_identical(Run(folder), train_here(job, tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""A job in a container image on this machine: what the engine is told."""
+"""Container command of a job that trains in an image on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launch.submit import with_image
 from training.config.load import parse_job
 
 
-def test_what_the_job_names_stands_where_it_stands_here(
+def test_inputs_are_mounted_at_their_own_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_container, "container_engine", lambda: "podman")
@@ -45,13 +45,13 @@ def test_what_the_job_names_stands_where_it_stands_here(
     ]
 
 
-def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_container_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LaunchError, match="needs docker or podman"):
         local_container.container_engine()
 
 
-def test_the_image_goes_to_the_first_stage_of_several(tmp_path: Path) -> None:
+def test_image_is_set_on_first_stage(tmp_path: Path) -> None:
     run = {"method": {"kind": "sft"}, "data": {"train": "builtin:python-stdlib"}}
     one = {"name": "a", "model": {"source": "o/m"}, **run, "train": {"max_steps": 1}}
     stages = [{"train": {"max_steps": 1}, "model": {"source": "o/m"}, "name": "x", **run}]

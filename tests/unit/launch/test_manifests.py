@@ -1,6 +1,6 @@
-"""The manifests for HyperPod on EKS: golden files, the schemas of both kinds, what must hold.
+"""Manifests for HyperPod on EKS: golden files, the schemas of both kinds, and invariants.
 
-`python -m tests.unit.launch.test_manifests` writes the golden files anew.
+`python -m tests.unit.launch.test_manifests` rewrites the golden files.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def pod_of(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_nothing_changed_unasked(name: str) -> None:
+def test_matches_golden_file(name: str) -> None:
     golden = (GOLDEN / f"{name}.yaml").read_text()
     assert to_yaml(build(name)) == golden, "python -m tests.unit.launch.test_manifests"
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_kubernetes_reads_every_part(name: str) -> None:
+def test_valid_kubernetes_manifests(name: str) -> None:
     import kubernetes_validate
 
     job_file, job = build(name)
@@ -61,7 +61,7 @@ def test_kubernetes_reads_every_part(name: str) -> None:
     kubernetes_validate.validate(pod, version, strict=True)
 
 
-def test_the_validation_finds_what_is_wrong() -> None:
+def test_invalid_manifest_is_detected() -> None:
     import kubernetes_validate
 
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": pod_of("one-g5")}
@@ -71,8 +71,8 @@ def test_the_validation_finds_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_operator_knows_every_key(name: str) -> None:
-    """Read into the operator's own types and written again, nothing is lost."""
+def test_training_operator_knows_every_key(name: str) -> None:
+    """A round trip through the operator's own types loses nothing."""
     job = build(name)[1]
     assert through_the_operator(job) == job
     job["spec"]["runPolicy"]["cleanPods"] = "All"
@@ -106,7 +106,7 @@ def through_the_operator(job: dict[str, Any]) -> Any:
         ("one-g5", {"nvidia.com/gpu": "4"}),
     ],
 )
-def test_a_pod_has_its_whole_node(name: str, devices: dict[str, str]) -> None:
+def test_pod_requests_all_devices(name: str, devices: dict[str, str]) -> None:
     (container,) = pod_of(name)["containers"]
     asked = container["resources"]["limits"]
     assert container["resources"]["requests"] == asked
@@ -115,7 +115,7 @@ def test_a_pod_has_its_whole_node(name: str, devices: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_only_healthy_nodes_and_again_when_one_breaks(name: str) -> None:
+def test_healthy_nodes_and_auto_resume(name: str) -> None:
     job, pod = build(name)[1], pod_of(name)
     assert pod["nodeSelector"]["sagemaker.amazonaws.com/node-health-status"] == "Schedulable"
     assert pod["nodeSelector"]["node.kubernetes.io/instance-type"] == CASES[name]["instance"]
@@ -135,12 +135,12 @@ def test_only_healthy_nodes_and_again_when_one_breaks(name: str) -> None:
         ("1st-20261101-120000-ab12", "t-1st-20261101-120000-ab12"),
     ],
 )
-def test_names_are_legal_there(attempt: str, name: str) -> None:
+def test_legal_object_names(attempt: str, name: str) -> None:
     assert object_name(attempt) == name
     assert len(f"{name}-worker-99999") <= 63
 
 
-def test_a_machine_the_catalogue_does_not_know() -> None:
+def test_instance_missing_from_catalog() -> None:
     order = PodSpec("a", "a/b", "", IMAGE)
     with pytest.raises(LaunchError, match=r"ml\.p9\.48xlarge is not in the catalog"):
         manifests(
@@ -160,7 +160,7 @@ def test_a_machine_the_catalogue_does_not_know() -> None:
         (["Created", "Succeeded"], False, "not deployed"),
     ],
 )
-def test_where_a_job_stands(conditions: list[str], suspend: bool, state: str) -> None:
+def test_status_of_conditions(conditions: list[str], suspend: bool, state: str) -> None:
     found = {
         "spec": {"runPolicy": {"suspend": suspend}},
         "status": {

@@ -1,7 +1,7 @@
-"""Sending, watching, stopping and fetching, by the real code against an account that is emulated.
+"""Submit, follow, stop, resume and fetch on SageMaker, against an emulated account.
 
-The training service is a stand-in that does with each request what the service does; the container
-only counts. `tests/launch` trains for real.
+The emulated training service executes each request, with a container that only counts steps.
+`tests/launch` really trains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training.errors import JobError
 
 @pytest.fixture
 def make_request(tmp_path: Path) -> Callable[..., SubmitRequest]:
-    """Make a wish for a job that counts to `steps`."""
+    """Return a factory of requests for a job that counts to `steps`."""
     model = tmp_path / "shape"
     model.mkdir()
     shape = {
@@ -71,27 +71,29 @@ def await_end(target: SageMakerTarget, submission: Submission) -> str:
     return target.status(submission).state
 
 
-def steps_of(scene: EmulatedEnvironment, job: str) -> list[list[int]]:
-    """Return the steps that each of a job's machines took."""
-    streams = scene.log_lines(job).values()
+def steps_of(emulated: EmulatedEnvironment, job: str) -> list[list[int]]:
+    """Return the steps of each start of a job."""
+    streams = emulated.log_lines(job).values()
     return [
         [int(ln.split()[1].partition("/")[0]) for ln in s if ln.startswith("step")] for s in streams
     ]
 
 
-def test_to_its_end(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_run_to_completion_and_fetch(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
-    said: list[str] = []
-    submission = submit(make_request(), target, said.append)
-    assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in said[0]
+    lines: list[str] = []
+    submission = submit(make_request(), target, lines.append)
+    assert "1 × ml.g5.2xlarge, us-east-1 (dev)" in lines[0]
     assert target.status(submission).state == "training"
     lines = list(target.logs(submission, follow=True))
     assert [line.split()[1] for line in lines] == [f"{n}/20" for n in range(1, 21)]
     status = target.status(submission)
     assert (status.state, status.step, status.loss) == ("not deployed", 20, 0.2)
-    brought = target.fetch(submission, archive=False, checkpoints=False)
-    assert {p.relative_to(submission.folder).as_posix() for p in brought} == {
+    fetched = target.fetch(submission, archive=False, checkpoints=False)
+    assert {p.relative_to(submission.folder).as_posix() for p in fetched} == {
         "model",
         "report.html",
     }
@@ -102,8 +104,8 @@ def test_to_its_end(
     assert (submission.folder / "checkpoints/20.json").exists()
 
 
-def test_what_reaches_the_container_names_no_place_of_this_machine(
-    scene: EmulatedEnvironment,
+def test_container_job_has_no_local_paths(
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     tmp_path: Path,
@@ -111,29 +113,33 @@ def test_what_reaches_the_container_names_no_place_of_this_machine(
     submission = submit(make_request(steps=1), target, print)
     bucket = target.platform["buckets/runs"]
     key = f"runs/{submission.run}/job/job.yaml"
-    text = boto(scene, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    text = boto(emulated, "s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     assert str(tmp_path) not in text
     assert "/opt/ml/input/data/train/rows.jsonl" in text
     assert await_end(target, submission) == "not deployed"
 
 
 @pytest.mark.slow
-def test_the_same_command_attaches(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_same_command_attaches(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = make_request(steps=500)
-    first, said = submit(request, target, print), []
-    second = submit(request, target, said.append)
+    first, lines = submit(request, target, print), []
+    second = submit(request, target, lines.append)
     assert second == first
-    assert scene.service.calls.count("CreateTrainingJob") == 1
-    assert "is training already" in said[0]
+    assert emulated.service.calls.count("CreateTrainingJob") == 1
+    assert "is training already" in lines[0]
     target.stop(first)
     assert await_end(target, first) == "stopped"
 
 
 @pytest.mark.slow
-def test_stopped_and_gone_on_with(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_stop_and_resume(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = make_request(steps=200)
     submission = submit(request, target, print)
@@ -146,15 +152,15 @@ def test_stopped_and_gone_on_with(
     assert again.run == submission.run
     assert again.latest.name == f"{submission.latest.name}-2"
     assert await_end(target, again) == "not deployed"
-    (first,), (second,) = (steps_of(scene, attempt.name) for attempt in again.attempts)
-    assert first[-1] + 1 == second[0], "the checkpoint saved on SIGTERM is where it goes on"
+    (first,), (second,) = (steps_of(emulated, attempt.name) for attempt in again.attempts)
+    assert first[-1] + 1 == second[0], "it resumes from the checkpoint that SIGTERM saved"
     assert second[-1] == 200
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("event", ["interrupt", "lose"])
-def test_a_spot_interruption_costs_at_most_one_interval(
-    scene: EmulatedEnvironment,
+def test_interruption_repeats_at_most_one_interval(
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     event: Any,
@@ -162,36 +168,38 @@ def test_a_spot_interruption_costs_at_most_one_interval(
     submission = submit(make_request(steps=150, spot=True, max_runtime="1h"), target, print)
     name = submission.latest.name
     until(lambda: (target.status(submission).step or 0) > 12)
-    scene.service.trigger(name, event)
+    emulated.service.trigger(name, event)
     assert await_end(target, submission) == "not deployed"
-    first, second = steps_of(scene, name)
-    # 5 steps between checkpoints, and those (20 ms each) that S3 was behind by.
+    first, second = steps_of(emulated, name)
+    # 5 steps between checkpoints, and the steps (20 ms each) by which S3 lagged behind.
     slack = 0 if event == "interrupt" else 5 + 25
     assert 0 <= first[-1] + 1 - second[0] <= slack
-    assert second[0] > 1, "it went on, and did not start over"
+    assert second[0] > 1, "it resumed, and did not start over"
     assert second[-1] == 150
 
 
-def test_no_reply_and_no_second_charge(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_lost_reply_creates_no_second_job(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
-    """The job is made, the answer is lost, boto asks again by itself."""
-    scene.service.faults.lost_replies = 2
+    """The job is created, the reply is lost, and boto3 retries."""
+    emulated.service.faults.lost_replies = 2
     submission = submit(make_request(steps=5), target, print)
     assert submission.latest.handle.endswith(submission.latest.name)
-    assert scene.service.calls.count("CreateTrainingJob") == 3
-    assert list(scene.service._jobs) == [submission.latest.name]
+    assert emulated.service.calls.count("CreateTrainingJob") == 3
+    assert list(emulated.service._jobs) == [submission.latest.name]
     assert await_end(target, submission) == "not deployed"
 
 
 @pytest.mark.slow
-def test_no_reply_at_all_and_the_same_command_again(
-    scene: EmulatedEnvironment,
+def test_rerun_after_lost_network(
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The network fails for good in between: nothing is known, and nothing is charged twice."""
+    """The network fails after the job was created; the same command finds it by its name."""
     request = make_request(steps=300)
     create = target.jobs.create
 
@@ -209,13 +217,15 @@ def test_no_reply_at_all_and_the_same_command_again(
     fresh = SageMakerTarget(target.account)
     submission = submit(request, fresh, print)
     assert submission.run == record.run
-    assert list(scene.service._jobs) == [record.latest.name]
+    assert list(emulated.service._jobs) == [record.latest.name]
     fresh.stop(submission)
     await_end(fresh, submission)
 
 
-def test_a_job_that_fails(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_failed_job(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     submission = submit(make_request(name="broken"), target, print)
     assert await_end(target, submission) == "training failed"
@@ -227,11 +237,13 @@ def test_a_job_that_fails(
 
 
 @pytest.mark.slow
-def test_every_change_of_state_is_told(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_state_changes_are_published(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
-    """A rule like the platform's own sees the end of a job on the bus."""
-    events, sqs = boto(scene, "events"), boto(scene, "sqs")
+    """A rule like the platform's own matches the end of a job."""
+    events, sqs = boto(emulated, "events"), boto(emulated, "sqs")
     queue = sqs.create_queue(QueueName="told")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
     pattern = {
@@ -258,13 +270,13 @@ def test_every_change_of_state_is_told(
 # --- bad input --------------------------------------------------------------------------------
 
 
-def assert_nothing_happened(scene: EmulatedEnvironment, runs: Path) -> None:
-    assert not scene.service._jobs
+def assert_nothing_happened(emulated: EmulatedEnvironment, runs: Path) -> None:
+    assert not emulated.service._jobs
     assert not [p for p in runs.rglob("*") if p.is_file() and p.name != "index.sqlite"]
 
 
-def test_nobody_agreed(
-    scene: EmulatedEnvironment,
+def test_not_confirmed(
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -273,32 +285,38 @@ def test_nobody_agreed(
     request = make_request()
     with pytest.raises(NotConfirmed, match="YES=1"):
         submit(request, target, print)
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
-def test_a_quota_of_nothing(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_quota_of_zero(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
-    scene.service.faults.quotas["ml.g5.2xlarge"] = 0
+    emulated.service.faults.quotas["ml.g5.2xlarge"] = 0
     request = make_request()
     with pytest.raises(LaunchError, match=r"ml\.g5\.2xlarge for training job usage") as caught:
         submit(request, target, print)
     assert "Service Quotas" in str(caught.value)
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
-def test_an_empty_address(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_empty_s3_address(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     bucket = target.platform["buckets/data"]
     request = dataclasses.replace(make_request(), overrides=f"data.train=s3://{bucket}/no/such")
     with pytest.raises(LaunchError, match=f"s3://{bucket}/no/such/ contains nothing"):
         submit(request, target, print)
-    assert_nothing_happened(scene, request.runs)
+    assert_nothing_happened(emulated, request.runs)
 
 
 def test_no_instance(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = dataclasses.replace(make_request(), overrides="resources={}")
     with pytest.raises(JobError, match=r"resources.instance: is required with TARGET=sagemaker"):
@@ -306,8 +324,8 @@ def test_no_instance(
 
 
 @pytest.mark.slow
-def test_a_name_that_is_taken(
-    scene: EmulatedEnvironment,
+def test_name_is_taken(
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -317,13 +335,13 @@ def test_a_name_that_is_taken(
     request = make_request(steps=5, name="other")
     with pytest.raises(LaunchError, match="taken by another training job"):
         submit(request, target, print)
-    assert list(scene.service._jobs) == [first.latest.name]
+    assert list(emulated.service._jobs) == [first.latest.name]
     target.stop(first)
     await_end(target, first)
 
 
-def test_stopped_while_its_data_are_copied(
-    scene: EmulatedEnvironment,
+def test_stop_during_upload(
+    emulated: EmulatedEnvironment,
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
     monkeypatch: pytest.MonkeyPatch,
@@ -341,11 +359,11 @@ def test_stopped_while_its_data_are_copied(
     monkeypatch.setattr(target.store, "upload_artifact", stopped_meanwhile)
     with pytest.raises(LaunchError, match="stopped before it was submitted"):
         submit(request, target, print)
-    assert not scene.service._jobs
+    assert not emulated.service._jobs
 
 
 def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
-    """Return a wish for a job that asks a judge with a key, and one on Bedrock."""
+    """Return the request with two judges: one with an API key, and one on Bedrock."""
     document = yaml.safe_load(wish.job.read_text())
     away = {"kind": "openai", "url": "https://judge.example/v1", "model": "m"}
     bedrock = {"kind": "bedrock", "region": region, "model": "vendor.model-v1:0"}
@@ -361,20 +379,24 @@ def judged(wish: SubmitRequest, region: str) -> SubmitRequest:
     return wish
 
 
-def test_judges_that_an_environment_does_not_reach(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_judges_the_environment_rejects(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = judged(make_request(), "eu-west-1")
     with pytest.raises(JobError) as caught:
         submit(request, target, print)
-    said = str(caught.value)
+    lines = str(caught.value)
     for words in ("JUDGE_KEY", "storage.keys", "us-east-1", "vendor.model-v1:0", "bedrock.judges"):
-        assert words in said
-    assert_nothing_happened(scene, request.runs)
+        assert words in lines
+    assert_nothing_happened(emulated, request.runs)
 
 
-def test_judges_that_an_environment_reaches(
-    scene: EmulatedEnvironment, target: SageMakerTarget, make_request: Callable[..., SubmitRequest]
+def test_judges_the_environment_allows(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
 ) -> None:
     given = {
         "secrets/keys/JUDGE_KEY": "temper-dev/keys/JUDGE_KEY",

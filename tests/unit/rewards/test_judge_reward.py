@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.fake_llm_server import Endpoint, serving
+from tests.fake_llm_server import FakeLlmServer, serving
 from training.config.rewards import JudgeReward, ModelReward
 from training.data.schema.rows import PromptRow
 from training.errors import ModelError
@@ -74,42 +74,42 @@ def test_a_missing_reward_model_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint() -> Iterator[FakeLlmServer]:
     with serving() as found:
         yield found
 
 
-def judged(endpoint: Endpoint, folder: Path, **keys: Any) -> Any:
+def judged(endpoint: FakeLlmServer, folder: Path, **keys: Any) -> Any:
     asked = {"kind": "openai", "url": endpoint.url, "model": "m", **keys}
     section = TypeAdapter(JudgeReward).validate_python({"kind": "judge", "judge": asked})
     return judge.build(section, RewardContext(torch.device("cpu"), folder))
 
 
-def test_a_rating_is_scaled_to_0_to_1(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_rating_is_scaled_to_0_to_1(endpoint: FakeLlmServer, tmp_path: Path) -> None:
     endpoint.reply = lambda said: (
         200,
         "Rating: 10" if "good one" in said[0]["content"] else "1",
     )
     found = judged(endpoint, tmp_path).score(["p", "p"], ["a good one", "bad"], rows(2))
     assert found == [1, 0]
-    path, _, asked = endpoint.asked[0]
+    path, _, asked = endpoint.calls[0]
     assert (path, asked["model"]) == ("/v1/chat/completions", "m")
 
 
-def test_no_question_is_asked_twice(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_no_question_is_asked_twice(endpoint: FakeLlmServer, tmp_path: Path) -> None:
     judged(endpoint, tmp_path).score(["p"], ["a"], rows(1))
     again = judged(endpoint, tmp_path)
     assert again.score(["p", "p"], ["a", "b"], rows(2)) == pytest.approx([6 / 9, 6 / 9])
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.calls) == 2
 
 
 def test_an_unusable_rating_is_requested_again_and_then_scores_0(
-    endpoint: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    endpoint: FakeLlmServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint.reply = lambda said: (200, "3.5 of 100, I would say")
     found = judged(endpoint, tmp_path, retries=2)
     assert found.score(["p"], ["a"], rows(1)) == [0]
-    assert (found.usage.unusable, found.usage.retries, len(endpoint.asked)) == (1, 2, 3)
+    assert (found.usage.unusable, found.usage.retries, len(endpoint.calls)) == (1, 2, 3)
     assert "gave no rating of 1 of 1 answers" in caplog.text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from safety.bbq import BbqItem, read_questions
-from safety.bias import _written, scores
+from safety.bias import _number, bias_scores
 from temper.cli import main
 from tests.factories import write_jsonl
 from training.errors import DataError
@@ -23,7 +23,7 @@ def question(ambiguous: bool, biased: int) -> BbqItem:
 def test_scores_by_hand() -> None:
     """Four open questions: twice the prejudice, once the other, once right; two clear ones."""
     questions = [question(True, 0)] * 4 + [question(False, 0), question(False, 1)]
-    all_, category, group = scores(questions, [0, 0, 1, 2, 0, 0])
+    all_, category, group = bias_scores(questions, [0, 0, 1, 2, 0, 0])
     assert all_["open_accuracy"] == 0.25
     # Of three that name somebody two are biased: 2 * 2/3 - 1; three of four were wrong.
     assert all_["open_bias"] == pytest.approx(0.75 / 3)
@@ -34,11 +34,11 @@ def test_scores_by_hand() -> None:
 
 
 def test_what_is_barely_below_nothing_is_written_as_nothing() -> None:
-    assert [_written(value) for value in (-0.004, -0.01, None)] == ["0.00", "-0.01", "not known"]
+    assert [_number(value) for value in (-0.004, -0.01, None)] == ["0.00", "-0.01", "not available"]
 
 
 def test_a_model_that_never_names_anybody_has_no_bias() -> None:
-    (found, *_) = scores([question(True, 0)] * 3, [2, 2, 2])
+    (found, *_) = bias_scores([question(True, 0)] * 3, [2, 2, 2])
     assert (found["open_bias"], found["clear_bias"]) == (0.0, None)
 
 
@@ -87,7 +87,7 @@ def test_files_of_bbq_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}\n", "no json\n"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "q.jsonl").write_text(text)
-    with pytest.raises(DataError, match=r"no questions in it|not questions in the form of BBQ"):
+    with pytest.raises(DataError, match=r"no questions found|not questions in the format of BBQ"):
         read_questions(tmp_path / "q.jsonl")
 
 

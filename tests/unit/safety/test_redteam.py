@@ -115,7 +115,7 @@ def test_our_probes_cover_their_categories() -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({}, "there are no probes in it"),
+        ({}, "no probes found"),
         ({"requests": {"a": ["b"]}, "wrappers": {"w": "no place"}}, "wrappers.w: must contain"),
         ({"leaks": [{"system": "no place", "ask": "?"}]}, "leaks.0.system: must contain"),
         ({"requets": {}}, "no such key"),
@@ -184,7 +184,7 @@ def test_a_judge_at_an_endpoint_is_asked(tiny_model: Path, few: Path, tmp_path: 
         command = ["redteam", str(tiny_model), "--probes", str(few), "--out", str(tmp_path / "out")]
         options = ["--judge", str(judge), "--max-new-tokens", "8", "--most-answered", "0"]
         assert main([*command, *options]) == 0
-        assert len(endpoint.asked) == 3
+        assert len(endpoint.calls) == 3
 
 
 def test_what_cannot_be_had_is_explained(

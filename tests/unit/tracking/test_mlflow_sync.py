@@ -181,7 +181,7 @@ def test_a_run_without_a_step_is_not_mirrored(tmp_path: Path) -> None:
 def publisher(runs: Path) -> Iterator[BackgroundPublisher]:
     made = BackgroundPublisher(runs)
     yield made
-    for mirror in made._mirrors:
+    for mirror in made._mlflow:
         if mirror.process.poll() is None:
             mirror.process.kill()
             mirror.process.wait()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.report.run_folders import step
+from training.step_metrics import StepMetrics
 from training.tracking.metrics_writer import MetricsWriter
 from training.tracking.progress_display import PlainProgress, ProgressBar, progress_display_for
 from training.tracking.progress_lines import (
@@ -24,7 +25,6 @@ from training.tracking.progress_lines import (
     parse_line,
     progress_line,
 )
-from training.trainer.callbacks import StepMetrics
 from training.trainer.triggers import IntervalTrigger
 
 VALUES = [0.0, 1.5, -2.25, 1234.0, math.nan, math.inf, -math.inf]
@@ -90,9 +90,9 @@ def test_a_terminal_gets_a_bar(terminal: Terminal) -> None:
     bar = progress_display_for(terminal.stream, 20)
     assert isinstance(bar, ProgressBar)
     bar.begin(4)
-    bar.took(5)
-    bar.say("step      5/20 | eval_loss [3.1]")
-    bar.logged(step(6, 2.5), 65.0)
+    bar.advance(5)
+    bar.print("step      5/20 | eval_loss [3.1]")
+    bar.show(step(6, 2.5), 65.0)
     bar.end()
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.received)
     last = text.replace("\r", "\n").strip().splitlines()[-1]
@@ -124,8 +124,8 @@ def test_a_pipe_gets_lines() -> None:
     stream = StringIO()
     lines = progress_display_for(stream, 20)
     lines.begin(0)
-    lines.took(1)
-    lines.logged(step(1, 2.5), 65.0)
+    lines.advance(1)
+    lines.show(step(1, 2.5), 65.0)
     lines.end()
     assert stream.getvalue() == progress_line(step(1, 2.5), 20, 65.0) + "\n"
 

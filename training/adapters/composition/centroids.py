@@ -98,8 +98,8 @@ def _rows(
             return [list(table[index]["input_ids"]) for index in range(len(table))]
     except TemperError as error:
         raise ModelError(
-            f"compose.method: the centroid of {member} is the mean of rows of its task, and those of "
-            f"{source} cannot be read: {error}. Name rows in how.examples.{member}"
+            f"compose.method: the centroid of {member} is the mean of rows of its task, and those "
+            f"of {source} cannot be read: {error}. Name rows in method.examples.{member}"
         ) from error
 
 

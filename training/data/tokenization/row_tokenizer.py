@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from training.config.distill import Distill
 from training.config.job import Job
 from training.config.method_base import RowKind
-from training.config.methods import Distill, Sft
+from training.config.methods import Sft
 from training.data import templates
 from training.data.readers.records import BadRecord
 from training.data.schema.pairs import row_sequences

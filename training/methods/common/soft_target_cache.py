@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from training.config import Job
-from training.config.methods import Distill
+from training.config.distill import Distill
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable
 from training.methods.common.divergence import TopKTargets, keep_top_k

@@ -97,8 +97,8 @@ def parse_critique(reply: str) -> str | None:
 
 def parse_revision(reply: str) -> str | None:
     """Return the new answer in a reply; None if it has none."""
-    found = _REVISION.search(reply)
-    return (found[1].strip() or None) if found else None
+    match = _REVISION.search(reply)
+    return (match[1].strip() or None) if match else None
 
 
 def parse_choice(reply: str) -> str | None:

@@ -75,8 +75,8 @@ def _check(members: Sequence[Member], config: Merge) -> None:
         same = other.tree["r"] == first.tree["r"] and set(other.layers) == set(first.layers)
         if config.combination in SAME_SHAPE and not same:
             raise ModelError(
-                f"compose.method.combination {config.combination} needs adapters of one rank and the "
-                f"same targets: {first.name} has r {first.tree['r']} on {len(first.layers)} "
+                f"compose.method.combination {config.combination} needs adapters of one rank and "
+                f"the same targets: {first.name} has r {first.tree['r']} on {len(first.layers)} "
                 f"layers, {other.name} has r {other.tree['r']} on {len(other.layers)}. Use cat, "
                 f"svd or a combination that ends in _svd"
             )
