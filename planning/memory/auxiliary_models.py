@@ -15,7 +15,7 @@ from planning.memory.autograd import AutogradSimulator
 from planning.memory.distillation_loss import compute_teacher_log_probs
 from planning.memory.losses import head_outputs
 from planning.memory.method_profile import AuxModel, MethodProfile
-from planning.memory.parameters import MemoryConfig, all_weights, build
+from planning.memory.parameters import MemoryConfig, all_weights, build_decoder
 from planning.memory.tensors import SimulatedTensor
 from planning.memory.zero3_gather import PERSISTS_BELOW, Zero3Gather
 
@@ -48,7 +48,7 @@ class AuxModelSimulator:
         self.gather_hook: Zero3Gather | None = None
         allocator = AllocatorSimulator() if frozen.same else tape.allocator
         before = allocator.live
-        self.decoder = build(self.config, allocator, part="models")
+        self.decoder = build_decoder(self.config, allocator, part="models")
         layer = sum(w.storage.size for w in self.decoder.layers[0].weights() if w.storage)
         self._held = []
         with allocator.counted_as("models"):

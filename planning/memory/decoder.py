@@ -1,7 +1,7 @@
 """Forward pass of a decoder, operation by operation.
 
-Models `transformers/models/llama/modeling_llama.py`. The order of operations, and the point at which
-a local variable goes out of scope, decide the peak: keep both when editing.
+Models `transformers/models/llama/modeling_llama.py`. The order of operations, and the point at
+which a local variable goes out of scope, decide the peak: keep both when editing.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 TILE_TOKENS = 4096
 """Tokens per tile (`TOKEN_CHUNK_SIZE`)."""
 TILE_VOCABULARY = 32768
-"""Vocabulary entries per tile (`_TILE`); the buffer has this width even for a smaller vocabulary."""
+"""Vocabulary entries per tile (`_TILE`); the width of the buffer for a smaller vocabulary too."""
 
 
 def fused_log_probs(

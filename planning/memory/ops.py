@@ -48,7 +48,7 @@ def as_tensor(weight: SimulatedParameter) -> SimulatedTensor:
 
 
 def autocast_weight(tape: AutogradSimulator, weight: SimulatedParameter) -> SimulatedTensor:
-    """Return a weight as autocast passes it to a matrix product: the cast of a trained one is cached."""
+    """Return a weight as autocast passes it to a matrix product; trained ones are cast once."""
     if tape.autocast and weight.dtype == "fp32":
         return tape.cast_once(weight, lambda: autocast_input(tape, as_tensor(weight)))
     return as_tensor(weight)
@@ -238,8 +238,9 @@ def log_softmax(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
 
 
 def log_sum_exp(tape: AutogradSimulator, x: SimulatedTensor, rows: int) -> SimulatedTensor:
-    """Return `x.logsumexp(-1)`, which saves input and result; its backward pass has two
-    temporaries.
+    """Return `x.logsumexp(-1)`, which saves input and result.
+
+    Its backward pass has two temporaries.
 
     Args:
         tape: Records the operation.
@@ -367,8 +368,9 @@ def layer_norm(
     weight: SimulatedParameter,
     bias: SimulatedParameter,
 ) -> SimulatedTensor:
-    """Apply `F.layer_norm`, which saves its input and two statistics per row; CUDA autocast runs it
-    in fp32.
+    """Apply `F.layer_norm`, which saves its input and two statistics per row.
+
+    CUDA autocast runs it in fp32.
 
     Args:
         tape: Records the operation.

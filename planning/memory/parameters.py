@@ -1,4 +1,4 @@
-"""The weights of a job's model on one device, before any engine divides them."""
+"""Weights of a job's model on one device, before they are sharded."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from planning.model_shape import ModelShape
 from training.config.model import Freeze
 
 NOTHING = Freeze()
-"""Everything of a model requires_grad."""
+"""Freezes nothing: every weight of the model is trained."""
 
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """What of a job decides its memory.
+    """Settings of a job that decide its memory.
 
     Attributes:
-        shape: Of the model, with as many layers as are rehearsed.
+        shape: Shape of the model, with as many layers as are simulated.
         device: `cuda`, `neuron` or `cpu`.
-        rows: Sequences at once.
+        rows: Sequences of a micro-batch.
         length: Tokens per row.
-        packed: Whether rows hold several documents.
-        attention: As the job names it.
-        checkpointing: Whether layers are computed again.
+        packed: True if rows hold several documents.
+        attention: `model.attention` of the job.
+        checkpointing: True for gradient checkpointing.
         precision: `fp32`, `bf16` or `fp16`.
-        adapter: What is trained in place of the weights, if anything is.
-        four_bit: Whether, and how, the base rests in 4 bits.
-        accumulates: Whether gradients of earlier micro-batches are there already.
-        optimizer: As the job names it.
+        adapter: Adapter trained in place of the weights, if there is one.
+        four_bit: Layout of a base in 4 bits; None for a base in 16 or 32 bits.
+        accumulates: True if gradients are accumulated over several micro-batches.
+        optimizer: `train.optimizer` of the job.
         zero: ZeRO stage.
-        fsdp: Whether FSDP2 shards everything.
-        world: Devices that share the work.
-        offload: Where optimizer states (and, with ZeRO 3, weights) rest between steps.
-        evaluates: Whether there are held-out rows.
-        bucket: Elements that ZeRO sends at once.
-        ahead: Elements that ZeRO 3 fetches ahead.
-        learning: What the method adds.
-        frozen: Type of a model that nothing of is trained; empty for one that requires_grad.
-        freeze: What stays as it is of a model that requires_grad.
+        fsdp: True if FSDP2 shards weights, gradients and states.
+        world: Number of devices.
+        offload: Place of optimizer states (with ZeRO 3, of weights too) between steps.
+        evaluates: True if there are held-out rows.
+        bucket: Elements that ZeRO reduces at once (`reduce_bucket_size`).
+        ahead: Elements that ZeRO 3 prefetches (`stage3_prefetch_bucket_size`).
+        method: Models, sequences and rollouts that the method adds.
+        frozen: Data type of a model that is not trained at all; empty for a trained model.
+        freeze: Layers and weights of a trained model that are frozen.
     """
 
     shape: ModelShape
@@ -80,8 +80,16 @@ class MemoryConfig:
     freeze: Freeze = NOTHING
 
 
-def build(config: MemoryConfig, allocator: AllocatorSimulator, part: str = "weights") -> Decoder:
-    """The model, its weights allocated as `part`, as they lie without sharding."""
+def build_decoder(
+    config: MemoryConfig, allocator: AllocatorSimulator, part: str = "weights"
+) -> Decoder:
+    """Build a decoder and allocate its weights without sharding.
+
+    Args:
+        config: The simulated job.
+        allocator: Counts the weights.
+        part: Category that they are counted under.
+    """
     shape, adapter, four_bit = config.shape, config.adapter, config.four_bit
     base = base_dtype(config)
     everything = adapter is None and not config.frozen
@@ -122,7 +130,7 @@ def build(config: MemoryConfig, allocator: AllocatorSimulator, part: str = "weig
         norm = weight(shape.hidden, dtype=rest, name="model.norm.weight")
         if shape.scores:
             head = weight(shape.hidden, shape.hidden, rest, name="score.weight")
-            # A new head is trained beside an adapter too.
+            # PEFT trains a new classification head together with the adapter.
             head.requires_grad = not config.frozen
         else:
             head = (
@@ -141,8 +149,8 @@ def build(config: MemoryConfig, allocator: AllocatorSimulator, part: str = "weig
             hidden=shape.hidden,
             intermediate=shape.intermediate,
             attention=config.attention,
-            # Prompts of several lengths are padded on the left, which takes a mask as well.
-            # So do trained keys before a row's own.
+            # Packed documents need a mask. So do prompts of different lengths, which are padded on
+            # the left, and the trained keys of prefix tuning.
             masked=config.packed or config.method.rollout is not None or _has_prefix(adapter),
             checkpointing=config.checkpointing,
             input_requires_grad=adapter is not None and config.checkpointing,
@@ -155,12 +163,12 @@ def build(config: MemoryConfig, allocator: AllocatorSimulator, part: str = "weig
 
 
 def _critic(policy: Decoder, config: MemoryConfig, allocator: AllocatorSimulator) -> Decoder | None:
-    """The second decoder of an actor and its critic: a model, or adapters on the policy's own."""
+    """Return the critic of PPO: a model of its own, or more adapters on the policy's base."""
     kind, shape = config.method.critic, config.shape
     if kind == "own":
         alone = replace(config, adapter=None, four_bit=None, method=PLAIN)
-        # It is what the policy started from: its embeddings are not tied to a head, it has none.
-        return build(replace(alone, shape=replace(shape, tied=True)), allocator)
+        # `tied` stands for a model without output embeddings: a critic has a value head instead.
+        return build_decoder(replace(alone, shape=replace(shape, tied=True)), allocator)
     if kind == "shared":
         bare = [replace(layer, adapters={}) for layer in policy.layers]
         critic = replace(policy, layers=bare, critic=None, idle=[])
@@ -173,7 +181,7 @@ _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 def is_frozen(name: str, freeze: Freeze) -> bool:
-    """Whether a parameter stays as it is (`training/models/freeze.py`)."""
+    """Return True if `freeze` covers a parameter, as in `training/models/freeze.py`."""
     layer = _LAYER.search(name)
     return (
         (layer is not None and int(layer[1]) < freeze.layers)
@@ -187,7 +195,7 @@ def _has_prefix(adapter: Adapter | None) -> bool:
 
 
 def base_dtype(config: MemoryConfig) -> str:
-    """How the base lies in memory: fp32 where it requires_grad and no engine keeps an fp32 copy."""
+    """Return the data type of the base: fp32 if it is trained and ZeRO keeps no fp32 copy of it."""
     if config.frozen:
         return config.frozen
     if config.adapter is None and not config.zero:
@@ -198,7 +206,7 @@ def base_dtype(config: MemoryConfig) -> str:
 def _add_adapter(
     decoder: Decoder, shape: ModelShape, config: MemoryConfig, allocator: AllocatorSimulator
 ) -> None:
-    """Put the adapter's own weights on the model; they learn in fp32, or as the engine has it."""
+    """Add the weights of the adapter to the model: in fp32, or in the job's precision with ZeRO."""
     dtype = config.precision if config.zero else "fp32"
     adapter = config.adapter
 
@@ -230,7 +238,7 @@ def _add_adapter(
 def _train_in_full(
     decoder: Decoder, names: set[str], fresh: Callable[[int, int], SimulatedParameter]
 ) -> None:
-    """Put copies that learn in the place of some weights; the originals lie idle."""
+    """Replace some weights by trainable copies; the originals stay allocated (PEFT)."""
 
     def copied(name: str, weight: SimulatedParameter) -> SimulatedParameter:
         if name not in names:
@@ -249,7 +257,7 @@ def _train_in_full(
 
 
 def all_weights(decoder: Decoder) -> Iterator[SimulatedParameter]:
-    """Every weight, in the order of the model's parameters, a critic's after the policy's."""
+    """Iterate over all weights in the order of `model.parameters()`, a critic's last."""
     seen: set[int] = set()
     for part in (decoder, decoder.critic):
         for weight in () if part is None else _weights(part):

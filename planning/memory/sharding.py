@@ -1,7 +1,9 @@
-"""Who holds weights, gradients and optimizer states: one process, DDP, or DeepSpeed's ZeRO.
+"""Persistent state on one device with a single process, DDP, DeepSpeed's ZeRO or FSDP2.
 
-After accelerate 1.15, torch 2.13 (`DistributedDataParallel`) and deepspeed 0.19.8
-(`stage_1_and_2.py`, `stage3.py`), as configured by `training/trainer/deepspeed.py`.
+Models accelerate 1.15, torch 2.13 (`nn/parallel/distributed.py`, `distributed/fsdp/_fully_shard`)
+and deepspeed 0.19.8 (`runtime/zero/stage_1_and_2.py`, `stage3.py`), with the settings of
+`training/trainer/deepspeed.py`. What ZeRO shards, by stage: 1 optimizer states, 2 gradients as
+well, 3 weights as well (arXiv:1910.02054).
 """
 
 from __future__ import annotations
@@ -17,19 +19,20 @@ from planning.memory.tensors import SimulatedParameter, SimulatedTensor
 from planning.memory.zero3_gather import PERSISTS_BELOW, Zero3Gather
 
 SUB_GROUP_ELEMENTS = 1_000_000_000
-"""Elements that ZeRO 3 steps at once (`sub_group_size`)."""
+"""Elements that the optimizer step of ZeRO 3 processes at once (`sub_group_size`)."""
 
 _SCORES = 3
-"""Numbers in fp32 that AdaLoRA keeps of each weight: what it matters, on average, how surely."""
+"""fp32 values that AdaLoRA keeps per weight: importance, and the moving averages of importance and
+of its uncertainty (`peft/tuners/adalora/layer.py`)."""
 
 
 class ShardingSimulator:
-    """One process, or several with DDP: everything whole on every device.
+    """State of a single process or of DDP: nothing is sharded.
 
     Args:
-        config: What is rehearsed.
-        tape: Whose allocator counts.
-        decoder: Its weights are allocated.
+        config: The simulated job.
+        tape: Its allocator counts the state.
+        decoder: The model, with its weights allocated.
     """
 
     def __init__(self, config: MemoryConfig, tape: AutogradSimulator, decoder: Decoder):
@@ -42,41 +45,41 @@ class ShardingSimulator:
 
     @property
     def autocast(self) -> str | None:
-        """What matrix products are cast to while training."""
+        """Data type that autocast uses in training; None without autocast."""
         return None if self.config.precision == "fp32" else self.config.precision
 
     def init_state(self) -> None:
-        """Allocate what stays from step to step."""
+        """Allocate the state that persists between steps."""
         for weight in self.trainable:
             self.hold("optimizer", state_bytes(self.config.optimizer, weight.count, weight.width))
         if getattr(self.config.adapter, "scored", False):
             pairs = [w for layer in self.decoder.layers for w in chain(*layer.adapters.values())]
             self.hold("optimizer", _SCORES * 4 * sum(weight.count for weight in pairs))
         if self.config.world > 1:
-            # DDP reduces copies of the gradients (gradient_as_bucket_view is off).
+            # DDP copies the gradients into buckets: gradient_as_bucket_view is off by default.
             self.hold("buffers", sum(w.count * SIZE[w.dtype] for w in self.trainable))
 
     def hold(self, part: str, size: int) -> None:
-        """Allocate bytes for good."""
+        """Allocate bytes that are never freed, under the category `part`."""
         if size:
             with self.tape.allocator.counted_as(part):
                 self.held.append(SimulatedStorage(self.tape.allocator, size))
 
     def earlier_micro_batches(self) -> None:
-        """Allocate the gradients that are there when a step has several micro-batches."""
+        """Allocate the gradients that earlier micro-batches of the step have accumulated."""
         with self.tape.allocator.counted_as("gradients"):
             for weight in self.trainable:
                 weight.grad = self.tape.new(weight.count, weight.dtype)
 
     def after_backward(self) -> None:
-        """The end of a micro-batch."""
+        """Simulate the communication at the end of a micro-batch; none by default."""
 
     def step(self) -> None:
-        """The optimizer's turn; its kernels work in place."""
+        """Simulate the optimizer step; fused kernels work in place and allocate nothing."""
 
 
 class ZeroSimulator(ShardingSimulator):
-    """ZeRO 1 and 2: weights whole, optimizer states in shards; with 2, gradients too."""
+    """State of ZeRO 1 and 2: full weights, sharded optimizer states and (2) gradients."""
 
     _bucket: SimulatedTensor | None = None
     _in_bucket = 0
@@ -86,7 +89,7 @@ class ZeroSimulator(ShardingSimulator):
 
     @property
     def autocast(self) -> str | None:
-        """DeepSpeed casts the model instead."""
+        """None: DeepSpeed casts the model itself and keeps fp32 master weights in the optimizer."""
         return None
 
     @property
@@ -95,13 +98,17 @@ class ZeroSimulator(ShardingSimulator):
 
     @property
     def _on_host(self) -> bool:
-        """Whether the shard's states and gradients rest outside the device."""
+        """True if optimizer states and gradients of the shard are offloaded."""
         return self.config.offload != "none" and self.config.device != "cpu"
 
     def init_state(self) -> None:
-        """fp32 copies and states of this device's shard, or a way for gradients out of it."""
+        """Allocate the fp32 weights and optimizer states of the shard.
+
+        With offload they are in host memory; the device then needs a buffer of the size of the
+        largest gradient, through which gradients are copied to the host.
+        """
         for weight in self.trainable:
-            weight.sink = self._take
+            weight.sink = self._receive_gradient
         if self._on_host:
             largest = max((w.count for w in self.trainable), default=0)
             self.hold("buffers", largest * SIZE[self.config.precision])
@@ -110,28 +117,29 @@ class ZeroSimulator(ShardingSimulator):
         self.hold("optimizer", state_bytes(self.config.optimizer, self._shard_count, 0))
 
     def earlier_micro_batches(self) -> None:
-        """Stage 2 keeps the shard's gradients between micro-batches, stage 1 all of them."""
+        """Allocate the accumulated gradients: all of them in stage 1, those of the shard in 2."""
         if self.config.zero == 1:
             super().earlier_micro_batches()
-            self._open_bucket()  # it stays until the last micro-batch of the step
+            # Stage 1 reduces at the gradient accumulation boundary and keeps its bucket until then.
+            self._open_bucket()
         elif not self._on_host:
             with self.tape.allocator.counted_as("gradients"):
                 self._earlier = self.tape.new(self._shard_count, self.config.precision)
 
-    def _take(self, weight: SimulatedParameter, grad: SimulatedTensor) -> None:
+    def _receive_gradient(self, weight: SimulatedParameter, grad: SimulatedTensor) -> None:
         self._open_bucket()
         if self.config.zero == 1:
             weight.store_grad(grad)
         else:
-            self._send(grad)
+            self._add_to_bucket(grad)
 
     def _open_bucket(self) -> None:
         if self._bucket is None:
             with self.tape.allocator.counted_as("buffers"):
                 self._bucket = self.tape.new(self.config.bucket, self.config.precision)
 
-    def _send(self, grad: SimulatedTensor) -> None:
-        """Copy a gradient into the bucket; one too large for it is sent by itself."""
+    def _add_to_bucket(self, grad: SimulatedTensor) -> None:
+        """Copy a gradient into the bucket; one larger than the bucket is reduced by itself."""
         if self._in_bucket + grad.count > self.config.bucket:
             self._flush()
         if grad.count > self.config.bucket:
@@ -139,7 +147,7 @@ class ZeroSimulator(ShardingSimulator):
         self._in_bucket += grad.count
 
     def _flush(self) -> None:
-        """Reduce what the bucket holds, through a flat copy, and keep this device's share."""
+        """Reduce the bucket through a flat copy, and keep the gradients of this device's shard."""
         if not self._in_bucket:
             return
         with self.tape.allocator.counted_as("buffers"):
@@ -152,17 +160,20 @@ class ZeroSimulator(ShardingSimulator):
         self._in_bucket = 0
 
     def after_backward(self) -> None:
-        """Reduce the rest; add to the shard's earlier gradients."""
+        """Reduce the remaining gradients and free the bucket."""
         if self.config.zero == 1:
             for weight in reversed(self.trainable):
                 if weight.grad is not None:
-                    self._send(weight.grad)
+                    self._add_to_bucket(weight.grad)
                     weight.grad = None
         self._flush()
         self._bucket = None
 
     def step(self) -> None:
-        """The shard's gradients made flat, then fp32."""
+        """Simulate the step: the gradients of the shard are flattened, then cast to fp32.
+
+        Both copies exist at once before the first is freed, which is often the peak of a job.
+        """
         if self._on_host:
             return
         with self.tape.allocator.counted_as("gradients"):
@@ -175,10 +186,13 @@ class ZeroSimulator(ShardingSimulator):
 
 
 class Zero3Simulator(ZeroSimulator):
-    """ZeRO 3: weights in shards too, gathered as they are used."""
+    """State of ZeRO 3: weights are sharded as well and gathered when a module uses them."""
 
     def init_state(self) -> None:
-        """Shards of weights and gradients, and the bucket, stay; small weights stay whole."""
+        """Allocate shards of weights and gradients, and the bucket, which is never freed.
+
+        A weight below `stage3_param_persistence_threshold` is stored in full next to its shard.
+        """
         sharded = [w for w in all_weights(self.decoder) if w.count >= PERSISTS_BELOW]
         for weight in all_weights(self.decoder):
             size = weight.count * SIZE[weight.dtype]
@@ -193,7 +207,7 @@ class Zero3Simulator(ZeroSimulator):
         self.tape.gather_hook = Zero3Gather(self.tape, self.config.ahead, self.config.evaluates)
 
     def earlier_micro_batches(self) -> None:
-        """They are added to the shard that is there anyway."""
+        """Allocate nothing: gradients accumulate in the shard, which always exists."""
 
     def _flush(self) -> None:
         if self._in_bucket:
@@ -203,11 +217,11 @@ class Zero3Simulator(ZeroSimulator):
         self._in_bucket = 0
 
     def after_backward(self) -> None:
-        """Reduce the rest; the bucket stays."""
+        """Reduce the remaining gradients; the bucket stays allocated."""
         self._flush()
 
     def step(self) -> None:
-        """The shard's gradients in fp32, as many at once as `sub_group_size` says."""
+        """Simulate the step: gradients are flattened and cast to fp32 one sub-group at a time."""
         if self._on_host:
             return
         with self.tape.allocator.counted_as("gradients"):
@@ -219,18 +233,20 @@ class Zero3Simulator(ZeroSimulator):
 
 
 class FsdpSimulator(ShardingSimulator):
-    """FSDP2 (torch `fully_shard`): one group of weights per layer, and one for the rest.
+    """State and gather hook of FSDP2 (`torch.distributed.fsdp.fully_shard`).
 
-    A layer is whole while it is used; the rest from the forward pass to the end of the backward.
+    Each layer is one group of weights; embeddings, norm and head form the root group. A layer is
+    gathered while it runs. The root group is gathered from the forward pass to the end of the
+    backward pass, because `reshard_after_forward` does not apply to the root.
     """
 
     @property
     def autocast(self) -> str | None:
-        """The gathered weights are of the job's precision already."""
+        """None: `MixedPrecisionPolicy` gathers weights in the job's precision."""
         return None
 
     def init_state(self) -> None:
-        """Shards of weights and states."""
+        """Allocate shards of weights and optimizer states."""
         world = self.config.world
         self._groups: dict[int, int] = {}
         self._count: dict[int, int] = {}
@@ -247,68 +263,70 @@ class FsdpSimulator(ShardingSimulator):
                 weight.sink = self._reduce
             rest += weight.count if id(weight) not in self._groups else 0
             weight.storage, weight.sharded, weight.dtype = None, True, self.config.precision
-        self._count[_REST] = rest
-        self._whole: dict[int, SimulatedStorage] = {}
+        self._count[_ROOT] = rest
+        self._gathered: dict[int, SimulatedStorage] = {}
         self._grads: dict[int, list[SimulatedTensor]] = {}
-        groups = [self._groups.get(id(weight), _REST) for weight in self.trainable]
+        groups = [self._groups.get(id(weight), _ROOT) for weight in self.trainable]
         self._learners = {group: groups.count(group) for group in set(groups)}
         self.tape.gather_hook = self
 
     def earlier_micro_batches(self) -> None:
-        """Their gradients are in shards, of the weights' own type."""
+        """Allocate sharded gradients in fp32, the data type of the sharded weights."""
         for weight in self.trainable:
             self.hold("gradients", -(-weight.count * SIZE["fp32"] // self.config.world))
 
     def fetch(self, weight: SimulatedParameter) -> None:
-        """Gather the group of a weight, let go of the layer before, fetch the next ahead."""
-        group = self._groups.get(id(weight), _REST)
-        if group in self._whole:
+        """Gather the group of a weight, free the previous layer and prefetch the next."""
+        group = self._groups.get(id(weight), _ROOT)
+        if group in self._gathered:
             return
-        for other in [g for g in self._whole if g not in (_REST, group)]:
-            del self._whole[other]
+        for other in [g for g in self._gathered if g not in (_ROOT, group)]:
+            del self._gathered[other]
         size = self._count[group] * SIZE[self.config.precision]
         with self.tape.allocator.counted_as("buffers"):
             flat = SimulatedStorage(self.tape.allocator, size)
-            self._whole[group] = SimulatedStorage(self.tape.allocator, size)
+            self._gathered[group] = SimulatedStorage(self.tape.allocator, size)
             del flat
-            if group != _REST:
-                SimulatedStorage(self.tape.allocator, size)  # the next layer, on its way
+            if group != _ROOT:
+                # All-gather of the next layer, in flight while this one runs.
+                SimulatedStorage(self.tape.allocator, size)
 
     def release(self, weight: SimulatedParameter) -> None:
-        """Groups are let go of when the next one comes."""
+        """Do nothing: a group is freed when the next one is fetched."""
 
     def gathered(self, weight: SimulatedParameter) -> SimulatedTensor | None:
-        """The output embeddings are whole with their group."""
+        """Gather the group of the output embeddings, which frees them later by itself."""
         self.fetch(weight)
         return None
 
     def end_forward(self) -> None:
-        """Nothing is decided here."""
+        """Do nothing: FSDP2 does not depend on a trace."""
 
     def set_trace(self) -> None:
-        """What comes next needs no recording."""
+        """Do nothing: the order of layers is known without a trace."""
 
     def _reduce(self, weight: SimulatedParameter, grad: SimulatedTensor) -> None:
-        """Hold a group's gradients until all are there; then a flat copy is reduced."""
-        group = self._groups.get(id(weight), _REST)
+        """Keep gradients until those of the group are complete, then reduce-scatter a flat copy."""
+        group = self._groups.get(id(weight), _ROOT)
         held = self._grads.setdefault(group, [])
         held.append(grad)
         if len(held) < self._learners[group]:
             return
-        self._whole.pop(group, None)
+        self._gathered.pop(group, None)
         with self.tape.allocator.counted_as("buffers"):
             self.tape.new(sum(g.count for g in held), self.config.precision)
         del self._grads[group]
 
     def after_backward(self) -> None:
-        """Let go of everything whole; the shard's gradients stay."""
-        self._whole.clear()
+        """Free everything that is gathered; the gradients of the shard stay."""
+        self._gathered.clear()
         self._grads.clear()
         if not self.config.accumulates:
             self.earlier_micro_batches()
 
     def step(self) -> None:
-        """In place, on shards."""
+        """Simulate the step, which works in place on shards."""
 
 
-_REST = -1
+_ROOT = -1
+"""Key of the root group among those of the layers."""

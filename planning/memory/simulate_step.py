@@ -1,4 +1,4 @@
-"""One optimizer step on one device, rehearsed: what lies there, and the most at each moment."""
+"""Simulation of one optimizer step on one device: the peak of each phase by category."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from planning.memory.decoder import Decoder
 from planning.memory.l2_sp import add_l2_penalty, initial_copies
 from planning.memory.losses import critic_values, head_outputs
 from planning.memory.ops import cat
-from planning.memory.parameters import MemoryConfig, all_weights, build
+from planning.memory.parameters import MemoryConfig, all_weights, build_decoder
 from planning.memory.rollout import sample
 from planning.memory.sharding import FsdpSimulator, ShardingSimulator, Zero3Simulator, ZeroSimulator
 from planning.memory.tensors import SimulatedTensor
@@ -27,16 +27,20 @@ _SHARDING: dict[int, type[ShardingSimulator]] = {
 
 
 def simulate(config: MemoryConfig) -> dict[str, dict[str, int]]:
-    """Bytes by part at the fullest instant of each moment of a step.
+    """Return the bytes by category at the peak of each phase of a step.
 
-    The moments: forward, backward (with what engines reduce during it), optimizer, evaluation.
+    The phases are start, generation (if answers are sampled), forward, loss, last layer, middle,
+    backward (gradient reduction included), optimizer, evaluation and, for 4-bit bases, loading.
     """
     with _gc_disabled():
         return _simulate(config)
 
 
 def static_peaks(config: MemoryConfig) -> dict[str, dict[str, int]]:
-    """The two moments without a forward pass: the start of a step, and the optimizer's turn."""
+    """Return the peaks of the phases without a forward pass: start and optimizer.
+
+    They are exact for any number of layers and cost almost nothing, which `quick_peak_gib` uses.
+    """
     with _gc_disabled():
         stage = _SimulatedStep(config)
         stage.engine.step()
@@ -47,7 +51,8 @@ def static_peaks(config: MemoryConfig) -> dict[str, dict[str, int]]:
 def _simulate(config: MemoryConfig) -> dict[str, dict[str, int]]:
     stage = _SimulatedStep(config)
     if stage.tape.gather_hook is not None:
-        # The first pass is recorded; from the second on it is known what comes next.
+        # DeepSpeed records its trace in the first pass and prefetches from the second on, so the
+        # second is the one to measure.
         stage.micro_batch()
         stage.set_trace()
     stage.micro_batch()
@@ -60,12 +65,16 @@ def _simulate(config: MemoryConfig) -> dict[str, dict[str, int]]:
 
 
 class _SimulatedStep:
-    """Everything a step needs, as it stands when the step begins."""
+    """Model, sharding and auxiliary models of a step, in the state at its start.
+
+    Args:
+        config: The simulated job.
+    """
 
     def __init__(self, config: MemoryConfig):
         self.config = config
         self.allocator = AllocatorSimulator()
-        self.decoder = build(config, self.allocator)
+        self.decoder = build_decoder(config, self.allocator)
         self.loading = _loading(config, self.decoder, self.allocator)
         self.tape = AutogradSimulator(self.allocator, config.device)
         self.auxiliary: AuxModelSimulator | None = auxiliary_models(config, self.tape)
@@ -86,7 +95,7 @@ class _SimulatedStep:
         self.allocator.record_peak("start")
 
     def set_trace(self) -> None:
-        """From here on it is known which weights come next."""
+        """Let gather hooks prefetch along the recorded trace, and measure again from the start."""
         assert self.tape.gather_hook is not None
         self.tape.gather_hook.set_trace()
         if self.auxiliary is not None:
@@ -98,7 +107,7 @@ class _SimulatedStep:
             self.allocator.peaks["generation"] = generation
 
     def micro_batch(self) -> None:
-        """Forward, backward, and what the engine does of its own."""
+        """Simulate forward, backward and the gradient reduction of one micro-batch."""
         tape, config = self.tape, self.config
         batch = [tape.new(config.rows * config.length, "int64") for _ in range(3)]
         out = self._forward()
@@ -111,7 +120,7 @@ class _SimulatedStep:
         self.allocator.record_peak("backward")
 
     def evaluate(self) -> None:
-        """Held-out rows: no graph, and nothing of the engine."""
+        """Simulate a forward pass on held-out rows, without a graph and without sharding."""
         tape, config = self.tape, self.config
         tape.gather_hook = None
         tape.grad_enabled = False
@@ -136,9 +145,9 @@ class _SimulatedStep:
 def _loading(
     config: MemoryConfig, decoder: Decoder, allocator: AllocatorSimulator
 ) -> dict[str, dict[str, int]]:
-    """The moment at which the last weight comes to rest in 4 bits, and is still there in 16 too.
+    """Return the peak of loading a 4-bit base: its last weight exists in 16 bits as well.
 
-    Every process reads the whole model, whatever shards it later.
+    Every process loads the complete model, even if it is sharded later.
     """
     if config.four_bit is None:
         return {}
@@ -149,7 +158,7 @@ def _loading(
 
 
 def _scorers(config: MemoryConfig, allocator: AllocatorSimulator) -> list[SimulatedStorage]:
-    """Reward models, in 16 bits on a device that has them (`training/rewards/model.py`)."""
+    """Allocate the reward models, in bf16 on accelerators (`training/rewards/model.py`)."""
     size = SIZE["fp32" if config.device == "cpu" else "bf16"]
     with allocator.counted_as("models"):
         return [SimulatedStorage(allocator, s.parameters * size) for s in config.method.scorers]
@@ -157,7 +166,10 @@ def _scorers(config: MemoryConfig, allocator: AllocatorSimulator) -> list[Simula
 
 @contextmanager
 def _gc_disabled() -> Iterator[None]:
-    """Spare Python its search for cycles, of which there are none: it takes half the time."""
+    """Disable the cyclic garbage collector inside the context.
+
+    The graph has no cycles, and the collector would take half of the time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
 """Parameter gathering of ZeRO 3 (arXiv:1910.02054).
 
-Models `runtime/zero/partitioned_param_coordinator.py` of deepspeed 0.19.8 with a complete trace. The
-first forward and backward pass records the order in which modules use their weights. From then on
+Models `runtime/zero/partitioned_param_coordinator.py` of deepspeed 0.19.8 with a complete trace.
+The first forward and backward pass records the order in which modules use their weights. After it,
 weights are prefetched in that order, and a weight that is needed again soon is not released.
 """
 

@@ -107,8 +107,8 @@ class HandlerFunction(Construct):
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(str(HANDLERS), exclude=["__pycache__", "*.pyc"]),
             handler=f"{module}.{entry}",
-            # Without policy updates: CDK would add an inline policy for the queue and the key, which
-            # `statements` already cover.
+            # Without policy updates: CDK would add an inline policy for the queue and the key,
+            # which the managed policy above already covers.
             role=iam.Role.without_policy_updates(self.role)
             if isinstance(self.role, iam.Role)
             else self.role,

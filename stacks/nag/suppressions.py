@@ -126,7 +126,8 @@ STRUCTURE = (
     Suppression(
         r"RDSInBackupPlan",
         r"hyperpod/Accounting/Database",
-        "RDS takes daily backups of the database and keeps them for hyperpod.accounting.backup_days.",
+        "RDS takes daily backups of the database and keeps them for the days that "
+        "hyperpod.accounting.backup_days sets.",
     ),
     Suppression(
         r"RDSLoggingEnabled\[LogExport::audit\]",

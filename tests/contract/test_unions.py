@@ -1,4 +1,4 @@
-"""Whatever a job may name is there, in a file of its own, and can be called."""
+"""Tests that each piece a job can name exists in a file of its own, independent of its siblings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any, get_args
 
+import grimp
 import pytest
 import yaml
 
@@ -126,3 +127,21 @@ def test_judges_are_made_from_the_same_things(section: type[Any]) -> None:
 def test_one_job_for_each_method(section: type[Any]) -> None:
     kinds = [job["method"]["kind"] for job in jobs()]
     assert kind_of(section) in kinds, "show it in jobs/"
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """Return the import graph of `training`."""
+    return grimp.build_graph("training", exclude_type_checking_imports=False)
+
+
+@pytest.mark.parametrize(
+    "union", [METHODS, WAYS, REWARDS, JUDGES], ids=["methods", "combiners", "rewards", "judges"]
+)
+def test_siblings_do_not_import_each_other(
+    union: list[type[Any]], imports: grimp.ImportGraph
+) -> None:
+    siblings = {section.impl.partition(":")[0] for section in union}
+    assert len(siblings) == len(union)
+    illegal = imports.find_illegal_dependencies_for_layers(layers=[siblings])
+    assert not illegal, [(found.importer, found.imported) for found in illegal]

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from training.config.adapters import AdapterSection
+from training.config.job import Adapter
+
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora", "r": 4},
     "lora, use_rslora": {"kind": "lora", "r": 4, "use_rslora": True},
@@ -51,15 +56,6 @@ FAMILIES = {
     "compose": ("compose",),
 }
 """What is walked by one pair of processes: how the names of its kinds begin."""
-UNMERGED = (
-    "prompt_tuning",
-    "p_tuning",
-    "prefix_tuning",
-    "bottleneck",
-    "compose, gate",
-    "compose, fusion",
-)
-"""How the names of those begin that have no merged form."""
 RATES = {"prefix_tuning": 2e-1, "prefix_tuning, projection": 5e-2, "ia3": 5e-2}
 """Learning rates; attention of random weights hardly looks at a prefix."""
 PRECISIONS = ("fp32", "bf16")
@@ -72,6 +68,7 @@ _FAILED_ONCE = (
     "lora, modules_to_save | bf16 kept zero3 whole",
 )
 """What is trained in full has to be in the precision that reaches it."""
+_MEMBERS = {"first": "first", "second": "second"}
 STEPS, CUT = 5, 4
 """Every tensor must have moved by the fourth step, and the run goes on from there."""
 
@@ -95,7 +92,8 @@ class Cell:
     @property
     def merges(self) -> bool:
         """Whether the adapter has a merged form."""
-        return not self.kind.startswith(UNMERGED)
+        section: AdapterSection = TypeAdapter(Adapter).validate_python(self.adapter(_MEMBERS))
+        return section.mergeable
 
     def adapter(self, members: dict[str, str]) -> dict[str, Any]:
         """Return the job's section.

@@ -1,1 +1,1 @@
-"""What people see of a run: the progress line, the metrics file, the report page."""
+"""Report of a run: one HTML page made from the files of its folder."""

@@ -1,4 +1,4 @@
-"""A measure before training beside the same after it."""
+"""Comparison of a measure before and after training."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure, before training and after.
+    """One row of the table of measures before and after training.
 
     Attributes:
-        name: What was measured.
-        before: In words.
-        after: In words.
-        change: In percent.
-        verdict: better, worse, or same; empty when one side is missing or neither is better.
+        name: Label of the measure.
+        before: Formatted value before training.
+        after: Formatted value after training.
+        change: Formatted change, in percent if the first value is positive.
+        verdict: `better`, `worse` or `same`; empty if a value is missing or neither direction is
+            better.
     """
 
     name: str

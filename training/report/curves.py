@@ -1,4 +1,4 @@
-"""The report's curves: inline SVG that takes its colours from the page and is always the same."""
+"""Curves of the report: inline SVG that follows the colours of the page and is reproducible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.report.run_data import RunData
 from training.step_metrics import LOGGED_METRICS
 
 _MOST_POINTS = 600
-# Stand-ins that become the page's own colours, so that curves follow dark mode and print.
+# Placeholder colours, replaced by CSS variables so that curves follow dark mode and print.
 _PAPER = {
     "#010101": "var(--ink)",
     "#020202": "var(--faint)",
@@ -68,13 +68,13 @@ _MOST_EXTRA = 8
 
 @dataclass(frozen=True)
 class Curve:
-    """One drawing.
+    """Curve on the page.
 
     Attributes:
-        title: What it shows.
-        svg: The drawing.
-        words: The same in words, for those who cannot see it.
-        notes: What a reader must know, such as steps that were not a number.
+        title: Caption.
+        svg: The drawing as inline SVG.
+        words: Text alternative for screen readers.
+        notes: Remarks below the curve, such as steps at which the value was NaN.
     """
 
     title: str
@@ -84,11 +84,11 @@ class Curve:
 
 
 def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
-    """Return the curves of a run, the loss first; none when no step was logged.
+    """Return the curves of a run, the loss first; an empty list if no step was logged.
 
     Args:
         run_data: The run.
-        prefix: Sets the names inside the drawings apart from those of other runs on the page.
+        prefix: Prefix of the ids inside the SVG, unique for each run on the page.
     """
     if not run_data.steps and not run_data.evaluations:
         return []
@@ -96,7 +96,7 @@ def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
     extra = sorted({key for row in run_data.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _counts(run_data, name)][:_MOST_EXTRA]
     curves = [_draw_loss(run_data, f"{prefix}-loss")]
-    # A run without a price on distance need not know it.
+    # A run without a KL penalty may not have computed the KL.
     if rl_summary.is_rewarded(run_data) and rl_summary.frontier(run_data)[0]:
         curves = [draw_frontier(run_data, f"{prefix}-frontier"), *curves]
     for index, name in enumerate(names):
@@ -114,14 +114,14 @@ def _counts(run_data: RunData, name: str) -> bool:
 
 def _draw_loss(run_data: RunData, prefix: str) -> Curve:
     lines = [("training", *run_data.series("loss"))]
-    # Where answers are rewarded, the held-out loss is minus their reward: another quantity.
+    # In reinforcement learning the held-out loss is the negative reward, a different quantity.
     if not rl_summary.is_rewarded(run_data):
         lines.append(("held out", *_held_out(run_data, "loss")))
     return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
 
 
 def _held_out(run_data: RunData, name: str) -> tuple[list[float], list[float]]:
-    """Return steps and values of a measure of held-out rows, from before training to after."""
+    """Return steps and values of a held-out measure, from before training to after it."""
     steps, values = run_data.series(f"eval_{name}")
     before, after = (_measured(side, name) for side in (run_data.before, run_data.after))
     if before is not None and steps[:1] != [0.0]:
@@ -133,7 +133,7 @@ def _held_out(run_data: RunData, name: str) -> tuple[list[float], list[float]]:
 
 
 def draw_frontier(run_data: RunData, prefix: str) -> Curve:
-    """Return what the policy's answers were worth at each distance from the reference."""
+    """Return the reward at each KL divergence from the reference, one point per rollout."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -156,7 +156,7 @@ def draw_frontier(run_data: RunData, prefix: str) -> Curve:
             )
         axes.grid(visible=True)
         axes.set_axisbelow(True)
-        axes.set_xlabel("nats an answer from the reference")
+        axes.set_xlabel("KL from the reference (nats per completion)")
         axes.set_ylabel("reward")
         axes.margins(x=0.12, y=0.1)
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -167,7 +167,7 @@ def draw_frontier(run_data: RunData, prefix: str) -> Curve:
         f"{number(reward[i], 2)} at {number(kl[i], 1)} nats (step {steps[i]:.0f})"
         for i in sorted({0, len(kl) // 2, len(kl) - 1} if kl else ())
     ]
-    return Curve("Reward against distance", svg, "Reward: " + ", ".join(words))
+    return Curve("Reward against KL from the reference", svg, "Reward: " + ", ".join(words))
 
 
 def _measured(side: dict[str, Any], name: str) -> float | None:
@@ -252,7 +252,7 @@ def _smoothed(values: list[float]) -> list[float]:
 
 
 def _thinned(steps: list[float], values: list[float]) -> tuple[list[float], list[float]]:
-    """Return at most some hundred points: of each stretch the lowest and the highest."""
+    """Return at most `_MOST_POINTS` points: the minimum and maximum of each interval."""
     if len(steps) <= _MOST_POINTS:
         return steps, values
     kept: list[int] = []
@@ -271,7 +271,7 @@ def _thinned(steps: list[float], values: list[float]) -> tuple[list[float], list
 def _in_words(name: str, steps: list[float], values: list[float]) -> str:
     points = [(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
     if not points:
-        return f"{name}: never a number"
+        return f"{name}: NaN at every step"
     low = min(value for _, value in points)
     high = max(value for _, value in points)
     (first, start), (last, end) = points[0], points[-1]
@@ -287,12 +287,12 @@ def _not_finite(name: str, steps: list[float], values: list[float]) -> list[str]
         return []
     which = f"step {lost[0]:.0f}" if len(lost) == 1 else f"{len(lost)} steps, first {lost[0]:.0f}"
     return [
-        f"{name[:1].upper()}{name[1:]} was no finite number at {which}: the curve has a gap there."
+        f"{name[:1].upper()}{name[1:]} was NaN or infinite at {which}: the curve has a gap there."
     ]
 
 
 def _to_svg(figure: Any, prefix: str) -> str:
-    """Return a figure as SVG for an HTML page: no prolog, no metadata, no names that collide."""
+    """Return a figure as SVG for an HTML page: no prolog, no metadata, unique ids."""
     from io import StringIO
 
     buffer = StringIO()

@@ -1,4 +1,4 @@
-"""Numbers as people read them: in the report, on the terminal."""
+"""Formats of numbers, durations and dates in the report and on the console."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MISSING = "–"
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a measured value: `3.3657`, `NaN`, or a dash for nothing."""
+    """Return a measured value as `3.3657` or `NaN`; a dash if there is none."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return MISSING
     if math.isnan(value):
@@ -22,14 +22,14 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def count(value: Any) -> str:
-    """Return a whole number with separators: `245,760`."""
+    """Return an integer with thousands separators: `245,760`."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return MISSING
     return f"{value:,.0f}"
 
 
 def large(value: Any) -> str:
-    """Return a large count in short: `246k`, `6.5M`, `8.03B`."""
+    """Return an abbreviated count: `246k`, `6.5M`, `8.03B`."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return MISSING
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -46,7 +46,7 @@ def percent(share: Any, digits: int = 0) -> str:
 
 
 def change(before: Any, after: Any) -> str:
-    """Return how a value moved, with its sign: `−41 %`, or `+0.17` where it was not above zero."""
+    """Return the change of a value: `−41 %`, or `+0.17` if it was not positive before."""
     numbers = [v for v in (before, after) if isinstance(v, int | float) and math.isfinite(v)]
     if len(numbers) < 2:
         return MISSING

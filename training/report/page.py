@@ -1,6 +1,6 @@
-"""`report.html`: what a run came to, on one page that needs nothing but a browser.
+"""Writer of `report.html`: the results of a run on one page without external resources.
 
-`python -m training.report.page RUN_FOLDER` writes it anew.
+`python -m training.report.page RUN_FOLDER` writes the page again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _LONGEST = 4000
-"""Characters shown of a sample or of a previewed row."""
+"""Characters shown of a sampled answer or of a previewed row."""
 
 
 @dataclass(frozen=True)
 class ReportSection:
-    """One run on the page.
+    """Section of the page about one run.
 
     Attributes:
-        run_data: What its folder tells.
-        anchor: Its name within the page.
-        curves: Its drawings.
+        run_data: The run.
+        anchor: Fragment identifier within the page.
+        curves: Curves of the run.
     """
 
     run_data: RunData
@@ -43,11 +43,11 @@ class ReportSection:
 def write_report(folder: Path) -> None:
     """Write `report.html` into the folder of a run or of a pipeline.
 
-    Reads that folder alone, so that a report can be written anew at any time. The same folder
-    gives the same page, byte for byte.
+    Only that folder is read, so the report can be written again at any time. The same files give
+    the same page, byte for byte.
 
     Args:
-        folder: Finished or not; whatever it lacks is left out.
+        folder: Run folder, finished or not; parts whose files are missing are left out.
     """
     page = render(read_run_data(folder))
     building = folder / f".report.html.{os.getpid()}"
@@ -59,7 +59,7 @@ def write_report(folder: Path) -> None:
 
 
 def render(run_data: RunData) -> str:
-    """Return the page as text."""
+    """Return the page as HTML."""
     sections = [
         ReportSection(run, f"s{number}", draw_curves(run, f"s{number}"))
         for number, run in enumerate(run_data.stages or (run_data,), start=1)
@@ -70,9 +70,9 @@ def render(run_data: RunData) -> str:
         .render(
             run_data=run_data,
             sections=sections,
-            say=summary,
+            summary=summary,
             tables=tables,
-            rewarded=rl_summary,
+            rl_summary=rl_summary,
             collect_warnings=collect_warnings,
         )
     )
@@ -80,7 +80,7 @@ def render(run_data: RunData) -> str:
 
 @cache
 def _environment() -> Environment:
-    # Not needed to start a run, and a tenth of a second to import.
+    # Imported here: it takes a tenth of a second, and starting a run does not need it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -103,13 +103,16 @@ def _environment() -> Environment:
 
 
 def _shown(text: Any) -> tuple[str, int]:
-    """Return as much of a text as is shown, and how many characters are left out."""
+    """Return the part of a text that is shown, and the number of characters left out."""
     whole = str(text)
     return whole[:_LONGEST], max(0, len(whole) - _LONGEST)
 
 
 def _segments(row: dict[str, Any]) -> tuple[list[tuple[str, bool]], int]:
-    """Return the parts of a previewed row that are shown, and how many characters are not."""
+    """Return the segments of a previewed row that are shown, and the number of characters left out.
+
+    Each segment has a flag that is True if its tokens are supervised.
+    """
     shown: list[tuple[str, bool]] = []
     room, left_out = _LONGEST, 0
     for text, learned in row.get("segments", ()):

@@ -1,4 +1,4 @@
-"""`plan.json` of a run: what was predicted, and beside it what was measured."""
+"""`plan.json` of a run: the prediction, and next to it what was measured."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ logger = logging.getLogger(__name__)
 _GIB = 2.0**30
 
 
-def write_predicted(folder: Path, foresee: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Write what a plan says of a run, unless an earlier start of it did; return what stands there.
+def write_predicted(folder: Path, predict: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Write the prediction of a run to `plan.json`, unless an earlier start wrote one.
 
-    A plan that cannot be made is no reason not to train.
+    Training goes ahead without a plan: an error of `predict` is logged, not raised.
+
+    Returns:
+        The prediction in the file; empty if there is none.
     """
     document = _read(folder)
     if "predicted" not in document:
         try:
-            document["predicted"] = foresee()
+            document["predicted"] = predict()
         except Exception as error:
-            logger.info("no plan: %s", error)
+            logger.info("the run could not be planned: %s", error)
             return {}
         _write(folder, {**_read(folder), "predicted": document["predicted"]})
     predicted = document["predicted"]
@@ -37,7 +40,7 @@ def write_predicted(folder: Path, foresee: Callable[[], dict[str, Any]]) -> dict
 
 
 def prediction_line(predicted: dict[str, Any]) -> str:
-    """Say a prediction in a line; nothing where there is none."""
+    """Return a prediction as one line of text; an empty string if there is none."""
     try:
         memory, hours = predicted["memory_gib"], predicted["hours"]
         line = f"plan: {number(memory['total'], 1)} of {number(memory['device'], 1)} GiB"
@@ -45,12 +48,12 @@ def prediction_line(predicted: dict[str, Any]) -> str:
     except (KeyError, TypeError):
         return ""
     if memory["total"] > memory["device"]:
-        line += ", which is too much: expect it to be killed"
+        line += ", more than the device has: expect an out-of-memory error"
     return f"{line}, {span}"
 
 
 def write_measured(folder: Path, **facts: Any) -> None:
-    """Write what this process took so far; the hours of earlier ones are added."""
+    """Write the memory and time that the run has used; the hours of earlier processes are added."""
     document = _read(folder)
     measured = document.get("measured", {})
     earlier = measured.get("hours_before", 0.0)
@@ -72,10 +75,10 @@ def write_measured(folder: Path, **facts: Any) -> None:
 
 
 def memory_gib() -> dict[str, float]:
-    """The most memory this process had: of its device, or on a CPU of the machine.
+    """Return the peak memory of this process in GiB: of its GPU, or of RAM on a CPU.
 
-    `total` is what others could not have had: on a GPU, what the allocator reserved and what lies
-    around it (context, libraries). `allocated` is what tensors took of it.
+    On a GPU, `reserved` is the memory of PyTorch's allocator and `allocated` the part of it that
+    tensors used. `total` adds what is outside the allocator, such as the CUDA context and NCCL.
     """
     import torch
 

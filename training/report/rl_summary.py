@@ -1,4 +1,4 @@
-"""What a run that learns from rewards comes to: reward, distance, and what it says on the way."""
+"""Results of a reinforcement learning run: reward, KL divergence and sampled answers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from training.report.formatting import change, number, percent
 from training.report.run_data import RunData
 
 _MOMENTS = 4
-"""Looks at the answers that are shown, spread over the run."""
+"""Times at which sampled answers are shown, spread over the run."""
 _SHARES = ("ended", "repetition")
-"""Shown in percent."""
+"""Measures shown in percent."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the policy said at one time.
+    """Answers that the policy sampled at one step.
 
     Attributes:
-        step: Steps done by then.
-        held_out: Whether the prompts were held out.
+        step: Optimizer steps done.
+        held_out: True if the prompts were held out.
         answers: Rows of `answers.jsonl`.
     """
 
@@ -32,30 +32,30 @@ class Snapshot:
 
 
 def is_rewarded(run_data: RunData) -> bool:
-    """Whether a run learns from rewards."""
+    """Return True if a run is trained by reinforcement learning."""
     return any("reward" in row for row in run_data.steps)
 
 
 def headline(run_data: RunData) -> str:
-    """Return how the reward moved, and at what distance from the reference, in a sentence."""
+    """Return a sentence on the change of the reward and the KL divergence from the reference."""
     rewards = _rollouts(run_data, "reward")
     share = max(1, len(rewards) // 10)
     before, after = _mean(rewards[:share]), _mean(rewards[-share:])
-    verb = "rose" if after > before else "fell" if after < before else "stayed: it went"
+    verb = "rose" if after > before else "fell" if after < before else "did not change: it went"
     sentence = f"Reward {verb} from {number(before, 2)} to {number(after, 2)}"
     if kl := _rollouts(run_data, "kl"):
-        sentence += f", {number(_mean(kl[-share:]), 1)} nats an answer from the reference"
+        sentence += f", at a KL divergence of {number(_mean(kl[-share:]), 1)} nats per completion"
     return sentence
 
 
 def comparisons(before: dict[str, Any], after: dict[str, Any]) -> list[Comparison]:
-    """Return what the answers to held-out prompts came to, before training and after."""
+    """Return the measures of the answers to held-out prompts, before and after training."""
     names = {
         "reward": "reward",
-        "kl": "nats an answer from the reference",
-        "answer_tokens": "tokens an answer",
-        "ended": "answers that end by themselves",
-        "repetition": "4-grams said before in an answer",
+        "kl": "KL from the reference (nats per completion)",
+        "answer_tokens": "tokens per completion",
+        "ended": "completions that end with EOS",
+        "repetition": "repeated 4-grams in a completion",
     }
     found = []
     for key, name in names.items():
@@ -83,9 +83,9 @@ def _two_digits(value: Any) -> str:
 
 
 def snapshots(run_data: RunData) -> list[Snapshot]:
-    """Return what was said at a few times, the first and the last among them.
+    """Return the sampled answers at a few steps, the first and the last included.
 
-    Answers to held-out prompts where there are any, else those of the rollouts.
+    These are answers to held-out prompts if there are any, else those of the rollouts.
     """
     held_out = any(row.get("held_out") for row in run_data.rollout_answers)
     rows = [row for row in run_data.rollout_answers if bool(row.get("held_out")) == held_out]
@@ -95,8 +95,8 @@ def snapshots(run_data: RunData) -> list[Snapshot]:
     return [Snapshot(s, held_out, [row for row in rows if row["step"] == s]) for s in shown]
 
 
-def asked(row: dict[str, Any]) -> str:
-    """Return a prompt as text: a conversation as the last thing that was said."""
+def prompt_text(row: dict[str, Any]) -> str:
+    """Return a prompt as text; for a conversation, its last message."""
     prompt = row.get("prompt", "")
     if isinstance(prompt, list):
         return str(prompt[-1].get("content", "")) if prompt else ""
@@ -104,7 +104,7 @@ def asked(row: dict[str, Any]) -> str:
 
 
 def frontier(run_data: RunData) -> tuple[list[float], list[float], list[float]]:
-    """Return distance, reward and step of each rollout."""
+    """Return the KL divergence, reward and step of each rollout."""
     rows = _first_steps(run_data)
     points = [(row["kl"], row["reward"], row["step"]) for row in rows if "kl" in row]
     kept = [point for point in points if all(math.isfinite(value) for value in point)]
@@ -118,7 +118,10 @@ def _rollouts(run_data: RunData, name: str) -> list[float]:
 
 
 def _first_steps(run_data: RunData) -> list[dict[str, Any]]:
-    """Return the first logged step of each rollout: those that learn from it repeat its numbers."""
+    """Return the first logged step of each rollout.
+
+    Several optimizer steps are taken on one rollout, and each logs the numbers of the rollout.
+    """
     found: list[dict[str, Any]] = []
     for row in run_data.steps:
         same = found and all(row.get(n) == found[-1].get(n) for n in ("reward", "kl", "entropy"))

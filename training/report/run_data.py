@@ -1,4 +1,4 @@
-"""What a run left on disk, read back for its report; whatever is missing is simply empty."""
+"""Reader of a run folder; the data of a missing or damaged file is empty."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ import yaml
 
 @dataclass(frozen=True)
 class RunData:
-    """One run, as its folder tells it.
+    """Contents of the folder of one run.
 
     Attributes:
-        name: The stage's name in a pipeline, else the job's.
-        run_id: The folder's name.
-        state: running, finished, stopped, failed; waiting for a stage that never began.
-        message: Why it failed, where it did.
-        ended: When the state was written.
+        name: Name of the stage in a pipeline, else of the job.
+        run_id: Name of the folder.
+        state: `running`, `finished`, `stopped`, `failed`, or `waiting` for a stage that did not
+            start.
+        message: Reason of a failure.
+        ended: Time at which the state was written.
         job: The resolved job.
-        job_text: The same, as the file has it.
-        manifest: What ran.
-        plan: Predicted and measured.
-        data: What it learned from.
-        before: Evaluation of the untrained model.
-        after: Evaluation of the trained model.
+        job_text: The resolved job as YAML.
+        manifest: Versions, hardware, seed and hashes.
+        plan: Prediction and measurement.
+        data: Statistics of the data.
+        before: Evaluation before training.
+        after: Evaluation after training.
         steps: Logged steps.
-        evaluations: Held-out losses.
-        said: Answers sampled on the way.
-        looks: Answers to the job's samples at each evaluation on the way.
-        stages: The runs of a pipeline.
-        written: What became of the prompts, where a run writes rows and trains nothing.
+        evaluations: Evaluations during training.
+        rollout_answers: Answers sampled during reinforcement learning.
+        sample_history: Answers to the job's sample prompts at each evaluation.
+        stages: Runs of a pipeline.
+        generation_summary: Counts of a run that generates rows and trains nothing.
     """
 
     name: str
@@ -71,11 +72,11 @@ class RunData:
 
     @property
     def seconds(self) -> float:
-        """Time at work, every resume counted, the pauses between them not."""
+        """Time of training over all starts of the run, without the time between them."""
         total = 0.0
         previous = 0.0
         for now in self.series("seconds")[1]:
-            # The clock starts anew with each process.
+            # The clock starts at zero in each process.
             total += now - previous if now >= previous else now
             previous = now
         return total
@@ -85,7 +86,7 @@ def read_run_data(folder: Path) -> RunData:
     """Read the folder of a run or of a pipeline.
 
     Args:
-        folder: May be unfinished; may lack any file.
+        folder: Run folder; the run may be unfinished, and any file may be missing.
     """
     run_data = _read_one(folder, None)
     if "stages" not in run_data.job:
@@ -101,7 +102,7 @@ def _read_stage(folder: Path, name: str, pipeline: RunData) -> RunData:
     stage = _read_one(folder, name)
     if stage.state != "running" or pipeline.state == "running":
         return stage
-    # A stage that went down with its pipeline was never told so.
+    # If the pipeline was killed, the status file of its current stage still says `running`.
     return RunData(**{**stage.__dict__, "state": pipeline.state, "message": pipeline.message})
 
 
@@ -169,12 +170,12 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def at(document: Any, *path: str) -> Any:
-    """Return what lies at a path of keys; None where there is nothing."""
+    """Return the value at a path of keys; None if a key is missing."""
     for key in path:
         document = mapping(document).get(key)
     return document
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a value as a mapping: empty where it is none."""
+    """Return a value as a dictionary; an empty one if it is not a mapping."""
     return dict(value) if isinstance(value, Mapping) else {}

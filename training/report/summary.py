@@ -1,4 +1,4 @@
-"""What a run comes to, in the words and tables of its report."""
+"""Headline, summary and comparisons of a run for its report."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _STATES = {
     "running": "Not finished",
     "stopped": "Stopped",
     "failed": "Failed",
-    "waiting": "Not begun",
+    "waiting": "Not started",
 }
 _COUNTS = {"tokens", "rows", "good_rows", "bad_rows"}
-"""What a measure was taken over."""
+"""Evaluation results that count what was evaluated, and are not compared."""
 _LOOKS = 6
-"""Answers shown of those on the way to one sample."""
+"""Answers shown of those to one sample prompt during training."""
 
 
 def state_word(run_data: RunData) -> str:
-    """Return how far the run came, in a word or two."""
+    """Return a label for the state of a run."""
     return _STATES.get(run_data.state, run_data.state)
 
 
 def headline(run_data: RunData) -> str:
-    """Return the result in one sentence, as far as there is one."""
+    """Return the result of a run in one sentence."""
     if run_data.stages:
         done = sum(stage.state == "finished" for stage in run_data.stages)
         return f"{done} of {len(run_data.stages)} stages finished"
@@ -59,7 +59,7 @@ def _result(run_data: RunData) -> str:
             run_data.generation_summary.get("rows"),
             run_data.generation_summary.get("prompts"),
         )
-        return f"{count(prompts)} prompts gave {count(rows)} rows to learn from"
+        return f"{count(rows)} training rows generated from {count(prompts)} prompts"
     if rl_summary.is_rewarded(run_data):
         return rl_summary.headline(run_data)
     if own := headline_metric(run_data):
@@ -76,12 +76,12 @@ def _result(run_data: RunData) -> str:
         return f"Training loss {number(losses[0])} at the only logged step"
     share = max(1, len(losses) // 10)
     first, last = _mean(losses[:share]), _mean(losses[-share:])
-    held_out = "" if run_data.data.get("rows_validation") else "; nothing was held out"
+    held_out = "" if run_data.data.get("rows_validation") else "; no rows were held out"
     return _moved("Training loss", first, last) + held_out
 
 
 def summary(run_data: RunData) -> list[str]:
-    """Return the facts that go under the headline: what, on what, how much, how long, where."""
+    """Return the facts below the headline: method, data, size, duration and device."""
     if run_data.stages:
         seconds = sum(stage.seconds for stage in run_data.stages)
         tokens = sum(stage.sum("tokens") for stage in run_data.stages)
@@ -103,7 +103,7 @@ def summary(run_data: RunData) -> list[str]:
 
 
 def what_was_trained(run_data: RunData) -> str:
-    """Return method, adapter and model in a phrase."""
+    """Return the method, adapter and model as a phrase."""
     kind = str(at(run_data.job, "method", "kind") or "training")
     words = title_of(kind)
     model = str(
@@ -116,7 +116,7 @@ def what_was_trained(run_data: RunData) -> str:
 
 
 def _stage_model(source: str, name: str) -> str:
-    """Name the model of an earlier stage by that stage, not by its folder."""
+    """Return the name of a model; one from an earlier stage is named after that stage."""
     parts = PurePath(source).parts
     if name == "model" and len(parts) > 1:
         return f"the model of {parts[-2]}"
@@ -136,7 +136,7 @@ def _adapter(kind: str) -> str:
 
 
 def comparisons(run_data: RunData) -> list[Comparison]:
-    """Return held-out rows and general text, before training and after."""
+    """Return the measures on held-out rows and on general text, before and after training."""
     found = []
     parts = {
         "validation": "Held-out rows",
@@ -166,23 +166,24 @@ def comparisons(run_data: RunData) -> list[Comparison]:
 
 
 def forgetting(run_data: RunData) -> str:
-    """Return in a sentence whether general ability was lost; empty when not measured."""
+    """Return a sentence on catastrophic forgetting; an empty string if it was not measured."""
     before, after = _loss(run_data.before, "forgetting"), _loss(run_data.after, "forgetting")
     if before is None or after is None:
         return ""
     share = (after - before) / before if before else math.nan
     if not math.isfinite(share):
-        return "The loss on general text is not a finite number."
+        return "The loss on general text is NaN or infinite."
     if share > 0.02:
         return (
-            f"The model forgot: its loss on general text rose by {percent(share, 1)}. "
-            "data.replay mixes general text in; a lower learning rate or an adapter also helps."
+            f"Catastrophic forgetting: the loss on general text rose by {percent(share, 1)}. "
+            "Mix general text into the data with data.replay, lower the learning rate, or train an "
+            "adapter."
         )
-    return "Nothing was forgotten: the loss on general text did not rise."
+    return "No forgetting: the loss on general text did not rise."
 
 
 def sample_pairs(run_data: RunData) -> list[dict[str, str | None]]:
-    """Return each prompt with its answers before and after."""
+    """Return each sample prompt with its answers before and after training."""
     found: dict[str, dict[str, str | None]] = {}
     for when, side in (("before", run_data.before), ("after", run_data.after)):
         samples = side.get("samples")
@@ -193,8 +194,8 @@ def sample_pairs(run_data: RunData) -> list[dict[str, str | None]]:
     return list(found.values())
 
 
-def on_the_way(run_data: RunData, prompt: Any) -> list[tuple[int, str]]:
-    """Return the answers to a sample at a few evaluations on the way, with their steps."""
+def answers_during_training(run_data: RunData, prompt: Any) -> list[tuple[int, str]]:
+    """Return the step and the answer to a sample prompt at a few evaluations during training."""
     found = [(row["step"], str(row.get("answer", ""))) for row in run_data.sample_history]
     found = [
         pair
@@ -206,7 +207,7 @@ def on_the_way(run_data: RunData, prompt: Any) -> list[tuple[int, str]]:
 
 
 def device(run_data: RunData) -> list[str]:
-    """Return what it ran on in a word or two; nothing where that is not known."""
+    """Return the device that a run used, as a list of one label; empty if it is unknown."""
     hardware = mapping(run_data.manifest.get("hardware"))
     if not hardware:
         return []
@@ -236,7 +237,7 @@ def _moved(words: str, before: float, after: float, name: str = "loss") -> str:
     if not (math.isfinite(before) and math.isfinite(after)):
         return f"{words} went from {number(before)} to {number(after)}"
     if verdict(name, before, after) == "same":
-        verb = "stayed: it went"
+        verb = "did not change: it went"
     else:
         verb = "fell" if after < before else "rose"
     if name == "accuracy":

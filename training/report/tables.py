@@ -1,4 +1,4 @@
-"""The tables of a run's report: its data, what it took, what exactly ran."""
+"""Tables of a run's report: data, time and memory, plan against measurement, versions."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from training.report.summary import device
 
 
 def data_facts(run_data: RunData) -> list[tuple[str, str]]:
-    """Return the numbers of the rows as they are trained on."""
+    """Return statistics of the tokenized rows."""
     data = run_data.data
     tokens, learned = data.get("tokens"), data.get("supervised")
     rows = [
-        ("Rows to train on", count(data.get("rows_train"))),
-        ("Rows held out", count(data.get("rows_validation"))),
-        ("Tokens to train on", count(tokens)),
-        ("Of those learned", percent(learned / tokens) if learned and tokens else MISSING),
-        ("Longest row allowed", f"{count(data.get('max_length'))} tokens"),
+        ("Training rows", count(data.get("rows_train"))),
+        ("Held-out rows", count(data.get("rows_validation"))),
+        ("Training tokens", count(tokens)),
+        ("Supervised tokens", percent(learned / tokens) if learned and tokens else MISSING),
+        ("Maximum length", f"{count(data.get('max_length'))} tokens"),
         (
-            "Median, longest document",
+            "Document length: median, maximum",
             f"{count(data.get('median'))}, {count(data.get('longest'))} tokens",
         ),
-        ("Documents cut short", percent(data.get("truncated_share"), 1)),
+        ("Truncated documents", percent(data.get("truncated_share"), 1)),
         (
-            "Rows are full" if data.get("packed") else "Not padding",
+            "Packing efficiency" if data.get("packed") else "Tokens that are not padding",
             percent(data.get("efficiency"), 1),
         ),
         ("Chat template", str(data.get("template") or "")),
@@ -45,8 +45,8 @@ def data_facts(run_data: RunData) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
 
 
-def written(run_data: RunData) -> list[tuple[str, str]]:
-    """Return what became of the prompts of a run that writes rows."""
+def generated_rows(run_data: RunData) -> list[tuple[str, str]]:
+    """Return the counts of a run that generates rows."""
     facts = run_data.generation_summary
     if not facts:
         return []
@@ -54,50 +54,50 @@ def written(run_data: RunData) -> list[tuple[str, str]]:
     teacher = mapping(facts.get("teacher"))
     spent = mapping(facts.get("spent"))
     rows = [
-        ("Written", str(facts.get("writes", ""))),
+        ("Type of rows", str(facts.get("writes", ""))),
         ("Prompts", count(facts.get("prompts"))),
         ("Rows", count(facts.get("rows"))),
         *((f"Dropped: {why}", count(n)) for why, n in mapping(facts.get("dropped")).items()),
-        *((f"Judged by: {name}", count(n)) for name, n in mapping(facts.get("principles")).items()),
+        *((f"Principle {name}", count(n)) for name, n in mapping(facts.get("principles")).items()),
         ("Teacher", _named(teacher)),
         ("Judge", _named(judge)),
-        ("Questions", count(asked.get("asked"))),
-        ("Asked again, for want of an answer", count(asked.get("again"))),
-        ("Without an answer in the end", count(asked.get("nonsense"))),
-        ("Choices that the order decided", percent(facts.get("by_order"), 1)),
-        ("Choices of the answer shown first", percent(facts.get("chose_first"), 1)),
+        ("Judge requests", count(asked.get("asked"))),
+        ("Retries after an unparseable answer", count(asked.get("again"))),
+        ("Unparseable after all retries", count(asked.get("nonsense"))),
+        ("Verdicts that changed with the order", percent(facts.get("by_order"), 1)),
+        ("Verdicts for the first answer", percent(facts.get("chose_first"), 1)),
         ("Calls", count(spent.get("calls"))),
-        ("Spent", f"{number(spent['usd'], 4)} USD" if "usd" in spent else MISSING),
+        ("Cost", f"{number(spent['usd'], 4)} USD" if "usd" in spent else MISSING),
     ]
     return [(name, value) for name, value in rows if value and not value.startswith(MISSING)]
 
 
 def _named(asked: Mapping[str, Any]) -> str:
-    """Return who was asked."""
+    """Return the kind and name of a teacher or judge."""
     return " ".join(str(asked[key]) for key in ("kind", "model", "source") if key in asked)
 
 
 def time_and_memory(run_data: RunData) -> list[tuple[str, str]]:
-    """Return what the run took."""
+    """Return the duration, throughput and peak memory of a run."""
     _, speeds = run_data.series("tokens_per_second")
     _, memory = run_data.series("memory_gib")
     started, ended = str(run_data.manifest.get("started", "")), run_data.ended
     rows = [
-        ("Time at work, loading and evaluations included", duration(run_data.seconds)),
-        ("Tokens per second, median step", count(_median(speeds))),
-        ("Peak memory of a process", f"{number(max(memory), 2)} GiB" if memory else MISSING),
-        ("Tokens seen", count(run_data.sum("tokens"))),
-        ("Of those learned", count(run_data.sum("supervised_tokens"))),
-        ("Began", moment(started)),
+        ("Duration with loading and evaluations", duration(run_data.seconds)),
+        ("Tokens per second, median", count(_median(speeds))),
+        ("Peak memory per process", f"{number(max(memory), 2)} GiB" if memory else MISSING),
+        ("Tokens processed", count(run_data.sum("tokens"))),
+        ("Supervised tokens", count(run_data.sum("supervised_tokens"))),
+        ("Started", moment(started)),
         ("Ended", moment(ended) if run_data.state != "running" else ""),
     ]
     for stamp in run_data.manifest.get("resumed") or ():
-        rows.append(("Went on after a stop", moment(str(stamp))))
+        rows.append(("Resumed", moment(str(stamp))))
     return [(name, value) for name, value in rows if value and value != MISSING]
 
 
 def plan_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
-    """Return what was predicted against what was measured."""
+    """Return name, prediction, measurement and difference of each figure of the plan."""
     predicted = mapping(run_data.plan.get("predicted")) or run_data.plan
     measured = dict(mapping(run_data.plan.get("measured")))
     _, memory = run_data.series("memory_gib")
@@ -120,11 +120,11 @@ def plan_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
 
 
 _PLANNED = ("memory_gib", "hours", "seconds", "cost_usd", "disk_gib", "micro_batch_size", "steps")
-"""What of a plan stands in a report."""
+"""Figures of a plan that the report shows."""
 
 
 def _bounds(value: Any) -> tuple[float | None, float | None]:
-    """Return a figure's low and high end; a figure by parts counts with its total."""
+    """Return the low and high end of a figure; of a figure by category, its total."""
     parts = mapping(value)
     low, high = parts.get("low", parts.get("total", value)), parts.get("high")
     low, high = (v if _is_number(v) else None for v in (low, low if high is None else high))
@@ -136,29 +136,29 @@ def _is_number(value: Any) -> bool:
 
 
 def _off_by(low: float, high: float, found: float | None) -> str:
-    """Return how far a measurement lies outside of what was predicted."""
+    """Return the difference of a measurement from the nearest end of its predicted range."""
     if found is not None and low <= found <= high and low < high:
         return "within"
     return change(low if found is not None and found < low else high, found)
 
 
-def what_ran(run_data: RunData) -> list[tuple[str, str]]:
-    """Return versions, hardware, seed and hashes."""
+def reproducibility(run_data: RunData) -> list[tuple[str, str]]:
+    """Return the versions, hardware, seed and hashes that reproduce a run."""
     facts = run_data.manifest
     hardware, model = mapping(facts.get("hardware")), mapping(facts.get("model"))
     data = mapping(facts.get("data"))
     parameters = (
-        f"{large(model.get('parameters'))}, {large(model.get('trainable'))} of them trained"
+        f"{large(model.get('parameters'))}, of which {large(model.get('trainable'))} trainable"
     )
     batch = (
-        f"{at(run_data.job, 'train', 'global_batch_size')} = {facts.get('micro_batch_size')} a device"
-        f" × {hardware.get('processes')} × {facts.get('accumulation')} accumulated"
+        f"{at(run_data.job, 'train', 'global_batch_size')} = {facts.get('micro_batch_size')} (rows)"
+        f" × {hardware.get('processes')} (devices) × {facts.get('accumulation')} (accumulation)"
     )
     cores = f"{hardware.get('device_name')}, {hardware.get('cores')} cores"
     rows = [
         ("Model", str(model.get("source", ""))),
         ("Parameters", parameters if "parameters" in model else ""),
-        ("Rows per step", batch if "accumulation" in facts else ""),
+        ("Global batch size", batch if "accumulation" in facts else ""),
         ("Device", f"{device(run_data)[0]} ({cores})" if hardware else ""),
         ("Seed", str(facts.get("seed", ""))),
         ("Temper", str(facts.get("temper", ""))),
@@ -168,9 +168,9 @@ def what_ran(run_data: RunData) -> list[tuple[str, str]]:
             "Packages",
             ", ".join(f"{n} {v}" for n, v in mapping(facts.get("packages")).items() if v),
         ),
-        ("Training rows, hash", str(data.get("train") or "")),
-        ("Held-out rows, hash", str(data.get("validation") or "")),
-        ("Tokenizer, hash", str(facts.get("tokenizer") or "")),
+        ("Hash of the training rows", str(data.get("train") or "")),
+        ("Hash of the held-out rows", str(data.get("validation") or "")),
+        ("Hash of the tokenizer", str(facts.get("tokenizer") or "")),
     ]
     return [(name, value) for name, value in rows if value]
 

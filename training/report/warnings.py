@@ -1,4 +1,4 @@
-"""What to be wary of in a run whose own measure went well: reward hacking, length, forgetting."""
+"""Warnings about a run: reward hacking, length bias, unlikely chosen answers, small samples."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from training.report.formatting import count, number, percent
 from training.report.run_data import RunData, at
 
 _ROSE = 0.1
-"""Part of its first value (or of 1) by which a mean must have moved to be worth a word."""
+"""Relative change of a mean from which on a warning is given."""
 _FEW = 20
-"""Answers of a kind below which their mean is mostly chance."""
+"""Number of answers below which their mean is mostly noise."""
 
 
 def collect_warnings(run_data: RunData) -> list[str]:
-    """Return warnings about a finished run, in sentences; none where nothing looks wrong."""
+    """Return the warnings about a run as sentences; an empty list if there are none."""
     return [
-        *_tells_nothing_apart(run_data),
-        *_hacking(run_data),
-        *_likes_length(run_data),
-        *_both_less_likely(run_data),
-        *_few_of_a_kind(run_data),
+        *_constant_reward(run_data),
+        *_reward_hacking(run_data),
+        *_length_bias(run_data),
+        *_chosen_less_likely(run_data),
+        *_small_sample(run_data),
     ]
 
 
-def _tells_nothing_apart(run_data: RunData) -> Iterator[str]:
-    """Yield whether all answers of all steps got the same reward, in a run too short to stop."""
+def _constant_reward(run_data: RunData) -> Iterator[str]:
+    """Warn if all answers got the same reward, in a run too short for the guard to stop it."""
     _, rewards = run_data.series("reward")
     _, spreads = run_data.series("reward_std")
     if rewards and len(spreads) == len(rewards) and not any(spreads) and len(set(rewards)) == 1:
         yield (
-            f"Every answer of every step got the same reward, {number(rewards[0], 2)}: nothing was "
-            f"learned from it. Easier prompts, a reward that tells answers apart, or a higher "
-            f"rollout.temperature would help."
+            f"Every answer of every step got the same reward, {number(rewards[0], 2)}, so the "
+            f"policy learned nothing. Use easier prompts, a reward that distinguishes answers, or a "
+            f"higher rollout.temperature."
         )
 
 
-def _hacking(run_data: RunData) -> Iterator[str]:
-    """Yield what went wrong while the reward went up."""
+def _reward_hacking(run_data: RunData) -> Iterator[str]:
+    """Warn of measures that got worse while the reward rose (arXiv:2210.10760)."""
     reward = _ends(run_data, "reward")
     if reward is None or reward[1] - reward[0] <= _ROSE * max(abs(reward[0]), 0.1):
         return
@@ -48,97 +48,100 @@ def _hacking(run_data: RunData) -> Iterator[str]:
         grew = "grew" if length[1] > length[0] else "shrank"
         yield (
             f"{rose}, answers {grew} from {number(length[0], 0)} to {number(length[1], 0)} tokens: "
-            f"see whether length is what is rewarded. A length reward or a higher KL price helps."
+            f"check whether the reward depends on length. Add a length reward or raise the KL "
+            f"coefficient."
         )
     repeats = _ends(run_data, "repetition")
     if repeats and repeats[1] - repeats[0] > 0.1:
         yield (
-            f"{rose}, answers came to repeat themselves ({percent(repeats[0])} to "
-            f"{percent(repeats[1])} of their words): the reward is being gamed. Add "
-            f"{{kind: repetition}} to it."
+            f"{rose}, repeated 4-grams in answers rose from {percent(repeats[0])} to "
+            f"{percent(repeats[1])}, a sign of reward hacking. Add {{kind: repetition}} to "
+            f"method.reward."
         )
     ended = _ends(run_data, "ended")
     if ended and ended[0] - ended[1] > 0.2:
         yield (
-            f"{rose}, fewer answers came to an end ({percent(ended[0])} to {percent(ended[1])}): "
-            f"the model is forgetting how to stop."
+            f"{rose}, fewer answers ended with EOS ({percent(ended[0])} to {percent(ended[1])}): "
+            f"the model is losing the ability to stop."
         )
     entropy = _ends(run_data, "entropy")
     if entropy and entropy[0] > 0 and entropy[1] < 0.3 * entropy[0]:
         yield (
-            f"{rose}, the entropy of its words fell from {number(entropy[0], 2)} to "
-            f"{number(entropy[1], 2)} nats: it says the same to everything."
+            f"{rose}, the entropy per token fell from {number(entropy[0], 2)} to "
+            f"{number(entropy[1], 2)} nats: answers are losing their diversity (mode collapse)."
         )
     judged = _ends(run_data, "reward_judge")
     if judged and judged[1] < judged[0] - 0.02:
         yield (
-            f"{rose}, the judge's opinion fell from {number(judged[0], 2)} to "
-            f"{number(judged[1], 2)}: the other rewards are being gamed."
+            f"{rose}, the judge's score fell from {number(judged[0], 2)} to "
+            f"{number(judged[1], 2)}, a sign that the policy exploits the other rewards."
         )
-    for name in _watching(run_data):
-        seen = _ends(run_data, f"reward_{name}")
-        if seen and seen[0] - seen[1] > _ROSE * max(abs(seen[0]), 0.1):
+    for name in _monitored_rewards(run_data):
+        monitored = _ends(run_data, f"reward_{name}")
+        if monitored and monitored[0] - monitored[1] > _ROSE * max(abs(monitored[0]), 0.1):
             yield (
-                f"{rose}, {name}, which only watches (weight: 0), fell from {number(seen[0], 2)} "
-                f"to {number(seen[1], 2)}: what is rewarded is not what is wanted."
+                f"{rose}, {name}, which is monitored only (weight: 0), fell from "
+                f"{number(monitored[0], 2)} to {number(monitored[1], 2)}: the reward does not "
+                f"measure the intended behaviour."
             )
     held_before, held_after = (
         at(side, "validation", "reward") for side in (run_data.before, run_data.after)
     )
     if held_before is not None and held_after is not None and held_after < held_before:
-        yield f"{rose}, the reward on held-out prompts fell: what was learned does not carry over."
+        yield f"{rose}, the reward on held-out prompts fell: the policy does not generalize."
 
 
-def _watching(run_data: RunData) -> list[str]:
-    """Return the rewards that are logged and not learned from, a judge apart."""
+def _monitored_rewards(run_data: RunData) -> list[str]:
+    """Return the names of rewards with weight 0, which are logged only; the judge is excluded."""
     rewards = at(run_data.job, "method", "reward")
     sections = [r for r in rewards if isinstance(r, dict)] if isinstance(rewards, list) else []
     kinds = [str(section.get("kind")) for section in sections]
-    found = []
+    names = []
     for place, (kind, section) in enumerate(zip(kinds, sections, strict=True)):
         name = f"{kind}_{kinds[: place + 1].count(kind)}" if kinds.count(kind) > 1 else kind
         if section.get("weight") == 0 and name != "judge":
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
-def _likes_length(run_data: RunData) -> Iterator[str]:
-    """Yield whether a reward model prefers long or short answers more than people did."""
+def _length_bias(run_data: RunData) -> Iterator[str]:
+    """Warn if a reward model prefers long or short answers more than annotators did."""
     scored = at(run_data.after, "validation", "longer_scored_higher")
     chosen = at(run_data.after, "validation", "longer_was_chosen")
     if scored is not None and chosen is not None and scored - chosen > 0.1:
         yield (
-            f"It scores the longer answer higher in {percent(scored)} of pairs; people preferred "
-            f"it in {percent(chosen)}. A policy trained against it will learn to ramble."
+            f"The reward model scores the longer answer higher in {percent(scored)} of pairs; "
+            f"annotators preferred it in {percent(chosen)}. A policy trained on this reward will "
+            f"write longer answers."
         )
     correlation = at(run_data.after, "validation", "length_correlation")
     if correlation is not None and correlation < -0.4:
         yield (
-            f"The shorter an answer, the higher its score (correlation {number(correlation, 2)}). "
-            f"A policy trained against it will learn to say little."
+            f"The reward model scores shorter answers higher (correlation "
+            f"{number(correlation, 2)}). A policy trained on this reward will write shorter answers."
         )
 
 
-def _both_less_likely(run_data: RunData) -> Iterator[str]:
-    """Yield whether preference tuning made chosen answers less likely, as DPO may."""
+def _chosen_less_likely(run_data: RunData) -> Iterator[str]:
+    """Warn if preference tuning made chosen answers less likely, as DPO may (arXiv:2402.13228)."""
     before = at(run_data.before, "validation", "logp_chosen")
     after = at(run_data.after, "validation", "logp_chosen")
     if before is not None and after is not None and before - after > 0.05 * abs(before):
         yield (
             f"Chosen answers became less likely as well (log-probability {number(before, 1)} to "
-            f"{number(after, 1)}): rejected ones only fell further. A higher beta, fewer steps, or "
-            f"orpo, which keeps their likelihood in the loss, holds them up."
+            f"{number(after, 1)}); rejected ones only fell further. Raise beta, take fewer steps, "
+            f"or use orpo, whose loss includes the likelihood of chosen answers."
         )
 
 
-def _few_of_a_kind(run_data: RunData) -> Iterator[str]:
-    """Yield whether so few good or bad answers are held out that to compare them says little."""
+def _small_sample(run_data: RunData) -> Iterator[str]:
+    """Warn if too few good or bad answers are held out to compare them."""
     for name, other in (("bad", "good"), ("good", "bad")):
         rows = at(run_data.after, "validation", f"{name}_rows")
         if rows is not None and rows < _FEW:
             yield (
-                f"{count(rows)} {name} answers are held out: how far they are from {other} ones "
-                f"says little. Hold out more rows."
+                f"Only {count(rows)} {name} answers are held out, too few to compare them with "
+                f"{other} ones. Hold out more rows."
             )
 
 

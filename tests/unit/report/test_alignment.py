@@ -1,4 +1,4 @@
-"""What the report says of preference methods and of answers that are rewarded."""
+"""Report of preference methods and of reinforcement learning."""
 
 from __future__ import annotations
 
@@ -69,23 +69,25 @@ def test_a_rewarded_run_is_told_by_its_reward(tmp_path: Path) -> None:
     ]
     (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
     page = report(folder)
-    assert page.headings[0].startswith("Reward rose from 0.43 to 1.57, 5.8 nats an answer")
-    assert "Answers on the way" in page.headings
+    assert page.headings[0].startswith(
+        "Reward rose from 0.43 to 1.57, at a KL divergence of 5.8 nats"
+    )
+    assert "Answers during training" in page.headings
     for number in (0, 6, 13, 19):
         assert f"answer {number}" in page.text
-    assert "What to be wary of" not in page.headings
+    assert "Warnings" not in page.headings
 
 
-WARY = [
+HACKING = [
     ({"reward": (0.4, 2.0), "answer_tokens": (20.0, 60.0)}, "answers grew from 21 to 59 tokens"),
-    ({"reward": (0.4, 2.0), "repetition": (0.02, 0.4)}, "came to repeat themselves"),
-    ({"reward": (0.4, 2.0), "ended": (0.9, 0.2)}, "fewer answers came to an end"),
-    ({"reward": (0.4, 2.0), "entropy": (2.0, 0.1)}, "the same to everything"),
-    ({"reward": (0.4, 2.0), "reward_judge": (0.6, 0.3)}, "the judge's opinion fell"),
+    ({"reward": (0.4, 2.0), "repetition": (0.02, 0.4)}, "repeated 4-grams in answers rose"),
+    ({"reward": (0.4, 2.0), "ended": (0.9, 0.2)}, "fewer answers ended with EOS"),
+    ({"reward": (0.4, 2.0), "entropy": (2.0, 0.1)}, "mode collapse"),
+    ({"reward": (0.4, 2.0), "reward_judge": (0.6, 0.3)}, "the judge's score fell"),
 ]
 
 
-@pytest.mark.parametrize(("ends", "said"), WARY, ids=[said for _, said in WARY])
+@pytest.mark.parametrize(("ends", "said"), HACKING, ids=[said for _, said in HACKING])
 def test_a_reward_that_is_gamed_is_pointed_out(
     tmp_path: Path, ends: dict[str, tuple[float, float]], said: str
 ) -> None:
@@ -93,7 +95,7 @@ def test_a_reward_that_is_gamed_is_pointed_out(
     (sentence,) = collect_warnings(read_run_data(folder))
     assert said in sentence
     page = report(folder)
-    assert "What to be wary of" in page.headings
+    assert "Warnings" in page.headings
     # A reward that stayed where it was is gamed by nothing.
     still = {**ends, "reward": (0.4, 0.4)}
     quiet = write_run(tmp_path / "quiet", job=job("grpo"), rows=rewarded(20, **still))
@@ -108,7 +110,7 @@ def test_a_reward_that_only_watches_speaks_when_it_falls(tmp_path: Path) -> None
         rows = rewarded(20, **ends, reward_model=(0.6, fell))
         folder = write_run(tmp_path / str(fell), job=asked, rows=rows)
         found = collect_warnings(read_run_data(folder))
-        assert [("model, which only watches" in one) for one in found] == [True] * said
+        assert [("model, which is monitored only" in one) for one in found] == [True] * said
 
 
 def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> Non
         )
         assert len(found) == said, found
     assert (
-        "the same reward, 0.50: nothing was learned"
+        "the same reward, 0.50, so the policy learned nothing"
         in collect_warnings(read_run_data(tmp_path / "flat"))[0]
     )
 
@@ -127,7 +129,7 @@ def test_a_reward_that_tells_nothing_apart_is_pointed_out(tmp_path: Path) -> Non
 def test_a_distance_without_a_reward_is_no_frontier(tmp_path: Path) -> None:
     rows = rewarded(3, kl=(0.0, 0.2))
     page = report(write_run(tmp_path / "r", job=job("kto"), rows=rows))
-    assert "Reward against distance" not in page.text
+    assert "Reward against KL" not in page.text
 
 
 def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_a_reward_model_that_likes_length_is_pointed_out(tmp_path: Path) -> None
     after = {"loss": 0.6, "longer_scored_higher": 0.8, "longer_was_chosen": 0.55}
     folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after))
     (sentence,) = collect_warnings(read_run_data(folder))
-    assert "80 % of pairs; people preferred it in 55 %" in sentence
+    assert "80 % of pairs; annotators preferred it in 55 %" in sentence
 
 
 def test_chosen_answers_that_became_less_likely_are_pointed_out(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_answers_to_the_samples_on_the_way(tmp_path: Path) -> None:
     looks = [{"step": n, "prompt": "p", "answer": f"look {n}"} for n in range(5, 100, 5)]
     (folder / "looks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in looks))
     page = report(folder)
-    assert "On the way" in page.text
+    assert "During training" in page.text
     assert "look 95" in page.text
     assert page.html.count(">look ") == 5
 
@@ -174,14 +176,14 @@ def test_kto_is_told_by_how_well_good_is_told_from_bad(tmp_path: Path) -> None:
     assert (
         page.headings[0] == "Held-out AUC of good answers over bad rose from 0.50 to 0.62 (+24 %)"
     )
-    assert "What to be wary of" not in page.headings
+    assert "Warnings" not in page.headings
 
 
 def test_a_few_bad_answers_are_said_to_be_few(tmp_path: Path) -> None:
     held = {"loss": 0.5, "margin": 0.0, "good_rows": 9.0, "bad_rows": 2.0, "rows": 11.0}
     folder = write_run(tmp_path / "r", job=job("kto"), evaluation=sides(held, held))
-    assert [line.partition(":")[0] for line in collect_warnings(read_run_data(folder))] == [
-        "2 bad answers are held out", "9 good answers are held out",
+    assert [line.partition(",")[0] for line in collect_warnings(read_run_data(folder))] == [
+        "Only 2 bad answers are held out", "Only 9 good answers are held out",
     ]  # fmt: skip
 
 
@@ -198,4 +200,4 @@ def test_a_reward_model_that_likes_little_is_told_on(tmp_path: Path) -> None:
     held = {"loss": 0.6, "accuracy": 0.6, "length_correlation": -0.53, "rows": 488.0}
     folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(held, held))
     (warning,) = collect_warnings(read_run_data(folder))
-    assert warning.startswith("The shorter an answer, the higher its score (correlation -0.53)")
+    assert warning.startswith("The reward model scores shorter answers higher (correlation -0.53)")

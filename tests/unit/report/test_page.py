@@ -31,7 +31,7 @@ def test_a_finished_run_says_its_result_first(tmp_path: Path) -> None:
         "20 steps 2,000 tokens 20 s CPU" in page.text
     )
     assert "✓ Finished" in page.text
-    sections = ["Curves", "Before and after", "What the model learns from", "Data"]
+    sections = ["Curves", "Before and after", "Supervised tokens", "Data"]
     assert [h for h in page.headings if h in sections] == sections
 
 
@@ -49,14 +49,14 @@ def test_forgetting_is_told_and_its_absence_too(tmp_path: Path) -> None:
         "after": measured(2.0, forgetting={**general, "loss": 3.6}),
     }
     page = report(write_run(tmp_path / "forgot", evaluation=forgot))
-    assert "The model forgot: its loss on general text rose by 20.0 %." in page.text
+    assert "Catastrophic forgetting: the loss on general text rose by 20.0 %." in page.text
     page = report(write_run(tmp_path / "kept", evaluation=evaluated(forgetting=general)))
-    assert "Nothing was forgotten" in page.text
+    assert "No forgetting" in page.text
 
 
 def test_the_mask_is_marked_by_more_than_colour(tmp_path: Path) -> None:
     page = report(write_run(tmp_path / "run"))
-    assert page.marked == ["What is learned is underlined", "Say that"]
+    assert page.marked == ["Underlined tokens are supervised", "Say that"]
     assert "mark {" in page.html and "text-decoration: underline" in page.html
 
 
@@ -66,19 +66,25 @@ def test_answers_stand_side_by_side(tmp_path: Path) -> None:
         "after": measured(2.0, samples=[{"prompt": "Who?", "answer": ""}]),
     }
     page = report(write_run(tmp_path / "run", evaluation=evaluation))
-    assert "Who? Before training owl owl owl After training An empty answer." in page.text
+    assert "Who? Before training owl owl owl After training Empty answer." in page.text
 
 
 def test_data_terms_and_facts_are_there(tmp_path: Path) -> None:
     page = report(write_run(tmp_path / "run"))
     for words in (
         *("12,345", "6,789", "11,111", "the answer is empty", "photosynthesis", "photo synthesis"),
-        *("Look at the rows", "chatml", "260k, 8.96k of them trained", "c0ffee", "torch 2.13.0"),
-        *("8 = 4 a device × 1 × 2 accumulated", "aaaa", "bbbb", "cccc", "2026-03-01 10:00 UTC"),
+        *("Look at the rows", "chatml", "260k, of which 8.96k trainable", "c0ffee", "torch 2.13.0"),
+        *(
+            "8 = 4 (rows) × 1 (devices) × 2 (accumulation)",
+            "aaaa",
+            "bbbb",
+            "cccc",
+            "2026-03-01 10:00 UTC",
+        ),
     ):
         assert words in page.text, words
     assert "deepspeed" not in page.text
-    assert "The job, every default written out name: tiny" in page.text
+    assert "The job with all defaults name: tiny" in page.text
 
 
 def test_plan_stands_against_measurement(tmp_path: Path) -> None:
@@ -92,7 +98,7 @@ def test_plan_stands_against_measurement(tmp_path: Path) -> None:
 def test_a_run_with_nothing_held_out_and_no_samples(tmp_path: Path) -> None:
     data = {**DATA, "rows_validation": 0}
     page = report(write_run(tmp_path / "run", evaluation={"before": {}, "after": {}}, data=data))
-    assert page.headings[0] == "Training loss fell from 3.85 to 2.05 (−47 %); nothing was held out"
+    assert page.headings[0] == "Training loss fell from 3.85 to 2.05 (−47 %); no rows were held out"
     assert "Before and after" not in page.headings
     assert "Answers before and after" not in page.headings
 
@@ -111,13 +117,16 @@ def test_a_failed_run_says_so_at_the_top(tmp_path: Path) -> None:
     assert page.html.index("<h1>") < top < page.html.index("<svg")
     assert "loss is NaN at step 7. Lower it" in page.text
     assert page.headings[0] == "Failed after 6 of 20 steps"
-    assert "Training loss stayed: it went from 4.00 to 4.00 (0.0 %)" in page.text
+    assert "Training loss did not change: it went from 4.00 to 4.00 (0.0 %)" in page.text
     assert "✕ Failed" in page.text
 
 
 @pytest.mark.parametrize(
     ("state", "words"),
-    [("stopped", "This run was stopped before its end."), ("running", "This run has not finished")],
+    [
+        ("stopped", "This run was stopped before it finished."),
+        ("running", "This run has not finished"),
+    ],
 )
 def test_an_unfinished_run_says_so(tmp_path: Path, state: str, words: str) -> None:
     assert words in report(write_run(tmp_path / "run", state=state)).text
@@ -140,7 +149,7 @@ def test_a_run_that_failed_before_its_first_step(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_still_makes_a_page(tmp_path: Path) -> None:
-    assert "Not begun" in report(tmp_path).text
+    assert "Not started" in report(tmp_path).text
 
 
 def test_values_that_are_no_numbers_are_shown_as_what_they_are(tmp_path: Path) -> None:
@@ -148,7 +157,7 @@ def test_values_that_are_no_numbers_are_shown_as_what_they_are(tmp_path: Path) -
     evaluation = {"before": measured(4.0), "after": measured(math.nan)}
     page = report(write_run(tmp_path / "run", rows=rows, evaluation=evaluation))
     assert page.headings[0] == "Held-out loss went from 4.0000 to NaN"
-    assert "Training loss was no finite number at 2 steps, first 4" in page.text
+    assert "Training loss was NaN or infinite at 2 steps, first 4" in page.text
     # Not one finite norm: no curve of it.
     assert not [label for label in page.labels if label.startswith("Gradient norm")]
 
@@ -205,8 +214,8 @@ def test_long_answers_and_rows_are_cut_and_say_so(tmp_path: Path) -> None:
     page = report(
         write_run(tmp_path / "run", evaluation={"before": side, "after": side}, data=data)
     )
-    assert page.text.count("… 96,000 characters more") == 2
-    assert "… 2,050 characters more" in page.text
+    assert page.text.count("… 96,000 more characters") == 2
+    assert "… 2,050 more characters" in page.text
     assert "b" * 1000 in page.marked
     assert len(page.html) < 200_000
 
@@ -224,7 +233,7 @@ def test_a_resume_counts_its_time_on_top(tmp_path: Path) -> None:
     manifest = {**MANIFEST, "resumed": ["2026-03-01T11:00:00Z"]}
     page = report(write_run(tmp_path / "run", rows=rows, manifest=manifest))
     assert "1 min 20 s" in page.text
-    assert "Went on after a stop 2026-03-01 11:00 UTC" in page.text
+    assert "Resumed 2026-03-01 11:00 UTC" in page.text
 
 
 def test_measures_of_a_method_get_curves_too(tmp_path: Path) -> None:
@@ -273,4 +282,4 @@ def test_a_pipeline_is_one_page_with_a_section_per_stage(tmp_path: Path) -> None
     assert "teach → align → polish" in page.text
     assert "margins vanished" in page.text
     assert "2. align ✕ Failed after 20 steps" in page.text
-    assert "3. polish ○ Not begun" in page.text
+    assert "3. polish ○ Not started" in page.text
