@@ -1,4 +1,4 @@
-"""Behaviour common to all commands: repeated options, exit codes, errors as messages."""
+"""Behavior common to all commands: repeated options, exit codes, errors as messages."""
 
 from __future__ import annotations
 

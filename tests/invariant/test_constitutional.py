@@ -185,7 +185,7 @@ def test_prompts_that_are_too_long_are_left_out(job: dict[str, Any], tmp_path: P
         ("", "has no principles"),
         ("principles: []", "has no principles"),
         ("rules: [be good]", "has no principles"),
-        ("principles: [' ', be good]", "principles.0.text: the principle says nothing"),
+        ("principles: [' ', be good]", "principles.0.text: the principle is empty"),
         ("principles: [{text: be good, colour: red}]", "colour"),
         ("principles: [", "is not YAML"),
         (None, "there is no file"),

@@ -415,7 +415,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
                 "b": {"adapters": {"c": "y", "d": "z"}, "method": {"kind": "gate"}},
             }
         },
-        r"compose\.adapters\.b\.how: what is merged must be an adapter",
+        r"compose\.adapters\.b\.how: only adapters can be merged",
     ),
     "one alone": ({"adapters": {"a": "x"}}, r"at least 2"),
     "a name": ({"adapters": {"a.b": "x", "c": "y"}}, r"made of letters, digits"),
@@ -449,7 +449,7 @@ def test_what_it_does_not_go_with_is_refused(document: dict[str, Any]) -> None:
         parse_job({**job({"kind": "gate"}), "adapter": {"kind": "lora"}}, "test")
     with pytest.raises(JobError, match=r"data\.packing: .*by all of a row so far"):
         parse_job(job({"kind": "route"}, data={"packing": True}), "test")
-    with pytest.raises(JobError, match=r"compose\.method: nothing in it learns, and dpo"):
+    with pytest.raises(JobError, match=r"compose\.method: nothing in it is trained, and dpo"):
         parse_job(job({"kind": "parallel", "weights": [1, 1]}, method={"kind": "dpo"}), "test")
 
 

@@ -1,6 +1,6 @@
-"""The job file: pydantic models, frozen and closed, and the only home of a default.
+"""Schema of the job file: frozen pydantic models, which define every default.
 
-Nothing here imports torch or transformers: a laptop checks a job in well under a second.
+Nothing here imports torch or transformers, so that a job is checked in well under a second.
 """
 
 from training.config.job import Job, Pipeline

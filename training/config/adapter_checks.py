@@ -1,4 +1,4 @@
-"""What an adapter cannot go with in the rest of a job, and what its own keys contradict."""
+"""Checks of the adapter against its own keys and against the rest of a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.errors import Problem
 
 
 def check_adapter(job: Job, first: bool) -> Iterator[Problem]:
-    """Yield what an adapter cannot go with, and what its own keys contradict."""
+    """Yield what an adapter cannot be combined with, and what its own keys contradict."""
     adapter = job.adapter
     if adapter is None:
         return
@@ -76,33 +76,33 @@ def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
     if not adapter.learns and job.method.kind not in ("sft", "pretrain"):
         yield Problem(
             "compose.method",
-            f"nothing in it learns, and {job.method.kind} is there to train",
+            f"nothing in it is trained, and {job.method.kind} is a training method",
             adapter.method.kind,
-            "Use method sft, which measures and saves it as it is, or a way of meeting that learns",
+            "Use method sft, which evaluates and saves it, or a combiner that is trained",
         )
 
 
 def _pissa(job: Job, adapter: Lora) -> Iterator[Problem]:
-    """Half of its matrices stay, and it starts from whole weights."""
+    """Yield problems of PiSSA, which needs unquantized weights and freezes half of its matrices."""
     impossible = (
         (
             adapter.quantized,
-            "starts from the components of whole weights, and a 4-bit base has none",
+            "starts from the singular vectors of the weights, which a 4-bit base does not have",
             "Use adapter kind lora, or init: zero",
         ),
         (
             adapter.use_dora,
-            "and use_dora each have their own start",
+            "and use_dora each have their own initialization",
             "Leave one out",
         ),
         (
             job.sharding.fsdp != "none",
-            "keeps half of its matrices as they are, which FSDP's shards cannot tell apart",
+            "freezes half of its matrices, which FSDP's shards cannot separate",
             "Use sharding.zero",
         ),
         (
             job.train.weight_decay > 0,
-            "keeps half of its matrices as they are, which train.weight_decay would shrink",
+            "freezes half of its matrices, which train.weight_decay would shrink",
             "Leave train.weight_decay out",
         ),
     )
@@ -112,11 +112,11 @@ def _pissa(job: Job, adapter: Lora) -> Iterator[Problem]:
 
 
 def _adalora(job: Job, adapter: AdaLora) -> Iterator[Problem]:
-    """Ranks are dealt out by whole gradients in the precision they are learned in."""
+    """Yield problems of AdaLoRA, which allocates ranks by complete, unscaled gradients."""
     if adapter.init_r <= adapter.r:
         yield Problem(
             "adapter.init_r",
-            "must be above adapter.r: ranks are dealt out by taking some away",
+            "must be above adapter.r: AdaLoRA only removes ranks",
             str(adapter.init_r),
             f"Set at least {adapter.r + 1}; {-(-adapter.r * 3 // 2)} is usual",
         )
@@ -136,11 +136,11 @@ def _adalora(job: Job, adapter: AdaLora) -> Iterator[Problem]:
             "Use bf16",
         )
     if job.sharding.zero or job.sharding.fsdp != "none":
-        cut_by = "zero" if job.sharding.zero else "fsdp"
+        key = "zero" if job.sharding.zero else "fsdp"
         yield Problem(
-            f"sharding.{cut_by}",
-            "adalora deals ranks out by whole gradients, which are cut up among processes here",
-            str(getattr(job.sharding, cut_by)),
+            f"sharding.{key}",
+            "adalora allocates ranks by complete gradients, which are sharded here",
+            str(getattr(job.sharding, key)),
             "Leave sharding out (DDP), or use kind lora with r: auto",
         )
 

@@ -1,4 +1,4 @@
-"""`adapter:` which few weights are trained in place of all. The union is the registry."""
+"""Section `adapter:` of parameter-efficient fine-tuning, one class per kind of adapter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TargetModules = Annotated[Literal["all-linear"] | tuple[str, ...], BeforeValidat
 
 @dataclass(frozen=True)
 class Widths:
-    """What decides how large an adapter is on a model.
+    """Widths of a model that determine the size of an adapter.
 
     Attributes:
         layers: Transformer layers.
@@ -46,12 +46,15 @@ class Widths:
 
 
 class AdapterSection(ConfigSection):
-    """What every adapter declares."""
+    """Section of one kind of adapter.
+
+    The planner and the checks read what an adapter needs from its class.
+    """
 
     impl: ClassVar[str]
-    """`module:function` that puts it on a model, imported only when used."""
+    """`module:function` that adds it to a model; imported only when a run starts."""
     soft: ClassVar[bool] = False
-    """Whether it is made of virtual tokens before a row."""
+    """True for soft prompts, which put virtual tokens before each row."""
 
     @property
     def mergeable(self) -> bool:
@@ -60,16 +63,16 @@ class AdapterSection(ConfigSection):
 
     @property
     def quantized(self) -> bool:
-        """Whether the base is loaded in 4 bits."""
+        """True if the base is loaded in 4 bits."""
         return False
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything to train."""
+        """True if the adapter has trainable parameters."""
         return True
 
     def num_trained(self, model: Widths) -> int:
-        """Return how many parameters it trains on a model."""
+        """Return the number of trainable parameters on a model."""
         raise NotImplementedError
 
 
@@ -77,14 +80,14 @@ _RANK = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"const": "auto"}
 
 
 class RankSearch(ConfigSection):
-    """How `r: auto` finds the rank."""
+    """Settings of the search for a rank with `r: auto`."""
 
     ranks: Annotated[tuple[PositiveInt, ...], Field(min_length=2)] = (4, 8, 16, 32)
-    """What is tried."""
+    """Ranks to try."""
     steps: PositiveInt = 20
     """Optimizer steps of each trial."""
     margin: Share = Field(default="1%")  # type: ignore[assignment]  # parsed like a job's
-    """The smallest rank is kept whose held-out loss is at most this much above the least."""
+    """The search keeps the smallest rank whose held-out loss is within this share of the lowest."""
 
 
 class Lora(LrSchedule, AdapterSection):
@@ -94,9 +97,9 @@ class Lora(LrSchedule, AdapterSection):
 
     kind: Literal["lora"]
     r: Annotated[PositiveInt, WithJsonSchema(_RANK)] = 16
-    """Rank of the update; `auto` tries some briefly and keeps the smallest that does as well."""
+    """Rank of the update; `auto` tries several and keeps the smallest that does as well."""
     alpha: PositiveFloat = 32
-    """Scale: the update counts alpha / r (alpha / √r with `use_rslora`)."""
+    """Scale of the update: alpha / r, or alpha / √r with `use_rslora`."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: TargetModules = "all-linear"
     """`all-linear`, or the ends of module names such as `[q_proj, v_proj]`."""
@@ -104,21 +107,25 @@ class Lora(LrSchedule, AdapterSection):
     fan_in_fan_out: bool = False
     """For layers that store (in, out), such as GPT-2's Conv1D."""
     init: Literal["zero", "pissa"] = "zero"
-    """`zero`: B is zero, A random. `pissa`: both from the principal components of the weights, what
-    they stood for being taken off again by a second half that stays (arXiv:2404.02948)."""
+    """`zero`: B is zero, A random. `pissa`: both from the principal singular vectors of the
+    weights; a frozen second half subtracts them, so that the model starts unchanged
+    (arXiv:2404.02948)."""
     use_rslora: bool = False
     use_dora: bool = False
     lora_plus_ratio: PositiveFloat = 1.0
-    """LoRA+: B learns this many times as fast as A, such as 16 (arXiv:2402.12354)."""
+    """LoRA+: ratio of the learning rate of B to that of A, such as 16 (arXiv:2402.12354)."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full and saved with the adapter, such as `[embed_tokens, lm_head]`."""
     rank_search: RankSearch | None = None
-    """What `r: auto` tries; alpha is then meant for a rank of 16 and grows with the rank."""
+    """Search settings of `r: auto`; alpha is then given for rank 16 and scales with the rank."""
 
     @model_validator(mode="before")
     @classmethod
     def _auto(cls, values: Any) -> Any:
-        """Plan for the largest rank where it is yet to be found."""
+        """Set the largest rank of the search until the search has chosen one.
+
+        Plans and size checks then hold for every rank that is tried.
+        """
         if not isinstance(values, dict) or values.get("r") != "auto":
             return values
         search = RankSearch.model_validate(values.get("rank_search") or {})
@@ -129,11 +136,11 @@ class Lora(LrSchedule, AdapterSection):
 
     @property
     def kept_rank(self) -> int:
-        """Rank of the matrices in memory and on disk: twice that with PiSSA's half that stays."""
+        """Rank of the matrices in memory and on disk: 2r with PiSSA, whose frozen half is kept."""
         return 2 * self.r if self.init == "pissa" else self.r
 
     def num_trained(self, model: Widths) -> int:
-        """Return how many parameters have a gradient; whole modules are not counted."""
+        """Return the number of trainable parameters, without `modules_to_save`."""
         targets, linear = self.target_modules, model.linear
         chosen = linear if targets == "all-linear" else [n for n in linear if n in targets]
         per_layer = sum(self.kept_rank * sum(linear[name]) for name in chosen)
@@ -151,38 +158,38 @@ class Qlora(Lora):
     double_quant: bool = True
     """Quantize the quantization constants too."""
     compute_dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """What the 4-bit weights are expanded to for each product."""
+    """Data type that the 4-bit weights are dequantized to for each matrix product."""
 
     @property
     def quantized(self) -> bool:
-        """Always: that is what it is for."""
+        """True: QLoRA is LoRA on a quantized base."""
         return True
 
 
 class FrozenBase(ConfigSection):
-    """For adapters whose base may rest in 4 bits (LoRA does so under the name `qlora`)."""
+    """Keys of adapters whose base can be loaded in 4 bits (for LoRA, use kind `qlora`)."""
 
     base_4bit: bool = False
     """Load the base in 4 bits (NF4, double quantization)."""
 
     @property
     def quantized(self) -> bool:
-        """Whether the base is loaded in 4 bits."""
+        """True if the base is loaded in 4 bits."""
         return self.base_4bit
 
 
 class AdaLora(FrozenBase, LrSchedule, AdapterSection):
-    """LoRA whose ranks are dealt out among the layers (Zhang et al. 2023, arXiv:2303.10512)."""
+    """AdaLoRA: a rank budget allocated over the layers (Zhang et al. 2023, arXiv:2303.10512)."""
 
     impl = "training.adapters.adalora:apply"
 
     kind: Literal["adalora"]
     r: PositiveInt = 8
-    """Rank that a layer has on average in the end."""
+    """Average rank of a layer at the end of training."""
     init_r: PositiveInt = 12
-    """Rank that every layer begins with."""
+    """Initial rank of every layer."""
     alpha: PositiveFloat = 32
-    """Scale: the update counts alpha / init_r."""
+    """Scale of the update: alpha / init_r."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: TargetModules = "all-linear"
     """`all-linear`, or the ends of module names such as `[q_proj, v_proj]`."""
@@ -191,69 +198,69 @@ class AdaLora(FrozenBase, LrSchedule, AdapterSection):
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full and saved with the adapter, such as `[lm_head]`."""
     tinit: WarmupLength = Field(default="10%")  # type: ignore[assignment]  # parsed like a job's
-    """Steps at the start in which every rank is kept: a share of all, or a number."""
+    """Warm-up steps in which no rank is pruned: a share of all steps, or a number."""
     tfinal: WarmupLength = Field(default="30%")  # type: ignore[assignment]  # parsed like a job's
-    """Steps in the end in which no rank changes any more."""
+    """Final steps in which ranks no longer change."""
     delta_t: PositiveInt = 10
-    """Steps from one dealing out to the next."""
+    """Steps between two allocations of the rank budget."""
     beta1: float = Field(default=0.85, gt=0, lt=1)
-    """How much of the past counts in what matters."""
+    """Decay of the moving average of the sensitivity."""
     beta2: float = Field(default=0.85, gt=0, lt=1)
-    """How much of the past counts in how sure that is."""
+    """Decay of the moving average of its uncertainty."""
     orth_reg_weight: float = Field(default=0.5, ge=0)
     """Weight of the penalty that keeps the singular vectors orthogonal."""
 
     def num_trained(self, model: Widths) -> int:
-        """Return how many parameters it trains; whole modules are not counted."""
+        """Return the number of trainable parameters, without `modules_to_save`."""
         targets, linear = self.target_modules, model.linear
         chosen = linear if targets == "all-linear" else [n for n in linear if n in targets]
         return model.layers * sum(self.init_r * (sum(linear[name]) + 1) for name in chosen)
 
 
 class VirtualTokens(FrozenBase):
-    """What soft prompts have in common."""
+    """Keys that all soft prompts share."""
 
     soft: ClassVar[bool] = True
 
     num_virtual_tokens: PositiveInt = 20
-    """Vectors before each row. They take up as much of the context."""
+    """Vectors before each row; they use as many positions of the context."""
 
 
 Start = Literal["vocabulary", "text", "random"]
 
 
 class PromptTuning(VirtualTokens, AdapterSection):
-    """Trained vectors before the input (Lester et al. 2021, arXiv:2104.08691)."""
+    """Prompt tuning: trained vectors before the input (Lester et al. 2021, arXiv:2104.08691)."""
 
     impl = "training.adapters.prompt_tuning:apply"
 
     kind: Literal["prompt_tuning"]
     init: Start = "vocabulary"
-    """Start from words of the vocabulary, from `init_text`, or from random vectors (much worse)."""
+    """Initialize from embeddings of the vocabulary, of `init_text`, or at random (much worse)."""
     init_text: str | None = None
-    """The text to start from, such as a description of the task."""
+    """Text for `init: text`, such as a description of the task."""
 
     def num_trained(self, model: Widths) -> int:
-        """Return the size of the vectors."""
+        """Return the number of parameters of the vectors."""
         return self.num_virtual_tokens * model.hidden
 
 
 class PTuning(VirtualTokens, AdapterSection):
-    """Vectors before the input that a small network makes (Liu et al. 2021, arXiv:2103.10385)."""
+    """P-tuning: an encoder computes the vectors (Liu et al. 2021, arXiv:2103.10385)."""
 
     impl = "training.adapters.p_tuning:apply"
 
     kind: Literal["p_tuning"]
     encoder: Literal["mlp", "lstm"] = "mlp"
     encoder_hidden_size: PositiveInt | None = None
-    """Width of the network; the model's own when left out."""
+    """Width of the encoder; that of the model if not set."""
     encoder_num_layers: PositiveInt = 2
-    """Layers of the LSTM. The MLP always has three."""
+    """Layers of the LSTM; the MLP always has three."""
     encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Between the layers of the LSTM."""
+    """Dropout between the layers of the LSTM."""
 
     def num_trained(self, model: Widths) -> int:
-        """Return the size of the vectors and of the network behind them."""
+        """Return the number of parameters of the vectors and of their encoder."""
         h = model.hidden
         e = self.encoder_hidden_size or h
         vectors = self.num_virtual_tokens * h
@@ -265,22 +272,22 @@ class PTuning(VirtualTokens, AdapterSection):
 
 
 class PrefixTuning(VirtualTokens, AdapterSection):
-    """Trained keys and values in every layer (Li and Liang 2021, arXiv:2101.00190)."""
+    """Prefix tuning: trained keys and values per layer (Li and Liang 2021, arXiv:2101.00190)."""
 
     impl = "training.adapters.prefix_tuning:apply"
 
     kind: Literal["prefix_tuning"]
     projection: bool = False
-    """Let a small network make the prefix. It is left out of what is saved for use."""
+    """Compute the prefix by an MLP while training; only its output is saved."""
     encoder_hidden_size: PositiveInt | None = None
-    """Width of that network; the keys' own when left out."""
+    """Width of that MLP; that of the keys if not set."""
     init: Start | None = None
-    """Start from what words of the vocabulary leave behind in each layer (as when left out), or
-    those of `init_text`, or from random vectors. A projection always starts at random."""
+    """Initialize from the keys and values that the model computes for tokens of the vocabulary (the
+    default), for `init_text`, or at random. A projection always starts at random."""
     init_text: str | None = None
 
     def num_trained(self, model: Widths) -> int:
-        """Return the size of keys and values, or of the network that makes them."""
+        """Return the number of parameters of the keys and values, or of the projection."""
         k = model.keys
         if not self.projection:
             return self.num_virtual_tokens * model.layers * 2 * k
@@ -289,29 +296,29 @@ class PrefixTuning(VirtualTokens, AdapterSection):
 
 
 class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
-    """Small networks behind each sublayer (Houlsby et al. 2019, arXiv:1902.00751) or beside it.
+    """Bottleneck adapters: small MLPs after each sublayer (Houlsby et al. 2019, arXiv:1902.00751).
 
-    In parallel: He et al. 2022, arXiv:2110.04366.
+    With `placement: parallel`, next to each sublayer (He et al. 2022, arXiv:2110.04366).
     """
 
     impl = "training.adapters.bottleneck:apply"
 
     kind: Literal["bottleneck"]
     placement: Literal["sequential", "parallel"] = "sequential"
-    """`sequential`: reads what the sublayer says. `parallel`: reads what the sublayer reads."""
+    """Input of the adapter: the output (`sequential`) or the input (`parallel`) of the sublayer."""
     after: Annotated[
         tuple[Literal["attention", "mlp"], ...], BeforeValidator(_as_modules), Field(min_length=1)
     ] = ("attention", "mlp")
-    """Which sublayers of each layer have one."""
+    """Sublayers of each layer that have an adapter."""
     reduction_factor: PositiveFloat | None = None
-    """Width of the model relative to that of the bottleneck; 16 when `size` is left out too."""
+    """Width of the model divided by that of the bottleneck; 16 if `size` is not set either."""
     size: PositiveInt | None = None
     """Width of the bottleneck."""
     activation: Literal["relu", "gelu", "silu"] = "relu"
     scaling: PositiveFloat = 1.0
-    """What its output is multiplied by."""
+    """Factor of the output."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """How often a whole adapter is left out while training, row by row."""
+    """Probability that an adapter is skipped for a row while training (stochastic depth)."""
 
     @property
     def mergeable(self) -> bool:
@@ -319,17 +326,17 @@ class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
         return False
 
     def width(self, hidden: int) -> int:
-        """Return the width of the bottleneck in a model `hidden` wide."""
+        """Return the width of the bottleneck in a model of width `hidden`."""
         return self.size or int(hidden / (self.reduction_factor or 16))
 
     def num_trained(self, model: Widths) -> int:
-        """Return the size of all its networks."""
+        """Return the number of parameters of all its MLPs."""
         h, size = model.hidden, self.width(model.hidden)
         return model.layers * len(self.after) * (2 * h * size + size + h)
 
 
 class Ia3(FrozenBase, LrSchedule, AdapterSection):
-    """One factor per channel of keys, values and the MLP (Liu et al. 2022, arXiv:2205.05638)."""
+    """(IA)³: a factor per channel of keys, values and MLP (Liu et al. 2022, arXiv:2205.05638)."""
 
     impl = "training.adapters.ia3:apply"
 
@@ -339,14 +346,14 @@ class Ia3(FrozenBase, LrSchedule, AdapterSection):
         "v_proj",
         "down_proj",
     )
-    """Ends of the names of linear layers whose outputs are multiplied."""
+    """Suffixes of the names of linear layers whose outputs are scaled."""
     feedforward_modules: Annotated[tuple[str, ...], BeforeValidator(_as_modules)] = ("down_proj",)
-    """Those of them whose inputs are multiplied instead."""
+    """Target modules whose inputs are scaled instead."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full and saved with the adapter, such as `[lm_head]`."""
 
     def num_trained(self, model: Widths) -> int:
-        """Return how many factors there are; whole modules are not counted."""
-        sides = {n: n not in self.feedforward_modules for n in self.target_modules}
+        """Return the number of factors, without `modules_to_save`."""
+        scales_output = {n: n not in self.feedforward_modules for n in self.target_modules}
         linear = model.linear
-        return model.layers * sum(linear[n][out] for n, out in sides.items() if n in linear)
+        return model.layers * sum(linear[n][out] for n, out in scales_output.items() if n in linear)

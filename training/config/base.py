@@ -1,4 +1,4 @@
-"""The base of every section of a job file: frozen, and closed to keys it does not know."""
+"""Base class of the sections of a job file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ConfigSection(BaseModel):
-    """A part of the job file.
+    """Section of the job file.
 
-    Frozen, so that nothing changes a job after it was checked; closed, so that a misspelt key is
-    an error and never a default in disguise.
+    It is frozen, so that a job cannot change after it was checked, and forbids unknown keys, so
+    that a misspelled key is an error and not silently ignored.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}

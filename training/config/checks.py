@@ -1,4 +1,4 @@
-"""What no single key can say: values that are fine alone and impossible together."""
+"""Checks across the keys of a job: values that are valid alone and invalid together."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
         if data.replay:
             yield Problem(
                 "data.replay",
-                f"{method.kind} learns from {method.rows} rows, and general text is none",
+                f"{method.kind} learns from {method.rows} rows, and replay is general text",
                 fix="Leave it out; evaluate.forgetting measures what was forgotten",
             )
     answers = method.answers_per_prompt
@@ -170,7 +170,7 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
     if data.streaming and method.reads_ahead:
         yield Problem(
             "data.streaming",
-            f"{method.kind} as set here reads rows out of turn",
+            f"{method.kind} with these settings reads rows out of order",
             fix="Leave it out",
         )
     if method.head == "score":
@@ -178,7 +178,7 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
             if getattr(job.evaluate, key):
                 yield Problem(
                     f"evaluate.{key}",
-                    "a reward model puts out scores, and no text",
+                    "a reward model returns scores, not text",
                     fix="Leave it out",
                 )
     if isinstance(method, Distill):
@@ -191,21 +191,21 @@ def _distill(job: Job, method: Distill) -> Iterator[Problem]:
     if method.top_k and method.on_policy:
         yield Problem(
             "method.top_k",
-            "what a teacher says of answers yet to be written cannot be kept",
+            "the teacher's output for answers not sampled yet cannot be cached",
             str(method.top_k),
             "Leave top_k or on_policy out",
         )
     if method.top_k and job.sharding.zero == 3:
         yield Problem(
             "method.top_k",
-            "one process asks the teacher for all, and ZeRO 3 cuts it up among them",
+            "one process runs the teacher for all rows, and ZeRO 3 shards it over the processes",
             "zero: 3",
             "Use zero: 2, or leave top_k out",
         )
     if method.on_policy and (method.loss_on is None or job.data.packing):
         yield Problem(
             "method.on_policy",
-            "needs rows of one prompt and answer each",
+            "needs rows of one prompt and one answer each",
             f"{method.on_policy:.0%}",
             "Leave packing out" if method.loss_on else "Set method.loss_on: completion",
         )
@@ -251,13 +251,16 @@ def _train(job: Job, first: bool) -> Iterator[Problem]:
 
 
 def _anchors(job: Job, first: bool) -> Iterator[Problem]:
-    """What holds a run near its start needs a loss of next tokens, and whole weights to compare."""
+    """Yield problems of the penalties against forgetting.
+
+    They need a next-token loss, and unsharded weights to compare.
+    """
     for key in ("l2_sp", "kl_to_base"):
         value = getattr(job.train, key)
         if value and job.method.kind not in ("pretrain", "sft"):
             yield Problem(
                 f"train.{key}",
-                f"is for pretrain and sft; {job.method.kind} is held back by its own means",
+                f"is for pretrain and sft; {job.method.kind} has its own penalty",
                 f"{value:g}",
                 "Leave it out",
             )
@@ -268,14 +271,14 @@ def _anchors(job: Job, first: bool) -> Iterator[Problem]:
     if job.train.l2_sp and (job.sharding.zero == 3 or job.sharding.fsdp != "none"):
         yield Problem(
             "train.l2_sp",
-            "compares whole weights, which are cut up among the processes here",
+            "compares complete weights, which are sharded over the processes here",
             f"zero: {job.sharding.zero}" if job.sharding.zero else f"fsdp: {job.sharding.fsdp}",
             "Use zero: 2, or train.kl_to_base",
         )
     if job.train.kl_to_base and getattr(job.adapter, "bias", "none") != "none":
         yield Problem(
             "train.kl_to_base",
-            "the untouched model is the adapter switched off, and trained biases stay on",
+            "the base model is the model with its adapter off, and trained biases stay on",
             fix="Set adapter.bias: none",
         )
     if job.evaluate.max_forgetting is not None and job.evaluate.forgetting is None:
@@ -301,7 +304,7 @@ def _sharding(job: Job, first: bool) -> Iterator[Problem]:
     if isinstance(job.adapter, Compose) and (sharding.zero == 3 or sharding.fsdp != "none"):
         yield Problem(
             "sharding.zero" if sharding.zero else "sharding.fsdp",
-            "trained adapters are read into whole layers, and these are cut up among processes",
+            "trained adapters are loaded into complete layers, and these are sharded",
             str(sharding.zero or sharding.fsdp),
             "Use zero: 2",
         )

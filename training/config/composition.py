@@ -1,4 +1,4 @@
-"""`compose:` adapters that were trained apart, and how they meet."""
+"""Section `compose:` of several trained adapters and the method that combines them."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ Combination = Literal[
     "dare_ties_svd", "magnitude_prune", "magnitude_prune_svd",
 ]  # fmt: skip
 SAME_SHAPE: tuple[str, ...] = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")
-"""Combinations that add A to A and B to B, and so want one rank and the same targets."""
+"""Combinations that add A to A and B to B, and so need equal ranks and target modules."""
 _USUAL_RANK = 16
-"""What a member is taken to have before it is read."""
+"""Rank assumed for a member whose folder has not been read."""
 
 
 class CombinerConfig(ConfigSection):
-    """What every way of meeting declares."""
+    """Section of one method of combining adapters."""
 
     impl: ClassVar[str]
-    """`module:class` of what decides how much each member counts, imported only when used."""
+    """`module:class` that computes the weight of each member; imported only when a run starts."""
     linear: ClassVar[bool] = True
-    """Whether the outcome is a change of weights, whatever the input."""
+    """True if the result is a fixed change of weights, independent of the input."""
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything to train."""
+        """True if the combiner has trainable parameters."""
         return True
 
     @property
     def reads_back(self) -> bool:
-        """Whether it decides by all of a row so far, as though that were one document."""
+        """True if weights depend on the whole row so far, which must then be one document."""
         return False
 
     def num_trained(self, members: int, model: Widths) -> int:
-        """Return at most how many parameters it trains, in a model all of whose layers it is on."""
+        """Return an upper bound of the trainable parameters, if every layer is adapted."""
         raise NotImplementedError
 
     def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
-        """Yield what does not fit its members.
+        """Yield what does not fit the members.
 
         Args:
-            path: Where it stands in the job.
-            members: Their names.
+            path: Path of the section in the job.
+            members: Names of the members.
         """
         yield from ()
 
 
 class WeightedCombiner(CombinerConfig):
-    """Ways that know a weight per member."""
+    """Combiners with one weight per member."""
 
     weights: tuple[float, ...] | None = None
 
     def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
-        """Yield a problem where there is not one weight per member."""
+        """Yield a problem unless there is one weight per member."""
         if self.weights is not None and len(self.weights) != len(members):
             yield Problem(
                 f"{path}.weights",
@@ -73,70 +73,71 @@ class WeightedCombiner(CombinerConfig):
 
 
 class Merge(WeightedCombiner):
-    """One LoRA adapter of several, as a weighted sum; it can be trained on like any other."""
+    """Merge into one LoRA adapter, a weighted sum that can be trained further."""
 
     impl = "training.adapters.composition.combiners.merge:merge_adapters"
 
     kind: Literal["merge"]
     combination: Combination = "cat"
-    """`cat` is exact and adds the ranks; `svd` is the nearest of rank `r`; `linear` is rough; TIES
-    (arXiv:2306.01708), DARE (arXiv:2311.03099) and pruning by magnitude drop some updates first."""
+    """`cat` is exact and adds the ranks; `svd` is the best approximation of rank `r`; `linear` is
+    coarse; TIES (arXiv:2306.01708), DARE (arXiv:2311.03099) and magnitude pruning drop some
+    updates first."""
     weights: tuple[float, ...] | None = None
-    """One per adapter, in their order; 1 each when left out."""
+    """One per adapter, in order; 1 each if not set."""
     density: float = Field(default=0.5, gt=0, le=1)
     """Share of each update that TIES, DARE and pruning keep."""
     r: PositiveInt | None = None
-    """Rank of the outcome of an `svd`; the largest of the members' when left out."""
+    """Rank of the result of an `svd`; the largest rank of a member if not set."""
 
     def num_trained(self, members: int, model: Widths) -> int:
-        """Return the size of a LoRA adapter of 16 ranks per member."""
+        """Return the size of a LoRA adapter with rank 16 per member."""
         return members * _lora(model)
 
 
 class Parallel(WeightedCombiner):
-    """All side by side, each times a weight: given, or learned in each layer."""
+    """Weighted sum of the members' updates, with given or learned weights."""
 
     impl = "training.adapters.composition.combiners.parallel:ParallelCombiner"
 
     kind: Literal["parallel"]
     weights: tuple[float, ...] | None = None
-    """One per adapter, in their order, the same in all layers and fixed; learned when left out."""
+    """One fixed weight per adapter, in order, for all layers; learned per layer if not set."""
     start: PositiveFloat = 1.0
-    """What each learned weight starts from."""
+    """Initial value of each learned weight."""
 
     @property
     def learns(self) -> bool:
-        """Whether the weights are learned."""
+        """True if the weights are learned."""
         return self.weights is None
 
     def num_trained(self, members: int, model: Widths) -> int:
-        """Return how many weights there are."""
+        """Return the number of learned weights."""
         return model.layers * members * len(model.linear) if self.learns else 0
 
 
 class Gate(CombinerConfig):
-    """All side by side, their shares decided by a small learned layer from the input."""
+    """Weighted sum whose weights a small trained layer computes from the input."""
 
     impl = "training.adapters.composition.combiners.gate:GateCombiner"
     linear = False
 
     kind: Literal["gate"]
     per: Literal["token", "sequence"] = "token"
-    """`token`: from that token's hidden state. `sequence`: from the mean of all up to it, so that
-    nothing is decided by what is yet to come."""
+    """Input of the gate. `token`: the token's hidden state. `sequence`: the mean of the states up
+    to the token, so that no later token has an influence."""
 
     @property
     def reads_back(self) -> bool:
-        """Whether it takes the mean so far."""
+        """True with `per: sequence`, which averages over the row so far."""
         return self.per == "sequence"
 
     def num_trained(self, members: int, model: Widths) -> int:
-        """Return the size of the gates."""
+        """Return the number of parameters of the gates."""
         return model.layers * members * sum(inputs + 1 for inputs, _ in model.linear.values())
 
 
 class Stack(CombinerConfig):
-    """One after another, each on what those before it made of the model; the last goes on learning.
+    """Stack of adapters, each on top of the ones before it; only the last is trained.
 
     An adapter may have been trained on the base, or on the base with those before it merged in.
     """
@@ -151,9 +152,9 @@ class Stack(CombinerConfig):
 
 
 class Fusion(CombinerConfig):
-    """Attention over the adapters (AdapterFusion, Pfeiffer et al. 2021, arXiv:2005.00247).
+    """AdapterFusion: attention over the adapters (Pfeiffer et al. 2021, arXiv:2005.00247).
 
-    What a layer says asks; what each adapter would add answers.
+    The query is the output of a layer; keys and values are the updates of the adapters.
     """
 
     impl = "training.adapters.composition.combiners.fusion:FusionCombiner"
@@ -161,45 +162,50 @@ class Fusion(CombinerConfig):
 
     kind: Literal["fusion"]
     size: PositiveInt = 16
-    """Width of queries and keys."""
+    """Dimension of queries and keys."""
 
     def num_trained(self, members: int, model: Widths) -> int:
-        """Return the size of what makes queries and keys."""
+        """Return the number of parameters of the query and key projections."""
         return model.layers * 2 * self.size * sum(outputs for _, outputs in model.linear.values())
 
 
 class Route(CombinerConfig):
-    """One adapter at a time, chosen by the input: from the mean of its embeddings so far."""
+    """Router that activates one adapter, chosen from the mean of the embeddings so far."""
 
     impl = "training.adapters.composition.combiners.route:RouteCombiner"
     linear = False
 
     kind: Literal["route"]
     by: Literal["classifier", "centroid"] = "classifier"
-    """`classifier`: a linear layer that learns which adapter serves an input best. `centroid`: the
-    adapter whose own rows lie nearest; nothing is learned."""
+    """`classifier`: a trained linear layer. `centroid`: the adapter whose training rows have the
+    nearest mean; nothing is trained."""
     rows: PositiveInt = 128
-    """Of each adapter's own rows, how many its centroid is the mean of."""
+    """Number of each adapter's rows that its centroid is the mean of."""
     examples: dict[str, DataLocation] = Field(default={})
-    """For centroids: where rows of each adapter's task are, by its name, such as a JSONL file; when
-    left out, what the run that trained it was trained on."""
+    """For centroids: rows of each adapter's task, by its name, such as a JSONL file; if not set,
+    the training data of the run that trained the adapter."""
 
     @property
     def learns(self) -> bool:
-        """Whether a classifier is trained."""
+        """True if a classifier is trained."""
         return self.by == "classifier"
 
     @property
     def reads_back(self) -> bool:
-        """Always: it takes the mean so far."""
+        """True: the router averages over the row so far."""
         return True
 
     def num_trained(self, members: int, model: Widths) -> int:
-        """Return the size of the classifier; one layer decides for all."""
+        """Return the number of parameters of the classifier; one layer decides for all."""
         return members * (model.hidden + 1) if self.learns else 0
 
     def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
-        """Yield examples of adapters that are not there, or that nobody reads."""
+        """Yield examples of adapters that do not exist, or that are not used.
+
+        Args:
+            path: Path of the section in the job.
+            members: Names of the members.
+        """
         for name in self.examples:
             if self.by != "centroid":
                 yield Problem(f"{path}.examples", "is for by: centroid", fix="Leave it out")
@@ -243,33 +249,33 @@ class Composition(ConfigSection):
             Discriminator(_written),
         ],
     ] = Field(min_length=2)
-    """By a name of your choice: an adapter's folder, or another composition of `adapters` and
-    `method`."""
+    """Members by a name of your choice: the folder of an adapter, or another composition of
+    `adapters` and `method`."""
     method: AnyCombiner = Merge(kind="merge")
 
     @property
     def below(self) -> dict[str, Composition]:
-        """Members that are compositions written out here."""
+        """Members that are compositions of this job."""
         return {n: m for n, m in self.adapters.items() if isinstance(m, Composition)}
 
     @property
     def combiners(self) -> Iterator[CombinerConfig]:
-        """Return how members meet, here and below."""
+        """Combiners of this composition and of all nested ones."""
         yield self.method
         for member in self.below.values():
             yield from member.combiners
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything to train."""
-        # A merge further down is done once, and its outcome is a member like any other.
+        """True if the combiner has trainable parameters."""
+        # A nested merge is done once, before training, and its result is a member like any other.
         below = any(
             way.learns for m in self.below.values() for way in m.combiners if not _once(way)
         )
         return self.method.learns or (below and not _once(self.method))
 
     def num_trained_here(self, model: Widths) -> int:
-        """Return at most how many parameters it trains."""
+        """Return an upper bound of the trainable parameters."""
         own = self.method.num_trained(len(self.adapters), model)
         if _once(self.method):
             return own
@@ -277,39 +283,39 @@ class Composition(ConfigSection):
         return own + sum(below)
 
     def validate_members_below(self, path: str) -> Iterator[Problem]:
-        """Yield what does not fit together, here and below."""
+        """Yield what does not fit together, here and in nested compositions."""
         yield from self.method.validate_members(f"{path}.method", tuple(self.adapters))
         for name, member in self.below.items():
             where = f"{path}.adapters.{name}"
             if _once(self.method) and not _once(member.method):
                 yield Problem(
                     f"{where}.method",
-                    "what is merged must be an adapter, and this decides while the model runs",
+                    "only adapters can be merged, and this one is combined in each forward pass",
                     member.method.kind if hasattr(member.method, "kind") else "",
-                    "Merge it too (method: {kind: merge}), or let the others meet in another way",
+                    "Merge it too (method: {kind: merge}), or combine the others by another method",
                 )
             yield from member.validate_members_below(where)
 
 
-def _once(how: CombinerConfig) -> bool:
-    """Whether a way leaves a plain adapter behind."""
-    return isinstance(how, Merge)
+def _once(combiner: CombinerConfig) -> bool:
+    """Return True if a combiner leaves a plain adapter behind, before training starts."""
+    return isinstance(combiner, Merge)
 
 
 def _lora(model: Widths) -> int:
-    """Return the size of a LoRA adapter of the usual rank on every linear layer."""
+    """Return the size of a LoRA adapter of rank 16 on every linear layer."""
     return model.layers * _USUAL_RANK * sum(sum(pair) for pair in model.linear.values())
 
 
 class Compose(FrozenBase, Composition, AdapterSection):
-    """Several trained adapters of one base at work together."""
+    """Composition of several trained adapters of one base model."""
 
     impl = "training.adapters.compose:apply"
 
     kind: Literal["compose"]
 
     def num_trained(self, model: Widths) -> int:
-        """Return at most how many parameters it trains."""
+        """Return an upper bound of the trainable parameters."""
         return self.num_trained_here(model)
 
     @property
@@ -319,7 +325,7 @@ class Compose(FrozenBase, Composition, AdapterSection):
 
     @property
     def num_members(self) -> int:
-        """How many adapters there are, in all compositions together."""
+        """Number of adapters in all compositions together."""
         return _count(self)
 
 
@@ -329,6 +335,6 @@ def _count(composition: Composition) -> int:
 
 
 def combiner_from(document: dict[str, Any]) -> CombinerConfig:
-    """Return a way of meeting as a trained composition's folder has kept it."""
-    how: CombinerConfig = TypeAdapter(AnyCombiner).validate_python(document)
-    return how
+    """Return the combiner that the folder of a trained composition describes."""
+    combiner: CombinerConfig = TypeAdapter(AnyCombiner).validate_python(document)
+    return combiner

@@ -3,9 +3,9 @@
 A YAML file, or the same written in the job:
 
     principles:
-      - An answer helps nobody to harm others.
+      - An answer never helps anyone to harm others.
       - name: honesty
-        text: An answer says so where it is not sure.
+        text: An answer says so when it is not sure.
         critique: Point out claims that are surer than they should be.
 """
 
@@ -19,34 +19,34 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from training.config.base import ConfigSection
 
-_EXAMPLE = "principles: ['An answer helps nobody to harm others.']"
+_EXAMPLE = "principles: ['An answer never helps anyone to harm others.']"
 
 
 def _as_principle(value: Any) -> Any:
     return {"text": value} if isinstance(value, str) else value
 
 
-def _said(text: str) -> str:
+def _not_empty(text: str) -> str:
     if not text.strip():
-        raise ValueError("the principle says nothing. Write a sentence, or remove it")
+        raise ValueError("the principle is empty. Write a sentence, or remove it")
     return text
 
 
 class Principle(ConfigSection):
-    """One thing that answers should keep to."""
+    """One principle that answers should follow."""
 
-    text: Annotated[str, AfterValidator(_said)]
-    """What a good answer does, or does not do, as a sentence."""
+    text: Annotated[str, AfterValidator(_not_empty)]
+    """Sentence that says what a good answer does or does not do."""
     name: str = ""
-    """What it is called in reports; its number when left out."""
+    """Name in reports; its number if not set."""
     critique: str = "Say briefly in which ways the answer goes against the principle."
-    """How a critique is asked for."""
+    """Request for a critique."""
     revision: str = (
         "Write the answer anew, so that it keeps to the principle and helps as much as it can."
     )
-    """How a revision is asked for."""
+    """Request for a revision."""
     choose: str = "Which answer keeps to the principle better?"
-    """How two answers are compared."""
+    """Request for a comparison of two answers."""
 
 
 class Constitution(ConfigSection):
@@ -57,25 +57,25 @@ class Constitution(ConfigSection):
     ]
 
     def name_of(self, number: int) -> str:
-        """Return what the principle with this number is called in reports."""
+        """Return the name in reports of the principle with this number."""
         return self.principles[number].name or f"principle {number + 1}"
 
 
 def as_constitution(value: Any) -> Any:
-    """Return what a job says of its constitution as a mapping; a file is read.
+    """Return the constitution of a job as a mapping; a path is read as YAML.
 
     Raises:
-        ValueError: It is not there, not YAML, or without a principle.
+        ValueError: The file does not exist or is not YAML, or there is no principle.
     """
-    named = "the constitution"
+    description = "the constitution"
     if isinstance(value, str):
-        named, value = value, _read(Path(value))
+        description, value = value, _read(Path(value))
     if isinstance(value, list):
         value = {"principles": value}
     if value is None or (isinstance(value, dict) and not value.get("principles")):
         raise ValueError(
-            f"{named} has no principles, so there is nothing to judge answers by. Write them as "
-            f"a list of sentences, such as {_EXAMPLE}"
+            f"{description} has no principles, so there is nothing to judge answers by. Write them "
+            f"as a list of sentences, such as {_EXAMPLE}"
         )
     return value
 
@@ -88,5 +88,5 @@ def _read(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} is not YAML: {said}") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not YAML: {reason}") from None

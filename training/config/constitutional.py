@@ -1,4 +1,4 @@
-"""`method: {kind: constitutional}`: rows written by a judge and principles."""
+"""Section `method: {kind: constitutional}`: rows written by a judge and principles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.errors import Problem
 
 
 class Answers(ConfigSection):
-    """How answers are sampled that are then judged."""
+    """Settings of how the answers to be judged are sampled."""
 
     max_new_tokens: PositiveInt = 256
     """Longest answer, in tokens."""
@@ -26,9 +26,9 @@ class Answers(ConfigSection):
 class Constitutional(MethodSection):
     """Constitutional AI (Bai et al. 2022, arXiv:2212.08073): a judge and written principles.
 
-    It trains nothing. It answers prompts with the model and writes rows, which a later stage names
-    `stage:NAME` in its data: prompts with revised answers (to learn by `sft`), or pairs of answers
-    of which a judge prefers the first (for `dpo`, `reward` and their kin).
+    It trains nothing. It samples answers from the model and writes rows that a later stage reads as
+    `stage:NAME`: prompts with revised answers (for `sft`), or pairs of answers of which the judge
+    prefers the first (for `dpo`, `reward` and others).
     """
 
     impl = "training.methods.constitutional:write"
@@ -38,23 +38,23 @@ class Constitutional(MethodSection):
 
     kind: Literal["constitutional"]
     writes: Literal["revisions", "preferences"]
-    """`revisions`: each answer is criticised and written anew. `preferences`: of two answers the
-    better one is chosen, twice, in both orders; pairs that the order decides are left out."""
+    """`revisions`: each answer is critiqued and rewritten. `preferences`: the judge chooses the
+    better of two answers, in both orders; pairs with different results are left out."""
     constitution: Annotated[Constitution, BeforeValidator(as_constitution)]
     """A YAML file of principles, or the principles themselves."""
     judge: AnyJudge = LocalJudge(kind="local")
-    """Who criticises, revises and chooses; the model itself when left out."""
+    """Model that critiques, revises and chooses; the model itself if not set."""
     rollout: Answers = Answers()
     turns: PositiveInt = 1
-    """Critiques and revisions of each answer, one after another, each by another principle."""
+    """Rounds of critique and revision per answer, each with a different principle."""
 
     @property
     def max_new_tokens(self) -> int:
-        """Longest answer sampled from each prompt."""
+        """Longest answer sampled for a prompt."""
         return self.rollout.max_new_tokens
 
     def validate_against(self, job: Any) -> Iterator[Problem]:
-        """Yield what it cannot go with in the rest of a job."""
+        """Yield what the method cannot be combined with in the rest of a job."""
         if job.adapter is not None:
             yield Problem(
                 "adapter",

@@ -1,4 +1,4 @@
-"""`data:` where the rows come from, how they are read, and how long they may be."""
+"""Section `data:` of the sources of rows, their format and their length."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Source(ConfigSection):
     """A file (JSON, JSONL, CSV, Parquet, text; gzipped or not), a folder of them, a Hub data-set
     id, `channel:NAME` of a training container, or `builtin:python-stdlib`."""
     weight: PositiveFloat = 1.0
-    """How often its rows come up, relative to the other sources: 2 for twice in an epoch, 0.5 for
-    every other row."""
+    """Sampling weight relative to other sources: 2 repeats each row twice per epoch, 0.5 uses every
+    other row."""
     limit: PositiveInt | None = None
     """Use the first N rows only."""
     split: str = "train"
@@ -38,7 +38,7 @@ class Source(ConfigSection):
     subset: str | None = None
     """The configuration of a Hub data set, or the part of a builtin one."""
     shape: ShapeName | None = None
-    """The rows' shape; recognised from the columns when left out."""
+    """Schema of the rows; detected from the columns if not set."""
     columns: dict[str, str] = Field(default={})
     """Renames columns first: `{prompt: question, completion: answer}` reads `question` as the
     prompt."""
@@ -66,7 +66,7 @@ def _as_validation(value: Any) -> Any:
 
 
 class Validation(ConfigSection):
-    """The held-out rows: a share of the training rows, or a source of their own, or none."""
+    """Held-out rows: a share of the training rows, a source of their own, or none."""
 
     split: Share | None = None
     """Share of the training rows held out, such as 5%."""
@@ -74,41 +74,41 @@ class Validation(ConfigSection):
 
     @property
     def wanted(self) -> bool:
-        """Whether there are held-out rows."""
+        """True if there are held-out rows."""
         return bool(self.split) or self.source is not None
 
 
 class Replay(ConfigSection):
-    """General text mixed in, so that the model does not forget it."""
+    """General text mixed into the training data, against forgetting."""
 
     source: Annotated[Source, BeforeValidator(_as_source)]
     share: Share
-    """Share of all training tokens that is replayed, such as 20%."""
+    """Share of replayed tokens in all training tokens, such as 20%."""
 
 
 class Data(ConfigSection):
-    """What the model learns from."""
+    """Training and held-out data."""
 
     train: Annotated[tuple[Source, ...], BeforeValidator(_as_sources)] = ()
     """One source or a list of them."""
     prompts: tuple[str, ...] = ()
-    """Prompts written in the job itself, in place of `train`."""
+    """Prompts written in the job, in place of `train`."""
     repeat: PositiveInt = 1
-    """How many times the `prompts` are repeated."""
+    """Number of repetitions of the `prompts`."""
     validation: Annotated[Validation, BeforeValidator(_as_validation)] = Validation()
     max_length: int = Field(default=1024, ge=8)
     """Longest row, in tokens."""
     packing: bool = False
-    """Put several documents into one row, kept apart: none attends to another."""
+    """Pack several documents into one row; no document attends to another."""
     limit: PositiveInt | None = None
     """Use the first N rows only, over all sources."""
     replay: Replay | None = None
     terms: tuple[str, ...] = ()
-    """Words of the domain; the report says how the tokenizer splits them."""
+    """Domain terms; the report shows how the tokenizer splits them."""
     on_error: Literal["stop", "skip"] = "stop"
-    """What to do with a row that cannot be read. Skipped rows are counted and listed."""
+    """Handling of rows that cannot be read. Skipped rows are counted and listed."""
     streaming: bool = False
-    """Read while training, for data larger than the disk's cache. Needs `train.max_steps`."""
+    """Read rows while training, for data larger than the disk. Needs `train.max_steps`."""
     shuffle: bool = True
     workers: PositiveInt | None = None
-    """Processes that tokenize; one per core when left out."""
+    """Number of tokenizing processes; one per core if not set."""

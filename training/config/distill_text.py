@@ -1,4 +1,4 @@
-"""`method: {kind: distill_text}`: rows whose answers a teacher writes."""
+"""Section `method: {kind: distill_text}`: rows whose answers a teacher writes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from training.errors import Problem
 
 
 class DistillText(MethodSection):
-    """Learn from text a teacher wrote (sequence level, Kim and Rush 2016, arXiv:1606.07947).
+    """Sequence-level distillation: text written by a teacher (arXiv:1606.07947).
 
-    It trains nothing itself: the teacher answers the prompts of `data`, each once, and a later
-    stage names the rows as `stage:NAME`, to learn by `sft`, with other data or without. So a
-    teacher may have any vocabulary, or be behind any endpoint.
+    It trains nothing itself: the teacher answers each prompt of `data` once, and a later stage
+    reads the rows as `stage:NAME` and trains on them by `sft`. The teacher can therefore have any
+    vocabulary, or be behind an endpoint.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"keep_cut": "keep_truncated"}
@@ -27,21 +27,21 @@ class DistillText(MethodSection):
 
     kind: Literal["distill_text"]
     teacher: AnyJudge
-    """Who answers: an endpoint that speaks OpenAI's protocol, Bedrock, or a model here (`local`;
-    without a source, the job's own)."""
+    """Model that answers: an OpenAI-compatible endpoint, Bedrock, or a local model (`local`;
+    without a source, that of the job)."""
     system: str | None = None
-    """Told to the teacher before each prompt, and not to the student."""
+    """System prompt of the teacher, which the rows for the student do not contain."""
     keep_truncated: bool = False
-    """Keep answers that were cut at `teacher.max_new_tokens`. A student learns to end where they
-    do."""
+    """Keep answers truncated at `teacher.max_new_tokens`. The student then learns to stop there
+    too."""
 
     @property
     def max_new_tokens(self) -> int:
-        """Longest answer."""
+        """Longest answer of the teacher."""
         return self.teacher.max_new_tokens
 
     def validate_against(self, job: Any) -> Iterator[Problem]:
-        """Yield what it cannot go with in the rest of a job."""
+        """Yield what the method cannot be combined with in the rest of a job."""
         if job.adapter is not None:
             yield Problem(
                 "adapter",

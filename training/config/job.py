@@ -1,4 +1,4 @@
-"""A whole job: one run, or several in a row that each start from the last one's model."""
+"""A complete job: one run, or a pipeline of runs that each start from the previous model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Job(ConfigSection):
     data: Data
     method: Method
     adapter: Adapter | None = None
-    """Left out, every weight is trained."""
+    """Adapter to train; if not set, all weights are trained."""
     train: TrainSettings
     precision: Precision = "fp32"
     sharding: Sharding = Sharding()
@@ -71,15 +71,16 @@ class Job(ConfigSection):
 
 
 class Stage(Job):
-    """One stage of a pipeline; its model, when left out, is the one of the stage before."""
+    """Stage of a pipeline; its model, if not set, is that of the previous stage."""
 
     model: Model = Model()
 
 
 class Pipeline(ConfigSection):
-    """Several runs in a row.
+    """Several runs, one after another.
 
-    `stage:NAME` names an earlier stage: in `data` the rows it wrote, elsewhere its model.
+    `stage:NAME` refers to an earlier stage: to the rows it wrote in a key for data, and to its
+    model elsewhere.
     """
 
     name: Name
@@ -87,18 +88,24 @@ class Pipeline(ConfigSection):
 
 
 def _composed(values: Any) -> Any:
-    """Read a section `compose` as the adapter it is."""
+    """Return the job with its section `compose` written as an adapter.
+
+    Raises:
+        ValueError: The job has both sections.
+    """
     if not isinstance(values, dict) or "compose" not in values:
         return values
     if values.get("adapter") is not None:
         raise ValueError("give compose or adapter, not both: a composition is an adapter")
     rest = {key: value for key, value in values.items() if key != "compose"}
-    given = values["compose"]
-    return {**rest, "adapter": {"kind": "compose", **given} if isinstance(given, dict) else given}
+    section = values["compose"]
+    # A section that is no mapping is passed on, so that pydantic reports its type.
+    adapter = {"kind": "compose", **section} if isinstance(section, dict) else section
+    return {**rest, "adapter": adapter}
 
 
 def with_learning_rate(values: Any) -> Any:
-    """Fill in the learning rate that suits what is trained, where the job leaves it open."""
+    """Return the job with the default learning rate of full or adapter training, if it has none."""
     if not isinstance(values, dict):
         return values
     train = values.get("train", {})

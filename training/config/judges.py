@@ -1,4 +1,4 @@
-"""`judge:`, or a `teacher:` that writes: a model here, an OpenAI-protocol endpoint, or Bedrock."""
+"""Section `judge:` or `teacher:`: a local model, an OpenAI-compatible endpoint, or Bedrock."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from training.config.types import DurationS, PositiveInt
 
 
 class JudgeSection(ConfigSection):
-    """What every judge declares."""
+    """Section of one kind of judge."""
 
     impl: ClassVar[str]
-    """`module:function` that makes it, imported only when used."""
+    """`module:function` that builds it; imported only when a run starts."""
     remote: ClassVar[bool] = True
-    """Whether asking it means a call that may cost money."""
+    """True if a reply is a network call, which may cost money."""
 
     max_new_tokens: PositiveInt = 512
     """Longest reply."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 for the likeliest reply."""
+    """Sampling temperature; 0 for greedy decoding."""
     retries: int = Field(default=3, ge=0)
-    """How often a failed call, or a reply that answers nothing, is repeated."""
+    """Number of retries after a failed call or a reply that cannot be used."""
 
 
 class TokenPrice(ConfigSection):
-    """What a judge takes, in US dollars per million tokens."""
+    """Price of a judge in US dollars per million tokens."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
@@ -41,34 +41,34 @@ class Endpoint(JudgeSection):
     renamed: ClassVar[Mapping[str, str]] = {"at_once": "concurrency"}
 
     model: str
-    """The model's name there."""
+    """Name of the model at the endpoint."""
     timeout: DurationS = Field(default="60s", validate_default=True)
-    """Time for one reply."""
+    """Time limit per reply."""
     concurrency: PositiveInt = 8
     """Calls in flight at the same time."""
     calls_per_minute: PositiveInt | None = None
-    """Most calls begun in a minute; as many as it takes when left out."""
+    """Largest number of calls per minute; unlimited if not set."""
     price: TokenPrice | None = None
-    """What it costs. With `resources.max_cost` set, a judge without a price is refused."""
+    """Price of a call. With `resources.max_cost` set, a judge without a price is refused."""
 
 
 class OpenAiJudge(Endpoint):
-    """An endpoint that speaks OpenAI's chat protocol: OpenAI's own, vLLM, llama.cpp, Ollama."""
+    """Endpoint with OpenAI's chat completions API: OpenAI, vLLM, llama.cpp, Ollama."""
 
     impl = "training.judges.openai:build"
 
     kind: Literal["openai"]
     url: str
-    """The endpoint's base, such as http://localhost:8000/v1."""
+    """Base URL of the API, such as http://localhost:8000/v1."""
     api_key_env: str | None = None
-    """Environment variable that holds the key, where the endpoint wants one."""
+    """Environment variable with the API key, if the endpoint needs one."""
 
 
 class BedrockJudge(Endpoint):
-    """A model on Amazon Bedrock, through its Converse API.
+    """Model on Amazon Bedrock, called through the Converse API.
 
-    Calls are signed with this process's AWS identity (a profile, a role), or bear the Bedrock API
-    key in the environment variable AWS_BEARER_TOKEN_BEDROCK where that is set.
+    Calls are signed with the AWS credentials of this process, or carry the Bedrock API key of the
+    environment variable AWS_BEARER_TOKEN_BEDROCK if it is set.
     """
 
     impl = "training.judges.bedrock:build"
@@ -76,22 +76,22 @@ class BedrockJudge(Endpoint):
     kind: Literal["bedrock"]
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     url: str | None = None
-    """Another address than the region's own, such as a private endpoint."""
+    """URL in place of the Region's public endpoint, such as that of a private endpoint."""
 
 
 class LocalJudge(JudgeSection):
-    """A model on this machine; the job's own where no source is given."""
+    """Model on this machine; that of the job if no source is given."""
 
     impl = "training.judges.local:build"
     remote = False
 
     kind: Literal["local"]
     source: ModelLocation | None = None
-    """A folder or Hub id."""
+    """Folder or Hub id."""
     chat_template: FileLocation | None = None
-    """As in `model:`."""
+    """Chat template, as in `model:`."""
     batch_size: PositiveInt = 16
-    """Questions answered at once."""
+    """Prompts per batch."""
 
 
 AnyJudge = Annotated[OpenAiJudge | BedrockJudge | LocalJudge, Field(discriminator="kind")]

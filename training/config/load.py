@@ -1,4 +1,4 @@
-"""Read a job file, apply overrides, and say everything that is wrong with it at once."""
+"""Loading of job files: YAML, overrides, and one error with every problem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from validation.error_messages import explain
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]  # chosen at import
-    """YAML that refuses a key written twice, where plain YAML keeps the last one."""
+    """YAML loader that rejects duplicate keys, of which PyYAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, yaml.Node] = {}
@@ -56,8 +56,8 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
         JobError: With every problem found.
     """
     if not isinstance(document, dict):
-        found = "nothing" if document is None else type(document).__name__
-        raise JobError(source, [Problem("(file)", "a job is a mapping of sections", found)])
+        kind = "nothing" if document is None else type(document).__name__
+        raise JobError(source, [Problem("(file)", "a job is a mapping of sections", kind)])
     model: type[Job] | type[Pipeline] = Pipeline if "stages" in document else Job
     try:
         job = model.model_validate(document)
@@ -131,7 +131,10 @@ def _override(document: Any, overrides: str, source: str) -> Any:
 
 
 def _unshared(value: Any) -> Any:
-    """Return a copy in which what YAML's anchors share stands in each place by itself."""
+    """Return a copy without shared objects.
+
+    YAML anchors make two keys share one object; an override of one would change both.
+    """
     if isinstance(value, dict):
         return {key: _unshared(item) for key, item in value.items()}
     return [_unshared(item) for item in value] if isinstance(value, list) else value

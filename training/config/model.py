@@ -1,4 +1,4 @@
-"""`model:` which weights, or which shape when they start from random."""
+"""Section `model:` of the pretrained weights, or of the architecture of a new model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from training.config.types import PositiveInt
 SCRATCH = "scratch"
 PREVIOUS = "previous"
 STAGE = "stage:"
-"""What a key says to name an earlier stage: `stage:NAME` is its model, or the rows it wrote."""
+"""Prefix of a reference to an earlier stage: `stage:NAME` is its model, or the rows it wrote."""
 
 
 class Scratch(ConfigSection):
-    """The shape of a model that starts from random weights.
+    """Architecture of a model with random weights.
 
-    Names are those of a Transformers `config.json`.
+    Keys are those of a Transformers `config.json`.
     """
 
     architecture: Literal["llama", "mistral", "qwen2", "qwen3"] = "llama"
@@ -31,9 +31,9 @@ class Scratch(ConfigSection):
     num_hidden_layers: PositiveInt
     num_attention_heads: PositiveInt
     num_key_value_heads: PositiveInt | None = None
-    """Key/value heads (grouped-query attention); all heads when left out."""
+    """Key/value heads (grouped-query attention); as many as attention heads if not set."""
     vocab_size: PositiveInt | None = None
-    """Pieces of the tokenizer trained on the data; left out when `model.tokenizer` names one."""
+    """Vocabulary size of the tokenizer trained on the data; not set if `model.tokenizer` is."""
     max_position_embeddings: PositiveInt = 2048
     """Longest context, in tokens."""
     tie_word_embeddings: bool = True
@@ -41,36 +41,36 @@ class Scratch(ConfigSection):
 
 
 class Freeze(ConfigSection):
-    """What stays as it is while the rest learns."""
+    """Parameters that are not trained."""
 
     layers: int = Field(default=0, ge=0)
     """The first N transformer layers."""
     embeddings: bool = False
-    """Input embeddings (and the output head, where it is tied to them)."""
+    """Input embeddings (and the output head, if it is tied to them)."""
     patterns: tuple[str, ...] = ()
     """Regular expressions; a parameter whose full name matches one is frozen."""
 
     @property
     def anything(self) -> bool:
-        """Whether this freezes any parameter."""
+        """True if any parameter is frozen."""
         return bool(self.layers or self.embeddings or self.patterns)
 
 
 class Model(ConfigSection):
-    """Which model is trained."""
+    """Model to train."""
 
     source: ModelLocation = PREVIOUS
     """A Hub id, a folder, `scratch`, or `previous`: the model of the stage before."""
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
     scratch: Scratch | None = None
-    """The shape, when `source` is `scratch`."""
+    """Architecture, if `source` is `scratch`."""
     tokenizer: ModelLocation | None = None
-    """A Hub id or folder; the model's own when left out."""
+    """Hub id or folder of a tokenizer; that of the model if not set."""
     chat_template: FileLocation | None = None
-    """A template of ours by name (`chatml`, …), or a `.jinja` file; the tokenizer's own when left
-    out."""
+    """A built-in template by name (`chatml`, …), or a `.jinja` file; that of the tokenizer if not
+    set."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
     freeze: Freeze = Freeze()
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Leave off unless you have read that code."""
+    """Run Python code from the model repository. Enable it only if you have read that code."""

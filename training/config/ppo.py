@@ -1,4 +1,4 @@
-"""`method: {kind: ppo}`: what is rewarded, how far the policy may stray, and what stops a run."""
+"""Section `method: {kind: ppo}`: rollouts, KL penalty, critic and stop rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.config.step_profile import (
 )
 from training.config.types import PositiveFloat, PositiveInt, Share
 
-# A null is what a job leaves open; this is what it switches off.
+# `null` in a job leaves a key at its default; `none` switches a rule off.
 Off = Literal["none"]
 
 
@@ -33,37 +33,37 @@ class PpoRollout(ConfigSection):
     max_new_tokens: PositiveInt = 256
     """Longest answer, in tokens."""
     temperature: PositiveFloat = 1.0
-    """Logits are divided by it, when answers are sampled and when they are learned from."""
+    """Divisor of the logits, both when answers are sampled and when they are trained on."""
     batch: PositiveInt | None = None
-    """Prompts answered before learning goes on; `train.global_batch_size` when left out."""
+    """Prompts per rollout; `train.global_batch_size` if not set."""
     sampling_batch_size: PositiveInt | None = None
-    """Answers sampled at once on each device; eight micro-batches when left out."""
+    """Answers sampled at the same time on each device; eight micro-batches if not set."""
     truncated: Literal["score", "drop"] = "score"
-    """An answer cut at `max_new_tokens`: `score` learns from it as from any other, `drop` learns
-    nothing from it."""
+    """Handling of an answer truncated at `max_new_tokens`: `score` trains on it as on any other,
+    `drop` leaves it out of the loss."""
     truncated_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of an answer that was cut."""
+    """Penalty subtracted from the score of a truncated answer."""
 
 
 class KlSettings(ConfigSection):
-    """What straying from the reference costs.
+    """Settings of the penalty for the KL divergence from the reference.
 
-    Each token pays `coefficient` for each nat; `adaptive` sets that price anew after each rollout
-    so that an answer stays about `target` nats from the reference.
+    Each token loses `coefficient` per nat; `adaptive` adjusts the coefficient after each rollout so
+    that an answer stays about `target` nats from the reference (arXiv:1909.08593).
     """
 
     coefficient: float = Field(default=0.05, ge=0)
-    """Reward lost for each nat: throughout, or at the start where `adaptive`."""
+    """Penalty per nat: constant, or the initial value if `adaptive`."""
     adaptive: bool = False
     target: PositiveFloat | None = None
-    """Nats an answer, where `adaptive`."""
+    """Target divergence in nats per answer, if `adaptive`."""
     integral: float = Field(default=0.3, ge=0)
-    """How strongly the price follows the error."""
+    """Integral gain of the controller."""
     proportional: float = Field(default=1.5, ge=0)
-    """How strongly the price follows a change of the error."""
+    """Proportional gain of the controller."""
     ceiling: PositiveFloat | None = None
-    """Nats an answer at which the run stops; five times the target when left out and there is
-    one."""
+    """Divergence in nats per answer at which the run stops; if not set, five times the target, if
+    there is one."""
 
     @model_validator(mode="after")
     def _complete(self) -> KlSettings:
@@ -77,30 +77,29 @@ class KlSettings(ConfigSection):
 
     @property
     def stops_at(self) -> float | None:
-        """Nats an answer at which the run stops."""
+        """Divergence in nats per answer at which the run stops; None for no limit."""
         if self.ceiling is None and self.target is not None:
             return 5 * self.target
         return self.ceiling
 
 
 class CriticSettings(ConfigSection):
-    """What learns how good an answer so far will turn out."""
+    """Settings of the value model."""
 
     backbone: Literal["auto", "own", "shared"] = "auto"
-    """`own`: a second model. `shared`: a second adapter on the policy's. `auto`: shared where the
-    policy has an adapter that allows it."""
+    """`own`: a second model. `shared`: a second adapter on the base of the policy. `auto`: shared
+    if the adapter of the policy allows it."""
     source: ModelLocation | None = None
-    """A folder or Hub id it starts from, such as a reward model; what the policy starts from when
-    left out."""
+    """Folder or Hub id of its initial weights, such as a reward model; those of the policy if not
+    set."""
     learning_rate: PositiveFloat | None = None
-    """Three times `train.learning_rate` when left out."""
+    """Learning rate of the critic; three times `train.learning_rate` if not set."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Optimizer steps at the start in which only the critic learns."""
+    """Optimizer steps at the start in which only the critic is trained."""
     coefficient: PositiveFloat = 0.1
-    """What its loss counts beside the policy's."""
+    """Weight of the value loss relative to the policy loss."""
     clip: PositiveFloat | Off = 0.2
-    """How far a value may move from where it was at the rollout before it gains no more; `none`
-    for any way."""
+    """Clip range of a value around its value at the rollout; `none` for no clipping."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,24 +118,25 @@ class StopRules(ConfigSection):
     renamed: ClassVar[Mapping[str, str]] = {"falling_over": "reward_decline_window"}
 
     min_answer_tokens: PositiveFloat | Off = 2.0
-    """Answers shorter than this."""
+    """Smallest mean length of an answer, in tokens."""
     max_answer_tokens: PositiveFloat | Off = "none"
-    """Answers longer than this."""
+    """Largest mean length of an answer, in tokens."""
     min_ended: Share | Off = "none"
-    """Share of answers that end by themselves, below which the policy no longer knows how to."""
+    """Smallest share of answers that end with an end-of-sequence token."""
     max_repetition: Share | Off = 0.8
-    """Share of an answer's 4-grams that stood in it before."""
+    """Largest share of repeated 4-grams in an answer."""
     min_entropy: PositiveFloat | Off = 0.01
-    """Nats a token; below it every answer is the same."""
+    """Smallest entropy in nats per token; below it all answers are the same."""
     reward_decline_window: PositiveInt | Off = 40
-    """Rollouts over which the reward fell although the policy strayed further."""
+    """Number of rollouts over which the reward falls while the divergence rises."""
 
 
 class Ppo(MethodSection):
-    """Reinforcement learning with a critic (Schulman et al. 2017, arXiv:1707.06347).
+    """PPO: reinforcement learning with a critic (Schulman et al. 2017, arXiv:1707.06347).
 
-    A rollout answers a batch of prompts and scores the answers; what scored better than the critic
-    expected becomes likelier, in `epochs` passes over the rollout. A step is an optimizer step.
+    A rollout samples and scores answers to a batch of prompts. Answers that score better than the
+    critic predicted become more likely, in `epochs` passes over the rollout. A step is an optimizer
+    step.
     """
 
     impl = "training.methods.ppo:build"
@@ -149,15 +149,16 @@ class Ppo(MethodSection):
     rollout: PpoRollout = PpoRollout()
     kl: KlSettings = KlSettings()
     epochs: PositiveInt = 2
-    """How often each rollout is gone through."""
+    """Number of epochs over each rollout."""
     clip_low: float = Field(default=0.2, gt=0, lt=1)
-    """How far below 1 the ratio of new to old probability still counts."""
+    """Lower clip range of the probability ratio: it is clipped below 1 - clip_low."""
     clip_high: PositiveFloat = 0.2
-    """How far above 1 it still counts."""
+    """Upper clip range of the probability ratio: it is clipped above 1 + clip_high."""
     gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount of a token."""
+    """Discount factor per token."""
     lam: float = Field(default=0.95, ge=0, le=1)
-    """λ of the advantages: 0 trusts the critic alone, 1 only what was seen."""
+    """λ of generalized advantage estimation (arXiv:1506.02438): 0 uses the critic alone, 1 only the
+    observed rewards."""
     critic: CriticSettings = CriticSettings()
     stop: StopRules = StopRules()
 
@@ -168,11 +169,11 @@ class Ppo(MethodSection):
 
     @property
     def warmup_steps(self) -> int:
-        """Steps in which only the critic learns."""
+        """Steps in which only the critic is trained."""
         return self.critic.warmup_steps
 
     def rollout_schedule(self, global_batch_size: int) -> tuple[int, int] | None:
-        """Return the prompts of a rollout, and how often it is gone through."""
+        """Return the number of prompts per rollout and of epochs over it."""
         return self.rollout.batch or global_batch_size, self.epochs
 
     def step_profile(self, job: Any, step: StepSpec) -> StepProfile:

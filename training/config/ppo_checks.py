@@ -10,7 +10,7 @@ from training.errors import Problem
 
 
 def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
-    """Yield what PPO cannot go with in the rest of a job."""
+    """Yield what PPO cannot be combined with in the rest of a job."""
     step, processes = job.train.global_batch_size, job.resources.processes or 1
     round_rows = method.rollout.batch or step
     if round_rows % step:
@@ -23,7 +23,7 @@ def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
     elif round_rows % processes:
         yield Problem(
             "method.rollout.batch",
-            f"must be a multiple of resources.processes ({processes}), who share the prompts",
+            f"must be a multiple of resources.processes ({processes}), which share the prompts",
             str(round_rows),
         )
     if job.sharding.fsdp != "none":
@@ -40,23 +40,23 @@ def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
     if job.adapter is not None and job.adapter.soft:
         yield Problem(
             "adapter.kind",
-            "a soft prompt makes another model from the start, and ppo keeps a policy near to what "
-            "it started from",
+            "a soft prompt changes the model before the first step, and ppo penalizes the "
+            "divergence from the initial model",
             job.adapter.kind,
             "Use lora, qlora or bottleneck, or none",
         )
     if dropout := getattr(job.adapter, "dropout", 0.0):
         yield Problem(
             "adapter.dropout",
-            "ppo compares a policy with itself, which dropout makes another each time",
+            "ppo compares the policy with itself, and dropout would change it in every pass",
             f"{dropout:g}",
             "Leave it out",
         )
     if (bias := getattr(job.adapter, "bias", "none")) != "none":
         yield Problem(
             "adapter.bias",
-            "the reference is the policy without its adapter, and biases are the backbone's own: "
-            "it would move with the policy",
+            "the reference is the policy with its adapter off, and trained biases stay on: it "
+            "would change with the policy",
             bias,
             "Leave it out",
         )

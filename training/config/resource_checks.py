@@ -1,4 +1,4 @@
-"""What cannot be had together of the machines that `resources:` asks for."""
+"""Checks of the machines that `resources:` requests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from training.config.job import Job
 from training.config.types import print_duration
 from training.errors import Problem
 
-_LONGEST_RUN_S = 28 * 86400
-_LONGEST_WARM_S = 6 * 3600
+_MAX_RUNTIME_S = 28 * 86400
+_MAX_WARM_POOL_S = 6 * 3600
 
 
 def check_machines(job: Job, first: bool) -> Iterator[Problem]:
@@ -20,7 +20,7 @@ def check_machines(job: Job, first: bool) -> Iterator[Problem]:
     elif wanted.max_wait is not None:
         yield Problem("resources.max_wait", "is only used with spot: true")
     runtime, wait = wanted.max_runtime, wanted.max_wait
-    if runtime and runtime > _LONGEST_RUN_S:
+    if runtime and runtime > _MAX_RUNTIME_S:
         yield Problem("resources.max_runtime", "SageMaker runs a job for at most 28d")
     if runtime and wait and wait < runtime:
         yield Problem(
@@ -28,7 +28,7 @@ def check_machines(job: Job, first: bool) -> Iterator[Problem]:
             f"is shorter than max_runtime ({print_duration(runtime)})",
             print_duration(wait),
         )
-    if wanted.keep_alive and wanted.keep_alive > _LONGEST_WARM_S:
+    if wanted.keep_alive and wanted.keep_alive > _MAX_WARM_POOL_S:
         yield Problem("resources.keep_alive", "machines are kept warm for at most 6h")
     types = [t for t in (wanted.instance, *wanted.fallback) if t]
     if wanted.fallback and wanted.instance is None:
@@ -38,16 +38,16 @@ def check_machines(job: Job, first: bool) -> Iterator[Problem]:
 
 
 def _spot(job: Job) -> Iterator[Problem]:
-    """Yield what cannot be had with spare capacity, or would start over when it is taken away."""
+    """Yield what spot capacity does not allow, or what an interruption would lose."""
     for name in ("fallback", "training_plan", "keep_alive"):
         if value := getattr(job.resources, name):
             shown = ", ".join(value) if isinstance(value, tuple) else str(value)
-            yield Problem(f"resources.{name}", "cannot be had with spot", shown, "Leave one out")
+            yield Problem(f"resources.{name}", "is not available with spot", shown, "Leave one out")
     every, runtime, steps = job.checkpoint.every, job.resources.max_runtime, job.train.max_steps
-    late = (every.unit == "seconds" and runtime and every.value >= runtime) or (
+    first_checkpoint_is_late = (every.unit == "seconds" and runtime and every.value >= runtime) or (
         every.unit == "steps" and steps and every.value >= steps
     )
-    if late:
+    if first_checkpoint_is_late:
         yield Problem(
             "checkpoint.every",
             "a spot job that is interrupted starts over: its first checkpoint would come after "

@@ -1,4 +1,4 @@
-"""`reward:` what makes an answer better. The union is the registry; a job may add several up."""
+"""Section `reward:` of the rewards for answers; a job can use a weighted sum of several."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from training.config.types import DurationS, PositiveFloat, PositiveInt
 
 
 class RewardSection(ConfigSection):
-    """What every reward declares."""
+    """Section of one kind of reward."""
 
     impl: ClassVar[str]
-    """`module:function` that makes it, imported only when used."""
+    """`module:function` that builds it; imported only when a run starts."""
 
     weight: float = 1.0
-    """What it counts in the sum; below zero it is a penalty."""
+    """Weight in the sum; a negative weight makes it a penalty."""
 
 
 def _as_pattern(value: str) -> str:
@@ -37,7 +37,7 @@ Pattern = Annotated[str, BeforeValidator(_as_pattern)]
 
 
 class RegexCountReward(RewardSection):
-    """How often a pattern stands in the answer: `scale` for each, at most `cap`."""
+    """Number of matches of a pattern in the answer, times `scale`, at most `cap`."""
 
     impl = "training.rewards.regex_count:build"
 
@@ -47,12 +47,12 @@ class RegexCountReward(RewardSection):
     scale: float = 1.0
     """Reward of one match."""
     cap: PositiveFloat | None = None
-    """Most that all matches together may come to."""
+    """Upper bound of the reward."""
     ignore_case: bool = False
 
 
 class ContainsReward(RewardSection):
-    """Whether texts stand in the answer: the share of `texts` that do."""
+    """Share of the given texts that the answer contains."""
 
     impl = "training.rewards.contains:build"
 
@@ -62,35 +62,36 @@ class ContainsReward(RewardSection):
 
 
 class NumericAnswerReward(RewardSection):
-    r"""Whether the answer's final number is the right one (GSM8K style): 1 or 0.
+    r"""Correctness of the answer's final number (GSM8K style): 1 or 0.
 
-    The right number is the last one of the row's reference; behind `####`, or in `\boxed{}`, where
-    that stands. Thousands may be written as 1,234.50, 1.234,50, 1 234,50 or 1'234.50.
+    The correct number is the last one of the row's reference, or the one after `####` or in
+    `\boxed{}` if there is one. Thousands may be written as 1,234.50, 1.234,50, 1 234,50
+    or 1'234.50.
     """
 
     impl = "training.rewards.numeric_answer:build"
 
     kind: Literal["numeric_answer"]
     marker: str = "####"
-    """What the final number stands behind."""
+    """Text that precedes the final number."""
     marked_only: bool = False
-    """Count a number only where the marker stands before it; else the last number counts."""
+    """Accept only a number after the marker; otherwise the last number of the answer counts."""
     tolerance: float = Field(default=1e-6, ge=0)
-    """How far a number may be off, relative to the right one."""
+    """Largest relative error of a correct number."""
 
 
 class ChoiceReward(RewardSection):
-    """Whether the answer chooses the right letter of a multiple choice: 1 or 0."""
+    """Correctness of the chosen letter of a multiple-choice question: 1 or 0."""
 
     impl = "training.rewards.choice:build"
 
     kind: Literal["choice"]
     letters: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{2,}$")] = "ABCDE"
-    """The letters there are to choose from."""
+    """Letters to choose from."""
 
 
 class JsonSchemaReward(RewardSection):
-    """Whether the answer is JSON that fits a schema: 1, `parses` for other JSON, else 0."""
+    """Validity of the answer against a JSON Schema: 1, `parses` for other JSON, or 0."""
 
     impl = "training.rewards.json_schema:build"
 
@@ -104,9 +105,10 @@ class JsonSchemaReward(RewardSection):
 
 
 class LengthReward(RewardSection):
-    """Whether the answer is as long as wanted: 1 within the bounds, falling to 0 at twice the way.
+    """Length of the answer: 1 within the bounds.
 
-    Below `min_words` it rises in proportion; above `max_words` it falls to 0 at twice of them.
+    Below `min_words` it is proportional to the length; above `max_words` it falls to 0 at twice
+    that length.
     """
 
     impl = "training.rewards.length:build"
@@ -125,75 +127,75 @@ class LengthReward(RewardSection):
 
 
 class RepetitionReward(RewardSection):
-    """A penalty for saying things again: minus the share of n-grams that stood there before."""
+    """Penalty for repetition: minus the share of n-grams that occurred before."""
 
     impl = "training.rewards.repetition:build"
 
     kind: Literal["repetition"]
     ngram: PositiveInt = 3
-    """Words of an n-gram."""
+    """Words per n-gram."""
 
 
 class CodeTestsReward(RewardSection):
-    """Whether the program in the answer passes the row's tests: the share that it passes.
+    """Share of the row's tests that the program in the answer passes.
 
-    It runs in a process that can neither reach the network nor change a file, with little memory
-    and time. Needs Linux on x86_64 or aarch64.
+    The program runs in a sandboxed process without network or file access, with limited memory and
+    time. Needs Linux on x86_64 or aarch64.
     """
 
     impl = "training.rewards.code_tests:build"
 
     kind: Literal["code_tests"]
     tests: str = "test_list"
-    """The column with the tests: a list of assertions (MBPP), or one program (HumanEval)."""
+    """Column with the tests: a list of assertions (MBPP), or one program (HumanEval)."""
     setup: str = "test_setup_code"
-    """The column with what comes before the program, where there is one."""
+    """Column with code to run before the program, if there is any."""
     entry_point: str = "entry_point"
-    """The column with the function's name, which one program of tests is called with."""
+    """Column with the name of the function, which a test program receives as its argument."""
     continues_prompt: bool = False
-    """The answer goes on with the prompt, which is the beginning of the program."""
+    """True if the prompt is the beginning of the program, and the answer its continuation."""
     partial: bool = True
-    """Reward the share of the tests that pass; else 1 only where all do."""
+    """Reward the share of passed tests; otherwise 1 only if all tests pass."""
     timeout: DurationS = Field(default="5s", validate_default=True)
-    """Time for one answer."""
+    """Time limit per answer."""
     memory_gib: float = Field(default=0.5, ge=0.1)
     processes: PositiveInt | None = None
-    """Answers run at once; one less than there are cores when left out."""
+    """Number of answers run at the same time; one less than the cores if not set."""
 
 
 class ModelReward(RewardSection):
-    """A reward model's score, from one that `method: {kind: reward}` has trained or any other."""
+    """Score of a reward model, trained by `method: {kind: reward}` or elsewhere."""
 
     impl = "training.rewards.model:build"
 
     kind: Literal["model"]
     source: ModelLocation
-    """A folder or Hub id: a sequence classifier with one output, or an adapter of one."""
+    """Folder or Hub id of a sequence classifier with one output, or of an adapter of one."""
     chat_template: FileLocation | None = None
-    """As in `model:`; the reward model's own when left out."""
+    """Chat template, as in `model:`; that of the reward model if not set."""
     max_length: PositiveInt = 2048
-    """Longest prompt and answer together, in its own tokens."""
+    """Longest prompt plus answer, in tokens of the reward model."""
     batch_size: PositiveInt = 16
-    """Answers scored at once."""
+    """Answers per forward pass."""
     backbone: Literal["auto", "own", "shared"] = "auto"
-    """`shared`: a reward model that was trained as LoRA is one more adapter on what `ppo` trains as
-    LoRA on the same base, and no second model is held. `auto` does so where it can be and the base
-    is not quantized; its 4-bit weights would move the scores a little."""
+    """`shared`: a reward model trained with LoRA becomes one more adapter on the LoRA policy of
+    `ppo` on the same base, so that no second model is in memory. `auto` does this if it is possible and
+    the base is not quantized; 4-bit weights would change the scores slightly."""
 
 
 class JudgeReward(RewardSection):
-    """A model's opinion of an answer, from 0 to 1: a local model's, an endpoint's, or Bedrock's.
+    """Rating of an answer by a judge model, scaled to 0–1.
 
-    Replies that hold no rating are asked for again, and then count 0; both are counted.
+    A reply without a rating is requested again and then counts as 0; both cases are counted.
     """
 
     impl = "training.rewards.judge:build"
 
     kind: Literal["judge"]
     judge: JudgeSection
-    """Who is asked."""
+    """Model that rates the answers."""
     criteria: str = "How helpful, correct and harmless is the answer?"
-    """What is asked of the judge."""
+    """Question that the judge answers with a rating."""
     scale: Annotated[int, Field(ge=2)] = 10
     """Highest rating; the lowest is 1."""
 
@@ -227,7 +229,7 @@ def _as_rewards(value: Any) -> Any:
 
 
 Rewards = Annotated[tuple[Reward, ...], BeforeValidator(_as_rewards), Field(min_length=1)]
-"""One reward or a list of them, which are added up by their weights."""
+"""One reward or a list of rewards, summed by their weights."""
 
 
 def scorer_models(rewards: tuple[RewardSection, ...], *, shareable: bool) -> tuple[ExtraModel, ...]:
@@ -250,12 +252,12 @@ def scorer_models(rewards: tuple[RewardSection, ...], *, shareable: bool) -> tup
 
 
 class RolloutSettings(ConfigSection):
-    """How answers are sampled while training."""
+    """Settings of how answers are sampled while training."""
 
     max_new_tokens: PositiveInt = 256
     """Longest answer, in tokens."""
     temperature: PositiveFloat = 1.0
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample among the likeliest tokens that make up this share of probability."""
+    """Nucleus sampling: sample from the most likely tokens with this total probability."""
     top_k: int = Field(default=0, ge=0)
-    """Sample among so many likeliest tokens; 0 for all."""
+    """Sample from this many most likely tokens; 0 for all."""

@@ -14,14 +14,14 @@ from training.config.types import DurationS, Interval, MoneyUsd, PositiveInt, Sh
 
 
 class Sharding(ConfigSection):
-    """How a model and its optimizer are spread over devices."""
+    """Settings of how a model and its optimizer are sharded over devices."""
 
     zero: int = Field(default=0, ge=0, le=3)
     """DeepSpeed ZeRO: 1 shards optimizer states, 2 gradients too, 3 weights too."""
     fsdp: Literal["none", "full"] = "none"
     """FSDP2, for devices that DeepSpeed does not serve (Trainium)."""
     offload: Literal["none", "cpu", "nvme"] = "none"
-    """Where optimizer states (and, with ZeRO 3, weights) rest between steps."""
+    """Memory that holds optimizer states (and, with ZeRO 3, weights) between steps."""
     nvme_path: str | None = None
     """Folder on the fast disk, for `offload: nvme`."""
     overlap_comm: bool = False
@@ -29,11 +29,11 @@ class Sharding(ConfigSection):
 
 
 class Checkpoint(ConfigSection):
-    """When everything a resume needs is written."""
+    """Settings of the checkpoints that a run resumes from."""
 
     every: Interval = parse_every("10min")
     keep: PositiveInt = 2
-    """Newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
 
 
 GenerationMetricName = Literal["exact_match", "token_f1"]
@@ -61,10 +61,10 @@ def _as_sample(value: Any) -> Any:
 
 
 class Evaluate(ConfigSection):
-    """What is looked at while training. The held-out loss is always taken before and after."""
+    """Settings of evaluation. The held-out loss is always measured before and after training."""
 
     every: Interval | None = None
-    """How often the held-out loss is taken in between."""
+    """Interval of the held-out loss while training."""
     samples: tuple[
         Annotated[Sample, BeforeValidator(_as_sample, json_schema_input_type=str | Sample)], ...
     ] = ()
@@ -75,9 +75,9 @@ class Evaluate(ConfigSection):
     generation_metrics: tuple[GenerationMetricName, ...] = ()
     """Metrics of the answers to samples that have a reference."""
     forgetting: Annotated[Source, BeforeValidator(_as_source)] | None = None
-    """General text whose loss is measured before and after."""
+    """General text whose loss is measured before and after training."""
     max_forgetting: Share | None = None
-    """How much that loss may rise, such as 3%. A run in which it rises more fails; its model is
+    """Largest allowed rise of that loss, such as 3%. A run that exceeds it fails; its model is
     kept."""
 
     @model_validator(mode="after")
@@ -100,10 +100,10 @@ class Guards(ConfigSection):
 
 
 class Tracking(ConfigSection):
-    """Where metrics go besides the run folder."""
+    """Settings of trackers that receive the metrics in addition to the run folder."""
 
     mlflow: bool = True
-    """Mirror metrics to MLflow: `MLFLOW_TRACKING_URI`, or a SQLite file beside the runs."""
+    """Mirror metrics to MLflow: `MLFLOW_TRACKING_URI`, or a SQLite file next to the runs."""
 
 
 _INSTANCE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
@@ -119,18 +119,18 @@ Instance = Annotated[str, BeforeValidator(_instance)]
 
 
 class Resources(ConfigSection):
-    """Machines, and what they may cost. None of it changes what is learned."""
+    """Machines and their cost limits; nothing here changes what the model learns."""
 
     processes: PositiveInt | None = None
     """Processes on this machine: one per accelerator, or one on a CPU, when left out."""
     instance: Instance | None = None
     """Instance type in the cloud."""
     fallback: Annotated[tuple[Instance, ...], Field(max_length=4)] = ()
-    """Types to take, in this order, where `instance` has no capacity. Not with `spot`."""
+    """Instance types to try, in order, if `instance` has no capacity. Not with `spot`."""
     count: PositiveInt = 1
     """Instances."""
     spot: bool = False
-    """Take spare capacity: cheaper, and interrupted at times; the run goes on by itself."""
+    """Use spot capacity: cheaper, but it can be interrupted; the run then resumes by itself."""
     training_plan: str | None = None
     """ARN of a SageMaker training plan whose reserved capacity is used."""
     max_runtime: DurationS | None = None
@@ -143,9 +143,9 @@ class Resources(ConfigSection):
     keep_alive: DurationS | None = None
     """Keep the machines warm for the next job this long. They are billed while they wait."""
     retries: int = Field(default=0, ge=0, le=30)
-    """How often the service starts the job again after a fault of its own."""
+    """Number of times the service restarts the job after an internal fault."""
     input_mode: Literal["file", "fast_file", "fsx"] = "file"
-    """How data reach the machine: copied first, read from S3 as needed, or from Lustre."""
+    """Input mode: data are copied first, streamed from S3, or read from FSx for Lustre."""
     network_isolation: bool | None = None
     """No network in the container except among its peers. When left out: on, unless the job needs
     the Hub, a judge or teacher elsewhere, or MLflow."""

@@ -1,4 +1,4 @@
-"""`train:` how long, how fast, with which optimizer."""
+"""Section `train:` of length, batch size, learning rate and optimizer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SchedulerName = Literal[
 
 
 class EarlyStopping(ConfigSection):
-    """Stop when the held-out loss no longer falls."""
+    """Rule that stops a run whose held-out loss no longer falls."""
 
     patience: PositiveInt
     """Evaluations without a new best before the run stops."""
     threshold: float = Field(default=0.0, ge=0)
-    """How much lower a loss must be to count as a new best."""
+    """Smallest decrease of the loss that counts as an improvement."""
 
 
 class LrSchedule(ConfigSection):
@@ -39,17 +39,17 @@ class LrSchedule(ConfigSection):
 
 
 class TrainSettings(LrSchedule):
-    """The optimizer's side of a run."""
+    """Settings of the optimization."""
 
     num_train_epochs: PositiveFloat = 1.0
     max_steps: PositiveInt | None = None
-    """Optimizer steps; `num_train_epochs` decides when left out."""
+    """Optimizer steps; if not set, `num_train_epochs` determines them."""
     global_batch_size: PositiveInt = 32
     """Rows per optimizer step, whatever the number of devices."""
     micro_batch_size: PositiveInt | None = None
-    """Rows per device at once; found by a short probe when left out."""
+    """Rows per device and forward pass; found by a short search if not set."""
     learning_rate: PositiveFloat
-    """2e-5 when every weight learns and 2e-4 with an adapter, unless you set it."""
+    """Peak learning rate; 2e-5 for full fine-tuning and 2e-4 with an adapter if not set."""
     lr_scheduler: SchedulerName = "cosine"
     warmup: WarmupLength = Field(default="3%")  # type: ignore[assignment]  # parsed like a job's
     optimizer: OptimizerName = "adamw"
@@ -58,20 +58,20 @@ class TrainSettings(LrSchedule):
     adam_epsilon: PositiveFloat = 1e-8
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, ge=0)
-    """Gradients are scaled down to this norm; 0 leaves them alone."""
+    """Gradients are clipped to this norm; 0 disables clipping."""
     gradient_checkpointing: bool = False
-    """Compute activations twice to keep fewer of them."""
+    """Recompute activations in the backward pass to save memory."""
     early_stopping: EarlyStopping | None = None
     log_every: Interval = parse_every("1 steps")
     seed: int = Field(default=42, ge=0, lt=2**32)
     deterministic: bool = False
-    """Only kernels whose result never varies from run to run (slower on a GPU)."""
+    """Use deterministic kernels only (slower on a GPU)."""
     l2_sp: float = Field(default=0.0, ge=0)
-    """Against forgetting: half this times the squared distance of what learns from where it started
-    is added to the loss (L2-SP, arXiv:1802.01483), such as 0.01."""
+    """Penalty against forgetting: half of this times the squared distance of the trained weights
+    from their start is added to the loss (L2-SP, arXiv:1802.01483), such as 0.01."""
     kl_to_base: float = Field(default=0.0, ge=0)
-    """Against forgetting: this times the divergence from what the untouched model says of the same
-    tokens is added to the loss, such as 0.5. With an adapter that model is the adapter switched
-    off; without one it is a second model in memory."""
+    """Penalty against forgetting: this times the KL divergence from the base model is added to the
+    loss, such as 0.5. With an adapter, the base is the model with the adapter off; without one, it
+    is a second model in memory."""
     compile: bool = False
     """`torch.compile` the model: faster steps after a slow start."""

@@ -1,7 +1,7 @@
-"""Values as people write them: `5%`, `10min`, `40 steps`, `6h`, `300 USD`.
+"""Types of values with units: `5%`, `10min`, `40 steps`, `6h`, `300 USD`.
 
-Each type parses the text once and prints itself back in the same form, so that the resolved
-`job.yaml` in a run folder reads like the file it came from.
+Each type is parsed once and serialized in the same form, so that the resolved `job.yaml` in a run
+folder reads like the original file.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def parse_money_usd(value: Any) -> float:
 
 
 class Every(NamedTuple):
-    """How often something happens: every `value` steps, epochs, or seconds."""
+    """Interval of `value` steps, epochs or seconds."""
 
     value: float
     unit: Literal["steps", "epochs", "seconds"]
@@ -110,7 +110,7 @@ def parse_every(value: Any) -> Every:
 
 
 class Warmup(NamedTuple):
-    """How long the learning rate rises: a share of all steps, or a number of them."""
+    """Length of the learning-rate warm-up: a share of all steps, or a number of steps."""
 
     value: float
     unit: Literal["share", "steps"]

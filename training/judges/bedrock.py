@@ -21,8 +21,8 @@ from training.config.judges import BedrockJudge
 from training.data.schema.rows import Message
 from training.errors import RunError
 from training.judges.base import JudgeContext
-from training.judges.cost_ledger import JudgeReply
 from training.judges.http_client import HttpJudge
+from training.judges.reply_cache import JudgeReply
 
 _API_KEY = "AWS_BEARER_TOKEN_BEDROCK"
 

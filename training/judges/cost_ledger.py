@@ -1,20 +1,17 @@
-"""Reply cache and cost account of remote judges: no reply is paid for twice.
+"""Cost account of remote judges: no reply is paid for twice, and no limit is exceeded.
 
-The cache is shared by runs. The account (`spent.json` in the run folder) belongs to one run and all
-of its processes; the cost of a call is reserved before the call begins, so that calls in flight
-cannot exceed the limit together.
+The reply cache is shared by runs. The account (`spent.json` in the run folder) belongs to one run
+and all of its processes. The cost of a call is reserved before the call begins, so that calls in
+flight cannot exceed the limit together.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from filelock import FileLock
 
 from training.config.judges import TokenPrice
 from training.errors import RunError
+from training.judges.reply_cache import JudgeReply, ReplyCache
 from training.run_folder import write_whole
 
 SPENT = "spent.json"
@@ -29,61 +27,6 @@ _NOTHING_SPENT = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "usd": 0.0}
 _CHARACTERS_PER_TOKEN = 3.0
 """Deliberately low, so that costs are overestimated: English text has about four characters per
 token (OpenAI's tokenizer documentation)."""
-
-
-@dataclass(frozen=True)
-class JudgeReply:
-    """Reply to one call.
-
-    Attributes:
-        text: Text of the reply.
-        input_tokens: Prompt tokens, as the endpoint counts them.
-        output_tokens: Generated tokens, as the endpoint counts them.
-        truncated: True if the reply ended at the token limit.
-    """
-
-    text: str
-    input_tokens: int = 0
-    output_tokens: int = 0
-    truncated: bool = False
-
-
-class ReplyCache:
-    """SQLite cache of replies, shared by runs.
-
-    Args:
-        path: SQLite file; created if it does not exist.
-    """
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The threads of a judge share one connection; `_lock` serializes their use of it.
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._lock = threading.Lock()
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, text TEXT, cut INTEGER)"
-        )
-        columns = self._database.execute("PRAGMA table_info(replies)")
-        if "cut" not in {row[1] for row in columns}:
-            # A cache from before truncation was recorded: its replies were paid for, so keep them.
-            self._database.execute("ALTER TABLE replies ADD COLUMN cut INTEGER")
-
-    def get(self, key: str) -> JudgeReply | None:
-        """Return the cached reply, or None."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT text, cut FROM replies WHERE key = ?", (key,)
-            ).fetchone()
-        return None if row is None else JudgeReply(str(row[0]), truncated=bool(row[1]))
-
-    def put(self, key: str, reply: JudgeReply) -> None:
-        """Store a reply."""
-        with self._lock:
-            self._database.execute(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)",
-                (key, reply.text, reply.truncated),
-            )
 
 
 class CostLedger:
@@ -197,11 +140,6 @@ class CostLedger:
                 cost = reply.input_tokens * self._price.input
                 cost += reply.output_tokens * self._price.output
                 account["usd"] += cost / 1e6
-
-
-def reply_key(*parts: Any) -> str:
-    """Return the cache key of a reply: the hash of everything that determines it."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def count_characters(question: Sequence[dict[str, Any]]) -> int:

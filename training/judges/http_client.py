@@ -19,7 +19,8 @@ from training.config.judges import Endpoint
 from training.data.schema.rows import Message
 from training.errors import RunError
 from training.judges.base import JudgeContext
-from training.judges.cost_ledger import CostLedger, JudgeReply, count_characters, reply_key
+from training.judges.cost_ledger import CostLedger, count_characters
+from training.judges.reply_cache import JudgeReply, reply_key
 from training.judges.retries import (
     RateLimiter,
     StopEvent,

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from training.data.schema.rows import Message
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
-from training.judges.cost_ledger import JudgeReply
+from training.judges.reply_cache import JudgeReply
 from training.models.generate import sample, uniforms
 from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged

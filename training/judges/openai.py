@@ -10,8 +10,8 @@ import httpx2
 from training.config.judges import OpenAiJudge
 from training.data.schema.rows import Message
 from training.judges.base import JudgeContext
-from training.judges.cost_ledger import JudgeReply
 from training.judges.http_client import HttpJudge, UnreadableError, read_api_key
+from training.judges.reply_cache import JudgeReply
 
 
 def build(section: OpenAiJudge, context: JudgeContext) -> HttpJudge:

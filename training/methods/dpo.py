@@ -25,11 +25,11 @@ from training.methods.common.per_row_loss import (
     local_metrics,
     log_probs_only,
 )
+from training.methods.common.precomputed_reference import precompute_reference_log_probs
 from training.methods.common.reference_model import (
     check_reference_at_start,
     drop_redundant_adapter_copy,
     load_reference_model,
-    precompute_reference_log_probs,
 )
 from training.trainer.context import TrainerContext
 

@@ -40,7 +40,7 @@ CLASHES: list[tuple[dict[str, Any], str, str]] = [
     ({"sharding": {"fsdp": "full"}}, "sharding.fsdp", "Use zero"),
     ({"precision": "fp16"}, "precision", "bf16"),
     ({"adapter": {"kind": "lora", "dropout": 0.1}}, "adapter.dropout", "Leave it out"),
-    ({"adapter": {"kind": "lora", "bias": "all"}}, "adapter.bias", "would move with the policy"),
+    ({"adapter": {"kind": "lora", "bias": "all"}}, "adapter.bias", "would change with the policy"),
     ({"adapter": {"kind": "prompt_tuning"}}, "adapter.kind", "soft prompt"),
     ({"method": {"critic": {"backbone": "shared"}}}, "method.critic.backbone", "needs an adapter"),
     ({"method": {"critic": {"warmup_steps": 20}}}, "method.critic.warmup_steps", "never learn"),

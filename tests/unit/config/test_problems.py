@@ -94,7 +94,7 @@ def test_did_you_mean(minimal: dict[str, Any], section: str, key: str, meant: st
         ({"kind": "qlora", "quant_typ": "nf4"}, "adapter.quant_typ", "Did you mean quant_type?"),
         ({"kind": "lorra"}, "adapter.kind", "Did you mean lora?"),
         ({"kind": "pissa"}, "adapter.kind", "Use kind lora with init: pissa"),
-        ({"kind": "qlora", "init": "pissa"}, "adapter.init", "a 4-bit base has none"),
+        ({"kind": "qlora", "init": "pissa"}, "adapter.init", "which a 4-bit base does not have"),
         ({"kind": "lora", "init": "pissa", "use_dora": True}, "adapter.init", "Leave one out"),
         ({"kind": "adalora", "init_r": 8}, "adapter.init_r", "must be above adapter.r"),
         ({"kind": "dora"}, "adapter.kind", "Use kind lora with use_dora: true"),

@@ -11,9 +11,9 @@ from training.config.distill_text import DistillText
 from training.config.judges import LocalJudge
 from training.data.schema.rows import Message
 from training.judges.base import JudgeContext, build_judge
-from training.judges.cost_ledger import JudgeReply, ReplyCache, reply_key
 from training.judges.http_client import HttpJudge, reply_cache_folder
 from training.judges.local_generator import LocalGenerator, Prompt
+from training.judges.reply_cache import JudgeReply, ReplyCache, reply_key
 from training.methods.common.generated_rows import check_cost, load_generator, prompt_text
 from training.models.safetensors_io import source_digest
 from training.run_folder import RunFolder
