@@ -1,4 +1,4 @@
-"""Reads a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
+"""Reader of a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _NOT_TIED = frozenset(
         *("gpt_neox", "olmo2", "granite", "stablelm", "phi"),
     )
 )
-"""Families whose embeddings are two where the file does not say."""
+"""Families whose embeddings are not tied unless the file says otherwise."""
 
 Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class NamedShape:
-    """A model that a job names.
+    """Model that a job names.
 
     Attributes:
-        source: A folder or Hub id.
-        revision: On the Hub.
-        job: The job's name, for messages.
-        key: Where the job names it.
+        source: Folder or Hub id.
+        revision: Revision on the Hub.
+        job: Name of the job, for messages.
+        key: Job key that names the model, for messages.
     """
 
     source: str
@@ -45,12 +45,18 @@ class NamedShape:
     key: str = "model.source"
 
     def problem(self, message: str, value: str, fix: str = "") -> JobError:
-        """Something is wrong with it."""
+        """Return the error of a model that cannot be read.
+
+        Args:
+            message: The problem.
+            value: The value that causes it.
+            fix: Remedy for the user.
+        """
         return JobError(self.job, [Problem(self.key, message, value, fix)])
 
 
 def read_shape(job: Job) -> ModelShape:
-    """The shape of a job's model.
+    """Return the shape of a job's model.
 
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
@@ -70,7 +76,7 @@ def read_shape(job: Job) -> ModelShape:
 
 @lru_cache(maxsize=16)
 def shape_named(named: NamedShape) -> ModelShape:
-    """The shape of a model that is in a folder, the Hub's cache, or on the Hub.
+    """Return the shape of a model in a folder, in the Hub's cache, or on the Hub.
 
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
@@ -79,14 +85,14 @@ def shape_named(named: NamedShape) -> ModelShape:
 
 
 def shape_of(found: Config, named: NamedShape) -> ModelShape:
-    """The shape that a parsed `config.json` describes.
+    """Return the shape that a parsed `config.json` describes.
 
     Args:
-        found: The file's content.
-        named: What it belongs to.
+        found: Content of the file.
+        named: The model, for messages.
 
     Raises:
-        JobError: It lacks a size.
+        JobError: A size is missing.
     """
     config = {**found, **found.get("text_config", {})}
     family = str(config.get("model_type", "")).removesuffix("_text")
@@ -136,7 +142,13 @@ def _parse(named: NamedShape, path: Path) -> Config:
 
 
 def in_cache(name: str, revision: str | None, file: str) -> Path | None:
-    """A file of a model that the Hub's library has downloaded already; None where it has not."""
+    """Return a file of a model in the cache of `huggingface_hub`; None if it is not cached.
+
+    Args:
+        name: Hub id.
+        revision: Branch, tag or commit; `main` if None.
+        file: Name of the file.
+    """
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     repository = hub / f"models--{name.replace('/', '--')}"
@@ -181,7 +193,7 @@ def _tokenizer_size(model: Model) -> int:
 
 
 def _llama(config: Config, family: str) -> ModelShape:
-    """Llama, and what is built like it: gated MLP, RMSNorm, rotated positions."""
+    """Return the shape of a Llama-like model: gated MLP, RMSNorm, rotary positions."""
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads") or heads)
     width = int(config.get("head_dim") or (128 if family.startswith("qwen3") else hidden // heads))
@@ -223,9 +235,10 @@ def _llama(config: Config, family: str) -> ModelShape:
 
 
 def _mixture(config: Config, family: str) -> ModelShape:
-    """A Llama whose MLP is one of several experts at a time; all of their weights lie there.
+    """Return the shape of a mixture of experts.
 
-    What a token sees is planned as one MLP as wide as its experts together.
+    All experts count as weights. The experts that a token is routed to are planned as one MLP of
+    their total width.
     """
     experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
     seen = int(config["num_experts_per_tok"])
@@ -270,11 +283,11 @@ _ALIASES = {
     "num_attention_heads": ("n_head", "n_heads"),
     "max_position_embeddings": ("n_positions", "n_ctx"),
 }
-"""Our name for a size, and what other families' files call it."""
+"""Llama's name of each size, and the names in the files of other families."""
 _TWO_MATRICES = frozenset(
     ("gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "phi", "starcoder2")
 )
-"""Families whose MLP is not gated."""
+"""Families whose MLP is not gated and has two matrices."""
 
 _FAMILIES: dict[str, Callable[[Config, str], ModelShape]] = {
     "llama": _llama,
