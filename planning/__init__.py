@@ -1,11 +1,11 @@
-"""Memory, time and cost of a job, before a dollar is spent.
+"""Prediction of the memory, duration, disk and cost of a job before it runs.
 
     from planning import make_plan
     plan = make_plan(job)          # a Job or a Pipeline from training.config
-    plan.fits, plan.document()     # what `make plan JOB=… OUT=plan.json` writes
-    job = plan.apply(job)          # the job with what the plan chose written into it
+    plan.fits, plan.document()     # the document is what `temper plan` writes as plan.json
+    job = plan.apply(job)          # the job with the settings that the plan chose
 
-Imports no torch: a plan is made in well under a second.
+Nothing here imports torch: a plan takes well under a second.
 """
 
 from planning.build import make_plan, plan_here

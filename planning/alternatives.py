@@ -1,4 +1,4 @@
-"""What would fit: the part to change, and the cheapest instances of the catalogue that could."""
+"""Alternatives for a job that does not fit: settings to change, and the cheapest instances."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MOST_INSTANCES = 8
 
 @dataclass(frozen=True)
 class Alternative:
-    """A machine on which a job fits.
+    """Machine on which a job fits.
 
     Attributes:
         machine: Instances of one type.
-        hours: Of the whole job.
-        usd: Of the whole job.
+        hours: Duration of the complete job.
+        usd: Cost of the complete job.
     """
 
     machine: Machine
@@ -38,9 +38,15 @@ class Alternative:
 
 
 def alternatives(job: Job, shape: ModelShape, rows: DatasetStats) -> list[Alternative]:
-    """Machines on which the job fits as it is written, the cheapest for the whole job first."""
+    """Return the machines on which the unchanged job fits, the cheapest for the job first.
+
+    Args:
+        job: The run.
+        shape: Shape of its model.
+        rows: Statistics of its data.
+    """
     trained = count_trainable(job, shape)
-    found = []
+    offers = []
     for kind in instances().values():
         if price(kind.name) is None or not _serves(job, kind):
             continue
@@ -49,12 +55,12 @@ def alternatives(job: Job, shape: ModelShape, rows: DatasetStats) -> list[Altern
             continue
         hours = estimate_duration(job, shape, machine, _least(job, machine), rows, trained).hours
         usd, _ = cost_usd(machine, hours, spot=job.resources.spot)
-        found.append(Alternative(machine, hours, usd))
-    return sorted(found, key=lambda offer: math.fsum(offer.usd))
+        offers.append(Alternative(machine, hours, usd))
+    return sorted(offers, key=lambda offer: math.fsum(offer.usd))
 
 
 def _least(job: Job, machine: Machine) -> ParallelismChoice:
-    """The way of cutting a job up that needs the least memory, as far as the job leaves it open."""
+    """Return the choice that needs the least memory among those that the job leaves open."""
     train = job.train
     open_ = "gradient_checkpointing" not in train.model_fields_set
     zero = job.sharding.zero
@@ -90,7 +96,7 @@ def _fits(
 
 
 def _serves(job: Job, kind: Instance) -> bool:
-    """Whether the job's engine and attention run there."""
+    """Return True if the accelerator supports the job's sharding, attention and quantization."""
     if kind.accelerator.kind != "neuron":
         return job.sharding.fsdp == "none"
     quantized = job.adapter is not None and job.adapter.quantized
@@ -98,7 +104,14 @@ def _serves(job: Job, kind: Instance) -> bool:
 
 
 def suggest_changes(job: Job, shape: ModelShape, machine: Machine, longest: int) -> Iterator[str]:
-    """Changes of the job, one at a time, with which it would fit this machine."""
+    """Yield single changes of the job with which it would fit a machine.
+
+    Args:
+        job: The run.
+        shape: Shape of its model.
+        machine: The machine.
+        longest: Tokens of the longest sequence.
+    """
     for words, changed, choice in _tries(job, machine):
         if _fits(changed, shape, machine, choice, longest):
             yield words

@@ -1,4 +1,4 @@
-"""From a job to its plan."""
+"""Construction of the plan of a job or a pipeline, and the reasons to refuse it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from training.config.model import PREVIOUS, STAGE
 
 
 def make_plan(job: Job | Pipeline) -> Plan:
-    """Plan a job for the machine it names, or for this one.
+    """Return the plan of a job on the machine that it names, or on this machine.
 
     Raises:
-        JobError: The job names a model, data or an instance type that nothing is known of.
+        JobError: The model, the data or the instance type of the job is unknown.
     """
     if isinstance(job, Pipeline):
         together = _together(job.name, tuple(_stages(job)))
-        machine = max(map(machine_of, job.stages), key=lambda found: found.rented)
+        machine = max(map(machine_of, job.stages), key=lambda machine: machine.rented)
         full = tuple(_too_full(machine, together))
         return replace(
             together, fits=together.fits and not full, refused=(*together.refused, *full)
@@ -56,11 +56,11 @@ def _stages(job: Pipeline) -> Iterator[Plan]:
 
 
 def plan_here(job: Job, *, nodes: int = 1) -> Plan:
-    """Plan a run for the machine in front of you, whatever it asks for, exactly as it is written.
+    """Return the plan of a run on this machine, without choosing settings that it leaves open.
 
     Args:
-        job: One run; what it leaves open, training finds out by itself.
-        nodes: Machines like this one that share the work.
+        job: The run; its `resources.instance` is ignored.
+        nodes: Number of machines like this one that train together.
 
     Raises:
         JobError: As `make_plan`.
@@ -77,15 +77,14 @@ def plan_one(
     as_written: bool = False,
     upon_adapter: bool = False,
 ) -> Plan:
-    """Plan one run of a model whose shape is known.
+    """Return the plan of one run of a model with a known shape.
 
     Args:
         job: The run.
-        shape: Of its model.
-        machine: Where it runs; what the job names when left out.
-        as_written: Whether checkpointing and ZeRO stay as they are even where the job leaves them
-            open.
-        upon_adapter: Whether it starts from an adapter that an earlier stage trained.
+        shape: Shape of its model.
+        machine: Machine to plan for; the one that the job names if left out.
+        as_written: True to keep checkpointing and the ZeRO stage even if the job leaves them open.
+        upon_adapter: True if the run starts from an adapter trained by an earlier stage.
     """
     machine = machine or machine_of(job)
     rows = read_dataset_stats(job, shape)
@@ -124,15 +123,15 @@ def _accumulation(job: Job, machine: Machine, choice: ParallelismChoice) -> int:
 
 
 def _chosen_settings(job: Job, choice: ParallelismChoice) -> dict[str, bool | int]:
-    """What the plan puts where the job left something open."""
-    found: dict[str, bool | int] = {}
+    """Return the values that the plan sets for keys that the job leaves open."""
+    choices: dict[str, bool | int] = {}
     if job.train.micro_batch_size is None:
-        found["train.micro_batch_size"] = choice.rows
+        choices["train.micro_batch_size"] = choice.rows
     if choice.checkpointing != job.train.gradient_checkpointing:
-        found["train.gradient_checkpointing"] = choice.checkpointing
+        choices["train.gradient_checkpointing"] = choice.checkpointing
     if choice.zero != job.sharding.zero:
-        found["sharding.zero"] = choice.zero
-    return found
+        choices["sharding.zero"] = choice.zero
+    return choices
 
 
 def _early(taken: DurationEstimate) -> Iterator[str]:
@@ -153,7 +152,7 @@ def _refusals(
     if job.train.global_batch_size % machine.world:
         yield (
             f"train.global_batch_size {job.train.global_batch_size} cannot be shared by "
-            f"{machine.world} devices. Make it a multiple of {machine.world}"
+            f"{machine.world} devices. Set it to a multiple of {machine.world}"
         )
     if plan.memory_gib["total"] > machine.device_gib:
         yield _too_large(job, shape, machine, plan, rows)
@@ -163,7 +162,7 @@ def _refusals(
 
 
 def _too_much_for_hosts(job: Job, machine: Machine, plan: Plan) -> Iterator[str]:
-    """What `sharding.offload: cpu` puts into the memory of the machines themselves."""
+    """Refuse a job whose `sharding.offload: cpu` exceeds the memory of its instances."""
     if job.sharding.offload != "cpu" or machine.device.kind == "cpu":
         return
     # An fp32 copy, its gradient and two states; with ZeRO 3 the weights too.
@@ -171,8 +170,8 @@ def _too_much_for_hosts(job: Job, machine: Machine, plan: Plan) -> Iterator[str]
     each, has = size / 2**30 / machine.count, machine.instance.memory_gib
     if each > has:
         yield (
-            f"sharding.offload puts {each:.0f} GiB into the memory of each instance, which has "
-            f"{has:.0f} GiB. Take more instances, or offload: nvme"
+            f"sharding.offload needs {each:.0f} GiB of host memory on each instance, which has "
+            f"{has:.0f} GiB. Use more instances, or offload: nvme"
         )
 
 
@@ -205,7 +204,7 @@ def _too_large(
 
 
 def _few(offers: list[Alternative]) -> list[Alternative]:
-    """The cheapest offer, and the cheapest of a single instance where that is another."""
+    """Return the cheapest offer and, if it differs, the cheapest with a single instance."""
     single = next((offer for offer in offers if offer.machine.count == 1), offers[0])
     return [offers[0]] + ([single] if single is not offers[0] else [])
 
@@ -233,7 +232,7 @@ def _over_limits(job: Job, plan: Plan) -> Iterator[str]:
 
 
 def _together(name: str, stages: tuple[Plan, ...]) -> Plan:
-    """The plan of a pipeline: the largest memory, the sum of everything else."""
+    """Return the plan of a pipeline: the largest memory, and the sum of everything else."""
     largest = max(stages, key=lambda plan: plan.memory_gib["total"] / plan.memory_gib["device"])
     disk = {stage.name: stage.disk_gib["total"] for stage in stages}
     return replace(

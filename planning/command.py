@@ -33,9 +33,9 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
             ) from None
     from rich.console import Console
 
-    from planning.render import show, show_refusal
+    from planning.render import render_plan, render_refusal
 
-    show(plan, Console(highlight=False))
+    render_plan(plan, Console(highlight=False))
     # One line for each reason, whatever the width: programs read it and people search for it.
-    show_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
+    render_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
     return 0 if plan.fits else 2

@@ -1,4 +1,4 @@
-"""What the hours cost."""
+"""Cost of a machine for a number of hours."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from planning.machine import Machine
 
 
 def cost_usd(machine: Machine, hours: Range, *, spot: bool) -> tuple[Range, Price | None]:
-    """Low and high in dollars, and the price they rest on; nothing where it costs nothing.
+    """Return the cost in USD and the price it is based on; (0, 0) and None on this machine.
 
-    Spot: from the cheapest that is seen to what on-demand costs, which it never exceeds.
+    Args:
+        machine: The machine.
+        hours: Duration.
+        spot: True for spot capacity: the range is from the lowest observed spot price to the
+            on-demand price, which a spot price never exceeds.
     """
     known = price(machine.instance.name) if machine.rented else None
     if known is None:
@@ -21,11 +25,11 @@ def cost_usd(machine: Machine, hours: Range, *, spot: bool) -> tuple[Range, Pric
 
 
 def costs_usd(machine: Machine, hours: Range) -> dict[str, Range]:
-    """Low and high in dollars for each way to pay: `on_demand`, and `spot` where that is sold."""
+    """Return the cost in USD for each purchase option: `on_demand`, and `spot` if it is sold."""
     usual, known = cost_usd(machine, hours, spot=False)
     if known is None:
         return {}
-    found = {"on_demand": usual}
+    costs = {"on_demand": usual}
     if known.spot_low_usd < known.on_demand_usd:
-        found["spot"] = cost_usd(machine, hours, spot=True)[0]
-    return found
+        costs["spot"] = cost_usd(machine, hours, spot=True)[0]
+    return costs

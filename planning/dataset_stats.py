@@ -1,7 +1,7 @@
-"""How many rows a job trains on, and how long they are: read a little, reckon the rest.
+"""Number and length of the rows of a job, estimated from a sample.
 
-Rows are read by the reader that training uses, for as long as a plan may take; what is not read is
-reckoned from the size of the files.
+Rows are read with the reader that training uses until a time limit; the number of the remaining
+rows is extrapolated from the sizes of the files.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 _READING_S = 0.2
 _SAMPLE_ROWS = 200
 _UNWRITTEN = 1000
-"""Rows that an earlier stage is taken to write, where the job does not say how many are used."""
+"""Rows that an earlier stage is assumed to write if the job sets no limit."""
 _TEMPLATE_TOKENS = 12
-"""What a chat template adds to a row."""
+"""Tokens that a chat template adds to a row."""
 _PACKED_FULL = 0.97
-"""How full packed rows are."""
+"""Packing efficiency: the share of a packed row that is not padding."""
 
 
 @dataclass(frozen=True)
 class DatasetStats:
-    """The rows of a job, as they are trained on.
+    """Statistics of the tokenized rows of a job.
 
     Attributes:
-        train: Rows of one epoch; of full length where they are packed.
-        held_out: Rows measured before, during and after training.
-        tokens: Mean tokens of a row, both sides of a pair counted.
+        train: Rows of one epoch; with packing, rows of full length.
+        held_out: Held-out rows.
+        tokens: Mean number of tokens of a row, both sides of a pair counted.
         longest: Tokens of the longest sequence.
-        size_gib: Of the files they are read from.
-        notes: How it was reckoned.
+        size_gib: Size of the source files.
+        notes: Assumptions of the estimate.
     """
 
     train: float
@@ -56,12 +56,12 @@ class DatasetStats:
 
 
 Sides = tuple[str, ...]
-"""What a row is computed as: one text, or the two of a pair."""
+"""Texts that a row is tokenized as: one, or the two of a pair."""
 
 
 @dataclass
 class _Sample:
-    """What was read of one source."""
+    """Sample of the rows of one source."""
 
     rows: float
     texts: list[Sides] = field(default_factory=list)
@@ -70,11 +70,11 @@ class _Sample:
 
 
 def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
-    """Count a job's rows and their tokens.
+    """Return the statistics of a job's rows.
 
     Raises:
-        JobError: A source cannot be looked at from here, and the job does not say how long it
-            trains.
+        JobError: A source cannot be read from this machine, and the job sets neither a limit nor
+            `train.max_steps`.
     """
     data = job.data
     end = time.monotonic() + _READING_S
@@ -105,7 +105,7 @@ def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
 
 
 def _count(job: Job, samples: list[_Sample], end: float) -> tuple[float, float]:
-    """Rows to train on, and rows held out."""
+    """Return the number of training rows and of held-out rows."""
     data = job.data
     weights = [1.0] if data.prompts else [source.weight for source in data.train]
     rows = sum(s.rows * weight for s, weight in zip(samples, weights, strict=True))
@@ -123,27 +123,31 @@ def _count(job: Job, samples: list[_Sample], end: float) -> tuple[float, float]:
 
 
 def _read(job: Job, source: Source, end: float) -> _Sample:
-    """Read records until the time is up; reckon how many there are by how much was read."""
-    # Imported here: where a job has its prompts in itself, nothing is read.
+    """Read records until the time limit and estimate how many there are.
+
+    Raises:
+        JobError: The source cannot be read, and the job does not say how much of it is used.
+    """
+    # Imported here: a job that contains its prompts reads nothing.
     from training.data.readers.sources import locate
 
     if source.source.startswith(STAGE):
         taken = source.limit or job.data.limit or _UNWRITTEN
         stage = source.source.removeprefix(STAGE)
-        return _Sample(float(taken), note=f"stage {stage} writes the rows: taken as {taken:,}")
+        return _Sample(float(taken), note=f"stage {stage} writes the rows: assumed to be {taken:,}")
     try:
         located = locate(source)
         if located.files or source.source.startswith("builtin:"):
             return _read_files(job, source, located, end)
-        reason = "it is on the Hub, where a plan does not look"
+        reason = "it is on the Hub, which a plan does not read"
     except DataError as error:
         reason = str(error)
     known = source.limit or job.data.limit
     if job.train.max_steps is None and known is None:
-        fix = "Give a copy that is here, or say how much is used: data.limit or train.max_steps"
-        problem = Problem("data.train", f"its length is not known: {reason}", source.source, fix)
+        fix = "Name a local copy, or set data.limit or train.max_steps"
+        problem = Problem("data.train", f"its length is unknown: {reason}", source.source, fix)
         raise JobError(job.name, [problem])
-    note = f"{source.source} was not looked at ({reason}); its rows are taken to be of full length"
+    note = f"{source.source} was not read ({reason}); its rows are assumed to have full length"
     return _Sample(float(known or 1), note=note)
 
 
@@ -170,7 +174,7 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
 
 
 def _sides(reader: Any, record: Any) -> Sides:
-    """What of a record is computed; all of it where its shape is not known."""
+    """Return the texts of a record that are tokenized; all of them if its schema is unknown."""
     from training.data.schema.rows import PreferenceRow, PromptRow, RowError
 
     try:
@@ -189,7 +193,7 @@ def _joined(value: Any) -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text within a value."""
+    """Yield every text within a value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -203,13 +207,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _before(located: ResolvedSource, cursor: ReadCursor) -> int:
-    """Bytes before a record, as far as its format tells."""
+    """Return the bytes before a record, as far as its format reports them."""
     done: int = sum(path.stat().st_size for path, _ in located.files[: cursor.file])
     return done + cursor.position.offset
 
 
 def _estimate_rows(located: ResolvedSource, number: int, done: int, chars: int) -> float:
-    """Rows of a source of which `number` were read."""
+    """Return the estimated rows of a source of which `number` were read."""
     if located.files and all(path.suffix == ".parquet" for path, _ in located.files):
         import pyarrow.parquet
 
@@ -219,7 +223,7 @@ def _estimate_rows(located: ResolvedSource, number: int, done: int, chars: int) 
 
 
 def _plain_size(path: Path) -> int:
-    """Bytes of a file once decompressed; gzip notes them, up to 4 GiB, at its end."""
+    """Return the decompressed size of a file; gzip stores it, modulo 4 GiB, in its last 4 bytes."""
     if path.suffix != ".gz":
         return path.stat().st_size
     with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""A plan, as programs and people read it."""
+"""Plan of a job, and its JSON document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AnyJob = TypeVar("AnyJob", Job, Pipeline)
 
 
 class Range(NamedTuple):
-    """A figure that can only be given as a range."""
+    """Range of a figure that cannot be predicted exactly."""
 
     low: float
     high: float
@@ -21,30 +21,30 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job needs and costs.
+    """Predicted memory, duration, disk and cost of a job.
 
     Attributes:
-        name: The job's.
-        fits: Whether it can run as it stands, within its own limits.
-        memory_gib: Peak per device, by part; `total` is their sum and `device` what there is.
-        micro_batch_size: Rows per device at once.
+        name: Name of the job.
+        fits: True if it can run unchanged and within its own limits.
+        memory_gib: Peak per device by category, their sum `total`, and the capacity `device`.
+        micro_batch_size: Rows per device in a micro-batch.
         gradient_accumulation_steps: Micro-batches per optimizer step.
-        disk_gib: By part, with `total`.
+        disk_gib: Disk space by part, and `total`.
         hours: Wall time.
-        cost_usd: For the instances asked for; (0, 0) on this machine.
-        refused: Why it cannot run, and what would fit; empty when it fits.
-        choices: Keys that the job left open, and what the plan puts there.
-        machine: What it was planned for, in words.
+        cost_usd: Cost of the job's instances; (0, 0) on this machine.
+        refused: Reasons why it cannot run, with alternatives; empty if it fits.
+        choices: Values of the keys that the job leaves open.
+        machine: Description of the machine.
         steps: Optimizer steps.
-        tokens: Computed, padding included.
-        parameters: Of the model.
-        learned: Of those (or of the adapter), trained.
-        adapter: Its kind, where one is trained in place of the weights.
-        costs_usd: The same for each way to pay, `on_demand` and `spot`.
-        price: Who says what an hour costs, where and when.
-        arithmetic: How the disk was reckoned.
-        notes: Assumptions a reader should know of.
-        stages: The plans of a pipeline's stages.
+        tokens: Tokens computed, padding included.
+        parameters: Parameters of the model.
+        learned: Trained parameters, of the model or of the adapter.
+        adapter: Kind of the adapter, if one is trained in place of the weights.
+        costs_usd: Cost for each purchase option, `on_demand` and `spot`.
+        price: Source, region and date of the price.
+        arithmetic: Calculation of the disk space.
+        notes: Assumptions of the plan.
+        stages: Plans of the stages of a pipeline.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Plan:
     stages: tuple[Plan, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """The plan as `plan.json` has it."""
+        """Return the plan as the content of `plan.json`."""
         document: dict[str, Any] = {
             "name": self.name,
             "fits": self.fits,
@@ -105,7 +105,7 @@ class Plan:
         path.write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")
 
     def apply(self, job: AnyJob) -> AnyJob:
-        """The job with the plan's choices in the places it had left open."""
+        """Return the job with the plan's choices for the keys that it leaves open."""
         if isinstance(job, Pipeline):
             stages = [plan.apply(s) for plan, s in zip(self.stages, job.stages, strict=True)]
             return job.model_copy(update={"stages": tuple(stages)})

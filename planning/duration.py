@@ -1,4 +1,4 @@
-"""How long a job takes: steps, arithmetic, what travels between devices, and what surrounds it."""
+"""Duration of a job: compute, communication, rollouts, start-up, checkpoints and evaluations."""
 
 from __future__ import annotations
 
@@ -32,31 +32,33 @@ _MFU = {
     ("cpu", "qlora"): Range(0.02, 0.2),
 }
 _START_S = {"rented": Range(240.0, 900.0), "here": Range(8.0, 40.0)}
-"""Waiting for instances, pulling the image, starting processes; here: importing and loading."""
+"""Start-up: waiting for instances, pulling the image and starting processes; on this machine,
+importing and loading."""
 _LOAD_GB_S = {"rented": Range(0.3, 1.5), "here": Range(0.5, 3.0)}
-"""At which weights are read, and checkpoints written."""
+"""Rate at which weights are read and checkpoints are written."""
 _TOKENIZE_CHARS_S = 1e6
-"""Characters that one core turns into tokens in a second."""
+"""Characters that one core tokenizes per second."""
 _TOKEN_S_PER_LAYER = Range(0.0004, 0.0015)
-"""What `generate` takes for one token in one layer where nothing is large: Python and launches. A
-guess."""
+"""Overhead of `generate` per token and layer for a small model: Python and kernel launches. An
+estimate."""
 _SHARE_OF_ANSWER = 0.3
-"""How long answers are at the least, of what is allowed: most end by themselves. A guess."""
+"""Lower bound of the length of answers as a share of the maximum, since most end with EOS. An
+estimate."""
 _PCIE_GB_S = 12.0
-"""What one device moves to another through PCIe, in one direction, when all do."""
+"""PCIe bandwidth between two devices in one direction while all of them communicate."""
 
 
 @dataclass(frozen=True)
 class DurationEstimate:
-    """The length of a job.
+    """Estimated duration of a job.
 
     Attributes:
         steps: Optimizer steps.
-        tokens: Computed, padding included.
-        flops: Forward and backward, recomputation not counted.
-        train_s: In the loop.
-        around_s: Start-up, tokenizing, checkpoints, evaluations.
-        fewest_steps: Where early stopping may end it, with the best of luck; else `steps`.
+        tokens: Tokens computed, padding included.
+        flops: FLOPs of forward and backward, without recomputation.
+        train_s: Seconds in the training loop.
+        around_s: Seconds of start-up, tokenizing, checkpoints and evaluations.
+        fewest_steps: First step at which early stopping may end the run; `steps` without it.
     """
 
     steps: int
@@ -83,15 +85,15 @@ def estimate_duration(
     rows: DatasetStats,
     learned: int,
 ) -> DurationEstimate:
-    """How long `job` takes.
+    """Return the estimated duration of a job.
 
     Args:
         job: The run.
-        shape: Of its model.
-        machine: Where it runs.
-        choice: How it is cut up.
-        rows: What it trains on.
-        learned: Weights that are trained.
+        shape: Shape of its model.
+        machine: The machine.
+        choice: Micro-batch size, checkpointing and ZeRO stage.
+        rows: Statistics of its data.
+        learned: Number of trained weights.
     """
     batch = job.train.global_batch_size
     steps = job.train.max_steps or max(
@@ -115,10 +117,15 @@ def estimate_duration(
 
 
 def flops_per_token(shape: ModelShape, length: float, learned: int) -> float:
-    """Forward and backward FLOPs of one token.
+    """Return the FLOPs of forward and backward for one token.
 
-    Six per trained weight, four per frozen one, and attention, halved for being causal (Chowdhery
-    et al. 2022, arXiv:2204.02311, appendix B).
+    These are 6 per trained weight, 4 per frozen weight, and those of attention, halved because it
+    is causal (arXiv:2204.02311, appendix B).
+
+    Args:
+        shape: Shape of the model.
+        length: Tokens of a row.
+        learned: Number of trained weights.
     """
     trained = min(learned, shape.active)
     frozen = shape.active - trained if learned < shape.parameters * 0.9 else 0
@@ -141,7 +148,7 @@ def _spoken_s(
     rows: DatasetStats,
     steps: int,
 ) -> Range:
-    """Seconds in which answers are sampled: each token of theirs reads every weight once."""
+    """Return the seconds of the rollouts; decoding a token reads every weight once."""
     share = -(-job.train.global_batch_size // machine.world)
     rollout = step_profile(job, StepSpec(choice.rows, share, rows.longest)).rollout
     if rollout is None:
@@ -169,7 +176,7 @@ def _sent_s(
     learned: int,
     steps: int,
 ) -> float:
-    """Seconds in which gradients (and, with ZeRO 3, weights) travel, if nothing else happened."""
+    """Return the seconds of communicating gradients (with ZeRO 3, weights too), without overlap."""
     if machine.world == 1 or machine.device.kind == "cpu":
         return 0.0
     weights, per_device = 2.0 * shape.parameters, machine.device.link_gb_s or _PCIE_GB_S
@@ -214,7 +221,7 @@ def _around_s(
 
 
 def _times(every: Every | None, train_s: float, job: Job, rows: DatasetStats) -> int:
-    """How often something happens during training."""
+    """Return how often a periodic event occurs during training."""
     if every is None:
         return 0
     steps = job.train.max_steps or rows.train * job.train.num_train_epochs / (
@@ -226,7 +233,7 @@ def _times(every: Every | None, train_s: float, job: Job, rows: DatasetStats) ->
 
 
 def _fewest_steps(job: Job, steps: int, rows: DatasetStats) -> int:
-    """The first step at which early stopping could end the run."""
+    """Return the first step at which early stopping could end the run."""
     stopping, every = job.train.early_stopping, job.evaluate.every
     if stopping is None or every is None or every.unit == "seconds":
         return steps

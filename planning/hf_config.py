@@ -1,4 +1,4 @@
-"""Reads a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
+"""Reader of a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _NOT_TIED = frozenset(
         *("gpt_neox", "olmo2", "granite", "stablelm", "phi"),
     )
 )
-"""Families whose embeddings are two where the file does not say."""
+"""Families whose embeddings are not tied unless the file says otherwise."""
 
 Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class NamedShape:
-    """A model that a job names.
+    """Model that a job names.
 
     Attributes:
-        source: A folder or Hub id.
-        revision: On the Hub.
-        job: The job's name, for messages.
-        key: Where the job names it.
+        source: Folder or Hub id.
+        revision: Revision on the Hub.
+        job: Name of the job, for messages.
+        key: Job key that names the model, for messages.
     """
 
     source: str
@@ -45,12 +45,18 @@ class NamedShape:
     key: str = "model.source"
 
     def problem(self, message: str, value: str, fix: str = "") -> JobError:
-        """Something is wrong with it."""
+        """Return the error of a model that cannot be read.
+
+        Args:
+            message: The problem.
+            value: The value that causes it.
+            fix: Remedy for the user.
+        """
         return JobError(self.job, [Problem(self.key, message, value, fix)])
 
 
 def read_shape(job: Job) -> ModelShape:
-    """The shape of a job's model.
+    """Return the shape of a job's model.
 
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
@@ -70,7 +76,7 @@ def read_shape(job: Job) -> ModelShape:
 
 @lru_cache(maxsize=16)
 def shape_named(named: NamedShape) -> ModelShape:
-    """The shape of a model that is in a folder, the Hub's cache, or on the Hub.
+    """Return the shape of a model in a folder, in the Hub's cache, or on the Hub.
 
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
@@ -78,17 +84,17 @@ def shape_named(named: NamedShape) -> ModelShape:
     return shape_of(_find(named), named)
 
 
-def shape_of(found: Config, named: NamedShape) -> ModelShape:
-    """The shape that a parsed `config.json` describes.
+def shape_of(document: Config, named: NamedShape) -> ModelShape:
+    """Return the shape that a parsed `config.json` describes.
 
     Args:
-        found: The file's content.
-        named: What it belongs to.
+        document: Content of the file.
+        named: The model, for messages.
 
     Raises:
-        JobError: It lacks a size.
+        JobError: A size is missing.
     """
-    config = {**found, **found.get("text_config", {})}
+    config = {**document, **document.get("text_config", {})}
     family = str(config.get("model_type", "")).removesuffix("_text")
     read = _FAMILIES.get(family, _unknown)
     try:
@@ -119,7 +125,7 @@ def _find(named: NamedShape) -> Config:
 
 def _parse(named: NamedShape, path: Path) -> Config:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         adapter = path.with_name("adapter_config.json")
         if adapter.is_file():
@@ -130,13 +136,19 @@ def _parse(named: NamedShape, path: Path) -> Config:
         ) from None
     except (OSError, ValueError) as error:
         raise named.problem(f"its config.json cannot be read: {error}", str(path)) from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise named.problem("its config.json is not a mapping", str(path))
-    return found
+    return document
 
 
 def in_cache(name: str, revision: str | None, file: str) -> Path | None:
-    """A file of a model that the Hub's library has downloaded already; None where it has not."""
+    """Return a file of a model in the cache of `huggingface_hub`; None if it is not cached.
+
+    Args:
+        name: Hub id.
+        revision: Branch, tag or commit; `main` if None.
+        file: Name of the file.
+    """
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     repository = hub / f"models--{name.replace('/', '--')}"
@@ -159,29 +171,29 @@ def _from_hub(named: NamedShape) -> Config:
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
-            found = json.loads(answer.read())
+            document = json.loads(answer.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise named.problem(
             f"its config.json could not be had from the Hub ({reason})", name, fix
         ) from None
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _tokenizer_size(model: Model) -> int:
     path = Path(model.tokenizer or "") / "tokenizer.json"
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return 32_000
-    return len(found["model"]["vocab"]) + len(found.get("added_tokens", ()))
+    return len(document["model"]["vocab"]) + len(document.get("added_tokens", ()))
 
 
 # --- families ---------------------------------------------------------------------------------
 
 
 def _llama(config: Config, family: str) -> ModelShape:
-    """Llama, and what is built like it: gated MLP, RMSNorm, rotated positions."""
+    """Return the shape of a Llama-like model: gated MLP, RMSNorm, rotary positions."""
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads") or heads)
     width = int(config.get("head_dim") or (128 if family.startswith("qwen3") else hidden // heads))
@@ -223,9 +235,10 @@ def _llama(config: Config, family: str) -> ModelShape:
 
 
 def _mixture(config: Config, family: str) -> ModelShape:
-    """A Llama whose MLP is one of several experts at a time; all of their weights lie there.
+    """Return the shape of a mixture of experts.
 
-    What a token sees is planned as one MLP as wide as its experts together.
+    All experts count as weights. The experts that a token is routed to are planned as one MLP of
+    their total width.
     """
     experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
     seen = int(config["num_experts_per_tok"])
@@ -258,8 +271,8 @@ def _unknown(config: Config, family: str) -> ModelShape:
         f"{family or 'this model'} is not a family the plan knows; planned as a Llama of its sizes"
     )
     mixture = any(config.get(name) for name in _EXPERTS)
-    found = _mixture(sizes, family) if mixture else _llama(sizes, family)
-    return replace(found, notes=(note, *found.notes))
+    shape = _mixture(sizes, family) if mixture else _llama(sizes, family)
+    return replace(shape, notes=(note, *shape.notes))
 
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
@@ -270,11 +283,11 @@ _ALIASES = {
     "num_attention_heads": ("n_head", "n_heads"),
     "max_position_embeddings": ("n_positions", "n_ctx"),
 }
-"""Our name for a size, and what other families' files call it."""
+"""Llama's name of each size, and the names in the files of other families."""
 _TWO_MATRICES = frozenset(
     ("gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "phi", "starcoder2")
 )
-"""Families whose MLP is not gated."""
+"""Families whose MLP is not gated and has two matrices."""
 
 _FAMILIES: dict[str, Callable[[Config, str], ModelShape]] = {
     "llama": _llama,

@@ -1,4 +1,4 @@
-"""The machine a job is planned for: an instance of the catalogue, or the one in front of you."""
+"""Machine that a job is planned for: instances of the catalog, or this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.processes import num_accelerators, num_cores
 THIS_MACHINE = "this machine"
 _GIB = 2.0**30
 _FP32_GFLOPS_PER_CORE = 60.0
-"""What a core does in fp32 products of the size training has, with AVX2 or better."""
+"""fp32 throughput of one core in matrix products of the size of training, with AVX2 or better."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Machine:
     """Instances of one type, or this machine.
 
     Attributes:
-        instance: What each is.
-        count: How many.
-        processes: On each, one per device.
-        rented: Whether it costs money.
+        instance: Type of each instance.
+        count: Number of instances.
+        processes: Processes per instance, one per device.
+        rented: True for instances that cost money.
     """
 
     instance: Instance
@@ -40,24 +40,24 @@ class Machine:
 
     @property
     def world(self) -> int:
-        """Devices that share the work."""
+        """Number of devices."""
         return self.count * self.processes
 
     @property
     def device(self) -> Accelerator:
-        """What each process drives."""
+        """Device of each process."""
         return self.instance.accelerator
 
     @property
     def device_gib(self) -> float:
-        """Memory of one device; on a CPU each process has its share of the machine's."""
+        """Memory of one device; on a CPU, the share of one process."""
         if self.device.kind == "cpu":
             return self.instance.memory_gib / self.processes
         return self.device.usable_gib
 
     @property
     def description(self) -> str:
-        """The machine in a few words."""
+        """Short description: count, type and devices."""
         if self.device.kind == "cpu":
             cores = f"{self.instance.vcpus} core{'s' * (self.instance.vcpus != 1)}"
             many = f"{self.processes} processes on " if self.processes > 1 else ""
@@ -68,27 +68,27 @@ class Machine:
 
 
 def machine_of(job: Job) -> Machine:
-    """The machine that a job names, or this one.
+    """Return the machine that a job names, or this machine.
 
     Raises:
-        JobError: The catalogue knows no such instance type.
+        JobError: The instance type is not in the catalog.
     """
     name = job.resources.instance
     if name is None:
         return this_machine(job.resources.processes)
-    found = instance(name)
-    if found is None:
+    instance_type = instance(name)
+    if instance_type is None:
         raise JobError(job.name, [_unknown(name)])
-    return Machine(found, job.resources.count, found.devices, rented=True)
+    return Machine(instance_type, job.resources.count, instance_type.devices, rented=True)
 
 
-def from_catalog(found: Instance, count: int = 1) -> Machine:
-    """So many instances of a type of the catalogue."""
-    return Machine(found, count, found.devices, rented=True)
+def from_catalog(instance_type: Instance, count: int = 1) -> Machine:
+    """Return `count` instances of a type of the catalog."""
+    return Machine(instance_type, count, instance_type.devices, rented=True)
 
 
 def this_machine(processes: int | None) -> Machine:
-    """The machine in front of you, found out about without loading a driver's library."""
+    """Return this machine, detected without loading a driver library."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     cores = num_cores()
     devices = num_accelerators()
@@ -103,16 +103,16 @@ def this_machine(processes: int | None) -> Machine:
 
 
 def _accelerator() -> Accelerator | None:
-    """What the driver says the first device is; None where it says nothing."""
+    """Return the first device that the driver reports; None without a driver."""
     command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         name, memory_mib = done.stdout.splitlines()[0].rsplit(",", 1)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return _neuron()
-    usable_gib = float(memory_mib) / 1024 * 0.985  # what the driver keeps for itself
-    if known := by_driver_name(name):
-        return replace(known, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
+    usable_gib = float(memory_mib) / 1024 * 0.985  # the driver reserves the rest
+    if device := by_driver_name(name):
+        return replace(device, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
     return Accelerator(name.strip(), "cuda", usable_gib, usable_gib, 70.0, 35.0, 600.0)
 
 

@@ -1,4 +1,4 @@
-"""The shape of a model: which weights of which sizes, in the names Transformers gives them."""
+"""Shape of a decoder: the sizes of its weights, by their names in Transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 OTHER_EXPERTS = "mlp.experts"
-"""Under which, among a layer's biases, the experts stand that a token does not see."""
+"""Key among a layer's biases of the experts that are not selected for a token."""
 
 
 @dataclass(frozen=True)
@@ -93,5 +93,5 @@ class ModelShape:
         return self.layers * matrices + self.hidden * (1 if self.scores else self.vocab)
 
     def copies(self, name: str) -> int:
-        """How many of a linear map there are in a layer: one per expert."""
+        """Return the number of copies of a linear layer in a decoder layer: one per expert."""
         return self.experts if self.experts and name.startswith("experts.") else 1

@@ -1,4 +1,4 @@
-"""The most memory a device needs at once, in GiB by part."""
+"""Peak memory of a device in GiB by category."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
 """Share of what the allocator holds that no tensor uses."""
 
 _FEW = 3
-"""Layers of the smaller of two rehearsals that a quick answer is drawn from."""
+"""Layers of the smaller of the two simulations that `quick_peak_gib` extrapolates from."""
 
 Moments = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
 class ParallelismChoice:
-    """How a job is cut up: what the plan decides where the job does not.
+    """Settings that a plan decides if the job leaves them open.
 
     Attributes:
-        rows: Micro-batch.
-        checkpointing: Whether activations are computed again.
+        rows: Rows per device in a micro-batch.
+        checkpointing: True for gradient checkpointing.
         zero: ZeRO stage.
     """
 
@@ -60,7 +60,15 @@ class ParallelismChoice:
 def memory_config_of(
     job: Job, shape: ModelShape, machine: Machine, choice: ParallelismChoice, longest: int
 ) -> MemoryConfig:
-    """What decides the memory of `job` on `machine`, cut up as `choice` says."""
+    """Return the settings that decide the memory of a job.
+
+    Args:
+        job: The run.
+        shape: Shape of its model.
+        machine: The machine.
+        choice: Micro-batch size, checkpointing and ZeRO stage.
+        longest: Tokens of the longest sequence.
+    """
     in_step = choice.rows * machine.world
     share = -(-job.train.global_batch_size // machine.world)
     method = method_profile(job, StepSpec(choice.rows, share, longest))
@@ -91,7 +99,7 @@ def memory_config_of(
 
 
 def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
-    """What a job trains in place of the weights, as far as memory goes."""
+    """Return the adapter of a job as the simulation describes it; None without an adapter."""
     section = job.adapter
     if isinstance(section, sections.Lora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
@@ -102,7 +110,7 @@ def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
         saved = section.modules_to_save
         return LoraCost(section.init_r, modules, section.dropout > 0, saved=saved, scored=True)
     if isinstance(section, Compose):
-        # Its members are read where it runs; 16 ranks each is what an adapter has by default.
+        # The members may exist only where the job runs: assume each has the default rank of 16.
         return LoraCost(16 * section.num_members)
     if isinstance(section, sections.Ia3):
         modules = section.target_modules
@@ -119,7 +127,7 @@ def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
 
 
 def four_bit_of(job: Job) -> FourBitLayout | None:
-    """How the base rests in 4 bits, if it does."""
+    """Return the layout of a base in 4 bits; None if the base is not quantized."""
     section = job.adapter
     if section is None or not section.quantized:
         return None
@@ -129,19 +137,24 @@ def four_bit_of(job: Job) -> FourBitLayout | None:
 
 
 def widths(shape: ModelShape) -> sections.Widths:
-    """The widths by which an adapter's size is known."""
+    """Return the dimensions from which an adapter computes its number of parameters."""
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     return sections.Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
 
 
 def peak_gib(config: MemoryConfig) -> dict[str, float]:
-    """GiB by part at the fullest instant of a step, every layer rehearsed."""
+    """Return the GiB by category at the peak of a step, with every layer simulated."""
     return _with_surroundings(config, _fullest(simulate(config)))
 
 
 @lru_cache(maxsize=512)
 def quick_peak_gib(config: MemoryConfig) -> float:
-    """About the same in total: what rests is exact, what moves is drawn on from a few layers."""
+    """Return about the same in total, much faster.
+
+    The persistent state is exact. Activations and gradients grow linearly with the number of
+    layers, so they are extrapolated from two simulations with few layers. With ZeRO 3 these need
+    enough layers to exceed the reuse distance; below it, weights stay gathered.
+    """
     shape = config.shape
     base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if config.zero == 3 else 0)
     if shape.layers <= base + 1 or config.freeze.anything:
@@ -165,7 +178,7 @@ def quick_peak_gib(config: MemoryConfig) -> float:
 
 
 def _growth(few: Moments, more: Moments, moment: str, part: str) -> int:
-    """What one more layer adds to what moves; buffers are filled and emptied, and do not grow."""
+    """Return the bytes that one more layer adds to a category; buffers have a constant size."""
     if part not in ("activations", "gradients"):
         return 0
     return (more[moment][part] - more["start"][part]) - (few[moment][part] - few["start"][part])
@@ -180,12 +193,12 @@ def _total(parts: dict[str, int]) -> int:
 
 
 def _with_surroundings(config: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
-    """Bytes to GiB, with what lies around the tensors."""
-    found = {part: parts[part] / _GIB for part in PARTS}
-    found["buffers"] += _WORKSPACE_GIB[config.device]
-    allocated = sum(found.values())
-    found["fragmentation"] = allocated * _FRAGMENTS[config.device]
-    found["runtime"] = _CONTEXT_GIB[config.device]
+    """Return GiB by category, with the memory outside tensors: context, collectives, fragments."""
+    gib = {part: parts[part] / _GIB for part in PARTS}
+    gib["buffers"] += _WORKSPACE_GIB[config.device]
+    allocated = sum(gib.values())
+    gib["fragmentation"] = allocated * _FRAGMENTS[config.device]
+    gib["runtime"] = _CONTEXT_GIB[config.device]
     if config.world > 1:
-        found["runtime"] += _COLLECTIVES_GIB[config.device]
-    return found
+        gib["runtime"] += _COLLECTIVES_GIB[config.device]
+    return gib

@@ -1,4 +1,4 @@
-"""A plan on a terminal, for people."""
+"""Rendering of a plan on a terminal."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _COLOURS = {
 }
 
 
-def show(plan: Plan, console: Console) -> None:
-    """Print a plan; a pipeline's stage by stage, then together."""
+def render_plan(plan: Plan, console: Console) -> None:
+    """Print a plan; of a pipeline, each stage and then the total."""
     if not plan.stages:
         console.print(_one(plan))
         return
@@ -56,10 +56,10 @@ def _headline(plan: Plan) -> Text:
 def _about(plan: Plan) -> str:
     trained = ""
     if plan.adapter:
-        trained = f" and {format_count(plan.learned)} of an adapter ({plan.adapter})"
+        trained = f", {format_count(plan.learned)} trainable in the adapter ({plan.adapter})"
     elif plan.learned < plan.parameters:
-        trained = f", {format_count(plan.learned)} of them trained"
-    return f"{format_count(plan.parameters)} weights{trained}, on {plan.machine}"
+        trained = f", {format_count(plan.learned)} of them trainable"
+    return f"{format_count(plan.parameters)} parameters{trained}, on {plan.machine}"
 
 
 def _memory(plan: Plan) -> Table:
@@ -75,7 +75,7 @@ def _memory(plan: Plan) -> Table:
         bar = Text("█" * round(gib / device * _BAR) or "▏", style=_COLOURS.get(part, "white"))
         table.add_row(part, f"{gib:.2f}" if gib < 10 else f"{gib:.1f}", bar)
     left = memory["device"] - memory["total"]
-    words, style = (f"{left:.1f} left", "green") if left >= 0 else (f"{-left:.1f} too much", "red")
+    words, style = (f"{left:.1f} free", "green") if left >= 0 else (f"{-left:.1f} over", "red")
     table.add_row(
         Text("total", style="bold"),
         Text(f"{memory['total']:.1f}", style="bold"),
@@ -93,8 +93,14 @@ def _facts(plan: Plan) -> Table:
     return table
 
 
-def show_refusal(plan: Plan, source: str, console: Console) -> None:
-    """Print why a job was refused."""
+def render_refusal(plan: Plan, source: str, console: Console) -> None:
+    """Print the reasons why a job is refused, one line for each.
+
+    Args:
+        plan: The plan.
+        source: Path of the job file.
+        console: Output, usually standard error.
+    """
     for reason in plan.refused:
         console.print(Text.assemble(Text(f"{source}: refused: ", style="bold red"), reason))
 
@@ -102,20 +108,23 @@ def show_refusal(plan: Plan, source: str, console: Console) -> None:
 def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     if not plan.stages:
         rows, times = plan.micro_batch_size, plan.gradient_accumulation_steps
-        often = "once" if times == 1 else f"{times} times"
-        yield "step", f"{rows} row{'s' * (rows != 1)} at once on each device, {often}"
+        yield (
+            "step",
+            f"micro-batch of {rows} row{'s' * (rows != 1)} on each device, "
+            f"{times} accumulation step{'s' * (times != 1)}",
+        )
     if plan.choices:
         yield "chosen", ", ".join(f"{key}: {_value(v)}" for key, v in plan.choices.items())
     length = f"{plan.steps:,} steps, {format_count(plan.tokens)} tokens"
     yield "time", f"{_duration(plan.hours)}  ({length}, start-up included)"
     if plan.price:
         ways = {"on_demand": "on demand", "spot": "as spot"}
-        told = [f"{_money(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
-        yield "cost", f"{', '.join(told)}  ({plan.price})"
+        costs = [f"{_money(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
+        yield "cost", f"{', '.join(costs)}  ({plan.price})"
     elif "ml." in plan.machine:
-        yield "cost", "no price of this instance is known; try make prices"
+        yield "cost", "the price of this instance is unknown; run make prices"
     else:
-        yield "cost", "nothing: it runs here"
+        yield "cost", "none: the job runs on this machine"
     yield "disk", f"{plan.disk_gib['total']:.1f} GiB"
     for line in plan.arithmetic:
         yield "", line
@@ -128,7 +137,7 @@ def _value(value: object) -> str:
 
 
 def _duration(hours: Range) -> str:
-    """A range of time in the unit that suits its end."""
+    """Return a range of time in hours, minutes or seconds."""
     size, unit = (1.0, "h") if hours.high >= 2 else (60.0, "min")
     if unit == "min" and hours.high * 60 < 2:
         size, unit = 3600.0, "s"

@@ -1,4 +1,4 @@
-"""What the job leaves open: micro-batch, accumulation, checkpointing, ZeRO stage."""
+"""Search for the micro-batch size, checkpointing and ZeRO stage that a job leaves open."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from training.config import Job
 from training.config.adapters import AdaLora
 
 MOST_TOKENS = {"cpu": 8_192, "cuda": 32_768, "neuron": 32_768}
-"""Tokens beyond which a larger micro-batch no longer makes a step faster (as the probe has it)."""
+"""Tokens per micro-batch beyond which a larger one is no faster, as in the batch size finder."""
 
 
 def choose_parallelism(
     job: Job, shape: ModelShape, machine: Machine, longest: int, *, as_written: bool = False
 ) -> tuple[ParallelismChoice, dict[str, float]]:
-    """How the job is cut up, and the memory that takes.
+    """Return the fastest settings that fit, and the memory they need by category.
 
-    The first way that fits is taken, in the order of speed: no recomputation before some, whole
-    weights before shards, many rows at once before few. Where none fits, the smallest is returned.
+    Candidates are tried in order of speed: no sharding before sharding, no checkpointing before
+    checkpointing, large micro-batches before small ones. If none fits, the one that needs the
+    least memory is returned.
+
+    Args:
+        job: The run.
+        shape: Shape of its model.
+        machine: The machine.
+        longest: Tokens of the longest sequence.
+        as_written: True to keep checkpointing and the ZeRO stage of the job.
     """
     smallest: tuple[float, ParallelismChoice] | None = None
     ways = [(job.train.gradient_checkpointing, job.sharding.zero)]
@@ -42,7 +50,7 @@ def choose_parallelism(
 
 
 def _ways(job: Job, machine: Machine) -> Iterator[tuple[bool, int]]:
-    """Ways to hold the model, the fastest first; one only where the job says which."""
+    """Yield checkpointing and ZeRO stage of each candidate that the job permits, fastest first."""
     train, sharding = job.train, job.sharding
     checkpoints = (
         (train.gradient_checkpointing,)
@@ -60,7 +68,7 @@ def _ways(job: Job, machine: Machine) -> Iterator[tuple[bool, int]]:
 
 
 def _micro_batches(job: Job, machine: Machine, longest: int) -> list[int]:
-    """Rows at once, most first, that divide what each device has to do in a step."""
+    """Return the micro-batch sizes that divide a device's rows of a step, the largest first."""
     if job.train.micro_batch_size is not None:
         return [job.train.micro_batch_size]
     rows = max(1, job.train.global_batch_size // machine.world)

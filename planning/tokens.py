@@ -1,4 +1,4 @@
-"""How many characters a token stands for: by the model's tokenizer, or by rule of thumb."""
+"""Characters per token, measured with the model's tokenizer or estimated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from training.config.model import PREVIOUS, SCRATCH
 _USUAL = 4.0
 """Characters of English text per token, in a vocabulary of 30,000 pieces or more."""
 _SMALL_VOCABULARY, _SMALL = 8_000, 2.5
-"""In one of some hundred to some thousand pieces."""
+"""Characters per token of a vocabulary with fewer than 8,000 pieces."""
 _SAMPLE_CHARS = 200_000
 
 
 def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, str]:
-    """Characters per token, and a note for the reader where that was not measured.
+    """Return the characters per token, and a note for the plan if they were not measured.
 
     Args:
-        job: Names the model, and maybe a tokenizer.
+        job: The run, for its model and tokenizer.
         vocab: Rows of the model's embeddings.
-        texts: A sample of what will be tokenized.
+        texts: Sample of the texts that will be tokenized.
     """
     path = _tokenizer(job)
     if path is not None and texts:
@@ -31,12 +31,10 @@ def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, 
             return measured, ""
     guess = _SMALL if vocab < _SMALL_VOCABULARY else _USUAL
     if job.model.source == SCRATCH:
-        return guess, f"the tokenizer is trained first: {guess:g} characters are taken for a token"
+        return guess, f"the tokenizer is trained first: {guess:g} characters per token are assumed"
     if job.model.source == PREVIOUS:
-        return guess, f"{guess:g} characters are taken for a token"
-    return guess, (
-        f"the model comes without a tokenizer: {guess:g} characters are taken for a token"
-    )
+        return guess, f"{guess:g} characters per token are assumed"
+    return guess, (f"the model has no tokenizer: {guess:g} characters per token are assumed")
 
 
 def _tokenizer(job: Job) -> Path | None:
@@ -48,8 +46,8 @@ def _tokenizer(job: Job) -> Path | None:
 
 
 def _measure(path: Path, texts: Sequence[str]) -> float:
-    """Tokenize a sample; 0 where the file cannot be used."""
-    # Imported here: most of a plan's time would be spent on it where it is not needed.
+    """Return the characters per token of a sample; 0 if the tokenizer cannot be loaded."""
+    # Imported here: it takes longer than the rest of a plan.
     from tokenizers import Tokenizer
 
     try:

@@ -1,4 +1,4 @@
-"""How many weights a job trains."""
+"""Number of weights that a job trains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.config import Job
 
 
 def count_trainable(job: Job, shape: ModelShape) -> int:
-    """Trained weights, frozen layers and adapters considered."""
+    """Return the number of trained weights, with frozen layers and adapters taken into account."""
     adapter = adapter_of(job, shape)
     saved = sum(
         count * (shape.layers if name in {*shape.linears, *shape.norms} else 1)

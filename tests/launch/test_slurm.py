@@ -226,5 +226,5 @@ def test_preflight_problems(
     )
     with pytest.raises(LaunchError) as caught:
         submit(make_request(5, count=3), nowhere, print)
-    assert "the cluster has 2 nodes, and the job asks for 3" in str(caught.value)
+    assert "the cluster has 2 nodes, and the job requests 3" in str(caught.value)
     assert "SLURM_ROOT=" in str(caught.value)

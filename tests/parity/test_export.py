@@ -138,7 +138,7 @@ def test_archive_with_the_adapter_apart(
     ("kind", "why"),
     [
         ("bottleneck", "there is an activation between its two matrices"),
-        ("prompt_tuning", "its virtual tokens stand before the input"),
+        ("prompt_tuning", "its virtual tokens precede the input"),
     ],
 )
 def test_what_does_not_merge_says_why(

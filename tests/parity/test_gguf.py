@@ -23,7 +23,7 @@ from tests.factories import docstrings
 from training.errors import GuardError, ModelError
 from training.export import gguf_file
 from training.export.formats import gguf
-from training.export.gguf_tokenizer import by_scores, words_of
+from training.export.gguf_tokenizer import read_tokenizer, tokenize_by_scores
 
 TEXTS = (
     "The quick brown fox jumps over the lazy dog, and then  two  spaces.",
@@ -144,11 +144,11 @@ def test_an_adapter_is_folded_in_first(tmp_path: Path) -> None:
 
 def test_pieces_are_merged_by_score_as_by_rank(shared_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared_model)
-    words = words_of(shared_model, 512)
+    words = read_tokenizer(shared_model, 512)
     vocabulary = {text: number for number, text in enumerate(words.tokens)}
     for text in TEXTS:
         theirs = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert by_scores(text, vocabulary, words.scores) == theirs
+        assert tokenize_by_scores(text, vocabulary, words.scores) == theirs
     assert (words.model, words.add_bos, words.add_eos) == ("llama", True, False)
 
 
@@ -161,19 +161,19 @@ def shared_model() -> Path:
 
 
 def test_the_tokenizer_of_a_model_from_nothing(tiny_model: Path) -> None:
-    words = words_of(tiny_model, 320)
+    words = read_tokenizer(tiny_model, 320)
     assert (words.model, words.pre, words.add_bos) == ("gpt2", "gpt-2", True)
     assert words.special["bos"] == words.tokens.index("<s>")
 
 
 def test_a_wrong_number_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, whole = make(tmp_path / "model", "llama"), gguf_file._numbers
+    folder, whole = make(tmp_path / "model", "llama"), gguf_file._stored_values
 
     def wrong(tensor: Any, *more: Any) -> Any:
         found = whole(tensor, *more)
         return found * 1.001 if tensor.name == "blk.1.attn_q.weight" else found
 
-    monkeypatch.setattr(gguf_file, "_numbers", wrong)
+    monkeypatch.setattr(gguf_file, "_stored_values", wrong)
     with pytest.raises(GuardError, match=r"layers.1.self_attn.q_proj.weight does not read back"):
         gguf(folder, tmp_path / "out/model.gguf")
     assert list((tmp_path / "out").iterdir()) == []

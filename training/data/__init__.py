@@ -1,5 +1,7 @@
-"""The data: from files of any known shape to rows of tokens, and a report of what they are.
+"""Data: from files, folders and Hub data sets to batches of tokens, with a report.
 
-`prepare.prepare` is the door. Importing this package costs nothing: torch and the trainers are
-only imported where a batch is made.
+`prepare.prepare` is the entry point. A row passes through the packages in this order: `readers`
+(records), `schema` (typed rows), `templates` and `tokenization` (token rows), `storage` (cache and
+tables), `mixing` (selection and packing), `collators` (batches). Importing this package is cheap:
+torch is only imported when a batch is built.
 """

@@ -1,4 +1,4 @@
-"""What a run will learn from, in numbers: read, skipped, dropped, kept, and how it was packed."""
+"""Data report: rows read, skipped, dropped and kept of each source, tokens and packing."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from training.data.tokenization.mask_preview import RowPreview
 
 @dataclass(frozen=True)
 class SourceReport:
-    """One source.
+    """Report on one source.
 
     Attributes:
-        source: As the job names it.
+        source: Source as the job names it.
         role: train, validation or replay.
-        shapes: The shapes its rows had.
+        shapes: Detected shapes of its rows.
         rows_read: Rows read.
-        rows_skipped: Rows that could not be read and were passed over (`on_error: skip`).
-        rows_dropped: Rows read that have nothing to learn.
-        rows_kept: Rows left.
-        rows_truncated: Of those kept, how many lost their end.
-        tokens: Tokens of the rows kept.
-        supervised: Of those, how many are learned.
-        columns_unused: Columns of plain text records that were there and not read.
-        tokens_trained: Tokens of it in the training rows, as often as they come up in an epoch.
+        rows_skipped: Rows that could not be read and were skipped (`on_error: skip`).
+        rows_dropped: Rows without anything to train on.
+        rows_kept: Remaining rows.
+        rows_truncated: Kept rows whose end was cut off.
+        tokens: Tokens of the kept rows.
+        supervised: Supervised tokens of the kept rows.
+        columns_unused: Columns of plain-text records that were not read.
+        tokens_trained: Tokens of the source in one epoch, including repetitions.
     """
 
     source: str
@@ -44,31 +44,31 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a run will learn from.
+    """Report on the data of a run.
 
     Attributes:
-        sources: Each source.
-        rows_train: Rows to train on (packed rows, when packing).
-        rows_validation: Rows held out.
+        sources: Report on each source.
+        rows_train: Training rows (packed rows if packing).
+        rows_validation: Held-out rows.
         documents: Documents in the training rows.
-        tokens: Tokens in the training rows, padding left out.
-        supervised: Of those, how many are learned.
-        max_length: Longest row allowed.
+        tokens: Tokens in the training rows, without padding.
+        supervised: Supervised tokens in the training rows.
+        max_length: Maximum tokens of a row.
         longest: Longest document, in tokens.
         median: Median length of a document, in tokens.
-        truncated_share: Share of kept source rows that lost their end.
+        truncated_share: Share of kept source rows whose end was cut off.
         packed: Whether rows hold several documents.
-        efficiency: Share of the tokens of a batch that are not padding (for unpacked rows, with
-            every row padded to the longest).
-        dropped_reasons: How many rows were dropped for what.
-        digest: Of the training rows' content.
-        template: The chat template's name; empty when none was used.
-        warnings: What a person should know before training.
+        efficiency: Share of tokens in a batch that are not padding (for unpacked rows, with every
+            row padded to the longest).
+        dropped_reasons: Number of dropped rows by reason.
+        digest: Digest of the training rows.
+        template: Name of the chat template; empty if none is used.
+        warnings: Warnings to read before training.
         mask_preview: A few decoded rows.
-        repeated: Training rows that repeat another one, token for token.
-        leaked: Held-out rows that are among the training rows too.
-        terms: How the domain's terms are split.
-        streamed: Whether rows are read while training; the numbers are then of the first window.
+        repeated: Training rows that duplicate another one, token for token.
+        leaked: Held-out rows that are also training rows.
+        terms: Tokenization of the domain's terms.
+        streamed: Whether rows are read during training; numbers are then of the first window.
     """
 
     sources: tuple[SourceReport, ...]
@@ -95,7 +95,7 @@ class DataReport:
 
     @property
     def rows_read(self) -> int:
-        """Rows read from every source."""
+        """Rows read from all sources."""
         return sum(source.rows_read for source in self.sources)
 
     @property
@@ -105,11 +105,11 @@ class DataReport:
 
     @property
     def rows_dropped(self) -> int:
-        """Rows read that have nothing to learn."""
+        """Rows without anything to train on."""
         return sum(source.rows_dropped for source in self.sources)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON types."""
+        """Return the report as JSON types."""
         totals = {
             "rows_read": self.rows_read,
             "rows_skipped": self.rows_skipped,
@@ -118,7 +118,7 @@ class DataReport:
         return {**totals, **asdict(self)}
 
     def summary(self) -> list[str]:
-        """Return what to print when a run starts: counts, then warnings."""
+        """Return the lines to print when a run starts: counts, then warnings."""
         if self.streamed:
             lines = [
                 f"data: streamed; the first {self.documents:,} documents are "

@@ -1,4 +1,4 @@
-"""What a person should hear of their data before a model learns from it."""
+"""Warnings about the data, shown before training."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 
 from training.data.report import DataReport, SourceReport
 
-_GRAVE_SHARE = 0.2
-"""Share of rows truncated, dropped or repeated from which on a person is warned."""
+_WARNING_SHARE = 0.2
+"""Share of truncated, dropped or repeated rows from which a warning is given."""
 
 
-def of_rows(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
-    """Yield what went wrong with too many rows.
+def row_warnings(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
+    """Yield warnings about truncated, dropped, skipped, leaked and repeated rows.
 
     Args:
-        report: Of the data.
-        replay_rounds: How often the same replayed row comes up at most.
+        report: Report on the data.
+        replay_rounds: Maximum repetitions of a replayed row.
     """
     kept = max(1, sum(source.rows_kept for source in report.sources))
-    if report.truncated_share >= _GRAVE_SHARE:
+    if report.truncated_share >= _WARNING_SHARE:
         yield (
             f"{report.truncated_share:.0%} of the rows lost their end at data.max_length "
             f"{report.max_length}: the model does not see how those answers end"
         )
-    if report.rows_dropped >= _GRAVE_SHARE * (kept + report.rows_dropped):
+    if report.rows_dropped >= _WARNING_SHARE * (kept + report.rows_dropped):
         yield (
             f"{report.rows_dropped:,} of {report.rows_read:,} rows were dropped because nothing in "
             f"them can be learned ({'; '.join(report.dropped_reasons)}): see dropped.jsonl"
@@ -34,43 +34,43 @@ def of_rows(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
     if report.leaked:
         yield (
             f"{report.leaked:,} of the held-out rows are trained on too, word for word: their loss "
-            "says what was remembered, not what was understood. Remove rows that come twice"
+            "measures memorization, not generalization. Remove duplicate rows"
         )
-    if report.repeated >= _GRAVE_SHARE * report.documents:
+    if report.repeated >= _WARNING_SHARE * report.documents:
         yield f"{report.repeated:,} of the training rows repeat another one, word for word"
     if replay_rounds > 1:
         yield (
-            f"the replayed text is shorter than the share asked for: each of its rows comes up to "
-            f"{replay_rounds} times"
+            f"the replayed text is shorter than the share asked for: each of its rows is repeated "
+            f"up to {replay_rounds} times"
         )
     if report.terms and (warning := report.terms.warning()):
         yield warning
 
 
-def one_sided(kinds: Sequence[str]) -> Iterator[str]:
-    """Yield a word where answers are labelled all good or all bad, which are to be told apart.
+def label_warnings(kinds: Sequence[str]) -> Iterator[str]:
+    """Yield a warning if all answers have the same label, so there is nothing to distinguish.
 
     Args:
-        kinds: What kinds of rows a table has, as JSON.
+        kinds: Distinct metadata values of the rows, as JSON.
     """
     if len(kinds) == 1:
         side, other = ("good", "bad") if json.loads(kinds[0])["label"] else ("bad", "good")
         yield (
-            f"every answer is labelled {side}, so there is nothing to tell it from: add {other} "
-            f"ones, or train on good answers alone by sft"
+            f"every answer is labelled {side}, so there is nothing to compare it with: add "
+            f"{other} ones, or train on good answers alone with sft"
         )
 
 
-def learned_whole(sources: Sequence[SourceReport]) -> Iterator[str]:
-    """Yield a word where fine-tuning learns plain text, and what beside it is not read.
+def plain_text_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
+    """Yield a warning for each fine-tuning source of plain text that has unused columns.
 
     Args:
-        sources: Of a method that learns answers.
+        sources: Sources of a method that trains on answers.
     """
     for source in sources:
         if source.role == "train" and source.columns_unused:
             yield (
-                f"{source.source}: rows of plain text are learned whole, with nothing as a prompt; "
-                f"not read: {', '.join(source.columns_unused)}. Where one of them is the answer, "
+                f"{source.source}: rows of plain text are trained on in full, without a prompt; "
+                f"not read: {', '.join(source.columns_unused)}. If one of them is the answer, "
                 "name both: data.train.columns: {prompt: …, completion: …}"
             )

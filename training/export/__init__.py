@@ -1,1 +1,1 @@
-"""A model that others can load: saved, merged, described."""
+"""Saving and exporting of trained models, each verified before it gets its final name."""

@@ -1,4 +1,4 @@
-"""The work of `temper export`: find the model of a run and write it in another format."""
+"""Implementation of `temper export`: find the model of a run and write it in another format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def export_model(run: Path, format_name: str = "safetensors", to: Path | None = 
     name, write = FORMATS[format_name]
     target = to or model.parent / "export" / name
     result = write(model, target)
-    say(f"proved: {result}")
+    say(f"verified: {result}")
     say(f"done: {target}")
 
 

@@ -1,6 +1,6 @@
-"""The forms in which a run's model can be had.
+"""Export formats of a run's model.
 
-Each is written beside its place, loaded again and compared, and only then given its name.
+Each export is written to a temporary path, loaded again and compared, and only then renamed.
 """
 
 from __future__ import annotations
@@ -20,88 +20,88 @@ from peft import PeftConfig
 from training.errors import GuardError, ModelError, RunError
 from training.export.gguf_file import write_gguf
 from training.export.streaming_merge import streaming_merge
-from training.export.verify import compare, ids_for, logits_of, logits_with
+from training.export.verify import compare, logits_of, logits_with, verification_ids
 from training.models.added_tokens import vocabulary_size
 from training.models.base_digest import BASE, check_base_digest
 from training.models.merge import is_adapter
 from training.models.safetensors_io import WeightFiles, model_folder
 
-_OF_ADAPTERS = ("adapter_config.json", BASE, "README.md")
-_TEXTS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
+_ADAPTER_FILES = ("adapter_config.json", BASE, "README.md")
+_TEXT_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
 
 Format = Callable[[Path, Path], str]
-"""Writes the model of a folder to a place, and returns what was proved of it."""
+"""Function that writes the model in a folder to a path and returns what was verified."""
 
 
 def merged_folder(model: Path, target: Path) -> str:
-    """Write a folder of safetensors that loads with `from_pretrained`, an adapter folded in.
+    """Write a folder of safetensors that loads with `from_pretrained`, with the adapter merged.
 
     Args:
-        model: What a run saved.
-        target: The folder to be.
+        model: Folder of the run's model.
+        target: Folder to write.
 
     Raises:
-        ModelError: It cannot be merged.
-        GuardError: What was written is not what was trained.
+        ModelError: The adapter cannot be merged.
+        GuardError: The export differs from the trained model.
     """
     if not is_adapter(str(model)):
         return copied_folder(model, target)
     base = base_of(model)
-    with building(target) as place:
-        streaming_merge(model, base, place)
-        _copy_texts(model, place, leave=_OF_ADAPTERS)
+    with atomic_output(target) as output:
+        streaming_merge(model, base, output)
+        _copy_texts(model, output, exclude=_ADAPTER_FILES)
         files = WeightFiles(base)
-        ids = ids_for(model, vocabulary_size(base))
+        ids = verification_ids(model, vocabulary_size(base))
         without, adapted = logits_with(model, base, ids)
-        proof = compare(without, adapted, logits_of(place, ids), _dtype(files))
-    return str(proof)
+        result = compare(without, adapted, logits_of(output, ids), _coarsest_dtype(files))
+    return str(result)
 
 
 def copied_folder(model: Path, target: Path) -> str:
-    """Copy a model's folder as it is and compare every byte.
+    """Copy a model's folder and compare every byte.
 
     Raises:
         GuardError: A copy differs.
     """
-    with building(target) as place:
-        shutil.copytree(model, place)
+    with atomic_output(target) as output:
+        shutil.copytree(model, output)
         for path in sorted(p for p in model.rglob("*") if p.is_file()):
-            copy = place / path.relative_to(model)
-            if _sum(path) != _sum(copy):
+            copy = output / path.relative_to(model)
+            if _sha256(path) != _sha256(copy):
                 raise GuardError(f"{path.name} was not copied as it is; the disk may be failing")
-        count = len(WeightFiles(place).tensors)
+        count = len(WeightFiles(output).tensors)
     return f"{count} tensors, every byte as it was"
 
 
 def adapter_folder(model: Path, target: Path) -> str:
-    """Copy an adapter's folder, and see that it loads onto its base.
+    """Copy an adapter's folder, and verify that it loads with its base.
 
     Raises:
         ModelError: The run trained no adapter.
-        GuardError: A copy differs.
+        GuardError: A copy differs, or the adapter changes nothing.
     """
     if not is_adapter(str(model)):
         raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
-    said = copied_folder(model, target)
+    copied = copied_folder(model, target)
     base = base_of(model)
-    without, adapted = logits_with(target, base, ids_for(target, vocabulary_size(base)))
+    without, adapted = logits_with(target, base, verification_ids(target, vocabulary_size(base)))
     changed = float((adapted - without).abs().max())
     if changed == 0.0:
         raise GuardError(f"the adapter in {model} changes nothing: it was not trained or not saved")
-    return f"{said}; on its base it changes logits by up to {changed:.2g}"
+    return f"{copied}; on its base it changes logits by up to {changed:.2g}"
 
 
 def archive(model: Path, target: Path) -> str:
     """Write `model.tar.gz`: merged weights, configuration and tokenizer at its root.
 
     Raises:
-        ModelError: It cannot be merged.
-        GuardError: What was written is not what was trained.
+        ModelError: The adapter cannot be merged.
+        GuardError: The export differs from the trained model.
     """
     folder = target.with_name(f".{target.name}-contents")
     try:
-        said = merged_folder(model, folder)
-        return f"{said}; {_pack(folder, target)}"
+        verified = merged_folder(model, folder)
+        return f"{verified}; {_pack(folder, target)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -111,84 +111,89 @@ def archive_apart(model: Path, target: Path) -> str:
 
     Raises:
         ModelError: The run trained no adapter.
-        GuardError: What was written is not what was trained.
+        GuardError: The export differs from the trained model.
     """
     folder = target.with_name(f".{target.name}-contents")
     try:
         base = base_of(model)
-        said = adapter_folder(model, folder / "adapter")
+        verified = adapter_folder(model, folder / "adapter")
         for path in sorted([*base.glob("*.safetensors"), *base.glob("*.json")]):
             shutil.copyfile(path, folder / path.name)
-        _copy_texts(model, folder, leave=_OF_ADAPTERS)
-        return f"{said}; {_pack(folder, target)}"
+        _copy_texts(model, folder, exclude=_ADAPTER_FILES)
+        return f"{verified}; {_pack(folder, target)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def gguf(model: Path, target: Path) -> str:
-    """Write one GGUF file for llama.cpp, an adapter folded in.
+    """Write one GGUF file for llama.cpp, with the adapter merged.
 
     Raises:
-        ModelError: It cannot be merged, or llama.cpp has no such model or tokenizer.
-        GuardError: What was written is not what was trained.
+        ModelError: The adapter cannot be merged, or llama.cpp does not support the model or
+            tokenizer.
+        GuardError: The export differs from the trained model.
     """
     if not is_adapter(str(model)):
-        with building(target) as place:
-            return write_gguf(model, place)
+        with atomic_output(target) as output:
+            return write_gguf(model, output)
     folder = target.with_name(f".{target.name}-contents")
     try:
-        said = merged_folder(model, folder)
-        with building(target) as place:
-            return f"{said}; {write_gguf(folder, place)}"
+        verified = merged_folder(model, folder)
+        with atomic_output(target) as output:
+            return f"{verified}; {write_gguf(folder, output)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pack(folder: Path, target: Path) -> str:
-    """Pack a folder, read the archive again, and compare every byte."""
-    with building(target) as place:
+    """Pack a folder, read the archive back, and compare every byte.
+
+    Raises:
+        GuardError: The archive differs.
+    """
+    with atomic_output(target) as output:
         sums = {}
         with (
-            place.open("wb") as raw,
+            output.open("wb") as raw,
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w") as packed,
         ):
             for path in sorted(p for p in folder.rglob("*") if p.is_file()):
                 name = str(path.relative_to(folder))
-                sums[name] = _sum(path)
+                sums[name] = _sha256(path)
                 packed.add(path, name)
-        with tarfile.open(place, "r:gz") as packed:
-            found = {}
+        with tarfile.open(output, "r:gz") as packed:
+            read_back = {}
             for member in packed:
                 content = packed.extractfile(member)
                 assert content is not None, member.name
-                found[member.name] = _sum_of(content)
-        if found != sums:
+                read_back[member.name] = _sha256_of(content)
+        if read_back != sums:
             raise GuardError("the archive does not read back as what was packed into it")
     return f"{len(sums)} files, every byte as it was"
 
 
 @contextmanager
-def building(target: Path) -> Iterator[Path]:
-    """Give a place to build `target` at; move it there on leaving, or leave nothing behind.
+def atomic_output(target: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `target` on success and is removed on failure.
 
     Raises:
-        RunError: The place cannot be written.
+        RunError: The path cannot be written.
     """
-    place = target.with_name(f".writing-{target.name}")
-    _remove(place)
+    output = target.with_name(f".writing-{target.name}")
+    _remove(output)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield place
+        yield output
         _remove(target)
-        place.rename(target)
+        output.rename(target)
     except OSError as error:
         raise RunError(
             f"{target} cannot be written: {error.strerror or error}. Free space, or name another "
-            f"place with TO=…"
+            f"path with TO=…"
         ) from error
     finally:
-        _remove(place)
+        _remove(output)
 
 
 def _remove(path: Path) -> None:
@@ -202,7 +207,7 @@ def base_of(model: Path) -> Path:
     """Return the folder of the model that an adapter was trained on.
 
     Raises:
-        ModelError: It cannot be had, or is not the one.
+        ModelError: It is not available, or its weights are not those of the training.
     """
     config = PeftConfig.from_pretrained(str(model))
     base = model_folder(str(config.base_model_name_or_path), config.revision)
@@ -210,28 +215,28 @@ def base_of(model: Path) -> Path:
     return base
 
 
-def _dtype(files: WeightFiles) -> torch.dtype:
-    """Return the coarsest dtype of the weights."""
+def _coarsest_dtype(files: WeightFiles) -> torch.dtype:
+    """Return the dtype of the weights with the fewest bytes: its rounding bounds the error."""
     return min((kind.dtype for kind in files.tensors.values()), key=lambda dtype: dtype.itemsize)
 
 
-def _copy_texts(model: Path, place: Path, leave: tuple[str, ...]) -> None:
-    """Copy tokenizer, template and settings."""
-    for path in sorted(path for pattern in _TEXTS for path in model.glob(pattern)):
-        if path.name not in leave:
-            shutil.copyfile(path, place / path.name)
+def _copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
+    """Copy tokenizer, chat template and generation settings."""
+    for path in sorted(path for pattern in _TEXT_PATTERNS for path in model.glob(pattern)):
+        if path.name not in exclude:
+            shutil.copyfile(path, output / path.name)
 
 
-def _sum(path: Path) -> str:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return _sum_of(file)
+        return _sha256_of(file)
 
 
-def _sum_of(file: IO[bytes]) -> str:
-    summed = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        summed.update(piece)
-    return summed.hexdigest()
+def _sha256_of(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 FORMATS: dict[str, tuple[str, Format]] = {
@@ -241,4 +246,4 @@ FORMATS: dict[str, tuple[str, Format]] = {
     "archive-apart": ("model.tar.gz", archive_apart),
     "gguf": ("model.gguf", gguf),
 }
-"""By the name a person types: what the result is called, and what writes it."""
+"""Name of the output and function that writes it, by the format's name on the command line."""

@@ -1,7 +1,7 @@
-"""A model as one GGUF file, for llama.cpp and what stands on it; read back and compared.
+"""Export to one GGUF file for llama.cpp and tools based on it, read back and compared.
 
-The form: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights keep their dtype, but
-vectors (norms, biases) are fp32, as llama.cpp wants them.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights keep their dtype, but
+vectors (norms, biases) are fp32, as llama.cpp requires.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gguf.constants import MODEL_ARCH_NAMES
 from transformers import AutoConfig, PretrainedConfig
 
 from training.errors import GuardError, ModelError
-from training.export.gguf_tokenizer import GgufTokenizer, words_of
+from training.export.gguf_tokenizer import GgufTokenizer, read_tokenizer
 from training.models.safetensors_io import WeightFiles
 
 _ARCHITECTURES = {
@@ -38,7 +38,7 @@ _ARCHITECTURES = {
     "qwen2": MODEL_ARCH.QWEN2,
     "qwen3": MODEL_ARCH.QWEN3,
 }
-"""GGUF's name of an architecture, by Transformers'."""
+"""Architecture in GGUF by `model_type` in Transformers."""
 _KINDS = {
     torch.float32: GGMLQuantizationType.F32,
     torch.float16: GGMLQuantizationType.F16,
@@ -54,14 +54,14 @@ _ROPE_FACTORS = "rope_freqs.weight"
 
 @dataclass(frozen=True)
 class _Tensor:
-    """One tensor of the file.
+    """Tensor of the file.
 
     Attributes:
-        name: In the file.
-        source: In the model's folder; empty where it is made from the configuration.
-        kind: Of its numbers in the file.
-        shape: Outputs first.
-        heads: How many heads its rows belong to, where llama.cpp has their halves interleaved.
+        name: Name in the file.
+        source: Name in the model's folder; empty if computed from the configuration.
+        kind: Data type in the file.
+        shape: Shape, outputs first.
+        heads: Number of heads if llama.cpp interleaves the halves of each head's rows, else 0.
     """
 
     name: str
@@ -75,71 +75,73 @@ def write_gguf(folder: Path, path: Path) -> str:
     """Write a model's folder as a GGUF file, read it back, and return what was compared.
 
     Args:
-        folder: Of safetensors, configuration and tokenizer; no adapter.
-        path: The file.
+        folder: Folder of safetensors, configuration and tokenizer, without an adapter.
+        path: File to write.
 
     Raises:
-        ModelError: llama.cpp has no such model or tokenizer.
-        GuardError: What was written does not read back.
+        ModelError: llama.cpp does not support the model or its tokenizer.
+        GuardError: The file does not read back as written.
     """
     config = AutoConfig.from_pretrained(folder)
-    _check(config, folder)
+    _check_supported(config, folder)
     files = WeightFiles(folder)
-    words = words_of(folder, config.vocab_size)
+    tokenizer = read_tokenizer(folder, config.vocab_size)
     tensors = list(_tensors(config, files))
     architecture = _ARCHITECTURES[config.model_type]
     writer = GGUFWriter(path, MODEL_ARCH_NAMES[architecture])
-    _describe(writer, config, folder.resolve().name, tensors)
-    words.write(writer)
+    _write_metadata(writer, config, folder.resolve().name, tensors)
+    tokenizer.write(writer)
     for tensor in tensors:
-        raw, number, size = _stored(tensor)
+        raw, number, size = _stored_layout(tensor)
         writer.add_tensor_info(tensor.name, raw, number, size, raw_dtype=tensor.kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in tensors:
-        writer.write_tensor_data(_numbers(tensor, config, files))
+        writer.write_tensor_data(_stored_values(tensor, config, files))
     writer.close()
-    return _compare(path, config, files, tensors, words)
+    return _compare(path, config, files, tensors, tokenizer)
 
 
-def _stored(tensor: _Tensor) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return a tensor's shape and dtype as the writer wants them, and its size in bytes."""
+def _stored_layout(tensor: _Tensor) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return a tensor's shape and dtype as the writer expects them, and its size in bytes."""
     shape = tensor.shape
     if tensor.kind == GGMLQuantizationType.F32:
         return shape, np.dtype(np.float32), 4 * math.prod(shape)
     if tensor.kind == GGMLQuantizationType.F16:
         return shape, np.dtype(np.float16), 2 * math.prod(shape)
-    # Rows of bf16 are given in bytes.
+    # NumPy has no bf16: the writer takes its rows as bytes.
     return (*shape[:-1], shape[-1] * 2), np.dtype(np.uint8), 2 * math.prod(shape)
 
 
-def _check(config: PretrainedConfig, folder: Path) -> None:
-    """Raise where llama.cpp would compute something else.
+def _check_supported(config: PretrainedConfig, folder: Path) -> None:
+    """Raise if llama.cpp would compute something else.
 
     Raises:
-        ModelError: Says why.
+        ModelError: The reason.
     """
 
-    def refuse(why: str) -> ModelError:
-        return ModelError(f"{folder} cannot be written to GGUF: {why}. Use FORMAT=safetensors")
+    def refusal(why: str) -> str:
+        return f"{folder} cannot be written to GGUF: {why}. Use FORMAT=safetensors"
 
     if config.model_type not in _ARCHITECTURES:
         known = ", ".join(_ARCHITECTURES)
-        raise refuse(f"{config.model_type} is not among the architectures proved here ({known})")
+        raise ModelError(
+            refusal(f"{config.model_type} is not among the verified architectures ({known})")
+        )
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True):
-        raise refuse(f"its attention slides over {window} tokens")
+        raise ModelError(refusal(f"its attention slides over {window} tokens"))
     if config.hidden_act != "silu":
-        raise refuse(f"its activation is {config.hidden_act}")
+        raise ModelError(refusal(f"its activation is {config.hidden_act}"))
     rope = config.rope_parameters
     if rope.get("rope_type", "default") not in ("default", "linear", "llama3"):
-        raise refuse(f"its positions are scaled by {rope['rope_type']}")
+        raise ModelError(refusal(f"its positions are scaled by {rope['rope_type']}"))
     biased = getattr(config, "mlp_bias", False) or (
         config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False)
     )
     if biased:
-        raise refuse("its layers have biases")
+        raise ModelError(refusal("its layers have biases"))
 
 
 def _head_size(config: PretrainedConfig) -> int:
@@ -147,7 +149,7 @@ def _head_size(config: PretrainedConfig) -> int:
     return int(given or config.hidden_size // config.num_attention_heads)
 
 
-def _describe(
+def _write_metadata(
     writer: GGUFWriter, config: PretrainedConfig, name: str, tensors: list[_Tensor]
 ) -> None:
     rope, size = config.rope_parameters, _head_size(config)
@@ -172,10 +174,10 @@ def _describe(
 
 
 def _tensors(config: PretrainedConfig, files: WeightFiles) -> Iterator[_Tensor]:
-    """Yield what will be in the file, in the order of the folder.
+    """Yield the tensors of the file, in the order of the folder.
 
     Raises:
-        ModelError: The folder has a tensor that such a model does not have.
+        ModelError: The folder has a tensor that the architecture does not have.
     """
     architecture = _ARCHITECTURES[config.model_type]
     names = get_tensor_name_map(architecture, config.num_hidden_layers)
@@ -190,14 +192,17 @@ def _tensors(config: PretrainedConfig, files: WeightFiles) -> Iterator[_Tensor]:
             )
         vector = len(about.shape) == 1
         kind = GGMLQuantizationType.F32 if vector else _KINDS[about.dtype]
-        yield _Tensor(name, source, kind, about.shape, _interleaved(config, source))
+        yield _Tensor(name, source, kind, about.shape, _num_interleaved_heads(config, source))
     if config.rope_parameters.get("rope_type") == "llama3":
         shape = (_head_size(config) // 2,)
         yield _Tensor(_ROPE_FACTORS, "", GGMLQuantizationType.F32, shape)
 
 
-def _interleaved(config: PretrainedConfig, source: str) -> int:
-    """Return the heads of a tensor in which llama.cpp rotates neighbours, not halves."""
+def _num_interleaved_heads(config: PretrainedConfig, source: str) -> int:
+    """Return the number of heads if llama.cpp rotates adjacent pairs of a tensor's rows, else 0.
+
+    Transformers applies RoPE to the halves of each head, llama.cpp (for Llama) to adjacent pairs.
+    """
     if _ARCHITECTURES[config.model_type] != MODEL_ARCH.LLAMA:
         return 0
     if ".q_proj." in source:
@@ -205,8 +210,8 @@ def _interleaved(config: PretrainedConfig, source: str) -> int:
     return int(config.num_key_value_heads) if ".k_proj." in source else 0
 
 
-def _numbers(tensor: _Tensor, config: PretrainedConfig, files: WeightFiles) -> Any:
-    """Return a tensor's numbers as they stand in the file."""
+def _stored_values(tensor: _Tensor, config: PretrainedConfig, files: WeightFiles) -> Any:
+    """Return a tensor's values as stored in the file."""
     if not tensor.source:
         return _rope_factors(config)
     found = files.read(tensor.source)
@@ -219,7 +224,7 @@ def _numbers(tensor: _Tensor, config: PretrainedConfig, files: WeightFiles) -> A
 
 
 def _rope_factors(config: PretrainedConfig) -> Any:
-    """Return what Llama 3 divides each frequency by, as Transformers scales them."""
+    """Return the divisor of each RoPE frequency in Llama 3's scaling, as in Transformers."""
     rope = config.rope_parameters
     size = _head_size(config)
     frequencies = rope["rope_theta"] ** -(np.arange(0, size, 2, dtype=np.float64) / size)
@@ -234,12 +239,12 @@ def _compare(
     config: PretrainedConfig,
     files: WeightFiles,
     tensors: list[_Tensor],
-    words: GgufTokenizer,
+    tokenizer: GgufTokenizer,
 ) -> str:
-    """Return what was found equal in a file that was read back.
+    """Read a file back, compare it, and return a summary.
 
     Raises:
-        GuardError: Something is not.
+        GuardError: A tensor or field differs.
     """
     reader = GGUFReader(path)
     there = {tensor.name: tensor for tensor in reader.tensors}
@@ -258,17 +263,17 @@ def _compare(
         if not torch.equal(found.reshape(wanted.shape), wanted):
             raise GuardError(f"{tensor.source or tensor.name} does not read back as it was written")
     fields = {name: field.contents() for name, field in reader.fields.items()}
-    wanted_words = {
-        "tokenizer.ggml.tokens": words.tokens,
-        "tokenizer.ggml.token_type": words.types,
-        "tokenizer.ggml.merges": words.merges or None,
-        "tokenizer.chat_template": words.chat_template or None,
-        **{f"tokenizer.ggml.{_ROLES[role]}": n for role, n in words.special.items()},
+    expected_fields = {
+        "tokenizer.ggml.tokens": tokenizer.tokens,
+        "tokenizer.ggml.token_type": tokenizer.types,
+        "tokenizer.ggml.merges": tokenizer.merges or None,
+        "tokenizer.chat_template": tokenizer.chat_template or None,
+        **{f"tokenizer.ggml.{_ROLES[role]}": n for role, n in tokenizer.special.items()},
     }
-    for name, value in wanted_words.items():
+    for name, value in expected_fields.items():
         if fields.get(name) != value:
             raise GuardError(f"{name} does not read back as it was written")
-    return f"{len(tensors)} tensors, every bit as it was; {len(words.tokens):,} tokens"
+    return f"{len(tensors)} tensors, every bit as it was; {len(tokenizer.tokens):,} tokens"
 
 
 _ROLES = {

@@ -1,7 +1,8 @@
-"""A tokenizer as llama.cpp reads it from a GGUF file.
+"""Conversion of a tokenizer to GGUF.
 
-llama.cpp has its own tokenizers, and knows a byte-level one by the name of its rule for cutting
-text. So only those are written of which the rule is known to be the same; all others are refused.
+llama.cpp implements its own tokenizers and identifies a byte-level one by the name of its
+pre-tokenizer. Only tokenizers whose pre-tokenizer is known to be identical are written; all others
+are rejected.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_CUTS = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2"}
-"""llama.cpp's name of a rule for cutting text, by its regular expression."""
+_PRE_TOKENIZERS = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2"}
+"""Name of a pre-tokenizer in llama.cpp by its regular expression."""
 _UNDERLINE = "▁"
 _TEXTS = (
     "The quick brown fox jumps over the lazy dog, and then  two  spaces.",
@@ -37,20 +38,20 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class GgufTokenizer:
-    """A vocabulary for llama.cpp.
+    """Tokenizer in the form of GGUF.
 
     Attributes:
-        model: `gpt2` (byte-level pairs) or `llama` (pieces with scores).
-        pre: How text is cut first.
-        tokens: By id.
-        scores: Of pieces; empty for `gpt2`.
-        types: Of each token.
-        merges: Of `gpt2`, the first one first.
-        special: Ids by role, such as `bos`.
-        add_bos: Whether a text begins with it.
-        add_eos: Whether a text ends with it.
-        space_first: Whether a space is put before a text.
-        chat_template: Jinja, or None.
+        model: `gpt2` (byte-level BPE) or `llama` (SentencePiece BPE with scores).
+        pre: Name of the pre-tokenizer.
+        tokens: Tokens by id.
+        scores: Scores by id; empty for `gpt2`.
+        types: Token types by id.
+        merges: Merges of `gpt2`, in order of priority.
+        special: Ids of special tokens by role, such as `bos`.
+        add_bos: True if a BOS token is put before a text.
+        add_eos: True if an EOS token is put after a text.
+        space_first: True if a space is put before a text.
+        chat_template: Jinja template, or None.
     """
 
     model: str
@@ -66,7 +67,7 @@ class GgufTokenizer:
     chat_template: str | None
 
     def write(self, writer: GGUFWriter) -> None:
-        """Put it into a file's metadata."""
+        """Write the tokenizer to the metadata of a file."""
         writer.add_tokenizer_model(self.model)
         writer.add_tokenizer_pre(self.pre)
         writer.add_token_list(self.tokens)
@@ -84,34 +85,36 @@ class GgufTokenizer:
             writer.add_chat_template(self.chat_template)
 
 
-def words_of(folder: Path, rows: int) -> GgufTokenizer:
+def read_tokenizer(folder: Path, rows: int) -> GgufTokenizer:
     """Return the tokenizer in a model's folder.
 
     Args:
-        folder: Holds a `tokenizer.json`.
-        rows: Of the model's embeddings.
+        folder: Folder with a `tokenizer.json`.
+        rows: Number of rows of the model's embeddings.
 
     Raises:
-        ModelError: llama.cpp would not read text as this tokenizer does.
+        ModelError: llama.cpp would tokenize text differently.
     """
     path = folder / "tokenizer.json"
     if not path.exists():
-        raise _refused(folder, "there is no tokenizer.json")
+        raise ModelError(_refusal(folder, "there is no tokenizer.json"))
     stored = json.loads(path.read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > rows:
-        raise _refused(folder, f"it has {len(tokenizer):,} tokens, and the model {rows:,}")
+        raise ModelError(
+            _refusal(folder, f"it has {len(tokenizer):,} tokens, and the model {rows:,}")
+        )
     if stored["model"]["type"] != "BPE":
-        raise _refused(folder, f"its kind is {stored['model']['type']}, not BPE")
+        raise ModelError(_refusal(folder, f"its kind is {stored['model']['type']}, not BPE"))
     merges = [
         pair.split(" ") if isinstance(pair, str) else pair for pair in stored["model"]["merges"]
     ]
     pieces = bool(stored["model"].get("byte_fallback"))
     tokens, types = _tokens(stored, rows, pieces)
-    begins, ends = _around(tokenizer, folder)
-    words = GgufTokenizer(
+    begins, ends = _added_tokens(tokenizer, folder)
+    converted = GgufTokenizer(
         model="llama" if pieces else "gpt2",
-        pre="default" if pieces else _cut(stored, folder),
+        pre="default" if pieces else _pre_tokenizer(stored, folder),
         tokens=tokens,
         scores=_scores(tokens, types, merges) if pieces else [],
         types=types,
@@ -123,19 +126,19 @@ def words_of(folder: Path, rows: int) -> GgufTokenizer:
         chat_template=tokenizer.chat_template,
     )
     if pieces:
-        _check_pieces(stored, words, tokenizer, folder)
-    return words
+        _check_pieces(stored, converted, tokenizer, folder)
+    return converted
 
 
-def _refused(folder: Path, why: str) -> ModelError:
-    return ModelError(
+def _refusal(folder: Path, why: str) -> str:
+    return (
         f"the tokenizer in {folder} cannot be written to GGUF so that llama.cpp reads text as it "
         f"does: {why}. Use FORMAT=safetensors"
     )
 
 
 def _tokens(stored: dict[str, Any], rows: int, pieces: bool) -> tuple[list[str], list[int]]:
-    """Return each token's text and type; rows of the model without a token are unused."""
+    """Return each token's text and type; embedding rows without a token are marked unused."""
     tokens = [f"[PAD{number}]" for number in range(rows)]
     types = [int(TokenType.UNUSED)] * rows
     for text, number in stored["model"]["vocab"].items():
@@ -151,43 +154,55 @@ def _tokens(stored: dict[str, Any], rows: int, pieces: bool) -> tuple[list[str],
     return tokens, types
 
 
-def _cut(stored: dict[str, Any], folder: Path) -> str:
-    """Return llama.cpp's name for how a byte-level tokenizer cuts text."""
+def _pre_tokenizer(stored: dict[str, Any], folder: Path) -> str:
+    """Return llama.cpp's name of a byte-level tokenizer's pre-tokenizer.
+
+    Raises:
+        ModelError: llama.cpp would tokenize text differently.
+    """
     rule, normal = stored["pre_tokenizer"] or {}, stored["normalizer"]
     parts = rule.get("pretokenizers", [rule])
     last = parts[-1]
     if last.get("type") != _BYTE_LEVEL or last.get("add_prefix_space"):
-        raise _refused(folder, f"text is cut by {rule.get('type', 'nothing')}")
+        raise ModelError(_refusal(folder, f"text is cut by {rule.get('type', 'nothing')}"))
     if len(parts) == 1 and last.get("use_regex", True):
         name = "gpt-2"
     elif len(parts) == 2 and parts[0].get("type") == "Split" and not last.get("use_regex", True):
         expression = parts[0]["pattern"].get("Regex", "")
-        name = _CUTS.get(expression, "")
+        name = _PRE_TOKENIZERS.get(expression, "")
         if not name or parts[0]["behavior"] != "Isolated" or parts[0].get("invert"):
-            raise _refused(folder, f"the rule by which it cuts text is not known: {expression}")
+            raise ModelError(
+                _refusal(folder, f"the rule by which it cuts text is not known: {expression}")
+            )
     else:
-        raise _refused(folder, "it cuts text by several rules")
-    # llama.cpp takes whole words that are tokens as they are for this rule, and for no other.
+        raise ModelError(_refusal(folder, "it cuts text by several rules"))
+    # For llama-bpe alone, llama.cpp keeps a word that is in the vocabulary without merging.
     if bool(stored["model"].get("ignore_merges")) != (name == "llama-bpe"):
-        raise _refused(folder, f"ignore_merges is not as llama.cpp has it for {name}")
+        raise ModelError(_refusal(folder, f"ignore_merges is not as llama.cpp has it for {name}"))
     if normal is not None and not (name == "qwen2" and normal.get("type") == "NFC"):
-        raise _refused(folder, f"it changes text first ({normal.get('type')})")
+        raise ModelError(_refusal(folder, f"it changes text first ({normal.get('type')})"))
     return name
 
 
-def _around(tokenizer: PreTrainedTokenizerBase, folder: Path) -> tuple[bool, bool]:
-    """Return whether a text gets a begin and an end."""
+def _added_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> tuple[bool, bool]:
+    """Return two flags: the tokenizer adds BOS to a text, and EOS.
+
+    Raises:
+        ModelError: llama.cpp would tokenize text differently.
+    """
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     begins = whole[:1] == [tokenizer.bos_token_id] and whole != bare
     ends = whole[-1:] == [tokenizer.eos_token_id] and len(whole) > len(bare) + begins
     if len(whole) != len(bare) + begins + ends:
-        raise _refused(folder, "it puts other tokens around a text than a begin and an end")
+        raise ModelError(
+            _refusal(folder, "it puts other tokens around a text than a begin and an end")
+        )
     return begins, ends
 
 
 def _special(tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, int]:
-    """Return token ids by role; `eot` where answers end with another token than texts."""
+    """Return token ids by role; `eot` if answers end with another token than texts."""
     roles = {role: getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "unk", "pad")}
     path = folder / "generation_config.json"
     ends = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
@@ -203,7 +218,13 @@ def _special(tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, int]
 def _scores(
     tokens: Sequence[str], types: Sequence[int], merges: Sequence[list[str]]
 ) -> list[float]:
-    """Return scores by which llama.cpp merges in the order of the merges."""
+    """Return scores that make llama.cpp merge in the order of the merges.
+
+    Args:
+        tokens: Tokens by id.
+        types: Token types by id.
+        merges: Pairs in order of priority.
+    """
     ranks: dict[str, int] = {}
     for rank, (left, right) in enumerate(merges):
         ranks.setdefault(left + right, rank)
@@ -215,60 +236,71 @@ def _scores(
 
 
 def _check_pieces(
-    stored: dict[str, Any], words: GgufTokenizer, tokenizer: PreTrainedTokenizerBase, folder: Path
+    stored: dict[str, Any],
+    converted: GgufTokenizer,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
 ) -> None:
-    """Raise unless merging by scores gives the tokenizer's own ids."""
+    """Raise if merging by scores does not give the tokenizer's own ids.
+
+    Raises:
+        ModelError: llama.cpp would tokenize text differently.
+    """
     normal = stored["normalizer"] or {}
     steps = [step.get("type") for step in normal.get("normalizers", [normal])]
     if steps != ["Prepend", "Replace"] or stored["pre_tokenizer"] is not None:
-        raise _refused(folder, f"it prepares text in another way ({steps})")
-    known = [text for text, kind in zip(words.tokens, words.types, strict=True) if kind == 1]
-    vocabulary = {text: number for number, text in enumerate(words.tokens)}
-    texts = [*_TEXTS, "".join(known).replace(_UNDERLINE, " ")]
-    texts += [" ".join(known[start::7]).replace(_UNDERLINE, " ") for start in range(7)]
+        raise ModelError(_refusal(folder, f"it prepares text in another way ({steps})"))
+    normal_tokens = [
+        text for text, kind in zip(converted.tokens, converted.types, strict=True) if kind == 1
+    ]
+    vocabulary = {text: number for number, text in enumerate(converted.tokens)}
+    texts = [*_TEXTS, "".join(normal_tokens).replace(_UNDERLINE, " ")]
+    texts += [" ".join(normal_tokens[start::7]).replace(_UNDERLINE, " ") for start in range(7)]
     for text in texts:
-        mine = by_scores(text, vocabulary, words.scores)
+        mine = tokenize_by_scores(text, vocabulary, converted.scores)
         theirs = tokenizer(text, add_special_tokens=False)["input_ids"]
         if mine != theirs:
-            raise _refused(folder, f"merging by scores cuts {text[:40]!r}… in another way")
+            raise ModelError(
+                _refusal(folder, f"merging by scores cuts {text[:40]!r}… in another way")
+            )
 
 
-def by_scores(text: str, vocabulary: dict[str, int], scores: Sequence[float]) -> list[int]:
-    """Return the ids of a text as llama.cpp finds them: the pair with the highest score first.
+def tokenize_by_scores(text: str, vocabulary: dict[str, int], scores: Sequence[float]) -> list[int]:
+    """Return the ids of a text as llama.cpp computes them, merging the best-scored pair first.
 
     Args:
-        text: Without special tokens.
-        vocabulary: Id by piece.
-        scores: By id.
+        text: Text without special tokens.
+        vocabulary: Ids by piece.
+        scores: Scores by id.
     """
     parts = list(_UNDERLINE + text.replace(" ", _UNDERLINE))
     after = [*range(1, len(parts)), -1]
     before = list(range(-1, len(parts) - 1))
-    line: list[tuple[float, int, int, str]] = []
+    queue: list[tuple[float, int, int, str]] = []
 
-    def offer(left: int, right: int) -> None:
+    def push(left: int, right: int) -> None:
         if left < 0 or right < 0:
             return
         both = parts[left] + parts[right]
         if both in vocabulary:
-            heapq.heappush(line, (-scores[vocabulary[both]], left, right, both))
+            heapq.heappush(queue, (-scores[vocabulary[both]], left, right, both))
 
     for place in range(len(parts) - 1):
-        offer(place, place + 1)
-    while line:
-        _, left, right, both = heapq.heappop(line)
+        push(place, place + 1)
+    while queue:
+        _, left, right, both = heapq.heappop(queue)
         if not parts[left] or not parts[right] or parts[left] + parts[right] != both:
             continue
         parts[left], parts[right] = both, ""
         after[left] = after[right]
         if after[right] >= 0:
             before[after[right]] = left
-        offer(before[left], left)
-        offer(left, after[left])
-    found = []
+        push(before[left], left)
+        push(left, after[left])
+    ids = []
     for part in filter(None, parts):
         if part in vocabulary:
-            found.append(vocabulary[part])
+            ids.append(vocabulary[part])
         else:
-            found += [vocabulary[f"<0x{byte:02X}>"] for byte in part.encode()]
-    return found
+            ids += [vocabulary[f"<0x{byte:02X}>"] for byte in part.encode()]
+    return ids

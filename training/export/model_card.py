@@ -1,4 +1,4 @@
-"""The model card: what was trained, on what, with which result. Written from what was measured."""
+"""Model card: method, data and results of a run, from its measured values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from training.config import Job
 
 
 def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """Return a `README.md` for the model's folder.
+    """Return the `README.md` of the model's folder.
 
     Args:
-        job: As resolved.
-        manifest: What was run.
-        evaluation: What was measured before and after.
+        job: The resolved job.
+        manifest: Contents of `manifest.json`.
+        evaluation: Contents of `evaluation.json`, before and after training.
     """
     library = "peft" if job.adapter else "transformers"
     lines = [
@@ -28,7 +28,7 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
         "",
         "| | before | after |",
         "|---|---|---|",
-        *_measures(evaluation),
+        *_metric_rows(evaluation),
         "",
         f"- parameters: {manifest['model']['parameters']:,}, of which "
         f"{manifest['model']['trainable']:,} were trained",
@@ -37,7 +37,7 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
         _steps(job, manifest),
         f"- data digest: `{manifest['data']['train']}`",
         "",
-        "Its limits are those of its base and its data; it was measured on nothing else.",
+        "Its limitations are those of its base model and its data; it was not evaluated otherwise.",
         "",
     ]
     return "\n".join(lines)
@@ -45,7 +45,7 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
 
 def _steps(job: Job, manifest: dict[str, Any]) -> str:
     if job.adapter is not None and not job.adapter.learns:
-        return "- steps: none, nothing in it learns; before is its base alone"
+        return "- steps: none, nothing is trainable; before is the base model alone"
     return (
         f"- steps: {manifest['steps']} of {job.train.global_batch_size} rows, learning rate "
         f"{job.train.learning_rate:g}, {job.precision}, seed {job.train.seed}"
@@ -56,7 +56,7 @@ def _method(job: Job) -> str:
     return f"{job.method.title} ({job.adapter.kind})" if job.adapter else job.method.title
 
 
-def _measures(evaluation: dict[str, Any]) -> list[str]:
+def _metric_rows(evaluation: dict[str, Any]) -> list[str]:
     rows = []
     for key, name in (("validation", "held-out loss"), ("forgetting", "loss on general text")):
         before = evaluation.get("before", {}).get(key)

@@ -1,7 +1,7 @@
-"""Proof that an export says what the run's model says: logits on fixed prompts, compared.
+"""Verification of an export: its logits on fixed prompts equal those of the trained model.
 
-The classic it catches: a merged model that equals its base, with no error anywhere. So the
-difference to the adapter's logits is measured against what the adapter changes.
+A typical defect is a merged model that equals its base, without any error. The difference from the
+adapted model's logits is therefore measured relative to what the adapter changes.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ PROMPTS = (
 )
 _TOKENS = 24
 _TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
-"""By the dtype of what was written: its rounding, relative to what the adapter changes."""
+"""Tolerated rounding by dtype of the export, relative to what the adapter changes."""
 
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """What was compared.
+    """Result of a comparison of logits.
 
     Attributes:
-        changed: Largest difference that the adapter makes to the base's logits.
-        error: Largest difference between the export's logits and the adapter's.
-        largest: Largest logit.
-        kl: Mean divergence of the export's next-token distributions from the adapter's, in nats.
+        changed: Largest absolute change of the base's logits by the adapter.
+        error: Largest absolute difference of the export's logits from the adapted model's.
+        largest: Largest absolute logit of the adapted model.
+        kl: Mean KL divergence of the next-token distributions, adapted from exported, in nats.
     """
 
     changed: float
@@ -62,35 +62,46 @@ class VerificationResult:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> torch.Tensor:
-    """Return fixed prompts as token ids, [prompts, 24], of one length and without padding."""
+    """Return fixed prompts as token ids of one length without padding, `[prompts, 24]`."""
     rows = []
     for text in PROMPTS:
         ids = tokenizer(text)["input_ids"] or [0]
         rows.append((ids * _TOKENS)[:_TOKENS])
-    # Every corner of the vocabulary has a say too.
+    # A last row spreads over the entire vocabulary, so that all embeddings are sampled.
     step = max(1, vocabulary // _TOKENS)
     rows.append([index * step % vocabulary for index in range(_TOKENS)])
     return torch.tensor(rows)
 
 
-def ids_for(folder: Path, vocabulary: int) -> torch.Tensor:
-    """Return the prompts in the words of the tokenizer in `folder`."""
+def verification_ids(folder: Path, vocabulary: int) -> torch.Tensor:
+    """Return the fixed prompts tokenized with the tokenizer in `folder`, `[prompts, 24]`."""
     return prompt_ids(AutoTokenizer.from_pretrained(folder), vocabulary)
 
 
 def logits_of(folder: Path, ids: torch.Tensor) -> torch.Tensor:
-    """Return the logits of the model in `folder`, its weights streamed from disk if they can be."""
+    """Return the logits of the model in `folder`, `[prompts, tokens, vocabulary]`.
+
+    Weights are streamed from disk layer by layer if the architecture supports it.
+    """
     if not is_streamable(folder):
-        return _logits(whole(folder), ids)
+        return _logits(load_fp32(folder), ids)
     model = empty_model(folder)
     stream_weights(model, folder, tied_names(model))
     return _logits(model, ids)
 
 
 def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits of a base without and with its adapter, the base streamed if it can be."""
+    """Return the logits of a base model without and with an adapter.
+
+    The base is streamed from disk layer by layer if the architecture supports it.
+
+    Args:
+        adapter: Folder of the adapter.
+        base: Folder of the base model.
+        ids: Token ids, `[prompts, tokens]`.
+    """
     if not is_streamable(base) or needs_complete_base(adapter, base):
-        complete = whole(base)
+        complete = load_fp32(base)
         resize_for_adapter(complete, adapter)
         tuned = PeftModel.from_pretrained(complete, str(adapter), torch_device="cpu").eval()
         _fill_ranknum(tuned)
@@ -99,12 +110,12 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
         return without, _logits(tuned, ids)
     bare = empty_model(base)
     tied = tied_names(bare)
-    # PEFT puts virtual tokens where the embeddings are.
+    # PEFT creates virtual tokens on the device of the embeddings, so these must be loaded first.
     load_embeddings(bare, base)
     tuned = PeftModel.from_pretrained(
         bare, str(adapter), torch_device="cpu", low_cpu_mem_usage=True
     ).eval()
-    _fetch_adapter(tuned, WeightFiles(adapter))
+    _load_adapter_tensors(tuned, WeightFiles(adapter))
     _fill_ranknum(tuned)
     stream_weights(tuned, base, tied)
     with tuned.disable_adapter():
@@ -112,20 +123,20 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
     return without, _logits(tuned, ids)
 
 
-def whole(folder: Path) -> Any:
-    """Return the model in `folder`, all of it in memory, in fp32 and eval mode."""
+def load_fp32(folder: Path) -> Any:
+    """Return the model in `folder`, loaded into memory in fp32 and in eval mode."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:
-    """Read the adapter's own tensors, which PEFT has moved to where the base's weights are not."""
+def _load_adapter_tensors(model: nn.Module, files: WeightFiles) -> None:
+    """Read the adapter's tensors, which PEFT has placed on the meta device with the base's."""
     for path, module in model.named_modules():
         for key, parameter in list(module._parameters.items()):
             name = f"{path}.{key}"
             if parameter is None or ".original_module." in name:
                 continue
             if not parameter.is_meta:
-                # PEFT leaves a module that was trained in full as it was stored.
+                # A fully trained module (modules_to_save) keeps its stored dtype in PEFT.
                 parameter.data = _in_fp32(parameter.data)
             elif (stored := name_on_disk(name)) in files:
                 module._parameters[key] = nn.Parameter(
@@ -134,7 +145,7 @@ def _fetch_adapter(model: nn.Module, files: WeightFiles) -> None:
 
 
 def _fill_ranknum(tuned: PeftModel) -> None:
-    """Set what AdaLoRA divides its updates by, which is in the configuration and in no file."""
+    """Set the divisor of AdaLoRA's scale, which PEFT does not save with the weights."""
     for path, module in tuned.named_modules():
         for key in list(module._parameters) if path.endswith(".ranknum") else ():
             rank = torch.tensor([float(tuned.active_peft_config.init_r)])
@@ -142,47 +153,49 @@ def _fill_ranknum(tuned: PeftModel) -> None:
 
 
 def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor in the precision that the base is streamed in, however it was stored."""
+    """Return a floating-point tensor in fp32, the precision in which the base is streamed."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        found: torch.Tensor = model(input_ids=ids, use_cache=False).logits
-    return found[:, -ids.shape[1] :].float()
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+    # Models with a soft prompt may also return logits of the virtual tokens.
+    return logits[:, -ids.shape[1] :].float()
 
 
 def compare(
     base: torch.Tensor, adapted: torch.Tensor, exported: torch.Tensor, dtype: torch.dtype
 ) -> VerificationResult:
-    """Return how close an export is, if it is close enough.
+    """Return the comparison of an export with the adapted model, if it is within tolerance.
 
     Args:
-        base: Logits without the adapter.
-        adapted: Logits with it.
-        exported: Logits of what was written.
-        dtype: Of what was written.
+        base: Logits without the adapter, `[prompts, tokens, vocabulary]`.
+        adapted: Logits with the adapter, of the same shape.
+        exported: Logits of the export, of the same shape.
+        dtype: Dtype of the exported weights.
 
     Raises:
         GuardError: The export is not the model that was trained, or the adapter changes nothing.
     """
     p, q = adapted.log_softmax(-1), exported.log_softmax(-1)
-    proof = VerificationResult(
+    result = VerificationResult(
         changed=float((adapted - base).abs().max()),
         error=float((exported - adapted).abs().max()),
         largest=float(adapted.abs().max()),
         kl=float((p.exp() * (p - q)).sum(-1).mean()),
     )
-    if not proof.changed > 1e-6 * proof.largest:
+    if not result.changed > 1e-6 * result.largest:
         raise GuardError(
-            "the adapter changes nothing: with it and without it the model says the same. It was "
-            "not trained, or not saved"
+            "the adapter changes nothing: the logits are equal with and without it. It was "
+            "not trained, or was not saved"
         )
-    allowed = _TOLERANCES.get(dtype, 1e-4) * proof.changed + 1e-5 * proof.largest
-    if not proof.error <= allowed:
+    allowed = _TOLERANCES.get(dtype, 1e-4) * result.changed + 1e-5 * result.largest
+    if not result.error <= allowed:
         rounding = "" if dtype == torch.float32 else f", more than {dtype} explains by rounding"
         raise GuardError(
-            f"the merged model is not the adapted one: its logits differ by {proof.error:.3g}"
-            f"{rounding}, where the adapter changes them by {proof.changed:.3g}. Nothing was kept"
+            f"the merged model is not the adapted one: its logits differ by {result.error:.3g}"
+            f"{rounding}, while the adapter changes them by {result.changed:.3g}. "
+            f"The export was discarded"
         )
-    return proof
+    return result

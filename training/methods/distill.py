@@ -204,7 +204,7 @@ def build(
         teacher = load()
     else:
         assert isinstance(setup.table, RowTable), "top_k with a stream is refused with the job"
-        cache = Cache(RunFolder(setup.folder).cache, otherwise=setup.folder / "cache")
+        cache = Cache(RunFolder(setup.folder).cache, fallback=setup.folder / "cache")
         vocabulary_size = int(model.config.get_text_config().vocab_size)
         targets = cached_soft_targets(
             job, method, setup.table, setup.collate, cache, load_calibrated, vocabulary_size

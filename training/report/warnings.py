@@ -31,9 +31,9 @@ def _constant_reward(run_data: RunData) -> Iterator[str]:
     _, spreads = run_data.series("reward_std")
     if rewards and len(spreads) == len(rewards) and not any(spreads) and len(set(rewards)) == 1:
         yield (
-            f"Every answer of every step got the same reward, {number(rewards[0], 2)}, so the "
-            f"policy learned nothing. Use easier prompts, a reward that distinguishes answers, or a "
-            f"higher rollout.temperature."
+            f"Every answer of every step got the same reward, {number(rewards[0], 2)}, so "
+            f"the policy learned nothing. Use easier prompts, a reward that separates answers, or "
+            f"a higher rollout.temperature."
         )
 
 
@@ -118,7 +118,7 @@ def _length_bias(run_data: RunData) -> Iterator[str]:
     if correlation is not None and correlation < -0.4:
         yield (
             f"The reward model scores shorter answers higher (correlation "
-            f"{number(correlation, 2)}). A policy trained on this reward will write shorter answers."
+            f"{number(correlation, 2)}). A policy trained on it will write shorter answers."
         )
 
 

@@ -1,7 +1,7 @@
-"""What the parent process shows of a run beside its folder: the report, and MLflow.
+"""Publisher of a run's report and of its MLflow run, in the parent process.
 
-It idles while its workers train, and outlives them: so it can tell of a run that was killed, too.
-Nothing here makes a run fail.
+The parent idles while its workers train and outlives them, so that a killed run is reported too.
+An error in here is a warning and never makes a run fail.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class _MlflowProcess:
     process: subprocess.Popen[bytes]
     folder: Path
 
-    def let_go(self) -> None:
-        """Tell it that its run has ended."""
+    def end(self) -> None:
+        """Close its standard input, which tells it that the run has ended."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
 
 class BackgroundPublisher:
-    """Publishes the runs of one command.
+    """Publisher of the runs of one command.
 
     Args:
-        runs: Where run folders are.
+        runs: Folder that contains the run folders.
     """
 
     def __init__(self, runs: Path):
@@ -53,7 +53,7 @@ class BackgroundPublisher:
         self._mlflow: list[_MlflowProcess] = []
 
     def follow(self, folder: Path) -> None:
-        """Mirror a run to MLflow from now on, in a process of its own."""
+        """Start a process that synchronizes a run with MLflow."""
         command = [
             sys.executable,
             "-m",
@@ -69,35 +69,35 @@ class BackgroundPublisher:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **_QUIET},
-                    # Ctrl-C is for the training; the sync still has to say how that ended.
+                    # Ctrl-C is for the training: MLflow still has to get the final state.
                     start_new_session=True,
                 )
         except OSError as error:
-            logger.warning("this run is not mirrored to MLflow: %s", error)
+            logger.warning("this run is not tracked in MLflow: %s", error)
             return
         self._mlflow.append(_MlflowProcess(process, folder))
 
     def ended(self, folder: Path) -> None:
-        """Write the report of a run or a pipeline whose state is written, and end its sync."""
+        """Write the report of a run or pipeline that has ended; let its MLflow process finish."""
         _report(folder)
         for sync in self._mlflow:
             if sync.folder == folder:
-                sync.let_go()
+                sync.end()
 
     def close(self) -> None:
-        """Wait a little for what is still on its way to MLflow; the rest goes on by itself."""
+        """Wait up to five seconds for MLflow; slower processes finish in the background."""
         deadline = time.monotonic() + _PATIENCE_S
         for sync in self._mlflow:
-            sync.let_go()
+            sync.end()
         for sync in self._mlflow:
             log = sync.folder / "logs" / "mlflow.log"
             try:
                 code = sync.process.wait(max(0.0, deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                say(f"MLflow is being written on in the background; {log} says how it went")
+                say(f"still writing to MLflow in the background; the result will be in {log}")
                 continue
             if code != 0:
-                logger.warning("not everything reached MLflow: %s (%s)", _last_line(log), log)
+                logger.warning("MLflow is incomplete: %s (%s)", _last_line(log), log)
 
 
 def _report(folder: Path) -> None:
@@ -106,7 +106,7 @@ def _report(folder: Path) -> None:
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        logger.warning("the report of %s was left out: Ctrl-C", folder)
+        logger.warning("the report of %s was skipped: Ctrl-C", folder)
     except Exception as error:
         log = folder / "logs" / "report.log"
         logger.warning("the report could not be written: %s (traceback in %s)", error, log)
@@ -121,7 +121,9 @@ def _last_line(log: Path) -> str:
     try:
         lines = log.read_text(errors="replace").split("\n")
     except OSError:
-        return "it left no word"
-    # A traceback follows the line that matters.
-    said = [line for line in lines if " ERROR: " in line] or [line for line in lines if line]
-    return said[-1].partition(" ERROR: ")[2] or said[-1] if said else "it left no word"
+        return "its log is missing"
+    # The traceback follows the line with the error.
+    matching = [line for line in lines if " ERROR: " in line] or [line for line in lines if line]
+    if not matching:
+        return "its log is empty"
+    return matching[-1].partition(" ERROR: ")[2] or matching[-1]

@@ -1,4 +1,4 @@
-"""`manifest.json`: what exactly was run, so that it can be run again."""
+"""Writer of `manifest.json`: versions, hardware, seed and hashes that reproduce a run."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _PACKAGES = (
 def write_manifest(
     folder: Path, job: Job, data: Any, model: Any, setup: Any, tokenizer: Any
 ) -> None:
-    """Write the manifest; only the first process does.
+    """Write the manifest on the main process; a resume adds its time to the earlier one.
 
     Args:
         folder: The run folder.
-        job: As resolved.
+        job: The resolved job.
         data: The prepared rows.
-        model: As loaded, with its adapter.
-        setup: The loop's.
-        tokenizer: Hashed by its vocabulary.
+        model: The loaded model with its adapter.
+        setup: The trainer context.
+        tokenizer: The tokenizer, hashed by its vocabulary.
     """
     if not setup.world.is_main_process:
         return
@@ -78,7 +78,7 @@ def write_manifest(
 
 
 def _size(parameter: Any) -> int:
-    """Return the elements of a parameter: whole where it is sharded, unpacked where it is 4-bit."""
+    """Return the elements of the full parameter, also if it is sharded or quantized to 4 bits."""
     if hasattr(parameter, "ds_numel"):
         return int(parameter.ds_numel)
     state = getattr(parameter, "quant_state", None)
@@ -97,9 +97,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    # An image has no repository in it; it is told when it is built.
-    if (told := os.environ.get("TEMPER_COMMIT", "unknown")) != "unknown":
-        return told
+    # An image contains no repository; its build sets the variable.
+    if (commit := os.environ.get("TEMPER_COMMIT", "unknown")) != "unknown":
+        return commit
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],

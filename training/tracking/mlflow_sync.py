@@ -1,8 +1,8 @@
-"""Mirror a run to MLflow: `python -m training.tracking.mlflow_sync RUN_FOLDER RUNS`.
+"""Synchronization of a run with MLflow: `python -m training.tracking.mlflow_sync RUN_FOLDER RUNS`.
 
-A process of its own at the lowest priority, so that neither a slow server nor a full disk reaches
-the training. It reads the run folder, and ends soon after its standard input does: when the run
-has ended, or whoever started it is no more.
+It is a separate process at the lowest priority, so that neither a slow server nor a full disk can
+affect training. It reads the run folder and exits after its standard input is closed, which happens
+when the run ends or when its parent dies.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "KILLED", "sto
 
 
 class MlflowSync:
-    """One run of ours as one run of MLflow's, however often it is resumed.
+    """Synchronization of a run folder with one MLflow run, also across resumes.
 
     Args:
         folder: The run folder.
-        runs: Where run folders are; MLflow's file lies there when no server is named.
+        runs: Folder of the run folders; it holds the SQLite store if no server is configured.
     """
 
     def __init__(self, folder: Path, runs: Path):
@@ -50,7 +50,7 @@ class MlflowSync:
         self._inode = 0
 
     def push(self) -> None:
-        """Send what is new in `metrics.jsonl`."""
+        """Send the new rows of `metrics.jsonl`."""
         if self._client is None:
             self._open()
         from mlflow.entities import Metric
@@ -67,17 +67,17 @@ class MlflowSync:
             if row["step"] <= reached[kind]:
                 continue
             reached[kind] = row["step"]
-            found = [Metric(_key(k), float(v), now, row["step"]) for k, v in _numbers(row)]
-            if len(batch) + len(found) > _MOST_METRICS:
+            metrics = [Metric(_key(k), float(v), now, row["step"]) for k, v in _numbers(row)]
+            if len(batch) + len(metrics) > _MOST_METRICS:
                 self._client.log_batch(self._run_id, metrics=batch)
                 batch = []
-            batch += found
+            batch += metrics
         if batch:
             self._client.log_batch(self._run_id, metrics=batch)
         self._done, self._offset = reached, offset
 
     def close(self) -> None:
-        """Send the rest, the files people look for, and how the run ended."""
+        """Send the remaining rows, the artifacts and the final state of the run."""
         self.push()
         run_data = read_run_data(self.folder)
         for name in _ARTIFACTS:
@@ -86,13 +86,13 @@ class MlflowSync:
         self._client.set_terminated(self._run_id, _STATUS.get(run_data.state, "KILLED"))
 
     def _open(self) -> None:
-        # Seconds to import, and no run waits for it here.
+        # Takes seconds to import; training does not wait for this process.
         from filelock import FileLock
         from mlflow.tracking import MlflowClient
 
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         own = f"sqlite:///{self.runs.resolve() / 'mlflow.db'}"
-        # Two runs that start together must not both make the tables.
+        # Two runs that start at the same time must not both create the tables.
         with FileLock(self.runs / ".mlflow.lock", timeout=60):
             client = MlflowClient(uri or own)
             experiment = self._experiment(client, None if uri else self.runs.resolve())
@@ -101,13 +101,13 @@ class MlflowSync:
 
     def _experiment(self, client: Any, home: Path | None) -> str:
         name = (self._pipeline or self.folder).parent.name
-        if found := client.get_experiment_by_name(name):
-            return str(found.experiment_id)
+        if experiment := client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
         place = None if home is None else (home / "mlartifacts" / name).as_uri()
         return str(client.create_experiment(name, artifact_location=place))
 
     def _earlier(self, client: Any) -> str | None:
-        """Return the MLflow run that an earlier start of this run made, ready to go on."""
+        """Return the id of the MLflow run of an earlier start, set to running again."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -147,11 +147,11 @@ class MlflowSync:
         return self.folder.parents[1] if self.folder.parent.name == "stages" else None
 
     def _new_rows(self) -> tuple[list[dict[str, Any]], int]:
-        """Return whole lines not read so far, and how far they go."""
+        """Return the complete rows not read so far, and the offset after them."""
         with (self.folder / "metrics.jsonl").open("rb") as file:
             inode = os.fstat(file.fileno()).st_ino
             if inode != self._inode:
-                # A resume has cut the file: another one under the old name.
+                # A resume has replaced the file by a truncated one: read it from the start.
                 self._inode, self._offset = inode, 0
             file.seek(self._offset)
             text = file.read()
@@ -170,22 +170,22 @@ def flattened(document: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def follow(sync: MlflowSync, ended: int) -> int:
-    """Mirror until the file descriptor `ended` closes; return an exit code.
+    """Synchronize until the file descriptor `ended` is closed; return an exit code.
 
-    A failure is written to the log once and tried again: only the last attempt counts.
+    Failures are logged once and retried; only the last attempt decides the exit code.
     """
     metrics = sync.folder / "metrics.jsonl"
     before = _stamp(metrics)
     warned = False
     while not select.select([ended], [], [], _EVERY_S)[0]:
-        # Not before training is under way: loading MLflow would slow down its start.
+        # Wait for the first logged step: loading MLflow would slow down the start of training.
         if _stamp(metrics) == before:
             continue
         try:
             sync.push()
         except Exception as error:
             if not warned:
-                logger.warning("not mirrored for now: %s", error, exc_info=True)
+                logger.warning("MLflow could not be reached, will retry: %s", error, exc_info=True)
             warned = True
     if not metrics.exists():
         return 0
@@ -211,7 +211,7 @@ def _tags(run_data: RunData, folder: Path) -> dict[str, str]:
 
 
 def _started(run_data: RunData) -> int:
-    """Return when this start of the run began, in milliseconds; `seconds` counts from there."""
+    """Return the time of the latest start in milliseconds; `seconds` in a row counts from it."""
     stamps = [run_data.manifest.get("started"), *(run_data.manifest.get("resumed") or ())]
     try:
         return int(datetime.fromisoformat(str(stamps[-1])).timestamp() * 1000)
@@ -226,22 +226,22 @@ def _numbers(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _key(name: str) -> str:
-    """Return a name with only what MLflow allows in one."""
+    """Return a name with every character replaced that MLflow does not permit."""
     return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in name)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def main(folder: Path, runs: Path) -> int:
-    """Mirror the run in `folder` until standard input ends."""
+    """Synchronize the run in `folder` until standard input is closed; return an exit code."""
     os.nice(19)
-    # A machine that is taken away tells every process; this one ends with its run.
+    # A spot interruption sends SIGTERM to every process; this one must outlive the training.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s %(levelname)s: %(message)s", level=logging.WARNING)
     return follow(MlflowSync(folder, runs), sys.stdin.fileno())

@@ -97,7 +97,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = Cache(tmp_path / "file" / "c", tmp_path / "o")
-    assert cache.folder == tmp_path / "o" and "cannot be written" in cache.moved
+    assert cache.folder == tmp_path / "o" and "cannot be written" in cache.fallback_reason
     with pytest.raises(DataError, match="nothing can be cached"):
         Cache(tmp_path / "file" / "c", tmp_path / "file" / "o")
 

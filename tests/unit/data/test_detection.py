@@ -184,7 +184,7 @@ NO = {"role": "assistant", "content": "no"}
 @pytest.mark.parametrize(
     "values",
     [
-        # As trainers elsewhere have them: a conversation, and two ways to go on.
+        # As other trainers have them: a conversation, and two continuations.
         {"conversations": [ASKED], "chosen": ANSWERED, "rejected": {"from": "gpt", "value": "no"}},
         {"messages": [USER], "chosen": SAID, "rejected": [NO]},
         # Pairs beside the chosen conversation on its own.
@@ -268,7 +268,7 @@ def test_unpaired_and_prompts() -> None:
     [
         ({"prompt": "p", "chosen": "a", "rejected": "b"}, "completion: chosen"),
         ({"prompt": "p", "completion": "c", "label": True}, "bad ones too"),
-        ({"prompt": "p"}, "no answers to learn"),
+        ({"prompt": "p"}, "no answers to train on"),
         ({"a": "x", "b": "y"}, r"(?s)Columns found: a, b\. Known shapes:.*data\.train\.columns"),
     ],
 )
@@ -353,8 +353,8 @@ def test_parts_of_text_are_joined_however_they_are_spelled() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"messages": [USER, SAID], "images": ["a.jpg"]}, "images holds what is not text"),
-        ({"messages": [USER, {**SAID, "weight": 0.5}]}, "nothing between"),
+        ({"messages": [USER, SAID], "images": ["a.jpg"]}, "images is not text"),
+        ({"messages": [USER, {**SAID, "weight": 0.5}]}, "fractions are not supported"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, SAID]}, "image_url"),
         ({"conversation": [{"human": "a", "assistant": "b"}]}, "its keys are human, assistant"),
         ({"prompt": "a", "completion": "b", "history": [["q"]]}, "not a question and its answer"),

@@ -128,14 +128,14 @@ def test_a_truncated_gzip_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jsonl\.gz: the gzip file is cut short"):
         read(packed)
     packed.write_bytes(b"not gzip at all")
-    with pytest.raises(DataError, match="not a sound gzip"):
+    with pytest.raises(DataError, match="not a valid gzip"):
         read(packed)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.parquet", b"PAR1 nonsense PAR1", "not a sound Parquet file"),
+        ("a.parquet", b"PAR1 nonsense PAR1", "not a valid Parquet file"),
         ("a.json", b'[{"text": "a"},', "not JSON"),
         ("a.json", b'[{"text": "\xff"}]', "not UTF-8 on line 1"),
         ("a.json", b"3", "array of objects"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerFast
 
-from training.data.tokenization.domain_terms import measure
+from training.data.tokenization.domain_terms import measure_terms
 from training.data.tokenization.encoder import Encoder
 from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
 
@@ -29,10 +29,10 @@ def test_long_rows_are_cut() -> None:
 
 def test_terms_in_many_pieces_are_warned_about(qwen: PreTrainedTokenizerFast) -> None:
     encoder = Encoder(qwen)
-    assert measure([], encoder) is None
-    known = measure(["capital", "the cat"], encoder)
+    assert measure_terms([], encoder) is None
+    known = measure_terms(["capital", "the cat"], encoder)
     assert known is not None and known.warning() is None
-    poor = measure(["glomerulonephritis"], encoder)
+    poor = measure_terms(["glomerulonephritis"], encoder)
     assert poor is not None and poor.fertility == poor.terms[0].per_word > 3
     assert "glomerulonephritis" in (poor.warning() or "")
     assert "".join(poor.terms[0].pieces).strip() == "glomerulonephritis"

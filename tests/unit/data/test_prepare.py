@@ -301,7 +301,7 @@ def test_many_rows_are_tokenized_by_several_processes(
     path = pairs(tmp_path / "a.jsonl", 700)
     path.write_text(path.read_text() + "not json\n" + path.read_text())
     alone = prepared(path, on_error="skip", workers=1)
-    monkeypatch.setattr("training.data.tokenization.workers._WORTH_ROWS", 500)
+    monkeypatch.setattr("training.data.tokenization.workers._PARALLEL_ROWS", 500)
     for entry in (tmp_path / "cache").iterdir():
         if entry.is_dir():
             (entry / "sizes.json").unlink()

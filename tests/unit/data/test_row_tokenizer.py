@@ -138,9 +138,9 @@ def test_a_row_that_lost_its_answer_says_what_would_help() -> None:
     row = CompletionRow("x:1", "the cat sat on a mat " * 10, "yes")
     (outcome,) = rows_of(LLAMA, size=16)([row])
     assert isinstance(outcome, Dropped)
-    (kept,) = rows_of(LLAMA, size=outcome.needed)([row])
+    (kept,) = rows_of(LLAMA, size=outcome.required_length)([row])
     assert isinstance(kept, list) and (kept[0].labels != IGNORE).sum() == 1
-    (still,) = rows_of(LLAMA, size=outcome.needed - 1)([row])
+    (still,) = rows_of(LLAMA, size=outcome.required_length - 1)([row])
     assert isinstance(still, Dropped)
 
 
@@ -208,4 +208,4 @@ def test_an_answer_marked_as_context_is_masked_and_adds_no_end() -> None:
     assert QWEN.decode(learned).strip() == "sat<|im_end|>"
     said[1]["learned"] = False
     (outcome,) = rows([DialogueRow("x:1", said)])
-    assert isinstance(outcome, Dropped) and "not to be learned" in outcome.reason
+    assert isinstance(outcome, Dropped) and "marked as not trained on" in outcome.reason

@@ -23,9 +23,9 @@ def test_holding_out_parts_no_document(sizes: list[list[int]], share: float, see
     total = sum(map(len, sizes))
     if total < 2:
         with pytest.raises(DataError, match="at least 2 rows"):
-            sampling.hold_out(documents, share, np.random.default_rng(seed))
+            sampling.split_held_out(documents, share, np.random.default_rng(seed))
         return
-    train, held = sampling.hold_out(documents, share, np.random.default_rng(seed))
+    train, held = sampling.split_held_out(documents, share, np.random.default_rng(seed))
     count = 0
     for rows, left, right in zip(documents, train, held, strict=True):
         assert sorted([*left, *right]) == list(range(len(rows)))
@@ -33,7 +33,7 @@ def test_holding_out_parts_no_document(sizes: list[list[int]], share: float, see
         count += len(set(rows[right]))
     assert 1 <= count <= total - 1
     assert abs(count - share * total) <= 1
-    again = sampling.hold_out(documents, share, np.random.default_rng(seed))
+    again = sampling.split_held_out(documents, share, np.random.default_rng(seed))
     assert all((a == b).all() for a, b in zip(again[1], held, strict=True))
 
 
@@ -43,20 +43,20 @@ def test_holding_out_parts_no_document(sizes: list[list[int]], share: float, see
 )
 def test_a_limit_is_shared_out_whole(limit: int, sources: list[tuple[int, float]]) -> None:
     available, weights = [a for a, _ in sources], [w for _, w in sources]
-    shares = sampling.allot(limit, available, weights)
+    shares = sampling.allocate_rows(limit, available, weights)
     assert sum(shares) == min(limit, sum(available))
     assert all(0 <= share <= most for share, most in zip(shares, available, strict=True))
 
 
 def test_a_limit_follows_the_weights() -> None:
-    assert sampling.allot(100, [1000, 1000], [1, 3]) == [25, 75]
-    assert sampling.allot(100, [1000, 10], [1, 3]) == [90, 10]
+    assert sampling.allocate_rows(100, [1000, 1000], [1, 3]) == [25, 75]
+    assert sampling.allocate_rows(100, [1000, 10], [1, 3]) == [90, 10]
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(1, 100), (3, 300), (0.25, 25), (1.5, 150)])
 def test_a_weight_is_how_often_rows_come_up(weight: float, expected: int) -> None:
     documents = np.arange(100)
-    rows = sampling.weighted(np.arange(100), documents, weight, rng())
+    rows = sampling.apply_weight(np.arange(100), documents, weight, rng())
     assert len(rows) == expected
     counts = np.bincount(rows, minlength=100)
     assert counts.min() >= int(weight) and counts.max() <= -(-weight // 1)
@@ -68,7 +68,7 @@ def test_a_weight_is_how_often_rows_come_up(weight: float, expected: int) -> Non
 )
 def test_replay_draws_the_tokens_asked_for(lengths: list[int], tokens: int) -> None:
     sizes = np.array(lengths)
-    drawn, rounds = sampling.replayed(sizes, tokens, rng())
+    drawn, rounds = sampling.draw_replay(sizes, tokens, rng())
     assert abs(int(sizes[drawn].sum()) - tokens) <= max(lengths)
     counts = np.bincount(drawn, minlength=len(lengths))
     assert counts.max() - counts.min() <= 1

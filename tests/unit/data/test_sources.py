@@ -72,7 +72,7 @@ def test_empty_and_unreadable_places_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data in this folder"):
         locate(Source(source=str(tmp_path / "folder")))
     (tmp_path / "table.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match="not a kind of file"):
+    with pytest.raises(DataError, match="not a supported file format"):
         locate(Source(source=str(tmp_path / "table.xlsx")))
 
 

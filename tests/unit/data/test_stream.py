@@ -191,8 +191,8 @@ def test_the_next_window_is_read_while_this_one_is_trained_on(
     path = texts(tmp_path / "d.jsonl", 64)
     rows = taken(table(prepared, path), 0, 64)
     found = table(prepared, path)
-    assert found._ahead is not None
-    found._ahead.result(timeout=30)
+    assert found._next_window is not None
+    found._next_window.result(timeout=30)
     # The second window is in memory: what becomes of the file does not matter to it.
     path.write_bytes(b"#" * path.stat().st_size)
     assert taken(found, 0, 64) == rows

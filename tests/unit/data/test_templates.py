@@ -248,4 +248,4 @@ def test_masks_hold_for_any_content(
         assert (cut[0].labels != IGNORE).any()
     else:
         assert (row.labels[:size] == IGNORE).all()
-        assert cut.needed == int((row.labels != IGNORE).argmax()) + 1
+        assert cut.required_length == int((row.labels != IGNORE).argmax()) + 1

@@ -1,4 +1,4 @@
-"""`make plan`: what it writes for programs, its exit codes, and what it refuses."""
+"""`temper plan`: its JSON document, its exit codes and its refusals."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_spot_is_cheaper_at_best_and_never_dearer(job: dict[str, Any]) -> None:
     assert "2026-07-20" in spot.price
 
 
-def test_a_model_without_a_tokenizer_is_reckoned_in_characters(job: dict[str, Any]) -> None:
+def test_the_tokens_of_a_model_without_a_tokenizer_are_estimated(job: dict[str, Any]) -> None:
     assert any("character" in note for note in plan_of(job).notes)
 
 
@@ -229,7 +229,7 @@ def test_offloading_takes_the_memory_of_the_host(job: dict[str, Any]) -> None:
     assert plan_of({**larger, "sharding": {"zero": 2, "offload": "cpu"}}).fits
 
 
-def test_stages_share_a_disk_and_what_one_leaves_is_counted_once(job: dict[str, Any]) -> None:
+def test_stages_share_a_disk_and_a_shared_model_is_counted_once(job: dict[str, Any]) -> None:
     first = {k: v for k, v in job.items() if k not in ("name", "adapter")} | {"name": "one"}
     later = {k: v for k, v in job.items() if k not in ("name", "model")}
     stages = [first, {**later, "name": "two"}, {**later, "name": "three"}]
@@ -240,7 +240,7 @@ def test_stages_share_a_disk_and_what_one_leaves_is_counted_once(job: dict[str, 
     assert one["weights"] == pytest.approx(weights)
     assert two["weights"] == 0  # the first stage's model is counted there
     assert three["weights"] == pytest.approx(weights)  # the adapter before is merged and saved
-    assert any("the adapter before is merged" in line for line in plan.stages[2].arithmetic)
+    assert any("the earlier adapter is merged" in line for line in plan.stages[2].arithmetic)
 
 
 def test_stages_that_fill_the_disk_together_are_refused(job: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""MLflow: what the mirror leaves in a real SQLite store, read back with MLflow's own client."""
+"""Synchronization with a real SQLite store, read back with the MLflow client."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def publisher(runs: Path) -> Iterator[BackgroundPublisher]:
             mirror.process.wait()
 
 
-def test_the_command_mirrors_beside_a_run(runs: Path, publisher: BackgroundPublisher) -> None:
+def test_the_command_tracks_a_run_in_mlflow(runs: Path, publisher: BackgroundPublisher) -> None:
     folder = make_run(runs / "beside", rows=2, state="running")
     before = time.monotonic()
     publisher.follow(folder)
@@ -217,7 +217,7 @@ def test_a_store_that_cannot_be_reached_is_one_warning(
     publisher._mlflow[0].process.wait(600)
     publisher.close()
     (warning,) = caplog.messages
-    assert "not everything reached MLflow" in warning
+    assert "MLflow is incomplete" in warning
     assert str(folder / "logs" / "mlflow.log") in warning
     assert (folder / "report.html").exists()
 

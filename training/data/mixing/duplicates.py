@@ -1,4 +1,4 @@
-"""Rows that come up again word for word: among those trained on, and among those held out."""
+"""Detection of exact duplicates among training rows, and of held-out rows in the training data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from training.data.tokenization.row_tokenizer import TokenRow
 
 
-class Repeats:
-    """Counts rows by a digest of their tokens; nine bytes each are kept.
+class DuplicateCounter:
+    """Counter of duplicate rows by a hash of their tokens, in nine bytes per row.
 
     Args:
-        sizes: Rows of each source that is trained on.
+        sizes: Number of rows of each training source.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -23,11 +23,11 @@ class Repeats:
         self._counted = [bytearray(size) for size in sizes]
 
     def add_trained(self, place: tuple[int, int], row: TokenRow) -> None:
-        """Count a row trained on.
+        """Count a training row.
 
         Args:
-            place: Its source and its number there; what a weight brings up again counts once.
-            row: Its tokens.
+            place: Source and index of the row; a row that its weight repeats counts once.
+            row: Tokens of the row.
         """
         source, number = place
         if not self._counted[source][number]:
@@ -35,17 +35,17 @@ class Repeats:
             self._trained.append(_digest(row))
 
     def add_held(self, rows: Iterable[TokenRow]) -> None:
-        """Count rows held out."""
+        """Count held-out rows."""
         self._held.extend(_digest(row) for row in rows)
 
     @property
-    def trained_again(self) -> int:
-        """Rows trained on that repeat another one."""
+    def repeated_rows(self) -> int:
+        """Number of training rows that repeat another one."""
         return len(self._trained) - len(np.unique(np.array(self._trained, dtype=np.int64)))
 
     @property
-    def held_and_trained(self) -> int:
-        """Rows held out that are trained on as well."""
+    def leaked_rows(self) -> int:
+        """Number of held-out rows that are training rows as well."""
         trained = np.array(self._trained, dtype=np.int64)
         return int(np.isin(np.array(self._held, dtype=np.int64), trained).sum())
 

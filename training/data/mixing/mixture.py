@@ -1,4 +1,4 @@
-"""The rows of a run put together: which, how often, in which order, and which share a row."""
+"""Mixture of a run: selection, weights, order and packing of its rows, written as tables."""
 
 from __future__ import annotations
 
@@ -11,22 +11,32 @@ import numpy as np
 
 from training.config.job import Job
 from training.data.mixing import sampling
-from training.data.mixing.duplicates import Repeats
+from training.data.mixing.duplicates import DuplicateCounter
 from training.data.mixing.packing import best_fit
+from training.data.mixing.prompt_groups import group_by_prompt
 from training.data.readers.ingest import Ingested
-from training.data.schema.prompt_groups import by_prompt
 from training.data.storage.table import token_rows, write_row_table
 from training.data.tokenization.row_tokenizer import TokenRow
 from training.errors import DataError
 
 TRAIN, VALIDATION, MIXED = "train.arrow", "validation.arrow", "mixed.json"
-"""The files of a mixture: two tables, and what is in them."""
+"""Files of a mixture: two tables and their statistics."""
 JUDGED = ("preference", "unpaired")
-"""Rows of which one prompt may have several."""
+"""Kinds of row of which one prompt may have several."""
 
 
 class Mixture:
-    """Which rows, how often, in which order, and which share a row."""
+    """Mixture of tokenized sources.
+
+    All random decisions use one generator with the job's seed, in a fixed sequence: held-out split,
+    weights, replay, shuffle, order of packed rows.
+
+    Args:
+        job: The run.
+        train: Training sources.
+        validation: Validation source.
+        replay: Source of general text to replay.
+    """
 
     def __init__(
         self,
@@ -41,14 +51,14 @@ class Mixture:
         self._validation = validation
         self._replay = replay
         self._rng = np.random.default_rng(job.train.seed)
-        self._repeats = Repeats([len(found.store) for found in train])
+        self._duplicates = DuplicateCounter([len(source.store) for source in train])
 
     def write(self, folder: Path) -> None:
-        """Write the tables and what the report says of them."""
-        available, held = self._available()
-        rows = self._weighted(available)
-        replayed = self._drawn(rows)
-        stores = [found.store for found in self._train]
+        """Write the tables, and the statistics that the report needs."""
+        available, held = self._select_rows()
+        rows = self._apply_weights(available)
+        replayed = self._draw_replay(rows)
+        stores = [source.store for source in self._train]
         if self._replay is not None:
             stores.append(self._replay.store)
             rows.append(replayed)
@@ -60,33 +70,36 @@ class Mixture:
             "documents": len(order),
             "longest": max(lengths),
             "median": float(np.median(lengths)),
-            "trained": self._trained(rows),
+            "trained": self._tokens_by_source(rows),
             "replay_rounds": self._rounds,
-            "train": write_row_table(folder / TRAIN, self._grouped(order, lengths, stores)),
-            "validation": self._write_held(folder, held),
+            "train": write_row_table(folder / TRAIN, self._packed_rows(order, lengths, stores)),
+            "validation": self._write_held_out(folder, held),
         }
-        about |= {"repeated": self._repeats.trained_again, "leaked": self._repeats.held_and_trained}
+        about |= {
+            "repeated": self._duplicates.repeated_rows,
+            "leaked": self._duplicates.leaked_rows,
+        }
         (folder / MIXED).write_text(json.dumps(about))
 
-    def _trained(self, rows: Sequence[sampling.Indices]) -> dict[str, int]:
-        """Return the tokens that come up of each source, by its place among those read."""
-        found = {
+    def _tokens_by_source(self, rows: Sequence[sampling.Indices]) -> dict[str, int]:
+        """Return the training tokens of each source, by its index among the sources read."""
+        tokens = {
             str(n): int(self._train[n].store.lengths[rows[n]].sum())
             for n in range(len(self._train))
         }
         if self._replay is not None:
             place = len(self._train) + (self._validation is not None)
-            found[str(place)] = int(self._replay.store.lengths[rows[-1]].sum())
-        return found
+            tokens[str(place)] = int(self._replay.store.lengths[rows[-1]].sum())
+        return tokens
 
-    def _available(self) -> tuple[list[sampling.Indices], list[sampling.Indices]]:
-        """Return the rows to train on and the rows held out, of each source, limits applied."""
-        documents = [found.store.documents for found in self._train]
+    def _select_rows(self) -> tuple[list[sampling.Indices], list[sampling.Indices]]:
+        """Return the training rows and the held-out rows of each source, after limits."""
+        documents = [source.store.documents for source in self._train]
         keep = [np.arange(len(rows)) for rows in documents]
         if self._data.limit is not None:
-            read = [found.about.rows_read for found in self._train]
-            weights = [found.source.weight for found in self._train]
-            shares = sampling.allot(self._data.limit, read, weights)
+            read = [source.stats.rows_read for source in self._train]
+            weights = [source.source.weight for source in self._train]
+            shares = sampling.allocate_rows(self._data.limit, read, weights)
             keep = [
                 np.flatnonzero(rows < share) for rows, share in zip(documents, shares, strict=True)
             ]
@@ -94,26 +107,26 @@ class Mixture:
         if not split:
             return keep, []
         if self._judged:
-            documents = [by_prompt(found.store) for found in self._train]
+            documents = [group_by_prompt(source.store) for source in self._train]
         kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]
-        train, held = sampling.hold_out(kept, split, self._rng)
+        train, held = sampling.split_held_out(kept, split, self._rng)
         return (
             [indices[part] for indices, part in zip(keep, train, strict=True)],
             [indices[part] for indices, part in zip(keep, held, strict=True)],
         )
 
-    def _weighted(self, available: Sequence[sampling.Indices]) -> list[sampling.Indices]:
+    def _apply_weights(self, available: Sequence[sampling.Indices]) -> list[sampling.Indices]:
         if len(available) == 1 or self._data.limit is not None:
             return list(available)
         rows = [
-            sampling.weighted(indices, found.store.documents, found.source.weight, self._rng)
-            for indices, found in zip(available, self._train, strict=True)
+            sampling.apply_weight(indices, source.store.documents, source.source.weight, self._rng)
+            for indices, source in zip(available, self._train, strict=True)
         ]
         if not any(len(indices) for indices in rows):
             raise DataError("data.train: the weights leave no row to train on. Raise them")
         return rows
 
-    def _drawn(self, rows: Sequence[sampling.Indices]) -> sampling.Indices:
+    def _draw_replay(self, rows: Sequence[sampling.Indices]) -> sampling.Indices:
         self._rounds = 0
         if self._replay is None or self._data.replay is None:
             return np.zeros(0, dtype=np.int64)
@@ -121,14 +134,14 @@ class Mixture:
             raise DataError(f"data.replay: {self._replay.source.source} holds nothing to replay")
         share = self._data.replay.share
         own = sum(
-            int(found.store.lengths[indices].sum())
-            for found, indices in zip(self._train, rows, strict=True)
+            int(source.store.lengths[indices].sum())
+            for source, indices in zip(self._train, rows, strict=True)
         )
         wanted = round(own * share / (1 - share))
-        drawn, self._rounds = sampling.replayed(self._replay.store.lengths, wanted, self._rng)
+        drawn, self._rounds = sampling.draw_replay(self._replay.store.lengths, wanted, self._rng)
         return drawn
 
-    def _grouped(
+    def _packed_rows(
         self, order: Sequence[tuple[int, int]], lengths: Sequence[int], stores: Sequence[Any]
     ) -> Iterator[list[TokenRow]]:
         groups = [[i] for i in range(len(order))]
@@ -142,28 +155,30 @@ class Mixture:
             rows = [next(token_rows(stores[order[i][0]], [order[i][1]])) for i in group]
             for i, row in zip(group, rows, strict=True):
                 if order[i][0] < len(self._train):
-                    self._repeats.add_trained(order[i], row)
+                    self._duplicates.add_trained(order[i], row)
             yield rows
 
-    def _write_held(self, folder: Path, held: Sequence[sampling.Indices]) -> dict[str, Any] | None:
-        """Write the held-out rows, in their sources' order."""
+    def _write_held_out(
+        self, folder: Path, held: Sequence[sampling.Indices]
+    ) -> dict[str, Any] | None:
+        """Write the held-out rows in the order of their sources."""
         packed_to = self._data.max_length if self._data.packing else 0
         if self._validation is not None:
-            rows = whole(self._validation)
+            rows = all_rows(self._validation)
         elif held:
             rows = [
                 row
-                for found, indices in zip(self._train, held, strict=True)
-                for row in token_rows(found.store, (int(i) for i in indices))
+                for source, indices in zip(self._train, held, strict=True)
+                for row in token_rows(source.store, (int(i) for i in indices))
             ]
         else:
             return None
-        self._repeats.add_held(rows)
-        return write_row_table(folder / VALIDATION, grouped(rows, packed_to))
+        self._duplicates.add_held(rows)
+        return write_row_table(folder / VALIDATION, pack_in_order(rows, packed_to))
 
 
-def grouped(rows: Sequence[TokenRow], packed_to: int) -> Iterator[list[TokenRow]]:
-    """Yield rows one by one, or packed into rows of `packed_to` tokens where that is not 0."""
+def pack_in_order(rows: Sequence[TokenRow], packed_to: int) -> Iterator[list[TokenRow]]:
+    """Yield rows one by one, or packed into rows of `packed_to` tokens unless that is 0."""
     groups = [[i] for i in range(len(rows))]
     if packed_to:
         groups = sorted(best_fit([len(row.input_ids) for row in rows], packed_to), key=min)
@@ -171,15 +186,15 @@ def grouped(rows: Sequence[TokenRow], packed_to: int) -> Iterator[list[TokenRow]
         yield [rows[i] for i in group]
 
 
-def whole(validation: Ingested) -> list[TokenRow]:
-    """Return every row of a validation source.
+def all_rows(validation: Ingested) -> list[TokenRow]:
+    """Return all rows of a validation source.
 
     Raises:
-        DataError: There is none.
+        DataError: The source has no row.
     """
     if not len(validation.store):
         raise DataError(
             f"data.validation: nothing is left of {validation.source.source} to measure a loss on "
-            f"({'; '.join(validation.about.reasons) or 'no row could be read'})"
+            f"({'; '.join(validation.stats.reasons) or 'no row could be read'})"
         )
     return list(token_rows(validation.store, range(len(validation.store))))

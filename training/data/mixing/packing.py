@@ -1,4 +1,4 @@
-"""Put documents into rows so that rows are full and documents stay whole."""
+"""Packing of documents into rows without splitting a document."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from collections.abc import Sequence
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Return which documents share a row: best fit, longest first.
+    """Pack documents into rows by best-fit decreasing.
 
-    Each document goes, from the longest to the shortest, into the fullest row that still has room
-    for it, or opens a new one.
+    Each document, from the longest to the shortest, goes into the fullest row that has room for it,
+    or opens a new one (Ding et al. 2024, arXiv:2404.10830).
 
     Args:
         lengths: Tokens of each document, none above `capacity`.
         capacity: Tokens of a row.
 
     Returns:
-        For each row the indices of its documents, in the order they were put in. Every index is
-        there exactly once.
+        For each row the indices of its documents in order of insertion; every index occurs once.
+
+    Raises:
+        ValueError: A document is empty or longer than a row.
     """
     rows: list[list[int]] = []
     by_room: list[list[int]] = [[] for _ in range(capacity + 1)]
-    # Bit r is set while some row has room r: the fullest fitting row is then one shift away.
+    # Bit r is set while some row has room r. The lowest set bit from `length` up is the best fit,
+    # which is found without a search over all rows.
     rooms = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         length = lengths[index]

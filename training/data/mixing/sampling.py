@@ -1,7 +1,7 @@
-"""Which rows are trained on and how often: limits, held-out rows, weights, replay, order.
+"""Sampling of rows: held-out split, limits, weights and replay.
 
-Everything here is decided by the seed and the rows' numbers alone, so every process and every
-resumed run decides the same.
+The results depend on the seed and the row indices only, so every process and every resumed run
+makes the same selection.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from training.errors import DataError
 Indices = npt.NDArray[np.int64]
 
 
-def hold_out(
+def split_held_out(
     documents: Sequence[Indices], share: float, rng: np.random.Generator
 ) -> tuple[list[Indices], list[Indices]]:
-    """Split sources into rows to train on and rows held out, never parting a document.
+    """Split sources into training rows and held-out rows without separating a document.
 
     Args:
-        documents: For each source, the document that each of its rows is a part of.
+        documents: For each source, the document of each of its rows.
         share: Share of all documents to hold out.
-        rng: Decides which.
+        rng: Random generator.
 
     Returns:
         For each source the indices of its training rows, and of its held-out rows.
 
     Raises:
-        DataError: There are not two documents to part.
+        DataError: There are fewer than two documents.
     """
-    whole = [np.unique(rows) for rows in documents]
-    total = sum(len(rows) for rows in whole)
+    unique_documents = [np.unique(rows) for rows in documents]
+    total = sum(len(rows) for rows in unique_documents)
     if total < 2:
         raise DataError(
             f"data.validation.split {share:.3g} needs at least 2 rows, one on each side; there "
@@ -44,7 +44,7 @@ def hold_out(
     held[rng.permutation(total)[:count]] = True
     train, validation = [], []
     start = 0
-    for rows, unique in zip(documents, whole, strict=True):
+    for rows, unique in zip(documents, unique_documents, strict=True):
         out = held[start : start + len(unique)][np.searchsorted(unique, rows)]
         start += len(unique)
         train.append(np.flatnonzero(~out))
@@ -52,59 +52,66 @@ def hold_out(
     return train, validation
 
 
-def allot(limit: int, available: Sequence[int], weights: Sequence[float]) -> list[int]:
-    """Share `limit` rows among sources by weight; what one cannot fill goes to the others.
+def allocate_rows(limit: int, available: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """Allocate `limit` rows to sources by weight; rows that one lacks go to the others.
+
+    Args:
+        limit: Rows to allocate.
+        available: Rows of each source.
+        weights: Weight of each source.
 
     Returns:
-        Rows of each source, in sum `limit` or all there are.
+        Rows of each source; their sum is `limit`, or all rows if there are fewer.
     """
     shares = [0] * len(available)
     left = min(limit, sum(available))
     while left:
         open_ = [i for i in range(len(available)) if shares[i] < available[i]]
         total = sum(weights[i] for i in open_)
-        given = 0
+        allocated = 0
         for i in open_:
             more = min(int(left * weights[i] / total), available[i] - shares[i])
             shares[i] += more
-            given += more
-        if not given:
-            # Less than one row each: the heaviest first.
+            allocated += more
+        if not allocated:
+            # Less than one row each: sources with the highest weight first.
             for i in sorted(open_, key=lambda i: -weights[i])[:left]:
                 shares[i] += 1
-                given += 1
-        left -= given
+                allocated += 1
+        left -= allocated
     return shares
 
 
-def weighted(rows: Indices, documents: Indices, weight: float, rng: np.random.Generator) -> Indices:
-    """Return the rows of a source as often as its weight says.
+def apply_weight(
+    rows: Indices, documents: Indices, weight: float, rng: np.random.Generator
+) -> Indices:
+    """Return the rows of a source, repeated by its weight.
 
     Args:
         rows: Indices of the rows.
-        documents: The document of every row of the source.
-        weight: Times each row comes up. Of the fraction, whole documents are drawn.
-        rng: Decides which.
+        documents: Document of every row of the source.
+        weight: Repetitions of each row; a fraction is drawn as complete documents.
+        rng: Random generator.
     """
     times, fraction = int(weight), weight % 1
     parts = [rows] * times
     if fraction:
-        whole = np.unique(documents[rows])
-        drawn = rng.permutation(whole)[: round(fraction * len(whole))]
+        unique = np.unique(documents[rows])
+        drawn = rng.permutation(unique)[: round(fraction * len(unique))]
         parts.append(rows[np.isin(documents[rows], drawn)])
     return np.concatenate(parts) if parts else rows[:0]
 
 
-def replayed(lengths: Indices, tokens: int, rng: np.random.Generator) -> tuple[Indices, int]:
+def draw_replay(lengths: Indices, tokens: int, rng: np.random.Generator) -> tuple[Indices, int]:
     """Draw rows of general text until they hold `tokens` tokens.
 
     Args:
-        lengths: Tokens of each row there is.
-        tokens: How many are wanted.
-        rng: Decides which; a row only comes again when all have come up.
+        lengths: Tokens of each row.
+        tokens: Number of tokens to draw.
+        rng: Random generator; no row repeats before all have been drawn.
 
     Returns:
-        Indices of the rows, and how many times the whole set was gone through.
+        Indices of the rows, and the number of passes over the set.
     """
     drawn = [np.zeros(0, dtype=np.int64)]
     rounds = total = 0
@@ -113,7 +120,7 @@ def replayed(lengths: Indices, tokens: int, rng: np.random.Generator) -> tuple[I
         running = total + np.cumsum(lengths[order])
         count = min(int(np.searchsorted(running, tokens)) + 1, len(order))
         last = int(running[count - 1])
-        # The last row is left out where that comes nearer to what was asked for.
+        # Leave the last row out if the total is closer to `tokens` without it.
         over = last - tokens
         if total and over > tokens - (last - int(lengths[order[count - 1]])):
             count -= 1

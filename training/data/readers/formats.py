@@ -1,7 +1,7 @@
-"""Read one file of records: JSON, JSON Lines, CSV, Parquet, plain text, each also gzipped.
+"""Readers of file formats: JSON, JSON Lines, CSV, Parquet and plain text, each also gzipped.
 
 A record that cannot be read is yielded as a `BadRecord`, so that the caller decides whether to
-stop; a file that cannot be read is a `DataError`.
+stop; a file that cannot be read raises `DataError`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import IO, Any, cast
 import orjson
 
 from training.data.readers.plaintext import read_text
-from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord, shown
+from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord, abbreviate
 from training.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_LONGEST_FIELD = 2**31 - 1
+_MAX_FIELD_SIZE = 2**31 - 1
 
 
 def kind_of(path: Path) -> str | None:
-    """Return the format of `path` by its name (`jsonl`, `csv`, …), or None when it has none."""
+    """Return the format of `path` by its suffix (`jsonl`, `csv`, …), or None if it is unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -37,12 +37,12 @@ def kind_of(path: Path) -> str | None:
 def read_file(
     path: Path, label: str, start: SourcePosition = START
 ) -> Iterator[SourceRecord | BadRecord]:
-    """Yield the records of `path` from `start` on.
+    """Yield the records of `path`, starting at a position.
 
     Args:
-        path: An existing file with a known suffix.
-        label: What origins begin with; usually the file's name.
-        start: The `position` of the first record wanted.
+        path: Existing file with a known suffix.
+        label: Prefix of the origins, usually the file's name.
+        start: Position of the first record.
 
     Raises:
         DataError: The file as a whole cannot be read: broken compression, no rows, no header.
@@ -50,19 +50,19 @@ def read_file(
     kind = kind_of(path)
     if kind is None:
         raise DataError(
-            f"{path}: not a kind of file that is read here. "
+            f"{path}: not a supported file format. "
             f"Give {', '.join(sorted(_KINDS))}, each also with .gz"
         )
-    with _explained(path):
+    with _errors_explained(path):
         _check_head(path, kind)
         yield from _READERS[kind](path, label, start)
 
 
 def _check_head(path: Path, kind: str) -> None:
-    """Refuse a file whose first bytes say that it is not what its name says.
+    """Check that the first bytes of a file match its suffix.
 
     Raises:
-        DataError: Naming what it is, and what to do.
+        DataError: The file has another format.
     """
     with open_binary(path) as stream:
         head = stream.read(4)
@@ -72,8 +72,12 @@ def _check_head(path: Path, kind: str) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what a broken or forbidden file raises into one clear error."""
+def _errors_explained(path: Path) -> Iterator[None]:
+    """Convert the errors of a corrupt or unreadable file.
+
+    Raises:
+        DataError: The file is corrupt or cannot be read.
+    """
     try:
         yield
     except EOFError:
@@ -82,7 +86,7 @@ def _explained(path: Path) -> Iterator[None]:
             "Copy or download it again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a sound gzip file ({error}). Copy it again") from None
+        raise DataError(f"{path}: not a valid gzip file ({error}). Copy it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -95,7 +99,7 @@ def open_binary(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
-    """JSON Lines. Blank lines are passed over."""
+    """Yield the records of JSON Lines; blank lines are skipped."""
     with open_binary(path) as stream:
         stream.seek(start.offset)
         offset, number = start.offset, start.number
@@ -116,7 +120,7 @@ def _parsed(line: bytes, origin: str, position: SourcePosition) -> SourceRecord 
     except orjson.JSONDecodeError as error:
         return BadRecord(origin, _json_fault(line, error), position)
     if not isinstance(values, dict):
-        reason = f"a record is an object with named fields, found {shown(values)}"
+        reason = f"a record is an object with named fields, found {abbreviate(values)}"
         return BadRecord(origin, reason, position)
     return SourceRecord(origin, values, position)
 
@@ -129,11 +133,15 @@ def _json_fault(line: bytes, error: orjson.JSONDecodeError) -> str:
             f"not UTF-8 at byte {broken.start + 1} of the line "
             f"(0x{line[broken.start]:02x}). Save the file as UTF-8"
         )
-    return f"not JSON: {error.msg} at column {error.colno}, in {shown(text)}"
+    return f"not JSON: {error.msg} at column {error.colno}, in {abbreviate(text)}"
 
 
 def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
-    """One array of objects, an object holding one, or JSON Lines by another name."""
+    """Yield the records of an array of objects, of an object with one array, or of JSON Lines.
+
+    Raises:
+        DataError: The file is not JSON, or not UTF-8.
+    """
     with open_binary(path) as stream:
         content = stream.read()
     try:
@@ -159,7 +167,7 @@ def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecor
         if isinstance(values, dict):
             yield SourceRecord(f"{label}:{number}", values, position)
         else:
-            reason = f"entry {number} is not an object with named fields: {shown(values)}"
+            reason = f"entry {number} is not an object with named fields: {abbreviate(values)}"
             yield BadRecord(f"{label}:{number}", reason, position)
 
 
@@ -175,12 +183,16 @@ def _entries(document: Any, path: Path) -> list[Any]:
         if len(lists) == 1 and not turns and all(isinstance(item, dict) for item in items):
             return lists[0]
         return [document]
-    raise DataError(f"{path}: a JSON file holds an array of objects, found {shown(document)}")
+    raise DataError(f"{path}: a JSON file holds an array of objects, found {abbreviate(document)}")
 
 
 def _csv(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
-    """CSV with a header row (or TSV); quoted fields may hold line breaks."""
-    csv.field_size_limit(_LONGEST_FIELD)
+    """Yield the records of CSV or TSV with a header row; quoted fields may hold line breaks.
+
+    Raises:
+        DataError: The header is ambiguous, or lines end in CR alone.
+    """
+    csv.field_size_limit(_MAX_FIELD_SIZE)
     with open_binary(path) as stream:
         lines = _CountedLines(stream)
         head = next(iter(lines), "")
@@ -204,7 +216,10 @@ def _csv(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord
 
 
 class _CountedLines:
-    """The lines of a stream as text, counting bytes and lines; broken bytes become surrogates."""
+    """Iterator over the lines of a stream as text, which counts bytes and lines.
+
+    Invalid bytes become surrogates, so that only the record that holds them is rejected.
+    """
 
     def __init__(self, stream: IO[bytes]):
         self._stream = stream
@@ -253,7 +268,7 @@ def _csv_record(
     if len(cells) != len(header):
         reason = (
             f"{len(cells)} fields where the header has {len(header)} ({', '.join(header)}): "
-            f"{shown(' | '.join(cells))}. Put quotes around text that holds a comma or a line break"
+            f"{abbreviate(' | '.join(cells))}. Put quotes around text with a comma or a line break"
         )
         return BadRecord(origin, reason, position)
     if any(_SURROGATE.search(cell) for cell in cells):
@@ -275,7 +290,11 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _parquet(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
-    """Parquet, one row group at a time; groups before `start` are not read."""
+    """Yield the records of Parquet by row group; groups before `start` are not read.
+
+    Raises:
+        DataError: The file is corrupt.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -292,7 +311,9 @@ def _parquet(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRe
                 yield from _parquet_group(file, group, number, label, start)
             number += rows
     except pa.ArrowException as error:
-        raise DataError(f"{path}: not a sound Parquet file: {shown(str(error), 160)}") from None
+        raise DataError(
+            f"{path}: not a valid Parquet file: {abbreviate(str(error), 160)}"
+        ) from None
 
 
 def _parquet_group(
@@ -314,12 +335,12 @@ _HEADS = {
     b"\xff\xfe": "it is UTF-16. Save it as UTF-8",
     b"\xfe\xff": "it is UTF-16. Save it as UTF-8",
     b"\x1f\x8b": "it is gzipped, and its name does not say so. Rename it to end in .gz",
-    b"\x28\xb5\x2f\xfd": "it is packed with zstd. Unpack it (zstd -d), or pack it with gzip",
-    b"BZh": "it is packed with bzip2. Unpack it (bunzip2), or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd. Decompress it (zstd -d), or use gzip",
+    b"BZh": "it is compressed with bzip2. Decompress it (bunzip2), or use gzip",
     b"PK\x03\x04": "it is a zip archive (a workbook is one too). Unpack it, or save it as CSV",
     b"PAR1": "it is a Parquet file, and its name does not say so. Rename it to end in .parquet",
 }
-"""First bytes that no text has, and what they say."""
+"""First bytes of other formats, with the error message for each."""
 
 _KINDS = {
     ".jsonl": "jsonl",

@@ -1,4 +1,4 @@
-"""Data sets on the Hub: found out about quickly, and read through `datasets`."""
+"""Reader of data sets on the Hub, with a quick check that the data set exists."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from training.config.data import Source
-from training.data.readers.records import BadRecord, SourcePosition, SourceRecord, shown
+from training.data.readers.records import BadRecord, SourcePosition, SourceRecord, abbreviate
 from training.errors import DataError
 
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 
 
 def _offline() -> bool:
@@ -21,17 +21,17 @@ def _offline() -> bool:
 
 
 def _revision(source: Source) -> str:
-    """Return the commit of a data set, asking the Hub once and not for long.
+    """Return the commit of a data set, from one request with a short time-out.
 
     Raises:
-        DataError: No such data set, no permission, or no network.
+        DataError: The data set does not exist, or there is no permission or network.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     name = source.source
     try:
-        return HfApi().dataset_info(name, timeout=_PATIENCE_S).sha or "unknown"
+        return HfApi().dataset_info(name, timeout=_TIMEOUT_S).sha or "unknown"
     except GatedRepoError:
         raise DataError(
             f"{name}: this data set asks you to accept its terms on the Hub first, and to be "
@@ -51,10 +51,10 @@ def _revision(source: Source) -> str:
 
 
 def digest(source: Source) -> str:
-    """Return what identifies the content: its commit, configuration and split.
+    """Return an identifier of the content: commit, configuration and split.
 
     Raises:
-        DataError: As in `records`.
+        DataError: The data set does not exist, or there is no permission or network.
     """
     revision = "offline" if _offline() else _revision(source)
     return f"hub:{source.source}@{revision}:{source.subset or ''}:{source.split}"
@@ -64,7 +64,7 @@ def records(source: Source) -> Iterator[SourceRecord | BadRecord]:
     """Yield the rows of a data set on the Hub.
 
     Raises:
-        DataError: It cannot be had, or has no such split or configuration.
+        DataError: It cannot be downloaded, or has no such split or configuration.
     """
     if not _offline():
         _revision(source)
@@ -81,5 +81,5 @@ def _load(source: Source) -> Any:
         # The library raises its own, the file system's and the network's errors here.
         raise DataError(
             f"{source.source} (subset {source.subset or 'default'}, split {source.split}): "
-            f"{shown(str(error), 300)}. See data.train.split and data.train.subset"
+            f"{abbreviate(str(error), 300)}. See data.train.split and data.train.subset"
         ) from None

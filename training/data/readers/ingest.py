@@ -1,4 +1,4 @@
-"""One source to tokenized rows on disk, with what was skipped and dropped on the way."""
+"""Ingestion of one source: its rows are read, tokenized and cached, with statistics."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from training.data.readers.sources import ResolvedSource
 from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import Row, RowError
 from training.data.storage.cache import Cache, cache_key, write_jsonl
-from training.data.storage.table import STORED, RowWriter, TokenStore
+from training.data.storage.table import TOKEN_SCHEMA, RowWriter, TokenStore
 from training.data.tokenization.row_tokenizer import IGNORE, Dropped, Outcome, RowTokenizer
-from training.data.tokenization.workers import tokenized
+from training.data.tokenization.workers import tokenize_rows
 from training.errors import DataError
 
-_TOKENS, _ABOUT = "rows.arrow", "about.json"
-_WORTH_CHECKING_BYTES = 2_000_000
+_TOKENS, _STATS = "rows.arrow", "stats.json"
+_CHECK_FIRST_BYTES = 2_000_000
+"""Size beyond which a source is read once completely before it is tokenized."""
 DROPPED, SKIPPED = "dropped.jsonl", "skipped.jsonl"
 
 
 @dataclass(frozen=True)
 class IngestStats:
-    """What became of the rows of a source; see `report.SourceReport` for the names.
+    """Statistics of the rows of a source; `report.SourceReport` describes the other names.
 
     Attributes:
-        needed: The smallest `max_length` that would keep a dropped answer; 0 when none would.
-        unused: Columns that were there and not read.
-        reasons: How many rows were dropped for what.
+        required_length: Smallest `max_length` that would keep a dropped row; 0 if none would.
+        unused: Columns of plain-text records that were not read.
+        reasons: Number of dropped rows by reason.
     """
 
     shapes: tuple[str, ...]
@@ -44,50 +45,56 @@ class IngestStats:
     rows_truncated: int
     tokens: int
     supervised: int
-    needed: int
+    required_length: int
     unused: tuple[str, ...]
     reasons: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """A source, tokenized.
+    """Tokenized source.
 
     Attributes:
-        source: As the job names it.
-        folder: Where its files are.
-        about: What became of its rows.
-        store: Its tokens.
+        source: Source as the job names it.
+        folder: Cache folder of its files.
+        stats: Statistics of its rows.
+        store: Its tokenized rows.
     """
 
     source: Source
     folder: Path
-    about: IngestStats
+    stats: IngestStats
     store: TokenStore
 
 
 def open_ingested(source: Source, folder: Path) -> Ingested:
-    """Return what `ingest` wrote to `folder`."""
-    about = json.loads((folder / _ABOUT).read_text())
-    about |= {"shapes": tuple(about["shapes"]), "unused": tuple(about["unused"])}
-    return Ingested(source, folder, IngestStats(**about), TokenStore(folder / _TOKENS))
+    """Return the tokenized source that `ingest` wrote to `folder`."""
+    stats = json.loads((folder / _STATS).read_text())
+    stats |= {"shapes": tuple(stats["shapes"]), "unused": tuple(stats["unused"])}
+    return Ingested(source, folder, IngestStats(**stats), TokenStore(folder / _TOKENS))
 
 
-def rows_of(
+def read_rows(
     located: ResolvedSource,
     reader: SchemaReader,
     on_error: Literal["stop", "skip"],
     limit: int | None,
 ) -> Iterator[Row | BadRecord]:
-    """Yield the rows of a source; unreadable ones too, where they are skipped.
+    """Yield the rows of a source, including `BadRecord`s if unreadable rows are skipped.
+
+    Args:
+        located: The source.
+        reader: Reader of its records.
+        on_error: Whether an unreadable row stops the run or is skipped.
+        limit: Maximum number of rows.
 
     Raises:
         DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
     """
-    found = False
+    any_rows = False
     records = located.records()
     for _, record in islice(records, limit) if limit else records:
-        found = True
+        any_rows = True
         row: Row | BadRecord
         if isinstance(record, BadRecord):
             row = record
@@ -97,21 +104,21 @@ def rows_of(
             except RowError as fault:
                 row = BadRecord(record.origin, str(fault))
         if isinstance(row, BadRecord):
-            stop_at(row, on_error)
+            raise_unless_skipped(row, on_error)
         yield row
-    if not found:
+    if not any_rows:
         raise DataError(f"{located.source.source}: there are no rows in it")
 
 
-def stop_at(bad: BadRecord, on_error: Literal["stop", "skip"]) -> None:
+def raise_unless_skipped(bad: BadRecord, on_error: Literal["stop", "skip"]) -> None:
     """Raise for a row that cannot be read, unless such rows are skipped.
 
     Raises:
-        DataError: Naming the row, what is wrong, and the way out.
+        DataError: `on_error` is `stop`.
     """
     if on_error == "stop":
         raise DataError(
-            f"{bad.origin}: {bad.reason}. To go on without such rows, set data.on_error: skip "
+            f"{bad.origin}: {bad.reason}. To skip such rows, set data.on_error: skip "
             "(they are counted and listed)"
         )
 
@@ -129,32 +136,32 @@ def ingest(
 
     Args:
         located: The source.
-        tokenizer: Turns its rows into tokens.
-        folder: Empty; receives the tokens, the list of dropped rows and that of skipped ones.
-        on_error: What to do with a row that cannot be read.
-        limit: Rows to read at most.
-        workers: Processes that tokenize, where there is enough to do.
+        tokenizer: Row tokenizer.
+        folder: Empty folder for the tokens and the lists of dropped and skipped rows.
+        on_error: Whether an unreadable row stops the run or is skipped.
+        limit: Maximum number of rows.
+        workers: Processes that tokenize a large source.
 
     Raises:
         DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
     """
     reader = SchemaReader(located.source, tokenizer.want)
-    if on_error == "stop" and located.size_bytes > _WORTH_CHECKING_BYTES:
-        # A bad row at the end is better met now than after an hour of tokenizing.
-        for _ in rows_of(located, SchemaReader(located.source, tokenizer.want), on_error, limit):
+    if on_error == "stop" and located.size_bytes > _CHECK_FIRST_BYTES:
+        # Reading alone is fast: a bad row at the end fails now, not after an hour of tokenizing.
+        for _ in read_rows(located, SchemaReader(located.source, tokenizer.want), on_error, limit):
             pass
-    tally = IngestWriter()
-    rows = rows_of(located, reader, on_error, limit)
-    with RowWriter(folder / _TOKENS, STORED) as writer:
-        for outcome in tokenized(rows, tokenizer, workers):
+    ingest_writer = IngestWriter()
+    rows = read_rows(located, reader, on_error, limit)
+    with RowWriter(folder / _TOKENS, TOKEN_SCHEMA) as writer:
+        for outcome in tokenize_rows(rows, tokenizer, workers):
             if isinstance(outcome, BadRecord):
-                stop_at(outcome, on_error)
-            tally.add(outcome, writer)
-    tally.write(folder, reader)
+                raise_unless_skipped(outcome, on_error)
+            ingest_writer.add(outcome, writer)
+    ingest_writer.write(folder, reader)
 
 
 class IngestWriter:
-    """Counts what becomes of rows while they pass."""
+    """Writer of tokenized rows that keeps statistics and the lists of dropped and skipped rows."""
 
     def __init__(self) -> None:
         self._read = self._kept = self._truncated = self._tokens = self._supervised = 0
@@ -162,6 +169,7 @@ class IngestWriter:
         self._skipped: list[BadRecord] = []
 
     def add(self, outcome: Outcome, writer: RowWriter) -> None:
+        """Count the outcome of one source row, and write its token rows."""
         document = self._read
         self._read += 1
         if isinstance(outcome, Dropped):
@@ -177,9 +185,10 @@ class IngestWriter:
                 self._supervised += int((row.labels != IGNORE).sum())
 
     def write(self, folder: Path, reader: SchemaReader) -> None:
+        """Write the lists of dropped and skipped rows, and the statistics."""
         write_jsonl(folder / DROPPED, ({"id": d.id, "reason": d.reason} for d in self._dropped))
         write_jsonl(folder / SKIPPED, ({"id": s.origin, "reason": s.reason} for s in self._skipped))
-        about = IngestStats(
+        stats = IngestStats(
             shapes=reader.shapes,
             rows_read=self._read,
             rows_skipped=len(self._skipped),
@@ -188,14 +197,16 @@ class IngestWriter:
             rows_truncated=self._truncated,
             tokens=self._tokens,
             supervised=self._supervised,
-            needed=min((d.needed for d in self._dropped if d.needed), default=0),
+            required_length=min(
+                (d.required_length for d in self._dropped if d.required_length), default=0
+            ),
             unused=tuple(sorted(reader.unused)),
             reasons=dict(Counter(d.reason.split(":")[0] for d in self._dropped)),
         )
-        (folder / _ABOUT).write_text(json.dumps(asdict(about)))
+        (folder / _STATS).write_text(json.dumps(asdict(stats)))
 
 
-def tokenized_source(
+def tokenize_source(
     located: ResolvedSource,
     rows: RowTokenizer,
     tokenizer: str,
@@ -205,19 +216,19 @@ def tokenized_source(
     workers: int = 1,
     on_error: Literal["stop", "skip"] = "stop",
 ) -> Ingested:
-    """Return a source tokenized, from the cache where it has been done before.
+    """Return a tokenized source from the cache, after tokenizing it if necessary.
 
     Args:
         located: The source.
-        rows: Turns its rows into tokens.
-        tokenizer: The tokenizer's fingerprint.
-        cache: Where the outcome is kept.
-        limit: As in `ingest`.
-        workers: As in `ingest`.
-        on_error: As in `ingest`.
+        rows: Row tokenizer.
+        tokenizer: Fingerprint of the tokenizer.
+        cache: Cache of the result.
+        limit: Maximum number of rows.
+        workers: Processes that tokenize a large source.
+        on_error: Whether an unreadable row stops the run or is skipped.
 
     Raises:
-        DataError: As in `ingest`.
+        DataError: A row cannot be read and `on_error` is `stop`, or the source holds none.
     """
     source = located.source
     key = cache_key(

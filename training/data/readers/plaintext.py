@@ -1,8 +1,8 @@
-"""Cut plain text into documents: whole paragraphs, grouped to a readable size.
+"""Reader of plain text, which groups paragraphs into documents.
 
-A text file says nothing about where its documents begin. Paragraphs (separated by blank lines) are
-kept whole and put together until a document has about `DOCUMENT` characters, so that a single large
-file still has documents to hold out, to shuffle and to pack.
+A text file does not mark its documents. Paragraphs (separated by blank lines) are kept intact and
+grouped until a document has about `DOCUMENT` characters, so that a single large file has documents
+to hold out, shuffle and pack.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from typing import IO
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
 
 DOCUMENT = 2_000
-"""Characters a document is filled to."""
+"""Characters of a document."""
 _LONGEST_PARAGRAPH = 4 * DOCUMENT
-"""A paragraph beyond this many characters is cut at a line's end."""
+"""Characters beyond which a paragraph is cut at a line end."""
 
 
 def read_text(
     stream: IO[bytes], label: str, start: SourcePosition = START
 ) -> Iterator[SourceRecord | BadRecord]:
-    """Yield the documents of a text file from `start` on, each as `{"text": …}`."""
+    """Yield the documents of a text file as `{"text": …}`, starting at a position.
+
+    Args:
+        stream: The file, decompressed.
+        label: Prefix of the origins.
+        start: Position of the first document.
+    """
     stream.seek(start.offset)
     begin, offset, number = start, start.offset, start.number
     lines: list[bytes] = []

@@ -1,10 +1,10 @@
-"""`builtin:python-stdlib`: the docstrings and sources of the interpreter that runs this.
+"""Source `builtin:python-stdlib`: docstrings and code of the running Python interpreter.
 
-Real English and real code on every machine, without a download. Modules are parsed, never
-imported. `subset: text` (the default) gives each module's docstrings and source as text;
-`subset: qa` gives questions such as "What does textwrap.dedent do?" with the docstring's opening as
-the answer. `pairs` sets that answer, which is to the point, against one that goes on and on;
-`judged` gives one of the two at a time, as good or bad; `questions` gives the questions alone.
+It provides English text and code on every machine without a download. Modules are parsed, never
+imported. `subset: text` (the default) yields each module's docstrings and source as text;
+`subset: qa` yields questions such as "What does textwrap.dedent do?" with the docstring's first
+paragraph as the answer. `pairs` prefers that concise answer to a rambling one; `judged` yields one
+of the two at a time, labelled good or bad; `questions` yields the questions alone.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from training.data.readers.records import SourceRecord
 from training.errors import DataError
 
 NAME = "builtin:python-stdlib"
-_LEFT_OUT = frozenset(
+_EXCLUDED = frozenset(
     {"test", "tests", "idlelib", "turtledemo", "lib2to3", "site-packages", "dist-packages"}
 )
-_LEFT_OUT |= frozenset({"__pycache__", "ensurepip", "encodings", "pydoc_data"})
+_EXCLUDED |= frozenset({"__pycache__", "ensurepip", "encodings", "pydoc_data"})
 _LONGEST_ANSWER = 600
 _RAMBLING_WORDS = 90
 _Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def digest(subset: str | None) -> str:
-    """Return what identifies the content: the interpreter's exact version and the subset."""
+    """Return an identifier of the content: the interpreter's exact version and the subset."""
     text = f"{sys.version}:{sysconfig.get_path('stdlib')}:{subset or 'text'}"
     return "stdlib:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -45,7 +45,7 @@ def records(subset: str | None) -> Iterator[SourceRecord]:
     """Yield rows in a fixed order.
 
     Raises:
-        DataError: There is no such subset.
+        DataError: The subset does not exist.
     """
     if subset not in (None, *_READ):
         raise DataError(f"{NAME}: subset is one of {', '.join(_READ)} (got {subset})")
@@ -62,20 +62,20 @@ def _root() -> Path:
 
 
 def _modules() -> list[Path]:
-    """Return the library's modules, private and test ones left out.
+    """Return the library's modules without private modules and tests.
 
-    The order is fixed and mixed, so that the first rows are a fair sample of all.
+    They are ordered by a hash of their names, so that the first rows are a fair sample of all.
     """
-    found = []
+    paths = []
     for folder, inner, files in os.walk(_root()):
-        # Pruned on the way: the packages installed beside the library may be many.
-        inner[:] = [n for n in inner if n not in _LEFT_OUT and not n.startswith(("_", "config-"))]
-        found += [
+        # Excluded folders are not walked: site-packages may be large.
+        inner[:] = [n for n in inner if n not in _EXCLUDED and not n.startswith(("_", "config-"))]
+        paths += [
             Path(folder, name)
             for name in files
             if name.endswith(".py") and (name == "__init__.py" or not name.startswith("_"))
         ]
-    return sorted(found, key=lambda path: hashlib.sha256(_dotted(path).encode()).digest())
+    return sorted(paths, key=lambda path: hashlib.sha256(_dotted(path).encode()).digest())
 
 
 def _dotted(path: Path) -> str:
@@ -84,29 +84,29 @@ def _dotted(path: Path) -> str:
 
 
 def _texts(module: str, path: Path) -> Iterator[SourceRecord]:
-    """The docstrings of a module as one text, then its source."""
-    about = [f"{found.name}\n\n{found.text}" for found in _documented(module, path)]
+    """Yield the docstrings of a module as one text, then its source."""
+    about = [f"{item.name}\n\n{item.text}" for item in _documented(module, path)]
     if about:
         yield SourceRecord(f"python-stdlib/{module}:docs", {"text": "\n\n\n".join(about)})
     yield SourceRecord(f"python-stdlib/{module}:source", {"text": path.read_text(encoding="utf-8")})
 
 
 def _questions(module: str, path: Path) -> Iterator[SourceRecord]:
-    for found in _documented(module, path):
-        opening = _opening(found.text)
-        if opening and not found.name.rsplit(".", 1)[-1].startswith("_"):
+    for item in _documented(module, path):
+        opening = _opening(item.text)
+        if opening and not item.name.rsplit(".", 1)[-1].startswith("_"):
             yield SourceRecord(
-                f"python-stdlib/{found.name}",
+                f"python-stdlib/{item.name}",
                 {
-                    "prompt": f"What does {found.name} do?",
-                    "completion": f"It is a {found.kind} in Python's standard library. {opening}",
+                    "prompt": f"What does {item.name} do?",
+                    "completion": f"It is a {item.kind} in Python's standard library. {opening}",
                 },
             )
 
 
 def _pairs(module: str, path: Path) -> Iterator[SourceRecord]:
-    """Questions with a short answer (chosen) and one that does not come to an end (rejected)."""
-    longer = {found.name: found.text for found in _documented(module, path)}
+    """Yield questions with a concise answer (chosen) and a rambling one (rejected)."""
+    longer = {item.name: item.text for item in _documented(module, path)}
     for record in _questions(module, path):
         prompt, short = record.values["prompt"], record.values["completion"]
         words = longer[record.origin.removeprefix("python-stdlib/")].split()
@@ -124,7 +124,7 @@ def _judged(module: str, path: Path) -> Iterator[SourceRecord]:
         yield SourceRecord(record.origin, values)
 
 
-def _asked(module: str, path: Path) -> Iterator[SourceRecord]:
+def _prompts(module: str, path: Path) -> Iterator[SourceRecord]:
     for record in _questions(module, path):
         values = {"prompt": record.values["prompt"], "reference": record.values["completion"]}
         yield SourceRecord(record.origin, values)
@@ -135,12 +135,12 @@ _READ = {
     "qa": _questions,
     "pairs": _pairs,
     "judged": _judged,
-    "questions": _asked,
+    "questions": _prompts,
 }
 
 
 class _DocumentedObject(NamedTuple):
-    """Something documented: its dotted name, its docstring, and what kind of thing it is."""
+    """Documented object: its dotted name, docstring and kind."""
 
     name: str
     text: str
@@ -149,7 +149,7 @@ class _DocumentedObject(NamedTuple):
 
 @functools.cache
 def _documented(module: str, path: Path) -> tuple[_DocumentedObject, ...]:
-    """Return what is documented in a module; parsed once, for that is most of the time."""
+    """Return the documented objects of a module, cached because parsing dominates the time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tuple(_docstrings(module, ast.parse(path.read_text(encoding="utf-8"))))
@@ -169,7 +169,7 @@ def _nested(parent: str, node: ast.AST) -> Iterator[_DocumentedObject]:
             continue
         name = f"{parent}.{child.name}"
         text = ast.get_docstring(child)
-        # A second definition of a name (a property's setter, an overload) adds nothing.
+        # Skip a second definition of a name (a property's setter, an overload).
         if text and name not in seen:
             seen.add(name)
             yield _DocumentedObject(name, text, _kind(child, node))
@@ -184,7 +184,7 @@ def _kind(child: _Documented, parent: ast.AST) -> str:
 
 
 def _opening(docstring: str) -> str:
-    """Return the first paragraph of a docstring, unwrapped; nothing where it is no prose."""
+    """Return the first paragraph of a docstring, unwrapped; empty if it is not prose."""
     text = " ".join(re.split(r"\n\s*\n", inspect.cleandoc(docstring))[0].split())
     prose = text[:1].isalpha() and ">>>" not in text and text.endswith((".", ":", "!", "?"))
     return text if prose and len(text.split()) >= 3 and len(text) <= _LONGEST_ANSWER else ""

@@ -1,4 +1,4 @@
-"""What a reader yields: a record with the place it came from, or a place that cannot be read."""
+"""Records that readers yield, each with its origin, and records that cannot be read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """Where a record starts in its file, enough to go on reading from there.
+    """Position of a record in its file, from which reading can resume.
 
     Attributes:
-        offset: Bytes (of the decompressed file) before the record; 0 where the format has no use
-            for it.
+        offset: Bytes (of the decompressed file) before the record; 0 if the format does not need
+            it.
         number: Lines, rows or entries before the record.
     """
 
@@ -25,13 +25,13 @@ START = SourcePosition()
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """One record as it stands in a source.
+    """Record of a source.
 
     Attributes:
-        origin: Readable and unique within a run: `tickets.jsonl:17`. Lines, rows and entries
+        origin: Readable id, unique within a run: `tickets.jsonl:17`. Lines, rows and entries
             count from 1.
         values: The record's columns.
-        position: Where it starts in its file.
+        position: Position in its file.
     """
 
     origin: str
@@ -41,12 +41,12 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot be read.
+    """Record that cannot be read.
 
     Attributes:
-        origin: As in `Record`.
-        reason: What is wrong, with the value and the fix.
-        position: Where it starts in its file.
+        origin: As in `SourceRecord`.
+        reason: Description of the defect, with the value and the fix.
+        position: Position in its file.
     """
 
     origin: str
@@ -54,7 +54,7 @@ class BadRecord:
     position: SourcePosition = field(default=START, compare=False)
 
 
-def shown(value: object, limit: int = 80) -> str:
+def abbreviate(value: object, limit: int = 80) -> str:
     """Return `value` for an error message, cut to `limit` characters."""
     text = value if isinstance(value, str) else repr(value)
     text = " ".join(text[: 4 * limit].split())

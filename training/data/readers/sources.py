@@ -1,4 +1,4 @@
-"""Find what a job names as a source, and yield its records.
+"""Sources of a job: location of files, folders, channels and data sets, and their records.
 
 A source is a file, a folder of files, a data-set id on the Hub, `channel:NAME` of a training
 container, or `builtin:python-stdlib`.
@@ -22,13 +22,13 @@ from training.errors import DataError
 
 _CHANNELS = Path("/opt/ml/input/data")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
-_PACKED = frozenset({".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z"})
-_TEXT_IS_NOTES = frozenset({"readme", "license", "licence", "changelog", "notice"})
+_UNSUPPORTED_COMPRESSION = frozenset({".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z"})
+_NOTE_FILES = frozenset({"readme", "license", "licence", "changelog", "notice"})
 
 
 @dataclass(frozen=True)
 class ReadCursor:
-    """A place in a source: which of its files, and where in it."""
+    """Position in a source: index of the file, and position in that file."""
 
     file: int = 0
     position: SourcePosition = START
@@ -36,12 +36,12 @@ class ReadCursor:
 
 @dataclass(frozen=True)
 class ResolvedSource:
-    """A source found: its files, or where else its records come from.
+    """Located source: its files, or the Hub or builtin source that its records come from.
 
     Attributes:
-        source: As the job names it.
-        label: What the ids of its rows begin with.
-        files: The files to read, in order, with the label of each; empty for other sources.
+        source: Source as the job names it.
+        label: Prefix of the ids of its rows.
+        files: Files in order, with the label of each; empty for Hub and builtin sources.
     """
 
     source: Source
@@ -52,13 +52,13 @@ class ResolvedSource:
     def records(
         self, start: ReadCursor = ReadCursor()
     ) -> Iterator[tuple[ReadCursor, SourceRecord | BadRecord]]:
-        """Yield the records from `start` on, each with its own place.
+        """Yield the records with their positions, starting at a position.
 
         Raises:
             DataError: A file cannot be read.
         """
         if not self.files:
-            for number, record in enumerate(self._elsewhere()):
+            for number, record in enumerate(self._remote_records()):
                 if number >= start.position.number:
                     yield ReadCursor(0, SourcePosition(0, number)), record
             return
@@ -69,13 +69,13 @@ class ResolvedSource:
             for record in read_file(path, label, begin):
                 yield ReadCursor(index, record.position), record
 
-    def _elsewhere(self) -> Iterator[SourceRecord | BadRecord]:
+    def _remote_records(self) -> Iterator[SourceRecord | BadRecord]:
         if self.source.source == python_stdlib.NAME:
             return python_stdlib.records(self.source.subset)
         return hub.records(self.source)
 
     def digest(self) -> str:
-        """Return a digest of the content: the same rows give the same digest, wherever they lie."""
+        """Return a digest of the content, which is independent of the files' folder."""
         if self.source.source == python_stdlib.NAME:
             return python_stdlib.digest(self.source.subset)
         if not self.files:
@@ -89,31 +89,31 @@ class ResolvedSource:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on disk; 0 where that is not known."""
+        """Bytes on disk; 0 if unknown."""
         return sum(path.stat().st_size for path, _ in self.files)
 
 
 def distinct(located: Sequence[ResolvedSource]) -> list[ResolvedSource]:
-    """Return sources whose files have labels of their own: as much of each path as it takes."""
+    """Return the sources with unique file labels, lengthened by parent folders if necessary."""
     paths: dict[str, set[Path]] = {}
-    for found in located:
-        for path, label in found.files:
+    for resolved in located:
+        for path, label in resolved.files:
             paths.setdefault(label, set()).add(path.resolve())
     shared = {label for label, places in paths.items() if len(places) > 1}
     return [
         replace(
-            found,
+            resolved,
             files=tuple(
-                (path, _longer(path, sorted(paths[label])) if label in shared else label)
-                for path, label in found.files
+                (path, _unique_suffix(path, sorted(paths[label])) if label in shared else label)
+                for path, label in resolved.files
             ),
         )
-        for found in located
+        for resolved in located
     ]
 
 
-def _longer(path: Path, among: Sequence[Path]) -> str:
-    """Return the shortest end of a path that no other path has."""
+def _unique_suffix(path: Path, among: Sequence[Path]) -> str:
+    """Return the shortest suffix of a path that no other path has."""
     parts = path.resolve().parts
     for count in range(2, len(parts) + 1):
         if sum(other.parts[-count:] == parts[-count:] for other in among) == 1:
@@ -122,14 +122,14 @@ def _longer(path: Path, among: Sequence[Path]) -> str:
 
 
 def locate(source: Source, environment: Mapping[str, str] = os.environ) -> ResolvedSource:
-    """Find a source.
+    """Locate a source.
 
     Args:
-        source: As the job names it.
-        environment: Where `SM_CHANNEL_NAME` is looked up.
+        source: Source as the job names it.
+        environment: Environment with the `SM_CHANNEL_NAME` variables.
 
     Raises:
-        DataError: There is no such thing, or nothing in it.
+        DataError: The source does not exist, or it holds no data.
     """
     name = source.source
     if name.startswith("builtin:"):
@@ -153,7 +153,7 @@ def locate(source: Source, environment: Mapping[str, str] = os.environ) -> Resol
 
 
 def _looks_like_path(name: str) -> bool:
-    """Whether a name that does not exist was meant as a path rather than as a Hub id."""
+    """Return whether a name that does not exist is a path rather than a Hub id."""
     path = Path(name)
     return (
         not _HUB_ID.match(name)
@@ -164,7 +164,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _nearby(path: Path) -> str:
-    """Return what a missing path may have meant, or where the search ended."""
+    """Return a suggestion for a missing path, or the folder in which the search ended."""
     import difflib
 
     parent = path.parent
@@ -180,14 +180,14 @@ def _channel(name: str, environment: Mapping[str, str]) -> Path:
     path = Path(given) if given else _CHANNELS / name
     if path.exists():
         return path
-    found = sorted(
+    channels = sorted(
         key.removeprefix("SM_CHANNEL_").lower() for key in environment if "SM_CHANNEL_" in key
     )
     if _CHANNELS.is_dir():
-        found = sorted({*found, *(p.name for p in _CHANNELS.iterdir() if p.is_dir())})
+        channels = sorted({*channels, *(p.name for p in _CHANNELS.iterdir() if p.is_dir())})
     raise DataError(
         f"channel:{name}: there is no channel of this name ({path}). "
-        f"Channels here: {', '.join(found) or 'none'}"
+        f"Channels here: {', '.join(channels) or 'none'}"
     )
 
 
@@ -200,42 +200,40 @@ def _local(source: Source, path: Path) -> ResolvedSource:
         raise DataError(f"{path}: the file is empty")
     if kind_of(path) is None:
         read_file_kinds = "a .json, .jsonl, .csv, .tsv, .parquet, .txt or .md file"
-        packed = " Unpack it, or pack it with gzip." if _is_packed(path) else ""
-        raise DataError(
-            f"{path}: not a kind of file that is read here.{packed} Give {read_file_kinds}"
-        )
+        packed = " Decompress it, or compress it with gzip." if _is_packed(path) else ""
+        raise DataError(f"{path}: not a supported file format.{packed} Give {read_file_kinds}")
     return ResolvedSource(source, path.name, ((path, path.name),))
 
 
 def _is_packed(path: Path) -> bool:
-    """Whether a file is data packed in a way that is not read."""
-    return path.suffix.lower() in _PACKED and (
+    """Return whether a file is data in an unsupported compression format."""
+    return path.suffix.lower() in _UNSUPPORTED_COMPRESSION and (
         kind_of(path.with_suffix("")) is not None or path.suffix.lower() == ".zip"
     )
 
 
 def _folder(folder: Path) -> list[Path]:
-    found = [
+    paths = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and kind_of(path)
         and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-        and path.name.split(".")[0].lower() not in _TEXT_IS_NOTES
+        and path.name.split(".")[0].lower() not in _NOTE_FILES
         and path.stat().st_size
     ]
     packed = sorted(path for path in folder.rglob("*.*") if path.is_file() and _is_packed(path))
-    if found and packed:
+    if paths and packed:
         more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
         raise DataError(
-            f"{folder}: {packed[0].relative_to(folder)}{more} would be left out, packed in a way "
-            "that is not read here. Unpack it, pack it with gzip, or move it away"
+            f"{folder}: {packed[0].relative_to(folder)}{more} would be left out, because its "
+            "compression is not supported. Decompress it, compress it with gzip, or move it away"
         )
-    if not found:
+    if not paths:
         there = sorted(path.name for path in folder.iterdir())[:5]
         holds = f"it holds {', '.join(there)}" if there else "it is empty"
         raise DataError(
             f"{folder}: no data in this folder ({holds}). "
             "Files that are read end in .json, .jsonl, .csv, .tsv, .parquet, .txt or .md, or .gz"
         )
-    return found
+    return paths

@@ -1,1 +1,5 @@
-"""Row schemas: detection of a file's columns, conversation parsing, typed rows."""
+"""Schemas: from the columns of a record to a typed row.
+
+`detection` recognizes the shape of a record, `columns` and `messages` read it, and `rows` defines
+the row types. Nothing here depends on a tokenizer.
+"""

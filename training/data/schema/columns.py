@@ -1,4 +1,4 @@
-"""Read the columns of a record into a typed row, once its shape is known."""
+"""Conversion of a record of known shape into a typed row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from training.config.data import ShapeName
-from training.data.readers.records import shown
+from training.data.readers.records import abbreviate
 from training.data.schema.messages import (
     is_transcript,
     read_history,
@@ -39,23 +39,27 @@ def column_key(name: str) -> str:
 
 
 def _string(values: Mapping[str, Any], column: str, part: str, *, empty: bool = False) -> str:
-    """Return a column as text; numbers are written out."""
+    """Return a column as text; numbers are converted.
+
+    Raises:
+        RowError: The value is not text, or it is empty.
+    """
     value = values[column]
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if value is None and empty:
         return ""
     if not isinstance(value, str):
-        raise RowError(f"{column} is not text: {shown(value)}")
+        raise RowError(f"{column} is not text: {abbreviate(value)}")
     if not value.strip() and not empty:
         raise RowError(f"the {part} is empty (column {column}). Fill it, or remove the row")
     return value
 
 
 def _side(value: Any, column: str, part: str, role: str) -> str | list[Message]:
-    """Return a side of a pair: text, or messages, which a table holds as JSON.
+    """Return a prompt or an answer as text or messages, which may be JSON in a text column.
 
-    A single message is a list of one.
+    A single message becomes a list of one.
     """
     if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
         value = _messages_of(value)
@@ -67,14 +71,14 @@ def _side(value: Any, column: str, part: str, role: str) -> str | list[Message]:
 
 
 def _messages_of(text: str) -> Any:
-    """Return the messages that a text is the JSON of; other text as it is."""
+    """Return the messages that a text encodes in JSON; other text is returned unchanged."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
     items = value if isinstance(value, list) else [value]
-    written = all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items)
-    return value if written else text
+    are_messages = all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items)
+    return value if are_messages else text
 
 
 def _read_text(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
@@ -90,9 +94,11 @@ def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[st
         text = _with_context(text, values, columns)
         earlier = _history(values, columns)
         if earlier:
-            asked, _ = _led([*earlier, {"role": "user", "content": text}], _system(values, columns))
-            said = _as_messages(asked, "user") + _as_messages(completion, "assistant")
-            return DialogueRow(origin, said, _tools(values, columns))
+            prompt_messages, _ = _with_system(
+                [*earlier, {"role": "user", "content": text}], _system(values, columns)
+            )
+            messages = _as_messages(prompt_messages, "user") + _as_messages(completion, "assistant")
+            return DialogueRow(origin, messages, _tools(values, columns))
         return CompletionRow(origin, text, completion, _system(values, columns))
     messages = _as_messages(_side(prompt, prompt_column, "prompt", "user"), "user")
     answer = _as_messages(completion, "assistant")
@@ -100,13 +106,13 @@ def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[st
 
 
 def _with_context(text: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """Return a prompt with what it is about, where that has a column of its own."""
+    """Return a prompt with its context, if there is a context column."""
     if "context" not in columns:
         return text
     context = _string(values, columns["context"], "context", empty=True).strip()
     if not context:
         return text
-    # A question comes after what it asks about, an instruction before its input.
+    # A question follows its context, an instruction precedes its input.
     question = column_key(columns["prompt"]) == "question"
     return "\n\n".join((context, text) if question else (text, context))
 
@@ -122,7 +128,7 @@ def _as_messages(side: str | list[Message], role: str) -> list[Message]:
 
 
 def _history(values: Mapping[str, Any], columns: Mapping[str, str]) -> list[Message]:
-    """Return the turns before a prompt, where a column holds them."""
+    """Return the turns before a prompt, if there is a history column."""
     column = columns.get("history")
     return [] if column is None else read_history(values[column], column)
 
@@ -136,12 +142,12 @@ def _read_dialogue(origin: str, values: Mapping[str, Any], column: str, columns:
     system = _system(values, columns)
     if system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
-    said = [m for m in messages if m["role"] == "assistant"]
-    if said and not any(m["content"].strip() or m.get("tool_calls") for m in said):
+    answers = [m for m in messages if m["role"] == "assistant"]
+    if answers and not any(m["content"].strip() or m.get("tool_calls") for m in answers):
         raise RowError("the assistant's answers are empty. Fill them, or remove the row")
-    for message in said:
+    for message in answers:
         if not (message["content"].strip() or message.get("tool_calls")):
-            # Learned, it would teach the model to end at once.
+            # Training on an empty answer would teach the model to end immediately.
             message["learned"] = False
     return DialogueRow(origin, messages, _tools(values, columns))
 
@@ -163,8 +169,8 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
         raise RowError("chosen and rejected are the same. Remove the row")
     prompt: str | list[Message]
     if "prompt" in columns:
-        prompt = _asked(values, columns)
-        prompt, (chosen, rejected) = _behind(prompt, [chosen, rejected])
+        prompt = _prompt_with_context(values, columns)
+        prompt, (chosen, rejected) = _split_conversations(prompt, [chosen, rejected])
     elif isinstance(chosen, str) and isinstance(rejected, str):
         if not (is_transcript(chosen) and is_transcript(rejected)):
             return PreferenceRow(origin, "", chosen, rejected)
@@ -177,7 +183,7 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
     if len({isinstance(side, str) for side in (prompt, chosen, rejected)}) > 1:
         prompt = _as_messages(prompt, "user")
         chosen, rejected = _as_messages(chosen, "assistant"), _as_messages(rejected, "assistant")
-    prompt, system = _led(prompt, _system(values, columns))
+    prompt, system = _with_system(prompt, _system(values, columns))
     margin, tools = _margin(values, columns), _tools(values, columns)
     return PreferenceRow(origin, prompt, chosen, rejected, margin, system, tools)
 
@@ -186,31 +192,36 @@ def _stripped(side: str | list[Message]) -> str | list[Message]:
     return side.strip() if isinstance(side, str) else side
 
 
-def _asked(values: Mapping[str, Any], columns: Mapping[str, str]) -> str | list[Message]:
-    """Return the prompt, with what it is about."""
+def _prompt_with_context(
+    values: Mapping[str, Any], columns: Mapping[str, str]
+) -> str | list[Message]:
+    """Return the prompt with its context."""
     prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
     return _with_context(prompt, values, columns) if isinstance(prompt, str) else prompt
 
 
-def _behind(
+def _split_conversations(
     prompt: str | list[Message], sides: list[str | list[Message]]
 ) -> tuple[str | list[Message], list[Any]]:
-    """Return the prompt and what was said after it: sides may be whole conversations."""
-    whole = [side for side in sides if isinstance(side, list) and len(side) > 1]
-    if len(whole) != len(sides):
+    """Return the prompt and the answers to it.
+
+    The answers may be complete conversations that repeat the prompt, which is removed from them.
+    """
+    conversations = [side for side in sides if isinstance(side, list) and len(side) > 1]
+    if len(conversations) != len(sides):
         return prompt, sides
-    asked = _as_messages(prompt, "user")
-    # A system message may stand before what the prompt's column has.
-    most = min(map(len, whole)) - len(asked)
+    turns = _as_messages(prompt, "user")
+    # A system message may precede the prompt in the conversations.
+    most = min(map(len, conversations)) - len(turns)
     for start in range(max(0, most)):
-        stop = start + len(asked)
-        if all(side[:stop] == whole[0][:start] + asked for side in whole):
-            return whole[0][:stop], [side[stop:] for side in whole]
+        stop = start + len(turns)
+        if all(side[:stop] == conversations[0][:start] + turns for side in conversations):
+            return conversations[0][:stop], [side[stop:] for side in conversations]
     return prompt, sides
 
 
-def _led(prompt: str | list[Message], system: str) -> tuple[str | list[Message], str]:
-    """Return a prompt and what is said of how to answer it: messages hold that themselves."""
+def _with_system(prompt: str | list[Message], system: str) -> tuple[str | list[Message], str]:
+    """Return a prompt and its system text; a prompt of messages takes the system text in."""
     if isinstance(prompt, str) or not system:
         return prompt, system
     if prompt and prompt[0]["role"] == "system":
@@ -228,7 +239,7 @@ def _margin(values: Mapping[str, Any], columns: Mapping[str, str]) -> float | No
         with contextlib.suppress(ValueError):
             value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RowError(f"{columns['margin']} is not a number: {shown(value)}")
+        raise RowError(f"{columns['margin']} is not a number: {abbreviate(value)}")
     return float(value)
 
 
@@ -240,59 +251,68 @@ def _shared_prompt(
     while shared < min(len(left), len(right)) - 1 and left[shared] == right[shared]:
         shared += 1
     if not shared and any(m["role"] != "assistant" for m in (*left, *right)):
-        raise RowError(f"chosen and rejected begin with different prompts: {shown(left[0])}")
+        raise RowError(f"chosen and rejected begin with different prompts: {abbreviate(left[0])}")
     return left[:shared], left[shared:], right[shared:]
 
 
-def truth(value: Any) -> bool | None:
-    """Return whether a label says good; None where it says neither."""
+def parse_bool(value: Any) -> bool | None:
+    """Return a label as a bool; None if it is neither true nor false."""
     if isinstance(value, bool):
         return value
     words = {"true": True, "false": False, "good": True, "bad": False, "yes": True, "no": False}
     return words.get(value.strip().lower()) if isinstance(value, str) else None
 
 
-_THUMBS = {
+_LABELS = {
     **dict.fromkeys(("1", "1.0", "👍", "up", "like", "desirable", "positive", "accepted"), True),
     **dict.fromkeys(("0", "0.0", "👎", "down", "dislike", "undesirable", "negative"), False),
 }
 
 
-def thumb(value: Any) -> bool | None:
-    """Return `truth`, of more spellings: where labels are known to say good or bad."""
-    said = truth(value)
-    return _THUMBS.get(str(value).strip().lower()) if said is None else said
+def parse_label(value: Any) -> bool | None:
+    """Return `parse_bool` of more spellings, for columns that are known to hold labels."""
+    label = parse_bool(value)
+    return _LABELS.get(str(value).strip().lower()) if label is None else label
 
 
 def _read_unpaired(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    label = thumb(values[columns["label"]])
+    label = parse_label(values[columns["label"]])
     if label is None:
         raise RowError(
-            f"{columns['label']} is not true or false: {shown(values[columns['label']])}"
+            f"{columns['label']} is not true or false: {abbreviate(values[columns['label']])}"
         )
     answer = _side(values[columns["completion"]], columns["completion"], "completion", "assistant")
     prompt: str | list[Message]
     if "prompt" in columns:
-        prompt, (answer,) = _behind(_asked(values, columns), [answer])
+        prompt, (answer,) = _split_conversations(_prompt_with_context(values, columns), [answer])
     else:
-        prompt, answer = _last_said(answer, columns["completion"])
+        prompt, answer = _split_last_answer(answer, columns["completion"])
     if isinstance(prompt, str) is not isinstance(answer, str):
         prompt, answer = _as_messages(prompt, "user"), _as_messages(answer, "assistant")
-    prompt, system = _led(prompt, _system(values, columns))
+    prompt, system = _with_system(prompt, _system(values, columns))
     return UnpairedRow(origin, prompt, answer, label, system, _tools(values, columns))
 
 
-def _last_said(
-    whole: str | list[Message], column: str
+def _split_last_answer(
+    conversation: str | list[Message], column: str
 ) -> tuple[list[Message], str | list[Message]]:
-    """Return a conversation, and the answer at its end."""
-    if isinstance(whole, str) or len(whole) < 2 or whole[-1]["role"] != "assistant":
-        raise RowError(f"{column} does not end with an answer of the assistant: {shown(whole)}")
-    return whole[:-1], whole[-1:]
+    """Return a conversation without its last answer, and that answer.
+
+    Raises:
+        RowError: The conversation does not end with an answer.
+    """
+    if (
+        isinstance(conversation, str)
+        or len(conversation) < 2
+        or conversation[-1]["role"] != "assistant"
+    ):
+        found = abbreviate(conversation)
+        raise RowError(f"{column} does not end with an answer of the assistant: {found}")
+    return conversation[:-1], conversation[-1:]
 
 
 def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    prompt, system = _led(_asked(values, columns), _system(values, columns))
+    prompt, system = _with_system(_prompt_with_context(values, columns), _system(values, columns))
     if isinstance(prompt, str):
         prompt = prepend_system(system, prompt)
     column = columns.get("reference", columns.get("completion"))
@@ -303,7 +323,7 @@ def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, s
     return PromptRow(origin, prompt, reference, others)
 
 
-READ: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]], Row]] = {
+ROW_READERS: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]], Row]] = {
     "text": _read_text,
     "prompt_completion": _read_completion,
     "alpaca": _read_completion,
@@ -313,4 +333,4 @@ READ: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]], Row]
     "unpaired": _read_unpaired,
     "prompt": _read_prompt,
 }
-"""How each shape is read: of a record's origin, its values, and which column plays which part."""
+"""Reader of each shape; it takes a record's origin, its values and the column of each part."""

@@ -1,6 +1,6 @@
-"""Recognise the shape of a record by its columns, and read it into a typed row.
+"""Detection of a record's shape by its columns.
 
-The order of `_recognise` is the order of precedence; `docs/data.md` shows it to the user.
+The order of `_detect` is the order of precedence, which `docs/data.md` documents.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 from training.config.data import ShapeName, Source
 from training.config.method_base import RowKind
-from training.data.readers.records import SourceRecord, shown
-from training.data.schema.columns import READ, column_key, truth
+from training.data.readers.records import SourceRecord, abbreviate
+from training.data.schema.columns import ROW_READERS, column_key, parse_bool
 from training.data.schema.rows import Row, RowError, as_prompt
 from training.errors import DataError
 
-# Spellings of a column, most telling first. Case, spaces, hyphens and underscores do not matter.
+# Spellings of a column, most specific first. Case, spaces, hyphens and underscores do not matter.
 _NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "content", "document", "body", "article", "passage", "code", "markdown"),
     "prompt": (
@@ -43,9 +43,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
 
 _MEDIA = frozenset({"image", "images", "audio", "audios", "video", "videos"})
 _LISTED = 12
-"""Columns that an error names."""
+"""Maximum number of columns that an error message lists."""
 
-KNOWN = (
+KNOWN_SHAPES = (
     "text: text",
     "prompt and completion: prompt | question | instruction | input, and "
     "completion | expected completion | response | answer | output | target",
@@ -56,7 +56,7 @@ KNOWN = (
     "good or bad: prompt, completion (or messages), label (true or false)",
     "prompts: prompt, and maybe a reference answer",
 )
-"""The shapes as an error message lists them."""
+"""Shapes as an error message lists them."""
 
 _NEEDS: dict[ShapeName, tuple[str, ...]] = {
     "text": ("text",),
@@ -70,59 +70,69 @@ _NEEDS: dict[ShapeName, tuple[str, ...]] = {
 }
 
 _JUDGED: tuple[ShapeName, ...] = ("preference", "unpaired")
-"""Shapes that a method wants as they are, whatever conversation stands beside."""
+"""Shapes that take precedence over a conversation in the same record, if the method needs them."""
 
 
 class SchemaReader:
-    """Reads the records of one source into rows of the kind a method learns from.
+    """Reader that converts the records of one source into the kind of row a method needs.
+
+    The shape is detected once per set of columns.
 
     Args:
-        source: As the job names it.
-        want: The kind of row the method learns from.
+        source: Source as the job names it.
+        want: Kind of row that the method trains on.
     """
 
     def __init__(self, source: Source, want: RowKind):
         self._source = source
         self._want = want
-        self._known: dict[tuple[str, ...], tuple[ShapeName, dict[str, str]]] = {}
+        self._detected: dict[tuple[str, ...], tuple[ShapeName, dict[str, str]]] = {}
         self.unused: set[str] = set()
 
     @property
     def shapes(self) -> tuple[str, ...]:
-        """The shapes met so far."""
-        # Copied first: a stream may be reading its next window meanwhile.
-        return tuple(sorted({shape for shape, _ in tuple(self._known.values())}))
+        """Shapes detected so far."""
+        # Copied first: the background thread of a stream may add to it.
+        return tuple(sorted({shape for shape, _ in tuple(self._detected.values())}))
 
     def read(self, record: SourceRecord) -> Row:
-        """Return the row a record holds.
+        """Return the typed row of a record.
 
         Raises:
-            DataError: Its columns fit no shape, or a shape this method cannot learn from.
-            RowError: The shape is known and this record's content is not usable.
+            DataError: The columns fit no shape, or one that this method cannot train on.
+            RowError: The shape is known, but the content of this record is invalid.
         """
         signature = tuple(record.values)
-        known = self._known.get(signature)
-        if known is None:
-            known = self._known[signature] = self._settle_or_fault(record)
-        shape, columns = known
+        detected = self._detected.get(signature)
+        if detected is None:
+            detected = self._detected[signature] = self._resolve_or_reject(record)
+        shape, columns = detected
         if shape != "text" and self._want != "text":
-            _refuse_media(record)
-        row = READ[shape](record.origin, record.values, columns)
+            _reject_media(record)
+        row = ROW_READERS[shape](record.origin, record.values, columns)
         return as_prompt(row) if self._want == "prompt" else row
 
-    def _settle_or_fault(self, record: SourceRecord) -> tuple[ShapeName, dict[str, str]]:
-        """Settle a shape; once others were, a record unlike them is its own fault."""
-        if not self._known:
-            return self._settle(record)
+    def _resolve_or_reject(self, record: SourceRecord) -> tuple[ShapeName, dict[str, str]]:
+        """Resolve the shape of a record.
+
+        An unknown shape of the first record means that the source as a whole is unusable; later it
+        is an error of that record alone, which may be skipped.
+
+        Raises:
+            DataError: The shape of the first record is unknown.
+            RowError: The shape of a later record is unknown.
+        """
+        if not self._detected:
+            return self._resolve(record)
         try:
-            return self._settle(record)
+            return self._resolve(record)
         except DataError as error:
             raise RowError(str(error).removeprefix(f"{record.origin}: ")) from None
 
-    def _settle(self, record: SourceRecord) -> tuple[ShapeName, dict[str, str]]:
-        columns = _with_talks(self._columns(record), record.values, self._want)
-        shape = self._source.shape or _wanted(columns, self._want)
-        shape = shape or _recognise(columns, record.values, self._want)
+    def _resolve(self, record: SourceRecord) -> tuple[ShapeName, dict[str, str]]:
+        columns = _with_conversation_as_prompt(self._columns(record), record.values, self._want)
+        shape = self._source.shape or _preferred_shape(columns, self._want)
+        shape = shape or _detect(columns, record.values, self._want)
         if shape is None:
             raise DataError(_unknown(record, columns))
         missing = [name for name in _needed(shape, columns) if name not in columns]
@@ -132,16 +142,20 @@ class SchemaReader:
                 f"Columns found: {_listed(record)}. "
                 f"Name it: data.train.columns: {{{missing[0]}: YOUR_COLUMN}}"
             )
-        _refuse(shape, self._want, record.origin)
+        _reject(shape, self._want, record.origin)
         if shape in ("messages", "sharegpt") and self._source.shape is None:
-            _refuse_judged(shape, columns, record, self._want)
+            _reject_labelled(shape, columns, record, self._want)
         if shape == "text":
             self.unused |= set(record.values) - {columns["text"]}
         return shape, columns
 
     def _columns(self, record: SourceRecord) -> dict[str, str]:
-        """Return which column of the record plays which part."""
-        found = _spelled(record.values)
+        """Return the column of each part of a shape.
+
+        Raises:
+            DataError: The job names a column or a part that does not exist.
+        """
+        matched = _match_spellings(record.values)
         for part, column in self._source.columns.items():
             if column not in record.values:
                 raise DataError(
@@ -153,57 +167,59 @@ class SchemaReader:
                     f"data.train.columns: {part!r} is not a part of any shape. "
                     f"Parts: {', '.join(_NAMES)}"
                 )
-            for other in [other for other, name in found.items() if name == column]:
-                del found[other]
-            found[part] = column
-        return found
+            for other in [other for other, name in matched.items() if name == column]:
+                del matched[other]
+            matched[part] = column
+        return matched
 
 
-def _spelled(values: Mapping[str, Any]) -> dict[str, str]:
+def _match_spellings(values: Mapping[str, Any]) -> dict[str, str]:
     present = {column_key(name): name for name in reversed(list(values))}
-    found = {}
+    matched = {}
     for part, spellings in _NAMES.items():
         for spelling in spellings:
             if spelling in present:
-                found[part] = present[spelling]
+                matched[part] = present[spelling]
                 break
-    if found.get("context") == found.get("prompt"):
-        found.pop("context", None)
-    return found
+    if matched.get("context") == matched.get("prompt"):
+        matched.pop("context", None)
+    return matched
 
 
-def _with_talks(
+def _with_conversation_as_prompt(
     columns: dict[str, str], values: Mapping[str, Any], want: RowKind
 ) -> dict[str, str]:
-    """Return the columns, with a conversation as the prompt of a pair, or as what a label is of."""
-    talks = [columns[name] for name in ("messages", "conversations") if name in columns]
-    talk = next((column for column in talks if _holds_messages(values[column])), None)
-    if talk is None:
+    """Return the columns, with a conversation as the prompt of a pair or as the labelled text."""
+    conversations = [columns[name] for name in ("messages", "conversations") if name in columns]
+    conversation = next(
+        (column for column in conversations if _holds_messages(values[column])), None
+    )
+    if conversation is None:
         return columns
-    found = dict(columns)
-    if want == "preference" and "prompt" not in found and "chosen" in found:
-        side = values[found["chosen"]]
-        # Beside whole conversations it is one of them, or what they begin with.
+    matched = dict(columns)
+    if want == "preference" and "prompt" not in matched and "chosen" in matched:
+        side = values[matched["chosen"]]
+        # If the chosen column holds complete conversations, this one is not a prompt.
         if not (isinstance(side, list) and len(side) > 1):
-            found["prompt"] = talk
-    if want == "unpaired" and "completion" not in found:
-        found["completion"] = talk
-        found.pop("prompt", None)
-    return found
+            matched["prompt"] = conversation
+    if want == "unpaired" and "completion" not in matched:
+        matched["completion"] = conversation
+        matched.pop("prompt", None)
+    return matched
 
 
 def _needed(shape: ShapeName, columns: Mapping[str, str]) -> list[str]:
-    """Return the parts of a shape; the prompt of a conversation is in it."""
+    """Return the required parts of a shape; a conversation contains its own prompt."""
     whole = columns.get("completion") in (columns.get("messages"), columns.get("conversations"))
     return [name for name in _NEEDS[shape] if not (whole and name == "prompt")]
 
 
-def _wanted(columns: Mapping[str, str], want: RowKind) -> ShapeName | None:
+def _preferred_shape(columns: Mapping[str, str], want: RowKind) -> ShapeName | None:
     fits = (s for s in _JUDGED if s == want and {*_NEEDS[s]} - {"prompt"} <= columns.keys())
     return next(fits, None)
 
 
-def _recognise(
+def _detect(
     columns: Mapping[str, str], values: Mapping[str, Any], want: RowKind
 ) -> ShapeName | None:
     has = columns.keys()
@@ -215,7 +231,9 @@ def _recognise(
         return "sharegpt"
     if {"chosen", "rejected"} <= has:
         return "preference"
-    if {"prompt", "completion", "label"} <= has and truth(values[columns["label"]]) is not None:
+    if {"prompt", "completion", "label"} <= has and parse_bool(
+        values[columns["label"]]
+    ) is not None:
         return "unpaired"
     if want == "text" and "text" in has and isinstance(values[columns["text"]], str):
         return "text"
@@ -234,15 +252,20 @@ def _holds_messages(value: Any) -> bool:
     )
 
 
-def _refuse(shape: ShapeName, want: RowKind, origin: str) -> None:
-    """Stop where rows of this shape would teach something else than the method is meant to."""
+def _reject(shape: ShapeName, want: RowKind, origin: str) -> None:
+    """Raise if the method should not train on rows of this shape.
+
+    Raises:
+        DataError: The shape does not suit the method.
+    """
     if want not in ("text", "dialogue"):
         fits = {"preference": ("preference",), "unpaired": ("unpaired",)}.get(want)
         if fits and shape not in fits:
             chosen = "make feedback DATA=… makes pairs of labels that choose between two answers. "
             raise DataError(
                 f"{origin}: this method learns from {fits[0]} rows, found {shape}. "
-                f"{chosen if want == 'preference' else ''}Known shapes:\n  " + "\n  ".join(KNOWN)
+                f"{chosen if want == 'preference' else ''}Known shapes:\n  "
+                + "\n  ".join(KNOWN_SHAPES)
             )
         return
     if shape == "preference":
@@ -260,36 +283,44 @@ def _refuse(shape: ShapeName, want: RowKind, origin: str) -> None:
         )
     if shape == "prompt":
         raise DataError(
-            f"{origin}: there are prompts here and no answers to learn. "
+            f"{origin}: there are prompts but no answers to train on. "
             "Name the column that holds them: data.train.columns: {completion: YOUR_COLUMN}"
         )
 
 
-def _refuse_judged(
+def _reject_labelled(
     shape: ShapeName, columns: Mapping[str, str], record: SourceRecord, want: RowKind
 ) -> None:
-    """Stop where conversations are labelled good or bad, and all of them would be learned."""
+    """Raise if conversations have good and bad labels and all of them would be trained on.
+
+    Raises:
+        DataError: The conversations are labelled.
+    """
     label = columns.get("label")
-    if want == "dialogue" and label and truth(record.values[label]) is not None:
+    if want == "dialogue" and label and parse_bool(record.values[label]) is not None:
         raise DataError(
             f"{record.origin}: these conversations are labelled good or bad ({label}: "
-            f"{shown(record.values[label])}); trained on as they are, the model would learn the bad"
-            f" ones too. Keep the good ones and set data.train.shape: {shape}"
+            f"{abbreviate(record.values[label])}); trained on as they are, the model would learn "
+            f"the bad ones too. Keep the good ones and set data.train.shape: {shape}"
         )
 
 
-def _refuse_media(record: SourceRecord) -> None:
-    """Raise for a row about an image, a sound or a film: without it, its answer is made up."""
+def _reject_media(record: SourceRecord) -> None:
+    """Raise for a row with an image, audio or video, without which its answer has no basis.
+
+    Raises:
+        RowError: The row refers to media.
+    """
     for name, value in record.values.items():
         if value and column_key(name) in _MEDIA:
             raise RowError(
-                f"column {name} holds what is not text ({shown(value)}), and only text is learned "
-                "here. Remove the row, or the column if the answer can be given without it"
+                f"column {name} is not text ({abbreviate(value)}), and only text is trained on. "
+                "Remove the row, or the column if the answer can be given without it"
             )
 
 
 def _listed(record: SourceRecord) -> str:
-    names = [shown(name) for name in record.values]
+    names = [abbreviate(name) for name in record.values]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return (", ".join(names[:_LISTED]) or "(none)") + more
 
@@ -299,7 +330,7 @@ def _unknown(record: SourceRecord, columns: Mapping[str, str]) -> str:
     return (
         f"{record.origin}: the columns fit no known shape. Columns found: "
         f"{_listed(record)}. Known shapes:\n  "
-        + "\n  ".join(KNOWN)
+        + "\n  ".join(KNOWN_SHAPES)
         + f"\nSay which column is which: data.train.columns: {{prompt: {example}, completion: …}} "
         f"or {{text: {example}}}"
     )

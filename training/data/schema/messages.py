@@ -1,4 +1,4 @@
-"""Read conversations in the forms they are written in: messages, ShareGPT, whole transcripts."""
+"""Parsing of conversations: lists of messages, ShareGPT, and transcripts in plain text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from training.data.readers.records import shown
+from training.data.readers.records import abbreviate
 from training.data.schema.rows import Message, RowError
 
 _ROLES = {
@@ -36,7 +36,7 @@ _ROLES = {
 }
 _CALLS = frozenset({"function_call", "tool_call"})
 _WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
-"""How other tools spell whether a message is learned."""
+"""Keys by which other tools mark whether a message is trained on."""
 _TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
@@ -44,39 +44,39 @@ def read_messages(value: Any, column: str) -> list[Message]:
     """Return a conversation written as a list of `role`/`content` or `from`/`value` objects.
 
     Raises:
-        RowError: Not a conversation, or one with an unknown role or content.
+        RowError: It is not a conversation, or a role or content is invalid.
     """
     if isinstance(value, str):
         value = _parse(value, column)
     if not isinstance(value, list) or not value:
-        raise RowError(f"{column} is not a list of messages: {shown(value)}")
+        raise RowError(f"{column} is not a list of messages: {abbreviate(value)}")
     return [_message(item, column, index) for index, item in enumerate(value)]
 
 
 def _message(item: Any, column: str, index: int) -> Message:
     where = f"{column}[{index}]"
     if not isinstance(item, dict):
-        raise RowError(f"{where} is not a message with a role and content: {shown(item)}")
-    given = item.get("role") or item.get("from")
-    role = _ROLES.get(str(given).lower())
-    if given is None:
+        raise RowError(f"{where} is not a message with a role and content: {abbreviate(item)}")
+    role_name = item.get("role") or item.get("from")
+    role = _ROLES.get(str(role_name).lower())
+    if role_name is None:
         raise RowError(
-            f"{where} has no role (nor from): its keys are {shown(', '.join(map(str, item)))}"
+            f"{where} has no role (nor from): its keys are {abbreviate(', '.join(map(str, item)))}"
         )
     if role is None:
         raise RowError(
-            f"{where} has the role {shown(given)}. Known: system, user, assistant, tool "
+            f"{where} has the role {abbreviate(role_name)}. Known: system, user, assistant, tool "
             "(ShareGPT: human, gpt, function_call, observation)"
         )
-    written = item.get("content")
-    content = _content(item.get("value") if written is None else written, where)
-    if str(given).lower() in _CALLS:
+    content = item.get("content")
+    content = _content(item.get("value") if content is None else content, where)
+    if str(role_name).lower() in _CALLS:
         calls = _calls(content, where)
         return {"role": role, "content": "", "tool_calls": calls}
     message: Message = {"role": role, "content": content}
-    called = next((key for key in ("tool_calls", "function_call") if item.get(key)), None)
-    if called:
-        message["tool_calls"] = _calls(item[called], f"{where}.{called}")
+    calls_key = next((key for key in ("tool_calls", "function_call") if item.get(key)), None)
+    if calls_key:
+        message["tool_calls"] = _calls(item[calls_key], f"{where}.{calls_key}")
     if role == "assistant" and not _is_learned(item, where):
         message["learned"] = False
     if isinstance(item.get("name"), str):
@@ -93,7 +93,7 @@ def _content(value: Any, where: str) -> str:
         return value
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
         return "".join(_part(part, where) for part in value)
-    raise RowError(f"{where} has content that is not text: {shown(value)}")
+    raise RowError(f"{where} has content that is not text: {abbreviate(value)}")
 
 
 def _part(part: dict[str, Any], where: str) -> str:
@@ -103,20 +103,24 @@ def _part(part: dict[str, Any], where: str) -> str:
     if isinstance(text, str):
         return text
     raise RowError(
-        f"{where} has a part that is not text ({shown(part.get('type') or part)}); only text is "
-        "learned here. Write out what it holds as text, or remove the row"
+        f"{where} has a part that is not text ({abbreviate(part.get('type') or part)}); only text "
+        "is trained on. Describe its content as text, or remove the row"
     )
 
 
 def _is_learned(item: dict[str, Any], where: str) -> bool:
-    """Return what a message says of itself: `weight: 0`, `train: false`, …."""
+    """Return whether a message is trained on, by keys such as `weight: 0` or `train: false`.
+
+    Raises:
+        RowError: The value is neither 0 nor 1.
+    """
     key = next((key for key in _WEIGHTS if item.get(key) is not None), None)
     if key is None:
         return True
     if item[key] not in (0, 1):
         raise RowError(
-            f"{where}.{key} is {shown(item[key])}; a message is learned (1 or true) or it is not "
-            "(0 or false), and nothing between"
+            f"{where}.{key} is {abbreviate(item[key])}; a message is trained on (1 or true) or not "
+            "(0 or false); fractions are not supported"
         )
     return bool(item[key])
 
@@ -132,7 +136,7 @@ def _calls(value: Any, where: str) -> list[dict[str, Any]]:
 def _call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowError(f"{where} is not a call with a name and arguments: {shown(call)}")
+        raise RowError(f"{where} is not a call with a name and arguments: {abbreviate(call)}")
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
         arguments = _arguments(arguments)
@@ -140,7 +144,7 @@ def _call(call: Any, where: str) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """Return arguments as an object; what the model wrote that is no JSON stays as it was said."""
+    """Return the arguments of a call as an object, or as text if they are not JSON."""
     try:
         return orjson.loads(text) if text.strip() else {}
     except orjson.JSONDecodeError:
@@ -148,7 +152,7 @@ def _arguments(text: str) -> Any:
 
 
 def read_history(value: Any, column: str) -> list[Message]:
-    """Return the turns before a prompt: a list of questions with their answers, or of messages.
+    """Return the turns before a prompt, from a list of question-answer pairs or of messages.
 
     Raises:
         RowError: It is neither.
@@ -161,28 +165,28 @@ def read_history(value: Any, column: str) -> list[Message]:
         return read_messages(value, column)
     messages: list[Message] = []
     for index, turn in enumerate(value):
-        said = list(turn) if isinstance(turn, list | tuple) else []
-        if len(said) != 2 or not all(isinstance(text, str) for text in said):
+        pair = list(turn) if isinstance(turn, list | tuple) else []
+        if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise RowError(
-                f"{column}[{index}] is not a question and its answer, two texts: {shown(turn)}"
+                f"{column}[{index}] is not a question and its answer, two texts: {abbreviate(turn)}"
             )
-        messages.append({"role": "user", "content": said[0]})
-        messages.append({"role": "assistant", "content": said[1]})
+        messages.append({"role": "user", "content": pair[0]})
+        messages.append({"role": "assistant", "content": pair[1]})
     return messages
 
 
 def read_tools(value: Any) -> list[dict[str, Any]] | None:
-    """Return the tools of a record, as JSON schemas; None when it has none.
+    """Return the tools of a record as JSON schemas; None if it has none.
 
     Raises:
-        RowError: Neither a list of schemas nor JSON text of one.
+        RowError: It is neither a list of schemas nor a list in JSON.
     """
     if isinstance(value, str):
         value = _parse(value, "tools") if value.strip() else None
     if not value:
         return None
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise RowError(f"tools is not a list of function schemas: {shown(value)}")
+        raise RowError(f"tools is not a list of function schemas: {abbreviate(value)}")
     return [
         tool if "function" in tool else {"type": "function", "function": tool} for tool in value
     ]
@@ -192,11 +196,11 @@ def _parse(text: str, where: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise RowError(f"{where} is not JSON ({error.msg}): {shown(text)}") from None
+        raise RowError(f"{where} is not JSON ({error.msg}): {abbreviate(text)}") from None
 
 
 def is_transcript(text: str) -> bool:
-    r"""Whether `text` is a whole dialogue written `\n\nHuman: … \n\nAssistant: …`."""
+    r"""Return whether `text` is a transcript, `\n\nHuman: … \n\nAssistant: …`."""
     return text.startswith("\n\nHuman:") and "\n\nAssistant:" in text
 
 
@@ -211,7 +215,7 @@ def split_transcripts(chosen: str, rejected: str) -> tuple[str, str, str]:
         if turn[1] == "Assistant" and rejected.startswith(chosen[: turn.end()].rstrip(" ")):
             shared = len(chosen[: turn.end()].rstrip(" "))
     if not shared:
-        raise RowError(f"chosen and rejected begin with different dialogues: {shown(chosen)}")
+        raise RowError(f"chosen and rejected begin with different dialogues: {abbreviate(chosen)}")
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
 
@@ -220,6 +224,6 @@ def transcript_messages(text: str) -> list[Message]:
     parts = _TURN.split(text)[1:]
     roles = {"Human": "user", "Assistant": "assistant"}
     return [
-        {"role": roles[who], "content": said.strip()}
-        for who, said in zip(parts[::2], parts[1::2], strict=True)
+        {"role": roles[who], "content": text.strip()}
+        for who, text in zip(parts[::2], parts[1::2], strict=True)
     ]

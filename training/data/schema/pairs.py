@@ -1,4 +1,4 @@
-"""The sequences that a row of preferences is made of, each a prompt and one answer to it."""
+"""Sequences of preference rows: the prompt with each of the answers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from training.data.schema.rows import (
     UnpairedRow,
 )
 
-_Words = str | list[Message]
+_Text = str | list[Message]
 
 
 def row_sequences(row: Row, *, templated: bool) -> list[Row]:
     """Return the sequences of a row: chosen and rejected of a pair, else the row itself.
 
     Args:
-        row: Of any kind.
-        templated: Whether a chat template writes it; whole transcripts are then taken apart.
+        row: Row of any kind.
+        templated: Whether a chat template renders it; transcripts are then split into messages.
     """
     if isinstance(row, UnpairedRow):
         return [_side(row, row.prompt, row.completion, templated)]
@@ -28,17 +28,20 @@ def row_sequences(row: Row, *, templated: bool) -> list[Row]:
         return [row]
     prompt, answers = row.prompt, (row.chosen, row.rejected)
     if isinstance(prompt, str) and not templated:
-        prompt = _with_seam(prompt, [str(answer) for answer in answers])
+        prompt = _with_separator(prompt, [str(answer) for answer in answers])
     return [_side(row, prompt, answer, templated) for answer in answers]
 
 
-def _with_seam(prompt: str, answers: list[str]) -> str:
-    """Return the prompt with a line break where any answer needs one: both follow the same text."""
-    parted = prompt[-1:].isspace() or all(answer[:1].isspace() for answer in answers)
-    return prompt if parted or not prompt else prompt + "\n"
+def _with_separator(prompt: str, answers: list[str]) -> str:
+    """Return the prompt, with a line break if any answer needs one.
+
+    Both answers must follow the same prompt text, or their log-probabilities are not comparable.
+    """
+    separated = prompt[-1:].isspace() or all(answer[:1].isspace() for answer in answers)
+    return prompt if separated or not prompt else prompt + "\n"
 
 
-def _side(row: PreferenceRow | UnpairedRow, prompt: _Words, answer: _Words, templated: bool) -> Row:
+def _side(row: PreferenceRow | UnpairedRow, prompt: _Text, answer: _Text, templated: bool) -> Row:
     if isinstance(prompt, str) and isinstance(answer, str):
         if not (templated and is_transcript(prompt)):
             return CompletionRow(row.id, prompt, answer, row.system)

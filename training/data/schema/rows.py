@@ -1,4 +1,4 @@
-"""The kinds of row that anything is learned from, whatever file they came from."""
+"""Typed rows, which are the same for every source and file format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 Message: TypeAlias = dict[str, Any]
 """`role` (system, user, assistant, tool), `content` (text), and maybe `tool_calls` (a list of
 `{"type": "function", "function": {"name", "arguments"}}`) and `name`. Chat templates read these.
-`learned: False` stands where what the assistant says is context alone."""
+`learned: False` marks an assistant message that is context only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRow:
-    """A prompt and the text expected after it; `system` says how to answer, if anything does."""
+    """Prompt with the completion expected after it, and an optional system message."""
 
     id: str
     prompt: str
@@ -31,14 +31,14 @@ class CompletionRow:
 
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
-    """A conversation.
+    """Conversation.
 
     Attributes:
-        id: Where it came from.
-        messages: In the order they were said.
+        id: Origin of the row.
+        messages: Messages in order.
         tools: JSON schemas of the functions the assistant may call.
-        answers_from: Index of the first message that counts as an answer; what the assistant said
-            before it is context.
+        answers_from: Index of the first message that counts as an answer; assistant messages before
+            it are context.
     """
 
     id: str
@@ -49,15 +49,15 @@ class DialogueRow:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRow:
-    """Two answers, the first preferred. Text throughout, or messages throughout.
+    """Preference pair: two answers to a prompt, either all text or all messages.
 
     Attributes:
-        id: Where it came from.
-        prompt: What was answered.
-        chosen: The better answer.
-        rejected: The other.
-        margin: How much better, where somebody said so.
-        system: How to answer, where the prompt is text and somebody said so.
+        id: Origin of the row.
+        prompt: The prompt.
+        chosen: The preferred answer.
+        rejected: The other answer.
+        margin: Margin of the preference, if annotated.
+        system: System message, if the prompt is text.
         tools: JSON schemas of the functions the assistant may call.
     """
 
@@ -72,7 +72,7 @@ class PreferenceRow:
 
 @dataclass(frozen=True, slots=True)
 class UnpairedRow:
-    """An answer known to be good or bad; `system` and `tools` as of a `PreferenceRow`."""
+    """Answer with a label, True for good; `system` and `tools` as in `PreferenceRow`."""
 
     id: str
     prompt: str | list[Message]
@@ -84,7 +84,7 @@ class UnpairedRow:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """A prompt to answer, and what a right answer is checked against."""
+    """Prompt to answer, with the reference answer and columns that rewards read."""
 
     id: str
     prompt: str | list[Message]
@@ -96,10 +96,10 @@ Row: TypeAlias = TextRow | CompletionRow | DialogueRow | PreferenceRow | Unpaire
 
 
 def as_prompt(row: Row) -> PromptRow:
-    """Return what there is to answer in a row of another kind.
+    """Return the prompt of a row of any kind.
 
     Raises:
-        RowError: Nobody asks anything in it.
+        RowError: The row is a conversation without a user message.
     """
     if isinstance(row, PromptRow):
         return row
@@ -108,19 +108,19 @@ def as_prompt(row: Row) -> PromptRow:
     if isinstance(row, CompletionRow):
         return PromptRow(row.id, prepend_system(row.system, row.prompt), row.completion, {})
     if isinstance(row, DialogueRow):
-        asked = [i for i, message in enumerate(row.messages) if message["role"] == "user"]
-        if not asked:
-            raise RowError("no user says anything in it, so there is nothing to answer")
-        return PromptRow(row.id, row.messages[: asked[-1] + 1], None, {})
+        user_turns = [i for i, message in enumerate(row.messages) if message["role"] == "user"]
+        if not user_turns:
+            raise RowError("the conversation has no user message, so there is nothing to answer")
+        return PromptRow(row.id, row.messages[: user_turns[-1] + 1], None, {})
     if isinstance(row.prompt, str):
         return PromptRow(row.id, prepend_system(row.system, row.prompt), None, {})
     return PromptRow(row.id, row.prompt, None, {})
 
 
 def prepend_system(system: str, prompt: str) -> str:
-    """Return a prompt behind what is said of how to answer it."""
+    """Return a text prompt with the system message before it."""
     return f"{system}\n\n{prompt}" if system else prompt
 
 
 class RowError(ValueError):
-    """A record of a known shape whose content cannot be used; says what and how to mend it."""
+    """Error of a record whose shape is known and whose content cannot be used."""

@@ -1,7 +1,7 @@
-"""Work done once: folders named by what they hold, written whole or not at all.
+"""Content-addressed cache of folders that are written atomically.
 
-One process builds an entry while the others wait for its lock and then read the same files; no
-collective is involved, so nothing times out however long it takes.
+One process builds an entry while the others wait for its file lock and then read the same files. No
+collective is involved, so no time-out ends a run whose data takes hours to tokenize.
 """
 
 from __future__ import annotations
@@ -23,51 +23,56 @@ _SIZES = "sizes.json"
 
 
 class Cache:
-    """Entries under a folder.
+    """Cache in a folder.
 
     Args:
-        folder: Made when it is not there.
-        otherwise: Used in its place when it cannot be written to.
+        folder: Folder of the entries, created if it does not exist.
+        fallback: Folder to use if `folder` cannot be written.
+
+    Raises:
+        DataError: Neither folder can be written.
 
     Attributes:
-        folder: Where entries are.
-        moved: Why it is not the folder asked for; empty when it is.
+        folder: Folder of the entries.
+        fallback_reason: Reason for using `fallback`; empty if it is not used.
     """
 
-    def __init__(self, folder: Path, otherwise: Path):
+    def __init__(self, folder: Path, fallback: Path):
         self.folder = folder
-        self.moved = ""
+        self.fallback_reason = ""
         fault = _unwritable(folder)
         if fault:
-            self.folder = otherwise
-            self.moved = f"the cache {folder} cannot be written ({fault}): using {otherwise}"
-            if second := _unwritable(otherwise):
+            self.folder = fallback
+            self.fallback_reason = (
+                f"the cache {folder} cannot be written ({fault}): using {fallback}"
+            )
+            if second := _unwritable(fallback):
                 raise DataError(
                     f"nothing can be cached: {folder} cannot be written ({fault}), and neither can "
-                    f"{otherwise} ({second})"
+                    f"{fallback} ({second})"
                 )
 
     def entry(self, key: str, build: Callable[[Path], None]) -> Path:
-        """Return the folder of `key`, built first when it is not there whole.
+        """Return the folder of an entry, after building it if it is missing or incomplete.
 
         Args:
-            key: Names the content; see `cache_key`.
-            build: Writes the entry's files into the empty folder it is given.
+            key: Key of the content (see `cache_key`).
+            build: Function that writes the entry's files to an empty folder.
 
         Raises:
-            DataError: No space left, or what `build` raises.
+            DataError: The disk is full, or `build` raised it.
         """
         path = self.folder / key
-        if _whole(path):
+        if _is_complete(path):
             return path
         with FileLock(self.folder / f"{key}.lock"):
-            if not _whole(path):
+            if not _is_complete(path):
                 self._build(path, build)
         return path
 
     def _build(self, path: Path, build: Callable[[Path], None]) -> None:
-        for left in self.folder.glob(f"{path.name}.part-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in self.folder.glob(f"{path.name}.part-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         shutil.rmtree(path, ignore_errors=True)
         part = Path(tempfile.mkdtemp(prefix=f"{path.name}.part-", dir=self.folder))
         try:
@@ -88,7 +93,7 @@ class Cache:
 
 
 def _unwritable(folder: Path) -> str:
-    """Return why nothing can be written to `folder`; empty when something can."""
+    """Return why `folder` cannot be written; empty if it can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -97,7 +102,7 @@ def _unwritable(folder: Path) -> str:
         return error.strerror or str(error)
 
 
-def _whole(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     try:
         sizes: dict[str, int] = json.loads((path / _SIZES).read_text())
         return all((path / name).stat().st_size == size for name, size in sizes.items())
@@ -106,14 +111,14 @@ def _whole(path: Path) -> bool:
 
 
 def cache_key(*parts: object) -> str:
-    """Return a short key for `parts`, each told apart by its text."""
+    """Return a short key of `parts`, by their text, and of this package's code."""
     text = json.dumps([str(part) for part in (*parts, code_version())])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 @functools.cache
 def code_version() -> str:
-    """Return a digest of this package's own files: other code may make other rows."""
+    """Return a digest of this package's files, because other code may produce other rows."""
     digest = hashlib.sha256()
     folder = Path(__file__).parents[1]
     for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.jinja")]):
@@ -123,7 +128,13 @@ def code_version() -> str:
 
 
 def write_jsonl(path: Path, rows: Iterable[object], *, append: bool = False) -> None:
-    """Write rows as JSON Lines."""
+    """Write rows as JSON Lines.
+
+    Args:
+        path: The file.
+        rows: Values that JSON can hold.
+        append: Whether to append to the file.
+    """
     with path.open("a" if append else "w", encoding="utf-8") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")

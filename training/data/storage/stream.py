@@ -1,9 +1,9 @@
-"""Rows for data larger than memory, read while training, shuffled and packed in windows.
+"""Streaming of data that is too large to tokenize in advance, shuffled and packed in windows.
 
-A window is some thousand documents. What stands in it, its order and its packing depend on the seed
-and on where in the sources it begins, on nothing else; so a run goes on after an interruption by
-opening the sources at a window's beginning, without reading what came before. While a window is
-trained on, the next one is read in the background.
+A window holds some thousand documents. Its content, order and packing depend only on the seed and
+the source positions at which it begins. A run therefore resumes exactly by opening the sources at
+the beginning of a window, without reading what precedes it. While the run trains on a window, a
+background thread reads the next one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from training.data.mixing.packing import best_fit
-from training.data.mixing.sampling import allot
-from training.data.readers.ingest import DROPPED, SKIPPED, stop_at
+from training.data.mixing.sampling import allocate_rows
+from training.data.readers.ingest import DROPPED, SKIPPED, raise_unless_skipped
 from training.data.readers.records import BadRecord, SourcePosition
 from training.data.readers.sources import ReadCursor, ResolvedSource
 from training.data.schema.detection import SchemaReader
@@ -30,23 +30,23 @@ from training.data.tokenization.workers import characters_of
 from training.errors import DataError
 
 WINDOW = 2_048
-"""Documents of a window."""
+"""Documents per window."""
 _WINDOW_CHARACTERS = 16_000_000
 _BATCH = 256
-_REMEMBERED = 16
-"""Window beginnings kept in a state: enough for rows that were fetched and not yet trained on."""
+_KEPT_POSITIONS = 16
+"""Window positions in a state: the DataLoader fetches rows before they are trained on."""
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How a stream is turned into rows.
+    """Settings of a stream.
 
     Attributes:
         packing: Whether documents share rows.
-        shuffle: Whether the order inside a window is drawn.
-        seed: Decides the order.
-        on_error: What to do with a row that cannot be read.
-        replay_share: Share of the tokens that comes from the replayed source.
+        shuffle: Whether documents are shuffled within a window.
+        seed: Seed of the shuffles.
+        on_error: Whether an unreadable row stops the run or is skipped.
+        replay_share: Share of the tokens that comes from the replay source.
     """
 
     packing: bool
@@ -57,48 +57,49 @@ class StreamSettings:
 
 
 class SourceStream:
-    """Draws the rows of one source, and begins it anew when it ends.
+    """Endless stream of the rows of one source, which restarts when the source ends.
 
     Args:
         located: The source.
-        reader: Reads its records.
-        limit: Rows of it to use.
+        reader: Reader of its records.
+        limit: Number of rows to use.
     """
 
     def __init__(self, located: ResolvedSource, reader: SchemaReader, limit: int | None):
         self.located = located
         self.reader = reader
         self._limit = limit
-        self.open({"file": 0, "offset": 0, "number": 0, "count": 0, "epoch": 0})
+        self.seek({"file": 0, "offset": 0, "number": 0, "count": 0, "epoch": 0})
 
-    def open(self, state: dict[str, int]) -> None:
-        """Go to a place that `state` returned."""
-        self._count, self._epoch = state["count"], state["epoch"]
-        self._begin(ReadCursor(state["file"], SourcePosition(state["offset"], state["number"])))
+    def seek(self, position: dict[str, int]) -> None:
+        """Move to a position that `position` returned."""
+        self._count, self._epoch = position["count"], position["epoch"]
+        start = SourcePosition(position["offset"], position["number"])
+        self._open(ReadCursor(position["file"], start))
 
-    def _begin(self, cursor: ReadCursor) -> None:
+    def _open(self, cursor: ReadCursor) -> None:
         self._records = self.located.records(cursor)
         self._next = next(self._records, None)
 
-    def state(self) -> dict[str, int]:
-        """Return the place of the next row."""
-        self._renew()
+    def position(self) -> dict[str, int]:
+        """Return the position of the next row."""
+        self._restart_at_end()
         assert self._next is not None
         cursor, _ = self._next
-        place = {"file": cursor.file, **asdict(cursor.position)}
-        return {**place, "count": self._count, "epoch": self._epoch}
+        start = {"file": cursor.file, **asdict(cursor.position)}
+        return {**start, "count": self._count, "epoch": self._epoch}
 
-    def _renew(self) -> None:
+    def _restart_at_end(self) -> None:
         if self._next is not None and (self._limit is None or self._count < self._limit):
             return
         if not self._count:
             raise DataError(f"{self.located.source.source}: there are no rows in it")
         self._count, self._epoch = 0, self._epoch + 1
-        self._begin(ReadCursor())
+        self._open(ReadCursor())
 
-    def draw(self) -> Row | BadRecord:
+    def next_row(self) -> Row | BadRecord:
         """Return the next row."""
-        self._renew()
+        self._restart_at_end()
         assert self._next is not None
         _, record = self._next
         self._next = next(self._records, None)
@@ -113,13 +114,14 @@ class SourceStream:
 
 @dataclass(frozen=True)
 class _Window:
-    """Some thousand documents, read.
+    """Window of a stream.
 
     Attributes:
-        begin: Where it begins: its number, its first row's, the debt, and the place of each source.
-        rows: Its rows, in order.
-        dropped: What it holds that has nothing to learn.
-        skipped: What could not be read.
+        begin: State at its beginning: its number, the number of its first row, the replay tokens
+            that are due, and the position of each source.
+        rows: Rows in order.
+        dropped: Rows without anything to train on.
+        skipped: Rows that could not be read.
     """
 
     begin: dict[str, Any]
@@ -129,57 +131,59 @@ class _Window:
 
 
 class StreamTable:
-    """Rows by number, in increasing order; the stream has no end.
+    """Endless table of rows, read in increasing order.
 
     Attributes:
-        digest: Names the sources by their files' names and sizes (content is not read through).
-        num_dropped: Rows met so far that have nothing to learn.
-        num_skipped: Rows met so far that could not be read.
+        digest: Digest of the names and sizes of the sources' files, not of their content.
+        num_dropped: Rows so far without anything to train on.
+        num_skipped: Rows so far that could not be read.
 
     Args:
-        taps: The sources.
-        weights: How often rows of each come up, relative to the others.
-        replay: General text to mix in.
-        rows: Turns rows into tokens; used beside the training, so its tokenizer must be its own.
-        settings: How rows are ordered and packed.
-        notes: Folder that gets the lists of dropped and skipped rows; None for no lists.
+        streams: Training sources.
+        weights: Relative frequency of each source.
+        replay: Source of general text to replay.
+        rows: Row tokenizer; a background thread uses it, so it must not share its tokenizer.
+        settings: Order and packing of the rows.
+        log_folder: Folder for the lists of dropped and skipped rows; None for no lists.
     """
 
     def __init__(
         self,
-        taps: Sequence[SourceStream],
+        streams: Sequence[SourceStream],
         weights: Sequence[float],
         replay: SourceStream | None,
         rows: RowTokenizer,
         settings: StreamSettings,
-        notes: Path | None = None,
+        log_folder: Path | None = None,
     ):
-        self._taps = taps
+        self._streams = streams
         self._replay = replay
         self._rows = rows
         self._settings = settings
-        self._notes = notes
-        self._noted = -1
-        self._order = _turns(weights)
+        self._log_folder = log_folder
+        self._logged_window = -1
+        self._source_order = _interleave(weights)
         self._first = 0
         self._window: list[dict[str, Any]] = []
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="stream")
-        self._ahead: Future[_Window] | None = None
-        self._begins: list[dict[str, Any]] = []
-        self._debt = 0.0
+        self._next_window: Future[_Window] | None = None
+        self._positions: list[dict[str, Any]] = []
+        self._replay_due = 0.0
         self._number = -1
         self.num_dropped = self.num_skipped = 0
-        self.digest = cache_key("stream", *(_about(tap.located) for tap in self._all_taps()))
+        self.digest = cache_key(
+            "stream", *(_identity(stream.located) for stream in self._all_streams())
+        )
 
-    def _all_taps(self) -> list[SourceStream]:
-        return [*self._taps, *([self._replay] if self._replay else [])]
+    def _all_streams(self) -> list[SourceStream]:
+        return [*self._streams, *([self._replay] if self._replay else [])]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return row `index`, as `RowTable` does.
 
         Raises:
-            IndexError: The row lies before what is still remembered.
-            DataError: The data cannot be read, or a whole window teaches nothing.
+            IndexError: The row precedes the windows whose positions are kept.
+            DataError: The data cannot be read, or a window has nothing to train on.
         """
         if index < self._first:
             self._rewind(index)
@@ -188,81 +192,89 @@ class StreamTable:
         return self._window[index - self._first]
 
     def window(self) -> list[dict[str, Any]]:
-        """Return the rows of the window that was read last."""
+        """Return the rows of the current window."""
         return self._window
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to give the same rows from here on.
+        """Return the state that `load_state_dict` needs to serve the same rows.
 
-        Any row since the last few windows can be asked for afterwards, so rows that were fetched
-        ahead and not yet trained on are not lost.
+        It holds the positions of the last windows, not only of the current one: the DataLoader has
+        fetched rows that were not trained on yet, and a resumed run reads them again.
         """
-        return {"version": 1, "digest": self.digest, "begins": list(self._begins)}
+        return {"version": 1, "digest": self.digest, "windows": list(self._positions)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where `state_dict` was taken.
+        """Restore a state.
 
         Raises:
-            DataError: The sources are not the ones it was taken from.
+            DataError: The sources have changed since.
         """
         if state["digest"] != self.digest:
             raise DataError(
                 "the streamed data is not what the checkpoint was reading: a source has another "
                 "name or size. Put it back, or start over"
             )
-        self._begins = list(state["begins"])
+        self._positions = list(state["windows"])
         self._window, self._first = [], 0
-        if self._begins:
-            self._open(self._begins[-1])
+        if self._positions:
+            self._open(self._positions[-1])
 
     def _rewind(self, index: int) -> None:
-        earlier = [begin for begin in self._begins if begin["first"] <= index]
+        earlier = [begin for begin in self._positions if begin["first"] <= index]
         if not earlier:
             raise IndexError(f"row {index} of a stream that has moved on to row {self._first}")
-        self._begins = earlier
+        self._positions = earlier
         self._open(earlier[-1])
 
     def _open(self, begin: dict[str, Any]) -> None:
-        self._forget_ahead()
-        for tap, place in zip(self._all_taps(), begin["taps"], strict=True):
-            tap.open(place)
-        self._debt, self._number = begin["debt"], begin["window"] - 1
+        self._discard_read_ahead()
+        for stream, position in zip(self._all_streams(), begin["sources"], strict=True):
+            stream.seek(position)
+        self._replay_due, self._number = begin["replay_due"], begin["window"] - 1
         self._first, self._window = begin["first"], []
-        self._begins = [known for known in self._begins if known["window"] < begin["window"]]
+        self._positions = [
+            earlier for earlier in self._positions if earlier["window"] < begin["window"]
+        ]
 
-    def _forget_ahead(self) -> None:
-        """Leave the sources to nobody: what was read of the next window does not count."""
-        if self._ahead is not None and not self._ahead.cancel():
+    def _discard_read_ahead(self) -> None:
+        """Wait for the background thread and discard its window, so that sources can be moved."""
+        if self._next_window is not None and not self._next_window.cancel():
             with suppress(DataError):
-                self._ahead.result()
-        self._ahead = None
+                self._next_window.result()
+        self._next_window = None
 
     def _advance(self) -> None:
         number, first = self._number + 1, self._first + len(self._window)
-        ahead, self._ahead = self._ahead, None
-        window = ahead.result() if ahead else self._read(number, first)
+        future, self._next_window = self._next_window, None
+        window = future.result() if future else self._read_window(number, first)
         self._number, self._first, self._window = number, first, window.rows
-        self._begins = [*self._begins[1 - _REMEMBERED :], window.begin]
-        self._note(window.dropped, window.skipped)
-        self._ahead = self._reader.submit(self._read, number + 1, first + len(window.rows))
+        self._positions = [*self._positions[1 - _KEPT_POSITIONS :], window.begin]
+        self._log(window.dropped, window.skipped)
+        self._next_window = self._reader.submit(
+            self._read_window, number + 1, first + len(window.rows)
+        )
 
-    def _read(self, number: int, first: int) -> _Window:
-        """Read the window that comes next in the sources."""
+    def _read_window(self, number: int, first: int) -> _Window:
+        """Read the next window from the sources.
+
+        Raises:
+            DataError: A row cannot be read, or no row can be trained on.
+        """
         begin = {
             "window": number,
             "first": first,
-            "debt": self._debt,
-            "taps": [tap.state() for tap in self._all_taps()],
+            "replay_due": self._replay_due,
+            "sources": [stream.position() for stream in self._all_streams()],
         }
         window = _Window(begin, [], [], [])
-        drawn = self._drawn()
-        documents = self._tokenized(drawn, window)
+        drawn = self._draw()
+        documents = self._tokenize(drawn, window)
         if not documents:
             raise DataError(
                 f"none of the {len(drawn):,} rows from {_id(drawn[0])} on has anything to learn "
-                f"within data.max_length {self._rows.max_length}. Raise it, or mend the data"
+                f"within data.max_length {self._rows.max_length}. Raise it, or fix the data"
             )
-        documents += self._replayed(sum(len(row.input_ids) for row in documents), window)
+        documents += self._draw_replay(sum(len(row.input_ids) for row in documents), window)
         rng = np.random.default_rng([self._settings.seed, number])
         if self._settings.shuffle:
             documents = [documents[i] for i in rng.permutation(len(documents))]
@@ -275,18 +287,18 @@ class StreamTable:
         window.rows.extend(_as_row([documents[i] for i in group]) for group in groups)
         return window
 
-    def _drawn(self) -> list[Row | BadRecord]:
+    def _draw(self) -> list[Row | BadRecord]:
         drawn: list[Row | BadRecord] = []
         characters = 0
         while len(drawn) < WINDOW and characters < _WINDOW_CHARACTERS:
-            tap = self._taps[self._order[len(drawn) % len(self._order)]]
-            row = tap.draw()
+            stream = self._streams[self._source_order[len(drawn) % len(self._source_order)]]
+            row = stream.next_row()
             characters += characters_of(row)
             drawn.append(row)
         return drawn
 
-    def _tokenized(self, drawn: Sequence[Row | BadRecord], window: _Window) -> list[TokenRow]:
-        """Return what is to be learned, and note in the window what is not."""
+    def _tokenize(self, drawn: Sequence[Row | BadRecord], window: _Window) -> list[TokenRow]:
+        """Return the token rows of `drawn`, and record dropped and skipped rows in the window."""
         documents: list[TokenRow] = []
         skipped = [row for row in drawn if isinstance(row, BadRecord)]
         rows = [row for row in drawn if not isinstance(row, BadRecord)]
@@ -299,50 +311,54 @@ class StreamTable:
                 else:
                     documents += outcome
         for bad in skipped:
-            stop_at(bad, self._settings.on_error)
+            raise_unless_skipped(bad, self._settings.on_error)
         window.skipped.extend(skipped)
         return documents
 
-    def _note(self, dropped: Sequence[Dropped], skipped: Sequence[BadRecord]) -> None:
-        """Count and list what is left out, each window once."""
-        if self._number <= self._noted:
+    def _log(self, dropped: Sequence[Dropped], skipped: Sequence[BadRecord]) -> None:
+        """Count and list dropped and skipped rows, once per window even if it is read again."""
+        if self._number <= self._logged_window:
             return
-        self._noted = self._number
+        self._logged_window = self._number
         self.num_dropped += len(dropped)
         self.num_skipped += len(skipped)
-        if self._notes is not None:
+        if self._log_folder is not None:
             lost = ({"id": row.id, "reason": row.reason} for row in dropped)
             bad = ({"id": row.origin, "reason": row.reason} for row in skipped)
-            write_jsonl(self._notes / DROPPED, lost, append=True)
-            write_jsonl(self._notes / SKIPPED, bad, append=True)
+            write_jsonl(self._log_folder / DROPPED, lost, append=True)
+            write_jsonl(self._log_folder / SKIPPED, bad, append=True)
 
-    def _replayed(self, tokens: int, window: _Window) -> list[TokenRow]:
-        """Draw general text until its share is reached; what is too much is owed to the next."""
+    def _draw_replay(self, tokens: int, window: _Window) -> list[TokenRow]:
+        """Draw general text until its share is reached; an excess is deducted from the next window.
+
+        Raises:
+            DataError: The replay source holds no text.
+        """
         share = self._settings.replay_share
         if self._replay is None or not share:
             return []
-        self._debt += tokens * share / (1 - share)
+        self._replay_due += tokens * share / (1 - share)
         documents: list[TokenRow] = []
-        fruitless = 0
-        while self._debt > 0:
-            found = self._tokenized([self._replay.draw()], window)
-            fruitless = 0 if found else fruitless + 1
-            if fruitless > WINDOW:
+        without_text = 0
+        while self._replay_due > 0:
+            replayed = self._tokenize([self._replay.next_row()], window)
+            without_text = 0 if replayed else without_text + 1
+            if without_text > WINDOW:
                 raise DataError(f"data.replay: {self._replay.located.source.source} holds no text")
-            documents += found
-            self._debt -= sum(len(row.input_ids) for row in found)
+            documents += replayed
+            self._replay_due -= sum(len(row.input_ids) for row in replayed)
         return documents
 
 
-def _turns(weights: Sequence[float]) -> list[int]:
-    """Return which source each row of a round is drawn from, evenly spread."""
+def _interleave(weights: Sequence[float]) -> list[int]:
+    """Return the source of each row of a cycle, evenly spread by weight."""
     size = 1 if len(weights) == 1 else 256
-    counts = allot(size, [size] * len(weights), weights)
-    turns = [(place / count, i) for i, count in enumerate(counts) for place in range(count)]
-    return [i for _, i in sorted(turns)]
+    counts = allocate_rows(size, [size] * len(weights), weights)
+    slots = [(place / count, i) for i, count in enumerate(counts) for place in range(count)]
+    return [i for _, i in sorted(slots)]
 
 
-def _about(located: ResolvedSource) -> tuple[object, ...]:
+def _identity(located: ResolvedSource) -> tuple[object, ...]:
     if not located.files:
         return (located.source.source, located.source.subset, located.source.split)
     return tuple((label, path.stat().st_size) for path, label in located.files)

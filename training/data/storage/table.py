@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1024
 _INTS = pa.list_(pa.int32())
-STORED = pa.schema(
+TOKEN_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("document", pa.int64()),
@@ -29,8 +29,8 @@ STORED = pa.schema(
         ("about", pa.string()),
     ]
 )
-"""Tokenized rows of one source. `document` numbers the source rows they are parts of."""
-READY = pa.schema(
+"""Schema of a tokenized source; `document` is the index of the source row."""
+ROW_SCHEMA = pa.schema(
     [
         ("input_ids", _INTS),
         ("labels", _INTS),
@@ -39,11 +39,11 @@ READY = pa.schema(
         ("about", pa.string()),
     ]
 )
-"""Rows as a batch takes them: of one document, of several (packed), or of the sides of a pair."""
+"""Schema of training rows: one document, several (packed), or both sides of a pair."""
 
 
 class RowWriter:
-    """Writes rows to an Arrow stream, a batch at a time."""
+    """Writer of rows to an Arrow stream, in batches."""
 
     def __init__(self, path: Path, schema: pa.Schema):
         self._schema = schema
@@ -92,12 +92,12 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 class TokenStore:
-    """The tokenized rows of one source, memory-mapped.
+    """Tokenized rows of one source, memory-mapped.
 
     Attributes:
         lengths: Tokens of each row.
-        supervised: Learned tokens of each row.
-        documents: Which source row each is a part of, counted from 0.
+        supervised: Supervised tokens of each row.
+        documents: Index of the source row of each row, from 0.
     """
 
     def __init__(self, path: Path):
@@ -114,14 +114,14 @@ class TokenStore:
         sizes = [len(offsets) - 1 for (offsets, _), _ in self._chunks]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.documents = table.column("document").to_numpy()
-        self.lengths = _joined([np.diff(offsets) for (offsets, _), _ in self._chunks])
-        self.supervised = _joined([_learned(*labels) for _, labels in self._chunks])
+        self.lengths = _concatenated([np.diff(offsets) for (offsets, _), _ in self._chunks])
+        self.supervised = _concatenated([_supervised_counts(*labels) for _, labels in self._chunks])
 
     def __len__(self) -> int:
         return len(self.documents)
 
     def id(self, index: int) -> str:
-        """Return a row's id."""
+        """Return the id of a row."""
         return str(self._ids[index].as_py())
 
     def row(self, index: int) -> TokenRow:
@@ -141,24 +141,24 @@ def _flat(array: Any) -> tuple[Any, Any]:
     return array.offsets.to_numpy(), array.values.to_numpy(zero_copy_only=False)
 
 
-def _joined(parts: list[Any]) -> Any:
+def _concatenated(parts: list[Any]) -> Any:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
-def _learned(offsets: Any, labels: Any) -> Any:
+def _supervised_counts(offsets: Any, labels: Any) -> Any:
     running = np.concatenate([[0], np.cumsum(labels != IGNORE)])
     return running[offsets[1:]] - running[offsets[:-1]]
 
 
 class RowTable:
-    """Rows to train on: map-style and memory-mapped.
+    """Training rows: map-style and memory-mapped.
 
     Attributes:
-        dataset: Columns `input_ids`, `labels` (-100 where nothing is learned), `seq_lengths`
-            (tokens of each sequence in the row), `ids` (of the source rows) and `about` (JSON).
-        num_tokens: Tokens over all rows.
-        num_supervised: Tokens that are learned.
-        digest: Of the content and its order.
+        dataset: Columns `input_ids`, `labels` (-100 at unsupervised tokens), `seq_lengths` (tokens
+            of each sequence of the row), `ids` (source rows) and `about` (metadata as JSON).
+        num_tokens: Tokens of all rows.
+        num_supervised: Supervised tokens of all rows.
+        digest: Digest of the content and its order.
     """
 
     def __init__(
@@ -168,12 +168,12 @@ class RowTable:
         self.num_tokens = num_tokens
         self.num_supervised = num_supervised
         self.digest = digest
-        self._notes: dict[str, Sequence[Any]] = {}
+        self._columns: dict[str, Sequence[Any]] = {}
 
     def add_column(self, name: str, values: Sequence[Any]) -> None:
-        """Give every row another column, such as what a reference model makes of it."""
+        """Add a column in memory, such as the log-probabilities of a reference model."""
         assert len(values) == len(self), (len(values), len(self))
-        self._notes[name] = values
+        self._columns[name] = values
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -183,26 +183,26 @@ class RowTable:
         """Tokens of each row."""
         import pyarrow.compute as pc
 
-        found: list[int] = pc.list_value_length(self.dataset.data.column("input_ids")).to_pylist()
-        return found
+        lengths: list[int] = pc.list_value_length(self.dataset.data.column("input_ids")).to_pylist()
+        return lengths
 
     @property
-    def kinds(self) -> list[str]:
-        """What is said about rows beside their tokens, each once (JSON)."""
-        found: list[str] = self.dataset.data.column("about").unique().to_pylist()
-        return found
+    def metadata_values(self) -> list[str]:
+        """Distinct metadata values of the rows, as JSON."""
+        values: list[str] = self.dataset.data.column("about").unique().to_pylist()
+        return values
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row: dict[str, Any] = self.dataset[int(index)]
-        return row | {name: values[index] for name, values in self._notes.items()}
+        return row | {name: values[index] for name, values in self._columns.items()}
 
 
 def write_row_table(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str, Any]:
-    """Write rows, each of one or several documents, and return what `load_row_table` wants to know."""
+    """Write rows of one or several documents each, and return statistics for `load_row_table`."""
     digest = hashlib.sha256()
     tokens = supervised = count = 0
     longest = 0
-    with RowWriter(path, READY) as writer:
+    with RowWriter(path, ROW_SCHEMA) as writer:
         for documents in rows:
             ids = np.concatenate([document.input_ids for document in documents])
             labels = np.concatenate([document.labels for document in documents])
@@ -227,7 +227,7 @@ def write_row_table(path: Path, rows: Iterable[Sequence[TokenRow]]) -> dict[str,
 
 
 def load_row_table(path: Path, about: dict[str, Any]) -> RowTable:
-    """Return a written table, memory-mapped."""
+    """Return a table, memory-mapped, with the statistics that `write_row_table` returned."""
     import datasets
 
     dataset = datasets.Dataset.from_file(str(path))
@@ -235,6 +235,6 @@ def load_row_table(path: Path, about: dict[str, Any]) -> RowTable:
 
 
 def token_rows(store: TokenStore, indices: Iterable[int]) -> Iterator[TokenRow]:
-    """Yield rows of a store."""
+    """Yield rows of a store by index."""
     for index in indices:
         yield store.row(index)

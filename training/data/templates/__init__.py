@@ -1,9 +1,8 @@
-"""Chat templates that are safe to train with: what the assistant said is marked, and nothing else.
+"""Chat templates that are safe to train with: exactly the assistant's text is supervised.
 
-`resolve` chooses the template of a run; `render` writes a conversation with it as pieces that say
-which part is learned. Templates of ours carry `{% generation %}` marks. A template of the
-tokenizer's own without marks is rendered turn by turn, and refused where that does not prove what
-the assistant said.
+`resolve` selects the template of a run; `render` renders a conversation with it as pieces that are
+supervised or not. The included templates have `{% generation %}` marks. A tokenizer's own template
+without marks is rendered turn by turn, and rejected if that does not identify the assistant's text.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 NAMES = ("alpaca", "chatml", "gemma", "llama3", "mistral", "plain", "zephyr")
-"""Templates that come with Temper."""
+"""Templates that are included in Temper."""
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _MARKS = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 _END = re.compile(r"set end = '([^']+)'")
@@ -31,12 +30,12 @@ _END = re.compile(r"set end = '([^']+)'")
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """The chat template of a run.
+    """Chat template of a run.
 
     Attributes:
-        name: Ours by name, a file, or "the tokenizer's own".
-        source: Its Jinja text; begins a conversation with the begin-of-text token where rows do.
-        specials: The tokens it may write: `bos_token`, `eos_token`, ….
+        name: Name of an included template, a file, or "the tokenizer's own".
+        source: Jinja source, which renders the begin-of-text token if rows begin with one.
+        specials: Special tokens that it may use: `bos_token`, `eos_token`, ….
     """
 
     name: str
@@ -45,28 +44,28 @@ class ChatTemplate:
 
     @property
     def marked(self) -> bool:
-        """Whether it marks what the assistant says."""
+        """True if the template marks the assistant's text."""
         return bool(_GENERATION.search(self.source))
 
     @property
     def serving(self) -> str:
-        """The text to save beside a model, without the marks that only training reads."""
+        """Jinja source to save with a model, without the marks that only training uses."""
         return _MARKS.sub("", self.source)
 
 
 def resolve(
     chat_template: str | None, tokenizer: PreTrainedTokenizerBase, encoder: Encoder
 ) -> ChatTemplate | None:
-    """Return the template of a run; None when neither the job nor the tokenizer has one.
+    """Return the template of a run; None if neither the job nor the tokenizer has one.
 
     Args:
-        chat_template: `model.chat_template`: a name of ours, a `.jinja` file, or None for the
+        chat_template: `model.chat_template`: an included template, a `.jinja` file, or None for the
             tokenizer's own.
-        tokenizer: Gives its own template and the control tokens.
-        encoder: Says whether rows begin with a begin-of-text token.
+        tokenizer: Tokenizer, for its own template and special tokens.
+        encoder: Encoder, which knows whether rows begin with a begin-of-text token.
 
     Raises:
-        DataError: No such template.
+        DataError: The template does not exist.
     """
     specials = {
         key: str(value) for key, value in tokenizer.special_tokens_map.items() if value is not None
@@ -77,7 +76,7 @@ def resolve(
             own = own.get("default")
         name = "the tokenizer's own"
     elif chat_template in NAMES:
-        name, own = chat_template, _ours(chat_template, encoder)
+        name, own = chat_template, _included(chat_template, encoder)
     else:
         name, own = chat_template, _from_file(chat_template)
     if not own:
@@ -85,8 +84,8 @@ def resolve(
     return ChatTemplate(name, _with_bos(own, encoder), specials)
 
 
-def _ours(name: str, encoder: Encoder) -> str:
-    """Return a template of ours; its end of turn becomes EOS where the vocabulary lacks it."""
+def _included(name: str, encoder: Encoder) -> str:
+    """Return an included template, with EOS as end of turn if the vocabulary lacks its token."""
     body = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
     end = _END.search(body)
     if end and encoder.id_of(end[1]) is None:
@@ -114,39 +113,52 @@ def _with_bos(source: str, encoder: Encoder) -> str:
 def render(
     template: ChatTemplate, messages: list[Message], tools: Any, encoder: Encoder
 ) -> list[Piece]:
-    """Return a conversation as pieces, those the assistant said marked as supervised.
+    """Return a conversation as pieces, of which the assistant's text is supervised.
+
+    Args:
+        template: The chat template.
+        messages: The conversation.
+        tools: Tools as JSON schemas, or None.
+        encoder: Encoder that escapes control tokens in the content.
 
     Raises:
-        DataError: The template cannot say what the assistant said.
-        RowError: The template refuses this conversation.
+        DataError: The template does not identify the assistant's text.
+        RowError: The template rejects this conversation.
     """
-    quoted = _quote(messages, encoder)
-    schemas = _quote(tools, encoder)
+    escaped = _escape(messages, encoder)
+    schemas = _escape(tools, encoder)
     if template.marked:
-        text, spans = _render_marked(template, quoted, schemas)
+        text, spans = _render_marked(template, escaped, schemas)
     else:
-        text, spans = _render_by_turns(template, quoted, schemas, encoder)
-    _prove(template, text, spans, quoted)
+        text, spans = _render_by_turns(template, escaped, schemas, encoder)
+    _verify_spans(template, text, spans, escaped)
     return _pieces(text, spans)
 
 
-def opening(
+def render_prompt(
     template: ChatTemplate, messages: list[Message], tools: Any, encoder: Encoder
 ) -> list[Piece]:
-    """Return a conversation up to where the assistant's next answer begins."""
-    quoted = _quote(messages, encoder)
-    text = _render(template, quoted, _quote(tools, encoder), prompt=True)
+    """Return a conversation up to the beginning of the assistant's next answer.
+
+    Args:
+        template: The chat template.
+        messages: The conversation.
+        tools: Tools as JSON schemas, or None.
+        encoder: Encoder that escapes control tokens in the content.
+    """
+    escaped = _escape(messages, encoder)
+    text = _render(template, escaped, _escape(tools, encoder), prompt=True)
     return [Piece(text, False)]
 
 
-def _quote(value: Any, encoder: Encoder) -> Any:
-    """Return `value` with control tokens inside any of its texts marked as plain text."""
+def _escape(value: Any, encoder: Encoder) -> Any:
+    """Return `value` with the control tokens in all its texts escaped."""
     if isinstance(value, str):
         return encoder.escape_control_tokens(value)
     if isinstance(value, list):
-        return [_quote(item, encoder) for item in value]
+        return [_escape(item, encoder) for item in value]
     if isinstance(value, dict):
-        return {key: _quote(item, encoder) for key, item in value.items()}
+        return {key: _escape(item, encoder) for key, item in value.items()}
     return value
 
 
@@ -181,17 +193,20 @@ def _call(
     except jinja2.TemplateSyntaxError as error:
         raise DataError(f"the chat template ({template.name}) is not valid: {error}") from None
     except (jinja2.TemplateError, TypeError) as error:
-        raise RowError(f"the chat template ({template.name}) refuses it: {error}") from None
+        raise RowError(f"the chat template ({template.name}) rejects it: {error}") from None
     return texts[0], [tuple(span) for span in spans[0]] if marks else []
 
 
 def _render_by_turns(
     template: ChatTemplate, messages: list[Message], tools: Any, encoder: Encoder
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Find what the assistant said by rendering each of its turns with and without it.
+    """Return the text and the assistant's spans, by rendering with and without each turn.
 
-    A template that writes earlier turns differently once later ones are there gives itself away:
-    the shorter rendering is then no beginning of the longer one.
+    If a template renders earlier turns differently once later ones follow, the shorter rendering is
+    not a prefix of the longer one, and the template is rejected.
+
+    Raises:
+        DataError: The template rewrites earlier turns.
     """
     text = _render(template, messages, tools)
     spans = []
@@ -201,36 +216,40 @@ def _render_by_turns(
         before = _render(template, messages[:index], tools, prompt=True) if index else ""
         after = _render(template, messages[: index + 1], tools)
         if not after.startswith(before) or not text.startswith(after.rstrip()):
-            raise _unprovable(template)
+            raise DataError(_unsafe_template(template))
         spans.append((len(before), _end_of_turn(text, len(before), len(after), encoder)))
     return text, spans
 
 
 def _end_of_turn(text: str, start: int, stop: int, encoder: Encoder) -> int:
-    """Return where a turn ends: behind its last control token, without the space after it."""
-    said = text[start:stop]
-    ends = [said.rfind(token) + len(token) for token in encoder.control if token in said]
-    trimmed = len(said.rstrip())
-    return start + (trimmed if trimmed in ends else len(said))
+    """Return the end of a turn: after its last control token, without trailing white space."""
+    turn = text[start:stop]
+    ends = [turn.rfind(token) + len(token) for token in encoder.control if token in turn]
+    trimmed = len(turn.rstrip())
+    return start + (trimmed if trimmed in ends else len(turn))
 
 
-def _prove(
+def _verify_spans(
     template: ChatTemplate, text: str, spans: list[tuple[int, int]], messages: list[Message]
 ) -> None:
-    """Check that the marked spans hold the assistant's words, all of them and in order."""
-    said = [message for message in messages if message["role"] == "assistant"]
-    proven = len(spans) == len(said) and all(
+    """Check that the spans hold all assistant messages in order.
+
+    Raises:
+        DataError: They do not.
+    """
+    answers = [message for message in messages if message["role"] == "assistant"]
+    verified = len(spans) == len(answers) and all(
         message["content"].strip() in text[start:stop]
-        for message, (start, stop) in zip(said, spans, strict=True)
+        for message, (start, stop) in zip(answers, spans, strict=True)
     )
-    if not proven:
-        raise _unprovable(template)
+    if not verified:
+        raise DataError(_unsafe_template(template))
 
 
-def _unprovable(template: ChatTemplate) -> DataError:
-    return DataError(
+def _unsafe_template(template: ChatTemplate) -> str:
+    return (
         f"the chat template ({template.name}) does not mark what the assistant says, and it cannot "
-        "be told from its output either (it rewrites or leaves out parts of earlier turns). "
+        "be identified in its output either (it rewrites or omits parts of earlier turns). "
         f"Choose one that is safe to train with, for instance model.chat_template: chatml "
         f"(one of {', '.join(NAMES)}), or add {{% generation %}} marks to it"
     )

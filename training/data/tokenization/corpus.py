@@ -1,4 +1,4 @@
-"""The rows of a job as they are read, and plain text out of them for tokenizers and losses."""
+"""Texts and typed rows of a job, for training a tokenizer and for measuring a loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from training.config.data import Source
 from training.config.job import Job
 from training.data.mixing.mixture import MIXED, TRAIN
-from training.data.readers.ingest import rows_of, tokenized_source
+from training.data.readers.ingest import read_rows, tokenize_source
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
 from training.data.schema.detection import SchemaReader
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def iter_texts(job: Job) -> Iterator[str]:
-    """Yield the text of a job's training rows, to train a tokenizer on.
+    """Yield the texts of a job's training rows, to train a tokenizer.
 
     Raises:
         DataError: A row cannot be read and the job does not skip such rows.
@@ -48,7 +48,7 @@ def iter_texts(job: Job) -> Iterator[str]:
 
 
 def typed_rows(job: Job) -> Iterator[Row]:
-    """Yield the training rows of a job as they are read, of whatever kind its method learns from.
+    """Yield the typed training rows of a job.
 
     Raises:
         DataError: A row cannot be read and the job does not skip such rows.
@@ -63,7 +63,7 @@ def typed_rows(job: Job) -> Iterator[Row]:
 def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
     limits = [n for n in (limit, source.limit) if n]
     reader = SchemaReader(source, job.method.rows)
-    rows = rows_of(locate(source), reader, job.data.on_error, min(limits, default=None))
+    rows = read_rows(locate(source), reader, job.data.on_error, min(limits, default=None))
     yield from (row for row in rows if not isinstance(row, BadRecord))
 
 
@@ -87,34 +87,34 @@ def load_texts(
     cache_dir: Path,
     limit: int | None = None,
 ) -> RowTable:
-    """Return general text as rows in which every token counts, to measure a loss on.
+    """Return general text as rows whose tokens are all supervised, to measure a loss.
 
     Args:
-        source: Any source; conversations are written out as text.
-        tokenizer: Of the model that is measured.
-        max_length: Longest row, in tokens.
-        cache_dir: As in `prepare`.
-        limit: Rows to read at most.
+        source: Any source; conversations are rendered as text.
+        tokenizer: Tokenizer of the model.
+        max_length: Maximum tokens of a row.
+        cache_dir: Folder that keeps tokenized data.
+        limit: Maximum number of rows.
 
     Raises:
-        DataError: It cannot be read, or holds no text.
+        DataError: The source cannot be read, or holds no text.
     """
     rows = RowTokenizer.from_tokenizer(
         tokenizer, chat_template=None, want="text", loss_on="all", max_length=max_length
     )
-    cache = Cache(cache_dir, otherwise=cache_dir.parent / "cache-texts")
+    cache = Cache(cache_dir, fallback=cache_dir.parent / "cache-texts")
     located = locate(source)
     limits = [n for n in (limit, source.limit) if n]
-    found = tokenized_source(
+    ingested = tokenize_source(
         located, rows, fingerprint(tokenizer), cache, limit=min(limits, default=None)
     )
-    if not len(found.store):
+    if not len(ingested.store):
         raise DataError(f"{source.source}: there is no text in it")
 
     def build(folder: Path) -> None:
-        every = token_rows(found.store, range(len(found.store)))
+        every = token_rows(ingested.store, range(len(ingested.store)))
         about = write_row_table(folder / TRAIN, ([row] for row in every))
         (folder / MIXED).write_text(json.dumps(about))
 
-    entry = cache.entry(cache_key("texts", found.folder.name), build)
+    entry = cache.entry(cache_key("texts", ingested.folder.name), build)
     return load_row_table(entry / TRAIN, json.loads((entry / MIXED).read_text()))

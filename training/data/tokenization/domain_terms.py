@@ -1,4 +1,4 @@
-"""How a tokenizer splits the words of a domain: words in many pieces are hard to learn."""
+"""Fertility of a tokenizer on domain terms: words split into many tokens are hard to learn."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from training.data.tokenization.encoder import Encoder, Piece
 
 POOR = 3.0
-"""Tokens per word from which on a domain counts as poorly covered."""
+"""Tokens per word from which a warning is given."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One term.
+    """Domain term.
 
     Attributes:
-        term: As the job gives it.
-        pieces: How it is split in the middle of a sentence.
-        per_word: Tokens per word of it.
+        term: Term as the job gives it.
+        pieces: Tokens of the term in the middle of a sentence.
+        per_word: Tokens per word.
     """
 
     term: str
@@ -29,18 +29,18 @@ class Term:
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of a job.
+    """Domain terms of a job.
 
     Attributes:
-        terms: Each of them.
-        fertility: Tokens per word, over all of them.
+        terms: The terms.
+        fertility: Tokens per word over all terms.
     """
 
     terms: tuple[Term, ...]
     fertility: float
 
     def warning(self) -> str | None:
-        """Return what to do about a poor fertility; None when it is fine."""
+        """Return a warning if the fertility is high, else None."""
         if self.fertility < POOR:
             return None
         worst = max(self.terms, key=lambda term: term.per_word)
@@ -51,20 +51,20 @@ class Terms:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON types."""
+        """Return the terms as JSON types."""
         return asdict(self)
 
 
-def measure(terms: Sequence[str], encoder: Encoder) -> Terms | None:
-    """Return how `terms` are split; None when there are none."""
+def measure_terms(terms: Sequence[str], encoder: Encoder) -> Terms | None:
+    """Return the tokenization of `terms`; None if there are none."""
     if not terms:
         return None
     encoded = encoder.encode([[Piece("the", False), Piece(f" {term}", True)] for term in terms])
-    found = []
+    measured = []
     tokens = words = 0
     for term, (_, ids) in zip(terms, encoded, strict=True):
         count = max(1, len(term.split()))
-        found.append(Term(term, tuple(encoder.decode([int(i)]) for i in ids), len(ids) / count))
+        measured.append(Term(term, tuple(encoder.decode([int(i)]) for i in ids), len(ids) / count))
         tokens += len(ids)
         words += count
-    return Terms(tuple(found), tokens / words)
+    return Terms(tuple(measured), tokens / words)

@@ -1,11 +1,11 @@
-"""Text to token ids, piece by piece, so that what is learned begins and ends where it should.
+"""Encoding of text in pieces, so that supervision begins and ends exactly at token boundaries.
 
-A row is written as pieces. Each is encoded by itself, as a model meets it: the prompt whole, then
-the answer token by token. Encoding a whole row at once would let a token straddle the seam, and
-encoding a later piece alone would, with some tokenizers, put a space before it; so a later piece is
-encoded behind an anchor that is cut off again.
+A row consists of pieces, which are encoded separately, as at inference: the model receives the
+encoded prompt and then generates the answer. Encoding the complete row at once would allow a token
+to span prompt and answer. Some tokenizers add a space before a text that is encoded alone, so a
+later piece is encoded after an anchor, whose tokens are removed again.
 
-An `Encoder` holds no transformers object where it can, which lets worker processes start quickly.
+If possible an `Encoder` holds no Transformers object, so that worker processes start quickly.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ Tokens = npt.NDArray[np.int32]
 _NONE = np.zeros(0, dtype=np.int32)
 _ANCHORS = ("\n", "\x02", "a")
 _LONGEST_PIECE = 50_000
-"""Characters encoded at once: the time some tokenizers take grows faster than the text."""
+"""Characters encoded at once; some tokenizers take superlinear time."""
 _MARK = ("\ue010", "\ue011")
 _MARKED = re.compile(f"{_MARK[0]}([0-9]+){_MARK[1]}")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a row.
+    """Piece of a row.
 
     Attributes:
-        text: What stands there.
-        supervised: Whether it is learned.
+        text: Text of the piece.
+        supervised: Whether it is trained on.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is encoded at once: a text, whether control tokens in it are text, and its anchor."""
+    """Part of a piece that is encoded at once, after its anchor; `literal`: as plain text."""
 
     text: str
     literal: bool
@@ -56,15 +56,15 @@ class _Part:
 
 
 class Encoder:
-    """Encodes pieces with one tokenizer.
+    """Encoder of pieces with one tokenizer.
 
     Attributes:
-        bos_id: Begin-of-text id that rows start with; None when the tokenizer starts no text so.
-        eos_id: End-of-text id; None when the tokenizer has none.
-        bos: The text of `bos_id`'s token, as a template may write it.
-        eos: The text of `eos_id`'s token.
-        control: The tokens that begin, end and mark; no content may write them.
-        closing_ids: Ids of those that may end a turn.
+        bos_id: Begin-of-text id of rows; None if the tokenizer does not add one.
+        eos_id: End-of-text id; None if the tokenizer has none.
+        bos: Text of the begin-of-text token.
+        eos: Text of the end-of-text token.
+        control: Control tokens, which content must not be able to produce.
+        closing_ids: Ids of control tokens that may end a turn.
         longest_token: Characters of the longest token.
     """
 
@@ -101,11 +101,11 @@ class Encoder:
         return not np.array_equal(behind[len(self._encode(["\x02"])[0]) :], alone)
 
     def escape_control_tokens(self, text: str, *, only_bos: bool = False) -> str:
-        """Return `text` with control tokens written out in it marked to be encoded as plain text.
+        """Return `text` with its control tokens marked, so that they are encoded as plain text.
 
         Args:
             text: Content from the data, which must not be able to end a turn or begin a text.
-            only_bos: Mark begin-of-text alone: texts that carry their own markup keep it.
+            only_bos: Mark begin-of-text only, for texts that may contain their own markup.
         """
         pattern = self._bos_pattern if only_bos else self._control_pattern
         if pattern is None or not pattern.search(text):
@@ -113,14 +113,14 @@ class Encoder:
         return pattern.sub(lambda m: f"{_MARK[0]}{self.control.index(m[0])}{_MARK[1]}", text)
 
     def unescape_control_tokens(self, text: str) -> str:
-        """Return `text` as it was before `escape_control_tokens`."""
+        """Return `text` without the marks of `escape_control_tokens`."""
         return _MARKED.sub(lambda m: self.control[int(m[1])], text)
 
     def encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[Tokens]]:
-        """Return the ids of each piece of each row, without any token the text does not hold.
+        """Return the ids of each piece of each row, without tokens that the text does not contain.
 
         Args:
-            rows: Pieces in reading order; each row's are encoded as one continuous text.
+            rows: Pieces in order; the pieces of a row are encoded as one continuous text.
         """
         parts: list[_Part] = []
         counts: list[list[int]] = []
@@ -136,7 +136,7 @@ class Encoder:
         return [[_joined(encoded, count) for count in row] for row in counts]
 
     def _parts(self, text: str, before: str, *, opens: bool) -> Iterator[_Part]:
-        """Cut a piece where its marks are and where it is too long to encode at once."""
+        """Split a piece at its marks, and where it is too long to encode at once."""
         for index, chunk in enumerate(_MARKED.split(text)):
             literal = index % 2 == 1
             for part in [self.control[int(chunk)]] if literal else _bounded(chunk):
@@ -145,7 +145,7 @@ class Encoder:
                 before, opens = ("" if literal else part), False
 
     def _anchor(self, before: str) -> str:
-        """Return what to encode a part behind: the control token it follows, or a line break."""
+        """Return the anchor of a part: the control token that it follows, or a line break."""
         ending = next((token for token in self.control if token and before.endswith(token)), None)
         return ending or _ANCHORS[0]
 
@@ -156,14 +156,17 @@ class Encoder:
             if not wanted:
                 continue
             texts = [parts[i].anchor + parts[i].text for i in wanted]
-            for i, found in zip(wanted, self._encode(texts, literal=literal), strict=True):
-                ids[i] = self._behind(found, parts[i]) if parts[i].anchor else found
+            for i, one in zip(wanted, self._encode(texts, literal=literal), strict=True):
+                ids[i] = self._remove_anchor(one, parts[i]) if parts[i].anchor else one
         return ids
 
-    def _behind(self, found: Tokens, part: _Part) -> Tokens:
-        """Return the ids of a part from its encoding behind its anchor, or behind another."""
+    def _remove_anchor(self, encoded: Tokens, part: _Part) -> Tokens:
+        """Return the ids of a part from its encoding after an anchor.
+
+        If the anchor merged with the text into one token, other anchors are tried.
+        """
         for anchor in (part.anchor, *_ANCHORS):
-            whole = found
+            whole = encoded
             if anchor != part.anchor:
                 whole = self._encode([anchor + part.text], literal=part.literal)[0]
             head = self._head(anchor, literal=part.literal)
@@ -183,7 +186,7 @@ class Encoder:
                 "input_ids"
             ]
             return [np.array(one, dtype=np.int32) for one in ids]
-        # Transformers leaves its last call's truncation and padding on the backend.
+        # The backend keeps truncation and padding of the last call by Transformers.
         self._backend.no_truncation()
         self._backend.no_padding()
         self._backend.encode_special_tokens = literal
@@ -200,16 +203,16 @@ class Encoder:
         return str(self._backend.decode(list(ids), skip_special_tokens=False))
 
     def id_of(self, token: str) -> int | None:
-        """Return the id of a single token; None when the vocabulary has no such token."""
+        """Return the id of a token; None if the vocabulary does not contain it."""
         if self._backend is None:
-            found: int | None = self._whole.get_vocab().get(token)
-            return found
+            token_id: int | None = self._whole.get_vocab().get(token)
+            return token_id
         single: int | None = self._backend.token_to_id(token)
         return single
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Return the tokens that no content may write: control tokens, not mere additions."""
+    """Return the special tokens, without ordinary tokens that were added to the vocabulary."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     special = {str(token) for token in added.values() if getattr(token, "special", False)}
     return tuple(sorted(special | {str(token) for token in tokenizer.all_special_tokens}))
@@ -225,7 +228,7 @@ def _joined(encoded: Iterator[Tokens], count: int) -> Tokens:
 
 
 def _bounded(text: str) -> Iterator[str]:
-    """Cut a long text at line ends, else at spaces, else anywhere."""
+    """Yield a long text in parts, cut at line ends, else at spaces, else anywhere."""
     start = 0
     while len(text) - start > _LONGEST_PIECE:
         limit = start + _LONGEST_PIECE
@@ -239,7 +242,7 @@ def _bounded(text: str) -> Iterator[str]:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a digest of everything that decides a tokenizer's ids."""
+    """Return a digest of everything that determines a tokenizer's ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_truncation()

@@ -1,4 +1,4 @@
-"""A few rows as the model will see them, with what is learned marked: read it before every run."""
+"""Mask preview: decoded rows with the supervised text marked, to read before every run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _OPEN, _CLOSE = "⟦", "⟧"
 
 @dataclass(frozen=True)
 class RowPreview:
-    """A decoded row.
+    """Decoded row.
 
     Attributes:
-        id: The source row.
-        segments: Its text in order, each part with whether it is learned.
+        id: Id of the source row.
+        segments: Text of the row in order, each segment with whether it is supervised.
     """
 
     id: str
@@ -28,12 +28,19 @@ class RowPreview:
 def preview_row(
     id_: str, input_ids: Sequence[int], labels: Sequence[int], encoder: Encoder
 ) -> RowPreview:
-    """Decode a row, parted where learning begins and ends."""
+    """Decode a row into segments of supervised and unsupervised text.
+
+    Args:
+        id_: Id of the row.
+        input_ids: Token ids.
+        labels: Labels.
+        encoder: Encoder that decodes the ids.
+    """
     segments = []
     before, start = "", 0
     for learned, run in groupby(labels, key=lambda label: bool(label != IGNORE)):
         stop = start + sum(1 for _ in run)
-        # Decoded from the beginning, for some decoders drop the space a text begins with.
+        # Decoded from the start, because some decoders drop the leading space of a text.
         text = encoder.decode(input_ids[:stop])
         alone = encoder.decode(input_ids[start:stop])
         segments.append((text.removeprefix(before) if text.startswith(before) else alone, learned))
@@ -42,12 +49,12 @@ def preview_row(
 
 
 def render_text(rows: Sequence[RowPreview], *, ansi: bool = False, limit: int = 1200) -> str:
-    """Return previews for a terminal or a file.
+    """Return previews as text for a terminal or a file.
 
     Args:
-        rows: What to show.
-        ansi: Mark what is learned by bold and underlined type; else by ⟦brackets⟧.
-        limit: Characters shown of a row.
+        rows: Decoded rows.
+        ansi: Mark supervised text in bold and underlined rather than in ⟦brackets⟧.
+        limit: Maximum characters of a row.
     """
     mark = ("\x1b[1;4m", "\x1b[0m") if ansi else (_OPEN, _CLOSE)
     lines = [f"What is learned is {'underlined' if ansi else 'in ⟦brackets⟧'}."]

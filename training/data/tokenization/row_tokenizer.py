@@ -1,7 +1,8 @@
-"""Rows to token ids and labels: what is learned is marked exactly, ends in EOS, and begins once.
+"""Tokenization of typed rows into token ids and labels.
 
-A label is the token itself where it is learned and `IGNORE` where it is not. The first label of a
-row is always `IGNORE`: nothing comes before it that could predict it.
+A label is the token itself if it is supervised, else `IGNORE`. The first label of a row is always
+`IGNORE`, because no token precedes it that could predict it. A row has exactly one begin-of-text
+token, if the tokenizer uses one, and a complete answer ends in an end-of-text or end-of-turn token.
 """
 
 from __future__ import annotations
@@ -39,21 +40,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
-_SURELY_CHARACTERS = 200_000
+_MIN_CUT_CHARACTERS = 200_000
+"""Length below which an answer is never cut before it is encoded."""
 LossOn = Literal["assistant", "completion", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A row ready to learn from.
+    """Tokenized row.
 
     Attributes:
-        id: The source row it is, or the part of it: `book.parquet:3#2`.
-        input_ids: Token ids, at most `max_length`; of a pair the chosen side, then the rejected.
-        labels: Of the same length; `IGNORE` where nothing is learned.
-        truncated: Whether tokens were cut off its end.
-        split: Where the second side of a pair begins; 0 where there is one side.
-        about: What else its method reads of it, as JSON.
+        id: Id of the source row, or of a part of it: `book.parquet:3#2`.
+        input_ids: Token ids, at most `max_length`; of a pair, the chosen side, then the rejected.
+        labels: Labels of the same length; `IGNORE` at unsupervised tokens.
+        truncated: Whether tokens were cut off the end.
+        split: Index at which the second side of a pair begins; 0 if there is one sequence.
+        about: Metadata that the method reads, as JSON.
     """
 
     id: str
@@ -65,45 +67,45 @@ class TokenRow:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each sequence in it."""
+        """Tokens of each sequence of the row."""
         size = len(self.input_ids)
         return [self.split, size - self.split] if self.split else [size]
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row that was read and has nothing to learn.
+    """Row that was read but has nothing to train on.
 
     Attributes:
-        id: The source row.
-        reason: Why.
-        needed: The `max_length` from which on it would have something to learn; 0 when none would.
+        id: Id of the source row.
+        reason: Reason for dropping it.
+        required_length: Smallest `max_length` at which it would be kept; 0 if none would do.
     """
 
     id: str
     reason: str
-    needed: int = 0
+    required_length: int = 0
 
 
 Outcome = list[TokenRow] | Dropped | BadRecord
-"""What became of one row: its parts (one, but for long texts), or why it has none."""
-_Side = list[Piece]
+"""Result of one row: its token rows (several for a long text), or the reason for having none."""
+_Sequence = list[Piece]
 """One sequence of a row, in pieces."""
-_GO_ON: tuple[RowKind, ...] = ("text", "prompt")
-"""Kinds of row in which what follows a plain prompt goes right on with it."""
+_CONTINUED_KINDS: tuple[RowKind, ...] = ("text", "prompt")
+"""Kinds of row whose continuation follows a plain prompt directly, without a line break."""
 
 
 @dataclass(frozen=True)
 class RowTokenizer:
-    """Turns rows into tokens for one run.
+    """Tokenizer of typed rows, for one run.
 
     Attributes:
-        encoder: Of the run's tokenizer.
-        template: The chat template, when there is one.
-        want: `text` learns every token; `dialogue` learns what `loss_on` says; `preference` and
-            `unpaired` compare answers; `prompt` has nothing to learn from yet.
-        loss_on: Which part of a dialogue is learned.
-        max_length: Longest row, in tokens. Texts are cut into rows of it, dialogues end at it.
+        encoder: Encoder of the run's tokenizer.
+        template: Chat template, or None.
+        want: Kind of row. `text` supervises every token, `dialogue` the part that `loss_on` names,
+            `preference` and `unpaired` the answers, `prompt` nothing.
+        loss_on: Part of a conversation that is supervised.
+        max_length: Maximum tokens of a row. Texts are cut into such rows, conversations truncated.
     """
 
     encoder: Encoder
@@ -165,44 +167,44 @@ class RowTokenizer:
         return cls(encoder, template, want, loss_on, max_length)
 
     def __call__(self, rows: Sequence[Row]) -> list[Outcome]:
-        """Return what became of each row, in order.
+        """Return the result of each row, in order.
 
         Raises:
-            DataError: A conversation cannot be written without a template, or with this one.
+            DataError: A conversation has no chat template, or the template is unsafe to train with.
         """
-        written: list[list[_Side] | Dropped | BadRecord] = [self._write(row) for row in rows]
-        sides = [side for found in written if isinstance(found, list) for side in found]
+        rendered: list[list[_Sequence] | Dropped | BadRecord] = [self._render(row) for row in rows]
+        sides = [side for result in rendered if isinstance(result, list) for side in result]
         encoded = iter(self.encoder.encode([self._shortened(side) for side in sides]))
         outcomes: list[Outcome] = []
-        for row, found in zip(rows, written, strict=True):
-            if not isinstance(found, list):
-                outcomes.append(found)
+        for row, result in zip(rows, rendered, strict=True):
+            if not isinstance(result, list):
+                outcomes.append(result)
                 continue
-            outcomes.append(self._outcome(row, found, [next(encoded) for _ in found]))
+            outcomes.append(self._outcome(row, result, [next(encoded) for _ in result]))
         return outcomes
 
-    def _outcome(self, row: Row, sides: list[_Side], ids: list[list[Tokens]]) -> Outcome:
+    def _outcome(self, row: Row, sides: list[_Sequence], ids: list[list[Tokens]]) -> Outcome:
         if isinstance(row, PromptRow):
-            return self._asked(row, ids[0])
+            return self._prompt(row, ids[0])
         if isinstance(row, TextRow) or self.want == "text":
             return self._chunks(row.id, np.concatenate(ids[0]))
-        found = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
+        outcomes = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
         if isinstance(row, PreferenceRow):
-            return _pair(row, *found)
-        (outcome,) = found
+            return _pair(row, *outcomes)
+        (outcome,) = outcomes
         if isinstance(row, UnpairedRow) and isinstance(outcome, list):
             return [replace(part, about=_json({"label": row.label})) for part in outcome]
         return outcome
 
     def _shortened(self, pieces: list[Piece]) -> list[Piece]:
-        """Cut an answer of megabytes down to what surely fills a row, before encoding it."""
-        most = max(_SURELY_CHARACTERS, (self.max_length + 1) * self.encoder.longest_token)
+        """Cut a very long answer to what certainly fills a row, because encoding it is slow."""
+        most = max(_MIN_CUT_CHARACTERS, (self.max_length + 1) * self.encoder.longest_token)
         last = pieces[-1]
         if self.want == "text" or len(pieces) == 1 or len(last.text) <= most:
             return pieces
         return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
-    def _write(self, row: Row) -> list[_Side] | Dropped | BadRecord:
+    def _render(self, row: Row) -> list[_Sequence] | Dropped | BadRecord:
         """Return the sequences of a row as pieces: two for a pair, else one."""
         try:
             if isinstance(row, PromptRow):
@@ -217,7 +219,7 @@ class RowTokenizer:
         except RowError as fault:
             return BadRecord(row.id, str(fault))
 
-    def _pieces(self, row: Row) -> _Side | Dropped:
+    def _pieces(self, row: Row) -> _Sequence | Dropped:
         if isinstance(row, TextRow):
             if not row.text.strip():
                 return Dropped(row.id, "the text is empty")
@@ -230,7 +232,7 @@ class RowTokenizer:
             return self._conversation(row)
         raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
 
-    def _completion(self, row: CompletionRow) -> _Side:
+    def _completion(self, row: CompletionRow) -> _Sequence:
         opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
         prompt = self._plain(opening_text)
         completion = self._plain(row.completion).removesuffix(self.encoder.eos)
@@ -240,42 +242,42 @@ class RowTokenizer:
         return [*opening, Piece(completion, True)]
 
     def _plain(self, text: str) -> str:
-        """Return text whose own markup counts, but for a begin-of-text token."""
+        """Return text that keeps its control tokens, except begin-of-text."""
         return self.encoder.escape_control_tokens(
             text.removeprefix(self.encoder.bos), only_bos=True
         )
 
-    def _conversation(self, row: DialogueRow) -> _Side | Dropped:
+    def _conversation(self, row: DialogueRow) -> _Sequence | Dropped:
         if self.template is None:
             raise DataError(
                 f"{row.id}: this is a conversation, and the tokenizer has no chat template to "
-                "write it with. Choose one: model.chat_template: chatml "
+                "render it with. Choose one: model.chat_template: chatml "
                 f"(of {', '.join(templates.NAMES)})"
             )
         answers = [m for m in row.messages[row.answers_from :] if m["role"] == "assistant"]
         if not answers:
-            return Dropped(row.id, "the assistant says nothing in it")
+            return Dropped(row.id, "it has no assistant message")
         pieces = templates.render(self.template, row.messages, row.tools, self.encoder)
-        said = [index for index, piece in enumerate(pieces) if piece.supervised]
+        spans = [index for index, piece in enumerate(pieces) if piece.supervised]
         if self.want == "text":
-            last = len(pieces) if pieces[-1].text.strip() else said[-1] + 1
+            last = len(pieces) if pieces[-1].text.strip() else spans[-1] + 1
             return [Piece(piece.text, True) for piece in pieces[:last]]
-        those = list(zip(said[-len(answers) :], answers, strict=True))
+        candidates = list(zip(spans[-len(answers) :], answers, strict=True))
         if self.loss_on == "completion":
-            those = those[-1:]
-        learned = {index for index, message in those if message.get("learned", True)}
+            candidates = candidates[-1:]
+        learned = {index for index, message in candidates if message.get("learned", True)}
         if not learned:
-            return Dropped(row.id, "every answer in it is marked as not to be learned")
+            return Dropped(row.id, "every answer in it is marked as not trained on")
         if self.loss_on == "all":
-            last = len(pieces) if pieces[-1].text.strip() else said[-1] + 1
-            context = {index for index, message in those if not message.get("learned", True)}
+            last = len(pieces) if pieces[-1].text.strip() else spans[-1] + 1
+            context = {index for index, message in candidates if not message.get("learned", True)}
             return [Piece(p.text, i not in context) for i, p in enumerate(pieces[:last])]
         return [Piece(p.text, i in learned) for i, p in enumerate(pieces[: max(learned) + 1])]
 
     def _chunks(self, id_: str, ids: Tokens) -> Outcome:
-        """Cut a text into rows of `max_length`; all its tokens are in exactly one of them.
+        """Cut a text into rows of `max_length`; each token is in exactly one of them.
 
-        A row that goes on with a text has no way to predict its own first token.
+        The first text token of a continuation row is unsupervised: the row has no context for it.
         """
         body = self._without_bos(ids)
         eos = self.encoder.eos_id
@@ -294,7 +296,7 @@ class RowTokenizer:
 
     @property
     def _head(self) -> Tokens:
-        """What every row begins with."""
+        """Begin-of-text token of a row, if the tokenizer uses one."""
         bos = self.encoder.bos_id
         return np.array([] if bos is None else [bos], dtype=np.int32)
 
@@ -316,21 +318,21 @@ class RowTokenizer:
         input_ids = np.concatenate([*tokens, end])
         learned = np.concatenate([*labels, end])
         learned[0] = IGNORE
-        where = np.flatnonzero(learned != IGNORE)
-        if not len(where):
+        supervised = np.flatnonzero(learned != IGNORE)
+        if not len(supervised):
             return Dropped(id_, "there is no token to learn in it")
-        first = int(where[0])
+        first = int(supervised[0])
         if first >= self.max_length:
             reason = (
                 f"the answer begins after max_length: {first} tokens come before it, "
                 f"max_length is {self.max_length}"
             )
-            return Dropped(id_, reason, needed=first + 1)
+            return Dropped(id_, reason, required_length=first + 1)
         stop = self.max_length
         return [TokenRow(id_, input_ids[:stop], learned[:stop], truncated=len(input_ids) > stop)]
 
-    def _asked(self, row: PromptRow, ids: list[Tokens]) -> Outcome:
-        """Return a prompt as it is given to a model; one that is too long cannot be cut."""
+    def _prompt(self, row: PromptRow, ids: list[Tokens]) -> Outcome:
+        """Return a prompt as the model receives it; one that is too long is dropped, not cut."""
         tokens = np.concatenate([self._head, self._without_bos(ids[0])])
         if not len(tokens):
             return Dropped(row.id, "the prompt is empty")
@@ -339,11 +341,15 @@ class RowTokenizer:
                 f"the prompt is longer than max_length: it has {len(tokens)} tokens, "
                 f"max_length is {self.max_length}"
             )
-            return Dropped(row.id, reason, needed=len(tokens))
+            return Dropped(row.id, reason, required_length=len(tokens))
         return [TokenRow(row.id, tokens, np.full_like(tokens, IGNORE), about=_json(asdict(row)))]
 
     def _end(self, last: Tokens) -> Tokens:
-        """Return what closes the last answer: EOS, unless its template has closed it."""
+        """Return the token that ends the last answer: EOS, unless the template has ended it.
+
+        Raises:
+            DataError: The tokenizer has no end-of-text token.
+        """
         eos = self.encoder.eos_id
         if eos is None:
             raise DataError(
@@ -355,48 +361,48 @@ class RowTokenizer:
 
     @property
     def end_ids(self) -> list[int]:
-        """The ids an answer may end with: generation stops at any of them."""
-        found = set() if self.encoder.eos_id is None else {self.encoder.eos_id}
+        """Ids that end an answer in training, at which generation stops."""
+        ends = set() if self.encoder.eos_id is None else {self.encoder.eos_id}
         if self.template is not None:
-            said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-            pieces = templates.render(self.template, said, None, self.encoder)
+            sample = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+            pieces = templates.render(self.template, sample, None, self.encoder)
             answer = next(piece for piece in pieces if piece.supervised)
-            found |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
-        return sorted(found)
+            ends |= {int(self.encoder.encode([[answer]])[0][0][-1])} & self.encoder.closing_ids
+        return sorted(ends)
 
     def prompt_ids(self, prompt: str | list[Message]) -> list[int]:
-        """Return the ids a model is given to answer `prompt`, as it was given them in training.
+        """Return the ids of `prompt`, text or messages, exactly as in training.
 
-        Args:
-            prompt: Text, or the messages so far.
+        Raises:
+            DataError: The prompt is a conversation, and there is no chat template.
         """
         ids = self._without_bos(self.encoder.encode([self._opening(prompt)])[0][0])
         return [int(token) for token in np.concatenate([self._head, ids])]
 
-    def _opening(self, prompt: str | list[Message]) -> _Side:
+    def _opening(self, prompt: str | list[Message]) -> _Sequence:
         if isinstance(prompt, str) and (self.template is None or self.want == "text"):
             text = self._plain(prompt)
-            if self.want not in _GO_ON and text and not text[-1].isspace():
+            if self.want not in _CONTINUED_KINDS and text and not text[-1].isspace():
                 text += "\n"
             return [Piece(text, False)]
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         if self.template is None:
             raise DataError("a conversation needs a chat template: set model.chat_template")
-        return templates.opening(self.template, prompt, None, self.encoder)
+        return templates.render_prompt(self.template, prompt, None, self.encoder)
 
 
 def _as_dialogue(row: CompletionRow) -> DialogueRow:
-    said = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
-    messages: list[Message] = [{"role": role, "content": text} for role, text in said if text]
+    parts = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
+    messages: list[Message] = [{"role": role, "content": text} for role, text in parts if text]
     return DialogueRow(row.id, messages, None, len(messages) - 1)
 
 
 def _pair(row: PreferenceRow, chosen: Outcome, rejected: Outcome) -> Outcome:
-    """Return both sides as one row, or why there is nothing to compare."""
-    lost = [side for side in (chosen, rejected) if isinstance(side, Dropped)]
-    if lost:
-        return max(lost, key=lambda side: side.needed)
+    """Return both sides as one row, or the reason why a side has nothing to train on."""
+    dropped = [side for side in (chosen, rejected) if isinstance(side, Dropped)]
+    if dropped:
+        return max(dropped, key=lambda side: side.required_length)
     assert isinstance(chosen, list) and isinstance(rejected, list)
     (better,), (worse,) = chosen, rejected
     if np.array_equal(better.input_ids, worse.input_ids):
@@ -418,7 +424,7 @@ def _json(about: dict[str, Any]) -> str:
 
 
 def _bounds(length: int, size: int) -> list[tuple[int, int]]:
-    """Return where to cut `length` tokens into parts of `size`, none of a single token."""
+    """Return the bounds that cut `length` tokens into parts of `size`, none of a single token."""
     cuts = list(range(0, length, size))
     if len(cuts) > 1 and length - cuts[-1] == 1:
         cuts[-1] -= 1

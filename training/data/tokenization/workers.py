@@ -1,4 +1,4 @@
-"""Tokenize rows in several processes, where there is enough to do to be worth starting them."""
+"""Tokenization in several processes, for sources that are large enough to justify starting them."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ from training.data.readers.records import BadRecord
 from training.data.schema.rows import CompletionRow, Row, TextRow
 from training.data.tokenization.row_tokenizer import Outcome, RowTokenizer
 
-_PARALLEL = "TOKENIZERS_PARALLELISM"
+_PARALLELISM = "TOKENIZERS_PARALLELISM"
 _BATCH = 256
-_WORTH_ROWS = 20_000
-_WORTH_CHARACTERS = 20_000_000
-"""Beyond either, other processes are started: that alone takes each of them two seconds."""
+_PARALLEL_ROWS = 20_000
+_PARALLEL_CHARACTERS = 20_000_000
+"""Sizes beyond which worker processes are started, which takes each of them two seconds."""
 
 
-def tokenized(
+def tokenize_rows(
     rows: Iterator[Row | BadRecord], tokenizer: RowTokenizer, workers: int
 ) -> Iterator[Outcome]:
-    """Yield what becomes of each row, in order.
+    """Yield the result of each row, in order.
 
     Args:
-        rows: Rows, and those that could not be read.
-        tokenizer: Turns rows into tokens.
-        workers: Processes to use when there is much to do.
+        rows: Rows, including those that could not be read.
+        tokenizer: Row tokenizer.
+        workers: Processes to use for a large source.
     """
     batches = _batches(rows)
     if workers > 1:
-        head, many = _head(batches)
+        head, is_large = _read_ahead(batches)
         batches = chain(head, batches)
-        if many:
+        if is_large:
             yield from _in_processes(batches, tokenizer, workers)
             return
     for batch in batches:
-        with _threads():
+        with _tokenizer_threads():
             outcomes = _tokenize(batch, tokenizer)
         yield from outcomes
 
 
 @contextmanager
-def _threads() -> Iterator[None]:
-    """Let the tokenizer use threads for as long as this lasts.
+def _tokenizer_threads() -> Iterator[None]:
+    """Let the tokenizer use threads inside the context.
 
-    It reads this variable at each call. Left on, it would warn and stall in processes forked later.
+    `tokenizers` reads the variable at each call. If it stayed set, `tokenizers` would warn and
+    could deadlock in processes that are forked later.
     """
-    before = os.environ.get(_PARALLEL)
-    os.environ[_PARALLEL] = "true"
+    before = os.environ.get(_PARALLELISM)
+    os.environ[_PARALLELISM] = "true"
     try:
         yield
     finally:
         if before is None:
-            del os.environ[_PARALLEL]
+            del os.environ[_PARALLELISM]
         else:
-            os.environ[_PARALLEL] = before
+            os.environ[_PARALLELISM] = before
 
 
 def _batches(rows: Iterator[Row | BadRecord]) -> Iterator[list[Row | BadRecord]]:
@@ -70,21 +71,23 @@ def _batches(rows: Iterator[Row | BadRecord]) -> Iterator[list[Row | BadRecord]]
         yield batch
 
 
-def _head(batches: Iterator[list[Row | BadRecord]]) -> tuple[list[list[Row | BadRecord]], bool]:
-    """Read on until there is clearly much to do, or nothing more."""
+def _read_ahead(
+    batches: Iterator[list[Row | BadRecord]],
+) -> tuple[list[list[Row | BadRecord]], bool]:
+    """Return the first batches, and whether the source is large enough for worker processes."""
     head = []
     count = characters = 0
     for batch in batches:
         head.append(batch)
         count += len(batch)
         characters += sum(map(characters_of, batch))
-        if count >= _WORTH_ROWS or characters >= _WORTH_CHARACTERS:
+        if count >= _PARALLEL_ROWS or characters >= _PARALLEL_CHARACTERS:
             return head, True
     return head, False
 
 
 def characters_of(row: Row | BadRecord) -> int:
-    """Return how much text a row holds; other kinds of row are small."""
+    """Return the number of characters of a row; kinds without text or messages count as 0."""
     if isinstance(row, TextRow):
         return len(row.text)
     if isinstance(row, CompletionRow):
@@ -101,7 +104,7 @@ def _tokenize(batch: list[Row | BadRecord], tokenizer: RowTokenizer) -> list[Out
 def _in_processes(
     batches: Iterator[list[Row | BadRecord]], tokenizer: RowTokenizer, workers: int
 ) -> Iterator[Outcome]:
-    # Spawned, not forked: a fork of a process that runs threads may never come back.
+    # Spawned, not forked: forking a process with threads may deadlock.
     context = multiprocessing.get_context("spawn")
     with TemporaryDirectory() as folder, ProcessPoolExecutor(workers, context) as pool:
         path = Path(folder) / "tokenizer"
@@ -121,7 +124,7 @@ def _in_processes(
 
 @functools.lru_cache(maxsize=1)
 def _load(path: Path) -> RowTokenizer:
-    os.environ[_PARALLEL] = "false"
+    os.environ[_PARALLELISM] = "false"
     tokenizer: RowTokenizer = pickle.loads(path.read_bytes())
     return tokenizer
 
