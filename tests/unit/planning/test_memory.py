@@ -1,4 +1,4 @@
-"""What a rehearsed step says of memory: what must hold whatever the model."""
+"""Properties of the memory simulation that hold for every model."""
 
 from __future__ import annotations
 
