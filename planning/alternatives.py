@@ -46,7 +46,7 @@ def alternatives(job: Job, shape: ModelShape, rows: DatasetStats) -> list[Altern
         rows: Statistics of its data.
     """
     trained = count_trainable(job, shape)
-    found = []
+    offers = []
     for kind in instances().values():
         if price(kind.name) is None or not _serves(job, kind):
             continue
@@ -55,8 +55,8 @@ def alternatives(job: Job, shape: ModelShape, rows: DatasetStats) -> list[Altern
             continue
         hours = estimate_duration(job, shape, machine, _least(job, machine), rows, trained).hours
         usd, _ = cost_usd(machine, hours, spot=job.resources.spot)
-        found.append(Alternative(machine, hours, usd))
-    return sorted(found, key=lambda offer: math.fsum(offer.usd))
+        offers.append(Alternative(machine, hours, usd))
+    return sorted(offers, key=lambda offer: math.fsum(offer.usd))
 
 
 def _least(job: Job, machine: Machine) -> ParallelismChoice:

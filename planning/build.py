@@ -31,7 +31,7 @@ def make_plan(job: Job | Pipeline) -> Plan:
     """
     if isinstance(job, Pipeline):
         together = _together(job.name, tuple(_stages(job)))
-        machine = max(map(machine_of, job.stages), key=lambda found: found.rented)
+        machine = max(map(machine_of, job.stages), key=lambda machine: machine.rented)
         full = tuple(_too_full(machine, together))
         return replace(
             together, fits=together.fits and not full, refused=(*together.refused, *full)
@@ -124,14 +124,14 @@ def _accumulation(job: Job, machine: Machine, choice: ParallelismChoice) -> int:
 
 def _chosen_settings(job: Job, choice: ParallelismChoice) -> dict[str, bool | int]:
     """Return the values that the plan sets for keys that the job leaves open."""
-    found: dict[str, bool | int] = {}
+    choices: dict[str, bool | int] = {}
     if job.train.micro_batch_size is None:
-        found["train.micro_batch_size"] = choice.rows
+        choices["train.micro_batch_size"] = choice.rows
     if choice.checkpointing != job.train.gradient_checkpointing:
-        found["train.gradient_checkpointing"] = choice.checkpointing
+        choices["train.gradient_checkpointing"] = choice.checkpointing
     if choice.zero != job.sharding.zero:
-        found["sharding.zero"] = choice.zero
-    return found
+        choices["sharding.zero"] = choice.zero
+    return choices
 
 
 def _early(taken: DurationEstimate) -> Iterator[str]:

@@ -29,7 +29,7 @@ def costs_usd(machine: Machine, hours: Range) -> dict[str, Range]:
     usual, known = cost_usd(machine, hours, spot=False)
     if known is None:
         return {}
-    found = {"on_demand": usual}
+    costs = {"on_demand": usual}
     if known.spot_low_usd < known.on_demand_usd:
-        found["spot"] = cost_usd(machine, hours, spot=True)[0]
-    return found
+        costs["spot"] = cost_usd(machine, hours, spot=True)[0]
+    return costs

@@ -40,7 +40,7 @@ def disk_gib(
     model = saved * 4 / _GIB
     tokens = (rows.train + rows.held_out) * rows.tokens
     cache = tokens * _CACHE_PER_TOKEN / _GIB
-    found = {
+    gib = {
         "weights": weights,
         "checkpoints": checkpoint * kept,
         "model": model,
@@ -58,8 +58,8 @@ def disk_gib(
         "model": f"{format_count(saved)} × 4 bytes" if saved else "",
         "cache": f"{format_count(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
     }
-    words = [f"{part}: {how} = {_size(found[part])}" for part, how in counted.items() if how]
-    return {**found, "total": sum(found.values())}, words
+    words = [f"{part}: {how} = {_size(gib[part])}" for part, how in counted.items() if how]
+    return {**gib, "total": sum(gib.values())}, words
 
 
 def _start(job: Job, *, upon_adapter: bool) -> tuple[int, str]:

@@ -84,17 +84,17 @@ def shape_named(named: NamedShape) -> ModelShape:
     return shape_of(_find(named), named)
 
 
-def shape_of(found: Config, named: NamedShape) -> ModelShape:
+def shape_of(document: Config, named: NamedShape) -> ModelShape:
     """Return the shape that a parsed `config.json` describes.
 
     Args:
-        found: Content of the file.
+        document: Content of the file.
         named: The model, for messages.
 
     Raises:
         JobError: A size is missing.
     """
-    config = {**found, **found.get("text_config", {})}
+    config = {**document, **document.get("text_config", {})}
     family = str(config.get("model_type", "")).removesuffix("_text")
     read = _FAMILIES.get(family, _unknown)
     try:
@@ -125,7 +125,7 @@ def _find(named: NamedShape) -> Config:
 
 def _parse(named: NamedShape, path: Path) -> Config:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         adapter = path.with_name("adapter_config.json")
         if adapter.is_file():
@@ -136,9 +136,9 @@ def _parse(named: NamedShape, path: Path) -> Config:
         ) from None
     except (OSError, ValueError) as error:
         raise named.problem(f"its config.json cannot be read: {error}", str(path)) from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise named.problem("its config.json is not a mapping", str(path))
-    return found
+    return document
 
 
 def in_cache(name: str, revision: str | None, file: str) -> Path | None:
@@ -171,22 +171,22 @@ def _from_hub(named: NamedShape) -> Config:
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
-            found = json.loads(answer.read())
+            document = json.loads(answer.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise named.problem(
             f"its config.json could not be had from the Hub ({reason})", name, fix
         ) from None
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _tokenizer_size(model: Model) -> int:
     path = Path(model.tokenizer or "") / "tokenizer.json"
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return 32_000
-    return len(found["model"]["vocab"]) + len(found.get("added_tokens", ()))
+    return len(document["model"]["vocab"]) + len(document.get("added_tokens", ()))
 
 
 # --- families ---------------------------------------------------------------------------------
@@ -271,8 +271,8 @@ def _unknown(config: Config, family: str) -> ModelShape:
         f"{family or 'this model'} is not a family the plan knows; planned as a Llama of its sizes"
     )
     mixture = any(config.get(name) for name in _EXPERTS)
-    found = _mixture(sizes, family) if mixture else _llama(sizes, family)
-    return replace(found, notes=(note, *found.notes))
+    shape = _mixture(sizes, family) if mixture else _llama(sizes, family)
+    return replace(shape, notes=(note, *shape.notes))
 
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")

@@ -76,15 +76,15 @@ def machine_of(job: Job) -> Machine:
     name = job.resources.instance
     if name is None:
         return this_machine(job.resources.processes)
-    found = instance(name)
-    if found is None:
+    instance_type = instance(name)
+    if instance_type is None:
         raise JobError(job.name, [_unknown(name)])
-    return Machine(found, job.resources.count, found.devices, rented=True)
+    return Machine(instance_type, job.resources.count, instance_type.devices, rented=True)
 
 
-def from_catalog(found: Instance, count: int = 1) -> Machine:
+def from_catalog(instance_type: Instance, count: int = 1) -> Machine:
     """Return `count` instances of a type of the catalog."""
-    return Machine(found, count, found.devices, rented=True)
+    return Machine(instance_type, count, instance_type.devices, rented=True)
 
 
 def this_machine(processes: int | None) -> Machine:
@@ -111,8 +111,8 @@ def _accelerator() -> Accelerator | None:
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return _neuron()
     usable_gib = float(memory_mib) / 1024 * 0.985  # the driver reserves the rest
-    if known := by_driver_name(name):
-        return replace(known, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
+    if device := by_driver_name(name):
+        return replace(device, usable_gib=usable_gib, memory_gib=float(memory_mib) / 1024)
     return Accelerator(name.strip(), "cuda", usable_gib, usable_gib, 70.0, 35.0, 600.0)
 
 

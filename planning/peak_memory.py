@@ -194,11 +194,11 @@ def _total(parts: dict[str, int]) -> int:
 
 def _with_surroundings(config: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
     """Return GiB by category, with the memory outside tensors: context, collectives, fragments."""
-    found = {part: parts[part] / _GIB for part in PARTS}
-    found["buffers"] += _WORKSPACE_GIB[config.device]
-    allocated = sum(found.values())
-    found["fragmentation"] = allocated * _FRAGMENTS[config.device]
-    found["runtime"] = _CONTEXT_GIB[config.device]
+    gib = {part: parts[part] / _GIB for part in PARTS}
+    gib["buffers"] += _WORKSPACE_GIB[config.device]
+    allocated = sum(gib.values())
+    gib["fragmentation"] = allocated * _FRAGMENTS[config.device]
+    gib["runtime"] = _CONTEXT_GIB[config.device]
     if config.world > 1:
-        found["runtime"] += _COLLECTIVES_GIB[config.device]
-    return found
+        gib["runtime"] += _COLLECTIVES_GIB[config.device]
+    return gib

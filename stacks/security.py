@@ -185,9 +185,13 @@ class SecurityStack(TemperStack):
     def _attach_policies(self) -> None:
         environment, context = self.environment_settings, self.context
         self._training.attach_policy(*training.statements(context, environment))
+        node_statements = hyperpod_node.statements(context)
+        # On EKS, `EksNodes` grants the same for the subnets of its pods.
+        if environment.hyperpod.enabled and environment.hyperpod.orchestrator == "slurm":
+            node_statements += hyperpod_node.slurm_interface_statements(context)
         for node in (self._node, self._controller):
             if node:
-                node.attach_policy(*hyperpod_node.statements(context))
+                node.attach_policy(*node_statements)
         self._build.attach_policy(*image_build.statements(context))
         self._import.attach_policy(*bedrock_import.statements(context))
         self._monitoring.attach_policy(*monitoring.statements(context))

@@ -1,6 +1,6 @@
 """Train a job: `python -m training JOB`, which is what `make train JOB=…` runs.
 
-Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same command goes on).
+Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same command resumes).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def train_job(
         fresh=fresh,
         source=str(path),
         folder=folder,
-        foresee=plan_run,
+        plan=plan_run,
     )
     made = "model" if (folder / "model").exists() else ROWS
     say(f"done: {folder}/{made}, {folder}/report.html")

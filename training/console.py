@@ -1,4 +1,4 @@
-"""Say one line to the person at the terminal, at once."""
+"""Console output of single lines, unbuffered."""
 
 from __future__ import annotations
 

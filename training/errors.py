@@ -1,19 +1,19 @@
-"""Every error a person can meet, and the exit code it ends the command with.
+"""Errors that a user can encounter, and the exit code of the command for each.
 
     TemperError                     4  anything below, unless it says otherwise
     ├── JobError                    2  the job file, its overrides, or a file it names
     ├── DataError                   3  the data: unreadable, misshapen, nothing left to learn from
-    ├── RunError                    4  the run could not go on
+    ├── RunError                    4  the run could not continue
     │   ├── DeviceError             4  this machine cannot do what the job asks
     │   ├── ModelError              4  a model or tokenizer that cannot be loaded or saved
     │   ├── CheckpointError         4  a checkpoint that cannot be written or trusted
     │   ├── GuardError              4  a guard stopped a run that would have gone wrong silently
-    │   └── CrashError              4  a process died, or met what nobody foresaw; it may go better
-    │                                  the next time
-    └── Interrupted                75  told to stop; the same command goes on from the checkpoint
+    │   └── CrashError              4  a process died, or met an unexpected error; a restart
+    │                                  may succeed
+    └── Interrupted                75  told to stop; the same command resumes from the checkpoint
 
-A message says what is wrong, the value, and the fix. Raised deep, caught once in
-`training.__main__`, printed without a traceback.
+A message says what is wrong, the value, and the fix. Errors are caught once, in
+`training.__main__`, and printed without a traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from validation.problem import Problem as Problem
 
 
 class TemperError(Exception):
-    """Base of every error that is explained to the person rather than traced."""
+    """Base class of errors that are printed as a message, without a traceback."""
 
     exit_code = RUN_FAILED
 
@@ -51,7 +51,7 @@ class DataError(TemperError):
 
 
 class RunError(TemperError):
-    """The run could not go on."""
+    """The run could not continue."""
 
 
 class DeviceError(RunError):
@@ -67,11 +67,11 @@ class CheckpointError(RunError):
 
 
 class GuardError(RunError):
-    """A guard stopped a run that would have gone wrong without saying so."""
+    """A guard stopped a run that would have failed silently."""
 
 
 class CrashError(RunError):
-    """A process died, or met an error nobody foresaw: starting again may go better."""
+    """A process died or met an unexpected error; a restart may succeed."""
 
 
 class Interrupted(TemperError):  # noqa: N818 (not a fault: the run was told to stop)

@@ -1,7 +1,7 @@
-"""`adapter.r: auto`: short runs at several ranks, and the smallest that does as well as any.
+"""Search for the LoRA rank of `adapter.r: auto`, by short runs.
 
-Each rank is trained for a few steps in a run of its own (`ranks/`), all on the same rows in the
-same order. Kept is the smallest whose held-out loss is within a margin of the least.
+Each rank is trained for a few steps in its own run folder (`ranks/`), on the same rows in the same
+order. The smallest rank whose held-out loss is within a margin of the lowest is chosen.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ _CHOSEN = "rank.json"
 
 
 def wants_rank(job: Job) -> bool:
-    """Whether a job leaves its rank to be found."""
+    """Return True if the rank of a job is to be searched."""
     return isinstance(job.adapter, Lora) and job.adapter.rank_search is not None
 
 
 def with_rank(job: Job, r: int) -> Job:
-    """Return a job with its rank settled; an update counts the same at any rank."""
+    """Return a job with a fixed rank; alpha changes with it, so that alpha / r stays the same."""
     adapter = job.adapter
     assert isinstance(adapter, Lora)
     alpha = adapter.alpha * r / adapter.r
-    settled = adapter.model_copy(update={"r": r, "alpha": alpha, "rank_search": None})
-    return job.model_copy(update={"adapter": settled})
+    fixed = adapter.model_copy(update={"r": r, "alpha": alpha, "rank_search": None})
+    return job.model_copy(update={"adapter": fixed})
 
 
 def settled(job: Job, folder: Path) -> Job:
-    """Return a job with the rank that was found for it, if it wanted one."""
+    """Return a job with the rank that the search chose, if it has a search."""
     if not wants_rank(job):
         return job
     return with_rank(job, int(json.loads((folder / _CHOSEN).read_text())["r"]))
 
 
 def find_rank(job: Job, folder: RunFolder, train: Callable[[Job, Path], None]) -> None:
-    """Try each rank, unless that was done, and write down which is kept.
+    """Train with each rank, unless that was done before, and write the choice to the run folder.
 
     Args:
-        job: Wants a rank.
-        folder: Of the run; what was found is kept there.
-        train: Trains a job in a folder.
+        job: Job whose rank is to be searched.
+        folder: Run folder, which stores the result.
+        train: Function that trains a job in a folder.
     """
     chosen = folder.path / _CHOSEN
     if chosen.exists():
@@ -67,13 +67,20 @@ def find_rank(job: Job, folder: RunFolder, train: Callable[[Job, Path], None]) -
 
 
 def smallest_within(losses: Mapping[int, float], margin: float) -> int:
-    """Return the smallest rank whose loss is at most `margin` above the least, relatively."""
-    least = min(losses.values())
-    return min(r for r, loss in losses.items() if loss <= least * (1 + margin))
+    """Return the smallest rank whose loss is within a relative `margin` of the lowest."""
+    lowest = min(losses.values())
+    return min(r for r, loss in losses.items() if loss <= lowest * (1 + margin))
 
 
 def table(losses: Mapping[int, float], kept: int, steps: int, margin: float) -> list[str]:
-    """Return what was found, for people."""
+    """Return the result as lines for the terminal.
+
+    Args:
+        losses: Held-out loss by rank.
+        kept: Chosen rank.
+        steps: Optimizer steps of each trial.
+        margin: Relative margin of the choice.
+    """
     lines = [f"held-out loss after {steps} steps, by rank:"]
     lines += [f"  r {r:>3}  {loss:.4f}{'  kept' * (r == kept)}" for r, loss in losses.items()]
     return [*lines, f"r {kept} is the smallest within {margin:.1%} of the least"]

@@ -1,6 +1,6 @@
-"""The nodes that train one run together, as torchrun's own `PET_*` variables tell of them.
+"""Nodes that train one run together, as described by torchrun's `PET_*` environment variables.
 
-A container's entry point (`containers/entrypoint`) sets them; a machine by itself has none.
+The entry point of a container (`containers/entrypoint`) sets them; a single machine has none.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import os
 from dataclasses import dataclass
 
 STORAGE = "TEMPER_STORAGE"
-"""`own` where every node has a run folder on a disk of its own, as on SageMaker; else `shared`."""
+"""`own` if every node has a run folder on its own disk, as on SageMaker; otherwise `shared`."""
 
 
 @dataclass(frozen=True)
 class NodeSet:
-    """The place of this machine among those of the run.
+    """Nodes of a run, seen from one of them.
 
     Attributes:
-        count: How many there are.
-        rank: Which this is, from 0.
-        own_storage: Whether each has a run folder of its own; else all see one.
-        address: Of the first node.
-        port: On the first node, for the processes to find each other.
+        count: Number of nodes.
+        rank: Rank of this node, from 0.
+        own_storage: True if each node has its own run folder; otherwise all share one.
+        address: Address of the first node.
+        port: Port on the first node for the rendezvous.
     """
 
     count: int = 1
@@ -32,7 +32,7 @@ class NodeSet:
 
     @classmethod
     def here(cls) -> NodeSet:
-        """Return what the environment says."""
+        """Return the nodes that the environment variables describe."""
         count = os.environ.get("PET_NNODES", "1")
         if not count.isdigit() or int(count) < 2:
             return cls()
@@ -46,16 +46,16 @@ class NodeSet:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the node that decides and reports."""
+        """True on the node that decides and reports."""
         return self.rank == 0
 
     @property
     def keeps_folder(self) -> bool:
-        """Whether this node writes a run folder: its own, or as the first the one all share."""
+        """True if this node writes a run folder: its own, or the shared one on the first node."""
         return self.is_first or self.own_storage
 
     def rendezvous(self) -> tuple[str, ...]:
-        """Return torchrun's options for its processes to find those of the other nodes."""
+        """Return torchrun's options for the rendezvous with the other nodes."""
         if self.count == 1:
             return ("--standalone",)
         return (
@@ -65,4 +65,4 @@ class NodeSet:
 
 
 ALONE = NodeSet()
-"""One machine by itself."""
+"""A single machine."""

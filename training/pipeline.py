@@ -1,4 +1,4 @@
-"""The whole story: job, tokenizer, data, model, adapter, method, train, save, verify, report."""
+"""Pipeline of one run: tokenizer, data, model, adapter, trainer, training, saving, verification."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ from training.trainer.triggers import IntervalTrigger
 
 
 def run(folder: RunFolder) -> None:
-    """Train the job in `folder` to its end, from its newest good checkpoint if it has one.
+    """Train the job in `folder` to its end, from its newest valid checkpoint if there is one.
 
     Raises:
-        TemperError: Anything that stopped it, explained.
+        TemperError: The run failed or was stopped.
     """
     job = folder.job
     assert isinstance(job, Job), "a pipeline is run stage by stage"
@@ -76,13 +76,13 @@ def run(folder: RunFolder) -> None:
             separate_pad_from_eos(tokenizer)
         data = prepare(job, tokenizer, cache_dir=folder.cache, run_dir=folder.path)
         if world.is_main_process:
-            _tell(data)
+            _print_summary(data)
 
-        control = _meet(job, world)
-        vault = CheckpointManager(folder.checkpoints, job.checkpoint.keep, control)
-        checkpoint = vault.latest_valid()
-        facts = read_metadata(checkpoint, world.nodes) if checkpoint else None
-        order = _order(job, data, facts)
+        control = _join_processes(job, world)
+        checkpoints = CheckpointManager(folder.checkpoints, job.checkpoint.keep, control)
+        checkpoint = checkpoints.latest_valid()
+        metadata = read_metadata(checkpoint, world.nodes) if checkpoint else None
+        order = _order(job, data, metadata)
         arguments = partial(
             training_arguments,
             job,
@@ -92,17 +92,20 @@ def run(folder: RunFolder) -> None:
             device_type=world.device.type,
             own_storage=world.nodes.own_storage,
         )
-        # Held while the model loads: tells Transformers to shard weights as it reads them.
-        ground = TrainingArguments(**arguments(micro_batch_size=1))
+        # Transformers shards weights as it reads them (ZeRO 3) only while `TrainingArguments` with
+        # the DeepSpeed configuration is alive, so it is kept until the trainer has its own.
+        zero3_context = TrainingArguments(**arguments(micro_batch_size=1))
         _seed(job)
         model = _model(job, tokenizer, folder, world)
         collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data)
         if job.train.compile:
             compile_layers(model)
-        # The devices of several nodes need not have the same room.
-        micro = min(control.all_gather(_micro_batch_size(job, model, collate, world, folder, data)))
-        examination = Evaluator(job, tokenizer, data, control, collate, micro, folder)
-        record = MetricsWriter(
+        # Devices of different nodes may have different free memory.
+        micro_batch_size = min(
+            control.all_gather(_micro_batch_size(job, model, collate, world, folder, data))
+        )
+        evaluator = Evaluator(job, tokenizer, data, control, collate, micro_batch_size, folder)
+        metrics_writer = MetricsWriter(
             folder.path,
             IntervalTrigger(job.train.log_every, order.steps_per_epoch),
             order.max_steps,
@@ -120,43 +123,51 @@ def run(folder: RunFolder) -> None:
             lengths=_lengths(job, data),
             collate=collate,
             row_tokenizer=data.row_tokenizer,
-            micro_batch_size=micro,
-            checkpoints=vault,
+            micro_batch_size=micro_batch_size,
+            checkpoints=checkpoints,
             stop_signal=stop,
-            load_initial_model=partial(_start, job, tokenizer, folder, world),
+            load_initial_model=partial(_initial_model, job, tokenizer, folder, world),
             callbacks=[
                 *guards_for(job, order.steps_per_epoch, order.max_steps, control),
-                *([record] if world.is_main_process else []),
-                examination,
+                *([metrics_writer] if world.is_main_process else []),
+                evaluator,
             ],
-            evaluate=examination.evaluate_held_out if data.validation is not None else None,
+            evaluate=evaluator.evaluate_held_out if data.validation is not None else None,
         )
         write_manifest(folder.path, job, data, model, setup, tokenizer)
         _seed(job)
         build = _import(job.method.impl)
         trainer = build(
-            model, tokenizer, _for_trainer(data.train), arguments(micro_batch_size=micro), setup
+            model,
+            tokenizer,
+            _for_trainer(data.train),
+            arguments(micro_batch_size=micro_batch_size),
+            setup,
         )
-        del ground
-        examination.trainer = trainer
+        del zero3_context
+        evaluator.trainer = trainer
         stop.defer(True)
-        with record if world.is_main_process else nullcontext():
-            _train(job, trainer, examination, checkpoint, facts)
+        with metrics_writer if world.is_main_process else nullcontext():
+            _train(job, trainer, evaluator, checkpoint, metadata)
         stop.defer(False)
-        examination.evaluate_after()
+        evaluator.evaluate_after()
         _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
-        _conclude(job, record, folder, control)
+        _finish(job, metrics_writer, folder, control)
 
 
-def _tell(data: Prepared) -> None:
-    """Say what is in the data, and show a row of it."""
+def _print_summary(data: Prepared) -> None:
+    """Print a summary of the data, and a sample row."""
     for line in data.report.summary():
         say(line)
     say(render_text(data.report.mask_preview[:1], ansi=sys.stdout.isatty(), limit=400))
 
 
 def _seed(job: Job) -> None:
-    """Begin each part from the same place, so that none depends on what another drew."""
+    """Seed all random generators, before each part that draws from them.
+
+    A part then does not depend on how many numbers an earlier one drew, which a resumed run, with
+    its caches filled, would not draw.
+    """
     seed_everything(job.train.seed, deterministic=job.train.deterministic)
 
 
@@ -169,19 +180,19 @@ def _micro_batch_size(
         length = max(data.train.lengths) + job.method.max_new_tokens
     row_tokens = sum(collate.max_length_example(length)["seq_lengths"])
     attempt = partial(worst_case_loss, model, collate, world.device, length, job.method.head)
-    kept = folder.path / "probe.json"
-    return find_micro_batch_size(job, model, world, attempt, kept, row_tokens=row_tokens)
+    result_file = folder.path / "probe.json"
+    return find_micro_batch_size(job, model, world, attempt, result_file, row_tokens=row_tokens)
 
 
 def _lengths(job: Job, data: Prepared) -> list[int] | None:
-    """Return the rows' lengths where rows of like length should be computed together."""
+    """Return the lengths of the rows if rows of similar length should be batched together."""
     if job.data.packing or not isinstance(data.train, RowTable):
         return None
     return data.train.lengths
 
 
-def _meet(job: Job, world: World) -> ControlPlane:
-    """Join the other processes."""
+def _join_processes(job: Job, world: World) -> ControlPlane:
+    """Join the process group of the run."""
     init_process_group(world, zero=job.sharding.zero)
     if job.sharding.offload == "nvme":
         # Imported here: only such a job loads DeepSpeed's builders.
@@ -194,17 +205,25 @@ def _meet(job: Job, world: World) -> ControlPlane:
 def _train(
     job: Job,
     trainer: Any,
-    examination: Evaluator,
+    evaluator: Evaluator,
     checkpoint: Path | None,
-    facts: dict[str, Any] | None,
+    metadata: dict[str, Any] | None,
 ) -> None:
-    """Train, where there is anything to train."""
+    """Train the model, or only evaluate it if the composition has no trainable parameters.
+
+    Args:
+        job: The job.
+        trainer: Trainer of the method.
+        evaluator: Evaluator of the run.
+        checkpoint: Checkpoint to resume from; None for a new run.
+        metadata: Metadata of the checkpoint.
+    """
     if job.adapter is None or job.adapter.learns:
-        trainer.run(checkpoint, facts)
+        trainer.run(checkpoint, metadata)
         return
-    say("Nothing in this composition learns: it is measured beside its base, and saved as it is.")
+    say("Nothing in this composition is trained: it is compared with its base, and saved.")
     with trainer.trained_model.disable_adapter():
-        examination.on_start(trainer.model, 0)
+        evaluator.on_start(trainer.model, 0)
 
 
 def _save(
@@ -227,7 +246,7 @@ def _save(
 
 
 def _card(job: Job, folder: RunFolder) -> str:
-    """Return the model card, from what only the folder that is kept holds."""
+    """Return the model card, from files that only the node that keeps the folder has."""
     manifest, evaluation = (
         json.loads((folder.path / name).read_text())
         for name in ("manifest.json", "evaluation.json")
@@ -235,28 +254,30 @@ def _card(job: Job, folder: RunFolder) -> str:
     return model_card(job, manifest, evaluation)
 
 
-def _conclude(job: Job, record: MetricsWriter, folder: RunFolder, control: ControlPlane) -> None:
+def _finish(
+    job: Job, metrics_writer: MetricsWriter, folder: RunFolder, control: ControlPlane
+) -> None:
     if control.world.is_main_process:
-        record.write_measured()
+        metrics_writer.write_measured()
     check_forgetting(job, folder.path, control)
 
 
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:
-    """Return the rows as the data set that a TRL trainer insists on; the loop reads the table."""
+    """Return the data set that a TRL trainer requires; training itself reads the table."""
     if isinstance(table, RowTable):
         return table.dataset
     return datasets.Dataset.from_list(table.window()[:1])
 
 
-def _order(job: Job, data: Prepared, facts: dict[str, Any] | None) -> SampleOrder:
-    """Return the order of rows; cut short where early stopping had already ended the run."""
-    order = _whole_order(job, data)
-    if facts and facts["stalled"]:
-        return replace(order, total_rows=facts["step"] * order.global_batch_size)
+def _order(job: Job, data: Prepared, metadata: dict[str, Any] | None) -> SampleOrder:
+    """Return the order of rows, truncated if early stopping had already ended the run."""
+    order = _full_order(job, data)
+    if metadata and metadata["stalled"]:
+        return replace(order, total_rows=metadata["step"] * order.global_batch_size)
     return order
 
 
-def _whole_order(job: Job, data: Prepared) -> SampleOrder:
+def _full_order(job: Job, data: Prepared) -> SampleOrder:
     if isinstance(data.train, StreamTable):
         assert job.train.max_steps is not None, "checked with the job"
         size, rows = job.train.global_batch_size, job.train.max_steps * job.train.global_batch_size
@@ -280,25 +301,27 @@ def _whole_order(job: Job, data: Prepared) -> SampleOrder:
 
 
 def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
-    """Return the tokenizer; one process trains it where the job starts from nothing."""
+    """Return the tokenizer; one process trains it if the job has none."""
     if not needs_training(job.model):
         return load_tokenizer(job.model)
     assert job.model.scratch is not None and job.model.scratch.vocab_size is not None
-    made = folder.path / "tokenizer"
+    trained = folder.path / "tokenizer"
     with FileLock(folder.path / ".tokenizer.lock"):
-        if not made.exists():
-            train_tokenizer(iter_texts(job), job.model.scratch.vocab_size, made)
-    return load_tokenizer(job.model.model_copy(update={"tokenizer": str(made)}))
+        if not trained.exists():
+            train_tokenizer(iter_texts(job), job.model.scratch.vocab_size, trained)
+    return load_tokenizer(job.model.model_copy(update={"tokenizer": str(trained)}))
 
 
-def _start(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
-    """Return what training starts from, without an adapter."""
+def _initial_model(
+    job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World
+) -> Any:
+    """Return the initial model, without an adapter."""
     job = save_initial_model(job, tokenizer, folder.path / "start")
     return load_model(job, tokenizer, world.device)
 
 
 def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, world: World) -> Any:
-    model = _start(job, tokenizer, folder, world)
+    model = _initial_model(job, tokenizer, folder, world)
     if job.adapter is None:
         return model
     return _import(job.adapter.impl)(

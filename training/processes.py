@@ -1,4 +1,4 @@
-"""The processes a job runs in: how many there is room for, and the signals they are handed."""
+"""Worker processes of a job: how many a machine allows, and the signals forwarded to them."""
 
 from __future__ import annotations
 
@@ -16,37 +16,41 @@ from training.errors import Interrupted
 
 
 class WorkerProcesses:
-    """Runs the workers of a job one after the other, and hands them the signals that come."""
+    """Runner of a job's workers, one after another, that forwards signals to them.
+
+    Attributes:
+        received: Signal that told the command to stop; None if there was none.
+    """
 
     def __init__(self) -> None:
-        self.told: signal.Signals | None = None
+        self.received: signal.Signals | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self, command: list[str], started: Callable[[], None], **options: Any) -> int:
         """Start a worker and return its exit code.
 
         Args:
-            command: What to start.
-            started: Called once it runs.
-            options: For `subprocess.Popen`.
+            command: Command line of the worker.
+            started: Function called once the worker runs.
+            options: Options of `subprocess.Popen`.
 
         Raises:
-            Interrupted: Told to stop before it could be started.
+            Interrupted: A signal came before the worker was started.
         """
-        if self.told is not None:
-            raise Interrupted(f"stopped by {self.told.name}; the same command goes on")
+        if self.received is not None:
+            raise Interrupted(f"stopped by {self.received.name}; the same command resumes")
         self._child = subprocess.Popen(command, **options)
-        if self.told is not None:
-            # It came while the worker was being started.
-            self._child.send_signal(self.told)
+        if self.received is not None:
+            # The signal came between the check above and the start of the worker.
+            self._child.send_signal(self.received)
         started()
         code = self._child.wait()
         self._child = None
         return code
 
-    def hand_on(self, number: int, frame: FrameType | None) -> None:
-        """Remember a signal, and send it to the worker."""
-        self.told = signal.Signals(number)
+    def forward(self, number: int, frame: FrameType | None) -> None:
+        """Record a signal and send it to the worker."""
+        self.received = signal.Signals(number)
         child = self._child
         # A terminal sends Ctrl-C to the whole group: the worker has it already.
         if child and child.poll() is None and not (number == signal.SIGINT and sys.stdin.isatty()):
@@ -54,11 +58,11 @@ class WorkerProcesses:
 
 
 @contextmanager
-def handing_signals_on() -> Iterator[WorkerProcesses]:
-    """Hand SIGTERM, SIGINT and SIGUSR1 to the workers, and outlive them."""
+def forwarding_signals() -> Iterator[WorkerProcesses]:
+    """Forward SIGTERM, SIGINT and SIGUSR1 to the workers without exiting on them."""
     workers = WorkerProcesses()
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, workers.hand_on) for number in numbers}
+    before = {number: signal.signal(number, workers.forward) for number in numbers}
     try:
         yield workers
     finally:
@@ -67,12 +71,12 @@ def handing_signals_on() -> Iterator[WorkerProcesses]:
 
 
 def num_cores() -> int:
-    """Return the cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def num_accelerators() -> int:
-    """Return the accelerators of this machine, without loading a driver."""
+    """Return the number of accelerators of this machine, without loading a driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])

@@ -1,4 +1,4 @@
-"""Keeps what libraries tell their developers off the terminal of a command."""
+"""Suppression of library warnings that are meant for developers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 
 
 def quiet() -> None:
-    """Let libraries speak only of errors, whether they are imported already or not."""
+    """Limit the logs of libraries to errors, whether they are already imported or not."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)

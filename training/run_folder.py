@@ -1,6 +1,6 @@
-"""The folder of a run: its names, its state, and the resolved job in it.
+"""Run folder: its files, the state of the run, and the resolved job.
 
-`runs/<name>/<run id>/`, and `runs/<name>/latest` points at the newest.
+A run is in `runs/<name>/<run id>/`; `runs/<name>/latest` is a link to the newest.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 
 State = Literal["running", "finished", "stopped", "failed"]
 
-# What may differ between a run and its continuation: it changes where and how fast, not what.
+# Sections that may differ when a run is resumed: they change where and how fast it runs, not what
+# it learns.
 _NOT_IDENTITY = ("resources", "sharding", "checkpoint", "tracking", "guards")
 
 
-_ROOM_FOR_A_MESSAGE = 1 << 16
+_MIN_FREE_BYTES = 1 << 16
 
 
 class RunFolder:
-    """One run on disk.
+    """Folder of one run.
 
     Args:
-        path: The folder; made by `create`.
+        path: Path of the folder, which `create` makes.
     """
 
     def __init__(self, path: Path):
@@ -65,8 +66,8 @@ class RunFolder:
 
     @property
     def job(self) -> Job | Pipeline:
-        """The job as it was resolved."""
-        # Imported here: whoever only looks at runs need not wait for what checks jobs.
+        """Resolved job of the run."""
+        # Imported here: commands that only list runs start faster without the job checks.
         import yaml
 
         from training.config.load import parse_job
@@ -75,7 +76,7 @@ class RunFolder:
 
     @property
     def state(self) -> State | None:
-        """How far the run came, or None for a folder that is no run."""
+        """State of the run; None if the folder is not a run."""
         try:
             state: State = json.loads((self.path / "status.json").read_text())["state"]
         except (OSError, ValueError, KeyError):
@@ -83,52 +84,57 @@ class RunFolder:
         return state
 
     def set_state(self, state: State, **facts: Any) -> None:
-        """Write how far the run came."""
+        """Write the state of the run."""
         text = json.dumps({"state": state, "time": time.strftime("%FT%TZ", time.gmtime()), **facts})
         write_whole(self.path / "status.json", text + "\n")
 
     def note_end(self, state: State, **facts: Any) -> None:
-        """Write how a run ended that did not finish; a full disk must not hide why it ended."""
+        """Write the state of a run that did not finish, ignoring a full disk.
+
+        A second error from the write must not hide the reason why the run ended.
+        """
         with suppress(OSError):
             self.set_state(state, **facts)
 
     @property
     def is_full(self) -> bool:
-        """Whether the disk of this folder has no room for even a message."""
-        return shutil.disk_usage(self.path).free < _ROOM_FOR_A_MESSAGE
+        """True if the disk of this folder has no space left for a message."""
+        return shutil.disk_usage(self.path).free < _MIN_FREE_BYTES
 
     def explain_full(self) -> str:
-        """Return what to tell a person whose run has met a full disk."""
+        """Return the message for a run that failed because the disk is full."""
         steps = [p.name.rpartition("-")[2] for p in self.checkpoints.glob("checkpoint-*")]
         newest = max((int(step) for step in steps if step.isdigit()), default=None)
         rest = "There is no checkpoint yet" if newest is None else f"checkpoint-{newest} is intact"
-        return f"the disk of {self.path} is full. {rest}. Free space, and the same command goes on"
+        return f"the disk of {self.path} is full. {rest}. Free space; the same command resumes"
 
     def write_failure(self, message: str, exit_code: int, *, explained: bool = True) -> None:
-        """Leave word for the supervisor; the first process to fail is the one that is heard.
+        """Write the failure for the supervisor; only the first process to fail writes it.
+
+        Later failures are usually a consequence of the first: a peer that is gone.
 
         Args:
-            message: For a person.
-            exit_code: Of the command.
-            explained: Whether this is an error of ours, rather than one nobody foresaw.
+            message: Message for the user.
+            exit_code: Exit code of the command.
+            explained: True for a `TemperError`, False for an unexpected exception.
         """
-        word = {"message": message, "exit_code": exit_code, "explained": explained}
+        failure = {"message": message, "exit_code": exit_code, "explained": explained}
         try:
             with self.failure.open("x", encoding="utf-8") as file:
-                json.dump(word, file)
+                json.dump(failure, file)
         except OSError:
             return
 
     def read_failure(self) -> TemperError | None:
-        """Return what a process left word of, as an error with the exit code that goes with it."""
+        """Return the failure that a process wrote, as an error with its exit code."""
         try:
-            left = json.loads(self.failure.read_text())
-            message, exit_code = str(left["message"]), int(left["exit_code"])
+            failure = json.loads(self.failure.read_text())
+            message, exit_code = str(failure["message"]), int(failure["exit_code"])
         except (OSError, ValueError, KeyError):
             return None
         if exit_code == Interrupted.exit_code:
             return Interrupted(message)
-        error = RunError(message) if left.get("explained", True) else CrashError(message)
+        error = RunError(message) if failure.get("explained", True) else CrashError(message)
         error.exit_code = exit_code
         return error
 
@@ -149,7 +155,7 @@ def _resolved(job: Job | Pipeline) -> dict[str, Any]:
 
 
 def differences(mine: Job | Pipeline, other: Job | Pipeline) -> list[str]:
-    """Return the keys in which two jobs would train to different weights."""
+    """Return the keys that differ between two jobs and change the trained weights."""
     return sorted(_differing(_identity(mine), _identity(other), ""))
 
 
@@ -178,14 +184,14 @@ def _differing(mine: Any, other: Any, path: str) -> list[str]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new one, never half."""
+    """Write a file atomically: a reader sees the old text or the new one."""
     building = path.with_name(f".{path.name}.writing")
     building.write_text(text, encoding="utf-8")
     building.replace(path)
 
 
 def point_latest(run: Path) -> None:
-    """Make `latest` beside `run` point at it."""
+    """Point the link `latest` next to a run at it, atomically."""
     link = run.parent / "latest"
     building = run.parent / ".latest.writing"
     building.unlink(missing_ok=True)
@@ -195,7 +201,7 @@ def point_latest(run: Path) -> None:
 
 @contextmanager
 def hold(run: Path) -> Iterator[None]:
-    """Mark a run folder as being worked in, by this process, for as long as it lives."""
+    """Hold a shared lock on a run folder, which the kernel releases if the process dies."""
     handle = os.open(run / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         with suppress(OSError):  # some network file systems have no locks
@@ -206,7 +212,7 @@ def hold(run: Path) -> Iterator[None]:
 
 
 def is_held(run: Path) -> bool:
-    """Whether some process works in a run folder."""
+    """Return True if a process holds the lock of a run folder."""
     try:
         handle = os.open(run / ".lock", os.O_RDWR)
     except OSError:

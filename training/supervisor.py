@@ -1,8 +1,7 @@
-"""Start the processes of a job, stage after stage, and see them to their end.
+"""Supervisor of a job: starts its worker processes, stage by stage, and reports how they end.
 
-Runs beside the training and never imports torch: it checks the job, finds a run to go on with,
-starts one worker (or torchrun with several), hands signals on, and turns whatever happens into one
-clear message and an exit code.
+It never imports torch. It checks the job, finds a run to resume, starts one worker (or torchrun
+with several), forwards signals, and turns every outcome into one message and an exit code.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from training.console import say
 from training.errors import CrashError, Interrupted, JobError, Problem, RunError, TemperError
 from training.lora_rank_search import find_rank, wants_rank
 from training.nodes import NodeSet
-from training.processes import WorkerProcesses, handing_signals_on, num_accelerators, num_cores
+from training.processes import WorkerProcesses, forwarding_signals, num_accelerators, num_cores
 from training.report.plan_vs_actual import prediction_line, write_predicted
 from training.resume import acquire, find_or_create, refuse_if_alive
 from training.run_folder import RunFolder, hold, point_latest
@@ -37,7 +36,7 @@ from training.tracking.progress_display import restore_terminal
 logger = logging.getLogger(__name__)
 
 SAVE_BUDGET_S = 90
-"""How long a stopped run may take to save before it is killed."""
+"""Time that a stopped run has to save a checkpoint before it is killed."""
 
 
 def supervise(
@@ -47,20 +46,21 @@ def supervise(
     fresh: bool,
     source: str,
     folder: Path | None = None,
-    foresee: Callable[[Job], dict[str, Any]] | None = None,
+    plan: Callable[[Job], dict[str, Any]] | None = None,
 ) -> Path:
     """Run `job` to its end and return its run folder.
 
     Args:
-        job: Checked.
-        runs: Where run folders are.
-        fresh: Start over even where an unfinished run of this job could go on.
-        source: The job file's name, for messages.
+        job: The checked job.
+        runs: Folder of all run folders.
+        fresh: Start a new run even if an unfinished run of this job could be resumed.
+        source: Name of the job file, for messages.
         folder: The run folder itself, in place of one in `runs`.
-        foresee: Plans a run, for its `plan.json`.
+        plan: Function that plans a run, for its `plan.json`.
 
     Raises:
-        TemperError: With the message and exit code of whatever stopped it.
+        RunError: The job needs a run folder that all nodes share, and they have none.
+        TemperError: The run failed or was stopped; it has the message and the exit code.
     """
     nodes = NodeSet.here()
     for run in job.stages if isinstance(job, Pipeline) else (job,):
@@ -79,48 +79,59 @@ def supervise(
             "and write it into the job"
         )
     if folder is None:
-        taken = find_or_create(job, runs / job.name, fresh)
-        point_latest(taken.path)
+        run_folder = find_or_create(job, runs / job.name, fresh)
+        point_latest(run_folder.path)
     else:
-        taken = acquire(job, folder, nodes)
-        if taken.state == "finished":
+        run_folder = acquire(job, folder, nodes)
+        if run_folder.state == "finished":
             say(f"{folder}: already done")
             return folder
-    say(f"run folder: {taken.path}")
+    say(f"run folder: {run_folder.path}")
     publisher = BackgroundPublisher(runs if folder is None else folder)
-    team = NodeSupervisor(nodes, publisher, foresee)
+    supervisor = NodeSupervisor(nodes, publisher, plan)
     try:
         with (
-            team.holding(taken),
-            team.saying_how_it_ends(taken),
-            handing_signals_on() as workers,
+            supervisor.locked(run_folder),
+            supervisor.recording_outcome(run_folder),
+            forwarding_signals() as workers,
         ):
             if isinstance(job, Pipeline):
-                _run_stages(job, taken, workers, team)
+                _run_stages(job, run_folder, workers, supervisor)
             else:
-                _run_one(job, taken, workers, team)
+                _run_one(job, run_folder, workers, supervisor)
     finally:
         publisher.close()
-    return taken.path
+    return run_folder.path
 
 
 @dataclass(frozen=True)
 class NodeSupervisor:
-    """What this node does for the run beside training: keep its folder, report on it."""
+    """Tasks of one node in addition to training: keeping the run folder and reporting.
+
+    Attributes:
+        nodes: Nodes of the run, seen from this one.
+        publisher: Publisher of reports and metrics during the run.
+        plan: Function that plans a run; None for no plan.
+    """
 
     nodes: NodeSet
     publisher: BackgroundPublisher
-    foresee: Callable[[Job], dict[str, Any]] | None = None
+    plan: Callable[[Job], dict[str, Any]] | None = None
 
     @contextmanager
-    def holding(self, folder: RunFolder) -> Iterator[None]:
-        """Mark the folder as being worked in, where this node keeps it."""
+    def locked(self, folder: RunFolder) -> Iterator[None]:
+        """Hold the lock of the run folder, if this node keeps it."""
         with hold(folder.path) if self.nodes.keeps_folder else nullcontext():
             yield
 
     @contextmanager
-    def saying_how_it_ends(self, folder: RunFolder) -> Iterator[None]:
-        """Write into the folder how its run ends, and then its report."""
+    def recording_outcome(self, folder: RunFolder) -> Iterator[None]:
+        """Write the final state of the run into its folder, then publish its report.
+
+        Raises:
+            Interrupted: The run was stopped.
+            TemperError: The run failed.
+        """
         if not self.nodes.keeps_folder:
             yield
             return
@@ -138,8 +149,8 @@ class NodeSupervisor:
             if self.nodes.is_first:
                 self.publisher.ended(folder.path)
 
-    def take_up(self, path: Path, job: Job | Pipeline) -> RunFolder:
-        """Make a run's folder ready to be trained in; another node may do it for all."""
+    def prepare_folder(self, path: Path, job: Job | Pipeline) -> RunFolder:
+        """Return the run folder, ready for training; in a shared one, the first node writes."""
         folder = RunFolder(path)
         if self.nodes.keeps_folder:
             refuse_if_alive(path)
@@ -148,53 +159,53 @@ class NodeSupervisor:
         folder.logs.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def begun(self, folder: RunFolder, job: Job) -> None:
-        """Follow a run that has begun, and plan it while its worker loads libraries."""
+    def on_started(self, folder: RunFolder, job: Job) -> None:
+        """Mirror a started run to MLflow, and plan it while its worker loads libraries."""
         if not self.nodes.is_first:
             return
         if job.tracking.mlflow:
             self.publisher.follow(folder.path)
-        if self.foresee is not None:
-            predicted = write_predicted(folder.path, partial(self.foresee, job))
+        if self.plan is not None:
+            predicted = write_predicted(folder.path, partial(self.plan, job))
             if line := prediction_line(predicted):
                 say(line)
 
     def log_of(self, folder: RunFolder) -> Path:
-        """Return where this node's processes write what is not said to people."""
+        """Return the log file of this node's processes."""
         return folder.logs / (f"worker-{self.nodes.rank}.log" if self.nodes.rank else "worker.log")
 
 
 def _run_stages(
-    job: Pipeline, folder: RunFolder, workers: WorkerProcesses, team: NodeSupervisor
+    job: Pipeline, folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
 ) -> None:
-    past = StageContext(job.name)
+    context = StageContext(job.name)
     for number, stage in enumerate(job.stages, start=1):
         path = folder.path / "stages" / f"{number:02d}-{stage.name}"
-        run = Job.model_validate(past.document(stage))
+        run = Job.model_validate(context.document(stage))
         stage_folder = RunFolder(path)
         if stage_folder.state == "finished":
             say(f"stage {number}/{len(job.stages)} {stage.name}: already done")
         else:
             say(f"stage {number}/{len(job.stages)} {stage.name}")
-            stage_folder = team.take_up(path, run)
-            with team.saying_how_it_ends(stage_folder):
-                _run_one(run, stage_folder, workers, team)
-        past.add(stage.name, run, stage_folder)
-    if past.trained is not None and team.nodes.keeps_folder:
+            stage_folder = supervisor.prepare_folder(path, run)
+            with supervisor.recording_outcome(stage_folder):
+                _run_one(run, stage_folder, workers, supervisor)
+        context.add(stage.name, run, stage_folder)
+    if context.trained is not None and supervisor.nodes.keeps_folder:
         link = folder.model
         link.unlink(missing_ok=True)
-        link.symlink_to(past.trained.relative_to(folder.path))
+        link.symlink_to(context.trained.relative_to(folder.path))
 
 
 @dataclass
 class StageContext:
-    """The stages of a pipeline that are done.
+    """Results of the finished stages of a pipeline.
 
     Attributes:
-        pipeline: Its name.
-        trained: The newest model that one of them trained.
-        model: What the next stage starts from, as a job's section.
-        places: Of each stage: its model, or its rows.
+        pipeline: Name of the pipeline.
+        trained: Newest trained model.
+        model: Section `model` that the next stage starts from.
+        places: Path of the model or the rows of each stage.
     """
 
     pipeline: str
@@ -203,7 +214,7 @@ class StageContext:
     places: dict[str, str] = field(default_factory=dict)
 
     def document(self, stage: Stage) -> dict[str, object]:
-        """Return a stage as a job of its own."""
+        """Return a stage as the document of a separate job."""
         document: dict[str, Any] = stage.model_dump(mode="json", exclude_none=True)
         if stage.train.max_steps is not None:
             del document["train"]["num_train_epochs"]
@@ -216,47 +227,59 @@ class StageContext:
         return document
 
     def add(self, name: str, run: Job, folder: RunFolder) -> None:
-        """Note a stage that is done."""
+        """Add the result of a finished stage.
+
+        Args:
+            name: Name of the stage.
+            run: Job of the stage.
+            folder: Run folder of the stage.
+        """
         if run.method.trains:
             self.trained = folder.model
             self.model = {"source": str(folder.model)}
             self.places[name] = str(folder.model)
         else:
-            # It has changed no model: the next starts where it did, read as it was read.
+            # The stage did not change the model: the next one starts from the same model, loaded
+            # with the same settings.
             self.model = run.model.model_dump(mode="json", exclude_unset=True)
             self.places[name] = str(folder.path / ROWS)
 
 
-def _run_one(job: Job, folder: RunFolder, workers: WorkerProcesses, team: NodeSupervisor) -> None:
-    """Run one job to its end, its rank found first where it asks for that."""
+def _run_one(
+    job: Job, folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
+) -> None:
+    """Run one job to its end, after the search for its rank if it has one."""
     if wants_rank(job):
 
         def trial(run: Job, path: Path) -> None:
             say(f"trying {path.name}")
-            tried = team.take_up(path, run)
-            with team.saying_how_it_ends(tried):
-                _run_worker(run, tried, workers, team)
+            trial_folder = supervisor.prepare_folder(path, run)
+            with supervisor.recording_outcome(trial_folder):
+                _run_worker(run, trial_folder, workers, supervisor)
 
         find_rank(job, folder, trial)
-    _run_worker(job, folder, workers, team)
+    _run_worker(job, folder, workers, supervisor)
 
 
 def _run_worker(
-    job: Job, folder: RunFolder, workers: WorkerProcesses, team: NodeSupervisor
+    job: Job, folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
 ) -> None:
     """Start this node's worker processes of one run and wait for them.
 
     Raises:
-        TemperError: What they left word of.
+        Interrupted: The run was stopped.
+        RunError: The disk is full.
+        CrashError: A process died without an explanation.
+        TemperError: The error that a worker wrote.
     """
     processes = job.resources.processes or max(1, num_accelerators())
     if not job.method.trains:
         processes = 1
     command = [sys.executable, "-m", "training.worker", str(folder.path)]
-    several = processes > 1 or team.nodes.count > 1
+    several = processes > 1 or supervisor.nodes.count > 1
     if several or job.sharding.zero or job.sharding.fsdp != "none":
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", *team.nodes.rendezvous()),
+            *(sys.executable, "-m", "torch.distributed.run", *supervisor.nodes.rendezvous()),
             *("--nproc-per-node", str(processes), "--shutdown-timeout", str(SAVE_BUDGET_S)),
             *("-m", "training.worker", str(folder.path)),
         ]
@@ -264,51 +287,51 @@ def _run_worker(
     environment.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // processes)))
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not num_accelerators():
-        # Named, DeepSpeed need not look for one, nor warn on the terminal that it found none.
+        # Without this, DeepSpeed probes for an accelerator and warns that there is none.
         environment.setdefault("DS_ACCELERATOR", "cpu")
-    log = team.log_of(folder)
+    log = supervisor.log_of(folder)
 
     with log.open("ab") as stderr:
-        begins = stderr.tell()
-        begun = partial(team.begun, folder, job)
-        code = workers.run(command, begun, stderr=stderr, env=environment)
+        start = stderr.tell()
+        on_started = partial(supervisor.on_started, folder, job)
+        code = workers.run(command, on_started, stderr=stderr, env=environment)
     if code == 0:
         return
     error = folder.read_failure()
     if error is not None and not isinstance(error, CrashError):
         raise error
-    if workers.told is not None:
-        # The signal came before the worker could listen for it: nothing had been done yet.
-        raise Interrupted(f"stopped by {workers.told.name}; the same command goes on")
+    if workers.received is not None:
+        # The signal came before the worker had a handler for it: nothing was lost.
+        raise Interrupted(f"stopped by {workers.received.name}; the same command resumes")
     restore_terminal()
     if folder.is_full:
         raise RunError(folder.explain_full())
-    said = log.read_bytes()[begins:].decode(errors="replace")
-    raise CrashError(diagnose_exit(code, said, str(error) if error else "", log))
+    output = log.read_bytes()[start:].decode(errors="replace")
+    raise CrashError(diagnose_exit(code, output, str(error) if error else "", log))
 
 
 _KILLED = re.compile(r"exitcode\s*: -9\b")
-"""How torchrun's summary tells of a process that was killed."""
+"""Line of torchrun's summary for a process that was killed by SIGKILL."""
 
 
-def diagnose_exit(code: int, said: str, last_words: str, log: Path) -> str:
-    """Return why the processes of this node ended, when none of them could explain it.
+def diagnose_exit(code: int, output: str, failure: str, log: Path) -> str:
+    """Return why the processes of this node ended, if none of them could write the reason.
 
     Args:
         code: Exit code of the worker, or of torchrun.
-        said: What they wrote on standard error.
-        last_words: What one of them left, which may only be that another was gone.
-        log: Where `said` stands.
+        output: Text that they wrote to standard error.
+        failure: Failure that one of them wrote, which may only be that a peer was gone.
+        log: File with `output`.
     """
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or _KILLED.search(said):
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or _KILLED.search(output):
         return (
             "the training process was killed, most likely for memory. Lower "
             "train.micro_batch_size or data.max_length, or set train.gradient_checkpointing: true. "
-            "The same command goes on from the last checkpoint"
+            "The same command resumes from the last checkpoint"
         )
-    if last_words:
-        return last_words
-    tail = [line for line in said.splitlines() if line.strip()][-3:]
+    if failure:
+        return failure
+    tail = [line for line in output.splitlines() if line.strip()][-3:]
     return f"the training process ended with code {code}. The log {log} ends: {' / '.join(tail)}"
 
 

@@ -45,22 +45,22 @@ def main(path: Path) -> int:
 
 
 def write_logs(folder: RunFolder, rank: int) -> None:
-    """Send every process's log to a file of its own, and other ranks' prints nowhere."""
+    """Log each process to its own file, and discard what ranks above 0 print."""
     handler = logging.FileHandler(folder.logs / f"rank-{rank}.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     if rank == 0:
-        spoken = logging.StreamHandler(sys.stdout)
-        spoken.addFilter(_is_for_people)
-        logging.getLogger().addHandler(spoken)
+        terminal = logging.StreamHandler(sys.stdout)
+        terminal.addFilter(_is_own_warning)
+        logging.getLogger().addHandler(terminal)
     else:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, sys.stdout.fileno())
 
 
-def _is_for_people(record: logging.LogRecord) -> bool:
-    """Whether a person should see this without opening a log: our own warnings."""
+def _is_own_warning(record: logging.LogRecord) -> bool:
+    """Return True for records to show on the terminal: warnings of this package."""
     return record.name.startswith("training.") and record.levelno == logging.WARNING
 
 

@@ -8,9 +8,10 @@ engine=${ENGINE:-$("$here/../engine.sh")}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Debian 12 has Python 3.11.
+# Debian 12 has Python 3.11. The constraints pin torch and its dependencies to the versions of the images'
+# lock files, so that the base holds no second version of a package that a layer above installs.
 "${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --only-binary :all: --python-version 3.11 \
-  --no-compile --target "$work/torch" torch==2.13.0 &
+  --no-compile --constraint "$here/../../constraints.txt" --target "$work/torch" torch &
 torch=$!
 mmdebstrap --quiet --variant=essential --include=python3,python3-venv,ca-certificates,libgomp1,libstdc++6 \
   --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \

@@ -12,9 +12,6 @@ from launch.aws.session import explain_aws_errors
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact
 
-CHECKPOINT_TAG = {"temper": "checkpoint"}
-"""Tag of the objects that the platform's lifecycle rule expires."""
-
 _MAX_KEYS_PER_DELETE = 1000
 _NOT_FOUND = ("NoSuchKey", "NotFound", "404")
 

@@ -33,11 +33,11 @@ def next_token_log_probs(
     """
     width = config.shape.hidden
     tokens = config.rows * (config.length - 1)
-    found, ids = supervised_states(tape, hidden, tokens, width), tape.new(tokens, "int64")
+    states, ids = supervised_states(tape, hidden, tokens, width), tape.new(tokens, "int64")
     with tape.allocator.counted_as("logits"):
         if tape.device == "cuda":
-            return fused_log_probs(tape, found, head, ids, width)
-        return _chunked_log_probs(tape, found, head, width)
+            return fused_log_probs(tape, states, head, ids, width)
+        return _chunked_log_probs(tape, states, head, width)
 
 
 def supervised_states(

@@ -362,43 +362,6 @@ def _rsqrt(tape: AutogradSimulator, x: SimulatedTensor) -> SimulatedTensor:
     return tape.record_op(y, (shifted,), lambda g, saved: (tape.new(g.count, g.dtype),), saved)
 
 
-def layer_norm(
-    tape: AutogradSimulator,
-    x: SimulatedTensor,
-    weight: SimulatedParameter,
-    bias: SimulatedParameter,
-) -> SimulatedTensor:
-    """Apply `F.layer_norm`, which saves its input and two statistics per row.
-
-    CUDA autocast runs it in fp32.
-
-    Args:
-        tape: Records the operation.
-        x: Input, `[tokens, hidden]`.
-        weight: Weight, `[hidden]`.
-        bias: Bias, `[hidden]`.
-    """
-    if tape.autocast and tape.device == "cuda":
-        x = cast(tape, x, "fp32")
-    rows = x.count // weight.count
-    mean, deviation = tape.new(rows, "fp32"), tape.new(rows, "fp32")
-    count, dtype = x.count, x.dtype
-    wanted = (x.node is not None, weight.requires_grad, bias.requires_grad)
-    sizes = (count, weight.count, bias.count)
-
-    def backward(g: SimulatedTensor, *saved: SimulatedTensor) -> Grads:
-        return tuple(
-            tape.new(size, dtype) if needed else None
-            for needed, size in zip(wanted, sizes, strict=True)
-        )
-
-    y = tape.new(count, dtype)
-    return tape.record_op(y, (x, as_tensor(weight), as_tensor(bias)), backward, x, mean, deviation)
-
-
-# --- positions --------------------------------------------------------------------------------
-
-
 def apply_rotary(
     tape: AutogradSimulator, x: SimulatedTensor, cos: SimulatedTensor, sin: SimulatedTensor
 ) -> SimulatedTensor:

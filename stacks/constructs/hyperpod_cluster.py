@@ -73,9 +73,12 @@ class HyperPodCluster(Construct):
             return Cluster.OrchestratorProperty(
                 eks=Cluster.ClusterOrchestratorEksConfigProperty(cluster_arn=self._eks_cluster_arn)
             )
+        # With continuous provisioning HyperPod alone manages the Slurm configuration, and any
+        # SlurmConfigStrategy is refused
+        # (docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-scaling-slurm.html).
         return Cluster.OrchestratorProperty(
             slurm=Cluster.ClusterOrchestratorSlurmConfigProperty(
-                slurm_config_strategy="Managed", accounting_database=self._accounting_database()
+                accounting_database=self._accounting_database()
             )
         )
 

@@ -292,13 +292,14 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ec2") + r"network-interface/\*"),
-        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
+        r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource"
+        r"|security/HyperPod(Node|Controller)/Policy/Resource",
         "Interfaces get their ids at creation; creating requires the subnets and the security "
         "group of the platform, deleting is bounded to these subnets.",
     ),
     Suppression(
         _wildcard(r"arn:<AWS::Partition>:ec2:[a-z0-9-]+:\*:instance/\*"),
-        r"hyperpod/EksNodes/Policy/Resource",
+        r"hyperpod/EksNodes/Policy/Resource|security/HyperPod(Node|Controller)/Policy/Resource",
         "A HyperPod node is an instance in an AWS-owned account, with a generated id; the "
         "policy is the node's, and the interfaces it attaches are those of this account.",
     ),

@@ -1,5 +1,6 @@
 """Permissions of the HyperPod node role."""
 
+from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
 from stacks.policies.iam_statements import (
@@ -13,6 +14,20 @@ from stacks.policies.iam_statements import (
     write_bucket,
     write_logs,
 )
+
+
+def slurm_interface_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permissions to tag and detach the network interfaces of Slurm nodes.
+
+    AWS lists them with the other actions on interfaces, which `JobVpcGuardrails` allows:
+    docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-prerequisites-iam.html
+    """
+    interfaces = context.names.arn("ec2", "network-interface/*")
+    instances = f"arn:{Aws.PARTITION}:ec2:{context.names.region}:*:instance/*"
+    return [
+        allow("MarkInterfaces", ["ec2:CreateTags"], [interfaces]),
+        allow("DetachInterfaces", ["ec2:DetachNetworkInterface"], [interfaces, instances]),
+    ]
 
 
 def statements(context: IamContext) -> list[iam.PolicyStatement]:

@@ -200,7 +200,7 @@ def test_stop_saves_and_same_job_resumes(tmp_path: Path, job: dict[str, Any], pa
     assert "holds a run of another job: it differs in train.learning_rate" in failure(other)
     code, output = run(root)
     assert code == 0, output
-    assert "going on with" in output
+    assert "resuming" in output
     whole = train_here(changed(job, data={"train": str(pairs)}), tmp_path / "whole")
     assert_identical(Run(root / "checkpoints"), whole)
 

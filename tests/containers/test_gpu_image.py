@@ -107,7 +107,7 @@ def test_contract_job_stops_and_resumes(
     shutil.copytree(root / "checkpoints", elsewhere / "checkpoints", dirs_exist_ok=True)
     with engine.started(image, elsewhere, name="temper-again") as container:
         assert container.finish() == 0, container.log
-        assert "going on with" in container.log
+        assert "resuming" in container.log
     run = Run(elsewhere / "checkpoints")
     assert len(run.samples) > last
     assert f"checkpoint-{last}" in run.log, "taken up from the checkpoint"
@@ -198,6 +198,6 @@ def test_two_containers_stop_and_resume(
     with started_two(engine, image, roots, network) as (first, other):
         codes = [first.finish(), other.finish()]
         assert codes == [0, 0], first.log + other.log
-        assert "going on with" in first.log
+        assert "resuming" in first.log
     assert_is_kept(roots[0])
     assert len(runs[0].samples) == 24

@@ -154,7 +154,9 @@ def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     groups: dict[str, Any] = {g["InstanceGroupName"]: g for g in properties["InstanceGroups"]}
     assert properties["NodeRecovery"] == "Automatic"
     slurm = properties["Orchestrator"]["Slurm"]
-    assert slurm["SlurmConfigStrategy"] == "Managed"
+    # AWS refuses any strategy together with continuous provisioning.
+    assert properties["NodeProvisioningMode"] == "Continuous"
+    assert "SlurmConfigStrategy" not in slurm
     assert (slurm["AccountingDatabase"]["Name"], slurm["AccountingDatabase"]["Port"]) == (
         "slurm_acct_db",
         3307,

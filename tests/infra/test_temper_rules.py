@@ -200,6 +200,26 @@ PLANTED: dict[str, Planted] = {
         {"C": _of("AWS::SageMaker::Cluster", **{**CLUSTER, "NodeRecovery": "None"})},
         {"C": _of("AWS::SageMaker::Cluster", **CLUSTER)},
     ),
+    "continuous_provisioning_excludes_slurm_strategy": (
+        {
+            "C": _of(
+                "AWS::SageMaker::Cluster",
+                NodeProvisioningMode="Continuous",
+                Orchestrator={"Slurm": {"SlurmConfigStrategy": "Managed"}},
+            )
+        },
+        {
+            "Continuous": _of(
+                "AWS::SageMaker::Cluster",
+                NodeProvisioningMode="Continuous",
+                Orchestrator={"Slurm": {}},
+            ),
+            "NotContinuous": _of(
+                "AWS::SageMaker::Cluster",
+                Orchestrator={"Slurm": {"SlurmConfigStrategy": "Managed"}},
+            ),
+        },
+    ),
     "file_system_is_encrypted": (
         {"F": _of("AWS::FSx::FileSystem", LustreConfiguration=LUSTRE["LustreConfiguration"])},
         {"F": _of("AWS::FSx::FileSystem", **LUSTRE)},

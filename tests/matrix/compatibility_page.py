@@ -1,6 +1,6 @@
-"""Write `docs/compatibility.md` from what the matrix found: `make compatibility`.
+"""Write `docs/compatibility.md` from the results of the matrix: `make compatibility`.
 
-What was walked this time takes the place of what the page said of it; the rest stays.
+Cells tested in this run replace those on the page; the others are kept.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from tests.run_commands import ROOT
 
 PAGE = ROOT / "docs/compatibility.md"
 RESULTS = ROOT / "runs/.matrix"
-"""Where each family of the matrix leaves what it found."""
+"""Folder of the results, one file per family of adapters."""
 _GREEN = "✓"
-_HEAD = """# What goes with what
+_HEAD = """# Compatibility of adapters
 
 Written by `make compatibility` from the results of `tests/matrix`, never by hand. Each cell is a
 job on two processes with that adapter, precision, gradient checkpointing (activations kept or
-computed again), ZeRO stage and base (as it is, or in 4 bits), taken all the way:
+computed again), ZeRO stage and base (as it is, or in 4 bits), tested end to end:
 
-1. trained until every trainable tensor has moved and the held-out loss is lower; saved, read back;
-2. loaded by PEFT beside its base, with the held-out loss it was trained to;
-3. gone on with from a checkpoint, to the same weights;
-4. exported as an adapter, read again, and merged into its base and compared logit by logit; without
-   a merged form, that is refused by a sentence that says why.
+1. trained until every trainable tensor changed and the held-out loss fell; saved, read back;
+2. loaded by PEFT with its base, with the held-out loss that it reached in training;
+3. resumed from a checkpoint, to the same weights;
+4. exported as an adapter, read again, and merged into its base and compared logit by logit; if it
+   cannot be merged, the merge is refused with the reason.
 
-✓ all of that held. A number: refused before anything is trained, with the sentence below.
+✓ all steps passed. A number: refused before training, with the message below.
 """
 
 
@@ -68,7 +68,7 @@ def render(results: Results) -> str:
 
 
 def read(page: str) -> Results:
-    """Return what a page says of each cell that it has, by the cell's name."""
+    """Return the result of each cell on a page, by the cell's name."""
     lines = page.splitlines()
     notes = dict(re.findall(r"^(\d+)\. (.*)\.$", page, re.MULTILINE))
     found = {}
@@ -107,7 +107,7 @@ if __name__ == "__main__":
     for path in sorted(RESULTS.glob("*.json")):
         everything |= json.loads(path.read_text())
     if missing := [cell.name for cell in all_cells() if cell.name not in everything]:
-        sys.exit(f"{len(missing)} cells were never walked, {missing[0]}, …")
+        sys.exit(f"{len(missing)} cells were never tested, {missing[0]}, …")
     text = render(everything)
     PAGE.write_text(text, encoding="utf-8")
     sys.stdout.write(text.splitlines()[-1] + "\n")

@@ -1,4 +1,4 @@
-"""Have cells walked by two processes; where one dies in a cell, two new ones take the rest."""
+"""Run cells in two processes; if one dies in a cell, two new ones run the rest."""
 
 from __future__ import annotations
 

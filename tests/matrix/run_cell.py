@@ -1,8 +1,8 @@
-"""Go through cells of the matrix, in each of two processes that live as long as they all take.
+"""Run cells of the matrix in one of two processes that stay alive for all cells.
 
-`python -m tests.matrix.run_cell MODEL ROWS HOME` under the variables of torchrun reads names of cells
-from `HOME/cells.json`. Each cell is trained, what was saved is loaded, it goes on from a
-checkpoint, is merged and exported; `HOME/found.jsonl` gets a line for each, saying how it ended.
+`python -m tests.matrix.run_cell MODEL ROWS HOME`, with the environment variables of torchrun, reads
+the names of cells from `HOME/cells.json`. Each cell is trained, loaded, resumed from a checkpoint,
+merged and exported; `HOME/found.jsonl` gets one line per cell with its outcome.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ def mixed() -> list[AdapterRequest]:
 
 
 def test_switching_beats_either_alone(shop: Shop) -> None:
-    desk = AdapterServer(shop.job["model"]["source"], shop.members)
-    switched = desk.loss(mixed())
+    server = AdapterServer(shop.job["model"]["source"], shop.members)
+    switched = server.loss(mixed())
     for name in shop.members:
-        alone = desk.loss([AdapterRequest(r.prompt, name, r.completion) for r in mixed()])
+        alone = server.loss([AdapterRequest(r.prompt, name, r.completion) for r in mixed()])
         assert switched < alone - 0.01
 
 
@@ -82,7 +82,7 @@ def test_the_command_writes_an_answer_for_each(
     assert main(arguments) == 0
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["prompt"] for row in found] == [request.prompt for request in mixed()]
-    assert "loss of what was expected" in capsys.readouterr().out
+    assert "loss of the completions" in capsys.readouterr().out
     assert main(["answer", source, str(file), "assent"]) == 2
     assert "write NAME=FOLDER" in capsys.readouterr().err
     file.write_text('{"adapter": "assent"}\n')
@@ -92,9 +92,9 @@ def test_the_command_writes_an_answer_for_each(
 
 def test_what_cannot_be_answered_is_refused(shop: Shop, tmp_path: Path) -> None:
     source = shop.job["model"]["source"]
-    desk = AdapterServer(source, shop.members)
+    server = AdapterServer(source, shop.members)
     with pytest.raises(DataError, match=r"no adapter 'praise'\. Choose from assent, refuse"):
-        desk.answer([AdapterRequest("assent abcd?", "praise")])
+        server.answer([AdapterRequest("assent abcd?", "praise")])
     with pytest.raises(ModelError, match="no adapter's folder"):
         AdapterServer(source, {"assent": str(tmp_path)})
 
@@ -121,9 +121,9 @@ def test_adapters_of_experts_answer_one_after_another(tiny_model: Path, tmp_path
         )
         model.save_pretrained(str(tmp_path / name))
         tokenizer.save_pretrained(tmp_path / name)
-    desk = AdapterServer(str(base), {name: str(tmp_path / name) for name in ("one", "two")})
+    server = AdapterServer(str(base), {name: str(tmp_path / name) for name in ("one", "two")})
     names = ["one", "two", None, "one", "two", None]
-    answers = desk.answer(
+    answers = server.answer(
         [AdapterRequest("What is str?", name) for name in names], max_new_tokens=8
     )
     assert answers[:3] == answers[3:]

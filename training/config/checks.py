@@ -181,10 +181,15 @@ def _method(job: Job, first: bool) -> Iterator[Problem]:
                     "a reward model returns scores, not text",
                     fix="Leave it out",
                 )
-    if isinstance(method, Distill):
-        yield from _distill(job, method)
-    if isinstance(method, Ppo):
-        yield from check_ppo(job, method)
+    yield from _own_checks(job)
+
+
+def _own_checks(job: Job) -> Iterator[Problem]:
+    """Yield problems of the methods whose checks need the whole job."""
+    if isinstance(job.method, Distill):
+        yield from _distill(job, job.method)
+    if isinstance(job.method, Ppo):
+        yield from check_ppo(job, job.method)
 
 
 def _distill(job: Job, method: Distill) -> Iterator[Problem]:

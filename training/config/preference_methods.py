@@ -1,13 +1,13 @@
-"""Section `method:` of methods that learn from compared answers: reward models, DPO, KTO, …"""
+"""Section `method:` of methods that learn from compared answers: reward models, DPO and others."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from training.config.method_base import MethodSection
-from training.config.metric_labels import LOG_PROBS, PAIRS, MetricLabel
+from training.config.metric_labels import LOG_PROBS, PAIRS, Labels, MetricLabel
 from training.config.step_profile import StepProfile, StepSpec, reference_model
 from training.config.types import PositiveFloat
 
@@ -19,7 +19,7 @@ class RewardModeling(MethodSection):
     rows = "preference"
     title = "Reward model"
     head = "score"
-    metrics = {
+    metrics: ClassVar[Labels] = {
         **PAIRS,
         "mean_score": MetricLabel("mean score", "", 3),
         "length_correlation": MetricLabel("correlation of score and length", "", 2),
@@ -62,7 +62,7 @@ class Dpo(MethodSection):
     impl = "training.methods.dpo:build"
     rows = "preference"
     title = "Preference tuning (DPO)"
-    metrics = {**PAIRS, **LOG_PROBS}
+    metrics: ClassVar[Labels] = {**PAIRS, **LOG_PROBS}
 
     kind: Literal["dpo"]
     beta: PositiveFloat = 0.1
@@ -108,7 +108,7 @@ class Kto(MethodSection):
     impl = "training.methods.kto:build"
     rows = "unpaired"
     title = "Preference tuning (KTO)"
-    metrics = {
+    metrics: ClassVar[Labels] = {
         "auc": MetricLabel(
             "good above bad, share of all pairs of the two (AUC)",
             "higher",
@@ -145,7 +145,7 @@ class Orpo(MethodSection):
     impl = "training.methods.orpo:build"
     rows = "preference"
     title = "Preference tuning (ORPO)"
-    metrics = {
+    metrics: ClassVar[Labels] = {
         **PAIRS,
         **LOG_PROBS,
         "nll": MetricLabel("loss per token of the chosen sequences", "lower"),
@@ -167,7 +167,7 @@ class Simpo(MethodSection):
     impl = "training.methods.simpo:build"
     rows = "preference"
     title = "Preference tuning (SimPO)"
-    metrics = {**PAIRS, **LOG_PROBS}
+    metrics: ClassVar[Labels] = {**PAIRS, **LOG_PROBS}
 
     kind: Literal["simpo"]
     beta: PositiveFloat = 2.0

@@ -179,8 +179,8 @@ class ModelReward(RewardSection):
     """Answers per forward pass."""
     backbone: Literal["auto", "own", "shared"] = "auto"
     """`shared`: a reward model trained with LoRA becomes one more adapter on the LoRA policy of
-    `ppo` on the same base, so that no second model is in memory. `auto` does this if it is possible and
-    the base is not quantized; 4-bit weights would change the scores slightly."""
+    `ppo` on the same base, so that no second model is in memory. `auto` does this if it is possible
+    and the base is not quantized; 4-bit weights would change the scores slightly."""
 
 
 class JudgeReward(RewardSection):

@@ -7,6 +7,7 @@ folder reads like the original file.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -33,7 +34,8 @@ def parse_share(value: Any) -> float:
         ValueError: Not a percentage, or outside 0–100 %.
     """
     if isinstance(value, str) and (match := _SHARE.match(value)):
-        value = float(match[1]) / 100
+        # In decimal, so that 1.4% is the same float as 0.014.
+        value = float(Decimal(match[1]) / 100)
     if not _is_number(value):
         raise ValueError("write a percentage such as 5%, or a share such as 0.05")
     if not 0 <= value <= 1:

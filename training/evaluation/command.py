@@ -1,4 +1,4 @@
-r"""The work of `temper answer`: answer requests that each name an adapter, on one base model.
+r"""Implementation of `temper answer`: answer requests that each name an adapter, on one base model.
 
     temper answer runs/base/latest/model requests.jsonl \
         support=runs/support/latest/model legal=runs/legal/latest/model
@@ -37,7 +37,7 @@ def answer_requests(
         TemperError: An argument, a request, the model or an adapter cannot be used.
     """
     quiet()
-    folders = _named(adapters)
+    folders = _parse_adapters(adapters)
     # Imported here: wrong arguments are reported before torch is loaded.
     from training.evaluation.multi_adapter import AdapterServer, read_requests
 
@@ -54,20 +54,20 @@ def answer_requests(
         out.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
         say(f"done: {len(rows)} answers in {out}")
     if any(request.completion for request in requests):
-        say(f"loss of what was expected: {server.loss(requests):.4f}")
+        say(f"loss of the completions: {server.loss(requests):.4f}")
 
 
-def _named(given: list[str]) -> dict[str, str]:
+def _parse_adapters(given: list[str]) -> dict[str, str]:
     """Return folders by name.
 
     Raises:
         JobError: One is not written NAME=FOLDER, or a name comes twice.
     """
-    found: dict[str, str] = {}
-    for one in given:
-        name, equals, folder = one.partition("=")
-        if not (name and equals and folder) or name in found or "." in name:
-            message = "a name comes twice" if name in found else "write NAME=FOLDER for each"
-            raise JobError("answer", [Problem("ADAPTERS", message, one)])
-        found[name] = folder
-    return found
+    folders: dict[str, str] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder) or name in folders or "." in name:
+            message = "a name comes twice" if name in folders else "write NAME=FOLDER for each"
+            raise JobError("answer", [Problem("ADAPTERS", message, text)])
+        folders[name] = folder
+    return folders

@@ -1,7 +1,7 @@
-"""Requests that each name their adapter: one base in memory, and adapters switched per request.
+"""Multi-adapter inference: one base model in memory, with the adapter selected per request.
 
-Requests of different adapters are answered in one batch where all are LoRA (PEFT tells the rows
-apart); adapters of another kind are switched on one after the other.
+Requests for different LoRA adapters share a batch (PEFT selects the adapter per row); adapters of
+other kinds are activated one after the other.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class AdapterRequest:
     """One request.
 
     Attributes:
-        prompt: What is asked.
-        adapter: Who answers; None for the base by itself.
-        completion: What a right answer is, where that is known.
+        prompt: The prompt.
+        adapter: Name of the adapter; None for the base model.
+        completion: Reference answer, if known.
     """
 
     prompt: str
@@ -53,9 +53,9 @@ def read_requests(path: Path) -> list[AdapterRequest]:
     """Return the requests of a JSONL file.
 
     Raises:
-        DataError: A line is no request.
+        DataError: The file cannot be read, or a line is not a request.
     """
-    found = []
+    requests = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -65,29 +65,34 @@ def read_requests(path: Path) -> list[AdapterRequest]:
             continue
         try:
             row = json.loads(line)
-            if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
-                raise ValueError("it has no prompt")
-            found.append(AdapterRequest(row["prompt"], row.get("adapter"), row.get("completion")))
+            problem = (
+                ""
+                if isinstance(row, dict) and isinstance(row.get("prompt"), str)
+                else ("it has no prompt")
+            )
         except ValueError as error:
+            row, problem = {}, str(error)
+        if problem:
             raise DataError(
-                f"{path}, line {number}: {error}. A request is a JSON object with a prompt, the "
-                f"adapter that answers, and a completion where one is known"
-            ) from error
-    if not found:
+                f"{path}, line {number}: {problem}. A request is a JSON object with a prompt, the "
+                f"adapter that answers, and a completion if one is known"
+            )
+        requests.append(AdapterRequest(row["prompt"], row.get("adapter"), row.get("completion")))
+    if not requests:
         raise DataError(f"{path} has no request")
-    return found
+    return requests
 
 
 class AdapterServer:
-    """A base with several adapters, each request answered by the one it names.
+    """Base model with several adapters that answers each request with the adapter it names.
 
     Args:
-        base: The model's folder or Hub id.
-        adapters: Their folders, by the names that requests use.
-        batch_size: Requests at once.
+        base: Folder or Hub id of the base model.
+        adapters: Folders of the adapters, by the names that requests use.
+        batch_size: Number of requests per batch.
 
     Raises:
-        ModelError: One of them cannot be loaded, is for another base, or of another kind.
+        ModelError: An adapter cannot be loaded, is for another base, or of a different kind.
     """
 
     def __init__(self, base: str, adapters: Mapping[str, str], batch_size: int = 16):
@@ -101,52 +106,54 @@ class AdapterServer:
         except Exception as error:
             raise ModelError(explain_missing("model", base, error)) from error
         self.batch_size = batch_size
-        self._mixes = all(_mixes(config) for config in configs.values())
+        self._mixed_batches = all(_supports_mixed_batches(config) for config in configs.values())
         for name, folder in adapters.items():
             if isinstance(model, PeftModel):
                 model.load_adapter(folder, adapter_name=name)
             else:
                 model = PeftModel.from_pretrained(model, folder, adapter_name=name)
-        # The experts of a mixture are one parameter, which PEFT changes for a whole batch.
+        # PEFT applies adapters of a mixture's experts (one fused parameter) to an entire batch.
         if any(isinstance(module, ParamWrapper) for module in model.modules()):
-            self._mixes = False
+            self._mixed_batches = False
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        # Each adapter's folder says how conversations were written when it was trained.
+        # Each adapter's folder has the chat template that it was trained with.
         sources = {**adapters, _NONE: base}
         self._tokenizers = {n: load_tokenizer(Model(source=s)) for n, s in sources.items()}
-        self._writers = {n: _writer(s, self._tokenizers[n]) for n, s in sources.items()}
+        self._row_tokenizers = {
+            n: _row_tokenizer_of(s, self._tokenizers[n]) for n, s in sources.items()
+        }
 
     def answer(self, requests: Sequence[AdapterRequest], max_new_tokens: int = 64) -> list[str]:
-        """Return the likeliest answer to each request, in their order.
+        """Return the greedy answer to each request, in order.
 
         Raises:
-            DataError: A request names an adapter that is not there.
+            DataError: A request names an unknown adapter.
         """
         answers = [""] * len(requests)
         for indices, names in self._batches(requests):
-            writers = [self._writers[name] for name in names]
+            row_tokenizers = [self._row_tokenizers[name] for name in names]
             prompts = [
-                writer.prompt_ids(requests[index].prompt)
-                for index, writer in zip(indices, writers, strict=True)
+                row_tokenizer.prompt_ids(requests[index].prompt)
+                for index, row_tokenizer in zip(indices, row_tokenizers, strict=True)
             ]
-            ends = sorted({end for writer in writers for end in writer.end_ids})
-            said = self._sampled(names, prompts, max_new_tokens, ends)
-            for index, name, one in zip(indices, names, said, strict=True):
-                text = self._tokenizers[name].decode(one.ids, skip_special_tokens=True)
+            ends = sorted({end for tokenizer in row_tokenizers for end in tokenizer.end_ids})
+            generations = self._generate(names, prompts, max_new_tokens, ends)
+            for index, name, generation in zip(indices, names, generations, strict=True):
+                text = self._tokenizers[name].decode(generation.ids, skip_special_tokens=True)
                 answers[index] = str(text)
         return answers
 
     def loss(self, requests: Sequence[AdapterRequest]) -> float:
-        """Return the mean over tokens of the loss of what requests expect.
+        """Return the mean loss per token of the requests' completions.
 
         Raises:
-            DataError: A request names an adapter that is not there, or none expects anything.
+            DataError: A request names an unknown adapter, or no request has a completion.
         """
         total, count = 0.0, 0
         for indices, names in self._batches([r for r in requests if r.completion]):
             rows = [requests[index] for index in indices]
             for name, row in zip(names, rows, strict=True):
-                ids, labels = self._written(name, row)
+                ids, labels = self._tokenize(name, row)
                 with torch.no_grad(), self._active([name]):
                     logits = self.model(input_ids=ids).logits[:, -ids.shape[1] :]
                 total += float(
@@ -156,35 +163,42 @@ class AdapterServer:
                 )
                 count += int((labels[1:] != -100).sum())
         if not count:
-            raise DataError("no request says what a right answer is: give it a completion")
+            raise DataError("no request has a completion, so there is no loss to measure")
         return total / count
 
-    def _written(self, name: str, row: AdapterRequest) -> tuple[torch.Tensor, torch.Tensor]:
-        (parts,) = self._writers[name]([CompletionRow("request", row.prompt, row.completion or "")])
+    def _tokenize(self, name: str, row: AdapterRequest) -> tuple[torch.Tensor, torch.Tensor]:
+        (parts,) = self._row_tokenizers[name](
+            [CompletionRow("request", row.prompt, row.completion or "")]
+        )
         if not isinstance(parts, list):
-            raise DataError(f"the request {row.prompt!r} cannot be written: {parts}")
+            raise DataError(f"the request {row.prompt!r} cannot be tokenized: {parts}")
         device = self.model.device
         ids = torch.tensor([list(map(int, parts[0].input_ids))], device=device)
         return ids, torch.tensor(list(map(int, parts[0].labels)), device=device)
 
-    def _sampled(
-        self, names: list[str], prompts: list[list[int]], longest: int, ends: list[int]
+    def _generate(
+        self, names: list[str], prompts: list[list[int]], max_new_tokens: int, ends: list[int]
     ) -> list[Generation]:
-        chance = torch.zeros(len(prompts), longest, dtype=torch.float64)
+        # Greedy decoding (temperature 0) does not use the uniform random numbers.
+        uniform = torch.zeros(len(prompts), max_new_tokens, dtype=torch.float64)
         pad = self._tokenizers[_NONE].pad_token_id
         with self._active(names):
-            return sample(self.model, prompts, chance, temperature=0, end_ids=ends, pad_id=pad)
+            return sample(self.model, prompts, uniform, temperature=0, end_ids=ends, pad_id=pad)
 
     def _batches(self, requests: Sequence[AdapterRequest]) -> Iterator[tuple[list[int], list[str]]]:
-        """Yield places of requests that go at once, and who answers each."""
+        """Yield the indices of each batch of requests, with the adapter of each.
+
+        Raises:
+            DataError: A request names an unknown adapter.
+        """
         names = [request.adapter or _NONE for request in requests]
         for name in names:
-            if name not in self._writers:
-                there = ", ".join(n for n in self._writers if n != _NONE)
-                raise DataError(f"there is no adapter {name!r}. Choose from {there}, or none")
+            if name not in self._row_tokenizers:
+                available = ", ".join(n for n in self._row_tokenizers if n != _NONE)
+                raise DataError(f"there is no adapter {name!r}. Choose from {available}, or none")
         order = list(range(len(names)))
         groups = [order]
-        if not self._mixes:
+        if not self._mixed_batches:
             groups = [[i for i in order if names[i] == name] for name in dict.fromkeys(names)]
         for group in groups:
             for start in range(0, len(group), self.batch_size):
@@ -193,9 +207,10 @@ class AdapterServer:
 
     @contextmanager
     def _active(self, names: list[str]) -> Iterator[None]:
-        """Let these answer, row by row."""
-        if self._mixes:
-            # What PEFT does with `adapter_names` in a call of its own, around a call of ours.
+        """Activate one adapter per row of the batch."""
+        if self._mixed_batches:
+            # PEFT's public API accepts `adapter_names` in forward and generate only; its hooks
+            # also work around the sampling loop used here.
             with self.model._enable_peft_forward_hooks(adapter_names=names):
                 yield
             return
@@ -219,19 +234,19 @@ def _check_kinds(configs: Mapping[str, PeftConfig]) -> None:
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{name} is {kind.lower()}" for name, kind in kinds.items())
         raise ModelError(
-            f"adapters that take turns on one base must be of one kind: {listed}. Answer the "
-            f"requests of each kind by themselves"
+            f"the adapters of one server must be of one kind: {listed}. Answer the "
+            f"requests of each kind separately"
         )
 
 
-def _mixes(config: PeftConfig) -> bool:
-    """Whether PEFT can tell rows of a batch apart for this adapter."""
+def _supports_mixed_batches(config: PeftConfig) -> bool:
+    """Return True if PEFT can select this adapter per row of a batch."""
     plain = isinstance(config, LoraConfig) and config.peft_type == PeftType.LORA
     return plain and not config.use_dora and config.bias == "none"
 
 
-def _writer(source: str, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
-    """Return what writes prompts as in training, by what a folder says of it."""
+def _row_tokenizer_of(source: str, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
+    """Return the row tokenizer that writes prompts as in training of the model in a folder."""
     document = {
         "name": "requests",
         "model": {"source": source},

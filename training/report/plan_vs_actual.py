@@ -96,10 +96,10 @@ def memory_gib() -> dict[str, float]:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _write(folder: Path, document: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def comparisons(before: dict[str, Any], after: dict[str, Any]) -> list[Compariso
         "ended": "completions that end with EOS",
         "repetition": "repeated 4-grams in a completion",
     }
-    found = []
+    rows = []
     for key, name in names.items():
         was, now = before.get(key), after.get(key)
         if was is None and now is None:
@@ -66,7 +66,7 @@ def comparisons(before: dict[str, Any], after: dict[str, Any]) -> list[Compariso
         verdict = ""
         if key == "reward" and isinstance(was, float) and isinstance(now, float):
             verdict = "better" if now > was else "worse" if now < was else "same"
-        found.append(
+        rows.append(
             Comparison(
                 f"Held-out prompts: {name}",
                 shown(was),
@@ -75,7 +75,7 @@ def comparisons(before: dict[str, Any], after: dict[str, Any]) -> list[Compariso
                 verdict,
             )
         )
-    return found
+    return rows
 
 
 def _two_digits(value: Any) -> str:
@@ -122,12 +122,14 @@ def _first_steps(run_data: RunData) -> list[dict[str, Any]]:
 
     Several optimizer steps are taken on one rollout, and each logs the numbers of the rollout.
     """
-    found: list[dict[str, Any]] = []
+    first_steps: list[dict[str, Any]] = []
     for row in run_data.steps:
-        same = found and all(row.get(n) == found[-1].get(n) for n in ("reward", "kl", "entropy"))
+        same = first_steps and all(
+            row.get(n) == first_steps[-1].get(n) for n in ("reward", "kl", "entropy")
+        )
         if not same:
-            found.append(row)
-    return found
+            first_steps.append(row)
+    return first_steps
 
 
 def _mean(values: list[float]) -> float:

@@ -137,7 +137,7 @@ def _adapter(kind: str) -> str:
 
 def comparisons(run_data: RunData) -> list[Comparison]:
     """Return the measures on held-out rows and on general text, before and after training."""
-    found = []
+    rows = []
     parts = {
         "validation": "Held-out rows",
         "forgetting": "General text",
@@ -146,14 +146,14 @@ def comparisons(run_data: RunData) -> list[Comparison]:
     for key, name in parts.items():
         sides = mapping(run_data.before.get(key)), mapping(run_data.after.get(key))
         if any("reward" in side for side in sides):
-            found += rl_summary.comparisons(*sides)
+            rows += rl_summary.comparisons(*sides)
             continue
         for measured in dict.fromkeys([*sides[0], *sides[1]]):
             if measured in _COUNTS:
                 continue
             before, after = (side.get(measured) for side in sides)
             about = metric_label(measured)
-            found.append(
+            rows.append(
                 Comparison(
                     f"{name}: {about.words}",
                     number(before, about.digits),
@@ -162,7 +162,7 @@ def comparisons(run_data: RunData) -> list[Comparison]:
                     verdict(measured, before, after),
                 )
             )
-    return found
+    return rows
 
 
 def forgetting(run_data: RunData) -> str:
@@ -184,26 +184,26 @@ def forgetting(run_data: RunData) -> str:
 
 def sample_pairs(run_data: RunData) -> list[dict[str, str | None]]:
     """Return each sample prompt with its answers before and after training."""
-    found: dict[str, dict[str, str | None]] = {}
+    pairs: dict[str, dict[str, str | None]] = {}
     for when, side in (("before", run_data.before), ("after", run_data.after)):
         samples = side.get("samples")
         for sample in samples if isinstance(samples, list) else ():
             prompt = str(sample.get("prompt", ""))
-            pair = found.setdefault(prompt, {"prompt": prompt, "before": None, "after": None})
+            pair = pairs.setdefault(prompt, {"prompt": prompt, "before": None, "after": None})
             pair[when] = str(sample.get("answer", ""))
-    return list(found.values())
+    return list(pairs.values())
 
 
 def answers_during_training(run_data: RunData, prompt: Any) -> list[tuple[int, str]]:
     """Return the step and the answer to a sample prompt at a few evaluations during training."""
-    found = [(row["step"], str(row.get("answer", ""))) for row in run_data.sample_history]
-    found = [
+    answers = [(row["step"], str(row.get("answer", ""))) for row in run_data.sample_history]
+    answers = [
         pair
-        for pair, row in zip(found, run_data.sample_history, strict=True)
+        for pair, row in zip(answers, run_data.sample_history, strict=True)
         if row.get("prompt") == prompt
     ]
-    stride = max(1, -(-len(found) // _LOOKS))
-    return found[::-1][::stride][::-1]
+    stride = max(1, -(-len(answers) // _LOOKS))
+    return answers[::-1][::stride][::-1]
 
 
 def device(run_data: RunData) -> list[str]:

@@ -112,10 +112,10 @@ def plan_rows(run_data: RunData) -> list[tuple[str, str, str, str]]:
         low, high = _bounds(value)
         if low is None or high is None:
             continue
-        found = _bounds(measured.get(key))[1]
+        actual = _bounds(measured.get(key))[1]
         name = key.removesuffix("_gib").removesuffix("_usd").replace("_", " ")
         span = _unit(key, low) if low == high else f"{_unit(key, low)} to {_unit(key, high)}"
-        rows.append((name, span, _unit(key, found), _off_by(low, high, found)))
+        rows.append((name, span, _unit(key, actual), _off_by(low, high, actual)))
     return rows
 
 
@@ -135,11 +135,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _off_by(low: float, high: float, found: float | None) -> str:
+def _off_by(low: float, high: float, actual: float | None) -> str:
     """Return the difference of a measurement from the nearest end of its predicted range."""
-    if found is not None and low <= found <= high and low < high:
+    if actual is not None and low <= actual <= high and low < high:
         return "within"
-    return change(low if found is not None and found < low else high, found)
+    return change(low if actual is not None and actual < low else high, actual)
 
 
 def reproducibility(run_data: RunData) -> list[tuple[str, str]]:

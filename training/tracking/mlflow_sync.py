@@ -67,11 +67,11 @@ class MlflowSync:
             if row["step"] <= reached[kind]:
                 continue
             reached[kind] = row["step"]
-            found = [Metric(_key(k), float(v), now, row["step"]) for k, v in _numbers(row)]
-            if len(batch) + len(found) > _MOST_METRICS:
+            metrics = [Metric(_key(k), float(v), now, row["step"]) for k, v in _numbers(row)]
+            if len(batch) + len(metrics) > _MOST_METRICS:
                 self._client.log_batch(self._run_id, metrics=batch)
                 batch = []
-            batch += found
+            batch += metrics
         if batch:
             self._client.log_batch(self._run_id, metrics=batch)
         self._done, self._offset = reached, offset
@@ -101,8 +101,8 @@ class MlflowSync:
 
     def _experiment(self, client: Any, home: Path | None) -> str:
         name = (self._pipeline or self.folder).parent.name
-        if found := client.get_experiment_by_name(name):
-            return str(found.experiment_id)
+        if experiment := client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
         place = None if home is None else (home / "mlartifacts" / name).as_uri()
         return str(client.create_experiment(name, artifact_location=place))
 
@@ -232,10 +232,10 @@ def _key(name: str) -> str:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def main(folder: Path, runs: Path) -> int:

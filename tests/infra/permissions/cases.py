@@ -46,6 +46,7 @@ LOGS = "arn:aws:logs:us-east-1:111122223333:log-group:"
 BUS = "arn:aws:events:us-east-1:111122223333:event-bus/default"
 ECR = "arn:aws:ecr:us-east-1:111122223333:repository/"
 EC2 = "arn:aws:ec2:us-east-1:111122223333:"
+INTERFACE = EC2 + "network-interface/eni-1"
 SSM = "arn:aws:ssm:us-east-1:111122223333:parameter/"
 TOKEN = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/hub-token-AbCdEf"
 JUDGES_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/keys/JUDGE_KEY-AbCdEf"
@@ -123,6 +124,10 @@ TRAINING: list[Case] = [
     ("Training", False, "iam:CreateRole", ROLE + "mine", {}),
 ]
 
+# The actions that AWS's own HyperPod policies grant besides those bounded to the subnets:
+# docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-prerequisites-iam.html
+SLURM_INTERFACE_ACTIONS = ("ec2:CreateTags", "ec2:DetachNetworkInterface")
+
 NODE: list[Case] = [
     ("HyperPodNode", True, "s3:GetObject", "{data}/set/train.jsonl", {}),
     ("HyperPodNode", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
@@ -137,6 +142,9 @@ NODE: list[Case] = [
     ("HyperPodNode", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
     ("HyperPodNode", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
     ("HyperPodNode", False, "ec2:RunInstances", EC2 + "instance/*", {}),
+    *(("HyperPodNode", True, action, INTERFACE, {}) for action in SLURM_INTERFACE_ACTIONS),
+    ("HyperPodNode", False, "ec2:CreateTags", EC2 + "instance/i-1", {}),
+    ("HyperPodNode", False, "ec2:TerminateInstances", EC2 + "instance/i-1", {}),
 ]
 
 CONTROLLER: list[Case] = [
@@ -154,6 +162,7 @@ CONTROLLER: list[Case] = [
         "arn:aws:rds:us-east-1:111122223333:db:accounts",
         {},
     ),
+    *(("HyperPodController", True, action, INTERFACE, {}) for action in SLURM_INTERFACE_ACTIONS),
     ("HyperPodController", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
 ]
 
@@ -402,7 +411,6 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
-INTERFACE = EC2 + "network-interface/eni-1"
 IN_OUR_SUBNET = {"ec2:Subnet": EC2 + "subnet/{subnet}"}
 ELSEWHERE = {"ec2:Subnet": EC2 + "subnet/subnet-elsewhere"}
 AWS_ECR = "arn:aws:ecr:us-east-1:602401143452:repository/"

@@ -184,7 +184,7 @@ NO = {"role": "assistant", "content": "no"}
 @pytest.mark.parametrize(
     "values",
     [
-        # As trainers elsewhere have them: a conversation, and two ways to go on.
+        # As other trainers have them: a conversation, and two continuations.
         {"conversations": [ASKED], "chosen": ANSWERED, "rejected": {"from": "gpt", "value": "no"}},
         {"messages": [USER], "chosen": SAID, "rejected": [NO]},
         # Pairs beside the chosen conversation on its own.

@@ -1,4 +1,4 @@
-"""`make plan`: what it writes for programs, its exit codes, and what it refuses."""
+"""`temper plan`: its JSON document, its exit codes and its refusals."""
 
 from __future__ import annotations
 

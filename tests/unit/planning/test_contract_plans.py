@@ -1,4 +1,4 @@
-"""The contract's jobs for planning: three give a plan, one is refused and told what would fit."""
+"""Plans of the contract jobs: three fit, one is refused with alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a page as a browser would, and hold it to its rules."""
+"""Parser of a report page that checks the rules every page must follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders for the report to read, as a run would have left them."""
+"""Run folders for report tests, with the files that a run writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: what it says of every kind of run, and that it needs nothing but itself."""
+"""The report of every kind of run, which must not load external resources."""
 
 from __future__ import annotations
 

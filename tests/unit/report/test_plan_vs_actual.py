@@ -1,4 +1,4 @@
-"""`plan.json` of a run: measured beside predicted."""
+"""`plan.json` of a run: prediction and measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow: what the mirror leaves in a real SQLite store, read back with MLflow's own client."""
+"""Synchronization with a real SQLite store, read back with the MLflow client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a run that programs read back, and the bar that people watch."""
+"""Progress lines that programs parse, and the progress bar."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def config(zero: int, offload: str, precision: str) -> dict[str, Any] | None:
 
 @pytest.mark.parametrize(("zero", "offload", "precision"), CASES)
 def test_snapshot(zero: int, offload: str, precision: str) -> None:
-    """Set UPDATE_SNAPSHOTS=1 to write them anew, and read what changed."""
+    """Set UPDATE_SNAPSHOTS=1 to write them again, and review the changes."""
     found = config(zero, offload, precision)
     path = SNAPSHOTS / f"zero{zero}-{offload}-{precision}.json"
     if os.environ.get("UPDATE_SNAPSHOTS"):

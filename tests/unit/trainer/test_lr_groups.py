@@ -101,7 +101,7 @@ def test_a_layer_stays_until_its_turn(
     if adapter is None:
         assert moved_at("embed_tokens") == list(range(7, 13))
 
-    # From a checkpoint in its midst it goes on to the same bits.
+    # Resumed from a checkpoint in the middle, it ends with the same bits.
     weights = run.weights
     for number in range(6, 13):
         shutil.rmtree(run.path / "checkpoints" / f"checkpoint-{number}")

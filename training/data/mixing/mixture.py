@@ -51,14 +51,14 @@ class Mixture:
         self._validation = validation
         self._replay = replay
         self._rng = np.random.default_rng(job.train.seed)
-        self._duplicates = DuplicateCounter([len(found.store) for found in train])
+        self._duplicates = DuplicateCounter([len(source.store) for source in train])
 
     def write(self, folder: Path) -> None:
         """Write the tables, and the statistics that the report needs."""
         available, held = self._select_rows()
         rows = self._apply_weights(available)
         replayed = self._draw_replay(rows)
-        stores = [found.store for found in self._train]
+        stores = [source.store for source in self._train]
         if self._replay is not None:
             stores.append(self._replay.store)
             rows.append(replayed)
@@ -94,11 +94,11 @@ class Mixture:
 
     def _select_rows(self) -> tuple[list[sampling.Indices], list[sampling.Indices]]:
         """Return the training rows and the held-out rows of each source, after limits."""
-        documents = [found.store.documents for found in self._train]
+        documents = [source.store.documents for source in self._train]
         keep = [np.arange(len(rows)) for rows in documents]
         if self._data.limit is not None:
-            read = [found.stats.rows_read for found in self._train]
-            weights = [found.source.weight for found in self._train]
+            read = [source.stats.rows_read for source in self._train]
+            weights = [source.source.weight for source in self._train]
             shares = sampling.allocate_rows(self._data.limit, read, weights)
             keep = [
                 np.flatnonzero(rows < share) for rows, share in zip(documents, shares, strict=True)
@@ -107,7 +107,7 @@ class Mixture:
         if not split:
             return keep, []
         if self._judged:
-            documents = [group_by_prompt(found.store) for found in self._train]
+            documents = [group_by_prompt(source.store) for source in self._train]
         kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]
         train, held = sampling.split_held_out(kept, split, self._rng)
         return (
@@ -119,8 +119,8 @@ class Mixture:
         if len(available) == 1 or self._data.limit is not None:
             return list(available)
         rows = [
-            sampling.apply_weight(indices, found.store.documents, found.source.weight, self._rng)
-            for indices, found in zip(available, self._train, strict=True)
+            sampling.apply_weight(indices, source.store.documents, source.source.weight, self._rng)
+            for indices, source in zip(available, self._train, strict=True)
         ]
         if not any(len(indices) for indices in rows):
             raise DataError("data.train: the weights leave no row to train on. Raise them")
@@ -134,8 +134,8 @@ class Mixture:
             raise DataError(f"data.replay: {self._replay.source.source} holds nothing to replay")
         share = self._data.replay.share
         own = sum(
-            int(found.store.lengths[indices].sum())
-            for found, indices in zip(self._train, rows, strict=True)
+            int(source.store.lengths[indices].sum())
+            for source, indices in zip(self._train, rows, strict=True)
         )
         wanted = round(own * share / (1 - share))
         drawn, self._rounds = sampling.draw_replay(self._replay.store.lengths, wanted, self._rng)
@@ -168,8 +168,8 @@ class Mixture:
         elif held:
             rows = [
                 row
-                for found, indices in zip(self._train, held, strict=True)
-                for row in token_rows(found.store, (int(i) for i in indices))
+                for source, indices in zip(self._train, held, strict=True)
+                for row in token_rows(source.store, (int(i) for i in indices))
             ]
         else:
             return None

@@ -85,28 +85,28 @@ def _dotted(path: Path) -> str:
 
 def _texts(module: str, path: Path) -> Iterator[SourceRecord]:
     """Yield the docstrings of a module as one text, then its source."""
-    about = [f"{found.name}\n\n{found.text}" for found in _documented(module, path)]
+    about = [f"{item.name}\n\n{item.text}" for item in _documented(module, path)]
     if about:
         yield SourceRecord(f"python-stdlib/{module}:docs", {"text": "\n\n\n".join(about)})
     yield SourceRecord(f"python-stdlib/{module}:source", {"text": path.read_text(encoding="utf-8")})
 
 
 def _questions(module: str, path: Path) -> Iterator[SourceRecord]:
-    for found in _documented(module, path):
-        opening = _opening(found.text)
-        if opening and not found.name.rsplit(".", 1)[-1].startswith("_"):
+    for item in _documented(module, path):
+        opening = _opening(item.text)
+        if opening and not item.name.rsplit(".", 1)[-1].startswith("_"):
             yield SourceRecord(
-                f"python-stdlib/{found.name}",
+                f"python-stdlib/{item.name}",
                 {
-                    "prompt": f"What does {found.name} do?",
-                    "completion": f"It is a {found.kind} in Python's standard library. {opening}",
+                    "prompt": f"What does {item.name} do?",
+                    "completion": f"It is a {item.kind} in Python's standard library. {opening}",
                 },
             )
 
 
 def _pairs(module: str, path: Path) -> Iterator[SourceRecord]:
     """Yield questions with a concise answer (chosen) and a rambling one (rejected)."""
-    longer = {found.name: found.text for found in _documented(module, path)}
+    longer = {item.name: item.text for item in _documented(module, path)}
     for record in _questions(module, path):
         prompt, short = record.values["prompt"], record.values["completion"]
         words = longer[record.origin.removeprefix("python-stdlib/")].split()

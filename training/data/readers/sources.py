@@ -180,14 +180,14 @@ def _channel(name: str, environment: Mapping[str, str]) -> Path:
     path = Path(given) if given else _CHANNELS / name
     if path.exists():
         return path
-    found = sorted(
+    channels = sorted(
         key.removeprefix("SM_CHANNEL_").lower() for key in environment if "SM_CHANNEL_" in key
     )
     if _CHANNELS.is_dir():
-        found = sorted({*found, *(p.name for p in _CHANNELS.iterdir() if p.is_dir())})
+        channels = sorted({*channels, *(p.name for p in _CHANNELS.iterdir() if p.is_dir())})
     raise DataError(
         f"channel:{name}: there is no channel of this name ({path}). "
-        f"Channels here: {', '.join(found) or 'none'}"
+        f"Channels here: {', '.join(channels) or 'none'}"
     )
 
 
@@ -213,7 +213,7 @@ def _is_packed(path: Path) -> bool:
 
 
 def _folder(folder: Path) -> list[Path]:
-    found = [
+    paths = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
@@ -223,17 +223,17 @@ def _folder(folder: Path) -> list[Path]:
         and path.stat().st_size
     ]
     packed = sorted(path for path in folder.rglob("*.*") if path.is_file() and _is_packed(path))
-    if found and packed:
+    if paths and packed:
         more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
         raise DataError(
             f"{folder}: {packed[0].relative_to(folder)}{more} would be left out, because its "
             "compression is not supported. Decompress it, compress it with gzip, or move it away"
         )
-    if not found:
+    if not paths:
         there = sorted(path.name for path in folder.iterdir())[:5]
         holds = f"it holds {', '.join(there)}" if there else "it is empty"
         raise DataError(
             f"{folder}: no data in this folder ({holds}). "
             "Files that are read end in .json, .jsonl, .csv, .tsv, .parquet, .txt or .md, or .gz"
         )
-    return found
+    return paths

@@ -155,7 +155,7 @@ class SchemaReader:
         Raises:
             DataError: The job names a column or a part that does not exist.
         """
-        found = _match_spellings(record.values)
+        matched = _match_spellings(record.values)
         for part, column in self._source.columns.items():
             if column not in record.values:
                 raise DataError(
@@ -167,23 +167,23 @@ class SchemaReader:
                     f"data.train.columns: {part!r} is not a part of any shape. "
                     f"Parts: {', '.join(_NAMES)}"
                 )
-            for other in [other for other, name in found.items() if name == column]:
-                del found[other]
-            found[part] = column
-        return found
+            for other in [other for other, name in matched.items() if name == column]:
+                del matched[other]
+            matched[part] = column
+        return matched
 
 
 def _match_spellings(values: Mapping[str, Any]) -> dict[str, str]:
     present = {column_key(name): name for name in reversed(list(values))}
-    found = {}
+    matched = {}
     for part, spellings in _NAMES.items():
         for spelling in spellings:
             if spelling in present:
-                found[part] = present[spelling]
+                matched[part] = present[spelling]
                 break
-    if found.get("context") == found.get("prompt"):
-        found.pop("context", None)
-    return found
+    if matched.get("context") == matched.get("prompt"):
+        matched.pop("context", None)
+    return matched
 
 
 def _with_conversation_as_prompt(
@@ -196,16 +196,16 @@ def _with_conversation_as_prompt(
     )
     if conversation is None:
         return columns
-    found = dict(columns)
-    if want == "preference" and "prompt" not in found and "chosen" in found:
-        side = values[found["chosen"]]
+    matched = dict(columns)
+    if want == "preference" and "prompt" not in matched and "chosen" in matched:
+        side = values[matched["chosen"]]
         # If the chosen column holds complete conversations, this one is not a prompt.
         if not (isinstance(side, list) and len(side) > 1):
-            found["prompt"] = conversation
-    if want == "unpaired" and "completion" not in found:
-        found["completion"] = conversation
-        found.pop("prompt", None)
-    return found
+            matched["prompt"] = conversation
+    if want == "unpaired" and "completion" not in matched:
+        matched["completion"] = conversation
+        matched.pop("prompt", None)
+    return matched
 
 
 def _needed(shape: ShapeName, columns: Mapping[str, str]) -> list[str]:
