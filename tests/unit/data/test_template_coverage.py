@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ THINKS_LAST = (
 )
 TWO_BLOCKS = (
     HEAD + "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
-    "{% generation %}<|im_end|>\n{% endgeneration %}{% else %}{{ m.content }}<|im_end|>\n{% endif %}"
-    "{% endfor %}"
+    "{% generation %}<|im_end|>\n{% endgeneration %}{% else %}{{ m.content }}<|im_end|>\n"
+    "{% endif %}{% endfor %}"
 )
 NEWLINE_INSIDE = TWO_BLOCKS.replace("{% endgeneration %}{% generation %}", "")
 
@@ -86,8 +87,6 @@ def test_a_part_that_the_template_omits_is_refused(
     messages: list[Message], tools: Any, part: str
 ) -> None:
     """The words of the omitted part stand elsewhere in the row, so a search would find them."""
-    import re
-
     reason = refused(tokenizer_of(byte_level(CHATML_PLAIN), None), messages, tools)
     assert re.search(part, reason) and "model.chat_template: chatml" in reason
 
@@ -103,16 +102,9 @@ def test_an_omitted_system_message_is_refused() -> None:
     assert "the content of message 1 (system): Be kind." in refused(rows, messages)
 
 
-@pytest.mark.parametrize("marked", [False, True])
-def test_rows_with_tools_use_the_template_for_tools(marked: bool, tmp_path: Path) -> None:
-    tool_use = WITH_TOOLS
-    if marked:
-        tool_use = tool_use.replace(
-            "{{ m.content }}", "{% if m.role == 'assistant' %}{% generation %}{% endif %}"
-        )
-        tool_use = WITH_TOOLS
+def test_rows_with_tools_use_the_template_for_tools(tmp_path: Path) -> None:
     tokenizer = byte_level()
-    tokenizer.chat_template = {"default": CHATML_PLAIN, "tool_use": tool_use}
+    tokenizer.chat_template = {"default": CHATML_PLAIN, "tool_use": WITH_TOOLS}
     rows = tokenizer_of(tokenizer, None)
     row = one(rows, USES_TOOLS, TOOLS)
     assert same_text(row, rows, applied(tokenizer, USES_TOOLS, TOOLS))
@@ -199,7 +191,7 @@ def test_the_last_answer_is_learned_with_a_template_that_rewrites_earlier_ones()
     assert same_text(row, rows, applied(tokenizer, SEVERAL))
     assert learned(rows, row) == ["<think>\n\n</think>\n\nran<|im_end|>"]
     everything = tokenizer_of(tokenizer, None)
-    with pytest.raises(DataError, match="method.loss_on: completion"):
+    with pytest.raises(DataError, match=r"method\.loss_on: completion"):
         one(everything, SEVERAL)
 
 

@@ -95,7 +95,7 @@ def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[st
         return CompletionRow(origin, prompt, completion, system, tools)
     messages, _ = _with_system(_as_messages(prompt, "user"), system)
     assert isinstance(messages, list), "messages stay messages"
-    # The answers in a history beside a text prompt are learned, those in a prompt are context.
+    # The answers in the history of a text prompt are learned, those in a prompt are context.
     answers_from = 0 if isinstance(given, str) and isinstance(completion, str) else len(messages)
     return DialogueRow(
         origin, messages + _as_messages(completion, "assistant"), tools, answers_from
@@ -119,8 +119,8 @@ def _with_context(
         return prompt
     if not prompt or prompt[-1]["role"] != "user":
         raise RowError(
-            f"the context (column {columns['context']}) has no user message to stand in: the prompt "
-            f"ends in {abbreviate(prompt[-1:])}. Put the context into the messages"
+            f"the context (column {columns['context']}) has no user message to stand in: the "
+            f"prompt ends in {abbreviate(prompt[-1:])}. Put the context into the messages"
         )
     content = _text_with_context(prompt[-1]["content"], values, columns)
     return [*prompt[:-1], {**prompt[-1], "content": content}]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.data.templates.chat_template import NAMES, ChatTemplate
 from training.data.templates.rendering import render, render_prompt, render_text
-from training.data.templates.turn_tokens import spoken_tokens
+from training.data.templates.turn_tokens import assistant_tokens
 from training.data.tokenization.encoder import Encoder
 from training.errors import DataError
 
@@ -67,7 +67,9 @@ def resolve(
     def render_sample(messages: list[dict[str, Any]], prompt: bool) -> str:
         return render_text(template, template.source, messages, None, prompt=prompt)
 
-    return replace(template, spoken=spoken_tokens(render_sample, encoder.control, tokenizer))
+    return replace(
+        template, assistant_tokens=assistant_tokens(render_sample, encoder.control, tokenizer)
+    )
 
 
 def _included(name: str, encoder: Encoder) -> str:

@@ -23,15 +23,15 @@ class ChatTemplate:
         source: Jinja source, which renders the begin-of-text token if rows begin with one.
         specials: Special tokens that it may use: `bos_token`, `eos_token`, ….
         variants: Further templates of the tokenizer by name, such as `tool_use`.
-        spoken: Special tokens that the assistant itself writes, such as `<think>`: in its text they
-            are encoded as the token. All others would end a turn or begin one.
+        assistant_tokens: Special tokens that the assistant itself writes, such as `<think>`: in its
+            text they are encoded as the token. All others would end a turn or begin one.
     """
 
     name: str
     source: str
     specials: Mapping[str, str]
     variants: Mapping[str, str] = field(default_factory=dict)
-    spoken: frozenset[str] = frozenset()
+    assistant_tokens: frozenset[str] = frozenset()
 
     @property
     def marked(self) -> bool:

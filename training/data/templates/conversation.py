@@ -36,8 +36,10 @@ def messages_for(
             fields[key] = fields.pop("reasoning_content")
         if fields.get("tool_calls"):
             fields["tool_calls"] = [_call(call, text_arguments) for call in fields["tool_calls"]]
-        spoken = template.spoken if message["role"] == "assistant" else frozenset()
-        written.append(escape(fields, encoder, spoken))
+        assistant_tokens = (
+            template.assistant_tokens if message["role"] == "assistant" else frozenset()
+        )
+        written.append(escape(fields, encoder, assistant_tokens))
     return written
 
 
@@ -47,14 +49,20 @@ def reasoning_key(source: str) -> str:
     return next(read, REASONING_KEYS[0])
 
 
-def escape(value: Any, encoder: Encoder, spoken: frozenset[str] = frozenset()) -> Any:
-    """Return `value` with the control tokens in all its texts escaped, except the spoken ones."""
+def escape(value: Any, encoder: Encoder, assistant_tokens: frozenset[str] = frozenset()) -> Any:
+    """Return `value` with the control tokens in all its texts escaped.
+
+    Args:
+        value: Text, or lists and objects of text.
+        encoder: Encoder that knows the control tokens.
+        assistant_tokens: Control tokens that are not escaped.
+    """
     if isinstance(value, str):
-        return encoder.escape_control_tokens(value, allowed=spoken)
+        return encoder.escape_control_tokens(value, allowed=assistant_tokens)
     if isinstance(value, list):
-        return [escape(item, encoder, spoken) for item in value]
+        return [escape(item, encoder, assistant_tokens) for item in value]
     if isinstance(value, dict):
-        return {key: escape(item, encoder, spoken) for key, item in value.items()}
+        return {key: escape(item, encoder, assistant_tokens) for key, item in value.items()}
     return value
 
 

@@ -15,7 +15,7 @@ _ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_
 _QUESTION, _ANSWER, _NEXT = "zqquestionqz", "zqanswerqz", "zqnextqz"
 
 
-def spoken_tokens(
+def assistant_tokens(
     render: Callable[[list[dict[str, Any]], bool], str],
     control: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
