@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from training.errors import GuardError, ModelError, RunError
 from training.export.gguf_file import write_gguf
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, logits_of, logits_with, verification_ids
+from training.models.added_tokens import vocabulary_size
 from training.models.base_digest import BASE, check_base_digest
 from training.models.merge import is_adapter
 from training.models.safetensors_io import WeightFiles, model_folder
@@ -213,12 +213,6 @@ def base_of(model: Path) -> Path:
     base = model_folder(str(config.base_model_name_or_path), config.revision)
     check_base_digest(model, base)
     return base
-
-
-def vocabulary_size(base: Path) -> int:
-    """Return the vocabulary size of a model."""
-    config = json.loads((base / "config.json").read_text())
-    return int(config.get("vocab_size") or config["text_config"]["vocab_size"])
 
 
 def _coarsest_dtype(files: WeightFiles) -> torch.dtype:

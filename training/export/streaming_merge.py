@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from training.errors import ModelError
+from training.models.added_tokens import needs_complete_base
 from training.models.layer_streaming import empty_model, is_streamable, tied_names
 from training.models.merge import merged, why_not_mergeable
 from training.models.safetensors_io import WeightFiles, write_tensors
@@ -42,7 +43,7 @@ def streaming_merge(adapter: Path, base: Path, target: Path) -> None:
     """
     config = PeftConfig.from_pretrained(str(adapter))
     check_mergeable(config, adapter)
-    if not is_streamable(base):
+    if not is_streamable(base) or needs_complete_base(adapter, base):
         _merge_in_memory(adapter, base, target)
         return
     model, source = empty_model(base), WeightFiles(base)

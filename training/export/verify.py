@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from training.errors import GuardError
+from training.models.added_tokens import needs_complete_base, resize_for_adapter
 from training.models.layer_streaming import (
     empty_model,
     is_streamable,
@@ -99,8 +100,10 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
         base: Folder of the base model.
         ids: Token ids, `[prompts, tokens]`.
     """
-    if not is_streamable(base):
-        tuned = PeftModel.from_pretrained(load_fp32(base), str(adapter), torch_device="cpu").eval()
+    if not is_streamable(base) or needs_complete_base(adapter, base):
+        complete = load_fp32(base)
+        resize_for_adapter(complete, adapter)
+        tuned = PeftModel.from_pretrained(complete, str(adapter), torch_device="cpu").eval()
         _fill_ranknum(tuned)
         with tuned.disable_adapter():
             without = _logits(tuned, ids)

@@ -24,7 +24,11 @@ def explain_missing(what: str, source: str, error: Exception) -> str:
             f"the {what} {source} has an architecture that does not support sdpa attention. "
             f"Set model.attention: eager"
         )
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first_line = lines[0] if lines else repr(error)
+    if first_line.endswith(":") and len(lines) > 1:
+        # torch names the tensors that do not fit in the lines that follow.
+        first_line = f"{first_line} {lines[1]}"
     if not looks_like_path(source):
         return (
             f"the {what} {source!r} could not be downloaded from the Hub ({first_line}). Check the "

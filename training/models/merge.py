@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from training.errors import ModelError
+from training.errors import GuardError, ModelError
+from training.models.added_tokens import resize_for_adapter
 from training.models.base_digest import check_base_digest
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.locate import explain_missing
+from training.models.tied_embeddings import untie_adapted_embeddings
 
+_PROBE_TOKENS = 32
 _CONFIG = "adapter_config.json"
 _BEFORE = "its virtual tokens precede the input"
 UNMERGEABLE = {
@@ -68,6 +72,7 @@ def merged(
     Raises:
         ModelError: The base or the adapter cannot be read, they do not match, or the adapter
             cannot be merged.
+        GuardError: The merged model does not compute what base and adapter do.
     """
     config = json.loads((Path(source) / _CONFIG).read_text())
     if (reason := why_not_mergeable(config["peft_type"], config.get("linear", True))) is not None:
@@ -91,12 +96,45 @@ def merged(
         )
     except Exception as error:
         raise ModelError(explain_missing(f"base of the adapter {source}", base, error)) from error
+    resize_for_adapter(model, Path(source))
     try:
-        combined = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
+        tuned = PeftModel.from_pretrained(model, source).eval()
     except Exception as error:
         raise ModelError(explain_missing("adapter", source, error)) from error
+    combined = _merge(tuned, source)
     if head.is_score and not own_head.is_score:
         combined = with_score_head(combined)
     # PEFT froze the base; the merged model is trainable like any other.
     result: PreTrainedModel = combined.to(dtype).requires_grad_(True)
     return result
+
+
+def _merge(tuned: PeftModel, source: str) -> PreTrainedModel:
+    """Return the merged model, after comparing it with its base plus adapter.
+
+    Raises:
+        GuardError: The outputs differ by more than rounding in fp32 explains.
+    """
+    vocabulary = tuned.get_base_model().get_input_embeddings().weight.shape[0]
+    ids = (torch.arange(_PROBE_TOKENS) * max(1, vocabulary // _PROBE_TOKENS) % vocabulary)[None]
+    with tuned.disable_adapter():
+        base = _outputs(tuned, ids)
+    adapted = _outputs(tuned, ids)
+    untie_adapted_embeddings(tuned)
+    combined: PreTrainedModel = tuned.merge_and_unload(safe_merge=True)
+    error = float((_outputs(combined, ids) - adapted).abs().max())
+    changed = float((adapted - base).abs().max())
+    if not error <= 1e-3 * changed + 1e-5 * float(adapted.abs().max()):
+        raise GuardError(
+            f"the adapter in {source} could not be merged into its base: the outputs of the merged "
+            f"model differ by {error:.3g} from those of base plus adapter, and the adapter itself "
+            f"changes them by {changed:.3g}. Start from the base in model.source instead, or "
+            f"report this adapter's configuration"
+        )
+    return combined
+
+
+def _outputs(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids.to(model.device), use_cache=False).logits
+    return logits.float()
