@@ -73,7 +73,7 @@ def _aux_model(job: Job, model: ExtraModel) -> AuxModel:
         shape=_shape(job, model) if model.source else None,
         low=model.in_job_precision,
         four_bit=layout,
-        speaks=model.full_distribution,
+        full_distribution=model.full_distribution,
         scores=model.scores,
         same=model.same_weights,
     )

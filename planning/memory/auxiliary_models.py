@@ -76,7 +76,7 @@ class AuxModelSimulator:
             self.gather_hook.rewind()
         with tape.autocasting():
             hidden = decoder.forward(tape)
-            if self.frozen.speaks:
+            if self.frozen.full_distribution:
                 teacher_log_probs = compute_teacher_log_probs(
                     tape, hidden, decoder.head, self.config
                 )

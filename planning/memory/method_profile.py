@@ -20,7 +20,7 @@ class AuxModel:
         shape: Shape of the model; None for that of the trained model.
         low: True if its weights have the job's precision even when the trained model keeps fp32.
         four_bit: Layout of its 4-bit weights; None if it has none.
-        speaks: True if its whole distribution is kept for the loss.
+        full_distribution: True if its whole distribution is kept for the loss.
         scores: True if it returns one number per text.
         same: True if it is the trained model with its adapter off, which takes no memory.
     """
@@ -28,7 +28,7 @@ class AuxModel:
     shape: ModelShape | None = None
     low: bool = False
     four_bit: FourBitLayout | None = None
-    speaks: bool = False
+    full_distribution: bool = False
     scores: bool = False
     same: bool = False
 

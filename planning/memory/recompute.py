@@ -8,12 +8,19 @@ the block again and stops early once all of them exist.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from planning.memory.tensors import SimulatedTensor
 
-if TYPE_CHECKING:
-    from planning.memory.autograd import AutogradSimulator
+
+class Tape(Protocol):
+    """Part of the autograd simulator that recomputation uses."""
+
+    pack_hook: Callable[[SimulatedTensor], Any]
+
+    def autocasting(self) -> AbstractContextManager[None]:
+        """Cache the casts of weights until the outermost context ends."""
 
 
 class _RecomputeDone(Exception):  # noqa: N818 (PyTorch's `_StopRecomputationError`: no error)
@@ -28,7 +35,7 @@ class CheckpointFrame:
         function: The block, applied to its input.
     """
 
-    def __init__(self, tape: AutogradSimulator, function: Callable[[], SimulatedTensor]):
+    def __init__(self, tape: Tape, function: Callable[[], SimulatedTensor]):
         self.tape = tape
         self.function = function
         self.num_saved = 0

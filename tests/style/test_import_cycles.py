@@ -18,7 +18,9 @@ PACKAGES = (
     "planning",
     "safety",
     "stacks",
+    "temper",
     "training",
+    "validation",
     "validation",
 )
 

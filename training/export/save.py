@@ -27,7 +27,7 @@ def save_model(
     folder: Path,
     control: ControlPlane,
     *,
-    chat_template: str | None = None,
+    chat_template: str | dict[str, str] | None = None,
     end_ids: Sequence[int] = (),
     card: Callable[[], str],
 ) -> None:

@@ -54,7 +54,7 @@ PLAIN = MemoryConfig(
     world=1,
 )
 EMBEDDINGS = ("embed_tokens", "lm_head")
-HELD = MethodProfile(head="soft", frozen=AuxModel(speaks=True), divergence="forward_kl")
+HELD = MethodProfile(head="soft", frozen=AuxModel(full_distribution=True), divergence="forward_kl")
 VARIED = {
     "plain": PLAIN,
     "checkpointing": replace(PLAIN, checkpointing=True),
@@ -174,7 +174,7 @@ def test_the_base_is_a_second_model_only_where_every_weight_is_trained() -> None
     assert peak_gib(VARIED["held near the base"])["models"] == pytest.approx(
         4 * SHAPE.parameters / _GIB, rel=0.01
     )
-    itself = replace(HELD, frozen=AuxModel(speaks=True, same=True))
+    itself = replace(HELD, frozen=AuxModel(full_distribution=True, same=True))
     assert peak_gib(replace(VARIED["LoRA"], method=itself))["models"] == 0
 
 
