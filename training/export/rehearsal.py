@@ -21,7 +21,7 @@ def rehearse_save(
     folder: Path,
     control: ControlPlane,
     *,
-    chat_template: str | None,
+    chat_template: str | dict[str, str] | None,
     end_ids: Sequence[int],
 ) -> None:
     """Save and read back everything but the weights, and check that these fit the disk.

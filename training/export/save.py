@@ -82,7 +82,7 @@ def save_settings(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    chat_template: str | None,
+    chat_template: str | dict[str, str] | None,
     end_ids: Sequence[int],
 ) -> None:
     """Save the tokenizer with its template, and the generation config with the end tokens.
