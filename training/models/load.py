@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
+from training.models.context_length import check_context_length
 from training.models.freeze import freeze
 from training.models.fused_log_probs import add_next_token_log_probs
 from training.models.generation_config import repair_generation_config
@@ -42,6 +43,7 @@ def load_model(
     check_attention(job.model, device)
     model = _from_source(job)
     _check_vocabulary(model, tokenizer)
+    check_context_length(job, model)
     model.config.use_cache = False
     # A score model reads its score at the last token that is not this one.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id

@@ -15,22 +15,35 @@ _NUMBER = re.compile(
     r"""
     (?P<sign>(?<![\w.)\]}])[-−–+])?  # a sign, not a minus or a range as in 5-3 or 2020–21
     (?:[$€£¥]\s?)?
+    (?:(?P<whole>\d+)\s+(?P<part>\d+)\s?/\s?(?P<parts>\d+)(?![\d/.])  # 7 1/2
+    |
     (?P<digits>
       \d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)(?:\.\d+)?            # 1,234.50 and 12,34,567
     | \d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)                     # 1.234,50
     | \d{1,3}(?:\.\d{3}){2,}(?![\d.])                       # 1.234.567
     | \d{1,3}(?:[\u00a0\u202f\u2009'’]\d{3})+(?!\d)(?:[.,]\d+)?  # 1'234.50, 1 234,50
-    | \d{1,3}(?:[ ]\d{3})+,\d{1,2}(?!\d)                    # 1 234,50
+    | \d{1,3}(?:[ ]\d{3})+(?:,\d{1,2})?(?![.,]?\d)             # 1 234,50 and 1 000 000
     | (?<!\d,)\d+,\d{1,2}(?![\d,])                          # 12,50
     | \d+(?:\.\d+)?
     | \.\d+
     )
     (?P<power>[eE][-−+]?\d+ | \s?[×x·*]\s?10\s?\^\s?\{?[-−]?\d+\}?)?
+    (?:\s?(?:\^|\*\*)\s?(?P<exponent>[-−]?\d+))?  # 2^10
     (?:\s*/\s*(?P<denominator>\d[\d,]*))?
+    )
+    | (?P<other>\0(?:\s*[/*^]\s*\d+)?)  # an expression without a value here
     """,
     re.VERBOSE,
 )
-_FRAC = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
+_FRAC = re.compile(r"(\d+)?\s*\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
+_BRACES = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+_WITHOUT_VALUE = re.compile(
+    rf"\\[dt]?frac\s*{_BRACES}\s*{_BRACES}"
+    rf"|(?:\d[\d.,]*\s*)?(?:\\sqrt\s*(?:\[\d+\])?\s*(?:{_BRACES}|\d)|√\s*\d*|\\pi\b|π)"
+    rf"|\d[\d.,]*\s*\^\s*{_BRACES}"
+)
+"""Roots, multiples of π and nested fractions, whose last number is not their value."""
+_EXPONENT = re.compile(r"\^\s*\{\s*([-−]?\d+)\s*\}")
 _VULGAR = re.compile(r"(\d+)?\s?([¼½¾⅐-⅞])")
 _BOXED = "\\boxed{"
 
@@ -80,13 +93,22 @@ def final_number(text: str, marker: str, *, marked_only: bool = False) -> float 
 
 def _normalize(text: str) -> str:
     """Return a text with fractions written as 1/2 and without LaTeX spacing inside numbers."""
-    text = text.replace("{,}", ",").replace("\\!", "").replace("\\,", "\u2009").replace("⁄", "/")
-    text = _FRAC.sub(lambda m: f"{m[1] or m[2]}/{m[3] or m[4]}", text)
+    text = text.replace("\0", " ").replace("{,}", ",").replace("\\!", "").replace("⁄", "/")
+    text = text.replace("\\,", "\u2009").replace("\\times", "×").replace("\\cdot", "·")
+    text = _EXPONENT.sub(r"^\1", text)
+    text = _FRAC.sub(lambda m: f"{m[1] + ' ' if m[1] else ''}{m[2] or m[3]}/{m[4] or m[5]}", text)
+    text = _WITHOUT_VALUE.sub("\0", text)
     return _VULGAR.sub(lambda m: repr(int(m[1] or 0) + unicodedata.numeric(m[2])), text)
 
 
 def _value(match: re.Match[str]) -> float | None:
     """Return the value of a matched number; None if it is infinite or divides by zero."""
+    if match["other"]:
+        return None
+    if match["whole"]:
+        parts = int(match["parts"])
+        value = int(match["whole"]) + int(match["part"]) / parts if parts else math.inf
+        return _signed(match, value)
     digits = re.sub("[\u00a0\u202f\u2009'’ ]", "", match["digits"])
     if re.search(r",\d{1,2}$", digits):
         digits = digits.replace(".", "").replace(",", ".")
@@ -94,9 +116,18 @@ def _value(match: re.Match[str]) -> float | None:
         digits = digits.replace(".", "")
     power = re.sub(r"\s?[×x·*]\s?10\s?\^\s?\{?", "e", match["power"] or "").strip("} ")
     value = float((digits.replace(",", "") + power).replace("−", "-"))
+    if match["exponent"]:
+        try:
+            value **= int(match["exponent"].replace("−", "-"))
+        except (OverflowError, ZeroDivisionError):
+            return None
     if match["denominator"]:
         denominator = float(match["denominator"].replace(",", ""))
         value = value / denominator if denominator else math.inf
+    return _signed(match, value)
+
+
+def _signed(match: re.Match[str], value: float) -> float | None:
     value = -value if match["sign"] in ("-", "−", "–") else value
     return value if math.isfinite(value) else None
 

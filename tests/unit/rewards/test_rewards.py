@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from training.data.schema.rows import PromptRow
 from training.errors import DataError, GuardError
 from training.rewards.aggregate import PATIENCE, CompositeReward
 from training.rewards.base import RewardContext
+from training.rewards.numeric_answer import final_number
 from training.rewards.word_count import split_words
 
 CONTEXT = RewardContext(torch.device("cpu"), Path())
@@ -81,7 +83,7 @@ def test_numeric_answer(answer: str, right: float) -> None:
         ),
         ("-3", ["-3", "−3", "–3", "x=-3.", "(-3)", "-$3", "-3%"], ["5-3", "2−3", "1–3", "a-3"]),
         ("12.5", ["12,50 Euro", "12½", "25/2", "\\dfrac{25}{2}"], ["12,5,1", "1250"]),
-        ("1000000", ["1,000,000", "1.000.000", "10,00,000", "1e6", "1×10^6"], ["1.000", "10^6"]),
+        ("1000000", ["1,000,000", "1.000.000", "10,00,000", "1e6", "1×10^6", "10^6"], ["1.000"]),
         ("3", ["1,2,3", "\\boxed{3} as 2+1=3, not 4", "x_1 = 3"], ["3,4", "v1.3"]),
         ("\\boxed{7}", ["7", "７", "7."], ["8"]),
     ],
@@ -90,6 +92,47 @@ def test_number_formats_are_read(reference: str, right: list[str], wrong: list[s
     section = {"kind": "numeric_answer"}
     assert given(section, right, reference) == [1] * len(right)
     assert given(section, wrong, reference) == [0] * len(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"7\frac{1}{2}", Fraction(15, 2)),
+        (r"-2\dfrac{3}{4}", Fraction(-11, 4)),
+        ("7 1/2", Fraction(15, 2)),
+        (r"\boxed{7\tfrac12} cups", Fraction(15, 2)),
+        (r"\frac{3}{4}", Fraction(3, 4)),
+        (r"1.5 \times 10^{3}", Fraction(1500)),
+        (r"1.5\cdot10^{-3}", Fraction(3, 2000)),
+        ("1.5 x 10^3", Fraction(1500)),
+        (r"2^{10}", Fraction(1024)),
+        ("so 2**10", Fraction(1024)),
+        (r"\boxed{2^{10}}", Fraction(1024)),
+        ("1 000 000", Fraction(1_000_000)),
+        ("25 000 km", Fraction(25_000)),
+        (r"1\,000\,000", Fraction(1_000_000)),
+        (r"x^2 = 9, so x = 3", Fraction(3)),
+        (r"#### 7\frac{1}{2}", Fraction(15, 2)),
+        (r"3\sqrt{2}", None),
+        (r"\boxed{3\sqrt{2}}", None),
+        (r"\frac{\sqrt{2}}{2}", None),
+        (r"\sqrt[3]{5}", None),
+        (r"\sqrt{2}/2", None),
+        (r"2\pi", None),
+        ("√2", None),
+        (r"2^{1/2}", None),
+        (r"#### 3\sqrt{2}", None),
+        ("9^999999", None),
+    ],
+)
+def test_numbers_in_mathematical_notation(text: str, value: Fraction | None) -> None:
+    found = final_number(text, "####")
+    assert found == (None if value is None else pytest.approx(float(value), rel=1e-12))
+
+
+def test_a_reference_that_is_no_plain_number() -> None:
+    with pytest.raises(DataError, match=r"finds no number in the reference .*sqrt"):
+        given({"kind": "numeric_answer"}, ["2"], r"3\sqrt{2}")
 
 
 def test_numeric_answer_after_its_marker_only() -> None:
