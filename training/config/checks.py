@@ -249,6 +249,14 @@ def _train(job: Job, first: bool) -> Iterator[Problem]:
             "needs held-out rows",
             fix="Set data.validation, for instance {split: 5%}",
         )
+    if train.keep == "best" and not (job.data.validation.wanted and job.evaluate.every):
+        yield Problem(
+            "train.keep",
+            "needs held-out rows and an interval of evaluations to find the best weights",
+            "best",
+            "Set data.validation, for instance {split: 5%}, and evaluate.every, for instance "
+            "50 steps",
+        )
     if train.early_stopping and job.evaluate.every is None:
         yield Problem(
             "evaluate.every", "is required by train.early_stopping", fix="For instance 50 steps"

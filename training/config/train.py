@@ -62,6 +62,9 @@ class TrainSettings(LrSchedule):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
     early_stopping: EarlyStopping | None = None
+    keep: Literal["best", "last"] | None = None
+    """Weights to save at the end: those of the evaluation with the lowest held-out loss, or those
+    of the last step. If not set, `best` with `early_stopping` and `last` without."""
     log_every: Interval = parse_every("1 steps")
     seed: int = Field(default=42, ge=0, lt=2**32)
     deterministic: bool = False
@@ -75,3 +78,8 @@ class TrainSettings(LrSchedule):
     is a second model in memory."""
     compile: bool = False
     """`torch.compile` the model: faster steps after a slow start."""
+
+    @property
+    def keeps_best(self) -> bool:
+        """True if the weights with the lowest held-out loss are saved at the end."""
+        return self.keep == "best" or (self.keep is None and self.early_stopping is not None)

@@ -84,7 +84,13 @@ class Evaluator(BaseCallback):
 
     def evaluate_after(self) -> None:
         """Evaluate the trained model."""
-        self._write("after", self._evaluate_all())
+        results = self._evaluate_all()
+        if self.trainer.keeps_best and self.trainer.best_step >= 0:
+            results["kept"] = {
+                "step": self.trainer.best_step,
+                "last_step": int(self.trainer.state.global_step),
+            }
+        self._write("after", results)
 
     def evaluate_held_out(self, model: Any, step: int) -> dict[str, float]:
         """Return the metrics of the held-out rows, and of the sample answers during training."""
@@ -109,7 +115,9 @@ class Evaluator(BaseCallback):
         if self.held_out is not None:
             # The last evaluation during training may have been at this very step.
             step = int(self.trainer.state.global_step)
-            latest = self._latest if self._latest and self._latest[0] == step else None
+            restored = self.trainer.restored_step is not None
+            current = self._latest is not None and self._latest[0] == step and not restored
+            latest = self._latest if current else None
             results["validation"] = (
                 latest[1] if latest else self.held_out.evaluate(model, self.trainer)
             )

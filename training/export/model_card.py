@@ -35,6 +35,7 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
         f"- data: {', '.join(f'`{s.source}`' for s in job.data.train) or 'prompts of the job'}, "
         f"{manifest['data']['rows'] or 'streamed'} rows",
         _steps(job, manifest),
+        *_kept(evaluation),
         f"- data digest: `{manifest['data']['train']}`",
         "",
         "Its limitations are those of its base model and its data; it was not evaluated otherwise.",
@@ -50,6 +51,16 @@ def _steps(job: Job, manifest: dict[str, Any]) -> str:
         f"- steps: {manifest['steps']} of {job.train.global_batch_size} rows, learning rate "
         f"{job.train.learning_rate:g}, {job.precision}, seed {job.train.seed}"
     )
+
+
+def _kept(evaluation: dict[str, Any]) -> list[str]:
+    kept = evaluation.get("after", {}).get("kept")
+    if not kept:
+        return []
+    return [
+        f"- weights: those of step {kept['step']}, with the lowest held-out loss until step "
+        f"{kept['last_step']}"
+    ]
 
 
 def _method(job: Job) -> str:

@@ -97,6 +97,10 @@ def summary(run_data: RunData) -> list[str]:
     ]
     if None not in perplexity:
         facts.insert(1, f"perplexity {number(perplexity[0], 1)} → {number(perplexity[1], 1)}")
+    if kept := run_data.after.get("kept"):
+        facts.insert(
+            1, f"saved weights: best of the evaluations, step {kept['step']} of {kept['last_step']}"
+        )
     if run_data.state in ("failed", "stopped") and run_data.steps:
         facts.insert(0, _result(run_data))
     return facts + device(run_data)

@@ -202,7 +202,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             # `start_training` makes up for it when the run resumes.
             self.interrupted = signals[0]
             control.should_training_stop = True
-        elif evaluate and setup.evaluate:
+        elif setup.evaluate and (evaluate or (last and self.keeps_best)):
             self.evaluate_held_out(number)
             control.should_training_stop |= self.has_stalled
         control.should_save = save or last or bool(control.should_training_stop)
@@ -249,6 +249,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self.best_loss, self.bad_evaluations = metrics["loss"], 0
         else:
             self.bad_evaluations += 1
+        if self.keeps_best and metrics["loss"] < self.lowest_loss:
+            self.lowest_loss, self.best_step = metrics["loss"], number
+            self.best_weights.keep(self.model)
         for callback in self.setup.callbacks:
             callback.on_evaluate(number, metrics)
 
@@ -274,7 +277,10 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self.setup.evaluate
             and number
             and self.evaluated_at < number
-            and self._evaluate_due.due(number)
+            and (
+                self._evaluate_due.due(number)
+                or (self.keeps_best and number >= self.setup.order.max_steps)
+            )
         ):
             self.evaluate_held_out(number)
         self._clock = time.monotonic()

@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.console import say
 from training.errors import Interrupted
+from training.trainer.best_weights import BestWeights
 from training.trainer.checkpoints import PREFIX
 from training.trainer.context import StreamDataset, TrainerContext
 from training.trainer.lr_groups import LrMultipliers
@@ -39,6 +42,9 @@ class ResumableTrainerMixin(TrainerParent):
         interrupted: Name of the stop signal that ended training, if one did.
         best_loss: Lowest held-out loss so far.
         bad_evaluations: Evaluations since then.
+        lowest_loss: Lowest held-out loss, whatever `early_stopping.threshold` is.
+        best_step: Step with the lowest held-out loss; -1 before the first evaluation.
+        restored_step: Step whose weights were restored at the end; None if they are the last.
         evaluated_at: Step of the last evaluation.
     """
 
@@ -48,6 +54,9 @@ class ResumableTrainerMixin(TrainerParent):
     interrupted: str | None = None
     best_loss: float = math.inf
     bad_evaluations: int = 0
+    lowest_loss: float = math.inf
+    best_step: int = -1
+    restored_step: int | None = None
     evaluated_at: int = -1
     _save_due: IntervalTrigger
     _staging: Path | None = None
@@ -57,6 +66,16 @@ class ResumableTrainerMixin(TrainerParent):
         """True if early stopping has run out of patience."""
         stopping = self.setup.job.train.early_stopping
         return stopping is not None and self.bad_evaluations >= stopping.patience
+
+    @property
+    def keeps_best(self) -> bool:
+        """True if the weights with the lowest held-out loss are saved at the end."""
+        return self.setup.job.train.keeps_best and self.setup.evaluate is not None
+
+    @cached_property
+    def best_weights(self) -> BestWeights:
+        """Copy of the weights with the lowest held-out loss."""
+        return BestWeights(self.setup.folder, self.setup.control)
 
     # --- saving -----------------------------------------------------------------------------
 
@@ -75,6 +94,8 @@ class ResumableTrainerMixin(TrainerParent):
             "fsdp": setup.job.sharding.fsdp,
             "best_loss": None if math.isinf(self.best_loss) else self.best_loss,
             "bad_evaluations": self.bad_evaluations,
+            "lowest_loss": None if math.isinf(self.lowest_loss) else self.lowest_loss,
+            "best_step": self.best_step,
             "evaluated_at": self.evaluated_at,
             "stalled": self.has_stalled,
             "inputs": dict(setup.input_digests),
@@ -92,6 +113,8 @@ class ResumableTrainerMixin(TrainerParent):
                 torch.save(self.step_hook.state_dict(), checkpoint / STEP_HOOK_FILE)
             if setup.world.is_main_process:
                 self.save_extra_files(checkpoint)
+                if self.keeps_best:
+                    self.best_weights.add_to(checkpoint)
         self._save_due.reset()
         for callback in setup.callbacks:
             callback.on_save(number)
@@ -128,9 +151,13 @@ class ResumableTrainerMixin(TrainerParent):
             self.best_loss = math.inf if facts["best_loss"] is None else facts["best_loss"]
             self.bad_evaluations = facts["bad_evaluations"]
             self.evaluated_at = facts["evaluated_at"]
+            if self.keeps_best and facts.get("lowest_loss") is not None:
+                self.lowest_loss, self.best_step = facts["lowest_loss"], facts["best_step"]
             self.load_extra_state(facts.get("method", {}))
         if checkpoint is not None:
             self.load_extra_files(checkpoint)
+            if self.keeps_best:
+                self.best_weights.take_from(checkpoint)
         if checkpoint is not None and isinstance(self.setup.table, StreamDataset):
             self.setup.table.load_state_dict(json.loads((checkpoint / STREAM_FILE).read_text()))
         if checkpoint is not None and self.step_hook:
@@ -145,6 +172,22 @@ class ResumableTrainerMixin(TrainerParent):
             raise Interrupted(
                 f"stopped by {self.interrupted} after step {self.state.global_step}; "
                 f"run the same command again to resume"
+            )
+        self._restore_best()
+
+    def _restore_best(self) -> None:
+        """Restore the weights with the lowest held-out loss, unless they are the last."""
+        if not self.keeps_best or self.best_step < 0:
+            return
+        last = int(self.state.global_step)
+        if self.best_step < last:
+            self.best_weights.restore(self.model)
+            self.restored_step = self.best_step
+        if self.setup.world.is_main_process:
+            self.best_weights.delete()
+            say(
+                f"saved are the best weights, those of step {self.best_step} of {last} "
+                f"(held-out loss {self.lowest_loss:.4f}); train.keep: last saves the last"
             )
 
     _reshard_from: dict[str, Any] | None = None
