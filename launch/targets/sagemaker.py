@@ -215,15 +215,37 @@ class SageMakerTarget:
         return dataclasses.replace(self.platform, lustre_mount=mount)
 
     def status(self, submission: Submission) -> Status:
-        """Return the status of the latest attempt, as SageMaker describes it."""
+        """Return the status of the latest attempt, as SageMaker describes it.
+
+        Raises:
+            LaunchError: SageMaker could not be asked, or the credentials are of another account.
+        """
         job = self.jobs.find(submission.latest.name)
         if job is not None:
             return read_status(job, self._previous_seconds(submission))
         if submission.latest.handle:
+            self._require_account_of(submission.latest.handle)
             return Status("stopped", "SageMaker no longer has this job")
         if submission.cancelled:
             return Status("stopped", "before it was submitted")
         return Status("planned", "not submitted: rerun the same command")
+
+    def _require_account_of(self, job: str) -> None:
+        """Raise unless a job's ARN is in the account and the Region that were asked.
+
+        In every other account the job does not exist, which says nothing about it.
+
+        Raises:
+            LaunchError: The job is in another account or Region.
+        """
+        # arn:aws:sagemaker:REGION:ACCOUNT:training-job/NAME, and the caller's alike
+        region, account = job.split(":")[3:5]
+        asked = (self.account.environment.region, self.account.caller().split(":")[4])
+        if (region, account) != asked:
+            raise LaunchError(
+                f"{job} is in account {account}, {region}, and these credentials ask account "
+                f"{asked[1]}, {asked[0]}. Choose others with AWS_PROFILE"
+            )
 
     def _previous_seconds(self, submission: Submission) -> float:
         previous = (self.jobs.find(attempt.name) for attempt in submission.attempts[:-1])
