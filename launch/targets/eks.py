@@ -262,13 +262,20 @@ class EksTarget:
         return [(str(prefix), self.store.size_bytes(prefix))]
 
     def delete(self, submission: Submission) -> list[str]:
-        """Delete the run's jobs from the cluster and its folder from the data bucket."""
+        """Delete the run's jobs from the cluster and its folder from the data bucket.
+
+        Returns:
+            What is left, and why: most people may not delete from the data bucket.
+        """
         for attempt in submission.attempts:
             name = object_name(attempt.name)
             self.kubectl.run(
                 "delete", f"{_KIND},configmap", name, "--ignore-not-found", "--wait=false"
             )
-        self.store.delete(self._prefix(submission))
+        try:
+            self.store.delete(self._prefix(submission))
+        except LaunchError as error:
+            return [str(error)]
         return []
 
     def _prefix(self, submission: Submission) -> S3Uri:

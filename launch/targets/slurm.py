@@ -165,7 +165,7 @@ class SlurmTarget:
         """Return the status from the queue and the run folder on the cluster.
 
         Raises:
-            LaunchError: The queue could not be asked, or the shared folder is not there.
+            LaunchError: The queue could not be asked, or the shared folder is missing.
         """
         report = self._inspect(submission)
         recorded, metrics = report.get("status", {}), report.get("metrics", {})
@@ -192,7 +192,7 @@ class SlurmTarget:
         """Return queue entry, status, last metrics and last error of a run, by one command.
 
         Raises:
-            LaunchError: The queue could not be asked, or the shared folder is not there.
+            LaunchError: The queue could not be asked, or the shared folder is missing.
         """
         folder = shlex.quote(str(self._folder(submission)))
         output = run_script(
@@ -243,7 +243,7 @@ class SlurmTarget:
         root, name = shlex.quote(str(self.cluster.root)), submission.latest.name
         id_file = shlex.quote(str(self._folder(submission) / f"{name}.id"))
         absent = shlex.quote(
-            f"{self.cluster.root} is not there: is the shared file system mounted? Another folder "
+            f"{self.cluster.root} does not exist: is the shared file system mounted? Another folder "
             "is named by SLURM_ROOT=…"
         )
         return f"""
