@@ -243,8 +243,8 @@ class SlurmTarget:
         root, name = shlex.quote(str(self.cluster.root)), submission.latest.name
         id_file = shlex.quote(str(self._folder(submission) / f"{name}.id"))
         absent = shlex.quote(
-            f"{self.cluster.root} does not exist: is the shared file system mounted? Another folder "
-            "is named by SLURM_ROOT=…"
+            f"{self.cluster.root} does not exist: is the shared file system mounted? Another "
+            "folder is named by SLURM_ROOT=…"
         )
         return f"""
             [ -d {root} ] || {{ echo {absent} >&2; exit 1; }}
