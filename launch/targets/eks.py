@@ -17,6 +17,7 @@ from typing import Any
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
+from launch.downloads import path_within
 from launch.eks.kubectl import Kubectl
 from launch.eks.manifests import DATA, KubernetesSettings, PodSpec, manifests, object_name, to_yaml
 from launch.environment import LaunchEnvironment
@@ -36,7 +37,7 @@ _STATES: dict[str, State] = {
     "Failed": "training failed",
     "Suspended": "stopped",
 }
-_NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
+_NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
 
 
 def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
@@ -194,15 +195,14 @@ class EksTarget:
             checkpoints: Download the checkpoints too.
         """
         prefix, folder = self._prefix(submission), submission.folder
-        fetched = []
+        wanted = {}
         for uri, _ in self.store.list(prefix):
             relative = uri.key.removeprefix(prefix.key)
             parts = relative.split("/")
             skipped = "checkpoints" in parts[:-1] and not checkpoints
-            if skipped or ".." in parts or relative in _NOT_FETCHED or not parts[-1]:
-                continue
-            if self.store.download_file(uri, folder / relative):
-                fetched.append(folder / relative)
+            if not skipped and relative not in _NOT_FETCHED and parts[-1]:
+                wanted[uri] = path_within(folder, relative, str(uri))
+        fetched = [path for uri, path in wanted.items() if self.store.download_file(uri, path)]
         if archive and (folder / "model").is_dir():
             packed = folder / "model.tar.gz"
             subprocess.run(

@@ -23,6 +23,7 @@ from launch.aws.platform_parameters import PlatformParameters, read_platform_par
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
 from launch.aws.training_jobs import TrainingJobs, billable_seconds, read_status
+from launch.downloads import path_within
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
@@ -35,7 +36,7 @@ from planning import Plan
 from training.errors import JobError, Problem
 
 _MAX_CHANNELS = 20
-_NOT_FETCHED = frozenset(("job.yaml", "status.json", "failure.json", ".lock"))
+_NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
 """Files of which the run folder here has its own version; the remote one must not replace it."""
 
 
@@ -274,16 +275,15 @@ class SageMakerTarget:
         objects = {uri.key.removeprefix(prefix.key): uri for uri, _ in self.store.list(prefix)}
         roots = [n.removesuffix("status.json") for n in objects if n.endswith("status.json")]
         root = min(roots, key=len, default="")
-        fetched = []
+        wanted = {}
         for name, uri in objects.items():
             relative = name.removeprefix(root)
-            folders = relative.split("/")[:-1]
-            wanted = name.startswith(root) and relative not in _NOT_FETCHED and ".." not in folders
-            if not wanted or "model" in folders or ("checkpoints" in folders and not checkpoints):
+            *folders, base_name = relative.split("/")
+            skipped = "model" in folders or ("checkpoints" in folders and not checkpoints)
+            if skipped or not name.startswith(root) or relative in _NOT_FETCHED or not base_name:
                 continue
-            if self.store.download_file(uri, submission.folder / relative):
-                fetched.append(submission.folder / relative)
-        return fetched
+            wanted[uri] = path_within(submission.folder, relative, str(uri))
+        return [path for uri, path in wanted.items() if self.store.download_file(uri, path)]
 
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the S3 prefixes of the run with their sizes in bytes."""

@@ -39,7 +39,7 @@ from training.errors import JobError, Problem
 
 _FINAL = {"finished": "not deployed", "failed": "training failed", "stopped": "stopped"}
 _NOT_FETCHED = (
-    *("job.yaml", "sent.yaml", "status.json", "failure.json"),
+    *("job.yaml", "launch.json", "sent.yaml", "status.json", "failure.json"),
     *("*.sbatch", "*.id", ".lock", STOP),
 )
 _WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"))
