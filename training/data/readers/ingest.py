@@ -233,7 +233,7 @@ def tokenize_source(
     source = located.source
     key = cache_key(
         located.digest(), source.shape, sorted(source.columns.items()), limit, on_error,
-        tokenizer, rows.template.source if rows.template else "",
+        tokenizer, rows.template.sources if rows.template else "",
         rows.want, rows.loss_on, rows.max_length,
     )  # fmt: skip
     folder = cache.entry(

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from training.data.readers.records import abbreviate
-from training.data.schema.rows import Message, RowError
+from training.data.schema.rows import REASONING_KEYS, Message, RowError, ToolArguments
 
 _ROLES = {
     "system": "system",
@@ -81,9 +81,29 @@ def _message(item: Any, column: str, index: int) -> Message:
         message["learned"] = False
     if isinstance(item.get("name"), str):
         message["name"] = item["name"]
-    if isinstance(item.get("reasoning_content"), str):
-        message["reasoning_content"] = item["reasoning_content"]
+    if isinstance(item.get("tool_call_id"), str):
+        message["tool_call_id"] = item["tool_call_id"]
+    if reasoning := _reasoning(item, where):
+        message["reasoning_content"] = reasoning
     return message
+
+
+def _reasoning(item: dict[str, Any], where: str) -> str:
+    """Return the reasoning before an answer, by whichever key the data names it.
+
+    Raises:
+        RowError: Two keys hold different reasoning.
+    """
+    given = {
+        key: item[key]
+        for key in REASONING_KEYS
+        if isinstance(item.get(key), str) and item[key].strip()
+    }
+    if len(set(given.values())) > 1:
+        raise RowError(
+            f"{where} has different reasoning in {' and '.join(given)}: keep one of these keys"
+        )
+    return next(iter(given.values()), "")
 
 
 def _content(value: Any, where: str) -> str:
@@ -139,8 +159,11 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise RowError(f"{where} is not a call with a name and arguments: {abbreviate(call)}")
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
-        arguments = _arguments(arguments)
-    return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+        parsed = _arguments(arguments)
+        arguments = ToolArguments(parsed, arguments) if isinstance(parsed, dict) else parsed
+    written = {"name": function["name"], "arguments": arguments}
+    id_ = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
+    return {"type": "function", **id_, "function": written}
 
 
 def _arguments(text: str) -> Any:
