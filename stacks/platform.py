@@ -13,6 +13,7 @@ from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
 from stacks.security import SecurityStack, permissions_boundary_arn
 from stacks.settings import Environment
+from stacks.settings.table_checks import table_warnings
 from stacks.storage import StorageStack
 from stacks.training import TrainingStack
 
@@ -38,6 +39,8 @@ def build(app: cdk.App, environment: Environment) -> Platform:
     credentials and a template changes only when its inputs do.
     """
     security = SecurityStack(app, environment=environment)
+    for check, warning in table_warnings(environment):
+        cdk.Annotations.of(security).add_warning_v2(f"temper:{check}", warning)
     network = NetworkStack(app, environment=environment, logs_key=security.context.logs)
     storage = StorageStack(app, environment=environment, context=security.context, network=network)
     images = ImagesStack(
