@@ -77,6 +77,7 @@ class ResumableTrainerMixin(TrainerParent):
             "bad_evaluations": self.bad_evaluations,
             "evaluated_at": self.evaluated_at,
             "stalled": self.has_stalled,
+            "inputs": dict(setup.input_digests),
             "method": self.extra_state(),
         }
         with setup.checkpoints.save(number, metadata) as staging, self._redirect_output(staging):
