@@ -24,9 +24,10 @@ from tests.run_commands import ROOT
 
 BASE_SOURCES = ("constraints.txt", "containers/plain/base.sh", "containers/plain/Dockerfile")
 # The tag is a digest of what the base is made from: another pin makes another base.
-BASE = "localhost/temper-plain-base:" + hashlib.sha256(
-    b"".join((ROOT / name).read_bytes() for name in BASE_SOURCES)
-).hexdigest()[:12]
+BASE = (
+    "localhost/temper-plain-base:"
+    + hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in BASE_SOURCES)).hexdigest()[:12]
+)
 
 
 def why_not() -> str:
