@@ -25,7 +25,7 @@ def _export(
         Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")
     ] = None,
 ) -> int:
-    """Convert a run's model to another format and verify the result."""
+    """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
     export_model(run, format, to)
@@ -43,7 +43,10 @@ def _answer(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer.")] = 64,
 ) -> int:
-    """Answer requests that each name an adapter, with one base model in memory."""
+    """Answer requests that each name an adapter.
+
+    One base model is in memory, whatever the number of adapters.
+    """
     from training.evaluation.command import answer_requests
 
     answer_requests(model, requests, adapters, out, max_new_tokens)

@@ -19,7 +19,10 @@ def _prices(
         str, typer.Option(help="Where jobs would run; the region of the dated table if omitted.")
     ] = "",
 ) -> int:
-    """Download current instance prices from AWS; needs credentials."""
+    """Download current instance prices from AWS.
+
+    AWS credentials are needed.
+    """
     from launch.prices import refresh_prices
 
     return refresh_prices(region)
@@ -30,7 +33,7 @@ def _idle_cost(
         Path, typer.Argument(help="The folder of templates that `make synth` wrote.")
     ] = Path("cdk.out"),
 ) -> int:
-    """Print what an environment costs per month while it is idle."""
+    """Print the monthly cost of an idle environment."""
     from stacks.baseline_cost import print_idle_costs
 
     print_idle_costs(folder)

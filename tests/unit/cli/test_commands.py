@@ -60,6 +60,17 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         assert "Usage: " in done.stdout
 
 
+def test_descriptions_are_not_cut_off() -> None:
+    """Each fits the list of commands on a terminal of 80 columns, and is a complete sentence."""
+    listed = CliRunner().invoke(app, ["--help"], terminal_width=80).stdout.partition("Commands:")[2]
+    lines = [line for line in listed.splitlines() if line.strip()]
+    assert {line.split()[0] for line in lines} == set(COMMANDS)
+    for line in lines:
+        description = line.split(maxsplit=1)[1]
+        assert description.endswith(".") and not description.endswith(".."), line
+        assert len(description) <= 60, line
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"temper {__version__}\n"

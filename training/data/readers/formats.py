@@ -18,6 +18,8 @@ from typing import IO, Any, cast
 
 import orjson
 
+from training.data.readers.arrow_values import without_absent_keys
+from training.data.readers.json_values import parse_json
 from training.data.readers.plaintext import read_text
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord, abbreviate
 from training.errors import DataError
@@ -116,7 +118,7 @@ def _lines(path: Path, label: str, start: SourcePosition) -> Iterator[SourceReco
 
 def _parsed(line: bytes, origin: str, position: SourcePosition) -> SourceRecord | BadRecord:
     try:
-        values = orjson.loads(line)
+        values = parse_json(line)
     except orjson.JSONDecodeError as error:
         return BadRecord(origin, _json_fault(line, error), position)
     if not isinstance(values, dict):
@@ -145,7 +147,7 @@ def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecor
     with open_binary(path) as stream:
         content = stream.read()
     try:
-        document = orjson.loads(content)
+        document = parse_json(content)
     except orjson.JSONDecodeError as error:
         first = content.lstrip()[:1]
         if first == b"{" and len(content.splitlines()) > 1:
@@ -323,7 +325,8 @@ def _parquet_group(
         for values in batch.to_pylist():
             number += 1
             if number > start.number:
-                yield SourceRecord(f"{label}:{number}", values, SourcePosition(0, number - 1))
+                position = SourcePosition(0, number - 1)
+                yield SourceRecord(f"{label}:{number}", without_absent_keys(values), position)
 
 
 def _text(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
