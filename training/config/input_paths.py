@@ -60,7 +60,7 @@ def require_inputs(job: Job | Pipeline, folder: Path) -> None:
 
 
 def _next_to_job(value: str, folder: Path) -> str | None:
-    """Return the path of a value next to the job file, if it is there and nowhere else."""
+    """Return the path of a value next to the job file, if it exists nowhere else."""
     if not value or _NAMED.match(value) or existing_path(value) is not None:
         return None
     path = Path(value).expanduser()
