@@ -36,12 +36,15 @@ class ReportBuilder:
         data: Data section of the job.
         rows: Row tokenizer of the run.
         warnings: Warnings that arose before, such as that of an unusable cache folder.
+
+    Attributes:
+        warnings: Warnings that stand first in each report.
     """
 
     def __init__(self, data: Data, rows: RowTokenizer, warnings: Sequence[str]):
         self._data = data
         self._rows = rows
-        self._warnings = tuple(warnings)
+        self.warnings = tuple(warnings)
 
     def of_mixture(
         self,
@@ -95,7 +98,7 @@ class ReportBuilder:
         labels = label_warnings(table.metadata_values) if self._rows.want == "unpaired" else ()
         texts = plain_text_warnings(sources) if self._rows.want == "dialogue" else ()
         unread = unread_column_warnings(sources)
-        return replace(report, warnings=(*self._warnings, *general, *labels, *texts, *unread))
+        return replace(report, warnings=(*self.warnings, *general, *labels, *texts, *unread))
 
     def of_stream(
         self,
@@ -143,7 +146,7 @@ class ReportBuilder:
             terms=measure_terms(self._data.terms, self._rows.encoder),
             streamed=True,
         )
-        warnings = [*self._warnings, *unread_column_warnings(report.sources)]
+        warnings = [*self.warnings, *unread_column_warnings(report.sources)]
         if report.terms and (warning := report.terms.warning()):
             warnings.append(warning)
         return replace(report, warnings=tuple(warnings))

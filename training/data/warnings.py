@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from training.data.readers.sources import ResolvedSource
 from training.data.report import DataReport, SourceReport
 from training.data.schema.columns import column_key
 
@@ -46,6 +47,24 @@ def row_warnings(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
         )
     if report.terms and (warning := report.terms.warning()):
         yield warning
+
+
+def left_out_warnings(sources: Sequence[ResolvedSource]) -> Iterator[str]:
+    """Yield a warning for each folder of which files belong to other splits.
+
+    Args:
+        sources: Training sources.
+    """
+    for source in sources:
+        if source.left_out:
+            shown = ", ".join(source.left_out[:4])
+            more = len(source.left_out) - 4
+            others = f" and {more} more" if more > 0 else ""
+            yield (
+                f"{source.source.source}: not trained on, because these files belong to other "
+                f"splits than {source.source.split}: {shown}{others}. To train on them too, name "
+                "them as sources of their own"
+            )
 
 
 def label_warnings(kinds: Sequence[str]) -> Iterator[str]:

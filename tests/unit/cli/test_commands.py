@@ -159,3 +159,9 @@ sys.exit(main(sys.argv[1:]))
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_make_names_the_variables_that_answer_lacks() -> None:
+    command = ["make", "-n", "answer", "MODEL=base"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make answer lacks REQUESTS ADAPTERS. Write: make answer MODEL=base" in done.stdout
