@@ -391,7 +391,9 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(ModelError, match=r"is no LoRA adapter, and only LoRA adapters"):
         train_here(narrow.composed({"kind": "merge"}), tmp_path / "narrow")
     lost = {"kind": "route", "by": "centroid", "examples": {"assent": str(tmp_path / "no.jsonl")}}
-    with pytest.raises(ModelError, match=r"rows of its task.*Name rows in method\.examples\.assent"):
+    with pytest.raises(
+        ModelError, match=r"rows of its task.*Name rows in method\.examples\.assent"
+    ):
         train_here(composed(shop.members, lost), tmp_path / "lost")
 
 
@@ -443,7 +445,9 @@ def test_what_it_does_not_go_with_is_refused(document: dict[str, Any]) -> None:
         compose = {"adapters": {"a": "x", "b": "y"}, "method": how}
         return changed({**document, "compose": compose}, **sections)
 
-    with pytest.raises(JobError, match=r"sharding\.zero: .*adapters are loaded into complete layers"):
+    with pytest.raises(
+        JobError, match=r"sharding\.zero: .*adapters are loaded into complete layers"
+    ):
         parse_job(job({"kind": "gate"}, sharding={"zero": 3}), "test")
     with pytest.raises(JobError, match="give compose or adapter, not both"):
         parse_job({**job({"kind": "gate"}), "adapter": {"kind": "lora"}}, "test")
