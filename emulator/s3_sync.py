@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.aws.s3 import S3Uri
+from launch.downloads import path_within
 
 
 class EmulatedBucket:
@@ -39,7 +40,7 @@ class EmulatedBucket:
                 name = entry["Key"].removeprefix(base).lstrip("/")
                 if not name or name.endswith("/"):
                     continue
-                file = to / name
+                file = path_within(to, name, f"s3://{prefix.bucket}/{entry['Key']}")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self.s3.download_file(prefix.bucket, entry["Key"], str(file))
                 count += 1

@@ -1,6 +1,7 @@
 """Settings of `environments/<name>.yaml` that launching needs.
 
-The platform validates that file in full; only the keys that locate a deployment are read here.
+The platform validates that file in full; only the keys that locate a deployment, and the policy by
+which it refuses images, are read here.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class LaunchEnvironment:
         account: AWS account of the deployment; None to accept any.
         owner: Value of the `Owner` tag.
         cost_centre: Value of the `CostCentre` tag.
+        refuse_findings_from: Lowest severity of a scan finding for which an image is refused.
     """
 
     name: str
@@ -34,6 +36,7 @@ class LaunchEnvironment:
     account: str | None = None
     owner: str = ""
     cost_centre: str = ""
+    refuse_findings_from: str = "CRITICAL"
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
@@ -60,6 +63,8 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = settings.get("account")
+    images = settings.get("images")
+    images = images if isinstance(images, dict) else {}
     return LaunchEnvironment(
         name=name,
         prefix=str(settings["prefix"]),
@@ -67,4 +72,5 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         account=str(account) if account else None,
         owner=str(settings.get("owner", "")),
         cost_centre=str(settings.get("cost_centre", "")),
+        refuse_findings_from=str(images.get("refuse_findings_from", "CRITICAL")),
     )

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 
 from stacks.bedrock import BedrockStack
 from stacks.constructs.handler_function import HandlerFunction
@@ -11,8 +10,9 @@ from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
-from stacks.security import SecurityStack, permissions_boundary_arn
+from stacks.security import SecurityStack, apply_permissions_boundary
 from stacks.settings import Environment
+from stacks.settings.table_checks import table_warnings
 from stacks.storage import StorageStack
 from stacks.training import TrainingStack
 
@@ -38,6 +38,8 @@ def build(app: cdk.App, environment: Environment) -> Platform:
     credentials and a template changes only when its inputs do.
     """
     security = SecurityStack(app, environment=environment)
+    for check, warning in table_warnings(environment):
+        cdk.Annotations.of(security).add_warning_v2(f"temper:{check}", warning)
     network = NetworkStack(app, environment=environment, logs_key=security.context.logs)
     storage = StorageStack(app, environment=environment, context=security.context, network=network)
     images = ImagesStack(
@@ -72,8 +74,5 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         handlers=handlers,
     )
     monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
-    boundary = permissions_boundary_arn(environment)
-    if boundary:
-        policy = iam.ManagedPolicy.from_managed_policy_arn(security, "AppliedBoundary", boundary)
-        iam.PermissionsBoundary.of(app).apply(policy)
+    apply_permissions_boundary(app, security)
     return Platform(security, network, storage, images, training, hyperpod, bedrock, monitoring)

@@ -28,8 +28,10 @@ from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.forgetting import check_forgetting
 from training.export.model_card import model_card
+from training.export.rehearsal import rehearse_save
 from training.export.save import save_model
 from training.guards import guards_for
+from training.input_digests import check_same_inputs, input_digests
 from training.lora_rank_search import settled
 from training.models.flops import device_name, flops_per_token
 from training.models.load import load_model, save_initial_model
@@ -80,8 +82,8 @@ def run(folder: RunFolder) -> None:
 
         control = _join_processes(job, world)
         checkpoints = CheckpointManager(folder.checkpoints, job.checkpoint.keep, control)
-        checkpoint = checkpoints.latest_valid()
-        metadata = read_metadata(checkpoint, world.nodes) if checkpoint else None
+        inputs = input_digests(job, data, tokenizer)
+        checkpoint, metadata = _resume_point(checkpoints, inputs)
         order = _order(job, data, metadata)
         arguments = partial(
             training_arguments,
@@ -126,6 +128,7 @@ def run(folder: RunFolder) -> None:
             micro_batch_size=micro_batch_size,
             checkpoints=checkpoints,
             stop_signal=stop,
+            input_digests=inputs,
             load_initial_model=partial(_initial_model, job, tokenizer, folder, world),
             callbacks=[
                 *guards_for(job, order.steps_per_epoch, order.max_steps, control),
@@ -146,6 +149,13 @@ def run(folder: RunFolder) -> None:
         )
         del zero3_context
         evaluator.trainer = trainer
+        rehearse_save(
+            trainer.trained_model,
+            tokenizer,
+            folder.model,
+            control,
+            **_serving(job, data.row_tokenizer),
+        )
         stop.defer(True)
         with metrics_writer if world.is_main_process else nullcontext():
             _train(job, trainer, evaluator, checkpoint, metadata)
@@ -153,6 +163,22 @@ def run(folder: RunFolder) -> None:
         evaluator.evaluate_after()
         _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
         _finish(job, metrics_writer, folder, control)
+
+
+def _resume_point(
+    checkpoints: CheckpointManager, inputs: dict[str, str | None]
+) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """Return the checkpoint to resume from and its metadata, if there is one.
+
+    Raises:
+        CheckpointError: It was trained on other inputs.
+    """
+    checkpoint = checkpoints.latest_valid()
+    if checkpoint is None:
+        return None, None
+    metadata = read_metadata(checkpoint, checkpoints.control.world.nodes)
+    check_same_inputs(checkpoint, metadata, inputs)
+    return checkpoint, metadata
 
 
 def _print_summary(data: Prepared) -> None:
@@ -239,10 +265,17 @@ def _save(
         tokenizer,
         folder.model,
         control,
-        chat_template=rows.template.serving if rows.template else None,
-        end_ids=rows.end_ids if job.method.rows != "text" else (),
+        **_serving(job, rows),
         card=partial(_card, job, folder),
     )
+
+
+def _serving(job: Job, rows: RowTokenizer) -> dict[str, Any]:
+    """Return the chat template and the end tokens that the saved model is used with."""
+    return {
+        "chat_template": rows.template.serving if rows.template else None,
+        "end_ids": rows.end_ids if job.method.rows != "text" else (),
+    }
 
 
 def _card(job: Job, folder: RunFolder) -> str:

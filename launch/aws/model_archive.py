@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+from launch.downloads import extract_archive
 from launch.errors import LaunchError
 
 
@@ -19,7 +20,7 @@ def unpack_model(packed: Path, to: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with tarfile.open(packed) as archive:
-            archive.extractall(partial, filter="data")
+            extract_archive(archive, partial, str(packed))
     except (tarfile.TarError, EOFError, OSError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise LaunchError(f"{packed} cannot be unpacked: {error}. Fetch it again") from None

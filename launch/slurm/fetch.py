@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 
+from launch.downloads import extract_archive
 from launch.errors import LaunchError
 from launch.slurm.shell import Shell
 
@@ -26,7 +27,8 @@ def fetch_files(
         archive: Pack the model as `model.tar.gz`.
 
     Raises:
-        LaunchError: The transfer broke off; nothing in the local folder was changed.
+        LaunchError: The transfer broke off, or a file would be written outside the local folder;
+            nothing in that folder was changed.
     """
     excluded = " ".join(f"--exclude={shlex.quote(f'./{name}')}" for name in skip)
     partial = local / ".fetching"
@@ -39,11 +41,13 @@ def fetch_files(
     assert process.stdout is not None
     try:
         with tarfile.open(fileobj=process.stdout, mode="r|gz") as packed:
-            packed.extractall(partial, filter="data")
+            extract_archive(packed, partial, f"{remote} on {shell.label}")
     except (tarfile.TarError, EOFError, OSError) as error:
         rmtree(partial, ignore_errors=True)
         raise LaunchError(f"{remote} on {shell.label}: {error}. Fetch it again") from None
     finally:
+        # A refused archive is not read to its end: closing the pipe ends the remote tar.
+        process.stdout.close()
         process.wait()
     fetched = list(_move_into_place(partial, local, archive=archive))
     rmtree(partial)

@@ -20,6 +20,7 @@ from launch.errors import LaunchError
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
+from training.errors import TemperError
 from training.run_folder import RunFolder, is_held
 from training.tracking.progress_lines import evaluation_line, progress_line
 
@@ -145,10 +146,14 @@ def read_folder(folder: Path) -> Status:
     training process holds on the folder shows whether one is alive.
     """
     step, loss = _last_step(folder)
-    held = is_held(folder)
     state = RunFolder(folder).state
     if state == "finished":
         return Status("not deployed", step=step, loss=loss)
+    try:
+        held = is_held(folder)
+    except TemperError as error:
+        # A lock that cannot be tested is no evidence that the run has ended.
+        return Status("training", str(error), step, loss)
     if held:
         return Status("training", step=step, loss=loss)
     if state == "failed":

@@ -1,10 +1,10 @@
 """Generator of the tables in this folder, from data that the pinned tools contain.
 
-Run `python -m stacks.aws_data.refresh` after an update of moto or cfn-lint; a test compares the
-result. The zones of instance types are the responses of EC2 to DescribeInstanceTypeOfferings as
-moto
-records them. Resource types by Region are the schemas of the CloudFormation registry as cfn-lint
-records them. Neither says anything about available capacity.
+Run `python -m stacks.aws_data.refresh` after an update of moto, cfn-lint or botocore; a test
+compares the result. The zones of instance types are the responses of EC2 to
+DescribeInstanceTypeOfferings as moto records them. Resource types by Region are the schemas of
+the CloudFormation registry as cfn-lint records them. The types that HyperPod accepts are in
+botocore's description of the service. None of them says anything about available capacity.
 """
 
 import gzip
@@ -36,9 +36,10 @@ REGIONAL_TYPES = (
 
 
 def main() -> None:
-    """Write `instances.yaml` and `regions.yaml`."""
+    """Write the three tables."""
     _write("instances.yaml", _source("moto"), instances())
     _write("regions.yaml", _source("cfn-lint"), regions())
+    _write("hyperpod_instances.yaml", _source("botocore"), hyperpod_instances())
 
 
 def instances() -> dict[str, Any]:
@@ -53,6 +54,15 @@ def instances() -> dict[str, Any]:
         for name, described in sorted(types.items())
         if name.startswith(ACCELERATED) and _has_devices(described)
     }
+
+
+def hyperpod_instances() -> list[str]:
+    """Return the instance types of HyperPod."""
+    import botocore.session
+
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    shape: Any = model.shape_for("ClusterInstanceType")
+    return sorted(shape.enum)
 
 
 def regions() -> dict[str, Any]:
@@ -93,7 +103,7 @@ def _source(package: str) -> str:
     return f"{package} {importlib.metadata.version(package)}"
 
 
-def _write(name: str, source: str, table: dict[str, Any]) -> None:
+def _write(name: str, source: str, table: dict[str, Any] | list[str]) -> None:
     text = yaml.safe_dump({"source": source, "table": table}, default_flow_style=None, width=100)
     header = "# Written by `python -m stacks.aws_data.refresh`; not edited by hand.\n"
     (HERE / name).write_text(header + text, encoding="utf-8")

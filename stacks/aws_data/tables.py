@@ -34,6 +34,13 @@ def regions() -> dict[str, frozenset[str]]:
 
 
 @cache
+def hyperpod_instances() -> frozenset[str]:
+    """Return the instance types that HyperPod accepts (`ml.p5.48xlarge`)."""
+    content = yaml.safe_load((HERE / "hyperpod_instances.yaml").read_text(encoding="utf-8"))
+    return frozenset(content["table"])
+
+
+@cache
 def instances() -> dict[str, InstanceFacts]:
     """Return the accelerated instance types by name without SageMaker's `ml.` (`p5.48xlarge`).
 
@@ -47,6 +54,11 @@ def instances() -> dict[str, InstanceFacts]:
     }
 
 
+def lacking_types(region: str) -> frozenset[str]:
+    """Return the resource types that a Region lacks; none if the Region is not in the table."""
+    return regions().get(region, frozenset())
+
+
 def region_has(region: str, resource_type: str) -> bool:
     """Return whether CloudFormation supports the resource type in the Region."""
-    return resource_type not in regions()[region]
+    return resource_type not in lacking_types(region)

@@ -1,5 +1,6 @@
 """Base class of the sections, and the value types that several sections share."""
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
@@ -38,3 +39,10 @@ ManagedPolicyArn = Annotated[
     str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$")
 ]
 InstanceType = Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+
+
+def duplicates(key: str, names: Sequence[str]) -> Iterator[str]:
+    """Yield names that are used twice; names that differ in case only count as the same."""
+    folded = [name.casefold() for name in names]
+    for name in sorted({name for name in names if folded.count(name.casefold()) > 1}):
+        yield f"{key}: {name!r} is listed twice; each name must be unique"

@@ -1,28 +1,25 @@
 """Checks that span several sections, and checks that span several environments."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 
-from stacks.aws_data.tables import instances, regions
+from stacks.aws_data.tables import instances
+from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.table_checks import table_problems
 
 RESERVED_ADDRESSES_PER_SUBNET = 5
 
 
 def cross_section_problems(environment: Environment) -> Iterator[str]:
     """Yield the problems of an environment whose sections are valid by themselves."""
-    if environment.region not in regions():
-        close = difflib.get_close_matches(environment.region, regions(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        yield f"region: there is no Region {environment.region!r}{hint}"
-        return
     yield from _zone_problems(environment)
     yield from _address_problems(environment)
     if environment.hyperpod.enabled:
         yield from _hyperpod_problems(environment)
-    yield from _region_problems(environment)
     yield from _throughput_problems(environment)
+    yield from rule_problems(environment)
+    yield from table_problems(environment)
 
 
 def neighbour_problems(
@@ -162,14 +159,6 @@ def _group_problems(environment: Environment, group: InstanceGroup, key_path: st
                 f"network.zones: {name} has no id, and {group.name!r} needs {group.instance} "
                 "there; `aws ec2 describe-availability-zones` prints it (use1-az4, …)"
             )
-    offering = [name for name in zones_to_check if ids[name] in facts.zones]
-    if all(ids[name] for name in zones_to_check) and not offering:
-        of_region = sorted(z for z in facts.zones if z[:4] == (ids[zones_to_check[0]] or "")[:4])
-        zones = ", ".join(f"{name} ({ids[name]})" for name in zones_to_check)
-        yield (
-            f"{key_path}.instance: no zone of {zones} offers "
-            f"{group.instance}; in this Region it is in {', '.join(of_region) or 'none'}"
-        )
 
 
 def _quota_problems(environment: Environment) -> Iterator[str]:
@@ -183,28 +172,6 @@ def _quota_problems(environment: Environment) -> Iterator[str]:
                 f"request {instance!r} 'for cluster usage' = {needed} in Service Quotas "
                 f"(SageMaker), then write `{instance}: {needed}` under quotas"
             )
-
-
-def _region_problems(environment: Environment) -> Iterator[str]:
-    region, lacking = environment.region, regions()[environment.region]
-    hyperpod = environment.hyperpod
-    wanted = {
-        "hyperpod.enabled": ("AWS::SageMaker::Cluster", hyperpod.enabled),
-        "storage.lustre": ("AWS::FSx::FileSystem", hyperpod.enabled),
-        "training.mlflow": ("AWS::SageMaker::MlflowApp", environment.training.mlflow),
-        "bedrock.guardrail": (
-            "AWS::Bedrock::Guardrail",
-            environment.bedrock.enabled and environment.bedrock.guardrail is not None,
-        ),
-        "images.pull_through_cache": (
-            "AWS::ECR::PullThroughCacheRule",
-            environment.images.pull_through_cache,
-        ),
-        "monitoring.budget": ("AWS::Budgets::Budget", environment.monitoring.budget is not None),
-    }
-    for key, (resource_type, on) in wanted.items():
-        if on and resource_type in lacking:
-            yield f"{key}: CloudFormation has no {resource_type} in {region}; disable it"
 
 
 def _throughput_problems(environment: Environment) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Settings of one deployment, as read from `environments/<env>.yaml`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -14,6 +14,9 @@ from stacks.settings.security import SecuritySettings
 from stacks.settings.storage import StorageSettings
 from stacks.settings.training import TrainingSettings
 
+# Checks against tables that age, or against what AWS does not document; see `table_checks`.
+CheckName = Literal["regions", "region-types", "instance-types", "instance-zones", "spot-on-slurm"]
+Reason = Annotated[str, StringConstraints(min_length=10, max_length=500, strip_whitespace=True)]
 Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){1,19}$", max_length=20)]
 
 
@@ -41,6 +44,15 @@ class Environment(SettingsSection):
     protect: bool = Field(
         True,
         description="retain resources that hold data; enable termination protection of the stacks",
+    )
+    cdk_qualifier: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,10}$")] = Field(
+        "hnb659fds",
+        description="qualifier of `cdk bootstrap`, if the account is bootstrapped with another one",
+    )
+    overrides: dict[CheckName, Reason] = Field(
+        default_factory=dict,
+        description="reasons, by check, to deploy although a table says no: `regions`, "
+        "`region-types`, `instance-types`, `instance-zones`, `spot-on-slurm`",
     )
     network: NetworkSettings
     security: SecuritySettings = SecuritySettings()

@@ -22,8 +22,8 @@ class Lustre(SettingsSection):
     capacity_gib: int = Field(
         1200,
         ge=1200,
-        multiple_of=1200,
-        description="capacity of the file system; it can grow but not shrink",
+        description="capacity of the file system, 1200 or a multiple of 2400; it can grow but not "
+        "shrink",
     )
     throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = Field(
         125, description="throughput in MB/s per TiB"

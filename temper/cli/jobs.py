@@ -39,9 +39,9 @@ def _train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Train a job, here or on a target.
+    """Train a job, or resume its unfinished run.
 
-    The same command resumes an unfinished run.
+    The job runs here or on a target; rerun the same command to resume it.
     """
     if target == "local" and not image:
         require("train")
@@ -68,7 +68,7 @@ def _plan(
     set_: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file as JSON.")] = None,
 ) -> int:
-    """Estimate memory, disk, time and cost of a job.
+    """Estimate memory, time and cost of a job.
 
     The exit code is 2 if the job does not fit.
     """
@@ -84,7 +84,10 @@ def _rehearse(
     image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
 ) -> int:
-    """Run a job through an emulated SageMaker account."""
+    """Run a job in an emulated SageMaker account.
+
+    Everything happens on this machine; no AWS account is needed.
+    """
     from emulator.command import rehearse_job
 
     rehearse_job(job, overrides(set_), env=env, image=image, keep=keep)
@@ -104,7 +107,7 @@ def _doctor(
 
 
 def _schema() -> int:
-    """Write jobs/schema.json, the schema of job files for editors."""
+    """Write jobs/schema.json, by which editors check jobs."""
     from training.config.schema import write_schema
 
     write_schema()

@@ -25,7 +25,7 @@ def _export(
         Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")
     ] = None,
 ) -> int:
-    """Convert a run's model to another format and verify the result."""
+    """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
     export_model(run, format, to)
@@ -54,7 +54,7 @@ def _answer(
 ) -> int:
     """Answer requests that each name an adapter.
 
-    One base model is in memory for all of them.
+    One base model is in memory, whatever the number of adapters.
     """
     from training.evaluation.command import answer_requests
 

@@ -21,7 +21,10 @@ def _prices(
         str, typer.Option(help="Where jobs would run; the region of the dated table if omitted.")
     ] = "",
 ) -> int:
-    """Download current instance prices from AWS; needs credentials."""
+    """Download current instance prices from AWS.
+
+    AWS credentials are needed.
+    """
     from launch.prices import refresh_prices
 
     return refresh_prices(region)
@@ -32,7 +35,7 @@ def _idle_cost(
         Path, typer.Argument(metavar="FOLDER", help="The folder that `make synth` wrote.")
     ] = Path("cdk.out"),
 ) -> int:
-    """Print what an environment costs per month while it is idle.
+    """Print the monthly cost of an idle environment.
 
     Raises:
         JobError: The folder has no templates.

@@ -38,7 +38,10 @@ def _feedback(
         float | None, typer.Option(help="Fail below this Krippendorff's alpha.")
     ] = None,
 ) -> int:
-    """Measure the agreement of preference labels and clean them."""
+    """Analyze preference labels and write a cleaned set.
+
+    The analysis measures how far annotators agree.
+    """
     from feedback.command import analyze_labels
 
     return analyze_labels(data, columns or [], out, least_alpha)
@@ -68,7 +71,10 @@ def _redteam(
         float | None, typer.Option(help="Exit 5 above this share of harmless questions refused.")
     ] = None,
 ) -> int:
-    """Red-team a model, with harmful and harmless requests."""
+    """Red-team a model with harmful and harmless requests.
+
+    Secrets that it may give away are probed, too.
+    """
     from safety.probes import DEFAULT_PROBES
     from safety.redteam import RedteamOptions, run_redteam
 
@@ -104,7 +110,7 @@ def _bias(
     chat_template: TemplateOption = None,
     batch_size: Annotated[int, typer.Option(help="Prompts per batch.")] = 16,
 ) -> int:
-    """Measure social bias in a model's answers (BBQ scores)."""
+    """Measure social bias in a model's answers, as BBQ does."""
     from safety.bbq import DEFAULT_QUESTIONS
     from safety.bias import BiasOptions, run_bias
 

@@ -73,7 +73,10 @@ def _fetch(
 
 
 def _delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
-    """Ask, then delete a run here and on its target."""
+    """Delete a run, here and on its target, after asking.
+
+    Everything that would be deleted is shown first.
+    """
     from launch.commands import delete_run
 
     delete_run(run, runs)

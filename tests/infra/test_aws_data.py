@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from stacks.aws_data import refresh
-from stacks.aws_data.tables import HERE, instances, regions
+from stacks.aws_data.tables import HERE, hyperpod_instances, instances, regions
 
 
 def _table(name: str) -> dict[str, Any]:
@@ -19,6 +19,10 @@ def test_instances_are_as_recorded() -> None:
 
 def test_regions_are_as_the_schemas_say() -> None:
     assert _table("regions.yaml")["table"] == refresh.regions()
+
+
+def test_types_of_hyperpod_are_as_the_service_describes() -> None:
+    assert sorted(hyperpod_instances()) == refresh.hyperpod_instances()
 
 
 def test_known_machines() -> None:

@@ -52,6 +52,7 @@ class GgufTokenizer:
         add_eos: True if an EOS token is put after a text.
         space_first: True if a space is put before a text.
         chat_template: Jinja template, or None.
+        chat_template_variants: Further templates by name, such as `tool_use`.
     """
 
     model: str
@@ -65,6 +66,7 @@ class GgufTokenizer:
     add_eos: bool
     space_first: bool
     chat_template: str | None
+    chat_template_variants: dict[str, str]
 
     def write(self, writer: GGUFWriter) -> None:
         """Write the tokenizer to the metadata of a file."""
@@ -82,7 +84,10 @@ class GgufTokenizer:
         writer.add_add_eos_token(self.add_eos)
         writer.add_add_space_prefix(self.space_first)
         if self.chat_template:
-            writer.add_chat_template(self.chat_template)
+            variants = {"default": self.chat_template, **self.chat_template_variants}
+            writer.add_chat_template(
+                [{"name": name, "template": text} for name, text in variants.items()]
+            )
 
 
 def read_tokenizer(folder: Path, rows: int) -> GgufTokenizer:
@@ -112,6 +117,8 @@ def read_tokenizer(folder: Path, rows: int) -> GgufTokenizer:
     pieces = bool(stored["model"].get("byte_fallback"))
     tokens, types = _tokens(stored, rows, pieces)
     begins, ends = _added_tokens(tokenizer, folder)
+    own = tokenizer.chat_template
+    templates = dict(own) if isinstance(own, dict) else {"default": own}
     converted = GgufTokenizer(
         model="llama" if pieces else "gpt2",
         pre="default" if pieces else _pre_tokenizer(stored, folder),
@@ -123,7 +130,8 @@ def read_tokenizer(folder: Path, rows: int) -> GgufTokenizer:
         add_bos=begins,
         add_eos=ends,
         space_first=pieces,
-        chat_template=tokenizer.chat_template,
+        chat_template=templates.pop("default", None),
+        chat_template_variants=templates,
     )
     if pieces:
         _check_pieces(stored, converted, tokenizer, folder)

@@ -5,6 +5,7 @@ The folder `model/` loads with `from_pretrained` (an adapter with PEFT's).
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def save_model(
     folder: Path,
     control: ControlPlane,
     *,
-    chat_template: str | None = None,
+    chat_template: str | dict[str, str] | None = None,
     end_ids: Sequence[int] = (),
     card: Callable[[], str],
 ) -> None:
@@ -58,10 +59,7 @@ def save_model(
             model.save_pretrained(temporary, state_dict=state, safe_serialization=True, **which)
             if adapter:
                 write_base_digest(temporary, str(model.active_peft_config.base_model_name_or_path))
-            if chat_template is not None:
-                tokenizer.chat_template = chat_template
-            tokenizer.save_pretrained(temporary)
-            _save_generation_config(model, temporary, end_ids)
+            save_settings(model, tokenizer, temporary, chat_template, end_ids)
             (temporary / "README.md").write_text(card(), encoding="utf-8")
             check_readback(temporary, expected, relative=1e-6)
             shutil.rmtree(folder, ignore_errors=True)
@@ -80,9 +78,26 @@ def save_model(
         raise failure
 
 
-def _save_generation_config(model: Any, folder: Path, end_ids: Sequence[int]) -> None:
-    """Add the end tokens to the saved generation config."""
-    settings = getattr(model, "generation_config", None)
+def save_settings(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    chat_template: str | dict[str, str] | None,
+    end_ids: Sequence[int],
+) -> None:
+    """Save the tokenizer with its template, and the generation config with the end tokens.
+
+    Args:
+        model: The model that is saved.
+        tokenizer: Gets the chat template.
+        folder: Folder of the model.
+        chat_template: Chat template of the training; None if there are no conversations.
+        end_ids: Token ids that end an answer.
+    """
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+    settings = copy.deepcopy(getattr(model, "generation_config", None))
     if settings is None or not end_ids:
         return
     existing = settings.eos_token_id

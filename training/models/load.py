@@ -14,6 +14,7 @@ from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
 from training.models.freeze import freeze
 from training.models.fused_log_probs import add_next_token_log_probs
+from training.models.generation_config import repair_generation_config
 from training.models.heads import HEADS
 from training.models.locate import explain_missing, has_weights, looks_like_path
 from training.models.merge import is_adapter, merged
@@ -141,6 +142,7 @@ def _from_source(job: Job) -> PreTrainedModel:
         )
     except Exception as error:
         raise ModelError(explain_missing("model", source, error)) from error
+    repair_generation_config(model, source)
     keep_training_layout(model)
     return model
 

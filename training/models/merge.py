@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from training.errors import GuardError, ModelError
 from training.models.added_tokens import resize_for_adapter
 from training.models.base_digest import check_base_digest
+from training.models.generation_config import repair_generation_config
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
 from training.models.locate import explain_missing
 from training.models.tied_embeddings import untie_adapted_embeddings
@@ -96,6 +97,7 @@ def merged(
         )
     except Exception as error:
         raise ModelError(explain_missing(f"base of the adapter {source}", base, error)) from error
+    repair_generation_config(model, base)
     resize_for_adapter(model, Path(source))
     try:
         tuned = PeftModel.from_pretrained(model, source).eval()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -77,6 +77,7 @@ class TrainerContext:
         checkpoints: Checkpoints of the run.
         stop_signal: Records whether the run was asked to stop.
         load_initial_model: Loads another copy of the initial model, without an adapter.
+        input_digests: Digests of data, template and base, stored in every checkpoint.
         callbacks: Observers of every step.
         evaluate: Returns the metrics of the held-out rows after a step; None without validation.
     """
@@ -95,5 +96,6 @@ class TrainerContext:
     checkpoints: CheckpointManager
     stop_signal: StopSignal
     load_initial_model: Callable[[], Any]
+    input_digests: Mapping[str, str | None] = field(default_factory=dict)
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[Any, int], dict[str, float]] | None = None

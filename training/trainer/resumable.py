@@ -77,6 +77,7 @@ class ResumableTrainerMixin(TrainerParent):
             "bad_evaluations": self.bad_evaluations,
             "evaluated_at": self.evaluated_at,
             "stalled": self.has_stalled,
+            "inputs": dict(setup.input_digests),
             "method": self.extra_state(),
         }
         with setup.checkpoints.save(number, metadata) as staging, self._redirect_output(staging):
@@ -170,8 +171,8 @@ class ResumableTrainerMixin(TrainerParent):
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
         num_groups = len(self.optimizer.param_groups)
         if self.lr_multipliers.is_uniform:
-            # All groups share one learning rate, and DeepSpeed drops groups without parameters:
-            # repeat or cut the lists to the number of groups that this engine has.
+            # All groups share one learning rate, and ZeRO 3 drops groups without trainable
+            # parameters: repeat or cut the lists to the number of groups that this engine has.
             for key in ("base_lrs", "_last_lr", "lr_lambdas"):
                 schedule[key] = (schedule[key] * num_groups)[:num_groups]
         self.lr_scheduler.load_state_dict(schedule)

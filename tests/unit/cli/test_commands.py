@@ -62,6 +62,17 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         assert "Usage: " in done.stdout
 
 
+def test_descriptions_are_not_cut_off() -> None:
+    """Each fits the list of commands on a terminal of 80 columns, and is a complete sentence."""
+    listed = CliRunner().invoke(app, ["--help"], terminal_width=80).stdout.partition("Commands:")[2]
+    lines = [line for line in listed.splitlines() if line.strip()]
+    assert {line.split()[0] for line in lines} == set(COMMANDS)
+    for line in lines:
+        description = line.split(maxsplit=1)[1]
+        assert description.endswith(".") and not description.endswith(".."), line
+        assert len(description) <= 60, line
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"temper {__version__}\n"
@@ -152,11 +163,6 @@ sys.exit(main(sys.argv[1:]))
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_list_of_commands_is_not_cut_off() -> None:
-    listed = CliRunner().invoke(app, ["--help"]).stdout
-    assert "..." not in listed.partition("Commands:")[2]
-
-
 def test_metavars_are_in_upper_case() -> None:
     for command in COMMANDS:
         usage = CliRunner().invoke(app, [command, "--help"]).stdout.splitlines()[0]
@@ -180,3 +186,9 @@ def test_a_missing_file_is_reported_at_once(
     assert main([*command[:1], str(tmp_path.joinpath(*command[1:]))]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and "1 problem" in printed.err
+
+
+def test_make_names_the_variables_that_answer_lacks() -> None:
+    command = ["make", "-n", "answer", "MODEL=base"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make answer lacks REQUESTS ADAPTERS. Write: make answer MODEL=base" in done.stdout

@@ -100,7 +100,7 @@ def test_exactly_one_begin_of_text(name: str) -> None:
 def test_a_template_that_writes_begin_of_text_does_not_double_it() -> None:
     own = "{{ bos_token }}" + CHATML_PLAIN.replace("<|im_end|>", "</s>")
     rows = tokenizer_of(sentencepiece_like(own), None)
-    row = one(rows, DIALOGUE)
+    row = one(rows, [m for m in DIALOGUE if "tool_calls" not in m])
     assert list(row.input_ids).count(1) == 1 and row.input_ids[0] == 1
 
 

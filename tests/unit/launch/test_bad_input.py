@@ -204,3 +204,11 @@ def test_unreachable_account(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(LaunchError, match=r"could not be reached .*Check the network"):
         AwsSession(DEV).caller()
+
+
+def test_environment_whose_tags_sagemaker_rejects(emulated: EmulatedEnvironment) -> None:
+    environment = dataclasses.replace(DEV, cost_centre="R&D", owner="a" * 257)
+    owner, cost_centre = SageMakerTarget(AwsSession(environment))._tag_problems()
+    assert "SageMaker rejects '&'" in str(cost_centre) and "R&D" in str(cost_centre)
+    assert "more than 256 characters" in str(owner)
+    assert list(SageMakerTarget(AwsSession(DEV))._tag_problems()) == []

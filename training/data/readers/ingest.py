@@ -33,7 +33,7 @@ class IngestStats:
 
     Attributes:
         required_length: Smallest `max_length` that would keep a dropped row; 0 if none would.
-        unused: Columns of plain-text records that were not read.
+        unused: Columns, and keys of messages, that hold something and were not read.
         reasons: Number of dropped rows by reason.
     """
 
@@ -233,7 +233,7 @@ def tokenize_source(
     source = located.source
     key = cache_key(
         located.digest(), source.shape, sorted(source.columns.items()), limit, on_error,
-        tokenizer, rows.template.source if rows.template else "",
+        tokenizer, rows.template.sources if rows.template else "",
         rows.want, rows.loss_on, rows.max_length,
     )  # fmt: skip
     folder = cache.entry(

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from training.config.data import ShapeName
+from training.data.readers.json_values import parse_json
 from training.data.readers.records import abbreviate
 from training.data.schema.messages import (
     is_transcript,
@@ -73,7 +74,7 @@ def _side(value: Any, column: str, part: str, role: str) -> str | list[Message]:
 def _messages_of(text: str) -> Any:
     """Return the messages that a text encodes in JSON; other text is returned unchanged."""
     try:
-        value = orjson.loads(text)
+        value = parse_json(text)
     except orjson.JSONDecodeError:
         return text
     items = value if isinstance(value, list) else [value]
@@ -86,27 +87,47 @@ def _read_text(origin: str, values: Mapping[str, Any], columns: Mapping[str, str
 
 
 def _read_completion(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    prompt_column, column = columns["prompt"], columns["completion"]
+    column = columns["completion"]
     completion = _side(values[column], column, "completion", "assistant")
-    prompt = values[prompt_column]
-    if isinstance(prompt, str | int | float) and isinstance(completion, str):
-        text = _string(values, prompt_column, "prompt", empty=True)
-        text = _with_context(text, values, columns)
-        earlier = _history(values, columns)
-        if earlier:
-            prompt_messages, _ = _with_system(
-                [*earlier, {"role": "user", "content": text}], _system(values, columns)
-            )
-            messages = _as_messages(prompt_messages, "user") + _as_messages(completion, "assistant")
-            return DialogueRow(origin, messages, _tools(values, columns))
-        return CompletionRow(origin, text, completion, _system(values, columns))
-    messages = _as_messages(_side(prompt, prompt_column, "prompt", "user"), "user")
-    answer = _as_messages(completion, "assistant")
-    return DialogueRow(origin, messages + answer, _tools(values, columns), len(messages))
+    given = _prompt_with_context(values, columns, empty=True)
+    prompt = _after_history(given, values, columns)
+    system, tools = _system(values, columns), _tools(values, columns)
+    if isinstance(prompt, str) and isinstance(completion, str):
+        return CompletionRow(origin, prompt, completion, system, tools)
+    messages, _ = _with_system(_as_messages(prompt, "user"), system)
+    assert isinstance(messages, list), "messages stay messages"
+    # The answers in the history of a text prompt are learned, those in a prompt are context.
+    answers_from = 0 if isinstance(given, str) and isinstance(completion, str) else len(messages)
+    return DialogueRow(
+        origin, messages + _as_messages(completion, "assistant"), tools, answers_from
+    )
 
 
-def _with_context(text: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """Return a prompt with its context, if there is a context column."""
+def _with_context(
+    prompt: str | list[Message], values: Mapping[str, Any], columns: Mapping[str, str]
+) -> str | list[Message]:
+    """Return a prompt with its context, if there is a context column.
+
+    In a prompt of messages the context goes to the last message.
+
+    Raises:
+        RowError: There is a context, and the last message is not the user's.
+    """
+    if isinstance(prompt, str):
+        return _text_with_context(prompt, values, columns)
+    text = _text_with_context("", values, columns).strip()
+    if not text:
+        return prompt
+    if not prompt or prompt[-1]["role"] != "user":
+        raise RowError(
+            f"the context (column {columns['context']}) has no user message to stand in: the "
+            f"prompt ends in {abbreviate(prompt[-1:])}. Put the context into the messages"
+        )
+    content = _text_with_context(prompt[-1]["content"], values, columns)
+    return [*prompt[:-1], {**prompt[-1], "content": content}]
+
+
+def _text_with_context(text: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> str:
     if "context" not in columns:
         return text
     context = _string(values, columns["context"], "context", empty=True).strip()
@@ -143,13 +164,19 @@ def _read_dialogue(origin: str, values: Mapping[str, Any], column: str, columns:
     if system and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
     answers = [m for m in messages if m["role"] == "assistant"]
-    if answers and not any(m["content"].strip() or m.get("tool_calls") for m in answers):
+    empty = [message for message in answers if not _says_anything(message)]
+    if answers and len(empty) == len(answers):
         raise RowError("the assistant's answers are empty. Fill them, or remove the row")
     for message in answers:
-        if not (message["content"].strip() or message.get("tool_calls")):
+        if message in empty:
             # Training on an empty answer would teach the model to end immediately.
             message["learned"] = False
     return DialogueRow(origin, messages, _tools(values, columns))
+
+
+def _says_anything(message: Message) -> bool:
+    keys = ("tool_calls", "reasoning_content")
+    return bool(message["content"].strip()) or any(message.get(key) for key in keys)
 
 
 def _read_messages(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
@@ -172,14 +199,15 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
         prompt = _prompt_with_context(values, columns)
         prompt, (chosen, rejected) = _split_conversations(prompt, [chosen, rejected])
     elif isinstance(chosen, str) and isinstance(rejected, str):
-        if not (is_transcript(chosen) and is_transcript(rejected)):
-            return PreferenceRow(origin, "", chosen, rejected)
-        prompt, chosen, rejected = split_transcripts(chosen, rejected)
+        prompt = ""
+        if is_transcript(chosen) and is_transcript(rejected):
+            prompt, chosen, rejected = split_transcripts(chosen, rejected)
     else:
         prompt, chosen, rejected = _shared_prompt(chosen, rejected)
     if not chosen or not rejected:
         side = "chosen" if not chosen else "rejected"
         raise RowError(f"the {side} answer is empty (column {columns[side]}). Remove the row")
+    prompt = _after_history(prompt, values, columns)
     if len({isinstance(side, str) for side in (prompt, chosen, rejected)}) > 1:
         prompt = _as_messages(prompt, "user")
         chosen, rejected = _as_messages(chosen, "assistant"), _as_messages(rejected, "assistant")
@@ -193,11 +221,25 @@ def _stripped(side: str | list[Message]) -> str | list[Message]:
 
 
 def _prompt_with_context(
-    values: Mapping[str, Any], columns: Mapping[str, str]
+    values: Mapping[str, Any], columns: Mapping[str, str], *, empty: bool = False
 ) -> str | list[Message]:
     """Return the prompt with its context."""
-    prompt = _side(values[columns["prompt"]], columns["prompt"], "prompt", "user")
-    return _with_context(prompt, values, columns) if isinstance(prompt, str) else prompt
+    column = columns["prompt"]
+    if (
+        empty
+        and not isinstance(values[column], list | dict)
+        and not str(values[column] or "").strip()
+    ):
+        return _with_context(_string(values, column, "prompt", empty=True), values, columns)
+    return _with_context(_side(values[column], column, "prompt", "user"), values, columns)
+
+
+def _after_history(
+    prompt: str | list[Message], values: Mapping[str, Any], columns: Mapping[str, str]
+) -> str | list[Message]:
+    """Return a prompt after its earlier turns, if there is a history column."""
+    earlier = _history(values, columns)
+    return [*earlier, *_as_messages(prompt, "user")] if earlier else prompt
 
 
 def _split_conversations(
@@ -287,6 +329,7 @@ def _read_unpaired(origin: str, values: Mapping[str, Any], columns: Mapping[str,
         prompt, (answer,) = _split_conversations(_prompt_with_context(values, columns), [answer])
     else:
         prompt, answer = _split_last_answer(answer, columns["completion"])
+    prompt = _after_history(prompt, values, columns)
     if isinstance(prompt, str) is not isinstance(answer, str):
         prompt, answer = _as_messages(prompt, "user"), _as_messages(answer, "assistant")
     prompt, system = _with_system(prompt, _system(values, columns))
@@ -312,7 +355,8 @@ def _split_last_answer(
 
 
 def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
-    prompt, system = _with_system(_prompt_with_context(values, columns), _system(values, columns))
+    prompt = _after_history(_prompt_with_context(values, columns), values, columns)
+    prompt, system = _with_system(prompt, _system(values, columns))
     if isinstance(prompt, str):
         prompt = prepend_system(system, prompt)
     column = columns.get("reference", columns.get("completion"))
@@ -320,7 +364,7 @@ def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, s
     if column is not None and isinstance(values[column], str | int | float):
         reference = _string(values, column, "reference", empty=True) or None
     others = {name: value for name, value in values.items() if name != columns["prompt"]}
-    return PromptRow(origin, prompt, reference, others)
+    return PromptRow(origin, prompt, reference, others, _tools(values, columns))
 
 
 ROW_READERS: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]], Row]] = {

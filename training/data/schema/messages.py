@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
 import orjson
 
+from training.data.readers.json_values import parse_json
 from training.data.readers.records import abbreviate
-from training.data.schema.rows import Message, RowError
+from training.data.schema.rows import REASONING_KEYS, Message, RowError, ToolArguments
 
 _ROLES = {
     "system": "system",
@@ -38,6 +40,27 @@ _CALLS = frozenset({"function_call", "tool_call"})
 _WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
 """Keys by which other tools mark whether a message is trained on."""
 _TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
+
+
+_READ_KEYS = frozenset(
+    {"role", "from", "content", "value", "name", "tool_calls", "function_call", "tool_call_id"}
+    | {*_WEIGHTS, *REASONING_KEYS}
+)
+
+
+def unread_keys(value: Any) -> set[str]:
+    """Return the keys of messages that are not read, though one of them has a value."""
+    if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            value = parse_json(value)
+    messages = value if isinstance(value, list) else [value]
+    return {
+        key
+        for message in messages
+        if isinstance(message, dict) and {"role", "from"} & message.keys()
+        for key in message.keys() - _READ_KEYS
+        if message[key] not in (None, "", [], {})
+    }
 
 
 def read_messages(value: Any, column: str) -> list[Message]:
@@ -81,9 +104,29 @@ def _message(item: Any, column: str, index: int) -> Message:
         message["learned"] = False
     if isinstance(item.get("name"), str):
         message["name"] = item["name"]
-    if isinstance(item.get("reasoning_content"), str):
-        message["reasoning_content"] = item["reasoning_content"]
+    if isinstance(item.get("tool_call_id"), str):
+        message["tool_call_id"] = item["tool_call_id"]
+    if reasoning := _reasoning(item, where):
+        message["reasoning_content"] = reasoning
     return message
+
+
+def _reasoning(item: dict[str, Any], where: str) -> str:
+    """Return the reasoning before an answer, by whichever key the data names it.
+
+    Raises:
+        RowError: Two keys hold different reasoning.
+    """
+    given = {
+        key: item[key]
+        for key in REASONING_KEYS
+        if isinstance(item.get(key), str) and item[key].strip()
+    }
+    if len(set(given.values())) > 1:
+        raise RowError(
+            f"{where} has different reasoning in {' and '.join(given)}: keep one of these keys"
+        )
+    return next(iter(given.values()), "")
 
 
 def _content(value: Any, where: str) -> str:
@@ -139,14 +182,17 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise RowError(f"{where} is not a call with a name and arguments: {abbreviate(call)}")
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
-        arguments = _arguments(arguments)
-    return {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+        parsed = _arguments(arguments)
+        arguments = ToolArguments(parsed, arguments) if isinstance(parsed, dict) else parsed
+    written = {"name": function["name"], "arguments": arguments}
+    id_ = {"id": call["id"]} if isinstance(call.get("id"), str) else {}
+    return {"type": "function", **id_, "function": written}
 
 
 def _arguments(text: str) -> Any:
     """Return the arguments of a call as an object, or as text if they are not JSON."""
     try:
-        return orjson.loads(text) if text.strip() else {}
+        return parse_json(text) if text.strip() else {}
     except orjson.JSONDecodeError:
         return text
 
@@ -194,7 +240,7 @@ def read_tools(value: Any) -> list[dict[str, Any]] | None:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return orjson.loads(text)
+        return parse_json(text)
     except orjson.JSONDecodeError as error:
         raise RowError(f"{where} is not JSON ({error.msg}): {abbreviate(text)}") from None
 

@@ -44,7 +44,7 @@ def _with_separator(prompt: str, answers: list[str]) -> str:
 def _side(row: PreferenceRow | UnpairedRow, prompt: _Text, answer: _Text, templated: bool) -> Row:
     if isinstance(prompt, str) and isinstance(answer, str):
         if not (templated and is_transcript(prompt)):
-            return CompletionRow(row.id, prompt, answer, row.system)
+            return CompletionRow(row.id, prompt, answer, row.system, row.tools)
         prompt = [m for m in transcript_messages(prompt) if m["content"]]
         answer = [{"role": "assistant", "content": answer.strip()}]
         if row.system:

@@ -7,8 +7,30 @@ from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
 """`role` (system, user, assistant, tool), `content` (text), and maybe `tool_calls` (a list of
-`{"type": "function", "function": {"name", "arguments"}}`) and `name`. Chat templates read these.
-`learned: False` marks an assistant message that is context only."""
+`{"type": "function", "id", "function": {"name", "arguments"}}`), `tool_call_id`, `name` and
+`reasoning_content`. Chat templates read these. `learned: False` marks an assistant message that is
+context only."""
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+"""Keys by which data and chat templates name the reasoning before an answer."""
+
+
+class ToolArguments(dict[str, Any]):
+    """Arguments of a tool call, with the JSON text that the data has for them.
+
+    Some templates write an object, others join the text.
+
+    Args:
+        values: The arguments.
+        text: JSON text of the arguments.
+    """
+
+    def __init__(self, values: dict[str, Any], text: str):
+        super().__init__(values)
+        self.text = text
+
+    def __reduce__(self) -> tuple[type[ToolArguments], tuple[dict[str, Any], str]]:
+        """Return how to copy or pickle the arguments."""
+        return ToolArguments, (dict(self), self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +43,13 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRow:
-    """Prompt with the completion expected after it, and an optional system message."""
+    """Prompt with the completion expected after it; `system` and `tools` as in `PreferenceRow`."""
 
     id: str
     prompt: str
     completion: str
     system: str = ""
+    tools: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +107,13 @@ class UnpairedRow:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """Prompt to answer, with the reference answer and columns that rewards read."""
+    """Prompt to answer, with the reference answer, columns that rewards read, and tools."""
 
     id: str
     prompt: str | list[Message]
     reference: str | None
     columns: dict[str, Any]
+    tools: list[dict[str, Any]] | None = None
 
 
 Row: TypeAlias = TextRow | CompletionRow | DialogueRow | PreferenceRow | UnpairedRow | PromptRow
@@ -106,15 +130,16 @@ def as_prompt(row: Row) -> PromptRow:
     if isinstance(row, TextRow):
         return PromptRow(row.id, row.text, None, {})
     if isinstance(row, CompletionRow):
-        return PromptRow(row.id, prepend_system(row.system, row.prompt), row.completion, {})
+        prompt = prepend_system(row.system, row.prompt)
+        return PromptRow(row.id, prompt, row.completion, {}, row.tools)
     if isinstance(row, DialogueRow):
         user_turns = [i for i, message in enumerate(row.messages) if message["role"] == "user"]
         if not user_turns:
             raise RowError("the conversation has no user message, so there is nothing to answer")
-        return PromptRow(row.id, row.messages[: user_turns[-1] + 1], None, {})
+        return PromptRow(row.id, row.messages[: user_turns[-1] + 1], None, {}, row.tools)
     if isinstance(row.prompt, str):
-        return PromptRow(row.id, prepend_system(row.system, row.prompt), None, {})
-    return PromptRow(row.id, row.prompt, None, {})
+        return PromptRow(row.id, prepend_system(row.system, row.prompt), None, {}, row.tools)
+    return PromptRow(row.id, row.prompt, None, {}, row.tools)
 
 
 def prepend_system(system: str, prompt: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ _LONGEST_PIECE = 50_000
 """Characters encoded at once; some tokenizers take superlinear time."""
 _MARK = ("\ue010", "\ue011")
 _MARKED = re.compile(f"{_MARK[0]}([0-9]+){_MARK[1]}")
+_ESCAPED_MARK = f"{_MARK[0]}x{_MARK[1]}"
+"""Replaces the first character of a mark in the data, such as an icon of a font."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +102,31 @@ class Encoder:
         alone, behind = self._encode(["a a", "\x02a a"])
         return not np.array_equal(behind[len(self._encode(["\x02"])[0]) :], alone)
 
-    def escape_control_tokens(self, text: str, *, only_bos: bool = False) -> str:
+    def escape_control_tokens(
+        self, text: str, *, only_bos: bool = False, allowed: Collection[str] = ()
+    ) -> str:
         """Return `text` with its control tokens marked, so that they are encoded as plain text.
 
         Args:
             text: Content from the data, which must not be able to end a turn or begin a text.
             only_bos: Mark begin-of-text only, for texts that may contain their own markup.
+            allowed: Control tokens that stay as they are, because the text may say them.
         """
+        text = text.replace(_MARK[0], _ESCAPED_MARK)
         pattern = self._bos_pattern if only_bos else self._control_pattern
         if pattern is None or not pattern.search(text):
             return text
-        return pattern.sub(lambda m: f"{_MARK[0]}{self.control.index(m[0])}{_MARK[1]}", text)
+        return pattern.sub(
+            lambda m: (
+                m[0] if m[0] in allowed else f"{_MARK[0]}{self.control.index(m[0])}{_MARK[1]}"
+            ),
+            text,
+        )
 
     def unescape_control_tokens(self, text: str) -> str:
         """Return `text` without the marks of `escape_control_tokens`."""
-        return _MARKED.sub(lambda m: self.control[int(m[1])], text)
+        text = _MARKED.sub(lambda m: self.control[int(m[1])], text)
+        return text.replace(_ESCAPED_MARK, _MARK[0])
 
     def encode(self, rows: Sequence[Sequence[Piece]]) -> list[list[Tokens]]:
         """Return the ids of each piece of each row, without tokens that the text does not contain.
@@ -139,7 +151,8 @@ class Encoder:
         """Split a piece at its marks, and where it is too long to encode at once."""
         for index, chunk in enumerate(_MARKED.split(text)):
             literal = index % 2 == 1
-            for part in [self.control[int(chunk)]] if literal else _bounded(chunk):
+            written = chunk if literal else chunk.replace(_ESCAPED_MARK, _MARK[0])
+            for part in [self.control[int(chunk)]] if literal else _bounded(written):
                 alone = opens or not self._anchored
                 yield _Part(part, literal, "" if alone else self._anchor(before))
                 before, opens = ("" if literal else part), False

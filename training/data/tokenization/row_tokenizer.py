@@ -91,6 +91,10 @@ Outcome = list[TokenRow] | Dropped | BadRecord
 """Result of one row: its token rows (several for a long text), or the reason for having none."""
 _Sequence = list[Piece]
 """One sequence of a row, in pieces."""
+_TOOLS_WITHOUT_TEMPLATE = (
+    "the row has tools, and only a chat template can write them. Choose one, for instance "
+    f"model.chat_template: chatml (of {', '.join(templates.NAMES)}), or remove the tools"
+)
 _CONTINUED_KINDS: tuple[RowKind, ...] = ("text", "prompt")
 """Kinds of row whose continuation follows a plain prompt directly, without a line break."""
 
@@ -208,7 +212,7 @@ class RowTokenizer:
         """Return the sequences of a row as pieces: two for a pair, else one."""
         try:
             if isinstance(row, PromptRow):
-                return [self._opening(row.prompt)]
+                return [self._opening(row.prompt, row.tools)]
             sides = []
             for side in row_sequences(row, templated=self.template is not None):
                 pieces = self._pieces(side)
@@ -233,6 +237,8 @@ class RowTokenizer:
         raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
 
     def _completion(self, row: CompletionRow) -> _Sequence:
+        if row.tools:
+            raise RowError(_TOOLS_WITHOUT_TEMPLATE)
         opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
         prompt = self._plain(opening_text)
         completion = self._plain(row.completion).removesuffix(self.encoder.eos)
@@ -254,25 +260,32 @@ class RowTokenizer:
                 "render it with. Choose one: model.chat_template: chatml "
                 f"(of {', '.join(templates.NAMES)})"
             )
-        answers = [m for m in row.messages[row.answers_from :] if m["role"] == "assistant"]
+        answers = [
+            index
+            for index, message in enumerate(row.messages)
+            if index >= row.answers_from and message["role"] == "assistant"
+        ]
         if not answers:
             return Dropped(row.id, "it has no assistant message")
-        pieces = templates.render(self.template, row.messages, row.tools, self.encoder)
-        spans = [index for index, piece in enumerate(pieces) if piece.supervised]
-        if self.want == "text":
-            last = len(pieces) if pieces[-1].text.strip() else spans[-1] + 1
-            return [Piece(piece.text, True) for piece in pieces[:last]]
-        candidates = list(zip(spans[-len(answers) :], answers, strict=True))
         if self.loss_on == "completion":
-            candidates = candidates[-1:]
-        learned = {index for index, message in candidates if message.get("learned", True)}
-        if not learned:
+            answers = answers[-1:]
+        learned = [index for index in answers if row.messages[index].get("learned", True)]
+        if not learned and self.want != "text":
             return Dropped(row.id, "every answer in it is marked as not trained on")
-        if self.loss_on == "all":
-            last = len(pieces) if pieces[-1].text.strip() else spans[-1] + 1
-            context = {index for index, message in candidates if not message.get("learned", True)}
-            return [Piece(p.text, i not in context) for i, p in enumerate(pieces[:last])]
-        return [Piece(p.text, i in learned) for i, p in enumerate(pieces[: max(learned) + 1])]
+        everything = self.want == "text" or self.loss_on == "all"
+        # Only what is learned must be identified in the template's output.
+        marked = answers if everything else learned
+        pieces = templates.render(self.template, row.messages, row.tools, self.encoder, marked)
+        spans = [index for index, piece in enumerate(pieces) if piece.supervised]
+        if not everything:
+            return pieces[: spans[-1] + 1]
+        last = len(pieces) if pieces[-1].text.strip() else spans[-1] + 1
+        context = {
+            span
+            for span, index in zip(spans, answers, strict=True)
+            if self.want != "text" and index not in learned
+        }
+        return [Piece(p.text, i not in context) for i, p in enumerate(pieces[:last])]
 
     def _chunks(self, id_: str, ids: Tokens) -> Outcome:
         """Cut a text into rows of `max_length`; each token is in exactly one of them.
@@ -374,12 +387,21 @@ class RowTokenizer:
         """Return the ids of `prompt`, text or messages, exactly as in training.
 
         Raises:
-            DataError: The prompt is a conversation, and there is no chat template.
+            DataError: The prompt is a conversation, and there is no chat template, or the template
+                omits a part of it.
         """
-        ids = self._without_bos(self.encoder.encode([self._opening(prompt)])[0][0])
+        try:
+            opening = self._opening(prompt)
+        except RowError as fault:
+            raise DataError(f"the prompt cannot be rendered: {fault}") from None
+        ids = self._without_bos(self.encoder.encode([opening])[0][0])
         return [int(token) for token in np.concatenate([self._head, ids])]
 
-    def _opening(self, prompt: str | list[Message]) -> _Sequence:
+    def _opening(
+        self, prompt: str | list[Message], tools: list[dict[str, Any]] | None = None
+    ) -> _Sequence:
+        if tools and self.template is None:
+            raise RowError(_TOOLS_WITHOUT_TEMPLATE)
         if isinstance(prompt, str) and (self.template is None or self.want == "text"):
             text = self._plain(prompt)
             if self.want not in _CONTINUED_KINDS and text and not text[-1].isspace():
@@ -389,13 +411,13 @@ class RowTokenizer:
             prompt = [{"role": "user", "content": prompt}]
         if self.template is None:
             raise DataError("a conversation needs a chat template: set model.chat_template")
-        return templates.render_prompt(self.template, prompt, None, self.encoder)
+        return templates.render_prompt(self.template, prompt, tools, self.encoder)
 
 
 def _as_dialogue(row: CompletionRow) -> DialogueRow:
     parts = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
     messages: list[Message] = [{"role": role, "content": text} for role, text in parts if text]
-    return DialogueRow(row.id, messages, None, len(messages) - 1)
+    return DialogueRow(row.id, messages, row.tools, len(messages) - 1)
 
 
 def _pair(row: PreferenceRow, chosen: Outcome, rejected: Outcome) -> Outcome:

@@ -1,0 +1,131 @@
+"""Checks against tables of AWS that age. The environment file can override each, with a reason.
+
+A table is a snapshot: AWS adds instance types, zones and Regions. A finding ends synthesis unless
+`overrides` names the check; then it is a warning that repeats the reason. A training plan for a
+zone proves that the zone offers the type, so this finding is a warning in any case.
+"""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stacks.aws_data.tables import hyperpod_instances, instances, lacking_types, regions
+from stacks.settings.environment import CheckName, Environment
+from stacks.settings.hyperpod import InstanceGroup
+
+
+@dataclass(frozen=True)
+class TableFinding:
+    """Contradiction between an environment and a table.
+
+    Attributes:
+        check: Name of the check, as in `overrides`.
+        message: Key, value and fix.
+        proven: Reason for which the environment is right although the table contradicts, if any.
+    """
+
+    check: CheckName
+    message: str
+    proven: str | None = None
+
+
+def table_problems(environment: Environment) -> Iterator[str]:
+    """Yield the findings that nothing overrides."""
+    for finding in _findings(environment):
+        if not finding.proven and finding.check not in environment.overrides:
+            yield (
+                f"{finding.message}; if AWS accepts it, write why: "
+                f"`overrides: {{{finding.check}: reason}}`"
+            )
+
+
+def table_warnings(environment: Environment) -> Iterator[tuple[CheckName, str]]:
+    """Yield the overridden findings, and the overrides that nothing needs, with their check."""
+    findings = list(_findings(environment))
+    for finding in findings:
+        reason = finding.proven or environment.overrides.get(finding.check)
+        if reason:
+            yield finding.check, f"{finding.message}. Accepted: {reason}"
+    for check in environment.overrides:
+        if not any(finding.check == check and not finding.proven for finding in findings):
+            yield check, f"overrides.{check}: nothing contradicts the table any more; remove it"
+
+
+def _findings(environment: Environment) -> Iterator[TableFinding]:
+    region = environment.region
+    if region not in regions():
+        close = difflib.get_close_matches(region, regions(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        yield TableFinding("regions", f"region: there is no Region {region!r}{hint}")
+    yield from _region_findings(environment)
+    if not environment.hyperpod.enabled:
+        return
+    for index, group in enumerate(environment.hyperpod.groups):
+        key_path = f"hyperpod.groups.{index}"
+        yield from _type_findings(group, key_path)
+        yield from _zone_findings(environment, group, key_path)
+        if group.spot and environment.hyperpod.orchestrator == "slurm":
+            yield TableFinding(
+                "spot-on-slurm",
+                f"{key_path}.spot: AWS documents Spot capacity for clusters on EKS only, and "
+                f"{group.name!r} is in a Slurm cluster; remove spot, or use orchestrator: eks",
+            )
+
+
+def _region_findings(environment: Environment) -> Iterator[TableFinding]:
+    region, lacking = environment.region, lacking_types(environment.region)
+    hyperpod, budget = environment.hyperpod, environment.monitoring.budget
+    wanted = {
+        "hyperpod.enabled": ("AWS::SageMaker::Cluster", hyperpod.enabled),
+        "storage.lustre": ("AWS::FSx::FileSystem", hyperpod.enabled),
+        "training.mlflow": ("AWS::SageMaker::MlflowApp", environment.training.mlflow),
+        "bedrock.guardrail": (
+            "AWS::Bedrock::Guardrail",
+            environment.bedrock.enabled and environment.bedrock.guardrail is not None,
+        ),
+        "images.pull_through_cache": (
+            "AWS::ECR::PullThroughCacheRule",
+            environment.images.pull_through_cache,
+        ),
+        "monitoring.budget.anomaly_monitor": (
+            "AWS::CE::AnomalySubscription",
+            budget is not None and budget.anomaly_monitor != "none",
+        ),
+        "monitoring.budget": ("AWS::Budgets::Budget", environment.monitoring.budget is not None),
+    }
+    for key, (resource_type, on) in wanted.items():
+        if on and resource_type in lacking:
+            message = f"{key}: CloudFormation has no {resource_type} in {region}; disable it"
+            yield TableFinding("region-types", message)
+
+
+def _type_findings(group: InstanceGroup, key_path: str) -> Iterator[TableFinding]:
+    if group.instance not in hyperpod_instances():
+        close = difflib.get_close_matches(group.instance, hyperpod_instances(), n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        yield TableFinding(
+            "instance-types", f"{key_path}.instance: HyperPod has no type {group.instance}{hint}"
+        )
+
+
+def _zone_findings(
+    environment: Environment, group: InstanceGroup, key_path: str
+) -> Iterator[TableFinding]:
+    facts = instances().get(group.instance.removeprefix("ml."))
+    ids = {zone.name: zone.id for zone in environment.network.zones}
+    in_plan = group.training_plan_zone in ids
+    names = [group.training_plan_zone] if in_plan and group.training_plan_zone else list(ids)
+    if facts is None or not all(ids[name] for name in names):
+        return  # a missing id is a problem of its own
+    if any(ids[name] in facts.zones for name in names):
+        return
+    of_region = sorted(zone for zone in facts.zones if zone[:4] == (ids[names[0]] or "")[:4])
+    zones = ", ".join(f"{name} ({ids[name]})" for name in names)
+    yield TableFinding(
+        "instance-zones",
+        f"{key_path}.instance: no zone of {zones} offers {group.instance}; "
+        f"in this Region it is in {', '.join(of_region) or 'none'}",
+        proven=f"the training plan {group.training_plan} is for that zone"
+        if in_plan and group.training_plan
+        else None,
+    )

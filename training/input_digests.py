@@ -1,0 +1,82 @@
+"""Digests of a run's inputs, stored in its checkpoints and compared before it resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from training.config import Job
+from training.config.model import SCRATCH
+from training.data.prepare import Prepared
+from training.errors import CheckpointError
+from training.models.safetensors_io import source_digest
+
+_NAMES = {
+    "data": "the training rows (data)",
+    "validation": "the held-out rows (data.validation)",
+    "chat_template": "the chat template (model.chat_template)",
+    "tokenizer": "the tokenizer's vocabulary (model.tokenizer)",
+    "model": "the weights of the base (model.source)",
+}
+
+
+def input_digests(
+    job: Job, data: Prepared, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, str | None]:
+    """Return the digest of each input of a run; None for an input that it does not have.
+
+    Args:
+        job: The run.
+        data: Its prepared rows.
+        tokenizer: Its tokenizer.
+    """
+    scratch = job.model.source == SCRATCH
+    template = data.row_tokenizer.template
+    return {
+        "data": data.train.digest,
+        "validation": data.validation.digest if data.validation is not None else None,
+        "chat_template": _digest(template.source) if template else None,
+        "tokenizer": _digest(sorted(tokenizer.get_vocab().items())),
+        "model": None if scratch else source_digest(job.model.source, job.model.revision),
+    }
+
+
+def check_same_inputs(
+    checkpoint: Path, metadata: dict[str, Any], digests: dict[str, str | None]
+) -> None:
+    """Raise if a checkpoint was trained on other inputs than those of this command.
+
+    A checkpoint of an earlier version, which holds no digests, is accepted.
+
+    Args:
+        checkpoint: The checkpoint to resume from.
+        metadata: Its metadata.
+        digests: Digests of the present inputs.
+
+    Raises:
+        CheckpointError: Names every input that changed, and how to start over.
+    """
+    before = metadata.get("inputs") or digests
+    changed = [
+        f"{name} ({_short(before.get(key))} then, {_short(digests[key])} now)"
+        for key, name in _NAMES.items()
+        if before.get(key) != digests[key]
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{checkpoint.name} cannot be resumed: since it was written, {'; '.join(changed)} "
+            f"changed. Restore what changed to resume, or start over with FRESH=1 (temper train "
+            f"--fresh), which keeps this run's folder and begins another"
+        )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:8]
