@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from launch.errors import LaunchError
+from launch.errors import InvalidOptionError, LaunchError
 
 FOLDER = Path("environments")
 
@@ -43,14 +43,17 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
     """Return the environment `name`.
 
     Raises:
-        LaunchError: The file does not exist, or lacks the location of the deployment.
+        InvalidOptionError: The file does not exist.
+        LaunchError: It cannot be read, or lacks the location of the deployment.
     """
     path = folder / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         available = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "nothing"
-        raise LaunchError(f"ENV={name}: {path} does not exist. {folder} has {available}") from None
+        raise InvalidOptionError(
+            f"--env {name}: {path} does not exist. {folder} has {available}"
+        ) from None
     except (OSError, yaml.YAMLError) as error:
         raise LaunchError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     settings = content if isinstance(content, dict) else {}

@@ -102,7 +102,7 @@ class TrainingJobs:
         if job.get("SecondaryStatus") == "Uploading":
             raise LaunchError(
                 f"{name} has finished training and is uploading its model, which stopping it could "
-                "lose. It ends in a moment: make status"
+                "lose. It ends in a moment: temper status"
             )
         with explain_aws_errors(f"stopping {name}"):
             self._sagemaker.stop_training_job(TrainingJobName=name)

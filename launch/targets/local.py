@@ -67,7 +67,8 @@ class LocalTarget:
             over = not is_held(submission.folder)
             for path in _metric_files(submission.folder):
                 rows = _rows(path)
-                yield from (_line(row) for row in rows[printed.get(path, 0) :])
+                steps = _total_steps(path)
+                yield from (_line(row, steps) for row in rows[printed.get(path, 0) :])
                 printed[path] = len(rows)
             if over or not follow:
                 return
@@ -204,10 +205,18 @@ def _rows(path: Path, *, tail: bool = False) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
-def _line(row: dict[str, Any]) -> str:
-    steps = int(row.get("max_steps", 0)) or row["step"]
+def _total_steps(metrics: Path) -> int:
+    """Return the length of the run that writes a metrics file; 0 before its manifest exists."""
+    try:
+        return int(json.loads(metrics.with_name("manifest.json").read_text())["steps"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _line(row: dict[str, Any], steps: int) -> str:
+    steps = steps or row["step"]
     if "loss" in row:
-        return progress_line(row, steps, 0)
+        return progress_line(row, steps)
     metrics = {k.removeprefix("eval_"): v for k, v in row.items() if k.startswith("eval_")}
     return evaluation_line(row["step"], steps, metrics)
 

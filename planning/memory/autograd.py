@@ -196,8 +196,8 @@ class AutogradSimulator:
             outgoing = list(node.backward_fn(incoming, *saved))
             sources = node.inputs
             if node.saved:
-                # A node that saved nothing may run again, as in PyTorch: the cast of the head in the
-                # autocast cache belongs to the graphs of all tiles of a distillation loss.
+                # A node that saved nothing may run again, as in PyTorch: the cached cast of the
+                # head belongs to the graphs of all tiles of a distillation loss.
                 node.backward_fn, node.saved, node.inputs = None, [], ()
             del incoming, saved
             for position, source in enumerate(sources):

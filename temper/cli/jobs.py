@@ -90,7 +90,7 @@ def _rehearse(
     """
     from emulator.command import rehearse_job
 
-    rehearse_job(job, tuple(set_ or ()), env=env, image=image, keep=keep)
+    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep)
     return 0
 
 

@@ -33,11 +33,20 @@ def _export(
 
 
 def _answer(
-    model: Annotated[str, typer.Argument(help="The base model: a folder or a Hub id.")],
-    requests: Annotated[
-        Path, typer.Argument(help="JSON Lines with prompt, adapter and, optionally, completion.")
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The base model: a folder or a Hub id.")
     ],
-    adapters: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...")],
+    requests: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REQUESTS",
+            help="JSON Lines with prompt, adapter and, optionally, completion.",
+        ),
+    ],
+    adapters: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=FOLDER", help="Adapters: a name for each, and its folder."),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="The file of answers; printed if omitted.")
     ] = None,

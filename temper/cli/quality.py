@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 BeforeOption = Annotated[str | None, typer.Option(help="Another model to compare with.")]
-ModelArgument = Annotated[str, typer.Argument(help="A model folder or a Hub id.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder or a Hub id.")]
 TemplateOption = Annotated[
     str | None, typer.Option(help="A chat template, as model.chat_template of a job.")
 ]
@@ -25,7 +25,7 @@ TemplateOption = Annotated[
 def _feedback(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA...", help="CSV, JSON Lines or Ground Truth manifests."),
+        typer.Argument(metavar="DATA", help="CSV, JSON Lines or Ground Truth manifests."),
     ],
     columns: Annotated[
         list[str] | None,

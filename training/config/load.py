@@ -113,13 +113,13 @@ def _override(document: Any, overrides: str, source: str) -> Any:
     try:
         pairs = shlex.split(overrides)
     except ValueError as error:
-        raise JobError(source, [Problem("SET", str(error).lower(), repr(overrides))]) from None
+        raise JobError(source, [Problem("--set", str(error).lower(), repr(overrides))]) from None
     if pairs:
         document = _unshared(document)
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            problems.append(Problem("SET", "write key=value", repr(pair)))
+            problems.append(Problem("--set", "write key=value", repr(pair)))
             continue
         try:
             value = yaml.load(text, Loader=_Loader)  # a subclass of the safe loader

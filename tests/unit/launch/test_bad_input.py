@@ -128,12 +128,15 @@ def test_platform_not_deployed(train: Callable[..., Result]) -> None:
 
 def test_unknown_environment(train: Callable[..., Result]) -> None:
     result = train("--env", "nowhere")
-    assert "ENV=nowhere: environments/nowhere.yaml does not exist" in result.stderr
+    assert result.exit_code == 2
+    assert "--env nowhere: environments/nowhere.yaml does not exist" in result.stderr
     assert "dev" in result.stderr
 
 
 def test_unknown_target(train: Callable[..., Result]) -> None:
-    assert "TARGET=moon: write one of local, sagemaker" in train("--target", "moon").stderr
+    result = train("--target", "moon")
+    assert result.exit_code == 2
+    assert "--target moon: no such target. Choose from local, sagemaker" in result.stderr
 
 
 def test_environment_without_cluster(train: Callable[..., Result]) -> None:

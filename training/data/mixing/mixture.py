@@ -26,7 +26,7 @@ TRAIN, VALIDATION, MIXED = "train.arrow", "validation.arrow", "mixed.json"
 def is_grouped(job: Job) -> bool:
     """Return whether rows with the same prompt stay on one side of the held-out split.
 
-    Text has no prompts. If all of a conversation is learned, its prompt is not distinguished from the answer.
+    Text has no prompts. If all of a conversation is learned, the labels do not mark its prompt.
     """
     if job.method.rows == "text":
         return False
