@@ -13,6 +13,7 @@ from emulator.instance import ContainerRuntime, NamespaceRuntime, OciRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.scenario import Scenario, ScenarioResult
 from launch.local_container import container_engine
+from training.config import load_job
 
 LIMITS = """\
 A rehearsal does not prove: that the account has the quota and the capacity; that IAM allows these
@@ -22,20 +23,23 @@ documentation does not describe."""
 
 
 def rehearse_job(
-    job: Path, pairs: tuple[str, ...] = (), *, env: str = "dev", image: str = "", keep: bool = False
+    job: Path, pairs: str = "", *, env: str = "dev", image: str = "", keep: bool = False
 ) -> None:
     """Deploy the platform to an emulated account and run a job through it.
 
     Args:
         job: The job file. It really trains, on this machine.
-        pairs: `key=value` overrides.
+        pairs: `key=value` overrides, separated by spaces.
         env: A file of `environments/`.
         image: Run this container image instead of this checkout.
         keep: Keep logs and folders.
 
     Raises:
-        TemperError: A step of the rehearsal failed.
+        TemperError: The job is invalid, or a step of the rehearsal failed.
     """
+    # Loaded before the deployment, which takes a minute, so that a wrong file is reported at once.
+    overrides = cloud_overrides(job, (pairs,) if pairs else ())
+    load_job(job, " ".join(overrides))
     work = Path(tempfile.mkdtemp(prefix="rehearsal-"))
     try:
         say("deploying the platform to an emulated account …")
@@ -44,7 +48,6 @@ def rehearse_job(
             say(f"deployed in {time.monotonic() - began:.0f} s")
             for kind in ("gpu", "neuron"):
                 environment.promote_image(kind)
-            overrides = cloud_overrides(job, pairs)
             result = Scenario(environment, job, overrides, say).run()
     finally:
         if keep:

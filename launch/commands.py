@@ -50,7 +50,7 @@ def submit_job(
     submission = submit(request, chosen, say)
     run = submission.run
     say(f"run {run}, job {submission.latest.name}")
-    say(f"make logs RUN={run} follows it; make status shows it; make stop RUN={run} stops it")
+    say(f"temper logs {run} follows it; temper status shows it; temper stop {run} stops it")
 
 
 def show_status(run: str, runs: Path) -> None:
@@ -95,9 +95,13 @@ def print_logs(run: str, runs: Path, *, follow: bool = True) -> None:
 def stop_run(run: str, runs: Path) -> None:
     """Ask, then tell a run to save a checkpoint and end."""
     submission, target = open_run(runs, run)
+    now = target.status(submission)
+    if now.is_over:
+        say(f"{submission.run} is {now.state}: nothing is running")
+        return
     confirm(f"Stop {submission.run}?")
     say(target.stop(submission))
-    say(f"make resume RUN={submission.run} resumes it")
+    say(f"temper resume {submission.run} resumes it")
 
 
 def resume_run(run: str, runs: Path, overrides: str = "") -> None:
@@ -166,7 +170,7 @@ def delete_run(run: str, runs: Path) -> None:
     submission, target = open_run(runs, run)
     now = target.status(submission)
     if now.state in ("training", "stopping", "deploying", "deployed"):
-        raise LaunchError(f"{submission.run} is {now.state}. Stop it first: make stop RUN={run}")
+        raise LaunchError(f"{submission.run} is {now.state}. Stop it first: temper stop {run}")
     remote = target.remote_storage(submission)
     local_bytes = sum(p.stat().st_size for p in submission.folder.rglob("*") if p.is_file())
     say(f"{submission.folder} ({local_bytes / 2**20:.1f} MiB)")
@@ -178,7 +182,7 @@ def delete_run(run: str, runs: Path) -> None:
     _repair_latest(submission.folder.parent)
     if remaining:
         raise LaunchError("deleted, except: " + "; ".join(remaining))
-    say(f"{submission.run} is gone")
+    say(f"{submission.run} is deleted")
 
 
 def say(line: str) -> None:

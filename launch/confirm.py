@@ -17,7 +17,9 @@ def confirm(question: str) -> None:
     if os.environ.get("YES", "") not in ("", "0"):
         return
     if not sys.stdin.isatty():
-        raise NotConfirmed(f"{question} There is no terminal to ask on: add YES=1 to agree")
+        raise NotConfirmed(
+            f"{question} There is no terminal to ask on: set the variable YES=1 to agree"
+        )
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -1,6 +1,7 @@
 """Settings of `environments/<name>.yaml` that launching needs.
 
-The platform validates that file in full; only the keys that locate a deployment are read here.
+The platform validates that file in full; only the keys that locate a deployment, and the policy by
+which it refuses images, are read here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from launch.errors import LaunchError
+from launch.errors import InvalidOptionError, LaunchError
 
 FOLDER = Path("environments")
 
@@ -26,6 +27,7 @@ class LaunchEnvironment:
         account: AWS account of the deployment; None to accept any.
         owner: Value of the `Owner` tag.
         cost_centre: Value of the `CostCentre` tag.
+        refuse_findings_from: Lowest severity of a scan finding for which an image is refused.
     """
 
     name: str
@@ -34,20 +36,24 @@ class LaunchEnvironment:
     account: str | None = None
     owner: str = ""
     cost_centre: str = ""
+    refuse_findings_from: str = "CRITICAL"
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
     """Return the environment `name`.
 
     Raises:
-        LaunchError: The file does not exist, or lacks the location of the deployment.
+        InvalidOptionError: The file does not exist.
+        LaunchError: It cannot be read, or lacks the location of the deployment.
     """
     path = folder / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         available = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "nothing"
-        raise LaunchError(f"ENV={name}: {path} does not exist. {folder} has {available}") from None
+        raise InvalidOptionError(
+            f"--env {name}: {path} does not exist. {folder} has {available}"
+        ) from None
     except (OSError, yaml.YAMLError) as error:
         raise LaunchError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     settings = content if isinstance(content, dict) else {}
@@ -57,6 +63,8 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = settings.get("account")
+    images = settings.get("images")
+    images = images if isinstance(images, dict) else {}
     return LaunchEnvironment(
         name=name,
         prefix=str(settings["prefix"]),
@@ -64,4 +72,5 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         account=str(account) if account else None,
         owner=str(settings.get("owner", "")),
         cost_centre=str(settings.get("cost_centre", "")),
+        refuse_findings_from=str(images.get("refuse_findings_from", "CRITICAL")),
     )

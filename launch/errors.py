@@ -12,6 +12,12 @@ class LaunchError(TemperError):
     exit_code = RUN_FAILED
 
 
+class InvalidOptionError(LaunchError):
+    """An option of the command line has a value that does not exist."""
+
+    exit_code = JOB_INVALID
+
+
 class NotConfirmed(LaunchError):  # noqa: N818 (the answer was no; nothing is broken)
     """An action that costs money or deletes data was not confirmed."""
 

@@ -58,11 +58,11 @@ def show_runs(rows: Iterable[RunRow], console: Console) -> None:
         if status.state == "training failed" and status.detail:
             reasons.append(Text.assemble((row.run, "bold"), f"  {_short(status.detail)}"))
     if not table.row_count:
-        console.print("No runs yet. Start one: make train JOB=jobs/quickstart.yaml")
+        console.print("No runs yet. Start one: temper train jobs/quickstart.yaml")
         return
     console.print(table, crop=False, no_wrap=True)
     if reasons:
-        console.print("\nWhy training failed (complete: make status RUN=…)", style="bold")
+        console.print("\nWhy training failed (complete: temper status RUN)", style="bold")
     for reason in reasons:
         console.print(reason, soft_wrap=True)
 

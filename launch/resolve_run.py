@@ -1,4 +1,4 @@
-"""Resolution of `RUN=…` to a run."""
+"""Resolution of the argument RUN of a command to a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resolve_run(runs: Path, name: str) -> RunRow:
     """
     rows = RunIndex(runs).rows()
     if not name:
-        raise LaunchError(f"which run? RUN=… takes one of these: {_newest(rows)}")
+        raise LaunchError(f"which run? Name one of these: {_newest(rows)}")
     path = Path(name)
     if path.is_dir():
         name = "/".join(path.resolve().parts[-2:])
@@ -29,7 +29,7 @@ def resolve_run(runs: Path, name: str) -> RunRow:
     for match in (_by_id, _by_job, _by_name, _by_prefix):
         if matches := match(rows, wanted):
             return max(matches, key=lambda row: row.created)
-    raise LaunchError(f"RUN={name}: no such run in {runs}. Available: {_newest(rows)}")
+    raise LaunchError(f"{name}: no such run in {runs}. Available: {_newest(rows)}")
 
 
 def _by_id(rows: list[RunRow], wanted: str) -> list[RunRow]:

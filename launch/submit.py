@@ -24,6 +24,7 @@ from launch.submission import (
 from launch.targets.base import Target
 from planning import Plan, make_plan
 from training.config import Job, Pipeline, load_job
+from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem, TemperError
 from training.run_folder import RunFolder, differences, resolved_yaml, write_whole
 
@@ -66,6 +67,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
             message says that this is unknown.
     """
     job = load_job(request.job, request.overrides)
+    require_inputs(job, request.job.parent)
     source = str(request.job)
     plan = plan_or_refuse(job, source)
     prepared = PreparedJob(_apply_plan(job, plan), plan, source)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 
 from stacks.bedrock import BedrockStack
 from stacks.constructs.handler_function import HandlerFunction
@@ -11,7 +10,7 @@ from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
-from stacks.security import SecurityStack, permissions_boundary_arn
+from stacks.security import SecurityStack, apply_permissions_boundary
 from stacks.settings import Environment
 from stacks.settings.table_checks import table_warnings
 from stacks.storage import StorageStack
@@ -75,8 +74,5 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         handlers=handlers,
     )
     monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
-    boundary = permissions_boundary_arn(environment)
-    if boundary:
-        policy = iam.ManagedPolicy.from_managed_policy_arn(security, "AppliedBoundary", boundary)
-        iam.PermissionsBoundary.of(app).apply(policy)
+    apply_permissions_boundary(app, security)
     return Platform(security, network, storage, images, training, hyperpod, bedrock, monitoring)

@@ -1,9 +1,10 @@
 """Stack of KMS keys and IAM roles. Every other stack depends on it."""
 
+import aws_cdk as cdk
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 from stacks.constructs.assumable_role import AssumableRole
 from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
@@ -38,8 +39,9 @@ class SecurityStack(TemperStack):
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:
         super().__init__(scope, "security", environment=environment)
+        self.boundary: iam.ManagedPolicy | None = None
         if environment.security.permission_boundary == "managed":
-            iam.ManagedPolicy(
+            self.boundary = iam.ManagedPolicy(
                 self,
                 "Boundary",
                 managed_policy_name=f"{environment.prefix}-boundary",
@@ -179,6 +181,7 @@ class SecurityStack(TemperStack):
             alias=f"{self.names.prefix}/{domain}",
             users=users,
             administrators=self.environment_settings.security.key_administrators,
+            qualifier=self.environment_settings.cdk_qualifier,
             removal=self.removal,
         ).key
 
@@ -213,7 +216,9 @@ class SecurityStack(TemperStack):
         self._engineer.attach_policy(
             "Fences", *engineer.guardrail_statements(context, encrypt_traffic=encrypt)
         )
-        self._ci.attach_policy("Policy", *platform_ci.statements(self.names))
+        self._ci.attach_policy(
+            "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)
+        )
 
     def _eks_cluster_arn(self) -> str | None:
         hyperpod = self.environment_settings.hyperpod
@@ -233,6 +238,30 @@ class SecurityStack(TemperStack):
             "keys/logs": self.context.logs.key_arn,
         }
         publish_parameters(self, self.names, values)
+
+
+def apply_permissions_boundary(scope: IConstruct, security: SecurityStack) -> None:
+    """Give every role of the platform its boundary, and make it wait for the boundary to exist.
+
+    The boundary is named by its ARN as text, from which CloudFormation cannot see a dependency;
+    CreateRole refuses a boundary that does not exist yet. Called last, when all roles are defined.
+
+    Args:
+        scope: The application.
+        security: Stack of the boundary.
+    """
+    arn = permissions_boundary_arn(security.environment_settings)
+    if not arn:
+        return
+    applied = iam.ManagedPolicy.from_managed_policy_arn(security, "AppliedBoundary", arn)
+    iam.PermissionsBoundary.of(scope).apply(applied)
+    if security.boundary is None:
+        return
+    for node in scope.node.find_all():
+        if isinstance(node, cdk.Stack) and node is not security:
+            node.add_stack_dependency(security, "its policy is the boundary of all roles")
+        if isinstance(node, iam.CfnRole) and cdk.Stack.of(node) is security:
+            node.node.add_dependency(security.boundary)
 
 
 def permissions_boundary_arn(environment: Environment) -> str | None:

@@ -19,6 +19,7 @@ class TemperStack(cdk.Stack):
             description=f"Temper {environment.name}: {part}",
             env=cdk.Environment(account=environment.account, region=environment.region),
             termination_protection=environment.protect,
+            synthesizer=cdk.DefaultStackSynthesizer(qualifier=environment.cdk_qualifier),
             tags={
                 "Owner": environment.owner,
                 "Environment": environment.name,
@@ -27,8 +28,12 @@ class TemperStack(cdk.Stack):
             },
         )
         self.names = ResourceNames.from_environment(environment)
+        # Except on create: resources that a failed first deployment leaves behind, under names that
+        # are fixed, would block every retry.
         self.removal = (
-            cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
+            cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+            if environment.protect
+            else cdk.RemovalPolicy.DESTROY
         )
 
     @property

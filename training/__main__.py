@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Job, load_job
+from training.config.input_paths import require_inputs
 from training.config.stage_references import ROWS
 from training.console import say
 from training.errors import CrashError, TemperError
@@ -74,8 +75,10 @@ def train_job(
     Raises:
         TemperError: The job is invalid, the run failed, or it was stopped.
     """
+    job = load_job(path, overrides)
+    require_inputs(job, path.parent)
     folder = supervise(
-        load_job(path, overrides),
+        job,
         runs=runs,
         fresh=fresh,
         source=str(path),

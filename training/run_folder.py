@@ -212,17 +212,30 @@ def hold(run: Path) -> Iterator[None]:
 
 
 def is_held(run: Path) -> bool:
-    """Return True if a process holds the lock of a run folder."""
+    """Return True if a process holds the lock of a run folder.
+
+    Raises:
+        RunError: The lock cannot be tested, which does not show that no process holds it.
+    """
     try:
         handle = os.open(run / ".lock", os.O_RDWR)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise RunError(_untested_lock(run, error)) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        raise RunError(_untested_lock(run, error)) from error
     finally:
         os.close(handle)
     return False
+
+
+def _untested_lock(run: Path, error: OSError) -> str:
+    return (
+        f"{run / '.lock'} cannot be tested ({error.strerror}), so it is unknown whether a process "
+        "trains this run. Look from the machine and as the user that started it"
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters
+from launch.aws.tags import tag_value
 from launch.resources import has_local_disk, image_kind
 from launch.submission import Submission
 from training.config.runtime import Resources
@@ -266,4 +267,4 @@ def _tags(submission: Submission, platform: PlatformParameters) -> list[dict[str
         "temper:run": run_id,
         "temper:creator": submission.creator,
     }
-    return [{"Key": key, "Value": value[:256]} for key, value in tags.items() if value]
+    return [{"Key": key, "Value": tag_value(value)} for key, value in tags.items() if value]

@@ -137,9 +137,10 @@ class S3Store:
         """Delete every object below a prefix and return their number.
 
         Raises:
-            LaunchError: An object is protected, or the request failed.
+            LaunchError: Objects are protected (the others are deleted), or the request failed.
         """
         keys = [uri.key for uri, _ in self.list(prefix)]
+        failures: list[dict[str, str]] = []
         for start in range(0, len(keys), _MAX_KEYS_PER_DELETE):
             part = [{"Key": key} for key in keys[start : start + _MAX_KEYS_PER_DELETE]]
             with explain_aws_errors(f"deleting {prefix}"):
@@ -147,9 +148,15 @@ class S3Store:
                     Bucket=prefix.bucket, Delete={"Objects": part, "Quiet": True}
                 )
             # The call succeeds even if single objects are protected: these come in the answer.
-            if answer.get("Errors"):
-                first = answer["Errors"][0]
-                raise LaunchError(f"{first['Key']} was not deleted: {first.get('Message', '')}")
+            failures += answer.get("Errors", ())
+        if failures:
+            first = failures[0]
+            reason = first.get("Message") or first.get("Code", "no reason given")
+            raise LaunchError(
+                f"{len(failures)} of {len(keys)} objects below {prefix} were not deleted, the "
+                f"first {first['Key']}: {reason}. Someone who may delete them can: "
+                f"aws s3 rm --recursive {prefix}"
+            )
         return len(keys)
 
     def _size(self, uri: S3Uri) -> int | None:

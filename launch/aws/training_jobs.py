@@ -30,7 +30,8 @@ _DETAILS = {
     "MaxRuntimeExceeded": "exceeded max_runtime",
     "MaxWaitTimeExceeded": "exceeded max_wait",
 }
-_NOT_FOUND = ("ValidationException", "ValidationError", "ResourceNotFound")
+_NOT_FOUND = ("ResourceNotFound", "ResourceNotFoundException")
+_VALIDATION = ("ValidationException", "ValidationError")
 
 
 class TrainingJobs:
@@ -75,9 +76,17 @@ class TrainingJobs:
         return str(existing["TrainingJobArn"])
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """Return the description of a job, or None if no job has this name."""
-        with explain_aws_errors(f"describing the training job {name}", ignore=_NOT_FOUND):
-            return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
+        """Return the description of a job, or None if SageMaker says that no job has this name.
+
+        Raises:
+            LaunchError: SageMaker could not be asked, which says nothing about the job.
+        """  # noqa: DOC501 (errors of boto3 become a LaunchError)
+        with explain_aws_errors(f"describing the training job {name}"):
+            try:
+                return dict(self._sagemaker.describe_training_job(TrainingJobName=name))
+            except aws.ClientError as error:
+                if not _says_not_found(error):
+                    raise
         return None
 
     def stop(self, name: str) -> str:
@@ -93,7 +102,7 @@ class TrainingJobs:
         if job.get("SecondaryStatus") == "Uploading":
             raise LaunchError(
                 f"{name} has finished training and is uploading its model, which stopping it could "
-                "lose. It ends in a moment: make status"
+                "lose. It ends in a moment: temper status"
             )
         with explain_aws_errors(f"stopping {name}"):
             self._sagemaker.stop_training_job(TrainingJobName=name)
@@ -143,6 +152,16 @@ def _cost_usd(job: Mapping[str, Any], seconds: float) -> float | None:
         return None
     count = config.get("SelectedInstanceCount") or config.get("InstanceCount") or 1
     return float(seconds / 3600 * count * hourly.on_demand_usd)
+
+
+def _says_not_found(error: aws.ClientError) -> bool:
+    """Return whether an error says that a job does not exist.
+
+    DescribeTrainingJob answers "Requested resource not found." with the code of every other
+    invalid request, so the text decides.
+    """
+    code, text = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
+    return code in _NOT_FOUND or (code in _VALIDATION and "not found" in text.lower())
 
 
 def _output_path(job: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -23,7 +23,11 @@ from training.config.runtime import Resources
 
 _MAX_SKEW_S = 240.0
 """AWS rejects requests whose signature is more than five minutes old, or in the future."""
-_SEVERE = ("CRITICAL", "HIGH")
+BLOCKING_SEVERITIES = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
+"""Severities that block an image, by the setting `images.refuse_findings_from`."""
+_SCANNED = ("COMPLETE", "ACTIVE")
+"""States of a finished scan: of basic scanning, and of enhanced scanning, which never ends."""
+_SCANNING = ("IN_PROGRESS", "PENDING")
 
 
 class AccountChecks:
@@ -165,11 +169,12 @@ class AccountChecks:
         return f"{instance_type} in {', '.join(sorted(offered & platform_zones))}"
 
     def image(self) -> str:
-        """Check that the container image exists and that its scan found nothing severe.
+        """Check that the container image exists, and that its scan found nothing that blocks it.
 
         Raises:
-            CheckFailed: The image does not exist, was never scanned, or has severe findings.
-            Skipped: The image is in no registry of this account.
+            CheckFailed: The image does not exist, was not scanned, or has findings of a severity
+                that the environment refuses.
+            Skipped: The image is in no registry of this account, or is being scanned.
         """
         resources = self._resources
         kind = image_kind(resources.instance) if resources and resources.instance else "gpu"
@@ -186,11 +191,44 @@ class AccountChecks:
             unscanned = CheckFailed(f"{repository}@{digest[:19]} was never scanned", build)
             with _raise_on(("ScanNotFoundException",), unscanned):
                 scan = ecr.describe_image_scan_findings(repositoryName=repository, imageId=image)
+        short = f"{repository}@{digest[:19]}"
+        self._require_scan(scan.get("imageScanStatus", {}), short, repository, digest)
         counts = scan.get("imageScanFindings", {}).get("findingSeverityCounts", {})
-        if severe := {level: counts[level] for level in _SEVERE if counts.get(level)}:
-            listed = ", ".join(f"{n} {level.lower()}" for level, n in severe.items())
-            raise CheckFailed(f"the scan of {repository}@{digest[:19]} found {listed}", build)
-        return f"{repository}@{digest[:19]}, scanned"
+        policy = self.environment.refuse_findings_from
+        severities = BLOCKING_SEVERITIES.get(policy, BLOCKING_SEVERITIES["HIGH"])
+        if blocking := _count_findings(counts, severities):
+            raise CheckFailed(
+                f"the scan of {short} found {blocking}; the environment refuses {policy} findings",
+                build,
+            )
+        allowed = _count_findings(counts, ("HIGH",))
+        return f"{short}, scanned" + (f": {allowed}, which the environment allows" * bool(allowed))
+
+    def _require_scan(
+        self, status: Mapping[str, str], image: str, repository: str, digest: str
+    ) -> None:
+        """Raise unless a scan of the image has finished.
+
+        Args:
+            status: State and description of the scan, as ECR gives them.
+            image: Short name of the image, for the message.
+            repository: Repository of the image.
+            digest: Digest of the image.
+
+        Raises:
+            CheckFailed: The scan failed, or ECR cannot scan the image.
+            Skipped: The scan has not finished yet.
+        """
+        state = status.get("status", "UNKNOWN")
+        if state in _SCANNING:
+            raise Skipped(f"the scan of {image} is {state}: run the check again in a few minutes")
+        if state not in _SCANNED:
+            why = f" ({status['description']})" if status.get("description") else ""
+            raise CheckFailed(
+                f"{image} is not scanned: its scan is {state}{why}",
+                f"aws ecr start-image-scan --repository-name {repository} "
+                f"--image-id imageDigest={digest} --region {self.environment.region}",
+            )
 
     def role(self) -> str:
         """Check that SageMaker may assume the training role.
@@ -273,6 +311,13 @@ class AccountChecks:
                     f"--region {self.environment.region}",
                 )
         return f"{', '.join(names)}: value stored"
+
+
+def _count_findings(counts: Mapping[str, int], severities: Collection[str]) -> str:
+    """Return the numbers of findings as text, empty if there are none of these severities."""
+    return ", ".join(
+        f"{counts[level]} {level.lower()}" for level in severities if counts.get(level)
+    )
 
 
 @contextmanager

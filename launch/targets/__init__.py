@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from launch.errors import LaunchError
+from launch.errors import InvalidOptionError
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
@@ -28,14 +28,16 @@ def make_target(name: str, environment: str) -> Target:
     """Return the target of a name.
 
     Args:
-        name: Key of the registry, as the user writes it in `TARGET=`.
+        name: Key of the registry, as the user writes it after `--target`.
         environment: Name of the platform's environment, or empty.
 
     Raises:
-        LaunchError: The registry has no such target.
+        InvalidOptionError: The registry has no such target.
     """
     if name not in TARGETS:
-        raise LaunchError(f"TARGET={name}: write one of {', '.join(TARGETS)}")
+        raise InvalidOptionError(
+            f"--target {name}: no such target. Choose from {', '.join(TARGETS)}"
+        )
     module, _, function = TARGETS[name].partition(":")
     from_environment = getattr(importlib.import_module(module), function)
     target: Target = from_environment(_read_environment(environment))

@@ -6,6 +6,7 @@ see it as `/fsx/data/runs/…`, and this machine as `s3://<data bucket>/runs/…
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -36,6 +37,11 @@ _STATES: dict[str, State] = {
     "Succeeded": "not deployed",
     "Failed": "training failed",
     "Suspended": "stopped",
+}
+_RECORDED_STATES: dict[str, State] = {
+    "finished": "not deployed",
+    "failed": "training failed",
+    "stopped": "stopped",
 }
 _NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
 
@@ -148,7 +154,8 @@ class EksTarget:
         )
         documents = to_yaml(manifests(pod, resources, self.cluster))
         self.kubectl.run("apply", "-f", "-", stdin=documents)
-        accepted = submission.with_handle(f"{self.cluster.namespace}/{pod.name}")
+        handle = f"{self.cluster.namespace}/{pod.name}@{self._claim_uid()}"
+        accepted = submission.with_handle(handle)
         accepted.write()
         return accepted
 
@@ -163,13 +170,49 @@ class EksTarget:
         return f"{DATA}/uploads/{artifact.digest[:24]}/{artifact.base_name}"
 
     def status(self, submission: Submission) -> Status:
-        """Return the status of the latest attempt, as the training operator reports it."""
-        job = self.kubectl.find(_KIND, object_name(submission.latest.name))
-        if job is None:
-            if submission.cancelled:
-                return Status("stopped", "before it was submitted")
-            return Status("planned", "not submitted: rerun the same command")
-        return read_status(job)
+        """Return the status of the latest attempt, as the training operator reports it.
+
+        Raises:
+            LaunchError: The cluster could not be asked, or kubectl asks another one.
+        """
+        job = self._find_job(submission)
+        if job is not None:
+            return read_status(job)
+        if submission.latest.handle:
+            return self._exported_status(submission)
+        if submission.cancelled:
+            return Status("stopped", "before it was submitted")
+        return Status("planned", "not submitted: rerun the same command")
+
+    def _find_job(self, submission: Submission) -> dict[str, Any] | None:
+        """Return the PyTorchJob of the latest attempt, or None if its own cluster has none.
+
+        Raises:
+            LaunchError: The cluster could not be asked, or kubectl asks another one.
+        """
+        name, handle = object_name(submission.latest.name), submission.latest.handle
+        job = self.kubectl.find(_KIND, name)
+        if job is None and handle and handle.rpartition("@")[2] != self._claim_uid():
+            raise LaunchError(
+                f"{name} was submitted to another cluster or namespace than "
+                f"{self.cluster.namespace}/{self.cluster.claim} of kubectl's current context. "
+                "Select the one it was submitted to: EKS_CONTEXT=…, EKS_NAMESPACE=…, EKS_CLAIM=…"
+            )
+        return job
+
+    def _claim_uid(self) -> str:
+        """Return the UID of the volume claim, which no other namespace or cluster has."""
+        claim = self.kubectl.find("persistentvolumeclaim", self.cluster.claim) or {}
+        return str(claim.get("metadata", {}).get("uid", "unknown"))
+
+    def _exported_status(self, submission: Submission) -> Status:
+        """Return the status of a run whose job was deleted from the cluster."""
+        text = self.store.get_text(self._prefix(submission) / "status.json")
+        recorded = json.loads(text) if text else {}
+        state = _RECORDED_STATES.get(recorded.get("state", ""))
+        if state is None:
+            return Status("stopped", "its job was deleted from the cluster")
+        return Status(state, str(recorded.get("message", "")))
 
     def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the output of the first pod."""
@@ -180,7 +223,7 @@ class EksTarget:
     def stop(self, submission: Submission) -> str:
         """Suspend the job: its pods get SIGTERM, save, and are not started again."""
         name = object_name(submission.latest.name)
-        if self.kubectl.find(_KIND, name) is None:
+        if self._find_job(submission) is None:
             return f"{name} is not running"
         patch = '{"spec": {"runPolicy": {"suspend": true}}}'
         self.kubectl.run("patch", _KIND, name, "--type=merge", f"--patch={patch}")
@@ -219,13 +262,20 @@ class EksTarget:
         return [(str(prefix), self.store.size_bytes(prefix))]
 
     def delete(self, submission: Submission) -> list[str]:
-        """Delete the run's jobs from the cluster and its folder from the data bucket."""
+        """Delete the run's jobs from the cluster and its folder from the data bucket.
+
+        Returns:
+            What is left, and why: most people may not delete from the data bucket.
+        """
         for attempt in submission.attempts:
             name = object_name(attempt.name)
             self.kubectl.run(
                 "delete", f"{_KIND},configmap", name, "--ignore-not-found", "--wait=false"
             )
-        self.store.delete(self._prefix(submission))
+        try:
+            self.store.delete(self._prefix(submission))
+        except LaunchError as error:
+            return [str(error)]
         return []
 
     def _prefix(self, submission: Submission) -> S3Uri:

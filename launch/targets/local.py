@@ -20,6 +20,7 @@ from launch.errors import LaunchError
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
+from training.errors import TemperError
 from training.run_folder import RunFolder, is_held
 from training.tracking.progress_lines import evaluation_line, progress_line
 
@@ -66,7 +67,8 @@ class LocalTarget:
             over = not is_held(submission.folder)
             for path in _metric_files(submission.folder):
                 rows = _rows(path)
-                yield from (_line(row) for row in rows[printed.get(path, 0) :])
+                steps = _total_steps(path)
+                yield from (_line(row, steps) for row in rows[printed.get(path, 0) :])
                 printed[path] = len(rows)
             if over or not follow:
                 return
@@ -144,10 +146,14 @@ def read_folder(folder: Path) -> Status:
     training process holds on the folder shows whether one is alive.
     """
     step, loss = _last_step(folder)
-    held = is_held(folder)
     state = RunFolder(folder).state
     if state == "finished":
         return Status("not deployed", step=step, loss=loss)
+    try:
+        held = is_held(folder)
+    except TemperError as error:
+        # A lock that cannot be tested is no evidence that the run has ended.
+        return Status("training", str(error), step, loss)
     if held:
         return Status("training", step=step, loss=loss)
     if state == "failed":
@@ -199,10 +205,18 @@ def _rows(path: Path, *, tail: bool = False) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
-def _line(row: dict[str, Any]) -> str:
-    steps = int(row.get("max_steps", 0)) or row["step"]
+def _total_steps(metrics: Path) -> int:
+    """Return the length of the run that writes a metrics file; 0 before its manifest exists."""
+    try:
+        return int(json.loads(metrics.with_name("manifest.json").read_text())["steps"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _line(row: dict[str, Any], steps: int) -> str:
+    steps = steps or row["step"]
     if "loss" in row:
-        return progress_line(row, steps, 0)
+        return progress_line(row, steps)
     metrics = {k.removeprefix("eval_"): v for k, v in row.items() if k.startswith("eval_")}
     return evaluation_line(row["step"], steps, metrics)
 

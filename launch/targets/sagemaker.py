@@ -22,6 +22,7 @@ from launch.aws.model_archive import unpack_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
+from launch.aws.tags import MAX_TAG_LENGTH, invalid_characters
 from launch.aws.training_jobs import TrainingJobs, billable_seconds, read_status
 from launch.downloads import path_within
 from launch.environment import LaunchEnvironment
@@ -107,7 +108,7 @@ class SageMakerTarget:
         )
 
     def _problems(self, prepared: PreparedJob) -> list[Problem]:
-        problems = missing_channels(prepared.job)
+        problems = [*missing_channels(prepared.job), *self._tag_problems()]
         if len(prepared.inputs) >= _MAX_CHANNELS:
             problems.append(
                 Problem(
@@ -134,6 +135,23 @@ class SageMakerTarget:
                 Problem("resources.input_mode", "this environment has no Lustre", "fsx", fix)
             )
         return [*problems, *self._endpoint_problems(prepared)]
+
+    def _tag_problems(self) -> Iterator[Problem]:
+        """Yield the values of the environment that cannot be a training job's tag."""
+        environment = self.account.environment
+        settings = f"environments/{environment.name}.yaml"
+        values = {"owner": environment.owner, "cost_centre": environment.cost_centre}
+        for key, value in values.items():
+            invalid = invalid_characters(value)
+            if invalid or len(value) > MAX_TAG_LENGTH:
+                yield Problem(
+                    f"{key} of {settings}",
+                    f"cannot be a tag of a training job: SageMaker rejects {invalid!r}"
+                    if invalid
+                    else f"cannot be a tag: it has more than {MAX_TAG_LENGTH} characters",
+                    value,
+                    "Write letters, digits, spaces and _ . : / = + - @, and deploy again",
+                )
 
     def _endpoint_problems(self, prepared: PreparedJob) -> Iterator[Problem]:
         """Yield what the job's endpoints require and this environment does not provide."""
@@ -215,15 +233,37 @@ class SageMakerTarget:
         return dataclasses.replace(self.platform, lustre_mount=mount)
 
     def status(self, submission: Submission) -> Status:
-        """Return the status of the latest attempt, as SageMaker describes it."""
+        """Return the status of the latest attempt, as SageMaker describes it.
+
+        Raises:
+            LaunchError: SageMaker could not be asked, or the credentials are of another account.
+        """
         job = self.jobs.find(submission.latest.name)
         if job is not None:
             return read_status(job, self._previous_seconds(submission))
         if submission.latest.handle:
+            self._require_account_of(submission.latest.handle)
             return Status("stopped", "SageMaker no longer has this job")
         if submission.cancelled:
             return Status("stopped", "before it was submitted")
         return Status("planned", "not submitted: rerun the same command")
+
+    def _require_account_of(self, job: str) -> None:
+        """Raise unless a job's ARN is in the account and the Region that were asked.
+
+        In every other account the job does not exist, which says nothing about it.
+
+        Raises:
+            LaunchError: The job is in another account or Region.
+        """
+        # arn:aws:sagemaker:REGION:ACCOUNT:training-job/NAME, and the caller's alike
+        region, account = job.split(":")[3:5]
+        asked = (self.account.environment.region, self.account.caller().split(":")[4])
+        if (region, account) != asked:
+            raise LaunchError(
+                f"{job} is in account {account}, {region}, and these credentials ask account "
+                f"{asked[1]}, {asked[0]}. Choose others with AWS_PROFILE"
+            )
 
     def _previous_seconds(self, submission: Submission) -> float:
         previous = (self.jobs.find(attempt.name) for attempt in submission.attempts[:-1])

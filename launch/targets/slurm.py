@@ -15,11 +15,13 @@ from typing import Any
 
 from launch.code_bundle import code_digest, code_files
 from launch.environment import LaunchEnvironment
+from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.resources import stages_of
 from launch.slurm.fetch import fetch_files
 from launch.slurm.preflight import check_cluster
+from launch.slurm.queue import ASK_QUEUE
 from launch.slurm.script import LOG, STOP, SlurmSettings, batch_script
 from launch.slurm.shell import (
     LocalShell,
@@ -139,12 +141,14 @@ class SlurmTarget:
         handle = run_script(
             self.shell,
             f"""
+            {ASK_QUEUE}
             set -e
             cd {shlex.quote(str(folder))}
             mkdir -p logs
             rm -f {STOP}
             if ! [ -s {name}.id ]; then
-                id=$(squeue -h -n {name} -o %i | head -1)
+                id=$(ask_queue -n {name} -o %i)
+                id=$(head -n 1 <<< "$id")
                 [ -n "$id" ] || id=$(sbatch --parsable {name}.sbatch)
                 echo "$id" > {name}.id.writing
                 mv {name}.id.writing {name}.id
@@ -158,7 +162,11 @@ class SlurmTarget:
         return accepted
 
     def status(self, submission: Submission) -> Status:
-        """Return the status from the queue and the run folder on the cluster."""
+        """Return the status from the queue and the run folder on the cluster.
+
+        Raises:
+            LaunchError: The queue could not be asked, or the shared folder is missing.
+        """
         report = self._inspect(submission)
         recorded, metrics = report.get("status", {}), report.get("metrics", {})
         step, loss = metrics.get("step"), metrics.get("loss")
@@ -181,19 +189,28 @@ class SlurmTarget:
         return Status("training failed", reason, step, loss)
 
     def _inspect(self, submission: Submission) -> dict[str, Any]:
-        """Return queue entry, status, last metrics and last error of a run, by one command."""
-        folder, name = shlex.quote(str(self._folder(submission))), submission.latest.name
+        """Return queue entry, status, last metrics and last error of a run, by one command.
+
+        Raises:
+            LaunchError: The queue could not be asked, or the shared folder is missing.
+        """
+        folder = shlex.quote(str(self._folder(submission)))
         output = run_script(
             self.shell,
             f"""
-            cd {folder} 2>/dev/null || exit 0
-            id=$(cat {name}.id 2>/dev/null)
+            {ASK_QUEUE}
+            {self._find_id(submission)}
             echo "id $id"
-            [ -e {STOP} ] && echo "stop 1"
             if [ -n "$id" ]; then
-                echo "queue $(squeue -h -j "$id" -o '%T|%r|%N' 2>/dev/null | head -1)"
+                queue=$(ask_queue -j "$id" -o '%T|%r|%N') || exit 1
+                echo "queue $(head -n 1 <<< "$queue")"
             fi
-            echo "status $(cat status.json 2>/dev/null)"
+            cd {folder} 2>/dev/null || {{ echo "absent 1"; exit 0; }}
+            [ -e {STOP} ] && echo "stop 1"
+            if [ -e status.json ]; then
+                status=$(cat status.json) || exit 1
+                echo "status $status"
+            fi
             metrics=$(ls -t metrics.jsonl stages/*/metrics.jsonl 2>/dev/null | head -1)
             echo "error $(grep -s '^error: ' logs/{LOG} | tail -n 1 | cut -c 8-)"
             [ -n "$metrics" ] && echo "metrics $(grep '"loss"' "$metrics" | tail -n 1)"
@@ -210,7 +227,32 @@ class SlurmTarget:
                     continue
             elif value:
                 report[key] = value
+        if "absent" in report and "id" in report and "queue" not in report:
+            raise LaunchError(
+                f"{self._folder(submission)} is not on {self.shell.label}, and job {report['id']} "
+                "is no longer in its queue, so the end of the run is unknown. Name the folder in "
+                f"which it ran with SLURM_ROOT=…, or delete {submission.folder} if it was deleted"
+            )
         return report
+
+    def _find_id(self, submission: Submission) -> str:
+        """Return the lines of a script that set `id` to the job's number, empty if it has none.
+
+        The script fails if that is unknown: without the shared folder, or without an answer.
+        """
+        root, name = shlex.quote(str(self.cluster.root)), submission.latest.name
+        id_file = shlex.quote(str(self._folder(submission) / f"{name}.id"))
+        absent = shlex.quote(
+            f"{self.cluster.root} does not exist: is the shared file system mounted? Another "
+            "folder is named by SLURM_ROOT=…"
+        )
+        return f"""
+            [ -d {root} ] || {{ echo {absent} >&2; exit 1; }}
+            id=$(cat {id_file} 2>/dev/null)
+            [ -n "$id" ] || id={shlex.quote(submission.latest.handle)}
+            [ -n "$id" ] || id=$(ask_queue -n {name} -o %i) || exit 1
+            id=$(head -n 1 <<< "$id")
+            """
 
     def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the output of the job; requeued starts append to the same file."""
@@ -223,24 +265,36 @@ class SlurmTarget:
         yield from stream_script(
             self.shell,
             f"""
+            {ASK_QUEUE}
             touch {log}
             tail -n +1 -F {log} 2>/dev/null & tail=$!
-            while squeue -h -j "$(cat {id_file})" -o %T 2>/dev/null | grep -q .; do sleep 1; done
+            while id=$(cat {id_file}); do
+                # A query that fails does not end the log: the job may still run.
+                if state=$(ask_queue -j "$id" -o %T 2>/dev/null); then
+                    [ -n "$state" ] || break
+                fi
+                sleep 1
+            done
             sleep 1
             kill $tail
             """,
         )
 
     def stop(self, submission: Submission) -> str:
-        """Signal the job to save a checkpoint and end, and prevent it from being requeued."""
+        """Signal the job to save a checkpoint and end, and prevent it from being requeued.
+
+        Raises:
+            LaunchError: The queue could not be asked; the job is not requeued, but may run on.
+        """
         name, folder = submission.latest.name, shlex.quote(str(self._folder(submission)))
         outcome = run_script(
             self.shell,
             f"""
-            cd {folder} 2>/dev/null || {{ echo none; exit; }}
-            touch {STOP}
-            id=$(cat {name}.id 2>/dev/null)
-            state=$(squeue -h -j "$id" -o %T 2>/dev/null)
+            {ASK_QUEUE}
+            {self._find_id(submission)}
+            [ -n "$id" ] || {{ echo none; exit; }}
+            cd {folder} 2>/dev/null && touch {STOP}
+            state=$(ask_queue -j "$id" -o %T) || exit 1
             case "$state" in
                 "") echo over ;;
                 RUNNING|COMPLETING) scancel --signal=TERM "$id"; echo signalled ;;

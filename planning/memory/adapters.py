@@ -183,10 +183,11 @@ def adapted_linear(
         return y
     before = y.dtype
     if four_bit is not None:
-        # `peft/tuners/lora/bnb.py` clones the result: bitsandbytes may return a view whose
-        # backward pass breaks under in-place addition.
+        # `Linear4bit.forward` in `peft/tuners/lora/bnb.py` clones the result as a precaution: a
+        # backward pass through a manipulated view could fail.
         y = copy(tape, y)
-    # The 4-bit layer leaves the cast of its input to autocast; the others cast it themselves.
+    # The 4-bit layer leaves the cast of its input to CUDA's autocast (it asks
+    # `torch.is_autocast_enabled()`, which means CUDA); the others cast it themselves.
     if four_bit is None or not (tape.autocast and tape.device == "cuda"):
         x = cast(tape, x, pair[0].dtype)
     if lora.dropout:

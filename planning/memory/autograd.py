@@ -139,7 +139,8 @@ class AutogradSimulator:
     ) -> SimulatedTensor:
         """Return the cached cast of a weight, or make it.
 
-        Autocast caches casts of trainable fp32 leaves only (`aten/src/ATen/autocast_mode.cpp`).
+        Autocast caches casts of trainable fp32 leaves only (`cached_cast` in
+        `aten/src/ATen/autocast_mode.cpp`).
         """
         if self._casts is None or not (weight.requires_grad and weight.dtype == "fp32"):
             return make()
@@ -195,8 +196,8 @@ class AutogradSimulator:
             outgoing = list(node.backward_fn(incoming, *saved))
             sources = node.inputs
             if node.saved:
-                # A node that saved nothing may run again, like a cast in the autocast cache, which
-                # the graphs of several micro-batch forwards share.
+                # A node that saved nothing may run again, as in PyTorch: the cached cast of the
+                # head belongs to the graphs of all tiles of a distillation loss.
                 node.backward_fn, node.saved, node.inputs = None, [], ()
             del incoming, saved
             for position, source in enumerate(sources):

@@ -95,8 +95,8 @@ def _tiled(
     gather_hook, tape.gather_hook = tape.gather_hook, None
     grad_enabled, tape.grad_enabled = tape.grad_enabled, True
     weight = _leaf(head.storage, head.count, head.dtype, width, head.requires_grad)
-    # Autocast caches the cast of each leaf until the forward pass ends, keyed by identity: the
-    # leaves have to live as long, or a later leaf could reuse the id of an earlier one.
+    # The simulated autocast cache holds the cast of each leaf until the forward pass ends, under
+    # the leaf's `id`: the leaves have to live as long, or a later one could reuse the id.
     leaves: list[SimulatedParameter] = []
     # Rebinding `grads` frees the gradients of a tile only after those of the next exist.
     grads: list[SimulatedTensor] = []

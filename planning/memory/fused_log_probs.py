@@ -12,9 +12,10 @@ from planning.memory.ops import as_tensor
 from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
 
 TILE_TOKENS = 4096
-"""Tokens per tile (`TOKEN_CHUNK_SIZE`)."""
+"""Tokens per tile (`TOKEN_CHUNK_SIZE` of TRL)."""
 TILE_VOCABULARY = 32768
-"""Vocabulary entries per tile (`_TILE`); the width of the buffer for a smaller vocabulary too."""
+"""Vocabulary entries per tile (`_TILE` in `training/models/fused_log_probs.py`, which passes it to
+TRL); the width of the buffer for a smaller vocabulary too."""
 
 
 def fused_log_probs(

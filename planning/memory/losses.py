@@ -89,8 +89,8 @@ def _answers(
 ) -> SimulatedTensor:
     """Return log-probabilities and entropies of the sampled tokens.
 
-    TRL selects the completion tokens only if Triton is available; its PyTorch fallback computes
-    those of the prompt as well.
+    TRL selects the completion tokens only on a device with Triton; elsewhere it computes those of
+    the prompt as well.
     """
     rollout, width = config.method.rollout, config.shape.hidden
     assert rollout is not None

@@ -8,6 +8,8 @@ _BLOCK = 256
 """Elements per scale in bitsandbytes' block-wise 8-bit states (arXiv:2110.02861)."""
 _SMALL = 4096
 """Elements below which bitsandbytes keeps fp32 states (`min_8bit_size`)."""
+_PAGED_FROM = 100_000
+"""Elements from which bitsandbytes pages states (`Optimizer8bit.get_state_buffer`)."""
 
 
 def state_bytes(optimizer: str, count: int, width: int) -> int:
@@ -30,8 +32,11 @@ def _adamw_8bit(count: int, width: int) -> int:
 
 
 def _paged(count: int, width: int) -> int:
-    """Return 0: the states are in CUDA managed memory, which the driver pages out when needed."""
-    return 8 * count if count < _SMALL else 0
+    """Return 0 for large tensors: their states are in CUDA managed memory, which can be paged out.
+
+    Those of smaller tensors, such as the matrices of a LoRA, stay on the device.
+    """
+    return _adamw_8bit(count, width) if count < _PAGED_FROM else 0
 
 
 def _adafactor(count: int, width: int) -> int:

@@ -235,9 +235,11 @@ class Zero3Simulator(ZeroSimulator):
 class FsdpSimulator(ShardingSimulator):
     """State and gather hook of FSDP2 (`torch.distributed.fsdp.fully_shard`).
 
-    Each layer is one group of weights; embeddings, norm and head form the root group. A layer is
-    gathered while it runs. The root group is gathered from the forward pass to the end of the
-    backward pass, because `reshard_after_forward` does not apply to the root.
+    Each layer is one group of weights, which is gathered while it runs. Embeddings, final norm and
+    head are simulated as one group that stays gathered from the forward pass to the end of the
+    backward pass: Accelerate (`fsdp2_prepare_model`) turns `reshard_after_forward` off for the norm
+    and the head, and for embeddings tied to it. Untied embeddings are a group that is freed after
+    use, so the simulation counts them too long.
     """
 
     @property

@@ -12,7 +12,7 @@ from planning.memory.autograd import AutogradSimulator
 from planning.memory.tensors import SimulatedParameter, SimulatedTensor
 
 PERSISTS_BELOW = 100_000
-"""Elements below which a weight is never sharded (`stage3_param_persistence_threshold`)."""
+"""Elements below which a weight stays gathered (`stage3_param_persistence_threshold`)."""
 REUSE_ELEMENTS = 1_000_000_000
 """Distance in elements below which a weight stays gathered until its next use
 (`stage3_max_reuse_distance`)."""

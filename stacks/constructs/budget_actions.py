@@ -62,7 +62,8 @@ class BudgetActions(Construct):
         )
         if settings.stop_new_jobs:
             self._add_stop_action(engineer)
-        self._add_anomaly_detection(environment, settings)
+        if settings.anomaly_monitor != "none":
+            self._add_anomaly_detection(environment, settings)
 
     def _add_stop_action(self, engineer: iam.IRole) -> None:
         """Attach, at the highest step, a policy that denies starting jobs to the engineer role."""
@@ -117,22 +118,12 @@ class BudgetActions(Construct):
         )
 
     def _add_anomaly_detection(self, environment: Environment, settings: Budget) -> None:
-        monitor = ce.CfnAnomalyMonitor(
-            self,
-            "Anomalies",
-            monitor_name=f"{self._names.prefix}-anomalies",
-            monitor_type="CUSTOM",
-            # A monitor of all services can exist only once per account, and often does already.
-            monitor_specification=(
-                f'{{"Tags": {{"Key": "Environment", "Values": ["{environment.name}"]}}}}'
-            ),
-        )
         ce.CfnAnomalySubscription(
             self,
             "AnomalyMail",
             subscription_name=f"{self._names.prefix}-anomalies",
             frequency="IMMEDIATE",
-            monitor_arn_list=[monitor.attr_monitor_arn],
+            monitor_arn_list=[self._anomaly_monitor_arn(environment, settings)],
             subscribers=[
                 ce.CfnAnomalySubscription.SubscriberProperty(
                     address=self._topic.topic_arn, type="SNS"
@@ -143,3 +134,23 @@ class BudgetActions(Construct):
                 f'["GREATER_THAN_OR_EQUAL"], "Values": ["{settings.anomaly_usd}"]}}}}'
             ),
         )
+
+    def _anomaly_monitor_arn(self, environment: Environment, settings: Budget) -> str:
+        """Return the ARN of the anomaly monitor: an existing one, or a new one.
+
+        Only the management account of an organization can monitor a tag, and an account can have
+        one monitor of all services, which AWS often creates by default; so none is the default.
+        docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html
+        """
+        if settings.anomaly_monitor not in ("services", "tag"):
+            return settings.anomaly_monitor
+        by_tag = settings.anomaly_monitor == "tag"
+        tag = f'{{"Tags": {{"Key": "Environment", "Values": ["{environment.name}"]}}}}'
+        return ce.CfnAnomalyMonitor(
+            self,
+            "Anomalies",
+            monitor_name=f"{self._names.prefix}-anomalies",
+            monitor_type="CUSTOM" if by_tag else "DIMENSIONAL",
+            monitor_dimension=None if by_tag else "SERVICE",
+            monitor_specification=tag if by_tag else None,
+        ).attr_monitor_arn

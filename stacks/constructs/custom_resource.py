@@ -14,9 +14,8 @@ from stacks.policies.iam_statements import IamContext
 class AwaitedProvider(Construct):
     """CDK provider backed by one handler module.
 
-    `on_event` starts an operation. With `wait`, CloudFormation polls `is_complete` until the
-    operation
-    has finished; without it, `on_event` finishes the operation itself.
+    `on_event` starts an operation. With `wait`, the provider's state machine calls `is_complete`
+    until the operation has finished; without it, `on_event` finishes the operation itself.
     """
 
     def __init__(

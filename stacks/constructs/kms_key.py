@@ -73,12 +73,13 @@ class DomainKmsKey(Construct):
         alias: str,
         users: KeyUsers,
         administrators: Sequence[str],
+        qualifier: str,
         removal: cdk.RemovalPolicy,
     ) -> None:
         super().__init__(scope, id)
         stack = cdk.Stack.of(self)
         document = iam.PolicyDocument()
-        document.add_statements(self._administration(stack, administrators))
+        document.add_statements(self._administration(stack, administrators, qualifier))
         for statement in (
             *_direct_use(users),
             *(_service_use(stack, service) for service in users.services),
@@ -100,12 +101,14 @@ class DomainKmsKey(Construct):
         )
 
     @staticmethod
-    def _administration(stack: cdk.Stack, administrators: Sequence[str]) -> iam.PolicyStatement:
+    def _administration(
+        stack: cdk.Stack, administrators: Sequence[str], qualifier: str
+    ) -> iam.PolicyStatement:
         principals: list[iam.IPrincipal] = [iam.AccountRootPrincipal()]
         if administrators:
             # The role that CloudFormation deploys with must stay an administrator: without it KMS
             # rejects the policy, because no deployment could change it again.
-            deployer = f"cdk-hnb659fds-cfn-exec-role-{stack.account}-{stack.region}"
+            deployer = f"cdk-{qualifier}-cfn-exec-role-{stack.account}-{stack.region}"
             principals = [
                 *(iam.ArnPrincipal(arn) for arn in administrators),
                 iam.ArnPrincipal(f"arn:{stack.partition}:iam::{stack.account}:role/{deployer}"),

@@ -48,6 +48,8 @@ class PrivateBucket(Construct):
             removal_policy=removal,
         )
         self.bucket.add_to_resource_policy(_deny_other_keys(self.bucket, key))
+        for statement in _deny_other_encryption(self.bucket):
+            self.bucket.add_to_resource_policy(statement)
         # Set on the resource: with the L2 property, CDK would add a second statement to the policy
         # of the log bucket, which AccessLogBucket already grants for all buckets.
         resource = self.bucket.node.default_child
@@ -77,3 +79,33 @@ def _deny_other_keys(bucket: s3.Bucket, key: kms.IKey) -> cdk.aws_iam.PolicyStat
             "Null": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "false"},
         },
     )
+
+
+def _deny_other_encryption(bucket: s3.Bucket) -> list[cdk.aws_iam.PolicyStatement]:
+    """Return the statements that deny uploads which ask for encryption without KMS.
+
+    An upload can override the default of the bucket with keys of S3 (`AES256`) or with a key of the
+    caller (SSE-C); neither names a KMS key, so the statement about other keys does not apply.
+    docs.aws.amazon.com/AmazonS3/latest/userguide/UsingServerSideEncryption.html
+    """
+    encryption = "s3:x-amz-server-side-encryption"
+    conditions: dict[str, dict[str, dict[str, object]]] = {
+        "OnlyKms": {
+            "StringNotEquals": {encryption: ["aws:kms", "aws:kms:dsse"]},
+            "Null": {encryption: "false"},
+            # CloudTrail writes the digests of its trail with keys of S3, as a service.
+            "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
+        },
+        "NoCustomerKey": {"Null": {f"{encryption}-customer-algorithm": "false"}},
+    }
+    return [
+        cdk.aws_iam.PolicyStatement(
+            sid=sid,
+            effect=cdk.aws_iam.Effect.DENY,
+            principals=[cdk.aws_iam.AnyPrincipal()],
+            actions=["s3:PutObject"],
+            resources=[bucket.arn_for_objects("*")],
+            conditions=condition,
+        )
+        for sid, condition in conditions.items()
+    ]

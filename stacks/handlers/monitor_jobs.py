@@ -105,12 +105,17 @@ def monitor(
 
 
 def running_jobs(sagemaker: Any) -> Iterator[dict[str, Any]]:
-    """Yield the jobs whose training has started and not ended."""
+    """Yield the jobs that are training now.
+
+    A job that uploads its model, or waits for Spot capacity after an interruption, is in progress
+    too, but has no metrics then.
+    """
     pages = sagemaker.get_paginator("list_training_jobs").paginate(StatusEquals="InProgress")
     for page in pages:
         for summary in page["TrainingJobSummaries"]:
             job = sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
-            if job["TrainingJobStatus"] == "InProgress" and "TrainingStartTime" in job:
+            training = job.get("SecondaryStatus") == "Training" and "TrainingStartTime" in job
+            if job["TrainingJobStatus"] == "InProgress" and training:
                 yield job
 
 
@@ -127,7 +132,7 @@ def read_metrics(cloudwatch: Any, job: Mapping[str, Any], now: datetime) -> dict
             host;
         and of `loss age`, the minutes since the last loss.
     """
-    hosts = range(1, int(job["ResourceConfig"].get("InstanceCount", 1)) + 1)
+    hosts = range(1, _instance_count(job) + 1)
     query_by_key = {
         "loss": _query("loss", "TrainingJobName", job["TrainingJobName"]),
         "speed": _query("tokens_per_second", "TrainingJobName", job["TrainingJobName"]),
@@ -176,9 +181,9 @@ def find_faults(
         now: Current time.
     """
     name = job["TrainingJobName"]
-    running = (now - job["TrainingStartTime"]).total_seconds() / 60
+    running = (now - _training_since(job)).total_seconds() / 60
     silent = min([running, *metrics.get("loss age", [])])
-    if silent >= limits.stuck_minutes:
+    if silent >= limits.stuck_minutes and _logs_loss(job):
         yield JobFault(name, "training-job-stuck", f"no new loss for {silent:.0f} minutes")
     speed = metrics.get("speed", [])
     if len(speed) >= 30:
@@ -186,6 +191,21 @@ def find_faults(
         if recent < usual * limits.slow_percent / 100:
             yield JobFault(name, "training-job-slow", f"{recent:.0f} tokens/s, usually {usual:.0f}")
     yield from _host_faults(name, metrics, limits, devices.get(_instance_type(job), 0))
+
+
+def _training_since(job: Mapping[str, Any]) -> datetime:
+    """Return when the job began to train, or resumed after an interruption of its Spot hosts."""
+    started: list[datetime] = [job["TrainingStartTime"]]
+    for transition in job.get("SecondaryStatusTransitions", []):
+        if transition["Status"] == "Training":
+            started.append(transition["StartTime"])
+    return max(started)
+
+
+def _logs_loss(job: Mapping[str, Any]) -> bool:
+    """Return whether SageMaker reads a loss from the job's log; jobs of others may have none."""
+    metrics = job.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
+    return any(metric["Name"] == "loss" for metric in metrics)
 
 
 def _host_faults(
@@ -236,7 +256,14 @@ def publish_faults(events: Any, source: str, faults: Sequence[JobFault]) -> None
 
 
 def _instance_type(job: Mapping[str, Any]) -> str:
-    return str(job["ResourceConfig"].get("InstanceType", ""))
+    """Return the type that runs; a job with fallbacks names the one SageMaker selected."""
+    resources = job["ResourceConfig"]
+    return str(resources.get("SelectedInstanceType") or resources.get("InstanceType", ""))
+
+
+def _instance_count(job: Mapping[str, Any]) -> int:
+    resources = job["ResourceConfig"]
+    return int(resources.get("SelectedInstanceCount") or resources.get("InstanceCount", 1))
 
 
 def _query(metric: str, dimension: str, value: str) -> dict[str, Any]:

@@ -23,6 +23,16 @@ DEDUPLICATE_SECONDS = 15 * 60
 DEDUPLICATE_FAULT_SECONDS = 6 * 3600
 REASON_LIMIT = 300
 VOLATILE_FIELDS = ("CreationTime", "EventTime", "LastModifiedTime", "LastUpdatedTime")
+# Objects that hold the fields of HyperPod's events, at several levels, and of CloudTrail's.
+NESTED_FIELDS = (
+    "EventDetails",
+    "EventMetadata",
+    "Cluster",
+    "InstanceGroup",
+    "Instance",
+    "HealthSummary",
+    "requestParameters",
+)
 NAME_FIELDS = (
     "job",
     "image",
@@ -57,6 +67,7 @@ STATE_FIELDS = (
     "scan-status",
     "eventName",
     "status",
+    "EventLevel",
 )
 REASON_FIELDS = (
     "reason",
@@ -64,6 +75,7 @@ REASON_FIELDS = (
     "FailureMessage",
     "HealthStatusReason",
     "failureMessage",
+    "Description",
 )
 
 
@@ -198,6 +210,8 @@ def message(event: Mapping[str, Any]) -> str:
         f"Which:   {_first(detail, NAME_FIELDS) or ', '.join(event.get('resources', []))}",
         f"State:   {_first(detail, STATE_FIELDS) or 'see below'}",
     ]
+    if node := _first(detail, ("InstanceId",)):
+        lines.append(f"Node:    {node}")
     if reason := _first(detail, REASON_FIELDS):
         lines.append(f"Why:     {reason}")
     if runbook := runbook_for(event):
@@ -215,7 +229,7 @@ def runbook_for(event: Mapping[str, Any]) -> str | None:
     if kind == "SageMaker HyperPod Cluster Node Health Event":
         return None if detail.get("HealthStatus") == "Healthy" else "hyperpod-node-unhealthy"
     if kind == "SageMaker HyperPod Cluster Event":
-        return "hyperpod-node-replaced" if "replac" in json.dumps(detail).lower() else None
+        return _cluster_runbook(detail)
     if kind == "AWS API Call via CloudTrail":
         return "key-disabled"
     pages = {
@@ -228,6 +242,19 @@ def runbook_for(event: Mapping[str, Any]) -> str | None:
         ("Model Customization Job State Change", "Failed"): "training-job-failed",
     }
     return pages.get((str(kind), str(state)))
+
+
+def _cluster_runbook(detail: Mapping[str, Any]) -> str | None:
+    """Return the runbook of a cluster event.
+
+    With continuous provisioning, a lack of capacity or of a network interface is an event of level
+    Error. The replacement of a root volume is routine maintenance, and not that of a node.
+    docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-cluster-events-reference.html
+    """
+    if detail.get("EventLevel") == "Error":
+        return "hyperpod-cluster-failed"
+    text = str(detail.get("Description") or detail.get("message") or "").lower()
+    return "hyperpod-node-replaced" if "replac" in text and "volume" not in text else None
 
 
 def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
@@ -251,13 +278,15 @@ def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
 
 
 def _flattened(detail: Any) -> dict[str, Any]:
-    """Return a detail merged with the nested objects of HyperPod and CloudTrail events."""
+    """Return a detail merged with the nested objects of HyperPod and CloudTrail events.
+
+    An outer field takes precedence over an inner one of the same name.
+    """
     if not isinstance(detail, dict):
         return {}
     inner: dict[str, Any] = {}
-    for name in ("EventDetails", "requestParameters"):
-        if isinstance(detail.get(name), dict):
-            inner.update(detail[name])
+    for name in NESTED_FIELDS:
+        inner.update(_flattened(detail.get(name)))
     return {**inner, **detail}
 
 

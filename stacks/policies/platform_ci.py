@@ -8,14 +8,19 @@ from stacks.policies.iam_statements import allow, role_arn_in_account
 KINDS = ("deploy-role", "file-publishing-role", "image-publishing-role", "lookup-role")
 
 
-def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
-    """Return the permissions to assume the bootstrap roles and to read stacks and their version."""
+def statements(names: ResourceNames, qualifier: str) -> list[iam.PolicyStatement]:
+    """Return the permissions to assume the bootstrap roles and to read stacks and their version.
+
+    Args:
+        names: Names of the environment.
+        qualifier: Qualifier that the account was bootstrapped with.
+    """
     suffix = f"{names.account}-{names.region}"
     return [
         allow(
             "AssumeBootstrapRoles",
             ["sts:AssumeRole"],
-            [role_arn_in_account(names, f"cdk-hnb659fds-{kind}-{suffix}") for kind in KINDS],
+            [role_arn_in_account(names, f"cdk-{qualifier}-{kind}-{suffix}") for kind in KINDS],
         ),
         allow(
             "ReadStacks",
@@ -25,6 +30,6 @@ def statements(names: ResourceNames) -> list[iam.PolicyStatement]:
         allow(
             "ReadBootstrapVersion",
             ["ssm:GetParameter"],
-            [names.arn("ssm", "parameter/cdk-bootstrap/hnb659fds/version")],
+            [names.arn("ssm", f"parameter/cdk-bootstrap/{qualifier}/version")],
         ),
     ]

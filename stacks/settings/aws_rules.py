@@ -117,6 +117,16 @@ def _bedrock_is_on(environment: Environment) -> Iterator[str]:
             )
 
 
+def _anomaly_threshold(environment: Environment) -> Iterator[str]:
+    budget = environment.monitoring.budget
+    if budget and budget.anomaly_monitor == "none" and "anomaly_usd" in budget.model_fields_set:
+        yield (
+            f"monitoring.budget.anomaly_usd: {budget.anomaly_usd} has no effect without an anomaly "
+            "monitor; set anomaly_monitor (services, tag, or the ARN of an existing one), or "
+            "remove it"
+        )
+
+
 def _recipients(environment: Environment) -> Iterator[str]:
     yield from duplicates("monitoring.page", environment.monitoring.page)
     yield from duplicates("monitoring.events", environment.monitoring.events)
@@ -150,6 +160,10 @@ RULES = (
         _throughput_names,
     ),
     AwsRule("docs/platform.md", _bedrock_is_on),
+    AwsRule(
+        "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
+        _anomaly_threshold,
+    ),
     AwsRule("docs.aws.amazon.com/sns/latest/api/API_Subscribe.html", _recipients),
     AwsRule(
         "docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html",

@@ -45,6 +45,10 @@ class Environment(SettingsSection):
         True,
         description="retain resources that hold data; enable termination protection of the stacks",
     )
+    cdk_qualifier: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,10}$")] = Field(
+        "hnb659fds",
+        description="qualifier of `cdk bootstrap`, if the account is bootstrapped with another one",
+    )
     overrides: dict[CheckName, Reason] = Field(
         default_factory=dict,
         description="reasons, by check, to deploy although a table says no: `regions`, "

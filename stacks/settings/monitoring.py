@@ -1,10 +1,14 @@
 """Settings of monitoring: recipients, alarm thresholds, the audit trail and the budget."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from stacks.settings.base import Email, SettingsSection
+
+AnomalyMonitorArn = Annotated[
+    str, StringConstraints(pattern=r"^arn:aws[a-z-]*:ce::[0-9]{12}:anomalymonitor/.+$")
+]
 
 
 class Budget(SettingsSection):
@@ -16,6 +20,11 @@ class Budget(SettingsSection):
     monthly_usd: int = Field(500, ge=1, description="amount of the budget")
     stop_new_jobs: bool = Field(
         True, description="deny new jobs to the engineer role at 120 percent"
+    )
+    anomaly_monitor: Literal["none", "services", "tag"] | AnomalyMonitorArn = Field(
+        "none",
+        description="cost-anomaly monitor that notifications come from: services (at most one per "
+        "account), tag (management account of an organization only), or the ARN of an existing one",
     )
     anomaly_usd: int = Field(
         50, ge=1, description="anomalous cost from which on a notification is sent"
@@ -58,5 +67,6 @@ class MonitoringSettings(SettingsSection):
     trail_days: int = Field(365, ge=1, description="retention of the trail, in days")
     budget: Budget | None = Field(
         Budget(),
-        description="monthly budget, `{scope, monthly_usd, stop_new_jobs, anomaly_usd}`, or null",
+        description="monthly budget, `{scope, monthly_usd, stop_new_jobs, anomaly_monitor, "
+        "anomaly_usd}`, or null",
     )

@@ -74,7 +74,7 @@ def _findings(environment: Environment) -> Iterator[TableFinding]:
 
 def _region_findings(environment: Environment) -> Iterator[TableFinding]:
     region, lacking = environment.region, lacking_types(environment.region)
-    hyperpod = environment.hyperpod
+    hyperpod, budget = environment.hyperpod, environment.monitoring.budget
     wanted = {
         "hyperpod.enabled": ("AWS::SageMaker::Cluster", hyperpod.enabled),
         "storage.lustre": ("AWS::FSx::FileSystem", hyperpod.enabled),
@@ -86,6 +86,10 @@ def _region_findings(environment: Environment) -> Iterator[TableFinding]:
         "images.pull_through_cache": (
             "AWS::ECR::PullThroughCacheRule",
             environment.images.pull_through_cache,
+        ),
+        "monitoring.budget.anomaly_monitor": (
+            "AWS::CE::AnomalySubscription",
+            budget is not None and budget.anomaly_monitor != "none",
         ),
         "monitoring.budget": ("AWS::Budgets::Budget", environment.monitoring.budget is not None),
     }

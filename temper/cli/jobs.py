@@ -39,7 +39,10 @@ def _train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Train a job, here or on a target; the same command resumes an unfinished run."""
+    """Train a job, or resume its unfinished run.
+
+    The job runs here or on a target; rerun the same command to resume it.
+    """
     if target == "local" and not image:
         require("train")
         from training.__main__ import train_job
@@ -65,7 +68,10 @@ def _plan(
     set_: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file as JSON.")] = None,
 ) -> int:
-    """Estimate memory, time and cost of a job; exit code 2 if it does not fit."""
+    """Estimate memory, time and cost of a job.
+
+    The exit code is 2 if the job does not fit.
+    """
     from planning.command import print_plan
 
     return print_plan(job, overrides(set_), out)
@@ -78,10 +84,13 @@ def _rehearse(
     image: Annotated[str, typer.Option(help="Run this image instead of this checkout.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep logs and folders.")] = False,
 ) -> int:
-    """Run a job through an emulated SageMaker account on this machine."""
+    """Run a job in an emulated SageMaker account.
+
+    Everything happens on this machine; no AWS account is needed.
+    """
     from emulator.command import rehearse_job
 
-    rehearse_job(job, tuple(set_ or ()), env=env, image=image, keep=keep)
+    rehearse_job(job, overrides(set_), env=env, image=image, keep=keep)
     return 0
 
 
@@ -91,14 +100,14 @@ def _doctor(
     set_: SetOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Check whether this machine and the account can run a job, and name the fixes."""
+    """Check this machine and the account, and name the fixes."""
     from launch.doctor.command import run_doctor
 
     return run_doctor(env=env, job=job, overrides=overrides(set_), runs=runs)
 
 
 def _schema() -> int:
-    """Write the JSON schema of job files, for editors, to jobs/schema.json."""
+    """Write jobs/schema.json, by which editors check jobs."""
     from training.config.schema import write_schema
 
     write_schema()

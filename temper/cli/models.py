@@ -25,7 +25,7 @@ def _export(
         Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")
     ] = None,
 ) -> int:
-    """Convert a run's model to another format and verify the result."""
+    """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
     export_model(run, format, to)
@@ -33,17 +33,29 @@ def _export(
 
 
 def _answer(
-    model: Annotated[str, typer.Argument(help="The base model: a folder or a Hub id.")],
-    requests: Annotated[
-        Path, typer.Argument(help="JSON Lines with prompt, adapter and, optionally, completion.")
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The base model: a folder or a Hub id.")
     ],
-    adapters: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...")],
+    requests: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REQUESTS",
+            help="JSON Lines with prompt, adapter and, optionally, completion.",
+        ),
+    ],
+    adapters: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=FOLDER", help="Adapters: a name for each, and its folder."),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="The file of answers; printed if omitted.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer.")] = 64,
 ) -> int:
-    """Answer requests that each name an adapter, with one base model in memory."""
+    """Answer requests that each name an adapter.
+
+    One base model is in memory, whatever the number of adapters.
+    """
     from training.evaluation.command import answer_requests
 
     answer_requests(model, requests, adapters, out, max_new_tokens)

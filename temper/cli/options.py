@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 RUNS = Path("runs")
+_PAIR = re.compile(r"[\w.-]+=")
 
 JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.")]
 RunArgument = Annotated[
@@ -23,4 +26,17 @@ EnvironmentOption = Annotated[str, typer.Option("--env", help="A file of environ
 
 def overrides(pairs: list[str] | None) -> str:
     """Return the values of `--set` as `load_job` takes them."""
-    return " ".join(pairs or ())
+    return " ".join(_shell_word(pair) for pair in pairs or ())
+
+
+def _shell_word(argument: str) -> str:
+    """Return an argument of `--set`, quoted if it is one pair whose value contains spaces.
+
+    The shell has removed the user's quotes: `--set name='my run'` arrives as `name=my run`. Make
+    passes all of `SET="a=1 b=2"` as one argument; each of its words is then a pair.
+    """
+    try:
+        words = shlex.split(argument)
+    except ValueError:
+        return argument  # an open quote, which `load_job` reports
+    return argument if all(_PAIR.match(word) for word in words) else shlex.quote(argument)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from training.errors import JobError, Problem
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
@@ -19,7 +21,10 @@ def _prices(
         str, typer.Option(help="Where jobs would run; the region of the dated table if omitted.")
     ] = "",
 ) -> int:
-    """Download current instance prices from AWS; needs credentials."""
+    """Download current instance prices from AWS.
+
+    AWS credentials are needed.
+    """
     from launch.prices import refresh_prices
 
     return refresh_prices(region)
@@ -27,10 +32,22 @@ def _prices(
 
 def _idle_cost(
     folder: Annotated[
-        Path, typer.Argument(help="The folder of templates that `make synth` wrote.")
+        Path, typer.Argument(metavar="FOLDER", help="The folder that `make synth` wrote.")
     ] = Path("cdk.out"),
 ) -> int:
-    """Print what an environment costs per month while it is idle."""
+    """Print the monthly cost of an idle environment.
+
+    Raises:
+        JobError: The folder has no templates.
+    """
+    if not (folder / "manifest.json").is_file():
+        problem = Problem(
+            "FOLDER",
+            "has no synthesized templates (manifest.json)",
+            str(folder),
+            "Write them with `make synth ENV=dev`, or use `make idle-cost ENV=dev`",
+        )
+        raise JobError("idle-cost", [problem])
     from stacks.baseline_cost import print_idle_costs
 
     print_idle_costs(folder)

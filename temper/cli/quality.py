@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 BeforeOption = Annotated[str | None, typer.Option(help="Another model to compare with.")]
-ModelArgument = Annotated[str, typer.Argument(help="A model folder or a Hub id.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder or a Hub id.")]
 TemplateOption = Annotated[
     str | None, typer.Option(help="A chat template, as model.chat_template of a job.")
 ]
@@ -25,7 +25,7 @@ TemplateOption = Annotated[
 def _feedback(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA...", help="CSV, JSON Lines or Ground Truth manifests."),
+        typer.Argument(metavar="DATA", help="CSV, JSON Lines or Ground Truth manifests."),
     ],
     columns: Annotated[
         list[str] | None,
@@ -38,7 +38,10 @@ def _feedback(
         float | None, typer.Option(help="Fail below this Krippendorff's alpha.")
     ] = None,
 ) -> int:
-    """Measure the agreement of preference labels and write a cleaned set of pairs."""
+    """Analyze preference labels and write a cleaned set.
+
+    The analysis measures how far annotators agree.
+    """
     from feedback.command import analyze_labels
 
     return analyze_labels(data, columns or [], out, least_alpha)
@@ -68,7 +71,10 @@ def _redteam(
         float | None, typer.Option(help="Exit 5 above this share of harmless questions refused.")
     ] = None,
 ) -> int:
-    """Red-team a model: harmful requests, secrets, harmless questions."""
+    """Red-team a model with harmful and harmless requests.
+
+    Secrets that it may give away are probed, too.
+    """
     from safety.probes import DEFAULT_PROBES
     from safety.redteam import RedteamOptions, run_redteam
 
@@ -104,7 +110,7 @@ def _bias(
     chat_template: TemplateOption = None,
     batch_size: Annotated[int, typer.Option(help="Prompts per batch.")] = 16,
 ) -> int:
-    """Measure social bias in a model's answers, by the scores of BBQ."""
+    """Measure social bias in a model's answers, as BBQ does."""
     from safety.bbq import DEFAULT_QUESTIONS
     from safety.bias import BiasOptions, run_bias
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def _status(
     run: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="One run in detail; all runs if omitted.")
+        str, typer.Argument(metavar="RUN", help="One run in detail; all runs if omitted.")
     ] = "",
     runs: RunsOption = RUNS,
 ) -> None:
@@ -45,7 +45,7 @@ def _logs(
 
 
 def _stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
-    """Ask, then let a run save a checkpoint and end."""
+    """Ask, then make a run save a checkpoint and end."""
     from launch.commands import stop_run
 
     stop_run(run, runs)
@@ -73,7 +73,10 @@ def _fetch(
 
 
 def _delete(run: RunArgument, runs: RunsOption = RUNS) -> None:
-    """Show what would be deleted, ask, then delete a run here and on its target."""
+    """Delete a run, here and on its target, after asking.
+
+    Everything that would be deleted is shown first.
+    """
     from launch.commands import delete_run
 
     delete_run(run, runs)

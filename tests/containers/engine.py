@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -21,7 +22,12 @@ from filelock import FileLock
 
 from tests.run_commands import ROOT
 
-BASE = "localhost/temper-plain-base:torch-2.13.0-debian-12"
+BASE_SOURCES = ("constraints.txt", "containers/plain/base.sh", "containers/plain/Dockerfile")
+# The tag is a digest of what the base is made from: another pin makes another base.
+BASE = (
+    "localhost/temper-plain-base:"
+    + hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in BASE_SOURCES)).hexdigest()[:12]
+)
 
 
 def why_not() -> str:

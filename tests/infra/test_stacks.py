@@ -128,7 +128,8 @@ def test_every_log_group_is_encrypted_and_ends(everything: Assembly) -> None:
 def test_prod_keeps_what_holds_data(prod: Assembly, kind: str) -> None:
     resources = prod.of_type(kind)
     assert resources
-    assert {r["DeletionPolicy"] for r in resources} == {"Retain"}
+    # Except on create: what a failed first deployment left behind would block its retry.
+    assert {r["DeletionPolicy"] for r in resources} == {"RetainExceptOnCreate"}
     assert {r["UpdateReplacePolicy"] for r in resources} == {"Retain"}
 
 
@@ -137,6 +138,50 @@ def test_every_role_carries_the_boundary_where_set(everything: Assembly, dev: As
     assert len(roles) > 15
     assert all("PermissionsBoundary" in role["Properties"] for role in roles)
     assert not any("PermissionsBoundary" in r["Properties"] for r in dev.of_type("AWS::IAM::Role"))
+
+
+def test_every_role_waits_for_the_boundary_to_exist(everything: Assembly) -> None:
+    security = everything.templates["security"]["Resources"]
+    [boundary] = [name for name in security if name.startswith("Boundary")]
+    for name, resource in security.items():
+        if resource["Type"] == "AWS::IAM::Role":
+            assert boundary in resource["DependsOn"], name
+    artifacts = json.loads((everything.outdir / "manifest.json").read_text())["artifacts"]
+    stacks = {n: a for n, a in artifacts.items() if a["type"] == "aws:cloudformation:stack"}
+    assert len(stacks) == 8
+    for name, artifact in stacks.items():
+        assert name.endswith("-security") or "temper-all-security" in artifact["dependencies"], name
+
+
+def test_nothing_of_a_failed_first_deployment_blocks_the_retry(prod: Assembly) -> None:
+    resources = [r for t in prod.templates.values() for r in t["Resources"].values()]
+    assert {r.get("DeletionPolicy") for r in resources} == {None, "Delete", "RetainExceptOnCreate"}
+
+
+def test_the_qualifier_is_that_of_the_bootstrap(tmp_path: Path) -> None:
+    content = yaml.safe_load((TESTS / "everything.yaml").read_text(encoding="utf-8"))
+    content |= {"name": "custom", "cdk_qualifier": "temper1"}
+    (tmp_path / "custom.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assembly = synthesize(tmp_path, "custom", tmp_path / "out")
+    security = json.dumps(assembly.templates["security"])
+    for role in ("cfn-exec-role", "deploy-role", "file-publishing-role", "lookup-role"):
+        assert f"cdk-temper1-{role}-" in security, role
+    written = "".join(file.read_text(encoding="utf-8") for file in assembly.outdir.glob("*.json"))
+    assert "cdk-temper1-deploy-role" in written
+    assert "hnb659fds" not in written
+
+
+def test_an_account_of_an_organization_gets_no_anomaly_monitor(
+    prod: Assembly, everything: Assembly, eks: Assembly
+) -> None:
+    assert prod.of_type("AWS::Budgets::Budget")
+    assert not prod.of_type("AWS::CE::AnomalyMonitor")
+    assert not prod.of_type("AWS::CE::AnomalySubscription")
+    [by_tag] = everything.of_type("AWS::CE::AnomalyMonitor")
+    assert by_tag["Properties"]["MonitorType"] == "CUSTOM"
+    [by_service] = eks.of_type("AWS::CE::AnomalyMonitor")
+    assert by_service["Properties"]["MonitorType"] == "DIMENSIONAL"
+    assert by_service["Properties"]["MonitorDimension"] == "SERVICE"
 
 
 def test_repositories_are_immutable_scanned_and_encrypted(dev: Assembly) -> None:

@@ -97,7 +97,13 @@ REFUSAL = _of(
             {
                 "Effect": "Deny",
                 "Action": "s3:PutObject",
-                "Condition": {"X": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "k"}},
+                "Condition": {
+                    "X": {
+                        "s3:x-amz-server-side-encryption-aws-kms-key-id": "k",
+                        "s3:x-amz-server-side-encryption": "aws:kms",
+                        "s3:x-amz-server-side-encryption-customer-algorithm": "false",
+                    }
+                },
             }
         ]
     },

@@ -1,4 +1,4 @@
-"""AdaLoRA deals ranks out as PEFT's own loop does, and goes on from a checkpoint exactly."""
+"""AdaLoRA allocates ranks as PEFT's own loop does, and resumes from a checkpoint exactly."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_micro_batches_add_up(document: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sharding": {"zero": 2}}, "sharding.zero: adalora deals ranks out by whole gradients"),
-        ({"sharding": {"fsdp": "full"}}, "sharding.fsdp: adalora deals ranks out by whole"),
+        ({"sharding": {"zero": 2}}, "sharding.zero: adalora allocates ranks by complete gradients"),
+        ({"sharding": {"fsdp": "full"}}, "sharding.fsdp: adalora allocates ranks by complete"),
         ({"precision": "fp16"}, "precision: adalora reads gradients"),
         ({"method": {"kind": "dpo"}}, "adapter.kind: adalora is for learning the next token"),
     ],

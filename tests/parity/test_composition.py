@@ -140,7 +140,7 @@ def test_what_is_linear_merges_and_the_rest_is_exported_as_it_is(
     if kind == "lora" and name in LINEAR:
         assert "logits differ" in merged_folder(model, tmp_path / "out")
     else:
-        with pytest.raises(ModelError, match=r"cannot be merged .*depends on the input"):
+        with pytest.raises(ModelError, match=r"cannot be merged .*depend on the input"):
             merged_folder(model, tmp_path / "out")
 
 
@@ -391,7 +391,9 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(ModelError, match=r"is no LoRA adapter, and only LoRA adapters"):
         train_here(narrow.composed({"kind": "merge"}), tmp_path / "narrow")
     lost = {"kind": "route", "by": "centroid", "examples": {"assent": str(tmp_path / "no.jsonl")}}
-    with pytest.raises(ModelError, match=r"rows of its task.*Name rows in how\.examples\.assent"):
+    with pytest.raises(
+        ModelError, match=r"rows of its task.*Name rows in method\.examples\.assent"
+    ):
         train_here(composed(shop.members, lost), tmp_path / "lost")
 
 
@@ -415,7 +417,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
                 "b": {"adapters": {"c": "y", "d": "z"}, "method": {"kind": "gate"}},
             }
         },
-        r"compose\.adapters\.b\.how: only adapters can be merged",
+        r"compose\.adapters\.b\.method: only adapters can be merged",
     ),
     "one alone": ({"adapters": {"a": "x"}}, r"at least 2"),
     "a name": ({"adapters": {"a.b": "x", "c": "y"}}, r"made of letters, digits"),
@@ -443,7 +445,9 @@ def test_what_it_does_not_go_with_is_refused(document: dict[str, Any]) -> None:
         compose = {"adapters": {"a": "x", "b": "y"}, "method": how}
         return changed({**document, "compose": compose}, **sections)
 
-    with pytest.raises(JobError, match=r"sharding\.zero: .*adapters are read into whole layers"):
+    with pytest.raises(
+        JobError, match=r"sharding\.zero: .*adapters are loaded into complete layers"
+    ):
         parse_job(job({"kind": "gate"}, sharding={"zero": 3}), "test")
     with pytest.raises(JobError, match="give compose or adapter, not both"):
         parse_job({**job({"kind": "gate"}), "adapter": {"kind": "lora"}}, "test")

@@ -130,8 +130,8 @@ def test_other_words_are_refused(job: dict[str, Any], tmp_path: Path, tiny_model
 def test_impossible_jobs_are_refused(job: dict[str, Any], tmp_path: Path) -> None:
     for method, sections, says in (
         ({"top_k": 4, "on_policy": "10%"}, {}, "not sampled yet cannot be cached"),
-        ({"top_k": 4}, {"sharding": {"zero": 3}}, "ZeRO 3 cuts it up"),
-        ({"on_policy": "10%"}, {"data": {"packing": True}}, "one prompt and answer each"),
+        ({"top_k": 4}, {"sharding": {"zero": 3}}, "ZeRO 3 shards it"),
+        ({"on_policy": "10%"}, {"data": {"packing": True}}, "one prompt and one answer each"),
         ({"teacher_4bit": True}, {"sharding": {"zero": 3}}, "cannot shard 4-bit"),
     ):
         with pytest.raises(JobError, match=says):

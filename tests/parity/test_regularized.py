@@ -173,7 +173,7 @@ def test_too_much_forgetting_fails_the_run(
 
 def test_what_cannot_be_held_is_refused(job: dict[str, Any], general: Path) -> None:
     problems: list[tuple[dict[str, Any], str]] = [
-        ({"train": {"l2_sp": 1.0}, "sharding": {"zero": 3}}, r"train\.l2_sp: compares whole"),
+        ({"train": {"l2_sp": 1.0}, "sharding": {"zero": 3}}, r"train\.l2_sp: compares complete"),
         (
             {"train": {"kl_to_base": 1.0}, "adapter": {**LORA, "bias": "all"}},
             r"train\.kl_to_base: .*biases stay on",

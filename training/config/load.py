@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from training.config.checks import check_job
+from training.config.input_paths import resolve_paths
 from training.config.job import Job, Pipeline
 from training.config.stage_references import check_no_references, check_references
 from training.config.vocabulary import JOB_VOCABULARY
@@ -34,7 +35,7 @@ class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoa
 
 
 def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
-    """Return the job in `path`, checked, with `overrides` applied.
+    """Return the job in `path`, checked, with `overrides` applied and its paths resolved.
 
     Args:
         path: A YAML file.
@@ -46,7 +47,7 @@ def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
     """
     document = _read(path)
     document = _override(document, overrides, str(path))
-    return parse_job(document, str(path))
+    return resolve_paths(parse_job(document, str(path)), path.parent)
 
 
 def parse_job(document: Any, source: str) -> Job | Pipeline:
@@ -112,13 +113,13 @@ def _override(document: Any, overrides: str, source: str) -> Any:
     try:
         pairs = shlex.split(overrides)
     except ValueError as error:
-        raise JobError(source, [Problem("SET", str(error).lower(), repr(overrides))]) from None
+        raise JobError(source, [Problem("--set", str(error).lower(), repr(overrides))]) from None
     if pairs:
         document = _unshared(document)
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            problems.append(Problem("SET", "write key=value", repr(pair)))
+            problems.append(Problem("--set", "write key=value", repr(pair)))
             continue
         try:
             value = yaml.load(text, Loader=_Loader)  # a subclass of the safe loader

@@ -37,27 +37,25 @@ COMMON: Labels = {
 """Labels of the metrics that any method can have."""
 
 PAIRS: Labels = {
-    "accuracy": MetricLabel(
-        "chosen above rejected, share of pairs", "higher", 3, "Held-out accuracy"
-    ),
-    "margin": MetricLabel("how far above", "higher", 3, "Held-out margin"),
-    "calibration_error": MetricLabel("distance of certainty from accuracy", "lower", 3),
+    "accuracy": MetricLabel("accuracy on pairs", "higher", 3, "Held-out accuracy"),
+    "margin": MetricLabel("margin of chosen over rejected", "higher", 3, "Held-out margin"),
+    "calibration_error": MetricLabel("calibration error", "lower", 3),
 }
 """Labels of methods that compare a chosen answer with a rejected one."""
 
 LOG_PROBS: Labels = {
     "logp_chosen": MetricLabel("log-probability of a chosen answer", "", 1),
     "logp_rejected": MetricLabel("log-probability of a rejected answer", "", 1),
-    "reward_chosen": MetricLabel("implied reward of a chosen answer", "", 3),
-    "reward_rejected": MetricLabel("implied reward of a rejected answer", "", 3),
+    "reward_chosen": MetricLabel("implicit reward of a chosen answer", "", 3),
+    "reward_rejected": MetricLabel("implicit reward of a rejected answer", "", 3),
 }
 """Labels of methods that tune a language model on pairs."""
 
 ROLLOUTS: Labels = {
-    "reward": MetricLabel("reward of a sampled answer", "higher", 3, "Held-out reward"),
-    "answer_tokens": MetricLabel("tokens of an answer", "", 1),
-    "ended": MetricLabel("answers that end by themselves", "", 2),
-    "repetition": MetricLabel("share of an answer said before", "", 3),
-    "kl": MetricLabel("KL from the reference, nats an answer", "", 2),
+    "reward": MetricLabel("reward of a completion", "higher", 3, "Held-out reward"),
+    "answer_tokens": MetricLabel("tokens per completion", "", 1),
+    "ended": MetricLabel("completions that end with EOS", "", 2),
+    "repetition": MetricLabel("repeated 4-grams in a completion", "", 3),
+    "kl": MetricLabel("KL from the reference (nats per completion)", "", 2),
 }
 """Labels of methods that sample answers while training."""

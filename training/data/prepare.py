@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from training.config.data import Source
 from training.config.job import Job
 from training.data.mixing.mixture import (
-    JUDGED,
     MIXED,
     TRAIN,
     VALIDATION,
     Mixture,
     all_rows,
+    is_grouped,
     pack_in_order,
 )
 from training.data.readers.ingest import DROPPED, SKIPPED, Ingested, tokenize_source
@@ -36,6 +36,7 @@ from training.data.storage.table import RowTable, load_row_table, write_row_tabl
 from training.data.tokenization.corpus import iter_texts, load_texts
 from training.data.tokenization.encoder import fingerprint
 from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.warnings import left_out_warnings
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class DataPreparer:
             "mixed", [i.folder.name for i in self.ingested], [i.source.weight for i in train],
             data.limit, data.validation.split, data.replay and data.replay.share,
             data.packing, data.shuffle, data.max_length, self._job.train.seed,
-            self._rows.want in JUDGED,
+            is_grouped(self._job),
         )  # fmt: skip
         entry = self._cache.entry(
             key, lambda folder: Mixture(self._job, train, validation, replay).write(folder)
@@ -190,6 +191,7 @@ class DataPreparer:
         others = (data.validation.source, data.replay.source if data.replay else None)
         located = iter(distinct([locate(s) for s in (*sources, *others) if s is not None]))
         train = [next(located) for _ in sources]
+        self._reports.warnings += tuple(left_out_warnings(train))
         validation, replay = (next(located) if source else None for source in others)
         return train, validation, replay
 

@@ -24,7 +24,7 @@ class SourceReport:
         rows_truncated: Kept rows whose end was cut off.
         tokens: Tokens of the kept rows.
         supervised: Supervised tokens of the kept rows.
-        columns_unused: Columns of plain-text records that were not read.
+        columns_unused: Columns that were not read, and keys of messages: `messages[].KEY`.
         tokens_trained: Tokens of the source in one epoch, including repetitions.
     """
 

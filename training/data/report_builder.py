@@ -19,7 +19,12 @@ from training.data.storage.table import RowTable
 from training.data.tokenization.domain_terms import measure_terms
 from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
 from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer
-from training.data.warnings import label_warnings, plain_text_warnings, row_warnings
+from training.data.warnings import (
+    label_warnings,
+    plain_text_warnings,
+    row_warnings,
+    unread_column_warnings,
+)
 
 _PREVIEWED_ROWS = 4
 
@@ -31,12 +36,15 @@ class ReportBuilder:
         data: Data section of the job.
         rows: Row tokenizer of the run.
         warnings: Warnings that arose before, such as that of an unusable cache folder.
+
+    Attributes:
+        warnings: Warnings that stand first in each report.
     """
 
     def __init__(self, data: Data, rows: RowTokenizer, warnings: Sequence[str]):
         self._data = data
         self._rows = rows
-        self._warnings = tuple(warnings)
+        self.warnings = tuple(warnings)
 
     def of_mixture(
         self,
@@ -89,7 +97,8 @@ class ReportBuilder:
         general = row_warnings(report, replay_rounds=about["replay_rounds"])
         labels = label_warnings(table.metadata_values) if self._rows.want == "unpaired" else ()
         texts = plain_text_warnings(sources) if self._rows.want == "dialogue" else ()
-        return replace(report, warnings=(*self._warnings, *general, *labels, *texts))
+        unread = unread_column_warnings(sources)
+        return replace(report, warnings=(*self.warnings, *general, *labels, *texts, *unread))
 
     def of_stream(
         self,
@@ -111,7 +120,12 @@ class ReportBuilder:
         width = self._data.max_length if self._data.packing else max(lengths)
         report = DataReport(
             sources=tuple(
-                SourceReport(stream.located.source.source, "train", stream.reader.shapes)
+                SourceReport(
+                    stream.located.source.source,
+                    "train",
+                    stream.reader.shapes,
+                    columns_unused=tuple(sorted(stream.reader.unused)),
+                )
                 for stream in streams
             ),
             rows_train=len(window),
@@ -132,7 +146,7 @@ class ReportBuilder:
             terms=measure_terms(self._data.terms, self._rows.encoder),
             streamed=True,
         )
-        warnings = [*self._warnings]
+        warnings = [*self.warnings, *unread_column_warnings(report.sources)]
         if report.terms and (warning := report.terms.warning()):
             warnings.append(warning)
         return replace(report, warnings=tuple(warnings))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from training.data.readers.sources import ResolvedSource
 from training.data.report import DataReport, SourceReport
+from training.data.schema.columns import column_key
 
 _WARNING_SHARE = 0.2
 """Share of truncated, dropped or repeated rows from which a warning is given."""
@@ -47,6 +49,24 @@ def row_warnings(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
         yield warning
 
 
+def left_out_warnings(sources: Sequence[ResolvedSource]) -> Iterator[str]:
+    """Yield a warning for each folder of which files belong to other splits.
+
+    Args:
+        sources: Training sources.
+    """
+    for source in sources:
+        if source.left_out:
+            shown = ", ".join(source.left_out[:4])
+            more = len(source.left_out) - 4
+            others = f" and {more} more" if more > 0 else ""
+            yield (
+                f"{source.source.source}: not trained on, because these files belong to other "
+                f"splits than {source.source.split}: {shown}{others}. To train on them too, name "
+                "them as sources of their own"
+            )
+
+
 def label_warnings(kinds: Sequence[str]) -> Iterator[str]:
     """Yield a warning if all answers have the same label, so there is nothing to distinguish.
 
@@ -61,6 +81,38 @@ def label_warnings(kinds: Sequence[str]) -> Iterator[str]:
         )
 
 
+_METADATA = frozenset(
+    {
+        "id", "idx", "index", "uuid", "guid", "key", "hash", "source", "url", "link", "date",
+        "time", "timestamp", "created", "created_at", "split", "subset", "dataset", "category",
+        "topic", "domain", "tags", "language", "lang", "license", "author", "task", "model",
+        "model_name", "meta", "metadata", "score", "rating", "length", "num_tokens", "num_turns",
+        "token_count", "__index_level_0__",
+    }
+)  # fmt: skip
+"""Columns that describe a row and are no part of it; `data.json` lists them too."""
+
+
+def unread_column_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
+    """Yield a warning for each source that has columns, or keys of messages, that are not read.
+
+    Args:
+        sources: Sources of a run.
+    """
+    for source in sources:
+        unread = [
+            name
+            for name in source.columns_unused
+            if column_key(name) not in _METADATA and not column_key(name).endswith("_id")
+        ]
+        if unread and source.role != "replay" and source.shapes != ("text",):
+            yield (
+                f"{source.source}: not read, so nothing is learned from: {', '.join(unread)}. If "
+                "one of them belongs to the prompt or the answer, name its part "
+                "(data.train.columns: {prompt: …, completion: …}) or join them before"
+            )
+
+
 def plain_text_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
     """Yield a warning for each fine-tuning source of plain text that has unused columns.
 
@@ -68,7 +120,7 @@ def plain_text_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
         sources: Sources of a method that trains on answers.
     """
     for source in sources:
-        if source.role == "train" and source.columns_unused:
+        if source.role == "train" and source.columns_unused and source.shapes == ("text",):
             yield (
                 f"{source.source}: rows of plain text are trained on in full, without a prompt; "
                 f"not read: {', '.join(source.columns_unused)}. If one of them is the answer, "

@@ -29,8 +29,9 @@ def four_bit(job: Job) -> dict[str, Any]:
 def keep_training_layout(model: torch.nn.Module) -> None:
     """Prevent bitsandbytes from repacking 4-bit weights for inference on a CPU.
 
-    It repacks them in the first forward pass in eval mode, irreversibly, and only if the width is a
-    multiple of 32. Held-out evaluation during training would trigger that.
+    On a CPU with AVX512-BF16, `Linear4bit` repacks its weight in the first forward pass in eval
+    mode: the scales are rounded to bf16, and unpacking restores them only approximately. It fails
+    if the number of outputs is not a multiple of 32. An evaluation during training triggers it.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

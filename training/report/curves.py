@@ -64,6 +64,10 @@ _NO_CURVE = {
     *_METHOD_TITLES,
 }
 _MOST_EXTRA = 8
+_LARGE, _SMALL = (5.0, 3.0), (4.4, 2.0)
+"""Sizes in inches of the first curve of a page and of the others."""
+_LEFT = 0.62
+"""Left margin in inches. Curves share it, and so stand in line, unless a label is too long."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +99,16 @@ def draw_curves(run_data: RunData, prefix: str) -> list[Curve]:
     names = [n for n in _TITLES if _counts(run_data, n) or _counts(run_data, f"eval_{n}")]
     extra = sorted({key for row in run_data.steps for key in row} - _NO_CURVE)
     names += [name for name in extra if _counts(run_data, name)][:_MOST_EXTRA]
-    curves = [_draw_loss(run_data, f"{prefix}-loss")]
     # A run without a KL penalty may not have computed the KL.
-    if rl_summary.is_rewarded(run_data) and rl_summary.frontier(run_data)[0]:
-        curves = [draw_frontier(run_data, f"{prefix}-frontier"), *curves]
+    has_frontier = rl_summary.is_rewarded(run_data) and bool(rl_summary.frontier(run_data)[0])
+    curves = [draw_frontier(run_data, f"{prefix}-frontier")] if has_frontier else []
+    curves.append(_draw_loss(run_data, f"{prefix}-loss", _SMALL if has_frontier else _LARGE))
     for index, name in enumerate(names):
         title = _TITLES.get(name, name.replace("_", " "))
         held = _held_out(run_data, name)
         lines = [("training" if held[0] else name, *run_data.series(name)), ("held out", *held)]
         shown = [line for line in lines if line[1]]
-        curves.append(_draw(shown, title, f"{prefix}-{index}", (4.4, 2.0)))
+        curves.append(_draw(shown, title, f"{prefix}-{index}", _SMALL))
     return curves
 
 
@@ -112,12 +116,12 @@ def _counts(run_data: RunData, name: str) -> bool:
     return any(math.isfinite(value) for value in run_data.series(name)[1])
 
 
-def _draw_loss(run_data: RunData, prefix: str) -> Curve:
+def _draw_loss(run_data: RunData, prefix: str, size: tuple[float, float]) -> Curve:
     lines = [("training", *run_data.series("loss"))]
     # In reinforcement learning the held-out loss is the negative reward, a different quantity.
     if not rl_summary.is_rewarded(run_data):
         lines.append(("held out", *_held_out(run_data, "loss")))
-    return _draw([line for line in lines if line[1]], "Loss", prefix, (5.0, 3.0))
+    return _draw([line for line in lines if line[1]], "Loss", prefix, size)
 
 
 def _held_out(run_data: RunData, name: str) -> tuple[list[float], list[float]]:
@@ -140,18 +144,22 @@ def draw_frontier(run_data: RunData, prefix: str) -> Curve:
 
     kl, reward, steps = rl_summary.frontier(run_data)
     with rc_context(_STYLE):
-        width, height = size = (5.0, 3.0)
-        figure = Figure(figsize=size)
+        width, height = _LARGE
+        figure = Figure(figsize=_LARGE)
         axes = figure.add_axes((0.78 / width, 0.42 / height, 1 - 0.84 / width, 1 - 0.5 / height))
         axes.plot(kl, reward, color=_FIRST, linewidth=0.8, alpha=0.4)
         few = len(kl) <= _MOST_POINTS
         axes.scatter(kl, reward, s=14 if few else 4, color=_FIRST, linewidths=0)
         for index in {0, len(kl) - 1} if kl else ():
+            # Toward the middle of the axes, or a label would leave the figure; above the last
+            # point and below the first, away from the curve between them if the reward rises.
+            in_right_half = kl[index] > (min(kl) + max(kl)) / 2
             axes.annotate(
                 f"step {steps[index]:.0f}",
                 (kl[index], reward[index]),
-                xytext=(5, 5),
+                xytext=(-6 if in_right_half else 6, 5 if index else -11),
                 textcoords="offset points",
+                ha="right" if in_right_half else "left",
                 color=_INK,
             )
         axes.grid(visible=True)
@@ -188,10 +196,8 @@ def _draw(
 
     words, notes = [], []
     with rc_context(_STYLE):
-        width, height = size
         figure = Figure(figsize=size)
-        # Margins in inches, the same for all: the curves of a page stand in line.
-        axes = figure.add_axes((0.62 / width, 0.42 / height, 1 - 0.68 / width, 1 - 0.5 / height))
+        axes = figure.add_axes(_box(size, _LEFT))
         for name, steps, values in lines:
             _plot(axes, name, _thinned(steps, values), second=name == "held out")
             called = title if len(lines) == 1 else f"{name} {title.lower()}"
@@ -208,8 +214,28 @@ def _draw(
             axes.set_ylim(0, axes.dataLim.y1 * 1.08 or 1)
         if len(lines) > 1:
             axes.legend(frameon=False, loc="best", labelcolor=_INK)
+        axes.set_position(_box(size, _left_margin(axes)))
         svg = _to_svg(figure, prefix)
     return Curve(title, svg, ". ".join(words), tuple(notes))
+
+
+def _box(size: tuple[float, float], left: float) -> tuple[float, float, float, float]:
+    """Return the rectangle of the axes, as shares of a figure.
+
+    Args:
+        size: Width and height of the figure in inches.
+        left: Left margin in inches; the other margins are the same for all curves.
+    """
+    width, height = size
+    return left / width, 0.42 / height, 1 - (left + 0.06) / width, 1 - 0.5 / height
+
+
+def _left_margin(axes: Any) -> float:
+    """Return inches for the longest label of the y axis, with digits as wide as DejaVu Sans's."""
+    low, high = sorted(axes.get_ylim())
+    ticks = [value for value in axes.get_yticks() if low <= value <= high]
+    longest = max((len(_tick(value, 0)) for value in ticks), default=0)
+    return max(_LEFT, 0.12 + 0.08 * longest)
 
 
 def _plot(axes: Any, name: str, points: tuple[list[float], list[float]], *, second: bool) -> None:
@@ -237,7 +263,12 @@ def _plot(axes: Any, name: str, points: tuple[list[float], list[float]], *, seco
 
 
 def _tick(value: float, _: int) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
+    """Return a tick label: `0.0015`, `12,500`, `1.05e−5`."""
+    if abs(value) >= 1000:
+        label = f"{value:,.0f}" if abs(value) < 1e7 else f"{value:.3g}"
+    else:
+        label = f"{value:.6g}"
+    return re.sub(r"e([+-])0*", r"e\1", label).replace("e+", "e").replace("-", "−")
 
 
 def _smoothed(values: list[float]) -> list[float]:

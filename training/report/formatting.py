@@ -17,8 +17,8 @@ def number(value: Any, digits: int = 4) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value and (abs(value) >= 1e6 or abs(value) < 10**-digits):
-        return f"{value:.2e}"
-    return f"{value:,.{digits}f}"
+        return f"{value:.2e}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def count(value: Any) -> str:

@@ -25,17 +25,17 @@ _SAMPLE_SIZES = {"tokens", "rows", "good_rows", "bad_rows"}
 """Evaluation results that count what was evaluated, and are left out of the line."""
 
 
-def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float) -> str:
+def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float | None = None) -> str:
     """Return the console line of a logged step.
 
     Args:
         metrics: Row of `metrics.jsonl`.
         max_steps: Length of the run.
-        eta_s: Estimated seconds until the end of training.
+        eta_s: Estimated seconds until the end of training; left out if None.
     """
     parts = [f"step {metrics['step']:>6}/{max_steps}"]
     parts += [metric.line(metrics[metric.key]) for metric in _IN_LINE]
-    return " | ".join([*parts, f"eta {clock(eta_s)}"])
+    return " | ".join(parts if eta_s is None else [*parts, f"eta {clock(eta_s)}"])
 
 
 def evaluation_line(step: int, max_steps: int, metrics: dict[str, float]) -> str:

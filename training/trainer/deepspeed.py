@@ -12,7 +12,7 @@ from training.config import Job
 _BUCKET_ELEMENTS = 200_000_000
 """Elements per communication bucket: small enough for a 40 GB device, large enough for EFA."""
 PERSISTS_BELOW = 100_000
-"""Largest weight, in elements, that ZeRO 3 replicates: gathering it would cost more."""
+"""Largest weight, in elements, that ZeRO 3 keeps gathered: gathering it would cost more."""
 
 
 def deepspeed_config(

@@ -214,8 +214,8 @@ class ResumableTrainerMixin(TrainerParent):
         schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
         num_groups = len(self.optimizer.param_groups)
         if self.lr_multipliers.is_uniform:
-            # All groups share one learning rate, and DeepSpeed drops groups without parameters:
-            # repeat or cut the lists to the number of groups that this engine has.
+            # All groups share one learning rate, and ZeRO 3 drops groups without trainable
+            # parameters: repeat or cut the lists to the number of groups that this engine has.
             for key in ("base_lrs", "_last_lr", "lr_lambdas"):
                 schedule[key] = (schedule[key] * num_groups)[:num_groups]
         self.lr_scheduler.load_state_dict(schedule)

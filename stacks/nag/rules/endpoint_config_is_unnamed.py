@@ -1,7 +1,7 @@
 """Endpoint configurations and models must not have a fixed name.
 
-All their properties are create-only. CloudFormation creates the replacement before it deletes the
-old resource, so a fixed name collides and the deployment fails.
+A change of any property but the tags replaces them. CloudFormation creates the replacement before
+it deletes the old resource, so a fixed name collides and the deployment fails.
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import ANY
 
-from stacks.handlers.monitor_jobs import FAULTS, Thresholds, find_faults, monitor
+from stacks.handlers.monitor_jobs import FAULTS, Thresholds, find_faults, monitor, running_jobs
 from tests.infra.handlers.conftest import NOW, Stub
 
 LIMITS = Thresholds(
@@ -20,6 +20,10 @@ JOB: dict[str, Any] = {
     "TrainingJobStatus": "InProgress",
     "TrainingStartTime": NOW - timedelta(hours=2),
     "ResourceConfig": {"InstanceType": "ml.p4d.24xlarge", "InstanceCount": 1},
+    "AlgorithmSpecification": {
+        "TrainingInputMode": "File",
+        "MetricDefinitions": [{"Name": "loss", "Regex": "loss=(.*)"}],
+    },
 }
 WELL: dict[str, list[float]] = {
     "loss": [1.0],
@@ -58,6 +62,44 @@ def test_a_job_that_just_began_is_not_stuck() -> None:
     assert list(find_faults(young, {}, LIMITS, DEVICES, NOW)) == []
 
 
+def test_a_job_with_fallbacks_is_watched_by_the_type_that_runs() -> None:
+    preferences = [{"InstanceType": "ml.p4d.24xlarge", "InstanceCount": 1}]
+    resources = {"InstancePreferences": preferences, "SelectedInstanceType": "ml.p4d.24xlarge"}
+    job = {**JOB, "ResourceConfig": resources}
+    found = find_faults(job, {**WELL, "gpu/1": [72.0] * 60}, LIMITS, DEVICES, NOW)
+    assert [fault.fault for fault in found] == ["gpu-idle"]
+
+
+def test_a_job_that_resumed_after_an_interruption_is_not_stuck() -> None:
+    transitions = [
+        {"Status": "Training", "StartTime": NOW - timedelta(hours=2)},
+        {"Status": "Interrupted", "StartTime": NOW - timedelta(hours=1)},
+        {"Status": "Training", "StartTime": NOW - timedelta(minutes=5)},
+    ]
+    job = {**JOB, "SecondaryStatusTransitions": transitions}
+    assert list(find_faults(job, {**WELL, "loss age": [60.0]}, LIMITS, DEVICES, NOW)) == []
+
+
+def test_a_job_that_logs_no_loss_is_not_stuck() -> None:
+    other = {**JOB, "AlgorithmSpecification": {"TrainingInputMode": "File"}}
+    silent: dict[str, list[float]] = {**WELL, "loss": [], "loss age": []}
+    assert list(find_faults(other, silent, LIMITS, DEVICES, NOW)) == []
+
+
+def test_our_jobs_log_a_loss() -> None:
+    from launch.aws.create_training_job import metric_definitions
+
+    assert "loss" in {metric["Name"] for metric in metric_definitions()}
+
+
+@pytest.mark.parametrize("status", ["Uploading", "Interrupted", "Downloading", "Stopping"])
+def test_a_job_that_does_not_train_now_is_left_alone(stub: Stub, status: str) -> None:
+    sagemaker, jobs = stub("sagemaker")
+    jobs.add_response("list_training_jobs", _list("a"))
+    jobs.add_response("describe_training_job", {**_describe("a"), "SecondaryStatus": status})
+    assert list(running_jobs(sagemaker)) == []
+
+
 def _metric_answer(**values: list[float]) -> dict[str, Any]:
     """Return a response of GetMetricData; queries are numbered in the order of the request."""
     order = ["loss", "speed", "gpu", "memory", "disk"]
@@ -86,7 +128,6 @@ def _describe(name: str) -> dict[str, Any]:
         "SecondaryStatus": "Training",
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
         "CreationTime": NOW,
-        "AlgorithmSpecification": {"TrainingInputMode": "File"},
         "ResourceConfig": {**JOB["ResourceConfig"], "VolumeSizeInGB": 100},
     }
 

@@ -128,6 +128,69 @@ def test_cluster_events_that_differ_are_all_told(account: dict[str, Any]) -> Non
     assert _tell(account, event("another thing"))["published"] is True
 
 
+def _node_health(**summary: str) -> dict[str, Any]:
+    """Return a node health event with the fields of the user guide.
+
+    docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+    """
+    detail = {"ClusterName": "c", "InstanceId": "i-0123456789abcdef0", "HealthSummary": summary}
+    kind = "SageMaker HyperPod Cluster Node Health Event"
+    return {"source": "aws.sagemaker", "detail-type": kind, "detail": detail}
+
+
+def _cluster_event(level: str, description: str, **instance: str) -> dict[str, Any]:
+    """Return a cluster event with the fields of the events reference.
+
+    docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-cluster-events-reference.html
+    """
+    details = {
+        "ClusterName": "c",
+        "InstanceGroupName": "workers",
+        "InstanceId": "i-0123456789abcdef0",
+        "ResourceType": "Instance",
+        "EventLevel": level,
+        "Description": description,
+        "EventDetails": {"EventMetadata": {"Instance": instance}},
+    }
+    kind = "SageMaker HyperPod Cluster Event"
+    return {"source": "aws.sagemaker", "detail-type": kind, "detail": {"EventDetails": details}}
+
+
+def test_a_healthy_node_pages_nobody() -> None:
+    assert runbook_for(_node_health(HealthStatus="Healthy")) is None
+
+
+def test_an_unhealthy_node_is_named_with_its_reason() -> None:
+    event = _node_health(
+        HealthStatus="Unhealthy", HealthStatusReason="XidHardwareFailure", RepairAction="Replace"
+    )
+    assert runbook_for(event) == "hyperpod-node-unhealthy"
+    assert subject(event) == "Unhealthy: c"
+    assert "Node:    i-0123456789abcdef0" in message(event)
+    assert "Why:     XidHardwareFailure" in message(event)
+
+
+def test_a_lack_of_capacity_pages_with_its_reason() -> None:
+    event = _cluster_event("Error", "Instance creation failed", FailureMessage="no capacity for p5")
+    assert runbook_for(event) == "hyperpod-cluster-failed"
+    assert "Why:     no capacity for p5" in message(event)
+
+
+@pytest.mark.parametrize(
+    ("level", "description", "page"),
+    [
+        ("Info", "Replacing the root volume of the instance", None),
+        ("Info", "Instance replacement started", "hyperpod-node-replaced"),
+        ("Info", "Scaling the instance group", None),
+        ("Error", "The update of the cluster is rolled back", "hyperpod-cluster-failed"),
+    ],
+)
+def test_cluster_events_page_by_level_and_kind(
+    level: str, description: str, page: str | None
+) -> None:
+    assert runbook_for(_cluster_event(level, description)) == page
+
+
 def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None:
     missing = "arn:aws:sns:us-east-1:123456789012:not-there"
     with pytest.raises(ClientError, match="NotFound"):

@@ -36,6 +36,12 @@ TO_LAMBDA = {"iam:PassedToService": "lambda.amazonaws.com"}
 OUR_SPACE = {"cloudwatch:namespace": "Temper/temper-all"}
 JOB_SPACE = {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"}
 OTHER_SPACE = {"cloudwatch:namespace": "AWS/Billing"}
+# Headers of an upload: with keys of S3, with a key of the caller, and with keys of the platform.
+SSE = "s3:x-amz-server-side-encryption"
+S3_KEYS = {SSE: "AES256"}
+OWN_KEY = {f"{SSE}-customer-algorithm": "AES256"}
+WITH_DATA_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:data}"}
+WITH_MODELS_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:models}"}
 GRANT = {"kms:GrantIsForAWSResource": "true"}
 OURS = {"aws:ResourceTag/TemperPrefix": "temper-all"}
 OUR_EVENT = {"events:source": "temper.temper-all"}
@@ -142,6 +148,12 @@ NODE: list[Case] = [
     ("HyperPodNode", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
     ("HyperPodNode", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
     ("HyperPodNode", False, "ec2:RunInstances", EC2 + "instance/*", {}),
+    ("HyperPodNode", False, "s3:PutObject", "{runs}/run/checkpoints/1", S3_KEYS),
+    ("HyperPodNode", False, "s3:PutObject", "{models}/run/model", S3_KEYS),
+    ("HyperPodNode", False, "s3:PutObject", "{runs}/run/checkpoints/1", OWN_KEY),
+    ("HyperPodNode", True, "s3:PutObject", "{runs}/run/checkpoints/1", WITH_DATA_KEY),
+    ("HyperPodNode", True, "s3:PutObject", "{models}/run/model", WITH_MODELS_KEY),
+    ("HyperPodNode", False, "s3:PutObject", "{models}/run/model", WITH_DATA_KEY),
     *(("HyperPodNode", True, action, INTERFACE, {}) for action in SLURM_INTERFACE_ACTIONS),
     ("HyperPodNode", False, "ec2:CreateTags", EC2 + "instance/i-1", {}),
     ("HyperPodNode", False, "ec2:TerminateInstances", EC2 + "instance/i-1", {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from temper.cli import app, main
 from temper.cli.extras import EXTRAS, MissingExtraError, missing_extra, require
 from temper.cli.group import repeat_option
+from temper.cli.options import overrides
 from tests.run_commands import ROOT
 from training import __version__
 from training.errors import DataError
@@ -58,6 +60,17 @@ def test_every_command_is_listed_and_explains_itself() -> None:
         done = CliRunner().invoke(app, [command, "--help"])
         assert done.exit_code == 0, command
         assert "Usage: " in done.stdout
+
+
+def test_descriptions_are_not_cut_off() -> None:
+    """Each fits the list of commands on a terminal of 80 columns, and is a complete sentence."""
+    listed = CliRunner().invoke(app, ["--help"], terminal_width=80).stdout.partition("Commands:")[2]
+    lines = [line for line in listed.splitlines() if line.strip()]
+    assert {line.split()[0] for line in lines} == set(COMMANDS)
+    for line in lines:
+        description = line.split(maxsplit=1)[1]
+        assert description.endswith(".") and not description.endswith(".."), line
+        assert len(description) <= 60, line
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,3 +161,34 @@ sys.exit(main(sys.argv[1:]))
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_metavars_are_in_upper_case() -> None:
+    for command in COMMANDS:
+        usage = CliRunner().invoke(app, [command, "--help"]).stdout.splitlines()[0]
+        arguments = usage.partition("[OPTIONS]")[2]
+        assert arguments == arguments.upper(), usage
+        assert "[[" not in usage
+
+
+def test_a_value_of_set_may_contain_spaces() -> None:
+    assert shlex.split(overrides(["name=my run", "a.b=1"])) == ["name=my run", "a.b=1"]
+    samples = 'evaluate.samples=["def main():", "Return"]'
+    assert shlex.split(overrides([samples])) == [samples]
+    # make passes all of SET as one argument
+    assert shlex.split(overrides(["a=1 b='x y'"])) == ["a=1", "b=x y"]
+
+
+@pytest.mark.parametrize("command", [["idle-cost"], ["rehearse", "none.yaml"]])
+def test_a_missing_file_is_reported_at_once(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command[:1], str(tmp_path.joinpath(*command[1:]))]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "1 problem" in printed.err
+
+
+def test_make_names_the_variables_that_answer_lacks() -> None:
+    command = ["make", "-n", "answer", "MODEL=base"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make answer lacks REQUESTS ADAPTERS. Write: make answer MODEL=base" in done.stdout

@@ -98,5 +98,5 @@ def test_overrides_of_what_is_no_job(tmp_path: Path) -> None:
 
 
 def test_an_open_quote(path: Path) -> None:
-    with pytest.raises(JobError, match="SET"):
+    with pytest.raises(JobError, match="--set"):
         load_job(path, "name='a")

@@ -128,12 +128,15 @@ def test_platform_not_deployed(train: Callable[..., Result]) -> None:
 
 def test_unknown_environment(train: Callable[..., Result]) -> None:
     result = train("--env", "nowhere")
-    assert "ENV=nowhere: environments/nowhere.yaml does not exist" in result.stderr
+    assert result.exit_code == 2
+    assert "--env nowhere: environments/nowhere.yaml does not exist" in result.stderr
     assert "dev" in result.stderr
 
 
 def test_unknown_target(train: Callable[..., Result]) -> None:
-    assert "TARGET=moon: write one of local, sagemaker" in train("--target", "moon").stderr
+    result = train("--target", "moon")
+    assert result.exit_code == 2
+    assert "--target moon: no such target. Choose from local, sagemaker" in result.stderr
 
 
 def test_environment_without_cluster(train: Callable[..., Result]) -> None:
@@ -201,3 +204,11 @@ def test_unreachable_account(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(LaunchError, match=r"could not be reached .*Check the network"):
         AwsSession(DEV).caller()
+
+
+def test_environment_whose_tags_sagemaker_rejects(emulated: EmulatedEnvironment) -> None:
+    environment = dataclasses.replace(DEV, cost_centre="R&D", owner="a" * 257)
+    owner, cost_centre = SageMakerTarget(AwsSession(environment))._tag_problems()
+    assert "SageMaker rejects '&'" in str(cost_centre) and "R&D" in str(cost_centre)
+    assert "more than 256 characters" in str(owner)
+    assert list(SageMakerTarget(AwsSession(DEV))._tag_problems()) == []

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from emulator.botocore_schema import validation_errors
 from launch.aws.create_training_job import JobRequirements, create_request, metric_definitions
 from launch.aws.platform_parameters import PlatformParameters
+from launch.aws.tags import invalid_characters
 from launch.submission import Attempt, Submission
 from tests.unit.launch.fake_accounts import DEV, HUB, LUSTRE, MLFLOW, VALUES
 from training.config.runtime import Resources
@@ -150,6 +153,44 @@ def test_network_isolation() -> None:
 def test_metrics_of_the_job_monitor_are_defined() -> None:
     """`stacks/handlers/monitor_jobs.py` reads these two metrics."""
     assert {"loss", "tokens_per_second"} <= {d["Name"] for d in metric_definitions()}
+
+
+@pytest.mark.parametrize(
+    ("creator", "value"),
+    [
+        ("CORP\\ada", "CORP/ada"),
+        ("ada lovelace", "ada lovelace"),
+        ("Ådå@例.com", "Ådå@例.com"),
+        ("ada&co<7>", "ada_co_7_"),
+        ("a" * 300, "a" * 256),
+    ],
+)
+def test_creator_is_a_valid_tag(creator: str, value: str) -> None:
+    submission = dataclasses.replace(SUBMISSION, creator=creator)
+    resources = Resources.model_validate({"instance": "ml.m5.2xlarge"})
+    request = create_request(
+        submission, REQUIREMENTS, resources, PlatformParameters(DEV, dict(VALUES))
+    )
+    tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+    assert tags["temper:creator"] == value
+    assert all(pattern_of_tag_values().fullmatch(text) for text in tags.values())
+
+
+def pattern_of_tag_values() -> Any:
+    """Return the pattern of the service's own description."""
+    import regex
+
+    shape = botocore.session.get_session().get_service_model("sagemaker").shape_for("TagValue")
+    return regex.compile(shape.metadata["pattern"])
+
+
+def test_valid_tag_characters_are_those_of_the_service() -> None:
+    pattern = pattern_of_tag_values()
+    for code in [*range(0x3000), 0x4F8B, 0xE000, 0xFFFD, 0x1F600]:
+        char = chr(code)
+        if unicodedata.category(char) == "Cn":
+            continue  # unassigned in the Unicode version of this Python
+        assert (invalid_characters(char) == "") == bool(pattern.fullmatch(char)), hex(code)
 
 
 def write_golden_files() -> None:

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
-from launch.doctor.account_checks import AccountChecks
+from launch.doctor.account_checks import BLOCKING_SEVERITIES, AccountChecks
 from launch.doctor.checks import Check, CheckFailed, CheckResult, Skipped, run_checks
 from launch.doctor.command import run_doctor, show
 from launch.doctor.machine_checks import MachineChecks
+from launch.environment import read_environment
 from launch.errors import LaunchError
 from tests.unit.launch.conftest import boto
 from tests.unit.launch.fake_accounts import DEV
@@ -187,11 +188,83 @@ def test_severe_scan_findings(
     with Stubber(ecr) as answers:
         answers.add_response("describe_images", {"imageDetails": []})
         counts = {"CRITICAL": 1, "HIGH": 3, "LOW": 9}
-        found = {"imageScanFindings": {"findingSeverityCounts": counts}}
-        answers.add_response("describe_image_scan_findings", found)
-        with pytest.raises(CheckFailed, match="found 1 critical, 3 high") as caught:
+        answers.add_response("describe_image_scan_findings", scan_of("COMPLETE", counts))
+        with pytest.raises(
+            CheckFailed, match="found 1 critical; the environment refuses"
+        ) as caught:
             checks.image()
     assert caught.value.fix == "make image KIND=gpu ENV=dev"
+
+
+def scan_of(state: str, counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "imageScanStatus": {"status": state, "description": "why"},
+        "imageScanFindings": {"findingSeverityCounts": counts},
+    }
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "ACTIVE"])
+@pytest.mark.parametrize(
+    ("policy", "counts"),
+    [("CRITICAL", {"HIGH": 3}), ("HIGH", {"MEDIUM": 3}), ("HIGH", {"HIGH": 3}), ("HIGH", {})],
+)
+def test_policy_of_the_environment_decides(
+    state: str,
+    policy: str,
+    counts: dict[str, int],
+    emulated: EmulatedEnvironment,
+    make_checks: Callable[..., AccountChecks],
+) -> None:
+    """The doctor agrees with the gate that promotes images, for every policy."""
+    from stacks.handlers import promote_image
+
+    assert promote_image.BLOCKING_SEVERITIES == BLOCKING_SEVERITIES
+    checks = make_checks()
+    checks.environment = dataclasses.replace(checks.environment, refuse_findings_from=policy)
+    refused = any(counts.get(level) for level in promote_image.BLOCKING_SEVERITIES[policy])
+    with Stubber(checks.account.client("ecr")) as answers:
+        answers.add_response("describe_images", {"imageDetails": []})
+        answers.add_response("describe_image_scan_findings", scan_of(state, counts))
+        if refused:
+            with pytest.raises(CheckFailed, match="found 3 high; the environment refuses HIGH"):
+                checks.image()
+        else:
+            assert ("3 high, which the environment allows" in checks.image()) == ("HIGH" in counts)
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("IN_PROGRESS", Skipped),
+        ("PENDING", Skipped),
+        ("FAILED", CheckFailed),
+        ("UNSUPPORTED_IMAGE", CheckFailed),
+        ("SCAN_ELIGIBILITY_EXPIRED", CheckFailed),
+        ("FINDINGS_UNAVAILABLE", CheckFailed),
+    ],
+)
+def test_scan_that_has_no_result(
+    state: str,
+    outcome: type[Exception],
+    emulated: EmulatedEnvironment,
+    make_checks: Callable[..., AccountChecks],
+) -> None:
+    checks = make_checks()
+    with Stubber(checks.account.client("ecr")) as answers:
+        answers.add_response("describe_images", {"imageDetails": []})
+        answers.add_response("describe_image_scan_findings", scan_of(state, {}))
+        with pytest.raises(outcome, match=f"is {state}") as caught:
+            checks.image()
+    if isinstance(caught.value, CheckFailed):
+        assert "(why)" in str(caught.value) and "start-image-scan" in caught.value.fix
+
+
+def test_environment_file_has_the_policy(tmp_path: Path) -> None:
+    text = "prefix: temper-dev\nregion: us-east-1\n"
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text(f"{text}images:\n  refuse_findings_from: HIGH\n")
+    assert read_environment("a", tmp_path).refuse_findings_from == "CRITICAL"
+    assert read_environment("b", tmp_path).refuse_findings_from == "HIGH"
 
 
 def test_deleted_image(

@@ -91,7 +91,7 @@ def test_all_runs_in_one_table(runs: Path) -> None:
 
 
 def test_no_runs_yet(tmp_path: Path) -> None:
-    assert "make train" in launch("status", "--runs", str(tmp_path / "runs")).stdout
+    assert "temper train" in launch("status", "--runs", str(tmp_path / "runs")).stdout
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_run_is_resolved_by_name(runs: Path, name: str, found: str) -> None:
 
 
 def test_unknown_run(runs: Path) -> None:
-    with pytest.raises(LaunchError, match=r"RUN=c: no such run in .* b/20260103-080000"):
+    with pytest.raises(LaunchError, match=r"c: no such run in .* b/20260103-080000"):
         resolve_run(runs, "c")
 
 
@@ -187,6 +187,20 @@ def test_running_run_is_not_deleted(runs: Path) -> None:
         result = launch("delete", "b", "--runs", str(runs), YES="1")
     assert result.exit_code == 4
     assert "Stop it first" in result.stderr and folder.exists()
+
+
+def test_logs_show_the_length_of_the_run(runs: Path) -> None:
+    (runs / "a/20260101-080000/manifest.json").write_text(json.dumps({"steps": 30}))
+    row = {"step": 3, "eval_loss": 1.5}
+    (runs / "a/20260101-080000/metrics.jsonl").write_text(json.dumps(row) + "\n")
+    lines = launch("logs", "a/20260101-080000", "--runs", str(runs)).stdout.splitlines()
+    assert lines[0] == "step      3/30 | eval_loss 1.5000"
+
+
+def test_stop_of_a_run_that_is_over_asks_nothing(runs: Path) -> None:
+    result = launch("stop", "a/20260101-080000", "--runs", str(runs))
+    assert result.exit_code == 0
+    assert result.stdout.strip() == "a/20260101-080000 is not deployed: nothing is running"
 
 
 def test_nothing_to_fetch_yet(runs: Path) -> None:

@@ -34,8 +34,8 @@ def test_a_reward_model_is_told_by_its_accuracy(tmp_path: Path) -> None:
     page = report(write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after)))
     assert page.headings[0] == "Held-out accuracy rose from 34 % to 74 %"
     assert "Reward model with LoRA of tiny-llama" in page.text
-    assert "chosen above rejected, share of pairs 0.340 0.740" in page.text
-    assert "distance of certainty from accuracy 0.200 0.100" in page.text
+    assert "accuracy on pairs 0.340 0.740" in page.text
+    assert "calibration error 0.200 0.100" in page.text
     assert page.html.count('class="n better"') == 3
     assert "nats per token" not in page.text
 
@@ -191,8 +191,8 @@ def test_what_was_not_above_zero_moves_by_a_difference(tmp_path: Path) -> None:
     before = {"loss": 0.69, "margin": -0.004, "mean_score": 0.0, "rows": 488.0}
     after = {"loss": 0.66, "margin": 0.171, "mean_score": 0.2, "rows": 488.0}
     page = report(write_run(tmp_path / "r", job=job("reward"), evaluation=sides(before, after)))
-    assert "how far above -0.004 0.171 +0.18" in page.text
-    assert page.headings[0] == "Held-out margin rose from -0.004 to 0.171 (+0.18)"
+    assert "margin of chosen over rejected −0.004 0.171 +0.18" in page.text
+    assert page.headings[0] == "Held-out margin rose from −0.004 to 0.171 (+0.18)"
     assert "mean score 0.000 0.200 +0.20" in page.text
 
 
@@ -200,4 +200,4 @@ def test_a_reward_model_that_likes_little_is_told_on(tmp_path: Path) -> None:
     held = {"loss": 0.6, "accuracy": 0.6, "length_correlation": -0.53, "rows": 488.0}
     folder = write_run(tmp_path / "r", job=job("reward"), evaluation=sides(held, held))
     (warning,) = collect_warnings(read_run_data(folder))
-    assert warning.startswith("The reward model scores shorter answers higher (correlation -0.53)")
+    assert warning.startswith("The reward model scores shorter answers higher (correlation −0.53)")

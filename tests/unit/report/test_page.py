@@ -113,7 +113,7 @@ def test_a_failed_run_says_so_at_the_top(tmp_path: Path) -> None:
             evaluation={"before": measured(4.0)},
         )
     )
-    top = page.html.index("This run failed.")
+    top = page.html.index("This run failed:")
     assert page.html.index("<h1>") < top < page.html.index("<svg")
     assert "loss is NaN at step 7. Lower it" in page.text
     assert page.headings[0] == "Failed after 6 of 20 steps"

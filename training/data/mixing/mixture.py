@@ -21,8 +21,16 @@ from training.errors import DataError
 
 TRAIN, VALIDATION, MIXED = "train.arrow", "validation.arrow", "mixed.json"
 """Files of a mixture: two tables and their statistics."""
-JUDGED = ("preference", "unpaired")
-"""Kinds of row of which one prompt may have several."""
+
+
+def is_grouped(job: Job) -> bool:
+    """Return whether rows with the same prompt stay on one side of the held-out split.
+
+    Text has no prompts. If all of a conversation is learned, the labels do not mark its prompt.
+    """
+    if job.method.rows == "text":
+        return False
+    return getattr(job.method, "loss_on", "assistant") != "all"
 
 
 class Mixture:
@@ -46,7 +54,7 @@ class Mixture:
         replay: Ingested | None,
     ):
         self._data = job.data
-        self._judged = job.method.rows in JUDGED
+        self._grouped = is_grouped(job)
         self._train = train
         self._validation = validation
         self._replay = replay
@@ -106,7 +114,7 @@ class Mixture:
         split = self._data.validation.split
         if not split:
             return keep, []
-        if self._judged:
+        if self._grouped:
             documents = [group_by_prompt(source.store) for source in self._train]
         kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]
         train, held = sampling.split_held_out(kept, split, self._rng)

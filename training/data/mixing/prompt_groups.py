@@ -1,6 +1,6 @@
 """Groups of rows with the same prompt, which a held-out split must not separate.
 
-Preference data sets hold many pairs per prompt. If some of them were trained on and others held
+Data sets hold several answers or pairs per prompt. If some of them were trained on and others held
 out, the held-out loss would be measured on prompts that the model was trained on.
 """
 
@@ -28,7 +28,8 @@ def group_by_prompt(store: TokenStore) -> Indices:
     for index in range(len(store)):
         row = store.row(index)
         learned = np.flatnonzero(row.labels != IGNORE)
-        prompt = row.input_ids[: learned[0]] if len(learned) else row.input_ids[:0]
+        # A row of which nothing is learned is a prompt to answer.
+        prompt = row.input_ids[: learned[0]] if len(learned) else row.input_ids
         if len(prompt):
             groups[index] = first.setdefault(prompt.tobytes(), int(documents[index]))
     _, counts = np.unique(groups, return_counts=True)

@@ -6,10 +6,8 @@ stop; a file that cannot be read raises `DataError`.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +16,14 @@ from typing import IO, Any, cast
 
 import orjson
 
+from training.data.readers.arrow_values import without_absent_keys
+from training.data.readers.csv_files import read_csv
+from training.data.readers.json_values import parse_json
 from training.data.readers.plaintext import read_text
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord, abbreviate
 from training.errors import DataError
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_FIELD_SIZE = 2**31 - 1
+_UTF8_MARK = b"\xef\xbb\xbf"
 
 
 def kind_of(path: Path) -> str | None:
@@ -65,10 +65,18 @@ def _check_head(path: Path, kind: str) -> None:
         DataError: The file has another format.
     """
     with open_binary(path) as stream:
-        head = stream.read(4)
+        head = stream.read(64)
+    if kind == "parquet":
+        return
     for magic, what in _HEADS.items():
-        if kind != "parquet" and head.startswith(magic):
+        if head.startswith(magic):
             raise DataError(f"{path}: {what}")
+    if b"\0" in head:
+        what = "UTF-16" if head[1::2].strip(b"\0") == b"" or head[::2].strip(b"\0") == b"" else ""
+        raise DataError(
+            f"{path}: it is {what or 'not text'} (a zero byte among its first {len(head)} bytes, "
+            "and no byte order mark). Save it as UTF-8"
+        )
 
 
 @contextmanager
@@ -109,14 +117,14 @@ def _lines(path: Path, label: str, start: SourcePosition) -> Iterator[SourceReco
             number += 1
             if line.isspace():
                 continue
-            if not offset - len(line) and line.startswith(b"\xef\xbb\xbf"):
-                line = line[3:]
+            if not offset - len(line) and line.startswith(_UTF8_MARK):
+                line = line.removeprefix(_UTF8_MARK)
             yield _parsed(line, f"{label}:{number}", here)
 
 
 def _parsed(line: bytes, origin: str, position: SourcePosition) -> SourceRecord | BadRecord:
     try:
-        values = orjson.loads(line)
+        values = parse_json(line)
     except orjson.JSONDecodeError as error:
         return BadRecord(origin, _json_fault(line, error), position)
     if not isinstance(values, dict):
@@ -143,9 +151,9 @@ def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecor
         DataError: The file is not JSON, or not UTF-8.
     """
     with open_binary(path) as stream:
-        content = stream.read()
+        content = stream.read().removeprefix(_UTF8_MARK)
     try:
-        document = orjson.loads(content)
+        document = parse_json(content)
     except orjson.JSONDecodeError as error:
         first = content.lstrip()[:1]
         if first == b"{" and len(content.splitlines()) > 1:
@@ -187,106 +195,8 @@ def _entries(document: Any, path: Path) -> list[Any]:
 
 
 def _csv(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
-    """Yield the records of CSV or TSV with a header row; quoted fields may hold line breaks.
-
-    Raises:
-        DataError: The header is ambiguous, or lines end in CR alone.
-    """
-    csv.field_size_limit(_MAX_FIELD_SIZE)
     with open_binary(path) as stream:
-        lines = _CountedLines(stream)
-        head = next(iter(lines), "")
-        if "\r" in head.rstrip("\r\n"):
-            raise DataError(
-                f"{path}: its lines end in CR alone. Save it with line ends of LF or CR LF"
-            )
-        delimiter = _delimiter(head, path)
-        header = _cells(head, delimiter)
-        if not any(header):
-            return
-        twice = sorted({name for name in header if name and header.count(name) > 1})
-        if twice:
-            raise DataError(
-                f"{path}: the header names {', '.join(twice)} more than once. Rename or remove one"
-            )
-        if start.offset:
-            stream.seek(start.offset)
-            lines.offset, lines.number = start.offset, start.number
-        yield from _csv_rows(lines, header, delimiter, label)
-
-
-class _CountedLines:
-    """Iterator over the lines of a stream as text, which counts bytes and lines.
-
-    Invalid bytes become surrogates, so that only the record that holds them is rejected.
-    """
-
-    def __init__(self, stream: IO[bytes]):
-        self._stream = stream
-        self.offset = 0
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._stream.readline()
-        if not line:
-            raise StopIteration
-        first = self.offset == 0
-        self.offset += len(line)
-        self.number += 1
-        text = line.decode("utf-8", "surrogateescape")
-        return text.removeprefix("\ufeff") if first else text
-
-
-def _csv_rows(
-    lines: _CountedLines, header: list[str], delimiter: str, label: str
-) -> Iterator[SourceRecord | BadRecord]:
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    while True:
-        here = SourcePosition(lines.offset, lines.number)
-        origin = f"{label}:{here.number + 1}"
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadRecord(
-                origin, f"not CSV: {error}. Close the quotes, and double inner ones", here
-            )
-            reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-            continue
-        if not cells:
-            continue
-        yield _csv_record(cells, header, origin, here)
-
-
-def _csv_record(
-    cells: list[str], header: list[str], origin: str, position: SourcePosition
-) -> SourceRecord | BadRecord:
-    if len(cells) != len(header):
-        reason = (
-            f"{len(cells)} fields where the header has {len(header)} ({', '.join(header)}): "
-            f"{abbreviate(' | '.join(cells))}. Put quotes around text with a comma or a line break"
-        )
-        return BadRecord(origin, reason, position)
-    if any(_SURROGATE.search(cell) for cell in cells):
-        return BadRecord(origin, "not UTF-8. Save the file as UTF-8", position)
-    return SourceRecord(origin, dict(zip(header, cells, strict=True)), position)
-
-
-def _delimiter(head: str, path: Path) -> str:
-    if "tsv" in path.name.lower().rsplit(".", 2)[-2:]:
-        return "\t"
-    if "," in head:
-        return ","
-    return next((mark for mark in ("\t", ";", "|") if mark in head), ",")
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    row = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=True), [])
-    return [cell.strip() for cell in row]
+        yield from read_csv(stream, path, label, start)
 
 
 def _parquet(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
@@ -323,7 +233,8 @@ def _parquet_group(
         for values in batch.to_pylist():
             number += 1
             if number > start.number:
-                yield SourceRecord(f"{label}:{number}", values, SourcePosition(0, number - 1))
+                position = SourcePosition(0, number - 1)
+                yield SourceRecord(f"{label}:{number}", without_absent_keys(values), position)
 
 
 def _text(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from training.config.data import Source
+from training.data.readers.arrow_values import without_absent_keys
 from training.data.readers.records import BadRecord, SourcePosition, SourceRecord, abbreviate
 from training.errors import DataError
 
@@ -69,7 +70,8 @@ def records(source: Source) -> Iterator[SourceRecord | BadRecord]:
     if not _offline():
         _revision(source)
     for number, values in enumerate(_load(source)):
-        yield SourceRecord(f"{source.source}:{number + 1}", values, SourcePosition(0, number))
+        origin, position = f"{source.source}:{number + 1}", SourcePosition(0, number)
+        yield SourceRecord(origin, without_absent_keys(values), position)
 
 
 def _load(source: Source) -> Any:

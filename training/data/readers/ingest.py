@@ -33,7 +33,7 @@ class IngestStats:
 
     Attributes:
         required_length: Smallest `max_length` that would keep a dropped row; 0 if none would.
-        unused: Columns of plain-text records that were not read.
+        unused: Columns, and keys of messages, that hold something and were not read.
         reasons: Number of dropped rows by reason.
     """
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from training.config.data import Source
 from training.config.locations import existing_path
 from training.data.readers import hub, python_stdlib
+from training.data.readers.folder_splits import files_of_split
 from training.data.readers.formats import kind_of, read_file
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
 from training.errors import DataError
@@ -42,12 +43,14 @@ class ResolvedSource:
         source: Source as the job names it.
         label: Prefix of the ids of its rows.
         files: Files in order, with the label of each; empty for Hub and builtin sources.
+        left_out: Files of the folder that belong to other splits.
     """
 
     source: Source
     label: str
     files: tuple[tuple[Path, str], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, compare=False)
+    left_out: tuple[str, ...] = ()
 
     def records(
         self, start: ReadCursor = ReadCursor()
@@ -193,9 +196,10 @@ def _channel(name: str, environment: Mapping[str, str]) -> Path:
 
 def _local(source: Source, path: Path) -> ResolvedSource:
     if path.is_dir():
-        files = _folder(path)
+        files, left_out = files_of_split(_folder(path), path, source.split)
         labelled = tuple((file, file.relative_to(path).as_posix()) for file in files)
-        return ResolvedSource(source, path.resolve().name, labelled)
+        others = tuple(file.relative_to(path).as_posix() for file in left_out)
+        return ResolvedSource(source, path.resolve().name, labelled, left_out=others)
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     if kind_of(path) is None:

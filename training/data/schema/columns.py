@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from training.config.data import ShapeName
+from training.data.readers.json_values import parse_json
 from training.data.readers.records import abbreviate
 from training.data.schema.messages import (
     is_transcript,
@@ -73,7 +74,7 @@ def _side(value: Any, column: str, part: str, role: str) -> str | list[Message]:
 def _messages_of(text: str) -> Any:
     """Return the messages that a text encodes in JSON; other text is returned unchanged."""
     try:
-        value = orjson.loads(text)
+        value = parse_json(text)
     except orjson.JSONDecodeError:
         return text
     items = value if isinstance(value, list) else [value]

@@ -6,12 +6,13 @@ The order of `_detect` is the order of precedence, which `docs/data.md` document
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from training.config.data import ShapeName, Source
 from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord, abbreviate
 from training.data.schema.columns import ROW_READERS, column_key, parse_bool
+from training.data.schema.messages import unread_keys
 from training.data.schema.rows import Row, RowError, as_prompt
 from training.errors import DataError
 
@@ -41,6 +42,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "reference": ("reference", "reference_answer", "ground_truth", "answer", "solution", "target"),
 }  # fmt: skip
 
+_Signature: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""Columns of a record, and the kinds of value in those that settle its shape."""
 _MEDIA = frozenset({"image", "images", "audio", "audios", "video", "videos"})
 _LISTED = 12
 """Maximum number of columns that an error message lists."""
@@ -69,6 +72,21 @@ _NEEDS: dict[ShapeName, tuple[str, ...]] = {
     "prompt": ("prompt",),
 }
 
+_READ: dict[ShapeName, tuple[str, ...]] = {
+    "text": ("text",),
+    "prompt_completion": ("prompt", "completion", "context", "system", "history", "tools"),
+    "alpaca": ("prompt", "completion", "context", "system", "history", "tools"),
+    "messages": ("messages", "system", "tools"),
+    "sharegpt": ("conversations", "system", "tools"),
+    "preference": (
+        "prompt", "chosen", "rejected", "context", "system", "history", "tools", "margin",
+    ),
+    "unpaired": ("prompt", "completion", "label", "context", "system", "history", "tools"),
+}  # fmt: skip
+"""Parts that each shape reads; `prompt` reads every column, because rewards may."""
+_SETTLING = ("label", "messages", "conversations")
+"""Parts whose values, and not only their names, settle the shape of a record."""
+
 _JUDGED: tuple[ShapeName, ...] = ("preference", "unpaired")
 """Shapes that take precedence over a conversation in the same record, if the method needs them."""
 
@@ -76,7 +94,8 @@ _JUDGED: tuple[ShapeName, ...] = ("preference", "unpaired")
 class SchemaReader:
     """Reader that converts the records of one source into the kind of row a method needs.
 
-    The shape is detected once per set of columns.
+    The shape is detected once per set of columns and kinds of value in those that settle it: a
+    null in the first row must not decide for labels in later ones.
 
     Args:
         source: Source as the job names it.
@@ -86,7 +105,9 @@ class SchemaReader:
     def __init__(self, source: Source, want: RowKind):
         self._source = source
         self._want = want
-        self._detected: dict[tuple[str, ...], tuple[ShapeName, dict[str, str]]] = {}
+        self._detected: dict[_Signature, tuple[ShapeName, dict[str, str]]] = {}
+        self._settling: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._unread: dict[_Signature, set[str]] = {}
         self.unused: set[str] = set()
 
     @property
@@ -102,15 +123,58 @@ class SchemaReader:
             DataError: The columns fit no shape, or one that this method cannot train on.
             RowError: The shape is known, but the content of this record is invalid.
         """
-        signature = tuple(record.values)
-        detected = self._detected.get(signature)
+        signature = self._signature(record.values)
+        detected = self._detected.get(signature) or self._detected_without_nulls(signature)
         if detected is None:
-            detected = self._detected[signature] = self._resolve_or_reject(record)
+            detected = self._resolve_or_reject(record)
+        if signature not in self._detected:
+            self._detected[signature] = detected
+            self._unread[signature] = _unread(record, *detected)
         shape, columns = detected
+        self._note_unread(record, signature, columns)
         if shape != "text" and self._want != "text":
             _reject_media(record)
         row = ROW_READERS[shape](record.origin, record.values, columns)
         return as_prompt(row) if self._want == "prompt" else row
+
+    def _signature(self, values: Mapping[str, Any]) -> _Signature:
+        """Return a record's columns and the kinds of value in those that settle its shape."""
+        names = tuple(values)
+        if names not in self._settling:
+            spellings = {spelling for part in _SETTLING for spelling in _NAMES[part]}
+            given = {self._source.columns.get(part) for part in _SETTLING}
+            self._settling[names] = tuple(
+                name for name in names if column_key(name) in spellings or name in given
+            )
+        return names, tuple(_kind(values[name]) for name in self._settling[names])
+
+    def _detected_without_nulls(
+        self, signature: _Signature
+    ) -> tuple[ShapeName, dict[str, str]] | None:
+        """Return what an earlier record with the same columns settled, where this one has nulls."""
+        names, kinds = signature
+        if "null" not in kinds:
+            return None
+        for (other, others), detected in tuple(self._detected.items()):
+            if other == names and all(
+                kind in ("null", settled) for kind, settled in zip(kinds, others, strict=True)
+            ):
+                return detected
+        return None
+
+    def _note_unread(
+        self, record: SourceRecord, signature: _Signature, columns: Mapping[str, str]
+    ) -> None:
+        """Note the columns, and keys of messages, that hold something and are not read."""
+        pending = self._unread[signature]
+        for name in tuple(pending):
+            if record.values[name] not in (None, "", [], {}):
+                self.unused.add(name)
+                pending.discard(name)
+        for name in set(columns.values()) - self.unused:
+            value = record.values[name]
+            if isinstance(value, list | dict | str):
+                self.unused |= {f"{name}[].{key}" for key in unread_keys(value)}
 
     def _resolve_or_reject(self, record: SourceRecord) -> tuple[ShapeName, dict[str, str]]:
         """Resolve the shape of a record.
@@ -145,8 +209,6 @@ class SchemaReader:
         _reject(shape, self._want, record.origin)
         if shape in ("messages", "sharegpt") and self._source.shape is None:
             _reject_labelled(shape, columns, record, self._want)
-        if shape == "text":
-            self.unused |= set(record.values) - {columns["text"]}
         return shape, columns
 
     def _columns(self, record: SourceRecord) -> dict[str, str]:
@@ -231,9 +293,7 @@ def _detect(
         return "sharegpt"
     if {"chosen", "rejected"} <= has:
         return "preference"
-    if {"prompt", "completion", "label"} <= has and parse_bool(
-        values[columns["label"]]
-    ) is not None:
+    if {"prompt", "completion", "label"} <= has and _is_judgment(values[columns["label"]], want):
         return "unpaired"
     if want == "text" and "text" in has and isinstance(values[columns["text"]], str):
         return "text"
@@ -244,6 +304,31 @@ def _detect(
     if "prompt" in has:
         return "prompt"
     return None
+
+
+def _is_judgment(value: Any, want: RowKind) -> bool:
+    """Return whether a label says good or bad; for fine-tuning 0 and 1 do too."""
+    return parse_bool(value) is not None or (
+        want == "dialogue" and str(value).strip() in ("0", "1", "0.0", "1.0")
+    )
+
+
+def _kind(value: Any) -> str:
+    """Return the kind of a value, as far as it matters to the shape of a record."""
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "list"
+    if _is_judgment(value, "dialogue"):
+        return "judgment"
+    return "json" if isinstance(value, str) and value.lstrip().startswith("[") else "other"
+
+
+def _unread(record: SourceRecord, shape: ShapeName, columns: Mapping[str, str]) -> set[str]:
+    """Return the columns of a record that its shape does not read."""
+    if shape not in _READ:
+        return set()
+    return set(record.values) - {columns[part] for part in _READ[shape] if part in columns}
 
 
 def _holds_messages(value: Any) -> bool:
@@ -279,7 +364,8 @@ def _reject(shape: ShapeName, want: RowKind, origin: str) -> None:
         raise DataError(
             f"{origin}: this is a set of good and bad answers (label true or false); trained on as "
             "it is, the model would learn the bad ones too. Use a method that learns from it (kto),"
-            " or keep the good rows and set shape: prompt_completion"
+            " or keep the good rows (or all, if the label means something else) and set "
+            "data.train.shape: prompt_completion"
         )
     if shape == "prompt":
         raise DataError(
@@ -297,11 +383,12 @@ def _reject_labelled(
         DataError: The conversations are labelled.
     """
     label = columns.get("label")
-    if want == "dialogue" and label and parse_bool(record.values[label]) is not None:
+    if want == "dialogue" and label and _is_judgment(record.values[label], want):
         raise DataError(
             f"{record.origin}: these conversations are labelled good or bad ({label}: "
             f"{abbreviate(record.values[label])}); trained on as they are, the model would learn "
-            f"the bad ones too. Keep the good ones and set data.train.shape: {shape}"
+            f"the bad ones too. Keep the good ones (or all, if the label means something else) and "
+            f"set data.train.shape: {shape}"
         )
 
 

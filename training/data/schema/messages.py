@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
 import orjson
 
+from training.data.readers.json_values import parse_json
 from training.data.readers.records import abbreviate
 from training.data.schema.rows import REASONING_KEYS, Message, RowError, ToolArguments
 
@@ -38,6 +40,27 @@ _CALLS = frozenset({"function_call", "tool_call"})
 _WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
 """Keys by which other tools mark whether a message is trained on."""
 _TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
+
+
+_READ_KEYS = frozenset(
+    {"role", "from", "content", "value", "name", "tool_calls", "function_call", "tool_call_id"}
+    | {*_WEIGHTS, *REASONING_KEYS}
+)
+
+
+def unread_keys(value: Any) -> set[str]:
+    """Return the keys of messages that are not read, though one of them has a value."""
+    if isinstance(value, str) and value.lstrip().startswith(('[{"', '{"role"')):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            value = parse_json(value)
+    messages = value if isinstance(value, list) else [value]
+    return {
+        key
+        for message in messages
+        if isinstance(message, dict) and {"role", "from"} & message.keys()
+        for key in message.keys() - _READ_KEYS
+        if message[key] not in (None, "", [], {})
+    }
 
 
 def read_messages(value: Any, column: str) -> list[Message]:
@@ -169,7 +192,7 @@ def _call(call: Any, where: str) -> dict[str, Any]:
 def _arguments(text: str) -> Any:
     """Return the arguments of a call as an object, or as text if they are not JSON."""
     try:
-        return orjson.loads(text) if text.strip() else {}
+        return parse_json(text) if text.strip() else {}
     except orjson.JSONDecodeError:
         return text
 
@@ -217,7 +240,7 @@ def read_tools(value: Any) -> list[dict[str, Any]] | None:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return orjson.loads(text)
+        return parse_json(text)
     except orjson.JSONDecodeError as error:
         raise RowError(f"{where} is not JSON ({error.msg}): {abbreviate(text)}") from None
 
