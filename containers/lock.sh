@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# lock.sh UV: write the hash-locked requirements of the images from the project's own pins.
+# Write the hash-locked requirements of the images from the versions pinned in constraints.txt.
+# Usage: lock.sh UV
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${1:?lock.sh UV}
@@ -13,7 +14,7 @@ compile() { # OUTPUT INPUT… [OPTION…]
     --no-emit-index-url --no-annotate --no-header --quiet --output-file "$output"
 }
 
-# The base has torch and its dependencies; DeepSpeed is compiled separately.
+# The base image provides torch and its dependencies. DeepSpeed is locked separately: it is built from source.
 printf 'torch ; python_version < "3"\n' >"$work/without-torch"
 printf 'setuptools\n' >"$work/build.in"
 compile containers/gpu/requirements.txt pyproject.toml "$work/build.in" --extra train --extra account \

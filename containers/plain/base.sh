@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# base.sh TAG: build a plain base image from Debian and the torch that this machine's pip chooses.
-# Needs root, mmdebstrap (Debian) and an engine; PYTHON names the Python that downloads torch.
+# Build a base image from Debian and the torch build that the local pip selects.
+# Usage: base.sh TAG. Requires root, mmdebstrap and a container engine. PYTHON is the Python that downloads torch.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 tag=${1:?base.sh TAG}
@@ -8,8 +8,8 @@ engine=${ENGINE:-$("$here/../engine.sh")}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Debian 12 has Python 3.11. The constraints pin torch and its dependencies to the versions of the images'
-# lock files, so that the base holds no second version of a package that a layer above installs.
+# Debian 12 has Python 3.11. The constraints pin torch and its dependencies to the versions in the images'
+# lock files, so that the base and the layers above it contain the same version of each package.
 "${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --only-binary :all: --python-version 3.11 \
   --no-compile --constraint "$here/../../constraints.txt" --target "$work/torch" torch &
 torch=$!
