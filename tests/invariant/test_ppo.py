@@ -208,10 +208,10 @@ def test_two_processes_take_the_steps_of_one(
 def test_held_out_prompts_that_do_not_deal_out_evenly_among_shards(
     job: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Three prompts for two processes, of which neither has all the weights."""
+    """Three rows of one question for two processes, of which neither has all the weights."""
     dealt = changed(
         job,
-        data={"validation": {"split": "25%"}},
+        data={"repeat": 3, "validation": {"split": "25%"}},
         sharding={"zero": 3},
         resources={"processes": 2},
         train={"max_steps": 2, "micro_batch_size": 1},
