@@ -55,7 +55,7 @@ def test_lost_node_ends_the_run() -> None:
     verdict = policy().decide([ECHO], ["algo-2 (its connection was closed)"], 1)
     assert not verdict.restart
     assert verdict.message.startswith("algo-2 (its connection was closed) was lost")
-    # What a node explained before counts more than who left after it.
+    # An error that a node explained takes precedence over nodes that left after it.
     assert policy().decide([NAN], ["algo-1 (gone)"], 1).message == "algo-2: the loss is NaN"
 
 

@@ -117,7 +117,7 @@ def test_damaged_checkpoint_is_passed_over(
     assert words in said[0]
     assert_identical(cut, whole)
     assert cut.samples == whole.samples
-    assert find_corruption(cut.path / "checkpoints/checkpoint-8") is None, "not written anew"
+    assert find_corruption(cut.path / "checkpoints/checkpoint-8") is None, "not written again"
 
 
 def test_undamaged_run_goes_on_from_the_newest(

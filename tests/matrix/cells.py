@@ -91,7 +91,7 @@ class Cell:
 
     @property
     def merges(self) -> bool:
-        """Whether the adapter has a merged form."""
+        """Return True if the adapter has a merged form."""
         section: AdapterSection = TypeAdapter(Adapter).validate_python(self.adapter(_MEMBERS))
         return section.mergeable
 

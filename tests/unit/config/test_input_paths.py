@@ -61,7 +61,7 @@ def test_paths_next_to_the_job(folder: Path) -> None:
 def test_spelling_of_the_job_path_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a rerun would be another job, and start anew."""
+    """A rerun would otherwise be another job, and start over."""
     absolute = write_job(folder)
     monkeypatch.chdir(folder.parent)
     jobs = [load_job(path) for path in (absolute, Path("project/job.yaml"))]

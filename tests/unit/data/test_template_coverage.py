@@ -70,7 +70,7 @@ def applied(tokenizer: PreTrainedTokenizerFast, messages: list[Message], tools: 
 
 
 def same_text(row: Any, rows: RowTokenizer, text: str) -> bool:
-    """Whether a row is a rendered conversation, which may end in white space after its end."""
+    """Return True if a row is a rendered conversation, up to white space after its end."""
     return rows.encoder.decode(row.input_ids) == text.rstrip()
 
 
@@ -281,7 +281,7 @@ def test_tools_beside_a_prompt_are_rendered(shape: Any) -> None:
 
 @pytest.mark.parametrize("shape", ["prompt_completion", "preference", "unpaired", "prompt"])
 def test_columns_around_a_prompt_are_read_for_text_and_for_messages(shape: Any) -> None:
-    """A prompt of one message is rendered as the same prompt in text, whatever stands beside it."""
+    """A prompt of one message is rendered as the same prompt in text, with any columns."""
     values: dict[str, Any] = {
         "prompt": "And here?", "completion": "Sun.", "chosen": "Sun.", "rejected": "No.",
         "label": True, "tools": TOOLS, "system": "Be a pirate.", "context": "In Rome.",
