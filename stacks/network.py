@@ -22,6 +22,8 @@ class NetworkStack(TemperStack):
         network = PrivateNetwork(self, "Network", settings=settings)
         self.vpc: ec2.Vpc = network.vpc
         self.subnets = network.subnets
+        zones = [zone.name for zone in settings.zones]
+        self.subnet_by_zone = dict(zip(zones, network.subnets, strict=True))
         FlowLogs(
             self,
             "FlowLogs",
@@ -34,7 +36,7 @@ class NetworkStack(TemperStack):
             self,
             "Endpoints",
             vpc=self.vpc,
-            subnets=self.subnets,
+            subnets=self.subnet_by_zone,
             environment=environment,
             names=self.names,
         )

@@ -1,6 +1,6 @@
 """VPC endpoints of the services that the enabled features call, restricted to this account."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -8,6 +8,7 @@ from constructs import Construct
 
 from stacks.naming import ResourceNames
 from stacks.settings import Environment
+from stacks.settings.placement import endpoint_zones
 
 BUCKETS = ("data", "runs", "models")
 # Services that each feature calls from inside the VPC: last part of the endpoint's service name →
@@ -49,7 +50,7 @@ class VpcEndpoints(Construct):
         id: str,
         *,
         vpc: ec2.Vpc,
-        subnets: Sequence[ec2.ISubnet],
+        subnets: Mapping[str, ec2.ISubnet],
         environment: Environment,
         names: ResourceNames,
     ) -> None:
@@ -58,7 +59,6 @@ class VpcEndpoints(Construct):
         gateway = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
         for statement in self._s3_statements():
             gateway.add_to_policy(statement)
-        chosen = subnets[:1] if environment.network.endpoints_in_one_zone else subnets
         services = required_services(environment)
         if not services:
             return
@@ -78,7 +78,9 @@ class VpcEndpoints(Construct):
                 service.title().replace(".", "").replace("-", ""),
                 vpc=vpc,
                 service=_service(service, names.region),
-                subnets=ec2.SubnetSelection(subnets=list(chosen)),
+                subnets=ec2.SubnetSelection(
+                    subnets=[subnets[name] for name in endpoint_zones(environment, service)]
+                ),
                 security_groups=[group],
                 private_dns_enabled=True,
                 open=False,
