@@ -119,7 +119,7 @@ def _import(
     name: Annotated[str, typer.Option(help="The job's name; that of the file if left out.")] = "",
     devices: Annotated[int, typer.Option(min=1, help="Accelerators of the original run.")] = 1,
 ) -> int:
-    """Print the job file of a file of Hugging Face hyperparameters.
+    """Print the job file of Hugging Face hyperparameters.
 
     Reads use_lora, lora_config, sft_config, model_init_config, and arguments of TrainingArguments.
     Comments at the top of the job name what is not carried over.

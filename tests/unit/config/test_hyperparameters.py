@@ -126,7 +126,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 def test_text_that_is_no_json(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"bf16": "true,\n}')
-    with pytest.raises(JobError, match="settings.json"):
+    with pytest.raises(JobError, match=r"settings\.json"):
         print_imported_job(path, name="", model="m", data="d", validation="", devices=1)
 
 

@@ -43,7 +43,7 @@ def print_imported_job(
     document = _completed(result, path, name=name, model=model, data=data, validation=validation)
     parse_job(document, f"the job of {path}")
     for note in result.notes:
-        print(f"# {note}.")
+        sys.stdout.write(f"# {note}.\n")
     yaml.safe_dump(document, sys.stdout, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -84,7 +84,7 @@ def _completed(
     document = result.document
     document["name"] = name or re.sub(r"[^a-zA-Z0-9]+", "-", path.stem).strip("-")[:63] or "job"
     if model:
-        document["model"] = {"source": model, **document["model"], "source": model}
+        document["model"] = {**document["model"], "source": model}
     problems = []
     if "source" not in document["model"]:
         problems.append(Problem("model.source", "is not in the settings", fix="Add --model"))
@@ -100,4 +100,5 @@ def _completed(
     if validation:
         held_out = {"split": validation} if validation.endswith("%") else validation
         document["data"]["validation"] = held_out
+    document["model"] = {"source": document["model"].pop("source"), **document["model"]}
     return {key: document[key] for key in _ORDER if key in document}

@@ -1,4 +1,4 @@
-"""Translation of validated settings into the sections of a job, with a note on what is not carried."""
+"""Translation of validated settings into the sections of a job, with notes on what is left out."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def _lora(given: LoraSettings, result: Translation) -> None:
         adapter["modules_to_save"] = list(given.modules_to_save)
     if given.layers_to_transform is not None:
         result.notes.append(
-            f"layers_to_transform {given.layers_to_transform} is not carried: every layer is adapted"
+            f"layers_to_transform {given.layers_to_transform} is not carried: every layer gets one"
         )
     for name in ("fan_in_fan_out", "use_rslora", "use_dora"):
         if getattr(given, name):
