@@ -14,13 +14,13 @@ from launch.slurm.shell import Shell, SshShell
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
-    from launch.targets.base import Target
+    from launch.targets.base import SharedTarget
 
 _SUBMIT_NODE_TYPES = ("Login", "Controller")
 """Node types on which sbatch may be run, in order of preference."""
 
 
-def from_environment(environment: LaunchEnvironment | None) -> Target:
+def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
     """Return the environment's cluster as a Slurm or EKS target.
 
     Raises:

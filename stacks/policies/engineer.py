@@ -73,6 +73,7 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListProcessingJobs",
                 "sagemaker:ListTrainingJobs",
+                "sagemaker:Search",  # `temper status --env` lists the team's runs by their tags
                 "servicequotas:GetServiceQuota",
                 "servicequotas:ListServiceQuotas",
             ],
