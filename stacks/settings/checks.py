@@ -6,6 +6,8 @@ from stacks.aws_data.tables import instances
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.network import NetworkSettings
+from stacks.settings.network_rules import shared_vpc
 from stacks.settings.table_checks import table_problems
 
 RESERVED_ADDRESSES_PER_SUBNET = 5
@@ -49,6 +51,7 @@ def neighbour_problems(
                 f"training.own_log_group: {file} owns /aws/sagemaker/TrainingJobs of this account "
                 "and Region already; set it to false in one of the two"
             )
+        yield from shared_vpc(environment, file, other)
 
 
 def _zone_problems(environment: Environment) -> Iterator[str]:
@@ -67,6 +70,25 @@ def _zone_problems(environment: Environment) -> Iterator[str]:
 
 def _address_problems(environment: Environment) -> Iterator[str]:
     network = environment.network
+    if network.existing is None:
+        yield from _vpc_is_large_enough(network)
+    if not environment.hyperpod.enabled:
+        return
+    mask, key = network.private_mask, "network.private_mask"
+    if network.existing:
+        mask, key = max(s.cidr.prefixlen for s in network.existing.subnets), "network.existing"
+    usable = 2 ** (32 - mask) - RESERVED_ADDRESSES_PER_SUBNET
+    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
+    if wanted > usable:
+        longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
+        yield (
+            f"{key}: a /{mask} subnet has {usable} usable addresses "
+            f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
+            f"with EFA); take {longest} or shorter"
+        )
+
+
+def _vpc_is_large_enough(network: NetworkSettings) -> Iterator[str]:
     needed = len(network.zones) * 2 ** (32 - network.private_mask)
     if network.mode == "private":
         needed += len(network.zones) * 2 ** (32 - 27)
@@ -76,17 +98,6 @@ def _address_problems(environment: Environment) -> Iterator[str]:
             f"network.cidr: {network.cidr} has {network.cidr.num_addresses} addresses and "
             f"{len(network.zones)} zones of /{network.private_mask} need {needed}; "
             f"take a /{smallest} or larger, or a longer private_mask"
-        )
-    if not environment.hyperpod.enabled:
-        return
-    usable = 2 ** (32 - network.private_mask) - RESERVED_ADDRESSES_PER_SUBNET
-    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
-    if wanted > usable:
-        longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
-        yield (
-            f"network.private_mask: a /{network.private_mask} subnet has {usable} usable addresses "
-            f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
-            f"with EFA); take {longest} or shorter"
         )
 
 
