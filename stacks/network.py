@@ -20,15 +20,15 @@ class NetworkStack(TemperStack):
     def __init__(self, scope: Construct, *, environment: Environment, logs_key: kms.IKey) -> None:
         super().__init__(scope, "network", environment=environment)
         settings = environment.network
+        zones = [zone.name for zone in settings.zones]
         network = (
-            ExistingVpc(
-                self, "Network", settings=settings.existing, zones=[z.name for z in settings.zones]
-            )
+            ExistingVpc(self, "Network", settings=settings.existing, zones=zones)
             if settings.existing
             else PrivateNetwork(self, "Network", settings=settings)
         )
         self.vpc: ec2.IVpc = network.vpc
         self.subnets: list[ec2.ISubnet] = [*network.subnets]
+        self.subnet_by_zone = dict(zip(zones, self.subnets, strict=True))
         if settings.existing is None or settings.existing.flow_logs:
             FlowLogs(
                 self,
@@ -42,7 +42,7 @@ class NetworkStack(TemperStack):
             self,
             "Endpoints",
             vpc=self.vpc,
-            subnets=self.subnets,
+            subnets=self.subnet_by_zone,
             environment=environment,
             names=self.names,
         )

@@ -1,6 +1,6 @@
 """VPC endpoints of the services that the enabled features call, restricted to this account."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -9,6 +9,7 @@ from constructs import Construct
 from stacks.naming import ResourceNames
 from stacks.settings import Environment
 from stacks.settings.endpoint_services import required_services
+from stacks.settings.placement import endpoint_zones
 
 BUCKETS = ("data", "runs", "models")
 
@@ -22,7 +23,7 @@ class VpcEndpoints(Construct):
         id: str,
         *,
         vpc: ec2.IVpc,
-        subnets: Sequence[ec2.ISubnet],
+        subnets: Mapping[str, ec2.ISubnet],
         environment: Environment,
         names: ResourceNames,
     ) -> None:
@@ -34,11 +35,10 @@ class VpcEndpoints(Construct):
                 "S3",
                 service=ec2.GatewayVpcEndpointAwsService.S3,
                 # In our own VPC these are all subnets but those of NAT gateways, which need none.
-                subnets=[ec2.SubnetSelection(subnets=list(subnets))] if existing else None,
+                subnets=[ec2.SubnetSelection(subnets=[*subnets.values()])] if existing else None,
             )
             for statement in self._s3_statements():
                 gateway.add_to_policy(statement)
-        chosen = subnets[:1] if environment.network.endpoints_in_one_zone else subnets
         services = required_services(environment)
         if existing:
             services = {
@@ -65,7 +65,9 @@ class VpcEndpoints(Construct):
                 service.title().replace(".", "").replace("-", ""),
                 vpc=vpc,
                 service=_service(service, names.region),
-                subnets=ec2.SubnetSelection(subnets=list(chosen)),
+                subnets=ec2.SubnetSelection(
+                    subnets=[subnets[name] for name in endpoint_zones(environment, service)]
+                ),
                 security_groups=[group],
                 private_dns_enabled=True,
                 open=False,

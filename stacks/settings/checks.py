@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping
 
 from stacks.aws_data.tables import instances
+from stacks.settings.address_plan import addresses_needed
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.placement import cluster_zones, pinned_zone
+from stacks.settings.placement_checks import placement_problems
 from stacks.settings.network import NetworkSettings
 from stacks.settings.network_rules import shared_vpc
 from stacks.settings.table_checks import table_problems
@@ -17,6 +20,7 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
     """Yield the problems of an environment whose sections are valid by themselves."""
     yield from _zone_problems(environment)
     yield from _address_problems(environment)
+    yield from placement_problems(environment)
     if environment.hyperpod.enabled:
         yield from _hyperpod_problems(environment)
     yield from _throughput_problems(environment)
@@ -89,9 +93,7 @@ def _address_problems(environment: Environment) -> Iterator[str]:
 
 
 def _vpc_is_large_enough(network: NetworkSettings) -> Iterator[str]:
-    needed = len(network.zones) * 2 ** (32 - network.private_mask)
-    if network.mode == "private":
-        needed += len(network.zones) * 2 ** (32 - 27)
+    needed = addresses_needed(network)
     if needed > network.cidr.num_addresses:
         smallest = 32 - (needed - 1).bit_length()
         yield (
@@ -163,9 +165,10 @@ def _group_problems(environment: Environment, group: InstanceGroup, key_path: st
     if facts is None:
         return
     ids = {zone.name: zone.id for zone in environment.network.zones}
-    zones_to_check = [group.training_plan_zone] if group.training_plan_zone in names else names
+    pinned = pinned_zone(group)
+    zones_to_check = [pinned] if pinned in names else list(cluster_zones(environment))
     for name in zones_to_check:
-        if ids[name] is None:
+        if name in ids and ids[name] is None:
             yield (
                 f"network.zones: {name} has no id, and {group.name!r} needs {group.instance} "
                 "there; `aws ec2 describe-availability-zones` prints it (use1-az4, …)"

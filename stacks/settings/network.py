@@ -1,7 +1,8 @@
 """Settings of the network: address range, zones and access to the internet."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -56,6 +57,10 @@ class ExistingNetwork(SettingsSection):
 class NetworkSettings(SettingsSection):
     """Settings of the VPC."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "endpoints_in_one_zone": "endpoint_zones (nodes for true, all for false)"
+    }
+
     existing: ExistingNetwork | None = Field(
         None,
         description="use a VPC that exists: `{vpc_id, cidrs, subnets: [{id, zone, cidr, "
@@ -64,9 +69,18 @@ class NetworkSettings(SettingsSection):
     )
     cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
     zones: tuple[Zone, ...] = Field(
-        min_length=1, max_length=6, description="availability zones, each `{name, id}`"
+        min_length=1,
+        max_length=6,
+        description="availability zones, each `{name, id}`; add new ones at the end",
     )
     private_mask: int = Field(20, ge=16, le=28, description="prefix length of each private subnet")
+    reserved_zones: int | None = Field(
+        None,
+        ge=1,
+        le=6,
+        description="zones, used or not, whose private addresses come before the NAT subnets "
+        "(mode: private); fixed once deployed. none: as many as fit, at most 6",
+    )
     mode: Literal["isolated", "private"] = Field(
         "isolated", description="isolated: no route to the internet; private: outbound through NAT"
     )
@@ -78,10 +92,15 @@ class NetworkSettings(SettingsSection):
         description="needed: endpoints of the services that enabled features call; gateway-only: "
         "S3 only",
     )
-    endpoints_in_one_zone: bool = Field(
-        True,
-        description="create interface endpoints in one zone only: cheaper, but calls from other "
-        "zones cross zones",
+    endpoint_zones: Literal["nodes", "all"] | tuple[ZoneName, ...] = Field(
+        "nodes",
+        description="zones of the interface endpoints. nodes: where HyperPod nodes run, or the "
+        "first zone without HyperPod; all; or a list. Calls from other zones cross zones",
+    )
+    endpoint_zones_lacking: dict[str, tuple[ZoneName, ...]] = Field(
+        default_factory=dict,
+        description="zones in which AWS does not offer an endpoint, by service "
+        "(`bedrock-runtime: [us-east-1e]`), as `make diff` reports them",
     )
     flow_log_days: int = Field(30, ge=1, le=3653, description="retention of flow logs, in days")
 

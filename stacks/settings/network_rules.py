@@ -27,6 +27,7 @@ def _useless_settings(environment: Environment) -> Iterator[str]:
     where = {
         "cidr": "existing.cidrs",
         "private_mask": "existing.subnets",
+        "reserved_zones": "existing.subnets",
         "nat_gateways": "the routes of your subnets",
     }
     for key, instead in where.items():
