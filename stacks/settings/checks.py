@@ -7,10 +7,10 @@ from stacks.settings.address_plan import addresses_needed
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
-from stacks.settings.placement import cluster_zones, pinned_zone
-from stacks.settings.placement_checks import placement_problems
 from stacks.settings.network import NetworkSettings
 from stacks.settings.network_rules import shared_vpc
+from stacks.settings.placement import cluster_zones, pinned_zone
+from stacks.settings.placement_checks import placement_problems
 from stacks.settings.table_checks import table_problems
 
 RESERVED_ADDRESSES_PER_SUBNET = 5
