@@ -67,7 +67,10 @@ prices: $(VENV)/.launch  ## download current prices from AWS; needs credentials:
 check-job: $(VENV)/.train  ## check a job file without running it: make check-job JOB=…
 	@$(TEMPER) check $(JOB) $(if $(SET),--set $(SET))
 
-.PHONY: feedback measured redteam bias
+import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
+	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
+
+.PHONY: feedback measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
