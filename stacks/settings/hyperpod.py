@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from stacks.settings.base import InstanceType, RoleArn, SettingsSection
+from stacks.settings.network import ZoneName
 
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
 
@@ -28,6 +29,7 @@ class InstanceGroup(SettingsSection):
         | None
     ) = None
     training_plan_zone: str | None = Field(None, description="zone of the training plan")
+    zone: ZoneName | None = None
     volume_gib: int = Field(500, ge=1, le=16384)
     deep_health_checks: bool = True
 
@@ -42,6 +44,11 @@ class InstanceGroup(SettingsSection):
             raise ValueError(
                 f"group {self.name!r} names a training_plan without training_plan_zone; "
                 "`aws sagemaker describe-training-plan` prints its AvailabilityZone"
+            )
+        if self.zone and self.training_plan_zone not in (None, self.zone):
+            raise ValueError(
+                f"group {self.name!r} has zone: {self.zone} and a plan for "
+                f"{self.training_plan_zone}; the plan's zone applies, so remove zone"
             )
         return self
 
@@ -104,13 +111,18 @@ class HyperPodSettings(SettingsSection):
         None,
         description="create an EKS cluster: `{version, administrators, chart_installed}`",
     )
+    zones: tuple[ZoneName, ...] = Field(
+        (),
+        description="zones of the cluster; fixed once it exists, so name them before you add a "
+        "zone to network.zones. none: all",
+    )
     accounting: Accounting | None = Field(
         None, description="database for Slurm accounting: `{instance, storage_gib, backup_days}`"
     )
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, volume_gib, deep_health_checks}`",
+        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks}`",
     )
     node_recovery: bool = Field(True, description="replace failed nodes automatically")
     quotas: dict[InstanceType, int] = Field(

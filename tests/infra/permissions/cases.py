@@ -283,6 +283,7 @@ LAUNCHING: list[Case] = [
     ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:ListTrainingJobs", "*", {}),
+    ("Engineer", True, "sagemaker:Search", "*", {}),
     ("Engineer", True, "servicequotas:GetServiceQuota", "*", {}),
     ("Engineer", True, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:Training}", TO_LAMBDA),

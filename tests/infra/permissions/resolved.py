@@ -28,6 +28,8 @@ ARNS = {
 }
 # RDS generates the name of the secret.
 DATABASE_PASSWORD = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b2c3d-AbCdEf"
+# SageMaker generates the id of the cluster.
+CLUSTER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:cluster/abcdefghijkl"
 NAMES = {
     "AWS::ECR::Repository": "RepositoryName",
     "AWS::EKS::Cluster": "Name",
@@ -84,6 +86,8 @@ class ResolvedRoles:
         kind = self.resource(stack, logical_id)["Type"]
         if attribute == "MasterUserSecret.SecretArn":
             return DATABASE_PASSWORD
+        if attribute == "ClusterArn":
+            return CLUSTER
         if attribute == "Arn":
             return ARNS[kind].format(self._name(stack, logical_id))
         return f"{attribute.lower()}-of-{logical_id}"
