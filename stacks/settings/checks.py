@@ -7,6 +7,8 @@ from stacks.settings.address_plan import addresses_needed
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.network import NetworkSettings
+from stacks.settings.network_rules import shared_vpc
 from stacks.settings.placement import cluster_zones, pinned_zone
 from stacks.settings.placement_checks import placement_problems
 from stacks.settings.table_checks import table_problems
@@ -22,6 +24,7 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
     if environment.hyperpod.enabled:
         yield from _hyperpod_problems(environment)
     yield from _throughput_problems(environment)
+    yield from _approval_problems(environment)
     yield from rule_problems(environment)
     yield from table_problems(environment)
 
@@ -53,6 +56,7 @@ def neighbour_problems(
                 f"training.own_log_group: {file} owns /aws/sagemaker/TrainingJobs of this account "
                 "and Region already; set it to false in one of the two"
             )
+        yield from shared_vpc(environment, file, other)
 
 
 def _zone_problems(environment: Environment) -> Iterator[str]:
@@ -71,6 +75,25 @@ def _zone_problems(environment: Environment) -> Iterator[str]:
 
 def _address_problems(environment: Environment) -> Iterator[str]:
     network = environment.network
+    if network.existing is None:
+        yield from _vpc_is_large_enough(network)
+    if not environment.hyperpod.enabled:
+        return
+    mask, key = network.private_mask, "network.private_mask"
+    if network.existing:
+        mask, key = max(s.cidr.prefixlen for s in network.existing.subnets), "network.existing"
+    usable = 2 ** (32 - mask) - RESERVED_ADDRESSES_PER_SUBNET
+    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
+    if wanted > usable:
+        longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
+        yield (
+            f"{key}: a /{mask} subnet has {usable} usable addresses "
+            f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
+            f"with EFA); take {longest} or shorter"
+        )
+
+
+def _vpc_is_large_enough(network: NetworkSettings) -> Iterator[str]:
     needed = addresses_needed(network)
     if needed > network.cidr.num_addresses:
         smallest = 32 - (needed - 1).bit_length()
@@ -78,17 +101,6 @@ def _address_problems(environment: Environment) -> Iterator[str]:
             f"network.cidr: {network.cidr} has {network.cidr.num_addresses} addresses and "
             f"{len(network.zones)} zones of /{network.private_mask} need {needed}; "
             f"take a /{smallest} or larger, or a longer private_mask"
-        )
-    if not environment.hyperpod.enabled:
-        return
-    usable = 2 ** (32 - network.private_mask) - RESERVED_ADDRESSES_PER_SUBNET
-    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
-    if wanted > usable:
-        longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
-        yield (
-            f"network.private_mask: a /{network.private_mask} subnet has {usable} usable addresses "
-            f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
-            f"with EFA); take {longest} or shorter"
         )
 
 
@@ -189,4 +201,20 @@ def _throughput_problems(environment: Environment) -> Iterator[str]:
         yield (
             "bedrock.throughput: listed, but bedrock.enabled is false; "
             "enable Bedrock, or remove the list"
+        )
+
+
+def _approval_problems(environment: Environment) -> Iterator[str]:
+    if environment.images.approval == "none":
+        return
+    if not environment.images.build:
+        yield (
+            "images.approval: required, and images.build is false; only CodeBuild records who "
+            "built an image, so set images.build: true, or images.approval: none"
+        )
+    security = environment.security
+    for arn in sorted(set(security.engineers) & set(security.image_approvers)):
+        yield (
+            f"security.image_approvers: {arn} is also one of security.engineers, who build "
+            "images; nobody may approve their own, so name other roles"
         )

@@ -9,6 +9,9 @@ from pydantic import Field, StringConstraints
 from stacks.settings.base import SettingsSection
 
 ZoneName = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
+VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$")]
+SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")]
+RouteTableId = Annotated[str, StringConstraints(pattern=r"^rtb-([0-9a-f]{8}|[0-9a-f]{17})$")]
 ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}[0-9]-az[0-9]+$")]
 
 
@@ -24,6 +27,33 @@ class Zone(SettingsSection):
     id: ZoneId | None = None
 
 
+class ExistingSubnet(SettingsSection):
+    """Private subnet that exists, one for each zone of `network.zones`."""
+
+    id: SubnetId
+    zone: ZoneName
+    cidr: IPv4Network
+    route_table: RouteTableId | None = None
+
+
+class ExistingNetwork(SettingsSection):
+    """VPC and subnets that exist. Routes, peering and transit gateways stay those of their owner.
+
+    Everything is written in the file, so that synthesis looks nothing up; `temper doctor` compares
+    it with the account.
+    """
+
+    vpc_id: VpcId
+    cidrs: tuple[IPv4Network, ...] = Field(min_length=1)
+    subnets: tuple[ExistingSubnet, ...] = Field(min_length=1)
+    endpoints: Literal["all"] | tuple[str, ...] = ()
+    flow_logs: bool = False
+
+    def has_endpoint(self, service: str) -> bool:
+        """Return whether the VPC has an endpoint of the service, or resolves one of another VPC."""
+        return self.endpoints == "all" or service in self.endpoints
+
+
 class NetworkSettings(SettingsSection):
     """Settings of the VPC."""
 
@@ -31,6 +61,12 @@ class NetworkSettings(SettingsSection):
         "endpoints_in_one_zone": "endpoint_zones (nodes for true, all for false)"
     }
 
+    existing: ExistingNetwork | None = Field(
+        None,
+        description="use a VPC that exists: `{vpc_id, cidrs, subnets: [{id, zone, cidr, "
+        "route_table}], endpoints, flow_logs}`, with one private subnet per zone; see "
+        "[An existing VPC](#an-existing-vpc)",
+    )
     cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
     zones: tuple[Zone, ...] = Field(
         min_length=1,
@@ -67,3 +103,8 @@ class NetworkSettings(SettingsSection):
         "(`bedrock-runtime: [us-east-1e]`), as `make diff` reports them",
     )
     flow_log_days: int = Field(30, ge=1, le=3653, description="retention of flow logs, in days")
+
+    @property
+    def vpc_cidrs(self) -> tuple[IPv4Network, ...]:
+        """Address ranges of the VPC."""
+        return self.existing.cidrs if self.existing else (self.cidr,)
