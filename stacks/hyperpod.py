@@ -9,6 +9,7 @@ from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.node_access import NodeAccess
 from stacks.constructs.slurm_accounting import SlurmAccounting
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
@@ -125,6 +126,14 @@ class HyperPodStack(TemperStack):
                 cluster=self.cluster,
                 cluster_name=self.cluster_name,
             )
+            access = NodeAccess(
+                self,
+                "NodeAccess",
+                names=self.names,
+                cluster_arn=self.cluster.attr_cluster_arn,
+                engineer=security.engineer_role,
+            )
+            parameters["hyperpod/key-document"] = access.document_name
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)

@@ -30,6 +30,7 @@ PARAMETERS = {
     "lustre/file-system": False,
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
+    "hyperpod/key-document": False,
     "roles/engineer": False,
 }
 

@@ -24,6 +24,7 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
     if environment.hyperpod.enabled:
         yield from _hyperpod_problems(environment)
     yield from _throughput_problems(environment)
+    yield from _approval_problems(environment)
     yield from rule_problems(environment)
     yield from table_problems(environment)
 
@@ -201,4 +202,20 @@ def _throughput_problems(environment: Environment) -> Iterator[str]:
         yield (
             "bedrock.throughput: listed, but bedrock.enabled is false; "
             "enable Bedrock, or remove the list"
+        )
+
+
+def _approval_problems(environment: Environment) -> Iterator[str]:
+    if environment.images.approval == "none":
+        return
+    if not environment.images.build:
+        yield (
+            "images.approval: required, and images.build is false; only CodeBuild records who "
+            "built an image, so set images.build: true, or images.approval: none"
+        )
+    security = environment.security
+    for arn in sorted(set(security.engineers) & set(security.image_approvers)):
+        yield (
+            f"security.image_approvers: {arn} is also one of security.engineers, who build "
+            "images; nobody may approve their own, so name other roles"
         )
