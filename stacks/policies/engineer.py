@@ -79,11 +79,6 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
             ],
             ["*"],
         ),
-        allow(
-            "StartImageBuild",
-            ["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
-            [context.names.arn("codebuild", f"project/{context.names.prefix}-*")],
-        ),
     ]
 
 
