@@ -2,12 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from stacks.settings.base import InstanceType, RoleArn, SettingsSection
+from stacks.settings.base import InstanceType, RoleArn, SettingsSection, matching
 from stacks.settings.network import ZoneName
 
-GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
+GroupName = Annotated[
+    str,
+    matching(
+        r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
+        "a name of at most 63 letters, digits and inner hyphens",
+    ),
+]
 
 
 class InstanceGroup(SettingsSection):
@@ -22,8 +28,9 @@ class InstanceGroup(SettingsSection):
     training_plan: (
         Annotated[
             str,
-            StringConstraints(
-                pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:training-plan/.+$"
+            matching(
+                r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:training-plan/.+",
+                "the ARN of a training plan, arn:aws:sagemaker:REGION:ACCOUNT:training-plan/NAME",
             ),
         ]
         | None
@@ -73,9 +80,13 @@ class TaskGovernance(SettingsSection):
 class Accounting(SettingsSection):
     """Settings of the database for Slurm accounting."""
 
-    instance: Annotated[str, StringConstraints(pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$")] = (
-        "db.t4g.small"
-    )
+    instance: Annotated[
+        str,
+        matching(
+            r"db\.[a-z][0-9a-z]*\.(micro|small|medium|large|[0-9]*xlarge)",
+            "an instance class of RDS, like db.t4g.small",
+        ),
+    ] = "db.t4g.small"
     storage_gib: int = Field(20, ge=20, le=65536)
     backup_days: int = Field(7, ge=1, le=35)
 
@@ -88,7 +99,9 @@ class EksCluster(SettingsSection):
     first without `chart_installed`, and with it once the chart is installed.
     """
 
-    version: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{2}$")] = "1.34"
+    version: Annotated[
+        str, matching(r"1\.[0-9]{2}", 'a version of Kubernetes in quotes, like "1.34"')
+    ] = "1.34"
     administrators: tuple[RoleArn, ...] = Field(min_length=1)
     chart_installed: bool = False
 
@@ -103,7 +116,10 @@ class HyperPodSettings(SettingsSection):
     eks_cluster_arn: (
         Annotated[
             str,
-            StringConstraints(pattern=r"^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+$"),
+            matching(
+                r"arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+",
+                "the ARN of an EKS cluster, like arn:aws:eks:REGION:ACCOUNT:cluster/NAME",
+            ),
         ]
         | None
     ) = Field(None, description="ARN of an existing EKS cluster")
@@ -125,7 +141,7 @@ class HyperPodSettings(SettingsSection):
         "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks}`",
     )
     node_recovery: bool = Field(True, description="replace failed nodes automatically")
-    quotas: dict[InstanceType, int] = Field(
+    quotas: dict[InstanceType, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
         description="granted quotas by instance type, as Service Quotas shows for '<type> for "
         "cluster usage'",
