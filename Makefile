@@ -87,10 +87,13 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status logs stop resume fetch delete export answer doctor rehearse connect
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect
 
-status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=…
-	@$(TEMPER) status $(RUN)
+status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
+	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
+
+adopt: $(VENV)/.launch  ## make a run that was submitted elsewhere manageable here: make adopt RUN=… ENV=dev
+	@$(TEMPER) adopt $(RUN) --env $(ENV)
 
 logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
 	@$(TEMPER) logs $(RUN)

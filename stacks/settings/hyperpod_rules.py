@@ -37,17 +37,25 @@ def training_plans(environment: Environment) -> Iterator[str]:
     for index, group in enumerate(environment.hyperpod.groups):
         if group.training_plan:
             key = f"hyperpod.groups.{index}.training_plan"
-            yield from _arn_problems(environment, key, group.training_plan, "a plan")
+            yield from arn_problems(environment, key, group.training_plan, "a plan")
 
 
 def eks_cluster(environment: Environment) -> Iterator[str]:
     """Yield a problem if the EKS cluster is in another Region or account."""
     arn = environment.hyperpod.eks_cluster_arn
     if arn:
-        yield from _arn_problems(environment, "hyperpod.eks_cluster_arn", arn, "an EKS cluster")
+        yield from arn_problems(environment, "hyperpod.eks_cluster_arn", arn, "an EKS cluster")
 
 
-def _arn_problems(environment: Environment, key: str, arn: str, what: str) -> Iterator[str]:
+def arn_problems(environment: Environment, key: str, arn: str, what: str) -> Iterator[str]:
+    """Yield a problem if an ARN is of another Region or account.
+
+    Args:
+        environment: The environment.
+        key: Path of the setting.
+        arn: The ARN.
+        what: Kind of resource, with its article.
+    """
     region, account = arn.split(":")[3:5]
     if region != environment.region:
         yield (

@@ -20,7 +20,7 @@ from training.errors import DataError
 
 COMMANDS = (
     *("train", "check", "plan", "rehearse", "doctor", "import", "schema"),
-    *("status", "logs", "stop", "resume", "fetch", "delete"),
+    *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}
