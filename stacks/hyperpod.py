@@ -44,6 +44,7 @@ class HyperPodStack(TemperStack):
         parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
         self.bridge = None
+        self.accounting_database: str | None = None
         eks = None
         if settings.eks:
             eks = EksForHyperPod(
@@ -99,6 +100,7 @@ class HyperPodStack(TemperStack):
         ).cluster
         self.cluster.cluster_name = self.cluster_name
         if accounting:
+            self.accounting_database = accounting.database.ref
             self.cluster.node.add_dependency(accounting.read_password_policy)
         if eks_cluster_arn:
             nodes = EksNodes(
