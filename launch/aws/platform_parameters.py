@@ -30,6 +30,8 @@ PARAMETERS = {
     "lustre/file-system": False,
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
+    "hyperpod/key-document": False,
+    "hyperpod/software": False,
     "roles/engineer": False,
 }
 
