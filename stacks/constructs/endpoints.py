@@ -38,6 +38,10 @@ SERVICES_BY_FEATURE: dict[str, dict[str, str]] = {
     "bedrock": {"bedrock-runtime": "bedrock"},
     "judges": {"bedrock-runtime": "bedrock"},
 }
+# Actions with the prefix of another service that an endpoint authorizes as well: MLflow apps admit
+# a caller by an action of SageMaker.
+# docs.aws.amazon.com/sagemaker/latest/dg/mlflow-app-setup-prerequisites-iam.html
+ACTIONS_OF_OTHER_SERVICES = {"experiments": ("sagemaker:CallMlflowAppApi",)}
 
 
 class VpcEndpoints(Construct):
@@ -83,13 +87,14 @@ class VpcEndpoints(Construct):
                 private_dns_enabled=True,
                 open=False,
             )
-            endpoint.add_to_policy(self._account_only(prefix))
+            actions = [f"{prefix}:*", *ACTIONS_OF_OTHER_SERVICES.get(service, ())]
+            endpoint.add_to_policy(self._account_only(actions))
 
-    def _account_only(self, prefix: str) -> iam.PolicyStatement:
-        """Return a statement that allows any call of one service by identities of this account."""
+    def _account_only(self, actions: Sequence[str]) -> iam.PolicyStatement:
+        """Return a statement that allows actions to identities of this account."""
         return iam.PolicyStatement(
             principals=[iam.AnyPrincipal()],
-            actions=[f"{prefix}:*"],
+            actions=list(actions),
             resources=["*"],
             conditions={"StringEquals": {"aws:PrincipalAccount": self._names.account}},
         )
