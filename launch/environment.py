@@ -6,8 +6,10 @@ which it refuses images, are read here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -28,6 +30,7 @@ class LaunchEnvironment:
         owner: Value of the `Owner` tag.
         cost_centre: Value of the `CostCentre` tag.
         refuse_findings_from: Lowest severity of a scan finding for which an image is refused.
+        network: Section `network`, as it is in the file.
     """
 
     name: str
@@ -37,6 +40,7 @@ class LaunchEnvironment:
     owner: str = ""
     cost_centre: str = ""
     refuse_findings_from: str = "CRITICAL"
+    network: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
@@ -63,8 +67,10 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = settings.get("account")
-    images = settings.get("images")
-    images = images if isinstance(images, dict) else {}
+    images, network = (
+        section if isinstance(section, dict) else {}
+        for section in (settings.get("images"), settings.get("network"))
+    )
     return LaunchEnvironment(
         name=name,
         prefix=str(settings["prefix"]),
@@ -73,4 +79,5 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         owner=str(settings.get("owner", "")),
         cost_centre=str(settings.get("cost_centre", "")),
         refuse_findings_from=str(images.get("refuse_findings_from", "CRITICAL")),
+        network=network,
     )

@@ -9,12 +9,15 @@ from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.hyperpod_lifecycle import HyperPodLifecycle
+from stacks.constructs.node_access import NodeAccess
 from stacks.constructs.slurm_accounting import SlurmAccounting
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.settings.hyperpod import TaskGovernance
+from stacks.settings.placement import cluster_zones, placement_warnings
 from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 
@@ -39,11 +42,13 @@ class HyperPodStack(TemperStack):
         super().__init__(scope, "hyperpod", environment=environment)
         assert storage.lustre is not None, "the storage stack creates it if HyperPod is enabled"
         settings = environment.hyperpod
-        zones = [zone.name for zone in environment.network.zones]
+        zones = cluster_zones(environment)
+        cluster_subnets = [network.subnet_by_zone[zone] for zone in zones]
+        self._warn_of_placement()
         self.cluster_name = f"{self.names.prefix}-cluster"
         parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
-        self.bridge = None
+        self.bridge: HealthEventBridge | None = None
         eks = None
         if settings.eks:
             eks = EksForHyperPod(
@@ -51,7 +56,7 @@ class HyperPodStack(TemperStack):
                 "Eks",
                 names=self.names,
                 settings=settings.eks,
-                subnets=network.subnets,
+                subnets=cluster_subnets,
                 group=network.nodes,
                 engineer=security.engineer_role,
             )
@@ -84,11 +89,13 @@ class HyperPodStack(TemperStack):
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         if settings.eks_cluster_arn:
             parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
+        lifecycle = self._add_lifecycle(environment, security, storage)
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
             settings=settings,
-            subnets=dict(zip(zones, network.subnets, strict=True)),
+            subnets=network.subnet_by_zone,
+            zones=zones,
             group=network.nodes,
             role=security.node_role,
             controller_role=controller_role or security.node_role,
@@ -96,10 +103,13 @@ class HyperPodStack(TemperStack):
             lustre=storage.lustre.file_system,
             eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
+            lifecycle=lifecycle.config if lifecycle else None,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
-        if accounting:
-            self.cluster.node.add_dependency(accounting.read_password_policy)
+        self.cluster.node.add_dependency(
+            *(lifecycle.ready if lifecycle else ()),
+            *((accounting.read_password_policy,) if accounting else ()),
+        )
         if eks_cluster_arn:
             nodes = EksNodes(
                 self,
@@ -113,17 +123,53 @@ class HyperPodStack(TemperStack):
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
-            self.bridge = HealthEventBridge(
-                self,
-                "HealthEvents",
-                names=self.names,
-                context=security.context,
-                cluster=self.cluster,
-                cluster_name=self.cluster_name,
-            )
+            parameters |= self._add_slurm_access(self.cluster, security)
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
+
+    def _warn_of_placement(self) -> None:
+        for warning in placement_warnings(self.environment_settings):
+            cdk.Annotations.of(self).add_warning_v2("temper:zones", warning)
+
+    def _add_slurm_access(
+        self, cluster: sagemaker.CfnCluster, security: SecurityStack
+    ) -> dict[str, str]:
+        """Add health events and the access of engineers, and return the parameters to publish."""
+        self.bridge = HealthEventBridge(
+            self,
+            "HealthEvents",
+            names=self.names,
+            context=security.context,
+            cluster=cluster,
+            cluster_name=self.cluster_name,
+        )
+        access = NodeAccess(
+            self,
+            "NodeAccess",
+            names=self.names,
+            cluster_arn=cluster.attr_cluster_arn,
+            engineer=security.engineer_role,
+        )
+        return {
+            "hyperpod/software": self.environment_settings.hyperpod.software,
+            "hyperpod/key-document": access.document_name,
+        }
+
+    def _add_lifecycle(
+        self, environment: Environment, security: SecurityStack, storage: StorageStack
+    ) -> HyperPodLifecycle | None:
+        if not environment.hyperpod.on_slurm:
+            return None
+        return HyperPodLifecycle(
+            self,
+            "Lifecycle",
+            environment=environment,
+            context=security.context,
+            nodes=[role for role in (security.node_role, security.controller_role) if role],
+            access_logs=storage.access_logs,
+            removal=self.removal,
+        )
 
     def _add_compute_quotas(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region

@@ -14,6 +14,7 @@ from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.policies.iam_statements import IamContext, secret_names
 from stacks.settings import Environment
+from stacks.settings.placement import lustre_zone
 from stacks.settings.storage import ObjectLock
 from stacks.temper_stack import TemperStack
 
@@ -37,6 +38,7 @@ class StorageStack(TemperStack):
             names=self.names,
             days=settings.access_log_days,
             removal=self.removal,
+            other_buckets=[self.names.lifecycle_bucket] if environment.hyperpod.on_slurm else [],
         ).bucket
         self._context = context
         self.data = self._create_bucket("data", [_expire_old_versions(30)])
@@ -105,7 +107,7 @@ class StorageStack(TemperStack):
             self,
             "Lustre",
             settings=self.environment_settings.storage.lustre,
-            subnet=network.subnets[0],
+            subnet=network.subnet_by_zone[lustre_zone(self.environment_settings)],
             group=network.nodes,
             key=self._context.data,
             bucket=self.data,

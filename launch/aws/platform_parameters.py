@@ -32,6 +32,8 @@ PARAMETERS = {
     "lustre/file-system": False,
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
+    "hyperpod/key-document": False,
+    "hyperpod/software": False,
     "roles/engineer": False,
 }
 

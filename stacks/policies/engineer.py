@@ -1,6 +1,5 @@
 """Permissions of ML engineers: run jobs and import models, within denials that always hold."""
 
-from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
 from stacks.policies.iam_statements import (
@@ -86,32 +85,25 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
             [names.arn("sagemaker", "training-job/*")],
             {"StringEquals": {"aws:ResourceTag/Environment": context.environment}},
         ),
-        allow(
-            "StartImageBuild",
-            ["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
-            [names.arn("codebuild", f"project/{names.prefix}-*")],
-        ),
     ]
 
 
 def cluster_statements(
     context: IamContext, *, eks_cluster_arn: str | None
 ) -> list[iam.PolicyStatement]:
-    """Return the permissions to submit to a HyperPod cluster: describe it, open a shell on a node.
+    """Return the permissions to submit to a HyperPod cluster; `NodeAccess` adds the sessions.
 
     Args:
         context: Names and keys of the environment.
         eks_cluster_arn: ARN of the EKS cluster; None with Slurm.
     """
     arn = context.names.arn
-    ssh = f"arn:{Aws.PARTITION}:ssm:{context.names.region}::document/AWS-StartSSHSession"
     statements = [
         allow(
             "SeeClusters",
             ["sagemaker:DescribeCluster", "sagemaker:ListClusterNodes"],
             [arn("sagemaker", "cluster/*")],
         ),
-        allow("EnterNodes", ["ssm:StartSession"], [arn("sagemaker", "cluster/*"), ssh]),
         allow("EndOwnSessions", ["ssm:TerminateSession"], [arn("ssm", "session/${aws:userid}-*")]),
         # fsx:DescribeFileSystems supports no resource.
         allow("SeeLustre", ["fsx:DescribeFileSystems"], ["*"]),
@@ -198,6 +190,7 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListProcessingJobs",
                 "sagemaker:ListTrainingJobs",
+                "sagemaker:Search",  # `temper status --env` lists the team's runs by their tags
                 "servicequotas:GetServiceQuota",
                 "servicequotas:ListServiceQuotas",
             ],

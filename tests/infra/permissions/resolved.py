@@ -25,10 +25,14 @@ ARNS = {
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
     "AWS::SageMaker::MlflowApp": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-app/{{}}",
     "AWS::EKS::Cluster": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{{}}",
+    "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{{}}",
 }
 # RDS generates the name of the secret.
 DATABASE_PASSWORD = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b2c3d-AbCdEf"
+# SageMaker generates the id of the cluster.
+CLUSTER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:cluster/abcdefghijkl"
 NAMES = {
+    "AWS::ECR::Repository": "RepositoryName",
     "AWS::EKS::Cluster": "Name",
     "AWS::S3::Bucket": "BucketName",
     "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
@@ -99,6 +103,8 @@ class ResolvedRoles:
         kind = self.resource(stack, logical_id)["Type"]
         if attribute == "MasterUserSecret.SecretArn":
             return DATABASE_PASSWORD
+        if attribute == "ClusterArn":
+            return CLUSTER
         if attribute == "Arn" or kind == "AWS::SageMaker::MlflowApp":
             return ARNS[kind].format(self._name(stack, logical_id))
         return f"{attribute.lower()}-of-{logical_id}"
