@@ -31,6 +31,7 @@ PARAMETERS = {
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
     "hyperpod/key-document": False,
+    "hyperpod/software": False,
     "roles/engineer": False,
     "images/build-project": False,
     "images/build-compute": False,

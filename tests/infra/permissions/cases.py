@@ -59,6 +59,8 @@ JUDGES_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/ke
 UNNAMED_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/keys/OTHER-AbCdEf"
 BASE_MODEL = "arn:aws:bedrock:us-east-1::foundation-model/"
 
+# Bucket with the lifecycle scripts of HyperPod, which its nodes execute as root.
+SCRIPTS = "arn:aws:s3:::sagemaker-temper-all-111122223333-us-east-1"
 PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a1b2c3d-AbCdEf"
 OTHER_PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-9z9z9z9z-AbCdEf"
 
@@ -154,6 +156,16 @@ SLURM_INTERFACE_ACTIONS = ("ec2:CreateTags", "ec2:DetachNetworkInterface")
 NODE: list[Case] = [
     ("HyperPodNode", True, "s3:GetObject", "{data}/set/train.jsonl", {}),
     ("HyperPodNode", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
+    ("HyperPodNode", True, "s3:ListBucket", SCRIPTS, {}),
+    ("HyperPodNode", True, "s3:GetObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodNode", False, "s3:PutObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodNode", False, "s3:DeleteObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodNode", True, "cloudwatch:PutMetricData", "*", OUR_SPACE),
+    ("HyperPodNode", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
+    ("HyperPodNode", False, "cloudwatch:PutMetricData", "*", OTHER_SPACE),
+    ("HyperPodNode", True, "ecr:GetAuthorizationToken", "*", {}),
+    ("HyperPodNode", True, "ecr:BatchGetImage", ECR + "temper-all/gpu", {}),
+    ("HyperPodNode", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
     ("HyperPodNode", False, "s3:DeleteObject", "{models}/run/model", {}),
     ("HyperPodNode", True, "ssmmessages:OpenDataChannel", "*", {}),
     ("HyperPodNode", True, "logs:CreateLogGroup", LOGS + "/aws/sagemaker/Clusters/a/b", {}),
@@ -181,6 +193,8 @@ CONTROLLER: list[Case] = [
     ("HyperPodController", False, "secretsmanager:GetSecretValue", OTHER_PASSWORD, {}),
     ("HyperPodController", False, "secretsmanager:GetSecretValue", TOKEN, {}),
     ("HyperPodController", False, "secretsmanager:PutSecretValue", PASSWORD, {}),
+    ("HyperPodController", True, "s3:GetObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodController", False, "s3:PutObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
     ("HyperPodController", True, "kms:Decrypt", "{key:data}", {}),
     ("HyperPodController", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
     ("HyperPodController", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
@@ -346,8 +360,11 @@ ASKING: list[Case] = [
     ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
     ("Engineer", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
     ("Engineer", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:UpdateClusterSoftware", SM + "cluster/abcdefghijkl", {}),
     # Not here: starting a session on a cluster. The simulator's reference knows no cluster as a
-    # resource of ssm:StartSession, and no document of AWS's; HyperPod's guide names both.
+    # resource of ssm:StartSession, and no document of AWS's; see tests/infra/test_node_access.py.
+    ("Engineer", False, "s3:GetObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("Engineer", False, "s3:PutObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
     ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
     ("Engineer", False, "ssm:SendCommand", EC2 + "instance/i-1", {}),
     ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
