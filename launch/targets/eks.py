@@ -35,7 +35,7 @@ from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
-from launch.resources import cloud_resources, image_kind
+from launch.resources import cloud_resources, cluster_problems, image_kind, unused_keys
 from launch.status import State, Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
@@ -86,6 +86,8 @@ class EksTarget:
         name: Name of the target: `eks`, or `hyperpod` for HyperPod's clusters.
     """
 
+    job_prefix = ""
+
     def __init__(
         self,
         account: AwsSession,
@@ -119,7 +121,11 @@ class EksTarget:
         """
         plan = prepared.plan
         resources = cloud_resources(prepared.job, prepared.source, self.name)
-        problems = [*missing_channels(prepared.job), *self._unreachable(prepared.inputs)]
+        problems = [
+            *missing_channels(prepared.job),
+            *cluster_problems(prepared.job, self.name),
+            *self._unreachable(prepared.inputs),
+        ]
         if problems:
             raise JobError(prepared.source, problems)
         if self.kubectl.find("persistentvolumeclaim", self.cluster.claim) is None:
@@ -133,6 +139,7 @@ class EksTarget:
                 f"{resources.count} × {resources.instance}, namespace {self.cluster.namespace}",
                 f"image {self._image(resources)}",
                 *(artifact.summary for artifact in prepared.inputs),
+                *unused_keys(prepared.job, self.name),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h; "
                 "the cluster is paid for by the hour, with or without this job",
             )

@@ -19,7 +19,7 @@ from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
-from launch.resources import stages_of
+from launch.resources import cluster_problems, stages_of, unused_keys
 from launch.slurm.fetch import fetch_files
 from launch.slurm.list_runs import list_cluster_runs
 from launch.slurm.preflight import check_cluster
@@ -71,6 +71,8 @@ class SlurmTarget:
         name: Name of the target: `slurm`, or `hyperpod` for HyperPod's clusters.
     """
 
+    job_prefix = ""
+
     def __init__(self, shell: Shell, cluster: SlurmSettings, name: TargetName = "slurm"):
         self.shell = shell
         self.cluster = cluster
@@ -84,7 +86,11 @@ class SlurmTarget:
         """
         plan = prepared.plan
         resources = _resources(prepared.job)
-        problems = [*missing_channels(prepared.job), *self._unreachable(prepared.inputs)]
+        problems = [
+            *missing_channels(prepared.job),
+            *cluster_problems(prepared.job, self.name),
+            *self._unreachable(prepared.inputs),
+        ]
         if problems:
             raise JobError(prepared.source, problems)
         check_cluster(self.shell, self.cluster, resources)
@@ -93,6 +99,7 @@ class SlurmTarget:
             (
                 f"{resources.count} nodes of {self.shell.label}{partition}",
                 *(artifact.summary for artifact in prepared.inputs if artifact.path),
+                *unused_keys(prepared.job, self.name),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h on {plan.machine}; "
                 "the cluster is paid for by the hour, with or without this job",
             )
