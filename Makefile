@@ -87,10 +87,13 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status logs stop resume fetch delete export answer doctor rehearse connect
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect
 
-status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=…
-	@$(TEMPER) status $(RUN)
+status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
+	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
+
+adopt: $(VENV)/.launch  ## make a run that was submitted elsewhere manageable here: make adopt RUN=… ENV=dev
+	@$(TEMPER) adopt $(RUN) --env $(ENV)
 
 logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
 	@$(TEMPER) logs $(RUN)
@@ -127,11 +130,17 @@ rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an 
 
 KIND ?= gpu
 
-.PHONY: image image-test lock-images
+.PHONY: image publish-image approve-image image-test lock-images
 
 image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
-	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
+	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" bash containers/build.sh
+
+publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron ENV=dev [VERSION=…] [LOCAL=1]
+	@$(TEMPER) publish-image $(KIND) --env $(ENV) $(if $(VERSION),--version $(VERSION)) $(if $(LOCAL),--local)
+
+approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron ENV=prod [DIGEST=sha256:…]
+	@$(TEMPER) approve-image $(KIND) $(DIGEST) --env $(ENV)
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)
 	@$(PY) -m pytest -m image -n 2 --dist loadfile tests/containers $(ARGS)

@@ -9,11 +9,12 @@ from __future__ import annotations
 # `temper` nor Typer.
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from training.config import Job, load_job
+from training.config import Job, Pipeline, load_job
 from training.config.input_paths import require_inputs
 from training.config.stage_references import ROWS
 from training.console import say
@@ -85,6 +86,9 @@ def train_job(
         folder=folder,
         plan=plan_run,
     )
+    stages = job.stages if isinstance(job, Pipeline) else (job,)
+    if "TRAINING_JOB_NAME" not in os.environ and any(s.resources.register_model for s in stages):
+        say("not registered: resources.register_model is used by SageMaker training jobs only")
     made = "model" if (folder / "model").exists() else ROWS
     say(f"done: {folder}/{made}, {folder}/report.html")
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from catalog.instances import has_local_disk
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.tags import tag_value
-from launch.resources import has_local_disk, image_kind
+from launch.resources import image_kind
 from launch.submission import Submission
 from training.config.runtime import Resources
 from training.tracking.progress_lines import METRIC_PATTERNS
@@ -89,6 +90,7 @@ def create_request(
         "OutputDataConfig": {
             "S3OutputPath": output_uri(submission.run, platform),
             "KmsKeyId": platform["keys/models"],
+            "CompressionType": resources.output_compression.upper(),
         },
         "CheckpointConfig": {
             "S3Uri": checkpoint_uri(submission.run, platform),
@@ -118,8 +120,8 @@ def create_request(
             "MlflowExperimentName": submission.run.partition("/")[0],
             "MlflowRunName": name,
         }
-    group = platform.get("training/model-package-group")
-    if resources.register_model and group:
+    if resources.register_model:
+        group = platform["training/model-package-group"]  # its absence is refused before
         request["ModelPackageConfig"] = {"ModelPackageGroupArn": group}
     return request
 

@@ -31,7 +31,12 @@ PARAMETERS = {
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
     "hyperpod/key-document": False,
+    "hyperpod/software": False,
     "roles/engineer": False,
+    "images/build-project": False,
+    "images/build-compute": False,
+    "images/approval": False,
+    "images/refuse-findings-from": False,
 }
 
 
@@ -67,7 +72,7 @@ class PlatformParameters:
             name = self.environment.name
             raise LaunchError(
                 f"the environment {name} has no {kind} image that passed its scan. Build one: "
-                f"make image KIND={kind} ENV={name}; or name one in resources.image"
+                f"temper publish-image {kind} --env {name}; or name one in resources.image"
             )
         return uri
 

@@ -59,6 +59,7 @@ class PodSpec:
         job: Text of the job file, with paths as the pods see them.
         image: Image of the container.
         environment: Further environment variables of the container.
+        creator: Login name of the person who submits it; empty if unknown.
     """
 
     name: str
@@ -66,6 +67,7 @@ class PodSpec:
     job: str
     image: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    creator: str = ""
 
 
 def manifests(
@@ -105,6 +107,7 @@ def manifests(
             "namespace": cluster.namespace,
             "labels": {**labels, **queue},
             "annotations": {
+                **({"temper/creator": spec.creator} if spec.creator else {}),
                 f"{_HEALTH}/enable-job-auto-resume": "true",
                 f"{_HEALTH}/job-max-retry-count": str(resources.retries or _RETRIES),
             },

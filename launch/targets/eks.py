@@ -20,12 +20,22 @@ from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
 from launch.downloads import path_within
 from launch.eks.kubectl import Kubectl
-from launch.eks.manifests import DATA, KubernetesSettings, PodSpec, manifests, object_name, to_yaml
+from launch.eks.list_runs import list_cluster_runs, renamed
+from launch.eks.manifests import (
+    DATA,
+    JOB_FILE,
+    KubernetesSettings,
+    PodSpec,
+    manifests,
+    object_name,
+    to_yaml,
+)
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
-from launch.resources import cloud_resources, image_kind
+from launch.remote_runs import RemoteRun, RunListing
+from launch.resources import cloud_resources, cluster_problems, image_kind, unused_keys
 from launch.status import State, Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
@@ -109,7 +119,11 @@ class EksTarget:
         """
         plan = prepared.plan
         resources = cloud_resources(prepared.job, prepared.source, self.name)
-        problems = [*missing_channels(prepared.job), *self._unreachable(prepared.inputs)]
+        problems = [
+            *missing_channels(prepared.job),
+            *cluster_problems(prepared.job, self.name),
+            *self._unreachable(prepared.inputs),
+        ]
         if problems:
             raise JobError(prepared.source, problems)
         if self.kubectl.find("persistentvolumeclaim", self.cluster.claim) is None:
@@ -123,6 +137,7 @@ class EksTarget:
                 f"{resources.count} × {resources.instance}, namespace {self.cluster.namespace}",
                 f"image {self._image(resources)}",
                 *(artifact.summary for artifact in prepared.inputs),
+                *unused_keys(prepared.job, self.name),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h; "
                 "the cluster is paid for by the hour, with or without this job",
             )
@@ -151,6 +166,7 @@ class EksTarget:
             job=rewrite_paths(job, prepared.inputs, self._pod_path),
             image=self._image(resources),
             environment={} if prepared.hub_names else {"HF_HUB_OFFLINE": "1"},
+            creator=submission.creator,
         )
         documents = to_yaml(manifests(pod, resources, self.cluster))
         self.kubectl.run("apply", "-f", "-", stdin=documents)
@@ -277,6 +293,53 @@ class EksTarget:
         except LaunchError as error:
             return [str(error)]
         return []
+
+    def list_runs(self, days: int | None) -> RunListing:
+        """Return the runs of everyone in the namespace, as the labels of their jobs name them."""
+        return list_cluster_runs(
+            self.kubectl,
+            _KIND,
+            read_status,
+            target=self.name,
+            claim_uid=self._claim_uid(),
+            days=days,
+        )
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Return the job file that was sent, with the S3 addresses of its inputs.
+
+        Raises:
+            LaunchError: The cluster no longer has the job file.
+        """
+        name = object_name(run.attempts[-1].name)
+        found = self.kubectl.find("configmap", name)
+        if found is None or JOB_FILE not in found.get("data", {}):
+            raise LaunchError(f"the cluster has no ConfigMap {name} with {JOB_FILE}")
+        return str(found["data"][JOB_FILE]).replace(f"{DATA}/", f"s3://{self._bucket}/")
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Return what is created again; the cluster is paid for with or without it."""
+        name = object_name(submission.latest.name)
+        return Quote((f"the manifests of {name} in {self.cluster.namespace}, under a new name",))
+
+    def restart(self, submission: Submission) -> Submission:
+        """Apply the manifests of the previous attempt under the name of the latest one.
+
+        Raises:
+            LaunchError: The cluster no longer has them.
+        """
+        old = object_name(submission.attempts[-2].name)
+        new = object_name(submission.latest.name)
+        existing = [self.kubectl.find(kind, old) for kind in ("configmap", _KIND)]
+        parts = [part for part in existing if part is not None]
+        if len(parts) < len(existing):
+            raise LaunchError(f"the cluster no longer has the manifests of {old}")
+        documents = to_yaml([renamed(part, old, new) for part in parts])
+        self.kubectl.run("apply", "-f", "-", stdin=documents)
+        handle = f"{self.cluster.namespace}/{new}@{self._claim_uid()}"
+        accepted = submission.with_handle(handle)
+        accepted.write()
+        return accepted
 
     def _prefix(self, submission: Submission) -> S3Uri:
         return S3Uri(self._bucket, f"runs/{submission.run}/")

@@ -16,10 +16,10 @@ from launch.slurm.shell import Shell, SshShell
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
-    from launch.targets.base import Target
+    from launch.targets.base import SharedTarget
 
 
-def from_environment(environment: LaunchEnvironment | None) -> Target:
+def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
     """Return the environment's cluster as a Slurm or EKS target.
 
     Raises:

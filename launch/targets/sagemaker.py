@@ -17,9 +17,11 @@ from launch.aws.create_training_job import (
     create_request,
     output_uri,
 )
+from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
-from launch.aws.model_archive import unpack_model
+from launch.aws.model_output import fetch_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
+from launch.aws.restart import quote_request, restart_request, with_channel_addresses
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
 from launch.aws.tags import MAX_TAG_LENGTH, invalid_characters
@@ -29,6 +31,7 @@ from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
+from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cloud_resources, image_kind, stages_of
 from launch.status import Status
 from launch.submission import Submission, TargetName, read_submission
@@ -134,7 +137,22 @@ class SageMakerTarget:
             problems.append(
                 Problem("resources.input_mode", "this environment has no Lustre", "fsx", fix)
             )
-        return [*problems, *self._endpoint_problems(prepared)]
+        return [
+            *problems,
+            *self._endpoint_problems(prepared),
+            *self._registry_problems(prepared),
+            *_volume_problems(prepared),
+        ]
+
+    def _registry_problems(self, prepared: PreparedJob) -> Iterator[Problem]:
+        registers = any(run.resources.register_model for run in stages_of(prepared.job))
+        if registers and self.platform.get("training/model-package-group") is None:
+            yield Problem(
+                "resources.register_model",
+                "this environment has no model registry",
+                "true",
+                f"make deploy ENV={self.account.environment.name} creates it; or leave the key out",
+            )
 
     def _tag_problems(self) -> Iterator[Problem]:
         """Yield the values of the environment that cannot be a training job's tag."""
@@ -208,8 +226,7 @@ class SageMakerTarget:
         key_variables = (e.key_variable for e in prepared.endpoints if e.key_variable)
         requirements = JobRequirements(
             channels={JOB_CHANNEL: f"{home}/", **channels},
-            # The plan counts what the run writes; libraries and temporary files come on top.
-            volume_gib=1.2 * prepared.plan.disk_gib["total"] + 20,
+            volume_gib=resources.volume_gib or _needed_gib(prepared.plan),
             needs_hub=bool(prepared.hub_names),
             mlflow=any(run.tracking.mlflow for run in stages_of(job)),
             calls_endpoints=bool(prepared.endpoints),
@@ -296,15 +313,7 @@ class SageMakerTarget:
         """
         fetched = self._fetch_run_files(submission, checkpoints=checkpoints)
         job = self.jobs.find(submission.latest.name) or {}
-        uri = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-        packed, model = submission.folder / "model.tar.gz", submission.folder / "model"
-        if not uri or not self.store.download_file(S3Uri.parse(uri), packed):
-            return fetched
-        if archive:
-            return [packed, *fetched]
-        unpack_model(packed, model)
-        packed.unlink()
-        return [model, *fetched]
+        return [*fetch_model(self.store, job, submission.folder, archive=archive), *fetched]
 
     def _fetch_run_files(self, submission: Submission, *, checkpoints: bool) -> list[Path]:
         """Download what the run wrote next to its checkpoints: metrics, samples, report.
@@ -339,6 +348,56 @@ class SageMakerTarget:
                 failures.append(str(error))
         return failures
 
+    def list_runs(self, days: int | None) -> RunListing:
+        """Return the runs of everyone in the environment, as the tags of their jobs name them."""
+        return list_training_runs(
+            self.account.client("sagemaker"), self.account.environment.name, days
+        )
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Return the job file that was sent, with the S3 addresses of its inputs.
+
+        Raises:
+            LaunchError: S3 has no such file, or SageMaker no longer has the job.
+        """
+        home = S3Uri(self.platform["buckets/runs"], f"runs/{run.run}/job")
+        text = self.store.get_text(home / JOB_FILE)
+        job = self.jobs.find(run.attempts[-1].name)
+        if text is None or job is None:
+            raise LaunchError(f"{home / JOB_FILE} does not exist")
+        return with_channel_addresses(text, job)
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Return the machines of the latest attempt, and the most that a restart can cost.
+
+        Raises:
+            LaunchError: SageMaker no longer has the job.
+        """
+        return quote_request(self._latest_job(submission), self.account.environment)
+
+    def restart(self, submission: Submission) -> Submission:
+        """Send the request of the previous attempt again, under the name of the latest one.
+
+        Raises:
+            LaunchError: SageMaker no longer has the job, or rejects the new one.
+        """
+        job = self.jobs.find(submission.attempts[-2].name)
+        if job is None:
+            raise LaunchError(f"SageMaker no longer has {submission.attempts[-2].name}")
+        sagemaker = self.account.client("sagemaker")
+        with explain_aws_errors(f"reading the tags of {job['TrainingJobName']}"):
+            tags = sagemaker.list_tags(ResourceArn=job["TrainingJobArn"], MaxResults=100)["Tags"]
+        request = restart_request(sagemaker, job, submission.latest.name, tags)
+        accepted = submission.with_handle(self.jobs.create(request))
+        accepted.write()
+        return accepted
+
+    def _latest_job(self, submission: Submission) -> dict[str, Any]:
+        job = self.jobs.find(submission.latest.name)
+        if job is None:
+            raise LaunchError(f"SageMaker no longer has {submission.latest.name}")
+        return job
+
     def _prefixes(self, submission: Submission) -> list[S3Uri]:
         run = submission.run
         return [
@@ -351,6 +410,23 @@ class SageMakerTarget:
 def _container_path(artifact: InputArtifact) -> str:
     """Return the path of an input in the container."""
     return f"{INPUTS}/{artifact.channel}/{artifact.base_name}".rstrip("/")
+
+
+def _needed_gib(plan: Plan) -> float:
+    """Return the disk that a run needs: what it writes, and libraries and temporary files."""
+    return 1.2 * plan.disk_gib["total"] + 20
+
+
+def _volume_problems(prepared: PreparedJob) -> Iterator[Problem]:
+    resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
+    writes_gib = prepared.plan.disk_gib["total"]
+    if resources.volume_gib is not None and resources.volume_gib < writes_gib:
+        yield Problem(
+            "resources.volume_gib",
+            f"is less than the {writes_gib:.0f} GiB that the run writes",
+            str(resources.volume_gib),
+            f"Leave it out: {_needed_gib(prepared.plan):.0f} GiB are then requested",
+        )
 
 
 def _cost(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -29,6 +30,7 @@ class VpcEndpoints(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._names = names
+        self._lifecycle_scripts = environment.hyperpod.on_slurm
         existing = environment.network.existing
         if existing is None or not existing.has_endpoint("s3"):
             gateway = vpc.add_gateway_endpoint(
@@ -85,6 +87,8 @@ class VpcEndpoints(Construct):
 
     def _s3_statements(self) -> list[iam.PolicyStatement]:
         buckets = [self._names.bucket_arn(kind) for kind in BUCKETS]
+        if self._lifecycle_scripts:
+            buckets.append(f"arn:{Aws.PARTITION}:s3:::{self._names.lifecycle_bucket}")
         # ECR stores layers in a bucket of AWS, which nodes read through the gateway endpoint.
         layers = f"arn:aws:s3:::prod-{self._names.region}-starport-layer-bucket/*"
         return [

@@ -33,7 +33,7 @@ def _wildcard(resource: str) -> str:
 
 ARN_OF_ACCOUNT = r"arn:<AWS::Partition>:{}:[a-z0-9-]*:(\d+|<AWS::AccountId>):"
 PREFIX = r"[a-z0-9-]+"
-PROVIDER = r"bedrock/(Throughput|InvocationLogging)/Provider/.*"
+PROVIDER = r"(bedrock/(Throughput|InvocationLogging)|hyperpod/Lifecycle/Publish)/Provider/.*"
 
 STRUCTURE = (
     Suppression(
@@ -84,7 +84,7 @@ STRUCTURE = (
     ),
     Suppression(
         "S3BucketReplicationEnabled",
-        r"(storage|monitoring)/.*",
+        r"(storage|monitoring)/.*|hyperpod/Lifecycle/.*",
         "Training data and models can be restored from versions; a copy in a second Region would "
         "leave the Region that the account's owner chose.",
     ),
@@ -157,7 +157,8 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource",
+        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
+        r"|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
     ),
@@ -211,6 +212,12 @@ WILDCARDS = (
         ),
         r"(security|training)/.*",
         "Object keys are not known in advance; the resource is one bucket of the platform.",
+    ),
+    Suppression(
+        _wildcard(r"<LifecycleScriptsBucket[A-Z0-9]+\.Arn>/\*"),
+        r"hyperpod/Lifecycle/.*",
+        "The scripts are below a prefix that changes with their content; the bucket holds nothing "
+        "else.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ecr") + f"repository/{PREFIX}/(public/)?\\*"),
@@ -276,13 +283,8 @@ WILDCARDS = (
         "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(
-        _wildcard(ARN_OF_ACCOUNT.format("codebuild") + f"project/{PREFIX}-\\*"),
-        r"security/Engineer/Work/Resource",
-        "The image build project of this environment does not exist yet when the role is created.",
-    ),
-    Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/Engineer/Work/Resource",
+        r"security/(Engineer/Work|ImageApprover/Policy)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(

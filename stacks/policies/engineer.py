@@ -73,15 +73,11 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListProcessingJobs",
                 "sagemaker:ListTrainingJobs",
+                "sagemaker:Search",  # `temper status --env` lists the team's runs by their tags
                 "servicequotas:GetServiceQuota",
                 "servicequotas:ListServiceQuotas",
             ],
             ["*"],
-        ),
-        allow(
-            "StartImageBuild",
-            ["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
-            [context.names.arn("codebuild", f"project/{context.names.prefix}-*")],
         ),
     ]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from stacks.aws_data.tables import instances
+from stacks.aws_data.tables import instances, regions
 from stacks.settings.address_plan import addresses_needed
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
@@ -24,6 +24,7 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
     if environment.hyperpod.enabled:
         yield from _hyperpod_problems(environment)
     yield from _throughput_problems(environment)
+    yield from _approval_problems(environment)
     yield from rule_problems(environment)
     yield from table_problems(environment)
 
@@ -61,7 +62,8 @@ def neighbour_problems(
 def _zone_problems(environment: Environment) -> Iterator[str]:
     names = [zone.name for zone in environment.network.zones]
     for name in names:
-        if name[:-1] != environment.region:
+        known = environment.region in regions() or "regions" in environment.overrides
+        if known and name[:-1] != environment.region:
             yield f"network.zones: {name!r} is not a zone of {environment.region}"
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"network.zones: {name!r} is listed twice"
@@ -200,4 +202,20 @@ def _throughput_problems(environment: Environment) -> Iterator[str]:
         yield (
             "bedrock.throughput: listed, but bedrock.enabled is false; "
             "enable Bedrock, or remove the list"
+        )
+
+
+def _approval_problems(environment: Environment) -> Iterator[str]:
+    if environment.images.approval == "none":
+        return
+    if not environment.images.build:
+        yield (
+            "images.approval: required, and images.build is false; only CodeBuild records who "
+            "built an image, so set images.build: true, or images.approval: none"
+        )
+    security = environment.security
+    for arn in sorted(set(security.engineers) & set(security.image_approvers)):
+        yield (
+            f"security.image_approvers: {arn} is also one of security.engineers, who build "
+            "images; nobody may approve their own, so name other roles"
         )

@@ -11,7 +11,9 @@ class ImageSettings(SettingsSection):
     """Settings of the ECR repositories and the build project."""
 
     kinds: tuple[Literal["gpu", "neuron"], ...] = Field(
-        ("gpu", "neuron"), description="accelerator families, with one repository each"
+        ("gpu", "neuron"),
+        min_length=1,
+        description="accelerator families, with one repository each",
     )
     keep: int = Field(20, ge=2, description="number of images kept per repository")
     build: bool = Field(True, description="create the CodeBuild project that builds containers/")
@@ -20,6 +22,11 @@ class ImageSettings(SettingsSection):
     )
     pull_through_cache: bool = Field(
         False, description="create a pull-through cache of public.ecr.aws"
+    )
+    approval: Literal["required", "none"] = Field(
+        "required",
+        description="required: jobs use an image only after a role of `security.image_approvers` "
+        "approved it; none: every image whose scan found nothing severe",
     )
     refuse_findings_from: Literal["HIGH", "CRITICAL"] = Field(
         "CRITICAL", description="lowest severity of a scan finding that blocks promotion"

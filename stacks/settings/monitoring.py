@@ -17,7 +17,7 @@ class Budget(SettingsSection):
     scope: Literal["account", "environment"] = Field(
         "account", description="environment requires the activated cost allocation tag Environment"
     )
-    monthly_usd: int = Field(500, ge=1, description="amount of the budget")
+    monthly_usd: int = Field(500, ge=1, le=1_000_000_000, description="amount of the budget")
     stop_new_jobs: bool = Field(
         True, description="deny new jobs to the engineer role at 120 percent"
     )

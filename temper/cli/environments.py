@@ -38,7 +38,7 @@ def _diff(
     environments: EnvironmentsFolder = FOLDER,
     output: OutputFolder = OUTPUT,
 ) -> int:
-    """Say what a deployment would replace, remove and leave behind.
+    """Say what a deployment would replace or remove.
 
     Exit code 4 if CloudFormation would refuse it.
     """
@@ -51,9 +51,9 @@ def _deploy(
     environments: EnvironmentsFolder = FOLDER,
     output: OutputFolder = OUTPUT,
 ) -> int:
-    """Deploy an environment, and delete its stacks that the file no longer has.
+    """Deploy an environment, and delete its stale stacks.
 
-    What would be deleted or replaced is shown with its cost, and confirmed, first.
+    A stack is stale if the environment's file no longer has it. What would be deleted or replaced is shown with its cost, and confirmed, first.
     """
 
     def work() -> int:
@@ -70,7 +70,7 @@ def _deploy(
 
 
 def _destroy(env: EnvironmentName = "dev", environments: EnvironmentsFolder = FOLDER) -> int:
-    """Delete the stacks of an environment; what is retained is named.
+    """Delete an environment's stacks, and name what stays.
 
     It asks first, and lifts termination protection itself.
     """

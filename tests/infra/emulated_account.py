@@ -39,7 +39,11 @@ STUB_ATTRIBUTES: dict[str, dict[str, str]] = {
         "ClusterArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:cluster/abcdefghijkl"
     },
 }
-CUSTOM_TYPES = ("Custom::ProvisionedThroughput", "Custom::InvocationLogging")
+CUSTOM_TYPES = (
+    "Custom::ProvisionedThroughput",
+    "Custom::InvocationLogging",
+    "Custom::LifecycleScripts",
+)
 MAX_POLLS = 20
 # Variables in which CDK's provider finds the functions to call; the second only with `wait`.
 FUNCTION_VARIABLES = ("USER_ON_EVENT_FUNCTION_ARN", "USER_IS_COMPLETE_FUNCTION_ARN")

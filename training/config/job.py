@@ -57,6 +57,9 @@ class Job(ConfigSection):
     adapter: Adapter | None = None
     """Adapter to train; if not set, all weights are trained."""
     train: TrainSettings
+    export: Literal["merged", "adapter", "both"] | None = None
+    """Model that is published after training with an adapter: `merged` into its base, the `adapter`
+    alone (the default), or `both`. A target uploads it; see docs/export.md."""
     precision: Precision = "fp32"
     sharding: Sharding = Sharding()
     checkpoint: Checkpoint = Checkpoint()

@@ -59,8 +59,27 @@ JUDGES_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/ke
 UNNAMED_KEY = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-all/keys/OTHER-AbCdEf"
 BASE_MODEL = "arn:aws:bedrock:us-east-1::foundation-model/"
 
+# Bucket with the lifecycle scripts of HyperPod, which its nodes execute as root.
+SCRIPTS = "arn:aws:s3:::sagemaker-temper-all-111122223333-us-east-1"
 PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a1b2c3d-AbCdEf"
 OTHER_PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-9z9z9z9z-AbCdEf"
+
+BUILDS = "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images"
+VARIABLE = "codebuild:environment.environmentVariables.name"
+BUILD_VARIABLES = {VARIABLE: ["KIND", "VERSION", "COMMIT"]}
+OTHER_VARIABLES = {VARIABLE: ["KIND", "PUBLIC_REGISTRY"]}
+# What a request to start a build may not replace.
+OVERRIDES: list[dict[str, Any]] = [
+    {"codebuild:source.buildspec": "true"},
+    {"codebuild:source.location": "https://github.com/somebody/else"},
+    {"codebuild:secondarySources": "true"},
+    {"codebuild:environment.image": "aws/codebuild/standard:6.0"},
+    {"codebuild:environment.computeType": "BUILD_GENERAL1_2XLARGE"},
+    {"codebuild:environment.certificate": "somebodys-bucket/ca.pem"},
+    {"codebuild:serviceRole": "arn:aws:iam::111122223333:role/Administrator"},
+    {"codebuild:artifacts": "true", "codebuild:artifacts.location": "somebodys-bucket"},
+    {"codebuild:logsConfig": "true", "codebuild:logsConfig.s3Logs.location": "a-bucket"},
+]
 
 TRAINING: list[Case] = [
     ("Training", True, "s3:ListBucket", "{data}", {}),
@@ -137,6 +156,16 @@ SLURM_INTERFACE_ACTIONS = ("ec2:CreateTags", "ec2:DetachNetworkInterface")
 NODE: list[Case] = [
     ("HyperPodNode", True, "s3:GetObject", "{data}/set/train.jsonl", {}),
     ("HyperPodNode", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
+    ("HyperPodNode", True, "s3:ListBucket", SCRIPTS, {}),
+    ("HyperPodNode", True, "s3:GetObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodNode", False, "s3:PutObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodNode", False, "s3:DeleteObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodNode", True, "cloudwatch:PutMetricData", "*", OUR_SPACE),
+    ("HyperPodNode", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
+    ("HyperPodNode", False, "cloudwatch:PutMetricData", "*", OTHER_SPACE),
+    ("HyperPodNode", True, "ecr:GetAuthorizationToken", "*", {}),
+    ("HyperPodNode", True, "ecr:BatchGetImage", ECR + "temper-all/gpu", {}),
+    ("HyperPodNode", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
     ("HyperPodNode", False, "s3:DeleteObject", "{models}/run/model", {}),
     ("HyperPodNode", True, "ssmmessages:OpenDataChannel", "*", {}),
     ("HyperPodNode", True, "logs:CreateLogGroup", LOGS + "/aws/sagemaker/Clusters/a/b", {}),
@@ -164,6 +193,8 @@ CONTROLLER: list[Case] = [
     ("HyperPodController", False, "secretsmanager:GetSecretValue", OTHER_PASSWORD, {}),
     ("HyperPodController", False, "secretsmanager:GetSecretValue", TOKEN, {}),
     ("HyperPodController", False, "secretsmanager:PutSecretValue", PASSWORD, {}),
+    ("HyperPodController", True, "s3:GetObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("HyperPodController", False, "s3:PutObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
     ("HyperPodController", True, "kms:Decrypt", "{key:data}", {}),
     ("HyperPodController", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
     ("HyperPodController", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
@@ -189,6 +220,10 @@ BUILD: list[Case] = [
     ("ImageBuild", False, "ecr:PutImage", ECR + "other/gpu", {}),
     ("ImageBuild", True, "ecr:BatchImportUpstreamImage", ECR + "temper-all/public/neuron/x", {}),
     ("ImageBuild", False, "ecr:BatchImportUpstreamImage", ECR + "temper-all/gpu", {}),
+    # Base images come from the cache; a build that could push there would change the next one.
+    ("ImageBuild", False, "ecr:PutImage", ECR + "temper-all/public/deep-learning/x", {}),
+    ("ImageBuild", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+    ("ImageBuild", False, "codebuild:StartBuild", BUILDS, {}),
     ("ImageBuild", False, "ecr:CreateRepository", ECR + "temper-all/other", {}),
     ("ImageBuild", False, "ecr:DeleteRepository", ECR + "temper-all/gpu", {}),
     ("ImageBuild", False, "ecr:BatchDeleteImage", ECR + "temper-all/gpu", {}),
@@ -262,6 +297,7 @@ LAUNCHING: list[Case] = [
     ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:ListTrainingJobs", "*", {}),
+    ("Engineer", True, "sagemaker:Search", "*", {}),
     ("Engineer", True, "servicequotas:GetServiceQuota", "*", {}),
     ("Engineer", True, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:Training}", TO_LAMBDA),
@@ -270,20 +306,27 @@ LAUNCHING: list[Case] = [
     ("Engineer", False, "iam:PassRole", ROLE + "Administrator", TO_LAMBDA),
     ("Engineer", True, "iam:PassRole", ROLE + "{role:BedrockImport}", TO_BEDROCK),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:BedrockImport}", TO_SAGEMAKER),
+    ("Engineer", True, "codebuild:StartBuild", BUILDS, {}),
+    ("Engineer", True, "codebuild:StartBuild", BUILDS, BUILD_VARIABLES),
+    ("Engineer", False, "codebuild:StartBuild", BUILDS, OTHER_VARIABLES),
+    # As CodeBuild may send it: Boolean keys of objects that the request does not have.
     (
         "Engineer",
         True,
         "codebuild:StartBuild",
-        "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images",
-        {},
+        BUILDS,
+        {**BUILD_VARIABLES, "codebuild:artifacts": "false", "codebuild:cache": "false"},
     ),
-    (
-        "Engineer",
-        False,
-        "codebuild:UpdateProject",
-        "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images",
-        {},
-    ),
+    *(("Engineer", False, "codebuild:StartBuild", BUILDS, change) for change in OVERRIDES),
+    ("Engineer", False, "codebuild:StartBuild", BUILDS.replace("temper-all", "other"), {}),
+    ("Engineer", True, "codebuild:BatchGetBuilds", BUILDS, {}),
+    ("Engineer", True, "codebuild:ListBuildsForProject", BUILDS, {}),
+    ("Engineer", False, "codebuild:UpdateProject", BUILDS, {}),
+    ("Engineer", False, "codebuild:StartBuildBatch", BUILDS, {}),
+    ("Engineer", False, "codebuild:RetryBuild", BUILDS, {}),
+    ("Engineer", False, "codebuild:StopBuild", BUILDS, {}),
+    ("Engineer", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
+    ("Engineer", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
     ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-all", {}),
     ("Engineer", True, "ssm:GetParameter", SSM + "temper-all/roles/training", {}),
     ("Engineer", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/uri", {}),
@@ -317,8 +360,11 @@ ASKING: list[Case] = [
     ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
     ("Engineer", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
     ("Engineer", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:UpdateClusterSoftware", SM + "cluster/abcdefghijkl", {}),
     # Not here: starting a session on a cluster. The simulator's reference knows no cluster as a
-    # resource of ssm:StartSession, and no document of AWS's; HyperPod's guide names both.
+    # resource of ssm:StartSession, and no document of AWS's; see tests/infra/test_node_access.py.
+    ("Engineer", False, "s3:GetObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
+    ("Engineer", False, "s3:PutObject", SCRIPTS + "/0123456789abcdef/users.sh", {}),
     ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
     ("Engineer", False, "ssm:SendCommand", EC2 + "instance/i-1", {}),
     ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
@@ -423,6 +469,23 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
+APPROVING: list[Case] = [
+    ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+    ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/neuron/approved", {}),
+    ("ImageApprover", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/uri", {}),
+    ("ImageApprover", False, "ssm:PutParameter", SSM + "other/images/gpu/approved", {}),
+    ("ImageApprover", True, "ssm:GetParametersByPath", SSM + "temper-all", {}),
+    ("ImageApprover", True, "ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),
+    ("ImageApprover", True, "codebuild:BatchGetBuilds", BUILDS, {}),
+    ("ImageApprover", False, "codebuild:StartBuild", BUILDS, {}),
+    ("ImageApprover", False, "codebuild:StartBuild", BUILDS, BUILD_VARIABLES),
+    ("ImageApprover", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
+    ("ImageApprover", False, "s3:PutObject", "{runs}/source/temper.zip", {}),
+    ("ImageApprover", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", JOB),
+    ("Training", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+    ("PlatformCi", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+]
+
 IN_OUR_SUBNET = {"ec2:Subnet": EC2 + "subnet/{subnet}"}
 ELSEWHERE = {"ec2:Subnet": EC2 + "subnet/subnet-elsewhere"}
 AWS_ECR = "arn:aws:ecr:us-east-1:602401143452:repository/"
@@ -460,4 +523,5 @@ CASES = [
     *IMPORTING,
     *ESCALATIONS,
     *CI,
+    *APPROVING,
 ]

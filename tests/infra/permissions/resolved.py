@@ -24,12 +24,14 @@ ARNS = {
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
     "AWS::EKS::Cluster": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{{}}",
+    "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{{}}",
 }
 # RDS generates the name of the secret.
 DATABASE_PASSWORD = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b2c3d-AbCdEf"
 # SageMaker generates the id of the cluster.
 CLUSTER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:cluster/abcdefghijkl"
 NAMES = {
+    "AWS::ECR::Repository": "RepositoryName",
     "AWS::EKS::Cluster": "Name",
     "AWS::S3::Bucket": "BucketName",
     "AWS::IAM::ManagedPolicy": "ManagedPolicyName",

@@ -20,8 +20,10 @@ from training.errors import DataError
 
 COMMANDS = (
     *("train", "check", "plan", "rehearse", "doctor", "import", "schema"),
-    *("status", "logs", "stop", "resume", "fetch", "delete"),
+    *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
+    *("publish-image", "approve-image"),
+    *("connect", "diff-environment", "deploy-environment", "destroy-environment"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}
 

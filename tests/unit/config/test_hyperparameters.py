@@ -38,6 +38,7 @@ def test_settings_of_a_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     settings = {
         "use_lora": True,
         "lora_config": {"alpha": 16, "dropout": 0.05, "target_modules": ["q_proj", "v_proj"]},
+        "merge_adapters": True,
         "num_train_epochs": 2,
         "learning_rate": 1e-4,
         "early_stopping_patience": 3,
@@ -69,6 +70,7 @@ def test_settings_of_a_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     # eval_steps defaults to logging_steps.
     assert job.train.log_every == job.evaluate.every == Every(50, "steps")
     assert (job.precision, job.model.attention) == ("bf16", "sdpa")
+    assert job.export == "merged"
 
 
 def test_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from validation.error_messages import explain
 
 _ORDER = (
     *("name", "model", "data", "method", "adapter", "train", "precision", "checkpoint"),
-    *("evaluate", "resources"),
+    *("evaluate", "export", "resources"),
 )
 
 

@@ -80,8 +80,8 @@ def translate(settings: Hyperparameters, devices: int) -> Translation:
         result.notes.append("lora_config has no effect without use_lora: true, and is left out")
     if settings.merge_adapters and not settings.use_lora:
         result.notes.append("merge_adapters has no effect without use_lora: true, and is left out")
-    elif settings.merge_adapters:
-        result.notes.append("merge_adapters: run `temper export RUN` after training")
+    elif settings.merge_adapters is not None:
+        result.document["export"] = "merged" if settings.merge_adapters else "adapter"
     _resources(settings, result)
     for section, name in (
         (settings, ""),
