@@ -13,6 +13,7 @@ from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.policies import (
     bedrock_import,
     engineer,
+    engineer_guardrails,
     hyperpod_node,
     image_approver,
     image_build,
@@ -183,7 +184,14 @@ class SecurityStack(TemperStack):
                 delegated_services=["sns", "sqs", "dynamodb", "lambda"],
             ),
         )
-        return IamContext(self.names, data=data, models=models, logs=logs, messages=messages)
+        return IamContext(
+            self.names,
+            self.environment_settings.name,
+            data=data,
+            models=models,
+            logs=logs,
+            messages=messages,
+        )
 
     def _key(self, domain: str, users: KeyUsers) -> kms.IKey:
         return DomainKmsKey(
@@ -219,6 +227,7 @@ class SecurityStack(TemperStack):
                 context, training_role=self.training_role, storage=environment.storage
             ),
         )
+        self._engineer.attach_policy("Read", *engineer.reading_statements(context))
         self._engineer.attach_policy(
             "Serving", *engineer.serving_statements(context, import_role=self.import_role)
         )
@@ -231,7 +240,9 @@ class SecurityStack(TemperStack):
             )
         encrypt = environment.security.inter_container_encryption
         self._engineer.attach_policy(
-            "Fences", *engineer.guardrail_statements(context, encrypt_traffic=encrypt)
+            "Fences",
+            *engineer_guardrails.guardrail_statements(context, encrypt_traffic=encrypt),
+            *engineer_guardrails.cost_statements(environment.training),
         )
         self._ci.attach_policy(
             "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)

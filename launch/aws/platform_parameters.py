@@ -23,6 +23,8 @@ PARAMETERS = {
     "network/internet": False,
     "training/log-group": True,
     "training/encrypt-traffic": True,
+    "training/max-runtime-hours": False,
+    "training/allowed-instance-types": False,
     "training/model-package-group": False,
     "training/mlflow-app": False,
     "secrets/hub-token": False,
