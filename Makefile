@@ -166,17 +166,17 @@ $(VENV)/.node: $(VENV)/.infra package-lock.json
 synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=dev
 	@$(CDK) synth --quiet
 
-diff: $(VENV)/.node  ## show what a deployment would change: make diff ENV=dev
-	@$(CDK) diff --all
+diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
-deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
-	@$(CDK) deploy --all
+deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev
+	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
-destroy: $(VENV)/.node  ## destroy an environment; protected resources are retained: make destroy ENV=dev
-	@$(CDK) destroy --all
+destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
+	@$(TEMPER) destroy-environment --env $(ENV)
 
 rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal
