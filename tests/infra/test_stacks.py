@@ -69,7 +69,7 @@ def test_training_nodes_talk_both_ways_among_themselves(everything: Assembly) ->
 
 def test_every_bucket_is_closed_versioned_and_encrypted(everything: Assembly) -> None:
     buckets = everything.of_type("AWS::S3::Bucket")
-    assert len(buckets) == 5
+    assert len(buckets) == 6
     for bucket in buckets:
         properties = bucket["Properties"]
         assert properties["PublicAccessBlockConfiguration"] == {
@@ -88,7 +88,7 @@ def test_every_bucket_is_closed_versioned_and_encrypted(everything: Assembly) ->
 
 def test_every_bucket_refuses_plain_http(everything: Assembly) -> None:
     policies = everything.of_type("AWS::S3::BucketPolicy")
-    assert len(policies) == 5
+    assert len(policies) == 6
     for policy in policies:
         statements = policy["Properties"]["PolicyDocument"]["Statement"]
         assert any(
@@ -112,7 +112,7 @@ def test_models_are_locked_where_asked(everything: Assembly, dev: Assembly) -> N
 
 def test_every_key_rotates(everything: Assembly) -> None:
     keys = everything.of_type("AWS::KMS::Key")
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert all(key["Properties"]["EnableKeyRotation"] is True for key in keys)
 
 
@@ -211,7 +211,8 @@ def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     assert len(groups["plan"]["OverrideVpcConfig"]["Subnets"]) == 1
     assert groups["plan"]["OnStartDeepHealthChecks"] == ["InstanceStress", "InstanceConnectivity"]
     assert groups["cheap"]["CapacityRequirements"] == {"Spot": {}}
-    assert not any("LifeCycleConfig" in group for group in groups.values())
+    # Slurm is configured by HyperPod itself; a script of OnCreate would have to do it.
+    assert all("OnCreate" not in group["LifeCycleConfig"] for group in groups.values())
     mounts = [c for c in groups["plan"]["InstanceStorageConfigs"] if "FsxLustreConfig" in c]
     assert [m["FsxLustreConfig"]["MountPath"] for m in mounts] == ["/fsx"]
 
