@@ -91,6 +91,7 @@ class BedrockStack(TemperStack):
                     "AcknowledgeCommitment": throughput_settings.acknowledge_commitment,
                     "Generation": throughput_settings.generation,
                     "Tags": {
+                        **environment.tags,
                         "TemperPrefix": self.names.prefix,
                         "Owner": environment.owner,
                         "Environment": environment.name,

@@ -158,9 +158,9 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::sagemaker-mlflow:\*\]",
-        r"security/Training/Policy/Resource",
-        "Tracking a run uses most of MLflow's interface; it is bounded to MLflow apps of this "
-        "account, and the prefix reaches nothing else.",
+        r"training/Mlflow/(Track|Open)/Resource",
+        "Tracking a run, and reading runs in a browser, use most of MLflow's interface; it is "
+        "bounded to the one app of the environment.",
     ),
     Suppression(
         _wildcard(r"\*"),
@@ -170,7 +170,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Monitoring/Policy|Engineer/Work)/Resource",
+        r"security/(Monitoring/Policy|Engineer/Read)/Resource",
         "Listing jobs, quotas, zones, metrics and alarms supports no resource, and PutMetricData "
         "is bounded by namespace; nothing here reads data or changes a setting.",
     ),
@@ -215,8 +215,8 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(
-            ARN_OF_ACCOUNT.format("logs")
-            + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?(:\*|:log-stream:aws/bedrock/\*)?"
+            ARN_OF_ACCOUNT.format("logs") + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?"
+            r"(:\*|:log-stream:(aws/bedrock/|[a-z0-9-]+-)\*)?"
         ),
         r".*",
         "Streams are named by the service that writes them; the groups are SageMaker's, or the "
@@ -230,13 +230,12 @@ WILDCARDS = (
     Suppression(
         _wildcard(
             ARN_OF_ACCOUNT.format("sagemaker")
-            + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
-            r"model-package|"
-            r"model-package-group|mlflow-app|cluster)/\*"
+            + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
+            r"|(training-plan|model-package|model-package-group|cluster)/)\*"
         ),
         r"(security|training)/.*",
-        "Jobs, packages, apps and clusters get their names or ids at creation; separate "
-        "denials keep jobs in the VPC and under the keys of the platform.",
+        "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
+        "with the prefix, or their tags name the environment.",
     ),
     Suppression(
         _wildcard(
@@ -289,7 +288,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Work|ImageApprover/Policy)/Resource",
+        r"security/(Engineer/Read|ImageApprover/Policy)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(
