@@ -72,6 +72,8 @@ class SlurmTarget:
         name: Name of the target: `slurm`, or `hyperpod` for HyperPod's clusters.
     """
 
+    job_prefix = ""
+
     def __init__(self, shell: Shell, cluster: SlurmSettings, name: TargetName = "slurm"):
         self.shell = shell
         self.cluster = cluster
