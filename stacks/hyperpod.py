@@ -9,6 +9,7 @@ from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.hyperpod_lifecycle import HyperPodLifecycle
 from stacks.constructs.node_access import NodeAccess
 from stacks.constructs.slurm_accounting import SlurmAccounting
 from stacks.constructs.ssm_parameters import publish_parameters
@@ -47,7 +48,8 @@ class HyperPodStack(TemperStack):
         self.cluster_name = f"{self.names.prefix}-cluster"
         parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
-        self.bridge = None
+        self.bridge: HealthEventBridge | None = None
+        self.accounting_database: str | None = None
         eks = None
         if settings.eks:
             eks = EksForHyperPod(
@@ -88,6 +90,7 @@ class HyperPodStack(TemperStack):
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         if settings.eks_cluster_arn:
             parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
+        lifecycle = self._add_lifecycle(environment, security, storage)
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -101,10 +104,15 @@ class HyperPodStack(TemperStack):
             lustre=storage.lustre.file_system,
             eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
+            lifecycle=lifecycle.config if lifecycle else None,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
         if accounting:
-            self.cluster.node.add_dependency(accounting.read_password_policy)
+            self.accounting_database = accounting.database.ref
+        self.cluster.node.add_dependency(
+            *(lifecycle.ready if lifecycle else ()),
+            *((accounting.read_password_policy,) if accounting else ()),
+        )
         if eks_cluster_arn:
             nodes = EksNodes(
                 self,
@@ -118,22 +126,7 @@ class HyperPodStack(TemperStack):
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
-            self.bridge = HealthEventBridge(
-                self,
-                "HealthEvents",
-                names=self.names,
-                context=security.context,
-                cluster=self.cluster,
-                cluster_name=self.cluster_name,
-            )
-            access = NodeAccess(
-                self,
-                "NodeAccess",
-                names=self.names,
-                cluster_arn=self.cluster.attr_cluster_arn,
-                engineer=security.engineer_role,
-            )
-            parameters["hyperpod/key-document"] = access.document_name
+            parameters |= self._add_slurm_access(self.cluster, security)
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
@@ -141,6 +134,45 @@ class HyperPodStack(TemperStack):
     def _warn_of_placement(self) -> None:
         for warning in placement_warnings(self.environment_settings):
             cdk.Annotations.of(self).add_warning_v2("temper:zones", warning)
+
+    def _add_slurm_access(
+        self, cluster: sagemaker.CfnCluster, security: SecurityStack
+    ) -> dict[str, str]:
+        """Add health events and the access of engineers, and return the parameters to publish."""
+        self.bridge = HealthEventBridge(
+            self,
+            "HealthEvents",
+            names=self.names,
+            context=security.context,
+            cluster=cluster,
+            cluster_name=self.cluster_name,
+        )
+        access = NodeAccess(
+            self,
+            "NodeAccess",
+            names=self.names,
+            cluster_arn=cluster.attr_cluster_arn,
+            engineer=security.engineer_role,
+        )
+        return {
+            "hyperpod/software": self.environment_settings.hyperpod.software,
+            "hyperpod/key-document": access.document_name,
+        }
+
+    def _add_lifecycle(
+        self, environment: Environment, security: SecurityStack, storage: StorageStack
+    ) -> HyperPodLifecycle | None:
+        if not environment.hyperpod.on_slurm:
+            return None
+        return HyperPodLifecycle(
+            self,
+            "Lifecycle",
+            environment=environment,
+            context=security.context,
+            nodes=[role for role in (security.node_role, security.controller_role) if role],
+            access_logs=storage.access_logs,
+            removal=self.removal,
+        )
 
     def _add_compute_quotas(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region

@@ -86,6 +86,8 @@ class EksTarget:
         name: Name of the target: `eks`, or `hyperpod` for HyperPod's clusters.
     """
 
+    job_prefix = ""
+
     def __init__(
         self,
         account: AwsSession,

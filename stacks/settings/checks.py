@@ -46,6 +46,16 @@ def neighbour_problems(
                 f"prefix: {environment.prefix!r} is also the prefix of {file}; names of buckets "
                 "and parameters would collide, so give each environment its own"
             )
+        for short, long in (
+            (environment.prefix, other.prefix),
+            (other.prefix, environment.prefix),
+        ):
+            if long.startswith(f"{short}-"):
+                yield (
+                    f"prefix: {long!r} begins with {short!r}, the prefix of another environment "
+                    f"({file} is involved), whose roles could then touch its jobs and parameters; "
+                    "choose prefixes of which none begins with another and a hyphen"
+                )
         if (
             environment.training.own_log_group
             and other.training.own_log_group

@@ -7,6 +7,13 @@ from pydantic import Field, model_validator
 from stacks.settings.base import InstanceType, RoleArn, SettingsSection, matching
 from stacks.settings.network import ZoneName
 
+UserName = Annotated[
+    str,
+    matching(
+        r"[a-z][a-z0-9_-]{0,31}",
+        "a user of Linux: lower-case letters, digits, _ and -, at most 32",
+    ),
+]
 GroupName = Annotated[
     str,
     matching(
@@ -39,6 +46,22 @@ class InstanceGroup(SettingsSection):
     zone: ZoneName | None = None
     volume_gib: int = Field(500, ge=1, le=16384)
     deep_health_checks: bool = True
+    image_id: (
+        Annotated[
+            str,
+            matching(
+                r"(ami-[0-9a-fA-F]{8,17}|default)",
+                "an AMI id such as ami-0123456789abcdef0, or default",
+            ),
+        ]
+        | None
+    ) = Field(None, description="AMI of the nodes; none: the newest of HyperPod")
+    auto_patch: Literal["WhenIdle", "WhenAllIdle"] | None = Field(
+        None, description="patch nodes automatically when they, or all of the group, are idle"
+    )
+    update_schedule: str | None = Field(
+        None, description="cron(…) at which the AMI is updated, whatever runs then"
+    )
 
     @model_validator(mode="after")
     def _plan_or_spot(self) -> "InstanceGroup":
@@ -91,6 +114,21 @@ class Accounting(SettingsSection):
     backup_days: int = Field(7, ge=1, le=35)
 
 
+class ContainerPackage(SettingsSection):
+    """Package of Enroot (`.deb`) or source archive of Pyxis (`.tar.gz`), with its digest."""
+
+    url: Annotated[
+        str,
+        matching(
+            r"(https|s3)://[^\s/]+/\S+\.(deb|tar\.gz)",
+            "an https:// or s3:// address of a .deb or .tar.gz file",
+        ),
+    ]
+    sha256: Annotated[
+        str, matching(r"[0-9a-f]{64}", "the 64 hexadecimal digits that sha256sum prints")
+    ]
+
+
 class EksCluster(SettingsSection):
     """Settings of an EKS cluster that the platform creates for HyperPod.
 
@@ -138,7 +176,23 @@ class HyperPodSettings(SettingsSection):
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks}`",
+        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks, image_id, "
+        "auto_patch, update_schedule}`",
+    )
+    software: Literal["container", "environment"] = Field(
+        "container",
+        description="what runs jobs on Slurm: container: the platform's image, by Enroot and "
+        "Pyxis; environment: a Python environment on Lustre",
+    )
+    container_packages: tuple[ContainerPackage, ...] = Field(
+        (),
+        description="packages of Enroot and Pyxis to install on Slurm nodes whose AMI lacks them: "
+        "`{url, sha256}`",
+    )
+    users: dict[UserName, Annotated[int, Field(ge=1001, lt=59000)]] = Field(
+        default_factory=dict,
+        description="users on the nodes of a Slurm cluster, with their number; none: everyone is "
+        "`ubuntu`",
     )
     node_recovery: bool = Field(True, description="replace failed nodes automatically")
     quotas: dict[InstanceType, Annotated[int, Field(ge=0)]] = Field(
@@ -151,3 +205,8 @@ class HyperPodSettings(SettingsSection):
         description="priorities and compute quotas of teams (eks only, in Regions with these "
         "resource types)",
     )
+
+    @property
+    def on_slurm(self) -> bool:
+        """True if there is a cluster, and Slurm orchestrates it."""
+        return self.enabled and self.orchestrator == "slurm"

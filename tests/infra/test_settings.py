@@ -122,6 +122,13 @@ def test_two_environments_with_one_prefix(tmp_path: Path) -> None:
     assert "'temper-dev' is also the prefix of other.yaml" in message
 
 
+@pytest.mark.parametrize("prefix", ["temper", "temper-dev-two"])
+def test_a_prefix_that_begins_with_another(tmp_path: Path, prefix: str) -> None:
+    other = {**DEV, "name": "other", "prefix": prefix}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    assert "choose prefixes of which none begins with another" in _message(tmp_path, DEV)
+
+
 def test_one_log_group_has_one_owner(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(
         yaml.safe_dump({**DEV, "name": "other", "prefix": "other", "account": "123456789012"})
