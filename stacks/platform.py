@@ -73,6 +73,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         security=security,
         storage=storage,
         handlers=handlers,
+        accounting_database=hyperpod.accounting_database if hyperpod else None,
     )
     monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
     apply_permissions_boundary(app, security)
