@@ -66,7 +66,7 @@ def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
         LaunchError: No environment is given.
     """
     if environment is None:
-        raise LaunchError("TARGET=eks needs an environment: ENV=dev")
+        raise LaunchError("--target eks needs an environment: --env dev")
     defaults = KubernetesSettings()
     cluster = KubernetesSettings(
         namespace=os.environ.get("EKS_NAMESPACE", defaults.namespace),
