@@ -20,25 +20,41 @@ from training.config.hub_lookup import HubAnswer, ask_hub
 from training.config.job import Job, Pipeline
 from training.config.locations import Location, existing_path, locations
 from training.config.model import PREVIOUS, SCRATCH
+from training.config.model_references import model_folder_of
 from training.errors import DataError, ModelError
 
 _OURS = frozenset((PREVIOUS, SCRATCH))
-_NAMED = re.compile(r"^(builtin:|channel:|stage:|[a-z0-9]+://)")
+_NAMED = re.compile(r"^(builtin:|channel:|run:|stage:|[a-z0-9]+://)")
 """Beginnings of values that are no paths."""
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|md|gz|zst|zip|xlsx)$", re.I)
 
 
 def resolve_paths(job: Job | Pipeline, folder: Path) -> Job | Pipeline:
-    """Return the job with the paths that exist next to its file, and not in the working directory.
+    """Return the job with its paths resolved.
+
+    Paths that exist next to its file, and not in the working directory, are found there; models
+    of runs and in archives become folders.
 
     Args:
         job: The job as it was read.
         folder: Folder of the job file.
+
+    Raises:
+        ModelError: Runs have no model here, or archives cannot be unpacked.
     """
+    problems = []
     for location in list(locations(job)):
-        if (path := _next_to_job(location.value, folder)) is not None:
+        path = _next_to_job(location.value, folder)
+        here = location if path is None else location._replace(value=path)
+        try:
+            path = model_folder_of(here) or path
+        except ModelError as error:
+            problems.append(str(error))
+        if path is not None:
             job = _replaced(job, location.key, path)
+    if problems:
+        raise ModelError("\n".join(problems))
     return job
 
 

@@ -60,7 +60,8 @@ class Model(ConfigSection):
     """Model to train."""
 
     source: ModelLocation = PREVIOUS
-    """A Hub id, a folder, `scratch`, or `previous`: the model of the stage before."""
+    """A Hub id, a folder, a `model.tar.gz`, `run:NAME` (the newest model of a job's runs;
+    `run:NAME/ID` is that of one run), `scratch`, or `previous`: the model of the stage before."""
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
     scratch: Scratch | None = None
