@@ -176,7 +176,7 @@ deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the 
 	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
 destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
-	@$(TEMPER) destroy-environment --env $(ENV)
+	@$(TEMPER) delete-environment --env $(ENV)
 
 rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("diff-environment")(_diff)
     app.command("deploy-environment")(_deploy)
-    app.command("destroy-environment")(_destroy)
+    app.command("delete-environment")(_delete)
 
 
 def _diff(
@@ -69,7 +69,7 @@ def _deploy(
     return _checked(work)
 
 
-def _destroy(env: EnvironmentName = "dev", environments: EnvironmentsFolder = FOLDER) -> int:
+def _delete(env: EnvironmentName = "dev", environments: EnvironmentsFolder = FOLDER) -> int:
     """Delete an environment's stacks, and name what stays.
 
     It asks first, and lifts termination protection itself.

@@ -67,7 +67,7 @@ def _connect(
         bool, typer.Option("--setup-only", help="Open no shell on the node.")
     ] = False,
 ) -> int:
-    """Let your public key in on a node of the HyperPod cluster, and open a shell there.
+    """Let your public key in on a cluster node; open a shell.
 
     Session Manager carries the connection, so no port is open. The ssh configuration is written to
     ~/.ssh/temper/.
