@@ -67,7 +67,8 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
             message says that this is unknown.
     """
     job = load_job(request.job, request.overrides)
-    require_inputs(job, request.job.parent)
+    for line in require_inputs(job, request.job.parent):
+        print_line(line)
     source = str(request.job)
     plan = plan_or_refuse(job, source)
     prepared = PreparedJob(_apply_plan(job, plan), plan, source)

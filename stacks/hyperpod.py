@@ -49,6 +49,7 @@ class HyperPodStack(TemperStack):
         parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
         self.bridge: HealthEventBridge | None = None
+        self.accounting_database: str | None = None
         eks = None
         if settings.eks:
             eks = EksForHyperPod(
@@ -106,6 +107,8 @@ class HyperPodStack(TemperStack):
             lifecycle=lifecycle.config if lifecycle else None,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
+        if accounting:
+            self.accounting_database = accounting.database.ref
         self.cluster.node.add_dependency(
             *(lifecycle.ready if lifecycle else ()),
             *((accounting.read_password_policy,) if accounting else ()),

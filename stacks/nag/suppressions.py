@@ -37,12 +37,6 @@ PROVIDER = r"(bedrock/(Throughput|InvocationLogging)|hyperpod/Lifecycle/Publish)
 
 STRUCTURE = (
     Suppression(
-        "CloudWatchAlarmAction",
-        r"monitoring/Alarms/.*",
-        "The composite alarm of its area pages for it; an action here would page twice for one "
-        "fault.",
-    ),
-    Suppression(
         "CodeBuildProjectSourceRepoUrl",
         r"images/Build/Project/Resource",
         "The source is an object in the runs bucket, so there is no repository URL that could "
@@ -194,12 +188,6 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"monitoring/Pager/Page/Policy/Resource",
-        "cloudwatch:GetMetricData supports no resource; the function reads metrics to name the "
-        "endpoint or model that a page is about.",
-    ),
-    Suppression(
-        _wildcard(r"\*"),
         r"bedrock/(Undeploy/Undeploy|InvocationLogging/OnEvent)/Policy/Resource",
         "Listing throughput, reading and putting metrics, and the account's one logging setting "
         "support no resource.",
@@ -248,6 +236,23 @@ WILDCARDS = (
         r"(security|training)/.*",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
         "with the prefix, or their tags name the environment.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sagemaker|bedrock)")
+            + r"(training-job|hyper-parameter-tuning-job|processing-job|transform-job|endpoint|"
+            r"model|model-package|model-card|pipeline|feature-group|image|image-version|"
+            r"model-customization-job|model-invocation-job)/\*"
+        ),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "These functions describe what an event or a list names, and read its tags, to tell the "
+        "environments of an account apart; they change nothing.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "The alarms and topics of this environment share its prefix; only their states and "
+        "subscriptions are read.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),

@@ -1,4 +1,4 @@
-"""Commands about prices and the platform: prices, idle-cost, connect."""
+"""Commands about prices and the platform: prices, idle-cost, connect, cluster-software."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("prices")(_prices)
     app.command("idle-cost")(_idle_cost)
     app.command("connect")(_connect)
+    app.command("cluster-software")(_cluster_software)
 
 
 def _prices(
@@ -76,3 +77,17 @@ def _connect(
     from launch.environment import read_environment
 
     return connect(read_environment(env), node=node, user=user, key=key, setup_only=setup_only)
+
+
+def _cluster_software(
+    env: EnvironmentOption = "dev",
+    image: Annotated[str, typer.Option(help="Image to import; default: the platform's.")] = "",
+) -> None:
+    """Import the container image, or build the Python environment, on a HyperPod Slurm cluster.
+
+    Needed once per image or version; `temper train --target hyperpod` says when.
+    """
+    from launch.connect import install_cluster_software
+    from launch.environment import read_environment
+
+    install_cluster_software(read_environment(env), image)

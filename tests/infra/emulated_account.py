@@ -166,8 +166,8 @@ def _function(arn: str) -> Any:
 
 
 def _call(handler: str, event: dict[str, Any]) -> dict[str, Any]:
-    module, _, entry = handler.partition(".")
-    code = importlib.import_module(f"stacks.handlers.{module}")
+    module, _, entry = handler.rpartition(".")
+    code = importlib.import_module(f"stacks.{module}")
     result: dict[str, Any] = getattr(code, entry)(event, None)
     return result
 

@@ -277,22 +277,26 @@ def test_nodes_wait_until_the_chart_is_there(tmp_path: Path) -> None:
     assert addons == {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
 
 
-def test_what_a_job_log_is_about_pages_through_the_pager(everything: Assembly) -> None:
-    composites = {
-        c["Properties"]["AlarmName"].removeprefix("temper-all-"): c["Properties"]["AlarmActions"]
-        for c in everything.of_type("AWS::CloudWatch::CompositeAlarm")
-    }
-    through = str(composites["training-in-trouble"])
-    assert "Pager" in through
-    assert str(composites["serving-in-trouble"]) == through
-    # What tells of a broken function goes past all functions.
-    assert "Pager" not in str(composites["platform-in-trouble"])
+def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: Assembly) -> None:
+    """A composite alarm that is in ALARM would hide each later fault of its area."""
+    direct = {"monitor-silent", "handler-errors", "undelivered-messages"}
+    for resource in everything.of_type("AWS::CloudWatch::Alarm"):
+        alarm = resource["Properties"]
+        name = alarm["AlarmName"].removeprefix("temper-all-")
+        [action] = alarm["AlarmActions"]
+        # What tells of a broken function goes past all functions.
+        assert ("Pager" not in str(action)) == (name in direct), name
+    for resource in everything.of_type("AWS::CloudWatch::CompositeAlarm"):
+        composite = resource["Properties"]
+        assert "AlarmActions" not in composite
+        [action] = composite["OKActions"]
+        assert "Pages" in str(action)
     [subscription] = [
         s["Properties"]
         for s in everything.of_type("AWS::SNS::Subscription")
         if s["Properties"]["Protocol"] == "lambda"
     ]
-    assert str(subscription["TopicArn"]) in through
+    assert "Pager" in str(subscription["TopicArn"])
     assert "RedrivePolicy" in subscription
 
 

@@ -265,6 +265,12 @@ IMPORT: list[Case] = [
 MONITORING: list[Case] = [
     ("Monitoring", True, "sagemaker:ListTrainingJobs", "*", {}),
     ("Monitoring", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
+    ("Monitoring", True, "sagemaker:DescribeEndpoint", SM + "endpoint/a", {}),
+    ("Monitoring", True, "sagemaker:ListTags", SM + "endpoint/a", {}),
+    ("Monitoring", True, "sagemaker:DescribeTrainingPlan", SM + "training-plan/a", {}),
+    ("Monitoring", True, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Monitoring", False, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/ProcessingJobs", {}),
+    ("Monitoring", False, "sagemaker:DeleteEndpoint", SM + "endpoint/a", {}),
     ("Monitoring", True, "cloudwatch:GetMetricData", "*", {}),
     ("Monitoring", True, "cloudwatch:PutMetricData", "*", OUR_SPACE),
     ("Monitoring", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
