@@ -53,7 +53,8 @@ def _deploy(
 ) -> int:
     """Deploy an environment, and delete its stale stacks.
 
-    A stack is stale if the environment's file no longer has it. What would be deleted or replaced is shown with its cost, and confirmed, first.
+    A stack is stale if the environment's file no longer has it. What would be deleted or replaced
+    is shown with its cost, and confirmed, first.
     """
 
     def work() -> int:

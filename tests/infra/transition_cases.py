@@ -30,6 +30,7 @@ ZONES = [
     {"name": "us-east-1c", "id": "use1-az1"},
 ]
 BOTH = ["us-east-1a", "us-east-1b"]
+OTHERS = "arn:aws:iam::111122223333:role/people/others"
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,24 @@ CASES = (
     Case("`network.mode: isolated`", {"network.mode": "isolated"}),
     Case("another `network.cidr`", {"network.cidr": "10.99.0.0/16"}),
     Case("another `network.reserved_zones`", {"network.reserved_zones": 2}),
-    Case("another `storage.lustre.zone`", {"storage.lustre.zone": "us-east-1a"}, {"storage.lustre.efa": False}),
+    Case(
+        "another `storage.lustre.zone`",
+        {"storage.lustre.zone": "us-east-1a"},
+        {"storage.lustre.efa": False},
+    ),
     Case("larger `storage.lustre.capacity_gib`", {"storage.lustre.capacity_gib": 38400}),
     Case("`bedrock` removed", {"bedrock": {}}),
     Case("`training.mlflow: false`", {"training.mlflow": False}),
     Case("another recipient in `monitoring.page`", {"monitoring.page": ["other@example.com"]}),
     Case("`monitoring.trail: false`", {"monitoring.trail": False}),
     Case("`monitoring.budget: null`", {"monitoring.budget": "null"}),
-    Case("other `security.key_administrators`", {"security.key_administrators": ["arn:aws:iam::111122223333:role/people/others"]}),
+    Case("other `security.key_administrators`", {"security.key_administrators": [OTHERS]}),
     Case("`security.permission_boundary: none`", {"security.permission_boundary": "none"}),
     Case("a key removed from `storage.keys`", {"storage.keys": []}),
-    Case("`images.build: false`", {"images.build": False}),
-    Case("`protect: false`", {"protect": False, "hyperpod.accounting": None}, {"hyperpod.accounting": None}),
+    Case("`images.build: false`", {"images.build": False, "images.approval": "none"}),
+    Case("`protect: false`", {"protect": False}, {"hyperpod.accounting": None}),
     Case("another `prefix`", {"prefix": "temper-new"}, reversible=False),
-)  # fmt: skip
+)
 
 
 def assemble(base: str, changes: Iterable[Settings], folder: Path) -> Path:
