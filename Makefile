@@ -173,7 +173,7 @@ bootstrap: $(VENV)/.node  ## prepare an account for the CDK, once per account an
 	@arguments=$$($(PY) -m stacks.bootstrap $(ENV)) && $(CDK) bootstrap $$arguments $(if $(POLICIES),--cloudformation-execution-policies $(POLICIES))
 
 diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
-	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app $(or $(TEMPER_CDK_OUTPUT),cdk.out)
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out

@@ -39,7 +39,8 @@ def install(response: Any, parsing: Any, retained: dict[tuple[str, str], Any]) -
 
     def describe_change_set(self: Any) -> Any:
         found = _CHANGE_SETS.get(self._get_param("ChangeSetName"))
-        return ActionResult({"Status": found["status"]}) if found else describe(self)
+        answer = {"Status": "CREATE_COMPLETE", "Parameters": {}, "Changes": []}
+        return ActionResult(answer) if found else describe(self)
 
     def execute_change_set(self: Any) -> Any:
         found = _CHANGE_SETS.get(self._get_param("ChangeSetName"))
@@ -69,7 +70,6 @@ def _create(response: Any, retained: dict[tuple[str, str], Any]) -> ActionResult
         wanted[each["LogicalResourceId"]] = key
     name = f"import-{uuid.uuid4()}"
     _CHANGE_SETS[name] = {
-        "status": "CREATE_COMPLETE",
         "stack": response._get_param("StackName"),
         "template": response._get_param("TemplateBody"),
         "wanted": wanted,

@@ -5,7 +5,7 @@ refuses, so these rules are added to its server: exports in use are neither dele
 custom-named resource is not replaced, a name is not taken twice, a stack with termination
 protection or with a bucket that is not empty is not deleted, and what a deletion policy retains
 stays. Moto also forgets the exports that an update adds, and resources whose type it cannot update;
-both are mended here.
+both are fixed here.
 
 Sources of the messages: docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html
 and github.com/aws/aws-cdk/issues/3414.
@@ -117,6 +117,8 @@ def _delete_stack_action(response: Any) -> ActionResult:
             description["DeletionPolicy"] = "RetainExceptOnCreate"
         _Originals.delete_stack(backend, stack.stack_id)
         stack.events += SKIPPED.pop(stack.stack_id, [])
+        # A description of the deleted stack would create what its outputs refer to.
+        stack.output_map._output_json_map = {}
     return ActionResult({})
 
 

@@ -35,7 +35,13 @@ def plan_deployment(live: LiveEnvironment, assembly: Path) -> Plan:
 
 
 def show_plan(live: LiveEnvironment, plan: Plan, say: Say) -> list[str]:
-    """Print a plan, and return its refusals."""
+    """Print a plan, and return its refusals.
+
+    Args:
+        live: The environment in the account.
+        plan: The plan.
+        say: Function that prints a line.
+    """
     for line in plan_lines(plan):
         say(line)
     for stack in live.other_prefixes.values():

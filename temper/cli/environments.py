@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 EnvironmentName = Annotated[str, typer.Option("--env", help="A file of environments/.")]
 EnvironmentsFolder = Annotated[
-    Path, typer.Option("--environments", help="The folder of environment files.")
+    Path,
+    typer.Option(
+        "--environments", envvar="TEMPER_ENVIRONMENTS", help="The folder of environment files."
+    ),
 ]
-OutputFolder = Annotated[Path, typer.Option("--output", help="The folder of the templates.")]
+OutputFolder = Annotated[
+    Path,
+    typer.Option("--output", envvar="TEMPER_CDK_OUTPUT", help="The folder of the templates."),
+]
 CdkOptions = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- OPTIONS]", help="Options of `cdk deploy`, after --."),

@@ -13,6 +13,7 @@ from stacks.errors import DeploymentError
 from stacks.transitions.adoption import Retained, import_template
 from stacks.transitions.assembly import read_assembly, with_templates
 from stacks.transitions.deployment import deploy, destroy
+from stacks.transitions.endpoint_services import unsupported_zones
 from stacks.transitions.expansion import expand
 from stacks.transitions.plan import make_plan, plan_lines
 from tests.infra.conftest import TESTS, Assembly, synthesize
@@ -258,6 +259,24 @@ def test_the_plan_says_what_goes(everything: Assembly, without_hyperpod: Assembl
     )
     assert list(plan_lines(make_plan({}, plan.new))) == [
         "Nothing is deployed yet: 7 stacks are created."
+    ]
+
+
+def test_an_endpoint_in_a_zone_without_its_service_is_refused(everything: Assembly) -> None:
+    class Ec2:
+        def describe_vpc_endpoint_services(self) -> dict[str, Any]:
+            zones = {"ssm": ["us-east-1a"], "sts": ["us-east-1a", "us-east-1b"]}
+            return {
+                "ServiceDetails": [
+                    {"ServiceName": f"com.amazonaws.us-east-1.{name}", "AvailabilityZones": each}
+                    for name, each in zones.items()
+                ]
+            }
+
+    plan = make_plan({}, _templates(everything.outdir))
+    assert list(unsupported_zones(plan, Ec2())) == [
+        "com.amazonaws.us-east-1.ssm is not offered in us-east-1b; write "
+        "`network.endpoint_zones_lacking: {ssm: [us-east-1b]}`"
     ]
 
 

@@ -86,7 +86,11 @@ CASES = (
     Case("a key removed from `storage.keys`", {"storage.keys": []}),
     Case("`images.build: false`", {"images.build": False, "images.approval": "none"}),
     Case("`protect: false`", {"protect": False}, {"hyperpod.accounting": None}),
-    Case("another `prefix`", {"prefix": "temper-new"}, reversible=False),
+    Case(
+        "another `prefix`: new stacks, and the old ones stay and are named",
+        {"prefix": "temper-new"},
+        reversible=False,
+    ),
 )
 
 
@@ -128,11 +132,13 @@ def _set(content: Any, path: str, value: Any) -> None:
 
 def plan_of(before: Path, after: Path) -> Plan:
     """Return the plan of a deployment from one assembly to another."""
-    templates = [
+    live, new = (
         {name: stack.template for name, stack in read_assembly(folder).items()}
         for folder in (before, after)
-    ]
-    return make_plan(*templates)
+    )
+    prefix = next(iter(new)).rpartition("-")[0]
+    # Stacks under another prefix are named, and not touched.
+    return make_plan({k: v for k, v in live.items() if k.rpartition("-")[0] == prefix}, new)
 
 
 def row(case: Case, plan: Plan) -> str:
@@ -144,6 +150,7 @@ def row(case: Case, plan: Plan) -> str:
     kept = [each for each in removed if each.policy == "Retain"]
     gone = [each for each in removed if each.policy != "Retain"]
     refused = [each for each in plan.changes if each.refusal]
+    refused = refused or ([each for each in replaced if each.loses_data] if plan.refusals else [])
     steps = 2 if expand(plan.live, plan.new) and not plan.refusals else 1
     cells = [
         case.title,
