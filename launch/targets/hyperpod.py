@@ -13,7 +13,7 @@ from launch.aws.session import AwsSession
 from launch.errors import LaunchError
 from launch.resources import image_kind
 from launch.slurm.script import SlurmSettings
-from launch.slurm.session_manager import Connection, chosen_identity, ssh_folder
+from launch.slurm.session_manager import NodeConnection, chosen_identity, ssh_folder
 from launch.slurm.shell import Shell, SshShell
 from launch.slurm.software import environment_folder
 
@@ -85,7 +85,7 @@ def _submit_shell(account: AwsSession, cluster: dict[str, Any]) -> Shell:
         return SshShell(login)
     environment = account.environment
     user, identity = chosen_identity(environment.prefix)
-    connection = Connection(
+    connection = NodeConnection(
         environment.prefix,
         environment.region,
         submit_node(account, cluster),
