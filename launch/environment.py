@@ -35,6 +35,7 @@ class LaunchEnvironment:
         network: Section `network`, as it is in the file.
         tags: More tags of every job.
         kms_key_arns: KMS keys that exist, by domain.
+        sections: The whole file.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LaunchEnvironment:
     network: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     kms_key_arns: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
@@ -85,6 +87,7 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         network=network,
         tags=_section(settings, "tags"),
         kms_key_arns=_section(security, "kms_key_arns"),
+        sections=settings,
     )
 
 
