@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from catalog.run_metrics import metric_namespace
 from launch.aws.hyperpod_nodes import describe_cluster, submit_node
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession
@@ -50,6 +51,8 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
         group="temper",
         setup_command=f"make cluster-software ENV={environment.name}",
         auto_resume=True,
+        metric_namespace=metric_namespace(environment.prefix),
+        variables=(("AWS_REGION", environment.region),),
         data_bucket=platform["buckets/data"],
         data_mount="/fsx/data",
     )
