@@ -1,17 +1,24 @@
 """Stack of the HyperPod cluster, disabled by default: nodes, compute quotas and health events."""
 
+from datetime import date
+
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from stacks.constructs.compute_quotas import ComputeQuotas
+from stacks.aws_data.tables import eks_versions, region_has
+from stacks.constructs.compute_quotas import QUOTA, ComputeQuotas
+from stacks.constructs.eks_api_access import EksApiAccess
 from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.slurm_accounting import SlurmAccounting
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
+from stacks.policies import hyperpod_autoscaling
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.settings.hyperpod import TaskGovernance
@@ -54,15 +61,19 @@ class HyperPodStack(TemperStack):
                 subnets=network.subnets,
                 group=network.nodes,
                 engineer=security.engineer_role,
+                logs_key=security.context.logs,
+                removal=self.removal,
             )
-            parameters["hyperpod/eks"] = eks.cluster.ref
+            parameters |= {"hyperpod/eks": eks.cluster.ref, **self._job_parameters()}
+            self._warn_about_support(settings.eks.version)
             if not settings.eks.chart_installed:
                 cdk.Annotations.of(self).add_warning_v2(
                     "temper:nodes-wait-for-the-chart",
                     "HyperPod nodes are omitted until its chart is in the EKS cluster: install "
                     "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
                 )
-                publish_parameters(self, self.names, {"hyperpod/eks": eks.cluster.ref})
+                del parameters["hyperpod/cluster"]
+                publish_parameters(self, self.names, parameters)
                 return
         accounting = None
         controller_role = security.controller_role
@@ -84,6 +95,7 @@ class HyperPodStack(TemperStack):
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         if settings.eks_cluster_arn:
             parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
+            parameters |= self._job_parameters()
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -96,6 +108,9 @@ class HyperPodStack(TemperStack):
             lustre=storage.lustre.file_system,
             eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
+            autoscaling_role=self._autoscaling_role(security)
+            if settings.autoscaled_groups
+            else None,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
         if accounting:
@@ -110,6 +125,13 @@ class HyperPodStack(TemperStack):
                 cluster_arn=eks_cluster_arn,
             )
             self.cluster.node.add_dependency(nodes.policy)
+            EksApiAccess(
+                self,
+                "EksApiAccess",
+                names=self.names,
+                cluster_arn=self.cluster.attr_cluster_arn,
+                engineer=security.engineer_role,
+            )
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
@@ -124,6 +146,51 @@ class HyperPodStack(TemperStack):
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
+
+    def _job_parameters(self) -> dict[str, str]:
+        """Return the parameters of jobs on EKS: namespaces, teams and autoscaled groups."""
+        settings = self.environment_settings.hyperpod
+        teams = settings.task_governance.teams if settings.task_governance else ()
+        if not region_has(self.environment_settings.region, QUOTA):
+            teams = ()  # no quota, no namespace of a team
+        parameters = {
+            "hyperpod/namespaces": ",".join(settings.namespaces if teams else [settings.namespace])
+        }
+        if teams:
+            parameters["hyperpod/teams"] = ",".join(team.name for team in teams)
+        if groups := settings.autoscaled_groups:
+            parameters["hyperpod/autoscaled-groups"] = ",".join(
+                f"{group.name}:{group.instance}:{scale.max_count}:{scale.idle_minutes}"
+                for group in groups
+                if (scale := group.autoscale)
+            )
+        return parameters
+
+    def _autoscaling_role(self, security: SecurityStack) -> iam.IRole | None:
+        """Return the role with which HyperPod's managed Karpenter scales groups, if there are any.
+
+        The policy is attached before the cluster is created.
+        """
+        if not self.environment_settings.hyperpod.autoscaled_groups:
+            return None
+        role = ServiceRole(
+            self,
+            "Autoscaling",
+            service="hyperpod.sagemaker.amazonaws.com",
+            description="Lets HyperPod add nodes to groups and remove idle ones",
+            source_arns=[self.names.arn("sagemaker", "cluster/*")],
+        )
+        role.attach_policy(*hyperpod_autoscaling.statements(security.context))
+        return role.role
+
+    def _warn_about_support(self, version: str) -> None:
+        ends = eks_versions().get(version)
+        if ends and ends < date.today():
+            cdk.Annotations.of(self).add_warning_v2(
+                "temper:eks-extended-support",
+                f"EKS's standard support of Kubernetes {version} ended on {ends}, and the cluster "
+                "costs six times as much per hour; raise hyperpod.eks.version by one",
+            )
 
     def _add_compute_quotas(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region

@@ -30,6 +30,9 @@ PARAMETERS = {
     "lustre/file-system": False,
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
+    "hyperpod/namespaces": False,
+    "hyperpod/teams": False,
+    "hyperpod/autoscaled-groups": False,
     "roles/engineer": False,
 }
 

@@ -45,6 +45,7 @@ class HyperPodCluster(Construct):
         lustre: fsx.CfnFileSystem,
         eks_cluster_arn: str | None = None,
         accounting: SlurmAccounting | None = None,
+        autoscaling_role: iam.IRole | None = None,
     ) -> None:
         super().__init__(scope, id)
         self._settings, self._subnets = settings, subnets
@@ -58,6 +59,12 @@ class HyperPodCluster(Construct):
             orchestrator=self._orchestrator(),
             node_recovery="Automatic" if settings.node_recovery else "None",
             node_provisioning_mode="Continuous",
+            auto_scaling=Cluster.ClusterAutoScalingConfigProperty(
+                mode="Enable", auto_scaler_type="Karpenter"
+            )
+            if autoscaling_role
+            else None,
+            cluster_role=autoscaling_role.role_arn if autoscaling_role else None,
             instance_groups=[self._instance_group(each) for each in settings.groups],
         )
 
@@ -98,6 +105,7 @@ class HyperPodCluster(Construct):
         accelerated = instances().get(group.instance.removeprefix("ml."))
         slurm = self._settings.orchestrator == "slurm"
         checks = ["InstanceStress", "InstanceConnectivity"]
+        zone = group.autoscale.zone if group.autoscale else group.training_plan_zone
         return Cluster.ClusterInstanceGroupProperty(
             instance_group_name=group.name,
             instance_type=group.instance,
@@ -110,11 +118,9 @@ class HyperPodCluster(Construct):
             else None,
             instance_storage_configs=self._storage_configs(group, slurm=slurm),
             on_start_deep_health_checks=checks
-            if accelerated and group.deep_health_checks
+            if accelerated and group.deep_health_checks and not group.autoscale
             else None,
-            override_vpc_config=self._vpc_config([self._subnets[group.training_plan_zone]])
-            if group.training_plan_zone
-            else None,
+            override_vpc_config=self._vpc_config([self._subnets[zone]]) if zone else None,
             slurm_config=Cluster.ClusterSlurmConfigProperty(
                 node_type=SLURM_NODES[group.role],
                 partition_names=[group.partition or group.name]

@@ -136,6 +136,12 @@ STRUCTURE = (
         "every connection and statement.",
     ),
     Suppression(
+        "EKS1|EKSClusterNoEndpointPublicAccess",
+        r"hyperpod/Eks/Cluster",
+        "hyperpod.eks.public_access_cidrs opens the endpoint to named ranges only; a range that is "
+        "the whole internet is refused.",
+    ),
+    Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
         "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
@@ -239,7 +245,7 @@ WILDCARDS = (
             r"model-package|"
             r"model-package-group|mlflow-app|cluster)/\*"
         ),
-        r"(security|training)/.*",
+        r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages, apps and clusters get their names or ids at creation; separate "
         "denials keep jobs in the VPC and under the keys of the platform.",
     ),

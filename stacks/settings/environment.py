@@ -15,7 +15,9 @@ from stacks.settings.storage import StorageSettings
 from stacks.settings.training import TrainingSettings
 
 # Checks against tables that age, or against what AWS does not document; see `table_checks`.
-CheckName = Literal["regions", "region-types", "instance-types", "instance-zones", "spot-on-slurm"]
+CheckName = Literal[
+    "regions", "region-types", "instance-types", "instance-zones", "spot-on-slurm", "eks-versions"
+]
 Reason = Annotated[str, StringConstraints(min_length=10, max_length=500, strip_whitespace=True)]
 Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){1,19}$", max_length=20)]
 
@@ -52,7 +54,7 @@ class Environment(SettingsSection):
     overrides: dict[CheckName, Reason] = Field(
         default_factory=dict,
         description="reasons, by check, to deploy although a table says no: `regions`, "
-        "`region-types`, `instance-types`, `instance-zones`, `spot-on-slurm`",
+        "`region-types`, `instance-types`, `instance-zones`, `spot-on-slurm`, `eks-versions`",
     )
     network: NetworkSettings
     security: SecuritySettings = SecuritySettings()

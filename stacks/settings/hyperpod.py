@@ -1,12 +1,27 @@
 """Settings of the HyperPod cluster, disabled by default: Slurm, or EKS on a new or own cluster."""
 
+from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from stacks.settings.base import InstanceType, RoleArn, SettingsSection
 
+TEAM_NAMESPACE = "hyperpod-ns-{}"
+"""Namespace that task governance creates for a team."""
+KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
+
+
+class GroupAutoscaling(SettingsSection):
+    """Settings of a group to which HyperPod's managed Karpenter adds nodes, and removes idle ones.
+
+    All nodes of the group are in one zone; `zone` may be omitted if the environment has only one.
+    """
+
+    max_count: int = Field(ge=1, le=6758)
+    zone: str | None = None
+    idle_minutes: int = Field(15, ge=1, le=1440, description="removes an empty node after these")
 
 
 class InstanceGroup(SettingsSection):
@@ -30,6 +45,7 @@ class InstanceGroup(SettingsSection):
     training_plan_zone: str | None = Field(None, description="zone of the training plan")
     volume_gib: int = Field(500, ge=1, le=16384)
     deep_health_checks: bool = True
+    autoscale: GroupAutoscaling | None = None
 
     @model_validator(mode="after")
     def _plan_or_spot(self) -> "InstanceGroup":
@@ -44,6 +60,11 @@ class InstanceGroup(SettingsSection):
                 "`aws sagemaker describe-training-plan` prints its AvailabilityZone"
             )
         return self
+
+    @property
+    def largest_count(self) -> int:
+        """Number of nodes that the group may have."""
+        return self.autoscale.max_count if self.autoscale else self.count
 
 
 class TeamQuota(SettingsSection):
@@ -77,13 +98,14 @@ class EksCluster(SettingsSection):
     """Settings of an EKS cluster that the platform creates for HyperPod.
 
     The Helm chart of HyperPod must be installed before nodes can join, so the cluster is deployed
-    twice:
-    first without `chart_installed`, and with it once the chart is installed.
+    twice: first without `chart_installed`, and with it once the chart is installed.
     """
 
-    version: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{2}$")] = "1.34"
+    version: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{2}$")] = "1.35"
     administrators: tuple[RoleArn, ...] = Field(min_length=1)
     chart_installed: bool = False
+    public_access_cidrs: tuple[IPv4Network, ...] = ()
+    own_log_group: bool = True
 
 
 class HyperPodSettings(SettingsSection):
@@ -102,7 +124,12 @@ class HyperPodSettings(SettingsSection):
     ) = Field(None, description="ARN of an existing EKS cluster")
     eks: EksCluster | None = Field(
         None,
-        description="create an EKS cluster: `{version, administrators, chart_installed}`",
+        description="create an EKS cluster: `{version, administrators, chart_installed, "
+        "public_access_cidrs, own_log_group}`",
+    )
+    namespace: KubernetesName = Field(
+        "hyperpod-ns-temper",
+        description="namespace of jobs on EKS; with teams, jobs are in `hyperpod-ns-<team>`",
     )
     accounting: Accounting | None = Field(
         None, description="database for Slurm accounting: `{instance, storage_gib, backup_days}`"
@@ -110,7 +137,8 @@ class HyperPodSettings(SettingsSection):
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, volume_gib, deep_health_checks}`",
+        "training_plan, training_plan_zone, volume_gib, deep_health_checks, autoscale}`; "
+        "`autoscale: {max_count, zone, idle_minutes}`",
     )
     node_recovery: bool = Field(True, description="replace failed nodes automatically")
     quotas: dict[InstanceType, int] = Field(
@@ -123,3 +151,15 @@ class HyperPodSettings(SettingsSection):
         description="priorities and compute quotas of teams (eks only, in Regions with these "
         "resource types)",
     )
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Namespaces of jobs on EKS: one for each team, or `namespace` if there are no teams."""
+        teams = self.task_governance.teams if self.task_governance else ()
+        names = dict.fromkeys(TEAM_NAMESPACE.format(team.name) for team in teams)
+        return tuple(names) or (self.namespace,)
+
+    @property
+    def autoscaled_groups(self) -> tuple[InstanceGroup, ...]:
+        """Groups that Karpenter scales."""
+        return tuple(group for group in self.groups if group.autoscale)

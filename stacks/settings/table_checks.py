@@ -9,7 +9,13 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stacks.aws_data.tables import hyperpod_instances, instances, lacking_types, regions
+from stacks.aws_data.tables import (
+    eks_versions,
+    hyperpod_instances,
+    instances,
+    lacking_types,
+    regions,
+)
 from stacks.settings.environment import CheckName, Environment
 from stacks.settings.hyperpod import InstanceGroup
 
@@ -60,6 +66,13 @@ def _findings(environment: Environment) -> Iterator[TableFinding]:
     yield from _region_findings(environment)
     if not environment.hyperpod.enabled:
         return
+    eks = environment.hyperpod.eks
+    if eks and eks.version not in eks_versions():
+        yield TableFinding(
+            "eks-versions",
+            f"hyperpod.eks.version: HyperPod does not support Kubernetes {eks.version!r}; take one "
+            f"of {', '.join(eks_versions())}",
+        )
     for index, group in enumerate(environment.hyperpod.groups):
         key_path = f"hyperpod.groups.{index}"
         yield from _type_findings(group, key_path)
