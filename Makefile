@@ -67,7 +67,10 @@ prices: $(VENV)/.launch  ## download current prices from AWS; needs credentials:
 check-job: $(VENV)/.train  ## check a job file without running it: make check-job JOB=…
 	@$(TEMPER) check $(JOB) $(if $(SET),--set $(SET))
 
-.PHONY: feedback measured redteam bias
+import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
+	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
+
+.PHONY: feedback measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
@@ -84,10 +87,13 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status logs stop resume fetch delete export answer doctor rehearse
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-setup
 
-status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=…
-	@$(TEMPER) status $(RUN)
+status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
+	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
+
+adopt: $(VENV)/.launch  ## make a run that was submitted elsewhere manageable here: make adopt RUN=… ENV=dev
+	@$(TEMPER) adopt $(RUN) --env $(ENV)
 
 logs: $(VENV)/.launch  ## follow the log of a run: make logs RUN=…
 	@$(TEMPER) logs $(RUN)
@@ -112,6 +118,12 @@ answer: $(VENV)/.train  ## answer requests, each with the adapter that it names:
 
 doctor: $(VENV)/.train $(VENV)/.launch  ## check whether this machine and the account can run a job: make doctor [ENV=dev] [JOB=…]
 	@$(TEMPER) doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))
+
+connect: $(VENV)/.launch  ## enter a HyperPod node of Slurm, or reach the API server of EKS: make connect ENV=dev [NODE=controller] [KEY=~/.ssh/id_ed25519.pub]
+	@$(TEMPER) connect --env $(ENV) $(if $(filter command% environment,$(origin NODE)),--node $(NODE)) $(if $(KEY),--key $(KEY))
+
+cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its administrator: make cluster-setup ENV=dev
+	@$(TEMPER) cluster-setup --env $(ENV)
 
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…]
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))

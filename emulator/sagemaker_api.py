@@ -22,6 +22,7 @@ from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
 from emulator.log_sink import LogSink
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
+from emulator.search import search_jobs
 
 ACCOUNT = "123456789012"
 
@@ -33,9 +34,11 @@ class FaultInjection:
     Attributes:
         lost_replies: Number of CreateTrainingJob calls that create the job and get no reply.
         quotas: Allowed number of instances by type; types that are missing are unlimited.
+        throttled: Number of Search calls that are rejected for their rate.
     """
 
     lost_replies: int = 0
+    throttled: int = 0
     quotas: dict[str, int] = field(default_factory=dict)
 
 
@@ -68,6 +71,7 @@ class SageMakerEmulator:
         self._endpoint, self._home = endpoint, home
         self._runtime, self._timings = runtime, timings
         self._jobs: dict[str, EmulatedTrainingJob] = {}
+        self._past_jobs: dict[str, dict[str, Any]] = {}
         self._lock, self._client_lock = threading.Lock(), threading.Lock()
         self._clients: dict[str, Any] = {}
         self._session = boto3.Session("test", "test", region_name=region)
@@ -88,7 +92,9 @@ class SageMakerEmulator:
         self.calls.append(action)
         actions = {
             "CreateTrainingJob": self._create,
-            "DescribeTrainingJob": lambda r: self.job(r["TrainingJobName"]).describe(),
+            "DescribeTrainingJob": lambda r: self._describe(r["TrainingJobName"]),
+            "ListTags": self._list_tags,
+            "Search": self._search,
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
             "ListServiceQuotas": self._list_quotas,
@@ -117,7 +123,32 @@ class SageMakerEmulator:
             job.trigger("stop")
         for job in self._jobs.values():
             job.join(self._timings.grace_s)
-        self._jobs, self.calls, self.faults = {}, [], FaultInjection()
+        self._jobs, self._past_jobs = {}, {}
+        self.calls, self.faults = [], FaultInjection()
+
+    def add_past_job(self, description: dict[str, Any]) -> None:
+        """Add a job that ended before the emulator was started.
+
+        Args:
+            description: Its description, with its tags and with times in seconds since the epoch.
+        """
+        self._past_jobs[description["TrainingJobName"]] = description
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        description = self._past_jobs.get(name) or self.job(name).describe()
+        return {key: value for key, value in description.items() if key != "Tags"}
+
+    def _list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = request["ResourceArn"].rpartition("/")[2]
+        description = self._past_jobs.get(name) or self.job(name).describe()
+        return {"Tags": description.get("Tags", [])}
+
+    def _search(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self.faults.throttled:
+            self.faults.throttled -= 1
+            raise RequestRejected("ThrottlingException", "Rate exceeded")
+        jobs = [*self._past_jobs.values(), *(job.describe() for job in self._jobs.values())]
+        return search_jobs(request, jobs)
 
     def _create(self, request: dict[str, Any]) -> dict[str, Any]:
         check_request(request, self.client, self.faults.quotas)

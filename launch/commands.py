@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
 from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
+
+if TYPE_CHECKING:
+    from launch.submission import Submission
+    from launch.targets.base import Target
 
 # Plans, boto3 and the job model are imported inside the functions that need them: together they
 # take about a second, and `temper status` must not wait for them.
@@ -51,6 +57,64 @@ def submit_job(
     run = submission.run
     say(f"run {run}, job {submission.latest.name}")
     say(f"temper logs {run} follows it; temper status shows it; temper stop {run} stops it")
+
+
+def show_team(run: str, environment: str, *, all_runs: bool = False) -> None:
+    """Print the runs of everyone in an environment, or one of them if `run` names it.
+
+    Args:
+        run: The name of a run; empty for all of them.
+        environment: A file of `environments/`.
+        all_runs: List runs of any age.
+
+    Raises:
+        LaunchError: No run has this name, or a target could not be asked; the table shows the
+            runs of the others.
+    """
+    from rich.console import Console
+
+    from launch.remote_runs import RECENT_DAYS
+    from launch.render import show_run, show_runs
+    from launch.team import TeamRuns
+
+    team = TeamRuns(environment)
+    team.read(None if all_runs or run else RECENT_DAYS)
+    if run:
+        show_run(team.find(run)[0].row(), {}, Console())
+        return
+    rows = [remote.row() for remote in team.runs]
+    older = "" if all_runs else f" in the last {RECENT_DAYS} days (--all lists older ones)"
+    nothing = f"No runs in the environment {environment}{older}."
+    show_runs(rows, Console(), creators=True, nothing=nothing)
+    if rows and not all_runs:
+        say(f"Runs{older}. temper adopt RUN --env {environment} makes one manageable here")
+    if team.unreadable:
+        raise LaunchError("not shown: " + "\n".join(team.unreadable))
+
+
+def adopt_run(run: str, environment: str, runs: Path) -> None:
+    """Rebuild the record of a run that was submitted elsewhere, and print what is missing in it.
+
+    Args:
+        run: The name of the run.
+        environment: A file of `environments/`.
+        runs: The folder of run folders.
+
+    Raises:
+        LaunchError: No run has this name, or this machine has it already.
+    """
+    from launch.adopt import adopt
+    from launch.team import TeamRuns
+
+    team = TeamRuns(environment)
+    team.read(None)
+    remote, target = team.find(run)
+    submission, missing = adopt(remote, target, runs)
+    creator = f", submitted by {remote.creator}" if remote.creator else ""
+    say(f"adopted {remote.run}: {remote.status.state} on {remote.target}{creator}")
+    for line in missing:
+        say(f"  {line}")
+    say(f"temper status, logs, stop, resume, fetch and delete now take {submission.run}")
 
 
 def show_status(run: str, runs: Path) -> None:
@@ -99,7 +163,7 @@ def stop_run(run: str, runs: Path) -> None:
     if now.is_over:
         say(f"{submission.run} is {now.state}: nothing is running")
         return
-    confirm(f"Stop {submission.run}?")
+    confirm(f"Stop {submission.run}{_of_another_person(submission)}?")
     say(target.stop(submission))
     say(f"temper resume {submission.run} resumes it")
 
@@ -126,6 +190,9 @@ def resume_run(run: str, runs: Path, overrides: str = "") -> None:
 
         local.resume_run(submission, overrides)
         return
+    if submission.adopted:
+        _restart_adopted(submission, target, overrides)
+        return
     request = SubmitRequest(
         job=submission.folder / "job.yaml",
         overrides=overrides,
@@ -136,6 +203,53 @@ def resume_run(run: str, runs: Path, overrides: str = "") -> None:
     )
     submission = submit(request, target, say)
     say(f"run {submission.run}, job {submission.latest.name}")
+
+
+def _restart_adopted(submission: Submission, target: Target, overrides: str) -> None:
+    """Ask, then submit the job of an adopted run again, which resumes from its checkpoint.
+
+    Raises:
+        LaunchError: The run is in progress, or overrides are given.
+    """
+    from launch.targets.base import SharedTarget
+
+    if overrides:
+        raise LaunchError(
+            f"--set {overrides}: {submission.run} was adopted, so the job that was sent is sent "
+            "again unchanged. Leave --set out, or ask the person who submitted it"
+        )
+    state = target.status(submission).state
+    if state in ("training", "stopping"):
+        say(f"{submission.run} is {state} already: {submission.latest.name}")
+        return
+    shared = cast(SharedTarget, target)
+    quote = shared.quote_restart(submission)
+    for line in quote.lines:
+        say(line)
+    if quote.question:
+        confirm(quote.question)
+    again = submission.with_new_attempt()
+    again.write()
+    try:
+        again = shared.restart(again)
+    except LaunchError:
+        # The record is kept only if the target has the job, or cannot be asked.
+        with suppress(LaunchError):
+            if target.status(again).state == "planned":
+                submission.write()
+        raise
+    say(f"run {again.run}, job {again.latest.name}")
+
+
+def _of_another_person(submission: Submission) -> str:
+    """Return a clause that names the creator of a run, if that is another person."""
+    from launch.aws.tags import tag_value
+    from launch.submission import current_user
+
+    creator, user = submission.creator, current_user()
+    # The creator of an adopted run was read from a tag, which cannot have every character.
+    same = creator in ("", user, tag_value(user))
+    return "" if same else f", submitted by {creator},"
 
 
 def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool = False) -> None:
@@ -176,7 +290,8 @@ def delete_run(run: str, runs: Path) -> None:
     say(f"{submission.folder} ({local_bytes / 2**20:.1f} MiB)")
     for name, size in remote:
         say(f"{name} ({size / 2**20:.1f} MiB)")
-    confirm(f"Delete all of this for good, the model of {submission.run} included?")
+    whose = _of_another_person(submission)
+    confirm(f"Delete all of this for good, the model of {submission.run}{whose} included?")
     remaining = target.delete(submission)
     shutil.rmtree(submission.folder)
     _repair_latest(submission.folder.parent)

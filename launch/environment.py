@@ -6,8 +6,10 @@ which it refuses images, are read here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -28,6 +30,8 @@ class LaunchEnvironment:
         owner: Value of the `Owner` tag.
         cost_centre: Value of the `CostCentre` tag.
         refuse_findings_from: Lowest severity of a scan finding for which an image is refused.
+        network: Section `network`, as it is in the file.
+        orchestrator: Orchestrator of the HyperPod cluster, `slurm` or `eks`; empty without one.
     """
 
     name: str
@@ -37,6 +41,8 @@ class LaunchEnvironment:
     owner: str = ""
     cost_centre: str = ""
     refuse_findings_from: str = "CRITICAL"
+    network: Mapping[str, Any] = field(default_factory=dict)
+    orchestrator: str = ""
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
@@ -63,8 +69,12 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = settings.get("account")
-    images = settings.get("images")
-    images = images if isinstance(images, dict) else {}
+    images, network = (
+        section if isinstance(section, dict) else {}
+        for section in (settings.get("images"), settings.get("network"))
+    )
+    hyperpod = settings.get("hyperpod")
+    hyperpod = hyperpod if isinstance(hyperpod, dict) else {}
     return LaunchEnvironment(
         name=name,
         prefix=str(settings["prefix"]),
@@ -73,4 +83,6 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         owner=str(settings.get("owner", "")),
         cost_centre=str(settings.get("cost_centre", "")),
         refuse_findings_from=str(images.get("refuse_findings_from", "CRITICAL")),
+        orchestrator=str(hyperpod.get("orchestrator", "slurm")) if hyperpod.get("enabled") else "",
+        network=network,
     )

@@ -18,6 +18,12 @@ class InvalidOptionError(LaunchError):
     exit_code = JOB_INVALID
 
 
+class NoSuchRunError(LaunchError):
+    """The argument RUN of a command names no run."""
+
+    exit_code = JOB_INVALID
+
+
 class NotConfirmed(LaunchError):  # noqa: N818 (the answer was no; nothing is broken)
     """An action that costs money or deletes data was not confirmed."""
 

@@ -33,13 +33,25 @@ _PIPE_WIDTH = 160
 """Width of the table if the output is no terminal."""
 
 
-def show_runs(rows: Iterable[RunRow], console: Console) -> None:
-    """Print all runs, newest last, as one table."""
+NO_RUNS = "No runs yet. Start one: temper train jobs/quickstart.yaml"
+
+
+def show_runs(
+    rows: Iterable[RunRow], console: Console, *, creators: bool = False, nothing: str = NO_RUNS
+) -> None:
+    """Print runs, newest last, as one table.
+
+    Args:
+        rows: The runs.
+        console: Console to print on.
+        creators: Add a column with the person who submitted each run.
+        nothing: Line to print if there are no runs.
+    """
     if not console.is_terminal:
         console.width = max(console.width, _PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     reasons: list[Text] = []
-    for name in ("run", "state", "where"):
+    for name in ("run", *(("creator",) if creators else ()), "state", "where"):
         table.add_column(name, no_wrap=True)
     for name in ("step", "loss", "age", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -48,6 +60,7 @@ def show_runs(rows: Iterable[RunRow], console: Console) -> None:
         where = f"{row.target} {row.environment}".strip()
         table.add_row(
             row.run,
+            *((row.creator or "unknown",) if creators else ()),
             Text(status.state, style=_STYLES[status.state]),
             where,
             "" if status.step is None else str(status.step),
@@ -58,7 +71,7 @@ def show_runs(rows: Iterable[RunRow], console: Console) -> None:
         if status.state == "training failed" and status.detail:
             reasons.append(Text.assemble((row.run, "bold"), f"  {_short(status.detail)}"))
     if not table.row_count:
-        console.print("No runs yet. Start one: temper train jobs/quickstart.yaml")
+        console.print(nothing)
         return
     console.print(table, crop=False, no_wrap=True)
     if reasons:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launch.errors import LaunchError
+from launch.errors import NoSuchRunError
 from launch.run_index import RunIndex, RunRow
 
 
@@ -17,19 +17,34 @@ def resolve_run(runs: Path, name: str) -> RunRow:
             path.
 
     Raises:
-        LaunchError: No run matches.
+        NoSuchRunError: No run matches.
     """
     rows = RunIndex(runs).rows()
     if not name:
-        raise LaunchError(f"which run? Name one of these: {_newest(rows)}")
+        raise NoSuchRunError(f"which run? Name one of these: {newest_names(rows)}")
     path = Path(name)
-    if path.is_dir():
-        name = "/".join(path.resolve().parts[-2:])
-    wanted = name.strip("/")
+    wanted = "/".join(path.resolve().parts[-2:]) if path.is_dir() else name.strip("/")
+    row = match_rows(rows, wanted)
+    if row is None:
+        raise NoSuchRunError(
+            f"{name}: no such run in {runs}. Available: {newest_names(rows)}. Runs of other "
+            "people: temper status --env NAME"
+        )
+    return row
+
+
+def match_rows(rows: list[RunRow], wanted: str) -> RunRow | None:
+    """Return the newest of the rows that a name means; None if it means none of them.
+
+    Args:
+        rows: The runs to choose from.
+        wanted: A run, its id, the name of one of its jobs, the name of its job file, or the
+            beginning of one of these.
+    """
     for match in (_by_id, _by_job, _by_name, _by_prefix):
         if matches := match(rows, wanted):
             return max(matches, key=lambda row: row.created)
-    raise LaunchError(f"{name}: no such run in {runs}. Available: {_newest(rows)}")
+    return None
 
 
 def _by_id(rows: list[RunRow], wanted: str) -> list[RunRow]:
@@ -48,6 +63,7 @@ def _by_prefix(rows: list[RunRow], wanted: str) -> list[RunRow]:
     return [row for row in rows if row.run.startswith(wanted)]
 
 
-def _newest(rows: list[RunRow]) -> str:
+def newest_names(rows: list[RunRow]) -> str:
+    """Return the names of the newest runs, for a message."""
     newest = sorted(rows, key=lambda row: row.created, reverse=True)
     return ", ".join(row.run for row in newest[:5]) or "none yet"

@@ -8,6 +8,7 @@ target and therefore never starts a second job.
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
 import secrets
 import time
@@ -54,6 +55,7 @@ class Submission:
         attempts: Jobs on the target, oldest first.
         cancelled: The run was stopped before the target accepted it.
         final_status: Last status once the run is over, so that the target is not queried again.
+        adopted: The run was submitted elsewhere; its inputs may be missing on this machine.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Submission:
     attempts: tuple[Attempt, ...] = ()
     cancelled: bool = False
     final_status: Status | None = None
+    adopted: bool = False
 
     @property
     def latest(self) -> Attempt:
@@ -73,8 +76,11 @@ class Submission:
 
     def write(self) -> None:
         """Write the record into the run folder, atomically."""
-        text = json.dumps(_to_document(self), indent=1) + "\n"
-        write_whole(self.folder / FILE, text)
+        write_whole(self.folder / FILE, self.text())
+
+    def text(self) -> str:
+        """Return the content of the record."""
+        return json.dumps(_to_document(self), indent=1) + "\n"
 
     def with_handle(self, handle: str) -> Submission:
         """Return a copy whose latest attempt has the target's identifier."""
@@ -83,7 +89,9 @@ class Submission:
 
     def with_new_attempt(self) -> Submission:
         """Return a copy with one more attempt, under a new job name."""
-        name = attempt_name(self.run, len(self.attempts) + 1)
+        # Earlier attempts of an adopted run may be unknown, and their names are taken.
+        numbers = [attempt_number(attempt.name, self.run) for attempt in self.attempts]
+        name = attempt_name(self.run, max(len(numbers), *numbers) + 1)
         attempts = (*self.attempts, Attempt(name, requested_at=now()))
         return dataclasses.replace(self, attempts=attempts, final_status=None, cancelled=False)
 
@@ -103,9 +111,26 @@ def read_submission(folder: Path) -> Submission | None:
         raise LaunchError(
             f"{path} cannot be read: {error}. Delete the folder to remove the run"
         ) from None
-    if document.get("version") != _VERSION:
-        raise LaunchError(f"{path} was written by another version of Temper")
-    return _from_document(folder, document)
+    return parse_submission(folder, document, str(path))
+
+
+def parse_submission(folder: Path, document: Any, source: str) -> Submission:
+    """Return the submission of a parsed record.
+
+    Args:
+        folder: Run folder on this machine.
+        document: Content of the record.
+        source: Path of the record, for messages.
+
+    Raises:
+        LaunchError: It is no record, or one of another version.
+    """
+    if not isinstance(document, dict) or document.get("version") != _VERSION:
+        raise LaunchError(f"{source} was written by another version of Temper")
+    try:
+        return _from_document(folder, document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LaunchError(f"{source} is no record of a run ({error!r})") from None
 
 
 # The attributes were renamed after version 1 of the file was published; the file keeps its keys.
@@ -127,6 +152,7 @@ def _to_document(submission: Submission) -> dict[str, Any]:
         "cancelled": submission.cancelled,
         "seen": dataclasses.asdict(final_status) if final_status else None,
         "facts": {},
+        **({"adopted": True} if submission.adopted else {}),
     }
 
 
@@ -145,6 +171,7 @@ def _from_document(folder: Path, document: dict[str, Any]) -> Submission:
         ),
         cancelled=document.get("cancelled", False),
         final_status=Status(**final_status) if final_status else None,
+        adopted=document.get("adopted", False),
     )
 
 
@@ -165,6 +192,25 @@ def attempt_name(run: str, number: int) -> str:
     return name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-") + suffix
 
 
+def attempt_number(job: str, run: str) -> int:
+    """Return the number of the attempt that `attempt_name` named.
+
+    Args:
+        job: Name of the job.
+        run: `<name>/<run id>`.
+    """
+    suffix = job.rpartition(run.partition("/")[2])[2].removeprefix("-")
+    return int(suffix) if suffix.isdecimal() else 1
+
+
 def now() -> str:
     """Return the current time as ISO 8601 in UTC."""
     return time.strftime("%FT%TZ", time.gmtime())
+
+
+def current_user() -> str:
+    """Return the login name to record as the creator of a run; empty if unknown."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from launch.submission import (
     Submission,
     TargetName,
     attempt_name,
+    current_user,
     new_run_id,
     now,
     read_submission,
@@ -121,14 +121,6 @@ def _apply_plan(job: Job | Pipeline, plan: Plan) -> Job | Pipeline:
     return plan.apply(job)
 
 
-def current_user() -> str:
-    """Return the login name to record as the creator of a run; empty if unknown."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
-
-
 def _find_unfinished(
     request: SubmitRequest, job: Job | Pipeline, target: Target
 ) -> tuple[Submission | None, Status]:
@@ -149,6 +141,8 @@ def _find_unfinished(
         submission = None if folder.is_symlink() else read_submission(folder)
         if submission is None or submission.target != request.target:
             continue
+        if submission.adopted:
+            continue  # the run of another machine, which this job file did not start
         if submission.environment != request.environment:
             continue
         if changed := differences(job, RunFolder(folder).job):

@@ -38,12 +38,19 @@ def disk_gib(
     kept = job.checkpoint.keep + 1 if job.method.trains else 0
     saved = (shape.parameters if everything else learned) if job.method.trains else 0
     model = saved * 4 / _GIB
+    stage_before = job.model.source == PREVIOUS or job.model.source.startswith(STAGE)
+    base_bytes = 4 if stage_before else 2
+    merges = job.export in ("merged", "both")
+    merged = shape.parameters * base_bytes / _GIB if merges else 0.0
+    best = learned * 4 / _GIB if job.train.keeps_best and job.method.trains else 0.0
     tokens = (rows.train + rows.held_out) * rows.tokens
     cache = tokens * _CACHE_PER_TOKEN / _GIB
     gib = {
         "weights": weights,
         "checkpoints": checkpoint * kept,
         "model": model,
+        "best weights": best,
+        "merged model": merged,
         "data": rows.size_gib,
         "cache": cache + _LOGS_GIB,
     }
@@ -56,6 +63,8 @@ def disk_gib(
         if kept
         else "",
         "model": f"{format_count(saved)} × 4 bytes" if saved else "",
+        "best weights": f"{format_count(learned)} trained × 4 bytes" if best else "",
+        "merged model": f"{format_count(shape.parameters)} × {base_bytes} bytes" if merged else "",
         "cache": f"{format_count(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
     }
     words = [f"{part}: {how} = {_size(gib[part])}" for part, how in counted.items() if how]

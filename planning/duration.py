@@ -13,7 +13,7 @@ from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
 from training.config import Job
 from training.config.step_profile import StepSpec
-from training.config.types import Every
+from training.config.types import NEVER, Every
 
 # Share of the peak that training reaches, counted as 6 FLOPs per trained weight and token and 4 per
 # frozen one. CUDA: ms-swift's tables (14B full, ZeRO 2 and 3 on A800: 44-45 %), torchtune's (3B
@@ -220,9 +220,9 @@ def _around_s(
     )
 
 
-def _times(every: Every | None, train_s: float, job: Job, rows: DatasetStats) -> int:
+def _times(every: Every, train_s: float, job: Job, rows: DatasetStats) -> int:
     """Return how often a periodic event occurs during training."""
-    if every is None:
+    if every == NEVER:
         return 0
     steps = job.train.max_steps or rows.train * job.train.num_train_epochs / (
         job.train.global_batch_size
@@ -235,7 +235,7 @@ def _times(every: Every | None, train_s: float, job: Job, rows: DatasetStats) ->
 def _fewest_steps(job: Job, steps: int, rows: DatasetStats) -> int:
     """Return the first step at which early stopping could end the run."""
     stopping, every = job.train.early_stopping, job.evaluate.every
-    if stopping is None or every is None or every.unit == "seconds":
+    if stopping is None or every == NEVER or every.unit == "seconds":
         return steps
     per_epoch = max(1.0, rows.train / job.train.global_batch_size)
     interval = every.value * (per_epoch if every.unit == "epochs" else 1)

@@ -14,6 +14,7 @@ from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.node_access import NodeAccess
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.slurm_accounting import SlurmAccounting
 from stacks.constructs.ssm_parameters import publish_parameters
@@ -22,6 +23,7 @@ from stacks.policies import hyperpod_autoscaling
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.settings.hyperpod import TaskGovernance
+from stacks.settings.placement import cluster_zones, placement_warnings
 from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
 
@@ -46,7 +48,9 @@ class HyperPodStack(TemperStack):
         super().__init__(scope, "hyperpod", environment=environment)
         assert storage.lustre is not None, "the storage stack creates it if HyperPod is enabled"
         settings = environment.hyperpod
-        zones = [zone.name for zone in environment.network.zones]
+        zones = cluster_zones(environment)
+        cluster_subnets = [network.subnet_by_zone[zone] for zone in zones]
+        self._warn_of_placement()
         self.cluster_name = f"{self.names.prefix}-cluster"
         parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
@@ -58,7 +62,7 @@ class HyperPodStack(TemperStack):
                 "Eks",
                 names=self.names,
                 settings=settings.eks,
-                subnets=network.subnets,
+                subnets=cluster_subnets,
                 group=network.nodes,
                 engineer=security.engineer_role,
                 logs_key=security.context.logs,
@@ -100,7 +104,8 @@ class HyperPodStack(TemperStack):
             self,
             "HyperPod",
             settings=settings,
-            subnets=dict(zip(zones, network.subnets, strict=True)),
+            subnets=network.subnet_by_zone,
+            zones=zones,
             group=network.nodes,
             role=security.node_role,
             controller_role=controller_role or security.node_role,
@@ -143,6 +148,14 @@ class HyperPodStack(TemperStack):
                 cluster=self.cluster,
                 cluster_name=self.cluster_name,
             )
+            access = NodeAccess(
+                self,
+                "NodeAccess",
+                names=self.names,
+                cluster_arn=self.cluster.attr_cluster_arn,
+                engineer=security.engineer_role,
+            )
+            parameters["hyperpod/key-document"] = access.document_name
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
@@ -191,6 +204,10 @@ class HyperPodStack(TemperStack):
                 f"EKS's standard support of Kubernetes {version} ended on {ends}, and the cluster "
                 "costs six times as much per hour; raise hyperpod.eks.version by one",
             )
+
+    def _warn_of_placement(self) -> None:
+        for warning in placement_warnings(self.environment_settings):
+            cdk.Annotations.of(self).add_warning_v2("temper:zones", warning)
 
     def _add_compute_quotas(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region

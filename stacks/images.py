@@ -26,6 +26,7 @@ class ImagesStack(TemperStack):
         context: IamContext,
         storage: StorageStack,
         build_role: iam.Role,
+        approver_role: iam.Role | None,
     ) -> None:
         super().__init__(scope, "images", environment=environment)
         settings = environment.images
@@ -64,6 +65,9 @@ class ImagesStack(TemperStack):
                 cached=settings.pull_through_cache,
             )
             uris["images/build-project"] = self.names.build_project
+            uris["images/build-compute"] = settings.build_compute
+        uris["images/approval"] = settings.approval
+        uris["images/refuse-findings-from"] = settings.refuse_findings_from
         publish_parameters(self, self.names, uris)
         self.promotion = ImagePromotion(
             self,
@@ -72,6 +76,7 @@ class ImagesStack(TemperStack):
             context=context,
             repositories=repositories,
             settings=settings,
+            approver=approver_role,
         )
         if settings.pull_through_cache:
             ecr.CfnPullThroughCacheRule(

@@ -48,6 +48,7 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         context=security.context,
         storage=storage,
         build_role=security.build_role,
+        approver_role=security.approver_role,
     )
     training = TrainingStack(
         app, environment=environment, security=security, network=network, storage=storage

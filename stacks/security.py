@@ -14,7 +14,9 @@ from stacks.policies import (
     bedrock_import,
     engineer,
     hyperpod_node,
+    image_approver,
     image_build,
+    image_builds,
     monitoring,
     permissions_boundary,
     platform_ci,
@@ -32,9 +34,9 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 class SecurityStack(TemperStack):
     """Stack with four KMS keys and seven roles.
 
-    With `hyperpod.accounting` the controller node gets an eighth role, because it alone may read
-    the
-    password of the accounting database.
+    With `images.approval: required` people who approve images get a role of their own. With
+    `hyperpod.accounting` so does the controller node, because it alone may read the password of the
+    accounting database.
     """
 
     def __init__(self, scope: Construct, *, environment: Environment) -> None:
@@ -84,7 +86,7 @@ class SecurityStack(TemperStack):
             "ImageBuild",
             service="codebuild.amazonaws.com",
             description="Builds and pushes container images",
-            source_arns=[arn("codebuild", f"project/{self.names.prefix}-*")],
+            source_arns=[arn("codebuild", f"project/{self.names.build_project}")],
         )
         self._import = ServiceRole(
             self,
@@ -109,6 +111,15 @@ class SecurityStack(TemperStack):
             principals=settings.engineers,
             require_mfa=settings.require_mfa,
         )
+        self._approver: AssumableRole | None = None
+        if self.environment_settings.images.approval == "required":
+            self._approver = AssumableRole(
+                self,
+                "ImageApprover",
+                description="Approves the images that jobs use",
+                principals=settings.image_approvers,
+                require_mfa=settings.require_mfa,
+            )
         self._ci = AssumableRole(
             self,
             "PlatformCi",
@@ -123,6 +134,7 @@ class SecurityStack(TemperStack):
         self.import_role = self._import.role
         self.monitoring_role = self._monitoring.role
         self.engineer_role = self._engineer.role
+        self.approver_role = self._approver.role if self._approver else None
 
     @property
     def job_roles(self) -> list[iam.IRole]:
@@ -195,7 +207,10 @@ class SecurityStack(TemperStack):
         for node in (self._node, self._controller):
             if node:
                 node.attach_policy(*node_statements)
-        self._build.attach_policy(*image_build.statements(context))
+        self._build.attach_policy(*image_build.statements(context, environment.images))
+        if self._approver:
+            approvals = image_approver.statements(self.names, environment.images)
+            self._approver.attach_policy("Policy", *approvals)
         self._import.attach_policy(*bedrock_import.statements(context))
         self._monitoring.attach_policy(*monitoring.statements(context))
         self._engineer.attach_policy(
@@ -207,6 +222,8 @@ class SecurityStack(TemperStack):
         self._engineer.attach_policy(
             "Serving", *engineer.serving_statements(context, import_role=self.import_role)
         )
+        if environment.images.build:
+            self._engineer.attach_policy("Builds", *image_builds.statements(self.names))
         if environment.hyperpod.enabled:
             self._engineer.attach_policy(
                 "Clusters",
@@ -233,6 +250,7 @@ class SecurityStack(TemperStack):
             "roles/bedrock-import": self.import_role.role_arn,
             "roles/engineer": self.engineer_role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,
+            **({"roles/image-approver": self.approver_role.role_arn} if self.approver_role else {}),
             "keys/data": self.context.data.key_arn,
             "keys/models": self.context.models.key_arn,
             "keys/logs": self.context.logs.key_arn,

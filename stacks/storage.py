@@ -14,6 +14,7 @@ from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
 from stacks.policies.iam_statements import IamContext, secret_names
 from stacks.settings import Environment
+from stacks.settings.placement import lustre_zone
 from stacks.settings.storage import ObjectLock
 from stacks.temper_stack import TemperStack
 
@@ -105,7 +106,7 @@ class StorageStack(TemperStack):
             self,
             "Lustre",
             settings=self.environment_settings.storage.lustre,
-            subnet=network.subnets[0],
+            subnet=network.subnet_by_zone[lustre_zone(self.environment_settings)],
             group=network.nodes,
             key=self._context.data,
             bucket=self.data,

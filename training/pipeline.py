@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from catalog.accelerators import peak_flops
 from training.config import Job
+from training.config.model import trains_tokenizer
 from training.console import say
 from training.data.collators import collator_for
 from training.data.prepare import Prepared, iter_texts, prepare
@@ -37,7 +38,6 @@ from training.models.flops import device_name, flops_per_token
 from training.models.load import load_model, save_initial_model
 from training.models.tokenizer import (
     load_tokenizer,
-    needs_training,
     separate_pad_from_eos,
     train_tokenizer,
 )
@@ -335,7 +335,7 @@ def _full_order(job: Job, data: Prepared) -> SampleOrder:
 
 def _tokenizer(job: Job, folder: RunFolder) -> PreTrainedTokenizerBase:
     """Return the tokenizer; one process trains it if the job has none."""
-    if not needs_training(job.model):
+    if not trains_tokenizer(job.model):
         return load_tokenizer(job.model)
     assert job.model.scratch is not None and job.model.scratch.vocab_size is not None
     trained = folder.path / "tokenizer"

@@ -24,7 +24,7 @@ State = Literal["running", "finished", "stopped", "failed"]
 
 # Sections that may differ when a run is resumed: they change where and how fast it runs, not what
 # it learns.
-_NOT_IDENTITY = ("resources", "sharding", "checkpoint", "tracking", "guards")
+_NOT_IDENTITY = ("resources", "sharding", "checkpoint", "tracking", "guards", "export")
 
 
 _MIN_FREE_BYTES = 1 << 16
@@ -41,6 +41,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
+        self.merged = path / "export" / "safetensors"
         self.logs = path / "logs"
         self.failure = path / "failure.json"
         self.cache = Path(os.environ.get("TEMPER_CACHE") or Path.home() / ".cache/temper")

@@ -259,22 +259,15 @@ def _run_one(
 
         find_rank(job, folder, trial)
     _run_worker(job, folder, workers, supervisor)
+    if job.export in ("merged", "both") and supervisor.nodes.is_first:
+        _export(folder, workers, supervisor)
 
 
 def _run_worker(
     job: Job, folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
 ) -> None:
-    """Start this node's worker processes of one run and wait for them.
-
-    Raises:
-        Interrupted: The run was stopped.
-        RunError: The disk is full.
-        CrashError: A process died without an explanation.
-        TemperError: The error that a worker wrote.
-    """
-    processes = job.resources.processes or max(1, num_accelerators())
-    if not job.method.trains:
-        processes = 1
+    """Start this node's worker processes of one run and wait for them."""
+    processes = _num_processes(job)
     command = [sys.executable, "-m", "training.worker", str(folder.path)]
     several = processes > 1 or supervisor.nodes.count > 1
     if several or job.sharding.zero or job.sharding.fsdp != "none":
@@ -283,17 +276,49 @@ def _run_worker(
             *("--nproc-per-node", str(processes), "--shutdown-timeout", str(SAVE_BUDGET_S)),
             *("-m", "training.worker", str(folder.path)),
         ]
+    threads = max(1, num_cores() // processes)
+    on_started = partial(supervisor.on_started, folder, job)
+    _run_command(command, folder, workers, supervisor, threads, on_started)
+
+
+def _export(folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor) -> None:
+    """Merge the trained adapter in a process of its own, when training has released its memory."""
+    command = [sys.executable, "-m", "training.worker", str(folder.path), "export"]
+    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None)
+
+
+def _num_processes(job: Job) -> int:
+    """Return the number of processes of a run on this node."""
+    if not job.method.trains:
+        return 1
+    return job.resources.processes or max(1, num_accelerators())
+
+
+def _run_command(
+    command: list[str],
+    folder: RunFolder,
+    workers: WorkerProcesses,
+    supervisor: NodeSupervisor,
+    threads: int,
+    on_started: Callable[[], None],
+) -> None:
+    """Run a command of this node's worker to its end.
+
+    Raises:
+        Interrupted: The run was stopped.
+        RunError: The disk is full.
+        CrashError: A process died without an explanation.
+        TemperError: The error that a worker wrote.
+    """
     environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // processes)))
+    environment.setdefault("OMP_NUM_THREADS", str(threads))
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not num_accelerators():
         # Without this, DeepSpeed probes for an accelerator and warns that there is none.
         environment.setdefault("DS_ACCELERATOR", "cpu")
     log = supervisor.log_of(folder)
-
     with log.open("ab") as stderr:
         start = stderr.tell()
-        on_started = partial(supervisor.on_started, folder, job)
         code = workers.run(command, on_started, stderr=stderr, env=environment)
     if code == 0:
         return

@@ -1,4 +1,7 @@
-"""One training process: `python -m training.worker RUN_FOLDER`, alone or under torchrun."""
+"""One training process: `python -m training.worker RUN_FOLDER [TASK]`, alone or under torchrun.
+
+The tasks are `train`, the default, and `export`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,20 @@ from training.run_folder import RunFolder, hold
 logger = logging.getLogger(__name__)
 
 
-def main(path: Path) -> int:
-    """Run the job in the folder `path` and return an exit code."""
+def main(path: Path, task: str = "train") -> int:
+    """Run a task of the job in the folder `path` and return an exit code."""
     rank = int(os.environ.get("RANK", 0))
     folder = RunFolder(path)
     try:
         # Imported here: an error in what it imports is reported like any other.
-        from training.pipeline import run
+        if task == "export":
+            from training.export.after_training import export_trained
 
-        run(folder)
+            export_trained(folder)
+        else:
+            from training.pipeline import run
+
+            run(folder)
     except Interrupted as stop:
         folder.write_failure(str(stop), stop.exit_code)
         return stop.exit_code
@@ -68,7 +76,7 @@ if __name__ == "__main__":
     path = Path(sys.argv[1])
     with hold(path):
         write_logs(RunFolder(path), int(os.environ.get("RANK", 0)))
-        code = main(path)
+        code = main(path, *sys.argv[2:])
     sys.stdout.flush()
     # Threads of libraries must not keep a finished process, nor destructors turn success into 1.
     os._exit(code)

@@ -137,15 +137,20 @@ class MlFolder:
             except OSError as error:
                 sys.stderr.write(f"{path} could not be written: {error.strerror or error}\n")
 
-    def copy_model(self, trained: Path) -> None:
+    def copy_model(self, trained: Path, place: str = "") -> None:
         """Copy a trained model into the folder that is uploaded; hard links where possible.
+
+        Args:
+            trained: Folder of the model.
+            place: Folder in the upload; its root if empty.
 
         Raises:
             StartError: It cannot be written, for example because the disk is full.
         """
         self.free_reserve()
         try:
-            shutil.copytree(trained, self.model, dirs_exist_ok=True, copy_function=_link_or_copy)
+            target = self.model / place
+            shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=_link_or_copy)
         except (OSError, shutil.Error) as error:
             raise StartError(
                 f"the trained model could not be copied to {self.model}: "

@@ -122,7 +122,8 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> D
     finally:
         rendezvous.close()
     if decision.code == 0 and identity.is_first and ml.exists and folder is not None:
-        ml.copy_model(folder / "model")
+        for place, model in published_models(folder).items():
+            ml.copy_model(model, place)
     # Training printed its own error; only the reason of another node is new.
     if decision.code and (decision.code, decision.message) != (ended.code, ended.message):
         _print(f"error: {decision.message}")
@@ -256,6 +257,20 @@ def _read_outcome(path: Path, code: int) -> tuple[str, bool]:
         killed = ", killed from outside" if code == 128 + signal.SIGKILL else ""
         message = f"training ended with exit code {code} and no message{killed}"
         return message, code != JOB_INVALID
+
+
+def published_models(folder: Path) -> dict[str, Path]:
+    """Return the model folders to upload, by their place in the upload; an empty one is the root.
+
+    A run that merges its adapter names them in `export.json`. A pipeline's `model` is a link to the
+    model of its last stage that trained.
+    """
+    run = (folder / "model").resolve().parent
+    try:
+        places = json.loads((run / "export.json").read_text())
+    except FileNotFoundError:
+        return {"": folder / "model"}
+    return {place: run / name for place, name in places.items()}
 
 
 def _progress(folder: Path | None) -> object:

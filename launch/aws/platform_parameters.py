@@ -33,6 +33,7 @@ PARAMETERS = {
     "hyperpod/namespaces": False,
     "hyperpod/teams": False,
     "hyperpod/autoscaled-groups": False,
+    "hyperpod/key-document": False,
     "roles/engineer": False,
 }
 

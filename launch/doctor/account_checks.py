@@ -16,6 +16,7 @@ from launch.aws.platform_parameters import PlatformParameters, read_platform_par
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import DENIED, AwsSession, error_code, explain_aws_errors
 from launch.doctor.checks import Check, CheckFailed, Skipped
+from launch.doctor.network_checks import ExistingNetworkCheck
 from launch.job_inputs import collect_endpoints, collect_inputs, hub_names
 from launch.resources import image_kind, stages_of
 from training.config import Job, Pipeline
@@ -47,6 +48,7 @@ class AccountChecks:
         return [
             Check("credentials", self.account.caller),
             Check("clock", self.clock, needs="credentials"),
+            Check("vpc", ExistingNetworkCheck(self.account).run, needs="credentials"),
             Check("platform", self.published, needs="credentials"),
             Check("quota", self.quota, needs="credentials"),
             Check("zones", self.zones, needs="platform"),

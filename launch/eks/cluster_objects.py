@@ -77,13 +77,13 @@ class AutoscaledGroup:
 
 @dataclass(frozen=True)
 class ClusterSetup:
-    """What the objects depend on.
+    """Values that the objects depend on.
 
     Attributes:
         namespaces: Namespaces of jobs.
         teams: Those that belong to a team, which task governance creates.
         volume: Shared file system.
-        own_claims: Namespaces that have a claim which somebody else created.
+        own_claims: Namespaces whose claim was not created by the set-up.
         autoscaled_groups: Groups that Karpenter scales.
     """
 

@@ -61,6 +61,7 @@ class PodSpec:
         job: Text of the job file, with paths as the pods see them.
         image: Image of the container.
         environment: Further environment variables of the container.
+        creator: Login name of the person who submits it; empty if unknown.
     """
 
     name: str
@@ -68,6 +69,7 @@ class PodSpec:
     job: str
     image: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    creator: str = ""
 
 
 def manifests(
@@ -108,6 +110,7 @@ def manifests(
             "namespace": cluster.namespace,
             "labels": {**labels, **queue},
             "annotations": {
+                **({"temper/creator": spec.creator} if spec.creator else {}),
                 f"{_HEALTH}/enable-job-auto-resume": "true",
                 f"{_HEALTH}/job-max-retry-count": str(resources.retries or _RETRIES),
             },

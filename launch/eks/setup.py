@@ -31,7 +31,7 @@ _BOUND_TIMEOUT_S = 50
 
 
 def set_up_cluster(environment: LaunchEnvironment, *, print_only: bool = False) -> int:
-    """Apply the objects by server-side apply, which changes nothing if they are there.
+    """Apply the objects by server-side apply, which changes nothing if they exist.
 
     Args:
         environment: Environment of the cluster.
@@ -55,7 +55,7 @@ def set_up_cluster(environment: LaunchEnvironment, *, print_only: bool = False) 
     confirm(f"Apply {len(objects)} objects to {platform['hyperpod/eks']}, for jobs in {names}?")
     say(apply_objects(kubectl, objects))
     for namespace in sorted(setup.own_claims):
-        say(f"{namespace}: its claim {CLAIM} was created by somebody else and is used as it is")
+        say(f"{namespace}: its claim {CLAIM} was not created by this command, and is used as it is")
     for namespace in setup.namespaces:
         kubectl.in_namespace(namespace).run(
             "wait",

@@ -48,27 +48,13 @@ class SshShell:
     Args:
         destination: Destination for ssh: `user@host`, or a host of the ssh configuration.
         options: Further options of ssh.
+        hint: What to do if the machine cannot be reached.
     """
 
-    def __init__(self, destination: str, options: Sequence[str] = ()):
+    def __init__(self, destination: str, options: Sequence[str] = (), hint: str = ""):
         self.label = destination
+        self.hint = hint or f"Try: ssh {destination}"
         self._options = tuple(options)
-
-    @classmethod
-    def through_session_manager(cls, user: str, target: str, region: str) -> SshShell:
-        """Return the shell of a HyperPod node, tunnelled through Session Manager.
-
-        Args:
-            user: User on the node.
-            target: `sagemaker-cluster:<cluster id>_<group>-<instance id>`.
-            region: Region of the cluster.
-        """
-        proxy = (
-            f"aws ssm start-session --target {target} --region {region} "
-            "--document-name AWS-StartSSHSession --parameters portNumber=%p"
-        )
-        name = target.rpartition("_")[2]
-        return cls(f"{user}@{name}", ("-o", f"ProxyCommand={proxy}"))
 
     def command(self, script: str) -> list[str]:
         """Return the ssh command that executes a script on the remote machine."""
@@ -100,10 +86,9 @@ def run_script(shell: Shell, script: str, *, stdin: bytes | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise LaunchError(f"{shell.label} did not answer within {_TIMEOUT_S} s") from None
     message = done.stderr.decode(errors="replace").strip()
-    if done.returncode == _SSH_CANNOT_CONNECT and not isinstance(shell, LocalShell):
+    if done.returncode == _SSH_CANNOT_CONNECT and isinstance(shell, SshShell):
         raise LaunchError(
-            f"{shell.label} cannot be reached: {message or 'no reason given'}. "
-            f"Try: ssh {shell.label}"
+            f"{shell.label} cannot be reached: {message or 'no reason given'}. {shell.hint}"
         )
     if done.returncode:
         raise LaunchError(f"{shell.label}: {message or f'exit code {done.returncode}'}")

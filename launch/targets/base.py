@@ -12,6 +12,7 @@ from launch.submission import Submission, TargetName
 
 if TYPE_CHECKING:
     from launch.prepared_job import PreparedJob
+    from launch.remote_runs import RemoteRun, RunListing
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,30 @@ class Target(Protocol):
 
     def delete(self, submission: Submission) -> list[str]:
         """Delete what a run stores on the target; return what could not be deleted, and why."""
+
+
+class SharedTarget(Target, Protocol):
+    """Target whose runs several people see: every one but this machine."""
+
+    def list_runs(self, days: int | None) -> RunListing:
+        """Return the runs of everyone; with `days`, only those that are not older.
+
+        Raises:
+            LaunchError: The target could not be asked.
+        """
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Return a run's job file, in which inputs have addresses that outlive its machines.
+
+        Raises:
+            LaunchError: The file is missing, or could not be read.
+        """
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Return what a restart of the latest attempt creates and costs."""
+
+    def restart(self, submission: Submission) -> Submission:
+        """Submit the previous attempt's job again, as the latest attempt.
+
+        The job is sent as it was, so neither its inputs nor a plan is needed on this machine.
+        """

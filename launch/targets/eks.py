@@ -20,8 +20,18 @@ from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
 from launch.downloads import path_within
 from launch.eks.api_server import kubectl_of
+from launch.eks.job_status import read_status
 from launch.eks.kubectl import Kubectl
-from launch.eks.manifests import DATA, KubernetesSettings, PodSpec, manifests, object_name, to_yaml
+from launch.eks.list_runs import list_cluster_runs, renamed
+from launch.eks.manifests import (
+    DATA,
+    JOB_FILE,
+    KubernetesSettings,
+    PodSpec,
+    manifests,
+    object_name,
+    to_yaml,
+)
 from launch.eks.namespaces import (
     RESUMED,
     TEAM_NAMESPACE,
@@ -35,6 +45,7 @@ from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
+from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cloud_resources, image_kind
 from launch.status import State, Status
 from launch.submission import Submission, TargetName
@@ -44,11 +55,6 @@ from training.errors import JobError, Problem
 
 _KIND = "pytorchjobs.kubeflow.org"
 _CLAIM = "persistentvolumeclaim"
-_STATES: dict[str, State] = {
-    "Succeeded": "not deployed",
-    "Failed": "training failed",
-    "Suspended": "stopped",
-}
 _RECORDED_STATES: dict[str, State] = {
     "finished": "not deployed",
     "failed": "training failed",
@@ -140,7 +146,7 @@ class EksTarget:
         if problems:
             raise JobError(prepared.source, problems)
         cluster = settings_of_job(self.cluster, self.teams, resources.partition)
-        self._claim_uid(cluster)
+        self._claim_uid(cluster.namespace)
         return Quote(
             (
                 f"{resources.count} × {resources.instance}, namespace {cluster.namespace}"
@@ -176,9 +182,10 @@ class EksTarget:
             job=rewrite_paths(job, prepared.inputs, self._pod_path),
             image=self._image(resources),
             environment={} if prepared.hub_names else {"HF_HUB_OFFLINE": "1"},
+            creator=submission.creator,
         )
         cluster = settings_of_job(self.cluster, self.teams, resources.partition)
-        claim = self._claim_uid(cluster)
+        claim = self._claim_uid(cluster.namespace)
         documents = to_yaml(manifests(pod, resources, cluster))
         self.kubectl.in_namespace(cluster.namespace).run("apply", "-f", "-", stdin=documents)
         handle = f"{cluster.namespace}/{pod.name}@{claim}"
@@ -232,8 +239,10 @@ class EksTarget:
         A job that was sent, but whose acceptance was not recorded, may be in any of them.
         """
         namespace, slash, _ = submission.latest.handle.partition("/")
-        if slash:
-            return [namespace]
+        return [namespace] if slash else self._all_namespaces
+
+    @property
+    def _all_namespaces(self) -> list[str]:
         return [TEAM_NAMESPACE.format(team) for team in self.teams] or [self.cluster.namespace]
 
     def _job_kubectl(self, submission: Submission) -> Kubectl:
@@ -263,13 +272,13 @@ class EksTarget:
                 "Select the one it was submitted to: EKS_CONTEXT=…, EKS_CLAIM=…"
             )
 
-    def _claim_uid(self, cluster: KubernetesSettings) -> str:
+    def _claim_uid(self, namespace: str) -> str:
         """Return the UID of the volume claim, which no other namespace or cluster has.
 
         Raises:
             LaunchError: The namespace has no claim of the shared file system.
         """
-        claim = self.kubectl.in_namespace(cluster.namespace).find(_CLAIM, cluster.claim)
+        claim = self.kubectl.in_namespace(namespace).find(_CLAIM, self.cluster.claim)
         if claim is None:
             fix = (
                 f"an administrator creates it: temper cluster-setup "
@@ -278,7 +287,7 @@ class EksTarget:
                 else "name another with EKS_CLAIM=…, or create one: docs/launch.md"
             )
             raise LaunchError(
-                f"the namespace {cluster.namespace} has no volume claim {cluster.claim} "
+                f"the namespace {namespace} has no volume claim {self.cluster.claim} "
                 f"for the shared file system; {fix}"
             )
         return str(claim["metadata"]["uid"])
@@ -360,6 +369,70 @@ class EksTarget:
             return [str(error)]
         return []
 
+    def list_runs(self, days: int | None) -> RunListing:
+        """Return the runs of everyone in our namespaces, as the labels of their jobs name them."""
+        listings = [
+            list_cluster_runs(
+                self.kubectl.in_namespace(namespace),
+                _KIND,
+                read_status,
+                target=self.name,
+                claim_uid=self._claim_uid(namespace),
+                days=days,
+            )
+            for namespace in self._all_namespaces
+        ]
+        return RunListing(
+            tuple(run for listing in listings for run in listing.runs),
+            tuple(problem for listing in listings for problem in listing.unreadable),
+        )
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Return the job file that was sent, with the S3 addresses of its inputs.
+
+        Raises:
+            LaunchError: The cluster no longer has the job file.
+        """
+        name, handle = object_name(run.attempts[-1].name), run.attempts[-1].handle
+        namespace = handle.partition("/")[0] or self.cluster.namespace
+        found = self.kubectl.in_namespace(namespace).find("configmap", name)
+        if found is None or JOB_FILE not in found.get("data", {}):
+            raise LaunchError(f"the cluster has no ConfigMap {name} with {JOB_FILE}")
+        return str(found["data"][JOB_FILE]).replace(f"{DATA}/", f"s3://{self._bucket}/")
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Return what is created again; the cluster is paid for with or without it."""
+        name = object_name(submission.latest.name)
+        namespace = self._namespace_of_previous(submission)
+        return Quote((f"the manifests of {name} in {namespace}, under a new name",))
+
+    def _namespace_of_previous(self, submission: Submission) -> str:
+        """Return the namespace of the newest attempt that was accepted."""
+        handles = [attempt.handle for attempt in submission.attempts if "/" in attempt.handle]
+        return handles[-1].partition("/")[0] if handles else self.cluster.namespace
+
+    def restart(self, submission: Submission) -> Submission:
+        """Apply the manifests of the previous attempt under the name of the latest one.
+
+        Raises:
+            LaunchError: The cluster no longer has them.
+        """
+        old = object_name(submission.attempts[-2].name)
+        new = object_name(submission.latest.name)
+        namespace = self._namespace_of_previous(submission)
+        kubectl = self.kubectl.in_namespace(namespace)
+        existing = [kubectl.find(kind, old) for kind in ("configmap", _KIND)]
+        parts = [part for part in existing if part is not None]
+        if len(parts) < len(existing):
+            raise LaunchError(f"the cluster no longer has the manifests of {old}")
+        documents = to_yaml([renamed(part, old, new) for part in parts])
+        claim = self._claim_uid(namespace)
+        kubectl.run("apply", "-f", "-", stdin=documents)
+        handle = f"{namespace}/{new}@{claim}"
+        accepted = submission.with_handle(handle)
+        accepted.write()
+        return accepted
+
     def _prefix(self, submission: Submission) -> S3Uri:
         return S3Uri(self._bucket, f"runs/{submission.run}/")
 
@@ -371,26 +444,3 @@ def _warnings(cluster: KubernetesSettings) -> list[str]:
         f"HyperPod does not resume jobs in {cluster.namespace} after a node fails; it does in "
         f"{RESUMED}"
     ]
-
-
-def read_status(job: dict[str, Any]) -> Status:
-    """Return the status of a PyTorchJob from the newest of its conditions that holds.
-
-    A suspended job has `suspend` set in its spec at once, and the condition `Suspended` only when
-    its pods are gone; in between it is stopping.
-    """
-    conditions = job.get("status", {}).get("conditions", ())
-    holding = [condition for condition in conditions if condition.get("status") == "True"]
-    suspended = job.get("spec", {}).get("runPolicy", {}).get("suspend", False)
-    latest = holding[-1] if holding else {}
-    state = _STATES.get(latest.get("type", ""))
-    if state is not None:
-        message = str(latest.get("message", "")) if state == "training failed" else ""
-        return Status(state, message)
-    if suspended:
-        return Status("stopping", "its pods are saving")
-    if latest.get("type") == "Running":
-        return Status("training")
-    if latest.get("type") == "Restarting":
-        return Status("training", "restarting after a node or a process was lost")
-    return Status("training", "waiting for healthy nodes")

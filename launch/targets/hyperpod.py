@@ -6,21 +6,20 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from launch.aws.hyperpod_nodes import describe_cluster, submit_node
 from launch.aws.platform_parameters import read_platform_parameters
-from launch.aws.session import AwsSession, explain_aws_errors
+from launch.aws.session import AwsSession
 from launch.errors import LaunchError
 from launch.slurm.script import SlurmSettings
+from launch.slurm.session_manager import Connection, chosen_identity, ssh_folder
 from launch.slurm.shell import Shell, SshShell
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
-    from launch.targets.base import Target
-
-_SUBMIT_NODE_TYPES = ("Login", "Controller")
-"""Node types on which sbatch may be run, in order of preference."""
+    from launch.targets.base import SharedTarget
 
 
-def from_environment(environment: LaunchEnvironment | None) -> Target:
+def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
     """Return the environment's cluster as a Slurm or EKS target.
 
     Raises:
@@ -30,20 +29,7 @@ def from_environment(environment: LaunchEnvironment | None) -> Target:
         raise LaunchError("TARGET=hyperpod needs an environment: ENV=dev")
     account = AwsSession(environment)
     platform = read_platform_parameters(environment, account.client("ssm"))
-    name = platform.get("hyperpod/cluster")
-    if name is None:
-        raise LaunchError(
-            f"the environment {environment.name} has no HyperPod cluster. Set hyperpod.enabled: "
-            f"true in environments/{environment.name}.yaml and make deploy ENV={environment.name}, "
-            "or use TARGET=sagemaker, which needs no cluster"
-        )
-    with explain_aws_errors(f"describing the cluster {name}"):
-        described: dict[str, Any] = account.client("sagemaker").describe_cluster(ClusterName=name)
-    if described["ClusterStatus"] not in ("InService", "Updating"):
-        raise LaunchError(
-            f"the cluster {name} is {described['ClusterStatus']}: "
-            f"{described.get('FailureMessage') or 'it accepts no jobs now'}"
-        )
+    described = describe_cluster(account, platform)
     if "Eks" in described.get("Orchestrator", {}):
         from launch.targets import eks
 
@@ -69,32 +55,19 @@ def _submit_shell(account: AwsSession, cluster: dict[str, Any]) -> Shell:
     """
     if login := os.environ.get("SLURM_LOGIN"):
         return SshShell(login)
-    name = cluster["ClusterName"]
-    node_types = {
-        group["InstanceGroupName"]: group.get("SlurmConfig", {}).get("NodeType", "")
-        for group in cluster.get("InstanceGroups", ())
-    }
-    with explain_aws_errors(f"listing the nodes of {name}"):
-        pages = account.client("sagemaker").get_paginator("list_cluster_nodes")
-        nodes = [
-            node
-            for page in pages.paginate(ClusterName=name)
-            for node in page["ClusterNodeSummaries"]
-        ]
-    for node_type in _SUBMIT_NODE_TYPES:
-        for node in nodes:
-            running = node["InstanceStatus"]["Status"] == "Running"
-            if running and node_types.get(node["InstanceGroupName"]) == node_type:
-                # Session Manager addresses a HyperPod node by the id in the cluster's ARN.
-                cluster_id = cluster["ClusterArn"].rpartition("/")[2]
-                group, instance = node["InstanceGroupName"], node["InstanceId"]
-                user = os.environ.get("SLURM_USER", "ubuntu")
-                return SshShell.through_session_manager(
-                    user,
-                    f"sagemaker-cluster:{cluster_id}_{group}-{instance}",
-                    account.environment.region,
-                )
-    raise LaunchError(
-        f"the cluster {name} has no running login or controller node. "
-        f"`aws sagemaker list-cluster-nodes --cluster-name {name}` shows the state of each"
+    environment = account.environment
+    user, identity = chosen_identity(environment.prefix)
+    connection = Connection(
+        environment.prefix,
+        environment.region,
+        submit_node(account, cluster),
+        os.environ.get("SLURM_USER") or user,
+        identity,
+    )
+    ssh_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    hint = f"Let your key in, once per node: make connect ENV={environment.name}"
+    return SshShell(
+        f"{connection.user}@{connection.node.name}",
+        [f"-o{name}={value}" for name, value in connection.options.items()],
+        hint=hint,
     )

@@ -17,9 +17,11 @@ from launch.aws.create_training_job import (
     create_request,
     output_uri,
 )
+from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
 from launch.aws.model_archive import unpack_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
+from launch.aws.restart import quote_request, restart_request, with_channel_addresses
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
 from launch.aws.tags import MAX_TAG_LENGTH, invalid_characters
@@ -29,6 +31,7 @@ from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
+from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cloud_resources, image_kind, stages_of
 from launch.status import Status
 from launch.submission import Submission, TargetName, read_submission
@@ -338,6 +341,56 @@ class SageMakerTarget:
             except LaunchError as error:
                 failures.append(str(error))
         return failures
+
+    def list_runs(self, days: int | None) -> RunListing:
+        """Return the runs of everyone in the environment, as the tags of their jobs name them."""
+        return list_training_runs(
+            self.account.client("sagemaker"), self.account.environment.name, days
+        )
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Return the job file that was sent, with the S3 addresses of its inputs.
+
+        Raises:
+            LaunchError: S3 has no such file, or SageMaker no longer has the job.
+        """
+        home = S3Uri(self.platform["buckets/runs"], f"runs/{run.run}/job")
+        text = self.store.get_text(home / JOB_FILE)
+        job = self.jobs.find(run.attempts[-1].name)
+        if text is None or job is None:
+            raise LaunchError(f"{home / JOB_FILE} does not exist")
+        return with_channel_addresses(text, job)
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Return the machines of the latest attempt, and the most that a restart can cost.
+
+        Raises:
+            LaunchError: SageMaker no longer has the job.
+        """
+        return quote_request(self._latest_job(submission), self.account.environment)
+
+    def restart(self, submission: Submission) -> Submission:
+        """Send the request of the previous attempt again, under the name of the latest one.
+
+        Raises:
+            LaunchError: SageMaker no longer has the job, or rejects the new one.
+        """
+        job = self.jobs.find(submission.attempts[-2].name)
+        if job is None:
+            raise LaunchError(f"SageMaker no longer has {submission.attempts[-2].name}")
+        sagemaker = self.account.client("sagemaker")
+        with explain_aws_errors(f"reading the tags of {job['TrainingJobName']}"):
+            tags = sagemaker.list_tags(ResourceArn=job["TrainingJobArn"], MaxResults=100)["Tags"]
+        request = restart_request(sagemaker, job, submission.latest.name, tags)
+        accepted = submission.with_handle(self.jobs.create(request))
+        accepted.write()
+        return accepted
+
+    def _latest_job(self, submission: Submission) -> dict[str, Any]:
+        job = self.jobs.find(submission.latest.name)
+        if job is None:
+            raise LaunchError(f"SageMaker no longer has {submission.latest.name}")
+        return job
 
     def _prefixes(self, submission: Submission) -> list[S3Uri]:
         run = submission.run

@@ -6,8 +6,8 @@ The cluster therefore needs no AWS account, and one command on a login node read
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -18,10 +18,13 @@ from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
+from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import stages_of
 from launch.slurm.fetch import fetch_files
+from launch.slurm.list_runs import list_cluster_runs
 from launch.slurm.preflight import check_cluster
 from launch.slurm.queue import ASK_QUEUE
+from launch.slurm.report import parse_report, read_report
 from launch.slurm.script import LOG, STOP, SlurmSettings, batch_script
 from launch.slurm.shell import (
     LocalShell,
@@ -33,18 +36,17 @@ from launch.slurm.shell import (
     write_file,
 )
 from launch.status import Status
+from launch.submission import FILE as RECORD
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
 from training.config import Job, Pipeline
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
-_FINAL = {"finished": "not deployed", "failed": "training failed", "stopped": "stopped"}
 _NOT_FETCHED = (
     *("job.yaml", "launch.json", "sent.yaml", "status.json", "failure.json"),
     *("*.sbatch", "*.id", ".lock", STOP),
 )
-_WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"))
 
 
 def from_environment(environment: LaunchEnvironment | None) -> SlurmTarget:
@@ -138,6 +140,13 @@ class SlurmTarget:
             cluster=self.cluster,
         )
         write_file(self.shell, folder / f"{name}.sbatch", script)
+        return self._queue(submission)
+
+    def _queue(self, submission: Submission) -> Submission:
+        """Queue the batch script of the latest attempt, unless that was done already."""
+        folder, name = self._folder(submission), submission.latest.name
+        # Read by people who list or adopt the runs of others.
+        write_file(self.shell, folder / RECORD, submission.text())
         handle = run_script(
             self.shell,
             f"""
@@ -168,25 +177,9 @@ class SlurmTarget:
             LaunchError: The queue could not be asked, or the shared folder is missing.
         """
         report = self._inspect(submission)
-        recorded, metrics = report.get("status", {}), report.get("metrics", {})
-        step, loss = metrics.get("step"), metrics.get("loss")
-        queue = str(report.get("queue", "")).split("|")
-        if queue[0] in _WAITING:
-            return Status("training", f"waiting: {queue[1] or queue[0].lower()}", step, loss)
-        if queue[0]:
-            stopping = bool(report.get("stop"))
-            return Status("stopping" if stopping else "training", f"on {queue[2]}", step, loss)
-        if not report.get("id"):
-            if submission.cancelled:
-                return Status("stopped", "before it was submitted")
-            return Status("planned", "not submitted: rerun the same command")
-        state = _FINAL.get(recorded.get("state", ""), "")
-        if state:
-            message = str(recorded.get("message", ""))
-            return Status(state, message, step, loss)  # type: ignore[arg-type]  # one of State
-        log = self._folder(submission) / "logs" / LOG
-        reason = report.get("error") or f"its job ended without a message; see {log}"
-        return Status("training failed", reason, step, loss)
+        if not report.get("id") and submission.cancelled:
+            return Status("stopped", "before it was submitted")
+        return read_report(report, self._folder(submission) / "logs" / LOG)
 
     def _inspect(self, submission: Submission) -> dict[str, Any]:
         """Return queue entry, status, last metrics and last error of a run, by one command.
@@ -217,16 +210,7 @@ class SlurmTarget:
             exit 0
             """,
         )
-        report: dict[str, Any] = {}
-        for line in output.splitlines():
-            key, _, value = line.partition(" ")
-            if key in ("status", "metrics"):
-                try:
-                    report[key] = json.loads(value)
-                except ValueError:
-                    continue
-            elif value:
-                report[key] = value
+        report = parse_report(output.splitlines())
         if "absent" in report and "id" in report and "queue" not in report:
             raise LaunchError(
                 f"{self._folder(submission)} is not on {self.shell.label}, and job {report['id']} "
@@ -331,6 +315,36 @@ class SlurmTarget:
         """Delete the run folder on the cluster; code and data stay, since other runs share them."""
         run_script(self.shell, f"rm -rf {shlex.quote(str(self._folder(submission)))}")
         return []
+
+    def list_runs(self, days: int | None) -> RunListing:
+        """Return the runs of everyone on the cluster, from the run folders and the queue."""
+        return list_cluster_runs(self.shell, self.cluster.root, self.name, days)
+
+    def job_document(self, run: RemoteRun) -> str:
+        """Return the job file that was sent, with paths on the cluster.
+
+        Raises:
+            LaunchError: The cluster has no such file.
+        """
+        path = self.cluster.root / "runs" / run.run / "sent.yaml"
+        return run_script(self.shell, f"cat {shlex.quote(str(path))}")
+
+    def quote_restart(self, submission: Submission) -> Quote:
+        """Return what is queued again; the cluster is paid for with or without it."""
+        return Quote((f"the batch script of {submission.latest.name} on {self.shell.label}",))
+
+    def restart(self, submission: Submission) -> Submission:
+        """Queue the batch script of the previous attempt under the name of the latest one."""
+        folder = self._folder(submission)
+        previous, name = submission.attempts[-2].name, submission.latest.name
+        script = run_script(self.shell, f"cat {shlex.quote(str(folder / f'{previous}.sbatch'))}")
+        renamed = re.sub(
+            rf"(?m)^(#SBATCH --(?:job-name=|comment=temper:)){re.escape(previous)}$",
+            rf"\g<1>{name}",
+            script,
+        )
+        write_file(self.shell, folder / f"{name}.sbatch", renamed)
+        return self._queue(submission)
 
     def _folder(self, submission: Submission) -> PurePosixPath:
         return self.cluster.root / "runs" / submission.run

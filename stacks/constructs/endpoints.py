@@ -1,6 +1,6 @@
 """VPC endpoints of the services that the enabled features call, restricted to this account."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -8,36 +8,10 @@ from constructs import Construct
 
 from stacks.naming import ResourceNames
 from stacks.settings import Environment
+from stacks.settings.endpoint_services import required_services
+from stacks.settings.placement import endpoint_zones
 
 BUCKETS = ("data", "runs", "models")
-# Services that each feature calls from inside the VPC: last part of the endpoint's service name →
-# IAM prefix. SageMaker pulls images and copies channels outside the VPC of the job, so a plain
-# training job needs the S3 gateway endpoint only.
-SERVICES_BY_FEATURE: dict[str, dict[str, str]] = {
-    "hyperpod": {
-        "ec2": "ec2",  # attaches network interfaces
-        "ecr.api": "ecr",
-        "ecr.dkr": "ecr",
-        "logs": "logs",
-        "monitoring": "cloudwatch",
-        "sagemaker.api": "sagemaker",
-        "ssm": "ssm",  # Session Manager, the only access to nodes
-        "ssmmessages": "ssmmessages",
-        "ec2messages": "ec2messages",
-        "sts": "sts",
-    },
-    "hyperpod-eks": {
-        "eks": "eks",
-        "eks-auth": "eks-auth",  # Pod Identity
-        "elasticloadbalancing": "elasticloadbalancing",
-    },
-    "accounting": {"secretsmanager": "secretsmanager"},  # the database's password
-    "mlflow": {"experiments": "sagemaker-mlflow", "sts": "sts"},
-    "hub-token": {"secretsmanager": "secretsmanager"},
-    "keys": {"secretsmanager": "secretsmanager"},
-    "bedrock": {"bedrock-runtime": "bedrock"},
-    "judges": {"bedrock-runtime": "bedrock"},
-}
 
 
 class VpcEndpoints(Construct):
@@ -48,18 +22,30 @@ class VpcEndpoints(Construct):
         scope: Construct,
         id: str,
         *,
-        vpc: ec2.Vpc,
-        subnets: Sequence[ec2.ISubnet],
+        vpc: ec2.IVpc,
+        subnets: Mapping[str, ec2.ISubnet],
         environment: Environment,
         names: ResourceNames,
     ) -> None:
         super().__init__(scope, id)
         self._names = names
-        gateway = vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        for statement in self._s3_statements():
-            gateway.add_to_policy(statement)
-        chosen = subnets[:1] if environment.network.endpoints_in_one_zone else subnets
+        existing = environment.network.existing
+        if existing is None or not existing.has_endpoint("s3"):
+            gateway = vpc.add_gateway_endpoint(
+                "S3",
+                service=ec2.GatewayVpcEndpointAwsService.S3,
+                # In our own VPC these are all subnets but those of NAT gateways, which need none.
+                subnets=[ec2.SubnetSelection(subnets=[*subnets.values()])] if existing else None,
+            )
+            for statement in self._s3_statements():
+                gateway.add_to_policy(statement)
         services = required_services(environment)
+        if existing:
+            services = {
+                service: prefix
+                for service, prefix in services.items()
+                if not existing.has_endpoint(service)
+            }
         if not services:
             return
         group = ec2.SecurityGroup(
@@ -69,16 +55,19 @@ class VpcEndpoints(Construct):
             description="Interface endpoints: HTTPS from within the VPC",
             allow_all_outbound=False,
         )
-        group.add_ingress_rule(
-            ec2.Peer.ipv4(str(environment.network.cidr)), ec2.Port.tcp(443), "HTTPS from the VPC"
-        )
+        for cidr in environment.network.vpc_cidrs:
+            group.add_ingress_rule(
+                ec2.Peer.ipv4(str(cidr)), ec2.Port.tcp(443), "HTTPS from the VPC"
+            )
         for service, prefix in sorted(services.items()):
             endpoint = ec2.InterfaceVpcEndpoint(
                 self,
                 service.title().replace(".", "").replace("-", ""),
                 vpc=vpc,
                 service=_service(service, names.region),
-                subnets=ec2.SubnetSelection(subnets=list(chosen)),
+                subnets=ec2.SubnetSelection(
+                    subnets=[subnets[name] for name in endpoint_zones(environment, service)]
+                ),
                 security_groups=[group],
                 private_dns_enabled=True,
                 open=False,
@@ -118,33 +107,6 @@ class VpcEndpoints(Construct):
                 principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[layers]
             ),
         ]
-
-
-def required_services(environment: Environment) -> dict[str, str]:
-    """Return the interface endpoints that an environment needs.
-
-    Returns:
-        By the last part of the endpoint's service name, the IAM prefix of the service.
-    """
-    if environment.network.endpoints == "gateway-only":
-        return {}
-    hyperpod = environment.hyperpod
-    features = {
-        "hyperpod": hyperpod.enabled,
-        "hyperpod-eks": hyperpod.enabled and hyperpod.orchestrator == "eks",
-        "accounting": hyperpod.enabled and hyperpod.accounting is not None,
-        "mlflow": environment.training.mlflow,
-        # In an isolated network no job can reach the Hub, so none needs its token.
-        "hub-token": environment.storage.hub_token and environment.network.mode == "private",
-        "keys": bool(environment.storage.keys),
-        "bedrock": environment.bedrock.enabled,
-        "judges": bool(environment.bedrock.judges),
-    }
-    services: dict[str, str] = {}
-    for feature, on in features.items():
-        if on:
-            services.update(SERVICES_BY_FEATURE[feature])
-    return services
 
 
 def _service(name: str, region: str) -> ec2.IInterfaceVpcEndpointService:

@@ -7,7 +7,7 @@ health
 checks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_fsx as fsx
@@ -19,6 +19,7 @@ from constructs import Construct
 from stacks.aws_data.tables import instances
 from stacks.constructs.slurm_accounting import DATABASE, PORT, SlurmAccounting
 from stacks.settings.hyperpod import HyperPodSettings, InstanceGroup
+from stacks.settings.placement import pinned_zone
 
 Cluster = sagemaker.CfnCluster
 SLURM_NODES = {"controller": "Controller", "login": "Login", "compute": "Compute"}
@@ -37,7 +38,8 @@ class HyperPodCluster(Construct):
         id: str,
         *,
         settings: HyperPodSettings,
-        subnets: dict[str, ec2.ISubnet],
+        subnets: Mapping[str, ec2.ISubnet],
+        zones: Sequence[str],
         group: ec2.ISecurityGroup,
         role: iam.IRole,
         controller_role: iam.IRole,
@@ -55,7 +57,7 @@ class HyperPodCluster(Construct):
         self.cluster = Cluster(
             self,
             "Cluster",
-            vpc_config=self._vpc_config(list(subnets.values())),
+            vpc_config=self._vpc_config([subnets[zone] for zone in zones]),
             orchestrator=self._orchestrator(),
             node_recovery="Automatic" if settings.node_recovery else "None",
             node_provisioning_mode="Continuous",
@@ -105,7 +107,6 @@ class HyperPodCluster(Construct):
         accelerated = instances().get(group.instance.removeprefix("ml."))
         slurm = self._settings.orchestrator == "slurm"
         checks = ["InstanceStress", "InstanceConnectivity"]
-        zone = group.autoscale.zone if group.autoscale else group.training_plan_zone
         return Cluster.ClusterInstanceGroupProperty(
             instance_group_name=group.name,
             instance_type=group.instance,
@@ -120,7 +121,9 @@ class HyperPodCluster(Construct):
             on_start_deep_health_checks=checks
             if accelerated and group.deep_health_checks and not group.autoscale
             else None,
-            override_vpc_config=self._vpc_config([self._subnets[zone]]) if zone else None,
+            override_vpc_config=self._vpc_config([self._subnets[zone]])
+            if (zone := pinned_zone(group))
+            else None,
             slurm_config=Cluster.ClusterSlurmConfigProperty(
                 node_type=SLURM_NODES[group.role],
                 partition_names=[group.partition or group.name]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import aws_cdk as cdk
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -19,13 +20,16 @@ SIZES = {
     "x2_large": codebuild.ComputeType.X2_LARGE,
 }
 
+# CodeBuild's default of 60 minutes is short for a first build, which compiles CUDA extensions.
+TIMEOUT_MINUTES = 120
+
 
 class ImageBuild(Construct):
     """Project that runs `make image KIND=<KIND>` on `source/temper.zip` of the runs bucket.
 
-    Images are tagged `<version>-<commit>`; whoever starts a build passes both. With `cached`, base
-    images
-    are pulled through the pull-through cache of the account.
+    Images are tagged `<version>-<commit>`; whoever starts a build passes both, and the version of
+    the source object, so that a later upload is never built. With `cached`, base images are pulled
+    through the pull-through cache of the account.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ImageBuild(Construct):
             "Project",
             project_name=names.build_project,
             description="Builds and pushes containers/",
+            timeout=cdk.Duration.minutes(TIMEOUT_MINUTES),
             role=role.without_policy_updates(),
             source=codebuild.Source.s3(bucket=source, path="source/temper.zip"),
             environment=codebuild.BuildEnvironment(
@@ -84,8 +89,10 @@ BUILD = {
             "commands": [
                 "set -euo pipefail",
                 '[[ "$KIND" =~ ^(gpu|neuron)$ ]] || { echo "no such KIND: $KIND"; exit 1; }',
-                '[[ "$VERSION" != unset ]] || { echo "start the build with VERSION"; exit 1; }',
-                '[[ "$COMMIT" != unset ]] || { echo "start the build with COMMIT"; exit 1; }',
+                '[[ "$VERSION" != unset && "$VERSION" =~ ^[A-Za-z0-9_][A-Za-z0-9_.]*$ ]]'
+                ' || { echo "start the build with VERSION"; exit 1; }',
+                '[[ "$COMMIT" =~ ^[0-9a-f]{12,40}$ ]]'
+                ' || { echo "start the build with COMMIT"; exit 1; }',
                 "aws ecr get-login-password"
                 ' | docker login --username AWS --password-stdin "$REGISTRY"',
             ]

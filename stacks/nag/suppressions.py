@@ -282,13 +282,8 @@ WILDCARDS = (
         "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(
-        _wildcard(ARN_OF_ACCOUNT.format("codebuild") + f"project/{PREFIX}-\\*"),
-        r"security/Engineer/Work/Resource",
-        "The image build project of this environment does not exist yet when the role is created.",
-    ),
-    Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/Engineer/Work/Resource",
+        r"security/(Engineer/Work|ImageApprover/Policy)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(

@@ -73,15 +73,11 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListProcessingJobs",
                 "sagemaker:ListTrainingJobs",
+                "sagemaker:Search",  # `temper status --env` lists the team's runs by their tags
                 "servicequotas:GetServiceQuota",
                 "servicequotas:ListServiceQuotas",
             ],
             ["*"],
-        ),
-        allow(
-            "StartImageBuild",
-            ["codebuild:BatchGetBuilds", "codebuild:StartBuild"],
-            [context.names.arn("codebuild", f"project/{context.names.prefix}-*")],
         ),
     ]
 
@@ -89,21 +85,19 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
 def cluster_statements(
     context: IamContext, *, eks_cluster_arn: str | None
 ) -> list[iam.PolicyStatement]:
-    """Return the permissions to submit to a HyperPod cluster: describe it, open a shell on a node.
+    """Return the permissions to submit to a HyperPod cluster; `NodeAccess` adds the sessions.
 
     Args:
         context: Names and keys of the environment.
         eks_cluster_arn: ARN of the EKS cluster; None with Slurm.
     """
     arn = context.names.arn
-    ssh = f"arn:{Aws.PARTITION}:ssm:{context.names.region}::document/AWS-StartSSHSession"
     statements = [
         allow(
             "SeeClusters",
             ["sagemaker:DescribeCluster", "sagemaker:ListClusterNodes"],
             [arn("sagemaker", "cluster/*")],
         ),
-        allow("EnterNodes", ["ssm:StartSession"], [arn("sagemaker", "cluster/*"), ssh]),
         allow("EndOwnSessions", ["ssm:TerminateSession"], [arn("ssm", "session/${aws:userid}-*")]),
         # fsx:DescribeFileSystems supports no resource.
         allow("SeeLustre", ["fsx:DescribeFileSystems"], ["*"]),

@@ -10,10 +10,17 @@ from stacks.policies.iam_statements import (
     read_key,
     write_logs,
 )
+from stacks.settings.images import ImageSettings
 
 
-def statements(context: IamContext) -> list[iam.PolicyStatement]:
-    """Return what a build needs: no training data, only `source/` of the runs bucket."""
+def statements(context: IamContext, settings: ImageSettings) -> list[iam.PolicyStatement]:
+    """Return what a build needs: no training data, only `source/` of the runs bucket.
+
+    Args:
+        context: Names and keys of the environment.
+        settings: Settings of the images; a build pushes to their repositories alone.
+    """
+    names = context.names
     return [
         *read_bucket(context, "runs", "source/*"),
         read_key(context.data, "Data"),
@@ -27,13 +34,13 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
                 "ecr:PutImage",
                 "ecr:UploadLayerPart",
             ],
-            [context.names.arn("ecr", f"repository/{context.names.prefix}/*")],
+            [names.arn("ecr", f"repository/{names.repository(kind)}") for kind in settings.kinds],
         ),
         # The first pull of a base image through the cache creates and fills a repository.
         allow(
             "FillCache",
             ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"],
-            [context.names.arn("ecr", f"repository/{context.names.prefix}/public/*")],
+            [names.arn("ecr", f"repository/{names.prefix}/public/*")],
         ),
-        write_logs(context, f"/temper/{context.names.prefix}/image-build"),
+        write_logs(context, f"/temper/{names.prefix}/image-build"),
     ]

@@ -13,6 +13,7 @@ from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
+from stacks.settings.network_rules import existing_network
 from stacks.settings.schedules import schedule_problem
 
 SAGEMAKER_API = "docs.aws.amazon.com/sagemaker/latest/APIReference"
@@ -65,7 +66,7 @@ def _lustre_efa(environment: Environment) -> Iterator[str]:
 
 def _vpc_size(environment: Environment) -> Iterator[str]:
     cidr = environment.network.cidr
-    if not 16 <= cidr.prefixlen <= 28:
+    if environment.network.existing is None and not 16 <= cidr.prefixlen <= 28:
         yield (
             f"network.cidr: a VPC has a prefix length between /16 and /28, not /{cidr.prefixlen}; "
             f"take {cidr.network_address}/16"
@@ -143,6 +144,7 @@ RULES = (
     ),
     AwsRule("docs.aws.amazon.com/fsx/latest/LustreGuide/efa-file-systems.html", _lustre_efa),
     AwsRule("docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html", _vpc_size),
+    AwsRule("docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html", existing_network),
     AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-prerequisites.html", hyperpod.isolated_cluster),
     AwsRule(
         f"{SAGEMAKER_GUIDE}/reserve-capacity-with-training-plans.html",

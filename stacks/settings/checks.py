@@ -3,9 +3,14 @@
 from collections.abc import Iterator, Mapping
 
 from stacks.aws_data.tables import instances
+from stacks.settings.address_plan import addresses_needed
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.network import NetworkSettings
+from stacks.settings.network_rules import shared_vpc
+from stacks.settings.placement import cluster_zones, pinned_zone
+from stacks.settings.placement_checks import placement_problems
 from stacks.settings.table_checks import table_problems
 
 RESERVED_ADDRESSES_PER_SUBNET = 5
@@ -15,9 +20,11 @@ def cross_section_problems(environment: Environment) -> Iterator[str]:
     """Yield the problems of an environment whose sections are valid by themselves."""
     yield from _zone_problems(environment)
     yield from _address_problems(environment)
+    yield from placement_problems(environment)
     if environment.hyperpod.enabled:
         yield from _hyperpod_problems(environment)
     yield from _throughput_problems(environment)
+    yield from _approval_problems(environment)
     yield from rule_problems(environment)
     yield from table_problems(environment)
 
@@ -49,6 +56,7 @@ def neighbour_problems(
                 f"training.own_log_group: {file} owns /aws/sagemaker/TrainingJobs of this account "
                 "and Region already; set it to false in one of the two"
             )
+        yield from shared_vpc(environment, file, other)
 
 
 def _zone_problems(environment: Environment) -> Iterator[str]:
@@ -67,28 +75,34 @@ def _zone_problems(environment: Environment) -> Iterator[str]:
 
 def _address_problems(environment: Environment) -> Iterator[str]:
     network = environment.network
-    needed = len(network.zones) * 2 ** (32 - network.private_mask)
-    if network.mode == "private":
-        needed += len(network.zones) * 2 ** (32 - 27)
-    if needed > network.cidr.num_addresses:
-        smallest = 32 - (needed - 1).bit_length()
-        yield (
-            f"network.cidr: {network.cidr} has {network.cidr.num_addresses} addresses and "
-            f"{len(network.zones)} zones of /{network.private_mask} need {needed}; "
-            f"take a /{smallest} or larger, or a longer private_mask"
-        )
+    if network.existing is None:
+        yield from _vpc_is_large_enough(network)
     if not environment.hyperpod.enabled:
         return
-    usable = 2 ** (32 - network.private_mask) - RESERVED_ADDRESSES_PER_SUBNET
+    mask, key = network.private_mask, "network.private_mask"
+    if network.existing:
+        mask, key = max(s.cidr.prefixlen for s in network.existing.subnets), "network.existing"
+    usable = 2 ** (32 - mask) - RESERVED_ADDRESSES_PER_SUBNET
     wanted = sum(
         group.largest_count * _addresses_per_node(group) for group in environment.hyperpod.groups
     )
     if wanted > usable:
         longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
         yield (
-            f"network.private_mask: a /{network.private_mask} subnet has {usable} usable addresses "
+            f"{key}: a /{mask} subnet has {usable} usable addresses "
             f"and the HyperPod groups need {wanted} (one per network card, at least 5 per node "
             f"with EFA); take {longest} or shorter"
+        )
+
+
+def _vpc_is_large_enough(network: NetworkSettings) -> Iterator[str]:
+    needed = addresses_needed(network)
+    if needed > network.cidr.num_addresses:
+        smallest = 32 - (needed - 1).bit_length()
+        yield (
+            f"network.cidr: {network.cidr} has {network.cidr.num_addresses} addresses and "
+            f"{len(network.zones)} zones of /{network.private_mask} need {needed}; "
+            f"take a /{smallest} or larger, or a longer private_mask"
         )
 
 
@@ -154,9 +168,10 @@ def _group_problems(environment: Environment, group: InstanceGroup, key_path: st
     if facts is None:
         return
     ids = {zone.name: zone.id for zone in environment.network.zones}
-    zones_to_check = [group.training_plan_zone] if group.training_plan_zone in names else names
+    pinned = pinned_zone(group)
+    zones_to_check = [pinned] if pinned in names else list(cluster_zones(environment))
     for name in zones_to_check:
-        if ids[name] is None:
+        if name in ids and ids[name] is None:
             yield (
                 f"network.zones: {name} has no id, and {group.name!r} needs {group.instance} "
                 "there; `aws ec2 describe-availability-zones` prints it (use1-az4, …)"
@@ -188,4 +203,20 @@ def _throughput_problems(environment: Environment) -> Iterator[str]:
         yield (
             "bedrock.throughput: listed, but bedrock.enabled is false; "
             "enable Bedrock, or remove the list"
+        )
+
+
+def _approval_problems(environment: Environment) -> Iterator[str]:
+    if environment.images.approval == "none":
+        return
+    if not environment.images.build:
+        yield (
+            "images.approval: required, and images.build is false; only CodeBuild records who "
+            "built an image, so set images.build: true, or images.approval: none"
+        )
+    security = environment.security
+    for arn in sorted(set(security.engineers) & set(security.image_approvers)):
+        yield (
+            f"security.image_approvers: {arn} is also one of security.engineers, who build "
+            "images; nobody may approve their own, so name other roles"
         )

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.placement import cluster_zones, pinned_zone
 
 MAXIMUM_CIDRS = 40
 # Ranges that are never the source of a packet from the internet:
@@ -89,7 +90,7 @@ def autoscaled_groups(environment: Environment) -> Iterator[str]:
                 "set node_recovery: true"
             )
         yield from _unsupported(group, key)
-        yield from _zone(environment, group, f"{key}.autoscale.zone")
+        yield from _zone(environment, group, f"{key}.zone")
 
 
 def _unsupported(group: InstanceGroup, key: str) -> Iterator[str]:
@@ -111,15 +112,12 @@ def _unsupported(group: InstanceGroup, key: str) -> Iterator[str]:
 
 
 def _zone(environment: Environment, group: InstanceGroup, key: str) -> Iterator[str]:
-    assert group.autoscale is not None
-    zones = [zone.name for zone in environment.network.zones]
-    if group.autoscale.zone is None and len(zones) > 1:
+    zones = cluster_zones(environment)
+    if pinned_zone(group) is None and len(zones) > 1:
         yield (
             f"{key}: is required, because all nodes of an autoscaled group are in one zone; "
             f"take one of {', '.join(zones)}"
         )
-    if group.autoscale.zone is not None and group.autoscale.zone not in zones:
-        yield f"{key}: {group.autoscale.zone!r} is not in network.zones ({', '.join(zones)})"
 
 
 def nodes_of_addons(environment: Environment) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from stacks.settings.base import InstanceType, RoleArn, SettingsSection
+from stacks.settings.network import ZoneName
 
 TEAM_NAMESPACE = "hyperpod-ns-{}"
 """Namespace that task governance creates for a team."""
@@ -16,11 +17,10 @@ GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9
 class GroupAutoscaling(SettingsSection):
     """Settings of a group to which HyperPod's managed Karpenter adds nodes, and removes idle ones.
 
-    All nodes of the group are in one zone; `zone` may be omitted if the environment has only one.
+    All nodes of such a group are in one zone, the group's `zone`.
     """
 
     max_count: int = Field(ge=1, le=6758)
-    zone: str | None = None
     idle_minutes: int = Field(15, ge=1, le=1440, description="removes an empty node after these")
 
 
@@ -43,6 +43,7 @@ class InstanceGroup(SettingsSection):
         | None
     ) = None
     training_plan_zone: str | None = Field(None, description="zone of the training plan")
+    zone: ZoneName | None = None
     volume_gib: int = Field(500, ge=1, le=16384)
     deep_health_checks: bool = True
     autoscale: GroupAutoscaling | None = None
@@ -58,6 +59,11 @@ class InstanceGroup(SettingsSection):
             raise ValueError(
                 f"group {self.name!r} names a training_plan without training_plan_zone; "
                 "`aws sagemaker describe-training-plan` prints its AvailabilityZone"
+            )
+        if self.zone and self.training_plan_zone not in (None, self.zone):
+            raise ValueError(
+                f"group {self.name!r} has zone: {self.zone} and a plan for "
+                f"{self.training_plan_zone}; the plan's zone applies, so remove zone"
             )
         return self
 
@@ -131,14 +137,19 @@ class HyperPodSettings(SettingsSection):
         "hyperpod-ns-temper",
         description="namespace of jobs on EKS; with teams, jobs are in `hyperpod-ns-<team>`",
     )
+    zones: tuple[ZoneName, ...] = Field(
+        (),
+        description="zones of the cluster; fixed once it exists, so name them before you add a "
+        "zone to network.zones. none: all",
+    )
     accounting: Accounting | None = Field(
         None, description="database for Slurm accounting: `{instance, storage_gib, backup_days}`"
     )
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, volume_gib, deep_health_checks, autoscale}`; "
-        "`autoscale: {max_count, zone, idle_minutes}`",
+        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks, autoscale}`; "
+        "`autoscale: {max_count, idle_minutes}`",
     )
     node_recovery: bool = Field(True, description="replace failed nodes automatically")
     quotas: dict[InstanceType, int] = Field(

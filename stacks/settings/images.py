@@ -21,6 +21,11 @@ class ImageSettings(SettingsSection):
     pull_through_cache: bool = Field(
         False, description="create a pull-through cache of public.ecr.aws"
     )
+    approval: Literal["required", "none"] = Field(
+        "required",
+        description="required: jobs use an image only after a role of `security.image_approvers` "
+        "approved it; none: every image whose scan found nothing severe",
+    )
     refuse_findings_from: Literal["HIGH", "CRITICAL"] = Field(
         "CRITICAL", description="lowest severity of a scan finding that blocks promotion"
     )

@@ -1,13 +1,17 @@
 """Settings of the network: address range, zones and access to the internet."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from stacks.settings.base import SettingsSection
 
 ZoneName = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
+VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$")]
+SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")]
+RouteTableId = Annotated[str, StringConstraints(pattern=r"^rtb-([0-9a-f]{8}|[0-9a-f]{17})$")]
 ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}[0-9]-az[0-9]+$")]
 
 
@@ -23,14 +27,60 @@ class Zone(SettingsSection):
     id: ZoneId | None = None
 
 
+class ExistingSubnet(SettingsSection):
+    """Private subnet that exists, one for each zone of `network.zones`."""
+
+    id: SubnetId
+    zone: ZoneName
+    cidr: IPv4Network
+    route_table: RouteTableId | None = None
+
+
+class ExistingNetwork(SettingsSection):
+    """VPC and subnets that exist. Routes, peering and transit gateways stay those of their owner.
+
+    Everything is written in the file, so that synthesis looks nothing up; `temper doctor` compares
+    it with the account.
+    """
+
+    vpc_id: VpcId
+    cidrs: tuple[IPv4Network, ...] = Field(min_length=1)
+    subnets: tuple[ExistingSubnet, ...] = Field(min_length=1)
+    endpoints: Literal["all"] | tuple[str, ...] = ()
+    flow_logs: bool = False
+
+    def has_endpoint(self, service: str) -> bool:
+        """Return whether the VPC has an endpoint of the service, or resolves one of another VPC."""
+        return self.endpoints == "all" or service in self.endpoints
+
+
 class NetworkSettings(SettingsSection):
     """Settings of the VPC."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "endpoints_in_one_zone": "endpoint_zones (nodes for true, all for false)"
+    }
+
+    existing: ExistingNetwork | None = Field(
+        None,
+        description="use a VPC that exists: `{vpc_id, cidrs, subnets: [{id, zone, cidr, "
+        "route_table}], endpoints, flow_logs}`, with one private subnet per zone; see "
+        "[An existing VPC](#an-existing-vpc)",
+    )
     cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
     zones: tuple[Zone, ...] = Field(
-        min_length=1, max_length=6, description="availability zones, each `{name, id}`"
+        min_length=1,
+        max_length=6,
+        description="availability zones, each `{name, id}`; add new ones at the end",
     )
     private_mask: int = Field(20, ge=16, le=28, description="prefix length of each private subnet")
+    reserved_zones: int | None = Field(
+        None,
+        ge=1,
+        le=6,
+        description="zones, used or not, whose private addresses come before the NAT subnets "
+        "(mode: private); fixed once deployed. none: as many as fit, at most 6",
+    )
     mode: Literal["isolated", "private"] = Field(
         "isolated", description="isolated: no route to the internet; private: outbound through NAT"
     )
@@ -42,9 +92,19 @@ class NetworkSettings(SettingsSection):
         description="needed: endpoints of the services that enabled features call; gateway-only: "
         "S3 only",
     )
-    endpoints_in_one_zone: bool = Field(
-        True,
-        description="create interface endpoints in one zone only: cheaper, but calls from other "
-        "zones cross zones",
+    endpoint_zones: Literal["nodes", "all"] | tuple[ZoneName, ...] = Field(
+        "nodes",
+        description="zones of the interface endpoints. nodes: where HyperPod nodes run, or the "
+        "first zone without HyperPod; all; or a list. Calls from other zones cross zones",
+    )
+    endpoint_zones_lacking: dict[str, tuple[ZoneName, ...]] = Field(
+        default_factory=dict,
+        description="zones in which AWS does not offer an endpoint, by service "
+        "(`bedrock-runtime: [us-east-1e]`), as `make diff` reports them",
     )
     flow_log_days: int = Field(30, ge=1, le=3653, description="retention of flow logs, in days")
+
+    @property
+    def vpc_cidrs(self) -> tuple[IPv4Network, ...]:
+        """Address ranges of the VPC."""
+        return self.existing.cidrs if self.existing else (self.cidr,)

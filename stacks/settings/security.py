@@ -8,7 +8,7 @@ from stacks.settings.base import ManagedPolicyArn, RoleArn, SettingsSection
 
 
 class SecuritySettings(SettingsSection):
-    """Settings of the engineer and pipeline roles, key administrators and the boundary."""
+    """Settings of who may assume which role, key administrators and the boundary."""
 
     key_administrators: tuple[RoleArn, ...] = Field(
         (),
@@ -21,6 +21,11 @@ class SecuritySettings(SettingsSection):
         "that IAM allows",
     )
     require_mfa: bool = Field(True, description="require MFA to assume the engineer role")
+    image_approvers: tuple[RoleArn, ...] = Field(
+        (),
+        description="roles that may assume the image approver role, with `images.approval`; "
+        "none: identities of the account that IAM allows",
+    )
     platform_ci: tuple[RoleArn, ...] = Field(
         (), description="roles that may assume the deployment role"
     )

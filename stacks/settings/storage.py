@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from stacks.settings.base import SettingsSection
+from stacks.settings.network import ZoneName
 
 KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 
@@ -29,6 +30,11 @@ class Lustre(SettingsSection):
         125, description="throughput in MB/s per TiB"
     )
     efa: bool = Field(False, description="access Lustre over EFA")
+    zone: ZoneName | None = Field(
+        None,
+        description="zone of the file system; fixed once it exists. none: the zone of the training "
+        "plan, or of the group with most accelerators",
+    )
 
 
 class StorageSettings(SettingsSection):

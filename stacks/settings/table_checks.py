@@ -18,6 +18,7 @@ from stacks.aws_data.tables import (
 )
 from stacks.settings.environment import CheckName, Environment
 from stacks.settings.hyperpod import InstanceGroup
+from stacks.settings.placement import cluster_zones, pinned_zone
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,9 @@ def _zone_findings(
     facts = instances().get(group.instance.removeprefix("ml."))
     ids = {zone.name: zone.id for zone in environment.network.zones}
     in_plan = group.training_plan_zone in ids
-    names = [group.training_plan_zone] if in_plan and group.training_plan_zone else list(ids)
-    if facts is None or not all(ids[name] for name in names):
+    pinned = pinned_zone(group)
+    names = [pinned] if pinned in ids and pinned else list(cluster_zones(environment))
+    if facts is None or not all(ids.get(name) for name in names):
         return  # a missing id is a problem of its own
     if any(ids[name] in facts.zones for name in names):
         return

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(_plan)
     app.command("rehearse")(_rehearse)
     app.command("doctor")(_doctor)
+    app.command("import")(_import)
     app.command("schema")(_schema)
 
 
@@ -104,6 +105,31 @@ def _doctor(
     from launch.doctor.command import run_doctor
 
     return run_doctor(env=env, job=job, overrides=overrides(set_), runs=runs)
+
+
+def _import(
+    settings: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Hugging Face hyperparameters, as JSON.")
+    ],
+    model: Annotated[str, typer.Option(help="The base model.")] = "",
+    data: Annotated[str, typer.Option(help="The training data.")] = "",
+    validation: Annotated[
+        str, typer.Option(help="Held-out rows: a share such as 5%, or a file.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="The job's name; that of the file if left out.")] = "",
+    devices: Annotated[int, typer.Option(min=1, help="Accelerators of the original run.")] = 1,
+) -> int:
+    """Print the job file of Hugging Face hyperparameters.
+
+    Reads use_lora, lora_config, sft_config, model_init_config, and arguments of TrainingArguments.
+    Comments at the top of the job name what is not carried over.
+    """
+    from training.config.hyperparameters.command import print_imported_job
+
+    print_imported_job(
+        settings, name=name, model=model, data=data, validation=validation, devices=devices
+    )
+    return 0
 
 
 def _schema() -> int:

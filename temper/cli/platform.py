@@ -1,4 +1,4 @@
-"""Commands about prices and the platform: prices, idle-cost."""
+"""Commands about prices and the platform: prices, idle-cost, connect, cluster-setup."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from temper.cli.options import EnvironmentOption
 from training.errors import JobError, Problem
 
 
@@ -14,6 +15,8 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("prices")(_prices)
     app.command("idle-cost")(_idle_cost)
+    app.command("connect")(_connect)
+    app.command("cluster-setup")(_cluster_setup)
 
 
 def _prices(
@@ -52,3 +55,48 @@ def _idle_cost(
 
     print_idle_costs(folder)
     return 0
+
+
+def _connect(
+    env: EnvironmentOption = "dev",
+    node: Annotated[
+        str,
+        typer.Option(
+            help="login, controller, a group or an instance id; default: login. On EKS the node "
+            "that the tunnel goes through, or none."
+        ),
+    ] = "",
+    user: Annotated[str, typer.Option(help="User on the node; default: ubuntu.")] = "",
+    key: Annotated[str, typer.Option(help="Your public key; default: ~/.ssh/id_*.pub.")] = "",
+    setup_only: Annotated[
+        bool, typer.Option("--setup-only", help="Open no shell on the node.")
+    ] = False,
+) -> int:
+    """Let your public key in on a node of the HyperPod cluster, and open a shell there.
+
+    On EKS, configure kubectl for the cluster and hold a tunnel to its API server open.
+
+    Session Manager carries the connection, so no port is open. The ssh configuration is written to
+    ~/.ssh/temper/.
+    """
+    from launch.connect import connect
+    from launch.environment import read_environment
+
+    return connect(read_environment(env), node=node, user=user, key=key, setup_only=setup_only)
+
+
+def _cluster_setup(
+    env: EnvironmentOption = "dev",
+    print_: Annotated[
+        bool, typer.Option("--print", help="Print the manifests and apply nothing.")
+    ] = False,
+) -> int:
+    """Prepare the environment's EKS cluster for jobs, as its administrator.
+
+    Applies namespaces, permissions of engineers, the shared file system's volumes and, with
+    autoscaled groups, Karpenter's node pools. Running it again changes nothing.
+    """
+    from launch.eks.setup import set_up_cluster
+    from launch.environment import read_environment
+
+    return set_up_cluster(read_environment(env), print_only=print_)

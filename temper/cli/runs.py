@@ -1,4 +1,4 @@
-"""Commands that take a run: status, logs, stop, resume, fetch, delete."""
+"""Commands that take a run: status, adopt, logs, stop, resume, fetch, delete."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
-from temper.cli.options import RUNS, RunArgument, RunsOption, SetOption, overrides
+from temper.cli.options import (
+    RUNS,
+    EnvironmentOption,
+    RunArgument,
+    RunsOption,
+    SetOption,
+    overrides,
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("status")(_status)
+    app.command("adopt")(_adopt)
     app.command("logs")(_logs)
     app.command("stop")(_stop)
     app.command("resume")(_resume)
@@ -23,12 +31,27 @@ def _status(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="One run in detail; all runs if omitted.")
     ] = "",
+    env: Annotated[str, typer.Option(help="List everyone's runs in this environment.")] = "",
+    all_runs: Annotated[bool, typer.Option("--all", help="With --env: of any age.")] = False,
     runs: RunsOption = RUNS,
 ) -> None:
     """List all runs on all targets, or show one in detail."""
-    from launch.commands import show_status
+    from launch.commands import show_status, show_team
 
-    show_status(run, runs)
+    if env:
+        show_team(run, env, all_runs=all_runs)
+    else:
+        show_status(run, runs)
+
+
+def _adopt(run: RunArgument, env: EnvironmentOption = "dev", runs: RunsOption = RUNS) -> None:
+    """Make a run that was submitted elsewhere manageable here.
+
+    Its record is rebuilt from what its target knows; an existing run is never overwritten.
+    """
+    from launch.commands import adopt_run
+
+    adopt_run(run, env, runs)
 
 
 def _logs(

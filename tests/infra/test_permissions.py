@@ -25,7 +25,8 @@ def _fill(roles: ResolvedRoles, value: Any) -> Any:
     if not isinstance(value, str) or "{" not in value:
         return value
     for kind in ("data", "runs", "models"):
-        value = value.replace(f"{{{kind}}}", f"arn:aws:s3:::temper-all-{kind}-{ACCOUNT}-{REGION}")
+        bucket = f"{_prefix(roles)}-{kind}-{ACCOUNT}-{REGION}"
+        value = value.replace(f"{{{kind}}}", f"arn:aws:s3:::{bucket}")
     for domain in ("data", "models", "logs", "messages"):
         value = value.replace(f"{{key:{domain}}}", roles.key(domain)[0])
     while "{role:" in value:
@@ -33,6 +34,10 @@ def _fill(roles: ResolvedRoles, value: Any) -> Any:
         value = value.replace(f"{{role:{name}}}", roles.role(name))
     subnet, group = _places(roles)
     return value.replace("{subnet}", subnet).replace("{group}", group)
+
+
+def _prefix(roles: ResolvedRoles) -> str:
+    return {"everything": "temper-all", "eks": "temper-eks"}[roles.assembly.name]
 
 
 def _places(roles: ResolvedRoles) -> tuple[str, str]:

@@ -21,6 +21,9 @@ CASES: list[tuple[str, bool, str, dict[str, str]]] = [
     ("Engineer", False, PEOPLE, {"aws:MultiFactorAuthPresent": "false"}),
     ("Engineer", False, f"arn:aws:iam::{ACCOUNT}:role/people/others", MFA),
     ("Engineer", False, "arn:aws:iam::999999999999:role/people/researchers", MFA),
+    ("ImageApprover", True, f"arn:aws:iam::{ACCOUNT}:role/people/release-managers", MFA),
+    ("ImageApprover", False, f"arn:aws:iam::{ACCOUNT}:role/people/release-managers", {}),
+    ("ImageApprover", False, PEOPLE, MFA),
     ("PlatformCi", True, f"arn:aws:iam::{ACCOUNT}:role/pipelines/platform", {}),
     ("PlatformCi", False, PEOPLE, {}),
 ]

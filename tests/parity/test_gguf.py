@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import GGUFReader
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
@@ -102,6 +103,12 @@ def make(folder: Path, case: str) -> Path:
     return folder
 
 
+def model_name(path: Path) -> str:
+    field = GGUFReader(path).get_field("general.name")
+    assert field is not None
+    return str(field.contents())
+
+
 def logits(model: Any, ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
         return model.eval()(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
@@ -133,7 +140,13 @@ def test_an_adapter_is_folded_in_first(tmp_path: Path) -> None:
                 parameter.normal_(std=0.1)
     tuned.save_pretrained(tmp_path / "adapter")
     AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "adapter")
+    run = tmp_path / "runs/20260101-000000"
+    shutil.copytree(tmp_path / "adapter", run / "model")
+    (run / "job.yaml").write_text("name: support\n")
+    gguf(run / "model", tmp_path / "out/model.gguf")
+    assert model_name(tmp_path / "out/model.gguf") == "support"
     gguf(tmp_path / "adapter", tmp_path / "out/model.gguf")
+    assert model_name(tmp_path / "out/model.gguf") == "adapter"
     there = AutoModelForCausalLM.from_pretrained(
         tmp_path / "out", gguf_file="model.gguf", dtype=torch.float32
     )

@@ -21,6 +21,7 @@ from training.errors import Problem
 def check_adapter(job: Job, first: bool) -> Iterator[Problem]:
     """Yield what an adapter cannot be combined with, and what its own keys contradict."""
     adapter = job.adapter
+    yield from _export(job)
     if adapter is None:
         return
     if adapter.soft and job.data.packing:
@@ -170,3 +171,22 @@ def _own_keys(job: Job, adapter: AdapterSection) -> Iterator[Problem]:
         )
     if isinstance(adapter, PrefixTuning) and adapter.projection and adapter.init is not None:
         yield Problem("adapter.init", "a projection always starts at random", adapter.init)
+
+
+def _export(job: Job) -> Iterator[Problem]:
+    if job.export is None:
+        return
+    if job.adapter is None or not job.method.trains:
+        yield Problem(
+            "export",
+            "is for a run that trains an adapter; without one, the trained model is published",
+            job.export,
+            "Leave it out",
+        )
+    elif job.export != "adapter" and not job.adapter.mergeable:
+        yield Problem(
+            "export",
+            f"{job.adapter.kind} cannot be merged into the weights of its base",
+            job.export,
+            "Set export: adapter",
+        )

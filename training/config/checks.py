@@ -13,6 +13,7 @@ from training.config.model import PREVIOUS, SCRATCH
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
+from training.config.types import NEVER
 from training.errors import Problem
 
 
@@ -249,7 +250,8 @@ def _train(job: Job, first: bool) -> Iterator[Problem]:
             "needs held-out rows",
             fix="Set data.validation, for instance {split: 5%}",
         )
-    if train.keep == "best" and not (job.data.validation.wanted and job.evaluate.every):
+    evaluates = job.data.validation.wanted and job.evaluate.every != NEVER
+    if train.keep == "best" and not evaluates:
         yield Problem(
             "train.keep",
             "needs held-out rows and an interval of evaluations to find the best weights",
@@ -257,7 +259,7 @@ def _train(job: Job, first: bool) -> Iterator[Problem]:
             "Set data.validation, for instance {split: 5%}, and evaluate.every, for instance "
             "50 steps",
         )
-    if train.early_stopping and job.evaluate.every is None:
+    if train.early_stopping and job.evaluate.every == NEVER:
         yield Problem(
             "evaluate.every", "is required by train.early_stopping", fix="For instance 50 steps"
         )

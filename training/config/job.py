@@ -24,6 +24,7 @@ from training.config.methods import Method
 from training.config.model import Model
 from training.config.runtime import Checkpoint, Evaluate, Guards, Resources, Sharding, Tracking
 from training.config.train import TrainSettings
+from training.config.types import NEVER, Every, parse_every_or_none
 
 Adapter = Annotated[
     Lora | Qlora | AdaLora | PromptTuning | PTuning | PrefixTuning | Bottleneck | Ia3 | Compose,
@@ -56,6 +57,9 @@ class Job(ConfigSection):
     adapter: Adapter | None = None
     """Adapter to train; if not set, all weights are trained."""
     train: TrainSettings
+    export: Literal["merged", "adapter", "both"] | None = None
+    """Model that is published after training with an adapter: `merged` into its base, the `adapter`
+    alone (the default), or `both`. A target uploads it; see docs/export.md."""
     precision: Precision = "fp32"
     sharding: Sharding = Sharding()
     checkpoint: Checkpoint = Checkpoint()
@@ -67,7 +71,7 @@ class Job(ConfigSection):
     @model_validator(mode="before")
     @classmethod
     def _filled_in(cls, values: Any) -> Any:
-        return with_learning_rate(_composed(values))
+        return with_evaluation_interval(with_learning_rate(_composed(values)))
 
 
 class Stage(Job):
@@ -113,3 +117,24 @@ def with_learning_rate(values: Any) -> Any:
         default = 2e-5 if values.get("adapter") is None else 2e-4
         return {**values, "train": {**train, "learning_rate": default}}
     return values
+
+
+def with_evaluation_interval(values: Any) -> Any:
+    """Return the job with `evaluate.every` set to the logging interval, if only that is set.
+
+    The default interval of logs, one step, is no interval for evaluations.
+    """
+    if not isinstance(values, dict):
+        return values
+    train, data, evaluate = (values.get(key) or {} for key in ("train", "data", "evaluate"))
+    if not all(isinstance(section, dict) for section in (train, data, evaluate)):
+        return values
+    if "every" in evaluate or "validation" not in data or "log_every" not in train:
+        return values
+    try:
+        interval = parse_every_or_none(train["log_every"])
+    except ValueError:
+        return values  # reported for `train.log_every`
+    if interval in (NEVER, Every(1, "steps")):
+        return values
+    return {**values, "evaluate": {**evaluate, "every": str(interval)}}

@@ -45,7 +45,7 @@ def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
     Raises:
         JobError: The file cannot be used; the error lists every problem in it.
     """
-    document = _read(path)
+    document = read_document(path, hint="Jobs that come with Temper are in jobs/")
     document = _override(document, overrides, str(path))
     return resolve_paths(parse_job(document, str(path)), path.parent)
 
@@ -85,12 +85,20 @@ def _check(job: Job | Pipeline) -> Iterable[Problem]:
     yield from check_references(job)
 
 
-def _read(path: Path) -> Any:
+def read_document(path: Path, hint: str = "") -> Any:
+    """Return the parsed YAML, or JSON, of a file; duplicate keys are refused.
+
+    Args:
+        path: The file.
+        hint: Sentence for a file that does not exist.
+
+    Raises:
+        JobError: The file cannot be read or parsed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        fix = "Jobs that come with Temper are in jobs/"
-        raise JobError(str(path), [Problem("(file)", "there is no such file", fix=fix)]) from None
+        raise JobError(str(path), [Problem("(file)", "there is no such file", fix=hint)]) from None
     except IsADirectoryError:
         raise JobError(str(path), [Problem("(file)", "this is a folder, not a file")]) from None
     except UnicodeDecodeError as error:

@@ -74,3 +74,8 @@ class Model(ConfigSection):
     freeze: Freeze = Freeze()
     trust_remote_code: bool = False
     """Run Python code from the model repository. Enable it only if you have read that code."""
+
+
+def trains_tokenizer(model: Model) -> bool:
+    """Return whether the tokenizer must be trained on the job's data."""
+    return model.source == SCRATCH and model.tokenizer is None

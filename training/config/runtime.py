@@ -10,7 +10,14 @@ from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from training.config.base import ConfigSection
 from training.config.data import Source, _as_source
-from training.config.types import DurationS, Interval, MoneyUsd, PositiveInt, Share, parse_every
+from training.config.types import (
+    DurationS,
+    Interval,
+    MoneyUsd,
+    OptionalInterval,
+    PositiveInt,
+    Share,
+)
 
 
 class Sharding(ConfigSection):
@@ -31,7 +38,7 @@ class Sharding(ConfigSection):
 class Checkpoint(ConfigSection):
     """Settings of the checkpoints that a run resumes from."""
 
-    every: Interval = parse_every("10min")
+    every: Interval = Field(default="10min")  # type: ignore[assignment]  # parsed like a job's
     keep: PositiveInt = 2
     """Number of newest checkpoints to keep."""
 
@@ -63,8 +70,9 @@ def _as_sample(value: Any) -> Any:
 class Evaluate(ConfigSection):
     """Settings of evaluation. The held-out loss is always measured before and after training."""
 
-    every: Interval | None = None
-    """Interval of the held-out loss while training."""
+    every: OptionalInterval = Field(default="none")  # type: ignore[assignment]  # parsed like a job's
+    """Interval of the held-out loss while training, or `none`. If not set, that of
+    `train.log_every` if the job sets one longer than a step, else `none`."""
     samples: tuple[
         Annotated[Sample, BeforeValidator(_as_sample, json_schema_input_type=str | Sample)], ...
     ] = ()
@@ -95,7 +103,7 @@ class Guards(ConfigSection):
 
     renamed: ClassVar[Mapping[str, str]] = {"unmoved_after": "update_check_after"}
 
-    update_check_after: Interval = parse_every("20 steps")
+    update_check_after: Interval = Field(default="20 steps")  # type: ignore[assignment]  # parsed like a job's
     """A trainable tensor that has not changed by this step stops the run."""
 
 

@@ -8,7 +8,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from training.config.base import ConfigSection
-from training.config.types import Interval, PositiveFloat, PositiveInt, WarmupLength, parse_every
+from training.config.types import (
+    OptionalInterval,
+    PositiveFloat,
+    PositiveInt,
+    WarmupLength,
+)
 
 OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
 SchedulerName = Literal[
@@ -65,7 +70,9 @@ class TrainSettings(LrSchedule):
     keep: Literal["best", "last"] | None = None
     """Weights to save at the end: those of the evaluation with the lowest held-out loss, or those
     of the last step. If not set, `best` with `early_stopping` and `last` without."""
-    log_every: Interval = parse_every("1 steps")
+    log_every: OptionalInterval = Field(default="1 steps")  # type: ignore[assignment]  # parsed like a job's
+    """Interval of the metrics in the log and in `metrics.jsonl`, or `none` for the last step
+    alone."""
     seed: int = Field(default=42, ge=0, lt=2**32)
     deterministic: bool = False
     """Use deterministic kernels only (slower on a GPU)."""

@@ -14,6 +14,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _DURATION_S = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h|d)\s*$")
+# In the Trainer of Transformers, `steps` is a strategy whose number stands under another key.
+_NO_NUMBER = "lacks the number of steps: write for instance 50 steps"
 _COUNT = re.compile(r"^\s*(\d+(?:\.\d+)?)?\s*(steps?|epochs?)\s*$")
 _MONEY = re.compile(r"^\s*\$?\s*(\d+(?:\.\d+)?)\s*(?:USD)?\s*$")
 _SHARE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*%\s*$")
@@ -76,27 +78,49 @@ def parse_money_usd(value: Any) -> float:
 
 
 class Every(NamedTuple):
-    """Interval of `value` steps, epochs or seconds."""
+    """Interval of `value` steps, epochs or seconds, or `NEVER`."""
 
     value: float
-    unit: Literal["steps", "epochs", "seconds"]
+    unit: Literal["steps", "epochs", "seconds", "never"]
 
     def __str__(self) -> str:
+        if self.unit == "never":
+            return "none"
         if self.unit == "seconds":
             return print_duration(self.value)
         unit = self.unit[:-1] if self.value == 1 else self.unit
         return f"{_number(self.value)} {unit}"
 
 
+NEVER = Every(0, "never")
+"""The interval of something that is switched off, written as `none`."""
+
+
+def parse_every_or_none(value: Any) -> Every:
+    """Return the interval that `parse_every` reads, or `NEVER` from `none` or an empty value.
+
+    Raises:
+        ValueError: Neither an interval nor `none`.
+    """
+    if value is None or value in ("none", NEVER):
+        return NEVER
+    try:
+        return parse_every(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or none to switch it off") from None
+
+
 def parse_every(value: Any) -> Every:
     """Return an interval from `40 steps`, `0.5 epochs`, `epoch`, `10min`, or a number of steps.
 
     Raises:
-        ValueError: Not an interval, or not above zero.
+        ValueError: Not an interval, not above zero, or `steps` without a number.
     """
     if isinstance(value, Every):
         return value
     every: Every | None = None
+    if isinstance(value, str) and value.strip() in ("step", "steps"):
+        raise ValueError(_NO_NUMBER)
     if _is_number(value):
         every = Every(float(value), "steps")
     elif isinstance(value, str) and (match := _COUNT.match(value)):
@@ -142,7 +166,9 @@ def parse_warmup(value: Any) -> Warmup:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Warmup(float(value), "steps")
     if isinstance(value, str) and (match := _COUNT.match(value)) and match[2].startswith("step"):
-        return Warmup(float(match[1] or 1), "steps")
+        if match[1] is None:
+            raise ValueError(_NO_NUMBER)
+        return Warmup(float(match[1]), "steps")
     raise ValueError("write a share such as 3%, or a number such as 100 steps")
 
 
@@ -168,6 +194,9 @@ MoneyUsd = Annotated[
 ]
 Interval = Annotated[
     Every, BeforeValidator(parse_every), PlainSerializer(str), _text_schema("40 steps")
+]
+OptionalInterval = Annotated[
+    Every, BeforeValidator(parse_every_or_none), PlainSerializer(str), _text_schema("40 steps")
 ]
 WarmupLength = Annotated[
     Warmup, BeforeValidator(parse_warmup), PlainSerializer(str), _text_schema("3%")

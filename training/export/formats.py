@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import torch
+import yaml
 from peft import PeftConfig
 
 from training.errors import GuardError, ModelError, RunError
@@ -135,14 +136,24 @@ def gguf(model: Path, target: Path) -> str:
     """
     if not is_adapter(str(model)):
         with atomic_output(target) as output:
-            return write_gguf(model, output)
+            return write_gguf(model, output, _model_name(model))
     folder = target.with_name(f".{target.name}-contents")
     try:
         verified = merged_folder(model, folder)
         with atomic_output(target) as output:
-            return f"{verified}; {write_gguf(folder, output)}"
+            return f"{verified}; {write_gguf(folder, output, _model_name(model))}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _model_name(model: Path) -> str:
+    """Return the name of a model: that of its job if it is in a run folder, else of its folder."""
+    folder = model.resolve()
+    try:
+        job = yaml.safe_load((folder.parent / "job.yaml").read_text(encoding="utf-8"))
+        return str(job["name"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return folder.name
 
 
 def _pack(folder: Path, target: Path) -> str:

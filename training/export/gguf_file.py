@@ -71,12 +71,13 @@ class _Tensor:
     heads: int = 0
 
 
-def write_gguf(folder: Path, path: Path) -> str:
+def write_gguf(folder: Path, path: Path, name: str) -> str:
     """Write a model's folder as a GGUF file, read it back, and return what was compared.
 
     Args:
         folder: Folder of safetensors, configuration and tokenizer, without an adapter.
         path: File to write.
+        name: Name of the model, which tools show (`general.name`).
 
     Raises:
         ModelError: llama.cpp does not support the model or its tokenizer.
@@ -89,7 +90,7 @@ def write_gguf(folder: Path, path: Path) -> str:
     tensors = list(_tensors(config, files))
     architecture = _ARCHITECTURES[config.model_type]
     writer = GGUFWriter(path, MODEL_ARCH_NAMES[architecture])
-    _write_metadata(writer, config, folder.resolve().name, tensors)
+    _write_metadata(writer, config, name, tensors)
     tokenizer.write(writer)
     for tensor in tensors:
         raw, number, size = _stored_layout(tensor)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from training.config.model import SCRATCH, Model
+from training.config.model import Model
 from training.errors import ModelError
 from training.models.locate import explain_missing
 
@@ -55,11 +55,6 @@ def separate_pad_from_eos(tokenizer: PreTrainedTokenizerBase) -> None:
         if token not in ends:
             tokenizer.pad_token = token
             return
-
-
-def needs_training(model: Model) -> bool:
-    """Return whether the tokenizer must be trained on the job's data."""
-    return model.source == SCRATCH and model.tokenizer is None
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from training.config.types import Every
+from training.config.types import NEVER, Every
 
 
 class IntervalTrigger:
@@ -15,18 +15,18 @@ class IntervalTrigger:
     after a resume. Intervals in time restart with each process.
 
     Args:
-        every: The interval, or None for never.
+        every: The interval.
         steps_per_epoch: Optimizer steps (possibly fractional) in one pass over the data.
     """
 
-    def __init__(self, every: Every | None, steps_per_epoch: float):
+    def __init__(self, every: Every, steps_per_epoch: float):
         self.every = every
         self.steps_per_epoch = steps_per_epoch
         self._since = time.monotonic()
 
     def due(self, step: int) -> bool:
         """Return whether the trigger fires after `step`."""
-        if self.every is None or step == 0:
+        if self.every == NEVER or step == 0:
             return False
         if self.every.unit == "seconds":
             return time.monotonic() - self._since >= self.every.value

@@ -43,6 +43,11 @@ OWN_KEY = {f"{SSE}-customer-algorithm": "AES256"}
 WITH_DATA_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:data}"}
 WITH_MODELS_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:models}"}
 GRANT = {"kms:GrantIsForAWSResource": "true"}
+GRANT_THROUGH_SAGEMAKER = {
+    **GRANT,
+    "kms:ViaService": "sagemaker.us-east-1.amazonaws.com",
+    "kms:CallerAccount": "111122223333",
+}
 OURS = {"aws:ResourceTag/TemperPrefix": "temper-all"}
 OUR_EVENT = {"events:source": "temper.temper-all"}
 ROLE = "arn:aws:iam::111122223333:role/"
@@ -61,6 +66,23 @@ BASE_MODEL = "arn:aws:bedrock:us-east-1::foundation-model/"
 
 PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-0a1b2c3d-AbCdEf"
 OTHER_PASSWORD = "arn:aws:secretsmanager:us-east-1:111122223333:secret:rds!db-9z9z9z9z-AbCdEf"
+
+BUILDS = "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images"
+VARIABLE = "codebuild:environment.environmentVariables.name"
+BUILD_VARIABLES = {VARIABLE: ["KIND", "VERSION", "COMMIT"]}
+OTHER_VARIABLES = {VARIABLE: ["KIND", "PUBLIC_REGISTRY"]}
+# What a request to start a build may not replace.
+OVERRIDES: list[dict[str, Any]] = [
+    {"codebuild:source.buildspec": "true"},
+    {"codebuild:source.location": "https://github.com/somebody/else"},
+    {"codebuild:secondarySources": "true"},
+    {"codebuild:environment.image": "aws/codebuild/standard:6.0"},
+    {"codebuild:environment.computeType": "BUILD_GENERAL1_2XLARGE"},
+    {"codebuild:environment.certificate": "somebodys-bucket/ca.pem"},
+    {"codebuild:serviceRole": "arn:aws:iam::111122223333:role/Administrator"},
+    {"codebuild:artifacts": "true", "codebuild:artifacts.location": "somebodys-bucket"},
+    {"codebuild:logsConfig": "true", "codebuild:logsConfig.s3Logs.location": "a-bucket"},
+]
 
 TRAINING: list[Case] = [
     ("Training", True, "s3:ListBucket", "{data}", {}),
@@ -189,6 +211,10 @@ BUILD: list[Case] = [
     ("ImageBuild", False, "ecr:PutImage", ECR + "other/gpu", {}),
     ("ImageBuild", True, "ecr:BatchImportUpstreamImage", ECR + "temper-all/public/neuron/x", {}),
     ("ImageBuild", False, "ecr:BatchImportUpstreamImage", ECR + "temper-all/gpu", {}),
+    # Base images come from the cache; a build that could push there would change the next one.
+    ("ImageBuild", False, "ecr:PutImage", ECR + "temper-all/public/deep-learning/x", {}),
+    ("ImageBuild", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+    ("ImageBuild", False, "codebuild:StartBuild", BUILDS, {}),
     ("ImageBuild", False, "ecr:CreateRepository", ECR + "temper-all/other", {}),
     ("ImageBuild", False, "ecr:DeleteRepository", ECR + "temper-all/gpu", {}),
     ("ImageBuild", False, "ecr:BatchDeleteImage", ECR + "temper-all/gpu", {}),
@@ -262,6 +288,7 @@ LAUNCHING: list[Case] = [
     ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
     ("Engineer", True, "sagemaker:ListTrainingJobs", "*", {}),
+    ("Engineer", True, "sagemaker:Search", "*", {}),
     ("Engineer", True, "servicequotas:GetServiceQuota", "*", {}),
     ("Engineer", True, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:Training}", TO_LAMBDA),
@@ -270,20 +297,27 @@ LAUNCHING: list[Case] = [
     ("Engineer", False, "iam:PassRole", ROLE + "Administrator", TO_LAMBDA),
     ("Engineer", True, "iam:PassRole", ROLE + "{role:BedrockImport}", TO_BEDROCK),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:BedrockImport}", TO_SAGEMAKER),
+    ("Engineer", True, "codebuild:StartBuild", BUILDS, {}),
+    ("Engineer", True, "codebuild:StartBuild", BUILDS, BUILD_VARIABLES),
+    ("Engineer", False, "codebuild:StartBuild", BUILDS, OTHER_VARIABLES),
+    # As CodeBuild may send it: Boolean keys of objects that the request does not have.
     (
         "Engineer",
         True,
         "codebuild:StartBuild",
-        "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images",
-        {},
+        BUILDS,
+        {**BUILD_VARIABLES, "codebuild:artifacts": "false", "codebuild:cache": "false"},
     ),
-    (
-        "Engineer",
-        False,
-        "codebuild:UpdateProject",
-        "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images",
-        {},
-    ),
+    *(("Engineer", False, "codebuild:StartBuild", BUILDS, change) for change in OVERRIDES),
+    ("Engineer", False, "codebuild:StartBuild", BUILDS.replace("temper-all", "other"), {}),
+    ("Engineer", True, "codebuild:BatchGetBuilds", BUILDS, {}),
+    ("Engineer", True, "codebuild:ListBuildsForProject", BUILDS, {}),
+    ("Engineer", False, "codebuild:UpdateProject", BUILDS, {}),
+    ("Engineer", False, "codebuild:StartBuildBatch", BUILDS, {}),
+    ("Engineer", False, "codebuild:RetryBuild", BUILDS, {}),
+    ("Engineer", False, "codebuild:StopBuild", BUILDS, {}),
+    ("Engineer", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
+    ("Engineer", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
     ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-all", {}),
     ("Engineer", True, "ssm:GetParameter", SSM + "temper-all/roles/training", {}),
     ("Engineer", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/uri", {}),
@@ -423,6 +457,23 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
+APPROVING: list[Case] = [
+    ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+    ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/neuron/approved", {}),
+    ("ImageApprover", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/uri", {}),
+    ("ImageApprover", False, "ssm:PutParameter", SSM + "other/images/gpu/approved", {}),
+    ("ImageApprover", True, "ssm:GetParametersByPath", SSM + "temper-all", {}),
+    ("ImageApprover", True, "ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),
+    ("ImageApprover", True, "codebuild:BatchGetBuilds", BUILDS, {}),
+    ("ImageApprover", False, "codebuild:StartBuild", BUILDS, {}),
+    ("ImageApprover", False, "codebuild:StartBuild", BUILDS, BUILD_VARIABLES),
+    ("ImageApprover", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
+    ("ImageApprover", False, "s3:PutObject", "{runs}/source/temper.zip", {}),
+    ("ImageApprover", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", JOB),
+    ("Training", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+    ("PlatformCi", False, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
+]
+
 IN_OUR_SUBNET = {"ec2:Subnet": EC2 + "subnet/{subnet}"}
 ELSEWHERE = {"ec2:Subnet": EC2 + "subnet/subnet-elsewhere"}
 AWS_ECR = "arn:aws:ecr:us-east-1:602401143452:repository/"
@@ -446,6 +497,30 @@ EKS_NODE: list[Case] = [
     ("Engineer", True, "eks:DescribeCluster", EKS + "temper-eks-eks", {}),
     ("Engineer", False, "eks:DescribeCluster", EKS + "other", {}),
     ("Engineer", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
+    ("Engineer", False, "eks:UpdateClusterConfig", EKS + "temper-eks-eks", {}),
+    # make connect and make train: the cluster, its nodes, its file system, its parameters.
+    ("Engineer", True, "sagemaker:DescribeCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
+    ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-eks/hyperpod/namespaces", {}),
+    ("Engineer", False, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
+    # make train uploads inputs, make fetch reads the run folder; make delete says what it may not.
+    ("Engineer", True, "s3:PutObject", "{data}/uploads/a/train.jsonl", {}),
+    ("Engineer", True, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Engineer", True, "s3:ListBucket", "{data}", {}),
+    ("Engineer", False, "s3:DeleteObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    # Karpenter of HyperPod.
+    ("Autoscaling", True, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", True, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Autoscaling", True, "kms:CreateGrant", "{key:data}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:models}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:Decrypt", "{key:data}", {}),
 ]
 
 CASES = [
@@ -460,4 +535,5 @@ CASES = [
     *IMPORTING,
     *ESCALATIONS,
     *CI,
+    *APPROVING,
 ]

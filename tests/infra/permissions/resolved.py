@@ -24,10 +24,14 @@ ARNS = {
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
     "AWS::EKS::Cluster": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{{}}",
+    "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{{}}",
 }
 # RDS generates the name of the secret.
 DATABASE_PASSWORD = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b2c3d-AbCdEf"
+# SageMaker generates the id of the cluster.
+CLUSTER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:cluster/abcdefghijkl"
 NAMES = {
+    "AWS::ECR::Repository": "RepositoryName",
     "AWS::EKS::Cluster": "Name",
     "AWS::S3::Bucket": "BucketName",
     "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
@@ -82,6 +86,8 @@ class ResolvedRoles:
         kind = self.resource(stack, logical_id)["Type"]
         if attribute == "MasterUserSecret.SecretArn":
             return DATABASE_PASSWORD
+        if attribute == "ClusterArn":
+            return CLUSTER
         if attribute == "Arn":
             return ARNS[kind].format(self._name(stack, logical_id))
         return f"{attribute.lower()}-of-{logical_id}"
@@ -93,14 +99,21 @@ class ResolvedRoles:
                     return self.resolve(stack, output["Value"])
         raise LookupError(f"nothing exports {name}")
 
-    def role(self, beginning: str, stack: str = "security") -> str:
-        """Return the logical id of the one role that begins with `beginning`."""
-        [found] = [
+    def role(self, beginning: str) -> str:
+        """Return the logical id of the one role of the platform that begins with `beginning`.
+
+        Most roles are in the security stack; another is looked for only if it has none.
+        """
+        stacks = ("security", "hyperpod")
+        found = [
             logical_id
-            for logical_id, resource in self.assembly.templates[stack]["Resources"].items()
+            for stack in stacks
+            for logical_id, resource in self.assembly.templates.get(stack, {})
+            .get("Resources", {})
+            .items()
             if resource["Type"] == "AWS::IAM::Role" and logical_id.startswith(beginning)
         ]
-        return found
+        return found[0]
 
     def policies_of(self, role: str) -> list[dict[str, Any]]:
         """Return the managed policies attached to the role, from every stack."""

@@ -19,8 +19,8 @@ from training import __version__
 from training.errors import DataError
 
 COMMANDS = (
-    *("train", "check", "plan", "rehearse", "doctor", "schema"),
-    *("status", "logs", "stop", "resume", "fetch", "delete"),
+    *("train", "check", "plan", "rehearse", "doctor", "import", "schema"),
+    *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}

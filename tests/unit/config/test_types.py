@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from training.config.runtime import Resources
 from training.config.types import (
+    NEVER,
     Every,
     Warmup,
     parse_duration_s,
     parse_every,
+    parse_every_or_none,
     parse_money_usd,
     parse_share,
     parse_warmup,
@@ -86,6 +88,21 @@ def test_no_money(value: object) -> None:
 )
 def test_every(text: object, every: Every) -> None:
     assert parse_every(text) == every
+
+
+@pytest.mark.parametrize("value", [None, "none", NEVER])
+def test_every_or_none(value: object) -> None:
+    assert parse_every_or_none(value) == NEVER
+    assert parse_every_or_none(str(NEVER)) == NEVER
+    assert parse_every_or_none("epoch") == Every(1, "epochs")
+
+
+@pytest.mark.parametrize("value", ["steps", " step "])
+def test_steps_without_a_number(value: object) -> None:
+    """`eval_strategy: steps` of other tools is no interval of one step."""
+    for parse in (parse_every, parse_every_or_none, parse_warmup):
+        with pytest.raises(ValueError, match="lacks the number of steps"):
+            parse(value)
 
 
 @pytest.mark.parametrize("value", [0, -4, 1.5, "0 steps", "1.5 steps", "0min", "often", True, None])

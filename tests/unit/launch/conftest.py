@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
 from emulator.environment import EmulatedEnvironment
@@ -18,7 +20,9 @@ from emulator.job_lifecycle import ServiceTimings
 from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment
+from launch.submit import SubmitRequest
 from launch.targets.sagemaker import SageMakerTarget
+from tests.factories import write_jsonl
 from tests.unit.launch.fake_accounts import DEV
 
 CONTAINER = Path(__file__).with_name("fake_container.py")
@@ -81,6 +85,39 @@ def account() -> AwsSession:
 @pytest.fixture
 def target(emulated: EmulatedEnvironment, account: AwsSession) -> SageMakerTarget:
     return SageMakerTarget(account)
+
+
+@pytest.fixture
+def make_request(tmp_path: Path) -> Callable[..., SubmitRequest]:
+    """Return a factory of requests for a job that counts to `steps`."""
+    model = tmp_path / "shape"
+    model.mkdir()
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 88,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 320,
+    }
+    (model / "config.json").write_text(json.dumps(shape))
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])
+
+    def make(steps: int = 20, name: str = "count", **resources: Any) -> SubmitRequest:
+        document = {
+            "name": name,
+            "model": {"source": str(model)},
+            "data": {"train": str(rows)},
+            "method": {"kind": "sft"},
+            "train": {"max_steps": steps},
+            "checkpoint": {"every": "5 steps"},
+            "tracking": {"mlflow": False},
+            "resources": {"instance": "ml.g5.2xlarge", **resources},
+        }
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return SubmitRequest(path, "", "sagemaker", "dev", tmp_path / "runs")
+
+    return make
 
 
 def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -> None:

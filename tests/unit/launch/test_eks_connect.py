@@ -101,15 +101,79 @@ def test_command_of_the_tunnel() -> None:
     }
 
 
-def test_connecting_writes_the_configuration_first(
-    account: AwsSession, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+def connect_through(
+    account: AwsSession, *nodes: tuple[str, str], public: bool = False, node: str = ""
+) -> str:
+    """Connect to a cluster with these nodes, by instance id and status; return the server."""
+    summaries = [
+        {
+            "InstanceGroupName": "workers",
+            "InstanceId": instance_id,
+            "InstanceType": "ml.g5.12xlarge",
+            "LaunchTime": 0,
+            "InstanceStatus": {"Status": status},
+        }
+        for instance_id, status in nodes
+    ]
+    cluster = {
+        "ClusterName": "temper-dev-cluster",
+        "ClusterArn": "arn:aws:sagemaker:us-east-1:123456789012:cluster/abcdefghij12",
+        "ClusterStatus": "InService",
+        "InstanceGroups": [{"InstanceGroupName": "workers"}],
+    }
+    with (
+        Stubber(account.client("eks")) as eks,
+        Stubber(account.client("sagemaker")) as sagemaker,
+    ):
+        eks.add_response("describe_cluster", described(public=public), {"name": "temper-dev-eks"})
+        if nodes:
+            sagemaker.add_response("describe_cluster", cluster)
+            sagemaker.add_response("list_cluster_nodes", {"ClusterNodeSummaries": summaries})
+        values = {
+            **PLATFORM.values,
+            **({"hyperpod/cluster": "temper-dev-cluster"} if nodes else {}),
+        }
+        code = connect.connect_to_eks(account, platform(**values), node=node, setup_only=True)
+    assert code == 0
+    config = yaml.safe_load(api_server.kubeconfig_path(DEV.prefix).read_text(encoding="utf-8"))
+    return str(config["clusters"][0]["cluster"]["server"])
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    with Stubber(account.client("eks")) as answers:
-        answers.add_response("describe_cluster", described(), {"name": "temper-dev-eks"})
-        assert connect.connect_to_eks(account, PLATFORM, TARGET, setup_only=True) == 0
-    assert f"export KUBECONFIG={api_server.kubeconfig_path(DEV.prefix)}" in capsys.readouterr().out
-    assert api_server.kubeconfig_path(DEV.prefix).is_file()
+
+
+def test_tunnel_through_a_running_node(
+    account: AwsSession, home: Path, programs: None, capsys: Any
+) -> None:
+    server = connect_through(account, ("i-1", "Pending"), ("i-2", "Running"))
+    assert server == "https://127.0.0.1:16443"
+    printed = capsys.readouterr().out
+    assert "--target sagemaker-cluster:abcdefghij12_workers-i-2" in printed
+    assert f"export KUBECONFIG={api_server.kubeconfig_path(DEV.prefix)}" in printed
+
+
+def test_a_public_endpoint_needs_no_tunnel(account: AwsSession, home: Path, programs: None) -> None:
+    assert connect_through(account, public=True) == f"https://{HOST}"
+    assert connect_through(account, node="none") == f"https://{HOST}"
+    chosen = connect_through(account, ("i-1", "Running"), public=True, node="workers")
+    assert chosen == "https://127.0.0.1:16443"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "node", "says"),
+    [
+        ((), "", "no node yet, so no tunnel can be opened. Before the first node, work from"),
+        ((("i-1", "Pending"),), "", "workers-i-1 is Pending"),
+        ((("i-1", "Running"),), "gpus", "--node gpus: no group .* its groups are workers"),
+    ],
+)
+def test_no_node_for_a_tunnel(
+    account: AwsSession, home: Path, programs: None, nodes: Any, node: str, says: str
+) -> None:
+    with pytest.raises(LaunchError, match=says):
+        connect_through(account, *nodes, node=node)
 
 
 def test_every_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,42 +21,8 @@ from launch.errors import LaunchError, NotConfirmed
 from launch.submission import Submission, read_submission
 from launch.submit import SubmitRequest, submit
 from launch.targets.sagemaker import SageMakerTarget
-from tests.factories import write_jsonl
 from tests.unit.launch.conftest import boto
 from training.errors import JobError
-
-
-@pytest.fixture
-def make_request(tmp_path: Path) -> Callable[..., SubmitRequest]:
-    """Return a factory of requests for a job that counts to `steps`."""
-    model = tmp_path / "shape"
-    model.mkdir()
-    shape = {
-        "hidden_size": 32,
-        "intermediate_size": 88,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "vocab_size": 320,
-    }
-    (model / "config.json").write_text(json.dumps(shape))
-    rows = write_jsonl(tmp_path / "rows.jsonl", [{"text": "a"}])
-
-    def make(steps: int = 20, name: str = "count", **resources: Any) -> SubmitRequest:
-        document = {
-            "name": name,
-            "model": {"source": str(model)},
-            "data": {"train": str(rows)},
-            "method": {"kind": "sft"},
-            "train": {"max_steps": steps},
-            "checkpoint": {"every": "5 steps"},
-            "tracking": {"mlflow": False},
-            "resources": {"instance": "ml.g5.2xlarge", **resources},
-        }
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(document))
-        return SubmitRequest(path, "", "sagemaker", "dev", tmp_path / "runs")
-
-    return make
 
 
 def until(happened: Callable[[], bool], timeout_s: float = 200) -> None:

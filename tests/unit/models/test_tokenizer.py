@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.factories import docstrings
-from training.config.model import Model
+from training.config.model import Model, trains_tokenizer
 from training.errors import ModelError
-from training.models.tokenizer import load_tokenizer, needs_training, train_tokenizer
+from training.models.tokenizer import load_tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,6 @@ def test_what_a_kill_left_half_written_is_no_tokenizer(tmp_path: Path) -> None:
 
 
 def test_only_scratch_without_a_tokenizer_needs_one() -> None:
-    assert needs_training(Model(source="scratch"))
-    assert not needs_training(Model(source="scratch", tokenizer="owner/name"))
-    assert not needs_training(Model(source="owner/name"))
+    assert trains_tokenizer(Model(source="scratch"))
+    assert not trains_tokenizer(Model(source="scratch", tokenizer="owner/name"))
+    assert not trains_tokenizer(Model(source="owner/name"))

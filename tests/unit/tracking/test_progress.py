@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.report.run_folders import step
+from training.config.types import NEVER
 from training.step_metrics import StepMetrics
 from training.tracking.metrics_writer import MetricsWriter
 from training.tracking.progress_display import PlainProgress, ProgressBar, progress_display_for
@@ -134,7 +135,7 @@ def test_a_run_stopped_by_an_error_leaves_the_terminal_as_it_was(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "stdout", terminal.stream)
-    record = MetricsWriter(tmp_path, IntervalTrigger(None, 10), 20)
+    record = MetricsWriter(tmp_path, IntervalTrigger(NEVER, 10), 20)
     facts = StepMetrics(
         step=1,
         epoch=0.1,

@@ -7,7 +7,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config.types import Every
+from training.config.types import NEVER, Every
 from training.trainer.triggers import IntervalTrigger
 
 
@@ -38,4 +38,4 @@ def test_minutes_count_from_the_last_time() -> None:
 
 
 def test_never() -> None:
-    assert not any(IntervalTrigger(None, 7.0).due(step) for step in range(100))
+    assert not any(IntervalTrigger(NEVER, 7.0).due(step) for step in range(100))

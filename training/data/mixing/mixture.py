@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from training.config.job import Job
+from training.config.model import trains_tokenizer
 from training.data.mixing import sampling
 from training.data.mixing.duplicates import DuplicateCounter
 from training.data.mixing.packing import best_fit
 from training.data.mixing.prompt_groups import group_by_prompt
+from training.data.mixing.text_split import split_documents
 from training.data.readers.ingest import Ingested
 from training.data.storage.table import token_rows, write_row_table
 from training.data.tokenization.row_tokenizer import TokenRow
@@ -53,6 +55,7 @@ class Mixture:
         validation: Ingested | None,
         replay: Ingested | None,
     ):
+        self._job = job
         self._data = job.data
         self._grouped = is_grouped(job)
         self._train = train
@@ -114,6 +117,17 @@ class Mixture:
         split = self._data.validation.split
         if not split:
             return keep, []
+        if trains_tokenizer(self._job.model):
+            # The tokenizer has seen the training documents, which must stay on their side.
+            sides = split_documents(self._job, self._rng, grouped=self._grouped)
+            train, held = (
+                [
+                    np.flatnonzero(np.isin(rows, numbers))
+                    for rows, numbers in zip(documents, side, strict=True)
+                ]
+                for side in sides
+            )
+            return train, held
         if self._grouped:
             documents = [group_by_prompt(source.store) for source in self._train]
         kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]

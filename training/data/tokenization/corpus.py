@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from training.config.data import Source
 from training.config.job import Job
-from training.data.mixing.mixture import MIXED, TRAIN
+from training.data.mixing.mixture import MIXED, TRAIN, is_grouped
+from training.data.mixing.text_split import split_documents
 from training.data.readers.ingest import read_rows, tokenize_source
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
@@ -37,11 +40,23 @@ if TYPE_CHECKING:
 def iter_texts(job: Job) -> Iterator[str]:
     """Yield the texts of a job's training rows, to train a tokenizer.
 
+    Held-out rows are left out: a vocabulary that has seen them would encode them in fewer tokens.
+
     Raises:
         DataError: A row cannot be read and the job does not skip such rows.
     """
-    for row in typed_rows(job):
-        yield from _texts(row)
+    sides = None
+    if job.data.validation.split and not job.data.streaming:
+        rng = np.random.default_rng(job.train.seed)
+        sides, _ = split_documents(job, rng, grouped=is_grouped(job))
+    for place, source in enumerate(job.data.train):
+        limits = [n for n in (job.data.limit, source.limit) if n]
+        reader = SchemaReader(source, job.method.rows)
+        rows = read_rows(locate(source), reader, job.data.on_error, min(limits, default=None))
+        trained = None if sides is None else set(sides[place].tolist())
+        for number, row in enumerate(rows):
+            if not isinstance(row, BadRecord) and (trained is None or number in trained):
+                yield from _texts(row)
     if job.data.replay:
         for row in _read(job, job.data.replay.source, None):
             yield from _texts(row)

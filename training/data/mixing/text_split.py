@@ -1,0 +1,77 @@
+"""Held-out split of texts, for a job whose tokenizer is trained on the training rows only.
+
+The split of other jobs is over tokenized rows, which here do not exist yet. Both draw the same
+numbers: without dropped rows they hold out the same documents.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.config.job import Job
+from training.data.mixing import sampling
+from training.data.mixing.prompt_groups import MAX_SHARE
+from training.data.mixing.sampling import Indices
+from training.data.readers.ingest import read_rows
+from training.data.readers.records import BadRecord
+from training.data.readers.sources import locate
+from training.data.schema.detection import SchemaReader
+from training.data.schema.rows import CompletionRow, DialogueRow, Row
+
+
+def split_documents(
+    job: Job, rng: np.random.Generator, *, grouped: bool
+) -> tuple[list[Indices], list[Indices]]:
+    """Return the training and the held-out documents of each source, as numbers of rows read.
+
+    Args:
+        job: A job with `data.validation.split`.
+        rng: Random generator.
+        grouped: Whether rows with the same prompt stay on one side.
+
+    Raises:
+        DataError: There are fewer than two documents, or a row cannot be read.
+    """
+    data = job.data
+    prompts: list[list[str | None]] = []
+    for source in data.train:
+        limits = [n for n in (data.limit, source.limit) if n]
+        reader = SchemaReader(source, job.method.rows)
+        read = read_rows(locate(source), reader, data.on_error, min(limits, default=None))
+        # An unreadable row keeps its number, and belongs to neither side.
+        prompts.append([None if isinstance(row, BadRecord) else _prompt(row) for row in read])
+    shares = [len(rows) for rows in prompts]
+    if data.limit is not None:
+        weights = [source.weight for source in data.train]
+        shares = sampling.allocate_rows(data.limit, shares, weights)
+    groups, numbers = [], []
+    for rows, share in zip(prompts, shares, strict=True):
+        kept = np.array([i for i, p in enumerate(rows[:share]) if p is not None], dtype=np.int64)
+        numbers.append(kept)
+        groups.append(_group([str(rows[i]) for i in kept], kept) if grouped else kept)
+    assert data.validation.split is not None, "checked by the caller"
+    train, held = sampling.split_held_out(groups, data.validation.split, rng)
+    return (
+        [kept[part] for kept, part in zip(numbers, train, strict=True)],
+        [kept[part] for kept, part in zip(numbers, held, strict=True)],
+    )
+
+
+def _prompt(row: Row) -> str:
+    """Return the text before the last answer; empty for a row without a prompt."""
+    if isinstance(row, CompletionRow):
+        return row.prompt
+    if isinstance(row, DialogueRow):
+        return "\n".join(message["content"] for message in row.messages[:-1])
+    return ""
+
+
+def _group(prompts: list[str], numbers: Indices) -> Indices:
+    """Return, for each row, the first one with its prompt; its own number if it has none."""
+    first: dict[str, int] = {}
+    groups = numbers.copy()
+    for index, prompt in enumerate(prompts):
+        if prompt:
+            groups[index] = first.setdefault(prompt, int(numbers[index]))
+    _, counts = np.unique(groups, return_counts=True)
+    return numbers if len(counts) and counts.max() > MAX_SHARE * len(groups) else groups
