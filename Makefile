@@ -87,7 +87,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-setup
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-setup cluster-software
 
 status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
 	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
@@ -125,6 +125,9 @@ connect: $(VENV)/.launch  ## enter a HyperPod node of Slurm, or reach the API se
 cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its administrator: make cluster-setup ENV=dev
 	@$(TEMPER) cluster-setup --env $(ENV)
 
+cluster-software: $(VENV)/.launch  ## import the image, or build the environment, on a HyperPod Slurm cluster: make cluster-software ENV=dev [IMAGE=…]
+	@$(TEMPER) cluster-software --env $(ENV) $(if $(IMAGE),--image $(IMAGE))
+
 rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an emulated SageMaker account: make rehearse JOB=… [ENV=dev] [IMAGE=…]
 	@$(TEMPER) rehearse $(JOB) --env $(ENV) $(if $(SET),--set $(SET)) $(if $(IMAGE),--image $(IMAGE))
 
@@ -133,11 +136,17 @@ rehearse: $(VENV)/.train $(VENV)/.launch $(VENV)/.node  ## run a job through an 
 
 KIND ?= gpu
 
-.PHONY: image image-test lock-images
+.PHONY: image publish-image approve-image image-test lock-images
 
 image:  ## build a container image: make image KIND=gpu|neuron [BASE_IMAGE=…]
 	@KIND="$(KIND)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" \
-	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" containers/build.sh
+	  BUILD_ARGS="$(BUILD_ARGS)" PUSH="$(PUSH)" bash containers/build.sh
+
+publish-image: $(VENV)/.launch  ## build the current commit's image in AWS until jobs use it: make publish-image KIND=gpu|neuron ENV=dev [VERSION=…] [LOCAL=1]
+	@$(TEMPER) publish-image $(KIND) --env $(ENV) $(if $(VERSION),--version $(VERSION)) $(if $(LOCAL),--local)
+
+approve-image: $(VENV)/.launch  ## approve an image, the newest by default: make approve-image KIND=gpu|neuron ENV=prod [DIGEST=sha256:…]
+	@$(TEMPER) approve-image $(KIND) $(DIGEST) --env $(ENV)
 
 image-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.dev  ## build the images on a local base and run jobs in them (root)
 	@$(PY) -m pytest -m image -n 2 --dist loadfile tests/containers $(ARGS)
@@ -163,17 +172,17 @@ $(VENV)/.node: $(VENV)/.infra package-lock.json
 synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=dev
 	@$(CDK) synth --quiet
 
-diff: $(VENV)/.node  ## show what a deployment would change: make diff ENV=dev
-	@$(CDK) diff --all
+diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
-deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
-	@$(CDK) deploy --all
+deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev
+	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
-destroy: $(VENV)/.node  ## destroy an environment; protected resources are retained: make destroy ENV=dev
-	@$(CDK) destroy --all
+destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
+	@$(TEMPER) destroy-environment --env $(ENV)
 
 rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal

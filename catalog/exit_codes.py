@@ -14,3 +14,5 @@ RUN_FAILED = 4
 """The run failed, or the machine or the target cannot execute it."""
 STOPPED = 75
 """The run was stopped by a signal and saved a checkpoint (`EX_TEMPFAIL` of sysexits.h)."""
+SAFETY_GATE = 5
+"""A result does not meet a limit: answers of a red team, bias, vulnerabilities of an image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
+# Instance families without accelerators mark local disks with a `d` (c5d, m6id); so does g4dn.
+_LOCAL_DISK_FAMILY = re.compile(r"^(ml\.)?[a-z]+\d[a-z]*d")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -96,6 +99,17 @@ def instances() -> dict[str, Instance]:
 def instance(name: str) -> Instance | None:
     """Return the instance type `name`, with or without `ml.`; None if the catalog lacks it."""
     return instances().get(name.removeprefix("ml."))
+
+
+def has_local_disk(name: str) -> bool:
+    """Return whether an instance type has local NVMe disks, with or without `ml.`.
+
+    SageMaker stores data, checkpoints and models there and provisions no volume; the hardware
+    encrypts them, so a volume key is rejected.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/model-train-storage-tips-considerations.html
+    """
+    described = instance(name)
+    return described.nvme_gb > 0 if described else bool(_LOCAL_DISK_FAMILY.match(name))
 
 
 @cache

@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 kind=${KIND:-gpu}
 dockerfile=containers/$kind/Dockerfile
 [ -f "$dockerfile" ] || { echo "no such KIND: $kind (gpu or neuron)" >&2; exit 2; }
-engine=${ENGINE:-$(containers/engine.sh)}
+engine=${ENGINE:-$(bash containers/engine.sh)}
 version=${VERSION:-$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' training/__init__.py)}
 commit=${COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 image=${IMAGE:-temper-$kind:$version-${commit:0:12}}

@@ -271,6 +271,11 @@ class EmulatedTrainingJob:
         home = S3Uri.parse(output["S3OutputPath"].rstrip("/")) / self.request["TrainingJobName"]
         first = next(iter(self._disks.values())) / "ml"
         key = output.get("KmsKeyId")
+        if output.get("CompressionType") == "NONE":
+            # The prefix of the files, as DescribeTrainingJob gives it.
+            uploaded = self._bucket.upload_folder(first / "model", home / "output/model", key)
+            self._bucket.upload_folder(first / "output/data", home / "output/data", key)
+            return f"{home / 'output/model'}/" if uploaded else ""
         model = home / "output/model.tar.gz"
         uploaded = self._bucket.upload_packed(first / "model", model, key)
         self._bucket.upload_packed(first / "output/data", home / "output/output.tar.gz", key)

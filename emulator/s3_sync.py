@@ -60,10 +60,26 @@ class EmulatedBucket:
         with tarfile.open(packed, "w:gz") as archive:
             for part in sorted(folder.iterdir()):
                 archive.add(part, part.name)
-        extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
-        self.s3.upload_file(str(packed), to.bucket, to.key, ExtraArgs=extra)
+        self._upload(packed, to, kms_key)
         packed.unlink()
         return True
+
+    def upload_folder(self, folder: Path, to: S3Uri, kms_key: str | None) -> bool:
+        """Upload the files of a folder below a prefix, and return False if it is empty.
+
+        Args:
+            folder: Folder to upload.
+            to: Prefix of the objects.
+            kms_key: KMS key that encrypts the objects; None for the bucket's default.
+        """
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        for file in files:
+            self._upload(file, to / file.relative_to(folder).as_posix(), kms_key)
+        return bool(files)
+
+    def _upload(self, file: Path, to: S3Uri, kms_key: str | None) -> None:
+        extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        self.s3.upload_file(str(file), to.bucket, to.key, ExtraArgs=extra)
 
 
 class CheckpointSync:

@@ -1,4 +1,4 @@
-"""Command `temper connect`: access to a HyperPod cluster, to a node of Slurm or the API of EKS."""
+"""Commands about HyperPod clusters: `temper connect`, and `temper cluster-software` of Slurm."""
 
 from __future__ import annotations
 
@@ -103,3 +103,27 @@ def _try_out(command: list[str], connection: Connection) -> None:
             f"{reason[0]}. If the private key has a passphrase, add it to the agent: "
             f"ssh-add {connection.identity_file}"
         )
+
+
+def install_cluster_software(environment: LaunchEnvironment, image: str) -> None:
+    """Import the container image, or build the Python environment, on the cluster's Lustre.
+
+    Args:
+        environment: Environment of the cluster.
+        image: Image to import; empty for the platform's.
+
+    Raises:
+        LaunchError: The cluster is on EKS, or cannot be reached, or the installation failed.
+    """
+    from launch.slurm.software import describe_software, install_software
+    from launch.targets import hyperpod
+    from launch.targets.slurm import SlurmTarget
+
+    target = hyperpod.from_environment(environment)
+    if not isinstance(target, SlurmTarget):
+        raise LaunchError("pods pull their image themselves; only a cluster on Slurm needs this")
+    if target.cluster.software == "python":
+        raise LaunchError(f"SLURM_PYTHON={target.cluster.python} is used; unset it")
+    for line in install_software(target.shell, target.cluster, image):
+        say(line)
+    say(f"jobs of {environment.name} run {describe_software(target.cluster, image)}")

@@ -130,12 +130,21 @@ def _job_facts(job: dict[str, Any]) -> dict[str, str]:
         stage = f"{run['name']}: " if "stages" in job else ""
         sources = [_source(source) for source in run["data"].get("train", [])]
         facts[f"{stage}data"] = ", ".join(sources) or f"{len(run['data']['prompts'])} prompts"
+        facts[f"{stage}held out"] = _held_out(run["data"].get("validation", {}))
         facts[f"{stage}model"] = run["model"]["source"]
         method, adapter = run["method"], run.get("adapter", {})
         facts[f"{stage}method"] = f"{method['kind']}{_settings(method)}"
         facts[f"{stage}adapter"] = f"{adapter.get('kind', 'none')}{_settings(adapter)}"
         facts[f"{stage}train"] = ", ".join(f"{key} {_plain(v)}" for key, v in _set(run["train"]))
     return facts
+
+
+def _held_out(validation: dict[str, Any]) -> str:
+    """Return the held-out data of a run: a source of its own, or a share of the training rows."""
+    if validation.get("source"):
+        return _source(validation["source"])
+    split = validation.get("split")
+    return f"{split} of the training rows" if split else ""
 
 
 def _source(source: dict[str, Any]) -> str:

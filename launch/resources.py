@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from catalog.instances import instance as find_instance
 from training.config import Job, Pipeline
 from training.config.job import Stage
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
-
-# Instance families without accelerators mark local disks with a `d` (c5d, m6id); so does g4dn.
-_LOCAL_DISK_FAMILY = re.compile(r"^ml\.[a-z]+\d[a-z]*d")
 
 
 def stages_of(job: Job | Pipeline) -> Iterable[Job | Stage]:
@@ -36,7 +31,7 @@ def cloud_resources(job: Job | Pipeline, source: str, target: str) -> Resources:
     if not named:
         problem = Problem(
             f"{section}.instance",
-            f"is required with TARGET={target}",
+            f"is required with --target {target}",
             fix="For instance ml.g5.2xlarge",
         )
         raise JobError(source, [problem])
@@ -57,7 +52,43 @@ def image_kind(instance: str) -> str:
     return "neuron" if instance.startswith("ml.trn") else "gpu"
 
 
-def has_local_disk(instance: str) -> bool:
-    """Return whether an instance type has local disks, which its hardware encrypts."""
-    described = find_instance(instance)
-    return described.nvme_gb > 0 if described else bool(_LOCAL_DISK_FAMILY.match(instance))
+_CLUSTER_KEYS = frozenset(("count", "partition", "max_runtime", "max_cost", "processes"))
+_USED_KEYS = {
+    "slurm": _CLUSTER_KEYS | {"image"},
+    "hyperpod": _CLUSTER_KEYS | {"image", "instance", "retries"},
+    "eks": _CLUSTER_KEYS | {"image", "instance", "retries"},
+}
+"""Keys of `resources` that each cluster uses; the others are of SageMaker training jobs."""
+
+
+def cluster_problems(job: Job | Pipeline, target: str) -> list[Problem]:
+    """Return a problem for each request that a cluster cannot fulfil and that must not be lost."""
+    return [
+        Problem(
+            "resources.register_model",
+            f"is not available with --target {target}: only a SageMaker training job registers "
+            "its model",
+            "true",
+            "Leave it out, or use --target sagemaker",
+        )
+        for run in stages_of(job)
+        if run.resources.register_model
+    ][:1]
+
+
+def unused_keys(job: Job | Pipeline, target: str) -> tuple[str, ...]:
+    """Return a line about the keys of `resources` that a cluster does not use, if there are any.
+
+    Args:
+        job: Validated job.
+        target: Name of the cluster's target.
+    """
+    defaults = Resources()
+    unused = {
+        name
+        for run in stages_of(job)
+        for name in type(run.resources).model_fields
+        if name not in _USED_KEYS[target]
+        and getattr(run.resources, name) != getattr(defaults, name)
+    }
+    return (f"not used by {target}: resources.{', '.join(sorted(unused))}",) if unused else ()

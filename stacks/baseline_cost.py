@@ -20,11 +20,11 @@ import yaml
 
 from catalog.prices import price as instance_price
 from stacks.aws_data.tables import eks_versions
-from stacks.handlers.monitor_jobs import FAULTS
+from stacks.handlers.monitor.faults import HEARTBEAT
 
-# Published by the job monitor every five minutes and by the undeploy schedule every hour, even when
-# the value is zero; a metric that is published only on a fault costs nothing while idle.
-ALWAYS_PUBLISHED = (*FAULTS, "bedrock-idle-throughput")
+# Published by the job monitor every five minutes and by the undeploy schedule every hour; a metric
+# that is published only on a fault costs nothing while idle.
+ALWAYS_PUBLISHED = (HEARTBEAT, "bedrock-idle-throughput")
 HOURS = {"month": 1.0, "hour": 730.0, "gib_month": 1.0}
 STACK_ORDER = (
     "security",

@@ -3,7 +3,6 @@
 from datetime import date
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
@@ -14,6 +13,7 @@ from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
+from stacks.constructs.hyperpod_lifecycle import HyperPodLifecycle
 from stacks.constructs.node_access import NodeAccess
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.slurm_accounting import SlurmAccounting
@@ -54,7 +54,8 @@ class HyperPodStack(TemperStack):
         self.cluster_name = f"{self.names.prefix}-cluster"
         parameters = {"hyperpod/cluster": self.cluster_name}
         self.cluster: sagemaker.CfnCluster | None = None
-        self.bridge = None
+        self.bridge: HealthEventBridge | None = None
+        self.accounting_database: str | None = None
         eks = None
         if settings.eks:
             eks = EksForHyperPod(
@@ -100,6 +101,8 @@ class HyperPodStack(TemperStack):
         if settings.eks_cluster_arn:
             parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
             parameters |= self._job_parameters()
+        lifecycle = self._add_lifecycle(environment, security, storage)
+        autoscaling = self._add_autoscaling_role(security)
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -113,49 +116,23 @@ class HyperPodStack(TemperStack):
             lustre=storage.lustre.file_system,
             eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
-            autoscaling_role=self._autoscaling_role(security)
-            if settings.autoscaled_groups
-            else None,
+            autoscaling_role=autoscaling.role if autoscaling else None,
+            lifecycle=lifecycle.config if lifecycle else None,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
         if accounting:
-            self.cluster.node.add_dependency(accounting.read_password_policy)
+            self.accounting_database = accounting.database.ref
+        self.cluster.node.add_dependency(
+            *(lifecycle.ready if lifecycle else ()),
+            *((accounting.read_password_policy,) if accounting else ()),
+            *((autoscaling,) if autoscaling else ()),
+        )
         if eks_cluster_arn:
-            nodes = EksNodes(
-                self,
-                "EksNodes",
-                names=self.names,
-                subnets=network.subnets,
-                role=security.node_role,
-                cluster_arn=eks_cluster_arn,
-            )
-            self.cluster.node.add_dependency(nodes.policy)
-            EksApiAccess(
-                self,
-                "EksApiAccess",
-                names=self.names,
-                cluster_arn=self.cluster.attr_cluster_arn,
-                engineer=security.engineer_role,
-            )
+            self._add_eks_access(self.cluster, security, network, eks_cluster_arn)
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
-            self.bridge = HealthEventBridge(
-                self,
-                "HealthEvents",
-                names=self.names,
-                context=security.context,
-                cluster=self.cluster,
-                cluster_name=self.cluster_name,
-            )
-            access = NodeAccess(
-                self,
-                "NodeAccess",
-                names=self.names,
-                cluster_arn=self.cluster.attr_cluster_arn,
-                engineer=security.engineer_role,
-            )
-            parameters["hyperpod/key-document"] = access.document_name
+            parameters |= self._add_slurm_access(self.cluster, security)
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
@@ -179,10 +156,42 @@ class HyperPodStack(TemperStack):
             )
         return parameters
 
-    def _autoscaling_role(self, security: SecurityStack) -> iam.IRole | None:
+    def _add_eks_access(
+        self,
+        cluster: sagemaker.CfnCluster,
+        security: SecurityStack,
+        network: NetworkStack,
+        eks_cluster_arn: str,
+    ) -> None:
+        """Let nodes run pods, and engineers reach the API server through the nodes.
+
+        Args:
+            cluster: The HyperPod cluster, which waits for the permissions of its nodes.
+            security: Stack of the roles.
+            network: Stack of the subnets.
+            eks_cluster_arn: The EKS cluster.
+        """
+        nodes = EksNodes(
+            self,
+            "EksNodes",
+            names=self.names,
+            subnets=network.subnets,
+            role=security.node_role,
+            cluster_arn=eks_cluster_arn,
+        )
+        cluster.node.add_dependency(nodes.policy)
+        EksApiAccess(
+            self,
+            "EksApiAccess",
+            names=self.names,
+            cluster_arn=cluster.attr_cluster_arn,
+            engineer=security.engineer_role,
+        )
+
+    def _add_autoscaling_role(self, security: SecurityStack) -> ServiceRole | None:
         """Return the role with which HyperPod's managed Karpenter scales groups, if there are any.
 
-        The policy is attached before the cluster is created.
+        The cluster waits for it, so that it has its permissions when HyperPod first uses it.
         """
         if not self.environment_settings.hyperpod.autoscaled_groups:
             return None
@@ -194,7 +203,7 @@ class HyperPodStack(TemperStack):
             source_arns=[self.names.arn("sagemaker", "cluster/*")],
         )
         role.attach_policy(*hyperpod_autoscaling.statements(security.context))
-        return role.role
+        return role
 
     def _warn_about_support(self, version: str) -> None:
         ends = eks_versions().get(version)
@@ -208,6 +217,45 @@ class HyperPodStack(TemperStack):
     def _warn_of_placement(self) -> None:
         for warning in placement_warnings(self.environment_settings):
             cdk.Annotations.of(self).add_warning_v2("temper:zones", warning)
+
+    def _add_slurm_access(
+        self, cluster: sagemaker.CfnCluster, security: SecurityStack
+    ) -> dict[str, str]:
+        """Add health events and the access of engineers, and return the parameters to publish."""
+        self.bridge = HealthEventBridge(
+            self,
+            "HealthEvents",
+            names=self.names,
+            context=security.context,
+            cluster=cluster,
+            cluster_name=self.cluster_name,
+        )
+        access = NodeAccess(
+            self,
+            "NodeAccess",
+            names=self.names,
+            cluster_arn=cluster.attr_cluster_arn,
+            engineer=security.engineer_role,
+        )
+        return {
+            "hyperpod/software": self.environment_settings.hyperpod.software,
+            "hyperpod/key-document": access.document_name,
+        }
+
+    def _add_lifecycle(
+        self, environment: Environment, security: SecurityStack, storage: StorageStack
+    ) -> HyperPodLifecycle | None:
+        if not environment.hyperpod.on_slurm:
+            return None
+        return HyperPodLifecycle(
+            self,
+            "Lifecycle",
+            environment=environment,
+            context=security.context,
+            nodes=[role for role in (security.node_role, security.controller_role) if role],
+            access_logs=storage.access_logs,
+            removal=self.removal,
+        )
 
     def _add_compute_quotas(self, cluster: sagemaker.CfnCluster, settings: TaskGovernance) -> None:
         region = self.environment_settings.region

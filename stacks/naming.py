@@ -28,6 +28,15 @@ class ResourceNames:
         """
         return f"{self.prefix}-{kind}-{self.account}-{self.region}"
 
+    @property
+    def lifecycle_bucket(self) -> str:
+        """Name of the bucket with the lifecycle scripts of HyperPod.
+
+        AWS asks for the beginning `sagemaker-`:
+        docs.aws.amazon.com/sagemaker/latest/APIReference/API_ClusterLifeCycleConfig.html
+        """
+        return f"sagemaker-{self.prefix}-{self.account}-{self.region}"
+
     def bucket_arn(self, kind: str) -> str:
         """Return the ARN of the bucket of that kind."""
         return f"arn:{Aws.PARTITION}:s3:::{self.bucket(kind)}"

@@ -38,6 +38,7 @@ class StorageStack(TemperStack):
             names=self.names,
             days=settings.access_log_days,
             removal=self.removal,
+            other_buckets=[self.names.lifecycle_bucket] if environment.hyperpod.on_slurm else [],
         ).bucket
         self._context = context
         self.data = self._create_bucket("data", [_expire_old_versions(30)])

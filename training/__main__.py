@@ -9,11 +9,12 @@ from __future__ import annotations
 # `temper` nor Typer.
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from training.config import Job, load_job
+from training.config import Job, Pipeline, load_job
 from training.config.input_paths import require_inputs
 from training.config.stage_references import ROWS
 from training.console import say
@@ -46,12 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check_job(path: Path, overrides: str = "") -> None:
-    """Check a job file and print that it is valid.
+    """Check a job file and its inputs, and print that it is valid.
 
     Raises:
-        JobError: It is not; the error lists every problem.
+        TemperError: It is not, or an input does not exist; the error lists every problem.
     """
-    load_job(path, overrides)
+    for line in require_inputs(load_job(path, overrides), path.parent):
+        say(line)
     say(f"{path}: fine")
 
 
@@ -76,7 +78,7 @@ def train_job(
         TemperError: The job is invalid, the run failed, or it was stopped.
     """
     job = load_job(path, overrides)
-    require_inputs(job, path.parent)
+    require_inputs(job, path.parent, here=True)
     folder = supervise(
         job,
         runs=runs,
@@ -85,6 +87,9 @@ def train_job(
         folder=folder,
         plan=plan_run,
     )
+    stages = job.stages if isinstance(job, Pipeline) else (job,)
+    if "TRAINING_JOB_NAME" not in os.environ and any(s.resources.register_model for s in stages):
+        say("not registered: resources.register_model is used by SageMaker training jobs only")
     made = "model" if (folder / "model").exists() else ROWS
     say(f"done: {folder}/{made}, {folder}/report.html")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import re
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,14 @@ class Vocabulary:
 
 
 NO_VOCABULARY = Vocabulary()
+_CONTAINERS = {
+    "tuple_type": "should be a list, such as [a, b]",
+    "list_type": "should be a list, such as [a, b]",
+    "model_type": "should be a section with keys of its own, such as {key: value}",
+    "dict_type": "should be a section with keys of its own, such as {key: value}",
+    "invalid_key": "the key should be text",
+}
+"""Pydantic's complaints about lists and sections, in words of YAML."""
 
 
 def explain(
@@ -89,10 +98,28 @@ def _problem(
         allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
         fix = _suggest_value(str(value), allowed)
         return Problem(where, "not one of the choices", _show(value), fix)
+    if kind in _CONTAINERS:
+        return Problem(where, _CONTAINERS[kind], _show(value))
+    return _plain_problem(where, detail)
+
+
+def _plain_problem(where: str, detail: Any) -> Problem:
+    """Return the problem of a single value, in pydantic's words where they are plain."""
+    kind, value = detail["type"], detail["input"]
+    if kind == "string_type" and isinstance(value, (int, float, datetime.date)):
+        fix = 'Write it in quotes: "…"'
+        return Problem(where, f"should be text, and YAML reads a {_kind(value)}", _show(value), fix)
     message = re.sub(r"^(Value error, |Input )", "", detail["msg"])
+    message = re.sub(r"^(Tuple|List) (should .*?)( after validation)?, not ", r"\2, not ", message)
     # Validators of this project name the value in their message where it helps.
     shown = "" if kind == "value_error" and repr(value) in message else _show(value)
     return Problem(where, message[:1].lower() + message[1:], shown)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return "date" if isinstance(value, datetime.date) else "number"
 
 
 def _renamed(section: type[BaseModel] | None) -> Mapping[str, str]:

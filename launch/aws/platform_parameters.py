@@ -23,6 +23,8 @@ PARAMETERS = {
     "network/internet": False,
     "training/log-group": True,
     "training/encrypt-traffic": True,
+    "training/max-runtime-hours": False,
+    "training/allowed-instance-types": False,
     "training/model-package-group": False,
     "training/mlflow-app": False,
     "secrets/hub-token": False,
@@ -34,7 +36,12 @@ PARAMETERS = {
     "hyperpod/teams": False,
     "hyperpod/autoscaled-groups": False,
     "hyperpod/key-document": False,
+    "hyperpod/software": False,
     "roles/engineer": False,
+    "images/build-project": False,
+    "images/build-compute": False,
+    "images/approval": False,
+    "images/refuse-findings-from": False,
 }
 
 
@@ -70,7 +77,7 @@ class PlatformParameters:
             name = self.environment.name
             raise LaunchError(
                 f"the environment {name} has no {kind} image that passed its scan. Build one: "
-                f"make image KIND={kind} ENV={name}; or name one in resources.image"
+                f"temper publish-image {kind} --env {name}; or name one in resources.image"
             )
         return uri
 

@@ -15,8 +15,10 @@ from catalog.instances import instances
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import DENIED, AwsSession, error_code, explain_aws_errors
-from launch.doctor.checks import Check, CheckFailed, Skipped
+from launch.doctor.checks import Check, CheckFailed, CheckWarning, Skipped
+from launch.doctor.kms_checks import ExistingKeysCheck
 from launch.doctor.network_checks import ExistingNetworkCheck
+from launch.images.registry import BLOCKING_SEVERITIES, SCANNED, SCANNING, count_findings
 from launch.job_inputs import collect_endpoints, collect_inputs, hub_names
 from launch.resources import image_kind, stages_of
 from training.config import Job, Pipeline
@@ -24,11 +26,6 @@ from training.config.runtime import Resources
 
 _MAX_SKEW_S = 240.0
 """AWS rejects requests whose signature is more than five minutes old, or in the future."""
-BLOCKING_SEVERITIES = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
-"""Severities that block an image, by the setting `images.refuse_findings_from`."""
-_SCANNED = ("COMPLETE", "ACTIVE")
-"""States of a finished scan: of basic scanning, and of enhanced scanning, which never ends."""
-_SCANNING = ("IN_PROGRESS", "PENDING")
 
 
 class AccountChecks:
@@ -49,6 +46,7 @@ class AccountChecks:
             Check("credentials", self.account.caller),
             Check("clock", self.clock, needs="credentials"),
             Check("vpc", ExistingNetworkCheck(self.account).run, needs="credentials"),
+            Check("kms keys", ExistingKeysCheck(self.account).run, needs="credentials"),
             Check("platform", self.published, needs="credentials"),
             Check("quota", self.quota, needs="credentials"),
             Check("zones", self.zones, needs="platform"),
@@ -176,6 +174,8 @@ class AccountChecks:
         Raises:
             CheckFailed: The image does not exist, was not scanned, or has findings of a severity
                 that the environment refuses.
+            CheckWarning: It has findings of severity HIGH, which the environment allows, or is no
+                longer scanned.
             Skipped: The image is in no registry of this account, or is being scanned.
         """
         resources = self._resources
@@ -185,7 +185,7 @@ class AccountChecks:
             raise Skipped(f"{uri} is in no registry of this account")
         repository, _, digest = uri.partition("/")[2].partition("@")
         ecr, image = self.account.client("ecr"), {"imageDigest": digest}
-        build = f"make image KIND={kind} ENV={self.environment.name}"
+        build = f"temper publish-image {kind} --env {self.environment.name}"
         with _skip_if_denied("the registry"):
             missing = CheckFailed(f"{uri} is not in the registry", build)
             with _raise_on(("ImageNotFoundException", "RepositoryNotFoundException"), missing):
@@ -194,20 +194,24 @@ class AccountChecks:
             with _raise_on(("ScanNotFoundException",), unscanned):
                 scan = ecr.describe_image_scan_findings(repositoryName=repository, imageId=image)
         short = f"{repository}@{digest[:19]}"
-        self._require_scan(scan.get("imageScanStatus", {}), short, repository, digest)
+        self._require_scan(scan.get("imageScanStatus", {}), short, repository, digest, build)
         counts = scan.get("imageScanFindings", {}).get("findingSeverityCounts", {})
         policy = self.environment.refuse_findings_from
         severities = BLOCKING_SEVERITIES.get(policy, BLOCKING_SEVERITIES["HIGH"])
-        if blocking := _count_findings(counts, severities):
+        if blocking := count_findings(counts, severities):
             raise CheckFailed(
                 f"the scan of {short} found {blocking}; the environment refuses {policy} findings",
                 build,
             )
-        allowed = _count_findings(counts, ("HIGH",))
-        return f"{short}, scanned" + (f": {allowed}, which the environment allows" * bool(allowed))
+        if allowed := count_findings(counts, ("HIGH",)):
+            raise CheckWarning(
+                f"the scan of {short} found {allowed}; jobs may use it, because the environment "
+                f"refuses {policy} findings only"
+            )
+        return f"{short}, scanned"
 
     def _require_scan(
-        self, status: Mapping[str, str], image: str, repository: str, digest: str
+        self, status: Mapping[str, str], image: str, repository: str, digest: str, build: str
     ) -> None:
         """Raise unless a scan of the image has finished.
 
@@ -216,21 +220,29 @@ class AccountChecks:
             image: Short name of the image, for the message.
             repository: Repository of the image.
             digest: Digest of the image.
+            build: Command that publishes another image.
 
         Raises:
             CheckFailed: The scan failed, or ECR cannot scan the image.
+            CheckWarning: The image is no longer scanned for vulnerabilities that became known.
             Skipped: The scan has not finished yet.
         """
         state = status.get("status", "UNKNOWN")
-        if state in _SCANNING:
+        why = f" ({status['description']})" if status.get("description") else ""
+        if state in SCANNING:
             raise Skipped(f"the scan of {image} is {state}: run the check again in a few minutes")
-        if state not in _SCANNED:
-            why = f" ({status['description']})" if status.get("description") else ""
-            raise CheckFailed(
-                f"{image} is not scanned: its scan is {state}{why}",
+        # Enhanced scanning ends some time after the push; the image passed it when it was promoted.
+        if state == "SCAN_ELIGIBILITY_EXPIRED":
+            raise CheckWarning(f"{image} is no longer scanned: its scan is {state}{why}", build)
+        # Only basic scanning fails, and only it scans on request.
+        if state == "FAILED":
+            again = (
                 f"aws ecr start-image-scan --repository-name {repository} "
-                f"--image-id imageDigest={digest} --region {self.environment.region}",
+                f"--image-id imageDigest={digest} --region {self.environment.region}"
             )
+            raise CheckFailed(f"{image} is not scanned: its scan is {state}{why}", again)
+        if state not in SCANNED:
+            raise CheckFailed(f"{image} is not scanned: its scan is {state}{why}", build)
 
     def role(self) -> str:
         """Check that SageMaker may assume the training role.
@@ -313,13 +325,6 @@ class AccountChecks:
                     f"--region {self.environment.region}",
                 )
         return f"{', '.join(names)}: value stored"
-
-
-def _count_findings(counts: Mapping[str, int], severities: Collection[str]) -> str:
-    """Return the numbers of findings as text, empty if there are none of these severities."""
-    return ", ".join(
-        f"{counts[level]} {level.lower()}" for level in severities if counts.get(level)
-    )
 
 
 @contextmanager

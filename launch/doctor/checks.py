@@ -8,7 +8,7 @@ from typing import Literal
 
 from training.errors import TemperError
 
-Outcome = Literal["ok", "failed", "skipped"]
+Outcome = Literal["ok", "warning", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class CheckResult:
 
     Attributes:
         check: Name of the check.
-        outcome: `skipped` if the check could not be made; that does not count as a failure.
+        outcome: `skipped` if the check could not be made; neither that nor a `warning` counts as a
+            failure.
         detail: What was found, or why the check was skipped.
         fix: Command that fixes the problem; empty if there is none.
     """
@@ -34,7 +35,7 @@ class Check:
 
     Attributes:
         name: Name in a word or two.
-        run: Returns what was found; raises `CheckFailed` or `Skipped`.
+        run: Returns what was found; raises `CheckWarning`, `CheckFailed` or `Skipped`.
         needs: Name of a check without whose success this one is skipped.
     """
 
@@ -56,6 +57,19 @@ class CheckFailed(Exception):  # noqa: N818 (a finding about the machine, not a 
         self.detail, self.fix = detail, fix
 
 
+class CheckWarning(Exception):  # noqa: N818 (likewise)
+    """Finding of a check that prevents no run, and that people should know.
+
+    Args:
+        detail: What was found, with the value.
+        fix: Command that improves it; empty if none is needed.
+    """
+
+    def __init__(self, detail: str, fix: str = ""):
+        super().__init__(detail)
+        self.detail, self.fix = detail, fix
+
+
 class Skipped(Exception):  # noqa: N818 (likewise)
     """The check could not be made, for the reason given."""
 
@@ -72,6 +86,8 @@ def run_checks(checks: list[Check]) -> Iterator[CheckResult]:
             yield CheckResult(check.name, "ok", check.run())
         except Skipped as reason:
             yield CheckResult(check.name, "skipped", str(reason))
+        except CheckWarning as warning:
+            yield CheckResult(check.name, "warning", warning.detail, warning.fix)
         except CheckFailed as problem:
             failed.add(check.name)
             yield CheckResult(check.name, "failed", problem.detail, problem.fix)

@@ -13,7 +13,7 @@ from launch.doctor.machine_checks import MachineChecks
 from launch.environment import read_environment
 from training.config import Job, Pipeline
 
-_STYLES = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+_STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "yellow"}
 _FAILED = 4
 
 

@@ -53,7 +53,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Connection:
-    """How ssh reaches one node of an environment.
+    """Connection of ssh to one node of an environment.
 
     Attributes:
         prefix: Prefix of the environment, the host name for ssh.

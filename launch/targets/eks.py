@@ -46,7 +46,7 @@ from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
-from launch.resources import cloud_resources, image_kind
+from launch.resources import cloud_resources, cluster_problems, image_kind, unused_keys
 from launch.status import State, Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
@@ -107,6 +107,8 @@ class EksTarget:
         teams: Teams that share the cluster, each with its own namespace and queue.
     """
 
+    job_prefix = ""
+
     def __init__(
         self,
         account: AwsSession,
@@ -142,7 +144,11 @@ class EksTarget:
         """
         plan = prepared.plan
         resources = cloud_resources(prepared.job, prepared.source, self.name)
-        problems = [*missing_channels(prepared.job), *self._unreachable(prepared.inputs)]
+        problems = [
+            *missing_channels(prepared.job),
+            *cluster_problems(prepared.job, self.name),
+            *self._unreachable(prepared.inputs),
+        ]
         if problems:
             raise JobError(prepared.source, problems)
         cluster = settings_of_job(self.cluster, self.teams, resources.partition)
@@ -153,6 +159,7 @@ class EksTarget:
                 + (f", queue {cluster.queue}" if cluster.queue else ""),
                 f"image {self._image(resources)}",
                 *(artifact.summary for artifact in prepared.inputs),
+                *unused_keys(prepared.job, self.name),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h; "
                 "the cluster is paid for by the hour, with or without this job",
                 *_warnings(cluster),

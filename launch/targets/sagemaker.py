@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from launch.aws.cost_limits import cost_limit_problems
 from launch.aws.create_training_job import (
     INPUTS,
     JOB_CHANNEL,
@@ -19,7 +20,7 @@ from launch.aws.create_training_job import (
 )
 from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
-from launch.aws.model_archive import unpack_model
+from launch.aws.model_output import fetch_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.restart import quote_request, restart_request, with_channel_addresses
 from launch.aws.s3 import S3Store, S3Uri
@@ -67,6 +68,11 @@ class SageMakerTarget:
     def __init__(self, account: AwsSession):
         self.account = account
 
+    @property
+    def job_prefix(self) -> str:
+        """Prefix of the environment, whose roles may touch jobs of these names only."""
+        return self.account.environment.prefix
+
     @cached_property
     def platform(self) -> PlatformParameters:
         """Parameters that the platform published."""
@@ -111,7 +117,12 @@ class SageMakerTarget:
         )
 
     def _problems(self, prepared: PreparedJob) -> list[Problem]:
-        problems = [*missing_channels(prepared.job), *self._tag_problems()]
+        resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
+        problems = [
+            *missing_channels(prepared.job),
+            *self._tag_problems(),
+            *cost_limit_problems(resources, self.platform),
+        ]
         if len(prepared.inputs) >= _MAX_CHANNELS:
             problems.append(
                 Problem(
@@ -137,7 +148,22 @@ class SageMakerTarget:
             problems.append(
                 Problem("resources.input_mode", "this environment has no Lustre", "fsx", fix)
             )
-        return [*problems, *self._endpoint_problems(prepared)]
+        return [
+            *problems,
+            *self._endpoint_problems(prepared),
+            *self._registry_problems(prepared),
+            *_volume_problems(prepared),
+        ]
+
+    def _registry_problems(self, prepared: PreparedJob) -> Iterator[Problem]:
+        registers = any(run.resources.register_model for run in stages_of(prepared.job))
+        if registers and self.platform.get("training/model-package-group") is None:
+            yield Problem(
+                "resources.register_model",
+                "this environment has no model registry",
+                "true",
+                f"make deploy ENV={self.account.environment.name} creates it; or leave the key out",
+            )
 
     def _tag_problems(self) -> Iterator[Problem]:
         """Yield the values of the environment that cannot be a training job's tag."""
@@ -211,8 +237,7 @@ class SageMakerTarget:
         key_variables = (e.key_variable for e in prepared.endpoints if e.key_variable)
         requirements = JobRequirements(
             channels={JOB_CHANNEL: f"{home}/", **channels},
-            # The plan counts what the run writes; libraries and temporary files come on top.
-            volume_gib=1.2 * prepared.plan.disk_gib["total"] + 20,
+            volume_gib=resources.volume_gib or _needed_gib(prepared.plan),
             needs_hub=bool(prepared.hub_names),
             mlflow=any(run.tracking.mlflow for run in stages_of(job)),
             calls_endpoints=bool(prepared.endpoints),
@@ -299,15 +324,7 @@ class SageMakerTarget:
         """
         fetched = self._fetch_run_files(submission, checkpoints=checkpoints)
         job = self.jobs.find(submission.latest.name) or {}
-        uri = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-        packed, model = submission.folder / "model.tar.gz", submission.folder / "model"
-        if not uri or not self.store.download_file(S3Uri.parse(uri), packed):
-            return fetched
-        if archive:
-            return [packed, *fetched]
-        unpack_model(packed, model)
-        packed.unlink()
-        return [model, *fetched]
+        return [*fetch_model(self.store, job, submission.folder, archive=archive), *fetched]
 
     def _fetch_run_files(self, submission: Submission, *, checkpoints: bool) -> list[Path]:
         """Download what the run wrote next to its checkpoints: metrics, samples, report.
@@ -404,6 +421,23 @@ class SageMakerTarget:
 def _container_path(artifact: InputArtifact) -> str:
     """Return the path of an input in the container."""
     return f"{INPUTS}/{artifact.channel}/{artifact.base_name}".rstrip("/")
+
+
+def _needed_gib(plan: Plan) -> float:
+    """Return the disk that a run needs: what it writes, and libraries and temporary files."""
+    return 1.2 * plan.disk_gib["total"] + 20
+
+
+def _volume_problems(prepared: PreparedJob) -> Iterator[Problem]:
+    resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
+    writes_gib = prepared.plan.disk_gib["total"]
+    if resources.volume_gib is not None and resources.volume_gib < writes_gib:
+        yield Problem(
+            "resources.volume_gib",
+            f"is less than the {writes_gib:.0f} GiB that the run writes",
+            str(resources.volume_gib),
+            f"Leave it out: {_needed_gib(prepared.plan):.0f} GiB are then requested",
+        )
 
 
 def _cost(plan: Plan) -> str:

@@ -42,6 +42,13 @@ def hyperpod_instances() -> frozenset[str]:
 
 
 @cache
+def training_instances() -> frozenset[str]:
+    """Return the instance types that training jobs accept (`ml.p5.48xlarge`)."""
+    content = yaml.safe_load((HERE / "training_instances.yaml").read_text(encoding="utf-8"))
+    return frozenset(content["table"])
+
+
+@cache
 def instances() -> dict[str, InstanceFacts]:
     """Return the accelerated instance types by name without SageMaker's `ml.` (`p5.48xlarge`).
 

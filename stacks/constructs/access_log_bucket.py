@@ -1,5 +1,7 @@
 """Bucket that receives the server access logs of all other buckets."""
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -25,6 +27,7 @@ class AccessLogBucket(Construct):
         names: ResourceNames,
         days: int,
         removal: cdk.RemovalPolicy,
+        other_buckets: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, id)
         self.bucket = s3.Bucket(
@@ -48,6 +51,9 @@ class AccessLogBucket(Construct):
         )
         # One statement for the buckets of all stacks, matched by name. The statement that CDK
         # generates for a bucket in another stack has no source condition.
+        sources = [
+            f"arn:{Aws.PARTITION}:s3:::{name}" for name in (names.bucket("*"), *other_buckets)
+        ]
         self.bucket.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="OurBucketsLog",
@@ -56,7 +62,11 @@ class AccessLogBucket(Construct):
                 resources=[self.bucket.arn_for_objects("*")],
                 conditions={
                     "StringEquals": {"aws:SourceAccount": names.account},
-                    "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:s3:::{names.bucket('*')}"},
+                    "ArnLike": {"aws:SourceArn": _one_or_list(sources)},
                 },
             )
         )
+
+
+def _one_or_list(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values

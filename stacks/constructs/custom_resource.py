@@ -27,6 +27,7 @@ class AwaitedProvider(Construct):
         context: IamContext,
         statements: Sequence[iam.PolicyStatement],
         wait: bool,
+        role: iam.IRole | None = None,
     ) -> None:
         super().__init__(scope, id)
         self.handlers = [
@@ -39,6 +40,7 @@ class AwaitedProvider(Construct):
                 context=context,
                 variables={},
                 statements=statements,
+                role=role,
             )
             for entry in (["on_event", "is_complete"] if wait else ["on_event"])
         ]

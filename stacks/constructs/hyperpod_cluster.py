@@ -1,10 +1,8 @@
 """HyperPod cluster, created with the CloudFormation type `AWS::SageMaker::Cluster`.
 
-The cluster uses bootstrap mode: HyperPod configures its nodes itself and runs no lifecycle script,
-which is the most frequent cause of failed cluster creations. The settings that such scripts used to
-make are properties of the resource type today: Slurm configuration and accounting, mounts and
-health
-checks.
+HyperPod configures its nodes itself: Slurm, accounting, mounts and health checks are properties of
+the resource type. On Slurm, one lifecycle script runs after that (`HyperPodLifecycle`), which makes
+the shared folders, the users and the container software; on EKS no script runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.aws_data.tables import instances
+from stacks.constructs.hyperpod_lifecycle import SHARED_FOLDER
 from stacks.constructs.slurm_accounting import DATABASE, PORT, SlurmAccounting
 from stacks.settings.hyperpod import HyperPodSettings, InstanceGroup
 from stacks.settings.placement import pinned_zone
@@ -48,12 +47,14 @@ class HyperPodCluster(Construct):
         eks_cluster_arn: str | None = None,
         accounting: SlurmAccounting | None = None,
         autoscaling_role: iam.IRole | None = None,
+        lifecycle: sagemaker.CfnCluster.ClusterLifeCycleConfigProperty | None = None,
     ) -> None:
         super().__init__(scope, id)
         self._settings, self._subnets = settings, subnets
         self._group, self._key, self._lustre = group, key, lustre
         self._roles = {"controller": controller_role, "login": role, "compute": role}
         self._eks_cluster_arn, self._accounting = eks_cluster_arn, accounting
+        self._lifecycle = lifecycle
         self.cluster = Cluster(
             self,
             "Cluster",
@@ -112,6 +113,16 @@ class HyperPodCluster(Construct):
             instance_type=group.instance,
             instance_count=group.count,
             execution_role=self._roles[group.role].role_arn,
+            life_cycle_config=self._lifecycle,
+            image_id=group.image_id,
+            auto_patch_config=Cluster.AutoPatchConfigProperty(patching_strategy=group.auto_patch)
+            if group.auto_patch
+            else None,
+            scheduled_update_config=Cluster.ScheduledUpdateConfigProperty(
+                schedule_expression=group.update_schedule
+            )
+            if group.update_schedule
+            else None,
             threads_per_core=1 if accelerated else None,
             training_plan_arn=group.training_plan,
             capacity_requirements=Cluster.ClusterCapacityRequirementsProperty(spot={})
@@ -148,7 +159,7 @@ class HyperPodCluster(Construct):
             fsx_lustre_config=Cluster.ClusterFsxLustreConfigProperty(
                 dns_name=self._lustre.attr_dns_name,
                 mount_name=self._lustre.attr_lustre_mount_name,
-                mount_path="/fsx",
+                mount_path=SHARED_FOLDER,
             )
         )
         return [volume, mount]

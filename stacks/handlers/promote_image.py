@@ -25,7 +25,7 @@ MOST_BUILDS = 1000
 
 
 @dataclass(frozen=True)
-class Gate:
+class PromotionGate:
     """Rules of the environment, and the clients to apply them with.
 
     Attributes:
@@ -67,7 +67,7 @@ class PushedImage:
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Run as the Lambda entry point, for events of ECR, Amazon Inspector and Parameter Store."""
-    gate = Gate(
+    gate = PromotionGate(
         prefix=os.environ["PREFIX"],
         refuse_from=os.environ["REFUSE_FROM"],
         project=os.environ.get("PROJECT", ""),
@@ -78,7 +78,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return promote(event, gate)
 
 
-def promote(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
+def promote(event: Mapping[str, Any], gate: PromotionGate) -> dict[str, Any]:
     """Promote the image of an event, refuse it, or leave everything as it is.
 
     Args:
@@ -102,7 +102,7 @@ def promote(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
     raise ValueError(f"no rule sends events of type {kind!r}")
 
 
-def _on_scan(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
+def _on_scan(event: Mapping[str, Any], gate: PromotionGate) -> dict[str, Any]:
     detail = event["detail"]
     # Amazon Inspector names the repository by its ARN.
     # docs.aws.amazon.com/AmazonECR/latest/userguide/image-scanning-enhanced-events.html
@@ -112,7 +112,7 @@ def _on_scan(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
     return _decide(image, state, detail.get("finding-severity-counts") or {}, gate)
 
 
-def _on_approval(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
+def _on_approval(event: Mapping[str, Any], gate: PromotionGate) -> dict[str, Any]:
     kind = event["detail"]["name"].split("/")[-2]
     approval = _approval(gate, kind)
     if approval is None:
@@ -131,7 +131,7 @@ def _on_approval(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
     return _decide(image, scan["imageScanStatus"]["status"], counts, gate)
 
 
-def _on_finding(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
+def _on_finding(event: Mapping[str, Any], gate: PromotionGate) -> dict[str, Any]:
     """Report a severe finding in the image that jobs use; others wait for their own scan."""
     detail = event["detail"]
     if detail["status"] != "ACTIVE" or detail["severity"] not in _blocking(gate):
@@ -148,7 +148,7 @@ def _on_finding(event: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
 
 
 def _decide(
-    image: PushedImage, state: str, counts: Mapping[str, int], gate: Gate
+    image: PushedImage, state: str, counts: Mapping[str, int], gate: PromotionGate
 ) -> dict[str, Any]:
     """Promote a scanned image if everything allows it.
 
@@ -187,7 +187,7 @@ def _decide(
 
 
 def _is_older(
-    pushed: Mapping[str, Any], current: str | None, image: PushedImage, gate: Gate
+    pushed: Mapping[str, Any], current: str | None, image: PushedImage, gate: PromotionGate
 ) -> bool:
     """Return whether an image was pushed before the one in use.
 
@@ -202,7 +202,9 @@ def _is_older(
     return in_use is not None and bool(in_use["imagePushedAt"] > pushed["imagePushedAt"])
 
 
-def _why_not_approved(image: PushedImage, tags: list[str], gate: Gate) -> dict[str, Any] | None:
+def _why_not_approved(
+    image: PushedImage, tags: list[str], gate: PromotionGate
+) -> dict[str, Any] | None:
     """Return the answer for an image that lacks a valid approval, or None if it has one.
 
     Parameter Store records the identity that wrote a parameter, and CodeBuild the one that
@@ -230,7 +232,7 @@ def _session(identity: str) -> str:
     return identity.rpartition("/")[2].lower()
 
 
-def _approval(gate: Gate, kind: str) -> tuple[str, str] | None:
+def _approval(gate: PromotionGate, kind: str) -> tuple[str, str] | None:
     """Return the approved digest and the ARN of the identity that wrote it, or None."""
     pages = gate.ssm.get_paginator("get_parameter_history").paginate(
         Name=f"/{gate.prefix}/images/{kind}/approved"
@@ -245,7 +247,7 @@ def _approval(gate: Gate, kind: str) -> tuple[str, str] | None:
     return newest["Value"], newest["LastModifiedUser"]
 
 
-def _builders(gate: Gate, kind: str, tags: list[str]) -> Iterator[str]:
+def _builders(gate: PromotionGate, kind: str, tags: list[str]) -> Iterator[str]:
     """Yield who started the builds that push one of these tags."""
     if not gate.project:
         return
@@ -267,7 +269,7 @@ def _builders(gate: Gate, kind: str, tags: list[str]) -> Iterator[str]:
                 yield build["initiator"]
 
 
-def _promoted(gate: Gate, image: PushedImage) -> str | None:
+def _promoted(gate: PromotionGate, image: PushedImage) -> str | None:
     """Return the image in use of the same kind, or None if there is none yet."""
     kind = image.repository.rpartition("/")[2]
     try:
@@ -277,7 +279,7 @@ def _promoted(gate: Gate, image: PushedImage) -> str | None:
     return str(answer["Parameter"]["Value"])
 
 
-def _describe(gate: Gate, image: PushedImage) -> dict[str, Any] | None:
+def _describe(gate: PromotionGate, image: PushedImage) -> dict[str, Any] | None:
     """Return what the registry knows of an image, or None if it was deleted."""
     try:
         answer = gate.ecr.describe_images(
@@ -289,7 +291,7 @@ def _describe(gate: Gate, image: PushedImage) -> dict[str, Any] | None:
     return details
 
 
-def _blocking(gate: Gate) -> tuple[str, ...]:
+def _blocking(gate: PromotionGate) -> tuple[str, ...]:
     return BLOCKING_SEVERITIES[gate.refuse_from]
 
 
@@ -298,13 +300,13 @@ def _registry(event: Mapping[str, Any]) -> str:
     return f"{event['account']}.dkr.ecr.{event['region']}.{suffix}"
 
 
-def _refuse(image: PushedImage, why: str, gate: Gate) -> dict[str, Any]:
+def _refuse(image: PushedImage, why: str, gate: PromotionGate) -> dict[str, Any]:
     fault = {"fault": "image-scan-findings", "reason": why}
     _report(image, "Temper Fault", fault, gate)
     return {"promoted": False, "why": why}
 
 
-def _report(image: PushedImage, kind: str, detail: Mapping[str, str], gate: Gate) -> None:
+def _report(image: PushedImage, kind: str, detail: Mapping[str, str], gate: PromotionGate) -> None:
     """Put an event about an image.
 
     Raises:

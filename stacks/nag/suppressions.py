@@ -33,15 +33,9 @@ def _wildcard(resource: str) -> str:
 
 ARN_OF_ACCOUNT = r"arn:<AWS::Partition>:{}:[a-z0-9-]*:(\d+|<AWS::AccountId>):"
 PREFIX = r"[a-z0-9-]+"
-PROVIDER = r"bedrock/(Throughput|InvocationLogging)/Provider/.*"
+PROVIDER = r"(bedrock/(Throughput|InvocationLogging)|hyperpod/Lifecycle/Publish)/Provider/.*"
 
 STRUCTURE = (
-    Suppression(
-        "CloudWatchAlarmAction",
-        r"monitoring/Alarms/.*",
-        "The composite alarm of its area pages for it; an action here would page twice for one "
-        "fault.",
-    ),
     Suppression(
         "CodeBuildProjectSourceRepoUrl",
         r"images/Build/Project/Resource",
@@ -84,7 +78,7 @@ STRUCTURE = (
     ),
     Suppression(
         "S3BucketReplicationEnabled",
-        r"(storage|monitoring)/.*",
+        r"(storage|monitoring)/.*|hyperpod/Lifecycle/.*",
         "Training data and models can be restored from versions; a copy in a second Region would "
         "leave the Region that the account's owner chose.",
     ),
@@ -163,15 +157,16 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource",
+        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
+        r"|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
     ),
     Suppression(
         r"IAM5\[Action::sagemaker-mlflow:\*\]",
-        r"security/Training/Policy/Resource",
-        "Tracking a run uses most of MLflow's interface; it is bounded to MLflow apps of this "
-        "account, and the prefix reaches nothing else.",
+        r"training/Mlflow/(Track|Open)/Resource",
+        "Tracking a run, and reading runs in a browser, use most of MLflow's interface; it is "
+        "bounded to the one app of the environment.",
     ),
     Suppression(
         _wildcard(r"\*"),
@@ -181,7 +176,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Monitoring/Policy|Engineer/Work)/Resource",
+        r"security/(Monitoring/Policy|Engineer/Read)/Resource",
         "Listing jobs, quotas, zones, metrics and alarms supports no resource, and PutMetricData "
         "is bounded by namespace; nothing here reads data or changes a setting.",
     ),
@@ -199,12 +194,6 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"monitoring/Pager/Page/Policy/Resource",
-        "cloudwatch:GetMetricData supports no resource; the function reads metrics to name the "
-        "endpoint or model that a page is about.",
-    ),
-    Suppression(
-        _wildcard(r"\*"),
         r"bedrock/(Undeploy/Undeploy|InvocationLogging/OnEvent)/Policy/Resource",
         "Listing throughput, reading and putting metrics, and the account's one logging setting "
         "support no resource.",
@@ -219,6 +208,12 @@ WILDCARDS = (
         "Object keys are not known in advance; the resource is one bucket of the platform.",
     ),
     Suppression(
+        _wildcard(r"<LifecycleScriptsBucket[A-Z0-9]+\.Arn>/\*"),
+        r"hyperpod/Lifecycle/.*",
+        "The scripts are below a prefix that changes with their content; the bucket holds nothing "
+        "else.",
+    ),
+    Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ecr") + f"repository/{PREFIX}/(public/)?\\*"),
         r"security/.*",
         "The repositories of this environment share its prefix: gpu, neuron, and what the cache "
@@ -226,8 +221,8 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(
-            ARN_OF_ACCOUNT.format("logs")
-            + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?(:\*|:log-stream:aws/bedrock/\*)?"
+            ARN_OF_ACCOUNT.format("logs") + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?"
+            r"(:\*|:log-stream:(aws/bedrock/|[a-z0-9-]+-)\*)?"
         ),
         r".*",
         "Streams are named by the service that writes them; the groups are SageMaker's, or the "
@@ -241,13 +236,29 @@ WILDCARDS = (
     Suppression(
         _wildcard(
             ARN_OF_ACCOUNT.format("sagemaker")
-            + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
-            r"model-package|"
-            r"model-package-group|mlflow-app|cluster)/\*"
+            + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
+            r"|(training-plan|model-package|model-package-group|cluster)/)\*"
         ),
         r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
-        "Jobs, packages, apps and clusters get their names or ids at creation; separate "
-        "denials keep jobs in the VPC and under the keys of the platform.",
+        "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
+        "with the prefix, or their tags name the environment.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sagemaker|bedrock)")
+            + r"(training-job|hyper-parameter-tuning-job|processing-job|transform-job|endpoint|"
+            r"model|model-package|model-card|pipeline|feature-group|image|image-version|"
+            r"model-customization-job|model-invocation-job)/\*"
+        ),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "These functions describe what an event or a list names, and read its tags, to tell the "
+        "environments of an account apart; they change nothing.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "The alarms and topics of this environment share its prefix; only their states and "
+        "subscriptions are read.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),
@@ -283,7 +294,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Work|ImageApprover/Policy)/Resource",
+        r"security/(Engineer/Read|ImageApprover/Policy)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(

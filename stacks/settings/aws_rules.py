@@ -4,17 +4,19 @@ CloudFormation's schemas express none of them: a violation would be found late, 
 refuses the resource, or never, if a setting has no effect. All are checked before synthesis.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
+from stacks.settings import account_rules, address_rules
 from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
 from stacks.settings.network_rules import existing_network
 from stacks.settings.schedules import schedule_problem
+from stacks.settings.tag_rules import tag_problems
+from stacks.settings.unused_settings import unused_settings
 
 SAGEMAKER_API = "docs.aws.amazon.com/sagemaker/latest/APIReference"
 SAGEMAKER_GUIDE = "docs.aws.amazon.com/sagemaker/latest/dg"
@@ -64,29 +66,6 @@ def _lustre_efa(environment: Environment) -> Iterator[str]:
         )
 
 
-def _vpc_size(environment: Environment) -> Iterator[str]:
-    cidr = environment.network.cidr
-    if environment.network.existing is None and not 16 <= cidr.prefixlen <= 28:
-        yield (
-            f"network.cidr: a VPC has a prefix length between /16 and /28, not /{cidr.prefixlen}; "
-            f"take {cidr.network_address}/16"
-        )
-
-
-def _tag_values(environment: Environment) -> Iterator[str]:
-    for key, value in (("cost_centre", environment.cost_centre), ("owner", environment.owner)):
-        refused = sorted({character for character in value if not _in_tag(character)})
-        if refused:
-            yield (
-                f"{key}: {value!r} is a tag of every resource, and tags of SageMaker cannot have "
-                f"{' '.join(refused)}; use letters, digits, spaces and _ . : / = + - @"
-            )
-
-
-def _in_tag(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LZN" or character in "_.:/=+-@"
-
-
 def _schedule(environment: Environment) -> Iterator[str]:
     problem = schedule_problem(environment.bedrock.undeploy)
     if problem:
@@ -134,16 +113,17 @@ def _recipients(environment: Environment) -> Iterator[str]:
     yield from duplicates("monitoring.events", environment.monitoring.events)
 
 
-def _secret_keys(environment: Environment) -> Iterator[str]:
-    yield from duplicates("storage.keys", environment.storage.keys)
-
-
 RULES = (
     AwsRule(
         "docs.aws.amazon.com/fsx/latest/APIReference/API_CreateFileSystem.html", _lustre_capacity
     ),
     AwsRule("docs.aws.amazon.com/fsx/latest/LustreGuide/efa-file-systems.html", _lustre_efa),
-    AwsRule("docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html", _vpc_size),
+    AwsRule(
+        "docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html", address_rules.vpc_size
+    ),
+    AwsRule(
+        "docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html", address_rules.zone_ids
+    ),
     AwsRule("docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html", existing_network),
     AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-prerequisites.html", hyperpod.isolated_cluster),
     AwsRule(
@@ -154,6 +134,9 @@ RULES = (
     AwsRule(f"{SAGEMAKER_API}/API_ClusterInstanceGroupSpecification.html", hyperpod.group_names),
     AwsRule(f"{SAGEMAKER_API}/API_ClusterSlurmConfig.html", hyperpod.partitions),
     AwsRule(f"{SAGEMAKER_API}/API_ClusterSlurmConfig.html", hyperpod.roles_on_eks),
+    AwsRule("docs/platform.md", hyperpod.only_on_slurm),
+    AwsRule("docs/platform.md", hyperpod.users),
+    AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-ami-update.html", hyperpod.patching),
     AwsRule(f"{SAGEMAKER_API}/API_ComputeQuotaTarget.html", hyperpod.governance),
     AwsRule(
         f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-run-jobs-hyperpod-cli.html", eks.job_namespace
@@ -164,7 +147,7 @@ RULES = (
         eks.autoscaled_groups,
     ),
     AwsRule("docs.aws.amazon.com/eks/latest/userguide/managing-coredns.html", eks.nodes_of_addons),
-    AwsRule(f"{SAGEMAKER_API}/API_Tag.html", _tag_values),
+    AwsRule(f"{SAGEMAKER_API}/API_Tag.html", tag_problems),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _schedule),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _time_zone),
     AwsRule(
@@ -179,6 +162,28 @@ RULES = (
     AwsRule("docs.aws.amazon.com/sns/latest/api/API_Subscribe.html", _recipients),
     AwsRule(
         "docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html",
-        _secret_keys,
+        account_rules.secret_keys,
     ),
+    AwsRule("docs/platform.md", account_rules.partition),
+    AwsRule("docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html", account_rules.arns),
+    AwsRule(
+        "docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html",
+        account_rules.permission_sets,
+    ),
+    AwsRule(
+        "docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
+        account_rules.kms_keys,
+    ),
+    AwsRule("docs/platform.md", account_rules.repeated),
+    AwsRule(f"{SAGEMAKER_API}/API_PutModelPackageGroupPolicy.html", account_rules.registry_readers),
+    AwsRule(
+        "docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateProvisionedModelThroughput.html",
+        account_rules.throughput_models,
+    ),
+    AwsRule(
+        "docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html, "
+        "docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html",
+        account_rules.prefix,
+    ),
+    AwsRule("docs/platform.md", unused_settings),
 )

@@ -1,9 +1,10 @@
 """Base class of the sections, and the value types that several sections share."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 
 class SettingsSection(BaseModel):
@@ -12,11 +13,20 @@ class SettingsSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _email(value: str) -> str:
-    name, at, domain = value.partition("@")
-    if not (at and name and "." in domain.strip(".") and " " not in value and "@" not in domain):
-        raise ValueError(f"{value!r} is not an e-mail address; write one like team@example.com")
-    return value
+def matching(pattern: str, what: str) -> AfterValidator:
+    """Return a validator of text that must match a pattern.
+
+    Args:
+        pattern: Regular expression of the whole text.
+        what: Description of what the text must be, with an example.
+    """
+
+    def validate(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {what}")
+        return value
+
+    return AfterValidator(validate)
 
 
 def _twelve_digits(value: Any) -> Any:
@@ -27,18 +37,48 @@ def _twelve_digits(value: Any) -> Any:
     return value
 
 
-Email = Annotated[str, AfterValidator(_email)]
-AccountId = Annotated[
-    str, BeforeValidator(_twelve_digits), StringConstraints(pattern=r"^[0-9]{12}$")
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+Email = Annotated[
+    str,
+    matching(
+        rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.-]+@({_LABEL}\.)+{_LABEL}",
+        "an e-mail address; write one like team@example.com",
+    ),
 ]
+AccountId = Annotated[
+    str,
+    BeforeValidator(_twelve_digits),
+    matching(r"[0-9]{12}", 'an account: write its 12 digits in quotes, "123456789012"'),
+]
+# A session or a whole account does not identify a person or a team.
 RoleArn = Annotated[
     str,
-    StringConstraints(pattern=r"^arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:[A-Za-z0-9+=,.@_/-]+$"),
+    matching(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+",
+        "the ARN of a role (or user), like arn:aws:iam::123456789012:role/people/researchers",
+    ),
 ]
-ManagedPolicyArn = Annotated[
-    str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$")
+PERMISSION_SET = "permission-set/"
+Principal = Annotated[
+    str,
+    matching(
+        rf"arn:aws[a-z-]*:iam::[0-9]{{12}}:(role|user)/[A-Za-z0-9+=,.@_/-]+|{PERMISSION_SET}[\w+=,.@-]{{1,32}}",
+        "the ARN of a role (or user), like arn:aws:iam::123456789012:role/people/researchers, or "
+        "a permission set of IAM Identity Center, like permission-set/Researchers",
+    ),
 ]
-InstanceType = Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+BoundaryPolicy = Annotated[
+    str,
+    matching(
+        r"(arn:aws[a-z-]*:iam::([0-9]{12}|aws):)?policy/([\x21-\x7e]+/)?[\w+=,.@-]{1,128}|none|managed",
+        "none, managed, or a policy of your own: its ARN, or policy/NAME with its path, like "
+        "policy/mandated/boundary",
+    ),
+]
+InstanceType = Annotated[
+    str,
+    matching(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type of SageMaker, like ml.p5.48xlarge"),
+]
 
 
 def duplicates(key: str, names: Sequence[str]) -> Iterator[str]:

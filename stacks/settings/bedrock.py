@@ -2,20 +2,36 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from stacks.settings.base import SettingsSection
+from stacks.settings.base import SettingsSection, matching
 
 ScheduleExpression = Annotated[
-    str, StringConstraints(pattern=r"^(cron\([^)]+\)|rate\([0-9]+ (minutes?|hours?|days?)\))$")
+    str,
+    matching(
+        r"cron\([^)]+\)|rate\([0-9]+ (minutes?|hours?|days?)\)",
+        "a schedule, like cron(0 19 * * ? *) or rate(1 hour)",
+    ),
 ]
-ModelId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9.:_-]{1,139}$")]
+ModelId = Annotated[
+    str,
+    matching(
+        r"[a-z0-9][a-zA-Z0-9._-]{1,99}(:[0-9a-z]+)*",
+        "the id of a model or inference profile (no ARN), like amazon.nova-lite-v1:0",
+    ),
+]
 
 
 class Throughput(SettingsSection):
     """Provisioned throughput of one model, billed by the hour for as long as it exists."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})$")]
+    name: Annotated[
+        str,
+        matching(
+            r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,62})",
+            "a name of at most 63 letters, digits, hyphens and underscores",
+        ),
+    ]
     model: str = Field(min_length=1, max_length=2048, description="model id or ARN")
     units: int = Field(1, ge=1)
     commitment: Literal["OneMonth", "SixMonths"] | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from stacks.aws_data.tables import instances
+from stacks.aws_data.tables import instances, regions
 from stacks.settings.address_plan import addresses_needed
 from stacks.settings.aws_rules import rule_problems
 from stacks.settings.environment import Environment
@@ -46,6 +46,16 @@ def neighbour_problems(
                 f"prefix: {environment.prefix!r} is also the prefix of {file}; names of buckets "
                 "and parameters would collide, so give each environment its own"
             )
+        for short, long in (
+            (environment.prefix, other.prefix),
+            (other.prefix, environment.prefix),
+        ):
+            if long.startswith(f"{short}-"):
+                yield (
+                    f"prefix: {long!r} begins with {short!r}, the prefix of another environment "
+                    f"({file} is involved), whose roles could then touch its jobs and parameters; "
+                    "choose prefixes of which none begins with another and a hyphen"
+                )
         if (
             environment.training.own_log_group
             and other.training.own_log_group
@@ -62,7 +72,8 @@ def neighbour_problems(
 def _zone_problems(environment: Environment) -> Iterator[str]:
     names = [zone.name for zone in environment.network.zones]
     for name in names:
-        if name[:-1] != environment.region:
+        known = environment.region in regions() or "regions" in environment.overrides
+        if known and name[:-1] != environment.region:
             yield f"network.zones: {name!r} is not a zone of {environment.region}"
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"network.zones: {name!r} is listed twice"

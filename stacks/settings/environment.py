@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from stacks.settings.base import AccountId, Email, SettingsSection
+from stacks.settings.base import AccountId, Email, SettingsSection, matching
 from stacks.settings.bedrock import BedrockSettings
 from stacks.settings.hyperpod import HyperPodSettings
 from stacks.settings.images import ImageSettings
@@ -16,10 +16,22 @@ from stacks.settings.training import TrainingSettings
 
 # Checks against tables that age, or against what AWS does not document; see `table_checks`.
 CheckName = Literal[
-    "regions", "region-types", "instance-types", "instance-zones", "spot-on-slurm", "eks-versions"
+    "regions",
+    "region-types",
+    "instance-types",
+    "instance-zones",
+    "spot-on-slurm",
+    "vpc-range",
+    "kubernetes-versions",
 ]
 Reason = Annotated[str, StringConstraints(min_length=10, max_length=500, strip_whitespace=True)]
-Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){1,19}$", max_length=20)]
+Prefix = Annotated[
+    str,
+    matching(
+        r"(?=.{2,20}$)[a-z](-?[a-z0-9])+",
+        "a prefix of 2 to 20 lower-case letters, digits and single hyphens, like temper-dev",
+    ),
+]
 
 
 class Environment(SettingsSection):
@@ -30,9 +42,12 @@ class Environment(SettingsSection):
     repositories. No two environments of an account may share it.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")] = Field(
-        description="name of the file without .yaml"
-    )
+    name: Annotated[
+        str,
+        matching(
+            r"[a-z][a-z0-9-]{0,15}", "a name of at most 16 lower-case letters, digits and hyphens"
+        ),
+    ] = Field(description="name of the file without .yaml")
     prefix: Prefix = Field(description="prefix of all physical names; unique in the account")
     region: str = Field(description="Region of all resources")
     account: AccountId | None = Field(
@@ -43,18 +58,24 @@ class Environment(SettingsSection):
     cost_centre: str = Field(
         min_length=1, max_length=64, description="cost centre; a tag on every resource"
     )
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="more tags, on every resource and every job"
+    )
     protect: bool = Field(
         True,
         description="retain resources that hold data; enable termination protection of the stacks",
     )
-    cdk_qualifier: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,10}$")] = Field(
+    cdk_qualifier: Annotated[
+        str, matching(r"[a-z0-9]{1,10}", "a qualifier of at most 10 lower-case letters and digits")
+    ] = Field(
         "hnb659fds",
         description="qualifier of `cdk bootstrap`, if the account is bootstrapped with another one",
     )
     overrides: dict[CheckName, Reason] = Field(
         default_factory=dict,
         description="reasons, by check, to deploy although a table says no: `regions`, "
-        "`region-types`, `instance-types`, `instance-zones`, `spot-on-slurm`, `eks-versions`",
+        "`region-types`, `instance-types`, `instance-zones`, `spot-on-slurm`, "
+        "`vpc-range`, `kubernetes-versions`",
     )
     network: NetworkSettings
     security: SecuritySettings = SecuritySettings()

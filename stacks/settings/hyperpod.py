@@ -3,15 +3,34 @@
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from stacks.settings.base import InstanceType, RoleArn, SettingsSection
+from stacks.settings.base import InstanceType, RoleArn, SettingsSection, matching
 from stacks.settings.network import ZoneName
 
 TEAM_NAMESPACE = "hyperpod-ns-{}"
 """Namespace that task governance creates for a team."""
-KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-GroupName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")]
+KubernetesName = Annotated[
+    str,
+    matching(
+        r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
+        "a name of at most 63 lower-case letters, digits and inner hyphens",
+    ),
+]
+UserName = Annotated[
+    str,
+    matching(
+        r"[a-z][a-z0-9_-]{0,31}",
+        "a user of Linux: lower-case letters, digits, _ and -, at most 32",
+    ),
+]
+GroupName = Annotated[
+    str,
+    matching(
+        r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
+        "a name of at most 63 letters, digits and inner hyphens",
+    ),
+]
 
 
 class GroupAutoscaling(SettingsSection):
@@ -36,8 +55,9 @@ class InstanceGroup(SettingsSection):
     training_plan: (
         Annotated[
             str,
-            StringConstraints(
-                pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:training-plan/.+$"
+            matching(
+                r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:training-plan/.+",
+                "the ARN of a training plan, arn:aws:sagemaker:REGION:ACCOUNT:training-plan/NAME",
             ),
         ]
         | None
@@ -47,6 +67,22 @@ class InstanceGroup(SettingsSection):
     volume_gib: int = Field(500, ge=1, le=16384)
     deep_health_checks: bool = True
     autoscale: GroupAutoscaling | None = None
+    image_id: (
+        Annotated[
+            str,
+            matching(
+                r"(ami-[0-9a-fA-F]{8,17}|default)",
+                "an AMI id such as ami-0123456789abcdef0, or default",
+            ),
+        ]
+        | None
+    ) = Field(None, description="AMI of the nodes; none: the newest of HyperPod")
+    auto_patch: Literal["WhenIdle", "WhenAllIdle"] | None = Field(
+        None, description="patch nodes automatically when they, or all of the group, are idle"
+    )
+    update_schedule: str | None = Field(
+        None, description="cron(…) at which the AMI is updated, whatever runs then"
+    )
 
     @model_validator(mode="after")
     def _plan_or_spot(self) -> "InstanceGroup":
@@ -93,11 +129,30 @@ class TaskGovernance(SettingsSection):
 class Accounting(SettingsSection):
     """Settings of the database for Slurm accounting."""
 
-    instance: Annotated[str, StringConstraints(pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$")] = (
-        "db.t4g.small"
-    )
+    instance: Annotated[
+        str,
+        matching(
+            r"db\.[a-z][0-9a-z]*\.(micro|small|medium|large|[0-9]*xlarge)",
+            "an instance class of RDS, like db.t4g.small",
+        ),
+    ] = "db.t4g.small"
     storage_gib: int = Field(20, ge=20, le=65536)
     backup_days: int = Field(7, ge=1, le=35)
+
+
+class ContainerPackage(SettingsSection):
+    """Package of Enroot (`.deb`) or source archive of Pyxis (`.tar.gz`), with its digest."""
+
+    url: Annotated[
+        str,
+        matching(
+            r"(https|s3)://[^\s/]+/\S+\.(deb|tar\.gz)",
+            "an https:// or s3:// address of a .deb or .tar.gz file",
+        ),
+    ]
+    sha256: Annotated[
+        str, matching(r"[0-9a-f]{64}", "the 64 hexadecimal digits that sha256sum prints")
+    ]
 
 
 class EksCluster(SettingsSection):
@@ -107,7 +162,9 @@ class EksCluster(SettingsSection):
     twice: first without `chart_installed`, and with it once the chart is installed.
     """
 
-    version: Annotated[str, StringConstraints(pattern=r"^1\.[0-9]{2}$")] = "1.35"
+    version: Annotated[
+        str, matching(r"1\.[0-9]{2}", 'a version of Kubernetes in quotes, like "1.34"')
+    ] = "1.35"
     administrators: tuple[RoleArn, ...] = Field(min_length=1)
     chart_installed: bool = False
     public_access_cidrs: tuple[IPv4Network, ...] = ()
@@ -124,7 +181,10 @@ class HyperPodSettings(SettingsSection):
     eks_cluster_arn: (
         Annotated[
             str,
-            StringConstraints(pattern=r"^arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+$"),
+            matching(
+                r"arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/.+",
+                "the ARN of an EKS cluster, like arn:aws:eks:REGION:ACCOUNT:cluster/NAME",
+            ),
         ]
         | None
     ) = Field(None, description="ARN of an existing EKS cluster")
@@ -148,11 +208,26 @@ class HyperPodSettings(SettingsSection):
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks, autoscale}`; "
-        "`autoscale: {max_count, idle_minutes}`",
+        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks, image_id, "
+        "auto_patch, update_schedule, autoscale}`; `autoscale: {max_count, idle_minutes}`",
+    )
+    software: Literal["container", "environment"] = Field(
+        "container",
+        description="what runs jobs on Slurm: container: the platform's image, by Enroot and "
+        "Pyxis; environment: a Python environment on Lustre",
+    )
+    container_packages: tuple[ContainerPackage, ...] = Field(
+        (),
+        description="packages of Enroot and Pyxis to install on Slurm nodes whose AMI lacks them: "
+        "`{url, sha256}`",
+    )
+    users: dict[UserName, Annotated[int, Field(ge=1001, lt=59000)]] = Field(
+        default_factory=dict,
+        description="users on the nodes of a Slurm cluster, with their number; none: everyone is "
+        "`ubuntu`",
     )
     node_recovery: bool = Field(True, description="replace failed nodes automatically")
-    quotas: dict[InstanceType, int] = Field(
+    quotas: dict[InstanceType, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
         description="granted quotas by instance type, as Service Quotas shows for '<type> for "
         "cluster usage'",
@@ -174,3 +249,8 @@ class HyperPodSettings(SettingsSection):
     def autoscaled_groups(self) -> tuple[InstanceGroup, ...]:
         """Groups that Karpenter scales."""
         return tuple(group for group in self.groups if group.autoscale)
+
+    @property
+    def on_slurm(self) -> bool:
+        """True if there is a cluster, and Slurm orchestrates it."""
+        return self.enabled and self.orchestrator == "slurm"

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
+from stacks.settings.schedules import schedule_problem
 
 PARTITION = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 TEAM_OR_PRIORITY = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+AMI_USERS = ("root", "ubuntu", "slurm", "munge", "ec2-user", "ssm-user")
 MAXIMUM_NAME = 40
 MAXIMUM_PRIORITIES = 10
 
@@ -35,17 +37,25 @@ def training_plans(environment: Environment) -> Iterator[str]:
     for index, group in enumerate(environment.hyperpod.groups):
         if group.training_plan:
             key = f"hyperpod.groups.{index}.training_plan"
-            yield from _arn_problems(environment, key, group.training_plan, "a plan")
+            yield from arn_problems(environment, key, group.training_plan, "a plan")
 
 
 def eks_cluster(environment: Environment) -> Iterator[str]:
     """Yield a problem if the EKS cluster is in another Region or account."""
     arn = environment.hyperpod.eks_cluster_arn
     if arn:
-        yield from _arn_problems(environment, "hyperpod.eks_cluster_arn", arn, "an EKS cluster")
+        yield from arn_problems(environment, "hyperpod.eks_cluster_arn", arn, "an EKS cluster")
 
 
-def _arn_problems(environment: Environment, key: str, arn: str, what: str) -> Iterator[str]:
+def arn_problems(environment: Environment, key: str, arn: str, what: str) -> Iterator[str]:
+    """Yield a problem if an ARN is of another Region or account.
+
+    Args:
+        environment: The environment.
+        key: Path of the setting.
+        arn: The ARN.
+        what: Kind of resource, with its article.
+    """
     region, account = arn.split(":")[3:5]
     if region != environment.region:
         yield (
@@ -92,6 +102,52 @@ def roles_on_eks(environment: Environment) -> Iterator[str]:
                     f"hyperpod.groups.{index}.role: {group.role!r} is a role of Slurm nodes and "
                     "has no effect on EKS; remove it"
                 )
+
+
+def only_on_slurm(environment: Environment) -> Iterator[str]:
+    """Yield the settings of Slurm nodes that have no effect on EKS, or with an environment."""
+    settings = environment.hyperpod
+    if settings.orchestrator == "eks":
+        for key in sorted({"software", "container_packages", "users"} & settings.model_fields_set):
+            yield f"hyperpod.{key}: it has no effect on EKS; remove it, or set orchestrator: slurm"
+    elif settings.container_packages and settings.software == "environment":
+        yield (
+            "hyperpod.container_packages: they have no effect with software: environment; remove "
+            "them, or set software: container"
+        )
+
+
+def users(environment: Environment) -> Iterator[str]:
+    """Yield numbers that two users share, and names that HyperPod's AMI has."""
+    names: dict[int, str] = {}
+    for name, uid in environment.hyperpod.users.items():
+        if name in AMI_USERS:
+            yield f"hyperpod.users: {name!r} is a user of the AMI; name people, or leave it out"
+        if uid in names:
+            yield (
+                f"hyperpod.users.{name}: {uid} is the number of {names[uid]}; each user needs "
+                "their own, or one could write the files of the other"
+            )
+        names[uid] = name
+
+
+def patching(environment: Environment) -> Iterator[str]:
+    """Yield invalid schedules, and groups that are patched in two ways."""
+    for index, group in enumerate(environment.hyperpod.groups):
+        key = f"hyperpod.groups.{index}.update_schedule"
+        if group.update_schedule is None:
+            continue
+        if not group.update_schedule.startswith("cron("):
+            yield (
+                f"{key}: {group.update_schedule!r} is no cron expression; write cron(0 3 ? * SUN *)"
+            )
+        elif problem := schedule_problem(group.update_schedule):
+            yield f"{key}: {group.update_schedule!r}: {problem}"
+        if group.auto_patch:
+            yield (
+                f"{key}: group {group.name!r} has auto_patch, too, and updates that overlap may "
+                "fail; remove one of the two"
+            )
 
 
 def governance(environment: Environment) -> Iterator[str]:

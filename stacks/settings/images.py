@@ -11,7 +11,9 @@ class ImageSettings(SettingsSection):
     """Settings of the ECR repositories and the build project."""
 
     kinds: tuple[Literal["gpu", "neuron"], ...] = Field(
-        ("gpu", "neuron"), description="accelerator families, with one repository each"
+        ("gpu", "neuron"),
+        min_length=1,
+        description="accelerator families, with one repository each",
     )
     keep: int = Field(20, ge=2, description="number of images kept per repository")
     build: bool = Field(True, description="create the CodeBuild project that builds containers/")

@@ -2,17 +2,53 @@
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field
 
-from stacks.settings.base import SettingsSection
+from stacks.settings.base import SettingsSection, matching
 
-ZoneName = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$")]
-VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$")]
-SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")]
-RouteTableId = Annotated[str, StringConstraints(pattern=r"^rtb-([0-9a-f]{8}|[0-9a-f]{17})$")]
-ZoneId = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}[0-9]-az[0-9]+$")]
+HEX = "([0-9a-f]{8}|[0-9a-f]{17})"
+
+ZoneName = Annotated[
+    str, matching(r"[a-z]{2}(-[a-z]+)+-[0-9][a-z]", "the name of an availability zone, us-east-1a")
+]
+ZoneId = Annotated[
+    str, matching(r"[a-z]{3,4}[0-9]-az[0-9]+", "the id of an availability zone, like use1-az4")
+]
+VpcId = Annotated[str, matching(rf"vpc-{HEX}", "the id of a VPC, like vpc-0a1b2c3d4e5f60718")]
+SubnetId = Annotated[
+    str, matching(rf"subnet-{HEX}", "the id of a subnet, like subnet-0a1b2c3d4e5f60718")
+]
+RouteTableId = Annotated[
+    str, matching(rf"rtb-{HEX}", "the id of a route table, like rtb-0a1b2c3d4e5f60718")
+]
+
+
+def _range(value: Any) -> Any:
+    """Return a range as it is, or say how to write it.
+
+    `IPv4Network` would take a number, or an address without a length, as one address.
+
+    Raises:
+        ValueError: The value is no range.
+    """
+    try:
+        if "/" not in str(value):
+            raise ValueError("without a length")
+        return IPv4Network(value, strict=True)
+    except ValueError:
+        pass
+    try:
+        network = IPv4Network(str(value), strict=False)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 range; write one like 10.40.0.0/16") from None
+    if "/" not in str(value):
+        raise ValueError(f"{value!r} has no length; write a range like 10.40.0.0/16")
+    raise ValueError(f"{value!r} is an address inside of a range; write {str(network)!r}")
+
+
+Cidr = Annotated[IPv4Network, BeforeValidator(_range)]
 
 
 class Zone(SettingsSection):
@@ -32,7 +68,7 @@ class ExistingSubnet(SettingsSection):
 
     id: SubnetId
     zone: ZoneName
-    cidr: IPv4Network
+    cidr: Cidr
     route_table: RouteTableId | None = None
 
 
@@ -44,7 +80,7 @@ class ExistingNetwork(SettingsSection):
     """
 
     vpc_id: VpcId
-    cidrs: tuple[IPv4Network, ...] = Field(min_length=1)
+    cidrs: tuple[Cidr, ...] = Field(min_length=1)
     subnets: tuple[ExistingSubnet, ...] = Field(min_length=1)
     endpoints: Literal["all"] | tuple[str, ...] = ()
     flow_logs: bool = False
@@ -67,7 +103,7 @@ class NetworkSettings(SettingsSection):
         "route_table}], endpoints, flow_logs}`, with one private subnet per zone; see "
         "[An existing VPC](#an-existing-vpc)",
     )
-    cidr: IPv4Network = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
+    cidr: Cidr = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
     zones: tuple[Zone, ...] = Field(
         min_length=1,
         max_length=6,

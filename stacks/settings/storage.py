@@ -2,12 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from stacks.settings.base import SettingsSection
+from stacks.settings.base import SettingsSection, matching
 from stacks.settings.network import ZoneName
 
-KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+KeyName = Annotated[
+    str,
+    matching(
+        r"[A-Z][A-Z0-9_]{0,63}",
+        "the name of an environment variable in capitals, like JUDGE_KEY",
+    ),
+]
 
 
 class ObjectLock(SettingsSection):
@@ -44,6 +50,7 @@ class StorageSettings(SettingsSection):
     models_to_infrequent_access_days: int = Field(
         60,
         ge=30,
+        le=36500,
         description="days until models move to Infrequent Access; 120 days later, to Glacier "
         "Instant Retrieval",
     )

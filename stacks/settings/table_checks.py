@@ -6,8 +6,10 @@ zone proves that the zone offers the type, so this finding is a warning in any c
 """
 
 import difflib
+import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from stacks.aws_data.tables import (
     eks_versions,
@@ -15,10 +17,20 @@ from stacks.aws_data.tables import (
     instances,
     lacking_types,
     regions,
+    training_instances,
 )
+from stacks.settings.account_rules import in_other_partition
 from stacks.settings.environment import CheckName, Environment
 from stacks.settings.hyperpod import InstanceGroup
 from stacks.settings.placement import cluster_zones, pinned_zone
+
+# Shared address space of providers (RFC 6598), which VPCs often use for pods and nodes.
+SHARED = IPv4Network("100.64.0.0/10")
+
+
+# As documented in 2026: docs.aws.amazon.com/sagemaker/latest/dg/
+# sagemaker-hyperpod-eks-prerequisites.html
+HYPERPOD_KUBERNETES = tuple(eks_versions())
 
 
 @dataclass(frozen=True)
@@ -60,19 +72,22 @@ def table_warnings(environment: Environment) -> Iterator[tuple[CheckName, str]]:
 
 def _findings(environment: Environment) -> Iterator[TableFinding]:
     region = environment.region
-    if region not in regions():
-        close = difflib.get_close_matches(region, regions(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+    if region not in regions() and not in_other_partition(region):
+        likely = _likely_region(environment)
+        hint = f"; did you mean {likely!r}?" if likely else ""
         yield TableFinding("regions", f"region: there is no Region {region!r}{hint}")
+    yield from _range_findings(environment)
     yield from _region_findings(environment)
+    yield from _allowed_type_findings(environment)
     if not environment.hyperpod.enabled:
         return
     eks = environment.hyperpod.eks
-    if eks and eks.version not in eks_versions():
+    if eks and eks.version not in HYPERPOD_KUBERNETES:
         yield TableFinding(
-            "eks-versions",
-            f"hyperpod.eks.version: HyperPod does not support Kubernetes {eks.version!r}; take one "
-            f"of {', '.join(eks_versions())}",
+            "kubernetes-versions",
+            f"hyperpod.eks.version: HyperPod does not support Kubernetes {eks.version}; take one "
+            f"of {', '.join(HYPERPOD_KUBERNETES)} (docs.aws.amazon.com/sagemaker/latest/dg/"
+            "sagemaker-hyperpod-eks-prerequisites.html)",
         )
     for index, group in enumerate(environment.hyperpod.groups):
         key_path = f"hyperpod.groups.{index}"
@@ -84,6 +99,36 @@ def _findings(environment: Environment) -> Iterator[TableFinding]:
                 f"{key_path}.spot: AWS documents Spot capacity for clusters on EKS only, and "
                 f"{group.name!r} is in a Slurm cluster; remove spot, or use orchestrator: eks",
             )
+
+
+def _likely_region(environment: Environment) -> str | None:
+    """Return the Region of the zones if they agree on one, or else the one spelt most alike."""
+    of_zones = {zone.name[:-1] for zone in environment.network.zones} & set(regions())
+    if len(of_zones) == 1:
+        return of_zones.pop()
+    close = difflib.get_close_matches(environment.region.lower(), regions(), n=1)
+    return close[0] if close else None
+
+
+def _range_findings(environment: Environment) -> Iterator[TableFinding]:
+    network = environment.network
+    if network.existing is not None:
+        return
+    docker = IPv4Network("172.17.0.0/16")
+    if network.cidr.overlaps(docker):
+        yield TableFinding(
+            "vpc-range",
+            f"network.cidr: {network.cidr} overlaps {docker}, which SageMaker and Docker use "
+            "inside of their hosts; take another range, like 10.40.0.0/16 "
+            "(docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html)",
+        )
+    elif not network.cidr.is_private and not network.cidr.subnet_of(SHARED):
+        yield TableFinding(
+            "vpc-range",
+            f"network.cidr: {network.cidr} is publicly routable, so its owner's servers could not "
+            "be reached; take a private range, like 10.40.0.0/16 "
+            "(docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html)",
+        )
 
 
 def _region_findings(environment: Environment) -> Iterator[TableFinding]:
@@ -111,6 +156,18 @@ def _region_findings(environment: Environment) -> Iterator[TableFinding]:
         if on and resource_type in lacking:
             message = f"{key}: CloudFormation has no {resource_type} in {region}; disable it"
             yield TableFinding("region-types", message)
+
+
+def _allowed_type_findings(environment: Environment) -> Iterator[TableFinding]:
+    for index, pattern in enumerate(environment.training.allowed_instance_types):
+        if not fnmatch.filter(training_instances(), pattern):
+            close = difflib.get_close_matches(pattern, training_instances(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield TableFinding(
+                "instance-types",
+                f"training.allowed_instance_types.{index}: training jobs have no type "
+                f"{pattern}{hint}",
+            )
 
 
 def _type_findings(group: InstanceGroup, key_path: str) -> Iterator[TableFinding]:

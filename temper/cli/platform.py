@@ -1,4 +1,4 @@
-"""Commands about prices and the platform: prices, idle-cost, connect, cluster-setup."""
+"""Commands about the platform: prices, idle-cost, connect, cluster-setup, cluster-software."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command("idle-cost")(_idle_cost)
     app.command("connect")(_connect)
     app.command("cluster-setup")(_cluster_setup)
+    app.command("cluster-software")(_cluster_software)
 
 
 def _prices(
@@ -100,3 +101,17 @@ def _cluster_setup(
     from launch.environment import read_environment
 
     return set_up_cluster(read_environment(env), print_only=print_)
+
+
+def _cluster_software(
+    env: EnvironmentOption = "dev",
+    image: Annotated[str, typer.Option(help="Image to import; default: the platform's.")] = "",
+) -> None:
+    """Import the container image, or build the Python environment, on a HyperPod Slurm cluster.
+
+    Needed once per image or version; `temper train --target hyperpod` says when.
+    """
+    from launch.connect import install_cluster_software
+    from launch.environment import read_environment
+
+    install_cluster_software(read_environment(env), image)

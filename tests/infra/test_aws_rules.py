@@ -7,8 +7,10 @@ import botocore.session
 import pytest
 import yaml
 
+from stacks.aws_data.tables import instances, regions
 from stacks.errors import SettingsError
 from stacks.settings import Environment, hyperpod_rules, read_environment
+from stacks.settings.address_rules import zone_id_prefix
 from stacks.settings.aws_rules import RULES
 from stacks.settings.schedules import schedule_problem
 from stacks.settings.table_checks import table_warnings
@@ -150,3 +152,10 @@ def test_synthesis_shows_the_warning(tmp_path: Path) -> None:
     for file in assembly.outdir.glob("*.metadata.json"):
         metadata += file.read_text(encoding="utf-8")
     assert "nothing contradicts the table any more" in metadata
+
+
+def test_zone_ids_of_the_table_belong_to_known_regions() -> None:
+    """Compare the derived beginnings of zone ids with the ids that EC2 answers with."""
+    derived = {zone_id_prefix(region) for region in regions()}
+    ids = {zone.partition("-")[0] for facts in instances().values() for zone in facts.zones}
+    assert ids <= derived

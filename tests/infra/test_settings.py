@@ -60,10 +60,73 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
         assert place in message
 
 
+def test_values_and_rules_are_reported_together(tmp_path: Path) -> None:
+    changes = {"name": "devel", "owner": "nobody", "network.cidr": "10.0.0.0/8", "protected": True}
+    (tmp_path / "dev.yaml").write_text(yaml.safe_dump(_with(DEV, changes)), encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        read_environment(tmp_path, "dev")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "owner",
+        "protected",
+    ]
+    changes.pop("protected")
+    (tmp_path / "dev.yaml").write_text(yaml.safe_dump(_with(DEV, changes)), encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        read_environment(tmp_path, "dev")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "owner",
+        "name",
+        "network.cidr",
+    ]
+
+
+def test_an_invalid_value_hides_the_rules_that_depend_on_it(tmp_path: Path) -> None:
+    changes = {"hyperpod.groups.0.count": "one", "cost_centre": "R&D"}
+    problems = _message(tmp_path, _with(EKS, changes)).splitlines()[1:]
+    assert [problem.strip().partition(":")[0] for problem in problems] == [
+        "hyperpod.groups.0.count",
+        "cost_centre",
+    ]
+
+
+def test_a_section_switched_off_by_name_keeps_its_settings(tmp_path: Path) -> None:
+    changes = {"hyperpod.enabled": False}
+    (tmp_path / "eks.yaml").write_text(yaml.safe_dump(_with(EKS, changes)), encoding="utf-8")
+    assert read_environment(tmp_path, "eks").hyperpod.groups
+
+
+def test_anchors_and_a_byte_order_mark_are_accepted(tmp_path: Path) -> None:
+    text = (OURS / "dev.yaml").read_text(encoding="utf-8")
+    text = text.replace(
+        "page: [platform-team@example.com]", "page: &p [a@example.com]\n  events: *p"
+    )
+    (tmp_path / "dev.yaml").write_text("\ufeff" + text, encoding="utf-8")
+    assert read_environment(tmp_path, "dev").monitoring.events == ("a@example.com",)
+
+
+CASES = sorted((ROOT.parent / "shared" / "cases" / "platform").glob("c*.yaml"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_recorded_mistakes_are_named_with_their_source(tmp_path: Path, case: Path) -> None:
+    (tmp_path / case.name).write_bytes(case.read_bytes())
+    with pytest.raises(SettingsError) as caught:
+        read_environment(tmp_path, case.stem)
+    for problem in caught.value.problems:
+        assert problem.endswith(")") or "overrides: {" in problem, problem
+
+
 def test_two_environments_with_one_prefix(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({**DEV, "name": "other"}))
     message = _message(tmp_path, DEV)
     assert "'temper-dev' is also the prefix of other.yaml" in message
+
+
+@pytest.mark.parametrize("prefix", ["temper", "temper-dev-two"])
+def test_a_prefix_that_begins_with_another(tmp_path: Path, prefix: str) -> None:
+    other = {**DEV, "name": "other", "prefix": prefix}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    assert "choose prefixes of which none begins with another" in _message(tmp_path, DEV)
 
 
 def test_one_log_group_has_one_owner(tmp_path: Path) -> None:
@@ -87,11 +150,23 @@ def test_environments_of_different_accounts_may_share_a_prefix(tmp_path: Path) -
     [
         ("name: [unclosed", "not valid YAML"),
         ("- a list", "a mapping of settings is expected, not list"),
-        ("", "a mapping of settings is expected, not NoneType"),
+        ("", "the file is empty; environments/dev.yaml is an example"),
+        ("# nothing yet\n", "the file is empty"),
+        ("network:\n\tmode: private\n", r"line 2, column 1\); indent with spaces, not tabs"),
+        ("name: dev\nname: dev\n", r"the key 'name' stands twice in one section \(line 2"),
+        ("network: {mode: private, mode: isolated}\n", "the key 'mode' stands twice"),
+        ("name: dev\n---\nname: prod\n", "expected a single document in the stream, but found"),
+        ("training: *nothing\n", r"found undefined alias \(line 1, column 11\)"),
+        ("training: !Ref Other\n", "could not determine a constructor for the tag '!Ref'"),
+        ("training: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        (b"name: d\xe9v\n", r"not UTF-8 \(byte 7\); save the file in the encoding UTF-8"),
+        ("name: dev\n".encode("utf-16"), "not UTF-8"),
+        (b"name: dev\x00\n", "not valid YAML: unacceptable character #x0000"),
     ],
 )
-def test_a_file_that_is_no_environment(tmp_path: Path, content: str, text: str) -> None:
-    (tmp_path / "dev.yaml").write_text(content)
+def test_a_file_that_is_no_environment(tmp_path: Path, content: str | bytes, text: str) -> None:
+    raw = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "dev.yaml").write_bytes(raw)
     with pytest.raises(SettingsError, match=text):
         read_environment(tmp_path, "dev")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,7 @@ from training.config.stage_references import check_no_references, check_referenc
 from training.config.vocabulary import JOB_VOCABULARY
 from training.errors import JobError, Problem
 from validation.error_messages import explain
-
-
-class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]  # chosen at import
-    """YAML loader that rejects duplicate keys, of which PyYAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: dict[Any, yaml.Node] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice in one section", key_node.start_mark
-                )
-            seen[key] = key_node
-        return super().construct_mapping(node, deep)
+from validation.strict_yaml import load_yaml
 
 
 def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
@@ -107,7 +93,7 @@ def read_document(path: Path, hint: str = "") -> Any:
     except OSError as error:
         raise JobError(str(path), [Problem("(file)", str(error.strerror or error))]) from None
     try:
-        return yaml.load(text, Loader=_Loader)  # a subclass of the safe loader
+        return load_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
@@ -130,7 +116,7 @@ def _override(document: Any, overrides: str, source: str) -> Any:
             problems.append(Problem("--set", "write key=value", repr(pair)))
             continue
         try:
-            value = yaml.load(text, Loader=_Loader)  # a subclass of the safe loader
+            value = load_yaml(text)
             _put(document, key.split("."), value)
         except (yaml.YAMLError, LookupError, TypeError) as error:
             problems.append(Problem(f"SET {key}", str(error).splitlines()[0], repr(text)))

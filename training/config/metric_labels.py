@@ -31,6 +31,7 @@ Labels = Mapping[str, MetricLabel]
 COMMON: Labels = {
     "loss": MetricLabel("loss", "lower", headline="Held-out loss"),
     "perplexity": MetricLabel("perplexity", "lower", 2),
+    "token_accuracy": MetricLabel("token accuracy", "higher", 3),
     "exact_match": MetricLabel("exact match", "higher", 3),
     "token_f1": MetricLabel("token F1", "higher", 3),
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from catalog.instances import has_local_disk, instance
 from training.config.job import Job
 from training.config.types import print_duration
 from training.errors import Problem
 
 _MAX_RUNTIME_S = 28 * 86400
 _MAX_WARM_POOL_S = 6 * 3600
+# https://awsdocs-neuron.readthedocs-hosted.com/en/latest/torch/index.html
+_UNSERVED = re.compile(r"^ml\.trn1")
 
 
 def check_machines(job: Job, first: bool) -> Iterator[Problem]:
@@ -33,8 +37,38 @@ def check_machines(job: Job, first: bool) -> Iterator[Problem]:
     types = [t for t in (wanted.instance, *wanted.fallback) if t]
     if wanted.fallback and wanted.instance is None:
         yield Problem("resources.instance", "is required with fallback")
+    yield from _instance_types(job)
     if len(set(types)) < len(types):
         yield Problem("resources.fallback", "names a type twice", ", ".join(types))
+
+
+def _instance_types(job: Job) -> Iterator[Problem]:
+    """Yield the instance types that cannot train, and settings that they do not use."""
+    wanted = job.resources
+    for key, names in (("instance", (wanted.instance,)), ("fallback", wanted.fallback)):
+        if unserved := [name for name in names if name and _UNSERVED.match(name)]:
+            yield Problem(
+                f"resources.{key}",
+                "the image trains with TorchNeuron, which serves Trainium 2 and 3 and not "
+                "Trainium 1",
+                ", ".join(unserved),
+                "Use ml.trn2.48xlarge, or a GPU such as ml.p4d.24xlarge",
+            )
+    types = [name for name in (wanted.instance, *wanted.fallback) if name]
+    if wanted.volume_gib is not None and types and all(map(has_local_disk, types)):
+        yield Problem(
+            "resources.volume_gib",
+            "has no effect: SageMaker uses the local disks of this instance type and provisions "
+            "no volume (docs.aws.amazon.com/sagemaker/latest/dg/"
+            "model-train-storage-tips-considerations.html)",
+            str(wanted.volume_gib),
+            f"Leave it out; {', '.join(map(_disk, types))}",
+        )
+
+
+def _disk(name: str) -> str:
+    described = instance(name)
+    return f"{name} has {described.nvme_gb:g} GB" if described else f"{name} has local disks"
 
 
 def _spot(job: Job) -> Iterator[Problem]:

@@ -162,6 +162,12 @@ class Resources(ConfigSection):
     image: str | None = None
     """Container image; the environment's current one when left out."""
     register_model: bool = False
-    """Enter the trained model in the environment's model registry."""
+    """Enter the trained model in the environment's model registry; on SageMaker only."""
+    output_compression: Literal["none", "gzip"] = "none"
+    """Format of the model in S3: its files, which Bedrock imports and vLLM reads in place, or
+    `model.tar.gz`."""
+    volume_gib: int | None = Field(default=None, ge=1, le=16384)
+    """Size of the volume in GiB, for instance types without local disks; what the plan needs when
+    left out."""
     partition: str | None = None
     """Slurm partition; the cluster's default when left out."""

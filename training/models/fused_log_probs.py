@@ -2,7 +2,8 @@
 
 The logits of a batch, [batch, length, vocabulary], are often the largest tensor of a training step.
 `model(..., labels=labels, next_token_log_probs=True)` returns `NextTokenLogProbs` instead;
-`temperature=` divides the logits first, and `entropy=True` adds the entropy of the distribution.
+`temperature=` divides the logits first, `entropy=True` adds the entropy of the distribution, and
+`top1=True` whether each token is the most probable one.
 Only positions whose next token is supervised go through the language-model head. On a GPU, TRL's
 kernel computes their log-probabilities in tiles of the vocabulary. Elsewhere the head runs on
 chunks of positions, whose logits are recomputed in the backward pass rather than stored. In that
@@ -41,6 +42,8 @@ class NextTokenLogProbs(ModelOutput):
     """True at supervised positions."""
     entropy: torch.Tensor | None = None
     """Entropy of the distribution of each token in nats, without gradient; None by default."""
+    top1: torch.Tensor | None = None
+    """True at supervised positions whose next token is the most probable one; None by default."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,18 @@ class _LogitsSpec:
         cap: Soft cap, `cap * tanh(logits / cap)`; None for no cap.
         temperature: Divisor, applied last.
         entropy: Whether to compute the entropy.
+        top1: Whether to compare each token with the most probable one.
     """
 
     scale: float
     cap: float | None
     temperature: float
     entropy: bool
+    top1: bool
+
+
+Scored = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+"""Log-probabilities, entropy and top-1 hits of tokens, each [tokens]; None if not requested."""
 
 
 def add_next_token_log_probs(model: PreTrainedModel) -> None:
@@ -75,6 +84,7 @@ def add_next_token_log_probs(model: PreTrainedModel) -> None:
         next_token_log_probs: bool = False,
         temperature: float = 1.0,
         entropy: bool = False,
+        top1: bool = False,
         **inputs: Any,
     ) -> Any:
         if not next_token_log_probs:
@@ -82,7 +92,7 @@ def add_next_token_log_probs(model: PreTrainedModel) -> None:
         labels = inputs.pop("labels")
         inputs["use_cache"] = False
         outputs = self.base_model(*args, **inputs)
-        logits = _LogitsSpec(logit_scale(self), logit_cap(self), temperature, entropy)
+        logits = _LogitsSpec(logit_scale(self), logit_cap(self), temperature, entropy, top1)
         return _score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:], logits)
 
     model.forward = types.MethodType(forward, model)
@@ -102,35 +112,36 @@ def _score(
         scored = _in_chunks(wanted, head, ids, logits, rows)
     # `masked_scatter` keeps the result connected to the graph even if no token is supervised: the
     # backward pass, and the collectives that ZeRO and DDP run in it, must happen on every process.
-    log_probs, entropy = (
+    log_probs, entropy, top1 = (
         None if one is None else one.new_zeros(mask.shape).masked_scatter(mask, one)
         for one in scored
     )
-    return NextTokenLogProbs(log_probs, mask, entropy)
+    return NextTokenLogProbs(log_probs, mask, entropy, top1)
 
 
 def _in_tiles(
     hidden: torch.Tensor, head: nn.Linear, ids: torch.Tensor, logits: _LogitsSpec
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return log-probabilities and entropy of `ids`, [tokens], by TRL's kernel."""
+) -> Scored:
+    """Return the scores of `ids`, [tokens], by TRL's kernel."""
     # FSDP2 shards weight and bias: gather each once, for all tiles.
     weight, bias = (
         part.full_tensor() if isinstance(part, DTensor) else part
         for part in (head.weight, head.bias)
     )
-    outputs = ("log_probs", "entropy") if logits.entropy else ("log_probs",)
+    wanted = {"log_probs": True, "entropy": logits.entropy, "is_top1": logits.top1}
+    outputs = tuple(name for name, value in wanted.items() if value)
     with maybe_gather_lm_head_ctx(weight, bias):
-        log_probs, entropy, *_ = ChunkedLogProbFunction.apply(
+        log_probs, entropy, _, _, top1 = ChunkedLogProbFunction.apply(
             *(hidden, weight, bias, ids, logits.temperature, _TILE),
             *(logits.cap, logits.scale, outputs),
         )
-    return log_probs, entropy.detach() if logits.entropy else None
+    return log_probs, entropy.detach() if logits.entropy else None, top1 if logits.top1 else None
 
 
 def _in_chunks(
     hidden: torch.Tensor, head: Any, ids: torch.Tensor, logits: _LogitsSpec, rows: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return log-probabilities and entropy of `ids`, [tokens], `rows` tokens at a time."""
+) -> Scored:
+    """Return the scores of `ids`, [tokens], `rows` tokens at a time."""
     score = functools.partial(_score_chunk, head=head, logits=logits)
     if len(ids) <= rows:
         return score(hidden, ids)
@@ -138,13 +149,17 @@ def _in_chunks(
         checkpoint(score, some, those, use_reentrant=False, preserve_rng_state=False)
         for some, those in zip(torch.split(hidden, rows), torch.split(ids, rows), strict=True)
     ]
-    log_probs, entropy = zip(*parts, strict=True)
-    return torch.cat(log_probs), torch.cat(entropy) if logits.entropy else None
+    log_probs, entropy, top1 = zip(*parts, strict=True)
+    return (
+        torch.cat(log_probs),
+        torch.cat(entropy) if logits.entropy else None,
+        torch.cat(top1) if logits.top1 else None,
+    )
 
 
 def _score_chunk(
     hidden: torch.Tensor, ids: torch.Tensor, *, head: nn.Module, logits: _LogitsSpec
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> Scored:
     scores = head(hidden).float()
     if logits.scale != 1.0:
         scores = scores * logits.scale
@@ -153,11 +168,14 @@ def _score_chunk(
     if logits.temperature != 1.0:
         scores = scores / logits.temperature
     log_probs = -nn.functional.cross_entropy(scores, ids, reduction="none")
-    if not logits.entropy:
-        return log_probs, None
+    entropy = top1 = None
     with torch.no_grad():
-        distribution = torch.log_softmax(scores, dim=-1)
-        return log_probs, -(distribution.exp() * distribution).sum(dim=-1)
+        if logits.entropy:
+            distribution = torch.log_softmax(scores, dim=-1)
+            entropy = -(distribution.exp() * distribution).sum(dim=-1)
+        if logits.top1:
+            top1 = scores.argmax(dim=-1) == ids
+    return log_probs, entropy, top1
 
 
 def logit_scale(model: PreTrainedModel) -> float:

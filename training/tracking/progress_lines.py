@@ -14,10 +14,16 @@ from training.step_metrics import LOGGED_METRICS
 
 _IN_LINE = tuple(metric for metric in LOGGED_METRICS if metric.line_label)
 
+METHOD_METRICS = ("reward", "accuracy", "margin", "kl")
+"""Metrics that a method may add to a step, and that the line then ends with."""
+EVALUATION_METRICS = ("loss", "perplexity", "reward", "accuracy", "margin", "kl")
+"""Metrics of the held-out rows that CloudWatch receives."""
+
 METRIC_PATTERNS = {
     "step": r"step +(\d+)/\d+",
     **{metric.key: metric.pattern for metric in _IN_LINE},
-    "eval_loss": r"\| eval_loss (\S+)",
+    **{name: rf"\| {name} (\S+)" for name in METHOD_METRICS},
+    **{f"eval_{name}": rf"\| eval_{name} (\S+)" for name in EVALUATION_METRICS},
 }
 """Regular expressions by metric key; the first group of each is the value."""
 
@@ -35,6 +41,7 @@ def progress_line(metrics: Mapping[str, Any], max_steps: int, eta_s: float | Non
     """
     parts = [f"step {metrics['step']:>6}/{max_steps}"]
     parts += [metric.line(metrics[metric.key]) for metric in _IN_LINE]
+    parts += [f"{name} {metrics[name]:.4f}" for name in METHOD_METRICS if name in metrics]
     return " | ".join(parts if eta_s is None else [*parts, f"eta {clock(eta_s)}"])
 
 

@@ -25,19 +25,26 @@ class HeldOutMetric(Protocol):
 
 
 class NextTokenMetric:
-    """Loss of a language model, in nats per supervised token."""
+    """Loss of a language model in nats per supervised token, and its accuracy on these tokens."""
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
-        """Return the summed loss and the number of supervised tokens."""
-        outputs = model(**batch, next_token_log_probs=True)
+        """Return the sums of the loss and of the top-1 hits, and the supervised tokens."""
+        outputs = model(**batch, next_token_log_probs=True, top1=True)
         total = float(-outputs.log_probs.double().sum())
-        return {"loss": (total, int((batch["labels"][:, 1:] != -100).sum()))}
+        count = int((batch["labels"][:, 1:] != -100).sum())
+        return {"loss": (total, count), "token_accuracy": (float(outputs.top1.sum()), count)}
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
-        """Return `loss` (nats per token), `perplexity` and `tokens`."""
+        """Return `loss` (nats per token), `perplexity`, `token_accuracy` and `tokens`."""
         total, count = sums["loss"]
+        hits, _ = sums["token_accuracy"]
         loss = total / max(count, 1)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "tokens": float(count)}
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700)),
+            "token_accuracy": hits / max(count, 1),
+            "tokens": float(count),
+        }
 
 
 def add_sums(parts: list[Sums]) -> Sums:

@@ -12,7 +12,7 @@ from moto.codebuild import codebuild_backends
 from moto.ecr import ecr_backends
 from moto.ssm import ssm_backends
 
-from stacks.handlers.promote_image import Gate, promote
+from stacks.handlers.promote_image import PromotionGate, promote
 from tests.infra.handlers.image_events import (
     ACCOUNT,
     REGION,
@@ -42,8 +42,8 @@ class Registry:
         self.ecr.create_repository(repositoryName="temper-dev/gpu")
         self._clients = clients
 
-    def gate(self, refuse_from: str = "CRITICAL", approver_role: str = "") -> Gate:
-        return Gate(
+    def gate(self, refuse_from: str = "CRITICAL", approver_role: str = "") -> PromotionGate:
+        return PromotionGate(
             prefix="temper-dev",
             refuse_from=refuse_from,
             project="temper-dev-images",

@@ -22,6 +22,8 @@ COMMANDS = (
     *("train", "check", "plan", "rehearse", "doctor", "import", "schema"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
+    *("publish-image", "approve-image"),
+    *("connect", "diff-environment", "deploy-environment", "destroy-environment"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}
 

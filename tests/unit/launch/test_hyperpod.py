@@ -14,11 +14,13 @@ from launch.eks.kubectl import Kubectl
 from launch.eks.manifests import KubernetesSettings
 from launch.errors import LaunchError
 from launch.slurm.shell import SshShell
+from launch.slurm.software import environment_digest
 from launch.targets import hyperpod
 from launch.targets.eks import EksTarget
 from launch.targets.hyperpod import _submit_shell
+from launch.targets.slurm import SlurmTarget
 from tests.unit.launch.conftest import boto
-from tests.unit.launch.fake_accounts import ACCOUNT, DEV
+from tests.unit.launch.fake_accounts import ACCOUNT, DEV, VALUES
 
 NAME = "temper-dev-cluster"
 CLUSTER: dict[str, Any] = {
@@ -133,3 +135,47 @@ def test_orchestrator_selects_target(
     if isinstance(target, EksTarget):
         assert target.cluster == KubernetesSettings("hyperpod-ns-a", "fsx-claim", "temper-job")
         assert target.teams == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("published_software", "instance", "software", "image"),
+    [
+        ("container", "ml.p5.48xlarge", "container", "/gpu@sha256:"),
+        ("container", "ml.trn1.32xlarge", "container", "/neuron@sha256:"),
+        ("environment", "ml.p5.48xlarge", "environment", "/gpu@sha256:"),
+        # A platform that was deployed before the setting existed.
+        ("", "ml.p5.48xlarge", "container", "/gpu@sha256:"),
+    ],
+)
+def test_software_of_the_environment(
+    published: None,
+    emulated: EmulatedEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    published_software: str,
+    instance: str,
+    software: str,
+    image: str,
+) -> None:
+    ssm, name = boto(emulated, "ssm"), f"/{DEV.prefix}/hyperpod/software"
+    neuron = f"/{DEV.prefix}/images/neuron/uri"
+    ssm.put_parameter(Name=neuron, Value=VALUES["images/neuron/uri"], Type="String", Overwrite=True)
+    if published_software:
+        ssm.put_parameter(Name=name, Value=published_software, Type="String")
+    account = AwsSession(DEV)
+    monkeypatch.setattr(hyperpod, "AwsSession", lambda environment: account)
+    monkeypatch.setenv("SLURM_LOGIN", "me@login")
+    monkeypatch.delenv("SLURM_PYTHON", raising=False)
+    groups = [{**group, "InstanceType": instance} for group in CLUSTER["InstanceGroups"]]
+    described = {**CLUSTER, "InstanceGroups": groups, "Orchestrator": {"Slurm": {}}}
+    with Stubber(account.client("sagemaker")) as answers:
+        answers.add_response("describe_cluster", described)
+        target = hyperpod.from_environment(DEV)
+    if published_software:
+        ssm.delete_parameter(Name=name)
+    assert isinstance(target, SlurmTarget)
+    assert target.cluster.software == software
+    assert image in target.cluster.image
+    assert target.cluster.group == "temper"
+    assert target.cluster.setup_command == "make cluster-software ENV=dev"
+    if software == "environment":
+        assert target.cluster.python.endswith(f"{environment_digest()}/bin/python")

@@ -11,17 +11,21 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from emulator.environment import EmulatedEnvironment
+from launch.aws.s3 import S3Uri
 from launch.errors import LaunchError, NotConfirmed
-from launch.submission import Submission, read_submission
+from launch.prepared_job import PreparedJob
+from launch.submission import Attempt, Submission, now, read_submission
 from launch.submit import SubmitRequest, submit
-from launch.targets.sagemaker import SageMakerTarget
+from launch.targets.sagemaker import SageMakerTarget, _volume_problems
 from tests.unit.launch.conftest import boto
+from training.config import load_job
 from training.errors import JobError
 
 
@@ -83,6 +87,86 @@ def test_container_job_has_no_local_paths(
     assert str(tmp_path) not in text
     assert "/opt/ml/input/data/train/rows.jsonl" in text
     assert await_end(target, submission) == "not deployed"
+
+
+def test_model_is_stored_as_files_that_can_be_read_in_place(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+) -> None:
+    submission = submit(make_request(steps=1), target, print)
+    await_end(target, submission)
+    job = target.jobs.find(submission.latest.name)
+    assert job is not None
+    uri = job["ModelArtifacts"]["S3ModelArtifacts"]
+    assert uri.endswith("/output/model/")
+    objects = [str(address) for address, _ in target.store.list(S3Uri.parse(uri))]
+    assert objects == [f"{uri}counted.json"]
+    assert any(size and uri.startswith(name) for name, size in target.remote_storage(submission))
+    assert not target.delete(submission)
+    assert not list(target.store.list(S3Uri.parse(uri)))
+
+
+def test_archive_of_an_earlier_job_is_still_fetched(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+) -> None:
+    submission = submit(make_request(steps=1, output_compression="gzip"), target, print)
+    await_end(target, submission)
+    job = target.jobs.find(submission.latest.name)
+    assert job is not None
+    assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith("/output/model.tar.gz")
+    assert submission.folder / "model" in target.fetch(submission, archive=False, checkpoints=False)
+    assert json.loads((submission.folder / "model/counted.json").read_text()) == {"steps": 1}
+
+
+def test_model_with_a_planted_name_is_refused(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+) -> None:
+    submission = submit(make_request(steps=1), target, print)
+    await_end(target, submission)
+    job = target.jobs.find(submission.latest.name)
+    assert job is not None
+    uri = S3Uri.parse(job["ModelArtifacts"]["S3ModelArtifacts"])
+    boto(emulated, "s3").put_object(
+        Bucket=uri.bucket, Key=f"{uri.key}../../planted.json", Body=b"{}"
+    )
+    with pytest.raises(LaunchError, match="leads out of"):
+        target.fetch(submission, archive=False, checkpoints=False)
+    assert not (submission.folder / "model").exists()
+    assert not list(submission.folder.parent.rglob("planted.json"))
+
+
+def test_registry_that_does_not_exist_is_named(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+) -> None:
+    with pytest.raises(JobError, match="this environment has no model registry"):
+        submit(make_request(register_model=True), target, print)
+    assert "CreateTrainingJob" not in emulated.service.calls
+
+
+def test_volume_of_an_instance_without_local_disks(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+    tmp_path: Path,
+) -> None:
+    request = make_request(instance="ml.m5.2xlarge", volume_gib=77)
+    job = load_job(request.job)
+    submission = Submission(tmp_path, "count/1", "sagemaker", "dev", "", now(), (Attempt("c-1"),))
+    plan: Any = SimpleNamespace(disk_gib={"total": 40.0})
+    prepared = PreparedJob(job, plan, "job.yaml")
+    assert not list(_volume_problems(prepared))
+    assert target.request(submission, prepared)["ResourceConfig"]["VolumeSizeInGB"] == 77
+    plan.disk_gib["total"] = 100.0
+    (problem,) = _volume_problems(prepared)
+    assert problem.message == "is less than the 100 GiB that the run writes"
+    assert "140 GiB are then requested" in problem.fix
 
 
 @pytest.mark.slow
@@ -285,7 +369,7 @@ def test_no_instance(
     make_request: Callable[..., SubmitRequest],
 ) -> None:
     request = dataclasses.replace(make_request(), overrides="resources={}")
-    with pytest.raises(JobError, match=r"resources.instance: is required with TARGET=sagemaker"):
+    with pytest.raises(JobError, match=r"resources.instance: is required with --target sagemaker"):
         submit(request, target, print)
 
 
@@ -297,7 +381,7 @@ def test_name_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = submit(make_request(steps=500), target, print)
-    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number: first.latest.name)
+    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number, prefix: first.latest.name)
     request = make_request(steps=5, name="other")
     with pytest.raises(LaunchError, match="taken by another training job"):
         submit(request, target, print)

@@ -100,6 +100,23 @@ def test_temperature_and_entropy(config: Any, budget: int, monkeypatch: pytest.M
     assert not found.entropy.requires_grad
 
 
+@pytest.mark.parametrize("budget", [2**24, 61 * 4], ids=["at once", "in chunks"])
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+def test_top1(config: Any, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second label is the model's own choice, so that both outcomes occur."""
+    monkeypatch.setattr(fused_log_probs, "LOGITS", budget)
+    model, inputs = make(config), batch()
+    best = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].argmax(-1)
+    labels = inputs["labels"][:, 1:]
+    labels[:, ::2] = torch.where(labels[:, ::2] == -100, -100, best[:, ::2])
+    with torch.no_grad():
+        output = model(**inputs, next_token_log_probs=True, top1=True)
+    mask = labels != -100
+    assert torch.equal(output.top1, (best == labels) & mask)
+    assert 0 < output.top1.sum() < mask.sum()
+    assert model(**inputs, next_token_log_probs=True).top1 is None
+
+
 def test_nothing_supervised_leads_back_to_the_model() -> None:
     model, inputs = make(CONFIGS[0]), batch()
     inputs["labels"][:] = -100

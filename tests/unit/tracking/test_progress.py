@@ -36,7 +36,8 @@ VALUES = [0.0, 1.5, -2.25, 1234.0, math.nan, math.inf, -math.inf]
 def test_each_metric_reads_back(name: str, value: float) -> None:
     line = progress_line(step(7, 3.0) | {name: value}, 20, 65.0)
     found = parse_line(line)
-    assert set(found) == set(METRIC_PATTERNS) - {"eval_loss"}
+    of_every_method = {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second"}
+    assert set(found) == of_every_method | {"memory_gib"}
     assert found["step"] == 7
     # Rates are written without decimals.
     wanted = round(value) if name == "tokens_per_second" and math.isfinite(value) else value
@@ -46,7 +47,46 @@ def test_each_metric_reads_back(name: str, value: float) -> None:
 @pytest.mark.parametrize("value", VALUES)
 def test_a_held_out_loss_reads_back(value: float) -> None:
     found = parse_line(evaluation_line(12, 20, {"loss": value, "perplexity": 2.0}))
-    assert found == {"step": 12, "eval_loss": pytest.approx(value, nan_ok=True)}
+    loss = pytest.approx(value, nan_ok=True)
+    assert found == {"step": 12, "eval_loss": loss, "eval_perplexity": 2.0}
+
+
+# Printed by `python -m training` for a job of each method.
+LINES = {
+    "step      2/2 | loss 0.4811 | lr 5.00e-04 | grad_norm 6.574 | tok/s 1160 | mem 0.65GiB "
+    "| accuracy 1.0000 | margin 0.5341 | eta 0s": {"accuracy": 1.0, "margin": 0.5341},
+    "step      2/2 | eval_loss 0.4288 | eval_accuracy 1.0000 | eval_margin 0.6514 "
+    "| eval_reward_chosen -0.5639 | eval_reward_rejected -1.2153": {
+        "eval_loss": 0.4288,
+        "eval_accuracy": 1.0,
+        "eval_margin": 0.6514,
+    },
+    "step      2/2 | loss 0.0001 | lr 5.00e-04 | grad_norm 1.961 | tok/s 443 | mem 0.60GiB "
+    "| reward 0.4375 | kl 0.0426 | eta 0s": {"reward": 0.4375, "kl": 0.0426},
+    "step      2/2 | eval_loss -0.4375 | eval_reward 0.4375 | eval_reward_length 0.4375": {
+        "eval_loss": -0.4375,
+        "eval_reward": 0.4375,
+    },
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_metrics_of_a_method_are_read_from_its_lines(line: str) -> None:
+    common = {"step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_gib"}
+    found = {name: value for name, value in parse_line(line).items() if name not in common}
+    assert found == LINES[line]
+
+
+def test_a_step_prints_the_metrics_that_its_method_adds() -> None:
+    added = {"reward": 0.5, "accuracy": 0.75, "margin": 1.25, "kl": math.nan}
+    found = parse_line(progress_line(step(7, 3.0) | added, 20, 65.0))
+    assert {name: found[name] for name in added} == pytest.approx(added, nan_ok=True)
+
+
+def test_metric_definitions_are_within_the_limits_of_the_service() -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AlgorithmSpecification.html"""
+    assert len(METRIC_PATTERNS) <= 40
+    assert all(len(name) <= 255 and len(p) <= 500 for name, p in METRIC_PATTERNS.items())
 
 
 def test_a_norm_the_engine_does_not_know_is_left_out() -> None:

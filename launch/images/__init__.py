@@ -1,0 +1,1 @@
+"""Container images of an environment: build, scan, approval, promotion."""
