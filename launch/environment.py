@@ -36,6 +36,7 @@ class LaunchEnvironment:
         orchestrator: Orchestrator of the HyperPod cluster, `slurm` or `eks`; empty without one.
         tags: More tags of every job.
         kms_key_arns: KMS keys that exist, by domain.
+        sections: The whole file.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LaunchEnvironment:
     orchestrator: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     kms_key_arns: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
@@ -88,6 +90,7 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         network=network,
         tags=_section(settings, "tags"),
         kms_key_arns=_section(security, "kms_key_arns"),
+        sections=settings,
     )
 
 

@@ -165,6 +165,7 @@ def run(folder: RunFolder) -> None:
         evaluator.evaluate_after()
         _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
         _finish(job, metrics_writer, folder, control)
+        control.close()
 
 
 def _resume_point(

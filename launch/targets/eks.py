@@ -73,7 +73,7 @@ def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
         LaunchError: No environment is given.
     """
     if environment is None:
-        raise LaunchError("TARGET=eks needs an environment: ENV=dev")
+        raise LaunchError("--target eks needs an environment: --env dev")
     cluster = chosen_settings()
     kubectl = Kubectl(cluster.namespace, os.environ.get("EKS_CONTEXT", ""))
     return EksTarget(AwsSession(environment), kubectl, cluster)

@@ -29,7 +29,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
         LaunchError: The environment has no cluster, or none that accepts jobs.
     """
     if environment is None:
-        raise LaunchError("TARGET=hyperpod needs an environment: ENV=dev")
+        raise LaunchError("--target hyperpod needs an environment: --env dev")
     account = AwsSession(environment)
     platform = read_platform_parameters(environment, account.client("ssm"))
     described = describe_cluster(account, platform)
