@@ -165,7 +165,6 @@ def run(folder: RunFolder) -> None:
         evaluator.evaluate_after()
         _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
         _finish(job, metrics_writer, folder, control)
-        control.close()
 
 
 def _resume_point(
@@ -298,6 +297,7 @@ def _finish(
         for warning in overfitting_warnings(read_run_data(folder.path)):
             say(warning)
     check_forgetting(job, folder.path, control)
+    control.close()
 
 
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:

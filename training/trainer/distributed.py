@@ -108,7 +108,7 @@ class ControlPlane:
         return self._group
 
     def close(self) -> None:
-        """Destroy the process group; its threads would outlive the run in a process that goes on.
+        """Destroy the process group; its threads would outlive the run in a process that trains again.
 
         Every process must call this, after its last message.
         """
