@@ -36,9 +36,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
     if "Eks" in described.get("Orchestrator", {}):
         from launch.targets import eks
 
-        target = eks.from_environment(environment)
-        target.name = "hyperpod"
-        return target
+        return eks.hyperpod_target(account, platform)
     from launch.targets.slurm import SlurmTarget
 
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
