@@ -113,7 +113,7 @@ class AccountChecks:
             if not usable:
                 raise CheckFailed(
                     "no instance type of the catalog may be used for training",
-                    "make doctor JOB=… names the quota that a job needs",
+                    "temper doctor --job JOB names the quota that a job needs",
                 )
             return f"training on {', '.join(usable[:6])}{' …' if len(usable) > 6 else ''}"
         usage = "spot training job usage" if resources.spot else "training job usage"
@@ -145,7 +145,7 @@ class AccountChecks:
         """
         resources = self._resources
         if resources is None or resources.instance is None:
-            raise Skipped("which instance? make doctor JOB=…")
+            raise Skipped("which instance? temper doctor --job JOB")
         ec2 = self.account.client("ec2")
         instance_type = resources.instance.removeprefix("ml.")
         with _skip_if_denied("EC2"):

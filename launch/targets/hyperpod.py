@@ -30,16 +30,14 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
         LaunchError: The environment has no cluster, or none that accepts jobs.
     """
     if environment is None:
-        raise LaunchError("TARGET=hyperpod needs an environment: ENV=dev")
+        raise LaunchError("--target hyperpod needs an environment: --env dev")
     account = AwsSession(environment)
     platform = read_platform_parameters(environment, account.client("ssm"))
     described = describe_cluster(account, platform)
     if "Eks" in described.get("Orchestrator", {}):
         from launch.targets import eks
 
-        target = eks.from_environment(environment)
-        target.name = "hyperpod"
-        return target
+        return eks.hyperpod_target(account, platform)
     from launch.targets.slurm import SlurmTarget
 
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
