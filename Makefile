@@ -166,14 +166,14 @@ $(VENV)/.node: $(VENV)/.infra package-lock.json
 synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=dev
 	@$(CDK) synth --quiet
 
-diff: $(VENV)/.node  ## show what a deployment would change: make diff ENV=dev
-	@$(CDK) diff --all
+diff: $(VENV)/.node  ## show what a deployment would change: make diff ENV=dev [ARGS="--method=template"]
+	@$(CDK) diff --all $(ARGS)
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
-deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev
-	@$(CDK) deploy --all
+deploy: $(VENV)/.node  ## deploy an environment: make deploy ENV=dev [ARGS="--require-approval never"]
+	@$(CDK) deploy --all $(ARGS)
 
 destroy: $(VENV)/.node  ## destroy an environment; protected resources are retained: make destroy ENV=dev
 	@$(CDK) destroy --all

@@ -10,6 +10,8 @@ from constructs import Construct
 class AssumableRole(Construct):
     """Role for the named principals, or for identities of the account if none is named.
 
+    A web identity, such as a job of GitHub Actions, counts as a named principal; it has no MFA.
+
     Naming no principal does not open the role: an identity of the account still needs a policy of
     its
     own that allows `sts:AssumeRole` on it.
@@ -23,9 +25,12 @@ class AssumableRole(Construct):
         description: str,
         principals: Sequence[str],
         require_mfa: bool,
+        web_identity: iam.WebIdentityPrincipal | None = None,
     ) -> None:
         super().__init__(scope, id)
         named: list[iam.PrincipalBase] = [iam.ArnPrincipal(arn) for arn in principals]
+        if web_identity:
+            named.append(web_identity)
         trusted: iam.IPrincipal = iam.CompositePrincipal(*(named or [iam.AccountRootPrincipal()]))
         if require_mfa:
             trusted = iam.PrincipalWithConditions(

@@ -289,7 +289,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
-        r"security/PlatformCi/Policy/Resource",
+        r"security/Platform(Ci|Diff)/Policy/Resource",
         "The stacks of this environment share its prefix; CloudFormation adds an id.",
     ),
     Suppression(

@@ -469,6 +469,14 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
+CDK_ROLE = ROLE + "cdk-hnb659fds-{}-role-111122223333-us-east-1"
+DIFF: list[Case] = [
+    ("PlatformDiff", True, "sts:AssumeRole", CDK_ROLE.format("lookup"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", CDK_ROLE.format("deploy"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", CDK_ROLE.format("file-publishing"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", ROLE + "{role:PlatformCi}", {}),
+    ("PlatformDiff", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+]
 APPROVING: list[Case] = [
     ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
     ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/neuron/approved", {}),
@@ -524,4 +532,5 @@ CASES = [
     *ESCALATIONS,
     *CI,
     *APPROVING,
+    *DIFF,
 ]
