@@ -87,11 +87,11 @@ class Submission:
         accepted = dataclasses.replace(self.latest, handle=handle)
         return dataclasses.replace(self, attempts=(*self.attempts[:-1], accepted))
 
-    def with_new_attempt(self) -> Submission:
+    def with_new_attempt(self, job_prefix: str = "") -> Submission:
         """Return a copy with one more attempt, under a new job name."""
         # Earlier attempts of an adopted run may be unknown, and their names are taken.
         numbers = [attempt_number(attempt.name, self.run) for attempt in self.attempts]
-        name = attempt_name(self.run, max(len(numbers), *numbers) + 1)
+        name = attempt_name(self.run, max(len(numbers), *numbers) + 1, job_prefix)
         attempts = (*self.attempts, Attempt(name, requested_at=now()))
         return dataclasses.replace(self, attempts=attempts, final_status=None, cancelled=False)
 
@@ -180,14 +180,17 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def attempt_name(run: str, number: int) -> str:
+def attempt_name(run: str, number: int, job_prefix: str = "") -> str:
     """Return the job name of a run's attempt: at most 63 letters, digits and hyphens.
 
     Args:
         run: `<name>/<run id>`.
         number: Number of the attempt, from 1.
+        job_prefix: First part of the name, by which the target's policies tell its own jobs from
+            those of others; none if empty.
     """
     name, _, run_id = run.partition("/")
+    name = f"{job_prefix}-{name}" if job_prefix else name
     suffix = f"-{run_id}" + (f"-{number}" if number > 1 else "")
     return name[: _MAX_NAME_LENGTH - len(suffix)].rstrip("-") + suffix
 

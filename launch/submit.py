@@ -67,7 +67,8 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
             message says that this is unknown.
     """
     job = load_job(request.job, request.overrides)
-    require_inputs(job, request.job.parent)
+    for line in require_inputs(job, request.job.parent):
+        print_line(line)
     source = str(request.job)
     plan = plan_or_refuse(job, source)
     prepared = PreparedJob(_apply_plan(job, plan), plan, source)
@@ -81,10 +82,10 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
     if quote.question:
         confirm(quote.question)
     if submission is None:
-        submission = _create(request, prepared.job)
+        submission = _create(request, prepared.job, target.job_prefix)
     elif status.state != "planned":
-        submission = submission.with_new_attempt()
-        print_line(f"resuming {submission.run} from its last checkpoint (FRESH=1 starts over)")
+        submission = submission.with_new_attempt(target.job_prefix)
+        print_line(f"resuming {submission.run} from its last checkpoint (--fresh starts over)")
     return _send(submission, prepared, target)
 
 
@@ -149,7 +150,7 @@ def _find_unfinished(
             if request.run:
                 raise LaunchError(
                     f"{request.run} cannot be resumed with a different job: "
-                    f"{', '.join(changed[:4])} would change. make train starts a new run"
+                    f"{', '.join(changed[:4])} would change. temper train starts a new run"
                 )
             return None, nothing
         status = target.status(submission)
@@ -158,8 +159,13 @@ def _find_unfinished(
     return None, nothing
 
 
-def _create(request: SubmitRequest, job: Job | Pipeline) -> Submission:
+def _create(request: SubmitRequest, job: Job | Pipeline, job_prefix: str) -> Submission:
     """Create the run folder and choose the job's name, before anything is sent.
+
+    Args:
+        request: The request of the user.
+        job: The job with the choices of its plan.
+        job_prefix: First part of the job's name on the target.
 
     Raises:
         LaunchError: The folder cannot be written.
@@ -172,7 +178,7 @@ def _create(request: SubmitRequest, job: Job | Pipeline) -> Submission:
         environment=request.environment,
         creator=current_user(),
         created=now(),
-        attempts=(Attempt(attempt_name(run, 1), requested_at=now()),),
+        attempts=(Attempt(attempt_name(run, 1, job_prefix), requested_at=now()),),
     )
     folder = submission.folder
     try:

@@ -6,6 +6,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct, IConstruct
 
+from catalog.kms_key_users import KEY_SERVICES
 from stacks.constructs.assumable_role import AssumableRole
 from stacks.constructs.github_oidc import GitHubOidc
 from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
@@ -14,6 +15,7 @@ from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.policies import (
     bedrock_import,
     engineer,
+    engineer_guardrails,
     hyperpod_node,
     image_approver,
     image_build,
@@ -179,30 +181,33 @@ class SecurityStack(TemperStack):
         logs = self._key(
             "logs",
             KeyUsers(
-                services=[
-                    f"logs.{self.region}.amazonaws.com",
-                    "cloudtrail.amazonaws.com",
-                ],
+                services=self._services("logs"),
                 delegated_services=["logs", "s3"],
             ),
         )
         messages = self._key(
             "messages",
             KeyUsers(
-                services=[
-                    "cloudwatch.amazonaws.com",
-                    "events.amazonaws.com",
-                    "budgets.amazonaws.com",
-                    "costalerts.amazonaws.com",
-                    "scheduler.amazonaws.com",
-                    "sns.amazonaws.com",
-                ],
+                services=self._services("messages"),
                 delegated_services=["sns", "sqs", "dynamodb", "lambda"],
             ),
         )
-        return IamContext(self.names, data=data, models=models, logs=logs, messages=messages)
+        return IamContext(
+            self.names,
+            self.environment_settings.name,
+            data=data,
+            models=models,
+            logs=logs,
+            messages=messages,
+        )
+
+    def _services(self, domain: str) -> list[str]:
+        return [service.format(region=self.region) for service in KEY_SERVICES[domain]]
 
     def _key(self, domain: str, users: KeyUsers) -> kms.IKey:
+        existing: str | None = getattr(self.environment_settings.security.kms_key_arns, domain)
+        if existing:
+            return kms.Key.from_key_arn(self, f"{domain.title()}Key", existing)
         return DomainKmsKey(
             self,
             f"{domain.title()}Key",
@@ -236,6 +241,7 @@ class SecurityStack(TemperStack):
                 context, training_role=self.training_role, storage=environment.storage
             ),
         )
+        self._engineer.attach_policy("Read", *engineer.reading_statements(context))
         self._engineer.attach_policy(
             "Serving", *engineer.serving_statements(context, import_role=self.import_role)
         )
@@ -248,7 +254,9 @@ class SecurityStack(TemperStack):
             )
         encrypt = environment.security.inter_container_encryption
         self._engineer.attach_policy(
-            "Fences", *engineer.guardrail_statements(context, encrypt_traffic=encrypt)
+            "Fences",
+            *engineer_guardrails.guardrail_statements(context, encrypt_traffic=encrypt),
+            *engineer_guardrails.cost_statements(environment.training),
         )
         self._ci.attach_policy(
             "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)
@@ -310,7 +318,22 @@ def permissions_boundary_arn(environment: Environment) -> str | None:
     setting = environment.security.permission_boundary
     if setting == "none":
         return None
-    if setting == "managed":
-        account = environment.account or Aws.ACCOUNT_ID
-        return f"arn:{Aws.PARTITION}:iam::{account}:policy/{environment.prefix}-boundary"
-    return setting
+    if setting.startswith("arn:"):
+        return setting
+    policy = f"policy/{environment.prefix}-boundary" if setting == "managed" else setting
+    account = environment.account or Aws.ACCOUNT_ID
+    return f"arn:{Aws.PARTITION}:iam::{account}:{policy}"
+
+
+def apply_role_path(scope: IConstruct, environment: Environment) -> None:
+    """Give every role of the platform its path. Called last, when all roles are defined.
+
+    Args:
+        scope: The application.
+        environment: The environment, whose setting names the path.
+    """
+    if environment.security.role_path == "/":
+        return  # the default of IAM; writing it out would change every template
+    for node in scope.node.find_all():
+        if isinstance(node, iam.CfnRole):
+            node.path = environment.security.role_path

@@ -59,8 +59,13 @@ class TrainingStack(TemperStack):
             "training/encrypt-traffic": str(
                 environment.security.inter_container_encryption
             ).lower(),
+            "training/max-runtime-hours": str(settings.max_runtime_hours),
             "training/model-package-group": self._create_registry(),
         }
+        if settings.allowed_instance_types:
+            parameters["training/allowed-instance-types"] = ",".join(
+                settings.allowed_instance_types
+            )
         if settings.mlflow:
             app = MlflowApp(
                 self,
@@ -68,6 +73,8 @@ class TrainingStack(TemperStack):
                 names=self.names,
                 context=security.context,
                 bucket=storage.runs,
+                engineer_roles=[security.engineer_role],
+                job_roles=[security.training_role],
             ).app
             parameters["training/mlflow-app"] = app.attr_arn
         if judges := environment.bedrock.judges:

@@ -97,7 +97,7 @@ def create_request(
             "LocalPath": CHECKPOINTS,
         },
         "ResourceConfig": _resource_config(requirements, resources, platform),
-        "StoppingCondition": _stopping_condition(resources),
+        "StoppingCondition": _stopping_condition(resources, platform),
         "VpcConfig": {
             "Subnets": platform.subnets,
             "SecurityGroupIds": platform.security_groups,
@@ -214,12 +214,19 @@ def _resource_config(
     return config
 
 
-def _stopping_condition(resources: Resources) -> dict[str, int]:
-    max_runtime_s = int(resources.max_runtime or _DAY_S)
-    condition = {"MaxRuntimeInSeconds": max_runtime_s}
+def max_runtime_s(resources: Resources, platform: PlatformParameters) -> int:
+    """Return the run time after which SageMaker ends a job: a day, or the environment's limit."""
+    hours = platform.get("training/max-runtime-hours")
+    default_s = min(_DAY_S, int(hours) * 3600) if hours else _DAY_S
+    return int(resources.max_runtime or default_s)
+
+
+def _stopping_condition(resources: Resources, platform: PlatformParameters) -> dict[str, int]:
+    limit_s = max_runtime_s(resources, platform)
+    condition = {"MaxRuntimeInSeconds": limit_s}
     if resources.spot:
         # The wait includes the run time, so it must be at least as long.
-        condition["MaxWaitTimeInSeconds"] = int(resources.max_wait or 2 * max_runtime_s)
+        condition["MaxWaitTimeInSeconds"] = int(resources.max_wait or 2 * limit_s)
     return condition
 
 
@@ -261,6 +268,7 @@ def _tags(submission: Submission, platform: PlatformParameters) -> list[dict[str
     environment = platform.environment
     name, _, run_id = submission.run.partition("/")
     tags = {
+        **environment.tags,
         "Project": "temper",
         "Environment": environment.name,
         "Owner": environment.owner,

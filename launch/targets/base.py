@@ -33,6 +33,10 @@ class Target(Protocol):
 
     name: TargetName
 
+    @property
+    def job_prefix(self) -> str:
+        """First part of every job's name, if the target's policies require one; else empty."""
+
     def quote(self, prepared: PreparedJob) -> Quote:
         """Check everything that can be checked before sending, and return what would be done.
 

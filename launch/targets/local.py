@@ -41,6 +41,7 @@ class LocalTarget:
     """Target that trains on this machine."""
 
     name: TargetName = "local"
+    job_prefix = ""
 
     def quote(self, prepared: PreparedJob) -> Quote:
         """Return a quote without a question: nothing is charged on this machine."""

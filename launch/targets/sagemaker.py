@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from launch.aws.cost_limits import cost_limit_problems
 from launch.aws.create_training_job import (
     INPUTS,
     JOB_CHANNEL,
@@ -51,7 +52,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
         LaunchError: No environment is given.
     """
     if environment is None:
-        raise LaunchError("TARGET=sagemaker needs an environment: ENV=dev")
+        raise LaunchError("--target sagemaker needs an environment: --env dev")
     return SageMakerTarget(AwsSession(environment))
 
 
@@ -66,6 +67,11 @@ class SageMakerTarget:
 
     def __init__(self, account: AwsSession):
         self.account = account
+
+    @property
+    def job_prefix(self) -> str:
+        """Prefix of the environment, whose roles may touch jobs of these names only."""
+        return self.account.environment.prefix
 
     @cached_property
     def platform(self) -> PlatformParameters:
@@ -111,7 +117,12 @@ class SageMakerTarget:
         )
 
     def _problems(self, prepared: PreparedJob) -> list[Problem]:
-        problems = [*missing_channels(prepared.job), *self._tag_problems()]
+        resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
+        problems = [
+            *missing_channels(prepared.job),
+            *self._tag_problems(),
+            *cost_limit_problems(resources, self.platform),
+        ]
         if len(prepared.inputs) >= _MAX_CHANNELS:
             problems.append(
                 Problem(

@@ -3,8 +3,9 @@
 Run `python -m stacks.aws_data.refresh` after an update of moto, cfn-lint or botocore; a test
 compares the result. The zones of instance types are the responses of EC2 to
 DescribeInstanceTypeOfferings as moto records them. Resource types by Region are the schemas of
-the CloudFormation registry as cfn-lint records them. The types that HyperPod accepts are in
-botocore's description of the service. None of them says anything about available capacity.
+the CloudFormation registry as cfn-lint records them. The types that HyperPod and training jobs
+accept are in botocore's description of the service. None of them says anything about available
+capacity.
 """
 
 import gzip
@@ -36,10 +37,11 @@ REGIONAL_TYPES = (
 
 
 def main() -> None:
-    """Write the three tables."""
+    """Write the four tables."""
     _write("instances.yaml", _source("moto"), instances())
     _write("regions.yaml", _source("cfn-lint"), regions())
     _write("hyperpod_instances.yaml", _source("botocore"), hyperpod_instances())
+    _write("training_instances.yaml", _source("botocore"), training_instances())
 
 
 def instances() -> dict[str, Any]:
@@ -58,10 +60,19 @@ def instances() -> dict[str, Any]:
 
 def hyperpod_instances() -> list[str]:
     """Return the instance types of HyperPod."""
+    return _enumeration("ClusterInstanceType")
+
+
+def training_instances() -> list[str]:
+    """Return the instance types of training jobs."""
+    return _enumeration("TrainingInstanceType")
+
+
+def _enumeration(shape_name: str) -> list[str]:
     import botocore.session
 
     model = botocore.session.get_session().get_service_model("sagemaker")
-    shape: Any = model.shape_for("ClusterInstanceType")
+    shape: Any = model.shape_for(shape_name)
     return sorted(shape.enum)
 
 

@@ -1,6 +1,7 @@
 """Readers of the tables: Regions with the resource types they lack, and instance types."""
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def hyperpod_instances() -> frozenset[str]:
 
 
 @cache
+def training_instances() -> frozenset[str]:
+    """Return the instance types that training jobs accept (`ml.p5.48xlarge`)."""
+    content = yaml.safe_load((HERE / "training_instances.yaml").read_text(encoding="utf-8"))
+    return frozenset(content["table"])
+
+
+@cache
 def instances() -> dict[str, InstanceFacts]:
     """Return the accelerated instance types by name without SageMaker's `ml.` (`p5.48xlarge`).
 
@@ -52,6 +60,14 @@ def instances() -> dict[str, InstanceFacts]:
         name: InstanceFacts(hardware[name].chips, hardware[name].efa, frozenset(row["zones"]))
         for name, row in content["table"].items()
     }
+
+
+@cache
+def eks_versions() -> dict[str, date]:
+    """Return the Kubernetes versions that HyperPod supports, with the end of standard support."""
+    content = yaml.safe_load((HERE / "eks_versions.yaml").read_text(encoding="utf-8"))
+    table: dict[str, date] = content["table"]
+    return table
 
 
 def lacking_types(region: str) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """VPC endpoints of the services that the enabled features call, restricted to this account."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
@@ -13,6 +13,10 @@ from stacks.settings.endpoint_services import required_services
 from stacks.settings.placement import endpoint_zones
 
 BUCKETS = ("data", "runs", "models")
+# Actions with the prefix of another service that an endpoint authorizes as well: MLflow apps admit
+# a caller by an action of SageMaker.
+# docs.aws.amazon.com/sagemaker/latest/dg/mlflow-app-setup-prerequisites-iam.html
+ACTIONS_OF_OTHER_SERVICES = {"experiments": ("sagemaker:CallMlflowAppApi",)}
 
 
 class VpcEndpoints(Construct):
@@ -74,13 +78,14 @@ class VpcEndpoints(Construct):
                 private_dns_enabled=True,
                 open=False,
             )
-            endpoint.add_to_policy(self._account_only(prefix))
+            actions = [f"{prefix}:*", *ACTIONS_OF_OTHER_SERVICES.get(service, ())]
+            endpoint.add_to_policy(self._account_only(actions))
 
-    def _account_only(self, prefix: str) -> iam.PolicyStatement:
-        """Return a statement that allows any call of one service by identities of this account."""
+    def _account_only(self, actions: Sequence[str]) -> iam.PolicyStatement:
+        """Return a statement that allows actions to identities of this account."""
         return iam.PolicyStatement(
             principals=[iam.AnyPrincipal()],
-            actions=[f"{prefix}:*"],
+            actions=list(actions),
             resources=["*"],
             conditions={"StringEquals": {"aws:PrincipalAccount": self._names.account}},
         )

@@ -1,5 +1,7 @@
 """Serverless MLflow app, which stores its artifacts in the runs bucket."""
 
+from collections.abc import Sequence
+
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
@@ -11,7 +13,12 @@ from stacks.policies.iam_statements import IamContext, allow, use_key, write_buc
 
 
 class MlflowApp(Construct):
-    """MLflow app and its role.
+    """MLflow app, its role, and the policies of those who use it.
+
+    The policies are here because the id of the app, which is part of its ARN, is known only after
+    its creation. Two permissions admit to the app: `sagemaker:CallMlflowAppApi` to its interface,
+    `sagemaker-mlflow` to each operation; people need a presigned URL to open it in a browser.
+    docs.aws.amazon.com/sagemaker/latest/dg/mlflow-app-setup-prerequisites-iam.html
 
     CloudFormation has no property for a KMS key of the app; the artifacts are encrypted by the
     bucket.
@@ -25,6 +32,8 @@ class MlflowApp(Construct):
         names: ResourceNames,
         context: IamContext,
         bucket: s3.IBucket,
+        engineer_roles: Sequence[iam.IRole],
+        job_roles: Sequence[iam.IRole],
     ) -> None:
         super().__init__(scope, id)
         role: iam.IRole = ServiceRole(
@@ -50,4 +59,27 @@ class MlflowApp(Construct):
             artifact_store_uri=f"s3://{bucket.bucket_name}/mlflow",
             role_arn=role.role_arn,
             model_registration_mode="AutoModelRegistrationDisabled",
+        )
+        use = ["sagemaker:CallMlflowAppApi", "sagemaker-mlflow:*"]
+        iam.ManagedPolicy(
+            self,
+            "Track",
+            roles=list(job_roles),
+            statements=[allow("Track", use, [self.app.attr_arn])],
+        )
+        iam.ManagedPolicy(
+            self,
+            "Open",
+            roles=list(engineer_roles),
+            statements=[
+                allow(
+                    "Open",
+                    [
+                        *use,
+                        "sagemaker:CreatePresignedMlflowAppUrl",
+                        "sagemaker:DescribeMlflowApp",
+                    ],
+                    [self.app.attr_arn],
+                )
+            ],
         )

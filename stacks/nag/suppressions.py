@@ -37,12 +37,6 @@ PROVIDER = r"(bedrock/(Throughput|InvocationLogging)|hyperpod/Lifecycle/Publish)
 
 STRUCTURE = (
     Suppression(
-        "CloudWatchAlarmAction",
-        r"monitoring/Alarms/.*",
-        "The composite alarm of its area pages for it; an action here would page twice for one "
-        "fault.",
-    ),
-    Suppression(
         "CodeBuildProjectSourceRepoUrl",
         r"images/Build/Project/Resource",
         "The source is an object in the runs bucket, so there is no repository URL that could "
@@ -136,6 +130,12 @@ STRUCTURE = (
         "every connection and statement.",
     ),
     Suppression(
+        "EKS1|EKSClusterNoEndpointPublicAccess",
+        r"hyperpod/Eks/Cluster",
+        "hyperpod.eks.public_access_cidrs opens the endpoint to named ranges only; a range that is "
+        "the whole internet is refused.",
+    ),
+    Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
         "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
@@ -164,9 +164,9 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::sagemaker-mlflow:\*\]",
-        r"security/Training/Policy/Resource",
-        "Tracking a run uses most of MLflow's interface; it is bounded to MLflow apps of this "
-        "account, and the prefix reaches nothing else.",
+        r"training/Mlflow/(Track|Open)/Resource",
+        "Tracking a run, and reading runs in a browser, use most of MLflow's interface; it is "
+        "bounded to the one app of the environment.",
     ),
     Suppression(
         _wildcard(r"\*"),
@@ -176,7 +176,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Monitoring/Policy|Engineer/Work)/Resource",
+        r"security/(Monitoring/Policy|Engineer/Read)/Resource",
         "Listing jobs, quotas, zones, metrics and alarms supports no resource, and PutMetricData "
         "is bounded by namespace; nothing here reads data or changes a setting.",
     ),
@@ -191,12 +191,6 @@ WILDCARDS = (
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "Describe actions of EC2 support no resource; actions that change interfaces are bounded "
         "to the subnets and the security group of the platform.",
-    ),
-    Suppression(
-        _wildcard(r"\*"),
-        r"monitoring/Pager/Page/Policy/Resource",
-        "cloudwatch:GetMetricData supports no resource; the function reads metrics to name the "
-        "endpoint or model that a page is about.",
     ),
     Suppression(
         _wildcard(r"\*"),
@@ -227,8 +221,8 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(
-            ARN_OF_ACCOUNT.format("logs")
-            + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?(:\*|:log-stream:aws/bedrock/\*)?"
+            ARN_OF_ACCOUNT.format("logs") + r"log-group:/(aws/sagemaker|temper)/[^*]*\*?"
+            r"(:\*|:log-stream:(aws/bedrock/|[a-z0-9-]+-)\*)?"
         ),
         r".*",
         "Streams are named by the service that writes them; the groups are SageMaker's, or the "
@@ -242,13 +236,29 @@ WILDCARDS = (
     Suppression(
         _wildcard(
             ARN_OF_ACCOUNT.format("sagemaker")
-            + r"(training-job|processing-job|hyper-parameter-tuning-job|training-plan|"
-            r"model-package|"
-            r"model-package-group|mlflow-app|cluster)/\*"
+            + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
+            r"|(training-plan|model-package|model-package-group|cluster)/)\*"
         ),
-        r"(security|training)/.*",
-        "Jobs, packages, apps and clusters get their names or ids at creation; separate "
-        "denials keep jobs in the VPC and under the keys of the platform.",
+        r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
+        "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
+        "with the prefix, or their tags name the environment.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sagemaker|bedrock)")
+            + r"(training-job|hyper-parameter-tuning-job|processing-job|transform-job|endpoint|"
+            r"model|model-package|model-card|pipeline|feature-group|image|image-version|"
+            r"model-customization-job|model-invocation-job)/\*"
+        ),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "These functions describe what an event or a list names, and read its tags, to tell the "
+        "environments of an account apart; they change nothing.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "The alarms and topics of this environment share its prefix; only their states and "
+        "subscriptions are read.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),
@@ -284,7 +294,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Work|ImageApprover/Policy)/Resource",
+        r"security/(Engineer/Read|ImageApprover/Policy)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(

@@ -1,12 +1,10 @@
 """Permissions of ML engineers: run jobs and import models, within denials that always hold."""
 
-from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
 from stacks.policies.iam_statements import (
     IamContext,
     allow,
-    deny,
     grant_key,
     read_bucket,
     secret_arn,
@@ -21,14 +19,24 @@ CREATE_JOBS = [
     "sagemaker:CreateProcessingJob",
     "sagemaker:CreateTrainingJob",
 ]
-# These instances encrypt local disks in hardware, and SageMaker rejects a volume key for them.
-LOCAL_DISK = ["ml.g5.*", "ml.g6*.*", "ml.g7*.*", "ml.p4d*.*", "ml.p5*.*", "ml.p6*.*", "ml.trn*.*"]
+DESCRIBE_JOBS = [
+    "sagemaker:DescribeHyperParameterTuningJob",
+    "sagemaker:DescribeProcessingJob",
+    "sagemaker:DescribeTrainingJob",
+]
+STOP_JOBS = [
+    "sagemaker:StopHyperParameterTuningJob",
+    "sagemaker:StopProcessingJob",
+    "sagemaker:StopTrainingJob",
+]
+JOB_LOG_GROUPS = ("TrainingJobs", "ProcessingJobs", "TransformJobs")
+JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
 def training_statements(
     context: IamContext, *, training_role: iam.IRole, storage: StorageSettings
 ) -> list[iam.PolicyStatement]:
-    """Return the permissions that training requires.
+    """Return the permissions to start jobs, with their data and their role.
 
     Args:
         context: Names and keys of the environment.
@@ -39,7 +47,6 @@ def training_statements(
         *_job_statements(context),
         *_data_statements(context),
         *_secret_statements(context, storage),
-        *_read_statements(context),
         # `make doctor` checks that SageMaker may assume the role.
         allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
         _pass_role("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
@@ -47,37 +54,36 @@ def training_statements(
 
 
 def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
-    kinds = ("training-job", "processing-job", "hyper-parameter-tuning-job", "training-plan")
+    """Return the permissions to start, watch and stop jobs whose names begin with the prefix.
+
+    SageMaker authorizes the request before it looks for the job, so a condition on tags would
+    answer a job that does not exist with a denial; the name says to which environment it belongs.
+    """
+    names = context.names
+    jobs = [names.arn("sagemaker", f"{kind}/{names.prefix}-*") for kind in JOB_KINDS]
     return [
+        allow("CreateJobs", CREATE_JOBS, [*jobs, names.arn("sagemaker", "training-plan/*")]),
+        # `sagemaker:TaggingAction` is present only while a job is created: tags of a job that
+        # exists cannot be changed.
+        # docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemakerai.html
         allow(
-            "RunJobs",
-            [
-                *CREATE_JOBS,
-                "sagemaker:AddTags",
-                "sagemaker:DescribeHyperParameterTuningJob",
-                "sagemaker:DescribeProcessingJob",
-                "sagemaker:DescribeTrainingJob",
-                "sagemaker:ListTags",
-                "sagemaker:StopHyperParameterTuningJob",
-                "sagemaker:StopProcessingJob",
-                "sagemaker:StopTrainingJob",
-                "sagemaker:UpdateTrainingJob",
-            ],
-            [context.names.arn("sagemaker", f"{kind}/*") for kind in kinds],
+            "TagNewJobs",
+            ["sagemaker:AddTags"],
+            jobs,
+            {
+                "StringEquals": {
+                    "sagemaker:TaggingAction": [a.removeprefix("sagemaker:") for a in CREATE_JOBS]
+                }
+            },
         ),
-        # List actions support no resource.
+        allow("SeeJobs", [*DESCRIBE_JOBS, "sagemaker:ListTags"], jobs),
+        allow("StopJobs", STOP_JOBS, jobs),
+        # Jobs that were started before names began with the prefix.
         allow(
-            "ListJobs",
-            [
-                "sagemaker:ListHyperParameterTuningJobs",
-                "sagemaker:ListModelPackages",
-                "sagemaker:ListProcessingJobs",
-                "sagemaker:ListTrainingJobs",
-                "sagemaker:Search",  # `temper status --env` lists the team's runs by their tags
-                "servicequotas:GetServiceQuota",
-                "servicequotas:ListServiceQuotas",
-            ],
-            ["*"],
+            "EarlierJobs",
+            ["sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"],
+            [names.arn("sagemaker", "training-job/*")],
+            {"StringEquals": {"aws:ResourceTag/Environment": context.environment}},
         ),
     ]
 
@@ -163,7 +169,8 @@ def _secret_statements(context: IamContext, storage: StorageSettings) -> list[ia
     return [allow("SetSecrets", actions, arns)] if arns else []
 
 
-def _read_statements(context: IamContext) -> list[iam.PolicyStatement]:
+def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permissions to read parameters, logs, metrics, quotas and images."""
     arn = context.names.arn
     return [
         allow(
@@ -174,13 +181,20 @@ def _read_statements(context: IamContext) -> list[iam.PolicyStatement]:
                 arn("ssm", f"parameter/{context.names.prefix}"),
             ],
         ),
+        *_log_statements(context),
+        # List actions support no resource.
         allow(
-            "ReadLogs",
-            ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
+            "ListJobs",
             [
-                arn("logs", "log-group:/aws/sagemaker/*"),
-                arn("logs", f"log-group:/temper/{context.names.prefix}/*"),
+                "sagemaker:ListHyperParameterTuningJobs",
+                "sagemaker:ListModelPackages",
+                "sagemaker:ListProcessingJobs",
+                "sagemaker:ListTrainingJobs",
+                "sagemaker:Search",  # `temper status --env` lists the team's runs by their tags
+                "servicequotas:GetServiceQuota",
+                "servicequotas:ListServiceQuotas",
             ],
+            ["*"],
         ),
         # These actions support no resource: metrics and alarms are read account-wide.
         allow(
@@ -204,81 +218,39 @@ def _read_statements(context: IamContext) -> list[iam.PolicyStatement]:
     ]
 
 
+def _log_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permissions to read the logs of this environment's jobs, cluster and functions.
+
+    All jobs of the account log to the same groups. `logs:FilterLogEvents` would read a whole group,
+    while `logs:GetLogEvents` reads a stream, whose name begins with that of its job.
+    """
+    arn, prefix = context.names.arn, context.names.prefix
+    groups = [f"/aws/sagemaker/{kind}" for kind in JOB_LOG_GROUPS]
+    own_groups = [
+        arn("logs", f"log-group:/aws/sagemaker/Clusters/{prefix}-cluster/*"),
+        arn("logs", f"log-group:/temper/{prefix}/*"),
+    ]
+    return [
+        allow(
+            "ReadJobLogs",
+            ["logs:GetLogEvents"],
+            [arn("logs", f"log-group:{group}:log-stream:{prefix}-*") for group in groups],
+        ),
+        # Listing streams shows the names of jobs, as `sagemaker:ListTrainingJobs` does.
+        allow(
+            "ListLogStreams",
+            ["logs:DescribeLogStreams"],
+            # CloudWatch Logs matches actions on a group against its ARN with and without a suffix.
+            # docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
+            [
+                *(arn("logs", f"log-group:{group}{end}") for group in groups for end in ("", ":*")),
+                *own_groups,
+            ],
+        ),
+        allow("ReadOwnLogs", ["logs:FilterLogEvents", "logs:GetLogEvents"], own_groups),
+    ]
+
+
 def _pass_role(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
     condition = {"StringEquals": {"iam:PassedToService": service}}
     return allow(sid, ["iam:PassRole"], [role.role_arn], condition)
-
-
-def guardrail_statements(
-    context: IamContext, *, encrypt_traffic: bool
-) -> list[iam.PolicyStatement]:
-    """Return the denials, which hold whatever else is attached to the role.
-
-    Args:
-        context: Names and keys of the environment.
-        encrypt_traffic: Deny multi-host jobs without encrypted traffic between containers.
-    """
-    keys = [context.data.key_arn, context.models.key_arn]
-    denials = [
-        deny("NoJobOutsideVpc", CREATE_JOBS, ["*"], {"Null": {"sagemaker:VpcSubnets": "true"}}),
-        deny(
-            "NoJobWithoutGroups",
-            CREATE_JOBS,
-            ["*"],
-            {"Null": {"sagemaker:VpcSecurityGroupIds": "true"}},
-        ),
-        deny(
-            "NoJobWithoutOutputKey",
-            CREATE_JOBS,
-            ["*"],
-            {"Null": {"sagemaker:OutputKmsKeyArn": "true"}},
-        ),
-        deny(
-            "NoForeignOutputKey",
-            CREATE_JOBS,
-            ["*"],
-            {"ArnNotEquals": {"sagemaker:OutputKmsKeyArn": keys}},
-        ),
-        deny(
-            "NoPlainVolume",
-            CREATE_JOBS,
-            ["*"],
-            {
-                "Null": {"sagemaker:VolumeKmsKeyArn": "true"},
-                "ForAnyValue:StringNotLike": {"sagemaker:InstanceTypes": LOCAL_DISK},
-            },
-        ),
-        deny(
-            "NoTrace",
-            [
-                "cloudtrail:DeleteTrail",
-                "cloudtrail:StopLogging",
-                "cloudtrail:UpdateTrail",
-                "logs:DeleteLogGroup",
-                "logs:DeleteLogStream",
-                "logs:DeleteRetentionPolicy",
-                "logs:PutRetentionPolicy",
-            ],
-            ["*"],
-        ),
-        deny(
-            "NoThroughputByHand",
-            ["bedrock:CreateProvisionedModelThroughput"],
-            [f"arn:{Aws.PARTITION}:bedrock:*:*:*"],
-        ),
-        deny(
-            "NoKeyChanges",
-            ["kms:DisableKey", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"],
-            ["*"],
-        ),
-    ]
-    if encrypt_traffic:
-        denials.append(
-            deny(
-                "NoPlainTraffic",
-                CREATE_JOBS,
-                ["*"],
-                {"BoolIfExists": {"sagemaker:InterContainerTrafficEncryption": "false"}},
-            )
-        )
-    return denials

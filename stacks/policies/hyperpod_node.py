@@ -32,6 +32,7 @@ def slurm_interface_statements(context: IamContext) -> list[iam.PolicyStatement]
 
 def statements(context: IamContext) -> list[iam.PolicyStatement]:
     """Return the permissions to read data, write runs and models, log, and open shell sessions."""
+    cluster_logs = f"/aws/sagemaker/Clusters/{context.names.prefix}-cluster/*"
     return [
         *read_bucket(context, "data"),
         *write_bucket(context, "runs"),
@@ -41,11 +42,11 @@ def statements(context: IamContext) -> list[iam.PolicyStatement]:
         use_key(context.models, "Models"),
         *pull_images(context),
         put_metrics("/aws/sagemaker/Clusters", context.names.metrics),
-        write_logs(context, "/aws/sagemaker/Clusters/*"),
+        write_logs(context, cluster_logs),
         allow(
             "CreateClusterLogGroup",
             ["logs:CreateLogGroup"],
-            [context.names.arn("logs", "log-group:/aws/sagemaker/Clusters/*")],
+            [context.names.arn("logs", f"log-group:{cluster_logs}")],
         ),
         # The channels of Session Manager have no ARN.
         allow(

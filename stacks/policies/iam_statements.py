@@ -18,6 +18,7 @@ class IamContext:
 
     Attributes:
         names: Names and ARNs.
+        environment: Name of the environment, the value of the tag `Environment`.
         data: Key of data and runs.
         models: Key of models and images.
         logs: Key of log groups and the audit trail.
@@ -25,6 +26,7 @@ class IamContext:
     """
 
     names: ResourceNames
+    environment: str
     data: kms.IKey
     models: kms.IKey
     logs: kms.IKey
@@ -146,14 +148,15 @@ def put_events(names: ResourceNames) -> iam.PolicyStatement:
     return allow("Say", ["events:PutEvents"], [names.arn("events", "event-bus/default")], condition)
 
 
-def write_logs(context: IamContext, group: str) -> iam.PolicyStatement:
-    """Return the permissions to write log streams of the groups that match `group`."""
+def write_logs(context: IamContext, *groups: str) -> iam.PolicyStatement:
+    """Return the permissions to write log streams of the groups that match one of `groups`."""
     return allow(
         "WriteLogs",
         ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
         [
-            context.names.arn("logs", f"log-group:{group}"),
-            context.names.arn("logs", f"log-group:{group}:*"),
+            context.names.arn("logs", f"log-group:{group}{suffix}")
+            for group in groups
+            for suffix in ("", ":*")
         ],
     )
 

@@ -18,7 +18,7 @@ from stacks.policies.iam_statements import (
 )
 from stacks.settings import Environment
 
-JOB_LOGS = "/aws/sagemaker/*"
+JOB_LOGS = ("/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs")
 # An id with one of these prefixes is an inference profile, which routes between Regions.
 _PROFILE_PREFIXES = frozenset(("us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"))
 
@@ -36,18 +36,8 @@ def statements(context: IamContext, environment: Environment) -> list[iam.Policy
         put_metrics(
             "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs", context.names.metrics
         ),
-        write_logs(context, JOB_LOGS),
+        write_logs(context, *JOB_LOGS),
     ]
-    if environment.training.mlflow:
-        allowed.append(
-            # The id of the app is known only after its role exists, so the ARN cannot be exact.
-            allow(
-                "Track",
-                # CallMlflowAppApi admits to the app; sagemaker-mlflow authorizes its operations.
-                ["sagemaker:CallMlflowAppApi", "sagemaker-mlflow:*"],
-                [context.names.arn("sagemaker", "mlflow-app/*")],
-            )
-        )
     if secrets := secret_names(environment.storage):
         arns = [secret_arn(context, name) for name in secrets]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))

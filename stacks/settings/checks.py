@@ -46,6 +46,16 @@ def neighbour_problems(
                 f"prefix: {environment.prefix!r} is also the prefix of {file}; names of buckets "
                 "and parameters would collide, so give each environment its own"
             )
+        for short, long in (
+            (environment.prefix, other.prefix),
+            (other.prefix, environment.prefix),
+        ):
+            if long.startswith(f"{short}-"):
+                yield (
+                    f"prefix: {long!r} begins with {short!r}, the prefix of another environment "
+                    f"({file} is involved), whose roles could then touch its jobs and parameters; "
+                    "choose prefixes of which none begins with another and a hyphen"
+                )
         if (
             environment.training.own_log_group
             and other.training.own_log_group
@@ -84,7 +94,9 @@ def _address_problems(environment: Environment) -> Iterator[str]:
     if network.existing:
         mask, key = max(s.cidr.prefixlen for s in network.existing.subnets), "network.existing"
     usable = 2 ** (32 - mask) - RESERVED_ADDRESSES_PER_SUBNET
-    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
+    wanted = sum(
+        group.largest_count * _addresses_per_node(group) for group in environment.hyperpod.groups
+    )
     if wanted > usable:
         longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
         yield (
@@ -180,7 +192,7 @@ def _group_problems(environment: Environment, group: InstanceGroup, key_path: st
 def _quota_problems(environment: Environment) -> Iterator[str]:
     hyperpod = environment.hyperpod
     for instance in sorted({group.instance for group in hyperpod.groups}):
-        needed = sum(group.count for group in hyperpod.groups if group.instance == instance)
+        needed = sum(group.largest_count for group in hyperpod.groups if group.instance == instance)
         granted = hyperpod.quotas.get(instance, 0)
         if needed > granted:
             yield (

@@ -6,11 +6,19 @@ zone proves that the zone offers the type, so this finding is a warning in any c
 """
 
 import difflib
+import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from stacks.aws_data.tables import hyperpod_instances, instances, lacking_types, regions
+from stacks.aws_data.tables import (
+    eks_versions,
+    hyperpod_instances,
+    instances,
+    lacking_types,
+    regions,
+    training_instances,
+)
 from stacks.settings.account_rules import in_other_partition
 from stacks.settings.environment import CheckName, Environment
 from stacks.settings.hyperpod import InstanceGroup
@@ -22,7 +30,7 @@ SHARED = IPv4Network("100.64.0.0/10")
 
 # As documented in 2026: docs.aws.amazon.com/sagemaker/latest/dg/
 # sagemaker-hyperpod-eks-prerequisites.html
-HYPERPOD_KUBERNETES = ("1.28", "1.29", "1.30", "1.31", "1.32", "1.33", "1.34")
+HYPERPOD_KUBERNETES = tuple(eks_versions())
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ def _findings(environment: Environment) -> Iterator[TableFinding]:
         yield TableFinding("regions", f"region: there is no Region {region!r}{hint}")
     yield from _range_findings(environment)
     yield from _region_findings(environment)
+    yield from _allowed_type_findings(environment)
     if not environment.hyperpod.enabled:
         return
     eks = environment.hyperpod.eks
@@ -147,6 +156,18 @@ def _region_findings(environment: Environment) -> Iterator[TableFinding]:
         if on and resource_type in lacking:
             message = f"{key}: CloudFormation has no {resource_type} in {region}; disable it"
             yield TableFinding("region-types", message)
+
+
+def _allowed_type_findings(environment: Environment) -> Iterator[TableFinding]:
+    for index, pattern in enumerate(environment.training.allowed_instance_types):
+        if not fnmatch.filter(training_instances(), pattern):
+            close = difflib.get_close_matches(pattern, training_instances(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield TableFinding(
+                "instance-types",
+                f"training.allowed_instance_types.{index}: training jobs have no type "
+                f"{pattern}{hint}",
+            )
 
 
 def _type_findings(group: InstanceGroup, key_path: str) -> Iterator[TableFinding]:

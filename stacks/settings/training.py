@@ -1,8 +1,16 @@
 """Settings of the prerequisites of SageMaker jobs."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from stacks.settings.base import AccountId, SettingsSection
+
+# Longest and default run time of a job:
+# docs.aws.amazon.com/sagemaker/latest/APIReference/API_StoppingCondition.html
+LONGEST_RUNTIME_HOURS = 28 * 24
+DEFAULT_RUNTIME_HOURS = 24
+InstanceTypePattern = Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.([a-z0-9]+|\*)$")]
 
 
 class TrainingSettings(SettingsSection):
@@ -16,4 +24,16 @@ class TrainingSettings(SettingsSection):
     mlflow: bool = Field(False, description="create the MLflow app of the account")
     registry_readers: tuple[AccountId, ...] = Field(
         (), description="accounts with read access to the model registry"
+    )
+    allowed_instance_types: tuple[InstanceTypePattern, ...] = Field(
+        (),
+        description="instance types of jobs (`ml.g5.2xlarge`, or a family: `ml.g5.*`), which IAM "
+        "enforces for the engineer role; none: all",
+    )
+    max_runtime_hours: int = Field(
+        LONGEST_RUNTIME_HOURS,
+        ge=1,
+        le=LONGEST_RUNTIME_HOURS,
+        description="longest `resources.max_runtime` of a job, in hours, which IAM enforces for "
+        "the engineer role",
     )

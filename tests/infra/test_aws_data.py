@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from stacks.aws_data import refresh
-from stacks.aws_data.tables import HERE, hyperpod_instances, instances, regions
+from stacks.aws_data.tables import HERE, hyperpod_instances, instances, regions, training_instances
 
 
 def _table(name: str) -> dict[str, Any]:
@@ -23,6 +23,10 @@ def test_regions_are_as_the_schemas_say() -> None:
 
 def test_types_of_hyperpod_are_as_the_service_describes() -> None:
     assert sorted(hyperpod_instances()) == refresh.hyperpod_instances()
+
+
+def test_types_of_training_jobs_are_as_the_service_describes() -> None:
+    assert sorted(training_instances()) == refresh.training_instances()
 
 
 def test_known_machines() -> None:

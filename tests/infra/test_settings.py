@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stacks.bootstrap import bootstrap_arguments
 from stacks.errors import SettingsError
 from stacks.settings import read_environment
 from tests.infra.conftest import OURS, ROOT, TESTS
@@ -122,6 +123,13 @@ def test_two_environments_with_one_prefix(tmp_path: Path) -> None:
     assert "'temper-dev' is also the prefix of other.yaml" in message
 
 
+@pytest.mark.parametrize("prefix", ["temper", "temper-dev-two"])
+def test_a_prefix_that_begins_with_another(tmp_path: Path, prefix: str) -> None:
+    other = {**DEV, "name": "other", "prefix": prefix}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    assert "choose prefixes of which none begins with another" in _message(tmp_path, DEV)
+
+
 def test_one_log_group_has_one_owner(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(
         yaml.safe_dump({**DEV, "name": "other", "prefix": "other", "account": "123456789012"})
@@ -189,3 +197,13 @@ def test_a_mistake_ends_synthesis_without_a_traceback() -> None:
     assert done.returncode == 1
     assert "environments/staging.yaml: 1 problem" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_account_is_bootstrapped_as_the_stacks_expect_it(tmp_path: Path) -> None:
+    content = _with(DEV, {"account": "111122223333", "cdk_qualifier": "mine"})
+    (tmp_path / "dev.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert bootstrap_arguments(read_environment(tmp_path, "dev")) == [
+        "aws://111122223333/us-east-1",
+        *("--qualifier", "mine", "--toolkit-stack-name", "CDKToolkit-mine"),
+    ]
+    assert bootstrap_arguments(read_environment(OURS, "dev")) == []

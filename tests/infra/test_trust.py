@@ -1,14 +1,12 @@
 """Tests of who may assume which role: services for this account's resources, and named people."""
 
-import json
-import subprocess
 from typing import Any
 
 import pytest
 
-from tests.infra.conftest import ROOT, Assembly
+from tests.infra.conftest import Assembly
 from tests.infra.permissions.resolved import ACCOUNT, ResolvedRoles
-from tests.infra.test_permissions import NODE, SCRIPT
+from tests.infra.permissions.simulator import simulated
 
 OURS = {"aws:SourceAccount": ACCOUNT}
 THEIRS = {"aws:SourceAccount": "999999999999"}
@@ -108,23 +106,9 @@ def _assume(
     }
 
 
-def _run(simulations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [str(NODE), str(SCRIPT)],
-        cwd=ROOT,
-        input=json.dumps(simulations),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=True,
-    )
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
-
-
 def test_people_become_what_they_are_named_for(everything: Assembly) -> None:
     roles = ResolvedRoles(everything)
-    verdicts = _run([_assume(roles, role, who, context) for role, _, who, context in CASES])
+    verdicts = simulated([_assume(roles, role, who, context) for role, _, who, context in CASES])
     found = [
         (case[0], v["verdict"] == "Allowed", *case[2:])
         for case, v in zip(CASES, verdicts, strict=True)
@@ -190,6 +174,6 @@ def test_services_act_for_our_resources_only(everything: Assembly, own: bool) ->
         arn = source if own else source.replace(ACCOUNT, "999999999999")
         context = {**(OURS if own else THEIRS), "aws:SourceArn": arn}
         simulations.append(_assume(roles, role, service, context))
-    verdicts = _run(simulations)
+    verdicts = simulated(simulations)
     assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []
     assert {v["verdict"] == "Allowed" for v in verdicts} == {own}

@@ -16,6 +16,7 @@ JOB = {
     "sagemaker:OutputKmsKeyArn": "{key:data}",
     "sagemaker:VolumeKmsKeyArn": "{key:data}",
     "sagemaker:InstanceTypes": ["ml.m5.xlarge"],
+    "sagemaker:MaxRuntimeInSeconds": "86400",
     "sagemaker:InterContainerTrafficEncryption": "true",
 }
 ON_P4D = {
@@ -30,6 +31,14 @@ OTHER_KEY = {**JOB, "sagemaker:OutputKmsKeyArn": "{key:logs}"}
 OTHER_SUBNET = {**JOB, "sagemaker:VpcSubnets": ["subnet-elsewhere"]}
 OTHER_GROUP = {**JOB, "sagemaker:VpcSecurityGroupIds": ["sg-elsewhere"]}
 PLAIN_TRAFFIC = {**JOB, "sagemaker:InterContainerTrafficEncryption": "false"}
+SHELL = {**JOB, "sagemaker:EnableRemoteDebug": "true"}
+# The environment allows 72 hours, on three families.
+TOO_LONG = {**JOB, "sagemaker:MaxRuntimeInSeconds": "259201"}
+COSTLY = {**JOB, "sagemaker:InstanceTypes": ["ml.m5.xlarge", "ml.p5.48xlarge"]}
+ANY_TYPE = {k: v for k, v in JOB.items() if "InstanceTypes" not in k}
+ON_CREATION = {"sagemaker:TaggingAction": "CreateTrainingJob"}
+OUR_TAG = {"aws:ResourceTag/Environment": "everything"}
+OTHERS_TAG = {"aws:ResourceTag/Environment": "dev"}
 TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}
 TO_BEDROCK = {"iam:PassedToService": "bedrock.amazonaws.com"}
 TO_LAMBDA = {"iam:PassedToService": "lambda.amazonaws.com"}
@@ -43,12 +52,19 @@ OWN_KEY = {f"{SSE}-customer-algorithm": "AES256"}
 WITH_DATA_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:data}"}
 WITH_MODELS_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:models}"}
 GRANT = {"kms:GrantIsForAWSResource": "true"}
+GRANT_THROUGH_SAGEMAKER = {
+    **GRANT,
+    "kms:ViaService": "sagemaker.us-east-1.amazonaws.com",
+    "kms:CallerAccount": "111122223333",
+}
 OURS = {"aws:ResourceTag/TemperPrefix": "temper-all"}
 OUR_EVENT = {"events:source": "temper.temper-all"}
 ROLE = "arn:aws:iam::111122223333:role/"
 SM = "arn:aws:sagemaker:us-east-1:111122223333:"
 BR = "arn:aws:bedrock:us-east-1:111122223333:"
 LOGS = "arn:aws:logs:us-east-1:111122223333:log-group:"
+OUR_STREAM = LOGS + "/aws/sagemaker/TrainingJobs:log-stream:temper-all-a/algo-1-1760000000"
+THEIR_STREAM = LOGS + "/aws/sagemaker/TrainingJobs:log-stream:temper-dev-a/algo-1-1760000000"
 BUS = "arn:aws:events:us-east-1:111122223333:event-bus/default"
 ECR = "arn:aws:ecr:us-east-1:111122223333:repository/"
 EC2 = "arn:aws:ec2:us-east-1:111122223333:"
@@ -107,6 +123,7 @@ TRAINING: list[Case] = [
     ("Training", True, "ecr:BatchGetImage", ECR + "temper-all/gpu", {}),
     ("Training", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
     ("Training", False, "ecr:BatchGetImage", ECR + "other/gpu", {}),
+    ("Training", False, "logs:PutLogEvents", LOGS + "/aws/sagemaker/Endpoints/a:log-stream:b", {}),
     ("Training", True, "logs:PutLogEvents", LOGS + "/aws/sagemaker/TrainingJobs:log-stream:a", {}),
     (
         "Training",
@@ -168,8 +185,15 @@ NODE: list[Case] = [
     ("HyperPodNode", False, "ecr:PutImage", ECR + "temper-all/gpu", {}),
     ("HyperPodNode", False, "s3:DeleteObject", "{models}/run/model", {}),
     ("HyperPodNode", True, "ssmmessages:OpenDataChannel", "*", {}),
-    ("HyperPodNode", True, "logs:CreateLogGroup", LOGS + "/aws/sagemaker/Clusters/a/b", {}),
+    (
+        "HyperPodNode",
+        True,
+        "logs:CreateLogGroup",
+        LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/b",
+        {},
+    ),
     ("HyperPodNode", False, "logs:CreateLogGroup", LOGS + "/elsewhere", {}),
+    ("HyperPodNode", False, "logs:CreateLogGroup", LOGS + "/aws/sagemaker/Clusters/other/b", {}),
     ("HyperPodNode", True, "kms:CreateGrant", "{key:data}", GRANT),
     ("HyperPodNode", False, "kms:Decrypt", "{key:messages}", {}),
     ("HyperPodNode", False, "secretsmanager:GetSecretValue", TOKEN, {}),
@@ -246,6 +270,12 @@ IMPORT: list[Case] = [
 MONITORING: list[Case] = [
     ("Monitoring", True, "sagemaker:ListTrainingJobs", "*", {}),
     ("Monitoring", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
+    ("Monitoring", True, "sagemaker:DescribeEndpoint", SM + "endpoint/a", {}),
+    ("Monitoring", True, "sagemaker:ListTags", SM + "endpoint/a", {}),
+    ("Monitoring", True, "sagemaker:DescribeTrainingPlan", SM + "training-plan/a", {}),
+    ("Monitoring", True, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Monitoring", False, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/ProcessingJobs", {}),
+    ("Monitoring", False, "sagemaker:DeleteEndpoint", SM + "endpoint/a", {}),
     ("Monitoring", True, "cloudwatch:GetMetricData", "*", {}),
     ("Monitoring", True, "cloudwatch:PutMetricData", "*", OUR_SPACE),
     ("Monitoring", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
@@ -265,37 +295,100 @@ MONITORING: list[Case] = [
 ]
 
 LAUNCHING: list[Case] = [
-    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-job/a", JOB),
-    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-job/a", ON_P4D),
-    ("Engineer", True, "sagemaker:CreateProcessingJob", SM + "processing-job/a", JOB),
+    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", JOB),
+    ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", ON_P4D),
+    ("Engineer", True, "sagemaker:CreateProcessingJob", SM + "processing-job/temper-all-a", JOB),
     (
         "Engineer",
         True,
         "sagemaker:CreateHyperParameterTuningJob",
-        SM + "hyper-parameter-tuning-job/a",
+        SM + "hyper-parameter-tuning-job/temper-all-a",
         JOB,
     ),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_VPC),
-    ("Engineer", False, "sagemaker:CreateProcessingJob", SM + "processing-job/a", NO_VPC),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", NO_VPC),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateProcessingJob",
+        SM + "processing-job/temper-all-a",
+        NO_VPC,
+    ),
     (
         "Engineer",
         False,
         "sagemaker:CreateHyperParameterTuningJob",
-        SM + "hyper-parameter-tuning-job/a",
+        SM + "hyper-parameter-tuning-job/temper-all-a",
         NO_VPC,
     ),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_GROUP),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_SUBNET),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_GROUP),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_OUTPUT_KEY),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", NO_VOLUME_KEY),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", PLAIN_TRAFFIC),
-    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", OTHER_KEY),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", NO_GROUP),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateTrainingJob",
+        SM + "training-job/temper-all-a",
+        OTHER_SUBNET,
+    ),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateTrainingJob",
+        SM + "training-job/temper-all-a",
+        OTHER_GROUP,
+    ),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateTrainingJob",
+        SM + "training-job/temper-all-a",
+        NO_OUTPUT_KEY,
+    ),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateTrainingJob",
+        SM + "training-job/temper-all-a",
+        NO_VOLUME_KEY,
+    ),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateTrainingJob",
+        SM + "training-job/temper-all-a",
+        PLAIN_TRAFFIC,
+    ),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", OTHER_KEY),
     ("Engineer", True, "sagemaker:CreateTrainingJob", SM + "training-plan/winter", JOB),
     ("Engineer", False, "sagemaker:CreateTrainingPlan", SM + "training-plan/winter", {}),
-    ("Engineer", True, "sagemaker:AddTags", SM + "training-job/a", {}),
-    ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
-    ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
+    ("Engineer", True, "sagemaker:AddTags", SM + "training-job/temper-all-a", ON_CREATION),
+    ("Engineer", False, "sagemaker:AddTags", SM + "training-job/temper-all-a", {}),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/a", JOB),
+    ("Engineer", False, "sagemaker:CreateProcessingJob", SM + "processing-job/other-a", JOB),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", SHELL),
+    (
+        "Engineer",
+        False,
+        "sagemaker:UpdateTrainingJob",
+        SM + "training-job/temper-all-a",
+        {"sagemaker:EnableRemoteDebug": "true"},
+    ),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", TOO_LONG),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", COSTLY),
+    ("Engineer", False, "sagemaker:CreateTrainingJob", SM + "training-job/temper-all-a", ANY_TYPE),
+    (
+        "Engineer",
+        False,
+        "sagemaker:CreateProcessingJob",
+        SM + "processing-job/temper-all-a",
+        COSTLY,
+    ),
+    ("Engineer", False, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
+    ("Engineer", False, "sagemaker:StopTrainingJob", SM + "training-job/a", OTHERS_TAG),
+    ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", OUR_TAG),
+    ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", OUR_TAG),
+    ("Engineer", False, "sagemaker:DescribeTrainingJob", SM + "training-job/a", OTHERS_TAG),
+    ("Engineer", False, "sagemaker:StopProcessingJob", SM + "processing-job/a", OUR_TAG),
+    ("Engineer", True, "sagemaker:DescribeTrainingJob", SM + "training-job/temper-all-a", {}),
+    ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/temper-all-a", {}),
     ("Engineer", True, "sagemaker:ListTrainingJobs", "*", {}),
     ("Engineer", True, "sagemaker:Search", "*", {}),
     ("Engineer", True, "servicequotas:GetServiceQuota", "*", {}),
@@ -339,7 +432,26 @@ LAUNCHING: list[Case] = [
     ("Engineer", False, "kms:Decrypt", "{key:logs}", {}),
     ("Engineer", False, "kms:Decrypt", "{key:messages}", {}),
     ("Engineer", True, "ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),
-    ("Engineer", True, "logs:GetLogEvents", LOGS + "/aws/sagemaker/TrainingJobs:log-stream:a", {}),
+    ("Engineer", True, "logs:GetLogEvents", OUR_STREAM, {}),
+    ("Engineer", False, "logs:GetLogEvents", THEIR_STREAM, {}),
+    ("Engineer", False, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Engineer", False, "logs:StartQuery", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Engineer", False, "logs:GetLogEvents", LOGS + "/aws/sagemaker/Endpoints/a:log-stream:b", {}),
+    (
+        "Engineer",
+        False,
+        "logs:GetLogEvents",
+        LOGS + "/aws/sagemaker/Clusters/other/abc:log-stream:b",
+        {},
+    ),
+    (
+        "Engineer",
+        True,
+        "logs:GetLogEvents",
+        LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc:log-stream:b",
+        {},
+    ),
+    ("Engineer", True, "logs:FilterLogEvents", LOGS + "/temper/temper-all/image-build", {}),
     ("Engineer", True, "cloudwatch:GetMetricData", "*", {}),
     ("Engineer", True, "secretsmanager:PutSecretValue", TOKEN, {}),
     ("Engineer", False, "secretsmanager:GetSecretValue", TOKEN, {}),
@@ -356,6 +468,13 @@ ASKING: list[Case] = [
     ("Engineer", False, "iam:GetRole", ROLE + "Administrator", {}),
     ("Engineer", True, "secretsmanager:DescribeSecret", TOKEN, {}),
     ("Engineer", True, "logs:DescribeLogStreams", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    (
+        "Engineer",
+        True,
+        "logs:DescribeLogStreams",
+        LOGS + "/aws/sagemaker/TrainingJobs:log-stream:",
+        {},
+    ),
     ("Engineer", True, "sagemaker:DescribeCluster", SM + "cluster/abcdefghijkl", {}),
     ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
     ("Engineer", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
@@ -477,6 +596,33 @@ DIFF: list[Case] = [
     ("PlatformDiff", False, "sts:AssumeRole", ROLE + "{role:PlatformCi}", {}),
     ("PlatformDiff", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
 ]
+
+OTHER_APP = SM + "mlflow-app/app-OTHER"
+# Not here: the actions of `sagemaker-mlflow`. The service reference lists no resource for them, so
+# the simulator knows none, while AWS's managed policies name the app.
+MLFLOW: list[Case] = [
+    ("Engineer", True, "sagemaker:CallMlflowAppApi", "{mlflow}", {}),
+    ("Training", True, "sagemaker:CallMlflowAppApi", "{mlflow}", {}),
+    ("Engineer", True, "sagemaker:CreatePresignedMlflowAppUrl", "{mlflow}", {}),
+    ("Engineer", False, "sagemaker:CreatePresignedMlflowAppUrl", OTHER_APP, {}),
+    ("Engineer", False, "sagemaker:CallMlflowAppApi", OTHER_APP, {}),
+    ("Engineer", False, "sagemaker:DeleteMlflowApp", "{mlflow}", {}),
+    ("Training", False, "sagemaker:CallMlflowAppApi", OTHER_APP, {}),
+    ("Training", False, "sagemaker:CreatePresignedMlflowAppUrl", "{mlflow}", {}),
+]
+
+SECRET = "arn:aws:secretsmanager:us-east-1:111122223333:secret:temper-prod/"
+# Calls from inside the VPC of prod, which has no route to the internet.
+INSIDE_ISOLATED_VPC: list[Case] = [
+    ("Training", True, "sagemaker:CallMlflowAppApi", "{mlflow}", {}),
+    ("Training", False, "sagemaker:CallMlflowAppApi", OTHER_APP, {}),
+    ("Training", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
+    ("Training", False, "s3:PutObject", "arn:aws:s3:::somebody-elses-bucket/x", {}),
+    # No endpoint, and no route: a stolen credential reaches no other service from a job.
+    ("Training", False, "secretsmanager:GetSecretValue", SECRET + "hub-token-AbCdEf", {}),
+    ("Training", False, "ecr:GetAuthorizationToken", "*", {}),
+]
+
 APPROVING: list[Case] = [
     ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {}),
     ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/neuron/approved", {}),
@@ -517,6 +663,30 @@ EKS_NODE: list[Case] = [
     ("Engineer", True, "eks:DescribeCluster", EKS + "temper-eks-eks", {}),
     ("Engineer", False, "eks:DescribeCluster", EKS + "other", {}),
     ("Engineer", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
+    ("Engineer", False, "eks:UpdateClusterConfig", EKS + "temper-eks-eks", {}),
+    # make connect and make train: the cluster, its nodes, its file system, its parameters.
+    ("Engineer", True, "sagemaker:DescribeCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
+    ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-eks/hyperpod/namespaces", {}),
+    ("Engineer", False, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
+    # make train uploads inputs, make fetch reads the run folder; make delete says what it may not.
+    ("Engineer", True, "s3:PutObject", "{data}/uploads/a/train.jsonl", {}),
+    ("Engineer", True, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Engineer", True, "s3:ListBucket", "{data}", {}),
+    ("Engineer", False, "s3:DeleteObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    # Karpenter of HyperPod.
+    ("Autoscaling", True, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", True, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Autoscaling", True, "kms:CreateGrant", "{key:data}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:models}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:Decrypt", "{key:data}", {}),
 ]
 
 CASES = [
@@ -530,6 +700,7 @@ CASES = [
     *ASKING,
     *IMPORTING,
     *ESCALATIONS,
+    *MLFLOW,
     *CI,
     *APPROVING,
     *DIFF,

@@ -23,6 +23,7 @@ ARNS = {
     "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{{}}",
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
+    "AWS::SageMaker::MlflowApp": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-app/{{}}",
     "AWS::EKS::Cluster": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{{}}",
     "AWS::ECR::Repository": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{{}}",
 }
@@ -44,6 +45,22 @@ class ResolvedRoles:
     """Roles, policies and keys of an environment, with references across stacks resolved."""
 
     assembly: Assembly
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the environment's names."""
+        [name] = {
+            name.removesuffix("-security")
+            for name in self.assembly.tags
+            if name.endswith("-security")
+        }
+        return name
+
+    def mlflow_app(self) -> str:
+        """Return the ARN of the environment's MLflow app."""
+        resources = self.assembly.templates["training"]["Resources"]
+        [app] = [k for k, r in resources.items() if r["Type"] == "AWS::SageMaker::MlflowApp"]
+        return self._attribute("training", app, "Arn")
 
     def resource(self, stack: str, logical_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.assembly.templates[stack]["Resources"][logical_id]
@@ -88,7 +105,7 @@ class ResolvedRoles:
             return DATABASE_PASSWORD
         if attribute == "ClusterArn":
             return CLUSTER
-        if attribute == "Arn":
+        if attribute == "Arn" or kind == "AWS::SageMaker::MlflowApp":
             return ARNS[kind].format(self._name(stack, logical_id))
         return f"{attribute.lower()}-of-{logical_id}"
 
@@ -99,14 +116,21 @@ class ResolvedRoles:
                     return self.resolve(stack, output["Value"])
         raise LookupError(f"nothing exports {name}")
 
-    def role(self, beginning: str, stack: str = "security") -> str:
-        """Return the logical id of the one role that begins with `beginning`."""
-        [found] = [
+    def role(self, beginning: str) -> str:
+        """Return the logical id of the one role of the platform that begins with `beginning`.
+
+        Most roles are in the security stack; another is looked for only if it has none.
+        """
+        stacks = ("security", "hyperpod")
+        found = [
             logical_id
-            for logical_id, resource in self.assembly.templates[stack]["Resources"].items()
+            for stack in stacks
+            for logical_id, resource in self.assembly.templates.get(stack, {})
+            .get("Resources", {})
+            .items()
             if resource["Type"] == "AWS::IAM::Role" and logical_id.startswith(beginning)
         ]
-        return found
+        return found[0]
 
     def policies_of(self, role: str) -> list[dict[str, Any]]:
         """Return the managed policies attached to the role, from every stack."""
@@ -129,6 +153,24 @@ class ResolvedRoles:
             return None
         document = template[logical_id]["Properties"]["PolicyDocument"]
         return {"name": logical_id, "policy": self.resolve("security", document)}
+
+    def endpoint_policies(self, service: str) -> list[dict[str, Any]]:
+        """Return the policies of the VPC endpoints of a service (`s3`, `experiments`)."""
+        policies = []
+        for logical_id, resource in self.assembly.templates["network"]["Resources"].items():
+            if resource["Type"] != "AWS::EC2::VPCEndpoint":
+                continue
+            properties = self.resolve("network", resource["Properties"])
+            if not properties["ServiceName"].endswith(f".{service}"):
+                continue
+            document = properties["PolicyDocument"]
+            for statement in document["Statement"]:
+                # Two spellings of everyone, of which the simulator accepts the shorter one only
+                # (IAM User Guide, "AWS JSON policy elements: Principal").
+                if statement["Principal"] == {"AWS": "*"}:
+                    statement["Principal"] = "*"
+            policies.append({"name": logical_id, "policy": document})
+        return policies
 
     def key(self, domain: str) -> tuple[str, dict[str, Any]]:
         """Return the ARN and the policy of a domain's KMS key."""

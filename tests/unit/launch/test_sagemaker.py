@@ -381,7 +381,7 @@ def test_name_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = submit(make_request(steps=500), target, print)
-    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number: first.latest.name)
+    monkeypatch.setattr("launch.submit.attempt_name", lambda run, number, prefix: first.latest.name)
     request = make_request(steps=5, name="other")
     with pytest.raises(LaunchError, match="taken by another training job"):
         submit(request, target, print)
