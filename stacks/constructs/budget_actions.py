@@ -1,4 +1,4 @@
-"""AWS Budget: notifications at 50, 80, 100 and 120 percent, and a stop of new jobs at 120."""
+"""AWS Budget: notifications of actual and forecast cost, and a stop of new jobs at 120 percent."""
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
@@ -14,7 +14,12 @@ from stacks.policies.permissions_boundary import stop_policy_name
 from stacks.settings import Environment
 from stacks.settings.monitoring import Budget
 
+# A budget has at most five notifications.
+# docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_budgets_CreateBudget.html
 NOTIFY_PERCENT = (50, 80, 100, 120)
+# A forecast needs about five weeks of usage; until then, this notification is not sent.
+# docs.aws.amazon.com/cost-management/latest/userguide/budgets-best-practices.html
+FORECAST_PERCENT = 100
 STOP_PERCENT = 120
 
 
@@ -49,7 +54,7 @@ class BudgetActions(Construct):
                 kind.NotificationWithSubscribersProperty(
                     notification=kind.NotificationProperty(
                         comparison_operator="GREATER_THAN",
-                        notification_type="ACTUAL",
+                        notification_type=cost,
                         threshold=step,
                         threshold_type="PERCENTAGE",
                     ),
@@ -57,7 +62,10 @@ class BudgetActions(Construct):
                         kind.SubscriberProperty(address=topic.topic_arn, subscription_type="SNS")
                     ],
                 )
-                for step in NOTIFY_PERCENT
+                for cost, step in (
+                    *(("ACTUAL", step) for step in NOTIFY_PERCENT),
+                    ("FORECASTED", FORECAST_PERCENT),
+                )
             ],
         )
         if settings.stop_new_jobs:
