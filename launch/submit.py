@@ -85,7 +85,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         submission = _create(request, prepared.job, target.job_prefix)
     elif status.state != "planned":
         submission = submission.with_new_attempt(target.job_prefix)
-        print_line(f"resuming {submission.run} from its last checkpoint (FRESH=1 starts over)")
+        print_line(f"resuming {submission.run} from its last checkpoint (--fresh starts over)")
     return _send(submission, prepared, target)
 
 
@@ -150,7 +150,7 @@ def _find_unfinished(
             if request.run:
                 raise LaunchError(
                     f"{request.run} cannot be resumed with a different job: "
-                    f"{', '.join(changed[:4])} would change. make train starts a new run"
+                    f"{', '.join(changed[:4])} would change. temper train starts a new run"
                 )
             return None, nothing
         status = target.status(submission)

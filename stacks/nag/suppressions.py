@@ -130,6 +130,12 @@ STRUCTURE = (
         "every connection and statement.",
     ),
     Suppression(
+        "EKS1|EKSClusterNoEndpointPublicAccess",
+        r"hyperpod/Eks/Cluster",
+        "hyperpod.eks.public_access_cidrs opens the endpoint to named ranges only; a range that is "
+        "the whole internet is refused.",
+    ),
+    Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
         "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
@@ -233,7 +239,7 @@ WILDCARDS = (
             + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
             r"|(training-plan|model-package|model-package-group|cluster)/)\*"
         ),
-        r"(security|training)/.*",
+        r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
         "with the prefix, or their tags name the environment.",
     ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 from stacks.settings import account_rules, address_rules
+from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
 from stacks.settings import monitoring_rules as monitoring
 from stacks.settings.base import duplicates
@@ -133,6 +134,15 @@ RULES = (
     AwsRule("docs/platform.md", hyperpod.users),
     AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-ami-update.html", hyperpod.patching),
     AwsRule(f"{SAGEMAKER_API}/API_ComputeQuotaTarget.html", hyperpod.governance),
+    AwsRule(
+        f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-run-jobs-hyperpod-cli.html", eks.job_namespace
+    ),
+    AwsRule("docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html", eks.public_access),
+    AwsRule(
+        f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-autoscaling-nodeclass.html",
+        eks.autoscaled_groups,
+    ),
+    AwsRule("docs.aws.amazon.com/eks/latest/userguide/managing-coredns.html", eks.nodes_of_addons),
     AwsRule(f"{SAGEMAKER_API}/API_Tag.html", tag_problems),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _schedule),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _time_zone),
