@@ -182,6 +182,27 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
+        r"security/OnCall/Read/Resource",
+        "Listing endpoints, jobs, queues, quotas and costs, and reading metrics, supports no "
+        "resource; nothing here reads data or changes anything.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|budgets)") + r"(alarm:|budget/)\*"),
+        r"security/OnCall/Read/Resource",
+        "People on call see which alarms are on and what was spent.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + r"endpoint(-config)?/\*"),
+        r"security/OnCall/(Read|Act)/Resource",
+        "The team names its endpoints; they are changed only if their tag names the environment.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(sqs|lambda)") + f"(function:)?{PREFIX}-\\*"),
+        r"security/OnCall/Act/Resource",
+        "CloudFormation generates these names after those of the stacks, which share the prefix.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
         r"security/Engineer/Serving/Resource",
         "Starting an import supports no resource; what it may read is bounded by the one role that "
         "may be passed to it.",
@@ -283,12 +304,12 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Read|ImageApprover/Policy)/Resource",
+        r"security/(Engineer/Read|ImageApprover/Policy|OnCall/Read)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
-        r"security/PlatformCi/Policy/Resource",
+        r"security/(PlatformCi/Policy|OnCall/(Read|Act))/Resource",
         "The stacks of this environment share its prefix; CloudFormation adds an id.",
     ),
     Suppression(
