@@ -9,8 +9,8 @@ environment, so that one set of rules judges both.
 | `running` | `TrainingJobName` | 1 | each minute, from the first step until the run ends |
 | `loss`, `tokens_per_second` | `TrainingJobName` | as logged | each logged step; never NaN |
 | `loss_not_finite` | `TrainingJobName` | 1 | once, when a loss is NaN or infinite |
-| `failed` | `TrainingJobName` | 1 | once, when the run ends with an error that is final |
-| `GPUUtilization`, `GPUMemoryUtilization` | `Host` | sum over the GPUs, as SageMaker | each minute |
+| `failed` | `TrainingJobName` | the exit code | once, when the run ends with an error |
+| `GPUUtilization`, `GPUMemoryUtilization` | `Host` | sum over the GPUs | each minute |
 | `GPUCount` | `Host` | number of GPUs of that host | each minute |
 | `DiskUtilization` | `Host` | percent | each minute |
 

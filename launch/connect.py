@@ -1,4 +1,4 @@
-"""Command `temper connect`: access to the login or controller node of a HyperPod cluster."""
+"""Commands about HyperPod clusters: `temper connect`, and `temper cluster-software` of Slurm."""
 
 from __future__ import annotations
 
@@ -30,9 +30,12 @@ def connect(
 ) -> int:
     """Let the caller's own key in, write the ssh configuration, and open a shell.
 
+    With EKS, write kubectl's configuration instead, and hold the tunnel to the API server open.
+
     Args:
         environment: Environment of the cluster.
         node: `login`, `controller`, a group or an instance id; empty for the preferred node.
+            With EKS, the node through which the tunnel goes; `none` to do without.
         user: User on the node; empty for `SLURM_USER`, or the AMI's user.
         key: File of the public key; empty for ssh's usual ones.
         setup_only: Open no shell.
@@ -40,18 +43,21 @@ def connect(
     Raises:
         LaunchError: A program, the cluster, the node or the key is missing, or access is refused.
     """
-    require_programs()
-    public_key = read_public_key(key)
     account = AwsSession(environment)
     account.caller()
     platform = read_platform_parameters(environment, account.client("ssm"))
+    if platform.get("hyperpod/eks"):
+        if user or key:
+            raise LaunchError(
+                "--user and --key are for ssh to a Slurm cluster; the cluster of "
+                f"{environment.name} is on EKS and needs neither"
+            )
+        from launch.eks.connect import connect_to_eks
+
+        return connect_to_eks(account, platform, node=node, setup_only=setup_only)
+    require_programs()
+    public_key = read_public_key(key)
     cluster = describe_cluster(account, platform)
-    if "Eks" in cluster.get("Orchestrator", {}):
-        eks = platform.get("hyperpod/eks") or "CLUSTER"
-        raise LaunchError(
-            f"{cluster['ClusterName']} is orchestrated by EKS, and is used through kubectl: "
-            f"aws eks update-kubeconfig --name {eks} --region {environment.region}"
-        )
     document = platform.get(KEY_DOCUMENT)
     if document is None:
         raise LaunchError(
@@ -97,3 +103,27 @@ def _try_out(command: list[str], connection: Connection) -> None:
             f"{reason[0]}. If the private key has a passphrase, add it to the agent: "
             f"ssh-add {connection.identity_file}"
         )
+
+
+def install_cluster_software(environment: LaunchEnvironment, image: str) -> None:
+    """Import the container image, or build the Python environment, on the cluster's Lustre.
+
+    Args:
+        environment: Environment of the cluster.
+        image: Image to import; empty for the platform's.
+
+    Raises:
+        LaunchError: The cluster is on EKS, or cannot be reached, or the installation failed.
+    """
+    from launch.slurm.software import describe_software, install_software
+    from launch.targets import hyperpod
+    from launch.targets.slurm import SlurmTarget
+
+    target = hyperpod.from_environment(environment)
+    if not isinstance(target, SlurmTarget):
+        raise LaunchError("pods pull their image themselves; only a cluster on Slurm needs this")
+    if target.cluster.software == "python":
+        raise LaunchError(f"SLURM_PYTHON={target.cluster.python} is used; unset it")
+    for line in install_software(target.shell, target.cluster, image):
+        say(line)
+    say(f"jobs of {environment.name} run {describe_software(target.cluster, image)}")

@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 from launch.errors import InvalidOptionError, LaunchError
+from validation.strict_yaml import load_yaml
 
 FOLDER = Path("environments")
+_SECTIONS = ("images", "network", "security", "hyperpod")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class LaunchEnvironment:
         cost_centre: Value of the `CostCentre` tag.
         refuse_findings_from: Lowest severity of a scan finding for which an image is refused.
         network: Section `network`, as it is in the file.
+        orchestrator: Orchestrator of the HyperPod cluster, `slurm` or `eks`; empty without one.
+        tags: More tags of every job.
+        kms_key_arns: KMS keys that exist, by domain.
+        sections: The whole file.
     """
 
     name: str
@@ -41,6 +47,10 @@ class LaunchEnvironment:
     cost_centre: str = ""
     refuse_findings_from: str = "CRITICAL"
     network: Mapping[str, Any] = field(default_factory=dict)
+    orchestrator: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    kms_key_arns: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
@@ -52,13 +62,13 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
     """
     path = folder / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         available = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "nothing"
         raise InvalidOptionError(
             f"--env {name}: {path} does not exist. {folder} has {available}"
         ) from None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise LaunchError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     settings = content if isinstance(content, dict) else {}
     missing = [key for key in ("prefix", "region") if not settings.get(key)]
@@ -67,10 +77,7 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = settings.get("account")
-    images, network = (
-        section if isinstance(section, dict) else {}
-        for section in (settings.get("images"), settings.get("network"))
-    )
+    images, network, security, hyperpod = (_section(settings, key) for key in _SECTIONS)
     return LaunchEnvironment(
         name=name,
         prefix=str(settings["prefix"]),
@@ -79,5 +86,15 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         owner=str(settings.get("owner", "")),
         cost_centre=str(settings.get("cost_centre", "")),
         refuse_findings_from=str(images.get("refuse_findings_from", "CRITICAL")),
+        orchestrator=str(hyperpod.get("orchestrator", "slurm")) if hyperpod.get("enabled") else "",
         network=network,
+        tags=_section(settings, "tags"),
+        kms_key_arns=_section(security, "kms_key_arns"),
+        sections=settings,
     )
+
+
+def _section(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a section of the file; anything else is left for `make synth` to refuse."""
+    section = settings.get(key)
+    return section if isinstance(section, dict) else {}

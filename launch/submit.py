@@ -67,7 +67,8 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
             message says that this is unknown.
     """
     job = load_job(request.job, request.overrides)
-    require_inputs(job, request.job.parent)
+    for line in require_inputs(job, request.job.parent):
+        print_line(line)
     source = str(request.job)
     plan = plan_or_refuse(job, source)
     prepared = PreparedJob(_apply_plan(job, plan), plan, source)
@@ -84,7 +85,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         submission = _create(request, prepared.job, target.job_prefix)
     elif status.state != "planned":
         submission = submission.with_new_attempt(target.job_prefix)
-        print_line(f"resuming {submission.run} from its last checkpoint (FRESH=1 starts over)")
+        print_line(f"resuming {submission.run} from its last checkpoint (--fresh starts over)")
     return _send(submission, prepared, target)
 
 
@@ -149,7 +150,7 @@ def _find_unfinished(
             if request.run:
                 raise LaunchError(
                     f"{request.run} cannot be resumed with a different job: "
-                    f"{', '.join(changed[:4])} would change. make train starts a new run"
+                    f"{', '.join(changed[:4])} would change. temper train starts a new run"
                 )
             return None, nothing
         status = target.status(submission)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from planning import make_plan
 from training.config import load_job
+from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem
 
 
@@ -19,9 +20,12 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
 
     Raises:
         JobError: The job file cannot be used, or `out` cannot be written.
+        TemperError: An input of the job does not exist.
     """
     try:
-        plan = make_plan(load_job(path, overrides))
+        job = load_job(path, overrides)
+        unknown = require_inputs(job, path.parent)
+        plan = make_plan(job)
     except JobError as error:
         raise JobError(str(path), error.problems) from None
     if out:
@@ -35,7 +39,10 @@ def print_plan(path: Path, overrides: str = "", out: Path | None = None) -> int:
 
     from planning.render import render_plan, render_refusal
 
-    render_plan(plan, Console(highlight=False))
+    console = Console(highlight=False)
+    for line in unknown:
+        console.print(line, soft_wrap=True)
+    render_plan(plan, console)
     # One line for each reason, whatever the width: programs read it and people search for it.
     render_refusal(plan, str(path), Console(stderr=True, highlight=False, soft_wrap=True))
     return 0 if plan.fits else 2

@@ -20,6 +20,7 @@ from typing import Any
 
 from safety.bbq import DEFAULT_QUESTIONS, BbqItem, read_questions
 from safety.report import write_page
+from training.config.input_paths import require_model
 from training.quiet import quiet
 
 GATE = 5
@@ -58,6 +59,9 @@ def run_bias(options: BiasOptions) -> int:
         TemperError: A file or the model cannot be used.
     """
     quiet()
+    for argument, name in (("MODEL", options.model), ("--before", options.before)):
+        if name:
+            require_model(name, argument)
     questions = [q for path in options.data for q in read_questions(path)][: options.limit]
     report = {"model": options.model, "scores": _score_model(options.model, questions, options)}
     if options.before:

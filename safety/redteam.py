@@ -21,6 +21,7 @@ from feedback.binomial import Proportion
 from safety.probes import DEFAULT_PROBES, Probe, read_probes
 from safety.report import write_page
 from safety.scoring import Outcome, by_judge, by_rules
+from training.config.input_paths import require_model
 from training.config.judges import AnyJudge as JudgeSection
 from training.errors import JobError, Problem
 from training.judges.base import JudgeContext, JudgeUsage, build_judge
@@ -68,6 +69,9 @@ def run_redteam(options: RedteamOptions) -> int:
     """
     quiet()
     probes = read_probes(options.probes)
+    for argument, name in (("MODEL", options.model), ("--before", options.before)):
+        if name:
+            require_model(name, argument)
     report = {"model": options.model, **_probe_model(options.model, probes, options)}
     if options.before:
         report["before"] = {

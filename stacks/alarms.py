@@ -1,8 +1,8 @@
-"""Definitions of the alarms: metric, threshold, and the composite alarm that pages for each.
+"""Definitions of the alarms: metric, threshold, and the area that each belongs to.
 
-Every alarm is named like its runbook in `docs/runbooks/`. Only the composite alarms page, one for
-each area of the platform. To change a threshold, set it under `monitoring` in the environment file;
-a threshold that is fixed is in this file.
+Every alarm is named like its runbook in `docs/runbooks/`, and pages. To change a threshold, set it
+under `monitoring` in the environment file; a threshold that is fixed is in this file. What the job
+monitor judges is in `stacks/handlers/monitor/`: its metric is the number of resources with a fault.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,13 +10,9 @@ from collections.abc import Iterator, Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from stacks.constructs.alarm_set import (
-    AlarmSpec,
-    metrics_insights_query,
-    platform_metric,
-    sum_of_metrics,
-)
+from stacks.constructs.alarm_set import AlarmSpec, platform_metric, sum_of_metrics
 from stacks.constructs.handler_function import HandlerFunction
+from stacks.handlers.monitor.faults import HEARTBEAT
 from stacks.naming import ResourceNames
 from stacks.settings import Environment
 
@@ -26,37 +22,8 @@ COMPOSITE_ALARMS = {
     "serving-in-trouble": "Callers of a model get errors, or wait too long.",
     "platform-in-trouble": "A key, an image or one of the platform's own functions needs a look.",
 }
-ENDPOINTS = 'SCHEMA("AWS/SageMaker", EndpointName, VariantName)'
-BEDROCK = 'SCHEMA("AWS/Bedrock", ModelId)'
 GIB = 1024**3
-
-
-def alarm_lookups(job_log: str, nan_pattern: str) -> dict[str, dict[str, str]]:
-    """Return where a page finds the affected resource of alarms that no event reports.
-
-    Args:
-        job_log: Log group of the training jobs.
-        nan_pattern: CloudWatch Logs filter pattern of a NaN or infinite loss.
-
-    Returns:
-        By alarm name, either a Metrics Insights `query`, or the `group` and `pattern` of a log
-            search.
-    """
-    by_endpoint, by_model = "GROUP BY EndpointName", "GROUP BY ModelId"
-    return {
-        "endpoint-errors": {
-            "query": f"SELECT SUM(Invocation5XXErrors) FROM {ENDPOINTS} {by_endpoint}"
-        },
-        "endpoint-latency": {"query": f"SELECT MAX(ModelLatency) FROM {ENDPOINTS} {by_endpoint}"},
-        "bedrock-throttled": {
-            "query": f"SELECT SUM(InvocationThrottles) FROM {BEDROCK} {by_model}"
-        },
-        "bedrock-errors": {
-            "query": f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK} {by_model}"
-        },
-        "bedrock-latency": {"query": f"SELECT AVG(InvocationLatency) FROM {BEDROCK} {by_model}"},
-        "loss-is-nan": {"group": job_log, "pattern": nan_pattern},
-    }
+EXPORT_DELAY_SECONDS = 3600
 
 
 def training_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
@@ -66,15 +33,23 @@ def training_alarms(names: ResourceNames, environment: Environment) -> Iterator[
     def alarm(name: str, what: str, cause: str) -> AlarmSpec:
         return AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
 
-    yield alarm(
+    yield AlarmSpec(
         "training-job-failed",
-        "A SageMaker job failed; the page names it and its reason.",
-        "an error in the container, missing data, or no capacity.",
+        composite,
+        "Two jobs failed within an hour for a cause outside the jobs.",
+        "a permission or a key that changed with a deployment, or a fault of SageMaker.",
+        platform_metric(names.metrics, "training-job-failed", statistic="Sum", minutes=60),
+        threshold=2,
     )
     yield alarm(
         "training-job-stuck",
         f"A running job has shown no new loss for {limits.stuck_minutes} minutes.",
         "a rank waits for another that is gone, or data is read too slowly.",
+    )
+    yield alarm(
+        "training-job-pending",
+        f"A job has waited for its instances for {limits.pending_minutes} minutes.",
+        "no capacity for the instance type, a full training plan, or no free address.",
     )
     yield alarm(
         "training-job-slow",
@@ -104,19 +79,30 @@ def training_alarms(names: ResourceNames, environment: Environment) -> Iterator[
 
 
 def cluster_alarms(
-    names: ResourceNames, environment: Environment, file_system: str | None
+    names: ResourceNames,
+    environment: Environment,
+    *,
+    file_system: str | None,
+    database: str | None,
 ) -> Iterator[AlarmSpec]:
-    """Yield the alarms of the HyperPod cluster and of the Lustre file system it mounts.
+    """Yield the alarms of the HyperPod cluster and of what it depends on.
 
     Args:
         names: Names of the environment.
         environment: Settings; without HyperPod there is no alarm.
         file_system: Id of the Lustre file system, if there is one.
+        database: Identifier of the Slurm accounting database, if there is one.
     """
     if not environment.hyperpod.enabled:
         return
     composite = "cluster-in-trouble"
+    plans = any(group.training_plan for group in environment.hyperpod.groups)
     for name, what, cause in (
+        (
+            "cluster-job-failed",
+            "A run on the cluster ended with an error.",
+            "an error of the run, a node that was lost, or a file system that is full.",
+        ),
         (
             "hyperpod-node-unhealthy",
             "The health agent found a broken node.",
@@ -129,109 +115,140 @@ def cluster_alarms(
         ),
         (
             "hyperpod-cluster-failed",
-            "The cluster's creation or update failed.",
+            "The cluster reported an error: its creation or update, or one of its nodes.",
             "no capacity, a quota, or a group without the EFA rules.",
         ),
+        (
+            "training-plan-ending",
+            "A training plan of the cluster ends within a day.",
+            "the plan was bought for a limited time; its instances are terminated at the end.",
+        ),
     ):
+        if name == "training-plan-ending" and not plans:
+            continue
         yield AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
     if file_system:
-        capacity = environment.storage.lustre.capacity_gib * GIB
+        yield from _file_system_alarms(environment, file_system)
+    if database and environment.hyperpod.accounting:
         yield AlarmSpec(
-            "fsx-capacity-low",
+            "accounting-database",
             composite,
-            "Less than 15 % of the Lustre file system is free.",
-            "checkpoints that nobody removed, or data imported but not released.",
+            "The Slurm accounting database reports less than 10 % free storage, or nothing at all.",
+            "job records that nobody purges, or an instance that is stopped or fails over.",
             cloudwatch.Metric(
-                namespace="AWS/FSx",
-                metric_name="FreeDataStorageCapacity",
-                dimensions_map={"FileSystemId": file_system},
-                statistic="Sum",
-                period=cdk.Duration.minutes(1),
+                namespace="AWS/RDS",
+                metric_name="FreeStorageSpace",
+                dimensions_map={"DBInstanceIdentifier": database},
+                statistic="Average",
+                period=cdk.Duration.minutes(5),
             ),
-            threshold=capacity * 0.15,
-            periods=15,
+            threshold=environment.hyperpod.accounting.storage_gib * GIB * 0.1,
+            periods=3,
             below=True,
+            missing="breaching",
         )
 
 
-def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
-    """Yield the alarms of SageMaker endpoints and, if Bedrock is enabled, of its models."""
-    limits, composite = environment.monitoring, "serving-in-trouble"
+def _file_system_alarms(environment: Environment, file_system: str) -> Iterator[AlarmSpec]:
+    composite = "cluster-in-trouble"
     yield AlarmSpec(
-        "endpoint-errors",
+        "fsx-capacity-low",
         composite,
-        "SageMaker endpoints answered at least 5 calls with a server error within 5 minutes.",
-        "the model server crashed, ran out of memory, or a deployment went wrong.",
-        metrics_insights_query(
-            f"SELECT SUM(Invocation5XXErrors) FROM {ENDPOINTS}", "server errors"
+        "Less than 15 % of the Lustre file system is free.",
+        "checkpoints that nobody removed, or data imported but not released.",
+        cloudwatch.Metric(
+            namespace="AWS/FSx",
+            metric_name="FreeDataStorageCapacity",
+            dimensions_map={"FileSystemId": file_system},
+            statistic="Sum",
+            period=cdk.Duration.minutes(1),
         ),
-        threshold=5,
+        threshold=environment.storage.lustre.capacity_gib * GIB * 0.15,
+        periods=15,
+        below=True,
     )
     yield AlarmSpec(
-        "endpoint-latency",
+        "fsx-export-failing",
         composite,
+        "A change on the Lustre file system has waited for its export to S3 for an hour.",
+        "the bucket or its key refuses the export, or more is written than can be exported.",
+        # docs.aws.amazon.com/fsx/latest/LustreGuide/fs-metrics.html: in seconds, 0 if none waits.
+        cloudwatch.Metric(
+            namespace="AWS/FSx",
+            metric_name="AgeOfOldestQueuedMessage",
+            dimensions_map={"FileSystemId": file_system, "Publisher": "AutoExport"},
+            statistic="Maximum",
+            period=cdk.Duration.minutes(5),
+        ),
+        threshold=EXPORT_DELAY_SECONDS,
+        periods=3,
+    )
+
+
+def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[AlarmSpec]:
+    """Yield the alarms of SageMaker endpoints and of the models of Bedrock."""
+    limits, composite = environment.monitoring, "serving-in-trouble"
+
+    def alarm(name: str, what: str, cause: str) -> AlarmSpec:
+        return AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
+
+    yield alarm(
+        "endpoint-errors",
+        "A SageMaker endpoint failed, or answered at least 5 calls with a server error within "
+        "5 minutes.",
+        "the model server crashed, ran out of memory, or a deployment went wrong.",
+    )
+    yield alarm(
+        "endpoint-latency",
         f"An endpoint's model took over {limits.endpoint_latency_ms} ms for 15 minutes.",
         "too few instances, prompts longer than planned, or a cold model.",
-        metrics_insights_query(
-            f"SELECT MAX(ModelLatency) FROM {ENDPOINTS}", "model latency, microseconds"
-        ),
-        threshold=limits.endpoint_latency_ms * 1000,
-        periods=3,
+    )
+    if not (environment.bedrock.enabled or environment.bedrock.judges):
+        return
+    yield alarm(
+        "bedrock-throttled",
+        "Bedrock refused calls because of their rate, in three periods of 5 minutes in a row.",
+        "more traffic than the quota or the provisioned units carry.",
+    )
+    yield alarm(
+        "bedrock-errors",
+        "Bedrock answered at least 5 calls with a server error within 5 minutes.",
+        "a fault of the service, or a custom model that does not start.",
+    )
+    yield alarm(
+        "bedrock-latency",
+        f"Bedrock calls took over {limits.bedrock_latency_ms} ms on average for 15 minutes.",
+        "long answers, or a model under load.",
     )
     if not environment.bedrock.enabled:
         return
-    yield AlarmSpec(
-        "bedrock-throttled",
-        composite,
-        "Bedrock refused calls because of their rate, three times in a row.",
-        "more traffic than the quota or the provisioned units carry.",
-        metrics_insights_query(
-            f"SELECT SUM(InvocationThrottles) FROM {BEDROCK}", "throttled calls"
-        ),
-        threshold=1,
-        periods=3,
-    )
-    yield AlarmSpec(
-        "bedrock-errors",
-        composite,
-        "Bedrock answered at least 5 calls with a server error within 5 minutes.",
-        "a fault of the service, or a custom model that does not start.",
-        metrics_insights_query(
-            f"SELECT SUM(InvocationServerErrors) FROM {BEDROCK}", "server errors"
-        ),
-        threshold=5,
-    )
-    yield AlarmSpec(
-        "bedrock-latency",
-        composite,
-        f"Bedrock calls took over {limits.bedrock_latency_ms} ms on average for 15 minutes.",
-        "long answers, or a model under load.",
-        metrics_insights_query(
-            f"SELECT AVG(InvocationLatency) FROM {BEDROCK}", "latency, milliseconds"
-        ),
-        threshold=limits.bedrock_latency_ms,
-        periods=3,
-    )
     yield AlarmSpec(
         "bedrock-idle-throughput",
         composite,
         "Provisioned throughput exists that nobody calls, and it was not removed.",
         "it is committed, or its removal failed.",
-        platform_metric(names.metrics, "bedrock-idle-throughput"),
+        # The schedule publishes once an hour.
+        platform_metric(names.metrics, "bedrock-idle-throughput", minutes=60),
         threshold=1,
-        periods=12,
+        periods=2,
     )
 
 
 def platform_alarms(
-    names: ResourceNames, handlers: Sequence[HandlerFunction]
+    names: ResourceNames, environment: Environment, handlers: Sequence[HandlerFunction]
 ) -> Iterator[AlarmSpec]:
-    """Yield the alarms for keys, images and the platform's own Lambda functions."""
+    """Yield the alarms for keys, images and the platform's own Lambda functions.
+
+    Args:
+        names: Names of the environment.
+        environment: Settings.
+        handlers: Functions of the platform.
+    """
     composite = "platform-in-trouble"
     for name, what, cause in (
         (
             "key-disabled",
-            "Somebody disabled a key of this account, or scheduled its deletion.",
+            "Somebody disabled a key of this environment, or scheduled its deletion.",
             "a clean-up that went too far; data under the key cannot be read.",
         ),
         (
@@ -239,20 +256,57 @@ def platform_alarms(
             "An image was refused because of what its scan found.",
             "a base image with known vulnerabilities.",
         ),
+        (
+            "image-build-failed",
+            "A build of an image failed.",
+            "an error in containers/, a base image that moved, or no way to a registry.",
+        ),
+        (
+            "alarm-path-broken",
+            "A subscription to the pages is not confirmed, or the actions of an alarm are off.",
+            "a confirmation mail that nobody answered, or a maintenance that was not ended.",
+        ),
     ):
+        if name == "image-build-failed" and not environment.images.build:
+            continue
         yield AlarmSpec(name, composite, what, cause, platform_metric(names.metrics, name), 1)
-    minutes = cdk.Duration.minutes(5)
+    yield from _function_alarms(names, handlers)
+
+
+def _function_alarms(
+    names: ResourceNames, handlers: Sequence[HandlerFunction]
+) -> Iterator[AlarmSpec]:
+    """Yield the alarms about the functions, which page without a function."""
+    composite = "platform-in-trouble"
+    yield AlarmSpec(
+        HEARTBEAT,
+        composite,
+        "The job monitor has not finished a run for 20 minutes: nothing watches the jobs.",
+        "its schedule is disabled, its permissions changed, or it takes too long.",
+        platform_metric(names.metrics, HEARTBEAT),
+        threshold=1,
+        periods=4,
+        below=True,
+        missing="breaching",
+        direct=True,
+    )
     yield AlarmSpec(
         "handler-errors",
         composite,
-        "One of the platform's own functions failed.",
+        "The platform's own functions failed three times within 15 minutes.",
         "missing permissions after a change, or throttling by AWS.",
+        # Lambda retries an event twice, after one and after two more minutes: a single error may
+        # have been repaired by its retry, and three are an event that was not handled.
         sum_of_metrics(
-            [h.function.metric_errors(period=minutes, statistic="Sum") for h in handlers],
+            [
+                h.function.metric_errors(period=cdk.Duration.minutes(15), statistic="Sum")
+                for h in handlers
+            ],
             "errors of our functions",
+            minutes=15,
         ),
-        threshold=1,
-        periods=3,
+        threshold=3,
+        direct=True,
     )
     yield AlarmSpec(
         "undelivered-messages",
@@ -262,11 +316,12 @@ def platform_alarms(
         sum_of_metrics(
             [
                 h.undelivered.metric_approximate_number_of_messages_visible(
-                    period=minutes, statistic="Maximum"
+                    period=cdk.Duration.minutes(5), statistic="Maximum"
                 )
                 for h in handlers
             ],
             "messages waiting",
         ),
         threshold=1,
+        direct=True,
     )

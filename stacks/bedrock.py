@@ -30,6 +30,7 @@ class BedrockStack(TemperStack):
         undeploy = ThroughputTeardown(
             self, "Undeploy", names=self.names, context=context, settings=settings
         )
+        # Without those of custom resources: CloudFormation calls them and reports their errors.
         self.handlers: list[HandlerFunction] = [undeploy.handler]
         if settings.throughput:
             self._add_throughput()
@@ -78,7 +79,6 @@ class BedrockStack(TemperStack):
                 ),
             ],
         )
-        self.handlers += provider.handlers
         for throughput_settings in environment.bedrock.throughput:
             provider.add_resource(
                 throughput_settings.name,
@@ -91,6 +91,7 @@ class BedrockStack(TemperStack):
                     "AcknowledgeCommitment": throughput_settings.acknowledge_commitment,
                     "Generation": throughput_settings.generation,
                     "Tags": {
+                        **environment.tags,
                         "TemperPrefix": self.names.prefix,
                         "Owner": environment.owner,
                         "Environment": environment.name,
@@ -148,7 +149,6 @@ class BedrockStack(TemperStack):
                 ),
             ],
         )
-        self.handlers += provider.handlers
         provider.add_resource(
             "Setting",
             "InvocationLogging",

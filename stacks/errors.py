@@ -19,3 +19,10 @@ class SettingsError(Exception):
         self.problems = list(problems)
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
         super().__init__("\n".join([f"{file}: {count}", *(f"  {problem}" for problem in problems)]))
+
+
+class DeploymentError(Exception):
+    """Error raised if an environment cannot be deployed or deleted as it is.
+
+    The message says what is wrong, the value, and the fix.
+    """

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.alarms import (
     COMPOSITE_ALARMS,
-    alarm_lookups,
     cluster_alarms,
     platform_alarms,
     serving_alarms,
@@ -26,11 +24,6 @@ from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
 from stacks.temper_stack import TemperStack
-from stacks.training import LOG_GROUP
-
-# CloudWatch Logs filter for a NaN or infinite loss: the progress line of a run, the message of its
-# guard, and the log format of other trainers. A question mark before each term means OR.
-NAN_LOSS_PATTERN = '?"loss nan" ?"loss inf" ?"is nan (rows" ?"is inf (rows" ?"\'loss\': nan"'
 
 
 class MonitoringStack(TemperStack):
@@ -44,6 +37,7 @@ class MonitoringStack(TemperStack):
         security: SecurityStack,
         storage: StorageStack,
         handlers: Sequence[HandlerFunction],
+        accounting_database: str | None = None,
     ) -> None:
         super().__init__(scope, "monitoring", environment=environment)
         settings, context = environment.monitoring, security.context
@@ -63,7 +57,13 @@ class MonitoringStack(TemperStack):
             self, "Events", names=self.names, key=context.messages, emails=settings.events
         ).topic
         event_rules = EventRules(
-            self, "News", names=self.names, context=context, topic=events_topic
+            self,
+            "News",
+            names=self.names,
+            context=context,
+            topic=events_topic,
+            pages=pages_topic,
+            environment=environment,
         )
         job_monitor = JobMonitor(
             self,
@@ -71,9 +71,9 @@ class MonitoringStack(TemperStack):
             names=self.names,
             context=context,
             role=security.monitoring_role,
-            settings=settings,
+            environment=environment,
+            topics=[pages_topic, *([events_topic] if settings.events else [])],
         )
-        self._count_nan_losses()
         pager = AlarmPager(
             self,
             "Pager",
@@ -81,7 +81,6 @@ class MonitoringStack(TemperStack):
             context=context,
             sent_events=event_rules.sent_events,
             pages=pages_topic,
-            lookups=alarm_lookups(LOG_GROUP, NAN_LOSS_PATTERN),
         )
         all_handlers = [*handlers, event_rules.handler, job_monitor.handler, pager.handler]
         lustre = storage.lustre.file_system.ref if storage.lustre else None
@@ -91,17 +90,15 @@ class MonitoringStack(TemperStack):
             prefix=self.names.prefix,
             specs=[
                 *training_alarms(self.names, environment),
-                *cluster_alarms(self.names, environment, lustre),
+                *cluster_alarms(
+                    self.names, environment, file_system=lustre, database=accounting_database
+                ),
                 *serving_alarms(self.names, environment),
-                *platform_alarms(self.names, all_handlers),
+                *platform_alarms(self.names, environment, all_handlers),
             ],
             composites=COMPOSITE_ALARMS,
-            # Composite alarms go through the pager function, except the one that reports failing
-            # functions: it must not depend on a function.
-            topics={
-                composite: pages_topic if composite == "platform-in-trouble" else pager.alarms
-                for composite in COMPOSITE_ALARMS
-            },
+            pager=pager.alarms,
+            pages=pages_topic,
         )
         if settings.dashboards:
             Dashboards(
@@ -132,18 +129,3 @@ class MonitoringStack(TemperStack):
                 topic=pages_topic,
                 engineer=security.engineer_role,
             )
-
-    def _count_nan_losses(self) -> None:
-        logs.CfnMetricFilter(
-            self,
-            "LossIsNan",
-            log_group_name=LOG_GROUP,
-            filter_pattern=NAN_LOSS_PATTERN,
-            metric_transformations=[
-                logs.CfnMetricFilter.MetricTransformationProperty(
-                    metric_namespace=self.names.metrics,
-                    metric_name="loss-is-nan",
-                    metric_value="1",
-                )
-            ],
-        )

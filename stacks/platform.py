@@ -10,7 +10,7 @@ from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
-from stacks.security import SecurityStack, apply_permissions_boundary
+from stacks.security import SecurityStack, apply_permissions_boundary, apply_role_path
 from stacks.settings import Environment
 from stacks.settings.table_checks import table_warnings
 from stacks.storage import StorageStack
@@ -73,7 +73,9 @@ def build(app: cdk.App, environment: Environment) -> Platform:
         security=security,
         storage=storage,
         handlers=handlers,
+        accounting_database=hyperpod.accounting_database if hyperpod else None,
     )
     monitoring.add_stack_dependency(training, "its metric filter reads the job log group")
     apply_permissions_boundary(app, security)
+    apply_role_path(app, environment)
     return Platform(security, network, storage, images, training, hyperpod, bedrock, monitoring)

@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct, IConstruct
 
+from catalog.kms_key_users import KEY_SERVICES
 from stacks.constructs.assumable_role import AssumableRole
 from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
 from stacks.constructs.service_role import ServiceRole
@@ -173,24 +174,14 @@ class SecurityStack(TemperStack):
         logs = self._key(
             "logs",
             KeyUsers(
-                services=[
-                    f"logs.{self.region}.amazonaws.com",
-                    "cloudtrail.amazonaws.com",
-                ],
+                services=self._services("logs"),
                 delegated_services=["logs", "s3"],
             ),
         )
         messages = self._key(
             "messages",
             KeyUsers(
-                services=[
-                    "cloudwatch.amazonaws.com",
-                    "events.amazonaws.com",
-                    "budgets.amazonaws.com",
-                    "costalerts.amazonaws.com",
-                    "scheduler.amazonaws.com",
-                    "sns.amazonaws.com",
-                ],
+                services=self._services("messages"),
                 delegated_services=["sns", "sqs", "dynamodb", "lambda"],
             ),
         )
@@ -203,7 +194,13 @@ class SecurityStack(TemperStack):
             messages=messages,
         )
 
+    def _services(self, domain: str) -> list[str]:
+        return [service.format(region=self.region) for service in KEY_SERVICES[domain]]
+
     def _key(self, domain: str, users: KeyUsers) -> kms.IKey:
+        existing: str | None = getattr(self.environment_settings.security.kms_key_arns, domain)
+        if existing:
+            return kms.Key.from_key_arn(self, f"{domain.title()}Key", existing)
         return DomainKmsKey(
             self,
             f"{domain.title()}Key",
@@ -313,7 +310,22 @@ def permissions_boundary_arn(environment: Environment) -> str | None:
     setting = environment.security.permission_boundary
     if setting == "none":
         return None
-    if setting == "managed":
-        account = environment.account or Aws.ACCOUNT_ID
-        return f"arn:{Aws.PARTITION}:iam::{account}:policy/{environment.prefix}-boundary"
-    return setting
+    if setting.startswith("arn:"):
+        return setting
+    policy = f"policy/{environment.prefix}-boundary" if setting == "managed" else setting
+    account = environment.account or Aws.ACCOUNT_ID
+    return f"arn:{Aws.PARTITION}:iam::{account}:{policy}"
+
+
+def apply_role_path(scope: IConstruct, environment: Environment) -> None:
+    """Give every role of the platform its path. Called last, when all roles are defined.
+
+    Args:
+        scope: The application.
+        environment: The environment, whose setting names the path.
+    """
+    if environment.security.role_path == "/":
+        return  # the default of IAM; writing it out would change every template
+    for node in scope.node.find_all():
+        if isinstance(node, iam.CfnRole):
+            node.path = environment.security.role_path

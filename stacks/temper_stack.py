@@ -21,6 +21,7 @@ class TemperStack(cdk.Stack):
             termination_protection=environment.protect,
             synthesizer=cdk.DefaultStackSynthesizer(qualifier=environment.cdk_qualifier),
             tags={
+                **environment.tags,
                 "Owner": environment.owner,
                 "Environment": environment.name,
                 "CostCentre": environment.cost_centre,

@@ -1,4 +1,4 @@
-"""Train a job: `python -m training JOB`, which is what `make train JOB=…` runs.
+"""Train a job: `python -m training JOB`, which is what `temper train JOB` runs.
 
 Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same command resumes).
 """
@@ -47,12 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check_job(path: Path, overrides: str = "") -> None:
-    """Check a job file and print that it is valid.
+    """Check a job file and its inputs, and print that it is valid.
 
     Raises:
-        JobError: It is not; the error lists every problem.
+        TemperError: It is not, or an input does not exist; the error lists every problem.
     """
-    load_job(path, overrides)
+    for line in require_inputs(load_job(path, overrides), path.parent):
+        say(line)
     say(f"{path}: fine")
 
 
@@ -77,7 +78,7 @@ def train_job(
         TemperError: The job is invalid, the run failed, or it was stopped.
     """
     job = load_job(path, overrides)
-    require_inputs(job, path.parent)
+    require_inputs(job, path.parent, here=True)
     folder = supervise(
         job,
         runs=runs,

@@ -42,6 +42,8 @@ from training.models.tokenizer import (
     train_tokenizer,
 )
 from training.models.worst_case_batch import worst_case_loss
+from training.report.run_data import read_run_data
+from training.report.warnings import overfitting_warnings
 from training.run_folder import RunFolder
 from training.tracking.manifest import write_manifest
 from training.tracking.metrics_writer import MetricsWriter
@@ -292,7 +294,10 @@ def _finish(
 ) -> None:
     if control.world.is_main_process:
         metrics_writer.write_measured()
+        for warning in overfitting_warnings(read_run_data(folder.path)):
+            say(warning)
     check_forgetting(job, folder.path, control)
+    control.close()
 
 
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:

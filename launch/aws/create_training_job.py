@@ -268,6 +268,7 @@ def _tags(submission: Submission, platform: PlatformParameters) -> list[dict[str
     environment = platform.environment
     name, _, run_id = submission.run.partition("/")
     tags = {
+        **environment.tags,
         "Project": "temper",
         "Environment": environment.name,
         "Owner": environment.owner,

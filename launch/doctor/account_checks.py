@@ -16,6 +16,8 @@ from launch.aws.platform_parameters import PlatformParameters, read_platform_par
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import DENIED, AwsSession, error_code, explain_aws_errors
 from launch.doctor.checks import Check, CheckFailed, CheckWarning, Skipped
+from launch.doctor.kms_checks import ExistingKeysCheck
+from launch.doctor.linked_role_checks import LinkedRolesCheck
 from launch.doctor.network_checks import ExistingNetworkCheck
 from launch.images.registry import BLOCKING_SEVERITIES, SCANNED, SCANNING, count_findings
 from launch.job_inputs import collect_endpoints, collect_inputs, hub_names
@@ -45,6 +47,8 @@ class AccountChecks:
             Check("credentials", self.account.caller),
             Check("clock", self.clock, needs="credentials"),
             Check("vpc", ExistingNetworkCheck(self.account).run, needs="credentials"),
+            Check("kms keys", ExistingKeysCheck(self.account).run, needs="credentials"),
+            Check("linked roles", LinkedRolesCheck(self.account).run, needs="credentials"),
             Check("platform", self.published, needs="credentials"),
             Check("quota", self.quota, needs="credentials"),
             Check("zones", self.zones, needs="platform"),
@@ -109,7 +113,7 @@ class AccountChecks:
             if not usable:
                 raise CheckFailed(
                     "no instance type of the catalog may be used for training",
-                    "make doctor JOB=… names the quota that a job needs",
+                    "temper doctor --job JOB names the quota that a job needs",
                 )
             return f"training on {', '.join(usable[:6])}{' …' if len(usable) > 6 else ''}"
         usage = "spot training job usage" if resources.spot else "training job usage"
@@ -141,7 +145,7 @@ class AccountChecks:
         """
         resources = self._resources
         if resources is None or resources.instance is None:
-            raise Skipped("which instance? make doctor JOB=…")
+            raise Skipped("which instance? temper doctor --job JOB")
         ec2 = self.account.client("ec2")
         instance_type = resources.instance.removeprefix("ml.")
         with _skip_if_denied("EC2"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 from training.config.runtime import Resources
 
@@ -22,18 +23,27 @@ class SlurmSettings:
     Attributes:
         root: Folder that every node shares.
         python: Python interpreter that has our packages, on every node.
-        container: Nodes start container images (Pyxis and Enroot) instead of `python`.
+        software: What executes jobs: `python`, a `container` image (Pyxis and Enroot), or the
+            `environment` of this version on the shared file system.
+        image: Image of the platform; empty for none.
+        group: Group that a user of the shared folders must be a member of; empty for none.
+        setup_command: Command that installs the software.
         auto_resume: HyperPod may replace a broken node and restart the job step.
         data_bucket: S3 bucket that the shared file system is linked with; empty for none.
         data_mount: Path of the linked bucket on the nodes.
+        variables: Further environment variables of a job, as pairs.
     """
 
     root: PurePosixPath
     python: str
-    container: bool = False
+    software: Literal["python", "container", "environment"] = "python"
+    image: str = ""
+    group: str = ""
+    setup_command: str = ""
     auto_resume: bool = False
     data_bucket: str = ""
     data_mount: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 def batch_script(
@@ -43,6 +53,7 @@ def batch_script(
     code: PurePosixPath,
     resources: Resources,
     cluster: SlurmSettings,
+    container: PurePosixPath | None = None,
 ) -> str:
     """Return the batch script of one attempt of a run.
 
@@ -58,6 +69,7 @@ def batch_script(
         code: Folder of our packages on the shared file system.
         resources: Nodes that the job requests.
         cluster: Paths and options of the cluster.
+        container: Imported container image to run in; None to run on the node itself.
     """
     options = {
         "job-name": name,
@@ -81,17 +93,57 @@ def batch_script(
     step = ["srun", "--kill-on-bad-exit=1"]
     if cluster.auto_resume:
         step.append("--auto-resume=1")
-    if cluster.container and resources.image:
-        step += [f"--container-image={resources.image}"]
-        step += [f"--container-mounts={cluster.root}:{cluster.root}"]
-    step += [cluster.python, "-m", "containers.entrypoint", "train"]
+    python = cluster.python
+    if container:
+        step += _container_options(cluster, container)
+        python = "python"
+    step += [python, "-m", "containers.entrypoint", "train"]
     return _TEMPLATE.format(
         options="\n".join(lines),
         folder=shlex.quote(str(folder)),
         code=shlex.quote(str(code)),
+        variables=_variables(cluster, container),
         step=shlex.join(step),
         stop=STOP,
     )
+
+
+_CONTAINER_ENVIRONMENT = {
+    "PYTHONPATH": "the code of this submission, in place of that in the image",
+    "PYTHONUNBUFFERED": "each line of the log at once",
+    "TEMPER_CACHE": "a cache that outlives the container",
+    "NVIDIA_VISIBLE_DEVICES": "Enroot's hook adds the devices only if it is set",
+    "NVIDIA_DRIVER_CAPABILITIES": "the libraries of the driver that training needs",
+}
+"""Variables whose value on the node replaces that of the image, with the reason."""
+
+
+def _container_options(cluster: SlurmSettings, container: PurePosixPath) -> list[str]:
+    """Return Pyxis' options: the imported image, the shared folders, and the variables to keep.
+
+    The container has the devices and the network of the node, so EFA needs nothing else: the entry
+    point sets its variables if the kernel lists an adapter.
+    """
+    folders = [str(cluster.root), *([cluster.data_mount] if cluster.data_mount else [])]
+    return [
+        f"--container-image={container}",
+        f"--container-mounts={','.join(f'{folder}:{folder}' for folder in folders)}",
+        f"--container-env={','.join(_CONTAINER_ENVIRONMENT)}",
+        "--no-container-mount-home",
+        "--container-writable",
+    ]
+
+
+def _variables(cluster: SlurmSettings, container: PurePosixPath | None) -> str:
+    """Return the lines that set further variables of the job."""
+    values = dict(cluster.variables)
+    if container:
+        values |= {
+            "TEMPER_CACHE": str(cluster.root / "cache"),
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        }
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
 _TEMPLATE = """#!/bin/bash
@@ -101,7 +153,7 @@ set -u
 export TEMPER_RUN_FOLDER={folder}
 export TEMPER_JOB="$TEMPER_RUN_FOLDER/sent.yaml"
 export PYTHONPATH={code} PYTHONUNBUFFERED=1
-cd {code}
+{variables}cd {code}
 
 # Sent before a preemption or the time limit: let the run save a checkpoint, then requeue the job.
 requeue=0

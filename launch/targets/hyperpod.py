@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from launch.aws.hyperpod_nodes import describe_cluster, submit_node
-from launch.aws.platform_parameters import read_platform_parameters
+from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession
 from launch.errors import LaunchError
+from launch.resources import image_kind
 from launch.slurm.script import SlurmSettings
 from launch.slurm.session_manager import Connection, chosen_identity, ssh_folder
 from launch.slurm.shell import Shell, SshShell
+from launch.slurm.software import environment_folder
 
 if TYPE_CHECKING:
     from launch.environment import LaunchEnvironment
@@ -26,27 +29,48 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
         LaunchError: The environment has no cluster, or none that accepts jobs.
     """
     if environment is None:
-        raise LaunchError("TARGET=hyperpod needs an environment: ENV=dev")
+        raise LaunchError("--target hyperpod needs an environment: --env dev")
     account = AwsSession(environment)
     platform = read_platform_parameters(environment, account.client("ssm"))
     described = describe_cluster(account, platform)
     if "Eks" in described.get("Orchestrator", {}):
         from launch.targets import eks
 
-        target = eks.from_environment(environment)
-        target.name = "hyperpod"
-        return target
+        return eks.hyperpod_target(account, platform)
     from launch.targets.slurm import SlurmTarget
 
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
     cluster = SlurmSettings(
         root=root,
-        python=os.environ.get("SLURM_PYTHON", str(root / "venv/bin/python")),
+        python=os.environ.get("SLURM_PYTHON", ""),
+        software=_software(platform),
+        image=platform.get(f"images/{_image_kind(described)}/uri") or "",
+        group="temper",
+        setup_command=f"make cluster-software ENV={environment.name}",
         auto_resume=True,
         data_bucket=platform["buckets/data"],
         data_mount="/fsx/data",
     )
+    if cluster.software == "environment":
+        cluster = replace(cluster, python=str(environment_folder(cluster) / "bin/python"))
     return SlurmTarget(_submit_shell(account, described), cluster, "hyperpod")
+
+
+def _software(platform: PlatformParameters) -> Literal["python", "container", "environment"]:
+    """Return what executes jobs; a Python that the user names comes first."""
+    if os.environ.get("SLURM_PYTHON"):
+        return "python"
+    return "environment" if platform.get("hyperpod/software") == "environment" else "container"
+
+
+def _image_kind(cluster: dict[str, Any]) -> str:
+    """Return the kind of image for the accelerators of the compute nodes."""
+    kinds = {
+        image_kind(group.get("InstanceType", ""))
+        for group in cluster.get("InstanceGroups", ())
+        if group.get("SlurmConfig", {}).get("NodeType") == "Compute"
+    }
+    return "neuron" if kinds == {"neuron"} else "gpu"
 
 
 def _submit_shell(account: AwsSession, cluster: dict[str, Any]) -> Shell:

@@ -52,7 +52,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
         LaunchError: No environment is given.
     """
     if environment is None:
-        raise LaunchError("TARGET=sagemaker needs an environment: ENV=dev")
+        raise LaunchError("--target sagemaker needs an environment: --env dev")
     return SageMakerTarget(AwsSession(environment))
 
 

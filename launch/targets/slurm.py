@@ -35,6 +35,7 @@ from launch.slurm.shell import (
     stream_script,
     write_file,
 )
+from launch.slurm.software import describe_software, image_file
 from launch.status import Status
 from launch.submission import FILE as RECORD
 from launch.submission import Submission, TargetName
@@ -98,6 +99,7 @@ class SlurmTarget:
         return Quote(
             (
                 f"{resources.count} nodes of {self.shell.label}{partition}",
+                describe_software(self.cluster, resources.image or ""),
                 *(artifact.summary for artifact in prepared.inputs if artifact.path),
                 *unused_keys(prepared.job, self.name),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h on {plan.machine}; "
@@ -139,12 +141,14 @@ class SlurmTarget:
         job_text = rewrite_paths(prepared.job, prepared.inputs, self._node_path)
         write_file(self.shell, folder / "sent.yaml", job_text)
         name = submission.latest.name
+        resources = _resources(prepared.job)
         script = batch_script(
             name=name,
             folder=folder,
             code=code,
-            resources=_resources(prepared.job),
+            resources=resources,
             cluster=self.cluster,
+            container=self._container(resources),
         )
         write_file(self.shell, folder / f"{name}.sbatch", script)
         return self._queue(submission)
@@ -352,6 +356,12 @@ class SlurmTarget:
         )
         write_file(self.shell, folder / f"{name}.sbatch", renamed)
         return self._queue(submission)
+
+    def _container(self, resources: Resources) -> PurePosixPath | None:
+        """Return the imported image that a job runs in; None if it runs on the node itself."""
+        if self.cluster.software != "container":
+            return None
+        return image_file(self.cluster, resources.image or self.cluster.image)
 
     def _folder(self, submission: Submission) -> PurePosixPath:
         return self.cluster.root / "runs" / submission.run

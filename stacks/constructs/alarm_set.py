@@ -1,7 +1,8 @@
-"""Alarms, each with a runbook, and the composite alarms that page."""
+"""Alarms that page, each with a runbook, and the composite alarms of the areas."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -10,6 +11,8 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 RUNBOOKS = "docs/runbooks"
+# docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html
+METRICS_PER_ALARM = 10
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,16 @@ class AlarmSpec:
 
     Attributes:
         name: Name of the alarm without the prefix, and of its runbook.
-        composite: Name of the composite alarm that pages for it.
+        composite: Name of the composite alarm of its area.
         what: Condition that the alarm reports, as the first sentence of its description.
         cause: Likely causes, as the second.
         metric: Metric or math expression that is compared with the threshold.
         threshold: Value from which on the alarm fires.
         periods: Number of consecutive periods beyond the threshold.
         below: Fire below the threshold instead.
+        missing: What a period without data counts as. Without jobs or calls there is no data, which
+            is a quiet account and not a fault; a heartbeat is the opposite.
+        direct: Page without the pager function, because the alarm is about the functions.
     """
 
     name: str
@@ -35,12 +41,15 @@ class AlarmSpec:
     threshold: float
     periods: int = 1
     below: bool = False
+    missing: Literal["notBreaching", "breaching"] = "notBreaching"
+    direct: bool = False
 
 
 class AlarmSet(Construct):
-    """One alarm per spec, and one composite alarm per area, which alone pages.
+    """One alarm per spec, which pages, and one composite alarm per area, which gives the all-clear.
 
-    A fault that triggers several alarms of one area therefore pages once.
+    Each alarm pages by itself: a composite alarm that is in ALARM would hide every later fault of
+    its area. Its change to OK says once that nothing of the area is left.
 
     Args:
         scope: Parent construct.
@@ -48,7 +57,8 @@ class AlarmSet(Construct):
         prefix: Prefix of the environment, which begins the names of all alarms.
         specs: Alarms to create.
         composites: Descriptions of the composite alarms, by name.
-        topics: Topic of each composite alarm, by name.
+        pager: Topic of the function that adds names to a page.
+        pages: Topic that people subscribe to.
     """
 
     def __init__(
@@ -59,10 +69,14 @@ class AlarmSet(Construct):
         prefix: str,
         specs: Sequence[AlarmSpec],
         composites: Mapping[str, str],
-        topics: Mapping[str, sns.ITopic],
+        pager: sns.ITopic,
+        pages: sns.ITopic,
     ) -> None:
         super().__init__(scope, id)
         self.alarms = {spec.name: self._alarm(prefix, spec) for spec in specs}
+        for spec in specs:
+            topic = pages if spec.direct else pager
+            self.alarms[spec.name].add_alarm_action(actions.SnsAction(topic))
         self.composite_alarms = []
         for name, meaning in composites.items():
             members = [spec.name for spec in specs if spec.composite == name]
@@ -81,12 +95,12 @@ class AlarmSet(Construct):
             # and creating a composite alarm before its members fails.
             for member in members:
                 composite_alarm.node.add_dependency(self.alarms[member])
-            composite_alarm.add_alarm_action(actions.SnsAction(topics[name]))
-            composite_alarm.add_ok_action(actions.SnsAction(topics[name]))
+            composite_alarm.add_ok_action(actions.SnsAction(pages))
             self.composite_alarms.append(composite_alarm)
 
     def _alarm(self, prefix: str, spec: AlarmSpec) -> cloudwatch.Alarm:
         compare = cloudwatch.ComparisonOperator
+        treat = cloudwatch.TreatMissingData
         return cloudwatch.Alarm(
             self,
             "".join(part.title() for part in spec.name.split("-")),
@@ -100,37 +114,46 @@ class AlarmSet(Construct):
             comparison_operator=compare.LESS_THAN_THRESHOLD
             if spec.below
             else compare.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            # Without jobs or calls there is no data, which is a quiet account and not a fault.
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            treat_missing_data=treat.BREACHING
+            if spec.missing == "breaching"
+            else treat.NOT_BREACHING,
         )
 
 
-def platform_metric(namespace: str, name: str) -> cloudwatch.Metric:
-    """Return one of the platform's own metrics; it has the same name as its alarm and runbook."""
+def platform_metric(
+    namespace: str, name: str, *, statistic: str = "Maximum", minutes: int = 5
+) -> cloudwatch.Metric:
+    """Return one of the platform's own metrics; it has the same name as its alarm and runbook.
+
+    Args:
+        namespace: Namespace of the environment.
+        name: Name of the metric.
+        statistic: Statistic per period.
+        minutes: Period.
+    """
     return cloudwatch.Metric(
         namespace=namespace,
         metric_name=name,
-        statistic="Maximum",
-        period=cdk.Duration.minutes(5),
+        statistic=statistic,
+        period=cdk.Duration.minutes(minutes),
     )
 
 
-def metrics_insights_query(query: str, label: str) -> cloudwatch.MathExpression:
-    """Return a Metrics Insights query as a metric.
+def sum_of_metrics(
+    metrics: Sequence[cloudwatch.IMetric], label: str, *, minutes: int = 5
+) -> cloudwatch.MathExpression:
+    """Return the sum of several metrics.
 
-    Unlike a list of metrics it also covers endpoints and models that are created later.
+    Args:
+        metrics: The metrics, ten at most.
+        label: Label of the sum.
+        minutes: Period of each.
     """
-    return cloudwatch.MathExpression(
-        expression=query, label=label, period=cdk.Duration.minutes(5), using_metrics={}
-    )
-
-
-def sum_of_metrics(metrics: Sequence[cloudwatch.IMetric], label: str) -> cloudwatch.MathExpression:
-    """Return the sum of several metrics. CloudWatch allows ten metrics per alarm at most."""
+    assert len(metrics) <= METRICS_PER_ALARM, f"{label}: {len(metrics)} metrics"
     named = {f"m{index}": metric for index, metric in enumerate(metrics)}
     return cloudwatch.MathExpression(
         expression=" + ".join(f"FILL({name}, 0)" for name in named),
         label=label,
-        period=cdk.Duration.minutes(5),
+        period=cdk.Duration.minutes(minutes),
         using_metrics=named,
     )

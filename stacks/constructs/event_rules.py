@@ -11,7 +11,23 @@ from constructs import Construct
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import IamContext, allow
+from stacks.settings import Environment
 
+# Resources of SageMaker that the rules report on, whose tags name their environment.
+TAGGED = (
+    "training-job",
+    "hyper-parameter-tuning-job",
+    "processing-job",
+    "transform-job",
+    "endpoint",
+    "model",
+    "model-package",
+    "model-card",
+    "pipeline",
+    "feature-group",
+    "image",
+    "image-version",
+)
 FINAL_STATES = ["Completed", "Failed", "Stopped"]
 # Rule → (description, event pattern). SageMaker sends an event for every intermediate state of a
 # job; only the final states are published.
@@ -123,8 +139,9 @@ class EventRules(Construct):
     """Rules, the function that publishes their events, and its table of events already sent.
 
     EventBridge delivers at least once; the table makes the function publish once. To report another
-    event, add a rule to `RULES`, and its runbook to `runbook_for` in
-    `stacks/handlers/publish_event.py`.
+    event, add a rule to `RULES`, and its runbook to `stacks/handlers/event_runbook.py`. The rules
+    match the events of the account; `stacks/handlers/event_scope.py` drops what does not concern
+    the environment.
 
     Attributes:
         sent_events: Table of fingerprints of published events, and of recent faults by alarm.
@@ -139,6 +156,8 @@ class EventRules(Construct):
         names: ResourceNames,
         context: IamContext,
         topic: sns.ITopic,
+        pages: sns.ITopic,
+        environment: Environment,
     ) -> None:
         super().__init__(scope, id)
         self.sent_events = dynamodb.Table(
@@ -166,7 +185,18 @@ class EventRules(Construct):
             variables={
                 "TABLE": self.sent_events.table_name,
                 "TOPIC": topic.topic_arn,
+                "PAGES": pages.topic_arn,
                 "NAMESPACE": names.metrics,
+                "PREFIX": names.prefix,
+                "ENVIRONMENT": environment.name
+                if environment.monitoring.scope == "environment"
+                else "",
+                "KEYS": cdk.Stack.of(self).to_json_string(
+                    [
+                        key.key_arn
+                        for key in (context.data, context.models, context.logs, context.messages)
+                    ]
+                ),
             },
             statements=[
                 allow(
@@ -174,11 +204,38 @@ class EventRules(Construct):
                     ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"],
                     [self.sent_events.table_arn],
                 ),
-                allow("Publish", ["sns:Publish"], [topic.topic_arn]),
+                allow("Publish", ["sns:Publish"], [topic.topic_arn, pages.topic_arn]),
+                allow(
+                    "ReadAlarms",
+                    ["cloudwatch:DescribeAlarms"],
+                    [names.arn("cloudwatch", f"alarm:{names.prefix}-*")],
+                ),
+                allow(
+                    "ReadTags",
+                    ["sagemaker:ListTags"],
+                    [names.arn("sagemaker", f"{kind}/*") for kind in TAGGED],
+                ),
+                allow(
+                    "ReadTagsOfBedrock",
+                    ["bedrock:ListTagsForResource"],
+                    [
+                        names.arn("bedrock", "model-customization-job/*"),
+                        names.arn("bedrock", "model-invocation-job/*"),
+                    ],
+                ),
             ],
         )
         for rule, (description, pattern) in RULES.items():
             self._rule(rule, description, pattern)
+        builds = {
+            "source": ["aws.codebuild"],
+            "detail-type": ["CodeBuild Build State Change"],
+            "detail": {
+                "build-status": ["FAILED", "FAULT", "TIMED_OUT"],
+                "project-name": [names.build_project],
+            },
+        }
+        self._rule("Builds", "A build of an image failed", builds)
         platform_events = {"source": [names.event_source]}
         self._rule("Ours", "What our own functions found", platform_events)
 

@@ -25,7 +25,7 @@ class HandlerFunction(Construct):
     Args:
         scope: Parent construct.
         id: Construct id.
-        module: Module of `stacks/handlers`.
+        module: Module of `stacks/handlers`, dotted if it is in a package of it.
         context: Names and keys of the environment.
         variables: Environment variables.
         statements: Permissions beyond those for logs, the queue and its key.
@@ -105,8 +105,13 @@ class HandlerFunction(Construct):
             description=f"Temper: {module}",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(str(HANDLERS), exclude=["__pycache__", "*.pyc"]),
-            handler=f"{module}.{entry}",
+            # The package `handlers` alone, so that its modules import each other as here.
+            code=lambda_.Code.from_asset(
+                str(HANDLERS.parent),
+                exclude=["*", "!handlers/", "!handlers/**", "__pycache__", "*.pyc"],
+                ignore_mode=cdk.IgnoreMode.GIT,
+            ),
+            handler=f"handlers.{module}.{entry}",
             # Without policy updates: CDK would add an inline policy for the queue and the key,
             # which the managed policy above already covers.
             role=iam.Role.without_policy_updates(self.role)

@@ -1,7 +1,4 @@
-"""Function between the composite alarms and the pages, which adds the names of jobs."""
-
-import json
-from collections.abc import Mapping
+"""Function between the alarms and the pages, which adds the names of what is affected."""
 
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_lambda as lambda_
@@ -15,7 +12,7 @@ from stacks.policies.iam_statements import IamContext, allow
 
 
 class AlarmPager(Construct):
-    """Topic of the composite alarms, and the function that publishes them to `pages` with names.
+    """Topic of the alarms, and the function that publishes them to `pages` with names.
 
     Args:
         scope: Parent construct.
@@ -24,9 +21,6 @@ class AlarmPager(Construct):
         context: Names and keys for IAM statements.
         sent_events: Table of recent faults, which `EventRules` writes.
         pages: Topic that people subscribe to.
-        lookups: By alarm, where to find the affected names if no event reported them: a Metrics
-            Insights
-            `query`, or the `group` and `pattern` of a log search.
     """
 
     def __init__(
@@ -38,7 +32,6 @@ class AlarmPager(Construct):
         context: IamContext,
         sent_events: dynamodb.ITable,
         pages: sns.ITopic,
-        lookups: Mapping[str, Mapping[str, str]],
     ) -> None:
         super().__init__(scope, id)
         self.alarms = MessageTopic(
@@ -49,7 +42,6 @@ class AlarmPager(Construct):
             emails=(),
             publishers=["cloudwatch.amazonaws.com"],
         ).topic
-        groups = sorted({lookup["group"] for lookup in lookups.values() if "group" in lookup})
         self.handler = HandlerFunction(
             self,
             "Page",
@@ -61,21 +53,10 @@ class AlarmPager(Construct):
                 "PREFIX": names.prefix,
                 "TABLE": sent_events.table_name,
                 "TOPIC": pages.topic_arn,
-                "LOOKUPS": json.dumps(lookups, separators=(",", ":")),
             },
             statements=[
                 allow("ReadWhatWasTold", ["dynamodb:GetItem"], [sent_events.table_arn]),
                 allow("Publish", ["sns:Publish"], [pages.topic_arn]),
-                # Reading metrics supports no resource.
-                allow("ReadMetrics", ["cloudwatch:GetMetricData"], ["*"]),
-                *(
-                    allow(
-                        f"ReadLog{index}",
-                        ["logs:FilterLogEvents"],
-                        [names.arn("logs", f"log-group:{group}:*")],
-                    )
-                    for index, group in enumerate(groups)
-                ),
             ],
         )
         function = self.handler.function

@@ -1,10 +1,12 @@
 """Lambda function that publishes an event to people exactly once.
 
 EventBridge delivers at least once. A fingerprint of the event is written to a table with a
-condition,
-and only the invocation that writes it first publishes. If publishing fails, the fingerprint is
-deleted, so that the retry is not mistaken for a duplicate. The same table holds recent faults by
-runbook; `enrich_alarm_page` reads them when an alarm fires.
+condition, and only the invocation that writes it first publishes. If publishing fails, the
+fingerprint is deleted, so that the retry is not mistaken for a duplicate. The same table holds
+recent faults by runbook; `enrich_alarm_page` reads them when an alarm fires.
+
+An alarm pages when it changes to ALARM. A further fault of the same alarm changes nothing, so this
+function pages it by itself if the alarm is in ALARM already.
 """
 
 import hashlib
@@ -12,113 +14,83 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
+
+from .event_fields import NAME_FIELDS, REASON_FIELDS, first_of, flattened
+from .event_message import message, subject
+from .event_runbook import runbook_for
+from .event_scope import EventScope
+from .page_message import publish_page
 
 # Services repeat an event within minutes; the job monitor repeats a fault every five minutes.
 DEDUPLICATE_SECONDS = 15 * 60
 DEDUPLICATE_FAULT_SECONDS = 6 * 3600
 REASON_LIMIT = 300
 VOLATILE_FIELDS = ("CreationTime", "EventTime", "LastModifiedTime", "LastUpdatedTime")
-# Objects that hold the fields of HyperPod's events, at several levels, and of CloudTrail's.
-NESTED_FIELDS = (
-    "EventDetails",
-    "EventMetadata",
-    "Cluster",
-    "InstanceGroup",
-    "Instance",
-    "HealthSummary",
-    "requestParameters",
-)
-NAME_FIELDS = (
-    "job",
-    "image",
-    "TrainingJobName",
-    "HyperParameterTuningJobName",
-    "ProcessingJobName",
-    "TransformJobName",
-    "EndpointName",
-    "ModelPackageArn",
-    "PipelineExecutionArn",
-    "pipelineExecutionArn",
-    "ClusterName",
-    "jobName",
-    "jobArn",
-    "batchJobName",
-    "modelArn",
-    "repository-name",
-    "keyId",
-)
-STATE_FIELDS = (
-    "fault",
-    "TrainingJobStatus",
-    "HyperParameterTuningJobStatus",
-    "ProcessingJobStatus",
-    "TransformJobStatus",
-    "EndpointStatus",
-    "ModelPackageStatus",
-    "ModelApprovalStatus",
-    "currentPipelineExecutionStatus",
-    "ClusterStatus",
-    "HealthStatus",
-    "scan-status",
-    "eventName",
-    "status",
-    "EventLevel",
-)
-REASON_FIELDS = (
-    "reason",
-    "FailureReason",
-    "FailureMessage",
-    "HealthStatusReason",
-    "failureMessage",
-    "Description",
-)
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    """Settings of the function.
+
+    Attributes:
+        table: Name of the table of fingerprints and recent faults.
+        topic: ARN of the events topic.
+        pages: ARN of the topic that pages.
+        namespace: Namespace of the metric that counts events by runbook.
+        scope: Which events concern the environment.
+    """
+
+    table: str
+    topic: str
+    pages: str
+    namespace: str
+    scope: EventScope
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Run as the Lambda entry point."""
-    return publish_once(
-        event,
-        dynamodb=boto3.client("dynamodb"),
-        sns=boto3.client("sns"),
+    settings = PublishSettings(
         table=os.environ["TABLE"],
         topic=os.environ["TOPIC"],
+        pages=os.environ["PAGES"],
         namespace=os.environ["NAMESPACE"],
-        now=int(time.time()),
+        scope=EventScope.from_variables(os.environ),
     )
+    return publish_once(event, client=boto3.client, settings=settings, now=int(time.time()))
 
 
 def publish_once(
     event: Mapping[str, Any],
     *,
-    dynamodb: Any,
-    sns: Any,
-    table: str,
-    topic: str,
-    namespace: str,
+    client: Callable[[str], Any],
+    settings: PublishSettings,
     now: int,
 ) -> dict[str, Any]:
     """Publish an event unless an event with the same fingerprint was published recently.
 
     Args:
         event: EventBridge event.
-        dynamodb: DynamoDB client.
-        sns: SNS client.
-        table: Name of the table of fingerprints and recent faults.
-        topic: ARN of the events topic.
-        namespace: Namespace of the metric that counts events by runbook.
+        client: Factory of clients by service name.
+        settings: Settings of the function.
         now: Seconds since the epoch.
 
     Returns:
-        Whether the event was published, and its fingerprint.
+        Whether the event was published, and its fingerprint; nothing is published of what does not
+            concern the environment.
 
     Raises:
-        ClientError: If DynamoDB or SNS fails, so that Lambda retries the event.
+        ClientError: If a service fails, so that Lambda retries the event.
     """
+    if not settings.scope.covers(event, client):
+        return {"published": False, "reason": "it does not concern this environment"}
+    dynamodb, sns = client("dynamodb"), client("sns")
+    table = settings.table
     record_recent_fault(event, dynamodb, table, now)
     key = {"fingerprint": {"S": fingerprint(event)}}
     try:
@@ -134,12 +106,63 @@ def publish_once(
             return {"published": False, "fingerprint": key["fingerprint"]["S"]}
         raise
     try:
-        sns.publish(TopicArn=topic, Subject=subject(event), Message=message(event))
+        alarm = active_alarm(event, client("cloudwatch"), settings.scope.prefix)
+        sns.publish(TopicArn=settings.topic, Subject=subject(event), Message=message(event))
+        if alarm is not None:
+            page_further_fault(event, alarm, sns, settings.pages)
     except ClientError:
         dynamodb.delete_item(TableName=table, Key=key)
         raise
-    emit_metric(event, namespace)
+    emit_metric(event, settings.namespace)
     return {"published": True, "fingerprint": key["fingerprint"]["S"]}
+
+
+def active_alarm(event: Mapping[str, Any], cloudwatch: Any, prefix: str) -> dict[str, Any] | None:
+    """Return the alarm of this event if it is in ALARM, so that it will not page again.
+
+    Args:
+        event: EventBridge event.
+        cloudwatch: CloudWatch client.
+        prefix: Prefix of the environment, which begins the names of its alarms.
+    """
+    runbook = runbook_for(event)
+    if runbook is None:
+        return None
+    answer = cloudwatch.describe_alarms(
+        AlarmNames=[f"{prefix}-{runbook}"], AlarmTypes=["MetricAlarm"]
+    )
+    active = [alarm for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM"]
+    return active[0] if active else None
+
+
+def page_further_fault(
+    event: Mapping[str, Any], alarm: Mapping[str, Any], sns: Any, topic: str
+) -> None:
+    """Page another fault of an alarm that is in ALARM already.
+
+    Args:
+        event: EventBridge event.
+        alarm: Description of the alarm by CloudWatch.
+        sns: SNS client.
+        topic: Topic that people subscribe to.
+    """
+    detail, runbook = flattened(event.get("detail", {})), str(runbook_for(event))
+    name = first_of(detail, NAME_FIELDS) or "?"
+    reason = (first_of(detail, REASON_FIELDS) or "")[:REASON_LIMIT]
+    # The name of the resource makes it an incident of its own in tools that go by the alarm's name.
+    structured = {
+        "AlarmName": f"{alarm['AlarmName']}: {name}",
+        "AlarmArn": alarm["AlarmArn"],
+        "AlarmDescription": alarm.get("AlarmDescription", ""),
+        "NewStateValue": "ALARM",
+        "OldStateValue": "OK",
+        "NewStateReason": f"another fault while the alarm was active: {reason}",
+        "StateChangeTime": event.get("time"),
+        "Region": event.get("region"),
+        "AWSAccountId": event.get("account"),
+    }
+    line = f"{name}: {reason}" if reason else name
+    publish_page(sns, topic, structured, runbook=runbook, names=[line])
 
 
 def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now: int) -> None:
@@ -153,8 +176,8 @@ def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now
         table: Name of the table of fingerprints and recent faults.
         now: Seconds since the epoch.
     """
-    runbook, detail = runbook_for(event), _flattened(event.get("detail", {}))
-    name = _first(detail, NAME_FIELDS)
+    runbook, detail = runbook_for(event), flattened(event.get("detail", {}))
+    name = first_of(detail, NAME_FIELDS)
     if runbook is None or name is None:
         return
     key = {"fingerprint": {"S": f"recent:{runbook}"}}
@@ -164,7 +187,7 @@ def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now
         for other, fault in recent.get("what", {}).get("M", {}).items()
         if now - int(fault["M"]["time"]["N"]) < DEDUPLICATE_FAULT_SECONDS
     }
-    reason = (_first(detail, REASON_FIELDS) or "")[:REASON_LIMIT]
+    reason = (first_of(detail, REASON_FIELDS) or "")[:REASON_LIMIT]
     faults[name] = {"M": {"reason": {"S": reason}, "time": {"N": str(now)}}}
     expires = {"N": str(now + DEDUPLICATE_FAULT_SECONDS)}
     dynamodb.put_item(TableName=table, Item={**key, "what": {"M": faults}, "expires": expires})
@@ -181,80 +204,16 @@ def deduplication_seconds(event: Mapping[str, Any]) -> int:
 
 def fingerprint(event: Mapping[str, Any]) -> str:
     """Return a hash of the event that ignores its id and its times."""
-    detail = _flattened(event.get("detail", {}))
+    detail = flattened(event.get("detail", {}))
     identity: list[Any] = [event.get("source"), event.get("detail-type")]
     identity.append(sorted(event.get("resources", [])))
     if event.get("detail-type") == "Temper Fault":
         # The reason of a fault contains a duration, so it differs each time.
-        identity += [_first(detail, NAME_FIELDS), detail.get("fault")]
+        identity += [first_of(detail, NAME_FIELDS), detail.get("fault")]
     else:
         identity.append({key: value for key, value in detail.items() if key not in VOLATILE_FIELDS})
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def subject(event: Mapping[str, Any]) -> str:
-    """Return the subject line. SNS allows 100 printable ASCII characters."""
-    detail = _flattened(event.get("detail", {}))
-    name = _first(detail, NAME_FIELDS) or (event.get("resources") or ["?"])[0]
-    state = _first(detail, STATE_FIELDS) or event.get("detail-type", "event")
-    line = f"{state}: {name}".replace("\n", " ")
-    return line.encode("ascii", "replace").decode()[:100]
-
-
-def message(event: Mapping[str, Any]) -> str:
-    """Return the text: what happened, to which resource, why, and which runbook to read."""
-    detail = _flattened(event.get("detail", {}))
-    lines = [
-        f"What:    {event.get('detail-type')} ({event.get('source')})",
-        f"Which:   {_first(detail, NAME_FIELDS) or ', '.join(event.get('resources', []))}",
-        f"State:   {_first(detail, STATE_FIELDS) or 'see below'}",
-    ]
-    if node := _first(detail, ("InstanceId",)):
-        lines.append(f"Node:    {node}")
-    if reason := _first(detail, REASON_FIELDS):
-        lines.append(f"Why:     {reason}")
-    if runbook := runbook_for(event):
-        lines.append(f"Runbook: docs/runbooks/{runbook}.md")
-    lines += [f"When:    {event.get('time')}", f"Where:   {event.get('region')}", ""]
-    return "\n".join([*lines, json.dumps(event.get("detail", {}), indent=2, sort_keys=True)[:8000]])
-
-
-def runbook_for(event: Mapping[str, Any]) -> str | None:
-    """Return the name of the runbook, which is also the name of the alarm, or None."""
-    kind, detail = event.get("detail-type"), _flattened(event.get("detail", {}))
-    if kind == "Temper Fault":
-        return str(detail["fault"])
-    state = _first(detail, STATE_FIELDS)
-    if kind == "SageMaker HyperPod Cluster Node Health Event":
-        return None if detail.get("HealthStatus") == "Healthy" else "hyperpod-node-unhealthy"
-    if kind == "SageMaker HyperPod Cluster Event":
-        return _cluster_runbook(detail)
-    if kind == "AWS API Call via CloudTrail":
-        return "key-disabled"
-    pages = {
-        ("SageMaker Training Job State Change", "Failed"): "training-job-failed",
-        ("SageMaker HyperParameter Tuning Job State Change", "Failed"): "training-job-failed",
-        ("SageMaker Processing Job State Change", "Failed"): "training-job-failed",
-        ("SageMaker HyperPod Cluster State Change", "Failed"): "hyperpod-cluster-failed",
-        ("SageMaker HyperPod Cluster State Change", "RollingBack"): "hyperpod-cluster-failed",
-        ("SageMaker Endpoint State Change", "FAILED"): "endpoint-errors",
-        ("Model Customization Job State Change", "Failed"): "training-job-failed",
-    }
-    return pages.get((str(kind), str(state)))
-
-
-def _cluster_runbook(detail: Mapping[str, Any]) -> str | None:
-    """Return the runbook of a cluster event.
-
-    With continuous provisioning, a lack of capacity or of a network interface is an event of level
-    Error. The replacement of a root volume is routine maintenance, and not that of a node.
-    docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-cluster-events-reference.html
-    """
-    if detail.get("EventLevel") == "Error":
-        return "hyperpod-cluster-failed"
-    text = str(detail.get("Description") or detail.get("message") or "").lower()
-    return "hyperpod-node-replaced" if "replac" in text and "volume" not in text else None
 
 
 def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
@@ -275,20 +234,3 @@ def emit_metric(event: Mapping[str, Any], namespace: str) -> None:
         name: 1,
     }
     sys.stdout.write(json.dumps(line) + "\n")
-
-
-def _flattened(detail: Any) -> dict[str, Any]:
-    """Return a detail merged with the nested objects of HyperPod and CloudTrail events.
-
-    An outer field takes precedence over an inner one of the same name.
-    """
-    if not isinstance(detail, dict):
-        return {}
-    inner: dict[str, Any] = {}
-    for name in NESTED_FIELDS:
-        inner.update(_flattened(detail.get(name)))
-    return {**inner, **detail}
-
-
-def _first(detail: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    return next((str(detail[key]) for key in keys if detail.get(key)), None)

@@ -37,12 +37,6 @@ PROVIDER = r"(bedrock/(Throughput|InvocationLogging)|hyperpod/Lifecycle/Publish)
 
 STRUCTURE = (
     Suppression(
-        "CloudWatchAlarmAction",
-        r"monitoring/Alarms/.*",
-        "The composite alarm of its area pages for it; an action here would page twice for one "
-        "fault.",
-    ),
-    Suppression(
         "CodeBuildProjectSourceRepoUrl",
         r"images/Build/Project/Resource",
         "The source is an object in the runs bucket, so there is no repository URL that could "
@@ -136,6 +130,12 @@ STRUCTURE = (
         "every connection and statement.",
     ),
     Suppression(
+        "EKS1|EKSClusterNoEndpointPublicAccess",
+        r"hyperpod/Eks/Cluster",
+        "hyperpod.eks.public_access_cidrs opens the endpoint to named ranges only; a range that is "
+        "the whole internet is refused.",
+    ),
+    Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
         "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
@@ -187,9 +187,9 @@ WILDCARDS = (
         "resource; nothing here reads data or changes anything.",
     ),
     Suppression(
-        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|budgets)") + r"(alarm:|budget/)\*"),
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|budgets|rds)") + r"(alarm:|budget/|db:)\*"),
         r"security/OnCall/Read/Resource",
-        "People on call see which alarms are on and what was spent.",
+        "People on call see which alarms are on, what was spent, and the state of databases.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + r"endpoint(-config)?/\*"),
@@ -197,8 +197,11 @@ WILDCARDS = (
         "The team names its endpoints; they are changed only if their tag names the environment.",
     ),
     Suppression(
-        _wildcard(ARN_OF_ACCOUNT.format("(sqs|lambda)") + f"(function:)?{PREFIX}-\\*"),
-        r"security/OnCall/Act/Resource",
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sqs|lambda|rds|sns|events|cloudwatch)")
+            + f"(function:|db:|rule/|alarm:)?{PREFIX}-\\*"
+        ),
+        r"security/OnCall/(Read|Act)/Resource",
         "CloudFormation generates these names after those of the stacks, which share the prefix.",
     ),
     Suppression(
@@ -212,12 +215,6 @@ WILDCARDS = (
         r"training/Fences/NetworkInterfaces/Resource|hyperpod/EksNodes/Policy/Resource",
         "Describe actions of EC2 support no resource; actions that change interfaces are bounded "
         "to the subnets and the security group of the platform.",
-    ),
-    Suppression(
-        _wildcard(r"\*"),
-        r"monitoring/Pager/Page/Policy/Resource",
-        "cloudwatch:GetMetricData supports no resource; the function reads metrics to name the "
-        "endpoint or model that a page is about.",
     ),
     Suppression(
         _wildcard(r"\*"),
@@ -266,9 +263,26 @@ WILDCARDS = (
             + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
             r"|(training-plan|model-package|model-package-group|cluster)/)\*"
         ),
-        r"(security|training)/.*",
+        r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
         "with the prefix, or their tags name the environment.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sagemaker|bedrock)")
+            + r"(training-job|hyper-parameter-tuning-job|processing-job|transform-job|endpoint|"
+            r"model|model-package|model-card|pipeline|feature-group|image|image-version|"
+            r"model-customization-job|model-invocation-job)/\*"
+        ),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "These functions describe what an event or a list names, and read its tags, to tell the "
+        "environments of an account apart; they change nothing.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
+        r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
+        "The alarms and topics of this environment share its prefix; only their states and "
+        "subscriptions are read.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + r"session/<aws:userid>-\*"),

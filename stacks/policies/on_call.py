@@ -18,11 +18,17 @@ WITHOUT_RESOURCE = [
     "cloudwatch:ListMetrics",
     "ec2:DescribeSubnets",
     "ecr:GetRegistryScanningConfiguration",
+    "events:ListRules",
+    "fsx:DescribeDataRepositoryAssociations",
     "fsx:DescribeFileSystems",
+    "lambda:ListFunctions",
     "logs:DescribeLogGroups",
+    "rds:DescribeEvents",
     "sagemaker:ListEndpoints",
     "sagemaker:ListTrainingJobs",
+    "sagemaker:ListTrainingPlans",
     "servicequotas:ListServiceQuotas",
+    "sns:ListTopics",
     "sqs:ListQueues",
 ]
 DATA_ACTIONS = [
@@ -84,6 +90,13 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
             ["ecr:DescribeImages", "ecr:DescribeImageScanFindings"],
             [arn("ecr", f"repository/{prefix}/*")],
         ),
+        allow(
+            "Builds",
+            ["codebuild:BatchGetBuilds", "codebuild:ListBuildsForProject"],
+            [arn("codebuild", f"project/{context.names.build_project}")],
+        ),
+        allow("Databases", ["rds:DescribeDBInstances"], [arn("rds", "db:*")]),
+        allow("Recipients", ["sns:ListSubscriptionsByTopic"], [arn("sns", f"{prefix}-*")]),
         allow("Budgets", ["budgets:ViewBudget"], [arn("budgets", "budget/*", region="")]),
     ]
 
@@ -99,7 +112,6 @@ def acting_statements(
     """
     names = context.names
     arn, prefix = names.arn, names.prefix
-    keys = [key.key_arn for key in (context.data, context.models, context.logs, context.messages)]
     ours = {"StringEquals": {"aws:ResourceTag/Environment": context.environment}}
     stop = f"arn:{Aws.PARTITION}:iam::{names.account}:policy/{stop_policy_name(names)}"
     return [
@@ -137,7 +149,7 @@ def acting_statements(
             {"StringEquals": {"kms:ViaService": f"sqs.{names.region}.{Aws.URL_SUFFIX}"}},
         ),
         allow("CallFunctions", ["lambda:InvokeFunction"], [arn("lambda", f"function:{prefix}-*")]),
-        allow("RestoreKeys", RESTORE, keys),
+        *_restoring_statements(context),
         allow(
             "ContinueRollback",
             ["cloudformation:ContinueUpdateRollback"],
@@ -150,4 +162,26 @@ def acting_statements(
             {"ArnEquals": {"iam:PolicyARN": stop}},
         ),
         deny("NoDataNorModels", DATA_ACTIONS, ["*"]),
+    ]
+
+
+def _restoring_statements(context: IamContext) -> list[iam.PolicyStatement]:
+    """Return the permissions to enable again what was disabled: keys, rules, alarms, recipients."""
+    arn, prefix = context.names.arn, context.names.prefix
+    keys = [key.key_arn for key in (context.data, context.models, context.logs, context.messages)]
+    return [
+        allow("RestoreKeys", RESTORE, keys),
+        allow(
+            "EnableAlarms",
+            ["cloudwatch:EnableAlarmActions"],
+            [arn("cloudwatch", f"alarm:{prefix}-*")],
+        ),
+        allow("EnableRules", ["events:EnableRule"], [arn("events", f"rule/{prefix}-*")]),
+        allow("StartDatabase", ["rds:StartDBInstance"], [arn("rds", f"db:{prefix}-*")]),
+        allow(
+            "AddRecipients",
+            ["sns:Subscribe"],
+            [arn("sns", f"{prefix}-*")],
+            {"StringEquals": {"sns:Protocol": "email"}},
+        ),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from stacks.settings.base import duplicates
+from stacks.settings.base import PERMISSION_SET, duplicates
 from stacks.settings.environment import Environment
 from stacks.settings.hyperpod_rules import arn_problems
 
@@ -51,15 +51,53 @@ def arns(environment: Environment) -> Iterator[str]:
         )
 
 
+def permission_sets(environment: Environment) -> Iterator[str]:
+    """Yield a problem if MFA is required of sessions that cannot show it."""
+    security = environment.security
+    lists = {"engineers": security.engineers, "image_approvers": security.image_approvers}
+    for key, principals in lists.items():
+        sets = [each for each in principals if each.startswith(PERMISSION_SET)]
+        if sets and security.require_mfa:
+            yield (
+                f"security.require_mfa: {', '.join(sets)} in security.{key}: sessions of IAM "
+                "Identity Center do not carry the MFA condition key, so nobody could assume the "
+                "role; require MFA in Identity Center, and set require_mfa: false"
+            )
+
+
+def kms_keys(environment: Environment) -> Iterator[str]:
+    """Yield keys of another Region, and key administrators without a key."""
+    arns = environment.security.kms_key_arns
+    given = {domain: arn for domain, arn in arns if arn}
+    for domain, arn in given.items():
+        region = arn.split(":")[3]
+        if region != environment.region:
+            yield (
+                f"security.kms_key_arns.{domain}: {arn} is in {region}, and services use keys of "
+                f"their own Region only; name a key of {environment.region}"
+            )
+    if len(given) == len(type(arns).model_fields) and environment.security.key_administrators:
+        yield (
+            "security.key_administrators: has no effect, because all keys are yours "
+            "(kms_key_arns), with policies of yours; remove it"
+        )
+
+
 def _arns(environment: Environment) -> Iterator[tuple[str, str]]:
     security = environment.security
     lists = {
         "security.engineers": security.engineers,
+        "security.image_approvers": security.image_approvers,
         "security.platform_ci": security.platform_ci,
         "security.key_administrators": security.key_administrators,
     }
     for key, values in lists.items():
-        yield from ((f"{key}.{index}", arn) for index, arn in enumerate(values))
+        yield from (
+            (f"{key}.{index}", arn) for index, arn in enumerate(values) if arn.startswith("arn:")
+        )
+    for domain, key_arn in security.kms_key_arns:
+        if key_arn:
+            yield f"security.kms_key_arns.{domain}", key_arn
     if security.permission_boundary.startswith("arn:"):
         yield "security.permission_boundary", security.permission_boundary
     hyperpod = environment.hyperpod
@@ -75,6 +113,7 @@ def repeated(environment: Environment) -> Iterator[str]:
     security = environment.security
     lists = {
         "security.engineers": security.engineers,
+        "security.image_approvers": security.image_approvers,
         "security.platform_ci": security.platform_ci,
         "security.key_administrators": security.key_administrators,
         "training.registry_readers": environment.training.registry_readers,

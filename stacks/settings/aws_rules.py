@@ -4,17 +4,18 @@ CloudFormation's schemas express none of them: a violation would be found late, 
 refuses the resource, or never, if a setting has no effect. All are checked before synthesis.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 from stacks.settings import account_rules, address_rules
+from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
 from stacks.settings.network_rules import existing_network
 from stacks.settings.schedules import schedule_problem
+from stacks.settings.tag_rules import tag_problems
 from stacks.settings.unused_settings import unused_settings
 
 SAGEMAKER_API = "docs.aws.amazon.com/sagemaker/latest/APIReference"
@@ -63,26 +64,6 @@ def _lustre_efa(environment: Environment) -> Iterator[str]:
             f"{lustre.capacity_gib // step * step + step}, a higher throughput_mbps_per_tib, or "
             "efa: false"
         )
-
-
-def _tag_values(environment: Environment) -> Iterator[str]:
-    for key, value in (("cost_centre", environment.cost_centre), ("owner", environment.owner)):
-        if value != value.strip() or not value:
-            yield f"{key}: {value!r} has spaces at its ends, which AWS removes; remove them"
-        refused = sorted({character for character in value if not _in_tag(character)})
-        if refused:
-            yield (
-                f"{key}: {value!r} is a tag of every resource, and tags of SageMaker cannot have "
-                f"{' '.join(map(_shown, refused))}; use letters, digits, spaces and _ . : / = + - @"
-            )
-
-
-def _shown(character: str) -> str:
-    return character if character.isprintable() else repr(character)
-
-
-def _in_tag(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LZN" or character in "_.:/=+-@"
 
 
 def _schedule(environment: Environment) -> Iterator[str]:
@@ -157,7 +138,16 @@ RULES = (
     AwsRule("docs/platform.md", hyperpod.users),
     AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-ami-update.html", hyperpod.patching),
     AwsRule(f"{SAGEMAKER_API}/API_ComputeQuotaTarget.html", hyperpod.governance),
-    AwsRule(f"{SAGEMAKER_API}/API_Tag.html", _tag_values),
+    AwsRule(
+        f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-run-jobs-hyperpod-cli.html", eks.job_namespace
+    ),
+    AwsRule("docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html", eks.public_access),
+    AwsRule(
+        f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-autoscaling-nodeclass.html",
+        eks.autoscaled_groups,
+    ),
+    AwsRule("docs.aws.amazon.com/eks/latest/userguide/managing-coredns.html", eks.nodes_of_addons),
+    AwsRule(f"{SAGEMAKER_API}/API_Tag.html", tag_problems),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _schedule),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _time_zone),
     AwsRule(
@@ -176,6 +166,14 @@ RULES = (
     ),
     AwsRule("docs/platform.md", account_rules.partition),
     AwsRule("docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html", account_rules.arns),
+    AwsRule(
+        "docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html",
+        account_rules.permission_sets,
+    ),
+    AwsRule(
+        "docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
+        account_rules.kms_keys,
+    ),
     AwsRule("docs/platform.md", account_rules.repeated),
     AwsRule(f"{SAGEMAKER_API}/API_PutModelPackageGroupPolicy.html", account_rules.registry_readers),
     AwsRule(

@@ -58,11 +58,21 @@ RoleArn = Annotated[
         "the ARN of a role (or user), like arn:aws:iam::123456789012:role/people/researchers",
     ),
 ]
-ManagedPolicyArn = Annotated[
+PERMISSION_SET = "permission-set/"
+Principal = Annotated[
     str,
     matching(
-        r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]+",
-        "the ARN of a managed policy, like arn:aws:iam::123456789012:policy/boundary",
+        rf"arn:aws[a-z-]*:iam::[0-9]{{12}}:(role|user)/[A-Za-z0-9+=,.@_/-]+|{PERMISSION_SET}[\w+=,.@-]{{1,32}}",
+        "the ARN of a role (or user), like arn:aws:iam::123456789012:role/people/researchers, or "
+        "a permission set of IAM Identity Center, like permission-set/Researchers",
+    ),
+]
+BoundaryPolicy = Annotated[
+    str,
+    matching(
+        r"(arn:aws[a-z-]*:iam::([0-9]{12}|aws):)?policy/([\x21-\x7e]+/)?[\w+=,.@-]{1,128}|none|managed",
+        "none, managed, or a policy of your own: its ARN, or policy/NAME with its path, like "
+        "policy/mandated/boundary",
     ),
 ]
 InstanceType = Annotated[

@@ -58,6 +58,9 @@ class Environment(SettingsSection):
     cost_centre: str = Field(
         min_length=1, max_length=64, description="cost centre; a tag on every resource"
     )
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="more tags, on every resource and every job"
+    )
     protect: bool = Field(
         True,
         description="retain resources that hold data; enable termination protection of the stacks",

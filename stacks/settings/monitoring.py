@@ -36,8 +36,16 @@ class MonitoringSettings(SettingsSection):
 
     page: tuple[Email, ...] = Field(min_length=1, description="recipients of pages")
     events: tuple[Email, ...] = Field((), description="recipients of all state changes")
+    scope: Literal["environment", "account"] = Field(
+        "environment",
+        description="whose jobs, endpoints and keys are watched: environment: those with the tag "
+        "Environment (or the prefix) of this one; account: all",
+    )
     stuck_minutes: int = Field(
         30, ge=5, description="minutes without a new loss after which a job counts as stuck"
+    )
+    pending_minutes: int = Field(
+        60, ge=5, description="minutes without instances after which a job counts as pending"
     )
     slow_percent: int = Field(
         50,

@@ -1,4 +1,4 @@
-"""What remains of an environment without its invalid values, so that other rules can be checked.
+"""Part of an environment that is valid, so that the other rules can be checked as well.
 
 Without it the rules across settings would be checked only once every value is valid, and a person
 would correct the file twice.

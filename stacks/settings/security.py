@@ -1,10 +1,43 @@
 """Settings of access: principals, key administrators and the permissions boundary."""
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from stacks.settings.base import ManagedPolicyArn, RoleArn, SettingsSection
+from stacks.settings.base import (
+    BoundaryPolicy,
+    Principal,
+    RoleArn,
+    SettingsSection,
+    matching,
+)
+
+RolePath = Annotated[
+    str,
+    matching(r"/([A-Za-z0-9+=,.@_-]+/)*", "the path of a role, which begins and ends with /"),
+]
+KmsKeyArn = Annotated[
+    str,
+    matching(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f-]{36})",
+        "the ARN of a KMS key (no alias), like arn:aws:kms:REGION:ACCOUNT:key/ID",
+    ),
+]
+
+
+class KmsKeyArns(SettingsSection):
+    """KMS keys that exist, in place of the platform's. Their policies are their owner's."""
+
+    data: KmsKeyArn | None = Field(
+        None,
+        description="your KMS key of data, runs, secrets, Lustre and volumes; see "
+        "[Your own KMS keys](#your-own-kms-keys)",
+    )
+    models: KmsKeyArn | None = Field(None, description="your KMS key of models and images")
+    logs: KmsKeyArn | None = Field(None, description="your KMS key of log groups and the trail")
+    messages: KmsKeyArn | None = Field(
+        None, description="your KMS key of topics, queues, tables and functions"
+    )
 
 
 class SecuritySettings(SettingsSection):
@@ -15,32 +48,38 @@ class SecuritySettings(SettingsSection):
         description="roles that administer KMS keys; none: identities of the account that IAM "
         "allows",
     )
-    engineers: tuple[RoleArn, ...] = Field(
+    engineers: tuple[Principal, ...] = Field(
         (),
-        description="roles that may assume the engineer role; none: identities of the account "
-        "that IAM allows",
+        description="roles, or `permission-set/NAME` of IAM Identity Center, that may assume the "
+        "engineer role; none: identities of the account that IAM allows",
     )
     require_mfa: bool = Field(
         True, description="require MFA to assume the engineer, approver and on-call roles"
     )
-    on_call: tuple[RoleArn, ...] = Field(
+    on_call: tuple[Principal, ...] = Field(
         (),
-        description="roles that may assume the on-call role; none: identities of the account that "
-        "IAM allows",
+        description="roles, or permission sets, that may assume the on-call role; none: identities "
+        "of the account that IAM allows",
     )
-    image_approvers: tuple[RoleArn, ...] = Field(
+    image_approvers: tuple[Principal, ...] = Field(
         (),
-        description="roles that may assume the image approver role, with `images.approval`; "
-        "none: identities of the account that IAM allows",
+        description="roles, or permission sets, that may assume the image approver role, with "
+        "`images.approval`; none: identities of the account that IAM allows",
     )
     platform_ci: tuple[RoleArn, ...] = Field(
         (), description="roles that may assume the deployment role"
     )
-    permission_boundary: Literal["none", "managed"] | ManagedPolicyArn = Field(
+    permission_boundary: BoundaryPolicy = Field(
         "none",
-        description="permissions boundary of every role: none, managed (by the platform), or the "
-        "ARN of your own",
+        description="permissions boundary of every role: none, managed (by the platform), or your "
+        "own by its ARN or as `policy/PATH/NAME`",
     )
+    role_path: RolePath = Field(
+        "/",
+        description="path of every role, such as `/temper/`, if your organization mandates one; "
+        "a change replaces all roles",
+    )
+    kms_key_arns: KmsKeyArns = KmsKeyArns()
     inter_container_encryption: bool = Field(
         False,
         description="require encrypted traffic between the hosts of a job; slows multi-host "

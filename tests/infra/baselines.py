@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.infra.changes import changes
+from stacks.transitions.changes import changes
 from tests.infra.conftest import OURS, synthesize
 
 HERE = Path(__file__).parent / "baselines"

@@ -39,7 +39,6 @@ class Outcome:
     handled: dict[str, int] = field(default_factory=dict)
     changed_stacks: list[str] = field(default_factory=list)
     remaining_stacks: list[str] = field(default_factory=list)
-    manual_steps: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -77,10 +76,6 @@ def rehearse(work: Path, name: str) -> Outcome:
         outcome.changed_stacks = [
             name for name in _stack_names(port, prefix) if f"{name} (no changes)" not in again
         ]
-        outcome.manual_steps = {
-            "policies detached from their roles": _detach_policies(port, prefix),
-            "route tables removed": _remove_route_tables(port),
-        }
         step("destroy", ["destroy", "--all", "--force", *app])
         outcome.remaining_stacks = _stack_names(port, prefix)
     return outcome
@@ -101,39 +96,7 @@ def report(outcome: Outcome, name: str) -> None:
             print(f"  {number:3} {kind}")
     changed = ", ".join(outcome.changed_stacks) or "nothing"
     print(f"\nThe second deployment changed {changed}.")
-    manual_steps = ", ".join(f"{number} {what}" for what, number in outcome.manual_steps.items())
-    print(
-        "Done before destroying, because the emulator, unlike CloudFormation, does not: "
-        f"{manual_steps}."
-    )
     print(f"Stacks that remain after destroy: {', '.join(outcome.remaining_stacks) or 'none'}.")
-
-
-def _detach_policies(port: int, prefix: str) -> int:
-    iam = _client(port, "iam")
-    attached = [
-        (role["RoleName"], policy["PolicyArn"])
-        for page in iam.get_paginator("list_roles").paginate()
-        for role in page["Roles"]
-        for policy in iam.list_attached_role_policies(RoleName=role["RoleName"])["AttachedPolicies"]
-        if role["RoleName"].startswith(prefix)
-    ]
-    for role, policy in attached:
-        iam.detach_role_policy(RoleName=role, PolicyArn=policy)
-    return len(attached)
-
-
-def _remove_route_tables(port: int) -> int:
-    ec2 = _client(port, "ec2")
-    removed = 0
-    for table in ec2.describe_route_tables()["RouteTables"]:
-        if any(association.get("Main") for association in table["Associations"]):
-            continue
-        for association in table["Associations"]:
-            ec2.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
-        ec2.delete_route_table(RouteTableId=table["RouteTableId"])
-        removed += 1
-    return removed
 
 
 def _client(port: int, service: str = "cloudformation") -> Any:

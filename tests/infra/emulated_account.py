@@ -22,6 +22,8 @@ import moto.server
 from moto.awslambda.utils import get_backend
 from moto.core.common_models import CloudFormationModel
 
+from emulator import cloudformation_rules
+
 ACCOUNT, REGION = "123456789012", "us-east-1"
 # Attributes of types that moto does not support.
 STUB_ATTRIBUTES: dict[str, dict[str, str]] = {
@@ -164,8 +166,8 @@ def _function(arn: str) -> Any:
 
 
 def _call(handler: str, event: dict[str, Any]) -> dict[str, Any]:
-    module, _, entry = handler.partition(".")
-    code = importlib.import_module(f"stacks.handlers.{module}")
+    module, _, entry = handler.rpartition(".")
+    code = importlib.import_module(f"stacks.{module}")
     result: dict[str, Any] = getattr(code, entry)(event, None)
     return result
 
@@ -218,6 +220,7 @@ def main() -> None:
         # Moto finds types among the direct subclasses of its model.
         type(kind.replace("::", ""), (_StubResource, CloudFormationModel), {"kind": kind})
     moto.cloudformation.parsing.CustomModel = EmulatedCustomResource  # type: ignore[misc,assignment]
+    cloudformation_rules.install()
     throughputs = EmulatedThroughput()
     moto.bedrock.urls.url_paths.update(
         {

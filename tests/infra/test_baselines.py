@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from stacks.transitions.changes import HOLDS_DATA, changes
+from stacks.transitions.schemas import create_only
 from tests.infra.baselines import ENVIRONMENTS, committed, normalized
-from tests.infra.changes import HOLDS_DATA, changes, create_only
 from tests.infra.conftest import Assembly
 
 
@@ -26,13 +27,13 @@ def prod_templates() -> dict[str, Any]:
 def _change(
     before: dict[str, Any], kind: str, edit: Callable[[dict[str, Any]], None]
 ) -> list[tuple[str, bool]]:
-    """Edit the first resource of a type and classify the result."""
+    """Edit the first resource of a type and classify what becomes of it."""
     after = copy.deepcopy(before)
     for template in after.values():
-        for resource in template["Resources"].values():
+        for logical_id, resource in template["Resources"].items():
             if resource["Type"] == kind:
                 edit(resource["Properties"])
-                found = changes(before, after)
+                found = [each for each in changes(before, after) if each.logical_id == logical_id]
                 return [(change.kind, change.loses_data) for change in found]
     raise LookupError(kind)
 
@@ -83,7 +84,7 @@ def test_a_renamed_construct_is_a_loss(prod_templates: dict[str, Any]) -> None:
     ]
     resources["Renamed"] = resources.pop(old)
     found = {(c.kind, c.logical_id, c.loses_data) for c in changes(prod_templates, after)}
-    assert found == {("removed", old, True), ("added", "Renamed", False)}
+    assert found == {("deleted", old, True), ("created", "Renamed", False)}
 
 
 def test_a_stack_that_goes_takes_its_data_with_it(prod_templates: dict[str, Any]) -> None:

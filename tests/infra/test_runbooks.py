@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stacks.handlers.monitor.faults import FAULTS, HEARTBEAT
 from tests.infra.conftest import ROOT, Assembly
 
 PAGE = re.compile(r"docs/runbooks/([a-z0-9-]+)\.md")
@@ -34,8 +35,9 @@ def test_no_page_is_about_nothing(everything: Assembly) -> None:
 
 
 def test_what_the_functions_count_has_an_alarm(everything: Assembly) -> None:
-    source = (ROOT / "stacks" / "handlers" / "publish_event.py").read_text(encoding="utf-8")
-    pages = set(re.findall(r'"((?:training|hyperpod|endpoint|key)-[a-z-]+)"', source))
+    source = (ROOT / "stacks" / "handlers" / "event_runbook.py").read_text(encoding="utf-8")
+    pages = set(re.findall(r'"((?:training|hyperpod|endpoint|key|image)-[a-z-]+)"', source))
+    pages |= {HEARTBEAT, *FAULTS}
     names = {alarm["AlarmName"].removeprefix("temper-all-") for alarm in _alarms(everything)}
     assert pages
     assert pages <= names

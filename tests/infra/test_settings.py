@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stacks.bootstrap import bootstrap_arguments
 from stacks.errors import SettingsError
 from stacks.settings import read_environment
 from tests.infra.conftest import OURS, ROOT, TESTS
@@ -196,3 +197,13 @@ def test_a_mistake_ends_synthesis_without_a_traceback() -> None:
     assert done.returncode == 1
     assert "environments/staging.yaml: 1 problem" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_account_is_bootstrapped_as_the_stacks_expect_it(tmp_path: Path) -> None:
+    content = _with(DEV, {"account": "111122223333", "cdk_qualifier": "mine"})
+    (tmp_path / "dev.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert bootstrap_arguments(read_environment(tmp_path, "dev")) == [
+        "aws://111122223333/us-east-1",
+        *("--qualifier", "mine", "--toolkit-stack-name", "CDKToolkit-mine"),
+    ]
+    assert bootstrap_arguments(read_environment(OURS, "dev")) == []

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from ipaddress import IPv4Network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_a_zone_is_added_without_moving_a_subnet(
         assert set(before) <= set(after)
         assert all(each.subnet_of(network.cidr) for each in after)
         ordered = sorted(after)
-        assert not any(a.overlaps(b) for a, b in zip(ordered, ordered[1:], strict=False))
+        assert not any(a.overlaps(b) for a, b in pairwise(ordered))
         before = after
     assert len(before) >= 2
 

@@ -92,8 +92,11 @@ def assert_best_is_saved(run: Run, rows: Path) -> None:
     assert saved == pytest.approx(losses[best], rel=1e-3)
 
 
-def test_a_run_that_overfits(job: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_that_overfits(
+    job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train_here(job, tmp_path / "run")
+    assert f"overfitting. The weights of step {best_of(run)} were kept." in capsys.readouterr().out
     assert_best_is_saved(run, tmp_path / "held-out.jsonl")
     # The same run cut off at the best step has the same weights.
     short = changed(job, train={"max_steps": best_of(run), "keep": "last"})
@@ -101,13 +104,17 @@ def test_a_run_that_overfits(job: dict[str, Any], tmp_path: Path) -> None:
     assert_identical(run, train_here(short, tmp_path / "short"))
 
 
-def test_without_early_stopping_on_request(job: dict[str, Any], tmp_path: Path) -> None:
+def test_without_early_stopping_on_request(
+    job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     del job["train"]["early_stopping"]
     longer = {"max_steps": 21, "keep": "best"}
     run = train_here(changed(job, train=longer), tmp_path / "best")
     assert 21 in evaluations(run), "the last step is a candidate too"
     assert_best_is_saved(run, tmp_path / "held-out.jsonl")
+    capsys.readouterr()
     last = train_here(changed(job, train={**longer, "keep": "last"}), tmp_path / "last")
+    assert "set train.keep: best" in capsys.readouterr().out
     loss = json.loads((last.path / "evaluation.json").read_text())["after"]["validation"]["loss"]
     assert loss == pytest.approx(evaluations(run)[21], rel=1e-6)
 

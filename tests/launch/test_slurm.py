@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from launch.errors import LaunchError
 from launch.slurm.script import SlurmSettings
 from launch.slurm.shell import LocalShell
 from launch.submission import Submission
@@ -228,3 +229,21 @@ def test_preflight_problems(
         submit(make_request(5, count=3), nowhere, print)
     assert "the cluster has 2 nodes, and the job requests 3" in str(caught.value)
     assert "SLURM_ROOT=" in str(caught.value)
+
+
+def test_without_pyxis_a_job_in_a_container_is_refused_with_the_fix(
+    cluster: SlurmCluster, make_request: Callable[..., SubmitRequest], tmp_path: Path
+) -> None:
+    settings = SlurmSettings(
+        PurePosixPath(tmp_path / "shared"),
+        "",
+        software="container",
+        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/temper-dev/gpu@sha256:0123",
+        setup_command="make cluster-software ENV=dev",
+    )
+    with pytest.raises(LaunchError) as refused:
+        submit(make_request(5), SlurmTarget(LocalShell(), settings), print)
+    message = str(refused.value)
+    assert "the nodes lack Enroot and Pyxis" in message
+    assert "import it: make cluster-software ENV=dev" in message
+    assert cluster.ask("squeue", "-h") == ""

@@ -1,4 +1,4 @@
-"""Paths of a job's inputs: found next to the job file too, and checked before anything is loaded.
+"""Inputs of a job: found next to the job file too, and checked before anything is loaded.
 
 A relative path is taken from the working directory. If nothing exists there, it is taken from the
 folder of the job file, so that a job and its data can be moved together.
@@ -10,15 +10,19 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from training.config.hub_lookup import HubAnswer, ask_hub
 from training.config.job import Job, Pipeline
 from training.config.locations import Location, existing_path, locations
+from training.config.model import PREVIOUS, SCRATCH
 from training.errors import DataError, ModelError
 
+_OURS = frozenset((PREVIOUS, SCRATCH))
 _NAMED = re.compile(r"^(builtin:|channel:|stage:|[a-z0-9]+://)")
 """Beginnings of values that are no paths."""
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -38,25 +42,102 @@ def resolve_paths(job: Job | Pipeline, folder: Path) -> Job | Pipeline:
     return job
 
 
-def require_inputs(job: Job | Pipeline, folder: Path) -> None:
-    """Raise if a path that the job names does not exist, with every such path.
+def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> list[str]:
+    """Raise if an input that the job names does not exist, with every such input.
 
-    A name that may be a Hub id is not looked up: that needs the network.
+    Paths are looked up on this machine, and other names on the Hub, all at the same time.
 
     Args:
         job: The job, whose paths are resolved.
         folder: Folder of the job file, named in the message.
+        here: The job will run on this machine: a Hub that is out of reach is an error.
+
+    Returns:
+        One line for each name that could not be looked up on the Hub.
 
     Raises:
-        DataError: A file or folder of rows is missing.
-        ModelError: Only folders of models or adapters are missing.
+        DataError: A file, a folder or a data set of rows is missing.
+        ModelError: Only models or adapters are missing.
     """
-    missing = [location for location in locations(job) if _is_missing_path(location)]
+    named = list(locations(job))
+    missing = [(loc, _explain(loc.value, folder)) for loc in named if _is_missing_path(loc)]
+    on_hub = [location for location in named if _is_hub_id(location)]
+    unknown = []
+    for location, answer in zip(on_hub, _ask_hub(job, on_hub), strict=True):
+        if answer.problem or (here and answer.unreachable):
+            missing.append((location, answer.problem or _out_of_reach(answer.unknown)))
+        elif answer.unknown:
+            unknown.append(f"{location.path}: {location.value}: not checked: {answer.unknown}")
     if not missing:
-        return
-    lines = [f"{loc.path}: {loc.value}: {_explain(loc.value, folder)}" for loc in missing]
-    of_data = any(location.field.kind == "data" for location in missing)
+        return unknown
+    lines = [f"{location.path}: {location.value}: {reason}" for location, reason in missing]
+    of_data = any(location.field.kind == "data" for location, _ in missing)
     raise (DataError if of_data else ModelError)("\n".join(lines))
+
+
+def require_model(name: str, argument: str) -> None:
+    """Raise if a model that a command names does not exist, before anything heavy is loaded.
+
+    Args:
+        name: A folder or a Hub id.
+        argument: Name of the argument, for the message.
+
+    Raises:
+        ModelError: There is no such folder, and the Hub has no such model or is out of reach.
+    """
+    if existing_path(name) is not None:
+        return
+    if not _HUB_ID.match(name):
+        raise ModelError(f"{argument}: {name}: {_explain(name, Path())}")
+    answer = ask_hub(name, "model")
+    if answer.problem or answer.unreachable:
+        raise ModelError(f"{argument}: {name}: {answer.problem or _out_of_reach(answer.unknown)}")
+
+
+def _out_of_reach(reason: str) -> str:
+    return f"no such folder, not in the Hub's cache, and {reason}. Correct the name or the network"
+
+
+def _ask_hub(job: Job | Pipeline, names: list[Location]) -> list[HubAnswer]:
+    """Return the Hub's answers about several names, asked at the same time."""
+    if not names:
+        return []
+    with ThreadPoolExecutor(max_workers=min(8, len(names))) as threads:
+        return list(
+            threads.map(
+                lambda name: ask_hub(
+                    name.value,
+                    "data" if name.field.kind == "data" else "model",
+                    _revision(job, name),
+                ),
+                names,
+            )
+        )
+
+
+def _revision(job: Job | Pipeline, location: Location) -> str | None:
+    """Return the revision next to a name: `revision` of a model, `teacher_revision` of a teacher.
+
+    A tokenizer of its own, and a data set, have none.
+    """
+    section: Any = job
+    *parents, last = location.key
+    for part in parents:
+        section = (
+            section[int(part)]
+            if isinstance(section, list | tuple)
+            else (section.get(part) if isinstance(section, Mapping) else getattr(section, part))
+        )
+    key = {"source": "revision", "teacher": "teacher_revision"}.get(last, "")
+    revision = getattr(section, key, None) if key else None
+    return revision if isinstance(revision, str) else None
+
+
+def _is_hub_id(location: Location) -> bool:
+    value, field = location.value, location.field
+    if not field.on_hub or value in _OURS or _NAMED.match(value) or _is_missing_path(location):
+        return False
+    return existing_path(value) is None and bool(_HUB_ID.match(value))
 
 
 def _next_to_job(value: str, folder: Path) -> str | None:

@@ -113,7 +113,7 @@ class DataPreparer:
         self._rows = RowTokenizer.for_job(job, tokenizer)
         self._fingerprint = fingerprint(tokenizer)
         warnings = [cache.fallback_reason] if cache.fallback_reason else []
-        self._reports = ReportBuilder(job.data, self._rows, warnings)
+        self._reports = ReportBuilder(job, self._rows, warnings)
         self.ingested: list[Ingested] = []
 
     def prepare_mixture(self) -> Prepared:

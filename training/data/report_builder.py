@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from training.config.data import Data
+from training.config.job import Job
 from training.data.readers.ingest import DROPPED, SKIPPED, Ingested
 from training.data.report import DataReport, SourceReport
+from training.data.sample_size import sample_size_warnings
 from training.data.storage.stream import SourceStream, StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.domain_terms import measure_terms
@@ -33,7 +34,7 @@ class ReportBuilder:
     """Builder of data reports.
 
     Args:
-        data: Data section of the job.
+        job: The run.
         rows: Row tokenizer of the run.
         warnings: Warnings that arose before, such as that of an unusable cache folder.
 
@@ -41,8 +42,9 @@ class ReportBuilder:
         warnings: Warnings that stand first in each report.
     """
 
-    def __init__(self, data: Data, rows: RowTokenizer, warnings: Sequence[str]):
-        self._data = data
+    def __init__(self, job: Job, rows: RowTokenizer, warnings: Sequence[str]):
+        self._job = job
+        self._data = job.data
         self._rows = rows
         self.warnings = tuple(warnings)
 
@@ -98,7 +100,10 @@ class ReportBuilder:
         labels = label_warnings(table.metadata_values) if self._rows.want == "unpaired" else ()
         texts = plain_text_warnings(sources) if self._rows.want == "dialogue" else ()
         unread = unread_column_warnings(sources)
-        return replace(report, warnings=(*self.warnings, *general, *labels, *texts, *unread))
+        few = sample_size_warnings(
+            self._job, documents=about["documents"], held_out=report.rows_validation
+        )
+        return replace(report, warnings=(*self.warnings, *general, *labels, *texts, *unread, *few))
 
     def of_stream(
         self,

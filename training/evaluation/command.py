@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from training.config.input_paths import require_model
 from training.console import say
 from training.errors import JobError, Problem
 from training.quiet import quiet
@@ -38,6 +39,7 @@ def answer_requests(
     """
     quiet()
     folders = _parse_adapters(adapters)
+    require_model(model, "MODEL")
     # Imported here: wrong arguments are reported before torch is loaded.
     from training.evaluation.multi_adapter import AdapterServer, read_requests
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from training.report.formatting import count, number, percent
+from training.report.overfitting import overfitting
 from training.report.run_data import RunData, at
 
 _ROSE = 0.1
@@ -17,12 +18,38 @@ _FEW = 20
 def collect_warnings(run_data: RunData) -> list[str]:
     """Return the warnings about a run as sentences; an empty list if there are none."""
     return [
+        *overfitting_warnings(run_data),
         *_constant_reward(run_data),
         *_reward_hacking(run_data),
         *_length_bias(run_data),
         *_chosen_less_likely(run_data),
         *_small_sample(run_data),
     ]
+
+
+def overfitting_warnings(run_data: RunData) -> Iterator[str]:
+    """Warn if the held-out loss of a language model rose again.
+
+    Losses of other methods may rise while the model improves: DPO's does when both answers of a
+    pair become less likely.
+    """
+    if at(run_data.job, "method", "kind") not in ("pretrain", "sft", "distill"):
+        return
+    steps, losses = run_data.series("eval_loss")
+    before = at(run_data.before, "validation", "loss")
+    after = at(run_data.after, "validation", "loss")
+    kept = run_data.after.get("kept")
+    if before is not None:
+        steps, losses = [0.0, *steps], [before, *losses]
+    if after is not None and kept is None and run_data.steps:
+        last = float(run_data.steps[-1]["step"])
+        if not steps or steps[-1] < last:
+            steps, losses = [*steps, last], [*losses, after]
+    found = overfitting(
+        [int(step) for step in steps], losses, kept_step=kept["step"] if kept else None
+    )
+    if found:
+        yield found
 
 
 def _constant_reward(run_data: RunData) -> Iterator[str]:

@@ -28,7 +28,7 @@ class NextTokenMetric:
     """Loss of a language model in nats per supervised token, and its accuracy on these tokens."""
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
-        """Return the sums of the loss and of the top-1 hits, and the number of supervised tokens."""
+        """Return the sums of the loss and of the top-1 hits, and the supervised tokens."""
         outputs = model(**batch, next_token_log_probs=True, top1=True)
         total = float(-outputs.log_probs.double().sum())
         count = int((batch["labels"][:, 1:] != -100).sum())

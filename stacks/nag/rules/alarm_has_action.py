@@ -1,4 +1,7 @@
-"""An alarm must have an action, or be part of a composite alarm that has one."""
+"""An alarm must have an action, or be part of a composite alarm that has one.
+
+A composite alarm may have an action for its all-clear only, as its members page.
+"""
 
 import re
 from collections.abc import Iterator
@@ -18,5 +21,7 @@ def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:
         for name in MEMBER.findall(as_text(composite["AlarmRule"]))
     }
     for logical_id, alarm in template.of_type(*KINDS):
-        if not alarm.get("AlarmActions") and alarm.get("AlarmName") not in covered:
+        all_clear = "AlarmRule" in alarm and alarm.get("OKActions")
+        acts = alarm.get("AlarmActions") or all_clear
+        if not acts and alarm.get("AlarmName") not in covered:
             yield RuleViolation(logical_id, "no action, and not in a composite alarm with one")

@@ -6,6 +6,7 @@ sliding window by default: every minute, also if the period is longer).
 """
 
 import operator
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -106,7 +107,7 @@ def states(
 
     Args:
         alarm: The alarm.
-        samples: Samples of its metrics, by metric name.
+        samples: Samples of its metrics, by the id of the metric in the alarm.
         until: Last second.
         extra_periods: Periods of the evaluation range beyond the evaluation periods. AWS publishes
             no formula; in its examples the range of three periods is five.
@@ -129,11 +130,17 @@ def states(
     return result
 
 
+def _between(samples: Samples, start: float, end: float) -> list[float]:
+    """Return the values of the samples after `start` and until `end`; they are sorted by time."""
+    first = bisect_right(samples, start, key=lambda sample: sample[0])
+    last = bisect_right(samples, end, key=lambda sample: sample[0])
+    return [value for _, value in samples[first:last]]
+
+
 def _datapoint(alarm: MetricAlarm, samples: Mapping[str, Samples], end: float) -> bool | None:
     values = {
         key: statistic_of(
-            [v for at, v in samples.get(metric.name, ()) if end - metric.period < at <= end],
-            metric.statistic,
+            _between(samples.get(key, ()), end - metric.period, end), metric.statistic
         )
         for key, metric in alarm.metrics.items()
     }

@@ -1,6 +1,8 @@
 """Tests that an event is published once, also after duplicates and failed publications."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -9,13 +11,11 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY
 from moto import mock_aws
 
-from stacks.handlers.publish_event import (
-    fingerprint,
-    message,
-    publish_once,
-    runbook_for,
-    subject,
-)
+from stacks.handlers.event_message import message, subject
+from stacks.handlers.event_runbook import runbook_for
+from stacks.handlers.event_scope import EventScope
+from stacks.handlers.monitor.scope import Scope
+from stacks.handlers.publish_event import PublishSettings, fingerprint, publish_once
 from tests.infra.handlers.conftest import Stub
 
 FAILED = {
@@ -29,15 +29,30 @@ FAILED = {
         "TrainingJobName": "support-lora",
         "TrainingJobStatus": "Failed",
         "FailureReason": "AlgorithmError: out of memory",
+        "Tags": {"Environment": "dev"},
+    },
+}
+# A failure whose cause is outside the job, and pages if it is not the only one.
+DENIED: dict[str, Any] = {
+    **FAILED,
+    "detail": {
+        "TrainingJobName": "support-lora",
+        "TrainingJobStatus": "Failed",
+        "FailureReason": "ClientError: Access denied when calling s3:GetObject",
+        "Tags": {"Environment": "dev"},
     },
 }
 AGAIN = {**FAILED, "id": "two", "time": "2026-11-20T12:00:09Z"}
-SETTINGS: dict[str, Any] = {
-    "table": "told",
-    "topic": "arn:aws:sns:us-east-1:123456789012:events",
-    "namespace": "Temper/temper-dev",
-    "now": 1_800_000_000,
-}
+KEY = "arn:aws:kms:us-east-1:123456789012:key/one"
+DEV = EventScope(Scope("dev"), "temper-dev", (KEY, KEY.replace("one", "two")))
+NOW = 1_800_000_000
+SETTINGS = PublishSettings(
+    table="told",
+    topic="arn:aws:sns:us-east-1:123456789012:events",
+    pages="arn:aws:sns:us-east-1:123456789012:pages",
+    namespace="Temper/temper-dev",
+    scope=DEV,
+)
 
 
 @pytest.fixture
@@ -57,12 +72,17 @@ def account() -> Any:
         queue = sqs.create_queue(QueueName="read")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"])
-        yield {"dynamodb": dynamodb, "sns": sns, "sqs": sqs, "queue": queue, "topic": topic}
+        pages = sns.create_topic(Name="pages")["TopicArn"]
+        cloudwatch = boto3.client("cloudwatch", **region)
+        made = {"dynamodb": dynamodb, "sns": sns, "cloudwatch": cloudwatch}
+        yield {**made, "sqs": sqs, "queue": queue, "topic": topic, "pages": pages}
 
 
-def _tell(account: dict[str, Any], event: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    settings = {**SETTINGS, "topic": account["topic"], **changes}
-    return publish_once(event, dynamodb=account["dynamodb"], sns=account["sns"], **settings)
+def _tell(
+    account: dict[str, Any], event: dict[str, Any], *, now: int = NOW, topic: str | None = None
+) -> dict[str, Any]:
+    settings = replace(SETTINGS, topic=topic or account["topic"], pages=account["pages"])
+    return publish_once(event, client=lambda name: account[name], settings=settings, now=now)
 
 
 def _read(account: dict[str, Any]) -> list[str]:
@@ -76,7 +96,7 @@ def test_a_duplicate_is_told_once(account: dict[str, Any]) -> None:
     [told] = _read(account)
     assert "support-lora" in told
     assert "AlgorithmError: out of memory" in told
-    assert "docs/runbooks/training-job-failed.md" in told
+    assert "docs/runbooks" not in told, "the error is the job's own"
 
 
 def test_another_job_is_another_message(account: dict[str, Any]) -> None:
@@ -87,8 +107,8 @@ def test_another_job_is_another_message(account: dict[str, Any]) -> None:
 
 def test_the_same_thing_later_is_told_again(account: dict[str, Any]) -> None:
     assert _tell(account, FAILED)["published"] is True
-    assert _tell(account, AGAIN, now=SETTINGS["now"] + 14 * 60)["published"] is False
-    assert _tell(account, AGAIN, now=SETTINGS["now"] + 16 * 60)["published"] is True
+    assert _tell(account, AGAIN, now=NOW + 14 * 60)["published"] is False
+    assert _tell(account, AGAIN, now=NOW + 16 * 60)["published"] is True
 
 
 def _fault(minutes: int) -> dict[str, Any]:
@@ -97,7 +117,7 @@ def _fault(minutes: int) -> dict[str, Any]:
 
 
 def test_a_fault_that_lasts_is_told_once_in_hours(account: dict[str, Any]) -> None:
-    now = SETTINGS["now"]
+    now = NOW
     assert _tell(account, _fault(30))["published"] is True
     assert _tell(account, _fault(35), now=now + 300)["published"] is False
     assert _tell(account, _fault(395), now=now + 7 * 3600)["published"] is True
@@ -117,7 +137,10 @@ def test_two_keys_are_two_messages(account: dict[str, Any]) -> None:
 
 def test_cluster_events_that_differ_are_all_told(account: dict[str, Any]) -> None:
     def event(text: str) -> dict[str, Any]:
-        detail = {"ClusterName": "c", "EventDetails": {"EventLevel": "Warn", "Description": text}}
+        detail = {
+            "ClusterName": "temper-dev-cluster",
+            "EventDetails": {"EventLevel": "Warn", "Description": text},
+        }
         return {
             "source": "aws.sagemaker",
             "detail-type": "SageMaker HyperPod Cluster Event",
@@ -133,7 +156,11 @@ def _node_health(**summary: str) -> dict[str, Any]:
 
     docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
     """
-    detail = {"ClusterName": "c", "InstanceId": "i-0123456789abcdef0", "HealthSummary": summary}
+    detail = {
+        "ClusterName": "temper-dev-cluster",
+        "InstanceId": "i-0123456789abcdef0",
+        "HealthSummary": summary,
+    }
     kind = "SageMaker HyperPod Cluster Node Health Event"
     return {"source": "aws.sagemaker", "detail-type": kind, "detail": detail}
 
@@ -144,7 +171,7 @@ def _cluster_event(level: str, description: str, **instance: str) -> dict[str, A
     docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-cluster-events-reference.html
     """
     details = {
-        "ClusterName": "c",
+        "ClusterName": "temper-dev-cluster",
         "InstanceGroupName": "workers",
         "InstanceId": "i-0123456789abcdef0",
         "ResourceType": "Instance",
@@ -165,7 +192,7 @@ def test_an_unhealthy_node_is_named_with_its_reason() -> None:
         HealthStatus="Unhealthy", HealthStatusReason="XidHardwareFailure", RepairAction="Replace"
     )
     assert runbook_for(event) == "hyperpod-node-unhealthy"
-    assert subject(event) == "Unhealthy: c"
+    assert subject(event) == "Unhealthy: temper-dev-cluster"
     assert "Node:    i-0123456789abcdef0" in message(event)
     assert "Why:     XidHardwareFailure" in message(event)
 
@@ -176,19 +203,170 @@ def test_a_lack_of_capacity_pages_with_its_reason() -> None:
     assert "Why:     no capacity for p5" in message(event)
 
 
-@pytest.mark.parametrize(
-    ("level", "description", "page"),
-    [
-        ("Info", "Replacing the root volume of the instance", None),
-        ("Info", "Instance replacement started", "hyperpod-node-replaced"),
-        ("Info", "Scaling the instance group", None),
-        ("Error", "The update of the cluster is rolled back", "hyperpod-cluster-failed"),
-    ],
-)
-def test_cluster_events_page_by_level_and_kind(
+# Descriptions of the events reference of AWS, with its placeholders filled in.
+# docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-hyperpod-cluster-events-reference.html
+DOCUMENTED = [
+    ("Info", "Cluster c update started successfully", None),
+    ("Info", "Cluster c update completed successfully", None),
+    ("Error", "Cluster c update failed", "hyperpod-cluster-failed"),
+    ("Error", "Failed to start InstanceGroup g scale-up in Cluster c", "hyperpod-cluster-failed"),
+    (
+        "Error",
+        "Failed to create Customer ENI for instance in Cluster c and IG g",
+        "hyperpod-cluster-failed",
+    ),
+    ("Error", "Failed to provision EC2 Instance in Cluster c and IG g", "hyperpod-cluster-failed"),
+    (
+        "Error",
+        "Rollback failed for IG g in Cluster c. Some instances may be in FailedMaintenance state.",
+        "hyperpod-cluster-failed",
+    ),
+    (
+        "Info",
+        "No CapacityReservation found for Cluster c and IG g, using on-demand pool",
+        None,
+    ),
+    ("Info", "EC2 Instance i-1 successfully provisioned in Cluster c and IG g", None),
+    ("Info", "Termination of EC2 Instance i-1 is currently in progress in Cluster c", None),
+    (
+        "Info",
+        "Instance i-1 is starting as part of instance replacement in Cluster c and IG g",
+        "hyperpod-node-replaced",
+    ),
+    (
+        "Warn",
+        "Failed instances in IG g in Cluster c queued for node replacement.",
+        "hyperpod-node-replaced",
+    ),
+    (
+        "Error",
+        "Instance i-1 failed to start as part of instance replacement in Cluster c and IG g",
+        "hyperpod-cluster-failed",
+    ),
+    # Patching replaces root volumes as a routine.
+    ("Info", "Root volume replacement started for Instance i-1 in IG g.", None),
+    ("Info", "UpdateClusterSoftware completed successfully for IG g in Cluster c.", None),
+    ("Info", "Instance i-1 in IG g updated successfully.", None),
+    ("Warn", "Slurm configuration drift detected: partitions", None),
+    # The example of the EventBridge page has no level.
+    ("", "Instance lifecycle script execution for EC2InstanceId i-1 has Started", None),
+    (
+        "",
+        "Instance lifecycle script execution for EC2 Instance i-1 has Failed.",
+        "hyperpod-cluster-failed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("level", "description", "page"), DOCUMENTED)
+def test_documented_cluster_events_page_by_level_and_kind(
     level: str, description: str, page: str | None
 ) -> None:
     assert runbook_for(_cluster_event(level, description)) == page
+
+
+@pytest.mark.parametrize(
+    ("reason", "page"),
+    [
+        ("AlgorithmError: ExecuteUserScriptError, exit code 1", None),
+        ("AlgorithmError: AccessDenied when the script called another bucket", None),
+        ("CapacityError: Unable to provision requested ML compute capacity", None),
+        ("ClientError: Data download failed: key not found", None),
+        ("InternalServerError: We encountered an internal error", "training-job-failed"),
+        ("ClientError: Access denied when calling s3:GetObject", "training-job-failed"),
+        ("ClientError: The KMS key is disabled", "training-job-failed"),
+    ],
+)
+def test_a_failure_that_is_the_jobs_own_pages_nobody(reason: str, page: str | None) -> None:
+    event = {**FAILED, "detail": {**DENIED["detail"], "FailureReason": reason}}
+    assert runbook_for(event) == page
+
+
+def _never(name: str) -> Any:
+    raise AssertionError(f"{name} is asked, although the event itself tells")
+
+
+def _tagged(value: str) -> dict[str, Any]:
+    return {**FAILED, "detail": {**DENIED["detail"], "Tags": {"Environment": value}}}
+
+
+@pytest.mark.parametrize(
+    ("event", "ours"),
+    [
+        (_tagged("dev"), True),
+        (_tagged("prod"), False),
+        (_cluster_event("Error", "Cluster c update failed"), True),
+        (
+            {
+                "source": "aws.sagemaker",
+                "detail": {"EventDetails": {"ClusterName": "temper-prod-cluster"}},
+            },
+            False,
+        ),
+        (_key_event("one", "1"), True),
+        (_key_event(KEY, "1"), True),
+        (_key_event("another", "1"), False),
+        ({"source": "temper.temper-dev", "detail": {"fault": "gpu-idle", "job": "a"}}, True),
+    ],
+)
+def test_events_of_other_environments_are_dropped(event: dict[str, Any], ours: bool) -> None:
+    assert DEV.covers(event, _never) is ours
+    assert EventScope(Scope(""), "temper-dev", ()).covers(event, _never)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ours"), [("dev", True), ("prod", False), (None, False), ("gone", False)]
+)
+def test_tags_that_an_event_lacks_are_read(stub: Stub, answer: str | None, ours: bool) -> None:
+    sagemaker, tags = stub("sagemaker")
+    wanted = {"ResourceArn": FAILED["resources"][0]}  # type: ignore[index]
+    if answer == "gone":
+        tags.add_client_error("list_tags", "ValidationException", "The resource does not exist.")
+    else:
+        found = [{"Key": "Environment", "Value": answer}] if answer else []
+        tags.add_response("list_tags", {"Tags": found}, wanted)
+    event = {**FAILED, "detail": {"TrainingJobName": "a", "Tags": {}}}
+    assert DEV.covers(event, {"sagemaker": sagemaker}.__getitem__) is ours
+
+
+def test_what_does_not_concern_us_is_neither_told_nor_recorded(account: dict[str, Any]) -> None:
+    assert _tell(account, _tagged("prod"))["published"] is False
+    assert account["dynamodb"].scan(TableName="told")["Count"] == 0
+
+
+def test_a_further_fault_of_an_active_alarm_pages_by_itself(account: dict[str, Any]) -> None:
+    queue = account["sqs"].create_queue(QueueName="phone")["QueueUrl"]
+    arn = account["sqs"].get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    account["sns"].subscribe(
+        TopicArn=account["pages"], Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
+    )
+    alarm = "temper-dev-training-job-stuck"
+    account["cloudwatch"].put_metric_alarm(
+        AlarmName=alarm,
+        MetricName="training-job-stuck",
+        Namespace="Temper/temper-dev",
+        Statistic="Maximum",
+        Period=300,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+    )
+
+    def phone() -> list[str]:
+        answer = account["sqs"].receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+        return [json.loads(m["Body"])["Subject"] for m in answer.get("Messages", [])]
+
+    def stuck(job: str) -> dict[str, Any]:
+        event = _fault(30)
+        return {**event, "detail": {**event["detail"], "job": job}}
+
+    account["cloudwatch"].set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="test")
+    _tell(account, stuck("first"))
+    assert phone() == [], "the alarm itself pages"
+    account["cloudwatch"].set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="test")
+    _tell(account, stuck("second"))
+    _tell(account, stuck("second"), now=NOW + 300)
+    assert phone() == ["ALARM: training-job-stuck: second"]
 
 
 def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None:
@@ -198,47 +376,47 @@ def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None
     assert _tell(account, AGAIN)["published"] is True
 
 
-def kept(table: Any) -> None:
-    """Stub the read and the write of the recent faults."""
-    table.add_response("get_item", {})
-    table.add_response("put_item", {})
+def _clients(dynamodb: Any, sns: Any) -> Callable[[str], Any]:
+    return {"dynamodb": dynamodb, "sns": sns, "cloudwatch": None}.__getitem__
 
 
 def test_throttling_is_left_to_the_retry(stub: Stub) -> None:
     dynamodb, table = stub("dynamodb")
     sns, _ = stub("sns")
-    table.add_response("get_item", {})
     table.add_client_error("put_item", "ProvisionedThroughputExceededException")
     with pytest.raises(ClientError, match="ProvisionedThroughputExceeded"):
-        publish_once(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
+        publish_once(FAILED, client=_clients(dynamodb, sns), settings=SETTINGS, now=NOW)
 
 
 def test_throttled_publication_takes_the_fingerprint_back(stub: Stub) -> None:
     dynamodb, table = stub("dynamodb")
     sns, topic = stub("sns")
     key = {"fingerprint": {"S": fingerprint(FAILED)}}
-    kept(table)
     table.add_response("put_item", {})
     topic.add_client_error("publish", "Throttled", expected_params=None)
     table.add_response("delete_item", {}, {"TableName": "told", "Key": key})
     with pytest.raises(ClientError, match="Throttled"):
-        publish_once(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)
+        publish_once(FAILED, client=_clients(dynamodb, sns), settings=SETTINGS, now=NOW)
 
 
 def test_the_request_has_sns_own_shape(stub: Stub) -> None:
     dynamodb, table = stub("dynamodb")
     sns, topic = stub("sns")
-    kept(table)
     table.add_response("put_item", {})
-    wanted = {"TopicArn": SETTINGS["topic"], "Subject": "Failed: support-lora", "Message": ANY}
+    wanted = {"TopicArn": SETTINGS.topic, "Subject": "Failed: support-lora", "Message": ANY}
     topic.add_response("publish", {"MessageId": "1"}, wanted)
-    assert publish_once(FAILED, dynamodb=dynamodb, sns=sns, **SETTINGS)["published"] is True
+    assert (
+        publish_once(FAILED, client=_clients(dynamodb, sns), settings=SETTINGS, now=NOW)[
+            "published"
+        ]
+        is True
+    )
 
 
 def test_the_failure_is_counted_under_its_runbook(
     account: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _tell(account, FAILED)
+    _tell(account, DENIED)
     line = json.loads(capsys.readouterr().out)
     assert line["training-job-failed"] == 1
     assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Temper/temper-dev"
@@ -256,17 +434,17 @@ def test_a_subject_fits_sns() -> None:
         ("Temper Fault", {"fault": "gpu-idle", "job": "a"}, "gpu-idle"),
         (
             "SageMaker HyperPod Cluster Node Health Event",
-            {"ClusterName": "c", "HealthStatus": "Unhealthy"},
+            {"ClusterName": "temper-dev-cluster", "HealthStatus": "Unhealthy"},
             "hyperpod-node-unhealthy",
         ),
         (
             "SageMaker HyperPod Cluster Node Health Event",
-            {"ClusterName": "c", "HealthStatus": "Healthy"},
+            {"ClusterName": "temper-dev-cluster", "HealthStatus": "Healthy"},
             None,
         ),
         (
             "SageMaker HyperPod Cluster State Change",
-            {"ClusterName": "c", "ClusterStatus": "Failed"},
+            {"ClusterName": "temper-dev-cluster", "ClusterStatus": "Failed"},
             "hyperpod-cluster-failed",
         ),
         ("AWS API Call via CloudTrail", {"eventName": "DisableKey"}, "key-disabled"),

@@ -52,6 +52,11 @@ OWN_KEY = {f"{SSE}-customer-algorithm": "AES256"}
 WITH_DATA_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:data}"}
 WITH_MODELS_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:models}"}
 GRANT = {"kms:GrantIsForAWSResource": "true"}
+GRANT_THROUGH_SAGEMAKER = {
+    **GRANT,
+    "kms:ViaService": "sagemaker.us-east-1.amazonaws.com",
+    "kms:CallerAccount": "111122223333",
+}
 OURS = {"aws:ResourceTag/TemperPrefix": "temper-all"}
 OUR_EVENT = {"events:source": "temper.temper-all"}
 ROLE = "arn:aws:iam::111122223333:role/"
@@ -265,6 +270,12 @@ IMPORT: list[Case] = [
 MONITORING: list[Case] = [
     ("Monitoring", True, "sagemaker:ListTrainingJobs", "*", {}),
     ("Monitoring", True, "sagemaker:DescribeTrainingJob", SM + "training-job/a", {}),
+    ("Monitoring", True, "sagemaker:DescribeEndpoint", SM + "endpoint/a", {}),
+    ("Monitoring", True, "sagemaker:ListTags", SM + "endpoint/a", {}),
+    ("Monitoring", True, "sagemaker:DescribeTrainingPlan", SM + "training-plan/a", {}),
+    ("Monitoring", True, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/TrainingJobs", {}),
+    ("Monitoring", False, "logs:FilterLogEvents", LOGS + "/aws/sagemaker/ProcessingJobs", {}),
+    ("Monitoring", False, "sagemaker:DeleteEndpoint", SM + "endpoint/a", {}),
     ("Monitoring", True, "cloudwatch:GetMetricData", "*", {}),
     ("Monitoring", True, "cloudwatch:PutMetricData", "*", OUR_SPACE),
     ("Monitoring", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
@@ -643,6 +654,30 @@ EKS_NODE: list[Case] = [
     ("Engineer", True, "eks:DescribeCluster", EKS + "temper-eks-eks", {}),
     ("Engineer", False, "eks:DescribeCluster", EKS + "other", {}),
     ("Engineer", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
+    ("Engineer", False, "eks:UpdateClusterConfig", EKS + "temper-eks-eks", {}),
+    # make connect and make train: the cluster, its nodes, its file system, its parameters.
+    ("Engineer", True, "sagemaker:DescribeCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
+    ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-eks/hyperpod/namespaces", {}),
+    ("Engineer", False, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
+    # make train uploads inputs, make fetch reads the run folder; make delete says what it may not.
+    ("Engineer", True, "s3:PutObject", "{data}/uploads/a/train.jsonl", {}),
+    ("Engineer", True, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Engineer", True, "s3:ListBucket", "{data}", {}),
+    ("Engineer", False, "s3:DeleteObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    # Karpenter of HyperPod.
+    ("Autoscaling", True, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", True, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Autoscaling", True, "kms:CreateGrant", "{key:data}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:models}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:Decrypt", "{key:data}", {}),
 ]
 
 CASES = [

@@ -38,6 +38,8 @@ CLUSTER_GROUP = LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc"
 QUEUE = "arn:aws:sqs:us-east-1:111122223333:temper-all-monitoring-NewsDlq-ABC"
 FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:temper-all-monitoring-News-ABC"
 THROUGHPUT = "arn:aws:bedrock:us-east-1:111122223333:provisioned-model/abc"
+DATABASE = "arn:aws:rds:us-east-1:111122223333:db:temper-all-hyperpod-accounting"
+TOPIC = "arn:aws:sns:us-east-1:111122223333:temper-all-monitoring-Pages"
 STACK = "arn:aws:cloudformation:us-east-1:111122223333:stack/temper-all-hyperpod/1"
 BUDGET = "arn:aws:budgets::111122223333:budget/temper-all"
 ALARMS = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:*"
@@ -92,6 +94,7 @@ LOCAL = (
     "check",
     "check-job",
     "compatibility",
+    "execution-policies",
     "export",
     "feedback",
     "idle-cost",
@@ -188,7 +191,10 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         APPROVER,
         (*_IMAGE_STATE, ("ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {})),
     ),
-    **dict.fromkeys(("deploy", "destroy", "diff"), ("administrator", ())),
+    **dict.fromkeys(
+        ("bootstrap", "cluster-setup", "cluster-software", "deploy", "destroy", "diff"),
+        ("administrator", ()),
+    ),
     **dict.fromkeys(LOCAL, ("local", ())),
 }
 # (command of the AWS CLI, or of another tool) -> user, calls
@@ -234,7 +240,6 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ON_CALL,
         (("ecr:GetRegistryScanningConfiguration", "*", {}),),
     ),
-    "aws eks update-kubeconfig": ("administrator", ()),
     "aws fsx describe-file-systems": (ON_CALL, (("fsx:DescribeFileSystems", "*", {}),)),
     "aws iam detach-role-policy": (
         ON_CALL,
@@ -323,10 +328,57 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ON_CALL,
         (("ssm:GetParameter", SSM + "temper-all/roles/training", {}),),
     ),
+    "aws cloudwatch enable-alarm-actions": (
+        ON_CALL,
+        (
+            (
+                "cloudwatch:EnableAlarmActions",
+                "arn:aws:cloudwatch:us-east-1:111122223333:alarm:temper-all-gpu-idle",
+                {},
+            ),
+        ),
+    ),
+    "aws codebuild batch-get-builds": (ON_CALL, (("codebuild:BatchGetBuilds", BUILDS, {}),)),
+    "aws codebuild list-builds-for-project": (
+        ON_CALL,
+        (("codebuild:ListBuildsForProject", BUILDS, {}),),
+    ),
+    "aws eks create-access-entry": ("administrator", ()),
+    # Signs a request to STS with the caller's credentials.
+    "aws eks get-token": ("local", ()),
+    "aws events enable-rule": (
+        ON_CALL,
+        (
+            (
+                "events:EnableRule",
+                "arn:aws:events:us-east-1:111122223333:rule/temper-all-monitoring-Watch-A",
+                {},
+            ),
+        ),
+    ),
+    "aws events list-rules": (ON_CALL, (("events:ListRules", "*", {}),)),
+    "aws fsx describe-data-repository-associations": (
+        ON_CALL,
+        (("fsx:DescribeDataRepositoryAssociations", "*", {}),),
+    ),
+    "aws lambda list-functions": (ON_CALL, (("lambda:ListFunctions", "*", {}),)),
+    "aws rds describe-db-instances": (ON_CALL, (("rds:DescribeDBInstances", DATABASE, {}),)),
+    "aws rds describe-events": (ON_CALL, (("rds:DescribeEvents", "*", {}),)),
+    "aws rds start-db-instance": (ON_CALL, (("rds:StartDBInstance", DATABASE, {}),)),
+    # Buys capacity, which cannot be cancelled.
+    "aws sagemaker extend-training-plan": ("administrator", ()),
+    "aws sagemaker list-training-plans": (ON_CALL, (("sagemaker:ListTrainingPlans", "*", {}),)),
+    "aws sagemaker search-training-plan-offerings": ("administrator", ()),
+    "aws sns list-subscriptions-by-topic": (
+        ON_CALL,
+        (("sns:ListSubscriptionsByTopic", TOPIC, {}),),
+    ),
+    "aws sns list-topics": (ON_CALL, (("sns:ListTopics", "*", {}),)),
+    "aws sns subscribe": (ON_CALL, (("sns:Subscribe", TOPIC, {"sns:Protocol": "email"}),)),
     # Promotes an image past its gate, which no role of the platform may do.
     "aws ssm put-parameter": ("administrator", ()),
     "aws sso login": ("local", ()),
     **dict.fromkeys(("cdk bootstrap", "cdk destroy"), ("administrator", ())),
-    **dict.fromkeys(("helm dependencies", "helm install", "kubectl create"), ("administrator", ())),
+    **dict.fromkeys(("helm dependencies", "helm install"), ("administrator", ())),
     **dict.fromkeys(("lfs df", "scontrol requeue", "sinfo", "squeue"), ("node", ())),
 }

@@ -27,6 +27,7 @@ print(code, sorted(m for m in {HEAVY} if m in sys.modules))
 
 @pytest.fixture
 def path(tmp_path: Path, minimal: dict[str, Any]) -> Path:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(minimal))
     return file

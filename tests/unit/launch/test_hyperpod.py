@@ -10,12 +10,17 @@ from botocore.stub import Stubber
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
+from launch.eks.kubectl import Kubectl
+from launch.eks.manifests import KubernetesSettings
 from launch.errors import LaunchError
 from launch.slurm.shell import SshShell
+from launch.slurm.software import environment_digest
 from launch.targets import hyperpod
+from launch.targets.eks import EksTarget
 from launch.targets.hyperpod import _submit_shell
+from launch.targets.slurm import SlurmTarget
 from tests.unit.launch.conftest import boto
-from tests.unit.launch.fake_accounts import ACCOUNT, DEV
+from tests.unit.launch.fake_accounts import ACCOUNT, DEV, VALUES
 
 NAME = "temper-dev-cluster"
 CLUSTER: dict[str, Any] = {
@@ -79,10 +84,16 @@ def test_login_node_named_by_user(account: AwsSession, monkeypatch: pytest.Monke
 def published(emulated: EmulatedEnvironment) -> Iterator[None]:
     """Publish the parameter of a cluster."""
     ssm = boto(emulated, "ssm")
-    name = f"/{DEV.prefix}/hyperpod/cluster"
-    ssm.put_parameter(Name=name, Value=NAME, Type="String")
+    values = {
+        "cluster": NAME,
+        "namespaces": "hyperpod-ns-a,hyperpod-ns-b",
+        "teams": "a,b",
+    }
+    for name, value in values.items():
+        ssm.put_parameter(Name=f"/{DEV.prefix}/hyperpod/{name}", Value=value, Type="String")
     yield
-    ssm.delete_parameter(Name=name)
+    for name in values:
+        ssm.delete_parameter(Name=f"/{DEV.prefix}/hyperpod/{name}")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,7 @@ def test_orchestrator_selects_target(
     account = AwsSession(DEV)
     monkeypatch.setattr(hyperpod, "AwsSession", lambda environment: account)
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
+    monkeypatch.setattr("launch.targets.eks.kubectl_of", lambda *_: Kubectl("hyperpod-ns-a"))
     arn = f"arn:aws:eks:us-east-1:{ACCOUNT}:cluster/c"
     how = {"Eks": {"ClusterArn": arn}} if kind == "eks" else {"Slurm": {}}
     with Stubber(account.client("sagemaker")) as answers:
@@ -120,3 +132,50 @@ def test_orchestrator_selects_target(
         target = hyperpod.from_environment(DEV)
     assert target.name == "hyperpod"
     assert type(target).__name__.lower() == f"{kind}target"
+    if isinstance(target, EksTarget):
+        assert target.cluster == KubernetesSettings("hyperpod-ns-a", "fsx-claim", "temper-job")
+        assert target.teams == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("published_software", "instance", "software", "image"),
+    [
+        ("container", "ml.p5.48xlarge", "container", "/gpu@sha256:"),
+        ("container", "ml.trn1.32xlarge", "container", "/neuron@sha256:"),
+        ("environment", "ml.p5.48xlarge", "environment", "/gpu@sha256:"),
+        # A platform that was deployed before the setting existed.
+        ("", "ml.p5.48xlarge", "container", "/gpu@sha256:"),
+    ],
+)
+def test_software_of_the_environment(
+    published: None,
+    emulated: EmulatedEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    published_software: str,
+    instance: str,
+    software: str,
+    image: str,
+) -> None:
+    ssm, name = boto(emulated, "ssm"), f"/{DEV.prefix}/hyperpod/software"
+    neuron = f"/{DEV.prefix}/images/neuron/uri"
+    ssm.put_parameter(Name=neuron, Value=VALUES["images/neuron/uri"], Type="String", Overwrite=True)
+    if published_software:
+        ssm.put_parameter(Name=name, Value=published_software, Type="String")
+    account = AwsSession(DEV)
+    monkeypatch.setattr(hyperpod, "AwsSession", lambda environment: account)
+    monkeypatch.setenv("SLURM_LOGIN", "me@login")
+    monkeypatch.delenv("SLURM_PYTHON", raising=False)
+    groups = [{**group, "InstanceType": instance} for group in CLUSTER["InstanceGroups"]]
+    described = {**CLUSTER, "InstanceGroups": groups, "Orchestrator": {"Slurm": {}}}
+    with Stubber(account.client("sagemaker")) as answers:
+        answers.add_response("describe_cluster", described)
+        target = hyperpod.from_environment(DEV)
+    if published_software:
+        ssm.delete_parameter(Name=name)
+    assert isinstance(target, SlurmTarget)
+    assert target.cluster.software == software
+    assert image in target.cluster.image
+    assert target.cluster.group == "temper"
+    assert target.cluster.setup_command == "make cluster-software ENV=dev"
+    if software == "environment":
+        assert target.cluster.python.endswith(f"{environment_digest()}/bin/python")

@@ -103,4 +103,4 @@ def test_the_command_compares_and_closes_its_gate(
     chosen = max(abs(row["clear_bias"]) for row in report["scores"])
     assert main([*command, "--most", "0"]) == (5 if chosen else 0)
     assert main(["bias", str(tmp_path / "none"), "--data", str(data)]) == 4
-    assert "does not exist" in capsys.readouterr().err
+    assert "there is no such file or folder" in capsys.readouterr().err

@@ -193,7 +193,7 @@ def test_what_cannot_be_had_is_explained(
     assert main(["redteam", str(tmp_path / "none"), "--probes", str(few)]) == 4
     assert main(["redteam", "m", "--probes", str(tmp_path / "none.yaml")]) == 2
     said = capsys.readouterr().err
-    assert "does not exist" in said and "cannot be read" in said
+    assert "there is no such file or folder" in said and "cannot be read" in said
 
 
 def test_arguments_are_looked_at_before_anything_heavy_is_loaded() -> None:

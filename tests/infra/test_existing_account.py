@@ -1,0 +1,110 @@
+"""Tests of an environment in an account that has keys, tags, boundaries and people already."""
+
+import json
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from catalog.kms_key_users import KEY_SERVICES
+from tests.infra.conftest import ROOT, Assembly
+
+ROLES = "arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com"
+DATA_KEY = "arn:aws:kms:us-east-1:210987654321:key/0b0c0d0e-1111-2222-3333-444455556666"
+LOGS_KEY = "arn:aws:kms:us-east-1:111122223333:key/1b0c0d0e-1111-2222-3333-444455556666"
+
+
+@pytest.fixture(scope="module")
+def existing(assembly_of: Callable[[str], Assembly]) -> Assembly:
+    return assembly_of("existing")
+
+
+def _resolved(value: Any) -> str:
+    """Return the text of a value, with the partition of commercial Regions."""
+    if isinstance(value, dict) and "Fn::Join" in value:
+        return "".join(map(_resolved, value["Fn::Join"][1]))
+    return "aws" if value == {"Ref": "AWS::Partition"} else str(value)
+
+
+def test_every_stack_has_the_tags(existing: Assembly) -> None:
+    for tags in existing.tags.values():
+        assert tags["DataClass"] == "internal"
+        assert tags["team:name"] == "research"
+        assert tags["Owner"] == "platform-team@example.com"
+
+
+def test_every_role_has_the_path_and_the_boundary(existing: Assembly) -> None:
+    roles = existing.of_type("AWS::IAM::Role")
+    assert len(roles) > 8
+    assert {role["Properties"].get("Path") for role in roles} == {"/workloads/"}
+    boundaries = {_resolved(role["Properties"]["PermissionsBoundary"]) for role in roles}
+    assert boundaries == {"arn:aws:iam::111122223333:policy/mandated/workload-boundary"}
+
+
+def test_keys_that_exist_take_the_place_of_ours(existing: Assembly) -> None:
+    assert len(existing.of_type("AWS::KMS::Key")) == 2
+    [file_system] = existing.of_type("AWS::FSx::FileSystem")
+    assert file_system["Properties"]["KmsKeyId"] == DATA_KEY
+    for group in existing.of_type("AWS::Logs::LogGroup"):
+        assert group["Properties"]["KmsKeyId"] == LOGS_KEY
+    assert f'"Name": "/temper-own/keys/data", "Type": "String", "Value": "{DATA_KEY}"' in (
+        json.dumps(existing.templates)
+    )
+
+
+def _engineer_trust(existing: Assembly) -> list[dict[str, Any]]:
+    [role] = [
+        role
+        for role in existing.of_type("AWS::IAM::Role")
+        if role["Properties"].get("Description", "").startswith("Starts, watches")
+    ]
+    statements: list[dict[str, Any]] = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    return statements
+
+
+@pytest.mark.parametrize(
+    ("role", "admitted"),
+    [
+        (f"{ROLES}/AWSReservedSSO_Researchers_1234567890abcdef", True),
+        (f"{ROLES}/eu-west-2/AWSReservedSSO_Researchers_1234567890abcdef", True),
+        (f"{ROLES}/AWSReservedSSO_Researchers_Admin_1234567890abcdef", False),
+        (f"{ROLES}/AWSReservedSSO_Researchers_", False),
+        (f"{ROLES}/AWSReservedSSO_Other_1234567890abcdef", False),
+        ("arn:aws:iam::111122223333:role/AWSReservedSSO_Researchers_1234567890abcdef", False),
+        (f"{ROLES.replace('1111', '9999')}/AWSReservedSSO_Researchers_1234567890abcdef", False),
+    ],
+)
+def test_a_permission_set_admits_its_own_roles_only(
+    existing: Assembly, role: str, admitted: bool
+) -> None:
+    """`ArnLike` and `fnmatch` agree on `*` and `?`."""
+    [conditional] = [s for s in _engineer_trust(existing) if "Condition" in s]
+    assert conditional["Condition"].keys() == {"ArnLike"}
+    patterns = map(_resolved, conditional["Condition"]["ArnLike"]["aws:PrincipalArn"])
+    assert any(fnmatchcase(role, pattern) for pattern in patterns) is admitted
+    assert _resolved(conditional["Principal"]["AWS"]).endswith(":root")
+
+
+def test_named_roles_need_no_condition(existing: Assembly) -> None:
+    [plain] = [s for s in _engineer_trust(existing) if "Condition" not in s]
+    assert plain["Principal"]["AWS"] == "arn:aws:iam::111122223333:role/people/operators"
+
+
+def test_the_page_names_the_services_that_key_policies_must_allow(everything: Assembly) -> None:
+    """Compare the page and the doctor's table with the policies of the platform's own keys."""
+    page = (ROOT / "docs" / "platform.md").read_text(encoding="utf-8")
+    section = page.split("## Your own KMS keys")[1].split("## ")[0]
+    for key in everything.of_type("AWS::KMS::Key"):
+        domain = key["Properties"]["Description"].removeprefix("Temper: ")
+        services = {
+            statement["Principal"]["Service"]
+            for statement in key["Properties"]["KeyPolicy"]["Statement"]
+            if "Service" in statement["Principal"]
+        }
+        assert services == {name.format(region="us-east-1") for name in KEY_SERVICES[domain]}
+        row = re.search(rf"^\| {domain} \|.*$", section, re.MULTILINE)
+        assert row
+        for service in KEY_SERVICES[domain]:
+            assert service.format(region="REGION") in row.group()
