@@ -232,7 +232,7 @@ def _restart_adopted(submission: Submission, target: Target, overrides: str) -> 
         say(line)
     if quote.question:
         confirm(quote.question)
-    again = submission.with_new_attempt()
+    again = submission.with_new_attempt(target.job_prefix)
     again.write()
     try:
         again = shared.restart(again)

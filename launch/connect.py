@@ -14,7 +14,7 @@ from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.slurm.session_manager import (
     DEFAULT_USER,
-    Connection,
+    NodeConnection,
     authorize_key,
     read_public_key,
     require_programs,
@@ -64,7 +64,7 @@ def connect(
             f"the platform of {environment.name} is older than this command. Deploy it again: "
             f"make deploy ENV={environment.name}"
         )
-    connection = Connection(
+    connection = NodeConnection(
         environment.prefix,
         environment.region,
         submit_node(account, cluster, node),
@@ -83,7 +83,7 @@ def connect(
     return subprocess.run(command, check=False).returncode
 
 
-def _try_out(command: list[str], connection: Connection) -> None:
+def _try_out(command: list[str], connection: NodeConnection) -> None:
     """Execute a command on the node.
 
     Raises:

@@ -10,6 +10,7 @@ from constructs import Construct, IConstruct
 
 from catalog.kms_key_users import KEY_SERVICES
 from stacks.constructs.assumable_role import AssumableRole
+from stacks.constructs.github_oidc import GitHubOidc
 from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.ssm_parameters import publish_parameters
@@ -132,13 +133,29 @@ class SecurityStack(TemperStack):
             principals=settings.on_call,
             require_mfa=settings.require_mfa,
         )
+        self._github: GitHubOidc | None = None
+        if settings.github:
+            self._github = GitHubOidc(
+                self, "GitHub", account=self.names.account, settings=settings.github
+            )
         self._ci = AssumableRole(
             self,
             "PlatformCi",
             description="Deploys the platform through the CDK bootstrap roles",
             principals=settings.platform_ci,
             require_mfa=False,
+            web_identity=self._github.deployments() if self._github else None,
         )
+        self._diff: AssumableRole | None = None
+        if self._github:
+            self._diff = AssumableRole(
+                self,
+                "PlatformDiff",
+                description="Shows in a pull request what a deployment would change",
+                principals=[],
+                require_mfa=False,
+                web_identity=self._github.pull_requests(),
+            )
         self.training_role = self._training.role
         self.node_role = self._node.role
         self.controller_role = self._controller.role if self._controller else None
@@ -258,6 +275,11 @@ class SecurityStack(TemperStack):
         self._ci.attach_policy(
             "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)
         )
+        if self._diff:
+            read_only = platform_ci.statements(
+                self.names, environment.cdk_qualifier, platform_ci.READ_ONLY
+            )
+            self._diff.attach_policy("Policy", *read_only)
 
     def _eks_cluster_arn(self) -> str | None:
         hyperpod = self.environment_settings.hyperpod
@@ -273,6 +295,7 @@ class SecurityStack(TemperStack):
             "roles/engineer": self.engineer_role.role_arn,
             "roles/on-call": self._on_call.role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,
+            **({"roles/platform-diff": self._diff.role.role_arn} if self._diff else {}),
             **({"roles/image-approver": self.approver_role.role_arn} if self.approver_role else {}),
             "keys/data": self.context.data.key_arn,
             "keys/models": self.context.models.key_arn,

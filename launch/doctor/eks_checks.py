@@ -9,9 +9,10 @@ from launch.aws.session import AwsSession
 from launch.doctor.checks import Check, CheckFailed
 from launch.eks.api_server import kubectl_of
 from launch.eks.cluster_objects import CLAIM, SERVICE_ACCOUNT
+from launch.eks.job_lookup import JOB_KIND
 from launch.eks.kubectl import Kubectl
 from launch.eks.namespaces import published_namespaces
-from launch.eks.setup import JOB_KIND, has_kind
+from launch.eks.setup import has_kind
 
 REQUESTS = (
     ("create", JOB_KIND),

@@ -33,6 +33,8 @@ class Kubectl:
 
     def in_namespace(self, namespace: str) -> Self:
         """Return a client of another namespace of the same cluster."""
+        if namespace == self.namespace:
+            return self
         other = copy.copy(self)
         other.namespace = namespace
         return other

@@ -66,7 +66,7 @@ def platform_settings(platform: PlatformParameters) -> KubernetesSettings:
     if not is_resumed(namespace):
         raise LaunchError(
             f"EKS_NAMESPACE={namespace}: HyperPod would not resume the job after a node fails, "
-            f"which it does in {RESUMED}. Unset it, or use TARGET=eks"
+            f"which it does in {RESUMED}. Unset it, or use --target eks"
         )
     return KubernetesSettings(
         namespace=namespace,

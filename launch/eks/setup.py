@@ -19,13 +19,13 @@ from launch.eks.cluster_objects import (
     LustreVolume,
     cluster_objects,
 )
+from launch.eks.job_lookup import JOB_KIND
 from launch.eks.kubectl import Kubectl
 from launch.eks.manifests import to_yaml
 from launch.eks.namespaces import TEAM_NAMESPACE, published_namespaces, published_teams
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 
-JOB_KIND = "pytorchjobs.kubeflow.org"
 NODE_POOLS = "nodepools.karpenter.sh"
 _BOUND_TIMEOUT_S = 50
 

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
 from launch.downloads import path_within
 from launch.eks.api_server import kubectl_of
+from launch.eks.job_lookup import JOB_KIND, JobLookup
 from launch.eks.job_status import read_status
 from launch.eks.kubectl import Kubectl
 from launch.eks.list_runs import list_cluster_runs, renamed
@@ -34,7 +34,6 @@ from launch.eks.manifests import (
 )
 from launch.eks.namespaces import (
     RESUMED,
-    TEAM_NAMESPACE,
     chosen_settings,
     is_resumed,
     platform_settings,
@@ -53,8 +52,6 @@ from launch.targets.base import Quote
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
-_KIND = "pytorchjobs.kubeflow.org"
-_CLAIM = "persistentvolumeclaim"
 _RECORDED_STATES: dict[str, State] = {
     "finished": "not deployed",
     "failed": "training failed",
@@ -120,6 +117,16 @@ class EksTarget:
         self.account, self.kubectl, self.cluster = account, kubectl, cluster
         self.name: TargetName = name
         self.teams = teams
+        setup = f"temper cluster-setup --env {account.environment.name}"
+        self.jobs = JobLookup(
+            kubectl,
+            namespace=cluster.namespace,
+            claim=cluster.claim,
+            teams=teams,
+            fix=f"an administrator creates it: {setup}"
+            if name == "hyperpod"
+            else "name another with EKS_CLAIM=…, or create one: docs/launch.md",
+        )
 
     @cached_property
     def platform(self) -> PlatformParameters:
@@ -152,7 +159,7 @@ class EksTarget:
         if problems:
             raise JobError(prepared.source, problems)
         cluster = settings_of_job(self.cluster, self.teams, resources.partition)
-        self._claim_uid(cluster.namespace)
+        self.jobs.claim_uid(cluster.namespace)
         return Quote(
             (
                 f"{resources.count} × {resources.instance}, namespace {cluster.namespace}"
@@ -192,7 +199,7 @@ class EksTarget:
             creator=submission.creator,
         )
         cluster = settings_of_job(self.cluster, self.teams, resources.partition)
-        claim = self._claim_uid(cluster.namespace)
+        claim = self.jobs.claim_uid(cluster.namespace)
         documents = to_yaml(manifests(pod, resources, cluster))
         self.kubectl.in_namespace(cluster.namespace).run("apply", "-f", "-", stdin=documents)
         handle = f"{cluster.namespace}/{pod.name}@{claim}"
@@ -216,7 +223,7 @@ class EksTarget:
         Raises:
             LaunchError: The cluster could not be asked, or kubectl asks another one.
         """
-        job = self._find_job(submission)
+        job = self.jobs.find(submission)
         if job is not None:
             return read_status(job)
         if submission.latest.handle:
@@ -224,80 +231,6 @@ class EksTarget:
         if submission.cancelled:
             return Status("stopped", "before it was submitted")
         return Status("planned", "not submitted: rerun the same command")
-
-    def _find_job(self, submission: Submission) -> dict[str, Any] | None:
-        """Return the PyTorchJob of the latest attempt, or None if its own cluster has none.
-
-        Raises:
-            LaunchError: The cluster could not be asked, or kubectl asks another one.
-        """
-        name, handle = object_name(submission.latest.name), submission.latest.handle
-        for namespace in self._namespaces(submission):
-            job = self.kubectl.in_namespace(namespace).find(_KIND, name)
-            if job is not None:
-                return job
-        if handle:
-            self._require_cluster_of(name, handle)
-        return None
-
-    def _namespaces(self, submission: Submission) -> list[str]:
-        """Return the namespaces that may have the job: the recorded one, or all of the teams.
-
-        A job that was sent, but whose acceptance was not recorded, may be in any of them.
-        """
-        namespace, slash, _ = submission.latest.handle.partition("/")
-        return [namespace] if slash else self._all_namespaces
-
-    @property
-    def _all_namespaces(self) -> list[str]:
-        return [TEAM_NAMESPACE.format(team) for team in self.teams] or [self.cluster.namespace]
-
-    def _job_kubectl(self, submission: Submission) -> Kubectl:
-        """Return the client of the namespace that has the latest attempt."""
-        return self.kubectl.in_namespace(self._namespaces(submission)[0])
-
-    def _require_cluster_of(self, name: str, handle: str) -> None:
-        """Raise unless kubectl asks the cluster and the namespace that a job was sent to.
-
-        In every other cluster the job does not exist, which says nothing about it.
-
-        Raises:
-            LaunchError: It is another one, or the record does not say which.
-        """
-        place, _, recorded = handle.rpartition("@")
-        namespace = place.partition("/")[0] or self.cluster.namespace
-        claim = self.kubectl.in_namespace(namespace).find(_CLAIM, self.cluster.claim) or {}
-        if not place or recorded == "unknown":
-            raise LaunchError(
-                f"{name} is not in {namespace} of kubectl's current context, and its record does "
-                "not say which cluster it was sent to. Ask each cluster: EKS_CONTEXT=…"
-            )
-        if recorded != claim.get("metadata", {}).get("uid"):
-            raise LaunchError(
-                f"{name} was submitted to another cluster or namespace than "
-                f"{namespace}/{self.cluster.claim} of kubectl's current context. "
-                "Select the one it was submitted to: EKS_CONTEXT=…, EKS_CLAIM=…"
-            )
-
-    def _claim_uid(self, namespace: str) -> str:
-        """Return the UID of the volume claim, which no other namespace or cluster has.
-
-        Raises:
-            LaunchError: The namespace has no claim of the shared file system.
-        """
-        claim = self.kubectl.in_namespace(namespace).find(_CLAIM, self.cluster.claim)
-        if claim is None:
-            fix = (
-                f"an administrator creates it: temper cluster-setup "
-                f"--env {self.account.environment.name}"
-                if self.name == "hyperpod"
-                else "name another with EKS_CLAIM=…, or create one: docs/launch.md"
-            )
-            raise LaunchError(
-                f"the namespace {namespace} has no volume claim {self.cluster.claim} "
-                f"for the shared file system; {fix}"
-            )
-        return str(claim["metadata"]["uid"])
 
     def _exported_status(self, submission: Submission) -> Status:
         """Return the status of a run whose job was deleted from the cluster."""
@@ -312,18 +245,18 @@ class EksTarget:
         """Yield the output of the first pod."""
         pod = f"{object_name(submission.latest.name)}-worker-0"
         options = ["--follow", "--pod-running-timeout=30m"] if follow else []
-        kubectl = self._job_kubectl(submission)
+        kubectl = self.jobs.kubectl_of(submission)
         yield from kubectl.stream("logs", pod, "--container=pytorch", *options)
 
     def stop(self, submission: Submission) -> str:
         """Suspend the job: its pods get SIGTERM, save, and are not started again."""
         name = object_name(submission.latest.name)
-        job = self._find_job(submission)
+        job = self.jobs.find(submission)
         if job is None:
             return f"{name} is not running"
         patch = '{"spec": {"runPolicy": {"suspend": true}}}'
         kubectl = self.kubectl.in_namespace(job["metadata"]["namespace"])
-        kubectl.run("patch", _KIND, name, "--type=merge", f"--patch={patch}")
+        kubectl.run("patch", JOB_KIND, name, "--type=merge", f"--patch={patch}")
         return f"{name} was told to stop; it has two minutes to save a checkpoint"
 
     def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
@@ -366,9 +299,9 @@ class EksTarget:
         """
         for attempt in submission.attempts:
             name = object_name(attempt.name)
-            for namespace in self._namespaces(submission):
+            for namespace in self.jobs.namespaces(submission):
                 self.kubectl.in_namespace(namespace).run(
-                    "delete", f"{_KIND},configmap", name, "--ignore-not-found", "--wait=false"
+                    "delete", f"{JOB_KIND},configmap", name, "--ignore-not-found", "--wait=false"
                 )
         try:
             self.store.delete(self._prefix(submission))
@@ -381,13 +314,13 @@ class EksTarget:
         listings = [
             list_cluster_runs(
                 self.kubectl.in_namespace(namespace),
-                _KIND,
+                JOB_KIND,
                 read_status,
                 target=self.name,
-                claim_uid=self._claim_uid(namespace),
+                claim_uid=self.jobs.claim_uid(namespace),
                 days=days,
             )
-            for namespace in self._all_namespaces
+            for namespace in self.jobs.all_namespaces
         ]
         return RunListing(
             tuple(run for listing in listings for run in listing.runs),
@@ -410,13 +343,8 @@ class EksTarget:
     def quote_restart(self, submission: Submission) -> Quote:
         """Return what is created again; the cluster is paid for with or without it."""
         name = object_name(submission.latest.name)
-        namespace = self._namespace_of_previous(submission)
+        namespace = self.jobs.previous_namespace(submission)
         return Quote((f"the manifests of {name} in {namespace}, under a new name",))
-
-    def _namespace_of_previous(self, submission: Submission) -> str:
-        """Return the namespace of the newest attempt that was accepted."""
-        handles = [attempt.handle for attempt in submission.attempts if "/" in attempt.handle]
-        return handles[-1].partition("/")[0] if handles else self.cluster.namespace
 
     def restart(self, submission: Submission) -> Submission:
         """Apply the manifests of the previous attempt under the name of the latest one.
@@ -426,14 +354,14 @@ class EksTarget:
         """
         old = object_name(submission.attempts[-2].name)
         new = object_name(submission.latest.name)
-        namespace = self._namespace_of_previous(submission)
+        namespace = self.jobs.previous_namespace(submission)
         kubectl = self.kubectl.in_namespace(namespace)
-        existing = [kubectl.find(kind, old) for kind in ("configmap", _KIND)]
+        existing = [kubectl.find(kind, old) for kind in ("configmap", JOB_KIND)]
         parts = [part for part in existing if part is not None]
         if len(parts) < len(existing):
             raise LaunchError(f"the cluster no longer has the manifests of {old}")
         documents = to_yaml([renamed(part, old, new) for part in parts])
-        claim = self._claim_uid(namespace)
+        claim = self.jobs.claim_uid(namespace)
         kubectl.run("apply", "-f", "-", stdin=documents)
         handle = f"{namespace}/{new}@{claim}"
         accepted = submission.with_handle(handle)

@@ -279,6 +279,11 @@ WILDCARDS = (
         "environments of an account apart; they change nothing.",
     ),
     Suppression(
+        _wildcard(r"\*"),
+        r"monitoring/Slack/Policy/Resource",
+        "Reading metrics supports no resource; the channel shows alarms and can change nothing.",
+    ),
+    Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
         r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
         "The alarms and topics of this environment share its prefix; only their states and "
@@ -323,7 +328,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
-        r"security/(PlatformCi/Policy|OnCall/(Read|Act))/Resource",
+        r"security/(Platform(Ci|Diff)/Policy|OnCall/(Read|Act))/Resource",
         "The stacks of this environment share its prefix; CloudFormation adds an id.",
     ),
     Suppression(

@@ -173,7 +173,7 @@ def _restoring_statements(context: IamContext) -> list[iam.PolicyStatement]:
         allow("RestoreKeys", RESTORE, keys),
         allow(
             "EnableAlarms",
-            ["cloudwatch:EnableAlarmActions"],
+            ["cloudwatch:EnableAlarmActions", "cloudwatch:SetAlarmState"],
             [arn("cloudwatch", f"alarm:{prefix}-*")],
         ),
         allow("EnableRules", ["events:EnableRule"], [arn("events", f"rule/{prefix}-*")]),

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from stacks.settings.base import (
     BoundaryPolicy,
@@ -40,6 +40,26 @@ class KmsKeyArns(SettingsSection):
     )
 
 
+class GitHubSettings(SettingsSection):
+    """Settings of the GitHub repository whose workflow deploys the platform."""
+
+    repository: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^([A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+)$"
+        ),
+    ] = Field(description="OWNER/NAME, or OWNER@ID/NAME@ID as in the tokens of newer repositories")
+    environment: Annotated[str, StringConstraints(pattern=r"^[^:*?]{1,255}$")] = Field(
+        description="GitHub environment whose jobs deploy; its rules say who must approve them"
+    )
+    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,200}$")] = Field(
+        "main", description="branch that is deployed"
+    )
+    create_provider: bool = Field(
+        True, description="create the identity provider; false if the account has GitHub's already"
+    )
+
+
 class SecuritySettings(SettingsSection):
     """Settings of who may assume which role, key administrators and the boundary."""
 
@@ -68,6 +88,11 @@ class SecuritySettings(SettingsSection):
     )
     platform_ci: tuple[RoleArn, ...] = Field(
         (), description="roles that may assume the deployment role"
+    )
+    github: GitHubSettings | None = Field(
+        None,
+        description="GitHub repository whose workflow deploys: "
+        "`{repository, environment, branch, create_provider}`",
     )
     permission_boundary: BoundaryPolicy = Field(
         "none",

@@ -338,6 +338,16 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
             ),
         ),
     ),
+    "aws cloudwatch set-alarm-state": (
+        ON_CALL,
+        (
+            (
+                "cloudwatch:SetAlarmState",
+                "arn:aws:cloudwatch:us-east-1:111122223333:alarm:temper-all-gpu-idle",
+                {},
+            ),
+        ),
+    ),
     "aws codebuild batch-get-builds": (ON_CALL, (("codebuild:BatchGetBuilds", BUILDS, {}),)),
     "aws codebuild list-builds-for-project": (
         ON_CALL,

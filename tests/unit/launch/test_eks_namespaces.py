@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
-from launch.eks.cluster_objects import CLAIM, SERVICE_ACCOUNT
+from launch.eks.cluster_objects import CLAIM, PERMISSIONS, SERVICE_ACCOUNT
 from launch.eks.kubectl import Kubectl
 from launch.eks.manifests import KubernetesSettings
 from launch.eks.namespaces import is_resumed, platform_settings, settings_of_job
@@ -131,4 +132,60 @@ def test_a_namespace_that_is_not_set_up(emulated: EmulatedEnvironment) -> None:
 
     target = team_target(Empty(""))
     with pytest.raises(LaunchError, match=r"no volume claim fsx-claim .* temper cluster-setup"):
-        target._claim_uid(CLUSTER)
+        target.jobs.claim_uid(CLUSTER.namespace)
+
+
+# Verbs of the Kubernetes API that a kubectl command uses, as `kubectl --v=8` shows its requests.
+VERBS = {
+    "get": {"get"},
+    "apply": {"get", "create", "patch"},
+    "patch": {"get", "patch"},
+    "delete": {"get", "delete"},
+    "logs": {"get"},
+}
+RESOURCES = {
+    "persistentvolumeclaim": "persistentvolumeclaims",
+    "configmap": "configmaps",
+    "logs": "pods/log",
+}
+
+
+def needed(command: tuple[str, ...]) -> set[tuple[str, str]]:
+    """Return the verbs and resources that a command of the target needs."""
+    verb, kind = command[1], command[2]
+    if verb == "apply":
+        kinds = ["pytorchjobs.kubeflow.org", "configmaps"]
+    elif verb == "logs":
+        return {("get", "pods"), ("get", "pods/log")}
+    else:
+        kinds = kind.split(",")
+    verbs = {"list"} if "--selector=app.kubernetes.io/managed-by=temper" in command else VERBS[verb]
+    names = [RESOURCES.get(each, each).removesuffix(".kubeflow.org") for each in kinds]
+    return {(each, name) for each in verbs for name in names}
+
+
+def test_engineers_are_granted_what_the_target_does(
+    emulated: EmulatedEnvironment, tmp_path: Path
+) -> None:
+    """Every command of the target is in the role that the set-up binds; a real server agrees."""
+
+    class Recording(TeamKubectl):
+        def stream(self, *arguments: str) -> Iterator[str]:
+            self.asked.append((self.namespace, *arguments))
+            yield from ()
+
+    kubectl = Recording("hyperpod-ns-b")
+    target = team_target(kubectl)
+    handle = f"hyperpod-ns-b/{JOB}@uid-of-hyperpod-ns-b"
+    submission = submitted(tmp_path / "runs", "hyperpod", handle)
+    target.status(submission)
+    target.stop(submission)
+    list(target.logs(submission, follow=True))
+    target.list_runs(30)
+    target.delete(submission)
+    kubectl.asked.append(("hyperpod-ns-b", "apply", "-f", "-"))
+    verbs = {command[1] for command in kubectl.asked}
+    assert verbs == {"get", "patch", "logs", "delete", "apply"}
+    granted = {(verb, resource) for _, resource, verbs in PERMISSIONS for verb in verbs}
+    missing = {each for command in kubectl.asked for each in needed(command)} - granted
+    assert missing == set()
