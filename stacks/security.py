@@ -28,7 +28,8 @@ from stacks.policies import (
     platform_ci,
     training,
 )
-from stacks.policies.iam_statements import IamContext
+from stacks.policies.iam_statements import IamContext, allow
+from stacks.policies.kms_actions import READ
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
@@ -59,6 +60,7 @@ class SecurityStack(TemperStack):
         self._create_roles()
         self.context = self._create_keys()
         self._attach_policies()
+        self._allow_key_of_data_bucket()
         self._publish()
 
     def _create_roles(self) -> None:
@@ -209,6 +211,24 @@ class SecurityStack(TemperStack):
             models=models,
             logs=logs,
             messages=messages,
+        )
+
+    def _allow_key_of_data_bucket(self) -> None:
+        """Let the roles that read and write data use the key of a bucket that exists."""
+        bucket = self.environment_settings.storage.data_bucket
+        if bucket is None or bucket.kms_key_arn is None:
+            return
+        iam.ManagedPolicy(
+            self,
+            "DataBucketKey",
+            statements=[
+                allow(
+                    "UseDataBucketKey",
+                    [*READ, "kms:Encrypt", "kms:GenerateDataKey"],
+                    [bucket.kms_key_arn],
+                )
+            ],
+            roles=[*self.job_roles, self.engineer_role],
         )
 
     def _services(self, domain: str) -> list[str]:

@@ -232,6 +232,11 @@ WILDCARDS = (
         "Object keys are not known in advance; the resource is one bucket of the platform.",
     ),
     Suppression(
+        _wildcard(r"arn:<AWS::Partition>:s3:::[a-z0-9-]{3,63}/\*"),
+        r"security/(Training|HyperPodNode|HyperPodController|Engineer)/.*",
+        "Object keys are not known in advance; the resource is the one data bucket that exists.",
+    ),
+    Suppression(
         _wildcard(r"<LifecycleScriptsBucket[A-Z0-9]+\.Arn>/\*"),
         r"hyperpod/Lifecycle/.*",
         "The scripts are below a prefix that changes with their content; the bucket holds nothing "

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from stacks.settings.base import (
     BoundaryPolicy,
+    KmsKeyArn,
     Principal,
     RoleArn,
     SettingsSection,
@@ -15,13 +16,6 @@ from stacks.settings.base import (
 RolePath = Annotated[
     str,
     matching(r"/([A-Za-z0-9+=,.@_-]+/)*", "the path of a role, which begins and ends with /"),
-]
-KmsKeyArn = Annotated[
-    str,
-    matching(
-        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f-]{36})",
-        "the ARN of a KMS key (no alias), like arn:aws:kms:REGION:ACCOUNT:key/ID",
-    ),
 ]
 
 
