@@ -1,5 +1,7 @@
 """Stack of KMS keys and IAM roles. Every other stack depends on it."""
 
+import dataclasses
+
 import aws_cdk as cdk
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -21,6 +23,7 @@ from stacks.policies import (
     image_build,
     image_builds,
     monitoring,
+    on_call,
     permissions_boundary,
     platform_ci,
     training,
@@ -36,7 +39,7 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 
 
 class SecurityStack(TemperStack):
-    """Stack with four KMS keys and seven roles.
+    """Stack with four KMS keys and eight roles.
 
     With `images.approval: required` people who approve images get a role of their own. With
     `hyperpod.accounting` so does the controller node, because it alone may read the password of the
@@ -125,6 +128,13 @@ class SecurityStack(TemperStack):
                 principals=settings.image_approvers,
                 require_mfa=settings.require_mfa,
             )
+        self._on_call = AssumableRole(
+            self,
+            "OnCall",
+            description="Follows the runbooks, and reads neither data nor models",
+            principals=settings.on_call,
+            require_mfa=settings.require_mfa,
+        )
         self._github: GitHubOidc | None = None
         if settings.github:
             self._github = GitHubOidc(
@@ -233,7 +243,7 @@ class SecurityStack(TemperStack):
             f"{domain.title()}Key",
             domain=domain,
             alias=f"{self.names.prefix}/{domain}",
-            users=users,
+            users=dataclasses.replace(users, restorers=[self._on_call.role]),
             administrators=self.environment_settings.security.key_administrators,
             qualifier=self.environment_settings.cdk_qualifier,
             removal=self.removal,
@@ -278,6 +288,10 @@ class SecurityStack(TemperStack):
             *engineer_guardrails.guardrail_statements(context, encrypt_traffic=encrypt),
             *engineer_guardrails.cost_statements(environment.training),
         )
+        self._on_call.attach_policy("Read", *on_call.reading_statements(context))
+        self._on_call.attach_policy(
+            "Act", *on_call.acting_statements(context, engineer_role=self.engineer_role)
+        )
         self._ci.attach_policy(
             "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)
         )
@@ -299,6 +313,7 @@ class SecurityStack(TemperStack):
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
             "roles/engineer": self.engineer_role.role_arn,
+            "roles/on-call": self._on_call.role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,
             **({"roles/platform-diff": self._diff.role.role_arn} if self._diff else {}),
             **({"roles/image-approver": self.approver_role.role_arn} if self.approver_role else {}),

@@ -9,7 +9,6 @@ from pathlib import Path
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
-from launch.commands import say
 from launch.confirm import confirm
 from launch.environment import read_environment
 from launch.errors import InvalidOptionError, LaunchError
@@ -18,6 +17,7 @@ from launch.images.gate import GateTimings, ImageGate
 from launch.images.local_build import build_and_push
 from launch.images.registry import EcrRepository, RegistryImage
 from launch.images.source import ImageSource, read_source
+from training.console import say
 
 KINDS = ("gpu", "neuron")
 ROOT = Path(__file__).parents[2]

@@ -67,7 +67,14 @@ class SecuritySettings(SettingsSection):
         description="roles, or `permission-set/NAME` of IAM Identity Center, that may assume the "
         "engineer role; none: identities of the account that IAM allows",
     )
-    require_mfa: bool = Field(True, description="require MFA to assume the engineer role")
+    require_mfa: bool = Field(
+        True, description="require MFA to assume the engineer, approver and on-call roles"
+    )
+    on_call: tuple[Principal, ...] = Field(
+        (),
+        description="roles, or permission sets, that may assume the on-call role; none: identities "
+        "of the account that IAM allows",
+    )
     image_approvers: tuple[Principal, ...] = Field(
         (),
         description="roles, or permission sets, that may assume the image approver role, with "

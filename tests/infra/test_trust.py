@@ -23,6 +23,9 @@ CASES: list[tuple[str, bool, str, dict[str, str]]] = [
     ("ImageApprover", True, f"arn:aws:iam::{ACCOUNT}:role/people/release-managers", MFA),
     ("ImageApprover", False, f"arn:aws:iam::{ACCOUNT}:role/people/release-managers", {}),
     ("ImageApprover", False, PEOPLE, MFA),
+    ("OnCall", True, f"arn:aws:iam::{ACCOUNT}:role/people/on-call", MFA),
+    ("OnCall", False, f"arn:aws:iam::{ACCOUNT}:role/people/on-call", {}),
+    ("OnCall", False, PEOPLE, MFA),
     ("PlatformCi", True, f"arn:aws:iam::{ACCOUNT}:role/pipelines/platform", {}),
     ("PlatformCi", False, PEOPLE, {}),
 ]
