@@ -178,13 +178,13 @@ bootstrap: $(VENV)/.node  ## prepare an account for the CDK, once per account an
 execution-policies: synth  ## write IAM policies for the role that deploys, in place of AdministratorAccess: make execution-policies ENV=prod
 	@$(PY) -m stacks.execution_policy $(ENV) cdk.out
 
-diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
-	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
+diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev [ARGS="--method=template"]
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out $(ARGS)
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
-deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev
+deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev [ARGS="--require-approval never"]
 	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
 destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev

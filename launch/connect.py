@@ -9,7 +9,6 @@ import sys
 from launch.aws.hyperpod_nodes import describe_cluster, submit_node
 from launch.aws.platform_parameters import read_platform_parameters
 from launch.aws.session import AwsSession
-from launch.commands import say
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.slurm.session_manager import (
@@ -20,6 +19,7 @@ from launch.slurm.session_manager import (
     require_programs,
     write_ssh_config,
 )
+from training.console import say
 
 KEY_DOCUMENT = "hyperpod/key-document"
 """Parameter of the platform with the name of the session document that adds a key."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from launch.run_index import RunRow
+from launch.run_row import RunRow
 from launch.status import Status
 from launch.submission import Attempt, TargetName, attempt_number
 

@@ -17,9 +17,9 @@ from contextlib import suppress
 from launch.aws.hyperpod_nodes import ClusterNode, describe_cluster, list_nodes
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.session import AwsSession
-from launch.commands import say
 from launch.eks.api_server import EksEndpoint, read_endpoint, write_kubeconfig
 from launch.errors import LaunchError
+from training.console import say
 
 DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 NO_TUNNEL = "none"

@@ -7,7 +7,6 @@ from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession, explain_aws_errors
-from launch.commands import say
 from launch.confirm import confirm
 from launch.eks.api_server import kubectl_of
 from launch.eks.cluster_objects import (
@@ -25,6 +24,7 @@ from launch.eks.manifests import to_yaml
 from launch.eks.namespaces import TEAM_NAMESPACE, published_namespaces, published_teams
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
+from training.console import say
 
 NODE_POOLS = "nodepools.karpenter.sh"
 _BOUND_TIMEOUT_S = 50

@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 from stacks.settings import account_rules, address_rules
 from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
+from stacks.settings import monitoring_rules as monitoring
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
 from stacks.settings.network_rules import existing_network
@@ -108,11 +109,6 @@ def _anomaly_threshold(environment: Environment) -> Iterator[str]:
         )
 
 
-def _recipients(environment: Environment) -> Iterator[str]:
-    yield from duplicates("monitoring.page", environment.monitoring.page)
-    yield from duplicates("monitoring.events", environment.monitoring.events)
-
-
 RULES = (
     AwsRule(
         "docs.aws.amazon.com/fsx/latest/APIReference/API_CreateFileSystem.html", _lustre_capacity
@@ -159,7 +155,16 @@ RULES = (
         "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
         _anomaly_threshold,
     ),
-    AwsRule("docs.aws.amazon.com/sns/latest/api/API_Subscribe.html", _recipients),
+    AwsRule("docs.aws.amazon.com/sns/latest/api/API_Subscribe.html", monitoring.recipients),
+    AwsRule(
+        "docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/"
+        "dynamic-references-secretsmanager.html",
+        monitoring.page_secrets,
+    ),
+    AwsRule(
+        "docs.aws.amazon.com/chatbot/latest/APIReference/API_SlackChannelConfiguration.html",
+        monitoring.slack,
+    ),
     AwsRule(
         "docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html",
         account_rules.secret_keys,

@@ -165,30 +165,35 @@ class LiveEnvironment:
         }
 
     def client(self, service: str) -> Any:
-        """Return a client with the deployment role of the bootstrap, or else as the caller."""
+        """Return a client with a role of the bootstrap, or else as the caller.
+
+        The role that deploys is preferred; a pull request may assume only the one that reads.
+        """
         from botocore.exceptions import ClientError
 
         environment = self._environment
         partition = self._session.get_partition_for_region(environment.region)
-        role = (
-            f"arn:{partition}:iam::{self.account}:role/cdk-{environment.cdk_qualifier}-deploy-role-"
-            f"{self.account}-{environment.region}"
-        )
         options: dict[str, Any] = {"region_name": environment.region}
-        try:
-            answer = self._session.client("sts").assume_role(
-                RoleArn=role, RoleSessionName="temper-deploy"
+        for kind in ("deploy-role", "lookup-role"):
+            role = (
+                f"arn:{partition}:iam::{self.account}:role/cdk-{environment.cdk_qualifier}-{kind}-"
+                f"{self.account}-{environment.region}"
             )
-        except ClientError:
-            return self._session.client(service, **options)
-        credentials = answer["Credentials"]
-        return self._session.client(
-            service,
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-            **options,
-        )
+            try:
+                answer = self._session.client("sts").assume_role(
+                    RoleArn=role, RoleSessionName="temper-deploy"
+                )
+            except ClientError:
+                continue
+            credentials = answer["Credentials"]
+            return self._session.client(
+                service,
+                aws_access_key_id=credentials["AccessKeyId"],
+                aws_secret_access_key=credentials["SecretAccessKey"],
+                aws_session_token=credentials["SessionToken"],
+                **options,
+            )
+        return self._session.client(service, **options)
 
 
 def in_order_of_deletion(names: Iterable[str], users: Callable[[str], Iterable[str]]) -> list[str]:

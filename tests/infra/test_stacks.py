@@ -371,6 +371,38 @@ def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: As
     assert "RedrivePolicy" in subscription
 
 
+def test_incident_tools_and_slack_are_paged_and_the_url_stays_out_of_the_template(
+    everything: Assembly,
+) -> None:
+    subscriptions = [s["Properties"] for s in everything.of_type("AWS::SNS::Subscription")]
+    [https] = [s for s in subscriptions if s["Protocol"] == "https"]
+    assert "Pages" in str(https["TopicArn"])
+    assert https["Endpoint"].startswith("{{resolve:secretsmanager:arn:aws:secretsmanager:")
+    [channel] = everything.of_type("AWS::Chatbot::SlackChannelConfiguration")
+    properties = channel["Properties"]
+    assert "Pages" in str(properties["SnsTopicArns"])
+    # Without a guardrail, AWS applies AdministratorAccess.
+    [guardrail] = properties["GuardrailPolicies"]
+    policy = everything.templates["monitoring"]["Resources"][guardrail["Ref"]]
+    actions = policy["Properties"]["PolicyDocument"]["Statement"][0]["Action"]
+    assert all(
+        a.startswith(("cloudwatch:Get", "cloudwatch:List", "cloudwatch:Describe")) for a in actions
+    )
+    # Every message is encrypted; each service that publishes to the topic may use its key.
+    [key] = [
+        k["Properties"]["KeyPolicy"]
+        for name, k in everything.templates["security"]["Resources"].items()
+        if k["Type"] == "AWS::KMS::Key" and "cloudwatch.amazonaws.com" in str(k)
+    ]
+    for service in ("cloudwatch", "budgets", "costalerts"):
+        assert f"{service}.amazonaws.com" in str(key)
+
+
+def test_the_deployment_says_who_must_confirm(dev: Assembly) -> None:
+    output = dev.templates["monitoring"]["Outputs"]["ConfirmSubscriptions"]["Value"]
+    assert output.startswith("Pending confirmation: platform-team@example.com.")
+
+
 def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> None:
     assert len(everything.tags) == 8
     for tags in everything.tags.values():
@@ -382,12 +414,15 @@ def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> No
         }
 
 
-def test_the_budget_tells_three_times_and_stops_the_fourth(everything: Assembly) -> None:
-    [budget] = everything.of_type("AWS::Budgets::Budget")
-    steps = [
-        n["Notification"]["Threshold"] for n in budget["Properties"]["NotificationsWithSubscribers"]
-    ]
-    assert steps == [50, 80, 100, 120]
+def test_the_budget_tells_of_actual_and_forecast_cost_and_stops_at_the_last_step(
+    everything: Assembly,
+) -> None:
+    steps: dict[str, list[int]] = {}
+    for budget in everything.of_type("AWS::Budgets::Budget"):
+        for each in budget["Properties"]["NotificationsWithSubscribers"]:
+            notification = each["Notification"]
+            steps.setdefault(notification["NotificationType"], []).append(notification["Threshold"])
+    assert steps == {"ACTUAL": [50, 80, 100, 120], "FORECASTED": [100]}
     [action] = everything.of_type("AWS::Budgets::BudgetsAction")
     assert action["Properties"]["ActionThreshold"] == {"Type": "PERCENTAGE", "Value": 120}
     assert action["Properties"]["ApprovalModel"] == "AUTOMATIC"

@@ -588,6 +588,15 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
+CDK_ROLE = ROLE + "cdk-hnb659fds-{}-role-111122223333-us-east-1"
+DIFF: list[Case] = [
+    ("PlatformDiff", True, "sts:AssumeRole", CDK_ROLE.format("lookup"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", CDK_ROLE.format("deploy"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", CDK_ROLE.format("file-publishing"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", ROLE + "{role:PlatformCi}", {}),
+    ("PlatformDiff", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+]
+
 OTHER_APP = SM + "mlflow-app/app-OTHER"
 # Not here: the actions of `sagemaker-mlflow`. The service reference lists no resource for them, so
 # the simulator knows none, while AWS's managed policies name the app.
@@ -694,4 +703,5 @@ CASES = [
     *MLFLOW,
     *CI,
     *APPROVING,
+    *DIFF,
 ]
