@@ -91,8 +91,10 @@ def _empty_lifecycle_buckets(port: int) -> None:
     s3 = _client(port, "s3")
     for bucket in s3.list_buckets()["Buckets"]:
         if bucket["Name"].startswith("sagemaker-"):
-            for found in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", ()):
-                s3.delete_object(Bucket=bucket["Name"], Key=found["Key"])
+            for found in s3.list_object_versions(Bucket=bucket["Name"]).get("Versions", ()):
+                s3.delete_object(
+                    Bucket=bucket["Name"], Key=found["Key"], VersionId=found["VersionId"]
+                )
 
 
 def report(outcome: Outcome, name: str) -> None:
