@@ -249,7 +249,7 @@ class Scenario:
     def _raise_if_over(self, job: EmulatedTrainingJob) -> None:
         if job.is_over:
             described = job.describe()
-            reason = described.get("FailureReason", "give it more steps: SET=train.max_steps=…")
+            reason = described.get("FailureReason", "give it more steps: --set train.max_steps=…")
             raise LaunchError(f"{self._job_name} ended too early ({reason})")
 
     # --- commands ---------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,6 +12,8 @@ from launch.errors import LaunchError
 from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
 from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
+from launch.status import state_name
+from training.console import say
 
 if TYPE_CHECKING:
     from launch.submission import Submission
@@ -111,7 +112,8 @@ def adopt_run(run: str, environment: str, runs: Path) -> None:
     remote, target = team.find(run)
     submission, missing = adopt(remote, target, runs)
     creator = f", submitted by {remote.creator}" if remote.creator else ""
-    say(f"adopted {remote.run}: {remote.status.state} on {remote.target}{creator}")
+    state = state_name(remote.status.state, remote.target)
+    say(f"adopted {remote.run}: {state} on {remote.target}{creator}")
     for line in missing:
         say(f"  {line}")
     say(f"temper status, logs, stop, resume, fetch and delete now take {submission.run}")
@@ -153,7 +155,8 @@ def print_logs(run: str, runs: Path, *, follow: bool = True) -> None:
     for line in target.logs(submission, follow=follow):
         say(line)
     now = target.status(submission)
-    say(f"{submission.run}: {now.state}{': ' + now.detail if now.detail else ''}")
+    state = state_name(now.state, submission.target)
+    say(f"{submission.run}: {state}{': ' + now.detail if now.detail else ''}")
 
 
 def stop_run(run: str, runs: Path) -> None:
@@ -161,7 +164,8 @@ def stop_run(run: str, runs: Path) -> None:
     submission, target = open_run(runs, run)
     now = target.status(submission)
     if now.is_over:
-        say(f"{submission.run} is {now.state}: nothing is running")
+        state = state_name(now.state, submission.target)
+        say(f"{submission.run} is {state}: nothing is running")
         return
     confirm(f"Stop {submission.run}{_of_another_person(submission)}?")
     say(target.stop(submission))
@@ -228,7 +232,7 @@ def _restart_adopted(submission: Submission, target: Target, overrides: str) -> 
         say(line)
     if quote.question:
         confirm(quote.question)
-    again = submission.with_new_attempt()
+    again = submission.with_new_attempt(target.job_prefix)
     again.write()
     try:
         again = shared.restart(again)
@@ -267,7 +271,7 @@ def fetch_run(run: str, runs: Path, *, archive: bool = False, checkpoints: bool 
     submission, target = open_run(runs, run)
     paths = target.fetch(submission, archive=archive, checkpoints=checkpoints)
     if not paths:
-        state = target.status(submission).state
+        state = state_name(target.status(submission).state, submission.target)
         raise LaunchError(f"{submission.run} has nothing to fetch yet: it is {state}")
     for path in sorted(paths)[:20]:
         say(str(path))
@@ -298,12 +302,6 @@ def delete_run(run: str, runs: Path) -> None:
     if remaining:
         raise LaunchError("deleted, except: " + "; ".join(remaining))
     say(f"{submission.run} is deleted")
-
-
-def say(line: str) -> None:
-    """Print a line and flush it, so that a pipe sees it at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def _repair_latest(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training on this machine inside a container image: `make train JOB=… IMAGE=…`.
+"""Training on this machine inside a container image: `temper train JOB --image IMAGE`.
 
 Every path that the job names is mounted at the same path in the container, so the job file is
 used unchanged.
@@ -60,6 +60,6 @@ def container_engine() -> str:
         if subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
             return name
     raise LaunchError(
-        "IMAGE=… needs docker or podman on this machine. To train in this checkout's own "
-        "environment, leave IMAGE out"
+        "--image needs docker or podman on this machine. To train in this checkout's own "
+        "environment, leave it out"
     )

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.run_index import RunRow
-from launch.status import State
+from launch.run_row import RunRow
+from launch.status import State, state_name
 
 _STYLES: dict[State, str] = {
     "planned": "cyan",
@@ -61,7 +61,7 @@ def show_runs(
         table.add_row(
             row.run,
             *((row.creator or "unknown",) if creators else ()),
-            Text(status.state, style=_STYLES[status.state]),
+            Text(state_name(status.state, row.target), style=_STYLES[status.state]),
             where,
             "" if status.step is None else str(status.step),
             "" if status.loss is None else f"{status.loss:.4f}",
@@ -92,7 +92,8 @@ def show_run(row: RunRow, facts: dict[str, str], console: Console) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     status = row.status
-    state = f"{status.state}{': ' + status.detail if status.detail else ''}"
+    name = state_name(status.state, row.target)
+    state = f"{name}{': ' + status.detail if status.detail else ''}"
     lines = {
         "run": row.run,
         "state": state,

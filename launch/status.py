@@ -45,3 +45,16 @@ class Status:
     def is_over(self) -> bool:
         """True if the state is final."""
         return self.state in FINAL_STATES
+
+
+def state_name(state: State, target: str) -> str:
+    """Return the words for a state of a run.
+
+    Only models of SageMaker jobs are looked up on Bedrock; that of another target is `trained`,
+    which says nothing about a deployment.
+
+    Args:
+        state: State of the run.
+        target: Target that executes it.
+    """
+    return "trained" if state == "not deployed" and target != "sagemaker" else state

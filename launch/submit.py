@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.aws.read_object import read_object
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.prepared_job import PreparedJob
@@ -23,6 +24,7 @@ from launch.submission import (
 )
 from launch.targets.base import Target
 from planning import Plan, make_plan
+from planning.hf_config import read_s3_with
 from training.config import Job, Pipeline, load_job
 from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem, TemperError
@@ -85,7 +87,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         submission = _create(request, prepared.job, target.job_prefix)
     elif status.state != "planned":
         submission = submission.with_new_attempt(target.job_prefix)
-        print_line(f"resuming {submission.run} from its last checkpoint (FRESH=1 starts over)")
+        print_line(f"resuming {submission.run} from its last checkpoint (--fresh starts over)")
     return _send(submission, prepared, target)
 
 
@@ -109,6 +111,7 @@ def plan_or_refuse(job: Job | Pipeline, source: str) -> Plan:
     Raises:
         JobError: The job does not fit into memory or disk, or could exceed its cost limit.
     """
+    read_s3_with(read_object)
     plan = make_plan(job)
     if not plan.fits:
         raise JobError(source, [Problem("plan", reason) for reason in plan.refused])
@@ -150,7 +153,7 @@ def _find_unfinished(
             if request.run:
                 raise LaunchError(
                     f"{request.run} cannot be resumed with a different job: "
-                    f"{', '.join(changed[:4])} would change. make train starts a new run"
+                    f"{', '.join(changed[:4])} would change. temper train starts a new run"
                 )
             return None, nothing
         status = target.status(submission)

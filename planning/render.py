@@ -122,7 +122,7 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
         costs = [f"{_money(usd)} {ways[way]}" for way, usd in plan.costs_usd.items()]
         yield "cost", f"{', '.join(costs)}  ({plan.price})"
     elif "ml." in plan.machine:
-        yield "cost", "the price of this instance is unknown; run make prices"
+        yield "cost", "the price of this instance is unknown; run temper prices"
     else:
         yield "cost", "none: the job runs on this machine"
     yield "disk", f"{plan.disk_gib['total']:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Train a job: `python -m training JOB`, which is what `make train JOB=…` runs.
+"""Train a job: `python -m training JOB`, which is what `temper train JOB` runs.
 
 Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same command resumes).
 """

@@ -69,8 +69,8 @@ def check_same_inputs(
     if changed:
         raise CheckpointError(
             f"{checkpoint.name} cannot be resumed: since it was written, {'; '.join(changed)} "
-            f"changed. Restore what changed to resume, or start over with FRESH=1 (temper train "
-            f"--fresh), which keeps this run's folder and begins another"
+            f"changed. Restore what changed to resume, or start over with --fresh, "
+            f"which keeps this run's folder and begins another"
         )
 
 

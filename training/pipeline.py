@@ -297,6 +297,7 @@ def _finish(
         for warning in overfitting_warnings(read_run_data(folder.path)):
             say(warning)
     check_forgetting(job, folder.path, control)
+    control.close()
 
 
 def _for_trainer(table: RowTable | StreamTable) -> datasets.Dataset:

@@ -66,7 +66,7 @@ def find_or_create(job: Job | Pipeline, home: Path, fresh: bool) -> RunFolder:
         changed = _changed(job, latest)
         if not changed:
             refuse_if_alive(latest.path)
-            say(f"resuming {latest.path.name} (FRESH=1 starts over)")
+            say(f"resuming {latest.path.name} (--fresh starts over)")
             latest.failure.unlink(missing_ok=True)
             return RunFolder.create(latest.path, job)
         say(f"{latest.path.name} is unfinished but differs in {', '.join(changed[:4])}: new run")
@@ -89,7 +89,7 @@ def refuse_if_alive(path: Path) -> None:
     while is_held(path):
         if time.monotonic() > end:
             raise RunError(
-                f"{path} is being trained by another process. Wait for it, or stop it; FRESH=1 "
+                f"{path} is being trained by another process. Wait for it, or stop it; --fresh "
                 f"starts a separate run"
             )
         time.sleep(0.1)

@@ -2,7 +2,7 @@
 
     aws bedrock create-model-import-job --job-name JOB --imported-model-name JOB …
 
-JOB is the name of the training job, as `make status RUN=…` shows it. Bedrock serves an imported
+JOB is the name of the training job, as `temper status RUN` shows it. Bedrock serves an imported
 model on demand, so it counts as deployed from the end of the import until it is deleted there.
 """
 

@@ -54,7 +54,7 @@ def describe_cluster(account: AwsSession, platform: PlatformParameters) -> dict[
         raise LaunchError(
             f"the environment {environment.name} has no HyperPod cluster. Set hyperpod.enabled: "
             f"true in environments/{environment.name}.yaml and make deploy ENV={environment.name}, "
-            "or use TARGET=sagemaker, which needs no cluster"
+            "or use --target sagemaker, which needs no cluster"
         )
     with explain_aws_errors(f"describing the cluster {name}"):
         described: dict[str, Any] = account.client("sagemaker").describe_cluster(ClusterName=name)

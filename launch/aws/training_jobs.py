@@ -70,7 +70,7 @@ class TrainingJobs:
         # Output paths contain the run id, so a job of another run never has the same one.
         if existing is None or _output_path(existing) != _output_path(request):
             raise LaunchError(
-                f"the name {name} is taken by another training job of this account. FRESH=1 starts "
+                f"the name {name} is taken by another training job of this account. --fresh starts "
                 "the run under a new one"
             )
         return str(existing["TrainingJobArn"])

@@ -19,6 +19,7 @@ from launch.doctor.checks import Check, CheckFailed, CheckWarning, Skipped
 from launch.doctor.kms_checks import ExistingKeysCheck
 from launch.doctor.linked_role_checks import LinkedRolesCheck
 from launch.doctor.network_checks import ExistingNetworkCheck
+from launch.doctor.page_checks import AlarmPathCheck
 from launch.images.registry import BLOCKING_SEVERITIES, SCANNED, SCANNING, count_findings
 from launch.job_inputs import collect_endpoints, collect_inputs, hub_names
 from launch.resources import image_kind, stages_of
@@ -50,6 +51,7 @@ class AccountChecks:
             Check("kms keys", ExistingKeysCheck(self.account).run, needs="credentials"),
             Check("linked roles", LinkedRolesCheck(self.account).run, needs="credentials"),
             Check("platform", self.published, needs="credentials"),
+            Check("pages", AlarmPathCheck(self.account).run, needs="platform"),
             Check("quota", self.quota, needs="credentials"),
             Check("zones", self.zones, needs="platform"),
             Check("image", self.image, needs="platform"),
@@ -113,7 +115,7 @@ class AccountChecks:
             if not usable:
                 raise CheckFailed(
                     "no instance type of the catalog may be used for training",
-                    "make doctor JOB=… names the quota that a job needs",
+                    "temper doctor --job JOB names the quota that a job needs",
                 )
             return f"training on {', '.join(usable[:6])}{' …' if len(usable) > 6 else ''}"
         usage = "spot training job usage" if resources.spot else "training job usage"
@@ -145,7 +147,7 @@ class AccountChecks:
         """
         resources = self._resources
         if resources is None or resources.instance is None:
-            raise Skipped("which instance? make doctor JOB=…")
+            raise Skipped("which instance? temper doctor --job JOB")
         ec2 = self.account.client("ec2")
         instance_type = resources.instance.removeprefix("ml.")
         with _skip_if_denied("EC2"):

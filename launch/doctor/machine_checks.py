@@ -79,11 +79,11 @@ class MachineChecks:
                 different.append(f"{name} is {found}, tested is {tested[name]}")
         if missing:
             raise CheckFailed(
-                f"not installed: {', '.join(missing)}", "make plan JOB=jobs/quickstart.yaml"
+                f"not installed: {', '.join(missing)}", "temper plan jobs/quickstart.yaml"
             )
         if different:
             raise CheckFailed(
-                "; ".join(different), "rm .venv/.train && make train JOB=jobs/quickstart.yaml"
+                "; ".join(different), "rm .venv/.train && make plan JOB=jobs/quickstart.yaml"
             )
         return f"Python {platform.python_version()}, {', '.join(installed)}"
 
@@ -144,7 +144,7 @@ class MachineChecks:
             except subprocess.TimeoutExpired:
                 raise CheckFailed(
                     f"two processes did not connect over {backend} within {_TIMEOUT_S} s",
-                    "a firewall on the loopback? try: GLOO_SOCKET_IFNAME=lo make doctor",
+                    "a firewall on the loopback? try: GLOO_SOCKET_IFNAME=lo temper doctor",
                 ) from None
             finally:
                 for process in processes:
@@ -152,7 +152,9 @@ class MachineChecks:
         for process, (out, err) in zip(processes, outputs, strict=True):
             if process.returncode or out.split()[-1:] != ["3.0"]:
                 last = (err.strip().splitlines() or ["no error message"])[-1]
-                raise CheckFailed(f"{backend}: {last}", f"{backend.upper()}_DEBUG=INFO make doctor")
+                raise CheckFailed(
+                    f"{backend}: {last}", f"{backend.upper()}_DEBUG=INFO temper doctor"
+                )
         return f"two processes over {backend}"
 
     def disk(self) -> str:
@@ -167,7 +169,7 @@ class MachineChecks:
         if free_gib < needed_gib:
             raise CheckFailed(
                 f"{free_gib:.1f} GiB free at {home.absolute()}, {needed_gib:.1f} GiB needed",
-                "make status, then make delete RUN=… for runs that are no longer needed",
+                "temper status, then temper delete RUN for runs that are no longer needed",
             )
         return f"{free_gib:.0f} GiB free, {needed_gib:.1f} GiB needed"
 

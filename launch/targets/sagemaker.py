@@ -22,7 +22,7 @@ from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
 from launch.aws.model_output import fetch_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
-from launch.aws.restart import quote_request, restart_request, with_channel_addresses
+from launch.aws.restart import describe_request, restart_request, with_channel_addresses
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
 from launch.aws.tags import MAX_TAG_LENGTH, invalid_characters
@@ -52,7 +52,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
         LaunchError: No environment is given.
     """
     if environment is None:
-        raise LaunchError("TARGET=sagemaker needs an environment: ENV=dev")
+        raise LaunchError("--target sagemaker needs an environment: --env dev")
     return SageMakerTarget(AwsSession(environment))
 
 
@@ -384,7 +384,7 @@ class SageMakerTarget:
         Raises:
             LaunchError: SageMaker no longer has the job.
         """
-        return quote_request(self._latest_job(submission), self.account.environment)
+        return Quote(*describe_request(self._latest_job(submission), self.account.environment))
 
     def restart(self, submission: Submission) -> Submission:
         """Send the request of the previous attempt again, under the name of the latest one.

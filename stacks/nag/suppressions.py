@@ -130,6 +130,12 @@ STRUCTURE = (
         "every connection and statement.",
     ),
     Suppression(
+        "EKS1|EKSClusterNoEndpointPublicAccess",
+        r"hyperpod/Eks/Cluster",
+        "hyperpod.eks.public_access_cidrs opens the endpoint to named ranges only; a range that is "
+        "the whole internet is refused.",
+    ),
+    Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
         "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
@@ -176,6 +182,30 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
+        r"security/OnCall/Read/Resource",
+        "Listing endpoints, jobs, queues, quotas and costs, and reading metrics, supports no "
+        "resource; nothing here reads data or changes anything.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|budgets|rds)") + r"(alarm:|budget/|db:)\*"),
+        r"security/OnCall/Read/Resource",
+        "People on call see which alarms are on, what was spent, and the state of databases.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + r"endpoint(-config)?/\*"),
+        r"security/OnCall/(Read|Act)/Resource",
+        "The team names its endpoints; they are changed only if their tag names the environment.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sqs|lambda|rds|sns|events|cloudwatch)")
+            + f"(function:|db:|rule/|alarm:)?{PREFIX}-\\*"
+        ),
+        r"security/OnCall/(Read|Act)/Resource",
+        "CloudFormation generates these names after those of the stacks, which share the prefix.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
         r"security/Engineer/Serving/Resource",
         "Starting an import supports no resource; what it may read is bounded by the one role that "
         "may be passed to it.",
@@ -200,6 +230,11 @@ WILDCARDS = (
         ),
         r"(security|training)/.*",
         "Object keys are not known in advance; the resource is one bucket of the platform.",
+    ),
+    Suppression(
+        _wildcard(r"arn:<AWS::Partition>:s3:::[a-z0-9-]{3,63}/\*"),
+        r"security/(Training|HyperPodNode|HyperPodController|Engineer)/.*",
+        "Object keys are not known in advance; the resource is the one data bucket that exists.",
     ),
     Suppression(
         _wildcard(r"<LifecycleScriptsBucket[A-Z0-9]+\.Arn>/\*"),
@@ -233,7 +268,7 @@ WILDCARDS = (
             + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
             r"|(training-plan|model-package|model-package-group|cluster)/)\*"
         ),
-        r"(security|training)/.*",
+        r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
         "with the prefix, or their tags name the environment.",
     ),
@@ -247,6 +282,11 @@ WILDCARDS = (
         r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
         "These functions describe what an event or a list names, and read its tags, to tell the "
         "environments of an account apart; they change nothing.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"monitoring/Slack/Policy/Resource",
+        "Reading metrics supports no resource; the channel shows alarms and can change nothing.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
@@ -288,12 +328,12 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Read|ImageApprover/Policy)/Resource",
+        r"security/(Engineer/Read|ImageApprover/Policy|OnCall/Read)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
-        r"security/PlatformCi/Policy/Resource",
+        r"security/(Platform(Ci|Diff)/Policy|OnCall/(Read|Act))/Resource",
         "The stacks of this environment share its prefix; CloudFormation adds an id.",
     ),
     Suppression(

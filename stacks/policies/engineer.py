@@ -81,7 +81,7 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
         # Jobs that were started before names began with the prefix.
         allow(
             "EarlierJobs",
-            ["sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"],
+            ["sagemaker:DescribeTrainingJob", "sagemaker:ListTags", "sagemaker:StopTrainingJob"],
             [names.arn("sagemaker", "training-job/*")],
             {"StringEquals": {"aws:ResourceTag/Environment": context.environment}},
         ),
@@ -186,6 +186,7 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
         allow(
             "ListJobs",
             [
+                "pricing:GetProducts",
                 "sagemaker:ListHyperParameterTuningJobs",
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListProcessingJobs",

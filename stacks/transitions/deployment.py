@@ -9,7 +9,7 @@ from stacks.transitions.assembly import read_assembly, with_templates
 from stacks.transitions.changes import Change, deletion_policy
 from stacks.transitions.endpoint_services import unsupported_zones
 from stacks.transitions.expansion import expand
-from stacks.transitions.live import LiveEnvironment, in_order_of_deletion
+from stacks.transitions.live import READERS, LiveEnvironment, in_order_of_deletion
 from stacks.transitions.plan import Plan, hourly, make_plan, plan_lines
 from stacks.transitions.references import Templates, exports, imports
 
@@ -58,7 +58,7 @@ def show_plan(live: LiveEnvironment, plan: Plan, say: Say) -> list[str]:
 
 def live_refusals(live: LiveEnvironment, plan: Plan) -> Iterable[str]:
     """Return what AWS would refuse and only the account knows."""
-    return unsupported_zones(plan, live.client("ec2"))
+    return unsupported_zones(plan, live.client("ec2", READERS))
 
 
 def deploy(

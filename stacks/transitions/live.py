@@ -6,7 +6,7 @@ may assume only these can use it; a person without them uses permissions of thei
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from stacks.settings import Environment
 from stacks.transitions.adoption import Retained
 
 POLL_SECONDS = 10
+# Roles of `cdk bootstrap`. The one that deploys may read nothing but CloudFormation.
+ROLES, READERS = ("deploy-role", "lookup-role"), ("lookup-role",)
 # CloudFormation deletes them only if they are empty.
 MUST_BE_EMPTY = ("AWS::S3::Bucket", "AWS::ECR::Repository")
 # The stack exists, but nothing in it does: its first deployment was rolled back.
@@ -144,7 +146,7 @@ class LiveEnvironment:
         """Return whether a retained resource still exists; True if it cannot be asked."""
         from botocore.exceptions import ClientError
 
-        client = self._session.client("cloudcontrol", region_name=self._environment.region)
+        client = self.client("cloudcontrol", READERS)
         try:
             client.get_resource(TypeName=resource.resource_type, Identifier=resource.physical_id)
         except ClientError as error:
@@ -259,33 +261,44 @@ class LiveEnvironment:
             if event["ResourceStatus"].endswith("_FAILED")
         }
 
-    def client(self, service: str) -> Any:
-        """Return a client with the deployment role of the bootstrap, or else as the caller."""
+    def client(self, service: str, roles: Sequence[str] = ROLES) -> Any:
+        """Return a client with a role of the bootstrap, or else as the caller.
+
+        The role that deploys is preferred; a pull request may assume only the one that reads.
+
+        Args:
+            service: Name of the service.
+            roles: Kinds of roles to try, in order.
+        """
         from botocore.exceptions import ClientError
 
         environment = self._environment
         partition = self._session.get_partition_for_region(environment.region)
-        role = (
-            f"arn:{partition}:iam::{self.account}:role/cdk-{environment.cdk_qualifier}-deploy-role-"
-            f"{self.account}-{environment.region}"
-        )
         options: dict[str, Any] = {"region_name": environment.region}
-        try:
-            answer = self._session.client("sts").assume_role(
-                RoleArn=role, RoleSessionName="temper-deploy"
+        for kind in roles:
+            role = (
+                f"arn:{partition}:iam::{self.account}:role/cdk-{environment.cdk_qualifier}-{kind}-"
+                f"{self.account}-{environment.region}"
             )
-        except ClientError:
-            return self._session.client(service, **options)
-        # Whoever deploys through this role creates resources through the execution role.
-        self._execution_role = {"RoleARN": role.replace("-deploy-role-", "-cfn-exec-role-")}
-        credentials = answer["Credentials"]
-        return self._session.client(
-            service,
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-            **options,
-        )
+            try:
+                answer = self._session.client("sts").assume_role(
+                    RoleArn=role, RoleSessionName="temper-deploy"
+                )
+            except ClientError:
+                continue
+            if kind == "deploy-role":
+                # Whoever deploys through this role creates resources through the execution role.
+                execution = role.replace("-deploy-role-", "-cfn-exec-role-")
+                self._execution_role = {"RoleARN": execution}
+            credentials = answer["Credentials"]
+            return self._session.client(
+                service,
+                aws_access_key_id=credentials["AccessKeyId"],
+                aws_secret_access_key=credentials["SecretAccessKey"],
+                aws_session_token=credentials["SessionToken"],
+                **options,
+            )
+        return self._session.client(service, **options)
 
 
 def in_order_of_deletion(names: Iterable[str], users: Callable[[str], Iterable[str]]) -> list[str]:

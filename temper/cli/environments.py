@@ -27,7 +27,7 @@ OutputFolder = Annotated[
 ]
 CdkOptions = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[-- OPTIONS]", help="Options of `cdk deploy`, after --."),
+    typer.Argument(metavar="CDK_OPTIONS", help="After --: options of `cdk deploy`."),
 ]
 FOLDER, OUTPUT = Path("environments"), Path("cdk.out")
 

@@ -49,7 +49,7 @@ class TemplateAccount:
         """Return an id for each resource."""
         return {each: f"id-of-{each}" for each in self.stacks[name].template["Resources"]}
 
-    def client(self, _service: str) -> "TemplateAccount":
+    def client(self, _service: str, _roles: Sequence[str] = ()) -> "TemplateAccount":
         """Return this object as client of EC2."""
         return self
 

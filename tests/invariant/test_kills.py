@@ -134,7 +134,7 @@ def test_a_worker_that_outlives_its_command(job: dict[str, Any], tmp_path: Path)
         refused = finish(start_command(long, tmp_path))
         assert refused.code == 4, refused.out
         assert "is being trained by another process" in refused.err
-        assert "FRESH=1" in refused.err
+        assert "--fresh" in refused.err
         assert latest(long, tmp_path).state == "running"
     finally:
         for orphan in orphans:

@@ -138,7 +138,7 @@ def test_by_the_command(document: dict[str, Any], tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     ended = finish(process)
     assert ended.code == 75
-    assert f"resuming {first.path.name} (FRESH=1 starts over)" in ended.out
+    assert f"resuming {first.path.name} (--fresh starts over)" in ended.out
     assert [s["step"] for s in first.samples] == list(range(1, len(first.samples) + 1))
 
     other = command(long, tmp_path, "--set", "train.max_steps=4")

@@ -231,6 +231,14 @@ def _train(job: Job, first: bool) -> Iterator[Problem]:
         )
     if train.max_steps and train.warmup.steps(train.max_steps) > train.max_steps:
         yield Problem("train.warmup", f"is longer than the run ({train.max_steps} steps)")
+    if train.global_batch_size < job.method.min_rows_per_step:
+        yield Problem(
+            "train.global_batch_size",
+            f"{job.method.kind} compares the rows of a step, and needs at least "
+            f"{job.method.min_rows_per_step} of them",
+            str(train.global_batch_size),
+            "Use 16 or more for a stable estimate",
+        )
     micro, processes = train.micro_batch_size, job.resources.processes or 1
     if micro and train.global_batch_size % (micro * processes):
         yield Problem(

@@ -32,6 +32,8 @@ class MethodSection(ConfigSection):
     """Labels of the method's own held-out metrics, the most telling first."""
     head: ClassVar[Head] = "language"
     """Output of the model."""
+    min_rows_per_step: ClassVar[int] = 1
+    """Fewest rows of an optimizer step, for a method that compares the rows of a step."""
     trains: ClassVar[bool] = True
     """False for a method that writes rows for later stages and does not change the model."""
 

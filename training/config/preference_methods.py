@@ -108,6 +108,7 @@ class Kto(MethodSection):
     impl = "training.methods.kto:build"
     rows = "unpaired"
     title = "Preference tuning (KTO)"
+    min_rows_per_step = 2
     metrics: ClassVar[Labels] = {
         "auc": MetricLabel(
             "good above bad, share of all pairs of the two (AUC)",

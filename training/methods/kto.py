@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import KTOConfig, KTOTrainer
 
 from training.config.preference_methods import Kto
+from training.errors import DataError
 from training.methods.common.auc import auc, auc_sums, is_auc_sum
 from training.methods.common.per_row_loss import (
     PerRowLossMixin,
@@ -87,7 +88,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         """
         setup = self.setup
         world, size = setup.world, setup.micro_batch_size
-        mismatched = list(zip(rows, [rows[-1], *rows[:-1]], strict=True)) if rows else []
+        mismatched = _mismatched(rows, len(table))
         mine = mismatched[world.rank :: world.size]
         total, was_training = 0.0, self.model.training
         self.model.eval()
@@ -188,6 +189,24 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         if "reward_good" in metrics and "reward_bad" in metrics:
             metrics["margin"] = metrics["reward_good"] - metrics["reward_bad"]
         return {**metrics, "rows": float(sums["loss"][1])}
+
+
+def _mismatched(rows: Sequence[int], table_size: int) -> list[tuple[int, int]]:
+    """Return each row with another one, whose answer is combined with its prompt.
+
+    The last step of an epoch may have a single row, which gets the next row of the table.
+
+    Raises:
+        DataError: There is only one row.
+    """
+    if len(rows) == 1:
+        if table_size < 2:
+            raise DataError(
+                "kto needs at least 2 rows on each side of the split: its KL term combines a "
+                "prompt with the answer of another row. Add rows, or validation: none"
+            )
+        return [(rows[0], (rows[0] + 1) % table_size)]
+    return list(zip(rows, [rows[-1], *rows[:-1]], strict=True)) if rows else []
 
 
 def _answer_start(row: dict[str, Any]) -> int:

@@ -107,6 +107,15 @@ class ControlPlane:
             self._group = dist.new_group(backend="gloo", timeout=timedelta(hours=6))
         return self._group
 
+    def close(self) -> None:
+        """Destroy the process group; its threads would outlive the run in a process that trains again.
+
+        Every process must call this, after its last message.
+        """
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
+
     def all_gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in the order of ranks."""
         if self.world.size == 1:

@@ -61,12 +61,12 @@ def check_portable(job: Job, facts: dict[str, Any]) -> None:
     if job.sharding.fsdp != facts["fsdp"]:
         raise CheckpointError(
             f"a checkpoint cannot move between FSDP and other sharding (it was written with "
-            f"{there}). Resume with that, or start over with FRESH=1"
+            f"{there}). Resume with that, or start over with --fresh"
         )
     if job.train.optimizer not in _PORTABLE_OPTIMIZERS:
         raise CheckpointError(
             f"the states of optimizer {job.train.optimizer} cannot be moved to other processes "
-            f"(the checkpoint was written with {there}). Resume with that, or use FRESH=1"
+            f"(the checkpoint was written with {there}). Resume with that, or use --fresh"
         )
 
 
@@ -125,7 +125,7 @@ class _UniversalCheckpoint(PortableCheckpoint):
                 loaded = torch.load(path, map_location="cpu", weights_only=False)
                 state[key] = loaded["param"] if isinstance(loaded, dict) else loaded
         if WEIGHT not in state:
-            raise CheckpointError(f"the checkpoint has no weights for {name}; start with FRESH=1")
+            raise CheckpointError(f"the checkpoint has no weights for {name}; start with --fresh")
         return state
 
 
@@ -142,7 +142,7 @@ class _PlainCheckpoint(PortableCheckpoint):
         on_disk = name_on_disk(name)
         file = self.weights.get(name) or self.weights.get(on_disk)
         if file is None:
-            raise CheckpointError(f"the checkpoint has no weights for {name}; start with FRESH=1")
+            raise CheckpointError(f"the checkpoint has no weights for {name}; start with --fresh")
         with safe_open(file, framework="pt") as tensors:
             weight = tensors.get_tensor(name if name in self.weights else on_disk)
         state = {WEIGHT: weight.float()}

@@ -48,7 +48,7 @@ def test_untested_version(tmp_path: Path) -> None:
 def test_full_disk(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match=r"1000000\.0 GiB needed") as caught:
         MachineChecks(needs_gib=1e6, runs=tmp_path / "runs").disk()
-    assert "make delete" in caught.value.fix
+    assert "temper delete" in caught.value.fix
     assert "free" in MachineChecks(needs_gib=0.001, runs=tmp_path).disk()
 
 

@@ -83,7 +83,7 @@ def test_all_runs_in_one_table(runs: Path) -> None:
         "a/20260102-080000",
         "b/20260103-080000",
     ]
-    assert "not deployed" in lines[0] and "1.5000" in lines[0]
+    assert "trained" in lines[0] and "1.5000" in lines[0]
     assert "training failed" in lines[1]
     assert len(reasons) == 2
     assert "a/20260102-080000" in reasons[1] and "loss is NaN" in reasons[1]
@@ -200,7 +200,7 @@ def test_logs_show_the_length_of_the_run(runs: Path) -> None:
 def test_stop_of_a_run_that_is_over_asks_nothing(runs: Path) -> None:
     result = launch("stop", "a/20260101-080000", "--runs", str(runs))
     assert result.exit_code == 0
-    assert result.stdout.strip() == "a/20260101-080000 is not deployed: nothing is running"
+    assert result.stdout.strip() == "a/20260101-080000 is trained: nothing is running"
 
 
 def test_nothing_to_fetch_yet(runs: Path) -> None:
@@ -229,6 +229,14 @@ def test_stop_and_resume_give_the_same_weights(document: dict[str, Any], tmp_pat
     assert "stopped" in launch("status", "tiny", "--runs", runs).stdout
     assert launch("resume", "tiny", "--runs", runs).exit_code == 0
     result = launch("logs", "tiny", "--runs", runs).stdout
-    assert "60/60" in result and "not deployed" in result
+    assert "60/60" in result and "trained" in result
     (folder,) = (p for p in (tmp_path / "runs/tiny").iterdir() if not p.is_symlink())
     assert_identical(Run(folder), train_here(job, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "stop", "resume", "fetch", "delete"])
+def test_run_that_does_not_exist_is_a_wrong_argument(command: str, tmp_path: Path) -> None:
+    """`export` of a run that does not exist ends with the same code."""
+    result = launch(command, "nothing", "--runs", str(tmp_path / "runs"))
+    assert result.exit_code == 2
+    assert "nothing: no such run in" in result.stderr and "temper status --env" in result.stderr

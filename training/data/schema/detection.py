@@ -346,7 +346,7 @@ def _reject(shape: ShapeName, want: RowKind, origin: str) -> None:
     if want not in ("text", "dialogue"):
         fits = {"preference": ("preference",), "unpaired": ("unpaired",)}.get(want)
         if fits and shape not in fits:
-            chosen = "make feedback DATA=… makes pairs of labels that choose between two answers. "
+            chosen = "temper feedback DATA makes pairs of labels that choose between two answers. "
             raise DataError(
                 f"{origin}: this method learns from {fits[0]} rows, found {shape}. "
                 f"{chosen if want == 'preference' else ''}Known shapes:\n  "

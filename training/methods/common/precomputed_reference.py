@@ -39,7 +39,7 @@ def precompute_reference_log_probs(trainer: Any, step: int, names: Sequence[str]
         raise RunError(
             f"{path} is missing: it holds the reference's log-probabilities of every row, which "
             f"cannot be computed again because the model has changed since. Restore it, or start "
-            f"over with FRESH=1"
+            f"over with --fresh"
         )
     if not step:
         tables = {"train": setup.table, "validation": setup.validation}

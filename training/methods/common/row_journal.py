@@ -43,7 +43,7 @@ class RowJournal:
         if recorded != list(ids[: len(recorded)]):
             raise RunError(
                 f"{self._file.path} was written for other prompts: the data has changed since "
-                f"this run began. FRESH=1 starts over"
+                f"this run began. --fresh starts over"
             )
 
     def append(self, lines: Sequence[dict[str, Any]]) -> None:
