@@ -157,7 +157,8 @@ class TemplateAccount:
 
 
 def _exports(template: Template) -> set[str]:
-    return {each["Export"]["Name"] for each in template.get("Outputs", {}).values()}
+    outputs = template.get("Outputs", {}).values()
+    return {each["Export"]["Name"] for each in outputs if "Export" in each}
 
 
 def _imports(template: Template) -> set[str]:
