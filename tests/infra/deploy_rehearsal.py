@@ -76,9 +76,25 @@ def rehearse(work: Path, name: str) -> Outcome:
         outcome.changed_stacks = [
             name for name in _stack_names(port, prefix) if f"{name} (no changes)" not in again
         ]
+        _empty_lifecycle_buckets(port)
         step("destroy", ["destroy", "--all", "--force", *app])
         outcome.remaining_stacks = _stack_names(port, prefix)
     return outcome
+
+
+def _empty_lifecycle_buckets(port: int) -> None:
+    """Delete the lifecycle scripts, for which the emulator sends the handler no Delete request.
+
+    CloudFormation deletes a custom resource before the bucket that it refers to; the handler's
+    Delete is tested by itself (`handlers/test_publish_files.py`).
+    """
+    s3 = _client(port, "s3")
+    for bucket in s3.list_buckets()["Buckets"]:
+        if bucket["Name"].startswith("sagemaker-"):
+            for found in s3.list_object_versions(Bucket=bucket["Name"]).get("Versions", ()):
+                s3.delete_object(
+                    Bucket=bucket["Name"], Key=found["Key"], VersionId=found["VersionId"]
+                )
 
 
 def report(outcome: Outcome, name: str) -> None:
