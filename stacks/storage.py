@@ -44,7 +44,17 @@ class StorageStack(TemperStack):
         self.data: s3.IBucket = (
             s3.Bucket.from_bucket_name(self, "Data", settings.data_bucket.name)
             if settings.data_bucket
-            else self._create_bucket("data", [_expire_old_versions(30)])
+            else self._create_bucket(
+                "data",
+                [
+                    s3.LifecycleRule(
+                        id="uploads",
+                        prefix="uploads/",
+                        expiration=cdk.Duration.days(settings.upload_days),
+                    ),
+                    _expire_old_versions(30),
+                ],
+            )
         )
         self.runs = self._create_bucket(
             "runs",
@@ -70,6 +80,7 @@ class StorageStack(TemperStack):
             "buckets/data": self.data.bucket_name,
             "buckets/runs": self.runs.bucket_name,
             "buckets/models": self.models.bucket_name,
+            **({} if settings.data_bucket else {"storage/upload-days": str(settings.upload_days)}),
         }
         for name in secret_names(settings):
             parameters[f"secrets/{name}"] = self._create_secret(name)

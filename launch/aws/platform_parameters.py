@@ -23,6 +23,7 @@ PARAMETERS = {
     "network/internet": False,
     "training/log-group": True,
     "training/encrypt-traffic": True,
+    "storage/upload-days": False,
     "training/max-runtime-hours": False,
     "training/allowed-instance-types": False,
     "training/model-package-group": False,

@@ -189,7 +189,8 @@ class EksTarget:
         resources = cloud_resources(job, submission.run, self.name)
         for artifact in prepared.inputs:
             if artifact.path is not None:
-                self.store.upload_artifact(artifact, self._bucket)
+                days = self.platform.get("storage/upload-days")
+                self.store.upload_artifact(artifact, self._bucket, int(days) if days else None)
         pod = PodSpec(
             name=object_name(submission.latest.name),
             run=submission.run,

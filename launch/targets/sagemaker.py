@@ -249,7 +249,9 @@ class SageMakerTarget:
     def _upload(self, artifact: InputArtifact) -> S3Uri:
         if artifact.path is None:
             return S3Uri.parse(artifact.s3_uri)
-        return self.store.upload_artifact(artifact, self.platform["buckets/data"])
+        days = self.platform.get("storage/upload-days")
+        bucket = self.platform["buckets/data"]
+        return self.store.upload_artifact(artifact, bucket, int(days) if days else None)
 
     def _with_lustre(self) -> PlatformParameters:
         """Return the platform with the mount name of its file system, which only FSx knows."""

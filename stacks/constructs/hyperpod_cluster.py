@@ -153,8 +153,16 @@ class HyperPodCluster(Construct):
                 volume_size_in_gb=group.volume_gib, volume_kms_key_id=self._key.key_arn
             )
         )
+        volumes = [volume]
+        if group.encrypt_root_volume:
+            # AWS's own key encrypts the root volume by default.
+            # docs.aws.amazon.com/sagemaker/latest/dg/smcluster-cmk.html
+            root = Cluster.ClusterEbsVolumeConfigProperty(
+                root_volume=True, volume_kms_key_id=self._key.key_arn
+            )
+            volumes.append(Cluster.ClusterInstanceStorageConfigProperty(ebs_volume_config=root))
         if not slurm:
-            return [volume]  # on EKS, pods mount Lustre through the CSI driver
+            return volumes  # on EKS, pods mount Lustre through the CSI driver
         mount = Cluster.ClusterInstanceStorageConfigProperty(
             fsx_lustre_config=Cluster.ClusterFsxLustreConfigProperty(
                 dns_name=self._lustre.attr_dns_name,
@@ -162,4 +170,4 @@ class HyperPodCluster(Construct):
                 mount_path=SHARED_FOLDER,
             )
         )
-        return [volume, mount]
+        return [*volumes, mount]

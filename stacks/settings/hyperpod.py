@@ -65,6 +65,7 @@ class InstanceGroup(SettingsSection):
     training_plan_zone: str | None = Field(None, description="zone of the training plan")
     zone: ZoneName | None = None
     volume_gib: int = Field(500, ge=1, le=16384)
+    encrypt_root_volume: bool = True
     deep_health_checks: bool = True
     autoscale: GroupAutoscaling | None = None
     image_id: (
@@ -208,7 +209,8 @@ class HyperPodSettings(SettingsSection):
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks, image_id, "
+        "training_plan, training_plan_zone, zone, volume_gib, encrypt_root_volume, "
+        "deep_health_checks, image_id, "
         "auto_patch, update_schedule, autoscale}`; `autoscale: {max_count, idle_minutes}`",
     )
     software: Literal["container", "environment"] = Field(

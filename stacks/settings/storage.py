@@ -68,6 +68,13 @@ class StorageSettings(SettingsSection):
         description="use a bucket of training data that exists: `{name, kms_key_arn}`; see "
         "[Your own data bucket](#your-own-data-bucket)",
     )
+    upload_days: int = Field(
+        180,
+        ge=60,
+        le=36500,
+        description="days after which files that the launcher copied to `uploads/` of the data "
+        "bucket are deleted; it copies them again after half of that time",
+    )
     checkpoint_days: int = Field(30, ge=1, description="days after which a checkpoint is deleted")
     models_to_infrequent_access_days: int = Field(
         60,

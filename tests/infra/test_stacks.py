@@ -1,6 +1,7 @@
 """Tests of the important properties of each stack, read from the templates."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,34 @@ def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     assert all("OnCreate" not in group["LifeCycleConfig"] for group in groups.values())
     mounts = [c for c in groups["plan"]["InstanceStorageConfigs"] if "FsxLustreConfig" in c]
     assert [m["FsxLustreConfig"]["MountPath"] for m in mounts] == ["/fsx"]
+
+
+@pytest.mark.parametrize("name", ["everything", "eks"])
+def test_the_root_volumes_of_nodes_are_under_the_data_key(
+    assembly_of: Callable[[str], Assembly], name: str
+) -> None:
+    [cluster] = assembly_of(name).of_type("AWS::SageMaker::Cluster")
+    for group in cluster["Properties"]["InstanceGroups"]:
+        configs = [
+            config["EbsVolumeConfig"]
+            for config in group["InstanceStorageConfigs"]
+            if "EbsVolumeConfig" in config
+        ]
+        [root] = [each for each in configs if each.get("RootVolume")]
+        [other] = [each for each in configs if not each.get("RootVolume")]
+        assert root["VolumeKmsKeyId"] == other["VolumeKmsKeyId"]
+        # The service sets the size of a root volume, and refuses one of the caller.
+        assert "VolumeSizeInGB" not in root
+
+
+def test_uploads_of_the_launcher_expire(everything: Assembly) -> None:
+    rules = [
+        rule
+        for bucket in everything.of_type("AWS::S3::Bucket")
+        for rule in bucket["Properties"].get("LifecycleConfiguration", {}).get("Rules", [])
+        if rule.get("Prefix") == "uploads/"
+    ]
+    assert [rule["ExpirationInDays"] for rule in rules] == [180]
 
 
 def test_slurm_keeps_its_accounts_in_a_database_only_its_nodes_reach(everything: Assembly) -> None:
