@@ -71,7 +71,11 @@ def _update_stack(backend: Any, name: str, template: str, *args: Any, **kwargs: 
     for parameter, description in stack.template_dict.get("Parameters", {}).items():
         stack.parameters.setdefault(parameter, description.get("Default"))
     before = {export.name: export.value for export in stack.exports}
+    removed = set(stack.template_dict["Resources"]) - set(new["Resources"])
     result = _Originals.update_stack(backend, name, template, *args, **kwargs)
+    for logical_id in removed:
+        # Moto would return the deleted resource if a later update defines it again.
+        stack.resource_map._parsed_resources.pop(logical_id, None)
     stack.events += SKIPPED.pop(stack.stack_id, [])
     after = {export.name: export for export in stack.exports}
     for lost in set(before) - set(after):

@@ -156,3 +156,14 @@ def _import(retained: Any) -> None:
     content["Resources"] = {key: content["Resources"][key] for key in retained}
     _live().import_resources("temper-iso-producer", content, retained, TAGS)
     assert _live().stacks["temper-iso-producer"].status == "IMPORT_COMPLETE"
+
+
+def test_a_resource_that_comes_back_is_created_again(client: Any) -> None:
+    _create(client, "temper-iso-producer", _template(export=False))
+    without = json.loads(_template(export=False))
+    del without["Resources"]["Group"]
+    groups = boto3.client("logs")
+    for template, number in ((json.dumps(without), 0), (_template(export=False), 1)):
+        client.update_stack(StackName="temper-iso-producer", TemplateBody=template)
+        found = groups.describe_log_groups(logGroupNamePrefix="/temper/group")["logGroups"]
+        assert len(found) == number
