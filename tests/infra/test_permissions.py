@@ -12,6 +12,21 @@ from tests.infra.permissions.cases import CASES, EKS_NODE, INSIDE_ISOLATED_VPC, 
 from tests.infra.permissions.resolved import ResolvedRoles
 from tests.infra.permissions.simulator import simulated, simulation
 
+# Rights of a job that its author lacks; docs/platform.md gives the reasons.
+EXCESS = {
+    "bedrock:InvokeModel",
+    "cloudwatch:PutMetricData",
+    "logs:PutLogEvents",
+    "s3:PutObject",
+    "secretsmanager:GetSecretValue",
+}
+# SageMaker attaches the job's interfaces and pulls its image as the job's role.
+NETWORK = {
+    "ec2:CreateNetworkInterface",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+}
+
 
 @pytest.fixture(scope="session")
 def verdicts(everything: Assembly) -> list[dict[str, Any]]:
@@ -60,6 +75,28 @@ def _title(index: int) -> str:
 @pytest.mark.parametrize("index", range(len(CASES)), ids=_title)
 def test_a_role_may_do_what_it_must_and_no_more(verdicts: list[dict[str, Any]], index: int) -> None:
     _holds(CASES[index], verdicts[index])
+
+
+def test_a_job_exceeds_its_author_in_nothing_but_what_the_documentation_names(
+    everything: Assembly,
+) -> None:
+    roles = ResolvedRoles(everything)
+    excess: set[str] = set()
+    for role in ("Training", "JobWithSecrets"):
+        engineers = [case for case in _allowances(roles, role) if case[2] not in NETWORK]
+        verdicts = simulated([simulation(roles, ("Engineer", *c[1:])) for c in engineers])
+        assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []
+        excess |= {
+            f"{case[2]} {case[3]}"
+            for case, verdict in zip(engineers, verdicts, strict=True)
+            if verdict["verdict"] != "Allowed"
+        }
+    assert {line.split(" ")[0] for line in excess} == EXCESS
+
+
+def _allowances(roles: ResolvedRoles, role: str) -> list[Case]:
+    """Return the cases of a job's role that are allowed."""
+    return [case for case in CASES if case[0] == role and case[1]]
 
 
 @pytest.mark.parametrize("index", range(len(EKS_NODE)))
