@@ -179,7 +179,7 @@ execution-policies: synth  ## write IAM policies for the role that deploys, in p
 	@$(PY) -m stacks.execution_policy $(ENV) cdk.out
 
 diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev [ARGS="--method=template"]
-	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out $(ARGS)
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app $(or $(TEMPER_CDK_OUTPUT),cdk.out) $(ARGS)
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
@@ -188,7 +188,7 @@ deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the 
 	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
 destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
-	@$(TEMPER) destroy-environment --env $(ENV)
+	@$(TEMPER) delete-environment --env $(ENV)
 
 rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal

@@ -73,7 +73,7 @@ def _connect(
         bool, typer.Option("--setup-only", help="Open no shell on the node.")
     ] = False,
 ) -> int:
-    """Let your public key in on a node of the HyperPod cluster, and open a shell there.
+    """Let your public key in on a cluster node; open a shell.
 
     On EKS, configure kubectl for the cluster and hold a tunnel to its API server open.
 
@@ -92,7 +92,7 @@ def _cluster_setup(
         bool, typer.Option("--print", help="Print the manifests and apply nothing.")
     ] = False,
 ) -> int:
-    """Prepare the environment's EKS cluster for jobs, as its administrator.
+    """Prepare the EKS cluster for jobs, as an administrator.
 
     Applies namespaces, permissions of engineers, the shared file system's volumes and, with
     autoscaled groups, Karpenter's node pools. Running it again changes nothing.
@@ -107,7 +107,7 @@ def _cluster_software(
     env: EnvironmentOption = "dev",
     image: Annotated[str, typer.Option(help="Image to import; default: the platform's.")] = "",
 ) -> None:
-    """Import the container image, or build the Python environment, on a HyperPod Slurm cluster.
+    """Install the software of jobs on a Slurm cluster.
 
     Needed once per image or version; `temper train --target hyperpod` says when.
     """

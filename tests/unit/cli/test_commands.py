@@ -24,7 +24,7 @@ COMMANDS = (
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
     *("publish-image", "approve-image"),
     *("connect", "cluster-setup", "cluster-software"),
-    *("diff-environment", "deploy-environment", "destroy-environment"),
+    *("diff-environment", "deploy-environment", "delete-environment"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}
 
