@@ -1,6 +1,8 @@
 """Tests of the policies of each role in an IAM simulator, case by case."""
 
+import fnmatch
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -174,3 +176,63 @@ def test_every_condition_key_is_one_that_the_action_knows(everything: Assembly) 
                 ):
                     problems.append(f"{where}: {action} knows no {key}")
     assert problems == []
+
+
+DOCUMENTS = {
+    "AWS::EC2::VPCEndpoint": "PolicyDocument",
+    "AWS::ECR::Repository": "RepositoryPolicyText",
+    "AWS::IAM::ManagedPolicy": "PolicyDocument",
+    "AWS::IAM::Policy": "PolicyDocument",
+    "AWS::IAM::Role": "AssumeRolePolicyDocument",
+    "AWS::KMS::Key": "KeyPolicy",
+    "AWS::S3::BucketPolicy": "PolicyDocument",
+    "AWS::SNS::TopicPolicy": "PolicyDocument",
+    "AWS::SQS::QueuePolicy": "PolicyDocument",
+}
+
+
+@pytest.mark.parametrize("name", ["everything", "eks", "prod"])
+def test_every_action_of_every_policy_exists(
+    assembly_of: Callable[[str], Assembly], name: str
+) -> None:
+    actions = {
+        (f"{stack} {logical_id}", action)
+        for stack, template in assembly_of(name).templates.items()
+        for logical_id, resource in template["Resources"].items()
+        for statement in _statements_of(resource)
+        for action in as_list(statement["Action"])
+    }
+    assert len(actions) > 200
+    assert [where for where in sorted(actions) if not _exists(where[1])] == []
+
+
+def _statements_of(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    document = resource.get("Properties", {}).get(DOCUMENTS.get(resource["Type"], ""))
+    return as_list(document["Statement"]) if document else []
+
+
+@cache
+def _exists(action: str) -> bool:
+    """Return whether an action, or one that a pattern with `*` means, is in the reference."""
+    service, _, verb = action.partition(":")
+    if action == "*":
+        return True
+    known = _reference("actions", service)
+    return bool(fnmatch.filter(known, verb.lower()))
+
+
+def test_a_misspelt_action_would_be_found() -> None:
+    assert _exists("kms:GenerateDataKey*")
+    assert not _exists("kms:GenerateDataKeys*")
+    assert not _exists("sagemaker:CreateTrainingJobs")
+
+
+def test_a_role_has_no_more_policies_than_iam_attaches(everything: Assembly, eks: Assembly) -> None:
+    # Ten managed policies, of which the budget's stop of new jobs is one for engineers:
+    # docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    for assembly in (everything, eks):
+        roles = ResolvedRoles(assembly)
+        assert len(roles.policies_of(roles.role("Engineer"))) <= 9, assembly.name
+    roles = ResolvedRoles(everything)
+    for role in {case[0] for case in CASES}:
+        assert len(roles.policies_of(roles.role(role))) <= 10, role
