@@ -28,7 +28,7 @@ from stacks.policies import (
     platform_ci,
     training,
 )
-from stacks.policies.iam_statements import IamContext, allow
+from stacks.policies.iam_statements import IamContext, allow, secret_names
 from stacks.policies.kms_actions import READ
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
@@ -39,7 +39,7 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 
 
 class SecurityStack(TemperStack):
-    """Stack with four KMS keys and eight roles.
+    """Stack with four KMS keys and nine roles.
 
     With `images.approval: required` people who approve images get a role of their own. With
     `hyperpod.accounting` so does the controller node, because it alone may read the password of the
@@ -72,6 +72,16 @@ class SecurityStack(TemperStack):
             description="What a SageMaker job's container may do",
             source_arns=[arn("sagemaker", "*")],
         )
+        # A job that names no secret runs as `Training` and can read none, whatever it executes.
+        self._secrets_job: ServiceRole | None = None
+        if secret_names(self.environment_settings.storage):
+            self._secrets_job = ServiceRole(
+                self,
+                "JobWithSecrets",
+                service="sagemaker.amazonaws.com",
+                description="What the container of a SageMaker job that names a secret may do",
+                source_arns=[arn("sagemaker", "*")],
+            )
         self._node = ServiceRole(
             self,
             "HyperPodNode",
@@ -159,6 +169,9 @@ class SecurityStack(TemperStack):
                 web_identity=self._github.pull_requests(),
             )
         self.training_role = self._training.role
+        self.training_roles: list[iam.IRole] = [
+            role.role for role in (self._training, self._secrets_job) if role
+        ]
         self.node_role = self._node.role
         self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
@@ -170,7 +183,7 @@ class SecurityStack(TemperStack):
     @property
     def job_roles(self) -> list[iam.IRole]:
         """Roles that process data, in containers and on nodes."""
-        roles = [self.training_role, self.node_role, self.controller_role]
+        roles = [*self.training_roles, self.node_role, self.controller_role]
         return [role for role in roles if role is not None]
 
     def _create_keys(self) -> IamContext:
@@ -251,7 +264,10 @@ class SecurityStack(TemperStack):
 
     def _attach_policies(self) -> None:
         environment, context = self.environment_settings, self.context
-        self._training.attach_policy(*training.statements(context, environment))
+        self._training.attach_policy(*training.statements(context, environment, secrets=False))
+        if self._secrets_job:
+            readers = training.statements(context, environment, secrets=True)
+            self._secrets_job.attach_policy(*readers)
         node_statements = hyperpod_node.statements(context)
         # On EKS, `EksNodes` grants the same for the subnets of its pods.
         if environment.hyperpod.enabled and environment.hyperpod.orchestrator == "slurm":
@@ -268,7 +284,7 @@ class SecurityStack(TemperStack):
         self._engineer.attach_policy(
             "Work",
             *engineer.training_statements(
-                context, training_role=self.training_role, storage=environment.storage
+                context, training_roles=self.training_roles, storage=environment.storage
             ),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
@@ -310,6 +326,11 @@ class SecurityStack(TemperStack):
     def _publish(self) -> None:
         values = {
             "roles/training": self.training_role.role_arn,
+            **(
+                {"roles/training-with-secrets": self._secrets_job.role.role_arn}
+                if self._secrets_job
+                else {}
+            ),
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
             "roles/engineer": self.engineer_role.role_arn,

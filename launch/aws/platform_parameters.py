@@ -13,6 +13,7 @@ from launch.errors import LaunchError
 # Name of each parameter -> whether jobs cannot run without it.
 PARAMETERS = {
     "roles/training": True,
+    "roles/training-with-secrets": False,
     "keys/data": True,
     "keys/models": True,
     "buckets/data": True,

@@ -157,7 +157,7 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
+        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
         r"|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
@@ -170,7 +170,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Training|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
+        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
         "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
         "no resource; metrics are bounded by namespace.",
     ),
@@ -233,7 +233,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"arn:<AWS::Partition>:s3:::[a-z0-9-]{3,63}/\*"),
-        r"security/(Training|HyperPodNode|HyperPodController|Engineer)/.*",
+        r"security/(Training|JobWithSecrets|HyperPodNode|HyperPodController|Engineer)/.*",
         "Object keys are not known in advance; the resource is the one data bucket that exists.",
     ),
     Suppression(
@@ -266,7 +266,7 @@ WILDCARDS = (
         _wildcard(
             ARN_OF_ACCOUNT.format("sagemaker")
             + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
-            r"|(training-plan|model-package|model-package-group|cluster)/)\*"
+            r"|(training-plan|model-package|cluster|model-package/[a-z0-9-]+)/)\*"
         ),
         r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
@@ -323,7 +323,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
-        r"security/Training/Policy/Resource",
+        r"security/(Training|JobWithSecrets)/Policy/Resource",
         "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(

@@ -31,6 +31,7 @@ CASES: list[tuple[str, bool, str, dict[str, str]]] = [
 ]
 SERVICES: list[tuple[str, str, str]] = [
     ("Training", "sagemaker.amazonaws.com", SM + "training-job/a"),
+    ("JobWithSecrets", "sagemaker.amazonaws.com", SM + "training-job/a"),
     ("HyperPodNode", "sagemaker.amazonaws.com", SM + "cluster/abcdefghijkl"),
     ("HyperPodController", "sagemaker.amazonaws.com", SM + "cluster/abcdefghijkl"),
     (

@@ -367,6 +367,9 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ),
     ),
     "aws events list-rules": (ON_CALL, (("events:ListRules", "*", {}),)),
+    # Steps of a change or a removal of the platform, with rights of one's own in the account.
+    "aws fsx delete-file-system": ("administrator", ()),
+    "aws s3 sync": ("administrator", ()),
     "aws fsx describe-data-repository-associations": (
         ON_CALL,
         (("fsx:DescribeDataRepositoryAssociations", "*", {}),),
@@ -388,7 +391,7 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
     # Promotes an image past its gate, which no role of the platform may do.
     "aws ssm put-parameter": ("administrator", ()),
     "aws sso login": ("local", ()),
-    **dict.fromkeys(("cdk bootstrap", "cdk destroy"), ("administrator", ())),
+    **dict.fromkeys(("cdk bootstrap", "cdk destroy", "cdk import"), ("administrator", ())),
     **dict.fromkeys(("helm dependencies", "helm install"), ("administrator", ())),
     **dict.fromkeys(("lfs df", "scontrol requeue", "sinfo", "squeue"), ("node", ())),
 }
