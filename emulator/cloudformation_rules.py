@@ -151,7 +151,8 @@ def _delete_resource(resources: Any, parsed: Any, description: dict[str, Any]) -
     if description["Type"] == "AWS::IAM::ManagedPolicy":
         _detach_policy(resources, parsed)
     elif description["Type"] == "AWS::EC2::RouteTable":
-        _disassociate(resources, parsed)
+        _delete_route_table(resources, parsed)
+        return
     _Originals.delete_resource(resources, parsed, description)
 
 
@@ -163,11 +164,12 @@ def _detach_policy(resources: Any, policy: Any) -> None:
             iam.detach_role_policy(policy.arn, role.name)
 
 
-def _disassociate(resources: Any, table: Any) -> None:
-    """Delete the associations of a route table, which moto has no resource type for."""
+def _delete_route_table(resources: Any, table: Any) -> None:
+    """Delete a route table and its associations; moto's stacks delete neither."""
     ec2 = ec2_backends[resources._account_id][resources._region_name]
     for association in list(table.associations):
         ec2.disassociate_route_table(association)
+    ec2.delete_route_table(table.id)
 
 
 def _update_resource(logical_id: str, description: Any, resources: Any, **kwargs: Any) -> Any:
