@@ -31,6 +31,9 @@ def _moved_to(environment: str, region: str, ids: str) -> dict[str, Any]:
     pod = content["hyperpod"]
     # A training plan is bought in a zone of its own.
     pod["groups"] = [group for group in pod["groups"] if "training_plan" not in group]
+    for group in pod["groups"]:
+        if "zone" in group:
+            group["zone"] = f"{region}a"
     return content
 
 
