@@ -190,8 +190,9 @@ deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the 
 destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
 	@$(TEMPER) delete-environment --env $(ENV)
 
-rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
+rehearse-deploy: $(VENV)/.node $(VENV)/.launch $(VENV)/.dev  ## deploy every stack twice to an emulated account, run the guide of day 30, destroy all
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal
+	@$(PY) -m pytest -q -m slow tests/infra/test_day_30.py tests/infra/test_cloudformation_rules.py
 
 test-infra: $(VENV)/.node $(VENV)/.dev  ## run the tests of the platform
 	@$(PY) -m pytest tests/infra $(ARGS)

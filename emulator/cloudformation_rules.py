@@ -71,7 +71,11 @@ def _update_stack(backend: Any, name: str, template: str, *args: Any, **kwargs: 
     for parameter, description in stack.template_dict.get("Parameters", {}).items():
         stack.parameters.setdefault(parameter, description.get("Default"))
     before = {export.name: export.value for export in stack.exports}
+    removed = set(stack.template_dict["Resources"]) - set(new["Resources"])
     result = _Originals.update_stack(backend, name, template, *args, **kwargs)
+    for logical_id in removed:
+        # Moto would return the deleted resource if a later update defines it again.
+        stack.resource_map._parsed_resources.pop(logical_id, None)
     stack.events += SKIPPED.pop(stack.stack_id, [])
     after = {export.name: export for export in stack.exports}
     for lost in set(before) - set(after):
@@ -147,7 +151,8 @@ def _delete_resource(resources: Any, parsed: Any, description: dict[str, Any]) -
     if description["Type"] == "AWS::IAM::ManagedPolicy":
         _detach_policy(resources, parsed)
     elif description["Type"] == "AWS::EC2::RouteTable":
-        _disassociate(resources, parsed)
+        _delete_route_table(resources, parsed)
+        return
     _Originals.delete_resource(resources, parsed, description)
 
 
@@ -159,11 +164,12 @@ def _detach_policy(resources: Any, policy: Any) -> None:
             iam.detach_role_policy(policy.arn, role.name)
 
 
-def _disassociate(resources: Any, table: Any) -> None:
-    """Delete the associations of a route table, which moto has no resource type for."""
+def _delete_route_table(resources: Any, table: Any) -> None:
+    """Delete a route table and its associations; moto's stacks delete neither."""
     ec2 = ec2_backends[resources._account_id][resources._region_name]
     for association in list(table.associations):
         ec2.disassociate_route_table(association)
+    ec2.delete_route_table(table.id)
 
 
 def _update_resource(logical_id: str, description: Any, resources: Any, **kwargs: Any) -> Any:

@@ -24,8 +24,11 @@ from tests.infra.deploy_rehearsal import SERVER
 PAGE = ROOT / "docs" / "platform.md"
 ACCOUNT, REGION = "123456789012", "us-east-1"
 BLOCK = re.compile(r"^### (?P<title>[^\n]+)$|^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-# The emulator has no change sets for deployments, and nobody answers questions.
-DEPLOY_OPTIONS = "ARGS=--require-approval never --method direct --no-notices"
+# The emulator has no change sets, and no user answers questions.
+OPTIONS = {
+    "deploy": "ARGS=--require-approval never --method direct --no-notices",
+    "diff": "ARGS=--method=template --no-notices",
+}
 INSTALLED = (".node", ".launch", ".infra", ".train", ".dev")
 
 
@@ -92,8 +95,7 @@ class Guide:
 
     def _make(self, words: list[str]) -> str:
         assert words[0] == "make", f"{words}: the guide's commands are make and aws s3 sync"
-        if words[1] == "deploy":
-            words = [*words, DEPLOY_OPTIONS]
+        words += [OPTIONS[words[1]]] if words[1] in OPTIONS else []
         old = [f"--assume-old=.venv/{each}" for each in INSTALLED]
         done = subprocess.run(
             ["make", *old, *words[1:]],

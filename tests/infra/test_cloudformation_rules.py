@@ -156,3 +156,36 @@ def _import(retained: Any) -> None:
     content["Resources"] = {key: content["Resources"][key] for key in retained}
     _live().import_resources("temper-iso-producer", content, retained, TAGS)
     assert _live().stacks["temper-iso-producer"].status == "IMPORT_COMPLETE"
+
+
+def test_a_resource_that_comes_back_is_created_again(client: Any) -> None:
+    _create(client, "temper-iso-producer", _template(export=False))
+    without = json.loads(_template(export=False))
+    del without["Resources"]["Group"]
+    groups = boto3.client("logs")
+    for template, number in ((json.dumps(without), 0), (_template(export=False), 1)):
+        client.update_stack(StackName="temper-iso-producer", TemplateBody=template)
+        found = groups.describe_log_groups(logGroupNamePrefix="/temper/group")["logGroups"]
+        assert len(found) == number
+
+
+def test_a_network_is_deleted_with_its_route_tables(client: Any) -> None:
+    vpc, subnet, table = ({"Ref": each} for each in ("Vpc", "Subnet", "Table"))
+    resources = {
+        "Vpc": ("VPC", {"CidrBlock": "10.0.0.0/16"}),
+        "Subnet": ("Subnet", {"VpcId": vpc, "CidrBlock": "10.0.0.0/20"}),
+        "Table": ("RouteTable", {"VpcId": vpc}),
+        "Link": ("SubnetRouteTableAssociation", {"SubnetId": subnet, "RouteTableId": table}),
+    }
+    template = {
+        "Resources": {
+            logical_id: {"Type": f"AWS::EC2::{kind}", "Properties": properties}
+            for logical_id, (kind, properties) in resources.items()
+        }
+    }
+    _create(client, "temper-iso-producer", json.dumps(template))
+    client.delete_stack(StackName="temper-iso-producer")
+    assert not _exists(client, "temper-iso-producer")
+    assert not boto3.client("ec2").describe_subnets(
+        Filters=[{"Name": "cidr-block", "Values": ["10.0.0.0/20"]}]
+    )["Subnets"]

@@ -22,6 +22,9 @@ def test_every_stack_deploys_twice_and_goes(
     on_slurm = name == "isolated"
     assert outcome.created["AWS::KMS::Key"] == 4 + on_slurm
     assert outcome.created["AWS::S3::Bucket"] == 5 + on_slurm
+    if name == "rehearsal":
+        assert "temper-try-hyperpod" not in outcome.stacks_when_off
+        assert "temper-try-storage" in outcome.stacks_when_off
     if name == "isolated":
         assert not set(outcome.created) & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway"}
         assert outcome.handled == {
