@@ -112,6 +112,7 @@ def _delete_stack_action(response: Any) -> ActionResult:
                 f"Cannot delete export {export.name} as it is in use by {', '.join(using)}",
             )
             return ActionResult({})
+    _delete_custom_resources(stack)
     occupied = [each for each in _occupied_buckets(stack) if each not in kept]
     for logical_id in occupied:
         _fail(stack, logical_id, "The bucket you tried to delete is not empty")
@@ -124,6 +125,16 @@ def _delete_stack_action(response: Any) -> ActionResult:
         # A description of the deleted stack would create what its outputs refer to.
         stack.output_map._output_json_map = {}
     return ActionResult({})
+
+
+def _delete_custom_resources(stack: Any) -> None:
+    """Delete custom resources first: moto would delete the buckets that their handlers empty."""
+    resources = stack.resource_map
+    for logical_id, description in resources._resource_json_map.items():
+        if description["Type"].startswith("Custom::"):
+            custom = resources._parsed_resources.pop(logical_id, None)
+            if custom is not None:
+                custom.delete(stack.account_id, stack.region_name)
 
 
 def _protect(response: Any) -> ActionResult:
@@ -149,19 +160,21 @@ def _delete_resource(resources: Any, parsed: Any, description: dict[str, Any]) -
         )
         return
     if description["Type"] == "AWS::IAM::ManagedPolicy":
-        _detach_policy(resources, parsed)
-    elif description["Type"] == "AWS::EC2::RouteTable":
+        _delete_policy(resources, parsed)
+        return
+    if description["Type"] == "AWS::EC2::RouteTable":
         _delete_route_table(resources, parsed)
         return
     _Originals.delete_resource(resources, parsed, description)
 
 
-def _detach_policy(resources: Any, policy: Any) -> None:
-    """Detach a policy from its roles, as CloudFormation does before it deletes the policy."""
+def _delete_policy(resources: Any, policy: Any) -> None:
+    """Detach a policy from its roles and delete it, as CloudFormation does."""
     iam = iam_backends[resources._account_id][get_partition(resources._region_name)]
     for role in list(iam.roles.values()):
         if policy.arn in role.managed_policies:
             iam.detach_role_policy(policy.arn, role.name)
+    iam.managed_policies.pop(policy.arn, None)
 
 
 def _delete_route_table(resources: Any, table: Any) -> None:
