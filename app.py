@@ -3,6 +3,7 @@
 The only file of the platform with inputs from outside: the CDK context names the environment.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from stacks.settings import read_environment
 def main() -> None:
     """Synthesize one environment, or exit with every problem of its file."""
     app = cdk.App(context=FLAGS)
-    folder = Path(app.node.try_get_context("environments") or "environments")
+    folder = Path(
+        app.node.try_get_context("environments")
+        or os.environ.get("TEMPER_ENVIRONMENTS", "environments")
+    )
     name = app.node.try_get_context("env") or "dev"
     try:
         environment = read_environment(folder, name)

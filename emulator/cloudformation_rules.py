@@ -5,7 +5,7 @@ refuses, so these rules are added to its server: exports in use are neither dele
 custom-named resource is not replaced, a name is not taken twice, a stack with termination
 protection or with a bucket that is not empty is not deleted, and what a deletion policy retains
 stays. Moto also forgets the exports that an update adds, and resources whose type it cannot update;
-both are mended here.
+both are fixed here.
 
 Sources of the messages: docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html
 and github.com/aws/aws-cdk/issues/3414.
@@ -28,10 +28,13 @@ from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.utilities.utils import get_partition
 
+from emulator import cloudformation_imports
 from stacks.transitions.schemas import create_only, name_properties
 
 RETAINED: dict[tuple[str, str], Any] = {}
 """Resources that a deletion policy kept, by type and physical id."""
+SKIPPED: dict[str, list[Event]] = {}
+"""Events of an operation that is under way, by the id of its stack."""
 
 
 def install() -> None:
@@ -46,6 +49,7 @@ def install() -> None:
     CloudFormationBackend.create_stack = _create_stack
     ResourceMap._delete_resource = _delete_resource
     CloudFormationResponse.delete_stack = _delete_stack_action
+    cloudformation_imports.install(CloudFormationResponse, parsing, RETAINED)
     CloudFormationResponse.update_termination_protection = _protect
 
 
@@ -67,7 +71,12 @@ def _update_stack(backend: Any, name: str, template: str, *args: Any, **kwargs: 
     for parameter, description in stack.template_dict.get("Parameters", {}).items():
         stack.parameters.setdefault(parameter, description.get("Default"))
     before = {export.name: export.value for export in stack.exports}
+    removed = set(stack.template_dict["Resources"]) - set(new["Resources"])
     result = _Originals.update_stack(backend, name, template, *args, **kwargs)
+    for logical_id in removed:
+        # Moto would return the deleted resource if a later update defines it again.
+        stack.resource_map._parsed_resources.pop(logical_id, None)
+    stack.events += SKIPPED.pop(stack.stack_id, [])
     after = {export.name: export for export in stack.exports}
     for lost in set(before) - set(after):
         backend.exports.pop(lost, None)
@@ -79,7 +88,8 @@ def _create_stack(backend: Any, *args: Any, **kwargs: Any) -> Any:
     template = Stack.parse_template(kwargs["template"] if "template" in kwargs else args[1])
     for logical_id, resource in template["Resources"].items():
         for name in _names(resource):
-            if (resource["Type"], name) in RETAINED:
+            importing = logical_id in cloudformation_imports.IMPORTING
+            if (resource["Type"], name) in RETAINED and not importing:
                 raise ValidationError(message=f"{name} already exists (Logical ID: {logical_id})")
     return _Originals.create_stack(backend, *args, **kwargs)
 
@@ -102,14 +112,29 @@ def _delete_stack_action(response: Any) -> ActionResult:
                 f"Cannot delete export {export.name} as it is in use by {', '.join(using)}",
             )
             return ActionResult({})
+    _delete_custom_resources(stack)
     occupied = [each for each in _occupied_buckets(stack) if each not in kept]
     for logical_id in occupied:
         _fail(stack, logical_id, "The bucket you tried to delete is not empty")
     if not occupied:
         for logical_id in kept:
-            stack.resource_map._resource_json_map[logical_id]["DeletionPolicy"] = "Retain"
+            description = stack.resource_map._resource_json_map[logical_id]
+            description["DeletionPolicy"] = "RetainExceptOnCreate"
         _Originals.delete_stack(backend, stack.stack_id)
+        stack.events += SKIPPED.pop(stack.stack_id, [])
+        # A description of the deleted stack would create what its outputs refer to.
+        stack.output_map._output_json_map = {}
     return ActionResult({})
+
+
+def _delete_custom_resources(stack: Any) -> None:
+    """Delete custom resources first: moto would delete the buckets that their handlers empty."""
+    resources = stack.resource_map
+    for logical_id, description in resources._resource_json_map.items():
+        if description["Type"].startswith("Custom::"):
+            custom = resources._parsed_resources.pop(logical_id, None)
+            if custom is not None:
+                custom.delete(stack.account_id, stack.region_name)
 
 
 def _protect(response: Any) -> ActionResult:
@@ -121,27 +146,43 @@ def _protect(response: Any) -> ActionResult:
 def _delete_resource(resources: Any, parsed: Any, description: dict[str, Any]) -> None:
     if str(description.get("DeletionPolicy", "Delete")).startswith("Retain"):
         RETAINED[description["Type"], str(parsed.physical_resource_id)] = parsed
+        SKIPPED.setdefault(resources.stack_id, []).append(
+            Event(
+                stack_id=resources.stack_id,
+                stack_name=resources["AWS::StackName"],
+                logical_resource_id=parsed.logical_resource_id,
+                physical_resource_id=parsed.physical_resource_id,
+                resource_type=description["Type"],
+                resource_status="DELETE_SKIPPED",
+                resource_status_reason=None,
+                resource_properties=None,
+            )
+        )
         return
     if description["Type"] == "AWS::IAM::ManagedPolicy":
-        _detach_policy(resources, parsed)
-    elif description["Type"] == "AWS::EC2::RouteTable":
-        _disassociate(resources, parsed)
+        _delete_policy(resources, parsed)
+        return
+    if description["Type"] == "AWS::EC2::RouteTable":
+        _delete_route_table(resources, parsed)
+        return
     _Originals.delete_resource(resources, parsed, description)
 
 
-def _detach_policy(resources: Any, policy: Any) -> None:
-    """Detach a policy from its roles, as CloudFormation does before it deletes the policy."""
+def _delete_policy(resources: Any, policy: Any) -> None:
+    """Detach a policy from its roles and delete it, as CloudFormation does."""
     iam = iam_backends[resources._account_id][get_partition(resources._region_name)]
     for role in list(iam.roles.values()):
         if policy.arn in role.managed_policies:
             iam.detach_role_policy(policy.arn, role.name)
+    iam.managed_policies.pop(policy.arn, None)
 
 
-def _disassociate(resources: Any, table: Any) -> None:
-    """Delete the associations of a route table, which moto has no resource type for."""
+def _delete_route_table(resources: Any, table: Any) -> None:
+    """Delete a route table and its associations; moto's stacks delete neither."""
     ec2 = ec2_backends[resources._account_id][resources._region_name]
     for association in list(table.associations):
         ec2.disassociate_route_table(association)
+    ec2.delete_route_table(table.id)
 
 
 def _update_resource(logical_id: str, description: Any, resources: Any, **kwargs: Any) -> Any:

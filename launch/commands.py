@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,6 +13,7 @@ from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
 from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 from launch.status import state_name
+from training.console import say
 
 if TYPE_CHECKING:
     from launch.submission import Submission
@@ -232,7 +232,7 @@ def _restart_adopted(submission: Submission, target: Target, overrides: str) -> 
         say(line)
     if quote.question:
         confirm(quote.question)
-    again = submission.with_new_attempt()
+    again = submission.with_new_attempt(target.job_prefix)
     again.write()
     try:
         again = shared.restart(again)
@@ -302,12 +302,6 @@ def delete_run(run: str, runs: Path) -> None:
     if remaining:
         raise LaunchError("deleted, except: " + "; ".join(remaining))
     say(f"{submission.run} is deleted")
-
-
-def say(line: str) -> None:
-    """Print a line and flush it, so that a pipe sees it at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def _repair_latest(folder: Path) -> None:

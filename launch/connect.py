@@ -1,4 +1,4 @@
-"""Commands about HyperPod clusters on Slurm: `temper connect` and `temper cluster-software`."""
+"""Commands about HyperPod clusters: `temper connect`, and `temper cluster-software` of Slurm."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import sys
 from launch.aws.hyperpod_nodes import describe_cluster, submit_node
 from launch.aws.platform_parameters import read_platform_parameters
 from launch.aws.session import AwsSession
-from launch.commands import say
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.slurm.session_manager import (
     DEFAULT_USER,
-    Connection,
+    NodeConnection,
     authorize_key,
     read_public_key,
     require_programs,
     write_ssh_config,
 )
+from training.console import say
 
 KEY_DOCUMENT = "hyperpod/key-document"
 """Parameter of the platform with the name of the session document that adds a key."""
@@ -30,9 +30,12 @@ def connect(
 ) -> int:
     """Let the caller's own key in, write the ssh configuration, and open a shell.
 
+    With EKS, write kubectl's configuration instead, and hold the tunnel to the API server open.
+
     Args:
         environment: Environment of the cluster.
         node: `login`, `controller`, a group or an instance id; empty for the preferred node.
+            With EKS, the node through which the tunnel goes; `none` to do without.
         user: User on the node; empty for `SLURM_USER`, or the AMI's user.
         key: File of the public key; empty for ssh's usual ones.
         setup_only: Open no shell.
@@ -40,25 +43,28 @@ def connect(
     Raises:
         LaunchError: A program, the cluster, the node or the key is missing, or access is refused.
     """
-    require_programs()
-    public_key = read_public_key(key)
     account = AwsSession(environment)
     account.caller()
     platform = read_platform_parameters(environment, account.client("ssm"))
+    if platform.get("hyperpod/eks"):
+        if user or key:
+            raise LaunchError(
+                "--user and --key are for ssh to a Slurm cluster; the cluster of "
+                f"{environment.name} is on EKS and needs neither"
+            )
+        from launch.eks.connect import connect_to_eks
+
+        return connect_to_eks(account, platform, node=node, setup_only=setup_only)
+    require_programs()
+    public_key = read_public_key(key)
     cluster = describe_cluster(account, platform)
-    if "Eks" in cluster.get("Orchestrator", {}):
-        eks = platform.get("hyperpod/eks") or "CLUSTER"
-        raise LaunchError(
-            f"{cluster['ClusterName']} is orchestrated by EKS, and is used through kubectl: "
-            f"aws eks update-kubeconfig --name {eks} --region {environment.region}"
-        )
     document = platform.get(KEY_DOCUMENT)
     if document is None:
         raise LaunchError(
             f"the platform of {environment.name} is older than this command. Deploy it again: "
             f"make deploy ENV={environment.name}"
         )
-    connection = Connection(
+    connection = NodeConnection(
         environment.prefix,
         environment.region,
         submit_node(account, cluster, node),
@@ -77,7 +83,7 @@ def connect(
     return subprocess.run(command, check=False).returncode
 
 
-def _try_out(command: list[str], connection: Connection) -> None:
+def _try_out(command: list[str], connection: NodeConnection) -> None:
     """Execute a command on the node.
 
     Raises:

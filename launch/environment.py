@@ -17,7 +17,7 @@ from launch.errors import InvalidOptionError, LaunchError
 from validation.strict_yaml import load_yaml
 
 FOLDER = Path("environments")
-_SECTIONS = ("images", "network", "security")
+_SECTIONS = ("images", "network", "security", "hyperpod")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class LaunchEnvironment:
         cost_centre: Value of the `CostCentre` tag.
         refuse_findings_from: Lowest severity of a scan finding for which an image is refused.
         network: Section `network`, as it is in the file.
+        orchestrator: Orchestrator of the HyperPod cluster, `slurm` or `eks`; empty without one.
         tags: More tags of every job.
         kms_key_arns: KMS keys that exist, by domain.
         sections: The whole file.
@@ -46,6 +47,7 @@ class LaunchEnvironment:
     cost_centre: str = ""
     refuse_findings_from: str = "CRITICAL"
     network: Mapping[str, Any] = field(default_factory=dict)
+    orchestrator: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     kms_key_arns: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
@@ -75,7 +77,7 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
             f"{path} lacks {' and '.join(missing)}. `make synth ENV={name}` checks it"
         )
     account = settings.get("account")
-    images, network, security = (_section(settings, key) for key in _SECTIONS)
+    images, network, security, hyperpod = (_section(settings, key) for key in _SECTIONS)
     return LaunchEnvironment(
         name=name,
         prefix=str(settings["prefix"]),
@@ -84,6 +86,7 @@ def read_environment(name: str, folder: Path = FOLDER) -> LaunchEnvironment:
         owner=str(settings.get("owner", "")),
         cost_centre=str(settings.get("cost_centre", "")),
         refuse_findings_from=str(images.get("refuse_findings_from", "CRITICAL")),
+        orchestrator=str(hyperpod.get("orchestrator", "slurm")) if hyperpod.get("enabled") else "",
         network=network,
         tags=_section(settings, "tags"),
         kms_key_arns=_section(security, "kms_key_arns"),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.resolve_run import resolve_run
-from launch.run_index import RunIndex, RunRow
+from launch.run_index import RunIndex
+from launch.run_row import RunRow
 from launch.submission import Attempt, Submission, read_submission
 from launch.targets import make_target
 from training.errors import TemperError

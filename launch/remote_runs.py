@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from launch.run_index import RunRow
+from launch.run_row import RunRow
 from launch.status import Status
 from launch.submission import Attempt, TargetName, attempt_number
 
@@ -64,9 +64,14 @@ def is_run_name(run: str) -> bool:
     return bool(_RUN.fullmatch(run)) and ".." not in run
 
 
-def is_job_name(name: str) -> bool:
+def is_job_name(name: object) -> bool:
     """Return whether a text can be the name of a job, and so be part of a script."""
-    return bool(_JOB.fullmatch(name))
+    return isinstance(name, str) and bool(_JOB.fullmatch(name))
+
+
+def printable(text: str) -> str:
+    """Return a text of another person without characters that control a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def merge_attempts(attempts: Iterable[RemoteRun]) -> list[RemoteRun]:

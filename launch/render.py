@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.run_index import RunRow
+from launch.run_row import RunRow
 from launch.status import State, state_name
 
 _STYLES: dict[State, str] = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from launch.errors import NoSuchRunError
-from launch.run_index import RunIndex, RunRow
+from launch.run_index import RunIndex
+from launch.run_row import RunRow
 
 
 def resolve_run(runs: Path, name: str) -> RunRow:

@@ -13,10 +13,10 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from launch.errors import LaunchError
+from launch.run_row import RunRow
 from launch.status import Status
 from launch.submission import Submission, read_submission
 from launch.targets.local import read_folder
@@ -30,29 +30,6 @@ create table if not exists runs (
   created text not null, jobs text not null, status text not null, stamp text not null
 )
 """
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """Row of the index: one run.
-
-    Attributes:
-        run: `<name>/<run id>`.
-        target: Target that executes the run.
-        environment: Environment of the platform, or empty.
-        creator: Login name of the person who started it; empty if unknown.
-        created: Time of creation, ISO 8601 in UTC.
-        jobs: Names of its jobs on the target, oldest first.
-        status: Last known status.
-    """
-
-    run: str
-    target: str
-    environment: str
-    creator: str
-    created: str
-    jobs: tuple[str, ...]
-    status: Status
 
 
 class RunIndex:

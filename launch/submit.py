@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.aws.read_object import read_object
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.prepared_job import PreparedJob
@@ -23,6 +24,7 @@ from launch.submission import (
 )
 from launch.targets.base import Target
 from planning import Plan, make_plan
+from planning.hf_config import read_s3_with
 from training.config import Job, Pipeline, load_job
 from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem, TemperError
@@ -109,6 +111,7 @@ def plan_or_refuse(job: Job | Pipeline, source: str) -> Plan:
     Raises:
         JobError: The job does not fit into memory or disk, or could exceed its cost limit.
     """
+    read_s3_with(read_object)
     plan = make_plan(job)
     if not plan.fits:
         raise JobError(source, [Problem("plan", reason) for reason in plan.refused])

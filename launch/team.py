@@ -11,7 +11,7 @@ from launch.aws.platform_parameters import read_platform_parameters
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment, read_environment
 from launch.errors import LaunchError, NoSuchRunError
-from launch.remote_runs import RECENT_DAYS, RemoteRun
+from launch.remote_runs import RECENT_DAYS, RemoteRun, printable
 from launch.resolve_run import match_rows, newest_names
 from launch.submission import TargetName
 from launch.targets import eks, hyperpod, sagemaker, slurm
@@ -62,7 +62,7 @@ class TeamRuns:
                 continue
             self.targets[name] = target
             self.runs += [self._of_environment(run) for run in listing.runs]
-            self.unreadable += [f"{name}: {line}" for line in listing.unreadable]
+            self.unreadable += [printable(f"{name}: {line}") for line in listing.unreadable]
         self.runs.sort(key=lambda run: (run.created, run.run))
 
     def find(self, name: str) -> tuple[RemoteRun, SharedTarget]:
@@ -89,9 +89,15 @@ class TeamRuns:
         )
 
     def _of_environment(self, run: RemoteRun) -> RemoteRun:
-        """Return a run of the environment's own cluster with the environment's name."""
+        """Return a run that is safe to print; one of the environment's own has its name."""
         owned = run.target in ("sagemaker", "hyperpod")
-        return replace(run, environment=self.environment.name) if owned else run
+        return replace(
+            run,
+            environment=self.environment.name if owned else printable(run.environment),
+            creator=printable(run.creator),
+            created=printable(run.created),
+            status=replace(run.status, detail=printable(run.status.detail)),
+        )
 
     def _configured(self) -> Iterator[tuple[TargetName, Connect]]:
         yield "sagemaker", sagemaker.from_environment

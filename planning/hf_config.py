@@ -1,4 +1,4 @@
-"""Reader of a model's shape from its `config.json`: in a folder, the Hub's cache, or on the Hub."""
+"""Reader of a model's shape from its `config.json`: in a folder, in S3, or on the Hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from planning.model_shape import OTHER_EXPERTS, ModelShape
 from training.config import Job
 from training.config.model import SCRATCH, Model
-from training.errors import JobError, Problem
+from training.errors import JobError, Problem, TemperError
 
 _PATIENCE_S = 5.0
 _NOT_TIED = frozenset(
@@ -26,6 +26,24 @@ _NOT_TIED = frozenset(
 """Families whose embeddings are not tied unless the file says otherwise."""
 
 Config = Mapping[str, Any]
+
+
+@dataclass
+class _Readers:
+    """Readers of addresses that this package has no client for."""
+
+    s3: Callable[[str], str] | None = None
+
+
+_readers = _Readers()
+
+
+def read_s3_with(reader: Callable[[str], str]) -> None:
+    """Set the function that returns the text of an object in S3, called with its address.
+
+    It raises a `TemperError` if there is no such object, or it may not be read.
+    """
+    _readers.s3 = reader
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,8 @@ def shape_of(document: Config, named: NamedShape) -> ModelShape:
 
 def _find(named: NamedShape) -> Config:
     source = named.source
+    if source.startswith("s3://"):
+        return _from_s3(named)
     folder = Path(source)
     if folder.is_dir():
         return _parse(named, folder / "config.json")
@@ -176,6 +196,23 @@ def _from_hub(named: NamedShape) -> Config:
         reason = getattr(error, "reason", None) or error
         raise named.problem(
             f"its config.json could not be had from the Hub ({reason})", name, fix
+        ) from None
+    return document if isinstance(document, dict) else {}
+
+
+def _from_s3(named: NamedShape) -> Config:
+    """Return the `config.json` below an S3 address, which SageMaker reads in place."""
+    address = f"{named.source.rstrip('/')}/config.json"
+    if _readers.s3 is None:
+        raise named.problem(
+            "is in S3, which this command does not read", named.source, "Plan it with temper plan"
+        )
+    try:
+        document = json.loads(_readers.s3(address))
+    except (TemperError, ValueError) as error:
+        fix = f"Check it with `aws s3 ls {address}`"
+        raise named.problem(
+            f"its config.json could not be read: {error}", named.source, fix
         ) from None
     return document if isinstance(document, dict) else {}
 

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import yaml
 
 from catalog.prices import price as instance_price
+from stacks.aws_data.tables import eks_versions
 from stacks.handlers.monitor.faults import HEARTBEAT
 
 # Published by the job monitor every five minutes and by the undeploy schedule every hour; a metric
@@ -125,6 +127,16 @@ def _nodes(properties: Properties) -> BilledItems:
         yield group["InstanceType"], group["InstanceCount"]
 
 
+def _eks(properties: Properties) -> BilledItems:
+    yield eks_price(properties["Version"], date.today()), 1
+
+
+def eks_price(version: str, today: date) -> str:
+    """Return the name of an EKS cluster's price: it rises when standard support has ended."""
+    ends = eks_versions().get(version)
+    return "eks extended" if ends and today > ends else "eks"
+
+
 def _one(item: str) -> Callable[[Properties], BilledItems]:
     return lambda _: [(item, 1)]
 
@@ -140,7 +152,7 @@ COUNTERS: dict[str, Callable[[Properties], BilledItems]] = {
     "AWS::CloudWatch::Dashboard": _one("dashboard"),
     "AWS::FSx::FileSystem": _lustre,
     "AWS::RDS::DBInstance": _database,
-    "AWS::EKS::Cluster": _one("eks"),
+    "AWS::EKS::Cluster": _eks,
     "AWS::SageMaker::Cluster": _nodes,
     "AWS::SageMaker::MlflowApp": _one("MLflow app"),
     "Custom::ProvisionedThroughput": _one("provisioned throughput"),

@@ -4,6 +4,7 @@ Run `python -m stacks.bootstrap ENV`: it prints the account, the Region and the 
 the account is bootstrapped as the stacks of the environment expect it.
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -32,7 +33,8 @@ def bootstrap_arguments(environment: Environment) -> list[str]:
 def main() -> None:
     """Print the arguments of the environment that the command line names."""
     try:
-        environment = read_environment(Path("environments"), sys.argv[1])
+        folder = Path(os.environ.get("TEMPER_ENVIRONMENTS", "environments"))
+        environment = read_environment(folder, sys.argv[1])
     except SettingsError as error:
         sys.exit(str(error))
     sys.stdout.write(shlex.join(bootstrap_arguments(environment)) + "\n")

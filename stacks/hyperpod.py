@@ -1,19 +1,25 @@
 """Stack of the HyperPod cluster, disabled by default: nodes, compute quotas and health events."""
 
+from datetime import date
+
 import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from stacks.constructs.compute_quotas import ComputeQuotas
+from stacks.aws_data.tables import eks_versions, region_has
+from stacks.constructs.compute_quotas import QUOTA, ComputeQuotas
+from stacks.constructs.eks_api_access import EksApiAccess
 from stacks.constructs.eks_cluster import EksForHyperPod
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
 from stacks.constructs.hyperpod_lifecycle import HyperPodLifecycle
 from stacks.constructs.node_access import NodeAccess
+from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.slurm_accounting import SlurmAccounting
 from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.network import NetworkStack
+from stacks.policies import hyperpod_autoscaling
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.settings.hyperpod import TaskGovernance
@@ -60,15 +66,19 @@ class HyperPodStack(TemperStack):
                 subnets=cluster_subnets,
                 group=network.nodes,
                 engineer=security.engineer_role,
+                logs_key=security.context.logs,
+                removal=self.removal,
             )
-            parameters["hyperpod/eks"] = eks.cluster.ref
+            parameters |= {"hyperpod/eks": eks.cluster.ref, **self._job_parameters()}
+            self._warn_about_support(settings.eks.version)
             if not settings.eks.chart_installed:
                 cdk.Annotations.of(self).add_warning_v2(
                     "temper:nodes-wait-for-the-chart",
                     "HyperPod nodes are omitted until its chart is in the EKS cluster: install "
                     "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
                 )
-                publish_parameters(self, self.names, {"hyperpod/eks": eks.cluster.ref})
+                del parameters["hyperpod/cluster"]
+                publish_parameters(self, self.names, parameters)
                 return
         accounting = None
         controller_role = security.controller_role
@@ -90,7 +100,9 @@ class HyperPodStack(TemperStack):
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         if settings.eks_cluster_arn:
             parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
+            parameters |= self._job_parameters()
         lifecycle = self._add_lifecycle(environment, security, storage)
+        autoscaling = self._add_autoscaling_role(security)
         self.cluster = HyperPodCluster(
             self,
             "HyperPod",
@@ -104,6 +116,7 @@ class HyperPodStack(TemperStack):
             lustre=storage.lustre.file_system,
             eks_cluster_arn=eks_cluster_arn,
             accounting=accounting,
+            autoscaling_role=autoscaling.role if autoscaling else None,
             lifecycle=lifecycle.config if lifecycle else None,
         ).cluster
         self.cluster.cluster_name = self.cluster_name
@@ -112,17 +125,10 @@ class HyperPodStack(TemperStack):
         self.cluster.node.add_dependency(
             *(lifecycle.ready if lifecycle else ()),
             *((accounting.read_password_policy,) if accounting else ()),
+            *((autoscaling,) if autoscaling else ()),
         )
         if eks_cluster_arn:
-            nodes = EksNodes(
-                self,
-                "EksNodes",
-                names=self.names,
-                subnets=network.subnets,
-                role=security.node_role,
-                cluster_arn=eks_cluster_arn,
-            )
-            self.cluster.node.add_dependency(nodes.policy)
+            self._add_eks_access(self.cluster, security, network, eks_cluster_arn)
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
@@ -130,6 +136,83 @@ class HyperPodStack(TemperStack):
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
+
+    def _job_parameters(self) -> dict[str, str]:
+        """Return the parameters of jobs on EKS: namespaces, teams and autoscaled groups."""
+        settings = self.environment_settings.hyperpod
+        teams = settings.task_governance.teams if settings.task_governance else ()
+        if not region_has(self.environment_settings.region, QUOTA):
+            teams = ()  # no quota, no namespace of a team
+        parameters = {
+            "hyperpod/namespaces": ",".join(settings.namespaces if teams else [settings.namespace])
+        }
+        if teams:
+            parameters["hyperpod/teams"] = ",".join(team.name for team in teams)
+        if groups := settings.autoscaled_groups:
+            parameters["hyperpod/autoscaled-groups"] = ",".join(
+                f"{group.name}:{group.instance}:{scale.max_count}:{scale.idle_minutes}"
+                for group in groups
+                if (scale := group.autoscale)
+            )
+        return parameters
+
+    def _add_eks_access(
+        self,
+        cluster: sagemaker.CfnCluster,
+        security: SecurityStack,
+        network: NetworkStack,
+        eks_cluster_arn: str,
+    ) -> None:
+        """Let nodes run pods, and engineers reach the API server through the nodes.
+
+        Args:
+            cluster: The HyperPod cluster, which waits for the permissions of its nodes.
+            security: Stack of the roles.
+            network: Stack of the subnets.
+            eks_cluster_arn: The EKS cluster.
+        """
+        nodes = EksNodes(
+            self,
+            "EksNodes",
+            names=self.names,
+            subnets=network.subnets,
+            role=security.node_role,
+            cluster_arn=eks_cluster_arn,
+        )
+        cluster.node.add_dependency(nodes.policy)
+        EksApiAccess(
+            self,
+            "EksApiAccess",
+            names=self.names,
+            cluster_arn=cluster.attr_cluster_arn,
+            engineer=security.engineer_role,
+        )
+
+    def _add_autoscaling_role(self, security: SecurityStack) -> ServiceRole | None:
+        """Return the role with which HyperPod's managed Karpenter scales groups, if there are any.
+
+        The cluster waits for it, so that it has its permissions when HyperPod first uses it.
+        """
+        if not self.environment_settings.hyperpod.autoscaled_groups:
+            return None
+        role = ServiceRole(
+            self,
+            "Autoscaling",
+            service="hyperpod.sagemaker.amazonaws.com",
+            description="Lets HyperPod add nodes to groups and remove idle ones",
+            source_arns=[self.names.arn("sagemaker", "cluster/*")],
+        )
+        role.attach_policy(*hyperpod_autoscaling.statements(security.context))
+        return role
+
+    def _warn_about_support(self, version: str) -> None:
+        ends = eks_versions().get(version)
+        if ends and ends < date.today():
+            cdk.Annotations.of(self).add_warning_v2(
+                "temper:eks-extended-support",
+                f"EKS's standard support of Kubernetes {version} ended on {ends}, and the cluster "
+                "costs six times as much per hour; raise hyperpod.eks.version by one",
+            )
 
     def _warn_of_placement(self) -> None:
         for warning in placement_warnings(self.environment_settings):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import aws_cdk as cdk
 from constructs import Construct
 
 from stacks.alarms import (
@@ -20,6 +21,7 @@ from stacks.constructs.handler_function import HandlerFunction
 from stacks.constructs.job_monitor import JobMonitor
 from stacks.constructs.message_topic import MessageTopic
 from stacks.constructs.pager import AlarmPager
+from stacks.constructs.slack_channel import SlackChannel
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -47,12 +49,26 @@ class MonitoringStack(TemperStack):
             names=self.names,
             key=context.messages,
             emails=settings.page,
+            url_secrets=settings.page_https,
             publishers=[
                 "cloudwatch.amazonaws.com",
                 "budgets.amazonaws.com",
                 "costalerts.amazonaws.com",
             ],
         ).topic
+        if settings.slack:
+            SlackChannel(
+                self, "Slack", names=self.names, settings=settings.slack, topic=pages_topic
+            )
+        recipients = ", ".join(dict.fromkeys([*settings.page, *settings.events]))
+        cdk.CfnOutput(
+            self,
+            "ConfirmSubscriptions",
+            value=f"Pending confirmation: {recipients}. Each follows the link in the mail 'AWS "
+            "Notification - Subscription Confirmation' within two days of the first deployment; "
+            "until then nothing reaches them",
+            description="Recipients that must confirm once",
+        )
         events_topic = MessageTopic(
             self, "Events", names=self.names, key=context.messages, emails=settings.events
         ).topic

@@ -14,18 +14,25 @@ class ResourceNames:
     prefix: str
     region: str
     account: str
+    data_bucket: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Environment) -> "ResourceNames":
         """Return the names of an environment; an account left open is resolved at deployment."""
         account = environment.account or Aws.ACCOUNT_ID
-        return cls(environment.prefix, environment.region, account)
+        existing = environment.storage.data_bucket
+        return cls(
+            environment.prefix, environment.region, account, existing.name if existing else None
+        )
 
     def bucket(self, kind: str) -> str:
         """Return the name of a bucket.
 
-        S3 bucket names are global, so the name contains the account and the Region.
+        S3 bucket names are global, so the name contains the account and the Region. The bucket of
+        the data may exist already, under a name of its own.
         """
+        if kind == "data" and self.data_bucket:
+            return self.data_bucket
         return f"{self.prefix}-{kind}-{self.account}-{self.region}"
 
     @property

@@ -1,5 +1,7 @@
 """Stack of KMS keys and IAM roles. Every other stack depends on it."""
 
+import dataclasses
+
 import aws_cdk as cdk
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -8,6 +10,7 @@ from constructs import Construct, IConstruct
 
 from catalog.kms_key_users import KEY_SERVICES
 from stacks.constructs.assumable_role import AssumableRole
+from stacks.constructs.github_oidc import GitHubOidc
 from stacks.constructs.kms_key import DomainKmsKey, KeyUsers
 from stacks.constructs.service_role import ServiceRole
 from stacks.constructs.ssm_parameters import publish_parameters
@@ -20,11 +23,13 @@ from stacks.policies import (
     image_build,
     image_builds,
     monitoring,
+    on_call,
     permissions_boundary,
     platform_ci,
     training,
 )
-from stacks.policies.iam_statements import IamContext
+from stacks.policies.iam_statements import IamContext, allow, secret_names
+from stacks.policies.kms_actions import READ
 from stacks.settings import Environment
 from stacks.temper_stack import TemperStack
 
@@ -34,7 +39,7 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 
 
 class SecurityStack(TemperStack):
-    """Stack with four KMS keys and seven roles.
+    """Stack with four KMS keys and nine roles.
 
     With `images.approval: required` people who approve images get a role of their own. With
     `hyperpod.accounting` so does the controller node, because it alone may read the password of the
@@ -55,6 +60,7 @@ class SecurityStack(TemperStack):
         self._create_roles()
         self.context = self._create_keys()
         self._attach_policies()
+        self._allow_key_of_data_bucket()
         self._publish()
 
     def _create_roles(self) -> None:
@@ -66,6 +72,16 @@ class SecurityStack(TemperStack):
             description="What a SageMaker job's container may do",
             source_arns=[arn("sagemaker", "*")],
         )
+        # A job that names no secret runs as `Training` and can read none, whatever it executes.
+        self._secrets_job: ServiceRole | None = None
+        if secret_names(self.environment_settings.storage):
+            self._secrets_job = ServiceRole(
+                self,
+                "JobWithSecrets",
+                service="sagemaker.amazonaws.com",
+                description="What the container of a SageMaker job that names a secret may do",
+                source_arns=[arn("sagemaker", "*")],
+            )
         self._node = ServiceRole(
             self,
             "HyperPodNode",
@@ -122,14 +138,40 @@ class SecurityStack(TemperStack):
                 principals=settings.image_approvers,
                 require_mfa=settings.require_mfa,
             )
+        self._on_call = AssumableRole(
+            self,
+            "OnCall",
+            description="Follows the runbooks, and reads neither data nor models",
+            principals=settings.on_call,
+            require_mfa=settings.require_mfa,
+        )
+        self._github: GitHubOidc | None = None
+        if settings.github:
+            self._github = GitHubOidc(
+                self, "GitHub", account=self.names.account, settings=settings.github
+            )
         self._ci = AssumableRole(
             self,
             "PlatformCi",
             description="Deploys the platform through the CDK bootstrap roles",
             principals=settings.platform_ci,
             require_mfa=False,
+            web_identity=self._github.deployments() if self._github else None,
         )
+        self._diff: AssumableRole | None = None
+        if self._github:
+            self._diff = AssumableRole(
+                self,
+                "PlatformDiff",
+                description="Shows in a pull request what a deployment would change",
+                principals=[],
+                require_mfa=False,
+                web_identity=self._github.pull_requests(),
+            )
         self.training_role = self._training.role
+        self.training_roles: list[iam.IRole] = [
+            role.role for role in (self._training, self._secrets_job) if role
+        ]
         self.node_role = self._node.role
         self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
@@ -141,7 +183,7 @@ class SecurityStack(TemperStack):
     @property
     def job_roles(self) -> list[iam.IRole]:
         """Roles that process data, in containers and on nodes."""
-        roles = [self.training_role, self.node_role, self.controller_role]
+        roles = [*self.training_roles, self.node_role, self.controller_role]
         return [role for role in roles if role is not None]
 
     def _create_keys(self) -> IamContext:
@@ -184,6 +226,24 @@ class SecurityStack(TemperStack):
             messages=messages,
         )
 
+    def _allow_key_of_data_bucket(self) -> None:
+        """Let the roles that read and write data use the key of a bucket that exists."""
+        bucket = self.environment_settings.storage.data_bucket
+        if bucket is None or bucket.kms_key_arn is None:
+            return
+        iam.ManagedPolicy(
+            self,
+            "DataBucketKey",
+            statements=[
+                allow(
+                    "UseDataBucketKey",
+                    [*READ, "kms:Encrypt", "kms:GenerateDataKey"],
+                    [bucket.kms_key_arn],
+                )
+            ],
+            roles=[*self.job_roles, self.engineer_role],
+        )
+
     def _services(self, domain: str) -> list[str]:
         return [service.format(region=self.region) for service in KEY_SERVICES[domain]]
 
@@ -196,7 +256,7 @@ class SecurityStack(TemperStack):
             f"{domain.title()}Key",
             domain=domain,
             alias=f"{self.names.prefix}/{domain}",
-            users=users,
+            users=dataclasses.replace(users, restorers=[self._on_call.role]),
             administrators=self.environment_settings.security.key_administrators,
             qualifier=self.environment_settings.cdk_qualifier,
             removal=self.removal,
@@ -204,7 +264,10 @@ class SecurityStack(TemperStack):
 
     def _attach_policies(self) -> None:
         environment, context = self.environment_settings, self.context
-        self._training.attach_policy(*training.statements(context, environment))
+        self._training.attach_policy(*training.statements(context, environment, secrets=False))
+        if self._secrets_job:
+            readers = training.statements(context, environment, secrets=True)
+            self._secrets_job.attach_policy(*readers)
         node_statements = hyperpod_node.statements(context)
         # On EKS, `EksNodes` grants the same for the subnets of its pods.
         if environment.hyperpod.enabled and environment.hyperpod.orchestrator == "slurm":
@@ -221,7 +284,7 @@ class SecurityStack(TemperStack):
         self._engineer.attach_policy(
             "Work",
             *engineer.training_statements(
-                context, training_role=self.training_role, storage=environment.storage
+                context, training_roles=self.training_roles, storage=environment.storage
             ),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
@@ -241,9 +304,18 @@ class SecurityStack(TemperStack):
             *engineer_guardrails.guardrail_statements(context, encrypt_traffic=encrypt),
             *engineer_guardrails.cost_statements(environment.training),
         )
+        self._on_call.attach_policy("Read", *on_call.reading_statements(context))
+        self._on_call.attach_policy(
+            "Act", *on_call.acting_statements(context, engineer_role=self.engineer_role)
+        )
         self._ci.attach_policy(
             "Policy", *platform_ci.statements(self.names, environment.cdk_qualifier)
         )
+        if self._diff:
+            read_only = platform_ci.statements(
+                self.names, environment.cdk_qualifier, platform_ci.READ_ONLY
+            )
+            self._diff.attach_policy("Policy", *read_only)
 
     def _eks_cluster_arn(self) -> str | None:
         hyperpod = self.environment_settings.hyperpod
@@ -254,10 +326,17 @@ class SecurityStack(TemperStack):
     def _publish(self) -> None:
         values = {
             "roles/training": self.training_role.role_arn,
+            **(
+                {"roles/training-with-secrets": self._secrets_job.role.role_arn}
+                if self._secrets_job
+                else {}
+            ),
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
             "roles/engineer": self.engineer_role.role_arn,
+            "roles/on-call": self._on_call.role.role_arn,
             "roles/platform-ci": self._ci.role.role_arn,
+            **({"roles/platform-diff": self._diff.role.role_arn} if self._diff else {}),
             **({"roles/image-approver": self.approver_role.role_arn} if self.approver_role else {}),
             "keys/data": self.context.data.key_arn,
             "keys/models": self.context.models.key_arn,

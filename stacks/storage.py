@@ -41,7 +41,21 @@ class StorageStack(TemperStack):
             other_buckets=[self.names.lifecycle_bucket] if environment.hyperpod.on_slurm else [],
         ).bucket
         self._context = context
-        self.data = self._create_bucket("data", [_expire_old_versions(30)])
+        self.data: s3.IBucket = (
+            s3.Bucket.from_bucket_name(self, "Data", settings.data_bucket.name)
+            if settings.data_bucket
+            else self._create_bucket(
+                "data",
+                [
+                    s3.LifecycleRule(
+                        id="uploads",
+                        prefix="uploads/",
+                        expiration=cdk.Duration.days(settings.upload_days),
+                    ),
+                    _expire_old_versions(30),
+                ],
+            )
+        )
         self.runs = self._create_bucket(
             "runs",
             [
@@ -66,6 +80,7 @@ class StorageStack(TemperStack):
             "buckets/data": self.data.bucket_name,
             "buckets/runs": self.runs.bucket_name,
             "buckets/models": self.models.bucket_name,
+            **({} if settings.data_bucket else {"storage/upload-days": str(settings.upload_days)}),
         }
         for name in secret_names(settings):
             parameters[f"secrets/{name}"] = self._create_secret(name)
@@ -111,6 +126,7 @@ class StorageStack(TemperStack):
             group=network.nodes,
             key=self._context.data,
             bucket=self.data,
+            export=self.environment_settings.storage.data_bucket is None,
             removal=self.removal,
         )
 

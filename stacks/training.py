@@ -74,7 +74,7 @@ class TrainingStack(TemperStack):
                 context=security.context,
                 bucket=storage.runs,
                 engineer_roles=[security.engineer_role],
-                job_roles=[security.training_role],
+                job_roles=security.training_roles,
             ).app
             parameters["training/mlflow-app"] = app.attr_arn
         if judges := environment.bedrock.judges:

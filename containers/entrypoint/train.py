@@ -27,6 +27,7 @@ from containers.entrypoint.node_identity import NodeIdentity, read_node_identity
 from containers.entrypoint.opt_ml import MlFolder
 from containers.entrypoint.rendezvous import TICK_S, LaunchInfo, NodeInfo, Rendezvous, SingleNode
 from containers.entrypoint.restart_policy import Decision, NodeExit, RestartPolicy
+from containers.entrypoint.run_metrics import start_run_metrics
 from containers.entrypoint.secrets import resolve_secrets
 from containers.entrypoint.subprocess_runner import SubprocessRunner, adopt_orphans
 
@@ -109,8 +110,33 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> D
     nodes = len(identity.nodes)
     if nodes > 1:
         _print(f"{identity.name}: node {identity.rank + 1} of {nodes} on {identity.service}")
-    rendezvous = _make_rendezvous(options, identity, request, signals)
-    session = _Session(identity, request, folder, rendezvous, signals, scratch)
+    metrics = start_run_metrics(os.environ, identity, folder)
+    try:
+        decision = _train_with_restarts(
+            _Session(
+                identity,
+                request,
+                folder,
+                _make_rendezvous(options, identity, request, signals),
+                signals,
+                scratch,
+            )
+        )
+    except StartError as error:
+        if metrics:
+            metrics.close(error.exit_code, str(error))
+        raise
+    if metrics:
+        metrics.close(decision.code, decision.message)
+    if decision.code == 0 and identity.is_first and ml.exists and folder is not None:
+        for place, model in published_models(folder).items():
+            ml.copy_model(model, place)
+    return decision
+
+
+def _train_with_restarts(session: _Session) -> Decision:
+    """Train until it ends for good, and return the decision of all nodes."""
+    folder, rendezvous, signals = session.folder, session.rendezvous, session.signals
     try:
         while True:
             launch = rendezvous.join(folder)
@@ -121,9 +147,6 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> D
             _print(f"{decision.message}\nrestarting training")
     finally:
         rendezvous.close()
-    if decision.code == 0 and identity.is_first and ml.exists and folder is not None:
-        for place, model in published_models(folder).items():
-            ml.copy_model(model, place)
     # Training printed its own error; only the reason of another node is new.
     if decision.code and (decision.code, decision.message) != (ended.code, ended.message):
         _print(f"error: {decision.message}")

@@ -82,7 +82,7 @@ def create_request(
             "TrainingInputMode": "FastFile" if resources.input_mode == "fast_file" else "File",
             "MetricDefinitions": metric_definitions(),
         },
-        "RoleArn": platform["roles/training"],
+        "RoleArn": _role(requirements, platform),
         "InputDataConfig": [
             _channel(channel, uri, resources, platform)
             for channel, uri in requirements.channels.items()
@@ -212,6 +212,14 @@ def _resource_config(
     if resources.keep_alive:
         config["KeepAlivePeriodInSeconds"] = int(resources.keep_alive)
     return config
+
+
+def _role(requirements: JobRequirements, platform: PlatformParameters) -> str:
+    """Return the role of the container, which can read secrets only if the job names one."""
+    role = platform["roles/training"]
+    if not (requirements.needs_hub or requirements.key_variables):
+        return role
+    return platform.get("roles/training-with-secrets") or role
 
 
 def max_runtime_s(resources: Resources, platform: PlatformParameters) -> int:

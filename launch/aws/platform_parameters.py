@@ -13,6 +13,7 @@ from launch.errors import LaunchError
 # Name of each parameter -> whether jobs cannot run without it.
 PARAMETERS = {
     "roles/training": True,
+    "roles/training-with-secrets": False,
     "keys/data": True,
     "keys/models": True,
     "buckets/data": True,
@@ -23,6 +24,7 @@ PARAMETERS = {
     "network/internet": False,
     "training/log-group": True,
     "training/encrypt-traffic": True,
+    "storage/upload-days": False,
     "training/max-runtime-hours": False,
     "training/allowed-instance-types": False,
     "training/model-package-group": False,
@@ -32,6 +34,9 @@ PARAMETERS = {
     "lustre/file-system": False,
     "hyperpod/cluster": False,
     "hyperpod/eks": False,
+    "hyperpod/namespaces": False,
+    "hyperpod/teams": False,
+    "hyperpod/autoscaled-groups": False,
     "hyperpod/key-document": False,
     "hyperpod/software": False,
     "roles/engineer": False,

@@ -16,7 +16,6 @@ from catalog.prices import price
 from launch.aws.create_training_job import INPUTS, JOB_CHANNEL
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
-from launch.targets.base import Quote
 
 
 def with_channel_addresses(text: str, job: Mapping[str, Any]) -> str:
@@ -65,8 +64,10 @@ def _replaced(value: Any, addresses: Mapping[str, str]) -> Any:
     return value
 
 
-def quote_request(job: Mapping[str, Any], environment: LaunchEnvironment) -> Quote:
-    """Return what a restart of a described job creates, and the most that it can cost.
+def describe_request(
+    job: Mapping[str, Any], environment: LaunchEnvironment
+) -> tuple[tuple[str, ...], str]:
+    """Return what a restart of a described job creates and costs, as lines, and the question.
 
     Args:
         job: Description of the job.
@@ -84,7 +85,7 @@ def quote_request(job: Mapping[str, Any], environment: LaunchEnvironment) -> Quo
         else "an unknown cost (no price is known)"
     )
     spot = ", spot" if job.get("EnableManagedSpotTraining") else ""
-    return Quote(
+    return (
         (
             f"{count} × {instance}{spot}, {environment.region} ({environment.name})",
             f"image {job['AlgorithmSpecification'].get('TrainingImage', 'of the service')}",

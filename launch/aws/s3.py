@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact
 
 _MAX_KEYS_PER_DELETE = 1000
+_DAY_S = 86400
 _NOT_FOUND = ("NoSuchKey", "NotFound", "404")
 
 
@@ -52,15 +54,28 @@ class S3Store:
     def __init__(self, s3: Any):
         self._s3 = s3
 
-    def upload_artifact(self, artifact: InputArtifact, bucket: str) -> S3Uri:
+    def upload_artifact(
+        self, artifact: InputArtifact, bucket: str, upload_days: int | None = None
+    ) -> S3Uri:
         """Upload an input below a prefix derived from its content; what exists is not sent again.
+
+        Args:
+            artifact: Input of a job.
+            bucket: Bucket of the data.
+            upload_days: Days after which the bucket deletes uploads. Half of them, at least 30, is
+                longer than any job, so an older object is uploaded again.
 
         Returns:
             The prefix to give to a channel; the input lies below it under its base name.
         """
         prefix = S3Uri(bucket, f"uploads/{artifact.digest[:24]}")
+        reuse_days = upload_days / 2 if upload_days else None
         for file in artifact.files:
-            self.upload_file(file, prefix / artifact.relative_path(file))
+            to = prefix / artifact.relative_path(file)
+            if reuse_days and self._is_older(to, reuse_days):
+                self._send(file, to)
+            else:
+                self.upload_file(file, to)
         return S3Uri(prefix.bucket, prefix.key + "/")
 
     def upload_file(self, file: Path, to: S3Uri, tags: dict[str, str] | None = None) -> None:
@@ -73,9 +88,18 @@ class S3Store:
         """
         if self._size(to) == file.stat().st_size and tags is None:
             return
-        extra = {"Tagging": urlencode(tags)} if tags else None
+        self._send(file, to, {"Tagging": urlencode(tags)} if tags else None)
+
+    def _send(self, file: Path, to: S3Uri, extra: dict[str, str] | None = None) -> None:
         with explain_aws_errors(f"copying {file} to {to}"):
             self._s3.upload_file(str(file), to.bucket, to.key, ExtraArgs=extra)
+
+    def _is_older(self, uri: S3Uri, days: float) -> bool:
+        """Return whether an object exists and was written more than `days` ago."""
+        with explain_aws_errors(f"checking {uri}", ignore=_NOT_FOUND):
+            written = self._s3.head_object(Bucket=uri.bucket, Key=uri.key)["LastModified"]
+            return bool(time.time() - written.timestamp() > days * _DAY_S)
+        return False
 
     def put_text(self, text: str, to: S3Uri) -> None:
         """Write a small text object."""

@@ -19,6 +19,7 @@ from launch.doctor.checks import Check, CheckFailed, CheckWarning, Skipped
 from launch.doctor.kms_checks import ExistingKeysCheck
 from launch.doctor.linked_role_checks import LinkedRolesCheck
 from launch.doctor.network_checks import ExistingNetworkCheck
+from launch.doctor.page_checks import AlarmPathCheck
 from launch.images.registry import BLOCKING_SEVERITIES, SCANNED, SCANNING, count_findings
 from launch.job_inputs import collect_endpoints, collect_inputs, hub_names
 from launch.resources import image_kind, stages_of
@@ -50,6 +51,7 @@ class AccountChecks:
             Check("kms keys", ExistingKeysCheck(self.account).run, needs="credentials"),
             Check("linked roles", LinkedRolesCheck(self.account).run, needs="credentials"),
             Check("platform", self.published, needs="credentials"),
+            Check("pages", AlarmPathCheck(self.account).run, needs="platform"),
             Check("quota", self.quota, needs="credentials"),
             Check("zones", self.zones, needs="platform"),
             Check("image", self.image, needs="platform"),

@@ -64,7 +64,12 @@ def _checks(env: str, path: Path | None, overrides: str, runs: Path) -> list[Che
         from launch.aws.session import AwsSession
         from launch.doctor.account_checks import AccountChecks
 
-        checks += AccountChecks(AwsSession(read_environment(env)), job).checks()
+        account = AwsSession(read_environment(env))
+        checks += AccountChecks(account, job).checks()
+        if account.environment.orchestrator == "eks":
+            from launch.doctor.eks_checks import EksChecks
+
+            checks += EksChecks(account).checks()
     return checks
 
 

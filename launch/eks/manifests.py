@@ -42,11 +42,13 @@ class KubernetesSettings:
         namespace: Namespace of the jobs.
         claim: Volume claim of the shared file system, which every pod mounts at `/fsx`.
         service_account: Service account of the pods.
+        queue: Queue of Kueue that admits the job; empty for the job's `resources.partition`.
     """
 
     namespace: str = "kubeflow"
     claim: str = "fsx-claim"
     service_account: str = "default"
+    queue: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def manifests(
         "metadata": {"name": spec.name, "namespace": cluster.namespace, "labels": labels},
         "data": {JOB_FILE: spec.job},
     }
-    queue = {"kueue.x-k8s.io/queue-name": resources.partition} if resources.partition else {}
+    queue_name = cluster.queue or resources.partition
+    queue = {"kueue.x-k8s.io/queue-name": queue_name} if queue_name else {}
     job = {
         "apiVersion": "kubeflow.org/v1",
         "kind": "PyTorchJob",
@@ -128,7 +131,11 @@ def manifests(
                     "replicas": resources.count,
                     "restartPolicy": "OnFailure",
                     "template": {
-                        "metadata": {"labels": labels},
+                        # An autoscaler must not move a training process to save a node.
+                        "metadata": {
+                            "labels": labels,
+                            "annotations": {"karpenter.sh/do-not-disrupt": "true"},
+                        },
                         "spec": _pod(spec, resources, machine, cluster),
                     },
                 }

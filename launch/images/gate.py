@@ -14,7 +14,7 @@ from launch.errors import LaunchError
 from launch.images.registry import (
     SCANNED,
     SCANNING,
-    ImageRepository,
+    EcrRepository,
     RegistryImage,
     ScanResult,
     count_findings,
@@ -64,7 +64,7 @@ class ImageGate:
         self,
         environment: LaunchEnvironment,
         ssm: Any,
-        repository: ImageRepository,
+        repository: EcrRepository,
         kind: str,
         timings: GateTimings,
         report: Callable[[str], None],
@@ -79,7 +79,7 @@ class ImageGate:
 
     @property
     def needs_approval(self) -> bool:
-        """Whether jobs use an image only after its approval."""
+        """True if jobs use an image only after its approval."""
         return self._parameter("approval") == "required"
 
     @property

@@ -9,15 +9,15 @@ from pathlib import Path
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
-from launch.commands import say
 from launch.confirm import confirm
 from launch.environment import read_environment
 from launch.errors import InvalidOptionError, LaunchError
 from launch.images.builds import Build, ImageBuilds, cost_statement
 from launch.images.gate import GateTimings, ImageGate
 from launch.images.local_build import build_and_push
-from launch.images.registry import ImageRepository, RegistryImage
+from launch.images.registry import EcrRepository, RegistryImage
 from launch.images.source import ImageSource, read_source
+from training.console import say
 
 KINDS = ("gpu", "neuron")
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ class ImagePublisher:
                 f"the environment {environment.name} has no repository for {kind} images: add it "
                 f"to images.kinds in environments/{environment.name}.yaml and deploy it"
             )
-        self.repository = ImageRepository(account.client("ecr"), uri)
+        self.repository = EcrRepository(account.client("ecr"), uri)
         self.gate = ImageGate(
             environment, account.client("ssm"), self.repository, kind, self.timings, report
         )

@@ -54,7 +54,7 @@ class ScanResult:
         return count_findings(self.counts, severities)
 
 
-class ImageRepository:
+class EcrRepository:
     """Repository of the images of one kind.
 
     Args:

@@ -121,9 +121,9 @@ def _remote_run(
     return RemoteRun(
         run,
         target,
-        submission.environment,
-        submission.creator,
-        submission.created,
+        str(submission.environment),
+        str(submission.creator),
+        str(submission.created),
         attempts,
         status,
     )

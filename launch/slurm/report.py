@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -45,7 +46,8 @@ def read_report(report: Mapping[str, Any], log: PurePosixPath) -> Status:
         log: Path of the job's output, for a job that ended without a message.
     """
     recorded, metrics = report.get("status", {}), report.get("metrics", {})
-    step, loss = metrics.get("step"), metrics.get("loss")
+    last_step, loss = _number(metrics.get("step")), _number(metrics.get("loss"))
+    step = None if last_step is None or not math.isfinite(last_step) else int(last_step)
     state, reason, nodes = (*str(report.get("queue", "")).split("|"), "", "")[:3]
     if state in _WAITING:
         return Status("training", f"waiting: {reason or state.lower()}", step, loss)
@@ -58,3 +60,9 @@ def read_report(report: Mapping[str, Any], log: PurePosixPath) -> Status:
         return Status(final, str(recorded.get("message", "")), step, loss)
     reason = report.get("error") or f"its job ended without a message; see {log}"
     return Status("training failed", reason, step, loss)
+
+
+def _number(value: Any) -> float | None:
+    """Return a number of a file that another person may have written; None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None

@@ -31,6 +31,7 @@ class SlurmSettings:
         auto_resume: HyperPod may replace a broken node and restart the job step.
         data_bucket: S3 bucket that the shared file system is linked with; empty for none.
         data_mount: Path of the linked bucket on the nodes.
+        metric_namespace: CloudWatch namespace of the run's metrics; empty to publish none.
         variables: Further environment variables of a job, as pairs.
     """
 
@@ -43,6 +44,7 @@ class SlurmSettings:
     auto_resume: bool = False
     data_bucket: str = ""
     data_mount: str = ""
+    metric_namespace: str = ""
     variables: tuple[tuple[str, str], ...] = ()
 
 
@@ -102,7 +104,7 @@ def batch_script(
         options="\n".join(lines),
         folder=shlex.quote(str(folder)),
         code=shlex.quote(str(code)),
-        variables=_variables(cluster, container),
+        variables=_variables(name, cluster, container),
         step=shlex.join(step),
         stop=STOP,
     )
@@ -134,9 +136,14 @@ def _container_options(cluster: SlurmSettings, container: PurePosixPath) -> list
     ]
 
 
-def _variables(cluster: SlurmSettings, container: PurePosixPath | None) -> str:
+def _variables(name: str, cluster: SlurmSettings, container: PurePosixPath | None) -> str:
     """Return the lines that set further variables of the job."""
     values = dict(cluster.variables)
+    if cluster.metric_namespace:
+        values |= {
+            "TEMPER_METRICS_NAMESPACE": cluster.metric_namespace,
+            "TEMPER_METRICS_JOB": name,
+        }
     if container:
         values |= {
             "TEMPER_CACHE": str(cluster.root / "cache"),

@@ -52,7 +52,7 @@ class PublicKey:
 
 
 @dataclass(frozen=True)
-class Connection:
+class NodeConnection:
     """Connection of ssh to one node of an environment.
 
     Attributes:
@@ -161,7 +161,7 @@ def require_programs() -> None:
         raise LaunchError(f"this machine lacks {', '.join(missing)}; install it and try again")
 
 
-def authorize_key(connection: Connection, key: PublicKey, document: str) -> None:
+def authorize_key(connection: NodeConnection, key: PublicKey, document: str) -> None:
     """Add a public key to the authorized keys of the connection's user on its node.
 
     Args:
@@ -208,7 +208,7 @@ def authorize_key(connection: Connection, key: PublicKey, document: str) -> None
         )
 
 
-def write_ssh_config(connection: Connection) -> Path:
+def write_ssh_config(connection: NodeConnection) -> Path:
     """Write the ssh configuration of an environment, and return its path.
 
     The host key of the node is forgotten: patching replaces the root volume, and with it the key.

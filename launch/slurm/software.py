@@ -90,7 +90,7 @@ def _import_script(cluster: SlurmSettings, image: str) -> str:
     """
     if not image:
         raise LaunchError(
-            "the environment has no image that passed its scan. Build one: make image KIND=gpu; or "
+            "the environment has no image that passed its scan. Build one: make publish-image KIND=gpu; or "
             "name one: --image"
         )
     target = image_file(cluster, image)

@@ -13,12 +13,14 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
 from launch.downloads import path_within
+from launch.eks.api_server import kubectl_of
+from launch.eks.job_lookup import JOB_KIND, JobLookup
+from launch.eks.job_status import read_status
 from launch.eks.kubectl import Kubectl
 from launch.eks.list_runs import list_cluster_runs, renamed
 from launch.eks.manifests import (
@@ -29,6 +31,14 @@ from launch.eks.manifests import (
     manifests,
     object_name,
     to_yaml,
+)
+from launch.eks.namespaces import (
+    RESUMED,
+    chosen_settings,
+    is_resumed,
+    platform_settings,
+    published_teams,
+    settings_of_job,
 )
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
@@ -42,12 +52,6 @@ from launch.targets.base import Quote
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
-_KIND = "pytorchjobs.kubeflow.org"
-_STATES: dict[str, State] = {
-    "Succeeded": "not deployed",
-    "Failed": "training failed",
-    "Suspended": "stopped",
-}
 _RECORDED_STATES: dict[str, State] = {
     "finished": "not deployed",
     "failed": "training failed",
@@ -67,13 +71,26 @@ def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
     """
     if environment is None:
         raise LaunchError("--target eks needs an environment: --env dev")
-    defaults = KubernetesSettings()
-    cluster = KubernetesSettings(
-        namespace=os.environ.get("EKS_NAMESPACE", defaults.namespace),
-        claim=os.environ.get("EKS_CLAIM", defaults.claim),
-    )
+    cluster = chosen_settings()
     kubectl = Kubectl(cluster.namespace, os.environ.get("EKS_CONTEXT", ""))
     return EksTarget(AwsSession(environment), kubectl, cluster)
+
+
+def hyperpod_target(account: AwsSession, platform: PlatformParameters) -> EksTarget:
+    """Return the cluster of the platform, as `temper cluster-setup` prepares it.
+
+    `temper connect` sets kubectl up for it; `EKS_CONTEXT` selects a context of kubectl instead.
+
+    Args:
+        account: Session of the account.
+        platform: Parameters of the environment.
+
+    Raises:
+        LaunchError: kubectl is set up for another cluster.
+    """
+    cluster = platform_settings(platform)
+    kubectl = kubectl_of(account, platform, cluster.namespace)
+    return EksTarget(account, kubectl, cluster, "hyperpod", published_teams(platform))
 
 
 class EksTarget:
@@ -84,6 +101,7 @@ class EksTarget:
         kubectl: Client of the cluster.
         cluster: Names of the objects that jobs use on the cluster.
         name: Name of the target: `eks`, or `hyperpod` for HyperPod's clusters.
+        teams: Teams that share the cluster, each with its own namespace and queue.
     """
 
     job_prefix = ""
@@ -94,9 +112,21 @@ class EksTarget:
         kubectl: Kubectl,
         cluster: KubernetesSettings,
         name: TargetName = "eks",
+        teams: tuple[str, ...] = (),
     ):
         self.account, self.kubectl, self.cluster = account, kubectl, cluster
         self.name: TargetName = name
+        self.teams = teams
+        setup = f"temper cluster-setup --env {account.environment.name}"
+        self.jobs = JobLookup(
+            kubectl,
+            namespace=cluster.namespace,
+            claim=cluster.claim,
+            teams=teams,
+            fix=f"an administrator creates it: {setup}"
+            if name == "hyperpod"
+            else "name another with EKS_CLAIM=…, or create one: docs/launch.md",
+        )
 
     @cached_property
     def platform(self) -> PlatformParameters:
@@ -128,20 +158,18 @@ class EksTarget:
         ]
         if problems:
             raise JobError(prepared.source, problems)
-        if self.kubectl.find("persistentvolumeclaim", self.cluster.claim) is None:
-            raise LaunchError(
-                f"the namespace {self.cluster.namespace} has no volume claim {self.cluster.claim} "
-                "for the shared file system. Name another with EKS_CLAIM=…, or create one: "
-                "docs/launch.md"
-            )
+        cluster = settings_of_job(self.cluster, self.teams, resources.partition)
+        self.jobs.claim_uid(cluster.namespace)
         return Quote(
             (
-                f"{resources.count} × {resources.instance}, namespace {self.cluster.namespace}",
+                f"{resources.count} × {resources.instance}, namespace {cluster.namespace}"
+                + (f", queue {cluster.queue}" if cluster.queue else ""),
                 f"image {self._image(resources)}",
                 *(artifact.summary for artifact in prepared.inputs),
                 *unused_keys(prepared.job, self.name),
                 f"{plan.hours.low:.1f} to {plan.hours.high:.1f} h; "
                 "the cluster is paid for by the hour, with or without this job",
+                *_warnings(cluster),
             )
         )
 
@@ -161,7 +189,8 @@ class EksTarget:
         resources = cloud_resources(job, submission.run, self.name)
         for artifact in prepared.inputs:
             if artifact.path is not None:
-                self.store.upload_artifact(artifact, self._bucket)
+                days = self.platform.get("storage/upload-days")
+                self.store.upload_artifact(artifact, self._bucket, int(days) if days else None)
         pod = PodSpec(
             name=object_name(submission.latest.name),
             run=submission.run,
@@ -170,9 +199,11 @@ class EksTarget:
             environment={} if prepared.hub_names else {"HF_HUB_OFFLINE": "1"},
             creator=submission.creator,
         )
-        documents = to_yaml(manifests(pod, resources, self.cluster))
-        self.kubectl.run("apply", "-f", "-", stdin=documents)
-        handle = f"{self.cluster.namespace}/{pod.name}@{self._claim_uid()}"
+        cluster = settings_of_job(self.cluster, self.teams, resources.partition)
+        claim = self.jobs.claim_uid(cluster.namespace)
+        documents = to_yaml(manifests(pod, resources, cluster))
+        self.kubectl.in_namespace(cluster.namespace).run("apply", "-f", "-", stdin=documents)
+        handle = f"{cluster.namespace}/{pod.name}@{claim}"
         accepted = submission.with_handle(handle)
         accepted.write()
         return accepted
@@ -193,7 +224,7 @@ class EksTarget:
         Raises:
             LaunchError: The cluster could not be asked, or kubectl asks another one.
         """
-        job = self._find_job(submission)
+        job = self.jobs.find(submission)
         if job is not None:
             return read_status(job)
         if submission.latest.handle:
@@ -201,27 +232,6 @@ class EksTarget:
         if submission.cancelled:
             return Status("stopped", "before it was submitted")
         return Status("planned", "not submitted: rerun the same command")
-
-    def _find_job(self, submission: Submission) -> dict[str, Any] | None:
-        """Return the PyTorchJob of the latest attempt, or None if its own cluster has none.
-
-        Raises:
-            LaunchError: The cluster could not be asked, or kubectl asks another one.
-        """
-        name, handle = object_name(submission.latest.name), submission.latest.handle
-        job = self.kubectl.find(_KIND, name)
-        if job is None and handle and handle.rpartition("@")[2] != self._claim_uid():
-            raise LaunchError(
-                f"{name} was submitted to another cluster or namespace than "
-                f"{self.cluster.namespace}/{self.cluster.claim} of kubectl's current context. "
-                "Select the one it was submitted to: EKS_CONTEXT=…, EKS_NAMESPACE=…, EKS_CLAIM=…"
-            )
-        return job
-
-    def _claim_uid(self) -> str:
-        """Return the UID of the volume claim, which no other namespace or cluster has."""
-        claim = self.kubectl.find("persistentvolumeclaim", self.cluster.claim) or {}
-        return str(claim.get("metadata", {}).get("uid", "unknown"))
 
     def _exported_status(self, submission: Submission) -> Status:
         """Return the status of a run whose job was deleted from the cluster."""
@@ -236,15 +246,18 @@ class EksTarget:
         """Yield the output of the first pod."""
         pod = f"{object_name(submission.latest.name)}-worker-0"
         options = ["--follow", "--pod-running-timeout=30m"] if follow else []
-        yield from self.kubectl.stream("logs", pod, "--container=pytorch", *options)
+        kubectl = self.jobs.kubectl_of(submission)
+        yield from kubectl.stream("logs", pod, "--container=pytorch", *options)
 
     def stop(self, submission: Submission) -> str:
         """Suspend the job: its pods get SIGTERM, save, and are not started again."""
         name = object_name(submission.latest.name)
-        if self._find_job(submission) is None:
+        job = self.jobs.find(submission)
+        if job is None:
             return f"{name} is not running"
         patch = '{"spec": {"runPolicy": {"suspend": true}}}'
-        self.kubectl.run("patch", _KIND, name, "--type=merge", f"--patch={patch}")
+        kubectl = self.kubectl.in_namespace(job["metadata"]["namespace"])
+        kubectl.run("patch", JOB_KIND, name, "--type=merge", f"--patch={patch}")
         return f"{name} was told to stop; it has two minutes to save a checkpoint"
 
     def fetch(self, submission: Submission, *, archive: bool, checkpoints: bool) -> list[Path]:
@@ -287,9 +300,10 @@ class EksTarget:
         """
         for attempt in submission.attempts:
             name = object_name(attempt.name)
-            self.kubectl.run(
-                "delete", f"{_KIND},configmap", name, "--ignore-not-found", "--wait=false"
-            )
+            for namespace in self.jobs.namespaces(submission):
+                self.kubectl.in_namespace(namespace).run(
+                    "delete", f"{JOB_KIND},configmap", name, "--ignore-not-found", "--wait=false"
+                )
         try:
             self.store.delete(self._prefix(submission))
         except LaunchError as error:
@@ -297,14 +311,21 @@ class EksTarget:
         return []
 
     def list_runs(self, days: int | None) -> RunListing:
-        """Return the runs of everyone in the namespace, as the labels of their jobs name them."""
-        return list_cluster_runs(
-            self.kubectl,
-            _KIND,
-            read_status,
-            target=self.name,
-            claim_uid=self._claim_uid(),
-            days=days,
+        """Return the runs of everyone in our namespaces, as the labels of their jobs name them."""
+        listings = [
+            list_cluster_runs(
+                self.kubectl.in_namespace(namespace),
+                JOB_KIND,
+                read_status,
+                target=self.name,
+                claim_uid=self.jobs.claim_uid(namespace),
+                days=days,
+            )
+            for namespace in self.jobs.all_namespaces
+        ]
+        return RunListing(
+            tuple(run for listing in listings for run in listing.runs),
+            tuple(problem for listing in listings for problem in listing.unreadable),
         )
 
     def job_document(self, run: RemoteRun) -> str:
@@ -313,8 +334,9 @@ class EksTarget:
         Raises:
             LaunchError: The cluster no longer has the job file.
         """
-        name = object_name(run.attempts[-1].name)
-        found = self.kubectl.find("configmap", name)
+        name, handle = object_name(run.attempts[-1].name), run.attempts[-1].handle
+        namespace = handle.partition("/")[0] or self.cluster.namespace
+        found = self.kubectl.in_namespace(namespace).find("configmap", name)
         if found is None or JOB_FILE not in found.get("data", {}):
             raise LaunchError(f"the cluster has no ConfigMap {name} with {JOB_FILE}")
         return str(found["data"][JOB_FILE]).replace(f"{DATA}/", f"s3://{self._bucket}/")
@@ -322,7 +344,8 @@ class EksTarget:
     def quote_restart(self, submission: Submission) -> Quote:
         """Return what is created again; the cluster is paid for with or without it."""
         name = object_name(submission.latest.name)
-        return Quote((f"the manifests of {name} in {self.cluster.namespace}, under a new name",))
+        namespace = self.jobs.previous_namespace(submission)
+        return Quote((f"the manifests of {name} in {namespace}, under a new name",))
 
     def restart(self, submission: Submission) -> Submission:
         """Apply the manifests of the previous attempt under the name of the latest one.
@@ -332,13 +355,16 @@ class EksTarget:
         """
         old = object_name(submission.attempts[-2].name)
         new = object_name(submission.latest.name)
-        existing = [self.kubectl.find(kind, old) for kind in ("configmap", _KIND)]
+        namespace = self.jobs.previous_namespace(submission)
+        kubectl = self.kubectl.in_namespace(namespace)
+        existing = [kubectl.find(kind, old) for kind in ("configmap", JOB_KIND)]
         parts = [part for part in existing if part is not None]
         if len(parts) < len(existing):
             raise LaunchError(f"the cluster no longer has the manifests of {old}")
         documents = to_yaml([renamed(part, old, new) for part in parts])
-        self.kubectl.run("apply", "-f", "-", stdin=documents)
-        handle = f"{self.cluster.namespace}/{new}@{self._claim_uid()}"
+        claim = self.jobs.claim_uid(namespace)
+        kubectl.run("apply", "-f", "-", stdin=documents)
+        handle = f"{namespace}/{new}@{claim}"
         accepted = submission.with_handle(handle)
         accepted.write()
         return accepted
@@ -347,24 +373,10 @@ class EksTarget:
         return S3Uri(self._bucket, f"runs/{submission.run}/")
 
 
-def read_status(job: dict[str, Any]) -> Status:
-    """Return the status of a PyTorchJob from the newest of its conditions that holds.
-
-    A suspended job has `suspend` set in its spec at once, and the condition `Suspended` only when
-    its pods are gone; in between it is stopping.
-    """
-    conditions = job.get("status", {}).get("conditions", ())
-    holding = [condition for condition in conditions if condition.get("status") == "True"]
-    suspended = job.get("spec", {}).get("runPolicy", {}).get("suspend", False)
-    latest = holding[-1] if holding else {}
-    state = _STATES.get(latest.get("type", ""))
-    if state is not None:
-        message = str(latest.get("message", "")) if state == "training failed" else ""
-        return Status(state, message)
-    if suspended:
-        return Status("stopping", "its pods are saving")
-    if latest.get("type") == "Running":
-        return Status("training")
-    if latest.get("type") == "Restarting":
-        return Status("training", "restarting after a node or a process was lost")
-    return Status("training", "waiting for healthy nodes")
+def _warnings(cluster: KubernetesSettings) -> list[str]:
+    if is_resumed(cluster.namespace):
+        return []
+    return [
+        f"HyperPod does not resume jobs in {cluster.namespace} after a node fails; it does in "
+        f"{RESUMED}"
+    ]

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from catalog.run_metrics import metric_namespace
 from launch.aws.hyperpod_nodes import describe_cluster, submit_node
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.session import AwsSession
 from launch.errors import LaunchError
 from launch.resources import image_kind
 from launch.slurm.script import SlurmSettings
-from launch.slurm.session_manager import Connection, chosen_identity, ssh_folder
+from launch.slurm.session_manager import NodeConnection, chosen_identity, ssh_folder
 from launch.slurm.shell import Shell, SshShell
 from launch.slurm.software import environment_folder
 
@@ -36,9 +37,7 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
     if "Eks" in described.get("Orchestrator", {}):
         from launch.targets import eks
 
-        target = eks.from_environment(environment)
-        target.name = "hyperpod"
-        return target
+        return eks.hyperpod_target(account, platform)
     from launch.targets.slurm import SlurmTarget
 
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
@@ -50,6 +49,8 @@ def from_environment(environment: LaunchEnvironment | None) -> SharedTarget:
         group="temper",
         setup_command=f"make cluster-software ENV={environment.name}",
         auto_resume=True,
+        metric_namespace=metric_namespace(environment.prefix),
+        variables=(("AWS_REGION", environment.region),),
         data_bucket=platform["buckets/data"],
         data_mount="/fsx/data",
     )
@@ -85,7 +86,7 @@ def _submit_shell(account: AwsSession, cluster: dict[str, Any]) -> Shell:
         return SshShell(login)
     environment = account.environment
     user, identity = chosen_identity(environment.prefix)
-    connection = Connection(
+    connection = NodeConnection(
         environment.prefix,
         environment.region,
         submit_node(account, cluster),

@@ -22,7 +22,7 @@ from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
 from launch.aws.model_output import fetch_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
-from launch.aws.restart import quote_request, restart_request, with_channel_addresses
+from launch.aws.restart import describe_request, restart_request, with_channel_addresses
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
 from launch.aws.tags import MAX_TAG_LENGTH, invalid_characters
@@ -249,7 +249,9 @@ class SageMakerTarget:
     def _upload(self, artifact: InputArtifact) -> S3Uri:
         if artifact.path is None:
             return S3Uri.parse(artifact.s3_uri)
-        return self.store.upload_artifact(artifact, self.platform["buckets/data"])
+        days = self.platform.get("storage/upload-days")
+        bucket = self.platform["buckets/data"]
+        return self.store.upload_artifact(artifact, bucket, int(days) if days else None)
 
     def _with_lustre(self) -> PlatformParameters:
         """Return the platform with the mount name of its file system, which only FSx knows."""
@@ -384,7 +386,7 @@ class SageMakerTarget:
         Raises:
             LaunchError: SageMaker no longer has the job.
         """
-        return quote_request(self._latest_job(submission), self.account.environment)
+        return Quote(*describe_request(self._latest_job(submission), self.account.environment))
 
     def restart(self, submission: Submission) -> Submission:
         """Send the request of the previous attempt again, under the name of the latest one.

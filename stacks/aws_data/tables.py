@@ -1,6 +1,7 @@
 """Readers of the tables: Regions with the resource types they lack, and instance types."""
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def instances() -> dict[str, InstanceFacts]:
         name: InstanceFacts(hardware[name].chips, hardware[name].efa, frozenset(row["zones"]))
         for name, row in content["table"].items()
     }
+
+
+@cache
+def eks_versions() -> dict[str, date]:
+    """Return the Kubernetes versions that HyperPod supports, with the end of standard support."""
+    content = yaml.safe_load((HERE / "eks_versions.yaml").read_text(encoding="utf-8"))
+    table: dict[str, date] = content["table"]
+    return table
 
 
 def lacking_types(region: str) -> frozenset[str]:

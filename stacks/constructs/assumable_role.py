@@ -12,6 +12,8 @@ from stacks.settings.base import PERMISSION_SET
 class AssumableRole(Construct):
     """Role for the named principals, or for identities of the account if none is named.
 
+    A web identity, such as a job of GitHub Actions, counts as a named principal; it has no MFA.
+
     Naming no principal does not open the role: an identity of the account still needs a policy of
     its
     own that allows `sts:AssumeRole` on it.
@@ -25,6 +27,7 @@ class AssumableRole(Construct):
         description: str,
         principals: Sequence[str],
         require_mfa: bool,
+        web_identity: iam.WebIdentityPrincipal | None = None,
     ) -> None:
         super().__init__(scope, id)
         sets = [p.removeprefix(PERMISSION_SET) for p in principals if p.startswith(PERMISSION_SET)]
@@ -33,6 +36,8 @@ class AssumableRole(Construct):
         ]
         if sets:
             named.append(_members_of(cdk.Stack.of(self), sets))
+        if web_identity:
+            named.append(web_identity)
         trusted: iam.IPrincipal = iam.CompositePrincipal(*(named or [iam.AccountRootPrincipal()]))
         if require_mfa:
             trusted = iam.PrincipalWithConditions(

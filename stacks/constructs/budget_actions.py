@@ -1,4 +1,6 @@
-"""AWS Budget: notifications at 50, 80, 100 and 120 percent, and a stop of new jobs at 120."""
+"""AWS Budget: notifications of actual and forecast cost, and a stop of new jobs at 120 percent."""
+
+from collections.abc import Sequence
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
@@ -15,6 +17,9 @@ from stacks.settings import Environment
 from stacks.settings.monitoring import Budget
 
 NOTIFY_PERCENT = (50, 80, 100, 120)
+# A forecast needs about five weeks of usage; until then, this notification is not sent.
+# docs.aws.amazon.com/cost-management/latest/userguide/budgets-best-practices.html
+FORECAST_PERCENT = 100
 STOP_PERCENT = 120
 
 
@@ -35,35 +40,43 @@ class BudgetActions(Construct):
         super().__init__(scope, id)
         self._names, self._topic = names, topic
         tag = f"user:Environment${environment.name}"
+        self._limit, self._tags = (
+            settings.monthly_usd,
+            [tag] if settings.scope == "environment" else None,
+        )
+        self.budget = self._add_budget("Budget", "ACTUAL", NOTIFY_PERCENT)
+        # A budget of its own: another notification would replace the budget with the stop action.
+        self._add_budget("Forecast", "FORECASTED", (FORECAST_PERCENT,))
+        if settings.stop_new_jobs:
+            self._add_stop_action(engineer)
+        if settings.anomaly_monitor != "none":
+            self._add_anomaly_detection(environment, settings)
+
+    def _add_budget(self, id: str, cost: str, steps: Sequence[int]) -> budgets.CfnBudget:
         kind = budgets.CfnBudget
-        self.budget = kind(
+        subscriber = kind.SubscriberProperty(address=self._topic.topic_arn, subscription_type="SNS")
+        return kind(
             self,
-            "Budget",
+            id,
             budget=kind.BudgetDataProperty(
                 budget_type="COST",
                 time_unit="MONTHLY",
-                budget_limit=kind.SpendProperty(amount=settings.monthly_usd, unit="USD"),
-                cost_filters={"TagKeyValue": [tag]} if settings.scope == "environment" else None,
+                budget_limit=kind.SpendProperty(amount=self._limit, unit="USD"),
+                cost_filters={"TagKeyValue": self._tags} if self._tags else None,
             ),
             notifications_with_subscribers=[
                 kind.NotificationWithSubscribersProperty(
                     notification=kind.NotificationProperty(
                         comparison_operator="GREATER_THAN",
-                        notification_type="ACTUAL",
+                        notification_type=cost,
                         threshold=step,
                         threshold_type="PERCENTAGE",
                     ),
-                    subscribers=[
-                        kind.SubscriberProperty(address=topic.topic_arn, subscription_type="SNS")
-                    ],
+                    subscribers=[subscriber],
                 )
-                for step in NOTIFY_PERCENT
+                for step in steps
             ],
         )
-        if settings.stop_new_jobs:
-            self._add_stop_action(engineer)
-        if settings.anomaly_monitor != "none":
-            self._add_anomaly_detection(environment, settings)
 
     def _add_stop_action(self, engineer: iam.IRole) -> None:
         """Attach, at the highest step, a policy that denies starting jobs to the engineer role."""

@@ -201,7 +201,7 @@ class EventRules(Construct):
             statements=[
                 allow(
                     "Remember",
-                    ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"],
+                    ["dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
                     [self.sent_events.table_arn],
                 ),
                 allow("Publish", ["sns:Publish"], [topic.topic_arn, pages.topic_arn]),

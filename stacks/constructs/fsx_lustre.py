@@ -23,6 +23,7 @@ class LinkedFsxLustre(Construct):
         group: ec2.ISecurityGroup,
         key: kms.IKey,
         bucket: s3.IBucket,
+        export: bool,
         removal: cdk.RemovalPolicy,
     ) -> None:
         super().__init__(scope, id)
@@ -59,8 +60,11 @@ class LinkedFsxLustre(Construct):
                 auto_import_policy=fsx.CfnDataRepositoryAssociation.AutoImportPolicyProperty(
                     events=events
                 ),
+                # A bucket that existed before is not written to, nor are its objects deleted.
                 auto_export_policy=fsx.CfnDataRepositoryAssociation.AutoExportPolicyProperty(
                     events=events
-                ),
+                )
+                if export
+                else None,
             ),
         )

@@ -46,6 +46,7 @@ class HyperPodCluster(Construct):
         lustre: fsx.CfnFileSystem,
         eks_cluster_arn: str | None = None,
         accounting: SlurmAccounting | None = None,
+        autoscaling_role: iam.IRole | None = None,
         lifecycle: sagemaker.CfnCluster.ClusterLifeCycleConfigProperty | None = None,
     ) -> None:
         super().__init__(scope, id)
@@ -61,6 +62,12 @@ class HyperPodCluster(Construct):
             orchestrator=self._orchestrator(),
             node_recovery="Automatic" if settings.node_recovery else "None",
             node_provisioning_mode="Continuous",
+            auto_scaling=Cluster.ClusterAutoScalingConfigProperty(
+                mode="Enable", auto_scaler_type="Karpenter"
+            )
+            if autoscaling_role
+            else None,
+            cluster_role=autoscaling_role.role_arn if autoscaling_role else None,
             instance_groups=[self._instance_group(each) for each in settings.groups],
         )
 
@@ -123,7 +130,7 @@ class HyperPodCluster(Construct):
             else None,
             instance_storage_configs=self._storage_configs(group, slurm=slurm),
             on_start_deep_health_checks=checks
-            if accelerated and group.deep_health_checks
+            if accelerated and group.deep_health_checks and not group.autoscale
             else None,
             override_vpc_config=self._vpc_config([self._subnets[zone]])
             if (zone := pinned_zone(group))
@@ -146,8 +153,16 @@ class HyperPodCluster(Construct):
                 volume_size_in_gb=group.volume_gib, volume_kms_key_id=self._key.key_arn
             )
         )
+        volumes = [volume]
+        if group.encrypt_root_volume:
+            # AWS's own key encrypts the root volume by default.
+            # docs.aws.amazon.com/sagemaker/latest/dg/smcluster-cmk.html
+            root = Cluster.ClusterEbsVolumeConfigProperty(
+                root_volume=True, volume_kms_key_id=self._key.key_arn
+            )
+            volumes.append(Cluster.ClusterInstanceStorageConfigProperty(ebs_volume_config=root))
         if not slurm:
-            return [volume]  # on EKS, pods mount Lustre through the CSI driver
+            return volumes  # on EKS, pods mount Lustre through the CSI driver
         mount = Cluster.ClusterInstanceStorageConfigProperty(
             fsx_lustre_config=Cluster.ClusterFsxLustreConfigProperty(
                 dns_name=self._lustre.attr_dns_name,
@@ -155,4 +170,4 @@ class HyperPodCluster(Construct):
                 mount_path=SHARED_FOLDER,
             )
         )
-        return [volume, mount]
+        return [*volumes, mount]

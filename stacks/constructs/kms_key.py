@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from stacks.policies.kms_actions import READ, USE
+from stacks.policies.kms_actions import READ, RESTORE, USE
 
 ADMINISTER = [
     "kms:CancelKeyDeletion",
@@ -42,6 +42,7 @@ class KeyUsers:
     Attributes:
         writers: Roles that encrypt and decrypt.
         readers: Roles that only decrypt.
+        restorers: Roles that may undo the disabling or the scheduled deletion of the key.
         services: Service principals that use the key on behalf of this account's resources.
         delegated_services: AWS services through which an identity of the account may use the key,
             provided its own policy allows it (`kms:ViaService`).
@@ -50,6 +51,7 @@ class KeyUsers:
 
     writers: Sequence[iam.IRole] = ()
     readers: Sequence[iam.IRole] = ()
+    restorers: Sequence[iam.IRole] = ()
     services: Sequence[str] = ()
     delegated_services: Sequence[str] = ()
     linked_roles: Sequence[str] = ()
@@ -144,6 +146,15 @@ def _direct_use(users: KeyUsers) -> list[iam.PolicyStatement]:
                 sid="Read",
                 principals=[iam.ArnPrincipal(role.role_arn) for role in users.readers],
                 actions=READ,
+                resources=["*"],
+            )
+        )
+    if users.restorers:
+        statements.append(
+            iam.PolicyStatement(
+                sid="Restore",
+                principals=[iam.ArnPrincipal(role.role_arn) for role in users.restorers],
+                actions=RESTORE,
                 resources=["*"],
             )
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
@@ -12,7 +13,18 @@ from stacks.naming import ResourceNames
 
 
 class MessageTopic(Construct):
-    """Topic whose subscribers receive e-mail."""
+    """Topic with subscribers by e-mail and HTTPS.
+
+    Args:
+        scope: Parent construct.
+        id: Construct id.
+        names: Names of the environment.
+        key: Key of the topic.
+        emails: Addresses; each must confirm its subscription.
+        url_secrets: ARNs of secrets with the URL of an incident tool, which confirms by itself. The
+            template holds a reference, which CloudFormation resolves when it deploys.
+        publishers: AWS services that may publish.
+    """
 
     def __init__(
         self,
@@ -22,6 +34,7 @@ class MessageTopic(Construct):
         names: ResourceNames,
         key: kms.IKey,
         emails: Sequence[str],
+        url_secrets: Sequence[str] = (),
         publishers: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, id)
@@ -34,6 +47,14 @@ class MessageTopic(Construct):
         )
         for email in emails:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
+        for index, secret in enumerate(url_secrets):
+            sns.CfnSubscription(
+                self,
+                f"Https{index}",
+                topic_arn=self.topic.topic_arn,
+                protocol="https",
+                endpoint=cdk.SecretValue.secrets_manager(secret).unsafe_unwrap(),
+            )
         if publishers:
             self.topic.add_to_resource_policy(
                 iam.PolicyStatement(

@@ -1,4 +1,4 @@
-"""Where the events of several services hold the name, the state and the reason."""
+"""Fields in which the events of several services hold the name, the state and the reason."""
 
 from collections.abc import Mapping
 from typing import Any

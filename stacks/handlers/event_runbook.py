@@ -1,4 +1,4 @@
-"""Which runbook, and so which alarm, an event belongs to.
+"""Runbook, and so alarm, that an event belongs to.
 
 An event without a runbook is published to the events topic only.
 """

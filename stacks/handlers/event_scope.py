@@ -1,4 +1,4 @@
-"""Whether an event concerns this environment.
+"""Selection of the events that concern this environment.
 
 EventBridge delivers the events of the whole account. A resource concerns an environment if it
 carries its tag, has a name with its prefix, or is one of its keys.

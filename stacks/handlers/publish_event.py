@@ -181,16 +181,36 @@ def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now
     if runbook is None or name is None:
         return
     key = {"fingerprint": {"S": f"recent:{runbook}"}}
-    recent = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
-    faults = {
-        other: fault
-        for other, fault in recent.get("what", {}).get("M", {}).items()
-        if now - int(fault["M"]["time"]["N"]) < DEDUPLICATE_FAULT_SECONDS
-    }
+    # Each fault is a field of its own, so that two invocations at once lose none.
+    recent = dynamodb.update_item(
+        TableName=table,
+        Key=key,
+        UpdateExpression="SET what = if_not_exists(what, :nothing), expires = :expires",
+        ExpressionAttributeValues={
+            ":nothing": {"M": {}},
+            ":expires": {"N": str(now + DEDUPLICATE_FAULT_SECONDS)},
+        },
+        ReturnValues="ALL_NEW",
+    )["Attributes"]["what"]["M"]
+    old = [
+        other
+        for other, fault in recent.items()
+        if other != name and now - int(fault["M"]["time"]["N"]) >= DEDUPLICATE_FAULT_SECONDS
+    ]
     reason = (first_of(detail, REASON_FIELDS) or "")[:REASON_LIMIT]
-    faults[name] = {"M": {"reason": {"S": reason}, "time": {"N": str(now)}}}
-    expires = {"N": str(now + DEDUPLICATE_FAULT_SECONDS)}
-    dynamodb.put_item(TableName=table, Item={**key, "what": {"M": faults}, "expires": expires})
+    removal = ", ".join(f"what.#old{index}" for index in range(len(old)))
+    dynamodb.update_item(
+        TableName=table,
+        Key=key,
+        UpdateExpression="SET what.#name = :fault" + (f" REMOVE {removal}" if old else ""),
+        ExpressionAttributeNames={
+            "#name": name,
+            **{f"#old{index}": other for index, other in enumerate(old)},
+        },
+        ExpressionAttributeValues={
+            ":fault": {"M": {"reason": {"S": reason}, "time": {"N": str(now)}}}
+        },
+    )
 
 
 def deduplication_seconds(event: Mapping[str, Any]) -> int:

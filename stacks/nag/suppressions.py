@@ -130,6 +130,12 @@ STRUCTURE = (
         "every connection and statement.",
     ),
     Suppression(
+        "EKS1|EKSClusterNoEndpointPublicAccess",
+        r"hyperpod/Eks/Cluster",
+        "hyperpod.eks.public_access_cidrs opens the endpoint to named ranges only; a range that is "
+        "the whole internet is refused.",
+    ),
+    Suppression(
         r"IAM4\[Policy::.*AmazonEKSClusterPolicy\]",
         r"hyperpod/Eks/Role/.*",
         "The permissions that EKS needs change with EKS, and AWS updates this policy; only this "
@@ -151,7 +157,7 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
+        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
         r"|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
@@ -164,7 +170,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Training|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
+        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
         "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
         "no resource; metrics are bounded by namespace.",
     ),
@@ -173,6 +179,30 @@ WILDCARDS = (
         r"security/(Monitoring/Policy|Engineer/Read)/Resource",
         "Listing jobs, quotas, zones, metrics and alarms supports no resource, and PutMetricData "
         "is bounded by namespace; nothing here reads data or changes a setting.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"security/OnCall/Read/Resource",
+        "Listing endpoints, jobs, queues, quotas and costs, and reading metrics, supports no "
+        "resource; nothing here reads data or changes anything.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|budgets|rds)") + r"(alarm:|budget/|db:)\*"),
+        r"security/OnCall/Read/Resource",
+        "People on call see which alarms are on, what was spent, and the state of databases.",
+    ),
+    Suppression(
+        _wildcard(ARN_OF_ACCOUNT.format("sagemaker") + r"endpoint(-config)?/\*"),
+        r"security/OnCall/(Read|Act)/Resource",
+        "The team names its endpoints; they are changed only if their tag names the environment.",
+    ),
+    Suppression(
+        _wildcard(
+            ARN_OF_ACCOUNT.format("(sqs|lambda|rds|sns|events|cloudwatch)")
+            + f"(function:|db:|rule/|alarm:)?{PREFIX}-\\*"
+        ),
+        r"security/OnCall/(Read|Act)/Resource",
+        "CloudFormation generates these names after those of the stacks, which share the prefix.",
     ),
     Suppression(
         _wildcard(r"\*"),
@@ -200,6 +230,11 @@ WILDCARDS = (
         ),
         r"(security|training)/.*",
         "Object keys are not known in advance; the resource is one bucket of the platform.",
+    ),
+    Suppression(
+        _wildcard(r"arn:<AWS::Partition>:s3:::[a-z0-9-]{3,63}/\*"),
+        r"security/(Training|JobWithSecrets|HyperPodNode|HyperPodController|Engineer)/.*",
+        "Object keys are not known in advance; the resource is the one data bucket that exists.",
     ),
     Suppression(
         _wildcard(r"<LifecycleScriptsBucket[A-Z0-9]+\.Arn>/\*"),
@@ -231,9 +266,9 @@ WILDCARDS = (
         _wildcard(
             ARN_OF_ACCOUNT.format("sagemaker")
             + r"((training-job|processing-job|hyper-parameter-tuning-job)/([a-z0-9-]+-)?"
-            r"|(training-plan|model-package|model-package-group|cluster)/)\*"
+            r"|(training-plan|model-package|cluster|model-package/[a-z0-9-]+)/)\*"
         ),
-        r"(security|training)/.*",
+        r"(security|training)/.*|hyperpod/Autoscaling/Policy/Resource",
         "Jobs, packages and clusters get their names or ids at creation; the names of jobs begin "
         "with the prefix, or their tags name the environment.",
     ),
@@ -247,6 +282,11 @@ WILDCARDS = (
         r"(monitoring/News/Notify|security/Monitoring)/Policy/Resource",
         "These functions describe what an event or a list names, and read its tags, to tell the "
         "environments of an account apart; they change nothing.",
+    ),
+    Suppression(
+        _wildcard(r"\*"),
+        r"monitoring/Slack/Policy/Resource",
+        "Reading metrics supports no resource; the channel shows alarms and can change nothing.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("(cloudwatch|sns)") + rf"(alarm:)?{PREFIX}-\*"),
@@ -283,17 +323,17 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"arn:(aws|<AWS::Partition>):bedrock:\*::foundation-model/[^*]+"),
-        r"security/Training/Policy/Resource",
+        r"security/(Training|JobWithSecrets)/Policy/Resource",
         "An inference profile calls its model in any Region of its area that has capacity.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ssm") + f"parameter/{PREFIX}/\\*"),
-        r"security/(Engineer/Read|ImageApprover/Policy)/Resource",
+        r"security/(Engineer/Read|ImageApprover/Policy|OnCall/Read)/Resource",
         "The platform publishes its parameters under one prefix, and none of them is secret.",
     ),
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("cloudformation") + f"stack/{PREFIX}-\\*/\\*"),
-        r"security/PlatformCi/Policy/Resource",
+        r"security/(Platform(Ci|Diff)/Policy|OnCall/(Read|Act))/Resource",
         "The stacks of this environment share its prefix; CloudFormation adds an id.",
     ),
     Suppression(

@@ -1,5 +1,7 @@
 """Permissions of ML engineers: run jobs and import models, within denials that always hold."""
 
+from collections.abc import Sequence
+
 from aws_cdk import aws_iam as iam
 
 from stacks.policies.iam_statements import (
@@ -34,13 +36,13 @@ JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
 def training_statements(
-    context: IamContext, *, training_role: iam.IRole, storage: StorageSettings
+    context: IamContext, *, training_roles: Sequence[iam.IRole], storage: StorageSettings
 ) -> list[iam.PolicyStatement]:
     """Return the permissions to start jobs, with their data and their role.
 
     Args:
         context: Names and keys of the environment.
-        training_role: Role that engineers pass to their jobs.
+        training_roles: Roles that engineers pass to their jobs.
         storage: Settings that name the secrets.
     """
     return [
@@ -48,8 +50,8 @@ def training_statements(
         *_data_statements(context),
         *_secret_statements(context, storage),
         # `make doctor` checks that SageMaker may assume the role.
-        allow("SeeTrainingRole", ["iam:GetRole"], [training_role.role_arn]),
-        _pass_role("PassTrainingRole", training_role, "sagemaker.amazonaws.com"),
+        allow("SeeTrainingRole", ["iam:GetRole"], [role.role_arn for role in training_roles]),
+        _pass_role("PassTrainingRole", training_roles, "sagemaker.amazonaws.com"),
     ]
 
 
@@ -81,7 +83,7 @@ def _job_statements(context: IamContext) -> list[iam.PolicyStatement]:
         # Jobs that were started before names began with the prefix.
         allow(
             "EarlierJobs",
-            ["sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"],
+            ["sagemaker:DescribeTrainingJob", "sagemaker:ListTags", "sagemaker:StopTrainingJob"],
             [names.arn("sagemaker", "training-job/*")],
             {"StringEquals": {"aws:ResourceTag/Environment": context.environment}},
         ),
@@ -125,7 +127,10 @@ def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[i
                 "sagemaker:DescribeModelPackageGroup",
                 "sagemaker:UpdateModelPackage",
             ],
-            [arn("sagemaker", "model-package/*"), arn("sagemaker", "model-package-group/*")],
+            [
+                arn("sagemaker", f"model-package/{context.names.prefix}-models/*"),
+                arn("sagemaker", f"model-package-group/{context.names.prefix}-models"),
+            ],
         ),
         # Starting an import supports no resource; PassRole restricts the role it reads with.
         allow("StartImport", ["bedrock:CreateModelImportJob"], ["*"]),
@@ -147,7 +152,7 @@ def serving_statements(context: IamContext, *, import_role: iam.IRole) -> list[i
                 arn("bedrock", "model-import-job/*"),
             ],
         ),
-        _pass_role("PassImportRole", import_role, "bedrock.amazonaws.com"),
+        _pass_role("PassImportRole", [import_role], "bedrock.amazonaws.com"),
     ]
 
 
@@ -186,6 +191,7 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
         allow(
             "ListJobs",
             [
+                "pricing:GetProducts",
                 "sagemaker:ListHyperParameterTuningJobs",
                 "sagemaker:ListModelPackages",
                 "sagemaker:ListProcessingJobs",
@@ -251,6 +257,6 @@ def _log_statements(context: IamContext) -> list[iam.PolicyStatement]:
     ]
 
 
-def _pass_role(sid: str, role: iam.IRole, service: str) -> iam.PolicyStatement:
+def _pass_role(sid: str, roles: Sequence[iam.IRole], service: str) -> iam.PolicyStatement:
     condition = {"StringEquals": {"iam:PassedToService": service}}
-    return allow(sid, ["iam:PassRole"], [role.role_arn], condition)
+    return allow(sid, ["iam:PassRole"], [role.role_arn for role in roles], condition)

@@ -69,7 +69,7 @@ def _job_denials(context: IamContext) -> list[iam.PolicyStatement]:
                 "ForAnyValue:StringNotLike": {"sagemaker:InstanceTypes": LOCAL_DISK},
             },
         ),
-        # A shell in the container would act as the training role, in nobody's name.
+        # A shell in the container would act as the training role; no record would name the person.
         # docs.aws.amazon.com/sagemaker/latest/dg/train-remote-debugging.html
         deny(
             "NoRemoteShell",

@@ -23,8 +23,16 @@ JOB_LOGS = ("/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs")
 _PROFILE_PREFIXES = frozenset(("us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"))
 
 
-def statements(context: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
-    """Return the permissions to read data, write runs and models, log, and call judge models."""
+def statements(
+    context: IamContext, environment: Environment, *, secrets: bool
+) -> list[iam.PolicyStatement]:
+    """Return the permissions to read data, write runs and models, log, and call judge models.
+
+    Args:
+        context: Names and keys of the environment.
+        environment: Settings that name the secrets and the judges.
+        secrets: Include reading the secrets, for the role of jobs that name one.
+    """
     allowed = [
         *read_bucket(context, "data"),
         *write_bucket(context, "runs"),
@@ -38,8 +46,8 @@ def statements(context: IamContext, environment: Environment) -> list[iam.Policy
         ),
         write_logs(context, *JOB_LOGS),
     ]
-    if secrets := secret_names(environment.storage):
-        arns = [secret_arn(context, name) for name in secrets]
+    if secrets:
+        arns = [secret_arn(context, name) for name in secret_names(environment.storage)]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
     if judges := environment.bedrock.judges:
         arns = [arn for judge in judges for arn in _model_arns(context, judge)]

@@ -69,11 +69,15 @@ def kms_keys(environment: Environment) -> Iterator[str]:
     """Yield keys of another Region, and key administrators without a key."""
     arns = environment.security.kms_key_arns
     given = {domain: arn for domain, arn in arns if arn}
-    for domain, arn in given.items():
+    keys = {f"security.kms_key_arns.{domain}": arn for domain, arn in given.items()}
+    bucket = environment.storage.data_bucket
+    if bucket and bucket.kms_key_arn:
+        keys["storage.data_bucket.kms_key_arn"] = bucket.kms_key_arn
+    for path, arn in keys.items():
         region = arn.split(":")[3]
         if region != environment.region:
             yield (
-                f"security.kms_key_arns.{domain}: {arn} is in {region}, and services use keys of "
+                f"{path}: {arn} is in {region}, and services use keys of "
                 f"their own Region only; name a key of {environment.region}"
             )
     if len(given) == len(type(arns).model_fields) and environment.security.key_administrators:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 from stacks.settings import account_rules, address_rules
+from stacks.settings import eks_rules as eks
 from stacks.settings import hyperpod_rules as hyperpod
+from stacks.settings import monitoring_rules as monitoring
 from stacks.settings.base import duplicates
 from stacks.settings.environment import Environment
 from stacks.settings.network_rules import existing_network
@@ -107,11 +109,6 @@ def _anomaly_threshold(environment: Environment) -> Iterator[str]:
         )
 
 
-def _recipients(environment: Environment) -> Iterator[str]:
-    yield from duplicates("monitoring.page", environment.monitoring.page)
-    yield from duplicates("monitoring.events", environment.monitoring.events)
-
-
 RULES = (
     AwsRule(
         "docs.aws.amazon.com/fsx/latest/APIReference/API_CreateFileSystem.html", _lustre_capacity
@@ -137,6 +134,15 @@ RULES = (
     AwsRule("docs/platform.md", hyperpod.users),
     AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-ami-update.html", hyperpod.patching),
     AwsRule(f"{SAGEMAKER_API}/API_ComputeQuotaTarget.html", hyperpod.governance),
+    AwsRule(
+        f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-run-jobs-hyperpod-cli.html", eks.job_namespace
+    ),
+    AwsRule("docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html", eks.public_access),
+    AwsRule(
+        f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-eks-autoscaling-nodeclass.html",
+        eks.autoscaled_groups,
+    ),
+    AwsRule("docs.aws.amazon.com/eks/latest/userguide/managing-coredns.html", eks.nodes_of_addons),
     AwsRule(f"{SAGEMAKER_API}/API_Tag.html", tag_problems),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _schedule),
     AwsRule("docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html", _time_zone),
@@ -149,7 +155,16 @@ RULES = (
         "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
         _anomaly_threshold,
     ),
-    AwsRule("docs.aws.amazon.com/sns/latest/api/API_Subscribe.html", _recipients),
+    AwsRule("docs.aws.amazon.com/sns/latest/api/API_Subscribe.html", monitoring.recipients),
+    AwsRule(
+        "docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/"
+        "dynamic-references-secretsmanager.html",
+        monitoring.page_secrets,
+    ),
+    AwsRule(
+        "docs.aws.amazon.com/chatbot/latest/APIReference/API_SlackChannelConfiguration.html",
+        monitoring.slack,
+    ),
     AwsRule(
         "docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html",
         account_rules.secret_keys,

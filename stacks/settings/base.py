@@ -75,6 +75,13 @@ BoundaryPolicy = Annotated[
         "policy/mandated/boundary",
     ),
 ]
+KmsKeyArn = Annotated[
+    str,
+    matching(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f-]{36})",
+        "the ARN of a KMS key (no alias), like arn:aws:kms:REGION:ACCOUNT:key/ID",
+    ),
+]
 InstanceType = Annotated[
     str,
     matching(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type of SageMaker, like ml.p5.48xlarge"),

@@ -94,7 +94,9 @@ def _address_problems(environment: Environment) -> Iterator[str]:
     if network.existing:
         mask, key = max(s.cidr.prefixlen for s in network.existing.subnets), "network.existing"
     usable = 2 ** (32 - mask) - RESERVED_ADDRESSES_PER_SUBNET
-    wanted = sum(group.count * _addresses_per_node(group) for group in environment.hyperpod.groups)
+    wanted = sum(
+        group.largest_count * _addresses_per_node(group) for group in environment.hyperpod.groups
+    )
     if wanted > usable:
         longest = 32 - (wanted + RESERVED_ADDRESSES_PER_SUBNET - 1).bit_length()
         yield (
@@ -190,7 +192,7 @@ def _group_problems(environment: Environment, group: InstanceGroup, key_path: st
 def _quota_problems(environment: Environment) -> Iterator[str]:
     hyperpod = environment.hyperpod
     for instance in sorted({group.instance for group in hyperpod.groups}):
-        needed = sum(group.count for group in hyperpod.groups if group.instance == instance)
+        needed = sum(group.largest_count for group in hyperpod.groups if group.instance == instance)
         granted = hyperpod.quotas.get(instance, 0)
         if needed > granted:
             yield (

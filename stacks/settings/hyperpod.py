@@ -1,5 +1,6 @@
 """Settings of the HyperPod cluster, disabled by default: Slurm, or EKS on a new or own cluster."""
 
+from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,15 @@ from pydantic import Field, model_validator
 from stacks.settings.base import InstanceType, RoleArn, SettingsSection, matching
 from stacks.settings.network import ZoneName
 
+TEAM_NAMESPACE = "hyperpod-ns-{}"
+"""Namespace that task governance creates for a team."""
+KubernetesName = Annotated[
+    str,
+    matching(
+        r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
+        "a name of at most 63 lower-case letters, digits and inner hyphens",
+    ),
+]
 UserName = Annotated[
     str,
     matching(
@@ -21,6 +31,16 @@ GroupName = Annotated[
         "a name of at most 63 letters, digits and inner hyphens",
     ),
 ]
+
+
+class GroupAutoscaling(SettingsSection):
+    """Settings of a group to which HyperPod's managed Karpenter adds nodes, and removes idle ones.
+
+    All nodes of such a group are in one zone, the group's `zone`.
+    """
+
+    max_count: int = Field(ge=1, le=6758)
+    idle_minutes: int = Field(15, ge=1, le=1440, description="removes an empty node after these")
 
 
 class InstanceGroup(SettingsSection):
@@ -45,7 +65,9 @@ class InstanceGroup(SettingsSection):
     training_plan_zone: str | None = Field(None, description="zone of the training plan")
     zone: ZoneName | None = None
     volume_gib: int = Field(500, ge=1, le=16384)
+    encrypt_root_volume: bool = True
     deep_health_checks: bool = True
+    autoscale: GroupAutoscaling | None = None
     image_id: (
         Annotated[
             str,
@@ -81,6 +103,11 @@ class InstanceGroup(SettingsSection):
                 f"{self.training_plan_zone}; the plan's zone applies, so remove zone"
             )
         return self
+
+    @property
+    def largest_count(self) -> int:
+        """Number of nodes that the group may have."""
+        return self.autoscale.max_count if self.autoscale else self.count
 
 
 class TeamQuota(SettingsSection):
@@ -133,15 +160,16 @@ class EksCluster(SettingsSection):
     """Settings of an EKS cluster that the platform creates for HyperPod.
 
     The Helm chart of HyperPod must be installed before nodes can join, so the cluster is deployed
-    twice:
-    first without `chart_installed`, and with it once the chart is installed.
+    twice: first without `chart_installed`, and with it once the chart is installed.
     """
 
     version: Annotated[
         str, matching(r"1\.[0-9]{2}", 'a version of Kubernetes in quotes, like "1.34"')
-    ] = "1.34"
+    ] = "1.35"
     administrators: tuple[RoleArn, ...] = Field(min_length=1)
     chart_installed: bool = False
+    public_access_cidrs: tuple[IPv4Network, ...] = ()
+    own_log_group: bool = True
 
 
 class HyperPodSettings(SettingsSection):
@@ -163,7 +191,12 @@ class HyperPodSettings(SettingsSection):
     ) = Field(None, description="ARN of an existing EKS cluster")
     eks: EksCluster | None = Field(
         None,
-        description="create an EKS cluster: `{version, administrators, chart_installed}`",
+        description="create an EKS cluster: `{version, administrators, chart_installed, "
+        "public_access_cidrs, own_log_group}`",
+    )
+    namespace: KubernetesName = Field(
+        "hyperpod-ns-temper",
+        description="namespace of jobs on EKS; with teams, jobs are in `hyperpod-ns-<team>`",
     )
     zones: tuple[ZoneName, ...] = Field(
         (),
@@ -176,8 +209,9 @@ class HyperPodSettings(SettingsSection):
     groups: tuple[InstanceGroup, ...] = Field(
         (),
         description="instance groups: `{name, instance, count, role, partition, spot, "
-        "training_plan, training_plan_zone, zone, volume_gib, deep_health_checks, image_id, "
-        "auto_patch, update_schedule}`",
+        "training_plan, training_plan_zone, zone, volume_gib, encrypt_root_volume, "
+        "deep_health_checks, image_id, "
+        "auto_patch, update_schedule, autoscale}`; `autoscale: {max_count, idle_minutes}`",
     )
     software: Literal["container", "environment"] = Field(
         "container",
@@ -205,6 +239,18 @@ class HyperPodSettings(SettingsSection):
         description="priorities and compute quotas of teams (eks only, in Regions with these "
         "resource types)",
     )
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Namespaces of jobs on EKS: one for each team, or `namespace` if there are no teams."""
+        teams = self.task_governance.teams if self.task_governance else ()
+        names = dict.fromkeys(TEAM_NAMESPACE.format(team.name) for team in teams)
+        return tuple(names) or (self.namespace,)
+
+    @property
+    def autoscaled_groups(self) -> tuple[InstanceGroup, ...]:
+        """Groups that Karpenter scales."""
+        return tuple(group for group in self.groups if group.autoscale)
 
     @property
     def on_slurm(self) -> bool:

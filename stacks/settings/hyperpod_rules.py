@@ -168,7 +168,7 @@ def governance(environment: Environment) -> Iterator[str]:
     yield from duplicates(f"{key}.teams", [team.name for team in governance.teams])
     nodes: dict[str, int] = {}
     for group in environment.hyperpod.groups:
-        nodes[group.instance] = nodes.get(group.instance, 0) + group.count
+        nodes[group.instance] = nodes.get(group.instance, 0) + group.largest_count
     for index, team in enumerate(governance.teams):
         yield from _name_problems(f"{key}.teams.{index}.name", team.name)
         if team.instance not in nodes:

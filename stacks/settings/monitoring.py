@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from stacks.settings.base import Email, SettingsSection
+from stacks.settings.base import Email, SettingsSection, matching
 
 AnomalyMonitorArn = Annotated[
     str, StringConstraints(pattern=r"^arn:aws[a-z-]*:ce::[0-9]{12}:anomalymonitor/.+$")
@@ -12,7 +12,7 @@ AnomalyMonitorArn = Annotated[
 
 
 class Budget(SettingsSection):
-    """Monthly budget: notifications at 50, 80, 100 and 120 percent, at 120 a stop of new jobs."""
+    """Monthly budget: notifications at 50, 80, 100 and 120 percent and of the forecast."""
 
     scope: Literal["account", "environment"] = Field(
         "account", description="environment requires the activated cost allocation tag Environment"
@@ -31,10 +31,39 @@ class Budget(SettingsSection):
     )
 
 
+SecretArn = Annotated[
+    str,
+    matching(
+        r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+",
+        "the ARN of a secret; create one whose value is the URL, and write the ARN that "
+        "`aws secretsmanager create-secret` prints",
+    ),
+]
+
+
+class Slack(SettingsSection):
+    """Slack channel of the pages."""
+
+    workspace: Annotated[
+        str, matching(r"[0-9A-Z]{1,255}", "the id of a Slack workspace, like T0123ABCD")
+    ] = Field(description="id that the console of Amazon Q Developer shows after authorization")
+    channel: Annotated[
+        str, matching(r"[A-Za-z0-9]{1,255}", "the id of a Slack channel, like C0123ABCD")
+    ] = Field(description="id at the end of the link to the channel")
+
+
 class MonitoringSettings(SettingsSection):
     """Settings of pages, events, thresholds, the audit trail and the budget."""
 
     page: tuple[Email, ...] = Field(min_length=1, description="recipients of pages")
+    page_https: tuple[SecretArn, ...] = Field(
+        (),
+        description="secrets with the integration URL of an incident tool (PagerDuty, Opsgenie) "
+        "that is paged too",
+    )
+    slack: Slack | None = Field(
+        None, description="Slack channel that is paged too, `{workspace, channel}`"
+    )
     events: tuple[Email, ...] = Field((), description="recipients of all state changes")
     scope: Literal["environment", "account"] = Field(
         "environment",

@@ -95,7 +95,7 @@ def placement_warnings(environment: Environment) -> Iterator[str]:
 
 def _accelerators(group: InstanceGroup) -> int:
     facts = instances().get(group.instance.removeprefix("ml."))
-    return group.count * facts.devices if facts else 0
+    return group.largest_count * facts.devices if facts else 0
 
 
 def _closeness_to_data(group: InstanceGroup) -> tuple[bool, bool, bool, int]:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from stacks.settings.base import (
     BoundaryPolicy,
+    KmsKeyArn,
     Principal,
     RoleArn,
     SettingsSection,
@@ -15,13 +16,6 @@ from stacks.settings.base import (
 RolePath = Annotated[
     str,
     matching(r"/([A-Za-z0-9+=,.@_-]+/)*", "the path of a role, which begins and ends with /"),
-]
-KmsKeyArn = Annotated[
-    str,
-    matching(
-        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f-]{36})",
-        "the ARN of a KMS key (no alias), like arn:aws:kms:REGION:ACCOUNT:key/ID",
-    ),
 ]
 
 
@@ -40,6 +34,26 @@ class KmsKeyArns(SettingsSection):
     )
 
 
+class GitHubSettings(SettingsSection):
+    """Settings of the GitHub repository whose workflow deploys the platform."""
+
+    repository: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^([A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+)$"
+        ),
+    ] = Field(description="OWNER/NAME, or OWNER@ID/NAME@ID as in the tokens of newer repositories")
+    environment: Annotated[str, StringConstraints(pattern=r"^[^:*?]{1,255}$")] = Field(
+        description="GitHub environment whose jobs deploy; its rules say who must approve them"
+    )
+    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,200}$")] = Field(
+        "main", description="branch that is deployed"
+    )
+    create_provider: bool = Field(
+        True, description="create the identity provider; false if the account has GitHub's already"
+    )
+
+
 class SecuritySettings(SettingsSection):
     """Settings of who may assume which role, key administrators and the boundary."""
 
@@ -53,7 +67,14 @@ class SecuritySettings(SettingsSection):
         description="roles, or `permission-set/NAME` of IAM Identity Center, that may assume the "
         "engineer role; none: identities of the account that IAM allows",
     )
-    require_mfa: bool = Field(True, description="require MFA to assume the engineer role")
+    require_mfa: bool = Field(
+        True, description="require MFA to assume the engineer, approver and on-call roles"
+    )
+    on_call: tuple[Principal, ...] = Field(
+        (),
+        description="roles, or permission sets, that may assume the on-call role; none: identities "
+        "of the account that IAM allows",
+    )
     image_approvers: tuple[Principal, ...] = Field(
         (),
         description="roles, or permission sets, that may assume the image approver role, with "
@@ -61,6 +82,11 @@ class SecuritySettings(SettingsSection):
     )
     platform_ci: tuple[RoleArn, ...] = Field(
         (), description="roles that may assume the deployment role"
+    )
+    github: GitHubSettings | None = Field(
+        None,
+        description="GitHub repository whose workflow deploys: "
+        "`{repository, environment, branch, create_provider}`",
     )
     permission_boundary: BoundaryPolicy = Field(
         "none",

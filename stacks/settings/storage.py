@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stacks.settings.base import SettingsSection, matching
+from stacks.settings.base import KmsKeyArn, SettingsSection, matching
 from stacks.settings.network import ZoneName
 
 KeyName = Annotated[
@@ -43,9 +43,38 @@ class Lustre(SettingsSection):
     )
 
 
+BucketName = Annotated[
+    str,
+    matching(
+        r"(?!xn--|sthree-|amzn-s3-demo-)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+        "the name of a bucket of 3 to 63 lower-case letters, digits and hyphens (no dots, which "
+        "TLS certificates of S3 do not cover)",
+    ),
+]
+
+
+class DataBucket(SettingsSection):
+    """Bucket of training data that exists. Its policy, key and life cycle are its owner's."""
+
+    name: BucketName
+    kms_key_arn: KmsKeyArn | None = None
+
+
 class StorageSettings(SettingsSection):
     """Settings of the buckets, the shared file system and the secrets that people fill in."""
 
+    data_bucket: DataBucket | None = Field(
+        None,
+        description="use a bucket of training data that exists: `{name, kms_key_arn}`; see "
+        "[Your own data bucket](#your-own-data-bucket)",
+    )
+    upload_days: int = Field(
+        180,
+        ge=60,
+        le=36500,
+        description="days after which files that the launcher copied to `uploads/` of the data "
+        "bucket are deleted; it copies them again after half of that time",
+    )
     checkpoint_days: int = Field(30, ge=1, description="days after which a checkpoint is deleted")
     models_to_infrequent_access_days: int = Field(
         60,

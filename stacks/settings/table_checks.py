@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from stacks.aws_data.tables import (
+    eks_versions,
     hyperpod_instances,
     instances,
     lacking_types,
@@ -29,7 +30,7 @@ SHARED = IPv4Network("100.64.0.0/10")
 
 # As documented in 2026: docs.aws.amazon.com/sagemaker/latest/dg/
 # sagemaker-hyperpod-eks-prerequisites.html
-HYPERPOD_KUBERNETES = ("1.28", "1.29", "1.30", "1.31", "1.32", "1.33", "1.34")
+HYPERPOD_KUBERNETES = tuple(eks_versions())
 
 
 @dataclass(frozen=True)

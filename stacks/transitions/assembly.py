@@ -21,11 +21,13 @@ class AssembledStack:
         name: Name of the stack.
         template: Its template.
         dependencies: Names of the stacks that are deployed before it.
+        tags: Tags of the stack.
     """
 
     name: str
     template: dict[str, Any]
     dependencies: tuple[str, ...]
+    tags: dict[str, str]
 
 
 def read_assembly(folder: Path) -> dict[str, AssembledStack]:
@@ -36,6 +38,7 @@ def read_assembly(folder: Path) -> dict[str, AssembledStack]:
             name,
             json.loads((folder / each["properties"]["templateFile"]).read_text(encoding="utf-8")),
             tuple(other for other in each.get("dependencies", ()) if other in artifacts),
+            dict(each["properties"].get("tags", {})),
         )
         for name, each in artifacts.items()
     }

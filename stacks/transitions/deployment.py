@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from stacks.errors import DeploymentError
+from stacks.transitions.adoption import adoptable, all_exports, import_template
 from stacks.transitions.assembly import read_assembly, with_templates
 from stacks.transitions.changes import Change, deletion_policy
 from stacks.transitions.endpoint_services import unsupported_zones
 from stacks.transitions.expansion import expand
-from stacks.transitions.live import LiveEnvironment, in_order_of_deletion
+from stacks.transitions.live import READERS, LiveEnvironment, in_order_of_deletion
 from stacks.transitions.plan import Plan, hourly, make_plan, plan_lines
 from stacks.transitions.references import Templates, exports, imports
 
@@ -34,7 +35,13 @@ def plan_deployment(live: LiveEnvironment, assembly: Path) -> Plan:
 
 
 def show_plan(live: LiveEnvironment, plan: Plan, say: Say) -> list[str]:
-    """Print a plan, and return its refusals."""
+    """Print a plan, and return its refusals.
+
+    Args:
+        live: The environment in the account.
+        plan: The plan.
+        say: Function that prints a line.
+    """
     for line in plan_lines(plan):
         say(line)
     for stack in live.other_prefixes.values():
@@ -51,7 +58,7 @@ def show_plan(live: LiveEnvironment, plan: Plan, say: Say) -> list[str]:
 
 def live_refusals(live: LiveEnvironment, plan: Plan) -> Iterable[str]:
     """Return what AWS would refuse and only the account knows."""
-    return unsupported_zones(plan, live.client("ec2"))
+    return unsupported_zones(plan, live.client("ec2", READERS))
 
 
 def deploy(
@@ -90,13 +97,54 @@ def deploy(
             folder = with_templates(
                 assembly, expanded, assembly.with_name(f"{assembly.name}.expanded")
             )
-        run_cdk(["deploy", "--all", "--app", str(folder), *options])
-        live.read()
+        _deploy_round(live, folder, run_cdk, say, options)
         _delete(live, [name for name in plan.stale if name in live.stacks], say)
         if not expanded:
             break
     for line in stays:
         say(line)
+
+
+def _deploy_round(
+    live: LiveEnvironment, folder: Path, run_cdk: RunCdk, say: Say, options: Sequence[str]
+) -> None:
+    """Deploy an assembly; import what an earlier deployment left in the account before that.
+
+    Args:
+        live: The environment in the account.
+        folder: The assembly.
+        run_cdk: Function that runs the CDK CLI.
+        say: Function that prints a line.
+        options: Options for `cdk deploy`.
+    """
+    stacks = read_assembly(folder)
+    found = live.retained()
+    adopted = {
+        name: {
+            logical_id: each
+            for logical_id, each in adoptable(
+                live.templates().get(name, {}), stack.template, found.get(name, {})
+            ).items()
+            if live.exists(each)
+        }
+        for name, stack in stacks.items()
+    }
+    if not any(adopted.values()):
+        run_cdk(["deploy", "--all", "--app", str(folder), *options])
+        live.read()
+        return
+    for name, stack in stacks.items():
+        wanted = adopted[name]
+        if wanted:
+            templates = live.templates()
+            template = import_template(
+                templates.get(name, {}), stack.template, wanted, all_exports(templates)
+            )
+            for each in wanted.values():
+                say(f"Adopting {each.resource_type} {each.physical_id}")
+            live.import_resources(name, template, wanted, stack.tags)
+        run_cdk(["deploy", name, "--exclusively", "--app", str(folder), *options])
+        live.read()
 
 
 def destroy(live: LiveEnvironment, *, confirm: Confirm, say: Say) -> None:
@@ -119,7 +167,7 @@ def destroy(live: LiveEnvironment, *, confirm: Confirm, say: Say) -> None:
     for line in [*stays, *(f"Kept, because it is not empty: {each}" for each in live.kept)]:
         say(line)
     if stays or live.kept:
-        say("`make adopt ENV=…` makes them part of the environment again.")
+        say("The next `make deploy` of this environment adopts them, within 90 days.")
 
 
 def _delete(live: LiveEnvironment, names: list[str], say: Say) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from stacks.transitions.plan import Plan
 
 
@@ -23,7 +25,10 @@ def unsupported_zones(plan: Plan, ec2: Any) -> Iterator[str]:
         }
         if not wanted:
             continue
-        answer = ec2.describe_vpc_endpoint_services()
+        try:
+            answer = ec2.describe_vpc_endpoint_services()
+        except ClientError:
+            return  # without the permission, AWS itself refuses what is not offered
         offered = {
             each["ServiceName"]: set(each["AvailabilityZones"]) for each in answer["ServiceDetails"]
         }

@@ -6,7 +6,7 @@ may assume only these can use it; a person without them uses permissions of thei
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,11 @@ import yaml
 
 from stacks.errors import DeploymentError
 from stacks.settings import Environment
+from stacks.transitions.adoption import Retained
 
 POLL_SECONDS = 10
+# Roles of `cdk bootstrap`. The one that deploys may read nothing but CloudFormation.
+ROLES, READERS = ("deploy-role", "lookup-role"), ("lookup-role",)
 # CloudFormation deletes them only if they are empty.
 MUST_BE_EMPTY = ("AWS::S3::Bucket", "AWS::ECR::Repository")
 # The stack exists, but nothing in it does: its first deployment was rolled back.
@@ -56,6 +59,7 @@ class LiveEnvironment:
 
     def __init__(self, environment: Environment, session: Any) -> None:
         self._environment, self._session = environment, session
+        self._execution_role: dict[str, str] = {}
         self.account: str = session.client("sts").get_caller_identity()["Account"]
         if environment.account not in (None, self.account):
             raise DeploymentError(
@@ -113,6 +117,99 @@ class LiveEnvironment:
         self.kept += occupied.values()
         del self.stacks[name]
 
+    def retained(self) -> dict[str, dict[str, Retained]]:
+        """Return what CloudFormation left in the account and still exists, by stack and logical id.
+
+        It remembers the events of live stacks, and those of deleted stacks for 90 days.
+        """
+        arns = {stack.arn: name for name, stack in self.stacks.items()}
+        pages = self._cloudformation.get_paginator("list_stacks").paginate(
+            StackStatusFilter=["DELETE_COMPLETE"]
+        )
+        for page in pages:
+            for stack in page["StackSummaries"]:
+                if stack["StackName"].startswith(f"{self._environment.prefix}-"):
+                    arns[stack["StackId"]] = stack["StackName"]
+        found: dict[str, dict[str, Retained]] = {}
+        latest: dict[tuple[str, str], Any] = {}
+        for arn, name in arns.items():
+            for event in self._skipped(arn):
+                key = (name, event["LogicalResourceId"])
+                if key not in latest or latest[key] < event["Timestamp"]:
+                    latest[key] = event["Timestamp"]
+                    found.setdefault(name, {})[event["LogicalResourceId"]] = Retained(
+                        event["ResourceType"], event["PhysicalResourceId"]
+                    )
+        return found
+
+    def exists(self, resource: Retained) -> bool:
+        """Return whether a retained resource still exists; True if it cannot be asked."""
+        from botocore.exceptions import ClientError
+
+        client = self.client("cloudcontrol", READERS)
+        try:
+            client.get_resource(TypeName=resource.resource_type, Identifier=resource.physical_id)
+        except ClientError as error:
+            return bool(error.response["Error"]["Code"] != "ResourceNotFoundException")
+        return True
+
+    def import_resources(
+        self,
+        name: str,
+        template: Mapping[str, Any],
+        wanted: Mapping[str, Retained],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Import existing resources into a stack, which is created if need be, and wait.
+
+        Args:
+            name: Name of the stack.
+            template: Template of the import.
+            wanted: The resources, by logical id.
+            tags: Tags of the stack.
+
+        Raises:
+            DeploymentError: CloudFormation refused the import.
+        """
+        change_set = self._cloudformation.create_change_set(
+            StackName=name,
+            ChangeSetName="adopt",
+            ChangeSetType="IMPORT",
+            TemplateBody=json.dumps(template),
+            ResourcesToImport=[
+                {
+                    "ResourceType": each.resource_type,
+                    "LogicalResourceId": logical_id,
+                    "ResourceIdentifier": each.identifier,
+                }
+                for logical_id, each in wanted.items()
+            ],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            **self._execution_role,
+        )
+        arn, status = change_set["Id"], "CREATE_PENDING"
+        while status in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+            answer = self._cloudformation.describe_change_set(ChangeSetName=arn)
+            status = answer["Status"]
+            time.sleep(
+                POLL_SECONDS if status.startswith("CREATE_") and "COMPLETE" not in status else 0
+            )
+        if status != "CREATE_COMPLETE":
+            raise DeploymentError(f"{name}: the import was refused: {answer.get('StatusReason')}")
+        self._cloudformation.execute_change_set(ChangeSetName=arn)
+        ended = self._wait(change_set["StackId"])
+        if ended != "IMPORT_COMPLETE":
+            reasons = "\n".join(f"  {each}" for each in self._failures(name).values())
+            raise DeploymentError(f"{name}: the import ended as {ended}:\n{reasons}")
+
+    def _skipped(self, arn: str) -> Iterable[dict[str, Any]]:
+        pages = self._cloudformation.get_paginator("describe_stack_events").paginate(StackName=arn)
+        for page in pages:
+            for event in page["StackEvents"]:
+                if event["ResourceStatus"] == "DELETE_SKIPPED":
+                    yield event
+
     def physical_ids(self, name: str) -> dict[str, str]:
         """Return the physical ids of a stack's resources, by logical id."""
         pages = self._cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
@@ -164,31 +261,44 @@ class LiveEnvironment:
             if event["ResourceStatus"].endswith("_FAILED")
         }
 
-    def client(self, service: str) -> Any:
-        """Return a client with the deployment role of the bootstrap, or else as the caller."""
+    def client(self, service: str, roles: Sequence[str] = ROLES) -> Any:
+        """Return a client with a role of the bootstrap, or else as the caller.
+
+        The role that deploys is preferred; a pull request may assume only the one that reads.
+
+        Args:
+            service: Name of the service.
+            roles: Kinds of roles to try, in order.
+        """
         from botocore.exceptions import ClientError
 
         environment = self._environment
         partition = self._session.get_partition_for_region(environment.region)
-        role = (
-            f"arn:{partition}:iam::{self.account}:role/cdk-{environment.cdk_qualifier}-deploy-role-"
-            f"{self.account}-{environment.region}"
-        )
         options: dict[str, Any] = {"region_name": environment.region}
-        try:
-            answer = self._session.client("sts").assume_role(
-                RoleArn=role, RoleSessionName="temper-deploy"
+        for kind in roles:
+            role = (
+                f"arn:{partition}:iam::{self.account}:role/cdk-{environment.cdk_qualifier}-{kind}-"
+                f"{self.account}-{environment.region}"
             )
-        except ClientError:
-            return self._session.client(service, **options)
-        credentials = answer["Credentials"]
-        return self._session.client(
-            service,
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-            **options,
-        )
+            try:
+                answer = self._session.client("sts").assume_role(
+                    RoleArn=role, RoleSessionName="temper-deploy"
+                )
+            except ClientError:
+                continue
+            if kind == "deploy-role":
+                # Whoever deploys through this role creates resources through the execution role.
+                execution = role.replace("-deploy-role-", "-cfn-exec-role-")
+                self._execution_role = {"RoleARN": execution}
+            credentials = answer["Credentials"]
+            return self._session.client(
+                service,
+                aws_access_key_id=credentials["AccessKeyId"],
+                aws_secret_access_key=credentials["SecretAccessKey"],
+                aws_session_token=credentials["SessionToken"],
+                **options,
+            )
+        return self._session.client(service, **options)
 
 
 def in_order_of_deletion(names: Iterable[str], users: Callable[[str], Iterable[str]]) -> list[str]:

@@ -14,7 +14,7 @@ from stacks.transitions.ways_round import way_round
 
 @dataclass(frozen=True)
 class Plan:
-    """What a deployment would do.
+    """Effects of a deployment.
 
     Attributes:
         live: Templates of the stacks in the account.
@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def refusals(self) -> list[str]:
-        """What CloudFormation would refuse, with the way round."""
+        """Changes that CloudFormation would refuse, with the way round."""
         refused = [
             f"{each.stack}: {each.logical_id} ({each.resource_type}) would be replaced, because "
             f"{', '.join(each.properties)} changes. {each.refusal}\n    Instead: {way_round(each)}"
@@ -44,7 +44,20 @@ class Plan:
             for each in self.changes
             if each.refusal
         ]
-        return refused + [each.refusal for each in self.broken if each.kind == "changed"]
+        return refused + [
+            self._export_refusal(each) for each in self.broken if each.kind == "changed"
+        ]
+
+    def _export_refusal(self, export: ExportChange) -> str:
+        """Return the refusal of a changed export, with the way round the replacement behind it."""
+        behind = [
+            each
+            for each in self.changes
+            if each.stack == export.producer
+            and each.kind == "replaced"
+            and each.logical_id in export.name
+        ]
+        return "\n    Instead: ".join([export.refusal, *map(way_round, behind)])
 
     @property
     def losses(self) -> list[Change]:

@@ -1,4 +1,4 @@
-"""What to do instead of a change that CloudFormation refuses, or that loses data."""
+"""Ways round a change that CloudFormation refuses, or that loses data."""
 
 from stacks.transitions.changes import Change
 
@@ -9,6 +9,10 @@ OFF_AND_ON = (
 ANOTHER_ENVIRONMENT = (
     "keep the old value, or make an environment with another name and prefix and copy the data"
 )
+SAME_ADDRESSES = (
+    "set network.reserved_zones to the number of zones at the first deployment, and keep "
+    "network.cidr and network.private_mask"
+)
 # By type and first part of the path of the property; an empty path is any property.
 WAYS_ROUND = {
     ("AWS::SageMaker::Cluster", "VpcConfig"): (
@@ -17,10 +21,8 @@ WAYS_ROUND = {
     ),
     ("AWS::SageMaker::Cluster", ""): OFF_AND_ON,
     ("AWS::EKS::Cluster", ""): OFF_AND_ON,
-    ("AWS::EC2::Subnet", "CidrBlock"): (
-        "set network.reserved_zones to the number of zones at the first deployment, and keep "
-        "network.cidr and network.private_mask"
-    ),
+    ("AWS::EC2::Subnet", "CidrBlock"): SAME_ADDRESSES,
+    ("AWS::EC2::NatGateway", "SubnetId"): SAME_ADDRESSES,
     ("AWS::EC2::Subnet", "AvailabilityZone"): (
         "keep the order of network.zones, and add new zones at the end"
     ),

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 EnvironmentName = Annotated[str, typer.Option("--env", help="A file of environments/.")]
 EnvironmentsFolder = Annotated[
-    Path, typer.Option("--environments", help="The folder of environment files.")
+    Path,
+    typer.Option(
+        "--environments", envvar="TEMPER_ENVIRONMENTS", help="The folder of environment files."
+    ),
 ]
-OutputFolder = Annotated[Path, typer.Option("--output", help="The folder of the templates.")]
+OutputFolder = Annotated[
+    Path,
+    typer.Option("--output", envvar="TEMPER_CDK_OUTPUT", help="The folder of the templates."),
+]
 CdkOptions = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[-- OPTIONS]", help="Options of `cdk deploy`, after --."),
+    typer.Argument(metavar="CDK_OPTIONS", help="After --: options of `cdk deploy`."),
 ]
 FOLDER, OUTPUT = Path("environments"), Path("cdk.out")
 
@@ -30,7 +36,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("diff-environment")(_diff)
     app.command("deploy-environment")(_deploy)
-    app.command("destroy-environment")(_destroy)
+    app.command("delete-environment")(_delete)
 
 
 def _diff(
@@ -53,7 +59,8 @@ def _deploy(
 ) -> int:
     """Deploy an environment, and delete its stale stacks.
 
-    A stack is stale if the environment's file no longer has it. What would be deleted or replaced is shown with its cost, and confirmed, first.
+    A stack is stale if the environment's file no longer has it. What would be deleted or replaced
+    is shown with its cost, and confirmed, first.
     """
 
     def work() -> int:
@@ -69,7 +76,7 @@ def _deploy(
     return _checked(work)
 
 
-def _destroy(env: EnvironmentName = "dev", environments: EnvironmentsFolder = FOLDER) -> int:
+def _delete(env: EnvironmentName = "dev", environments: EnvironmentsFolder = FOLDER) -> int:
     """Delete an environment's stacks, and name what stays.
 
     It asks first, and lifts termination protection itself.

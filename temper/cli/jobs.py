@@ -73,8 +73,11 @@ def _plan(
 
     The exit code is 2 if the job does not fit.
     """
+    from launch.aws.read_object import read_object
     from planning.command import print_plan
+    from planning.hf_config import read_s3_with
 
+    read_s3_with(read_object)
     return print_plan(job, overrides(set_), out)
 
 

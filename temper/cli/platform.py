@@ -1,4 +1,4 @@
-"""Commands about prices and the platform: prices, idle-cost, connect, cluster-software."""
+"""Commands about the platform: prices, idle-cost, connect, cluster-setup, cluster-software."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("prices")(_prices)
     app.command("idle-cost")(_idle_cost)
     app.command("connect")(_connect)
+    app.command("cluster-setup")(_cluster_setup)
     app.command("cluster-software")(_cluster_software)
 
 
@@ -60,7 +61,11 @@ def _idle_cost(
 def _connect(
     env: EnvironmentOption = "dev",
     node: Annotated[
-        str, typer.Option(help="login, controller, a group or an instance id; default: login.")
+        str,
+        typer.Option(
+            help="login, controller, a group or an instance id; default: login. On EKS the node "
+            "that the tunnel goes through, or none."
+        ),
     ] = "",
     user: Annotated[str, typer.Option(help="User on the node; default: ubuntu.")] = "",
     key: Annotated[str, typer.Option(help="Your public key; default: ~/.ssh/id_*.pub.")] = "",
@@ -68,7 +73,9 @@ def _connect(
         bool, typer.Option("--setup-only", help="Open no shell on the node.")
     ] = False,
 ) -> int:
-    """Let your public key in on a node of the HyperPod cluster, and open a shell there.
+    """Let your public key in on a cluster node; open a shell.
+
+    On EKS, configure kubectl for the cluster and hold a tunnel to its API server open.
 
     Session Manager carries the connection, so no port is open. The ssh configuration is written to
     ~/.ssh/temper/.
@@ -79,11 +86,28 @@ def _connect(
     return connect(read_environment(env), node=node, user=user, key=key, setup_only=setup_only)
 
 
+def _cluster_setup(
+    env: EnvironmentOption = "dev",
+    print_: Annotated[
+        bool, typer.Option("--print", help="Print the manifests and apply nothing.")
+    ] = False,
+) -> int:
+    """Prepare the EKS cluster for jobs, as an administrator.
+
+    Applies namespaces, permissions of engineers, the shared file system's volumes and, with
+    autoscaled groups, Karpenter's node pools. Running it again changes nothing.
+    """
+    from launch.eks.setup import set_up_cluster
+    from launch.environment import read_environment
+
+    return set_up_cluster(read_environment(env), print_only=print_)
+
+
 def _cluster_software(
     env: EnvironmentOption = "dev",
     image: Annotated[str, typer.Option(help="Image to import; default: the platform's.")] = "",
 ) -> None:
-    """Import the container image, or build the Python environment, on a HyperPod Slurm cluster.
+    """Install the software of jobs on a Slurm cluster.
 
     Needed once per image or version; `temper train --target hyperpod` says when.
     """

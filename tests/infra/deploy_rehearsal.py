@@ -2,12 +2,14 @@
 
 For each of two environments (a private network with HyperPod on EKS; an isolated network with
 HyperPod on Slurm and all of Bedrock) it starts a moto server, bootstraps it, deploys twice (the
-second deployment must change nothing), reports what the emulator created, accepted and stubbed, and
-destroys the stacks. An emulator that accepts a resource proves only that its template is
-well-formed.
+second deployment must change nothing), switches HyperPod on EKS off and on, reports what the
+emulator created, accepted and stubbed, and destroys the stacks. An emulator that accepts a resource
+proves only that its template is well-formed.
 """
 
+import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import yaml
 
-from emulator.moto_account import CDK, DEPLOY, app_options, cdk, cdk_environment, moto_server
+from emulator.moto_account import CDK, DEPLOY, ROOT, app_options, cdk, cdk_environment, moto_server
 from tests.infra.emulated_account import CUSTOM_TYPES, STUB_ATTRIBUTES
 
 __all__ = ["CDK", "ENVIRONMENTS", "rehearse", "report"]
 # Environment → prefix.
 ENVIRONMENTS, REGION = {"rehearsal": "temper-try", "isolated": "temper-iso"}, "us-east-1"
+ENVIRONMENTS_FOLDER = Path("tests/infra/environments")
 # Not with -m: moto derives the package from the name of the module that defines a type.
 SERVER = (sys.executable, "-c", "from tests.infra.emulated_account import main; main()")
 # Warning that moto logs for a resource type it does not support, before it continues.
@@ -39,6 +43,7 @@ class Outcome:
     handled: dict[str, int] = field(default_factory=dict)
     changed_stacks: list[str] = field(default_factory=list)
     remaining_stacks: list[str] = field(default_factory=list)
+    stacks_when_off: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -58,7 +63,7 @@ def rehearse(work: Path, name: str) -> Outcome:
     outcome, prefix = Outcome(), ENVIRONMENTS[name]
     with moto_server(work / "moto.log", SERVER) as port:
         environment = cdk_environment(port, REGION, work)
-        app = app_options(work, name, Path("tests/infra/environments"))
+        app = app_options(work, name, ENVIRONMENTS_FOLDER)
         deploy = [*DEPLOY, "--all", *app]
 
         def step(title: str, arguments: list[str]) -> str:
@@ -76,9 +81,64 @@ def rehearse(work: Path, name: str) -> Outcome:
         outcome.changed_stacks = [
             name for name in _stack_names(port, prefix) if f"{name} (no changes)" not in again
         ]
+        if name == "rehearsal":
+            started = time.monotonic()
+            outcome.stacks_when_off = _switch_hyperpod(work, name, port, environment)
+            outcome.seconds["HyperPod off and on"] = time.monotonic() - started
+        _empty_lifecycle_buckets(port)
         step("destroy", ["destroy", "--all", "--force", *app])
         outcome.remaining_stacks = _stack_names(port, prefix)
     return outcome
+
+
+def _switch_hyperpod(work: Path, name: str, port: int, environment: dict[str, str]) -> list[str]:
+    """Switch HyperPod off and on with `temper deploy-environment`; return the stacks without it.
+
+    Args:
+        work: Folder for the environment file.
+        name: Name of the environment.
+        port: Port of the emulated account.
+        environment: Environment variables of the CDK CLI.
+    """
+    content = yaml.safe_load((ENVIRONMENTS_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    stacks = []
+    for enabled in (False, True):
+        content["hyperpod"]["enabled"] = enabled
+        (work / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "temper", "deploy-environment", "--env", name),
+                *("--environments", str(work), "--output", str(work / "switched"), "--"),
+                *("--require-approval", "never", "--method", "direct", "--no-notices"),
+            ],
+            cwd=ROOT,
+            env={**os.environ, **environment, "YES": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"HyperPod enabled: {enabled} failed:\n{done.stdout[-6000:]}")
+        stacks.append(_stack_names(port, ENVIRONMENTS[name]))
+    assert set(stacks[1]) - set(stacks[0]) == {f"{ENVIRONMENTS[name]}-hyperpod"}
+    return stacks[0]
+
+
+def _empty_lifecycle_buckets(port: int) -> None:
+    """Delete the lifecycle scripts, for which the emulator sends the handler no Delete request.
+
+    CloudFormation deletes a custom resource before the bucket that it refers to; the handler's
+    Delete is tested by itself (`handlers/test_publish_files.py`).
+    """
+    s3 = _client(port, "s3")
+    for bucket in s3.list_buckets()["Buckets"]:
+        if bucket["Name"].startswith("sagemaker-"):
+            for found in s3.list_object_versions(Bucket=bucket["Name"]).get("Versions", ()):
+                s3.delete_object(
+                    Bucket=bucket["Name"], Key=found["Key"], VersionId=found["VersionId"]
+                )
 
 
 def report(outcome: Outcome, name: str) -> None:

@@ -1,11 +1,12 @@
 """Tests that docs/platform.md matches the settings, the alarms and the costs."""
 
 import re
+from datetime import date
 from typing import Any
 
 import pytest
 
-from stacks.baseline_cost import idle_costs, price_table, prices
+from stacks.baseline_cost import eks_price, idle_costs, price_table, prices
 from stacks.baseline_cost import markdown_table as table_of_costs
 from stacks.settings.table import rows, table
 from tests.infra.conftest import ROOT, Assembly
@@ -53,4 +54,14 @@ def test_what_is_billed_for_standing_there_is_counted(everything: Assembly, eks:
     # No page gives these a price, and none is made up.
     assert found["bedrock", "provisioned throughput"].usd_month is None
     assert found["storage", "lustre 250"].usd_month is None
-    assert any(each.item == "eks" for each in idle_costs(eks.templates))
+    assert any(each.item.startswith("eks") for each in idle_costs(eks.templates))
+    # An autoscaled group has no node while no job waits for one.
+    idle = {each.item: each for each in idle_costs(eks.templates)}
+    assert idle["ml.g6.xlarge"].quantity == 0
+    assert idle["ml.g5.12xlarge"].quantity == 2
+
+
+def test_an_eks_version_out_of_standard_support_costs_more() -> None:
+    assert eks_price("1.34", date(2026, 12, 2)) == "eks"
+    assert eks_price("1.34", date(2026, 12, 3)) == "eks extended"
+    assert prices()["eks extended"]["usd"] > prices()["eks"]["usd"]

@@ -44,7 +44,11 @@ def test_every_role_has_the_path_and_the_boundary(existing: Assembly) -> None:
 
 
 def test_keys_that_exist_take_the_place_of_ours(existing: Assembly) -> None:
-    assert len(existing.of_type("AWS::KMS::Key")) == 2
+    keys = existing.of_type("AWS::KMS::Key")
+    assert {key["Properties"]["Description"].removeprefix("Temper: ") for key in keys} == {
+        *("models", "messages"),
+        "lifecycle",  # of the scripts that the cluster stack itself uploads; not replaceable
+    }
     [file_system] = existing.of_type("AWS::FSx::FileSystem")
     assert file_system["Properties"]["KmsKeyId"] == DATA_KEY
     for group in existing.of_type("AWS::Logs::LogGroup"):
@@ -52,6 +56,32 @@ def test_keys_that_exist_take_the_place_of_ours(existing: Assembly) -> None:
     assert f'"Name": "/temper-own/keys/data", "Type": "String", "Value": "{DATA_KEY}"' in (
         json.dumps(existing.templates)
     )
+
+
+def test_a_data_bucket_that_exists_takes_the_place_of_ours(existing: Assembly) -> None:
+    names = {bucket["Properties"]["BucketName"] for bucket in existing.of_type("AWS::S3::Bucket")}
+    assert not [name for name in names if name.startswith("temper-own-data")]
+    text = json.dumps(existing.templates)
+    assert '"Name": "/temper-own/buckets/data", "Type": "String", "Value": "corpora-of' in text
+    assert "temper-own-data-" not in text  # no policy names a bucket that does not exist
+    assert ":s3:::corpora-of-the-company/*" in text
+
+
+def test_a_data_bucket_that_exists_is_read_by_lustre_and_never_written(existing: Assembly) -> None:
+    [link] = existing.of_type("AWS::FSx::DataRepositoryAssociation")
+    assert link["Properties"]["DataRepositoryPath"] == "s3://corpora-of-the-company"
+    assert set(link["Properties"]["S3"]) == {"AutoImportPolicy"}
+
+
+def test_roles_of_jobs_may_use_the_key_of_the_data_bucket(existing: Assembly) -> None:
+    [policy] = [
+        policy["Properties"]
+        for policy in existing.of_type("AWS::IAM::ManagedPolicy")
+        if "UseDataBucketKey" in json.dumps(policy)
+    ]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Resource"].endswith("key/2b0c0d0e-1111-2222-3333-444455556666")
+    assert len(policy["Roles"]) == 5  # training, with secrets, node, controller, engineer
 
 
 def _engineer_trust(existing: Assembly) -> list[dict[str, Any]]:
@@ -98,6 +128,8 @@ def test_the_page_names_the_services_that_key_policies_must_allow(everything: As
     section = page.split("## Your own KMS keys")[1].split("## ")[0]
     for key in everything.of_type("AWS::KMS::Key"):
         domain = key["Properties"]["Description"].removeprefix("Temper: ")
+        if domain == "lifecycle":
+            continue  # a key of the cluster's scripts, which stays the platform's
         services = {
             statement["Principal"]["Service"]
             for statement in key["Properties"]["KeyPolicy"]["Statement"]

@@ -41,10 +41,14 @@ def test_engineers_connect_to_their_cluster_with_two_documents_only(everything: 
     assert statement["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
 
 
-def test_engineers_start_no_session_on_eks_or_without_a_cluster(
+def test_engineers_forward_a_port_on_eks_and_start_no_session_without_a_cluster(
     eks: Assembly, dev: Assembly
 ) -> None:
-    assert _start_session(eks) == _start_session(dev) == []
+    [statement] = _start_session(eks)
+    forwarding = "document/AWS-StartPortForwardingSessionToRemoteHost"
+    assert sorted(statement["Resource"]) == sorted([CLUSTER, f"arn:aws:ssm:{REGION}::{forwarding}"])
+    assert statement["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
+    assert _start_session(dev) == []
 
 
 def test_the_document_is_published(everything: Assembly) -> None:

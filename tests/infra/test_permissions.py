@@ -1,6 +1,8 @@
 """Tests of the policies of each role in an IAM simulator, case by case."""
 
+import fnmatch
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,6 +13,21 @@ from tests.infra.conftest import ROOT, Assembly
 from tests.infra.permissions.cases import CASES, EKS_NODE, INSIDE_ISOLATED_VPC, Case
 from tests.infra.permissions.resolved import ResolvedRoles
 from tests.infra.permissions.simulator import simulated, simulation
+
+# Rights of a job that its author lacks; docs/platform.md gives the reasons.
+EXCESS = {
+    "bedrock:InvokeModel",
+    "cloudwatch:PutMetricData",
+    "logs:PutLogEvents",
+    "s3:PutObject",
+    "secretsmanager:GetSecretValue",
+}
+# SageMaker attaches the job's interfaces and pulls its image as the job's role.
+NETWORK = {
+    "ec2:CreateNetworkInterface",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+}
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +77,28 @@ def _title(index: int) -> str:
 @pytest.mark.parametrize("index", range(len(CASES)), ids=_title)
 def test_a_role_may_do_what_it_must_and_no_more(verdicts: list[dict[str, Any]], index: int) -> None:
     _holds(CASES[index], verdicts[index])
+
+
+def test_a_job_exceeds_its_author_in_nothing_but_what_the_documentation_names(
+    everything: Assembly,
+) -> None:
+    roles = ResolvedRoles(everything)
+    excess: set[str] = set()
+    for role in ("Training", "JobWithSecrets"):
+        engineers = [case for case in _allowances(roles, role) if case[2] not in NETWORK]
+        verdicts = simulated([simulation(roles, ("Engineer", *c[1:])) for c in engineers])
+        assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []
+        excess |= {
+            f"{case[2]} {case[3]}"
+            for case, verdict in zip(engineers, verdicts, strict=True)
+            if verdict["verdict"] != "Allowed"
+        }
+    assert {line.split(" ")[0] for line in excess} == EXCESS
+
+
+def _allowances(roles: ResolvedRoles, role: str) -> list[Case]:
+    """Return the cases of a job's role that are allowed."""
+    return [case for case in CASES if case[0] == role and case[1]]
 
 
 @pytest.mark.parametrize("index", range(len(EKS_NODE)))
@@ -137,3 +176,63 @@ def test_every_condition_key_is_one_that_the_action_knows(everything: Assembly) 
                 ):
                     problems.append(f"{where}: {action} knows no {key}")
     assert problems == []
+
+
+DOCUMENTS = {
+    "AWS::EC2::VPCEndpoint": "PolicyDocument",
+    "AWS::ECR::Repository": "RepositoryPolicyText",
+    "AWS::IAM::ManagedPolicy": "PolicyDocument",
+    "AWS::IAM::Policy": "PolicyDocument",
+    "AWS::IAM::Role": "AssumeRolePolicyDocument",
+    "AWS::KMS::Key": "KeyPolicy",
+    "AWS::S3::BucketPolicy": "PolicyDocument",
+    "AWS::SNS::TopicPolicy": "PolicyDocument",
+    "AWS::SQS::QueuePolicy": "PolicyDocument",
+}
+
+
+@pytest.mark.parametrize("name", ["everything", "eks", "prod"])
+def test_every_action_of_every_policy_exists(
+    assembly_of: Callable[[str], Assembly], name: str
+) -> None:
+    actions = {
+        (f"{stack} {logical_id}", action)
+        for stack, template in assembly_of(name).templates.items()
+        for logical_id, resource in template["Resources"].items()
+        for statement in _statements_of(resource)
+        for action in as_list(statement["Action"])
+    }
+    assert len(actions) > 200
+    assert [where for where in sorted(actions) if not _exists(where[1])] == []
+
+
+def _statements_of(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    document = resource.get("Properties", {}).get(DOCUMENTS.get(resource["Type"], ""))
+    return as_list(document["Statement"]) if document else []
+
+
+@cache
+def _exists(action: str) -> bool:
+    """Return whether an action, or one that a pattern with `*` means, is in the reference."""
+    service, _, verb = action.partition(":")
+    if action == "*":
+        return True
+    known = _reference("actions", service)
+    return bool(fnmatch.filter(known, verb.lower()))
+
+
+def test_a_misspelt_action_would_be_found() -> None:
+    assert _exists("kms:GenerateDataKey*")
+    assert not _exists("kms:GenerateDataKeys*")
+    assert not _exists("sagemaker:CreateTrainingJobs")
+
+
+def test_a_role_has_no_more_policies_than_iam_attaches(everything: Assembly, eks: Assembly) -> None:
+    # Ten managed policies, of which the budget's stop of new jobs is one for engineers:
+    # docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    for assembly in (everything, eks):
+        roles = ResolvedRoles(assembly)
+        assert len(roles.policies_of(roles.role("Engineer"))) <= 9, assembly.name
+    roles = ResolvedRoles(everything)
+    for role in {case[0] for case in CASES}:
+        assert len(roles.policies_of(roles.role(role))) <= 10, role

@@ -15,6 +15,7 @@ REGIONS = {
     "us-west-2": "usw2",
     "eu-west-1": "euw1",
     "ap-northeast-1": "apne1",
+    "eu-central-1": "euc1",
 }
 
 
@@ -30,6 +31,9 @@ def _moved_to(environment: str, region: str, ids: str) -> dict[str, Any]:
     pod = content["hyperpod"]
     # A training plan is bought in a zone of its own.
     pod["groups"] = [group for group in pod["groups"] if "training_plan" not in group]
+    for group in pod["groups"]:
+        if "zone" in group:
+            group["zone"] = f"{region}a"
     return content
 
 
@@ -46,6 +50,7 @@ OF_SLURM = {"security", "storage", "hyperpod"}
 def _params() -> list[Any]:
     """Return the parameters: EKS in us-east-1 always, the others marked slow."""
     others = [(name, region) for region in sorted(REGIONS) for name in ("eks", "everything")]
+    others.remove(("everything", "eu-central-1"))
     others += [("prod", "us-east-1"), ("dev", "us-east-1")]
     return [
         HOME,

@@ -1,6 +1,7 @@
 """Tests of the important properties of each stack, read from the templates."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 import yaml
 
 from launch.aws.platform_parameters import PARAMETERS
+from launch.eks.cluster_objects import ENGINEERS
 from tests.infra.conftest import TESTS, Assembly, synthesize
 
+LOG_GROUP = "AWS::Logs::LogGroup"
 EIGHT = {
     "security",
     "network",
@@ -217,6 +220,34 @@ def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     assert [m["FsxLustreConfig"]["MountPath"] for m in mounts] == ["/fsx"]
 
 
+@pytest.mark.parametrize("name", ["everything", "eks"])
+def test_the_root_volumes_of_nodes_are_under_the_data_key(
+    assembly_of: Callable[[str], Assembly], name: str
+) -> None:
+    [cluster] = assembly_of(name).of_type("AWS::SageMaker::Cluster")
+    for group in cluster["Properties"]["InstanceGroups"]:
+        configs = [
+            config["EbsVolumeConfig"]
+            for config in group["InstanceStorageConfigs"]
+            if "EbsVolumeConfig" in config
+        ]
+        [root] = [each for each in configs if each.get("RootVolume")]
+        [other] = [each for each in configs if not each.get("RootVolume")]
+        assert root["VolumeKmsKeyId"] == other["VolumeKmsKeyId"]
+        # The service sets the size of a root volume, and refuses one of the caller.
+        assert "VolumeSizeInGB" not in root
+
+
+def test_uploads_of_the_launcher_expire(everything: Assembly) -> None:
+    rules = [
+        rule
+        for bucket in everything.of_type("AWS::S3::Bucket")
+        for rule in bucket["Properties"].get("LifecycleConfiguration", {}).get("Rules", [])
+        if rule.get("Prefix") == "uploads/"
+    ]
+    assert [rule["ExpirationInDays"] for rule in rules] == [180]
+
+
 def test_slurm_keeps_its_accounts_in_a_database_only_its_nodes_reach(everything: Assembly) -> None:
     [database] = everything.of_type("AWS::RDS::DBInstance")
     properties = database["Properties"]
@@ -238,35 +269,91 @@ def test_slurm_keeps_its_accounts_in_a_database_only_its_nodes_reach(everything:
     assert "CidrIp" not in way
 
 
-def test_an_eks_cluster_of_ours_answers_inside_only(eks: Assembly) -> None:
+def test_an_eks_cluster_of_ours_answers_inside_and_to_named_ranges(eks: Assembly) -> None:
     [cluster] = eks.of_type("AWS::EKS::Cluster")
     network = cluster["Properties"]["ResourcesVpcConfig"]
     assert network["EndpointPrivateAccess"] is True
-    assert network["EndpointPublicAccess"] is False
+    assert network["EndpointPublicAccess"] is True
+    assert network["PublicAccessCidrs"] == ["203.0.113.0/24"]
     access = cluster["Properties"]["AccessConfig"]
     assert access["AuthenticationMode"] == "API"
     assert access["BootstrapClusterCreatorAdminPermissions"] is False
     logs = cluster["Properties"]["Logging"]["ClusterLogging"]["EnabledTypes"]
     assert len(logs) == 5
-    entries = {
-        entry["Properties"]["AccessPolicies"][0]["PolicyArn"].rpartition("/")[2]: entry[
-            "Properties"
-        ]["AccessPolicies"][0]["AccessScope"]
-        for entry in eks.of_type("AWS::EKS::AccessEntry")
-    }
-    assert entries == {
-        "AmazonEKSClusterAdminPolicy": {"Type": "cluster"},
-        "AmazonEKSEditPolicy": {"Type": "namespace", "Namespaces": ["temper"]},
-    }
     [pod] = eks.of_type("AWS::SageMaker::Cluster")
     assert "Eks" in pod["Properties"]["Orchestrator"]
     addons = {addon["Properties"]["AddonName"] for addon in eks.of_type("AWS::EKS::Addon")}
     assert {"vpc-cni", "coredns", "aws-fsx-csi-driver"} <= addons
 
 
+def test_engineers_are_a_group_of_kubernetes(eks: Assembly) -> None:
+    """None of EKS's access policies covers their jobs; the launcher's set-up binds the group."""
+    entries = [entry["Properties"] for entry in eks.of_type("AWS::EKS::AccessEntry")]
+    [administrator, engineer] = sorted(entries, key=lambda entry: "KubernetesGroups" in entry)
+    [policy] = administrator["AccessPolicies"]
+    assert policy["PolicyArn"].endswith("/AmazonEKSClusterAdminPolicy")
+    assert policy["AccessScope"] == {"Type": "cluster"}
+    assert engineer["KubernetesGroups"] == [ENGINEERS]
+    assert "AccessPolicies" not in engineer
+
+
+def test_namespaces_of_jobs_are_published(eks: Assembly) -> None:
+    parameters = {
+        p["Properties"]["Name"].removeprefix("/temper-eks/"): p["Properties"]["Value"]
+        for p in eks.of_type("AWS::SSM::Parameter")
+    }
+    assert parameters["hyperpod/namespaces"] == "hyperpod-ns-research"
+    assert parameters["hyperpod/teams"] == "research"
+    assert parameters["hyperpod/autoscaled-groups"] == "experiments:ml.g6.xlarge:4:30"
+
+
+def test_logs_of_an_eks_cluster_are_encrypted_and_end(eks: Assembly) -> None:
+    """EKS would create the group itself, with neither; so it exists before the cluster."""
+    [template] = [t for t in eks.templates.values() if "Eks" in str(t) and "AccessEntry" in str(t)]
+    resources = template["Resources"]
+    [(name, group)] = [
+        (name, resource)
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+        and resource["Properties"].get("LogGroupName") == "/aws/eks/temper-eks-eks/cluster"
+    ]
+    assert group["Properties"]["RetentionInDays"] == 90
+    assert "KmsKeyId" in group["Properties"]
+    [cluster] = [r for r in resources.values() if r["Type"] == "AWS::EKS::Cluster"]
+    assert name in cluster["DependsOn"]
+
+
+def test_idle_groups_of_an_eks_cluster_scale_down(eks: Assembly) -> None:
+    [cluster] = eks.of_type("AWS::SageMaker::Cluster")
+    properties = cluster["Properties"]
+    assert properties["AutoScaling"] == {"Mode": "Enable", "AutoScalerType": "Karpenter"}
+    role = properties["ClusterRole"]["Fn::GetAtt"][0]
+    # HyperPod uses the role at once, so its permissions come first.
+    policies = [
+        name
+        for name, resource in eks.templates["hyperpod"]["Resources"].items()
+        if resource["Type"] == "AWS::IAM::ManagedPolicy"
+        and {"Ref": role} in resource["Properties"]["Roles"]
+    ]
+    assert len(policies) == 1 and set(policies) <= set(cluster["DependsOn"])
+    assert properties["NodeRecovery"] == "Automatic"
+    [fixed, scaled] = properties["InstanceGroups"]
+    assert scaled["InstanceCount"] == 0
+    assert "OnStartDeepHealthChecks" in fixed and "OnStartDeepHealthChecks" not in scaled
+    assert len(scaled["OverrideVpcConfig"]["Subnets"]) == 1
+    trusted = [
+        statement["Principal"]["Service"]
+        for role in eks.of_type("AWS::IAM::Role")
+        for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        if "Service" in statement["Principal"]
+    ]
+    assert "hyperpod.sagemaker.amazonaws.com" in trusted
+
+
 def test_nodes_wait_until_the_chart_is_there(tmp_path: Path) -> None:
     content = yaml.safe_load((TESTS / "eks.yaml").read_text())
-    content["hyperpod"]["eks"]["chart_installed"] = False
+    content["hyperpod"]["eks"] = {"administrators": content["hyperpod"]["eks"]["administrators"]}
+    content["hyperpod"]["eks"]["own_log_group"] = False
     del content["hyperpod"]["task_governance"]
     (tmp_path / "eks.yaml").write_text(yaml.safe_dump(content))
     early = synthesize(tmp_path, "eks", tmp_path / "out")
@@ -275,6 +362,19 @@ def test_nodes_wait_until_the_chart_is_there(tmp_path: Path) -> None:
     # What needs a node to run on would keep the deployment waiting for ever.
     addons = {addon["Properties"]["AddonName"] for addon in early.of_type("AWS::EKS::Addon")}
     assert addons == {"vpc-cni", "kube-proxy", "eks-pod-identity-agent"}
+    # Nothing opens the API server unasked, and a log group that exists can be left alone.
+    [cluster] = early.of_type("AWS::EKS::Cluster")
+    network = cluster["Properties"]["ResourcesVpcConfig"]
+    assert network["EndpointPublicAccess"] is False and "PublicAccessCidrs" not in network
+    groups = [group["Properties"].get("LogGroupName") for group in early.of_type(LOG_GROUP)]
+    assert "/aws/eks/temper-eks-eks/cluster" not in groups
+    # The namespace of jobs is known before the first node, for the set-up.
+    parameters = {
+        p["Properties"]["Name"].removeprefix("/temper-eks/"): p["Properties"]["Value"]
+        for p in early.of_type("AWS::SSM::Parameter")
+    }
+    assert parameters["hyperpod/namespaces"] == "hyperpod-ns-temper"
+    assert "hyperpod/teams" not in parameters
 
 
 def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: Assembly) -> None:
@@ -300,6 +400,38 @@ def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: As
     assert "RedrivePolicy" in subscription
 
 
+def test_incident_tools_and_slack_are_paged_and_the_url_stays_out_of_the_template(
+    everything: Assembly,
+) -> None:
+    subscriptions = [s["Properties"] for s in everything.of_type("AWS::SNS::Subscription")]
+    [https] = [s for s in subscriptions if s["Protocol"] == "https"]
+    assert "Pages" in str(https["TopicArn"])
+    assert https["Endpoint"].startswith("{{resolve:secretsmanager:arn:aws:secretsmanager:")
+    [channel] = everything.of_type("AWS::Chatbot::SlackChannelConfiguration")
+    properties = channel["Properties"]
+    assert "Pages" in str(properties["SnsTopicArns"])
+    # Without a guardrail, AWS applies AdministratorAccess.
+    [guardrail] = properties["GuardrailPolicies"]
+    policy = everything.templates["monitoring"]["Resources"][guardrail["Ref"]]
+    actions = policy["Properties"]["PolicyDocument"]["Statement"][0]["Action"]
+    assert all(
+        a.startswith(("cloudwatch:Get", "cloudwatch:List", "cloudwatch:Describe")) for a in actions
+    )
+    # Every message is encrypted; each service that publishes to the topic may use its key.
+    [key] = [
+        k["Properties"]["KeyPolicy"]
+        for name, k in everything.templates["security"]["Resources"].items()
+        if k["Type"] == "AWS::KMS::Key" and "cloudwatch.amazonaws.com" in str(k)
+    ]
+    for service in ("cloudwatch", "budgets", "costalerts"):
+        assert f"{service}.amazonaws.com" in str(key)
+
+
+def test_the_deployment_says_who_must_confirm(dev: Assembly) -> None:
+    output = dev.templates["monitoring"]["Outputs"]["ConfirmSubscriptions"]["Value"]
+    assert output.startswith("Pending confirmation: platform-team@example.com.")
+
+
 def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> None:
     assert len(everything.tags) == 8
     for tags in everything.tags.values():
@@ -311,12 +443,15 @@ def test_every_stack_passes_tags_on_to_its_resources(everything: Assembly) -> No
         }
 
 
-def test_the_budget_tells_three_times_and_stops_the_fourth(everything: Assembly) -> None:
-    [budget] = everything.of_type("AWS::Budgets::Budget")
-    steps = [
-        n["Notification"]["Threshold"] for n in budget["Properties"]["NotificationsWithSubscribers"]
-    ]
-    assert steps == [50, 80, 100, 120]
+def test_the_budget_tells_of_actual_and_forecast_cost_and_stops_at_the_last_step(
+    everything: Assembly,
+) -> None:
+    steps: dict[str, list[int]] = {}
+    for budget in everything.of_type("AWS::Budgets::Budget"):
+        for each in budget["Properties"]["NotificationsWithSubscribers"]:
+            notification = each["Notification"]
+            steps.setdefault(notification["NotificationType"], []).append(notification["Threshold"])
+    assert steps == {"ACTUAL": [50, 80, 100, 120], "FORECASTED": [100]}
     [action] = everything.of_type("AWS::Budgets::BudgetsAction")
     assert action["Properties"]["ActionThreshold"] == {"Type": "PERCENTAGE", "Value": 120}
     assert action["Properties"]["ApprovalModel"] == "AUTOMATIC"

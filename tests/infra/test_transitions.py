@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from stacks.errors import DeploymentError
+from stacks.transitions.adoption import Retained, import_template
 from stacks.transitions.assembly import read_assembly, with_templates
 from stacks.transitions.deployment import deploy, destroy
+from stacks.transitions.endpoint_services import unsupported_zones
 from stacks.transitions.expansion import expand
 from stacks.transitions.plan import make_plan, plan_lines
 from tests.infra.conftest import TESTS, Assembly, synthesize
@@ -115,6 +117,54 @@ def test_an_environment_is_destroyed_users_first(everything: Assembly) -> None:
     assert any("AWS::KMS::Key" in line for line in kept)
 
 
+def test_what_was_retained_is_adopted_by_the_next_deployment(everything: Assembly) -> None:
+    account = TemplateAccount()
+    _deploy(account, everything.outdir)
+    destroy(account, confirm=lambda _: None, say=lambda _: None)  # type: ignore[arg-type]
+    with pytest.raises(RefusedError, match="already exists"):
+        account.run_cdk(["deploy", "--all", "--app", str(everything.outdir)])
+    account.stacks.clear()
+    account.log.clear()
+    said = _deploy(account, everything.outdir)
+    assert account.templates() == _templates(everything.outdir)
+    assert any("Adopting AWS::KMS::Key" in line for line in said)
+    assert account.log[:2] == ["import temper-all-security", "temper-all-security"]
+    assert [line for line in said if "already exists" in line] == []
+
+
+def test_a_log_group_that_bedrock_left_is_adopted(everything: Assembly, tmp_path: Path) -> None:
+    without = _variant(tmp_path, lambda content: content.pop("bedrock"))
+    account = TemplateAccount()
+    for folder in (everything.outdir, without.outdir):
+        _deploy(account, folder)
+    said = _deploy(account, everything.outdir)
+    assert [line for line in said if line.startswith("Adopting AWS::Logs::LogGroup")]
+    assert account.templates() == _templates(everything.outdir)
+
+
+def test_an_import_leaves_out_what_does_not_exist_yet() -> None:
+    new = {
+        "Resources": {
+            "Key": {
+                "Type": "AWS::KMS::Key",
+                "Properties": {"KeyPolicy": {"Ref": "Role"}, "EnableKeyRotation": True},
+            },
+            "Images": {
+                "Type": "AWS::ECR::Repository",
+                "Properties": {"EncryptionConfiguration": {"Fn::ImportValue": "key"}},
+            },
+        }
+    }
+    key = {"Key": Retained("AWS::KMS::Key", "1234")}
+    template = import_template({}, new, key, frozenset())
+    assert template["Resources"]["Key"]["Properties"] == {"EnableKeyRotation": True}
+    assert key["Key"].identifier == {"KeyId": "1234"}
+    images = {"Images": Retained("AWS::ECR::Repository", "name")}
+    with pytest.raises(DeploymentError, match="EncryptionConfiguration refers to"):
+        import_template({}, new, images, frozenset())
+    assert "Images" in import_template({}, new, images, frozenset({"key"}))["Resources"]
+
+
 def test_a_cluster_with_other_zones_is_refused_with_the_way_round(everything: Assembly) -> None:
     account = TemplateAccount()
     _deploy(account, everything.outdir)
@@ -209,6 +259,24 @@ def test_the_plan_says_what_goes(everything: Assembly, without_hyperpod: Assembl
     )
     assert list(plan_lines(make_plan({}, plan.new))) == [
         "Nothing is deployed yet: 7 stacks are created."
+    ]
+
+
+def test_an_endpoint_in_a_zone_without_its_service_is_refused(everything: Assembly) -> None:
+    class Ec2:
+        def describe_vpc_endpoint_services(self) -> dict[str, Any]:
+            zones = {"ssm": ["us-east-1a"], "sts": ["us-east-1a", "us-east-1b"]}
+            return {
+                "ServiceDetails": [
+                    {"ServiceName": f"com.amazonaws.us-east-1.{name}", "AvailabilityZones": each}
+                    for name, each in zones.items()
+                ]
+            }
+
+    plan = make_plan({}, _templates(everything.outdir))
+    assert list(unsupported_zones(plan, Ec2())) == [
+        "com.amazonaws.us-east-1.ssm is not offered in us-east-1b; write "
+        "`network.endpoint_zones_lacking: {ssm: [us-east-1b]}`"
     ]
 
 

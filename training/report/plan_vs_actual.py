@@ -22,25 +22,27 @@ _GIB = 2.0**30
 def write_predicted(folder: Path, predict: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Write the prediction of a run to `plan.json`, unless an earlier start wrote one.
 
-    Training goes ahead without a plan: an error of `predict` is logged, not raised.
+    Training goes ahead without a plan: an error of `predict` is returned, not raised.
 
     Returns:
-        The prediction in the file; empty if there is none.
+        The prediction in the file; without one, the `problem` that prevented it.
     """
     document = _read(folder)
     if "predicted" not in document:
         try:
             document["predicted"] = predict()
         except Exception as error:
-            logger.info("the run could not be planned: %s", error)
-            return {}
+            logger.info("the run could not be planned", exc_info=True)
+            return {"problem": str(error) or repr(error)}
         _write(folder, {**_read(folder), "predicted": document["predicted"]})
     predicted = document["predicted"]
     return dict(predicted) if isinstance(predicted, dict) else {}
 
 
 def prediction_line(predicted: dict[str, Any]) -> str:
-    """Return a prediction as one line of text; an empty string if there is none."""
+    """Return a prediction, or why there is none, as one line of text; empty without either."""
+    if problem := predicted.get("problem"):
+        return f"plan: none; the run could not be planned: {' '.join(str(problem).split())}"
     try:
         memory, hours = predicted["memory_gib"], predicted["hours"]
         line = f"plan: {number(memory['total'], 1)} of {number(memory['device'], 1)} GiB"

@@ -1,4 +1,4 @@
-"""Which resources concern this environment: those that carry its tag, or all of the account."""
+"""Selection of the resources of this environment: those with its tag, or all of the account."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from stacks.nag.template import RuleViolation, SynthesizedTemplate, as_list
 
-# Lambda sends no source account; Step Functions roles come from CDK's provider framework.
-NO_SOURCE = {"lambda.amazonaws.com", "states.amazonaws.com"}
+# Lambda sends no source account; Step Functions roles come from CDK's provider framework; for chat
+# channels AWS documents a trust policy without conditions, and no source keys.
+NO_SOURCE = {"lambda.amazonaws.com", "states.amazonaws.com", "chatbot.amazonaws.com"}
 
 
 def check(template: SynthesizedTemplate) -> Iterator[RuleViolation]:

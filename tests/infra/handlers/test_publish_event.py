@@ -15,7 +15,12 @@ from stacks.handlers.event_message import message, subject
 from stacks.handlers.event_runbook import runbook_for
 from stacks.handlers.event_scope import EventScope
 from stacks.handlers.monitor.scope import Scope
-from stacks.handlers.publish_event import PublishSettings, fingerprint, publish_once
+from stacks.handlers.publish_event import (
+    PublishSettings,
+    fingerprint,
+    publish_once,
+    record_recent_fault,
+)
 from tests.infra.handlers.conftest import Stub
 
 FAILED = {
@@ -367,6 +372,30 @@ def test_a_further_fault_of_an_active_alarm_pages_by_itself(account: dict[str, A
     _tell(account, stuck("second"))
     _tell(account, stuck("second"), now=NOW + 300)
     assert phone() == ["ALARM: training-job-stuck: second"]
+
+
+def test_faults_recorded_at_once_are_all_kept_and_old_ones_go(account: dict[str, Any]) -> None:
+    """Between the two updates of one invocation, another one records its fault."""
+    dynamodb, update = account["dynamodb"], account["dynamodb"].update_item
+    stuck = _fault(30)
+    later = {**stuck, "detail": {**stuck["detail"], "job": "second"}}
+    record_recent_fault(stuck, dynamodb, "told", NOW - 7 * 3600)
+
+    class Interrupted:
+        calls = 0
+
+        def update_item(self, **request: Any) -> Any:
+            answer = update(**request)
+            self.calls += 1
+            if self.calls == 1:
+                record_recent_fault(later, dynamodb, "told", NOW)
+            return answer
+
+    first = {**stuck, "detail": {**stuck["detail"], "job": "first"}}
+    record_recent_fault(first, Interrupted(), "told", NOW)
+    key = {"fingerprint": {"S": "recent:training-job-stuck"}}
+    kept = dynamodb.get_item(TableName="told", Key=key)["Item"]["what"]["M"]
+    assert set(kept) == {"first", "second"}
 
 
 def test_a_failed_publication_is_not_remembered(account: dict[str, Any]) -> None:

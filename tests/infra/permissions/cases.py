@@ -52,6 +52,11 @@ OWN_KEY = {f"{SSE}-customer-algorithm": "AES256"}
 WITH_DATA_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:data}"}
 WITH_MODELS_KEY = {SSE: "aws:kms", f"{SSE}-aws-kms-key-id": "{key:models}"}
 GRANT = {"kms:GrantIsForAWSResource": "true"}
+GRANT_THROUGH_SAGEMAKER = {
+    **GRANT,
+    "kms:ViaService": "sagemaker.us-east-1.amazonaws.com",
+    "kms:CallerAccount": "111122223333",
+}
 OURS = {"aws:ResourceTag/TemperPrefix": "temper-all"}
 OUR_EVENT = {"events:source": "temper.temper-all"}
 ROLE = "arn:aws:iam::111122223333:role/"
@@ -130,12 +135,22 @@ TRAINING: list[Case] = [
     ("Training", False, "logs:DeleteLogGroup", LOGS + "/aws/sagemaker/TrainingJobs", {}),
     ("Training", True, "cloudwatch:PutMetricData", "*", JOB_SPACE),
     ("Training", False, "cloudwatch:PutMetricData", "*", OTHER_SPACE),
-    ("Training", True, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("Training", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("JobWithSecrets", True, "secretsmanager:GetSecretValue", TOKEN, {}),
     ("Training", False, "secretsmanager:PutSecretValue", TOKEN, {}),
     ("Training", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
-    ("Training", True, "secretsmanager:GetSecretValue", JUDGES_KEY, {}),
+    ("Training", False, "secretsmanager:GetSecretValue", JUDGES_KEY, {}),
+    ("JobWithSecrets", True, "secretsmanager:GetSecretValue", JUDGES_KEY, {}),
     ("Training", False, "secretsmanager:PutSecretValue", JUDGES_KEY, {}),
     ("Training", False, "secretsmanager:GetSecretValue", UNNAMED_KEY, {}),
+    ("JobWithSecrets", False, "secretsmanager:GetSecretValue", PASSWORD, {}),
+    ("JobWithSecrets", False, "secretsmanager:GetSecretValue", UNNAMED_KEY, {}),
+    ("JobWithSecrets", False, "secretsmanager:PutSecretValue", TOKEN, {}),
+    ("JobWithSecrets", True, "s3:PutObject", "{models}/run/model.safetensors", {}),
+    ("JobWithSecrets", False, "s3:PutObject", "{data}/set/train.jsonl", {}),
+    ("JobWithSecrets", True, "sagemaker:CallMlflowAppApi", "{mlflow}", {}),
+    ("JobWithSecrets", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
+    ("JobWithSecrets", False, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Training", True, "bedrock:InvokeModel", BASE_MODEL + "amazon.nova-lite-v1:0", {}),
     ("Training", False, "bedrock:InvokeModel", BASE_MODEL + "amazon.nova-pro-v1:0", {}),
     (
@@ -389,6 +404,9 @@ LAUNCHING: list[Case] = [
     ("Engineer", True, "servicequotas:GetServiceQuota", "*", {}),
     ("Engineer", True, "iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:Training}", TO_LAMBDA),
+    ("Engineer", True, "iam:PassRole", ROLE + "{role:JobWithSecrets}", TO_SAGEMAKER),
+    ("Engineer", False, "iam:PassRole", ROLE + "{role:JobWithSecrets}", TO_LAMBDA),
+    ("Engineer", False, "sagemaker:UpdateModelPackage", SM + "model-package/other-models/1", {}),
     ("Engineer", False, "iam:PassRole", ROLE + "{role:HyperPodNode}", TO_SAGEMAKER),
     ("Engineer", False, "iam:PassRole", ROLE + "Administrator", TO_SAGEMAKER),
     ("Engineer", False, "iam:PassRole", ROLE + "Administrator", TO_LAMBDA),
@@ -583,6 +601,15 @@ CI: list[Case] = [
     ("PlatformCi", False, "secretsmanager:GetSecretValue", TOKEN, {}),
 ]
 
+CDK_ROLE = ROLE + "cdk-hnb659fds-{}-role-111122223333-us-east-1"
+DIFF: list[Case] = [
+    ("PlatformDiff", True, "sts:AssumeRole", CDK_ROLE.format("lookup"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", CDK_ROLE.format("deploy"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", CDK_ROLE.format("file-publishing"), {}),
+    ("PlatformDiff", False, "sts:AssumeRole", ROLE + "{role:PlatformCi}", {}),
+    ("PlatformDiff", False, "s3:GetObject", "{data}/set/train.jsonl", {}),
+]
+
 OTHER_APP = SM + "mlflow-app/app-OTHER"
 # Not here: the actions of `sagemaker-mlflow`. The service reference lists no resource for them, so
 # the simulator knows none, while AWS's managed policies name the app.
@@ -649,6 +676,30 @@ EKS_NODE: list[Case] = [
     ("Engineer", True, "eks:DescribeCluster", EKS + "temper-eks-eks", {}),
     ("Engineer", False, "eks:DescribeCluster", EKS + "other", {}),
     ("Engineer", False, "eks:CreateAccessEntry", EKS + "temper-eks-eks", {}),
+    ("Engineer", False, "eks:UpdateClusterConfig", EKS + "temper-eks-eks", {}),
+    # make connect and make train: the cluster, its nodes, its file system, its parameters.
+    ("Engineer", True, "sagemaker:DescribeCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "sagemaker:ListClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", True, "fsx:DescribeFileSystems", "*", {}),
+    ("Engineer", True, "ssm:GetParametersByPath", SSM + "temper-eks/hyperpod/namespaces", {}),
+    ("Engineer", False, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Engineer", False, "ssm:StartSession", EC2 + "instance/i-1", {}),
+    # make train uploads inputs, make fetch reads the run folder; make delete says what it may not.
+    ("Engineer", True, "s3:PutObject", "{data}/uploads/a/train.jsonl", {}),
+    ("Engineer", True, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Engineer", True, "s3:ListBucket", "{data}", {}),
+    ("Engineer", False, "s3:DeleteObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    # Karpenter of HyperPod.
+    ("Autoscaling", True, "sagemaker:BatchAddClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", True, "sagemaker:BatchDeleteClusterNodes", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:DeleteCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "sagemaker:UpdateCluster", SM + "cluster/abcdefghijkl", {}),
+    ("Autoscaling", False, "s3:GetObject", "{data}/runs/a/1/model/model.safetensors", {}),
+    ("Autoscaling", True, "kms:CreateGrant", "{key:data}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Autoscaling", False, "kms:CreateGrant", "{key:models}", GRANT_THROUGH_SAGEMAKER),
+    ("Autoscaling", False, "kms:Decrypt", "{key:data}", {}),
 ]
 
 CASES = [
@@ -665,4 +716,5 @@ CASES = [
     *MLFLOW,
     *CI,
     *APPROVING,
+    *DIFF,
 ]

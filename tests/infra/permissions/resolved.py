@@ -116,14 +116,21 @@ class ResolvedRoles:
                     return self.resolve(stack, output["Value"])
         raise LookupError(f"nothing exports {name}")
 
-    def role(self, beginning: str, stack: str = "security") -> str:
-        """Return the logical id of the one role that begins with `beginning`."""
-        [found] = [
+    def role(self, beginning: str) -> str:
+        """Return the logical id of the one role of the platform that begins with `beginning`.
+
+        Most roles are in the security stack; another is looked for only if it has none.
+        """
+        stacks = ("security", "hyperpod")
+        found = [
             logical_id
-            for logical_id, resource in self.assembly.templates[stack]["Resources"].items()
+            for stack in stacks
+            for logical_id, resource in self.assembly.templates.get(stack, {})
+            .get("Resources", {})
+            .items()
             if resource["Type"] == "AWS::IAM::Role" and logical_id.startswith(beginning)
         ]
-        return found
+        return found[0]
 
     def policies_of(self, role: str) -> list[dict[str, Any]]:
         """Return the managed policies attached to the role, from every stack."""

@@ -23,7 +23,8 @@ COMMANDS = (
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
     *("publish-image", "approve-image"),
-    *("connect", "diff-environment", "deploy-environment", "destroy-environment"),
+    *("connect", "cluster-setup", "cluster-software"),
+    *("diff-environment", "deploy-environment", "delete-environment"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}
 

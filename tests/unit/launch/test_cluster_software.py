@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from catalog.run_metrics import metric_namespace
 from launch.errors import LaunchError
 from launch.slurm.preflight import check_cluster
 from launch.slurm.script import SlurmSettings, batch_script
@@ -94,7 +95,7 @@ def test_a_missing_group_points_to_the_lifecycle_script(node: Path) -> None:
 
 
 def test_a_platform_without_an_image_says_how_to_build_one(node: Path) -> None:
-    assert "make image KIND=gpu" in refusal(settings(node, image=""))
+    assert "make publish-image KIND=gpu" in refusal(settings(node, image=""))
 
 
 def test_an_image_of_the_job_is_named_in_the_fix(node: Path) -> None:
@@ -228,3 +229,18 @@ def test_script_of_a_job_on_the_node_has_no_container(tmp_path: Path) -> None:
 def test_the_quote_says_what_a_job_runs_in(tmp_path: Path, software: str, expected: str) -> None:
     cluster = settings(tmp_path, software, python="/mine/python")
     assert expected in describe_software(cluster, "")
+
+
+def test_script_tells_the_run_where_to_publish_its_metrics() -> None:
+    cluster = SlurmSettings(
+        PurePosixPath("/fsx/temper"),
+        "python",
+        metric_namespace=metric_namespace("temper-dev"),
+        variables=(("AWS_REGION", "eu-west-1"),),
+    )
+    lines = script_of(cluster, None).splitlines()
+    assert "export TEMPER_METRICS_NAMESPACE=Temper/temper-dev" in lines
+    assert "export TEMPER_METRICS_JOB=tiny-1" in lines
+    assert "export AWS_REGION=eu-west-1" in lines
+    without = script_of(SlurmSettings(PurePosixPath("/fsx/temper"), "python"), None)
+    assert "TEMPER_METRICS" not in without

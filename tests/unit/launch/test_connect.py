@@ -20,7 +20,7 @@ from launch.slurm.session_manager import ssh_config
 from launch.slurm.shell import SshShell, run_script
 from launch.targets.hyperpod import _submit_shell
 from tests.unit.launch.conftest import boto
-from tests.unit.launch.fake_accounts import DEV
+from tests.unit.launch.fake_accounts import DEV, platform
 from tests.unit.launch.test_hyperpod import CLUSTER, NAME, node
 
 SSHD = Path("/usr/sbin/sshd")
@@ -215,7 +215,7 @@ def test_no_key_at_all(home: Path, account: AwsSession) -> None:
 
 
 def test_missing_programs_are_named_with_their_source(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, account: AwsSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(home / "nowhere"))
     with pytest.raises(LaunchError, match="session-manager-plugin") as refused:
@@ -223,9 +223,16 @@ def test_missing_programs_are_named_with_their_source(
     assert "docs.aws.amazon.com" in str(refused.value)
 
 
-def test_a_cluster_on_eks_is_used_through_kubectl(home: Path, account: AwsSession) -> None:
-    how = {"Eks": {"ClusterArn": "arn:aws:eks:us-east-1:123456789012:cluster/c"}}
-    with Stubber(account.client("sagemaker")) as answers:
-        answers.add_response("describe_cluster", {**CLUSTER, "Orchestrator": how})
-        with pytest.raises(LaunchError, match="update-kubeconfig"):
-            command.connect(DEV, node="", user="", key="", setup_only=True)
+def test_a_cluster_on_eks_is_used_through_kubectl(
+    home: Path, account: AwsSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = platform(**{"hyperpod/eks": "temper-dev-eks"})
+    monkeypatch.setattr(command, "read_platform_parameters", lambda *_: ours)
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "launch.eks.connect.connect_to_eks", lambda *_, **options: asked.append(options) or 0
+    )
+    assert command.connect(DEV, node="workers", user="", key="", setup_only=True) == 0
+    assert asked == [{"node": "workers", "setup_only": True}]
+    with pytest.raises(LaunchError, match="--user and --key are for ssh to a Slurm cluster"):
+        command.connect(DEV, node="", user="alice", key="", setup_only=True)

@@ -10,10 +10,13 @@ from botocore.stub import Stubber
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
+from launch.eks.kubectl import Kubectl
+from launch.eks.manifests import KubernetesSettings
 from launch.errors import LaunchError
 from launch.slurm.shell import SshShell
 from launch.slurm.software import environment_digest
 from launch.targets import hyperpod
+from launch.targets.eks import EksTarget
 from launch.targets.hyperpod import _submit_shell
 from launch.targets.slurm import SlurmTarget
 from tests.unit.launch.conftest import boto
@@ -81,10 +84,16 @@ def test_login_node_named_by_user(account: AwsSession, monkeypatch: pytest.Monke
 def published(emulated: EmulatedEnvironment) -> Iterator[None]:
     """Publish the parameter of a cluster."""
     ssm = boto(emulated, "ssm")
-    name = f"/{DEV.prefix}/hyperpod/cluster"
-    ssm.put_parameter(Name=name, Value=NAME, Type="String")
+    values = {
+        "cluster": NAME,
+        "namespaces": "hyperpod-ns-a,hyperpod-ns-b",
+        "teams": "a,b",
+    }
+    for name, value in values.items():
+        ssm.put_parameter(Name=f"/{DEV.prefix}/hyperpod/{name}", Value=value, Type="String")
     yield
-    ssm.delete_parameter(Name=name)
+    for name in values:
+        ssm.delete_parameter(Name=f"/{DEV.prefix}/hyperpod/{name}")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +124,7 @@ def test_orchestrator_selects_target(
     account = AwsSession(DEV)
     monkeypatch.setattr(hyperpod, "AwsSession", lambda environment: account)
     monkeypatch.setenv("SLURM_LOGIN", "me@login")
+    monkeypatch.setattr("launch.targets.eks.kubectl_of", lambda *_: Kubectl("hyperpod-ns-a"))
     arn = f"arn:aws:eks:us-east-1:{ACCOUNT}:cluster/c"
     how = {"Eks": {"ClusterArn": arn}} if kind == "eks" else {"Slurm": {}}
     with Stubber(account.client("sagemaker")) as answers:
@@ -122,6 +132,9 @@ def test_orchestrator_selects_target(
         target = hyperpod.from_environment(DEV)
     assert target.name == "hyperpod"
     assert type(target).__name__.lower() == f"{kind}target"
+    if isinstance(target, EksTarget):
+        assert target.cluster == KubernetesSettings("hyperpod-ns-a", "fsx-claim", "temper-job")
+        assert target.teams == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,32 @@ def test_model_with_a_planted_name_is_refused(
     assert not list(submission.folder.parent.rglob("planted.json"))
 
 
+def test_model_in_s3_is_planned_and_read_in_place(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+    tmp_path: Path,
+) -> None:
+    request, bucket = make_request(steps=1), target.platform["buckets/data"]
+    boto(emulated, "s3").upload_file(
+        str(tmp_path / "shape/config.json"), bucket, "models/base/config.json"
+    )
+    source = f"s3://{bucket}/models/base"
+    in_s3 = dataclasses.replace(request, overrides=f"model.source={source}")
+    submission = submit(in_s3, target, print)
+    sent = emulated.service.job(submission.latest.name).request
+    channels = {
+        c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in sent["InputDataConfig"]
+    }
+    assert channels["model"] == f"{source}/"
+    assert await_end(target, submission) == "not deployed"
+    missing = dataclasses.replace(request, overrides=f"model.source={source}-2", fresh=True)
+    with pytest.raises(
+        JobError, match=r"its config.json could not be read: there is no such object"
+    ):
+        submit(missing, target, print)
+
+
 def test_registry_that_does_not_exist_is_named(
     emulated: EmulatedEnvironment,
     target: SageMakerTarget,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from emulator.environment import EmulatedEnvironment
 from launch.adopt import adopt
@@ -17,6 +19,8 @@ from launch.aws.session import AwsSession
 from launch.eks.kubectl import Kubectl
 from launch.eks.manifests import KubernetesSettings
 from launch.errors import LaunchError
+from launch.remote_runs import printable
+from launch.render import show_runs
 from launch.slurm.script import SlurmSettings
 from launch.slurm.shell import LocalShell
 from launch.submission import Attempt, Submission, read_submission
@@ -102,6 +106,19 @@ def test_slurm_job_name_of_a_colleague_is_never_run_as_a_command(
     listing = cluster.list_runs(None)
     assert not listing.runs and "names no job that was queued" in listing.unreadable[0]
     assert not (tmp_path / "planted").exists()
+
+
+def test_slurm_files_with_values_of_other_types(cluster: SlurmTarget, tmp_path: Path) -> None:
+    folder = tmp_path / "shared/runs" / RUN
+    (folder / "metrics.jsonl").write_text('{"step": "many", "loss": {"a": 1}}\n')
+    (folder / "status.json").write_text('{"state": ["running"]}')
+    (run,) = cluster.list_runs(None).runs
+    assert (run.status.step, run.status.loss) == (None, None)
+    show_runs([run.row()], Console(file=io.StringIO()), creators=True)
+
+
+def test_text_of_a_colleague_cannot_control_the_terminal() -> None:
+    assert printable("\x1b[2Janna\r\n") == "?[2Janna??"
 
 
 def test_slurm_run_is_adopted_and_queued_again(cluster: SlurmTarget, tmp_path: Path) -> None:

@@ -29,8 +29,11 @@ def test_no_plan_is_no_reason_not_to_train(tmp_path: Path) -> None:
     def fails() -> dict[str, float]:
         raise JobError("job.yaml", [Problem("model.source", "unknown family")])
 
-    assert write_predicted(tmp_path, fails) == {}
+    predicted = write_predicted(tmp_path, fails)
     assert not (tmp_path / "plan.json").exists()
+    line = prediction_line(predicted)
+    assert line.startswith("plan: none; the run could not be planned: job.yaml: 1 problem")
+    assert "unknown family" in line and "\n" not in line
     assert prediction_line({}) == ""
 
 

@@ -1,0 +1,397 @@
+"""Commands of the documentation, with who runs each and what it asks of AWS.
+
+A command without an entry fails a test, as does an entry that no page mentions. `ROLES` names roles
+of the platform, whose permissions are simulated; the other users have permissions of their own:
+
+- `administrator`: deploys the platform, as the pipeline's role or with rights in the account.
+- `local`: asks nothing of AWS.
+- `node`: typed in a shell on a node, where it asks the cluster.
+"""
+
+from typing import Any
+
+from tests.infra.permissions.cases import (
+    BUILD_VARIABLES,
+    BUILDS,
+    ECR,
+    JOB,
+    LOGS,
+    ON_CREATION,
+    OUR_STREAM,
+    OUR_TAG,
+    OURS,
+    ROLE,
+    SM,
+    SSM,
+    TO_BEDROCK,
+    TO_SAGEMAKER,
+    TOKEN,
+)
+
+Call = tuple[str, str, dict[str, Any]]
+OUR_JOB = SM + "training-job/temper-all-a"
+CLUSTER = SM + "cluster/abcdefghijkl"
+ENDPOINT = SM + "endpoint/assistant"
+JOB_GROUP = LOGS + "/aws/sagemaker/TrainingJobs"
+FUNCTION_GROUP = LOGS + "/temper/temper-all/undeploy-throughput"
+CLUSTER_GROUP = LOGS + "/aws/sagemaker/Clusters/temper-all-cluster/abc"
+QUEUE = "arn:aws:sqs:us-east-1:111122223333:temper-all-monitoring-NewsDlq-ABC"
+FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:temper-all-monitoring-News-ABC"
+THROUGHPUT = "arn:aws:bedrock:us-east-1:111122223333:provisioned-model/abc"
+DATABASE = "arn:aws:rds:us-east-1:111122223333:db:temper-all-hyperpod-accounting"
+TOPIC = "arn:aws:sns:us-east-1:111122223333:temper-all-monitoring-Pages"
+STACK = "arn:aws:cloudformation:us-east-1:111122223333:stack/temper-all-hyperpod/1"
+BUDGET = "arn:aws:budgets::111122223333:budget/temper-all"
+ALARMS = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:*"
+LIFT = {"iam:PolicyARN": "arn:aws:iam::111122223333:policy/temper-all-stop-new-jobs"}
+KEYS = tuple(f"{{key:{domain}}}" for domain in ("data", "models", "logs", "messages"))
+ENGINEER, ON_CALL, APPROVER = "Engineer", "OnCall", "ImageApprover"
+ROLES = (ENGINEER, ON_CALL, APPROVER)
+
+_PARAMETERS: Call = ("ssm:GetParametersByPath", SSM + "temper-all", {})
+_DESCRIBE: Call = ("sagemaker:DescribeTrainingJob", OUR_JOB, {})
+_LIST: Call = ("s3:ListBucket", "{runs}", {})
+# Commands that people type to train, which ask the target for the run first.
+_SUBMIT: tuple[Call, ...] = (
+    _PARAMETERS,
+    _DESCRIBE,
+    ("sagemaker:CreateTrainingJob", OUR_JOB, JOB),
+    ("sagemaker:AddTags", OUR_JOB, ON_CREATION),
+    ("iam:PassRole", ROLE + "{role:Training}", TO_SAGEMAKER),
+    ("s3:PutObject", "{data}/uploads/a/rows.jsonl", {}),
+    ("s3:GetObject", "{data}/uploads/a/rows.jsonl", {}),
+    ("s3:ListBucket", "{data}", {}),
+    ("s3:PutObject", "{runs}/runs/a/1/job/job.yaml", {}),
+    ("kms:GenerateDataKey", "{key:data}", {}),
+    ("fsx:DescribeFileSystems", "*", {}),
+    ("sagemaker:DescribeCluster", CLUSTER, {}),
+    ("sagemaker:ListClusterNodes", CLUSTER, {}),
+)
+_LOG: tuple[Call, ...] = (
+    _PARAMETERS,
+    _DESCRIBE,
+    ("logs:DescribeLogStreams", JOB_GROUP, {}),
+    ("logs:GetLogEvents", OUR_STREAM, {}),
+)
+_IMAGE_STATE: tuple[Call, ...] = (
+    _PARAMETERS,
+    ("ssm:GetParameter", SSM + "temper-all/images/gpu/uri", {}),
+    ("codebuild:BatchGetBuilds", BUILDS, {}),
+    ("ecr:DescribeImages", ECR + "temper-all/gpu", {}),
+    ("ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),
+)
+
+# Commands of temper and make that ask nothing of AWS.
+LOCAL = (
+    "answer",
+    "baselines",
+    "bench-adapters",
+    "bench-distillation",
+    "bench-forgetting",
+    "bench-memory",
+    "bench-preferences",
+    "bias",
+    "check",
+    "check-job",
+    "compatibility",
+    "execution-policies",
+    "export",
+    "feedback",
+    "idle-cost",
+    "import",
+    "import-job",
+    "measured",
+    "plan",
+    "redteam",
+    "rehearse",
+    "rehearse-deploy",
+    "schema",
+    "synth",
+    "test",
+    "test-infra",
+)
+# (command of temper and make) -> user, calls
+COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
+    "train": (ENGINEER, _SUBMIT),
+    "resume": (ENGINEER, _SUBMIT),
+    "status": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            _DESCRIBE,
+            ("sagemaker:Search", "*", {}),
+            ("sagemaker:ListTags", OUR_JOB, {}),
+            (
+                "bedrock:GetImportedModel",
+                "arn:aws:bedrock:us-east-1:111122223333:imported-model/a",
+                {},
+            ),
+        ),
+    ),
+    "adopt": (
+        ENGINEER,
+        (
+            _DESCRIBE,
+            ("sagemaker:Search", "*", {}),
+            ("sagemaker:ListTags", OUR_JOB, {}),
+            ("sagemaker:ListTags", SM + "training-job/older", OUR_TAG),
+            ("s3:GetObject", "{runs}/runs/a/1/job/job.yaml", {}),
+        ),
+    ),
+    "logs": (ENGINEER, _LOG),
+    "stop": (ENGINEER, (_DESCRIBE, ("sagemaker:StopTrainingJob", OUR_JOB, {}))),
+    "fetch": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            _DESCRIBE,
+            _LIST,
+            ("s3:GetObject", "{runs}/checkpoints/a/1/metrics.jsonl", {}),
+            ("s3:GetObject", "{models}/models/a/1/model.safetensors", {}),
+            ("kms:Decrypt", "{key:models}", {}),
+        ),
+    ),
+    "delete": (
+        ENGINEER,
+        (_PARAMETERS, _LIST, ("s3:DeleteObject", "{runs}/runs/a/1/job/job.yaml", {})),
+    ),
+    "doctor": (
+        ENGINEER,
+        (
+            *_IMAGE_STATE[:2],
+            *_IMAGE_STATE[3:],
+            ("servicequotas:ListServiceQuotas", "*", {}),
+            ("ec2:DescribeInstanceTypeOfferings", "*", {}),
+            ("ec2:DescribeSubnets", "*", {}),
+            ("iam:GetRole", ROLE + "{role:Training}", {}),
+            ("secretsmanager:DescribeSecret", TOKEN, {}),
+            _LIST,
+        ),
+    ),
+    "prices": (ENGINEER, (("pricing:GetProducts", "*", {}),)),
+    "connect": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            ("sagemaker:DescribeCluster", CLUSTER, {}),
+            ("sagemaker:ListClusterNodes", CLUSTER, {}),
+        ),
+    ),
+    "publish-image": (
+        ENGINEER,
+        (
+            *_IMAGE_STATE,
+            ("s3:PutObject", "{runs}/source/temper.zip", {}),
+            ("codebuild:StartBuild", BUILDS, BUILD_VARIABLES),
+            ("codebuild:ListBuildsForProject", BUILDS, {}),
+            ("logs:GetLogEvents", LOGS + "/temper/temper-all/image-build:log-stream:a", {}),
+        ),
+    ),
+    "approve-image": (
+        APPROVER,
+        (*_IMAGE_STATE, ("ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {})),
+    ),
+    **dict.fromkeys(
+        ("bootstrap", "cluster-setup", "cluster-software", "deploy", "destroy", "diff"),
+        ("administrator", ()),
+    ),
+    **dict.fromkeys(LOCAL, ("local", ())),
+}
+# (command of the AWS CLI, or of another tool) -> user, calls
+TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
+    "aws bedrock create-model-import-job": (
+        ENGINEER,
+        (
+            ("bedrock:CreateModelImportJob", "*", {}),
+            ("iam:PassRole", ROLE + "{role:BedrockImport}", TO_BEDROCK),
+        ),
+    ),
+    "aws bedrock delete-provisioned-model-throughput": (
+        ON_CALL,
+        (("bedrock:DeleteProvisionedModelThroughput", THROUGHPUT, OURS),),
+    ),
+    "aws bedrock list-provisioned-model-throughputs": (
+        ON_CALL,
+        (("bedrock:ListProvisionedModelThroughputs", "*", {}),),
+    ),
+    "aws budgets describe-budgets": (ON_CALL, (("budgets:ViewBudget", BUDGET, {}),)),
+    "aws ce get-cost-and-usage": (ON_CALL, (("ce:GetCostAndUsage", "*", {}),)),
+    "aws cloudformation continue-update-rollback": (
+        ON_CALL,
+        (("cloudformation:ContinueUpdateRollback", STACK, {}),),
+    ),
+    "aws cloudformation describe-stack-events": (
+        ON_CALL,
+        (("cloudformation:DescribeStackEvents", STACK, {}),),
+    ),
+    "aws cloudtrail lookup-events": (ON_CALL, (("cloudtrail:LookupEvents", "*", {}),)),
+    "aws cloudwatch describe-alarms": (ON_CALL, (("cloudwatch:DescribeAlarms", ALARMS, {}),)),
+    "aws cloudwatch get-metric-data": (ON_CALL, (("cloudwatch:GetMetricData", "*", {}),)),
+    "aws cloudwatch get-metric-statistics": (
+        ON_CALL,
+        (("cloudwatch:GetMetricStatistics", "*", {}),),
+    ),
+    "aws ec2 describe-subnets": (ON_CALL, (("ec2:DescribeSubnets", "*", {}),)),
+    "aws ecr describe-image-scan-findings": (
+        ON_CALL,
+        (("ecr:DescribeImageScanFindings", ECR + "temper-all/gpu", {}),),
+    ),
+    "aws ecr get-registry-scanning-configuration": (
+        ON_CALL,
+        (("ecr:GetRegistryScanningConfiguration", "*", {}),),
+    ),
+    "aws fsx describe-file-systems": (ON_CALL, (("fsx:DescribeFileSystems", "*", {}),)),
+    "aws iam detach-role-policy": (
+        ON_CALL,
+        (("iam:DetachRolePolicy", ROLE + "{role:Engineer}", LIFT),),
+    ),
+    "aws kms cancel-key-deletion": (
+        ON_CALL,
+        tuple(("kms:CancelKeyDeletion", key, {}) for key in KEYS),
+    ),
+    "aws kms describe-key": (ON_CALL, tuple(("kms:DescribeKey", key, {}) for key in KEYS)),
+    "aws kms enable-key": (ON_CALL, tuple(("kms:EnableKey", key, {}) for key in KEYS)),
+    "aws lambda invoke": (ON_CALL, (("lambda:InvokeFunction", FUNCTION, {}),)),
+    "aws logs describe-log-groups": (ON_CALL, (("logs:DescribeLogGroups", "*", {}),)),
+    "aws logs filter-log-events": (
+        ON_CALL,
+        tuple(
+            ("logs:FilterLogEvents", group, {})
+            for group in (JOB_GROUP, FUNCTION_GROUP, CLUSTER_GROUP)
+        ),
+    ),
+    "aws logs tail": (
+        ON_CALL,
+        tuple(
+            ("logs:FilterLogEvents", group, {})
+            for group in (JOB_GROUP, FUNCTION_GROUP, LOGS + "/aws/sagemaker/Endpoints/assistant")
+        ),
+    ),
+    "aws sagemaker batch-replace-cluster-nodes": (
+        ON_CALL,
+        (("sagemaker:BatchReplaceClusterNodes", CLUSTER, OUR_TAG),),
+    ),
+    "aws sagemaker create-presigned-mlflow-app-url": (
+        ENGINEER,
+        (("sagemaker:CreatePresignedMlflowAppUrl", "{mlflow}", {}),),
+    ),
+    "aws sagemaker describe-cluster": (ON_CALL, (("sagemaker:DescribeCluster", CLUSTER, {}),)),
+    "aws sagemaker describe-endpoint": (ON_CALL, (("sagemaker:DescribeEndpoint", ENDPOINT, {}),)),
+    "aws sagemaker describe-training-job": (ON_CALL, (_DESCRIBE,)),
+    "aws sagemaker describe-training-plan": (
+        ON_CALL,
+        (("sagemaker:DescribeTrainingPlan", SM + "training-plan/winter", {}),),
+    ),
+    "aws sagemaker list-cluster-events": (ON_CALL, (("sagemaker:ListClusterEvents", CLUSTER, {}),)),
+    "aws sagemaker list-cluster-nodes": (ON_CALL, (("sagemaker:ListClusterNodes", CLUSTER, {}),)),
+    "aws sagemaker list-endpoints": (ON_CALL, (("sagemaker:ListEndpoints", "*", {}),)),
+    "aws sagemaker list-training-jobs": (ON_CALL, (("sagemaker:ListTrainingJobs", "*", {}),)),
+    "aws sagemaker stop-training-job": (ON_CALL, (("sagemaker:StopTrainingJob", OUR_JOB, {}),)),
+    "aws sagemaker update-cluster-software": ("administrator", ()),
+    "aws sagemaker update-endpoint": (
+        ON_CALL,
+        (
+            ("sagemaker:UpdateEndpoint", ENDPOINT, OUR_TAG),
+            ("sagemaker:UpdateEndpoint", SM + "endpoint-config/before", OUR_TAG),
+        ),
+    ),
+    "aws sagemaker update-endpoint-weights-and-capacities": (
+        ON_CALL,
+        (("sagemaker:UpdateEndpointWeightsAndCapacities", ENDPOINT, OUR_TAG),),
+    ),
+    "aws secretsmanager put-secret-value": (
+        ENGINEER,
+        (("secretsmanager:PutSecretValue", TOKEN, {}), ("kms:GenerateDataKey", "{key:data}", {})),
+    ),
+    "aws service-quotas list-service-quotas": (
+        ON_CALL,
+        (("servicequotas:ListServiceQuotas", "*", {}),),
+    ),
+    "aws sqs get-queue-attributes": (ON_CALL, (("sqs:GetQueueAttributes", QUEUE, {}),)),
+    "aws sqs list-queues": (ON_CALL, (("sqs:ListQueues", "*", {}),)),
+    "aws sqs purge-queue": (ON_CALL, (("sqs:PurgeQueue", QUEUE, {}),)),
+    "aws sqs receive-message": (
+        ON_CALL,
+        (
+            ("sqs:ReceiveMessage", QUEUE, {}),
+            (
+                "kms:Decrypt",
+                "{key:messages}",
+                {
+                    "kms:ViaService": "sqs.us-east-1.amazonaws.com",
+                    "kms:CallerAccount": "111122223333",
+                },
+            ),
+        ),
+    ),
+    "aws ssm get-parameter": (
+        ON_CALL,
+        (("ssm:GetParameter", SSM + "temper-all/roles/training", {}),),
+    ),
+    "aws cloudwatch enable-alarm-actions": (
+        ON_CALL,
+        (
+            (
+                "cloudwatch:EnableAlarmActions",
+                "arn:aws:cloudwatch:us-east-1:111122223333:alarm:temper-all-gpu-idle",
+                {},
+            ),
+        ),
+    ),
+    "aws cloudwatch set-alarm-state": (
+        ON_CALL,
+        (
+            (
+                "cloudwatch:SetAlarmState",
+                "arn:aws:cloudwatch:us-east-1:111122223333:alarm:temper-all-gpu-idle",
+                {},
+            ),
+        ),
+    ),
+    "aws codebuild batch-get-builds": (ON_CALL, (("codebuild:BatchGetBuilds", BUILDS, {}),)),
+    "aws codebuild list-builds-for-project": (
+        ON_CALL,
+        (("codebuild:ListBuildsForProject", BUILDS, {}),),
+    ),
+    "aws eks create-access-entry": ("administrator", ()),
+    # Signs a request to STS with the caller's credentials.
+    "aws eks get-token": ("local", ()),
+    "aws events enable-rule": (
+        ON_CALL,
+        (
+            (
+                "events:EnableRule",
+                "arn:aws:events:us-east-1:111122223333:rule/temper-all-monitoring-Watch-A",
+                {},
+            ),
+        ),
+    ),
+    "aws events list-rules": (ON_CALL, (("events:ListRules", "*", {}),)),
+    # Steps of a change or a removal of the platform, with rights of one's own in the account.
+    "aws fsx delete-file-system": ("administrator", ()),
+    "aws s3 sync": ("administrator", ()),
+    "aws fsx describe-data-repository-associations": (
+        ON_CALL,
+        (("fsx:DescribeDataRepositoryAssociations", "*", {}),),
+    ),
+    "aws lambda list-functions": (ON_CALL, (("lambda:ListFunctions", "*", {}),)),
+    "aws rds describe-db-instances": (ON_CALL, (("rds:DescribeDBInstances", DATABASE, {}),)),
+    "aws rds describe-events": (ON_CALL, (("rds:DescribeEvents", "*", {}),)),
+    "aws rds start-db-instance": (ON_CALL, (("rds:StartDBInstance", DATABASE, {}),)),
+    # Buys capacity, which cannot be cancelled.
+    "aws sagemaker extend-training-plan": ("administrator", ()),
+    "aws sagemaker list-training-plans": (ON_CALL, (("sagemaker:ListTrainingPlans", "*", {}),)),
+    "aws sagemaker search-training-plan-offerings": ("administrator", ()),
+    "aws sns list-subscriptions-by-topic": (
+        ON_CALL,
+        (("sns:ListSubscriptionsByTopic", TOPIC, {}),),
+    ),
+    "aws sns list-topics": (ON_CALL, (("sns:ListTopics", "*", {}),)),
+    "aws sns subscribe": (ON_CALL, (("sns:Subscribe", TOPIC, {"sns:Protocol": "email"}),)),
+    # Promotes an image past its gate, which no role of the platform may do.
+    "aws ssm put-parameter": ("administrator", ()),
+    "aws sso login": ("local", ()),
+    **dict.fromkeys(("cdk bootstrap", "cdk destroy", "cdk import"), ("administrator", ())),
+    **dict.fromkeys(("helm dependencies", "helm install"), ("administrator", ())),
+    **dict.fromkeys(("lfs df", "scontrol requeue", "sinfo", "squeue"), ("node", ())),
+}
