@@ -1,4 +1,4 @@
-"""Where the jobs of a cluster are: namespaces, and the identity of the cluster."""
+"""Namespaces of a cluster's jobs, and the identity of the cluster."""
 
 from __future__ import annotations
 

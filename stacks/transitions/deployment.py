@@ -10,7 +10,7 @@ from stacks.transitions.changes import Change, deletion_policy
 from stacks.transitions.endpoint_services import unsupported_zones
 from stacks.transitions.expansion import expand
 from stacks.transitions.live import READERS, LiveEnvironment, in_order_of_deletion
-from stacks.transitions.plan import Plan, hourly, make_plan, plan_lines
+from stacks.transitions.plan import DeploymentPlan, hourly, make_plan, plan_lines
 from stacks.transitions.references import Templates, exports, imports
 
 Say = Callable[[str], None]
@@ -18,7 +18,7 @@ Confirm = Callable[[str], None]
 RunCdk = Callable[[Sequence[str]], None]
 
 
-def plan_deployment(live: LiveEnvironment, assembly: Path) -> Plan:
+def plan_deployment(live: LiveEnvironment, assembly: Path) -> DeploymentPlan:
     """Compare the account with a synthesized environment.
 
     Raises:
@@ -34,7 +34,7 @@ def plan_deployment(live: LiveEnvironment, assembly: Path) -> Plan:
     return make_plan(live.templates(), new)
 
 
-def show_plan(live: LiveEnvironment, plan: Plan, say: Say) -> list[str]:
+def show_plan(live: LiveEnvironment, plan: DeploymentPlan, say: Say) -> list[str]:
     """Print a plan, and return its refusals.
 
     Args:
@@ -56,7 +56,7 @@ def show_plan(live: LiveEnvironment, plan: Plan, say: Say) -> list[str]:
     return refusals
 
 
-def live_refusals(live: LiveEnvironment, plan: Plan) -> Iterable[str]:
+def live_refusals(live: LiveEnvironment, plan: DeploymentPlan) -> Iterable[str]:
     """Return what AWS would refuse and only the account knows."""
     return unsupported_zones(plan, live.client("ec2", READERS))
 
@@ -186,7 +186,7 @@ def _users(templates: Templates, producer: str) -> list[str]:
     )
 
 
-def _question(plan: Plan) -> str:
+def _question(plan: DeploymentPlan) -> str:
     parts = []
     if plan.stale:
         parts.append(f"delete {', '.join(plan.stale)}")

@@ -5,10 +5,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from stacks.transitions.plan import Plan
+from stacks.transitions.plan import DeploymentPlan
 
 
-def unsupported_zones(plan: Plan, ec2: Any) -> Iterator[str]:
+def unsupported_zones(plan: DeploymentPlan, ec2: Any) -> Iterator[str]:
     """Yield the new interface endpoints in zones that do not offer their service.
 
     Args:

@@ -13,7 +13,7 @@ from stacks.transitions.ways_round import way_round
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeploymentPlan:
     """Effects of a deployment.
 
     Attributes:
@@ -70,12 +70,12 @@ class Plan:
         return bool(self.stale or self.losses)
 
 
-def make_plan(live: Templates, new: Templates) -> Plan:
+def make_plan(live: Templates, new: Templates) -> DeploymentPlan:
     """Compare the account with the environment's file."""
-    return Plan(live, new, changes(live, new), export_changes(live, new))
+    return DeploymentPlan(live, new, changes(live, new), export_changes(live, new))
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
+def plan_lines(plan: DeploymentPlan) -> Iterator[str]:
     """Yield the plan in words."""
     if not plan.live:
         yield f"Nothing is deployed yet: {len(plan.new)} stacks are created."
@@ -99,12 +99,12 @@ def plan_lines(plan: Plan) -> Iterator[str]:
             yield f"To avoid the replacement of {change.logical_id}: {way_round(change)}"
 
 
-def _counts(plan: Plan) -> Iterator[str]:
+def _counts(plan: DeploymentPlan) -> Iterator[str]:
     kinds = [change.kind for change in plan.changes]
     yield f"Created: {kinds.count('created')} resources. Updated: {kinds.count('updated')}."
 
 
-def _stale_lines(plan: Plan) -> Iterator[str]:
+def _stale_lines(plan: DeploymentPlan) -> Iterator[str]:
     for name in plan.stale:
         yield (
             f"No longer in the environment's file: stack {name} with "

@@ -19,7 +19,7 @@ from stacks.settings.checks import cross_section_problems
 from stacks.transitions.assembly import read_assembly
 from stacks.transitions.changes import HOLDS_DATA, Change
 from stacks.transitions.expansion import expand
-from stacks.transitions.plan import Plan, make_plan
+from stacks.transitions.plan import DeploymentPlan, make_plan
 from stacks.transitions.ways_round import way_round
 
 HERE = Path(__file__).parent / "environments"
@@ -130,7 +130,7 @@ def _set(content: Any, path: str, value: Any) -> None:
         content[last] = None if value == "null" else value
 
 
-def plan_of(before: Path, after: Path) -> Plan:
+def plan_of(before: Path, after: Path) -> DeploymentPlan:
     """Return the plan of a deployment from one assembly to another."""
     live, new = (
         {name: stack.template for name, stack in read_assembly(folder).items()}
@@ -141,7 +141,7 @@ def plan_of(before: Path, after: Path) -> Plan:
     return make_plan({k: v for k, v in live.items() if k.rpartition("-")[0] == prefix}, new)
 
 
-def row(case: Case, plan: Plan) -> str:
+def row(case: Case, plan: DeploymentPlan) -> str:
     """Return the row of the table for one case."""
     replaced = [each for each in plan.changes if each.kind == "replaced"]
     removed = [

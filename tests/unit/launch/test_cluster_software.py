@@ -95,7 +95,7 @@ def test_a_missing_group_points_to_the_lifecycle_script(node: Path) -> None:
 
 
 def test_a_platform_without_an_image_says_how_to_build_one(node: Path) -> None:
-    assert "make publish-image KIND=gpu" in refusal(settings(node, image=""))
+    assert "temper publish-image gpu" in refusal(settings(node, image=""))
 
 
 def test_an_image_of_the_job_is_named_in_the_fix(node: Path) -> None:
