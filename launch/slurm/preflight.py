@@ -104,7 +104,7 @@ def _problems(
             f"the image {image} is not imported to {image_file(cluster, image)}; import it: "
             f"{cluster.setup_command}{option}"
             if image
-            else "the platform has no image that passed its scan; build one: temper publish-image gpu"
+            else "the platform has no image that passed its scan: temper publish-image gpu"
         )
     if "no-environment" in report:
         yield (

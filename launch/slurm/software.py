@@ -90,8 +90,8 @@ def _import_script(cluster: SlurmSettings, image: str) -> str:
     """
     if not image:
         raise LaunchError(
-            "the environment has no image that passed its scan. Build one: temper publish-image gpu; "
-            "or name one: --image"
+            "the environment has no image that passed its scan. Build one: "
+            "temper publish-image gpu; or name one: --image"
         )
     target = image_file(cluster, image)
     found = _ECR.fullmatch(image)
