@@ -56,7 +56,7 @@ def parse_rankings(
         weights: Weights of the dimensions that the job names; none if it names none.
 
     Raises:
-        RowError: A rank is missing or no number, or the dimensions are not those of the job.
+        RowError: A rank is missing or not a number, or the dimensions are not those of the job.
     """
     if isinstance(value, Mapping):
         # A column of a Parquet file has every dimension in every row, null where it was not judged.
