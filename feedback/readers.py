@@ -86,7 +86,7 @@ def read_labels(paths: Sequence[Path], columns: Mapping[str, str] | None = None)
 def _read_file(path: Path, columns: Mapping[str, str], result: ReadLabels) -> None:
     problems: dict[str, list[str]] = defaultdict(list)
     try:
-        for origin, line in _lines(path):
+        for origin, line in read_records(path):
             try:
                 for label_origin, values in expand_judgements(origin, line):
                     _append_label(label_origin, values, columns, result)
@@ -139,7 +139,7 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each record with its origin."""
     name = path.name.removesuffix(".gz").lower()
     with _open(path) as file:

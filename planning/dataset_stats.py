@@ -158,34 +158,43 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
     reader = SchemaReader(source, job.method.rows)
     limit = source.limit or job.data.limit
     texts: list[Sides] = []
-    number, done = 0, 0
+    number, done, added = 0, 0, 0
     for cursor, record in located.records():
         if limit is not None and number >= limit:
             break
         if number >= _SAMPLE_ROWS and time.monotonic() > end:
             chars = sum(len(side) for row in texts for side in row)
             rows = _estimate_rows(located, number, done, chars)
-            return _Sample(min(rows, limit or rows), texts, located.size_bytes)
+            expansion = (number + added) / number
+            return _Sample(min(rows, limit or rows) * expansion, texts, located.size_bytes)
         number += 1
         if isinstance(record, SourceRecord):
-            texts.append(_sides(reader, record))
+            sides = _sides(reader, record)
+            texts += sides
+            added += len(sides) - 1
         done = _before(located, cursor)
-    return _Sample(float(number), texts, located.size_bytes)
+    return _Sample(float(number + added), texts, located.size_bytes)
 
 
-def _sides(reader: Any, record: Any) -> Sides:
-    """Return the texts of a record that are tokenized; all of them if its schema is unknown."""
-    from training.data.schema.rows import PreferenceRow, PromptRow, RowError
+def _sides(reader: Any, record: Any) -> list[Sides]:
+    """Return the texts that are tokenized of each row of a record: of a ranking, of each pair.
+
+    A record of unknown schema is one row with all of its texts.
+    """
+    from training.data.schema.rows import PreferenceRow, PromptRow, RankingRow, RowError
 
     try:
         row = reader.read(record)
     except (RowError, DataError):
-        return (_joined(record.values),)
+        return [(_joined(record.values),)]
     if isinstance(row, PreferenceRow):
-        return _joined([row.prompt, row.chosen]), _joined([row.prompt, row.rejected])
+        return [(_joined([row.prompt, row.chosen]), _joined([row.prompt, row.rejected]))]
+    if isinstance(row, RankingRow):
+        answers = [_joined([row.prompt, answer]) for answer in row.answers]
+        return [(answers[pair.chosen], answers[pair.rejected]) for pair in row.pairs]
     if isinstance(row, PromptRow):
-        return (_joined(row.prompt),)
-    return (_joined([getattr(row, name) for name in row.__slots__ if name != "id"]),)
+        return [(_joined(row.prompt),)]
+    return [(_joined([getattr(row, name) for name in row.__slots__ if name != "id"]),)]
 
 
 def _joined(value: Any) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class SettingsSection(BaseModel):
@@ -86,6 +86,11 @@ InstanceType = Annotated[
     str,
     matching(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type of SageMaker, like ml.p5.48xlarge"),
 ]
+
+
+# CloudWatch Logs keeps events for at most 3653 days. A number that it does not offer is rounded up:
+# docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+LogDays = Annotated[int, Field(ge=1, le=3653)]
 
 
 def duplicates(key: str, names: Sequence[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stacks.settings.base import SettingsSection, matching
+from stacks.settings.base import LogDays, SettingsSection, matching
 
 ScheduleExpression = Annotated[
     str,
@@ -55,7 +55,7 @@ class BedrockSettings(SettingsSection):
     invocation_logging: bool = Field(
         False, description="log all invocations of the account, encrypted"
     )
-    log_days: int = Field(90, ge=1, le=3653, description="retention of the invocation log, in days")
+    log_days: LogDays = Field(90, description="retention of the invocation log, in days")
     throughput: tuple[Throughput, ...] = Field(
         (),
         description="provisioned throughput: `{name, model, units, commitment, "

@@ -38,14 +38,17 @@ def neighbour_problems(
         environment: The environment to check.
         neighbours: The other environments, by file name.
     """
-    for file, other in neighbours.items():
-        if environment.account and other.account and environment.account != other.account:
-            continue
-        if environment.prefix == other.prefix:
-            yield (
-                f"prefix: {environment.prefix!r} is also the prefix of {file}; names of buckets "
-                "and parameters would collide, so give each environment its own"
-            )
+    same = {
+        file: other
+        for file, other in neighbours.items()
+        if not (environment.account and other.account and environment.account != other.account)
+    }
+    if clashes := [file for file, other in same.items() if other.prefix == environment.prefix]:
+        yield (
+            f"prefix: {environment.prefix!r} is also the prefix of {', '.join(clashes)}; names of "
+            "buckets and parameters would collide, so give each environment its own"
+        )
+    for file, other in same.items():
         for short, long in (
             (environment.prefix, other.prefix),
             (other.prefix, environment.prefix),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from stacks.settings.base import AccountId, Email, SettingsSection, matching
 from stacks.settings.bedrock import BedrockSettings
@@ -24,7 +24,10 @@ CheckName = Literal[
     "vpc-range",
     "kubernetes-versions",
 ]
-Reason = Annotated[str, StringConstraints(min_length=10, max_length=500, strip_whitespace=True)]
+Reason = Annotated[
+    str,
+    matching(r"\s*\S(?s:.{8,498})\S\s*", "a reason: write who says so, in 10 to 500 characters"),
+]
 Prefix = Annotated[
     str,
     matching(

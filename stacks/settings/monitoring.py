@@ -2,12 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from stacks.settings.base import Email, SettingsSection, matching
+from stacks.settings.base import Email, LogDays, SettingsSection, matching
 
 AnomalyMonitorArn = Annotated[
-    str, StringConstraints(pattern=r"^arn:aws[a-z-]*:ce::[0-9]{12}:anomalymonitor/.+$")
+    str,
+    matching(
+        r"arn:aws[a-z-]*:ce::[0-9]{12}:anomalymonitor/.+",
+        "none, services, tag, or the ARN of an anomaly monitor, which "
+        "`aws ce get-anomaly-monitors` prints",
+    ),
 ]
 
 
@@ -101,7 +106,7 @@ class MonitoringSettings(SettingsSection):
     trail: bool = Field(
         True, description="create a CloudTrail trail with data events of models and Bedrock"
     )
-    trail_days: int = Field(365, ge=1, description="retention of the trail, in days")
+    trail_days: LogDays = Field(365, description="retention of the trail, in days")
     budget: Budget | None = Field(
         Budget(),
         description="monthly budget, `{scope, monthly_usd, stop_new_jobs, anomaly_monitor, "

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stacks.settings.base import SettingsSection, matching
+from stacks.settings.base import LogDays, SettingsSection, matching
 
 HEX = "([0-9a-f]{8}|[0-9a-f]{17})"
 
@@ -138,7 +138,7 @@ class NetworkSettings(SettingsSection):
         description="zones in which AWS does not offer an endpoint, by service "
         "(`bedrock-runtime: [us-east-1e]`), as `make diff` reports them",
     )
-    flow_log_days: int = Field(30, ge=1, le=3653, description="retention of flow logs, in days")
+    flow_log_days: LogDays = Field(30, description="retention of flow logs, in days")
 
     @property
     def vpc_cidrs(self) -> tuple[IPv4Network, ...]:

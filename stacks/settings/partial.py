@@ -30,8 +30,9 @@ def valid_part(content: dict[Any, Any], error: ValidationError) -> Environment |
     details = error.errors(include_url=False, include_context=False)
     if any(_is_decisive(detail) for detail in details):
         return None
-    for detail in details:
-        _remove(part, detail["loc"])
+    # Found before anything is removed: two invalid values of one item name the same list.
+    for path in [_innermost(content, detail["loc"]) for detail in details]:
+        _remove(part, path)
     for key, value in REPLACEMENTS.items():
         part.setdefault(key, value)
     monitoring = part.get("monitoring")
@@ -63,17 +64,25 @@ def _is_decisive(detail: ErrorDetails) -> bool:
     return misspelt_section or whole_section or any(step in DECISIVE for step in loc)
 
 
-def _remove(content: dict[Any, Any], loc: Sequence[int | str]) -> None:
-    """Remove the innermost key of a location that is in the content, or the list around it.
+def _innermost(content: dict[Any, Any], loc: Sequence[int | str]) -> list[int | str]:
+    """Return the path of the innermost key of a location that is in the content.
 
-    Without one of its values an item would be incomplete, and without an item a list would mean
-    something else.
+    For an item of a list that is the key of the list: without one of its values the item would be
+    incomplete, and without the item the list would mean something else.
     """
     place: Any = content
-    last: tuple[dict[Any, Any], Any] | None = None
+    path = []
     for step in loc:
         if isinstance(place, dict) and step in place:
-            last = (place, step)
+            path.append(step)
             place = place[step]
-    if last:
-        last[0].pop(last[1], None)
+    return path
+
+
+def _remove(content: dict[Any, Any], path: Sequence[int | str]) -> None:
+    """Remove the key at a path, unless it or a section around it is gone already."""
+    place: Any = content
+    for step in path[:-1]:
+        place = place.get(step, {})
+    if path:
+        place.pop(path[-1], None)

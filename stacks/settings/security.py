@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from stacks.settings.base import (
     BoundaryPolicy,
@@ -39,16 +39,21 @@ class GitHubSettings(SettingsSection):
 
     repository: Annotated[
         str,
-        StringConstraints(
-            pattern=r"^([A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+)$"
+        matching(
+            r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+",
+            "one repository of GitHub: OWNER/NAME, or OWNER@ID/NAME@ID as in the tokens of newer "
+            "repositories",
         ),
     ] = Field(description="OWNER/NAME, or OWNER@ID/NAME@ID as in the tokens of newer repositories")
-    environment: Annotated[str, StringConstraints(pattern=r"^[^:*?]{1,255}$")] = Field(
+    environment: Annotated[
+        str,
+        matching(r"[^:*?]{1,255}", "the name of one GitHub environment, without `:`, `*` and `?`"),
+    ] = Field(
         description="GitHub environment whose jobs deploy; its rules say who must approve them"
     )
-    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,200}$")] = Field(
-        "main", description="branch that is deployed"
-    )
+    branch: Annotated[
+        str, matching(r"[A-Za-z0-9._/-]{1,200}", "the name of one branch, without a wildcard")
+    ] = Field("main", description="branch that is deployed")
     create_provider: bool = Field(
         True, description="create the identity provider; false if the account has GitHub's already"
     )

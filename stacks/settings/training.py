@@ -2,21 +2,27 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from stacks.settings.base import AccountId, SettingsSection
+from stacks.settings.base import AccountId, LogDays, SettingsSection, matching
 
 # Longest and default run time of a job:
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_StoppingCondition.html
 LONGEST_RUNTIME_HOURS = 28 * 24
 DEFAULT_RUNTIME_HOURS = 24
-InstanceTypePattern = Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.([a-z0-9]+|\*)$")]
+InstanceTypePattern = Annotated[
+    str,
+    matching(
+        r"ml\.[a-z0-9-]+\.([a-z0-9]+|\*)",
+        "an instance type of SageMaker, like ml.g5.2xlarge, or a family, like ml.g5.*",
+    ),
+]
 
 
 class TrainingSettings(SettingsSection):
     """Settings of the job log groups, MLflow and the model registry."""
 
-    log_days: int = Field(90, ge=1, le=3653, description="retention of job logs, in days")
+    log_days: LogDays = Field(90, description="retention of job logs, in days")
     own_log_group: bool = Field(
         True,
         description="create the job log groups; false if another stack of the account owns them",

@@ -27,7 +27,7 @@ def _publish_image(
         bool, typer.Option("--local", help="Build here, with docker, podman or buildah.")
     ] = False,
 ) -> int:
-    """Build the image of this commit, until jobs use it.
+    """Build the image of this commit and follow it to use.
 
     The build runs in AWS, after a confirmation of its cost. The same command continues where an
     earlier one stopped: it attaches to a build in progress, and never builds a commit twice.

@@ -104,7 +104,7 @@ def _doctor(
     set_: SetOption = None,
     runs: RunsOption = RUNS,
 ) -> int:
-    """Check this machine and the account, and name the fixes."""
+    """Check this machine and the account; name the fixes."""
     from launch.doctor.command import run_doctor
 
     return run_doctor(env=env, job=job, overrides=overrides(set_), runs=runs)

@@ -73,7 +73,7 @@ def _connect(
         bool, typer.Option("--setup-only", help="Open no shell on the node.")
     ] = False,
 ) -> int:
-    """Let your public key in on a cluster node; open a shell.
+    """Open a shell on a cluster node, with your own key.
 
     On EKS, configure kubectl for the cluster and hold a tunnel to its API server open.
 

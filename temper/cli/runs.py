@@ -45,7 +45,7 @@ def _status(
 
 
 def _adopt(run: RunArgument, env: EnvironmentOption = "dev", runs: RunsOption = RUNS) -> None:
-    """Make a run that was submitted elsewhere manageable here.
+    """Manage a run here that was submitted elsewhere.
 
     Its record is rebuilt from what its target knows; an existing run is never overwritten.
     """
@@ -75,7 +75,7 @@ def _stop(run: RunArgument, runs: RunsOption = RUNS) -> None:
 
 
 def _resume(run: RunArgument, set_: SetOption = None, runs: RunsOption = RUNS) -> None:
-    """Resume a stopped or failed run from its last checkpoint."""
+    """Resume a stopped run from its last checkpoint."""
     from launch.commands import resume_run
 
     resume_run(run, runs, overrides(set_))

@@ -90,6 +90,16 @@ def test_an_invalid_value_hides_the_rules_that_depend_on_it(tmp_path: Path) -> N
     ]
 
 
+def test_two_invalid_values_of_one_item_do_not_switch_its_section_off(tmp_path: Path) -> None:
+    package = {"url": "http://example.com/enroot.deb", "sha256": "abc"}
+    changes = {"hyperpod.container_packages": [package], "hyperpod.task_governance": None}
+    problems = _message(tmp_path, _with(EVERYTHING, changes)).splitlines()[1:]
+    assert [problem.strip().partition(":")[0] for problem in problems] == [
+        "hyperpod.container_packages.0.url",
+        "hyperpod.container_packages.0.sha256",
+    ]
+
+
 def test_a_section_switched_off_by_name_keeps_its_settings(tmp_path: Path) -> None:
     changes = {"hyperpod.enabled": False}
     (tmp_path / "eks.yaml").write_text(yaml.safe_dump(_with(EKS, changes)), encoding="utf-8")
@@ -121,6 +131,10 @@ def test_two_environments_with_one_prefix(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({**DEV, "name": "other"}))
     message = _message(tmp_path, DEV)
     assert "'temper-dev' is also the prefix of other.yaml" in message
+    (tmp_path / "third.yaml").write_text(yaml.safe_dump({**DEV, "name": "third"}))
+    message = _message(tmp_path, DEV)
+    assert "1 problem\n" in message
+    assert "'temper-dev' is also the prefix of other.yaml, third.yaml" in message
 
 
 @pytest.mark.parametrize("prefix", ["temper", "temper-dev-two"])

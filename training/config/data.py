@@ -17,6 +17,7 @@ ShapeName = Literal[
     "messages",
     "sharegpt",
     "preference",
+    "ranking",
     "unpaired",
     "prompt",
 ]
@@ -42,6 +43,9 @@ class Source(ConfigSection):
     columns: dict[str, str] = Field(default={})
     """Renames columns first: `{prompt: question, completion: answer}` reads `question` as the
     prompt."""
+    dimensions: dict[str, PositiveFloat] = Field(default={})
+    """Weights of the dimensions of rankings: `{helpfulness: 2, harmlessness: 1}`. If not set,
+    all dimensions of a row weigh the same."""
 
 
 def _as_source(value: Any) -> Any:

@@ -34,6 +34,8 @@ class MethodSection(ConfigSection):
     """Output of the model."""
     min_rows_per_step: ClassVar[int] = 1
     """Fewest rows of an optimizer step, for a method that compares the rows of a step."""
+    weighs_pairs: ClassVar[bool] = False
+    """True if the method weighs the pairs of a ranking, so that a ranking counts as one."""
     trains: ClassVar[bool] = True
     """False for a method that writes rows for later stages and does not change the model."""
 

@@ -19,6 +19,7 @@ class RewardModeling(MethodSection):
     rows = "preference"
     title = "Reward model"
     head = "score"
+    weighs_pairs = True
     metrics: ClassVar[Labels] = {
         **PAIRS,
         "mean_score": MetricLabel("mean score", "", 3),

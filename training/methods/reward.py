@@ -5,6 +5,9 @@ al. 2023, arXiv:2307.09288) and a centering term if the job asks for it (Eisenst
 arXiv:2312.09244):
 
     loss = −log σ(s(y_w) − s(y_l) − m) + c · (s(y_w) + s(y_l))²
+
+The mean over the pairs of a step is weighted: the pairs of a ranking count as one (Ouyang et al.
+2022, arXiv:2203.02155).
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ from training.trainer.metrics import Sums
 class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
     """TRL's reward trainer with exact resume and a mean over the pairs of the step."""
 
+    def batch_weight(self, batch: dict[str, Any]) -> float:
+        """Return the weight of a micro-batch: a ranking's pairs count as one observation."""
+        if "weight" not in batch:
+            return super().batch_weight(batch)
+        return float(batch["weight"].sum())
+
     def micro_batch_means(
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
@@ -41,6 +50,8 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Return the loss, the metrics, and the scores, [2 · pairs], chosen answers first."""
+        if "weight" in inputs:
+            return self._weighted_loss_and_scores(model, inputs)
         trl_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "completion_mask")}
         with local_metrics(self) as trl:
             loss, outputs = RewardTrainer.compute_loss(
@@ -50,12 +61,35 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
         metrics["mean_score"] = trl["mean_reward"]
         return loss, metrics, outputs.logits.squeeze(-1)
 
+    def _weighted_loss_and_scores(
+        self, model: Any, inputs: dict[str, Any]
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Return the same as weighted means over the pairs, which TRL's loss does not have."""
+        outputs = without_attention_mask(model)(input_ids=inputs["input_ids"], use_cache=False)
+        scores = outputs.logits.squeeze(-1)
+        chosen, rejected = scores.chunk(2)
+        share = inputs["weight"] / inputs["weight"].sum()
+        margin = inputs.get("margin", 0.0)
+        loss = -(share * torch.nn.functional.logsigmoid(chosen - rejected - margin)).sum()
+        if self.args.center_rewards_coefficient is not None:
+            centering = (share * (chosen + rejected) ** 2).sum()
+            loss = loss + self.args.center_rewards_coefficient * centering
+        with torch.no_grad():
+            metrics = {
+                "accuracy": float((share * (chosen > rejected)).sum()),
+                "margin": float((share * (chosen - rejected)).sum()),
+                "mean_score": float((share * (chosen + rejected)).sum() / 2),
+            }
+        return loss, metrics, scores
+
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of a batch: loss, accuracy, margin, calibration and length bias."""
+        weight = self.batch_weight(batch)
         rows = batch.pop("num_rows")
         loss, metrics, scores = self._loss_and_scores(model, batch)
         every = {"loss": loss, **metrics}
-        sums = {name: (float(mean) * rows, rows) for name, mean in every.items()}
+        sums = {name: (float(mean) * weight, weight) for name, mean in every.items()}
+        sums["pairs/all"] = (rows, rows)
         if not rows:
             return sums
         return sums | pair_sums(scores.double().cpu(), batch["completion_mask"].sum(1).cpu())
@@ -63,7 +97,8 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
     def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means and the metrics of `pair_metrics`."""
         plain = {name: value for name, value in sums.items() if "/" not in name}
-        return super().aggregate(plain) | pair_metrics(sums)
+        rows = {"rows": float(sums["pairs/all"][1])}
+        return super().aggregate(plain) | rows | pair_metrics(sums)
 
 
 def build(

@@ -192,7 +192,10 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         (*_IMAGE_STATE, ("ssm:PutParameter", SSM + "temper-all/images/gpu/approved", {})),
     ),
     **dict.fromkeys(
-        ("bootstrap", "cluster-setup", "cluster-software", "deploy", "destroy", "diff"),
+        (
+            *("bootstrap", "cluster-setup", "cluster-software"),
+            *("deploy", "destroy", "diff", "diff-environment"),
+        ),
         ("administrator", ()),
     ),
     **dict.fromkeys(LOCAL, ("local", ())),

@@ -18,8 +18,9 @@ class PairCollator(AnswerCollator):
         """Return a batch of B pairs as 2B sequences.
 
         It holds `input_ids`, `attention_mask`, `completion_mask` and `labels` (each [2B, length]),
-        `num_rows` (pairs without padding rows, an int), and, if the rows have them, `margin` [B]
-        and reference log-probabilities `ref_chosen_logps` and `ref_rejected_logps` [B].
+        `num_rows` (pairs without padding rows, an int), and, if the rows have them, `margin` [B],
+        `weight` [B] (of a pair of a ranking) and reference log-probabilities `ref_chosen_logps`
+        and `ref_rejected_logps` [B].
         """
         import torch
 
@@ -32,6 +33,8 @@ class PairCollator(AnswerCollator):
         about = [json.loads(row.get("about") or "{}") for row in used]
         if any("margin" in values for values in about):
             batch["margin"] = torch.tensor([float(values.get("margin", 0.0)) for values in about])
+        if real and any("weight" in values for values in about):
+            batch["weight"] = torch.tensor([float(values.get("weight", 1.0)) for values in about])
         for name in ("ref_chosen_logps", "ref_rejected_logps"):
             if name in real[0] if real else False:
                 batch[name] = torch.tensor([row[name] for row in used], dtype=torch.float32)

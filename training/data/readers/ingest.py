@@ -232,9 +232,10 @@ def tokenize_source(
     """
     source = located.source
     key = cache_key(
-        located.digest(), source.shape, sorted(source.columns.items()), limit, on_error,
+        located.digest(), source.shape, sorted(source.columns.items()),
+        sorted(source.dimensions.items()), limit, on_error,
         tokenizer, rows.template.sources if rows.template else "",
-        rows.want, rows.loss_on, rows.max_length,
+        rows.want, rows.loss_on, rows.max_length, rows.weighs_pairs,
     )  # fmt: skip
     folder = cache.entry(
         key,

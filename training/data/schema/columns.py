@@ -6,6 +6,8 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import orjson
@@ -20,12 +22,14 @@ from training.data.schema.messages import (
     read_tools,
     split_transcripts,
 )
+from training.data.schema.rankings import parse_rankings, ranked_pairs
 from training.data.schema.rows import (
     CompletionRow,
     DialogueRow,
     Message,
     PreferenceRow,
     PromptRow,
+    RankingRow,
     Row,
     RowError,
     TextRow,
@@ -216,6 +220,68 @@ def _read_preference(origin: str, values: Mapping[str, Any], columns: Mapping[st
     return PreferenceRow(origin, prompt, chosen, rejected, margin, system, tools)
 
 
+def _read_ranking(origin: str, values: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    """Return the answers of a ranking; `read_ranks`, which knows the weights, makes the pairs.
+
+    Raises:
+        RowError: The answers cannot be ranked.
+    """
+    column = columns["answers"]
+    listed = _listed_in(values[column], column)
+    if len(listed) < 2:
+        raise RowError(f"{column} holds {len(listed)} answers; a ranking needs two or more")
+    answers = [
+        _side(value, f"{column}[{n}]", "answer", "assistant") for n, value in enumerate(listed)
+    ]
+    for one, other in combinations(range(len(answers)), 2):
+        if _stripped(answers[one]) == _stripped(answers[other]):
+            raise RowError(f"{column}[{one}] and {column}[{other}] are the same. Remove one")
+    prompt, sides = _split_conversations(_prompt_with_context(values, columns), answers)
+    if not all(sides):
+        raise RowError(f"an answer is empty (column {column}). Remove it with its rank")
+    prompt = _after_history(prompt, values, columns)
+    if len({isinstance(side, str) for side in (prompt, *sides)}) > 1:
+        prompt = _as_messages(prompt, "user")
+        sides = [_as_messages(side, "assistant") for side in sides]
+    prompt, system = _with_system(prompt, _system(values, columns))
+    return RankingRow(origin, prompt, sides, [], system, _tools(values, columns))
+
+
+def read_ranks(
+    row: RankingRow, value: Any, column: str, weights: Mapping[str, float]
+) -> RankingRow:
+    """Return a row of ranked answers with the pairs that its ranks make.
+
+    Args:
+        row: The row.
+        value: Its ranks, as in the source.
+        column: Column that holds them, for messages.
+        weights: Weights of the dimensions; equal if empty.
+
+    Raises:
+        RowError: The ranks cannot be used.
+    """
+    if isinstance(value, str):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            value = parse_json(value)
+    rankings = parse_rankings(value, column, len(row.answers), weights)
+    return replace(row, pairs=ranked_pairs(rankings, weights))
+
+
+def _listed_in(value: Any, column: str) -> list[Any]:
+    """Return a column's list, which may be JSON in a text column.
+
+    Raises:
+        RowError: It holds no list.
+    """
+    if isinstance(value, str):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            value = parse_json(value)
+    if not isinstance(value, list):
+        raise RowError(f"{column} is not a list of answers: {abbreviate(value)}")
+    return value
+
+
 def _stripped(side: str | list[Message]) -> str | list[Message]:
     return side.strip() if isinstance(side, str) else side
 
@@ -374,6 +440,7 @@ ROW_READERS: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]
     "messages": _read_messages,
     "sharegpt": _read_sharegpt,
     "preference": _read_preference,
+    "ranking": _read_ranking,
     "unpaired": _read_unpaired,
     "prompt": _read_prompt,
 }

@@ -5,15 +5,15 @@ The order of `_detect` is the order of precedence, which `docs/data.md` document
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, TypeAlias
 
 from training.config.data import ShapeName, Source
 from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord, abbreviate
-from training.data.schema.columns import ROW_READERS, column_key, parse_bool
+from training.data.schema.columns import ROW_READERS, column_key, parse_bool, read_ranks
 from training.data.schema.messages import unread_keys
-from training.data.schema.rows import Row, RowError, as_prompt
+from training.data.schema.rows import RankingRow, Row, RowError, as_prompt
 from training.errors import DataError
 
 # Spellings of a column, most specific first. Case, spaces, hyphens and underscores do not matter.
@@ -34,6 +34,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "conversations": ("conversations", "conversation"),
     "chosen": ("chosen", "preferred", "accepted", "better"),
     "rejected": ("rejected", "dispreferred", "worse"),
+    "answers": ("answers", "responses", "completions", "candidates"),
+    "ranks": ("ranks", "ranking", "rank"),
     "label": ("label", "is_good", "desirable", "good"),
     "margin": ("margin",),
     "system": ("system", "system_prompt"),
@@ -56,6 +58,7 @@ KNOWN_SHAPES = (
     "messages: messages (a list of role and content), tools",
     "ShareGPT: conversations (a list of from and value), tools",
     "preferences: chosen, rejected, prompt (or messages, conversations)",
+    "ranking: prompt, answers (a list), ranks (a list, or one for each dimension; 1 is the best)",
     "good or bad: prompt, completion (or messages), label (true or false)",
     "prompts: prompt, and maybe a reference answer",
 )
@@ -68,6 +71,7 @@ _NEEDS: dict[ShapeName, tuple[str, ...]] = {
     "messages": ("messages",),
     "sharegpt": ("conversations",),
     "preference": ("chosen", "rejected"),
+    "ranking": ("prompt", "answers", "ranks"),
     "unpaired": ("prompt", "completion", "label"),
     "prompt": ("prompt",),
 }
@@ -81,6 +85,7 @@ _READ: dict[ShapeName, tuple[str, ...]] = {
     "preference": (
         "prompt", "chosen", "rejected", "context", "system", "history", "tools", "margin",
     ),
+    "ranking": ("prompt", "answers", "ranks", "context", "system", "history", "tools"),
     "unpaired": ("prompt", "completion", "label", "context", "system", "history", "tools"),
 }  # fmt: skip
 """Parts that each shape reads; `prompt` reads every column, because rewards may."""
@@ -135,7 +140,12 @@ class SchemaReader:
         if shape != "text" and self._want != "text":
             _reject_media(record)
         row = ROW_READERS[shape](record.origin, record.values, columns)
-        return as_prompt(row) if self._want == "prompt" else row
+        if self._want == "prompt":
+            return as_prompt(row)
+        if isinstance(row, RankingRow):
+            column = columns["ranks"]
+            return read_ranks(row, record.values[column], column, self._source.dimensions)
+        return row
 
     def _signature(self, values: Mapping[str, Any]) -> _Signature:
         """Return a record's columns and the kinds of value in those that settle its shape."""
@@ -207,6 +217,11 @@ class SchemaReader:
                 f"Name it: data.train.columns: {{{missing[0]}: YOUR_COLUMN}}"
             )
         _reject(shape, self._want, record.origin)
+        if self._source.dimensions and shape != "ranking":
+            raise DataError(
+                f"{record.origin}: data.train.dimensions weighs the ranks of answers, and this is "
+                f"{shape}. Remove dimensions, or name columns for answers and ranks"
+            )
         if shape in ("messages", "sharegpt") and self._source.shape is None:
             _reject_labelled(shape, columns, record, self._want)
         return shape, columns
@@ -301,9 +316,12 @@ def _detect(
         return "alpaca" if "context" in has else "prompt_completion"
     if "text" in has and want != "prompt" and isinstance(values[columns["text"]], str):
         return "text"
-    if "prompt" in has:
-        return "prompt"
-    return None
+    return _shape_of_prompts(has, want) if "prompt" in has else None
+
+
+def _shape_of_prompts(has: Set[str], want: RowKind) -> ShapeName:
+    ranked = {"answers", "ranks"} <= has and want != "prompt"
+    return "ranking" if ranked else "prompt"
 
 
 def _is_judgment(value: Any, want: RowKind) -> bool:
@@ -344,11 +362,11 @@ def _reject(shape: ShapeName, want: RowKind, origin: str) -> None:
         DataError: The shape does not suit the method.
     """
     if want not in ("text", "dialogue"):
-        fits = {"preference": ("preference",), "unpaired": ("unpaired",)}.get(want)
+        fits = {"preference": ("preference", "ranking"), "unpaired": ("unpaired",)}.get(want)
         if fits and shape not in fits:
             chosen = "temper feedback DATA makes pairs of labels that choose between two answers. "
             raise DataError(
-                f"{origin}: this method learns from {fits[0]} rows, found {shape}. "
+                f"{origin}: this method learns from {' or '.join(fits)} rows, found {shape}. "
                 f"{chosen if want == 'preference' else ''}Known shapes:\n  "
                 + "\n  ".join(KNOWN_SHAPES)
             )
@@ -359,6 +377,11 @@ def _reject(shape: ShapeName, want: RowKind, origin: str) -> None:
             "learns from them (dpo, reward), or train on the chosen answers alone: "
             "data.train.columns: {prompt: prompt, completion: chosen} (columns: {text: chosen} "
             "with shape: text when each holds a whole transcript)"
+        )
+    if shape == "ranking":
+        raise DataError(
+            f"{origin}: this is a set of ranked answers (answers and ranks). Train a reward model "
+            "on it (method: {kind: reward}), or name a column of answers to learn"
         )
     if shape == "unpaired":
         raise DataError(

@@ -8,6 +8,7 @@ from training.data.schema.rows import (
     DialogueRow,
     Message,
     PreferenceRow,
+    RankingRow,
     Row,
     UnpairedRow,
 )
@@ -16,7 +17,7 @@ _Text = str | list[Message]
 
 
 def row_sequences(row: Row, *, templated: bool) -> list[Row]:
-    """Return the sequences of a row: chosen and rejected of a pair, else the row itself.
+    """Return the sequences of a row: the answers of a pair or ranking, else the row itself.
 
     Args:
         row: Row of any kind.
@@ -24,9 +25,10 @@ def row_sequences(row: Row, *, templated: bool) -> list[Row]:
     """
     if isinstance(row, UnpairedRow):
         return [_side(row, row.prompt, row.completion, templated)]
-    if not isinstance(row, PreferenceRow):
+    if not isinstance(row, PreferenceRow | RankingRow):
         return [row]
-    prompt, answers = row.prompt, (row.chosen, row.rejected)
+    prompt = row.prompt
+    answers = row.answers if isinstance(row, RankingRow) else (row.chosen, row.rejected)
     if isinstance(prompt, str) and not templated:
         prompt = _with_separator(prompt, [str(answer) for answer in answers])
     return [_side(row, prompt, answer, templated) for answer in answers]
@@ -35,13 +37,15 @@ def row_sequences(row: Row, *, templated: bool) -> list[Row]:
 def _with_separator(prompt: str, answers: list[str]) -> str:
     """Return the prompt, with a line break if any answer needs one.
 
-    Both answers must follow the same prompt text, or their log-probabilities are not comparable.
+    All answers must follow the same prompt text, or their log-probabilities are not comparable.
     """
     separated = prompt[-1:].isspace() or all(answer[:1].isspace() for answer in answers)
     return prompt if separated or not prompt else prompt + "\n"
 
 
-def _side(row: PreferenceRow | UnpairedRow, prompt: _Text, answer: _Text, templated: bool) -> Row:
+def _side(
+    row: PreferenceRow | RankingRow | UnpairedRow, prompt: _Text, answer: _Text, templated: bool
+) -> Row:
     if isinstance(prompt, str) and isinstance(answer, str):
         if not (templated and is_transcript(prompt)):
             return CompletionRow(row.id, prompt, answer, row.system, row.tools)

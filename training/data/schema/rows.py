@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
 """`role` (system, user, assistant, tool), `content` (text), and maybe `tool_calls` (a list of
@@ -93,6 +93,41 @@ class PreferenceRow:
     tools: list[dict[str, Any]] | None = None
 
 
+class RankedPair(NamedTuple):
+    """Pair of a ranking.
+
+    Attributes:
+        chosen: Index of the better answer.
+        rejected: Index of the other one.
+        weight: Weight of the pair; those of a ranking add up to 1 if no dimension ties all answers.
+    """
+
+    chosen: int
+    rejected: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRow:
+    """Ranked answers to a prompt, either all text or all messages.
+
+    Attributes:
+        id: Origin of the row.
+        prompt: The prompt.
+        answers: The answers.
+        pairs: Pairs to learn from.
+        system: System message, if the prompt is text.
+        tools: JSON schemas of the functions the assistant may call.
+    """
+
+    id: str
+    prompt: str | list[Message]
+    answers: list[str] | list[list[Message]]
+    pairs: list[RankedPair]
+    system: str = ""
+    tools: list[dict[str, Any]] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class UnpairedRow:
     """Answer with a label, True for good; `system` and `tools` as in `PreferenceRow`."""
@@ -116,7 +151,9 @@ class PromptRow:
     tools: list[dict[str, Any]] | None = None
 
 
-Row: TypeAlias = TextRow | CompletionRow | DialogueRow | PreferenceRow | UnpairedRow | PromptRow
+Row: TypeAlias = (
+    TextRow | CompletionRow | DialogueRow | PreferenceRow | RankingRow | UnpairedRow | PromptRow
+)
 
 
 def as_prompt(row: Row) -> PromptRow:

@@ -23,6 +23,7 @@ from training.data.schema.rows import (
     DialogueRow,
     PreferenceRow,
     PromptRow,
+    RankingRow,
     Row,
     TextRow,
     UnpairedRow,
@@ -83,7 +84,7 @@ def _read(job: Job, source: Source, limit: int | None) -> Iterator[Row]:
 
 
 def _texts(row: Row) -> Iterator[str]:
-    if isinstance(row, PreferenceRow | UnpairedRow):
+    if isinstance(row, PreferenceRow | RankingRow | UnpairedRow):
         for side in row_sequences(row, templated=False):
             yield from _texts(side)
     elif isinstance(row, TextRow):

@@ -27,6 +27,7 @@ from training.data.schema.rows import (
     Message,
     PreferenceRow,
     PromptRow,
+    RankingRow,
     Row,
     RowError,
     TextRow,
@@ -95,6 +96,11 @@ _TOOLS_WITHOUT_TEMPLATE = (
     "the row has tools, and only a chat template can write them. Choose one, for instance "
     f"model.chat_template: chatml (of {', '.join(templates.NAMES)}), or remove the tools"
 )
+_RANKING_UNWEIGHTED = (
+    "this is a ranking of several answers. Only a reward model (method: {kind: reward}) weighs its "
+    "pairs so that it counts as one; this method would learn a ranking of many answers many times. "
+    "Train a reward model, or write the pairs to learn as chosen and rejected"
+)
 _CONTINUED_KINDS: tuple[RowKind, ...] = ("text", "prompt")
 """Kinds of row whose continuation follows a plain prompt directly, without a line break."""
 
@@ -110,6 +116,7 @@ class RowTokenizer:
             `preference` and `unpaired` the answers, `prompt` nothing.
         loss_on: Part of a conversation that is supervised.
         max_length: Maximum tokens of a row. Texts are cut into such rows, conversations truncated.
+        weighs_pairs: Whether the method weighs pairs; others would count a long ranking many times.
     """
 
     encoder: Encoder
@@ -117,6 +124,7 @@ class RowTokenizer:
     want: RowKind
     loss_on: LossOn
     max_length: int
+    weighs_pairs: bool = False
 
     @classmethod
     def for_job(cls, job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
@@ -142,6 +150,7 @@ class RowTokenizer:
             want=job.method.rows,
             loss_on=loss_on or default,
             max_length=job.data.max_length,
+            weighs_pairs=job.method.weighs_pairs,
         )
 
     @classmethod
@@ -153,6 +162,7 @@ class RowTokenizer:
         want: RowKind,
         loss_on: LossOn = "assistant",
         max_length: int,
+        weighs_pairs: bool = False,
     ) -> RowTokenizer:
         """Return a row tokenizer for a tokenizer and a chat template.
 
@@ -162,13 +172,14 @@ class RowTokenizer:
             want: Kind of row to produce.
             loss_on: Part of a conversation that is learned.
             max_length: Maximum tokens of a row.
+            weighs_pairs: Whether the method weighs the pairs of a ranking.
 
         Raises:
             DataError: The chat template does not exist.
         """
         encoder = Encoder(tokenizer)
         template = templates.resolve(chat_template, tokenizer, encoder)
-        return cls(encoder, template, want, loss_on, max_length)
+        return cls(encoder, template, want, loss_on, max_length, weighs_pairs)
 
     def __call__(self, rows: Sequence[Row]) -> list[Outcome]:
         """Return the result of each row, in order.
@@ -194,7 +205,11 @@ class RowTokenizer:
             return self._chunks(row.id, np.concatenate(ids[0]))
         outcomes = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
         if isinstance(row, PreferenceRow):
-            return _pair(row, *outcomes)
+            about = "" if row.margin is None else _json({"margin": row.margin})
+            chosen, rejected = outcomes
+            return _pair(row.id, chosen, rejected, about)
+        if isinstance(row, RankingRow):
+            return _ranking(row, outcomes)
         (outcome,) = outcomes
         if isinstance(row, UnpairedRow) and isinstance(outcome, list):
             return [replace(part, about=_json({"label": row.label})) for part in outcome]
@@ -209,10 +224,19 @@ class RowTokenizer:
         return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
     def _render(self, row: Row) -> list[_Sequence] | Dropped | BadRecord:
-        """Return the sequences of a row as pieces: two for a pair, else one."""
+        """Return the sequences of a row as pieces: one for each answer of a pair or ranking.
+
+        Raises:
+            DataError: The row is a ranking, and the method does not weigh its pairs.
+        """
         try:
             if isinstance(row, PromptRow):
                 return [self._opening(row.prompt, row.tools)]
+            if isinstance(row, RankingRow):
+                if not self.weighs_pairs:
+                    raise DataError(f"{row.id}: {_RANKING_UNWEIGHTED}")
+                if not row.pairs:
+                    return Dropped(row.id, "all answers have the same rank")
             sides = []
             for side in row_sequences(row, templated=self.template is not None):
                 pieces = self._pieces(side)
@@ -420,23 +444,45 @@ def _as_dialogue(row: CompletionRow) -> DialogueRow:
     return DialogueRow(row.id, messages, row.tools, len(messages) - 1)
 
 
-def _pair(row: PreferenceRow, chosen: Outcome, rejected: Outcome) -> Outcome:
-    """Return both sides as one row, or the reason why a side has nothing to train on."""
+def _ranking(row: RankingRow, answers: Sequence[Outcome]) -> Outcome:
+    """Return one row for each pair of a ranking, or the reason why a pair cannot be learned.
+
+    A ranking is kept or dropped as a whole: its weights are shares of all its pairs.
+    """
+    rows: list[TokenRow] = []
+    for number, pair in enumerate(row.pairs, start=1):
+        about = _json({"weight": pair.weight})
+        outcome = _pair(f"{row.id}#{number}", answers[pair.chosen], answers[pair.rejected], about)
+        if not isinstance(outcome, list):
+            return replace(outcome, id=row.id) if isinstance(outcome, Dropped) else outcome
+        rows += outcome
+    return rows
+
+
+def _pair(id_: str, chosen: Outcome, rejected: Outcome, about: str) -> Outcome:
+    """Return both sides as one row, or the reason why a side has nothing to train on.
+
+    Args:
+        id_: Id of the row.
+        chosen: Result of the better answer.
+        rejected: Result of the other one.
+        about: Metadata that the method reads, as JSON.
+    """
     dropped = [side for side in (chosen, rejected) if isinstance(side, Dropped)]
     if dropped:
         return max(dropped, key=lambda side: side.required_length)
     assert isinstance(chosen, list) and isinstance(rejected, list)
     (better,), (worse,) = chosen, rejected
     if np.array_equal(better.input_ids, worse.input_ids):
-        return Dropped(row.id, "chosen and rejected are the same within max_length")
+        return Dropped(id_, "chosen and rejected are the same within max_length")
     return [
         TokenRow(
-            row.id,
+            id_,
             np.concatenate([better.input_ids, worse.input_ids]),
             np.concatenate([better.labels, worse.labels]),
             truncated=better.truncated or worse.truncated,
             split=len(better.input_ids),
-            about="" if row.margin is None else _json({"margin": row.margin}),
+            about=about,
         )
     ]
 

@@ -35,10 +35,15 @@ class PerRowLossMixin(ExactTrainerMixin):
         """Return the loss and the metrics of a micro-batch, each a mean over its rows."""
         raise NotImplementedError
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
-        """Return the rows of the step, over all processes."""
-        mine = sum(batch["num_rows"] for batch in batch_samples)
-        return max(1, sum(self.setup.control.all_gather(mine)))
+    def batch_weight(self, batch: dict[str, Any]) -> float:
+        """Return the weight of a micro-batch in the mean: its rows without padding."""
+        rows: int = batch["num_rows"]
+        return rows
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Return the weight of all rows of the step, over all processes."""
+        mine = sum(self.batch_weight(batch) for batch in batch_samples)
+        return sum(self.setup.control.all_gather(mine)) or 1
 
     def compute_loss(
         self,
@@ -56,12 +61,13 @@ class PerRowLossMixin(ExactTrainerMixin):
             num_items_in_batch: Rows of the step over all processes.
         """
         assert not return_outputs and num_items_in_batch is not None
-        rows = inputs.pop("num_rows")
+        weight = self.batch_weight(inputs)
+        inputs.pop("num_rows")
         loss, metrics = self.micro_batch_means(model, inputs)
         for name, mean in metrics.items():
-            self.add_metric(name, mean * rows, rows)
+            self.add_metric(name, mean * weight, weight)
         # Times the number of processes, because data parallelism averages their gradients.
-        return loss * (rows * self.setup.world.size / num_items_in_batch)
+        return loss * (weight * self.setup.world.size / num_items_in_batch)
 
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of a batch of held-out rows."""
