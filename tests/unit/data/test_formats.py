@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +14,10 @@ from training.data.readers.formats import read_file
 from training.data.readers.records import BadRecord, SourcePosition, SourceRecord
 from training.errors import DataError
 
+LFS_POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\n"
+    b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
 ROWS = [{"text": "one"}, {"text": "zwei äöü"}, {"text": "三\nlines"}]
 
 
@@ -145,6 +151,11 @@ def test_a_truncated_gzip_is_an_error(tmp_path: Path) -> None:
         ("a.csv", b"prompt,completion,completion\na,b,c\n", "names completion more than once"),
         ("a.jsonl", b"\x1f\x8b\x08\x00rest", "end in .gz"),
         ("a.csv", b"PK\x03\x04rest", "zip archive"),
+        ("a.parquet", LFS_POINTER, "git lfs pull"),
+        ("a.parquet.gz", LFS_POINTER, "git lfs pull"),
+        ("a.jsonl", LFS_POINTER, "git lfs pull"),
+        ("a.csv", LFS_POINTER, "git lfs pull"),
+        ("a.txt", LFS_POINTER, "git lfs pull"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_an_error(
@@ -154,6 +165,37 @@ def test_a_file_that_is_not_what_its_name_says_is_an_error(
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read(path)
+
+
+@pytest.mark.parametrize("name", ["table.json", "table.jsonl", "table.json.gz"])
+@pytest.mark.parametrize("orient", [None, "columns", "index", "split"])
+def test_a_table_that_pandas_wrote_is_named_with_its_orientation(
+    tmp_path: Path, name: str, orient: Any
+) -> None:
+    path = tmp_path / name
+    table = pd.DataFrame({"prompt": ["a", "b"], "completion": ["c", "d"]}, index=[4, 7])
+    table.to_json(path, orient=orient)
+    with pytest.raises(DataError, match=rf"orient='{orient or 'columns'}'.*orient=\"records\""):
+        read(path)
+    table.to_json(fixed := tmp_path / "fixed.jsonl", orient="records", lines=True)
+    assert [record.values for record in read(fixed) if isinstance(record, SourceRecord)] == [
+        {"prompt": "a", "completion": "c"},
+        {"prompt": "b", "completion": "d"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": {"role": "user"}, "completion": {"role": "assistant"}},
+        {"text": "a", "scores": {"0": 1}},
+        {"columns": "a", "index": 1, "data": "b"},
+        {},
+    ],
+)
+def test_a_row_of_objects_is_no_pandas_table(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [row])
+    assert [record.values for record in read(path) if isinstance(record, SourceRecord)] == [row]
 
 
 def test_broken_text_names_the_line(tmp_path: Path) -> None:

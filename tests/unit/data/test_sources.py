@@ -4,6 +4,7 @@ import socket
 import time
 from pathlib import Path
 
+import datasets
 import pytest
 
 from tests.unit.data.data_factories import write_jsonl
@@ -120,3 +121,21 @@ def test_packed_files_in_a_folder_are_not_left_out_silently(tmp_path: Path) -> N
     (tmp_path / "b.jsonl.zst").write_bytes(b"packed")
     with pytest.raises(DataError, match=r"b\.jsonl\.zst would be left out"):
         locate(Source(source=str(tmp_path)))
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_a_folder_of_save_to_disk_is_named_with_a_command_that_converts_it(
+    tmp_path: Path, splits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
+    table = datasets.Dataset.from_list(rows)
+    saved = datasets.DatasetDict(test=table.select([0]), train=table) if splits else table
+    saved.save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="save_to_disk wrote") as error:
+        locate(Source(source=str(tmp_path / "saved")))
+    monkeypatch.chdir(tmp_path)
+    exec(str(error.value).split('python -c "')[1].removesuffix('"'), {})
+    converted = locate(Source(source=f"{'train' if splits else 'saved'}.parquet"))
+    assert [
+        record.values for _, record in converted.records() if isinstance(record, SourceRecord)
+    ] == rows

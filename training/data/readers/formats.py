@@ -19,11 +19,15 @@ import orjson
 from training.data.readers.arrow_values import without_absent_keys
 from training.data.readers.csv_files import read_csv
 from training.data.readers.json_values import parse_json
+from training.data.readers.pandas_json import check_orientation
 from training.data.readers.plaintext import read_text
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord, abbreviate
 from training.errors import DataError
 
 _UTF8_MARK = b"\xef\xbb\xbf"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""First bytes of the text that Git LFS stores in place of a file
+(https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
 
 
 def kind_of(path: Path) -> str | None:
@@ -64,6 +68,12 @@ def _check_head(path: Path, kind: str) -> None:
     Raises:
         DataError: The file has another format.
     """
+    with path.open("rb") as stream:
+        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise DataError(
+                f"{path}: it is a pointer of Git LFS, not the data: the repository was cloned "
+                "without its large files. Run `git lfs pull` in the clone, or download the file"
+            )
     with open_binary(path) as stream:
         head = stream.read(64)
     if kind == "parquet":
@@ -107,7 +117,11 @@ def open_binary(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
-    """Yield the records of JSON Lines; blank lines are skipped."""
+    """Yield the records of JSON Lines; blank lines are skipped.
+
+    Raises:
+        DataError: The first line holds a complete table.
+    """
     with open_binary(path) as stream:
         stream.seek(start.offset)
         offset, number = start.offset, start.number
@@ -119,7 +133,10 @@ def _lines(path: Path, label: str, start: SourcePosition) -> Iterator[SourceReco
                 continue
             if not offset - len(line) and line.startswith(_UTF8_MARK):
                 line = line.removeprefix(_UTF8_MARK)
-            yield _parsed(line, f"{label}:{number}", here)
+            record = _parsed(line, f"{label}:{number}", here)
+            if number == 1 and isinstance(record, SourceRecord):
+                check_orientation(record.values, path)
+            yield record
 
 
 def _parsed(line: bytes, origin: str, position: SourcePosition) -> SourceRecord | BadRecord:
@@ -180,6 +197,7 @@ def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecor
 
 
 def _entries(document: Any, path: Path) -> list[Any]:
+    check_orientation(document, path)
     if isinstance(document, list):
         return document
     if isinstance(document, dict):

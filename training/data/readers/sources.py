@@ -216,7 +216,33 @@ def _is_packed(path: Path) -> bool:
     )
 
 
+def _check_not_saved_dataset(folder: Path) -> None:
+    """Check that no part of a folder was written by `save_to_disk` of the library datasets.
+
+    Its rows are in Arrow files; the JSON files next to them only describe the data set
+    (https://huggingface.co/docs/datasets/process#save).
+
+    Raises:
+        DataError: A part of the folder was.
+    """
+    saved = [
+        state.parent
+        for state in sorted(folder.rglob("state.json"))
+        if (state.parent / "dataset_info.json").is_file()
+        and any(state.parent.glob("*.arrow"))
+        and not any(part.startswith(".") for part in state.relative_to(folder).parts)
+    ]
+    if saved:
+        split = min(saved, key=lambda path: path.name != "train")
+        raise DataError(
+            f"{split}: a data set that save_to_disk wrote, whose Arrow files are not read. Write "
+            f'it as Parquet and name that file: python -c "import datasets; '
+            f"datasets.load_from_disk('{split}').to_parquet('{split.name}.parquet')\""
+        )
+
+
 def _folder(folder: Path) -> list[Path]:
+    _check_not_saved_dataset(folder)
     paths = [
         path
         for path in sorted(folder.rglob("*"))
