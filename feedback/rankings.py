@@ -46,7 +46,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class DimensionAgreement:
-    """Agreement on one dimension; None if nobody ranked the same answers twice.
+    """Agreement on one dimension; None if no answers were ranked by two annotators.
 
     Attributes:
         rankings: Number of rankings.
