@@ -44,6 +44,15 @@ _KINDS = {
     ),
     ("adapter", "dora"): ("is a form of lora", "dora", "Use kind lora with use_dora: true"),
     ("adapter", "rslora"): ("is a form of lora", "rslora", "Use kind lora with use_rslora: true"),
+    **{
+        ("method", kind): (
+            "masked language modeling trains encoders (BERT, ModernBERT), and every method here "
+            "trains decoders",
+            kind,
+            "Use pretrain with a decoder; encoders: Transformers' example run_mlm.py",
+        )
+        for kind in ("mlm", "masked_lm")
+    },
 }
 
 # A job writes a composition in a section `compose`, which is validated as `adapter`

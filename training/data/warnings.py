@@ -87,7 +87,7 @@ _METADATA = frozenset(
         "time", "timestamp", "created", "created_at", "split", "subset", "dataset", "category",
         "topic", "domain", "tags", "language", "lang", "license", "author", "task", "model",
         "model_name", "meta", "metadata", "score", "rating", "length", "num_tokens", "num_turns",
-        "token_count", "__index_level_0__",
+        "token_count", "parallel_tool_calls", "__index_level_0__",
     }
 )  # fmt: skip
 """Columns that describe a row and are no part of it; `data.json` lists them too."""

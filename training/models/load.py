@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from training.config import Job
 from training.config.model import SCRATCH, Model
 from training.errors import DeviceError, ModelError
+from training.models.causal_check import check_causal
 from training.models.context_length import check_context_length
 from training.models.freeze import freeze
 from training.models.fused_log_probs import add_next_token_log_probs
@@ -129,6 +130,7 @@ def _from_source(job: Job) -> PreTrainedModel:
             f"the folder {source} has no weights (*.safetensors). It has: {entries}. Name a folder "
             f"with weights, or use source: scratch with a shape"
         )
+    check_causal(source, job.model.revision, trust_remote_code=job.model.trust_remote_code)
     extra: dict[str, Any] = {}
     if job.adapter is not None and job.adapter.quantized:
         extra = four_bit(job)

@@ -381,3 +381,31 @@ def test_a_pair_beside_its_conversation_has_it_as_prompt() -> None:
     row = read(values, "preference")
     assert isinstance(row, PreferenceRow)
     assert (row.prompt, row.chosen, row.rejected) == ([USER], [SAID], [WORSE])
+
+
+REQUEST = {
+    "input": {"messages": [LEAD, USER], "tools": [], "parallel_tool_calls": True},
+    "preferred_output": [SAID],
+    "non_preferred_output": [WORSE],
+}
+TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+
+
+def test_preferences_of_a_fine_tuning_service_are_those_of_plain_columns() -> None:
+    plain = {"prompt": [LEAD, USER], "chosen": [SAID], "rejected": [WORSE]}
+    assert read(REQUEST, "preference") == read(plain, "preference")
+    with_tools = {**REQUEST, "input": {**REQUEST["input"], "tools": [TOOL]}}
+    assert read(with_tools, "preference") == read({**plain, "tools": [TOOL]}, "preference")
+
+
+def test_settings_of_a_request_that_nothing_reads_are_noted() -> None:
+    reader = SchemaReader(Source(source="x"), "preference")
+    reader.read(SourceRecord("x:1", {**REQUEST, "note": "n"}))
+    assert reader.unused == {"parallel_tool_calls", "note"}
+
+
+def test_the_hint_of_a_refused_preference_set_works_for_requests_too() -> None:
+    with pytest.raises(DataError, match=r"\{prompt: prompt, completion: chosen\}"):
+        read(REQUEST)
+    row = read(REQUEST, columns={"prompt": "prompt", "completion": "chosen"})
+    assert isinstance(row, DialogueRow) and row.messages == [LEAD, USER, SAID]

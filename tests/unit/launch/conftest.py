@@ -12,11 +12,11 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from emulator.environment import EmulatedEnvironment
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
+from emulator.moto_account import moto_server
 from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment
@@ -29,13 +29,13 @@ CONTAINER = Path(__file__).with_name("fake_container.py")
 
 
 @pytest.fixture(scope="session")
-def emulator() -> Iterator[str]:
-    """Run a moto server in this process, and yield its address."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a moto server, and yield its address.
+
+    It is a process of its own: a test with `mock_aws` resets all of moto's state in its process.
+    """
+    with moto_server(tmp_path_factory.mktemp("moto") / "moto.log") as port:
+        yield f"http://localhost:{port}"
 
 
 @pytest.fixture(scope="session")

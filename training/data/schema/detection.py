@@ -6,6 +6,7 @@ The order of `_detect` is the order of precedence, which `docs/data.md` document
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from training.config.data import ShapeName, Source
@@ -13,6 +14,7 @@ from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord, abbreviate
 from training.data.schema.columns import ROW_READERS, column_key, parse_bool, read_ranks
 from training.data.schema.messages import unread_keys
+from training.data.schema.preference_requests import with_request_as_prompt
 from training.data.schema.rows import RankingRow, Row, RowError, as_prompt
 from training.errors import DataError
 
@@ -128,6 +130,8 @@ class SchemaReader:
             DataError: The columns fit no shape, or one that this method cannot train on.
             RowError: The shape is known, but the content of this record is invalid.
         """
+        given = self._source.columns.values()
+        record = replace(record, values=with_request_as_prompt(record.values, given))
         signature = self._signature(record.values)
         detected = self._detected.get(signature) or self._detected_without_nulls(signature)
         if detected is None:
