@@ -259,8 +259,8 @@ class _LogProbHead:
         at = torch.arange(length).repeat(rows)
         wanted, targets = hidden[of_row, at], labels[:, 1:][of_row, at]
         size = max(1, LOGITS // model.config.vocab_size)
-        plain = _LogitsSpec(1.0, None, 1.0, entropy=False)
-        found, _ = _in_chunks(wanted, model.get_output_embeddings(), targets, plain, size)
+        plain = _LogitsSpec(1.0, None, 1.0, entropy=False, top1=False)
+        found, *_ = _in_chunks(wanted, model.get_output_embeddings(), targets, plain, size)
         return found
 
 
