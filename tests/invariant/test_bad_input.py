@@ -269,12 +269,12 @@ def test_by_the_command(document: Job, tmp_path: Path, code: int) -> None:
     job = (
         changed(document, data={"train": write(LATE_ERROR)(tmp_path)})
         if code == 3
-        else changed(document, model={"source": "nobody/no-such-model"})
+        else changed(document, model={"freeze": {"layers": 9}})
     )
     ended = finish(start_command(job, tmp_path))
     assert ended.code == code
     assert len(ended.err.strip().splitlines()) == 1, ended.err
-    assert_clear(ended.err, ["2001"] if code == 3 else ["nobody/no-such-model"])
+    assert_clear(ended.err, ["2001"] if code == 3 else ["9", "2"])
     runs = list((tmp_path / "runs/tiny").iterdir())
     states = {Run(path).state for path in runs}
     assert states == {"failed"}
