@@ -33,13 +33,19 @@ def split_documents(
         DataError: There are fewer than two documents, or a row cannot be read.
     """
     data = job.data
+    last_answer = getattr(job.method, "loss_on", "") == "completion"
     prompts: list[list[str | None]] = []
     for source in data.train:
         limits = [n for n in (data.limit, source.limit) if n]
         reader = SchemaReader(source, job.method.rows)
         read = read_rows(locate(source), reader, data.on_error, min(limits, default=None))
         # An unreadable row keeps its number, and belongs to neither side.
-        prompts.append([None if isinstance(row, BadRecord) else _prompt(row) for row in read])
+        prompts.append(
+            [
+                None if isinstance(row, BadRecord) else _prompt(row, last_answer=last_answer)
+                for row in read
+            ]
+        )
     shares = [len(rows) for rows in prompts]
     if data.limit is not None:
         weights = [source.weight for source in data.train]
@@ -57,13 +63,26 @@ def split_documents(
     )
 
 
-def _prompt(row: Row) -> str:
-    """Return the text before the last answer; empty for a row without a prompt."""
+def _prompt(row: Row, *, last_answer: bool) -> str:
+    """Return the text before what is learned; empty for a row without a prompt.
+
+    Args:
+        row: The row.
+        last_answer: Whether only the last answer of a conversation is learned.
+    """
     if isinstance(row, CompletionRow):
         return row.prompt
-    if isinstance(row, DialogueRow):
-        return "\n".join(message["content"] for message in row.messages[:-1])
-    return ""
+    if not isinstance(row, DialogueRow):
+        return ""
+    answers = [
+        number
+        for number, message in enumerate(row.messages)
+        if message["role"] == "assistant" and number >= row.answers_from
+    ]
+    if not answers:
+        return ""
+    end = answers[-1] if last_answer else answers[0]
+    return "\n".join(str(message["content"]) for message in row.messages[:end])
 
 
 def _group(prompts: list[str], numbers: Indices) -> Indices:
