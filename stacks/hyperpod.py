@@ -10,6 +10,7 @@ from stacks.aws_data.tables import eks_versions, region_has
 from stacks.constructs.compute_quotas import QUOTA, ComputeQuotas
 from stacks.constructs.eks_api_access import EksApiAccess
 from stacks.constructs.eks_cluster import EksForHyperPod
+from stacks.constructs.eks_job_identity import EksJobIdentity
 from stacks.constructs.eks_nodes import EksNodes
 from stacks.constructs.health_event_bridge import HealthEventBridge
 from stacks.constructs.hyperpod_cluster import HyperPodCluster
@@ -128,7 +129,9 @@ class HyperPodStack(TemperStack):
             *((autoscaling,) if autoscaling else ()),
         )
         if eks_cluster_arn:
-            self._add_eks_access(self.cluster, security, network, eks_cluster_arn)
+            self._add_eks_access(
+                self.cluster, security, network, eks_cluster_arn, parameters["hyperpod/eks"]
+            )
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
@@ -140,14 +143,9 @@ class HyperPodStack(TemperStack):
     def _job_parameters(self) -> dict[str, str]:
         """Return the parameters of jobs on EKS: namespaces, teams and autoscaled groups."""
         settings = self.environment_settings.hyperpod
-        teams = settings.task_governance.teams if settings.task_governance else ()
-        if not region_has(self.environment_settings.region, QUOTA):
-            teams = ()  # no quota, no namespace of a team
-        parameters = {
-            "hyperpod/namespaces": ",".join(settings.namespaces if teams else [settings.namespace])
-        }
-        if teams:
-            parameters["hyperpod/teams"] = ",".join(team.name for team in teams)
+        parameters = {"hyperpod/namespaces": ",".join(self._job_namespaces())}
+        if teams := self._job_teams():
+            parameters["hyperpod/teams"] = ",".join(teams)
         if groups := settings.autoscaled_groups:
             parameters["hyperpod/autoscaled-groups"] = ",".join(
                 f"{group.name}:{group.instance}:{scale.max_count}:{scale.idle_minutes}"
@@ -156,21 +154,44 @@ class HyperPodStack(TemperStack):
             )
         return parameters
 
+    def _job_teams(self) -> list[str]:
+        """Return the teams that share the EKS cluster; without quotas they have no namespace."""
+        governance = self.environment_settings.hyperpod.task_governance
+        if governance is None or not region_has(self.environment_settings.region, QUOTA):
+            return []
+        return [team.name for team in governance.teams]
+
+    def _job_namespaces(self) -> list[str]:
+        """Return the namespaces of jobs on EKS: one for each team, or a single one."""
+        settings = self.environment_settings.hyperpod
+        return list(settings.namespaces) if self._job_teams() else [settings.namespace]
+
     def _add_eks_access(
         self,
         cluster: sagemaker.CfnCluster,
         security: SecurityStack,
         network: NetworkStack,
         eks_cluster_arn: str,
+        eks_cluster_name: str,
     ) -> None:
-        """Let nodes run pods, and engineers reach the API server through the nodes.
+        """Let nodes run pods, pods of jobs call AWS, and engineers reach the API server.
 
         Args:
             cluster: The HyperPod cluster, which waits for the permissions of its nodes.
             security: Stack of the roles.
             network: Stack of the subnets.
             eks_cluster_arn: The EKS cluster.
+            eks_cluster_name: Its name.
         """
+        EksJobIdentity(
+            self,
+            "EksJobIdentity",
+            context=security.context,
+            environment=self.environment_settings,
+            cluster_name=eks_cluster_name,
+            cluster_arn=eks_cluster_arn,
+            namespaces=self._job_namespaces(),
+        )
         nodes = EksNodes(
             self,
             "EksNodes",

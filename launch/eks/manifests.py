@@ -43,12 +43,16 @@ class KubernetesSettings:
         claim: Volume claim of the shared file system, which every pod mounts at `/fsx`.
         service_account: Service account of the pods.
         queue: Queue of Kueue that admits the job; empty for the job's `resources.partition`.
+        metric_namespace: CloudWatch namespace of the run's metrics; empty to publish none.
+        region: Region of that namespace.
     """
 
     namespace: str = "kubeflow"
     claim: str = "fsx-claim"
     service_account: str = "default"
     queue: str = ""
+    metric_namespace: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,17 @@ def to_yaml(documents: list[dict[str, Any]]) -> str:
     return str(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100))
 
 
+def _metric_variables(spec: PodSpec, cluster: KubernetesSettings) -> dict[str, str]:
+    """Return the variables by which a run publishes its metrics, as its alarms read them."""
+    if not cluster.metric_namespace:
+        return {}
+    return {
+        "TEMPER_METRICS_NAMESPACE": cluster.metric_namespace,
+        "TEMPER_METRICS_JOB": spec.name,
+        "AWS_REGION": cluster.region,
+    }
+
+
 def _pod(
     spec: PodSpec, resources: Resources, machine: Instance, cluster: KubernetesSettings
 ) -> dict[str, Any]:
@@ -166,6 +181,7 @@ def _pod(
     variables = {
         "TEMPER_JOB": f"{JOB_FOLDER}/{JOB_FILE}",
         "TEMPER_RUN_FOLDER": f"{DATA}/runs/{spec.run}",
+        **_metric_variables(spec, cluster),
         **spec.environment,
     }
     devices = _devices(machine, several=resources.count > 1)

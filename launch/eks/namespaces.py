@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from catalog.run_metrics import metric_namespace
 from launch.aws.platform_parameters import PlatformParameters
 from launch.eks.cluster_objects import CLAIM, SERVICE_ACCOUNT
 from launch.eks.manifests import KubernetesSettings
@@ -72,6 +73,8 @@ def platform_settings(platform: PlatformParameters) -> KubernetesSettings:
         namespace=namespace,
         claim=os.environ.get("EKS_CLAIM", CLAIM),
         service_account=SERVICE_ACCOUNT,
+        metric_namespace=metric_namespace(platform.environment.prefix),
+        region=platform.environment.region,
     )
 
 

@@ -170,7 +170,8 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource",
+        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource"
+        r"|hyperpod/EksJobIdentity/Policy/Resource",
         "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
         "no resource; metrics are bounded by namespace.",
     ),

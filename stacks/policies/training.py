@@ -49,10 +49,13 @@ def statements(
     if secrets:
         arns = [secret_arn(context, name) for name in secret_names(environment.storage)]
         allowed.append(allow("ReadSecrets", ["secretsmanager:GetSecretValue"], arns))
-    if judges := environment.bedrock.judges:
-        arns = [arn for judge in judges for arn in _model_arns(context, judge)]
-        allowed.append(allow("AskJudges", ["bedrock:InvokeModel"], arns))
-    return allowed
+    return [*allowed, *ask_judges(context, environment)]
+
+
+def ask_judges(context: IamContext, environment: Environment) -> list[iam.PolicyStatement]:
+    """Return the permission to call the judge models of the environment, if it has any."""
+    arns = [arn for judge in environment.bedrock.judges for arn in _model_arns(context, judge)]
+    return [allow("AskJudges", ["bedrock:InvokeModel"], arns)] if arns else []
 
 
 def _model_arns(context: IamContext, judge: str) -> list[str]:

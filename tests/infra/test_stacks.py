@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from catalog.run_metrics import metric_namespace
 from launch.aws.platform_parameters import PARAMETERS
-from launch.eks.cluster_objects import ENGINEERS
+from launch.eks.cluster_objects import ENGINEERS, SERVICE_ACCOUNT
 from tests.infra.conftest import TESTS, Assembly, synthesize
 
 LOG_GROUP = "AWS::Logs::LogGroup"
@@ -305,6 +306,32 @@ def test_namespaces_of_jobs_are_published(eks: Assembly) -> None:
     assert parameters["hyperpod/namespaces"] == "hyperpod-ns-research"
     assert parameters["hyperpod/teams"] == "research"
     assert parameters["hyperpod/autoscaled-groups"] == "experiments:ml.g6.xlarge:4:30"
+
+
+def test_jobs_on_eks_have_credentials_that_publish_their_metrics(eks: Assembly) -> None:
+    """Each namespace of jobs is associated, for the service account that the launcher creates."""
+    [association] = [a["Properties"] for a in eks.of_type("AWS::EKS::PodIdentityAssociation")]
+    assert association["Namespace"] == "hyperpod-ns-research"
+    assert association["ServiceAccount"] == SERVICE_ACCOUNT
+    [template] = [t for t in eks.templates.values() if "PodIdentityAssociation" in str(t)]
+    role_id = association["RoleArn"]["Fn::GetAtt"][0]
+    [trust] = template["Resources"][role_id]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert set(trust["Action"]) == {"sts:AssumeRole", "sts:TagSession"}
+    tags = trust["Condition"]["StringEquals"]
+    assert tags["aws:RequestTag/kubernetes-namespace"] == ["hyperpod-ns-research"]
+    assert tags["aws:RequestTag/kubernetes-service-account"] == SERVICE_ACCOUNT
+    assert tags["aws:RequestTag/eks-cluster-arn"]
+    [policy] = [
+        r["Properties"]["PolicyDocument"]["Statement"]
+        for r in template["Resources"].values()
+        if r["Type"] == "AWS::IAM::ManagedPolicy"
+        and {"Ref": role_id} in r["Properties"].get("Roles", [])
+    ]
+    [metrics] = [s for s in policy if s["Action"] == "cloudwatch:PutMetricData"]
+    assert metrics["Condition"]["StringEquals"]["cloudwatch:namespace"] == [
+        metric_namespace("temper-eks")
+    ]
+    assert {s["Action"] for s in policy} <= {"cloudwatch:PutMetricData", "bedrock:InvokeModel"}
 
 
 def test_logs_of_an_eks_cluster_are_encrypted_and_end(eks: Assembly) -> None:

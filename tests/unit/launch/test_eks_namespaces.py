@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from catalog.run_metrics import metric_namespace
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
 from launch.eks.cluster_objects import CLAIM, PERMISSIONS, SERVICE_ACCOUNT
@@ -52,7 +54,8 @@ def test_one_of_several_teams_must_be_named(partition: str | None, says: str) ->
 
 def test_settings_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = platform(**{"hyperpod/namespaces": "hyperpod-ns-temper"})
-    assert platform_settings(ours) == CLUSTER
+    metrics = {"metric_namespace": metric_namespace("temper-dev"), "region": "us-east-1"}
+    assert platform_settings(ours) == replace(CLUSTER, **metrics)
     monkeypatch.setenv("EKS_NAMESPACE", "kubeflow")
     assert platform_settings(ours).namespace == "kubeflow"
     monkeypatch.setenv("EKS_NAMESPACE", "research")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
+from catalog.run_metrics import metric_namespace
 from emulator.environment import EmulatedEnvironment
 from launch.aws.session import AwsSession
 from launch.eks.kubectl import Kubectl
@@ -133,7 +134,13 @@ def test_orchestrator_selects_target(
     assert target.name == "hyperpod"
     assert type(target).__name__.lower() == f"{kind}target"
     if isinstance(target, EksTarget):
-        assert target.cluster == KubernetesSettings("hyperpod-ns-a", "fsx-claim", "temper-job")
+        assert target.cluster == KubernetesSettings(
+            "hyperpod-ns-a",
+            "fsx-claim",
+            "temper-job",
+            metric_namespace=metric_namespace("temper-dev"),
+            region=DEV.region,
+        )
         assert target.teams == ("a", "b")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from catalog.run_metrics import metric_namespace
+from containers.entrypoint.run_metrics import JOB, NAMESPACE
 from launch.eks.manifests import KubernetesSettings, PodSpec, manifests, object_name, to_yaml
 from launch.errors import LaunchError
 from launch.targets.eks import read_status
@@ -34,6 +36,26 @@ def build(name: str) -> list[dict[str, Any]]:
         environment={"HF_HUB_OFFLINE": "1"},
     )
     return manifests(order, Resources.model_validate(CASES[name]), KubernetesSettings())
+
+
+def test_a_run_on_the_platforms_cluster_publishes_its_metrics() -> None:
+    """The entry point of the image reads the variables; on another cluster there are none."""
+    order = PodSpec(name="tiny-1", run="tiny/1", job="name: tiny\n", image=IMAGE)
+    cluster = KubernetesSettings(
+        metric_namespace=metric_namespace("temper-dev"), region="us-east-1"
+    )
+    resources = Resources.model_validate(CASES["one-g5"])
+
+    def variables(settings: KubernetesSettings) -> dict[str, str]:
+        [_, job] = manifests(order, resources, settings)
+        pod = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
+        [container] = pod["containers"]
+        return {entry["name"]: entry["value"] for entry in container["env"]}
+
+    published = variables(cluster)
+    assert (published[NAMESPACE], published[JOB]) == ("Temper/temper-dev", "tiny-1")
+    assert published["AWS_REGION"] == "us-east-1"
+    assert not {NAMESPACE, JOB} & variables(KubernetesSettings()).keys()
 
 
 def pod_of(name: str) -> dict[str, Any]:
