@@ -98,7 +98,7 @@ class Registry:
         """Write an approval as an identity, and return the event of it."""
         self.ssm.put_parameter(Name=APPROVED, Value=digest, Type="String", Overwrite=True)
         versions = ssm_backends[ACCOUNT][REGION]._parameters[APPROVED]
-        versions[-1].approver = by  # type: ignore[attr-defined]
+        versions[-1].approver = by
         return approval()
 
     @property

@@ -107,7 +107,7 @@ def test_each_pair_becomes_a_row_with_its_weight() -> None:
     assert batch["weight"].tolist() == pytest.approx([1 / 6] * 6)
     pair = {"prompt": "the cat", "chosen": "ran", "rejected": "sat"}
     as_pair = SchemaReader(Source(source="x"), "preference").read(SourceRecord("x:1", pair))
-    ((same,),) = tokens([as_pair])  # type: ignore[misc]
+    ((same,),) = tokens([as_pair])
     assert any((same.input_ids.tolist() == row.input_ids.tolist()) for row in rows)
 
 

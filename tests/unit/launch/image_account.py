@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,7 @@ class ImageAccount:
             )
             if last:
                 build["buildStatus"] = self.outcome
-                build["endTime"] = datetime.now(timezone.utc).isoformat()  # noqa: UP017
+                build["endTime"] = datetime.now(UTC).isoformat()
             if last and not failed:
                 values = {
                     v["name"]: v["value"] for v in build["environment"]["environmentVariables"]
