@@ -15,8 +15,8 @@ from training.data.mixing.sampling import Indices
 from training.data.readers.ingest import read_rows
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import CompletionRow, DialogueRow, Row
+from training.data.schema.schema_reader import SchemaReader
 
 
 def split_documents(
