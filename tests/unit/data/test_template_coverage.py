@@ -15,7 +15,8 @@ from training.data.readers.records import BadRecord, SourceRecord
 from training.data.schema.messages import read_messages
 from training.data.schema.row_readers import ROW_READERS
 from training.data.schema.rows import DialogueRow, Message
-from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import IGNORE
 from training.errors import DataError
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]

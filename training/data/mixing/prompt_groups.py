@@ -13,7 +13,7 @@ import numpy as np
 from training.data.mixing.sampling import Indices
 from training.data.storage.table import TokenStore
 from training.data.tokenization.encoder import Tokens
-from training.data.tokenization.row_tokenizer import IGNORE, TokenRow
+from training.data.tokenization.token_rows import IGNORE, TokenRow
 
 MAX_SHARE = 0.5
 """Share of all rows beyond which one prompt is a fixed preamble and prompts identify nothing."""

@@ -25,7 +25,8 @@ from training.data.readers.sources import ReadCursor, ResolvedSource
 from training.data.schema.rows import Row, RowError
 from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import cache_key, write_jsonl
-from training.data.tokenization.row_tokenizer import Dropped, RowTokenizer, TokenRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import Dropped, TokenRow
 from training.data.tokenization.workers import characters_of
 from training.errors import DataError
 
