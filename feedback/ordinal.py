@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations, permutations
+from itertools import combinations
+
+from nltk.metrics.agreement import AnnotationTask
 
 
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
@@ -32,26 +34,24 @@ def spearman_rho(one: Sequence[float], other: Sequence[float]) -> float | None:
 def ordinal_alpha(units: Sequence[Sequence[float]]) -> float | None:
     """Return Krippendorff's alpha for ordinal data; None without two different values.
 
-    Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
-    https://repository.upenn.edu/handle/20.500.14332/2089.
+    Computed by NLTK with the ordinal distance of Krippendorff 2011, "Computing Krippendorff's
+    Alpha-Reliability", https://repository.upenn.edu/handle/20.500.14332/2089.
 
     Args:
         units: Values that the annotators gave to each unit; units with one value are left out.
     """
-    coincidences: Counter[tuple[float, float]] = Counter()
-    for values in units:
-        for pair in permutations(values, 2):
-            coincidences[pair] += 1 / (len(values) - 1)  # type: ignore[assignment]  # a float
-    totals: Counter[float] = Counter()
-    for (value, _), count in coincidences.items():
-        totals[value] += count
+    pairable = [values for values in units if len(values) > 1]
+    totals = Counter(value for values in pairable for value in values)
     if len(totals) < 2:
         return None
-    number = sum(totals.values())
-    distance = _distances(totals)
-    observed = sum(count * distance[pair] for pair, count in coincidences.items())
-    expected = sum(totals[a] * totals[b] * distance[a, b] for a, b in permutations(totals, 2))
-    return 1 - (number - 1) * observed / expected
+    distances = _distances(totals)
+    triples = [
+        (str(annotator), str(unit), value)
+        for unit, values in enumerate(pairable)
+        for annotator, value in enumerate(values)
+    ]
+    task = AnnotationTask(data=triples, distance=lambda one, other: distances[one, other])
+    return float(task.alpha())
 
 
 def _distances(totals: Counter[float]) -> dict[tuple[float, float], float]:

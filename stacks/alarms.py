@@ -134,7 +134,7 @@ def cluster_alarms(
             "accounting-database",
             composite,
             "The Slurm accounting database reports less than 10 % free storage, or nothing at all.",
-            "job records that nobody purges, or an instance that is stopped or fails over.",
+            "job records that are never purged, or an instance that is stopped or fails over.",
             _aws_metric(
                 "AWS/RDS", "FreeStorageSpace", "Average", {"DBInstanceIdentifier": database}
             ),
@@ -151,7 +151,7 @@ def _file_system_alarms(environment: Environment, file_system: str) -> Iterator[
         "fsx-capacity-low",
         composite,
         "Less than 15 % of the Lustre file system is free.",
-        "checkpoints that nobody removed, or data imported but not released.",
+        "checkpoints that were not removed, or data imported but not released.",
         _aws_metric(
             "AWS/FSx", "FreeDataStorageCapacity", "Sum", {"FileSystemId": file_system}, minutes=1
         ),
@@ -228,7 +228,7 @@ def serving_alarms(names: ResourceNames, environment: Environment) -> Iterator[A
     yield AlarmSpec(
         "bedrock-idle-throughput",
         composite,
-        "Provisioned throughput exists that nobody calls, and it was not removed.",
+        "Provisioned throughput is not called, and was not removed.",
         "it is committed, or its removal failed.",
         # The schedule publishes once an hour.
         platform_metric(names.metrics, "bedrock-idle-throughput", minutes=60),
@@ -251,7 +251,7 @@ def platform_alarms(
     for name, what, cause in (
         (
             "key-disabled",
-            "Somebody disabled a key of this environment, or scheduled its deletion.",
+            "A key of this environment was disabled, or its deletion was scheduled.",
             "a clean-up that went too far; data under the key cannot be read.",
         ),
         (
@@ -267,7 +267,7 @@ def platform_alarms(
         (
             "alarm-path-broken",
             "A subscription to the pages is not confirmed, or the actions of an alarm are off.",
-            "a confirmation mail that nobody answered, or a maintenance that was not ended.",
+            "an unanswered confirmation mail, or a maintenance that was not ended.",
         ),
     ):
         if name == "image-build-failed" and not environment.images.build:

@@ -111,7 +111,7 @@ def restart_request(
     """
     model = sagemaker.meta.service_model.operation_model("CreateTrainingJob").input_shape
     request: dict[str, Any] = _accepted(model, job)
-    # What the service chose among `InstancePreferences`; the request names the preferences.
+    # Type that the service selected; the request only lists `InstancePreferences`.
     for chosen in ("SelectedInstanceType", "SelectedInstanceCount"):
         request["ResourceConfig"].pop(chosen, None)
     request["TrainingJobName"] = name

@@ -35,7 +35,7 @@ PERMISSIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "pods/log", ("get",)),
     ("", "events", ("get", "list", "watch")),
     ("", "persistentvolumeclaims", ("get", "list")),
-    # What a job that waits for its team's quota waits for.
+    # Queues, which show why a job is pending.
     ("kueue.x-k8s.io", "localqueues", ("get", "list")),
     ("kueue.x-k8s.io", "workloads", ("get", "list")),
 )

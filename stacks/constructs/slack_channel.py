@@ -9,7 +9,7 @@ from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import allow
 from stacks.settings.monitoring import Slack
 
-# What a notification shows: the alarm, its history and a graph of its metric.
+# Permissions to show the alarm, its history and a graph of its metric in a notification.
 SHOW_ALARMS = [
     "cloudwatch:DescribeAlarmHistory",
     "cloudwatch:DescribeAlarms",

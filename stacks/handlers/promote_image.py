@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 
 BLOCKING_SEVERITIES = {"CRITICAL": ("CRITICAL",), "HIGH": ("CRITICAL", "HIGH")}
-# Of events: basic scanning and Amazon Inspector. Of the ECR API: basic and enhanced scanning.
+# Final states in the events of basic scanning and of Amazon Inspector, and in the ECR API.
 # docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageScanStatus.html
 SCANNED = ("COMPLETE", "INITIAL_SCAN_COMPLETE", "ACTIVE")
 SCANNING = ("IN_PROGRESS", "PENDING")

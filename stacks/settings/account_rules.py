@@ -60,7 +60,7 @@ def permission_sets(environment: Environment) -> Iterator[str]:
         if sets and security.require_mfa:
             yield (
                 f"security.require_mfa: {', '.join(sets)} in security.{key}: sessions of IAM "
-                "Identity Center do not carry the MFA condition key, so nobody could assume the "
+                "Identity Center do not carry the MFA condition key, so no person could assume the "
                 "role; require MFA in Identity Center, and set require_mfa: false"
             )
 

@@ -232,5 +232,5 @@ def _approval_problems(environment: Environment) -> Iterator[str]:
     for arn in sorted(set(security.engineers) & set(security.image_approvers)):
         yield (
             f"security.image_approvers: {arn} is also one of security.engineers, who build "
-            "images; nobody may approve their own, so name other roles"
+            "images; builders may not approve their own images, so name other roles"
         )

@@ -28,7 +28,7 @@ from stacks.settings.placement import cluster_zones, pinned_zone
 SHARED = IPv4Network("100.64.0.0/10")
 
 
-# As documented in 2026: docs.aws.amazon.com/sagemaker/latest/dg/
+# Read in 2026: docs.aws.amazon.com/sagemaker/latest/dg/
 # sagemaker-hyperpod-eks-prerequisites.html
 HYPERPOD_KUBERNETES = tuple(eks_versions())
 

@@ -6,7 +6,7 @@ from typing import Any
 from .faults import Fault
 
 FAULT = "alarm-path-broken"
-# What SNS shows instead of an ARN until the recipient has confirmed the subscription.
+# SNS returns this in place of an ARN until the recipient has confirmed the subscription.
 # docs.aws.amazon.com/sns/latest/api/API_Subscribe.html
 PENDING = "PendingConfirmation"
 

@@ -1,4 +1,4 @@
-"""What happens in an account, and which alarms must fire for it: exactly these.
+"""Scenarios: events in an account, and exactly the alarms that must fire for them.
 
 A new alarm needs a scenario in which it fires, and one with its metric in which it is silent.
 """
@@ -284,7 +284,7 @@ ACCOUNTS = [
         "a recipient never confirmed", {"alarm-path-broken"}, Account(pending=["a@b.example"])
     ),
     AccountScenario(
-        "somebody switched an alarm off",
+        "an alarm whose actions were disabled",
         {"alarm-path-broken"},
         Account(disabled=[f"{PREFIX}-gpu-idle"]),
     ),
@@ -314,7 +314,7 @@ def _free(share: float) -> Samples:
 HOURLY_JITTER = (0, 40, 5, 55, 20, 10)
 METRICS = [
     MetricScenario(
-        "committed throughput that nobody calls",
+        "committed throughput that is not called",
         "bedrock-idle-throughput",
         True,
         {ONLY: [(h * 3600 + HOURLY_JITTER[h % 6], 1.0) for h in range(24)]},
@@ -349,7 +349,7 @@ METRICS = [
         {"m2": each(300, lambda t: 1.0 if t > 3600 else 0.0)},
     ),
     # SQS publishes nothing of a queue that is not used.
-    MetricScenario("queues that nobody uses", "undelivered-messages", False),
+    MetricScenario("queues that are not used", "undelivered-messages", False),
     MetricScenario("the file system fills", "fsx-capacity-low", True, {ONLY: _free(0.12)}),
     MetricScenario("half of it is free", "fsx-capacity-low", False, {ONLY: _free(0.5)}),
     MetricScenario(

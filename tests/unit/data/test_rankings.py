@@ -13,10 +13,11 @@ from tests.unit.data.data_factories import sentencepiece_like
 from training.config.data import Source
 from training.data.collators.pairs import PairCollator
 from training.data.readers.records import SourceRecord
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rankings import ranked_pairs
 from training.data.schema.rows import RankingRow, RowError
-from training.data.tokenization.row_tokenizer import Dropped, RowTokenizer
+from training.data.schema.schema_reader import SchemaReader
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import Dropped
 from training.errors import DataError
 
 ROW = {"prompt": "the cat", "answers": ["sat", "ran", "fish", "dog"], "ranks": [2, 1, 3, 4]}

@@ -22,10 +22,40 @@ _SCRATCH = {
 }
 
 
-def _job(path: Path, kind: str, **data: Any) -> Job:
+def test_conversations_with_one_first_question_stay_together(
+    tmp_path: Path, llama: PreTrainedTokenizerFast
+) -> None:
+    """Their later turns differ: the first answer is learned after the same question."""
+
+    def turn(role: str, content: str) -> dict[str, str]:
+        return {"role": role, "content": content}
+
+    rows = [
+        {
+            "messages": [
+                turn("user", f"question {i // 4}"),
+                turn("assistant", f"first answer {i}"),
+                turn("user", f"and {i}"),
+                turn("assistant", f"second answer {i}"),
+            ]
+        }
+        for i in range(40)
+    ]
+    path = _write(tmp_path / "a.jsonl", rows)
+    job = _job(path, "sft", model={"chat_template": "chatml"}, max_length=256)
+    prepared = prepare(job, llama, cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
+    assert prepared.validation is not None
+    trained, held = _rows(prepared.train), _rows(prepared.validation)
+    assert trained and held
+    assert not {i // 4 for i in trained} & {i // 4 for i in held}
+    seen = "\n".join(iter_texts(job))
+    assert all(f"second answer {i}\n" not in f"{seen}\n" for i in held)
+
+
+def _job(path: Path, kind: str, model: dict[str, Any] | None = None, **data: Any) -> Job:
     document = {
         "name": "scratch",
-        "model": {"source": "scratch", "scratch": _SCRATCH},
+        "model": {"source": "scratch", "scratch": _SCRATCH, **(model or {})},
         "data": {"train": str(path), "validation": {"split": "20%"}, "workers": 1, **data},
         "method": {"kind": kind},
     }
@@ -40,7 +70,7 @@ def _rows(table: Any) -> set[int]:
     return {int(id_.split(":")[1].split("#")[0]) - 1 for id_ in ids}
 
 
-def _write(path: Path, rows: list[dict[str, str]]) -> Path:
+def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

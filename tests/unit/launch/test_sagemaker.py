@@ -19,11 +19,12 @@ import yaml
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.s3 import S3Uri
+from launch.aws.volume_size import volume_problems
 from launch.errors import LaunchError, NotConfirmed
 from launch.prepared_job import PreparedJob
 from launch.submission import Attempt, Submission, now, read_submission
 from launch.submit import SubmitRequest, submit
-from launch.targets.sagemaker import SageMakerTarget, _volume_problems
+from launch.targets.sagemaker import SageMakerTarget
 from tests.unit.launch.conftest import boto
 from training.config import load_job
 from training.errors import JobError
@@ -187,10 +188,10 @@ def test_volume_of_an_instance_without_local_disks(
     submission = Submission(tmp_path, "count/1", "sagemaker", "dev", "", now(), (Attempt("c-1"),))
     plan: Any = SimpleNamespace(disk_gib={"total": 40.0})
     prepared = PreparedJob(job, plan, "job.yaml")
-    assert not list(_volume_problems(prepared))
+    assert not list(volume_problems(prepared))
     assert target.request(submission, prepared)["ResourceConfig"]["VolumeSizeInGB"] == 77
     plan.disk_gib["total"] = 100.0
-    (problem,) = _volume_problems(prepared)
+    (problem,) = volume_problems(prepared)
     assert problem.message == "is less than the 100 GiB that the run writes"
     assert "140 GiB are then requested" in problem.fix
 

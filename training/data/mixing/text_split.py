@@ -10,13 +10,13 @@ import numpy as np
 
 from training.config.job import Job
 from training.data.mixing import sampling
-from training.data.mixing.prompt_groups import MAX_SHARE
+from training.data.mixing.prompt_groups import group_equal_prompts
 from training.data.mixing.sampling import Indices
 from training.data.readers.ingest import read_rows
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import CompletionRow, DialogueRow, Row
+from training.data.schema.schema_reader import SchemaReader
 
 
 def split_documents(
@@ -33,13 +33,19 @@ def split_documents(
         DataError: There are fewer than two documents, or a row cannot be read.
     """
     data = job.data
+    last_answer = getattr(job.method, "loss_on", "") == "completion"
     prompts: list[list[str | None]] = []
     for source in data.train:
         limits = [n for n in (data.limit, source.limit) if n]
         reader = SchemaReader(source, job.method.rows)
         read = read_rows(locate(source), reader, data.on_error, min(limits, default=None))
         # An unreadable row keeps its number, and belongs to neither side.
-        prompts.append([None if isinstance(row, BadRecord) else _prompt(row) for row in read])
+        prompts.append(
+            [
+                None if isinstance(row, BadRecord) else _prompt(row, last_answer=last_answer)
+                for row in read
+            ]
+        )
     shares = [len(rows) for rows in prompts]
     if data.limit is not None:
         weights = [source.weight for source in data.train]
@@ -48,7 +54,8 @@ def split_documents(
     for rows, share in zip(prompts, shares, strict=True):
         kept = np.array([i for i, p in enumerate(rows[:share]) if p is not None], dtype=np.int64)
         numbers.append(kept)
-        groups.append(_group([str(rows[i]) for i in kept], kept) if grouped else kept)
+        prompts_kept = (str(rows[i]) for i in kept)
+        groups.append(group_equal_prompts(prompts_kept, kept) if grouped else kept)
     assert data.validation.split is not None, "checked by the caller"
     train, held = sampling.split_held_out(groups, data.validation.split, rng)
     return (
@@ -57,21 +64,23 @@ def split_documents(
     )
 
 
-def _prompt(row: Row) -> str:
-    """Return the text before the last answer; empty for a row without a prompt."""
+def _prompt(row: Row, *, last_answer: bool) -> str:
+    """Return the text before what is learned; empty for a row without a prompt.
+
+    Args:
+        row: The row.
+        last_answer: Whether only the last answer of a conversation is learned.
+    """
     if isinstance(row, CompletionRow):
         return row.prompt
-    if isinstance(row, DialogueRow):
-        return "\n".join(message["content"] for message in row.messages[:-1])
-    return ""
-
-
-def _group(prompts: list[str], numbers: Indices) -> Indices:
-    """Return, for each row, the first one with its prompt; its own number if it has none."""
-    first: dict[str, int] = {}
-    groups = numbers.copy()
-    for index, prompt in enumerate(prompts):
-        if prompt:
-            groups[index] = first.setdefault(prompt, int(numbers[index]))
-    _, counts = np.unique(groups, return_counts=True)
-    return numbers if len(counts) and counts.max() > MAX_SHARE * len(groups) else groups
+    if not isinstance(row, DialogueRow):
+        return ""
+    answers = [
+        number
+        for number, message in enumerate(row.messages)
+        if message["role"] == "assistant" and number >= row.answers_from
+    ]
+    if not answers:
+        return ""
+    end = answers[-1] if last_answer else answers[0]
+    return "\n".join(str(message["content"]) for message in row.messages[:end])
