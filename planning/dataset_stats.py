@@ -153,7 +153,7 @@ def _read(job: Job, source: Source, end: float) -> _Sample:
 
 def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -> _Sample:
     from training.data.readers.records import SourceRecord
-    from training.data.schema.detection import SchemaReader
+    from training.data.schema.schema_reader import SchemaReader
 
     reader = SchemaReader(source, job.method.rows)
     limit = source.limit or job.data.limit

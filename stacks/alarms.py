@@ -5,7 +5,7 @@ under `monitoring` in the environment file; a threshold that is fixed is in this
 monitor judges is in `stacks/handlers/monitor/`: its metric is the number of resources with a fault.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -135,12 +135,8 @@ def cluster_alarms(
             composite,
             "The Slurm accounting database reports less than 10 % free storage, or nothing at all.",
             "job records that are never purged, or an instance that is stopped or fails over.",
-            cloudwatch.Metric(
-                namespace="AWS/RDS",
-                metric_name="FreeStorageSpace",
-                dimensions_map={"DBInstanceIdentifier": database},
-                statistic="Average",
-                period=cdk.Duration.minutes(5),
+            _aws_metric(
+                "AWS/RDS", "FreeStorageSpace", "Average", {"DBInstanceIdentifier": database}
             ),
             threshold=environment.hyperpod.accounting.storage_gib * GIB * 0.1,
             periods=3,
@@ -156,12 +152,8 @@ def _file_system_alarms(environment: Environment, file_system: str) -> Iterator[
         composite,
         "Less than 15 % of the Lustre file system is free.",
         "checkpoints that were not removed, or data imported but not released.",
-        cloudwatch.Metric(
-            namespace="AWS/FSx",
-            metric_name="FreeDataStorageCapacity",
-            dimensions_map={"FileSystemId": file_system},
-            statistic="Sum",
-            period=cdk.Duration.minutes(1),
+        _aws_metric(
+            "AWS/FSx", "FreeDataStorageCapacity", "Sum", {"FileSystemId": file_system}, minutes=1
         ),
         threshold=environment.storage.lustre.capacity_gib * GIB * 0.15,
         periods=15,
@@ -173,15 +165,26 @@ def _file_system_alarms(environment: Environment, file_system: str) -> Iterator[
         "A change on the Lustre file system has waited for its export to S3 for an hour.",
         "the bucket or its key refuses the export, or more is written than can be exported.",
         # docs.aws.amazon.com/fsx/latest/LustreGuide/fs-metrics.html: in seconds, 0 if none waits.
-        cloudwatch.Metric(
-            namespace="AWS/FSx",
-            metric_name="AgeOfOldestQueuedMessage",
-            dimensions_map={"FileSystemId": file_system, "Publisher": "AutoExport"},
-            statistic="Maximum",
-            period=cdk.Duration.minutes(5),
+        _aws_metric(
+            "AWS/FSx",
+            "AgeOfOldestQueuedMessage",
+            "Maximum",
+            {"FileSystemId": file_system, "Publisher": "AutoExport"},
         ),
         threshold=EXPORT_DELAY_SECONDS,
         periods=3,
+    )
+
+
+def _aws_metric(
+    namespace: str, name: str, statistic: str, dimensions: Mapping[str, str], *, minutes: int = 5
+) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=namespace,
+        metric_name=name,
+        dimensions_map=dimensions,
+        statistic=statistic,
+        period=cdk.Duration.minutes(minutes),
     )
 
 

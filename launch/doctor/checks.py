@@ -57,7 +57,7 @@ class CheckFailed(Exception):  # noqa: N818 (a finding about the machine, not a 
         self.detail, self.fix = detail, fix
 
 
-class CheckWarning(Exception):  # noqa: N818 (likewise)
+class CheckWarning(Exception):  # noqa: N818 (a finding, not a program error)
     """Finding of a check that prevents no run, and that people should know.
 
     Args:
@@ -70,7 +70,7 @@ class CheckWarning(Exception):  # noqa: N818 (likewise)
         self.detail, self.fix = detail, fix
 
 
-class Skipped(Exception):  # noqa: N818 (likewise)
+class Skipped(Exception):  # noqa: N818 (a finding, not a program error)
     """The check could not be made, for the reason given."""
 
 

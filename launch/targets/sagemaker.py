@@ -8,29 +8,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launch.aws.cost_limits import cost_limit_problems
 from launch.aws.create_training_job import (
     INPUTS,
     JOB_CHANNEL,
     JOB_FILE,
     JobRequirements,
-    checkpoint_uri,
     create_request,
-    output_uri,
 )
+from launch.aws.environment_problems import environment_problems
 from launch.aws.job_search import list_training_runs
 from launch.aws.logs import LogReader, follow_log
 from launch.aws.model_output import fetch_model
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.restart import describe_request, restart_request, with_channel_addresses
+from launch.aws.run_objects import delete_prefixes, fetch_run_files, run_prefixes
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession, explain_aws_errors
-from launch.aws.tags import MAX_TAG_LENGTH, invalid_characters
 from launch.aws.training_jobs import TrainingJobs, billable_seconds, read_status
-from launch.downloads import path_within
+from launch.aws.volume_size import needed_volume_gib
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
-from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
+from launch.job_inputs import InputArtifact, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
 from launch.resources import cloud_resources, image_kind, stages_of
@@ -38,11 +36,7 @@ from launch.status import Status
 from launch.submission import Submission, TargetName, read_submission
 from launch.targets.base import Quote
 from planning import Plan
-from training.errors import JobError, Problem
-
-_MAX_CHANNELS = 20
-_NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
-"""Files of which the run folder here has its own version; the remote one must not replace it."""
+from training.errors import JobError
 
 
 def from_environment(environment: LaunchEnvironment | None) -> SageMakerTarget:
@@ -98,7 +92,7 @@ class SageMakerTarget:
         resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
         assert resources.instance is not None
         self.account.caller()
-        if problems := self._problems(prepared):
+        if problems := environment_problems(prepared, self.platform):
             raise JobError(prepared.source, problems)
         for artifact in prepared.inputs:
             if artifact.path is None:
@@ -115,102 +109,6 @@ class SageMakerTarget:
             ),
             f"Start {prepared.job.name} for {cost}?",
         )
-
-    def _problems(self, prepared: PreparedJob) -> list[Problem]:
-        resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
-        problems = [
-            *missing_channels(prepared.job),
-            *self._tag_problems(),
-            *cost_limit_problems(resources, self.platform),
-        ]
-        if len(prepared.inputs) >= _MAX_CHANNELS:
-            problems.append(
-                Problem(
-                    "data",
-                    f"a job reads at most {_MAX_CHANNELS - 1} files and folders",
-                    str(len(prepared.inputs)),
-                    "Put them into one folder",
-                )
-            )
-        if self.platform.get("network/internet") == "false":
-            problems += [
-                Problem(
-                    "model.source / data",
-                    "is on the model hub, which this environment's network cannot reach",
-                    name,
-                    "Download it and name the folder; it is copied for you",
-                )
-                for name in prepared.hub_names
-            ]
-        wants_lustre = any(run.resources.input_mode == "fsx" for run in stages_of(prepared.job))
-        if wants_lustre and self.platform.get("lustre/file-system") is None:
-            fix = "Use file or fast_file"
-            problems.append(
-                Problem("resources.input_mode", "this environment has no Lustre", "fsx", fix)
-            )
-        return [
-            *problems,
-            *self._endpoint_problems(prepared),
-            *self._registry_problems(prepared),
-            *_volume_problems(prepared),
-        ]
-
-    def _registry_problems(self, prepared: PreparedJob) -> Iterator[Problem]:
-        registers = any(run.resources.register_model for run in stages_of(prepared.job))
-        if registers and self.platform.get("training/model-package-group") is None:
-            yield Problem(
-                "resources.register_model",
-                "this environment has no model registry",
-                "true",
-                f"make deploy ENV={self.account.environment.name} creates it; or leave the key out",
-            )
-
-    def _tag_problems(self) -> Iterator[Problem]:
-        """Yield the values of the environment that cannot be a training job's tag."""
-        environment = self.account.environment
-        settings = f"environments/{environment.name}.yaml"
-        values = {"owner": environment.owner, "cost_centre": environment.cost_centre}
-        for key, value in values.items():
-            invalid = invalid_characters(value)
-            if invalid or len(value) > MAX_TAG_LENGTH:
-                yield Problem(
-                    f"{key} of {settings}",
-                    f"cannot be a tag of a training job: SageMaker rejects {invalid!r}"
-                    if invalid
-                    else f"cannot be a tag: it has more than {MAX_TAG_LENGTH} characters",
-                    value,
-                    "Write letters, digits, spaces and _ . : / = + - @, and deploy again",
-                )
-
-    def _endpoint_problems(self, prepared: PreparedJob) -> Iterator[Problem]:
-        """Yield what the job's endpoints require and this environment does not provide."""
-        environment = self.account.environment
-        settings = f"environments/{environment.name}.yaml"
-        allowed = (self.platform.get("bedrock/judges") or "").split(",")
-        for endpoint in prepared.endpoints:
-            variable = endpoint.key_variable
-            if variable and self.platform.get(f"secrets/keys/{variable}") is None:
-                yield Problem(
-                    f"{endpoint.key}.api_key_env",
-                    "names a key that this environment does not store",
-                    variable,
-                    f"Add it to storage.keys of {settings}, deploy, and put its value into the "
-                    "secret",
-                )
-            if endpoint.region not in (None, environment.region):
-                yield Problem(
-                    f"{endpoint.key}.region",
-                    "is not a Region that this environment's jobs may call",
-                    str(endpoint.region),
-                    f"Write {environment.region}; an inference profile reaches other Regions",
-                )
-            if endpoint.kind == "bedrock" and endpoint.model not in allowed:
-                yield Problem(
-                    f"{endpoint.key}.model",
-                    "may not be called by this environment's jobs",
-                    endpoint.model,
-                    f"Add it to bedrock.judges of {settings}, and deploy",
-                )
 
     def submit(self, submission: Submission, prepared: PreparedJob) -> Submission:
         """Upload the job's inputs, create the training job, and record its ARN.
@@ -237,7 +135,7 @@ class SageMakerTarget:
         key_variables = (e.key_variable for e in prepared.endpoints if e.key_variable)
         requirements = JobRequirements(
             channels={JOB_CHANNEL: f"{home}/", **channels},
-            volume_gib=resources.volume_gib or _needed_gib(prepared.plan),
+            volume_gib=resources.volume_gib or needed_volume_gib(prepared.plan),
             needs_hub=bool(prepared.hub_names),
             mlflow=any(run.tracking.mlflow for run in stages_of(job)),
             calls_endpoints=bool(prepared.endpoints),
@@ -324,42 +222,19 @@ class SageMakerTarget:
             archive: Keep the model packed, as `model.tar.gz`.
             checkpoints: Download the checkpoints too.
         """
-        fetched = self._fetch_run_files(submission, checkpoints=checkpoints)
+        fetched = fetch_run_files(self.store, submission, self.platform, checkpoints=checkpoints)
         job = self.jobs.find(submission.latest.name) or {}
         return [*fetch_model(self.store, job, submission.folder, archive=archive), *fetched]
 
-    def _fetch_run_files(self, submission: Submission, *, checkpoints: bool) -> list[Path]:
-        """Download what the run wrote next to its checkpoints: metrics, samples, report.
-
-        Every stage of a pipeline has a `status.json`, too; the shortest path is that of the run.
-        """
-        prefix = S3Uri.parse(checkpoint_uri(submission.run, self.platform))
-        objects = {uri.key.removeprefix(prefix.key): uri for uri, _ in self.store.list(prefix)}
-        roots = [n.removesuffix("status.json") for n in objects if n.endswith("status.json")]
-        root = min(roots, key=len, default="")
-        wanted = {}
-        for name, uri in objects.items():
-            relative = name.removeprefix(root)
-            *folders, base_name = relative.split("/")
-            skipped = "model" in folders or ("checkpoints" in folders and not checkpoints)
-            if skipped or not name.startswith(root) or relative in _NOT_FETCHED or not base_name:
-                continue
-            wanted[uri] = path_within(submission.folder, relative, str(uri))
-        return [path for uri, path in wanted.items() if self.store.download_file(uri, path)]
-
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the S3 prefixes of the run with their sizes in bytes."""
-        return [(str(p), self.store.size_bytes(p)) for p in self._prefixes(submission)]
+        prefixes = run_prefixes(submission.run, self.platform)
+        return [(str(p), self.store.size_bytes(p)) for p in prefixes]
 
     def delete(self, submission: Submission) -> list[str]:
         """Delete a run's objects; return those that the platform protects, such as models."""
-        failures = []
-        for prefix in self._prefixes(submission):
-            try:
-                self.store.delete(prefix)
-            except LaunchError as error:
-                failures.append(str(error))
-        return failures
+        prefixes = run_prefixes(submission.run, self.platform)
+        return delete_prefixes(self.store, prefixes)
 
     def list_runs(self, days: int | None) -> RunListing:
         """Return the runs of everyone in the environment, as the tags of their jobs name them."""
@@ -411,35 +286,10 @@ class SageMakerTarget:
             raise LaunchError(f"SageMaker no longer has {submission.latest.name}")
         return job
 
-    def _prefixes(self, submission: Submission) -> list[S3Uri]:
-        run = submission.run
-        return [
-            S3Uri.parse(checkpoint_uri(run, self.platform)),
-            S3Uri(self.platform["buckets/runs"], f"runs/{run}/"),
-            S3Uri.parse(output_uri(run, self.platform)),
-        ]
-
 
 def _container_path(artifact: InputArtifact) -> str:
     """Return the path of an input in the container."""
     return f"{INPUTS}/{artifact.channel}/{artifact.base_name}".rstrip("/")
-
-
-def _needed_gib(plan: Plan) -> float:
-    """Return the disk that a run needs: what it writes, and libraries and temporary files."""
-    return 1.2 * plan.disk_gib["total"] + 20
-
-
-def _volume_problems(prepared: PreparedJob) -> Iterator[Problem]:
-    resources = cloud_resources(prepared.job, prepared.source, "sagemaker")
-    writes_gib = prepared.plan.disk_gib["total"]
-    if resources.volume_gib is not None and resources.volume_gib < writes_gib:
-        yield Problem(
-            "resources.volume_gib",
-            f"is less than the {writes_gib:.0f} GiB that the run writes",
-            str(resources.volume_gib),
-            f"Leave it out: {_needed_gib(prepared.plan):.0f} GiB are then requested",
-        )
 
 
 def _cost(plan: Plan) -> str:

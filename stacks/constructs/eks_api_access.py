@@ -5,16 +5,14 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.naming import ResourceNames
-from stacks.policies.iam_statements import allow
+from stacks.policies.iam_statements import allow_node_sessions
 
 
 class EksApiAccess(Construct):
     """Permission to forward a port through a node of the cluster, which `temper connect` does.
 
-    Other session documents are refused, and so is a session without one, which would be a shell as
-    root. The host behind the node is not restricted: engineers run containers on these nodes, which
-    reach the same hosts.
-    docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-sessiondocumentaccesscheck.html
+    Other session documents are refused. The host behind the node is not restricted: engineers run
+    containers on these nodes, which reach the same hosts.
     """
 
     def __init__(
@@ -28,16 +26,10 @@ class EksApiAccess(Construct):
     ) -> None:
         super().__init__(scope, id)
         document = "document/AWS-StartPortForwardingSessionToRemoteHost"
+        documents = [f"arn:{Aws.PARTITION}:ssm:{names.region}::{document}"]
         iam.ManagedPolicy(
             self,
             "Policy",
             roles=[engineer],
-            statements=[
-                allow(
-                    "ForwardToApiServer",
-                    ["ssm:StartSession"],
-                    [cluster_arn, f"arn:{Aws.PARTITION}:ssm:{names.region}::{document}"],
-                    {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}},
-                ),
-            ],
+            statements=[allow_node_sessions("ForwardToApiServer", cluster_arn, documents)],
         )

@@ -1,6 +1,6 @@
 """KMS key of one data domain, with a key policy that names its administrators and users."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -121,44 +121,33 @@ class DomainKmsKey(Construct):
 
 
 def _direct_use(users: KeyUsers) -> list[iam.PolicyStatement]:
+    for_services = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     statements = []
     if users.writers:
-        statements.append(
-            iam.PolicyStatement(
-                sid="Use",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.writers],
-                actions=USE,
-                resources=["*"],
-            )
-        )
-        statements.append(
-            iam.PolicyStatement(
-                sid="GrantToServices",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.writers],
-                actions=["kms:CreateGrant"],
-                resources=["*"],
-                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
-            )
-        )
+        statements += [
+            _role_use("Use", users.writers, USE),
+            _role_use("GrantToServices", users.writers, ["kms:CreateGrant"], for_services),
+        ]
     if users.readers:
-        statements.append(
-            iam.PolicyStatement(
-                sid="Read",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.readers],
-                actions=READ,
-                resources=["*"],
-            )
-        )
+        statements.append(_role_use("Read", users.readers, READ))
     if users.restorers:
-        statements.append(
-            iam.PolicyStatement(
-                sid="Restore",
-                principals=[iam.ArnPrincipal(role.role_arn) for role in users.restorers],
-                actions=RESTORE,
-                resources=["*"],
-            )
-        )
+        statements.append(_role_use("Restore", users.restorers, RESTORE))
     return statements
+
+
+def _role_use(
+    sid: str,
+    roles: Sequence[iam.IRole],
+    actions: Sequence[str],
+    conditions: Mapping[str, object] | None = None,
+) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        sid=sid,
+        principals=[iam.ArnPrincipal(role.role_arn) for role in roles],
+        actions=list(actions),
+        resources=["*"],
+        conditions=dict(conditions) if conditions else None,
+    )
 
 
 def _service_use(stack: cdk.Stack, service: str) -> iam.PolicyStatement:
@@ -198,8 +187,7 @@ def _linked_use(stack: cdk.Stack, roles: Sequence[str]) -> iam.PolicyStatement:
     """Return the statement for service-linked roles that a service creates for each resource.
 
     Their names contain a generated id and a principal cannot contain a wildcard, so the principal
-    is
-    anyone, and the conditions restrict it to those roles, calling through S3.
+    is anyone, and the conditions restrict it to those roles, calling through S3.
     """
     arns = [f"arn:{stack.partition}:iam::{stack.account}:role/aws-service-role/{r}" for r in roles]
     return iam.PolicyStatement(

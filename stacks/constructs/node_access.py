@@ -8,7 +8,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from stacks.naming import ResourceNames
-from stacks.policies.iam_statements import allow
+from stacks.policies.iam_statements import allow_node_sessions
 
 AUTHORIZE_KEY = "/opt/temper/bin/authorize-key"
 """Command on the nodes that adds a public key; the lifecycle scripts install it."""
@@ -17,9 +17,7 @@ AUTHORIZE_KEY = "/opt/temper/bin/authorize-key"
 class NodeAccess(Construct):
     """Session document that adds a person's public key, and the permission to run it and ssh.
 
-    The two documents are all that engineers may run: without a document, Session Manager would open
-    a shell as root.
-    docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-sessiondocumentaccesscheck.html
+    The two documents are all that engineers may run.
 
     Attributes:
         document_name: Name of the session document.
@@ -53,15 +51,8 @@ class NodeAccess(Construct):
             self,
             "Policy",
             roles=[engineer],
-            statements=[
-                # IAM knows the cluster, not the instance groups: compute nodes refuse the key.
-                allow(
-                    "ConnectToNodes",
-                    ["ssm:StartSession"],
-                    [cluster_arn, *documents],
-                    {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}},
-                ),
-            ],
+            # IAM knows the cluster, not the instance groups: compute nodes refuse the key.
+            statements=[allow_node_sessions("ConnectToNodes", cluster_arn, documents)],
         )
 
 

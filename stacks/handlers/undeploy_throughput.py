@@ -6,7 +6,7 @@ for the next run. A failed deletion does not prevent the others.
 
 import os
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -22,7 +22,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, list[str]]:
         prefix=os.environ["PREFIX"],
         namespace=os.environ["NAMESPACE"],
         idle_hours=int(os.environ["IDLE_HOURS"]),
-        now=datetime.now(timezone.utc),  # noqa: UP017
+        now=datetime.now(UTC),
     )
 
 

@@ -55,6 +55,28 @@ def allow(
     )
 
 
+def allow_node_sessions(
+    sid: str, cluster_arn: str, documents: Sequence[str]
+) -> iam.PolicyStatement:
+    """Return a statement that allows sessions on a cluster's nodes with these documents alone.
+
+    Other session documents are refused, and so is a session without one, which would be a shell as
+    root.
+    docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-sessiondocumentaccesscheck.html
+
+    Args:
+        sid: Statement id, unique in its policy.
+        cluster_arn: ARN of the HyperPod cluster.
+        documents: ARNs of the session documents.
+    """
+    return allow(
+        sid,
+        ["ssm:StartSession"],
+        [cluster_arn, *documents],
+        {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}},
+    )
+
+
 def deny(
     sid: str,
     actions: Sequence[str],

@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -182,7 +182,7 @@ class EmulatedThroughput:
         """Handle POST: create a throughput."""
         parameters = json.loads(request.data)
         arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/{len(self.by_arn):012d}"
-        now = datetime.now(timezone.utc).isoformat()  # noqa: UP017 - as the handlers write it
+        now = datetime.now(UTC).isoformat()
         self.by_arn[arn] = {
             "provisionedModelArn": arn,
             "provisionedModelName": parameters["provisionedModelName"],

@@ -41,7 +41,7 @@ def _deploy(
     account: TemplateAccount, folder: Path, confirm: Callable[[str], None] = lambda _: None
 ) -> list[str]:
     said: list[str] = []
-    deploy(account, folder, run_cdk=account.run_cdk, confirm=confirm, say=said.append)  # type: ignore[arg-type]
+    deploy(account, folder, run_cdk=account.run_cdk, confirm=confirm, say=said.append)
     return said
 
 
@@ -110,7 +110,7 @@ def test_an_environment_is_destroyed_users_first(everything: Assembly) -> None:
     account = TemplateAccount()
     _deploy(account, everything.outdir)
     said: list[str] = []
-    destroy(account, confirm=lambda _: None, say=said.append)  # type: ignore[arg-type]
+    destroy(account, confirm=lambda _: None, say=said.append)
     assert account.stacks == {}
     kept = [line for line in said if line.startswith("Stays in the account")]
     assert any("AWS::S3::Bucket" in line for line in kept)
@@ -120,7 +120,7 @@ def test_an_environment_is_destroyed_users_first(everything: Assembly) -> None:
 def test_what_was_retained_is_adopted_by_the_next_deployment(everything: Assembly) -> None:
     account = TemplateAccount()
     _deploy(account, everything.outdir)
-    destroy(account, confirm=lambda _: None, say=lambda _: None)  # type: ignore[arg-type]
+    destroy(account, confirm=lambda _: None, say=lambda _: None)
     with pytest.raises(RefusedError, match="already exists"):
         account.run_cdk(["deploy", "--all", "--app", str(everything.outdir)])
     account.stacks.clear()

@@ -15,7 +15,7 @@ from tests.preference_rows import preference_job, preference_rows
 from tests.run_commands import changed, train_here
 from training.config.data import Source
 from training.data.readers.records import SourceRecord
-from training.data.schema.detection import SchemaReader
+from training.data.schema.schema_reader import SchemaReader
 from training.data.tokenization.row_tokenizer import RowTokenizer
 
 

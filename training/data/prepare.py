@@ -29,7 +29,7 @@ from training.data.readers.ingest import DROPPED, SKIPPED, Ingested, tokenize_so
 from training.data.readers.sources import ResolvedSource, distinct, locate
 from training.data.report import DataReport
 from training.data.report_builder import ReportBuilder, save_report
-from training.data.schema.detection import SchemaReader
+from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.stream import SourceStream, StreamSettings, StreamTable
 from training.data.storage.table import RowTable, load_row_table, write_row_table

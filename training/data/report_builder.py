@@ -19,7 +19,8 @@ from training.data.storage.stream import SourceStream, StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.domain_terms import measure_terms
 from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
-from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import IGNORE
 from training.data.warnings import (
     label_warnings,
     plain_text_warnings,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from training.data.readers.sources import ResolvedSource
 from training.data.report import DataReport, SourceReport
-from training.data.schema.columns import column_key
+from training.data.schema.column_names import column_key
 
 _WARNING_SHARE = 0.2
 """Share of truncated, dropped or repeated rows from which a warning is given."""

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -58,7 +58,7 @@ def handler(event: object, context: object) -> dict[str, int]:
     return monitor(
         client=boto3.client,
         settings=MonitorSettings(**json.loads(os.environ["SETTINGS"])),
-        now=datetime.now(timezone.utc),  # noqa: UP017 - Lambda's runtime may be 3.10 to 3.13
+        now=datetime.now(UTC),
     )
 
 

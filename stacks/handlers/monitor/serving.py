@@ -6,7 +6,7 @@ result for all endpoints. So the metrics are read here, of the resources that co
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .faults import Fault
@@ -195,7 +195,7 @@ def _faults(
         for metric in metrics
     }
     seconds = int((now - DELAY).timestamp()) // PERIOD_SECONDS * PERIOD_SECONDS
-    end = datetime.fromtimestamp(seconds, timezone.utc)  # noqa: UP017
+    end = datetime.fromtimestamp(seconds, UTC)
     start = end - timedelta(seconds=PERIODS * PERIOD_SECONDS)
     series = read_series(cloudwatch, queries, start, end)
     for name in resources:

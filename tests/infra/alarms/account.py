@@ -6,7 +6,7 @@ The clients answer only what the monitor asks. Their shapes are those that
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,8 +18,7 @@ from stacks.handlers.monitor.scope import Scope
 from tests.infra.alarms.evaluation import Samples
 from tests.infra.alarms.metric_math import statistic_of
 
-START = datetime(2026, 11, 20, tzinfo=timezone.utc)  # noqa: UP017
-RUN_SECONDS = 300
+START = datetime(2026, 11, 20, tzinfo=UTC)
 ENVIRONMENT, PREFIX = "everything", "temper-all"
 NAMESPACE = f"Temper/{PREFIX}"
 # Value of a metric in the minute that begins at that time; None without a datapoint.
@@ -157,9 +156,12 @@ def _minute(moment: datetime) -> float:
 
 
 class _Clients:
-    """Factory of clients at one moment; each is this object, as no two share an operation."""
+    """Factory of clients at one moment; each is this object, as no two share an operation.
 
-    class exceptions:  # noqa: N801 - as botocore calls it
+    Methods, parameters and classes are called as in botocore.
+    """
+
+    class exceptions:
         """Error classes of a client."""
 
         ClientError = ClientError
@@ -181,19 +183,19 @@ class _Clients:
         summaries = [{"TrainingJobName": j.name, "TrainingJobArn": j.arn} for j in jobs]
         return {"TrainingJobSummaries": summaries}
 
-    def _list_tags(self, ResourceArn: str) -> dict[str, Any]:  # noqa: N803
+    def _list_tags(self, ResourceArn: str) -> dict[str, Any]:
         name = ResourceArn.rpartition("/")[2]
         tags = {job.name: job.environment for job in self.account.jobs}
         tags.update(self.account.endpoints)
         value = tags.get(name)
         return {"Tags": [{"Key": "Environment", "Value": value}] if value else []}
 
-    def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:  # noqa: N803
+    def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:
         [job] = [job for job in self.account.jobs if job.name == TrainingJobName]
         return job.described(self.minute)
 
-    def _filter_log_events(self, startTime: int, **_: Any) -> dict[str, Any]:  # noqa: N803
-        since = _minute(datetime.fromtimestamp(startTime / 1000, timezone.utc))  # noqa: UP017
+    def _filter_log_events(self, startTime: int, **_: Any) -> dict[str, Any]:
+        since = _minute(datetime.fromtimestamp(startTime / 1000, UTC))
         return {
             "events": [
                 {"logStreamName": f"{job.name}/algo-1-1", "message": line}
@@ -211,10 +213,10 @@ class _Clients:
             ]
         }
 
-    def describe_endpoint(self, EndpointName: str) -> dict[str, Any]:  # noqa: N803
+    def describe_endpoint(self, EndpointName: str) -> dict[str, Any]:
         return {"ProductionVariants": [{"VariantName": "main"}]}
 
-    def describe_training_plan(self, TrainingPlanName: str) -> dict[str, Any]:  # noqa: N803
+    def describe_training_plan(self, TrainingPlanName: str) -> dict[str, Any]:
         return {"Status": "Active", "EndTime": _at(self.account.plan_ends)}
 
     def _list_provisioned_model_throughputs(self, **_: Any) -> dict[str, Any]:
@@ -260,10 +262,10 @@ class _Clients:
             )
         return {"MetricDataResults": results}
 
-    def put_metric_data(self, MetricData: list[dict[str, Any]], **_: Any) -> None:  # noqa: N803
+    def put_metric_data(self, MetricData: list[dict[str, Any]], **_: Any) -> None:
         self.published += MetricData
 
-    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         return {"FailedEntryCount": 0}
 
 

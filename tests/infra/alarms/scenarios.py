@@ -101,6 +101,10 @@ def _job(title: str, fires: str, job: Job, **metrics: Any) -> AccountScenario:
     return AccountScenario(title, {fires}, Account([job], metrics=run_of(job.name, **metrics)))
 
 
+def _cluster_run(title: str, fires: str, **metrics: Metric) -> AccountScenario:
+    return AccountScenario(title, {fires}, Account(metrics=cluster_run("run", **metrics)))
+
+
 LIFE_OF_A_CLUSTER = [
     (60, cluster("Info", "Cluster c update started successfully")),
     (70, cluster("Info", "EC2 Instance i-1 successfully provisioned in Cluster c and IG g")),
@@ -181,34 +185,25 @@ ACCOUNTS = [
             ]
         ),
     ),
-    AccountScenario(
+    _cluster_run(
         "a run on the cluster ends with an error",
-        {"cluster-job-failed"},
-        Account(
-            metrics=cluster_run(
-                "run",
-                running=constant(1, 20, 100),
-                loss=constant(1, 20, 100),
-                failed=constant(4, 100, 101),
-            )
-        ),
+        "cluster-job-failed",
+        running=constant(1, 20, 100),
+        loss=constant(1, 20, 100),
+        failed=constant(4, 100, 101),
     ),
-    AccountScenario(
+    _cluster_run(
         "a run on the cluster hangs",
-        {"training-job-stuck"},
-        Account(metrics=cluster_run("run", running=constant(1, 20), loss=constant(1, 20, 60))),
+        "training-job-stuck",
+        running=constant(1, 20),
+        loss=constant(1, 20, 60),
     ),
-    AccountScenario(
+    _cluster_run(
         "a run on the cluster diverges",
-        {"loss-is-nan"},
-        Account(
-            metrics=cluster_run(
-                "run",
-                running=constant(1, 20, 62),
-                loss=constant(1, 20, 60),
-                loss_not_finite=constant(1, 61, 62),
-            )
-        ),
+        "loss-is-nan",
+        running=constant(1, 20, 62),
+        loss=constant(1, 20, 60),
+        loss_not_finite=constant(1, 61, 62),
     ),
     AccountScenario(
         "a GPU breaks", {"hyperpod-node-unhealthy"}, Account(events=[(60, node("Unhealthy"))])

@@ -1,14 +1,14 @@
 """Fixture with botocore clients whose requests and stubbed responses are validated by shape."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)  # noqa: UP017
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 Stub = Callable[[str], tuple[Any, Stubber]]
 
 

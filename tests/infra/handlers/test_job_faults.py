@@ -21,7 +21,7 @@ WELL = JobMetrics(
 
 
 def _host(**changes: list[float]) -> JobMetrics:
-    return replace(WELL, hosts={1: replace(HOST, **changes)})  # type: ignore[arg-type]
+    return replace(WELL, hosts={1: replace(HOST, **changes)})
 
 
 @pytest.mark.parametrize(

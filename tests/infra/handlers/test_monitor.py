@@ -279,7 +279,7 @@ def test_endpoints_of_the_environment_are_judged(
     calls.add_response("list_endpoints", {"Endpoints": listed})
     calls.add_response("list_tags", {"Tags": OURS}, {"ResourceArn": arn + "ours"})
     described = {**listed[0], "EndpointConfigName": "c"}
-    described["ProductionVariants"] = [{"VariantName": "main"}]  # type: ignore[assignment]
+    described["ProductionVariants"] = [{"VariantName": "main"}]
     calls.add_response("describe_endpoint", described, {"EndpointName": "ours"})
     calls.add_response("list_tags", {"Tags": OTHERS}, {"ResourceArn": arn + "theirs"})
     metrics.add_response("get_metric_data", _periods(errors, latency))

@@ -13,6 +13,12 @@ from moto.ecr import ecr_backends
 from moto.ssm import ssm_backends
 
 from stacks.handlers.promote_image import PromotionGate, promote
+from tests.infra.handlers.emulated_images import (
+    PROJECT,
+    REPOSITORY,
+    create_build_project,
+    put_image,
+)
 from tests.infra.handlers.image_events import (
     ACCOUNT,
     REGION,
@@ -39,14 +45,14 @@ class Registry:
             lambda params, **_: self.reported.extend(params["Entries"]),
             unique_id="reported",
         )
-        self.ecr.create_repository(repositoryName="temper-dev/gpu")
+        self.ecr.create_repository(repositoryName=REPOSITORY)
         self._clients = clients
 
     def gate(self, refuse_from: str = "CRITICAL", approver_role: str = "") -> PromotionGate:
         return PromotionGate(
             prefix="temper-dev",
             refuse_from=refuse_from,
-            project="temper-dev-images",
+            project=PROJECT,
             approver_role=approver_role,
             source="temper.temper-dev",
             **self._clients,
@@ -54,20 +60,8 @@ class Registry:
 
     def push(self, tag: str, minute: int = 0) -> str:
         """Push an image at a minute, and return its digest."""
-        # moto derives the digest of an image from those of its layers.
-        part = {"size": 2, "digest": f"sha256:{tag.encode().hex():0>64}"}
-        docker = "application/vnd.docker"
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": f"{docker}.distribution.manifest.v2+json",
-            "config": {**part, "mediaType": f"{docker}.container.image.v1+json"},
-            "layers": [{**part, "mediaType": f"{docker}.image.rootfs.diff.tar.gzip"}],
-        }
-        answer = self.ecr.put_image(
-            repositoryName="temper-dev/gpu", imageManifest=json.dumps(manifest), imageTag=tag
-        )
-        digest: str = answer["image"]["imageId"]["imageDigest"]
-        for image in ecr_backends[ACCOUNT][REGION].repositories["temper-dev/gpu"].images:
+        digest = put_image(self.ecr, tag)
+        for image in ecr_backends[ACCOUNT][REGION].repositories[REPOSITORY].images:
             if image.get_image_digest() == digest:
                 image.image_pushed_at = 1_700_000_000 + 60 * minute
         return digest
@@ -75,20 +69,10 @@ class Registry:
     def build(self, initiator: str, **variables: str) -> None:
         """Record a build that a person started; moto records neither people nor variables."""
         backend = codebuild_backends[ACCOUNT][REGION]
-        if "temper-dev-images" not in backend.codebuild_projects:
-            self.codebuild.create_project(
-                name="temper-dev-images",
-                source={"type": "S3", "location": "bucket/source/temper.zip"},
-                artifacts={"type": "NO_ARTIFACTS"},
-                environment={
-                    "type": "LINUX_CONTAINER",
-                    "image": "aws/codebuild/standard:7.0",
-                    "computeType": "BUILD_GENERAL1_LARGE",
-                },
-                serviceRole=f"arn:aws:iam::{ACCOUNT}:role/build",
-            )
-        self.codebuild.start_build(projectName="temper-dev-images")
-        build = backend.build_metadata_history["temper-dev-images"][-1]
+        if PROJECT not in backend.codebuild_projects:
+            create_build_project(self.codebuild, "bucket")
+        self.codebuild.start_build(projectName=PROJECT)
+        build = backend.build_metadata_history[PROJECT][-1]
         build["initiator"] = initiator
         build["environment"]["environmentVariables"] = [
             {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
@@ -98,7 +82,7 @@ class Registry:
         """Write an approval as an identity, and return the event of it."""
         self.ssm.put_parameter(Name=APPROVED, Value=digest, Type="String", Overwrite=True)
         versions = ssm_backends[ACCOUNT][REGION]._parameters[APPROVED]
-        versions[-1].approver = by  # type: ignore[attr-defined]
+        versions[-1].approver = by
         return approval()
 
     @property
@@ -212,9 +196,7 @@ def test_images_scanned_out_of_order_end_with_the_newest(registry: Registry) -> 
 def test_an_image_replaces_one_that_was_deleted(registry: Registry) -> None:
     old, new = registry.push("1-a", minute=0), registry.push("2-b", minute=1)
     promote(basic_scan(new), registry.gate())
-    registry.ecr.batch_delete_image(
-        repositoryName="temper-dev/gpu", imageIds=[{"imageDigest": new}]
-    )
+    registry.ecr.batch_delete_image(repositoryName=REPOSITORY, imageIds=[{"imageDigest": new}])
     promote(basic_scan(old), registry.gate())
     assert registry.promoted == _uri(old)
 
@@ -263,7 +245,7 @@ def test_a_finding_is_reported_if_jobs_use_the_image(
 
 def test_an_untagged_image_is_not_promoted(registry: Registry) -> None:
     digest = registry.push("1-a")
-    registry.ecr.batch_delete_image(repositoryName="temper-dev/gpu", imageIds=[{"imageTag": "1-a"}])
+    registry.ecr.batch_delete_image(repositoryName=REPOSITORY, imageIds=[{"imageTag": "1-a"}])
     answer = promote(basic_scan(digest), registry.gate())
     assert answer["promoted"] is False and answer["why"] in ("untagged", "deleted")
     assert registry.promoted is None
@@ -304,7 +286,7 @@ TAG = "1-0123456789ab"
 
 
 def _scanned(registry: Registry, digest: str) -> None:
-    registry.ecr.start_image_scan(repositoryName="temper-dev/gpu", imageId={"imageDigest": digest})
+    registry.ecr.start_image_scan(repositoryName=REPOSITORY, imageId={"imageDigest": digest})
 
 
 def test_without_an_approval_an_image_waits_and_says_so(registry: Registry) -> None:

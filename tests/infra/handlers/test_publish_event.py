@@ -105,7 +105,7 @@ def test_a_duplicate_is_told_once(account: dict[str, Any]) -> None:
 
 
 def test_another_job_is_another_message(account: dict[str, Any]) -> None:
-    other = {**FAILED, "detail": {**FAILED["detail"], "TrainingJobName": "other"}}  # type: ignore[dict-item]
+    other = {**FAILED, "detail": {**FAILED["detail"], "TrainingJobName": "other"}}
     assert _tell(account, FAILED)["published"] is True
     assert _tell(account, other)["published"] is True
 
@@ -324,7 +324,7 @@ def test_events_of_other_environments_are_dropped(event: dict[str, Any], ours: b
 )
 def test_tags_that_an_event_lacks_are_read(stub: Stub, answer: str | None, ours: bool) -> None:
     sagemaker, tags = stub("sagemaker")
-    wanted = {"ResourceArn": FAILED["resources"][0]}  # type: ignore[index]
+    wanted = {"ResourceArn": FAILED["resources"][0]}
     if answer == "gone":
         tags.add_client_error("list_tags", "ValidationException", "The resource does not exist.")
     else:

@@ -12,7 +12,7 @@ import pytest
 
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import write_row_table
-from training.data.tokenization.row_tokenizer import TokenRow
+from training.data.tokenization.token_rows import TokenRow
 from training.errors import DataError
 
 

@@ -8,7 +8,6 @@ import pytest
 from training.config.data import Source
 from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord
-from training.data.schema.detection import SchemaReader
 from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
@@ -21,6 +20,7 @@ from training.data.schema.rows import (
     UnpairedRow,
     as_prompt,
 )
+from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError
 
 USER = {"role": "user", "content": "hi"}

@@ -15,7 +15,7 @@ from training.data.prepare import Prepared, prepare
 from training.data.readers.formats import read_file
 from training.data.readers.records import SourceRecord
 from training.data.readers.sources import locate
-from training.data.tokenization.row_tokenizer import IGNORE
+from training.data.tokenization.token_rows import IGNORE
 from training.errors import DataError
 
 FIELDS = [

@@ -17,8 +17,8 @@ from training.data.prepare import Prepared, prepare
 from training.data.readers.formats import read_file
 from training.data.readers.json_values import DecimalText, parse_json
 from training.data.readers.records import BadRecord, SourceRecord
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import CompletionRow, DialogueRow, PromptRow, RowError
+from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError
 
 USER = {"role": "user", "content": "hi"}

@@ -13,10 +13,11 @@ from tests.unit.data.data_factories import sentencepiece_like
 from training.config.data import Source
 from training.data.collators.pairs import PairCollator
 from training.data.readers.records import SourceRecord
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rankings import ranked_pairs
 from training.data.schema.rows import RankingRow, RowError
-from training.data.tokenization.row_tokenizer import Dropped, RowTokenizer
+from training.data.schema.schema_reader import SchemaReader
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import Dropped
 from training.errors import DataError
 
 ROW = {"prompt": "the cat", "answers": ["sat", "ran", "fish", "dog"], "ranks": [2, 1, 3, 4]}
@@ -107,7 +108,7 @@ def test_each_pair_becomes_a_row_with_its_weight() -> None:
     assert batch["weight"].tolist() == pytest.approx([1 / 6] * 6)
     pair = {"prompt": "the cat", "chosen": "ran", "rejected": "sat"}
     as_pair = SchemaReader(Source(source="x"), "preference").read(SourceRecord("x:1", pair))
-    ((same,),) = tokens([as_pair])  # type: ignore[misc]
+    ((same,),) = tokens([as_pair])
     assert any((same.input_ids.tolist() == row.input_ids.tolist()) for row in rows)
 
 

@@ -14,7 +14,8 @@ from training.config.method_base import RowKind
 from training.data import templates
 from training.data.schema.rows import CompletionRow, DialogueRow, Message, Row, TextRow
 from training.data.tokenization.encoder import Encoder
-from training.data.tokenization.row_tokenizer import IGNORE, Dropped, RowTokenizer, TokenRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import IGNORE, Dropped, TokenRow
 from training.errors import DataError
 
 LLAMA, QWEN = sentencepiece_like(), byte_level()

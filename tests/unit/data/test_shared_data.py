@@ -18,8 +18,8 @@ from training.config.method_base import RowKind
 from training.data.prepare import prepare
 from training.data.readers.records import SourceRecord
 from training.data.readers.sources import locate
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import DialogueRow, PreferenceRow, PromptRow, RowError, UnpairedRow
+from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.table import RowTable
 from training.data.tokenization.mask_preview import preview_row
 from training.data.tokenization.row_tokenizer import RowTokenizer

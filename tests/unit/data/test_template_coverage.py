@@ -12,10 +12,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.unit.data.data_factories import byte_level
 from tests.unit.data.test_templates import CALL, CHATML_PLAIN, learned, one, tokenizer_of
 from training.data.readers.records import BadRecord, SourceRecord
-from training.data.schema.columns import ROW_READERS
 from training.data.schema.messages import read_messages
+from training.data.schema.row_readers import ROW_READERS
 from training.data.schema.rows import DialogueRow, Message
-from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import IGNORE
 from training.errors import DataError
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]

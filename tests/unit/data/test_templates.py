@@ -12,7 +12,8 @@ from tests.unit.data.data_factories import byte_level, sentencepiece_like
 from training.data import templates
 from training.data.schema.rows import DialogueRow, Message
 from training.data.tokenization.encoder import Encoder
-from training.data.tokenization.row_tokenizer import IGNORE, RowTokenizer, TokenRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import IGNORE, TokenRow
 from training.errors import DataError
 
 TOKENIZERS = {"llama": sentencepiece_like(), "qwen": byte_level()}

@@ -523,8 +523,8 @@ def test_the_command_writes_a_report_and_a_set_that_trains(
 def test_what_was_cleaned_is_read_by_training(tmp_path: Path) -> None:
     from training.config.data import Source
     from training.data.readers.records import SourceRecord
-    from training.data.schema.detection import SchemaReader
     from training.data.schema.rows import PreferenceRow
+    from training.data.schema.schema_reader import SchemaReader
 
     (row,) = findings([label("a", 0), label("b", 0)]).rows
     source = Source(source="pairs.jsonl", columns={"margin": "weight"})

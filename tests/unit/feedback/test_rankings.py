@@ -14,8 +14,8 @@ from tests.factories import write_jsonl
 from tests.run_commands import read_jsonl
 from training.config.data import Source
 from training.data.readers.records import SourceRecord
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import RankingRow
+from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError
 
 # Reliability data of Krippendorff 2011, section C: four observers, twelve units.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from emulator.moto_account import moto_server
 from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
 from launch.aws.session import AwsSession
 from launch.environment import LaunchEnvironment
-from launch.submit import SubmitRequest
+from launch.submission import Submission
+from launch.submit import SubmitRequest, submit
 from launch.targets.sagemaker import SageMakerTarget
 from tests.factories import write_jsonl
 from tests.unit.launch.fake_accounts import DEV
@@ -159,3 +161,34 @@ def deploy_by_hand(service: SageMakerEmulator, environment: LaunchEnvironment) -
 def boto(emulated: EmulatedEnvironment, name: str) -> Any:
     """Return a client of the emulated account."""
     return boto3.client(name, region_name=emulated.environment.region)
+
+
+def until(happened: Callable[[], bool], timeout_s: float = 200) -> None:
+    end = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.05)
+
+
+def await_end(target: SageMakerTarget, submission: Submission) -> str:
+    until(lambda: target.status(submission).is_over)
+    return target.status(submission).state
+
+
+def steps_of(emulated: EmulatedEnvironment, job: str) -> list[list[int]]:
+    """Return the steps of each start of a job."""
+    streams = emulated.log_lines(job).values()
+    return [
+        [int(ln.split()[1].partition("/")[0]) for ln in s if ln.startswith("step")] for s in streams
+    ]
+
+
+def run_to_end(
+    target: SageMakerTarget, request: SubmitRequest
+) -> tuple[Submission, dict[str, Any]]:
+    """Submit a job and wait for its end; return it, and how the service describes it."""
+    submission = submit(request, target, print)
+    await_end(target, submission)
+    job = target.jobs.find(submission.latest.name)
+    assert job is not None
+    return submission, job

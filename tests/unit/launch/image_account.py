@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from launch.images.gate import GateTimings
 from launch.images.publish import ImagePublisher
 from launch.images.source import ImageSource, read_source
 from stacks.handlers.promote_image import PromotionGate, promote
+from tests.infra.handlers.emulated_images import PROJECT, create_build_project, put_image
 from tests.infra.handlers.image_events import ACCOUNT, basic_scan, enhanced_scan
 from tests.unit.launch.fake_accounts import DEV, VALUES
 
 # A Region of its own: the emulated account of the other tests is in the same process.
 ENVIRONMENT = dataclasses.replace(DEV, region="eu-west-2")
 REPOSITORY = f"{ACCOUNT}.dkr.ecr.{ENVIRONMENT.region}.amazonaws.com/temper-dev/gpu"
-PROJECT = "temper-dev-images"
 APPROVER_ROLE = "approvers"
 BASIC = (["IN_PROGRESS", "COMPLETE"], basic_scan)
 ENHANCED = (["PENDING", "ACTIVE"], enhanced_scan)
@@ -113,17 +113,7 @@ class ImageAccount:
 
     def push(self, tag: str) -> str:
         """Push an image, newer than all others, and return its digest."""
-        part = {"size": 2, "digest": f"sha256:{tag.encode().hex():0>64}"}
-        docker = "application/vnd.docker"
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": f"{docker}.distribution.manifest.v2+json",
-            "config": {**part, "mediaType": f"{docker}.container.image.v1+json"},
-            "layers": [{**part, "mediaType": f"{docker}.image.rootfs.diff.tar.gzip"}],
-        }
-        self.client("ecr").put_image(
-            repositoryName="temper-dev/gpu", imageManifest=json.dumps(manifest), imageTag=tag
-        )
+        put_image(self.client("ecr"), tag)
         images = ecr_backends[ACCOUNT][ENVIRONMENT.region].repositories["temper-dev/gpu"].images
         images[-1].image_pushed_at = 1_700_000_000 + 60 * len(images)
         return images[-1].get_image_digest()
@@ -152,17 +142,7 @@ class ImageAccount:
         self.client("logs").create_log_stream(
             logGroupName="/temper/temper-dev/image-build", logStreamName="one"
         )
-        self.client("codebuild").create_project(
-            name=PROJECT,
-            source={"type": "S3", "location": f"{bucket}/source/temper.zip"},
-            artifacts={"type": "NO_ARTIFACTS"},
-            environment={
-                "type": "LINUX_CONTAINER",
-                "image": "aws/codebuild/standard:7.0",
-                "computeType": "BUILD_GENERAL1_LARGE",
-            },
-            serviceRole=f"arn:aws:iam::{ACCOUNT}:role/build",
-        )
+        create_build_project(self.client("codebuild"), bucket)
 
     def _drive(self) -> None:
         builds = codebuild_backends[ACCOUNT][ENVIRONMENT.region]
@@ -215,7 +195,7 @@ class ImageAccount:
             )
             if last:
                 build["buildStatus"] = self.outcome
-                build["endTime"] = datetime.now(timezone.utc).isoformat()  # noqa: UP017
+                build["endTime"] = datetime.now(UTC).isoformat()
             if last and not failed:
                 values = {
                     v["name"]: v["value"] for v in build["environment"]["environmentVariables"]

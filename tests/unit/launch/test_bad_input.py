@@ -18,6 +18,7 @@ from botocore.stub import Stubber
 from typer.testing import CliRunner, Result
 
 from emulator.environment import EmulatedEnvironment
+from launch.aws.environment_problems import tag_problems
 from launch.aws.session import AwsSession
 from launch.aws.training_jobs import TrainingJobs
 from launch.errors import LaunchError
@@ -208,7 +209,7 @@ def test_unreachable_account(
 
 def test_environment_whose_tags_sagemaker_rejects(emulated: EmulatedEnvironment) -> None:
     environment = dataclasses.replace(DEV, cost_centre="R&D", owner="a" * 257)
-    owner, cost_centre = SageMakerTarget(AwsSession(environment))._tag_problems()
+    owner, cost_centre = tag_problems(environment)
     assert "SageMaker rejects '&'" in str(cost_centre) and "R&D" in str(cost_centre)
     assert "more than 256 characters" in str(owner)
-    assert list(SageMakerTarget(AwsSession(DEV))._tag_problems()) == []
+    assert list(tag_problems(DEV)) == []

@@ -169,7 +169,7 @@ def test_a_scan_without_a_result_is_reported(
 
 
 def test_a_scan_that_does_not_end_is_reported(account: ImageAccount, source: ImageSource) -> None:
-    account.scan_states, account.event = ["IN_PROGRESS"], None  # type: ignore[assignment]
+    account.scan_states, account.event = ["IN_PROGRESS"], None
     with pytest.raises(LaunchError, match="the scan is IN_PROGRESS after 0 minutes"):
         account.publisher(scan_s=0.05).publish(source)
 
@@ -306,7 +306,7 @@ def test_an_image_with_findings_cannot_be_approved(
 
 def test_an_image_that_was_pushed_by_hand_cannot_be_approved(guarded: ImageAccount) -> None:
     guarded.push("1-by-hand")
-    guarded.scan_states, guarded.event = ["COMPLETE"], None  # type: ignore[assignment]
+    guarded.scan_states, guarded.event = ["COMPLETE"], None
     with pytest.raises(LaunchError, match="no recent build of temper-dev-images made 1-by-hand"):
         guarded.publisher().approve("1-by-hand")
 

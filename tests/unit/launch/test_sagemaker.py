@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,34 +18,15 @@ import yaml
 
 from emulator.environment import EmulatedEnvironment
 from launch.aws.s3 import S3Uri
+from launch.aws.volume_size import volume_problems
 from launch.errors import LaunchError, NotConfirmed
 from launch.prepared_job import PreparedJob
 from launch.submission import Attempt, Submission, now, read_submission
 from launch.submit import SubmitRequest, submit
-from launch.targets.sagemaker import SageMakerTarget, _volume_problems
-from tests.unit.launch.conftest import boto
+from launch.targets.sagemaker import SageMakerTarget
+from tests.unit.launch.conftest import await_end, boto, run_to_end, steps_of, until
 from training.config import load_job
 from training.errors import JobError
-
-
-def until(happened: Callable[[], bool], timeout_s: float = 200) -> None:
-    end = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.05)
-
-
-def await_end(target: SageMakerTarget, submission: Submission) -> str:
-    until(lambda: target.status(submission).is_over)
-    return target.status(submission).state
-
-
-def steps_of(emulated: EmulatedEnvironment, job: str) -> list[list[int]]:
-    """Return the steps of each start of a job."""
-    streams = emulated.log_lines(job).values()
-    return [
-        [int(ln.split()[1].partition("/")[0]) for ln in s if ln.startswith("step")] for s in streams
-    ]
 
 
 def test_run_to_completion_and_fetch(
@@ -94,10 +74,7 @@ def test_model_is_stored_as_files_that_can_be_read_in_place(
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
 ) -> None:
-    submission = submit(make_request(steps=1), target, print)
-    await_end(target, submission)
-    job = target.jobs.find(submission.latest.name)
-    assert job is not None
+    submission, job = run_to_end(target, make_request(steps=1))
     uri = job["ModelArtifacts"]["S3ModelArtifacts"]
     assert uri.endswith("/output/model/")
     objects = [str(address) for address, _ in target.store.list(S3Uri.parse(uri))]
@@ -112,10 +89,7 @@ def test_archive_of_an_earlier_job_is_still_fetched(
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
 ) -> None:
-    submission = submit(make_request(steps=1, output_compression="gzip"), target, print)
-    await_end(target, submission)
-    job = target.jobs.find(submission.latest.name)
-    assert job is not None
+    submission, job = run_to_end(target, make_request(steps=1, output_compression="gzip"))
     assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith("/output/model.tar.gz")
     assert submission.folder / "model" in target.fetch(submission, archive=False, checkpoints=False)
     assert json.loads((submission.folder / "model/counted.json").read_text()) == {"steps": 1}
@@ -126,10 +100,7 @@ def test_model_with_a_planted_name_is_refused(
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
 ) -> None:
-    submission = submit(make_request(steps=1), target, print)
-    await_end(target, submission)
-    job = target.jobs.find(submission.latest.name)
-    assert job is not None
+    submission, job = run_to_end(target, make_request(steps=1))
     uri = S3Uri.parse(job["ModelArtifacts"]["S3ModelArtifacts"])
     boto(emulated, "s3").put_object(
         Bucket=uri.bucket, Key=f"{uri.key}../../planted.json", Body=b"{}"
@@ -187,10 +158,10 @@ def test_volume_of_an_instance_without_local_disks(
     submission = Submission(tmp_path, "count/1", "sagemaker", "dev", "", now(), (Attempt("c-1"),))
     plan: Any = SimpleNamespace(disk_gib={"total": 40.0})
     prepared = PreparedJob(job, plan, "job.yaml")
-    assert not list(_volume_problems(prepared))
+    assert not list(volume_problems(prepared))
     assert target.request(submission, prepared)["ResourceConfig"]["VolumeSizeInGB"] == 77
     plan.disk_gib["total"] = 100.0
-    (problem,) = _volume_problems(prepared)
+    (problem,) = volume_problems(prepared)
     assert problem.message == "is less than the 100 GiB that the run writes"
     assert "140 GiB are then requested" in problem.fix
 

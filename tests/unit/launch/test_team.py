@@ -23,9 +23,8 @@ from launch.submission import attempt_name, read_submission
 from launch.submit import SubmitRequest, submit
 from launch.targets.sagemaker import SageMakerTarget
 from launch.team import TeamRuns
-from tests.unit.launch.conftest import boto
+from tests.unit.launch.conftest import await_end, boto, run_to_end, steps_of, until
 from tests.unit.launch.fake_accounts import ACCOUNT
-from tests.unit.launch.test_sagemaker import await_end, steps_of, until
 
 
 @pytest.fixture(autouse=True)
@@ -182,10 +181,7 @@ def test_restarted_job_has_the_request_of_the_first(
     target: SageMakerTarget,
     make_request: Callable[..., SubmitRequest],
 ) -> None:
-    submission = submit(make_request(steps=1), target, print)
-    await_end(target, submission)
-    job = target.jobs.find(submission.latest.name)
-    assert job is not None
+    submission, job = run_to_end(target, make_request(steps=1))
     sent = emulated.service.job(submission.latest.name).request
     client = target.account.client("sagemaker")
     again = restart_request(client, job, "again", sent["Tags"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.data.tokenization.row_tokenizer import IGNORE
+from training.data.tokenization.token_rows import IGNORE
 
 if TYPE_CHECKING:
     import torch

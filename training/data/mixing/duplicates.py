@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from training.data.tokenization.row_tokenizer import TokenRow
+from training.data.tokenization.token_rows import TokenRow
 
 
 class DuplicateCounter:

@@ -18,7 +18,7 @@ from training.data.mixing.prompt_groups import group_by_prompt
 from training.data.mixing.text_split import split_documents
 from training.data.readers.ingest import Ingested
 from training.data.storage.table import token_rows, write_row_table
-from training.data.tokenization.row_tokenizer import TokenRow
+from training.data.tokenization.token_rows import TokenRow
 from training.errors import DataError
 
 TRAIN, VALIDATION, MIXED = "train.arrow", "validation.arrow", "mixed.json"

@@ -10,13 +10,13 @@ import numpy as np
 
 from training.config.job import Job
 from training.data.mixing import sampling
-from training.data.mixing.prompt_groups import MAX_SHARE
+from training.data.mixing.prompt_groups import group_equal_prompts
 from training.data.mixing.sampling import Indices
 from training.data.readers.ingest import read_rows
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import CompletionRow, DialogueRow, Row
+from training.data.schema.schema_reader import SchemaReader
 
 
 def split_documents(
@@ -54,7 +54,8 @@ def split_documents(
     for rows, share in zip(prompts, shares, strict=True):
         kept = np.array([i for i, p in enumerate(rows[:share]) if p is not None], dtype=np.int64)
         numbers.append(kept)
-        groups.append(_group([str(rows[i]) for i in kept], kept) if grouped else kept)
+        prompts_kept = (str(rows[i]) for i in kept)
+        groups.append(group_equal_prompts(prompts_kept, kept) if grouped else kept)
     assert data.validation.split is not None, "checked by the caller"
     train, held = sampling.split_held_out(groups, data.validation.split, rng)
     return (
@@ -83,14 +84,3 @@ def _prompt(row: Row, *, last_answer: bool) -> str:
         return ""
     end = answers[-1] if last_answer else answers[0]
     return "\n".join(str(message["content"]) for message in row.messages[:end])
-
-
-def _group(prompts: list[str], numbers: Indices) -> Indices:
-    """Return, for each row, the first one with its prompt; its own number if it has none."""
-    first: dict[str, int] = {}
-    groups = numbers.copy()
-    for index, prompt in enumerate(prompts):
-        if prompt:
-            groups[index] = first.setdefault(prompt, int(numbers[index]))
-    _, counts = np.unique(groups, return_counts=True)
-    return numbers if len(counts) and counts.max() > MAX_SHARE * len(groups) else groups

@@ -13,11 +13,12 @@ from typing import Literal
 from training.config.data import Source
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import ResolvedSource
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import Row, RowError
+from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import Cache, cache_key, write_jsonl
 from training.data.storage.table import TOKEN_SCHEMA, RowWriter, TokenStore
-from training.data.tokenization.row_tokenizer import IGNORE, Dropped, Outcome, RowTokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome
 from training.data.tokenization.workers import tokenize_rows
 from training.errors import DataError
 

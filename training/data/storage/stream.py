@@ -22,10 +22,11 @@ from training.data.mixing.sampling import allocate_rows
 from training.data.readers.ingest import DROPPED, SKIPPED, raise_unless_skipped
 from training.data.readers.records import BadRecord, SourcePosition
 from training.data.readers.sources import ReadCursor, ResolvedSource
-from training.data.schema.detection import SchemaReader
 from training.data.schema.rows import Row, RowError
+from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import cache_key, write_jsonl
-from training.data.tokenization.row_tokenizer import Dropped, RowTokenizer, TokenRow
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import Dropped, TokenRow
 from training.data.tokenization.workers import characters_of
 from training.errors import DataError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from training.data.tokenization.encoder import Tokens
-from training.data.tokenization.row_tokenizer import IGNORE, TokenRow
+from training.data.tokenization.token_rows import IGNORE, TokenRow
 
 if TYPE_CHECKING:
     import datasets

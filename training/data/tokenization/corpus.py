@@ -16,7 +16,6 @@ from training.data.mixing.text_split import split_documents
 from training.data.readers.ingest import read_rows, tokenize_source
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
-from training.data.schema.detection import SchemaReader
 from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
@@ -28,6 +27,7 @@ from training.data.schema.rows import (
     TextRow,
     UnpairedRow,
 )
+from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable, load_row_table, token_rows, write_row_table
 from training.data.tokenization.encoder import fingerprint

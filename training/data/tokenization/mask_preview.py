@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from training.data.tokenization.encoder import Encoder
-from training.data.tokenization.row_tokenizer import IGNORE
+from training.data.tokenization.token_rows import IGNORE
 
 _OPEN, _CLOSE = "⟦", "⟧"
 

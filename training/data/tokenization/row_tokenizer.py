@@ -7,10 +7,9 @@ token, if the tokenizer uses one, and a complete answer ends in an end-of-text o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +19,7 @@ from training.config.method_base import RowKind
 from training.config.methods import Sft
 from training.data import templates
 from training.data.readers.records import BadRecord
-from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
-    CompletionRow,
-    DialogueRow,
     Message,
     PreferenceRow,
     PromptRow,
@@ -35,74 +31,16 @@ from training.data.schema.rows import (
 )
 from training.data.templates import ChatTemplate
 from training.data.tokenization.encoder import Encoder, Piece, Tokens
+from training.data.tokenization.pair_rows import pair_row, ranking_rows
+from training.data.tokenization.row_renderer import LossOn, PieceSequence, RowRenderer
+from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome, TokenRow, dump_about
 from training.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORE = -100
 _MIN_CUT_CHARACTERS = 200_000
 """Length below which an answer is never cut before it is encoded."""
-LossOn = Literal["assistant", "completion", "all"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRow:
-    """Tokenized row.
-
-    Attributes:
-        id: Id of the source row, or of a part of it: `book.parquet:3#2`.
-        input_ids: Token ids, at most `max_length`; of a pair, the chosen side, then the rejected.
-        labels: Labels of the same length; `IGNORE` at unsupervised tokens.
-        truncated: Whether tokens were cut off the end.
-        split: Index at which the second side of a pair begins; 0 if there is one sequence.
-        about: Metadata that the method reads, as JSON.
-    """
-
-    id: str
-    input_ids: Tokens
-    labels: Tokens
-    truncated: bool = False
-    split: int = 0
-    about: str = ""
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each sequence of the row."""
-        size = len(self.input_ids)
-        return [self.split, size - self.split] if self.split else [size]
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Row that was read but has nothing to train on.
-
-    Attributes:
-        id: Id of the source row.
-        reason: Reason for dropping it.
-        required_length: Smallest `max_length` at which it would be kept; 0 if none would do.
-    """
-
-    id: str
-    reason: str
-    required_length: int = 0
-
-
-Outcome = list[TokenRow] | Dropped | BadRecord
-"""Result of one row: its token rows (several for a long text), or the reason for having none."""
-_Sequence = list[Piece]
-"""One sequence of a row, in pieces."""
-_TOOLS_WITHOUT_TEMPLATE = (
-    "the row has tools, and only a chat template can write them. Choose one, for instance "
-    f"model.chat_template: chatml (of {', '.join(templates.NAMES)}), or remove the tools"
-)
-_RANKING_UNWEIGHTED = (
-    "this is a ranking of several answers. Only a reward model (method: {kind: reward}) weighs its "
-    "pairs so that it counts as one; this method would learn a ranking of many answers many times. "
-    "Train a reward model, or write the pairs to learn as chosen and rejected"
-)
-_CONTINUED_KINDS: tuple[RowKind, ...] = ("text", "prompt")
-"""Kinds of row whose continuation follows a plain prompt directly, without a line break."""
 
 
 @dataclass(frozen=True)
@@ -181,13 +119,21 @@ class RowTokenizer:
         template = templates.resolve(chat_template, tokenizer, encoder)
         return cls(encoder, template, want, loss_on, max_length, weighs_pairs)
 
+    @property
+    def renderer(self) -> RowRenderer:
+        """Renderer of the rows as text."""
+        return RowRenderer(self.encoder, self.template, self.want, self.loss_on, self.weighs_pairs)
+
     def __call__(self, rows: Sequence[Row]) -> list[Outcome]:
         """Return the result of each row, in order.
 
         Raises:
             DataError: A conversation has no chat template, or the template is unsafe to train with.
         """
-        rendered: list[list[_Sequence] | Dropped | BadRecord] = [self._render(row) for row in rows]
+        renderer = self.renderer
+        rendered: list[list[PieceSequence] | Dropped | BadRecord] = [
+            renderer.render(row) for row in rows
+        ]
         sides = [side for result in rendered if isinstance(result, list) for side in result]
         encoded = iter(self.encoder.encode([self._shortened(side) for side in sides]))
         outcomes: list[Outcome] = []
@@ -198,21 +144,21 @@ class RowTokenizer:
             outcomes.append(self._outcome(row, result, [next(encoded) for _ in result]))
         return outcomes
 
-    def _outcome(self, row: Row, sides: list[_Sequence], ids: list[list[Tokens]]) -> Outcome:
+    def _outcome(self, row: Row, sides: list[PieceSequence], ids: list[list[Tokens]]) -> Outcome:
         if isinstance(row, PromptRow):
             return self._prompt(row, ids[0])
         if isinstance(row, TextRow) or self.want == "text":
             return self._chunks(row.id, np.concatenate(ids[0]))
         outcomes = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
         if isinstance(row, PreferenceRow):
-            about = "" if row.margin is None else _json({"margin": row.margin})
+            about = "" if row.margin is None else dump_about({"margin": row.margin})
             chosen, rejected = outcomes
-            return _pair(row.id, chosen, rejected, about)
+            return pair_row(row.id, chosen, rejected, about)
         if isinstance(row, RankingRow):
-            return _ranking(row, outcomes)
+            return ranking_rows(row, outcomes)
         (outcome,) = outcomes
         if isinstance(row, UnpairedRow) and isinstance(outcome, list):
-            return [replace(part, about=_json({"label": row.label})) for part in outcome]
+            return [replace(part, about=dump_about({"label": row.label})) for part in outcome]
         return outcome
 
     def _shortened(self, pieces: list[Piece]) -> list[Piece]:
@@ -222,94 +168,6 @@ class RowTokenizer:
         if self.want == "text" or len(pieces) == 1 or len(last.text) <= most:
             return pieces
         return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
-
-    def _render(self, row: Row) -> list[_Sequence] | Dropped | BadRecord:
-        """Return the sequences of a row as pieces: one for each answer of a pair or ranking.
-
-        Raises:
-            DataError: The row is a ranking, and the method does not weigh its pairs.
-        """
-        try:
-            if isinstance(row, PromptRow):
-                return [self._opening(row.prompt, row.tools)]
-            if isinstance(row, RankingRow):
-                if not self.weighs_pairs:
-                    raise DataError(f"{row.id}: {_RANKING_UNWEIGHTED}")
-                if not row.pairs:
-                    return Dropped(row.id, "all answers have the same rank")
-            sides = []
-            for side in row_sequences(row, templated=self.template is not None):
-                pieces = self._pieces(side)
-                if isinstance(pieces, Dropped):
-                    return pieces
-                sides.append(pieces)
-            return sides
-        except RowError as fault:
-            return BadRecord(row.id, str(fault))
-
-    def _pieces(self, row: Row) -> _Sequence | Dropped:
-        if isinstance(row, TextRow):
-            if not row.text.strip():
-                return Dropped(row.id, "the text is empty")
-            return [Piece(self._plain(row.text), True)]
-        if isinstance(row, CompletionRow):
-            if self.template is None:
-                return self._completion(row)
-            return self._conversation(_as_dialogue(row))
-        if isinstance(row, DialogueRow):
-            return self._conversation(row)
-        raise DataError(f"{row.id}: this method does not learn from {type(row).__name__} rows")
-
-    def _completion(self, row: CompletionRow) -> _Sequence:
-        if row.tools:
-            raise RowError(_TOOLS_WITHOUT_TEMPLATE)
-        opening_text = f"{row.system}\n\n{row.prompt}" if row.system else row.prompt
-        prompt = self._plain(opening_text)
-        completion = self._plain(row.completion).removesuffix(self.encoder.eos)
-        if prompt and not prompt[-1].isspace() and not completion[:1].isspace():
-            prompt += "\n"
-        opening = [Piece(prompt, self.loss_on == "all")] if prompt else []
-        return [*opening, Piece(completion, True)]
-
-    def _plain(self, text: str) -> str:
-        """Return text that keeps its control tokens, except begin-of-text."""
-        return self.encoder.escape_control_tokens(
-            text.removeprefix(self.encoder.bos), only_bos=True
-        )
-
-    def _conversation(self, row: DialogueRow) -> _Sequence | Dropped:
-        if self.template is None:
-            raise DataError(
-                f"{row.id}: this is a conversation, and the tokenizer has no chat template to "
-                "render it with. Choose one: model.chat_template: chatml "
-                f"(of {', '.join(templates.NAMES)})"
-            )
-        answers = [
-            index
-            for index, message in enumerate(row.messages)
-            if index >= row.answers_from and message["role"] == "assistant"
-        ]
-        if not answers:
-            return Dropped(row.id, "it has no assistant message")
-        if self.loss_on == "completion":
-            answers = answers[-1:]
-        learned = [index for index in answers if row.messages[index].get("learned", True)]
-        if not learned and self.want != "text":
-            return Dropped(row.id, "every answer in it is marked as not trained on")
-        everything = self.want == "text" or self.loss_on == "all"
-        # Only what is learned must be identified in the template's output.
-        marked = answers if everything else learned
-        pieces = templates.render(self.template, row.messages, row.tools, self.encoder, marked)
-        spans = [index for index, piece in enumerate(pieces) if piece.supervised]
-        if not everything:
-            return pieces[: spans[-1] + 1]
-        last = len(pieces) if pieces[-1].text.strip() else spans[-1] + 1
-        context = {
-            span
-            for span, index in zip(spans, answers, strict=True)
-            if self.want != "text" and index not in learned
-        }
-        return [Piece(p.text, i not in context) for i, p in enumerate(pieces[:last])]
 
     def _chunks(self, id_: str, ids: Tokens) -> Outcome:
         """Cut a text into rows of `max_length`; each token is in exactly one of them.
@@ -379,7 +237,9 @@ class RowTokenizer:
                 f"max_length is {self.max_length}"
             )
             return Dropped(row.id, reason, required_length=len(tokens))
-        return [TokenRow(row.id, tokens, np.full_like(tokens, IGNORE), about=_json(asdict(row)))]
+        return [
+            TokenRow(row.id, tokens, np.full_like(tokens, IGNORE), about=dump_about(asdict(row)))
+        ]
 
     def _end(self, last: Tokens) -> Tokens:
         """Return the token that ends the last answer: EOS, unless the template has ended it.
@@ -415,80 +275,11 @@ class RowTokenizer:
                 omits a part of it.
         """
         try:
-            opening = self._opening(prompt)
+            opening = self.renderer.render_prompt(prompt)
         except RowError as fault:
             raise DataError(f"the prompt cannot be rendered: {fault}") from None
         ids = self._without_bos(self.encoder.encode([opening])[0][0])
         return [int(token) for token in np.concatenate([self._head, ids])]
-
-    def _opening(
-        self, prompt: str | list[Message], tools: list[dict[str, Any]] | None = None
-    ) -> _Sequence:
-        if tools and self.template is None:
-            raise RowError(_TOOLS_WITHOUT_TEMPLATE)
-        if isinstance(prompt, str) and (self.template is None or self.want == "text"):
-            text = self._plain(prompt)
-            if self.want not in _CONTINUED_KINDS and text and not text[-1].isspace():
-                text += "\n"
-            return [Piece(text, False)]
-        if isinstance(prompt, str):
-            prompt = [{"role": "user", "content": prompt}]
-        if self.template is None:
-            raise DataError("a conversation needs a chat template: set model.chat_template")
-        return templates.render_prompt(self.template, prompt, tools, self.encoder)
-
-
-def _as_dialogue(row: CompletionRow) -> DialogueRow:
-    parts = (("system", row.system), ("user", row.prompt), ("assistant", row.completion))
-    messages: list[Message] = [{"role": role, "content": text} for role, text in parts if text]
-    return DialogueRow(row.id, messages, row.tools, len(messages) - 1)
-
-
-def _ranking(row: RankingRow, answers: Sequence[Outcome]) -> Outcome:
-    """Return one row for each pair of a ranking, or the reason why a pair cannot be learned.
-
-    A ranking is kept or dropped as a whole: its weights are shares of all its pairs.
-    """
-    rows: list[TokenRow] = []
-    for number, pair in enumerate(row.pairs, start=1):
-        about = _json({"weight": pair.weight})
-        outcome = _pair(f"{row.id}#{number}", answers[pair.chosen], answers[pair.rejected], about)
-        if not isinstance(outcome, list):
-            return replace(outcome, id=row.id) if isinstance(outcome, Dropped) else outcome
-        rows += outcome
-    return rows
-
-
-def _pair(id_: str, chosen: Outcome, rejected: Outcome, about: str) -> Outcome:
-    """Return both sides as one row, or the reason why a side has nothing to train on.
-
-    Args:
-        id_: Id of the row.
-        chosen: Result of the better answer.
-        rejected: Result of the other one.
-        about: Metadata that the method reads, as JSON.
-    """
-    dropped = [side for side in (chosen, rejected) if isinstance(side, Dropped)]
-    if dropped:
-        return max(dropped, key=lambda side: side.required_length)
-    assert isinstance(chosen, list) and isinstance(rejected, list)
-    (better,), (worse,) = chosen, rejected
-    if np.array_equal(better.input_ids, worse.input_ids):
-        return Dropped(id_, "chosen and rejected are the same within max_length")
-    return [
-        TokenRow(
-            id_,
-            np.concatenate([better.input_ids, worse.input_ids]),
-            np.concatenate([better.labels, worse.labels]),
-            truncated=better.truncated or worse.truncated,
-            split=len(better.input_ids),
-            about=about,
-        )
-    ]
-
-
-def _json(about: dict[str, Any]) -> str:
-    return json.dumps(about, ensure_ascii=False, sort_keys=True, default=str)
 
 
 def _bounds(length: int, size: int) -> list[tuple[int, int]]:

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 
 from training.data.readers.records import BadRecord
 from training.data.schema.rows import CompletionRow, Row, TextRow
-from training.data.tokenization.row_tokenizer import Outcome, RowTokenizer
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.data.tokenization.token_rows import Outcome
 
 _PARALLELISM = "TOKENIZERS_PARALLELISM"
 _BATCH = 256

@@ -1,0 +1,64 @@
+"""Objects of a run in S3: its prefixes, the download of its files, and their deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from launch.aws.create_training_job import checkpoint_uri, output_uri
+from launch.aws.platform_parameters import PlatformParameters
+from launch.aws.s3 import S3Store, S3Uri
+from launch.downloads import path_within
+from launch.errors import LaunchError
+from launch.submission import Submission
+
+_NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
+"""Files of which the run folder here has its own version; the remote one must not replace it."""
+
+
+def run_prefixes(run: str, platform: PlatformParameters) -> list[S3Uri]:
+    """Return the S3 prefixes that hold the objects of a run."""
+    return [
+        S3Uri.parse(checkpoint_uri(run, platform)),
+        S3Uri(platform["buckets/runs"], f"runs/{run}/"),
+        S3Uri.parse(output_uri(run, platform)),
+    ]
+
+
+def delete_prefixes(store: S3Store, prefixes: Iterable[S3Uri]) -> list[str]:
+    """Delete the objects below prefixes; return why the others stay, which are protected."""
+    failures = []
+    for prefix in prefixes:
+        try:
+            store.delete(prefix)
+        except LaunchError as error:
+            failures.append(str(error))
+    return failures
+
+
+def fetch_run_files(
+    store: S3Store, submission: Submission, platform: PlatformParameters, *, checkpoints: bool
+) -> list[Path]:
+    """Download what the run wrote next to its checkpoints: metrics, samples, report.
+
+    Every stage of a pipeline has a `status.json`, too; the shortest path is that of the run.
+
+    Args:
+        store: Object store of the account.
+        submission: The run.
+        platform: Parameters of the environment.
+        checkpoints: Download the checkpoints too.
+    """
+    prefix = S3Uri.parse(checkpoint_uri(submission.run, platform))
+    objects = {uri.key.removeprefix(prefix.key): uri for uri, _ in store.list(prefix)}
+    roots = [n.removesuffix("status.json") for n in objects if n.endswith("status.json")]
+    root = min(roots, key=len, default="")
+    wanted = {}
+    for name, uri in objects.items():
+        relative = name.removeprefix(root)
+        *folders, base_name = relative.split("/")
+        skipped = "model" in folders or ("checkpoints" in folders and not checkpoints)
+        if skipped or not name.startswith(root) or relative in _NOT_FETCHED or not base_name:
+            continue
+        wanted[uri] = path_within(submission.folder, relative, str(uri))
+    return [path for uri, path in wanted.items() if store.download_file(uri, path)]

@@ -1,0 +1,63 @@
+"""Tokenized rows, and the reasons for which a row has none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from training.data.readers.records import BadRecord
+from training.data.tokenization.encoder import Tokens
+
+IGNORE = -100
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """Tokenized row.
+
+    Attributes:
+        id: Id of the source row, or of a part of it: `book.parquet:3#2`.
+        input_ids: Token ids, at most `max_length`; of a pair, the chosen side, then the rejected.
+        labels: Labels of the same length; `IGNORE` at unsupervised tokens.
+        truncated: Whether tokens were cut off the end.
+        split: Index at which the second side of a pair begins; 0 if there is one sequence.
+        about: Metadata that the method reads, as JSON.
+    """
+
+    id: str
+    input_ids: Tokens
+    labels: Tokens
+    truncated: bool = False
+    split: int = 0
+    about: str = ""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence of the row."""
+        size = len(self.input_ids)
+        return [self.split, size - self.split] if self.split else [size]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Row that was read but has nothing to train on.
+
+    Attributes:
+        id: Id of the source row.
+        reason: Reason for dropping it.
+        required_length: Smallest `max_length` at which it would be kept; 0 if none would do.
+    """
+
+    id: str
+    reason: str
+    required_length: int = 0
+
+
+Outcome = list[TokenRow] | Dropped | BadRecord
+"""Result of one row: its token rows (several for a long text), or the reason for having none."""
+
+
+def dump_about(about: dict[str, Any]) -> str:
+    """Return metadata as JSON."""
+    return json.dumps(about, ensure_ascii=False, sort_keys=True, default=str)
