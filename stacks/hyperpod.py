@@ -7,6 +7,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from stacks.aws_data.tables import eks_versions, region_has
+from stacks.constructs.cluster_log_group import ClusterLogGroup
 from stacks.constructs.compute_quotas import QUOTA, ComputeQuotas
 from stacks.constructs.eks_api_access import EksApiAccess
 from stacks.constructs.eks_cluster import EksForHyperPod
@@ -100,8 +101,10 @@ class HyperPodStack(TemperStack):
             )
         eks_cluster_arn = eks.cluster.attr_arn if eks else settings.eks_cluster_arn
         if settings.eks_cluster_arn:
-            parameters["hyperpod/eks"] = settings.eks_cluster_arn.rpartition("/")[2]
-            parameters |= self._job_parameters()
+            parameters |= {
+                "hyperpod/eks": settings.eks_cluster_arn.rpartition("/")[2],
+                **self._job_parameters(),
+            }
         lifecycle = self._add_lifecycle(environment, security, storage)
         autoscaling = self._add_autoscaling_role(security)
         self.cluster = HyperPodCluster(
@@ -128,6 +131,14 @@ class HyperPodStack(TemperStack):
             *((accounting.read_password_policy,) if accounting else ()),
             *((autoscaling,) if autoscaling else ()),
         )
+        log = ClusterLogGroup(
+            self,
+            "Log",
+            context=security.context,
+            cluster=self.cluster,
+            cluster_name=self.cluster_name,
+            days=environment.training.log_days,
+        )
         if eks_cluster_arn:
             self._add_eks_access(
                 self.cluster, security, network, eks_cluster_arn, parameters["hyperpod/eks"]
@@ -135,7 +146,7 @@ class HyperPodStack(TemperStack):
         if eks:
             eks.add_node_addons(self.cluster)
         if settings.orchestrator == "slurm":
-            parameters |= self._add_slurm_access(self.cluster, security)
+            parameters |= self._add_slurm_access(self.cluster, security, log)
         if settings.task_governance:
             self._add_compute_quotas(self.cluster, settings.task_governance)
         publish_parameters(self, self.names, parameters)
@@ -240,7 +251,7 @@ class HyperPodStack(TemperStack):
             cdk.Annotations.of(self).add_warning_v2("temper:zones", warning)
 
     def _add_slurm_access(
-        self, cluster: sagemaker.CfnCluster, security: SecurityStack
+        self, cluster: sagemaker.CfnCluster, security: SecurityStack, log: ClusterLogGroup
     ) -> dict[str, str]:
         """Add health events and the access of engineers, and return the parameters to publish."""
         self.bridge = HealthEventBridge(
@@ -248,7 +259,7 @@ class HyperPodStack(TemperStack):
             "HealthEvents",
             names=self.names,
             context=security.context,
-            cluster=cluster,
+            log=log,
             cluster_name=self.cluster_name,
         )
         access = NodeAccess(

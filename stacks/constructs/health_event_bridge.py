@@ -1,11 +1,10 @@
 """Forwarding of health-agent log events of a Slurm cluster to EventBridge."""
 
-import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from stacks.constructs.cluster_log_group import ClusterLogGroup
 from stacks.constructs.handler_function import HandlerFunction
 from stacks.naming import ResourceNames
 from stacks.policies.iam_statements import IamContext, put_events
@@ -21,12 +20,10 @@ class HealthEventBridge(Construct):
         *,
         names: ResourceNames,
         context: IamContext,
-        cluster: sagemaker.CfnCluster,
+        log: ClusterLogGroup,
         cluster_name: str,
     ) -> None:
         super().__init__(scope, id)
-        cluster_id = cdk.Fn.select(1, cdk.Fn.split("/", cluster.attr_cluster_arn))
-        group = f"/aws/sagemaker/Clusters/{cluster_name}/{cluster_id}"
         self.handler = HandlerFunction(
             self,
             "Bridge",
@@ -42,15 +39,16 @@ class HealthEventBridge(Construct):
             function_name=self.handler.function.function_arn,
             principal="logs.amazonaws.com",
             source_account=names.account,
-            source_arn=names.arn("logs", f"log-group:{group}:*"),
+            source_arn=names.arn("logs", f"log-group:{log.group_name}:*"),
         )
         subscription = logs.CfnSubscriptionFilter(
             self,
             "HealthEvents",
-            log_group_name=group,
+            log_group_name=log.group_name,
             filter_pattern='{ $.HealthMonitoringAgentDetectionEvent = "HealthEvent" }',
             destination_arn=self.handler.function.function_arn,
         )
         # CloudWatch Logs sends a test message when the subscription is created, which fails without
         # the permission to invoke the function.
         subscription.add_resource_dependency(permission)
+        subscription.node.add_dependency(log.resource)

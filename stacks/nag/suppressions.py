@@ -33,7 +33,9 @@ def _wildcard(resource: str) -> str:
 
 ARN_OF_ACCOUNT = r"arn:<AWS::Partition>:{}:[a-z0-9-]*:(\d+|<AWS::AccountId>):"
 PREFIX = r"[a-z0-9-]+"
-PROVIDER = r"(bedrock/(Throughput|InvocationLogging)|hyperpod/Lifecycle/Publish)/Provider/.*"
+PROVIDER = (
+    r"(bedrock/(Throughput|InvocationLogging)|hyperpod/(Lifecycle/Publish|Log/Set))/Provider/.*"
+)
 
 STRUCTURE = (
     Suppression(

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import moto.bedrock.urls
 import moto.cloudformation.parsing
+import moto.logs.responses
 import moto.server
 from moto.awslambda.utils import get_backend
 from moto.core.common_models import CloudFormationModel
@@ -43,6 +44,7 @@ CUSTOM_TYPES = (
     "Custom::ProvisionedThroughput",
     "Custom::InvocationLogging",
     "Custom::LifecycleScripts",
+    "Custom::ClusterLogGroup",
 )
 MAX_POLLS = 20
 # Variables in which CDK's provider finds the functions to call; the second only with `wait`.
@@ -172,6 +174,13 @@ def _call(handler: str, event: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _associate_kms_key(response: Any) -> str:
+    """Set the key of a log group, and return the empty response of CloudWatch Logs."""
+    request = json.loads(response.body)
+    response.logs_backend.groups[request["logGroupName"]].kms_key_id = request["kmsKeyId"]
+    return ""
+
+
 class EmulatedThroughput:
     """Provisioned throughput of Bedrock, as far as the handlers use it."""
 
@@ -221,6 +230,8 @@ def main() -> None:
         type(kind.replace("::", ""), (_StubResource, CloudFormationModel), {"kind": kind})
     moto.cloudformation.parsing.CustomModel = EmulatedCustomResource  # type: ignore[misc,assignment]
     cloudformation_rules.install()
+    # Moto has no AssociateKmsKey of CloudWatch Logs.
+    moto.logs.responses.LogsResponse.associate_kms_key = _associate_kms_key
     throughputs = EmulatedThroughput()
     moto.bedrock.urls.url_paths.update(
         {

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
@@ -306,6 +307,24 @@ def test_namespaces_of_jobs_are_published(eks: Assembly) -> None:
     assert parameters["hyperpod/namespaces"] == "hyperpod-ns-research"
     assert parameters["hyperpod/teams"] == "research"
     assert parameters["hyperpod/autoscaled-groups"] == "experiments:ml.g6.xlarge:4:30"
+
+
+@pytest.mark.parametrize("name", ["everything", "eks"])
+def test_the_logs_of_a_cluster_are_encrypted_and_end(
+    assembly_of: Callable[[str], Assembly], name: str
+) -> None:
+    """What refers to the group waits for it: HyperPod creates it at a time of its own."""
+    assembly = assembly_of(name)
+    [log] = [r["Properties"] for r in assembly.of_type("Custom::ClusterLogGroup")]
+    assert log["Days"] == 90
+    assert log["KmsKeyArn"]
+    cluster_id = {"Fn::Select": [1, {"Fn::Split": ["/", ANY]}]}
+    prefix, found_id = log["LogGroupName"]["Fn::Join"][1]
+    assert prefix == f"/aws/sagemaker/Clusters/temper-{'all' if name != 'eks' else 'eks'}-cluster/"
+    assert found_id == cluster_id
+    for subscription in assembly.of_type("AWS::Logs::SubscriptionFilter"):
+        if "HealthMonitoringAgent" in str(subscription):
+            assert any("Log" in each for each in subscription["DependsOn"])
 
 
 def test_jobs_on_eks_have_credentials_that_publish_their_metrics(eks: Assembly) -> None:
