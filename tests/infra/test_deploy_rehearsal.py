@@ -28,6 +28,7 @@ def test_every_stack_deploys_twice_and_goes(
     if name == "isolated":
         assert not set(outcome.created) & {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway"}
         assert outcome.handled == {
+            "Custom::ClusterLogGroup": 1,
             "Custom::InvocationLogging": 1,
             "Custom::LifecycleScripts": 1,
             "Custom::ProvisionedThroughput": 1,
