@@ -13,6 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from launch.errors import LaunchError
 
+OWN_FILES = ("job.yaml", "launch.json", "status.json", "failure.json", ".lock")
+"""Files of which the run folder here has its own version; the remote one must not replace it."""
+
 
 def path_within(folder: Path, name: str, source: str) -> Path:
     """Return the path below `folder` to which a downloaded file is written.

@@ -8,12 +8,9 @@ from pathlib import Path
 from launch.aws.create_training_job import checkpoint_uri, output_uri
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.s3 import S3Store, S3Uri
-from launch.downloads import path_within
+from launch.downloads import OWN_FILES, path_within
 from launch.errors import LaunchError
 from launch.submission import Submission
-
-_NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
-"""Files of which the run folder here has its own version; the remote one must not replace it."""
 
 
 def run_prefixes(run: str, platform: PlatformParameters) -> list[S3Uri]:
@@ -58,7 +55,7 @@ def fetch_run_files(
         relative = name.removeprefix(root)
         *folders, base_name = relative.split("/")
         skipped = "model" in folders or ("checkpoints" in folders and not checkpoints)
-        if skipped or not name.startswith(root) or relative in _NOT_FETCHED or not base_name:
+        if skipped or not name.startswith(root) or relative in OWN_FILES or not base_name:
             continue
         wanted[uri] = path_within(submission.folder, relative, str(uri))
     return [path for uri, path in wanted.items() if store.download_file(uri, path)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
-from launch.downloads import path_within
+from launch.downloads import OWN_FILES, path_within
 from launch.eks.api_server import kubectl_of
 from launch.eks.job_lookup import JOB_KIND, JobLookup
 from launch.eks.job_status import read_status
@@ -57,7 +57,6 @@ _RECORDED_STATES: dict[str, State] = {
     "failed": "training failed",
     "stopped": "stopped",
 }
-_NOT_FETCHED = frozenset(("job.yaml", "launch.json", "status.json", "failure.json", ".lock"))
 
 
 def from_environment(environment: LaunchEnvironment | None) -> EksTarget:
@@ -274,7 +273,7 @@ class EksTarget:
             relative = uri.key.removeprefix(prefix.key)
             parts = relative.split("/")
             skipped = "checkpoints" in parts[:-1] and not checkpoints
-            if not skipped and relative not in _NOT_FETCHED and parts[-1]:
+            if not skipped and relative not in OWN_FILES and parts[-1]:
                 wanted[uri] = path_within(folder, relative, str(uri))
         fetched = [path for uri, path in wanted.items() if self.store.download_file(uri, path)]
         if archive and (folder / "model").is_dir():

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from launch.code_bundle import code_digest, code_files
+from launch.downloads import OWN_FILES
 from launch.environment import LaunchEnvironment
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
@@ -44,10 +45,7 @@ from training.config import Job, Pipeline
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
-_NOT_FETCHED = (
-    *("job.yaml", "launch.json", "sent.yaml", "status.json", "failure.json"),
-    *("*.sbatch", "*.id", ".lock", STOP),
-)
+_NOT_FETCHED = (*OWN_FILES, "sent.yaml", "*.sbatch", "*.id", STOP)
 
 
 def from_environment(environment: LaunchEnvironment | None) -> SlurmTarget:

@@ -287,7 +287,7 @@ class LiveEnvironment:
             except ClientError:
                 continue
             if kind == "deploy-role":
-                # Whoever deploys through this role creates resources through the execution role.
+                # Deployments through this role create resources through the execution role.
                 execution = role.replace("-deploy-role-", "-cfn-exec-role-")
                 self._execution_role = {"RoleARN": execution}
             credentials = answer["Credentials"]

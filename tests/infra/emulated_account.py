@@ -1,10 +1,11 @@
-"""Emulated account of the deployment rehearsal: moto's server with three extensions.
+"""Emulated account of the deployment rehearsal: moto's server with four extensions.
 
 The report of the rehearsal distinguishes them from what moto creates itself:
 
 - a resource type that moto lacks, but whose attributes others refer to, gets stub attributes;
 - custom resources run the handlers of the platform in this process, as CDK's provider would;
-- Bedrock has provisioned throughput, which is in service at the second request.
+- Bedrock has provisioned throughput, which is in service at the second request;
+- CloudWatch Logs has AssociateKmsKey.
 """
 
 import importlib

@@ -62,7 +62,7 @@ class TemplateAccount:
         return self._retained
 
     def exists(self, _resource: Retained) -> bool:
-        """Return True: nobody deletes anything by hand."""
+        """Return True: nothing is deleted by hand."""
         return True
 
     def import_resources(

@@ -26,7 +26,7 @@ OTHER = re.compile(
 CASES: list[Case] = [
     (user, True, *call) for user, calls in (*COMMANDS.values(), *TOOLS.values()) for call in calls
 ]
-# What stays denied to people on call, whatever a runbook could suggest.
+# Calls that stay denied to people on call, whatever a runbook suggests.
 DENIED: list[tuple[str, str]] = [
     ("s3:GetObject", "{data}/set/train.jsonl"),
     ("s3:GetObject", "{models}/run/model"),

@@ -17,7 +17,7 @@ from tests.infra.conftest import OURS, TESTS, Assembly
 from tests.infra.test_permissions import _reference
 
 BOUNDARY = "arn:aws:iam::111122223333:policy/temper-all-boundary"
-# What AWS's documentation of each service says its creation needs, beyond the call itself.
+# Actions that creating a resource requires besides the call itself, by AWS's documentation.
 WELL_KNOWN = {
     "AWS::SageMaker::Cluster": {"sagemaker:CreateCluster", "iam:PassRole"},
     "AWS::KMS::Key": {"kms:CreateKey", "kms:PutKeyPolicy", "kms:EnableKeyRotation"},

@@ -20,7 +20,7 @@ from stacks.settings.hyperpod import HyperPodSettings
 from tests.infra.conftest import Assembly
 from tests.infra.permissions.resolved import ResolvedRoles
 
-# What HyperPod writes on every node before a script runs, as AWS's own extensions read it:
+# File that HyperPod writes on every node before a script runs, as AWS's extensions read it:
 # github.com/awslabs/awsome-distributed-ai, folder
 # 1.architectures/5.sagemaker-hyperpod/Extensions/detect-node
 RESOURCES = {

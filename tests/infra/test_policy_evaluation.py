@@ -98,7 +98,7 @@ RULES: list[Rule] = [
         {},
     ),
     (
-        "a resource's policy for somebody else does not",
+        "a resource's policy for another principal does not",
         LOGIC,
         False,
         {"identity": [], "resource": [OTHERS]},

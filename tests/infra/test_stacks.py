@@ -313,7 +313,7 @@ def test_namespaces_of_jobs_are_published(eks: Assembly) -> None:
 def test_the_logs_of_a_cluster_are_encrypted_and_end(
     assembly_of: Callable[[str], Assembly], name: str
 ) -> None:
-    """What refers to the group waits for it: HyperPod creates it at a time of its own."""
+    """Resources that refer to the group wait for it: HyperPod creates it at a time of its own."""
     assembly = assembly_of(name)
     [log] = [r["Properties"] for r in assembly.of_type("Custom::ClusterLogGroup")]
     assert log["Days"] == 90
@@ -430,7 +430,7 @@ def test_every_alarm_pages_by_itself_and_areas_give_the_all_clear(everything: As
         alarm = resource["Properties"]
         name = alarm["AlarmName"].removeprefix("temper-all-")
         [action] = alarm["AlarmActions"]
-        # What tells of a broken function goes past all functions.
+        # An alarm on a broken function does not depend on any function.
         assert ("Pager" not in str(action)) == (name in direct), name
     for resource in everything.of_type("AWS::CloudWatch::CompositeAlarm"):
         composite = resource["Properties"]

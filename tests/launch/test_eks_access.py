@@ -1,4 +1,4 @@
-"""What an engineer may do on a real API server, after `temper cluster-setup` and not before."""
+"""Rights of an engineer on a real API server, before and after `temper cluster-setup`."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_an_image_without_a_finished_scan_is_never_promoted(
     answer = promote(basic_scan(registry.push("1-a"), status), registry.gate())
     assert answer["promoted"] is False and status in answer["why"]
     assert registry.promoted is None
-    # A scan that goes on is no fault; every other state is.
+    # A scan in progress is no fault; every other state is.
     assert bool(registry.faults) is (status not in ("IN_PROGRESS", "PENDING"))
 
 

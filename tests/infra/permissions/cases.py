@@ -84,7 +84,7 @@ BUILDS = "arn:aws:codebuild:us-east-1:111122223333:project/temper-all-images"
 VARIABLE = "codebuild:environment.environmentVariables.name"
 BUILD_VARIABLES = {VARIABLE: ["KIND", "VERSION", "COMMIT"]}
 OTHER_VARIABLES = {VARIABLE: ["KIND", "PUBLIC_REGISTRY"]}
-# What a request to start a build may not replace.
+# Fields of the project that a request to start a build may not override.
 OVERRIDES: list[dict[str, Any]] = [
     {"codebuild:source.buildspec": "true"},
     {"codebuild:source.location": "https://github.com/somebody/else"},
