@@ -236,7 +236,7 @@ def tokenize_source(
         located.digest(), source.shape, sorted(source.columns.items()),
         sorted(source.dimensions.items()), limit, on_error,
         tokenizer, rows.template.sources if rows.template else "",
-        rows.want, rows.loss_on, rows.max_length, rows.weighs_pairs,
+        rows.want, rows.loss_on, rows.max_length, rows.weighs_pairs, rows.overlap,
     )  # fmt: skip
     folder = cache.entry(
         key,

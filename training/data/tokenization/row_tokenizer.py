@@ -33,6 +33,7 @@ from training.data.templates import ChatTemplate
 from training.data.tokenization.encoder import Encoder, Piece, Tokens
 from training.data.tokenization.pair_rows import pair_row, ranking_rows
 from training.data.tokenization.row_renderer import LossOn, PieceSequence, RowRenderer
+from training.data.tokenization.text_windows import window_rows
 from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome, TokenRow, dump_about
 from training.errors import DataError
 
@@ -55,6 +56,7 @@ class RowTokenizer:
         loss_on: Part of a conversation that is supervised.
         max_length: Maximum tokens of a row. Texts are cut into such rows, conversations truncated.
         weighs_pairs: Whether the method weighs pairs; others would count a long ranking many times.
+        overlap: Tokens that a row of a text that is cut repeats from the row before, as context.
     """
 
     encoder: Encoder
@@ -63,6 +65,7 @@ class RowTokenizer:
     loss_on: LossOn
     max_length: int
     weighs_pairs: bool = False
+    overlap: int = 0
 
     @classmethod
     def for_job(cls, job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
@@ -89,6 +92,7 @@ class RowTokenizer:
             loss_on=loss_on or default,
             max_length=job.data.max_length,
             weighs_pairs=job.method.weighs_pairs,
+            overlap=job.data.overlap,
         )
 
     @classmethod
@@ -101,6 +105,7 @@ class RowTokenizer:
         loss_on: LossOn = "assistant",
         max_length: int,
         weighs_pairs: bool = False,
+        overlap: int = 0,
     ) -> RowTokenizer:
         """Return a row tokenizer for a tokenizer and a chat template.
 
@@ -111,13 +116,14 @@ class RowTokenizer:
             loss_on: Part of a conversation that is learned.
             max_length: Maximum tokens of a row.
             weighs_pairs: Whether the method weighs the pairs of a ranking.
+            overlap: Tokens that a row of a text that is cut repeats from the row before.
 
         Raises:
             DataError: The chat template does not exist.
         """
         encoder = Encoder(tokenizer)
         template = templates.resolve(chat_template, tokenizer, encoder)
-        return cls(encoder, template, want, loss_on, max_length, weighs_pairs)
+        return cls(encoder, template, want, loss_on, max_length, weighs_pairs, overlap)
 
     @property
     def renderer(self) -> RowRenderer:
@@ -148,7 +154,7 @@ class RowTokenizer:
         if isinstance(row, PromptRow):
             return self._prompt(row, ids[0])
         if isinstance(row, TextRow) or self.want == "text":
-            return self._chunks(row.id, np.concatenate(ids[0]))
+            return self._windows(row.id, np.concatenate(ids[0]))
         outcomes = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
         if isinstance(row, PreferenceRow):
             about = "" if row.margin is None else dump_about({"margin": row.margin})
@@ -169,25 +175,15 @@ class RowTokenizer:
             return pieces
         return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
-    def _chunks(self, id_: str, ids: Tokens) -> Outcome:
-        """Cut a text into rows of `max_length`; each token is in exactly one of them.
-
-        The first text token of a continuation row is unsupervised: the row has no context for it.
-        """
+    def _windows(self, id_: str, ids: Tokens) -> Outcome:
+        """Cut a text, with its end, into rows of `max_length`."""
         body = self._without_bos(ids)
         eos = self.encoder.eos_id
         if eos is not None and (not len(body) or body[-1] != eos):
             body = np.append(body, np.int32(eos))
         if len(self._head) + len(body) < 2:
             return Dropped(id_, "there is no token to learn in it")
-        bounds = _bounds(len(body), self.max_length - len(self._head))
-        rows: list[TokenRow] = []
-        for number, (start, stop) in enumerate(bounds, start=1):
-            tokens = np.concatenate([self._head, body[start:stop]])
-            labels = tokens.copy()
-            labels[: 1 if start == 0 else 1 + len(self._head)] = IGNORE
-            rows.append(TokenRow(id_ if len(bounds) == 1 else f"{id_}#{number}", tokens, labels))
-        return rows
+        return window_rows(id_, self._head, body, self.max_length, self.overlap)
 
     @property
     def _head(self) -> Tokens:
@@ -280,11 +276,3 @@ class RowTokenizer:
             raise DataError(f"the prompt cannot be rendered: {fault}") from None
         ids = self._without_bos(self.encoder.encode([opening])[0][0])
         return [int(token) for token in np.concatenate([self._head, ids])]
-
-
-def _bounds(length: int, size: int) -> list[tuple[int, int]]:
-    """Return the bounds that cut `length` tokens into parts of `size`, none of a single token."""
-    cuts = list(range(0, length, size))
-    if len(cuts) > 1 and length - cuts[-1] == 1:
-        cuts[-1] -= 1
-    return list(zip(cuts, [*cuts[1:], length], strict=True))
