@@ -157,8 +157,22 @@ class RowTokenizer:
             if not isinstance(result, list):
                 outcomes.append(result)
                 continue
-            outcomes.append(self._outcome(row, result, [next(encoded) for _ in result]))
+            outcome = self._outcome(row, result, [next(encoded) for _ in result])
+            outcomes.append(self._with_markup(row, outcome))
         return outcomes
+
+    def _with_markup(self, row: Row, outcome: Outcome) -> Outcome:
+        """Return the outcome of a row with the chat template's markup that the row has already."""
+        if self.template is None or not isinstance(outcome, list | SplitRow):
+            return outcome
+        if self.want == "text" and not isinstance(row, DialogueRow):
+            return outcome
+        markup = self.template.markup.find_in_row(row)
+        if not markup:
+            return outcome
+        rows = outcome.rows if isinstance(outcome, SplitRow) else outcome
+        rows[0] = replace(rows[0], markup=markup)
+        return outcome
 
     def _outcome(self, row: Row, sides: list[PieceSequence], ids: list[list[Tokens]]) -> Outcome:
         if isinstance(row, PromptRow):
