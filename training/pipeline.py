@@ -215,7 +215,7 @@ def _micro_batch_size(
         assert isinstance(data.train, RowTable), "checked with the job"
         length = max(data.train.lengths) + job.method.max_new_tokens
     row_tokens = sum(collate.max_length_example(length)["seq_lengths"])
-    attempt = partial(worst_case_loss, model, collate, world.device, length, job.method.head)
+    attempt = partial(worst_case_loss, job, model, collate, world.device, length)
     result_file = folder.path / "probe.json"
     return find_micro_batch_size(job, model, world, attempt, result_file, row_tokens=row_tokens)
 

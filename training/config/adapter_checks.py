@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from training.config.adapter_base import AdapterSection, LayerSelection
 from training.config.adapters import (
     AdaLora,
-    AdapterSection,
     Bottleneck,
     Ia3,
     Lora,
@@ -146,11 +146,32 @@ def _adalora(job: Job, adapter: AdaLora) -> Iterator[Problem]:
         )
 
 
+def _layers(adapter: LayerSelection) -> Iterator[Problem]:
+    """Yield problems of a choice of layers that its keys alone show."""
+    chosen = adapter.layers_to_transform or ()
+    if repeated := sorted({layer for layer in chosen if chosen.count(layer) > 1}):
+        yield Problem(
+            "adapter.layers_to_transform",
+            f"names layer {', '.join(map(str, repeated))} more than once",
+            str(list(chosen)),
+            "Name each layer once",
+        )
+    if adapter.layers_pattern and not chosen:
+        yield Problem(
+            "adapter.layers_pattern",
+            "says where layers_to_transform is counted, which is not set",
+            ", ".join(adapter.layers_pattern),
+            "Set adapter.layers_to_transform, or leave it out",
+        )
+
+
 def _own_keys(job: Job, adapter: AdapterSection) -> Iterator[Problem]:
     if isinstance(adapter, Lora) and adapter.init == "pissa":
         yield from _pissa(job, adapter)
     if isinstance(adapter, AdaLora):
         yield from _adalora(job, adapter)
+    if isinstance(adapter, LayerSelection):
+        yield from _layers(adapter)
     if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
         yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
     if isinstance(adapter, Ia3):

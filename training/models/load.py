@@ -15,6 +15,7 @@ from training.config.static_shapes import static_shapes
 from training.errors import DeviceError, ModelError
 from training.models.causal_check import check_causal
 from training.models.context_length import check_context_length
+from training.models.flash_attention import pass_document_boundaries
 from training.models.freeze import freeze
 from training.models.fused_log_probs import add_next_token_log_probs
 from training.models.generation_config import repair_generation_config
@@ -57,6 +58,8 @@ def load_model(
         enable_masked_attention(model)
     elif masked and device.type == "cpu" and not job.train.compile:
         enable_packed_attention(model)
+    if job.data.packing and job.model.attention == "flash_attention_2":
+        pass_document_boundaries(model)
     if job.method.head == "language":
         add_next_token_log_probs(model, all_positions=static)
     return model
@@ -97,7 +100,9 @@ def check_precision(precision: str, device: torch.device) -> None:
     """
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("precision fp16 needs a GPU; this CPU can do fp32 and bf16")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    # By default torch also accepts GPUs that only emulate bf16 (T4, V100), far slower than fp16.
+    emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and emulated:
         name = torch.cuda.get_device_name(device)
         raise DeviceError(f"precision bf16 is not possible on {name}, which can do fp32 and fp16")
 

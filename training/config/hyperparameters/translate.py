@@ -235,10 +235,13 @@ def _lora(given: LoraSettings, result: Translation) -> None:
         adapter["target_modules"] = modules if isinstance(modules, str) else list(modules)
     if given.modules_to_save:
         adapter["modules_to_save"] = list(given.modules_to_save)
-    if given.layers_to_transform is not None:
-        result.notes.append(
-            f"layers_to_transform {given.layers_to_transform} is not carried: every layer gets one"
-        )
+    # PEFT takes an empty list for all layers.
+    if given.layers_to_transform not in (None, ()):
+        layers = given.layers_to_transform
+        adapter["layers_to_transform"] = layers if isinstance(layers, int) else list(layers)
+        if given.layers_pattern:
+            names = given.layers_pattern
+            adapter["layers_pattern"] = [names] if isinstance(names, str) else list(names)
     for name in ("fan_in_fan_out", "use_rslora", "use_dora"):
         if getattr(given, name):
             adapter[name] = True
