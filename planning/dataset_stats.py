@@ -63,10 +63,12 @@ class _Sides:
     Attributes:
         texts: The texts.
         cut: Whether a text that is too long becomes several rows; others lose their end.
+        repeated: Text that each of these rows repeats: the system message of a conversation.
     """
 
     texts: tuple[str, ...]
     cut: bool = False
+    repeated: str = ""
 
 
 @dataclass
@@ -127,7 +129,9 @@ def _cut_rows(job: Job, sample: _Sample, per_token: float) -> list[list[float]]:
     for sides in sample.sides:
         lengths = [len(text) / per_token + added for text in sides.texts]
         if sides.cut:
-            rows += [[part] for part in window_lengths(lengths[0], data.max_length, data.overlap)]
+            repeated = round(len(sides.repeated) / per_token) or data.overlap
+            overlap = min(repeated, data.max_length - 2)
+            rows += [[part] for part in window_lengths(lengths[0], data.max_length, overlap)]
         else:
             rows.append([min(float(data.max_length), length) for length in lengths])
     return rows
@@ -216,14 +220,19 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
             return _Sample(min(rows, limit or rows) * expansion, sides, located.size_bytes)
         number += 1
         if isinstance(record, SourceRecord):
-            of_record = _sides(reader, record, cut=job.method.rows == "text")
+            of_record = _sides(
+                reader,
+                record,
+                cut=job.method.rows == "text",
+                split=job.data.long_conversations == "split",
+            )
             sides += of_record
             added += len(of_record) - 1
         done = _before(located, cursor)
     return _Sample(float(number + added), sides, located.size_bytes)
 
 
-def _sides(reader: Any, record: Any, *, cut: bool = False) -> list[_Sides]:
+def _sides(reader: Any, record: Any, *, cut: bool = False, split: bool = False) -> list[_Sides]:
     """Return the texts that are tokenized of each row of a record: of a ranking, of each pair.
 
     A record of unknown schema is one row with all of its texts.
@@ -232,8 +241,16 @@ def _sides(reader: Any, record: Any, *, cut: bool = False) -> list[_Sides]:
         reader: Reader of the records.
         record: The record.
         cut: Whether the method cuts all rows that are too long, and not only texts.
+        split: Whether conversations that are too long are split at turns.
     """
-    from training.data.schema.rows import PreferenceRow, PromptRow, RankingRow, RowError, TextRow
+    from training.data.schema.rows import (
+        DialogueRow,
+        PreferenceRow,
+        PromptRow,
+        RankingRow,
+        RowError,
+        TextRow,
+    )
 
     try:
         row = reader.read(record)
@@ -247,6 +264,9 @@ def _sides(reader: Any, record: Any, *, cut: bool = False) -> list[_Sides]:
     if isinstance(row, PromptRow):
         return [_Sides((_joined(row.prompt),))]
     text = _joined([getattr(row, name) for name in row.__slots__ if name != "id"])
+    if isinstance(row, DialogueRow) and split:
+        system = [message for message in row.messages if message["role"] == "system"]
+        return [_Sides((text,), True, _joined([system[:1], row.tools or []]))]
     return [_Sides((text,), cut or isinstance(row, TextRow))]
 
 

@@ -85,6 +85,9 @@ class TrainSettings(LrSchedule):
     is a second model in memory."""
     compile: bool = False
     """`torch.compile` the model: faster steps after a slow start."""
+    static_shapes: bool | None = None
+    """Pad every batch to one of at most two shapes, and pass every position through the head, so
+    that a compiled step is not compiled again for other rows. If not set: on Trainium."""
 
     @property
     def keeps_best(self) -> bool:
