@@ -89,6 +89,9 @@ class TrainSettings(LrSchedule):
     every method. If not set, that of the model's `config.json`; `none` or 0 turns it off."""
     compile: bool = False
     """`torch.compile` the model: faster steps after a slow start."""
+    static_shapes: bool | None = None
+    """Pad every batch to one of at most two shapes, and pass every position through the head, so
+    that a compiled step is not compiled again for other rows. If not set: on Trainium."""
 
     @property
     def keeps_best(self) -> bool:

@@ -26,7 +26,7 @@ from training.data.schema.rows import Row, RowError
 from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import cache_key, write_jsonl
 from training.data.tokenization.row_tokenizer import RowTokenizer
-from training.data.tokenization.token_rows import Dropped, TokenRow
+from training.data.tokenization.token_rows import Dropped, SplitRow, TokenRow
 from training.data.tokenization.workers import characters_of
 from training.errors import DataError
 
@@ -309,6 +309,9 @@ class StreamTable:
                     window.dropped.append(outcome)
                 elif isinstance(outcome, BadRecord):
                     skipped.append(outcome)
+                elif isinstance(outcome, SplitRow):
+                    window.dropped.extend(outcome.dropped)
+                    documents += outcome.rows
                 else:
                     documents += outcome
         for bad in skipped:
