@@ -24,8 +24,8 @@ from training.config.load import parse_job
 from training.data.prepare import prepare
 from training.errors import ModelError
 from training.methods.common.causal_lm import CausalLmTrainer
-from training.models.router_recorder import RouterRecorder
 from training.trainer.exact_trainer import ExactTrainerMixin
+from training.trainer.router_recorder import RouterRecorder
 from training.trainer.sample_order import SampleOrder
 
 COEFFICIENT = 0.5

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import ModelError
-from training.models.router_recorder import RouterRecorder, expert_bodies, routers
+from training.trainer.router_recorder import RouterRecorder, expert_bodies, routers
 
 _FUNCTION = "load_balancing_loss_func"
 _ARGUMENTS = ["gate_logits", "num_experts", "top_k", "attention_mask"]
