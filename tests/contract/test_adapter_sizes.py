@@ -14,6 +14,7 @@ ADAPTERS: list[dict[str, Any]] = [
     {"kind": "lora", "r": 4},
     {"kind": "lora", "r": 4, "use_dora": True},
     {"kind": "lora", "r": 4, "init": "pissa"},
+    {"kind": "lora", "r": 4, "init": "olora"},
     {"kind": "lora", "r": 4, "layers_to_transform": 1},
     {"kind": "lora", "r": 4, "target_modules": ["q_proj", "v_proj"]},
     {"kind": "adalora"},

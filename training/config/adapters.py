@@ -14,6 +14,7 @@ from training.config.adapter_base import (
     as_modules,
 )
 from training.config.base import ConfigSection
+from training.config.lora_init import DECOMPOSED, InitName, refuse_unsupported
 from training.config.train import LrSchedule
 from training.config.types import PositiveFloat, PositiveInt, Share, WarmupLength
 
@@ -47,10 +48,11 @@ class Lora(LayerSelection, LrSchedule, AdapterSection):
     bias: Literal["none", "all", "lora_only"] = "none"
     fan_in_fan_out: bool = False
     """For layers that store (in, out), such as GPT-2's Conv1D."""
-    init: Literal["zero", "pissa"] = "zero"
-    """`zero`: B is zero, A random. `pissa`: both from the principal singular vectors of the
-    weights; a frozen second half subtracts them, so that the model starts unchanged
-    (arXiv:2404.02948)."""
+    init: Annotated[InitName, BeforeValidator(refuse_unsupported)] = "zero"
+    """`zero`: B is zero, A is Kaiming-uniform (PEFT's default); `gaussian` and `xavier_uniform`
+    draw A otherwise. `orthogonal`: neither is zero, their product is. `pissa` (arXiv:2404.02948)
+    and `olora` (arXiv:2406.01775): both from the weights, and a frozen second half subtracts them,
+    so that the model starts unchanged."""
     use_rslora: bool = False
     use_dora: bool = False
     lora_plus_ratio: PositiveFloat = 1.0
@@ -77,8 +79,8 @@ class Lora(LayerSelection, LrSchedule, AdapterSection):
 
     @property
     def kept_rank(self) -> int:
-        """Rank of the matrices in memory and on disk: 2r with PiSSA, whose frozen half is kept."""
-        return 2 * self.r if self.init == "pissa" else self.r
+        """Rank of the matrices in memory and on disk: 2r if a frozen half subtracts the start."""
+        return 2 * self.r if self.init in DECOMPOSED else self.r
 
     def num_trained(self, model: Widths) -> int:
         """Return the number of trainable parameters, without `modules_to_save`."""

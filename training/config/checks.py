@@ -13,6 +13,7 @@ from training.config.model import PREVIOUS, SCRATCH
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
+from training.config.static_shape_checks import check_static_shapes
 from training.config.types import NEVER
 from training.errors import Problem
 
@@ -34,6 +35,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         _anchors,
         _sharding,
         _run,
+        check_static_shapes,
         check_machines,
     )
     for check in parts:
