@@ -17,7 +17,7 @@ from tests.parity.composition_cases import Shop, losses
 from tests.run_commands import Run, assert_identical, changed, train_here
 from training.adapters.compose import apply
 from training.adapters.composition.combiners.base import ForwardState
-from training.config.adapters import Widths
+from training.config.adapter_base import Widths
 from training.config.load import parse_job
 from training.config.stage_references import resolve_references
 from training.errors import JobError, ModelError

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter
 
-from training.config.adapters import AdapterSection, FrozenBase, Widths
+from training.config.adapter_base import AdapterSection, Widths
+from training.config.adapters import FrozenBase
 from training.config.base import ConfigSection
 from training.config.locations import AdapterLocation, DataLocation
 from training.config.types import PositiveFloat, PositiveInt

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
 from training.console import say
+from training.config.static_shapes import static_shapes
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import Prepared, load_texts
 from training.evaluation.generation_metrics.base import mean_scores
@@ -74,9 +75,9 @@ class Evaluator(BaseCallback):
                 max_length=job.data.max_length,
                 cache_dir=folder.cache,
             )
-            self.general_text = HeldOutEvaluator(
-                table, SequenceCollator(tokenizer.pad_token_id), batch_size, control, job.precision
-            )
+            shapes = static_shapes(job, control.world.device.type)
+            general = SequenceCollator(tokenizer.pad_token_id, shapes=shapes)
+            self.general_text = HeldOutEvaluator(table, general, batch_size, control, job.precision)
 
     def on_start(self, model: Any, step: int) -> None:
         """Evaluate the untrained model, unless the run resumes."""

@@ -13,11 +13,14 @@ import torch
 
 from tests.run_commands import Run, changed, train_here
 from training.config.load import parse_job
+from training.config.types import parse_every
 from training.errors import GuardError
 from training.guards.finite_loss import FiniteLoss
+from training.guards.parameters_updated import ParametersUpdated
 from training.guards.supervised_tokens import SupervisedTokens
 from training.methods.common.causal_lm import CausalLmTrainer
 from training.step_metrics import StepMetrics
+from training.trainer.distributed import ControlPlane, detect_world
 
 Break = Callable[[CausalLmTrainer], None]
 
@@ -245,6 +248,17 @@ def test_fp16_may_skip_steps_but_not_forever() -> None:
     guard = FiniteLoss("fp16")
     for number in range(200):
         guard.on_step(facts(grad_norm=float("inf") if number % 3 else 1.0), None)
+
+
+def test_steps_that_fp16_skips_move_no_tensor() -> None:
+    model = torch.nn.Linear(2, 2)
+    guard = ParametersUpdated(parse_every("4 steps"), 10, ControlPlane(detect_world()))
+    guard.on_start(model, 0)
+    for number in range(1, 8):
+        guard.on_step(facts(step=number, grad_norm=float("inf")), model)
+    with pytest.raises(GuardError, match="2 of 2 trainable tensors have not changed"):
+        for number in range(8, 17):
+            guard.on_step(facts(step=number), model)
 
 
 @pytest.mark.parametrize("norm", [float("inf"), float("nan")])
