@@ -200,7 +200,9 @@ class IngestWriter:
                 self._markup_example = self._markup_example or f"{rows[0].id}: {markup!r}"
             for row in rows:
                 self._answers_cut += row.answers_cut
-                writer.add(row.id, document, row.input_ids, row.labels, row.split, row.about)
+                writer.add(
+                    row.id, document, row.input_ids, row.labels, row.split, row.about, row.prompt
+                )
                 self._tokens += len(row.input_ids)
                 self._supervised += int((row.labels != IGNORE).sum())
 

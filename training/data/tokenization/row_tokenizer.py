@@ -19,6 +19,7 @@ from training.config.method_base import RowKind
 from training.config.methods import Sft
 from training.data import templates
 from training.data.readers.records import BadRecord
+from training.data.schema.prompt_text import prompt_digest, prompt_text
 from training.data.schema.rows import (
     DialogueRow,
     Message,
@@ -158,20 +159,24 @@ class RowTokenizer:
                 outcomes.append(result)
                 continue
             outcome = self._outcome(row, result, [next(encoded) for _ in result])
-            outcomes.append(self._with_markup(row, outcome))
+            outcomes.append(self._annotated(row, outcome))
         return outcomes
 
-    def _with_markup(self, row: Row, outcome: Outcome) -> Outcome:
-        """Return the outcome of a row with the chat template's markup that the row has already."""
-        if self.template is None or not isinstance(outcome, list | SplitRow):
-            return outcome
-        if self.want == "text" and not isinstance(row, DialogueRow):
-            return outcome
-        markup = self.template.markup.find_in_row(row)
-        if not markup:
+    def _annotated(self, row: Row, outcome: Outcome) -> Outcome:
+        """Return the outcome of a row with its prompt and the template's markup that it holds."""
+        if not isinstance(outcome, list | SplitRow):
             return outcome
         rows = outcome.rows if isinstance(outcome, SplitRow) else outcome
-        rows[0] = replace(rows[0], markup=markup)
+        prompt, markup = 0, ""
+        if self.want != "text":
+            last_answer = self.loss_on == "completion"
+            prompt = prompt_digest(prompt_text(row, last_answer=last_answer))
+        if self.template is not None and (self.want != "text" or isinstance(row, DialogueRow)):
+            markup = self.template.markup.find_in_row(row)
+        if prompt:
+            rows[:] = [replace(part, prompt=prompt) for part in rows]
+        if markup:
+            rows[0] = replace(rows[0], markup=markup)
         return outcome
 
     def _outcome(self, row: Row, sides: list[PieceSequence], ids: list[list[Tokens]]) -> Outcome:
