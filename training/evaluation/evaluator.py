@@ -12,8 +12,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
-from training.console import say
 from training.config.static_shapes import static_shapes
+from training.console import say
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import Prepared, load_texts
 from training.evaluation.generation_metrics.base import mean_scores
