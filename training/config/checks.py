@@ -358,8 +358,7 @@ def _sharding(job: Job, first: bool) -> Iterator[Problem]:
         yield Problem("sharding", "give zero or fsdp, not both")
     of_zero = ("overlap_comm", "reduce_bucket_size", "allgather_bucket_size")
     for key in (*of_zero, "stage3_prefetch_bucket_size"):
-        given = key in sharding.model_fields_set and getattr(sharding, key) is not False
-        if given and sharding.zero == 0:
+        if getattr(sharding, key) and sharding.zero == 0:
             yield Problem(
                 f"sharding.{key}",
                 "is a setting of ZeRO, which this job does not use",

@@ -19,6 +19,10 @@ from training.config.types import (
     Share,
 )
 
+BUCKET_SIZE = 200_000_000
+"""Elements of ZeRO's messages: small enough for a 40 GB device, large enough for EFA."""
+PREFETCH_BUCKET_SIZE = 50_000_000
+
 
 class Sharding(ConfigSection):
     """Settings of how a model and its optimizer are sharded over devices."""
@@ -33,12 +37,13 @@ class Sharding(ConfigSection):
     """Folder on the fast disk, for `offload: nvme`."""
     overlap_comm: bool = False
     """Overlap communication with the backward pass: faster, needs more memory."""
-    reduce_bucket_size: PositiveInt = 200_000_000
-    """Gradient elements that ZeRO reduces at once. A smaller bucket saves memory."""
-    allgather_bucket_size: PositiveInt = 200_000_000
-    """Elements that ZeRO 1 and 2 gather at once after a step."""
-    stage3_prefetch_bucket_size: PositiveInt = 50_000_000
-    """Elements that ZeRO 3 gathers ahead of their use."""
+    reduce_bucket_size: PositiveInt | None = None
+    """Gradient elements that ZeRO reduces at once; 200 million if not set. A smaller bucket saves
+    memory."""
+    allgather_bucket_size: PositiveInt | None = None
+    """Elements that ZeRO 1 and 2 gather at once after a step; 200 million if not set."""
+    stage3_prefetch_bucket_size: PositiveInt | None = None
+    """Elements that ZeRO 3 gathers ahead of their use; 50 million if not set."""
 
 
 class Checkpoint(ConfigSection):

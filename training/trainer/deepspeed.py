@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from training.config import Job
+from training.config.runtime import BUCKET_SIZE, PREFETCH_BUCKET_SIZE
 
 PERSISTS_BELOW = 100_000
 """Largest weight, in elements, that ZeRO 3 keeps gathered: gathering it would cost more."""
@@ -54,12 +55,13 @@ def _zero(job: Job) -> dict[str, Any]:
         "stage": sharding.zero,
         "overlap_comm": sharding.overlap_comm,
         "contiguous_gradients": True,
-        "reduce_bucket_size": sharding.reduce_bucket_size,
-        "allgather_bucket_size": sharding.allgather_bucket_size,
+        "reduce_bucket_size": sharding.reduce_bucket_size or BUCKET_SIZE,
+        "allgather_bucket_size": sharding.allgather_bucket_size or BUCKET_SIZE,
     }
     if sharding.zero == 3:
         zero |= {
-            "stage3_prefetch_bucket_size": sharding.stage3_prefetch_bucket_size,
+            "stage3_prefetch_bucket_size": sharding.stage3_prefetch_bucket_size
+            or PREFETCH_BUCKET_SIZE,
             "stage3_param_persistence_threshold": PERSISTS_BELOW,
             "stage3_max_live_parameters": 1_000_000_000,
             "stage3_max_reuse_distance": 1_000_000_000,
