@@ -19,6 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
 from training.step_metrics import StepMetrics
+from training.trainer.balance_loss import (
+    BalanceLoss,
+    balance_coefficient,
+    own_router_settings,
+    token_mask,
+)
 from training.trainer.batches import CollatedBatch, RowDataset
 from training.trainer.compile import compiled_step
 from training.trainer.context import TrainerContext
@@ -53,6 +59,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
     and `aggregate` (see `metrics.HeldOutMetric`).
     """
 
+    loss_is_scaled_for_ga: bool | None
+    """Attribute of Transformers' trainer: whether `compute_loss` divides by the micro-batches."""
+
     def __init__(self, *, setup: TrainerContext, **trainer_arguments: Any):
         self.setup = setup
         self.extra: dict[str, float] = {}
@@ -60,7 +69,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self._steps_per_epoch = setup.order.steps_per_epoch
         self._save_due = IntervalTrigger(setup.job.checkpoint.every, self._steps_per_epoch)
         self._evaluate_due = IntervalTrigger(setup.job.evaluate.every, self._steps_per_epoch)
-        super().__init__(**trainer_arguments)
+        with own_router_settings(trainer_arguments["model"]):
+            super().__init__(**trainer_arguments)
+        self._set_up_balance_loss()
         self._cast_trainable_parameters()
         self.step_hook = get_step_hook(self.model)
         if self.step_hook:
@@ -69,6 +80,57 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self.lr_multipliers = self.make_lr_multipliers(names)
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepEndCallback(self))
+
+    def _set_up_balance_loss(self) -> None:
+        """Add the load-balancing loss of a mixture of experts to the loss of any method.
+
+        The method's own `compute_loss` is wrapped, so that none can forget it.
+        """
+        # TRL's trainers would compute their own in some methods, and request router logits.
+        self.aux_loss_enabled = False
+        override = self.setup.job.train.router_aux_loss_coef
+        coefficient = balance_coefficient(self.model, override)
+        self.balance_loss = BalanceLoss(self.model, coefficient) if coefficient else None
+        self._token_mask: torch.Tensor | None = None
+        if self.balance_loss:
+            self._method_loss = self.compute_loss
+            self.compute_loss = self._balanced_loss  # type: ignore[method-assign]
+
+    def _balanced_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of the method plus the load-balancing loss of its forward passes.
+
+        Args:
+            model: Model, wrapped by its engine.
+            inputs: Micro-batch.
+            return_outputs: Must be False.
+            num_items_in_batch: Divisor of the method's loss.
+        """
+        balance = self.balance_loss
+        assert balance is not None
+        with balance.recording():
+            loss = self._method_loss(model, inputs, return_outputs, num_items_in_batch)
+        losses = balance.losses(self._token_mask)
+        if not losses:
+            return loss
+        total = torch.stack(losses).sum()
+        self.add_metric("aux_loss", total.detach(), len(losses))
+        # Processes are averaged by their engine. Micro-batches are averaged here, unless
+        # Transformers divides the complete loss by their number.
+        steps = self.current_gradient_accumulation_steps
+        divided_later = not self._is_loss_scaled(num_items_in_batch)
+        return loss + balance.coefficient * total / (1 if divided_later else steps)
+
+    def _is_loss_scaled(self, num_items_in_batch: Any) -> bool:
+        """Return whether `compute_loss` itself divides by the micro-batches, as `Trainer` asks."""
+        if self.loss_is_scaled_for_ga is not None:
+            return bool(self.loss_is_scaled_for_ga)
+        return bool(self.model_accepts_loss_kwargs and num_items_in_batch is not None)
 
     def _cast_trainable_parameters(self) -> None:
         """Cast trainable parameters to fp32, or under DeepSpeed to the job's precision.
@@ -103,7 +165,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self.train_rows,
             batch_sampler=sampler,
             collate_fn=self.batch_collator,
-            pin_memory=setup.world.accelerated,
+            pin_memory=setup.world.device.type == "cuda",
         )
 
     @property
@@ -121,6 +183,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         step = self._step_state
         step.ids += inputs.pop("row_ids")
         tokens = inputs.pop("num_tokens")
+        lengths = inputs.pop("sequence_lengths", None)
+        if self.balance_loss:
+            self._token_mask = token_mask(inputs, lengths)
         if "labels" in inputs:
             self.count_tokens(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
         with compiled_step(self.setup.job.train.compile):
