@@ -172,13 +172,14 @@ def expected_of(name: str, weights: dict[str, torch.Tensor], x: torch.Tensor) ->
         shares = torch.ones(2)
     elif name.startswith("gate"):
         read = x if name.endswith("token") else mean
-        shares = torch.softmax(read @ own["weights"].T + own["bias"], dim=-1)[..., None, :]
+        shares = torch.softmax(read @ own["weights"].T + own["bias"], dim=-1)[..., None, :2]
     elif name == "route by classifier":
         best = (mean @ own["weights"].T + own["bias"]).argmax(-1)
-        shares = torch.nn.functional.one_hot(best, 2)[..., None, :]
+        # A third choice, if there is one, is to use neither.
+        shares = torch.nn.functional.one_hot(best, 3)[..., None, :2]
     elif name == "route by centroid":
         best = torch.cdist(mean, own["centroids"][None]).argmin(-1)
-        shares = torch.nn.functional.one_hot(best, 2)[..., None, :]
+        shares = torch.nn.functional.one_hot(best, 3)[..., None, :2]
     else:
         raise AssertionError(name)
     return (both * shares).sum(-1)

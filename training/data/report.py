@@ -26,6 +26,8 @@ class SourceReport:
         rows_split: Conversations that were split at turns.
         parts: Rows that they became.
         parts_dropped: Parts of them without anything to train on.
+        rows_with_markup: Rows whose text holds the chat template's markup already.
+        markup_example: First of them, and its markup.
         tokens: Tokens of the kept rows.
         supervised: Supervised tokens of the kept rows.
         columns_unused: Columns that were not read, and keys of messages: `messages[].KEY`.
@@ -44,6 +46,8 @@ class SourceReport:
     rows_split: int = 0
     parts: int = 0
     parts_dropped: int = 0
+    rows_with_markup: int = 0
+    markup_example: str = ""
     tokens: int = 0
     supervised: int = 0
     columns_unused: tuple[str, ...] = ()

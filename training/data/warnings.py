@@ -69,6 +69,23 @@ def _answer_warnings(report: DataReport) -> Iterator[str]:
         )
 
 
+def markup_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
+    """Yield a warning for each source whose texts hold the chat template's markup already.
+
+    Args:
+        sources: Sources of a run.
+    """
+    for source in sources:
+        if source.rows_with_markup:
+            yield (
+                f"{source.source}: {source.rows_with_markup:,} rows hold markup of the chat "
+                f"template already (first {source.markup_example}), and the template writes its "
+                "own around it: theirs is learned as ordinary text. Remove it from the data (give "
+                "messages of role and content), or, if each row is a text that is rendered "
+                "completely, name it as text: data.train.columns: {text: YOUR_COLUMN}"
+            )
+
+
 def left_out_warnings(sources: Sequence[ResolvedSource]) -> Iterator[str]:
     """Yield a warning for each folder of which files belong to other splits.
 

@@ -77,6 +77,11 @@ def _named(asked: Mapping[str, Any]) -> str:
     return " ".join(str(asked[key]) for key in ("kind", "model", "source") if key in asked)
 
 
+def member_weights(run_data: RunData) -> list[tuple[str, str]]:
+    """Return the mean weight of each adapter of a composition, and of none if it is a choice."""
+    return [(name, percent(w, 1)) for name, w in mapping(run_data.after.get("members")).items()]
+
+
 def time_and_memory(run_data: RunData) -> list[tuple[str, str]]:
     """Return the duration, throughput and peak memory of a run."""
     _, speeds = run_data.series("tokens_per_second")

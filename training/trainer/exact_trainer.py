@@ -170,7 +170,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self.train_rows,
             batch_sampler=sampler,
             collate_fn=self.batch_collator,
-            pin_memory=setup.world.accelerated,
+            pin_memory=setup.world.device.type == "cuda",
         )
 
     @property

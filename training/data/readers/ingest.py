@@ -48,6 +48,8 @@ class IngestStats:
     rows_split: int
     parts: int
     parts_dropped: int
+    rows_with_markup: int
+    markup_example: str
     tokens: int
     supervised: int
     required_length: int
@@ -171,6 +173,8 @@ class IngestWriter:
     def __init__(self) -> None:
         self._read = self._kept = self._truncated = self._tokens = self._supervised = 0
         self._answers_cut = self._split = self._parts = self._parts_dropped = 0
+        self._with_markup = 0
+        self._markup_example = ""
         self._dropped: list[Dropped] = []
         self._skipped: list[BadRecord] = []
 
@@ -191,9 +195,14 @@ class IngestWriter:
                 self._dropped += outcome.dropped
             self._kept += 1
             self._truncated += any(row.truncated for row in rows)
+            if markup := rows[0].markup:
+                self._with_markup += 1
+                self._markup_example = self._markup_example or f"{rows[0].id}: {markup!r}"
             for row in rows:
                 self._answers_cut += row.answers_cut
-                writer.add(row.id, document, row.input_ids, row.labels, row.split, row.about)
+                writer.add(
+                    row.id, document, row.input_ids, row.labels, row.split, row.about, row.prompt
+                )
                 self._tokens += len(row.input_ids)
                 self._supervised += int((row.labels != IGNORE).sum())
 
@@ -212,6 +221,8 @@ class IngestWriter:
             rows_split=self._split,
             parts=self._parts,
             parts_dropped=self._parts_dropped,
+            rows_with_markup=self._with_markup,
+            markup_example=self._markup_example,
             tokens=self._tokens,
             supervised=self._supervised,
             required_length=min(
