@@ -80,6 +80,7 @@ def test_a_weighted_merge_beats_either_alone(shop: Shop, tmp_path: Path, name: s
     assert before < min(shop.alone.values()) - 0.01, (before, shop.alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_together_beats_either_alone(
     shops: Callable[[str], Shop], trained: Trained, tmp_path: Path, kind: str, name: str
