@@ -154,7 +154,8 @@ def adapter_svd(
         f"{len(layers)} layers of rank {min(ranks.values())} to {max(ranks.values())}, "
         f"{sizes[0]:,} → {sizes[1]:,} bytes; relative error of the updates: "
         f"mean {sum(errors.values()) / len(errors):.2g}, largest {max(errors.values()):.2g}; "
-        f"logits differ by at most {error:.2g}, and the adapter changes them by {change:.2g}{changes}"
+        f"logits differ by at most {error:.2g}, and the adapter changes them by {change:.2g}"
+        f"{changes}"
     )
 
 
