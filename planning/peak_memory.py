@@ -24,6 +24,7 @@ from training.config import Job
 from training.config import adapters as sections
 from training.config.adapter_base import Widths
 from training.config.composition import Compose
+from training.config.runtime import BUCKET_SIZE, PREFETCH_BUCKET_SIZE
 from training.config.step_profile import StepSpec
 
 _GIB = 2.0**30
@@ -93,6 +94,9 @@ def memory_config_of(
         fsdp=job.sharding.fsdp != "none",
         world=machine.world,
         offload=job.sharding.offload,
+        bucket=job.sharding.reduce_bucket_size or BUCKET_SIZE,
+        ahead=job.sharding.stage3_prefetch_bucket_size or PREFETCH_BUCKET_SIZE,
+        overlap=job.sharding.overlap_comm,
         evaluates=job.data.validation.wanted,
         method=method,
         freeze=job.model.freeze if adapter is None else NOTHING,

@@ -324,19 +324,19 @@ def test_processes_are_averaged(
 def test_passes_are_not_mixed(moe: Path) -> None:
     """A pass is one forward of one model: PPO's critic is not what balances its policy."""
     model = in_memory(moe)
-    recorder = RouterRecorder(model)
+    recorder = RouterRecorder(model, keep_logits=True)
     ids = torch.arange(12)[None]
-    with recorder.recording():
+    with recorder.recording(None):
         model(input_ids=ids)
         with torch.no_grad():
             model(input_ids=ids)
         model(input_ids=ids[:, :5])
-    assert [[tuple(logits.shape) for logits in one] for one in recorder.take()] == [
+    assert [[tuple(logits.shape) for logits in one] for one in recorder.take_passes()] == [
         [(12, EXPERTS)] * 2,
         [(5, EXPERTS)] * 2,
     ]
     model(input_ids=ids)
-    assert recorder.take() == []
+    assert recorder.take_passes() == []
 
 
 def test_without_it_no_router_logits_are_kept(

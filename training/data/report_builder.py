@@ -133,7 +133,7 @@ class ReportBuilder:
                     stream.reader.shapes,
                     rows_with_markup=table.num_with_markup if number == 0 else 0,
                     markup_example=table.markup_example if number == 0 else "",
-                    columns_unused=tuple(sorted(stream.reader.unused)),
+                    columns_unused=dict(sorted(stream.reader.unused_rows.copy().items())),
                 )
                 for number, stream in enumerate(streams)
             ),

@@ -195,3 +195,22 @@ def _unit(key: str, value: Any) -> str:
 def _median(values: list[float]) -> float:
     finite = sorted(value for value in values if math.isfinite(value))
     return finite[len(finite) // 2] if finite else math.nan
+
+
+def experts(run_data: RunData) -> list[tuple[str, str, str, str, str]]:
+    """Return the load of the experts of each layer in the last logged steps.
+
+    The columns are the layer, the largest and the smallest share of an expert, the entropy, and the
+    experts without a token.
+    """
+    logged = [row["experts"] for row in run_data.steps if isinstance(row.get("experts"), list)]
+    return [
+        (
+            str(layer["layer"]),
+            percent(layer["max_share"], 1),
+            percent(layer["min_share"], 1),
+            number(layer["entropy"], 3),
+            count(layer["dead"]),
+        )
+        for layer in (logged[-1] if logged else ())
+    ]

@@ -26,14 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import ModelError
-from training.trainer.router_recorder import RouterRecorder, expert_bodies, routers
+from training.trainer.router_recorder import expert_bodies, fit_mask, routers
 
 _FUNCTION = "load_balancing_loss_func"
 _ARGUMENTS = ["gate_logits", "num_experts", "top_k", "attention_mask"]
 
 
 class BalanceLoss:
-    """Load-balancing loss of a model's forward passes.
+    """Load-balancing loss of the forward passes of a model.
 
     Args:
         model: Model with its adapters.
@@ -42,31 +42,28 @@ class BalanceLoss:
 
     def __init__(self, model: nn.Module, coefficient: float):
         self.coefficient = coefficient
-        self._recorder = RouterRecorder(model)
         body = expert_bodies(model)[0]
         function = balance_function(body)
         assert function is not None, "checked with the coefficient"
         self._function = function
         self._top_k = _experts_per_token(body)
 
-    def recording(self) -> Any:
-        """Return a context in which forward passes with gradients count."""
-        return self._recorder.recording()
-
-    def losses(self, mask: Tensor | None) -> list[Tensor]:
+    def of_passes(self, passes: list[list[Tensor]], mask: Tensor | None) -> list[Tensor]:
         """Return the loss of each recorded pass, without the coefficient.
 
         Args:
+            passes: Router logits of each pass, one tensor [tokens, experts] per layer.
             mask: 1 at the tokens of the micro-batch that are not padding, [rows, sequence]; None if
                 it has no padding.
         """
-        passes = self._recorder.take()
         if mask is not None and not mask.any():
             return []
-        return [
-            self._function(tuple(logits), logits[0].shape[-1], self._top_k, _fit(mask, logits[0]))
-            for logits in passes
-        ]
+        losses = []
+        for logits in passes:
+            tokens, experts = logits[0].shape
+            fitted = fit_mask(mask, tokens, logits[0].device)
+            losses.append(self._function(tuple(logits), experts, self._top_k, fitted))
+        return losses
 
 
 def balance_coefficient(model: nn.Module, override: float | None) -> float:
@@ -149,11 +146,3 @@ def own_router_settings(model: Any) -> Iterator[None]:
 def _experts_per_token(body: Any) -> int:
     router, _ = next(routers(body))
     return int(getattr(router, "top_k", None) or body.config.get_text_config().num_experts_per_tok)
-
-
-def _fit(mask: Tensor | None, logits: Tensor) -> Tensor | None:
-    """Return `mask` on the device of the logits, with the virtual tokens of prompt tuning."""
-    if mask is None:
-        return None
-    virtual = logits.shape[0] // mask.shape[0] - mask.shape[1]
-    return nn.functional.pad(mask.to(logits.device), (virtual, 0), value=1)

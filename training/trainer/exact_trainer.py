@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from training.expert_load import ExpertCounts, add_counts
 from training.step_metrics import StepMetrics
 from training.trainer.balance_loss import (
     BalanceLoss,
@@ -31,6 +32,7 @@ from training.trainer.context import TrainerContext
 from training.trainer.lr_groups import LrMultipliers
 from training.trainer.metrics import NextTokenMetric, Sums, add_sums, means
 from training.trainer.resumable import ResumableTrainerMixin
+from training.trainer.router_recorder import RouterRecorder, expert_bodies
 from training.trainer.sample_order import MicroBatchSampler
 from training.trainer.step_hooks import get_step_hook
 from training.trainer.triggers import IntervalTrigger
@@ -49,6 +51,7 @@ class _StepState:
     ids: list[str] = field(default_factory=list)
     metrics: list[tuple[str, Any, Any]] = field(default_factory=list)
     sums: Sums = field(default_factory=dict)
+    experts: list[ExpertCounts] = field(default_factory=list)
     stop_signal: str | None = None
 
 
@@ -71,7 +74,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self._evaluate_due = IntervalTrigger(setup.job.evaluate.every, self._steps_per_epoch)
         with own_router_settings(trainer_arguments["model"]):
             super().__init__(**trainer_arguments)
-        self._set_up_balance_loss()
+        self._observe_experts()
         self._cast_trainable_parameters()
         self.step_hook = get_step_hook(self.model)
         if self.step_hook:
@@ -81,8 +84,8 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepEndCallback(self))
 
-    def _set_up_balance_loss(self) -> None:
-        """Add the load-balancing loss of a mixture of experts to the loss of any method.
+    def _observe_experts(self) -> None:
+        """Count tokens per expert, and add the load-balancing loss of a mixture of experts.
 
         The method's own `compute_loss` is wrapped, so that none can forget it.
         """
@@ -91,8 +94,10 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         override = self.setup.job.train.router_aux_loss_coef
         coefficient = balance_coefficient(self.model, override)
         self.balance_loss = BalanceLoss(self.model, coefficient) if coefficient else None
+        self.routers: RouterRecorder | None = None
         self._token_mask: torch.Tensor | None = None
-        if self.balance_loss:
+        if expert_bodies(self.model):
+            self.routers = RouterRecorder(self.model, keep_logits=coefficient > 0)
             self._method_loss = self.compute_loss
             self.compute_loss = self._balanced_loss  # type: ignore[method-assign]
 
@@ -111,12 +116,12 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             return_outputs: Must be False.
             num_items_in_batch: Divisor of the method's loss.
         """
-        balance = self.balance_loss
-        assert balance is not None
-        with balance.recording():
+        assert self.routers is not None
+        with self.routers.recording(self._token_mask):
             loss = self._method_loss(model, inputs, return_outputs, num_items_in_batch)
-        losses = balance.losses(self._token_mask)
-        if not losses:
+        passes, balance = self.routers.take_passes(), self.balance_loss
+        losses = balance.of_passes(passes, self._token_mask) if balance else []
+        if balance is None or not losses:
             return loss
         total = torch.stack(losses).sum()
         self.add_metric("aux_loss", total.detach(), len(losses))
@@ -184,7 +189,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         step.ids += inputs.pop("row_ids")
         tokens = inputs.pop("num_tokens")
         lengths = inputs.pop("sequence_lengths", None)
-        if self.balance_loss:
+        if self.routers:
             self._token_mask = token_mask(inputs, lengths)
         if "labels" in inputs:
             self.count_tokens(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
@@ -251,6 +256,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
         step.sums = add_sums([{name: (float(t), float(w))} for name, t, w in step.metrics])
         step.metrics = []
+        step.experts = self.routers.take_counts() if self.routers else []
         everyone: list[tuple[_StepState, bool, bool]] = setup.control.all_gather(
             (step, self._save_due.due(number), self._evaluate_due.due(number))
         )
@@ -286,6 +292,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             row_ids=tuple(row for state in everyone for row in state.ids),
             seconds=time.monotonic() - self._clock,
             extra=means(add_sums([state.sums for state in everyone])) | self.extra,
+            experts=add_counts(state.experts for state in everyone),
         )
         self.extra = {}
         return metrics

@@ -34,7 +34,7 @@ class IngestStats:
 
     Attributes:
         required_length: Smallest `max_length` that would keep a dropped row; 0 if none would.
-        unused: Columns, and keys of messages, that hold something and were not read.
+        unused: Number of rows by column, or key of messages, that hold something and were not read.
         reasons: Number of dropped rows by reason.
     """
 
@@ -53,7 +53,7 @@ class IngestStats:
     tokens: int
     supervised: int
     required_length: int
-    unused: tuple[str, ...]
+    unused: dict[str, int]
     reasons: dict[str, int]
 
 
@@ -77,7 +77,7 @@ class Ingested:
 def open_ingested(source: Source, folder: Path) -> Ingested:
     """Return the tokenized source that `ingest` wrote to `folder`."""
     stats = json.loads((folder / _STATS).read_text())
-    stats |= {"shapes": tuple(stats["shapes"]), "unused": tuple(stats["unused"])}
+    stats |= {"shapes": tuple(stats["shapes"])}
     return Ingested(source, folder, IngestStats(**stats), TokenStore(folder / _TOKENS))
 
 
@@ -228,7 +228,7 @@ class IngestWriter:
             required_length=min(
                 (d.required_length for d in self._dropped if d.required_length), default=0
             ),
-            unused=tuple(sorted(reader.unused)),
+            unused=dict(sorted(reader.unused_rows.items())),
             reasons=dict(Counter(d.reason.split(":")[0] for d in self._dropped)),
         )
         (folder / _STATS).write_text(json.dumps(asdict(stats)))
