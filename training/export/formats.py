@@ -12,14 +12,16 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import torch
 import yaml
 from peft import PeftConfig
 
 from training.errors import GuardError, ModelError, RunError
+from training.export.adapter_svd import Reduction, write_reduced
 from training.export.gguf_file import write_gguf
+from training.export.held_out_loss import held_out_batch, loss_of, record_figures
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, logits_of, logits_with, verification_ids
 from training.models.added_tokens import vocabulary_size
@@ -30,8 +32,19 @@ from training.models.safetensors_io import WeightFiles, model_folder
 _ADAPTER_FILES = ("adapter_config.json", BASE, "README.md")
 _TEXT_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
 
-Format = Callable[[Path, Path], str]
-"""Function that writes the model in a folder to a path and returns what was verified."""
+
+class ExportFormat(NamedTuple):
+    """Format of an export.
+
+    Attributes:
+        output: Name of the file or folder that is written.
+        write: Function that writes the model in a folder to a path, and returns what was verified.
+        options: Names of the keyword arguments that it takes.
+    """
+
+    output: str
+    write: Callable[..., str]
+    options: tuple[str, ...] = ()
 
 
 def merged_folder(model: Path, target: Path) -> str:
@@ -90,6 +103,60 @@ def adapter_folder(model: Path, target: Path) -> str:
     if changed == 0.0:
         raise GuardError(f"the adapter in {model} changes nothing: it was not trained or not saved")
     return f"{copied}; on its base it changes logits by up to {changed:.2g}"
+
+
+def adapter_svd(
+    model: Path, target: Path, *, rank: int | None = None, energy: float | None = None
+) -> str:
+    """Write a LoRA adapter with smaller ranks, and measure what it loses.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        rank: Largest rank of a layer.
+        energy: Share of the squared singular values that each layer keeps; instead of `rank`.
+
+    Raises:
+        JobError: Neither or both of `rank` and `energy` are given.
+        ModelError: The run trained no LoRA adapter of linear layers.
+        GuardError: The export differs from the best approximation.
+    """
+    reduction = Reduction(rank, energy)
+    if not is_adapter(str(model)):
+        raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
+    base = base_of(model)
+    batch = held_out_batch(model)
+    ids = verification_ids(model, vocabulary_size(base))
+    with atomic_output(target) as output:
+        layers = write_reduced(model, output, reduction)
+        sizes = [WeightFiles(folder).num_bytes for folder in (model, output)]
+        without, adapted = logits_with(model, base, ids)
+        reduced = logits_with(output, base, ids)[1]
+        losses = []
+        if batch is not None:
+            losses = [
+                loss_of(logits_with(folder, base, batch["input_ids"])[1], batch)
+                for folder in (model, output)
+            ]
+    errors = {path: part.relative_error for path, part in layers.items()}
+    ranks = {path: len(part.down) for path, part in layers.items()}
+    error = float((reduced - adapted).abs().max())
+    change = float((adapted - without).abs().max())
+    figures = {
+        "bytes": {"before": sizes[0], "after": sizes[1]},
+        "logits": {"adapter_changes": change, "error": error},
+        "held_out_loss": dict(zip(("before", "after"), losses, strict=False)),
+        "layers": {path: {"rank": ranks[path], "relative_error": errors[path]} for path in layers},
+    }
+    record_figures(target, figures)
+    changes = f"; held-out loss {losses[0]:.4f} → {losses[1]:.4f}" if losses else ""
+    return (
+        f"{len(layers)} layers of rank {min(ranks.values())} to {max(ranks.values())}, "
+        f"{sizes[0]:,} → {sizes[1]:,} bytes; relative error of the updates: "
+        f"mean {sum(errors.values()) / len(errors):.2g}, largest {max(errors.values()):.2g}; "
+        f"logits differ by at most {error:.2g}, and the adapter changes them by {change:.2g}"
+        f"{changes}"
+    )
 
 
 def archive(model: Path, target: Path) -> str:
@@ -250,11 +317,12 @@ def _sha256_of(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-FORMATS: dict[str, tuple[str, Format]] = {
-    "safetensors": ("model", merged_folder),
-    "adapter": ("adapter", adapter_folder),
-    "archive": ("model.tar.gz", archive),
-    "archive-apart": ("model.tar.gz", archive_apart),
-    "gguf": ("model.gguf", gguf),
+FORMATS: dict[str, ExportFormat] = {
+    "safetensors": ExportFormat("model", merged_folder),
+    "adapter": ExportFormat("adapter", adapter_folder),
+    "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
+    "archive": ExportFormat("model.tar.gz", archive),
+    "archive-apart": ExportFormat("model.tar.gz", archive_apart),
+    "gguf": ExportFormat("model.gguf", gguf),
 }
-"""Name of the output and function that writes it, by the format's name on the command line."""
+"""Formats by their name on the command line."""
