@@ -70,7 +70,7 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: feedback measured redteam bias import-job
+.PHONY: feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
@@ -213,6 +213,12 @@ test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VEN
 
 bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
 	@$(PY) -m benchmarks.speed $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
+
+gpu-test: $(VENV)/.train $(VENV)/.dev  ## run the checks of a GPU at full scale, on a machine with one
+	@$(PY) -m pytest -m gpu tests/gpu $(ARGS)
+
+bench-gpu: $(VENV)/.train  ## check and measure a GPU without a network: make bench-gpu [PART=precision] [ARGS="--resume"]
+	@$(PY) -m benchmarks.gpu $(if $(PART),--part $(PART)) $(ARGS)
 
 measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)

@@ -22,6 +22,7 @@ from planning.method_costs import method_profile
 from planning.model_shape import ModelShape
 from training.config import Job
 from training.config import adapters as sections
+from training.config.adapter_base import Widths
 from training.config.composition import Compose
 from training.config.step_profile import StepSpec
 
@@ -104,11 +105,13 @@ def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
     if isinstance(section, sections.Lora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
         dropout, saved = section.dropout > 0, section.modules_to_save
-        return LoraCost(section.kept_rank, modules, dropout, section.use_dora, saved)
+        layers = section.layers_to_transform
+        return LoraCost(section.kept_rank, modules, dropout, section.use_dora, saved, layers=layers)
     if isinstance(section, sections.AdaLora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
-        saved = section.modules_to_save
-        return LoraCost(section.init_r, modules, section.dropout > 0, saved=saved, scored=True)
+        saved, layers = section.modules_to_save, section.layers_to_transform
+        dropout = section.dropout > 0
+        return LoraCost(section.init_r, modules, dropout, saved=saved, scored=True, layers=layers)
     if isinstance(section, Compose):
         # The members may exist only where the job runs: assume each has the default rank of 16.
         return LoraCost(16 * section.num_members)
@@ -136,10 +139,10 @@ def four_bit_of(job: Job) -> FourBitLayout | None:
     return FourBitLayout(double=True, compute="bf16", widens=False)
 
 
-def widths(shape: ModelShape) -> sections.Widths:
+def widths(shape: ModelShape) -> Widths:
     """Return the dimensions from which an adapter computes its number of parameters."""
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return sections.Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
+    return Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
 
 
 def peak_gib(config: MemoryConfig) -> dict[str, float]:
@@ -152,12 +155,14 @@ def quick_peak_gib(config: MemoryConfig) -> float:
     """Return about the same in total, much faster.
 
     The persistent state is exact. Activations and gradients grow linearly with the number of
-    layers, so they are extrapolated from two simulations with few layers. With ZeRO 3 these need
-    enough layers to exceed the reuse distance; below it, weights stay gathered.
+    layers, so they are extrapolated from two simulations with few layers, unless the layers
+    differ. With ZeRO 3 these need enough layers to exceed the reuse distance; below it, weights
+    stay gathered.
     """
     shape = config.shape
     base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if config.zero == 3 else 0)
-    if shape.layers <= base + 1 or config.freeze.anything:
+    differ = config.freeze.anything or getattr(config.adapter, "layers", None) is not None
+    if shape.layers <= base + 1 or differ:
         return sum(peak_gib(config).values())
     few, more = (
         simulate(replace(config, shape=replace(shape, layers=count))) for count in (base, base + 1)

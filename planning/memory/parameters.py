@@ -219,9 +219,9 @@ def _add_adapter(
         decoder.virtual = fresh(adapter.learned)
         return
     _train_in_full(decoder, set(saved_weights(adapter, shape)), fresh)
-    for layer in decoder.layers:
+    for index, layer in enumerate(decoder.layers):
         if isinstance(adapter, LoraCost):
-            for name in adapter.targets(shape):
+            for name in adapter.targets(shape) if adapter.adapts(index) else ():
                 outputs, inputs = shape.linears[name]
                 pair = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
                 layer.adapters[name] = (*pair, fresh(outputs)) if adapter.dora else pair

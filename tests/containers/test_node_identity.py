@@ -160,8 +160,13 @@ def test_count_devices(tmp_path: Path) -> None:
     assert devices.count_all({}, dev) == 2
     assert devices.count_all({"CUDA_VISIBLE_DEVICES": "1"}, dev) == 1
     assert devices.count_all({"CUDA_VISIBLE_DEVICES": ""}, dev) == 0
+    # A file is a Trainium chip, of eight cores that work in pairs.
     trn = make_devices(tmp_path / "trn", "neuron0", "neuron15")
-    assert devices.count_all({}, trn) == 2
+    assert devices.count("neuron", trn) == 2
+    assert devices.count_all({}, trn) == 8
+    assert devices.count_all({"NEURON_LOGICAL_NC_CONFIG": "1"}, trn) == 16
+    assert devices.count_all({"NEURON_RT_VISIBLE_CORES": "0-3,6"}, trn) == 5
+    assert devices.count_all({"NEURON_RT_NUM_CORES": "2"}, trn) == 2
 
 
 @pytest.mark.parametrize(

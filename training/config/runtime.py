@@ -98,6 +98,21 @@ class Evaluate(ConfigSection):
         return self
 
 
+class ExpertCollapse(ConfigSection):
+    """Bounds of the load of experts, which a router that collapses leaves."""
+
+    action: Literal["warn", "stop"] = "warn"
+    """Consequence of `steps` steps outside the bounds."""
+    steps: PositiveInt = 20
+    """Optimizer steps in a row outside the bounds."""
+    max_share: Share = 0.95
+    """Largest share of a layer's tokens that its busiest experts may get together, as many of them
+    as a token is sent to."""
+    min_share: Share = 0.0
+    """Smallest share of a layer's tokens that each expert must get. 0 allows experts without
+    tokens, which are only counted."""
+
+
 class Guards(ConfigSection):
     """Settings of the checks that stop a run before it fails silently."""
 
@@ -105,6 +120,8 @@ class Guards(ConfigSection):
 
     update_check_after: Interval = Field(default="20 steps")  # type: ignore[assignment]  # parsed like a job's
     """A trainable tensor that has not changed by this step stops the run."""
+    expert_collapse: ExpertCollapse = ExpertCollapse()
+    """Experts that a router no longer uses, in a mixture of experts."""
 
 
 class Tracking(ConfigSection):

@@ -23,6 +23,7 @@ from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.data.tokenization.token_rows import IGNORE
 from training.data.warnings import (
     label_warnings,
+    markup_warnings,
     plain_text_warnings,
     row_warnings,
     unread_column_warnings,
@@ -100,7 +101,7 @@ class ReportBuilder:
         general = row_warnings(report, replay_rounds=about["replay_rounds"])
         labels = label_warnings(table.metadata_values) if self._rows.want == "unpaired" else ()
         texts = plain_text_warnings(sources) if self._rows.want == "dialogue" else ()
-        unread = unread_column_warnings(sources)
+        unread = (*markup_warnings(sources), *unread_column_warnings(sources))
         few = sample_size_warnings(
             self._job, documents=about["documents"], held_out=report.rows_validation
         )
@@ -130,9 +131,11 @@ class ReportBuilder:
                     stream.located.source.source,
                     "train",
                     stream.reader.shapes,
+                    rows_with_markup=table.num_with_markup if number == 0 else 0,
+                    markup_example=table.markup_example if number == 0 else "",
                     columns_unused=tuple(sorted(stream.reader.unused)),
                 )
-                for stream in streams
+                for number, stream in enumerate(streams)
             ),
             rows_train=len(window),
             rows_validation=len(held_out) if held_out else 0,
@@ -152,7 +155,11 @@ class ReportBuilder:
             terms=measure_terms(self._data.terms, self._rows.encoder),
             streamed=True,
         )
-        warnings = [*self.warnings, *unread_column_warnings(report.sources)]
+        warnings = [
+            *self.warnings,
+            *markup_warnings(report.sources),
+            *unread_column_warnings(report.sources),
+        ]
         if report.terms and (warning := report.terms.warning()):
             warnings.append(warning)
         return replace(report, warnings=tuple(warnings))
@@ -183,6 +190,12 @@ def _source_report(ingested: Ingested, role: str, tokens_trained: int) -> Source
         rows_dropped=stats.rows_dropped,
         rows_kept=stats.rows_kept,
         rows_truncated=stats.rows_truncated,
+        answers_cut=stats.answers_cut,
+        rows_split=stats.rows_split,
+        parts=stats.parts,
+        parts_dropped=stats.parts_dropped,
+        rows_with_markup=stats.rows_with_markup,
+        markup_example=stats.markup_example,
         tokens=stats.tokens,
         supervised=stats.supervised,
         columns_unused=stats.unused,

@@ -26,6 +26,7 @@ def row_warnings(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
             f"{report.truncated_share:.0%} of the rows lost their end at data.max_length "
             f"{report.max_length}: the model does not see how those answers end"
         )
+    yield from _answer_warnings(report)
     if report.rows_dropped >= _WARNING_SHARE * (kept + report.rows_dropped):
         yield (
             f"{report.rows_dropped:,} of {report.rows_read:,} rows were dropped because nothing in "
@@ -47,6 +48,42 @@ def row_warnings(report: DataReport, *, replay_rounds: int) -> Iterator[str]:
         )
     if report.terms and (warning := report.terms.warning()):
         yield warning
+
+
+def _answer_warnings(report: DataReport) -> Iterator[str]:
+    """Yield warnings about answers of long conversations that are not learned."""
+    cut = sum(source.answers_cut for source in report.sources)
+    dropped = sum(source.parts_dropped for source in report.sources)
+    if cut:
+        split = any(source.rows_split for source in report.sources)
+        fix = "" if split else ", or set data.long_conversations: split to learn them in rows that"
+        also = "" if split else " begin with a later turn"
+        yield (
+            f"{cut:,} answers of long conversations begin behind data.max_length "
+            f"{report.max_length} and are not learned. Raise it{fix}{also}"
+        )
+    if dropped:
+        yield (
+            f"{dropped:,} parts of split conversations have nothing to learn within "
+            f"data.max_length {report.max_length}: see dropped.jsonl"
+        )
+
+
+def markup_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
+    """Yield a warning for each source whose texts hold the chat template's markup already.
+
+    Args:
+        sources: Sources of a run.
+    """
+    for source in sources:
+        if source.rows_with_markup:
+            yield (
+                f"{source.source}: {source.rows_with_markup:,} rows hold markup of the chat "
+                f"template already (first {source.markup_example}), and the template writes its "
+                "own around it: theirs is learned as ordinary text. Remove it from the data (give "
+                "messages of role and content), or, if each row is a text that is rendered "
+                "completely, name it as text: data.train.columns: {text: YOUR_COLUMN}"
+            )
 
 
 def left_out_warnings(sources: Sequence[ResolvedSource]) -> Iterator[str]:

@@ -75,6 +75,48 @@ def same_text(row: Any, rows: RowTokenizer, text: str) -> bool:
     return rows.encoder.decode(row.input_ids) == text.rstrip()
 
 
+DESCRIBED: dict[str, Any] = {
+    "name": "weather",
+    "description": "Weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "unit": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "part"),
+    [
+        ("{{ t.function.name }}", "the description of tool weather"),
+        ("{{ t.function.name }}: {{ t.function.description }}", "the parameters of tool weather"),
+        (
+            "{{ t.function.name }}: {{ t.function.description }}("
+            "{{ t.function.parameters.required | join }})",
+            "the parameters of tool weather.*unit",
+        ),
+        (
+            "{{ t.function.name }}: {{ t.function.description }}"
+            "{% for name, p in t.function.parameters.properties.items() %}{{ name }}"
+            "{% if name in t.function.parameters.required %}!{% endif %}{% endfor %}",
+            "",
+        ),
+        ("{{ t | tojson }}", ""),
+    ],
+)
+def test_tools_are_rendered_with_their_description_and_parameters(written: str, part: str) -> None:
+    own = "{% for t in tools or [] %}" + written + "{% endfor %}" + HEAD + "{{ m.content }}" + TAIL
+    tokenizer = byte_level(own)
+    rows = tokenizer_of(tokenizer, None)
+    messages: list[Message] = [QUESTION, {"role": "assistant", "content": "rain"}]
+    tools = [{"type": "function", "function": DESCRIBED}]
+    if part:
+        assert re.search(part, refused(rows, messages, tools))
+    else:
+        assert same_text(one(rows, messages, tools), rows, applied(tokenizer, messages, tools))
+
+
 @pytest.mark.parametrize(
     ("messages", "tools", "part"),
     [

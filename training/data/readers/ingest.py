@@ -18,7 +18,7 @@ from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import Cache, cache_key, write_jsonl
 from training.data.storage.table import TOKEN_SCHEMA, RowWriter, TokenStore
 from training.data.tokenization.row_tokenizer import RowTokenizer
-from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome
+from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome, SplitRow
 from training.data.tokenization.workers import tokenize_rows
 from training.errors import DataError
 
@@ -44,6 +44,12 @@ class IngestStats:
     rows_dropped: int
     rows_kept: int
     rows_truncated: int
+    answers_cut: int
+    rows_split: int
+    parts: int
+    parts_dropped: int
+    rows_with_markup: int
+    markup_example: str
     tokens: int
     supervised: int
     required_length: int
@@ -166,6 +172,9 @@ class IngestWriter:
 
     def __init__(self) -> None:
         self._read = self._kept = self._truncated = self._tokens = self._supervised = 0
+        self._answers_cut = self._split = self._parts = self._parts_dropped = 0
+        self._with_markup = 0
+        self._markup_example = ""
         self._dropped: list[Dropped] = []
         self._skipped: list[BadRecord] = []
 
@@ -178,10 +187,22 @@ class IngestWriter:
         elif isinstance(outcome, BadRecord):
             self._skipped.append(outcome)
         else:
+            rows = outcome.rows if isinstance(outcome, SplitRow) else outcome
+            if isinstance(outcome, SplitRow):
+                self._split += 1
+                self._parts += len(rows)
+                self._parts_dropped += len(outcome.dropped)
+                self._dropped += outcome.dropped
             self._kept += 1
-            self._truncated += any(row.truncated for row in outcome)
-            for row in outcome:
-                writer.add(row.id, document, row.input_ids, row.labels, row.split, row.about)
+            self._truncated += any(row.truncated for row in rows)
+            if markup := rows[0].markup:
+                self._with_markup += 1
+                self._markup_example = self._markup_example or f"{rows[0].id}: {markup!r}"
+            for row in rows:
+                self._answers_cut += row.answers_cut
+                writer.add(
+                    row.id, document, row.input_ids, row.labels, row.split, row.about, row.prompt
+                )
                 self._tokens += len(row.input_ids)
                 self._supervised += int((row.labels != IGNORE).sum())
 
@@ -193,9 +214,15 @@ class IngestWriter:
             shapes=reader.shapes,
             rows_read=self._read,
             rows_skipped=len(self._skipped),
-            rows_dropped=len(self._dropped),
+            rows_dropped=len(self._dropped) - self._parts_dropped,
             rows_kept=self._kept,
             rows_truncated=self._truncated,
+            answers_cut=self._answers_cut,
+            rows_split=self._split,
+            parts=self._parts,
+            parts_dropped=self._parts_dropped,
+            rows_with_markup=self._with_markup,
+            markup_example=self._markup_example,
             tokens=self._tokens,
             supervised=self._supervised,
             required_length=min(
@@ -236,7 +263,8 @@ def tokenize_source(
         located.digest(), source.shape, sorted(source.columns.items()),
         sorted(source.dimensions.items()), limit, on_error,
         tokenizer, rows.template.sources if rows.template else "",
-        rows.want, rows.loss_on, rows.max_length, rows.weighs_pairs,
+        rows.want, rows.loss_on, rows.max_length, rows.weighs_pairs, rows.overlap,
+        rows.splits_conversations,
     )  # fmt: skip
     folder = cache.entry(
         key,

@@ -26,7 +26,7 @@ from training.data.schema.rows import Row, RowError
 from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import cache_key, write_jsonl
 from training.data.tokenization.row_tokenizer import RowTokenizer
-from training.data.tokenization.token_rows import Dropped, TokenRow
+from training.data.tokenization.token_rows import Dropped, SplitRow, TokenRow
 from training.data.tokenization.workers import characters_of
 from training.errors import DataError
 
@@ -123,12 +123,14 @@ class _Window:
         rows: Rows in order.
         dropped: Rows without anything to train on.
         skipped: Rows that could not be read.
+        markup: Rows that hold markup of the chat template already, each with its markup.
     """
 
     begin: dict[str, Any]
     rows: list[dict[str, Any]]
     dropped: list[Dropped]
     skipped: list[BadRecord]
+    markup: list[str]
 
 
 class StreamTable:
@@ -138,6 +140,8 @@ class StreamTable:
         digest: Digest of the names and sizes of the sources' files, not of their content.
         num_dropped: Rows so far without anything to train on.
         num_skipped: Rows so far that could not be read.
+        num_with_markup: Rows so far that hold markup of the chat template already.
+        markup_example: First of them, and its markup.
 
     Args:
         streams: Training sources.
@@ -171,7 +175,8 @@ class StreamTable:
         self._positions: list[dict[str, Any]] = []
         self._replay_due = 0.0
         self._number = -1
-        self.num_dropped = self.num_skipped = 0
+        self.num_dropped = self.num_skipped = self.num_with_markup = 0
+        self.markup_example = ""
         self.digest = cache_key(
             "stream", *(_identity(stream.located) for stream in self._all_streams())
         )
@@ -250,7 +255,7 @@ class StreamTable:
         window = future.result() if future else self._read_window(number, first)
         self._number, self._first, self._window = number, first, window.rows
         self._positions = [*self._positions[1 - _KEPT_POSITIONS :], window.begin]
-        self._log(window.dropped, window.skipped)
+        self._log(window)
         self._next_window = self._reader.submit(
             self._read_window, number + 1, first + len(window.rows)
         )
@@ -267,7 +272,7 @@ class StreamTable:
             "replay_due": self._replay_due,
             "sources": [stream.position() for stream in self._all_streams()],
         }
-        window = _Window(begin, [], [], [])
+        window = _Window(begin, [], [], [], [])
         drawn = self._draw()
         documents = self._tokenize(drawn, window)
         if not documents:
@@ -309,23 +314,29 @@ class StreamTable:
                     window.dropped.append(outcome)
                 elif isinstance(outcome, BadRecord):
                     skipped.append(outcome)
+                elif isinstance(outcome, SplitRow):
+                    window.dropped.extend(outcome.dropped)
+                    documents += outcome.rows
                 else:
                     documents += outcome
+        window.markup.extend(f"{row.id}: {row.markup!r}" for row in documents if row.markup)
         for bad in skipped:
             raise_unless_skipped(bad, self._settings.on_error)
         window.skipped.extend(skipped)
         return documents
 
-    def _log(self, dropped: Sequence[Dropped], skipped: Sequence[BadRecord]) -> None:
+    def _log(self, window: _Window) -> None:
         """Count and list dropped and skipped rows, once per window even if it is read again."""
         if self._number <= self._logged_window:
             return
         self._logged_window = self._number
-        self.num_dropped += len(dropped)
-        self.num_skipped += len(skipped)
+        self.num_dropped += len(window.dropped)
+        self.num_skipped += len(window.skipped)
+        self.num_with_markup += len(window.markup)
+        self.markup_example = self.markup_example or next(iter(window.markup), "")
         if self._log_folder is not None:
-            lost = ({"id": row.id, "reason": row.reason} for row in dropped)
-            bad = ({"id": row.origin, "reason": row.reason} for row in skipped)
+            lost = ({"id": row.id, "reason": row.reason} for row in window.dropped)
+            bad = ({"id": row.origin, "reason": row.reason} for row in window.skipped)
             write_jsonl(self._log_folder / DROPPED, lost, append=True)
             write_jsonl(self._log_folder / SKIPPED, bad, append=True)
 
