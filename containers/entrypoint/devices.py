@@ -90,7 +90,10 @@ def network_settings(
         }
     adapters = system / "infiniband"
     if adapters.is_dir() and any(p.name.startswith(("efa", "rdmap")) for p in adapters.iterdir()):
-        # https://github.com/aws/aws-ofi-nccl and libfabric's fi_efa(7): a forked process (a
-        # tokenizer, a data loader) would copy the huge pages, of which there are few.
+        # As in AWS's table of settings, https://github.com/aws-samples/awsome-distributed-training/
+        # blob/main/1.architectures/efa-cheatsheet.md: a forked process (a tokenizer, a data
+        # loader) would copy the huge pages, of which there are few. The table leaves out
+        # NCCL_PROTO, FI_EFA_USE_DEVICE_RDMA, NCCL_BUFFSIZE and the number of channels for the
+        # versions in the images; a job sets others in `resources.environment`.
         settings |= {"FI_PROVIDER": "efa", "FI_EFA_USE_HUGE_PAGE": "0", "FI_EFA_FORK_SAFE": "1"}
     return {name: value for name, value in settings.items() if name not in environment}

@@ -142,8 +142,12 @@ def test_an_adapter(job: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero", [0, 2, 3])
-def test_sharded_over_two_processes(job: dict[str, Any], tmp_path: Path, zero: int) -> None:
-    sharded = changed(job, resources={"processes": 2}, sharding={"zero": zero})
+@pytest.mark.parametrize(
+    "sharding", [{"zero": 0}, {"zero": 2}, {"zero": 3}, {"fsdp": "full"}], ids=str
+)
+def test_sharded_over_two_processes(
+    job: dict[str, Any], tmp_path: Path, sharding: dict[str, Any]
+) -> None:
+    sharded = changed(job, resources={"processes": 2}, sharding=sharding)
     run = train_by_command(sharded, tmp_path)
     assert_best_is_saved(run, tmp_path / "held-out.jsonl")
