@@ -1,6 +1,6 @@
 """Command of the user's own that runs when a run on this machine has ended.
 
-It is a variable of the environment and no key of the job, so that the job file of another person
+It is a variable of the environment and no key of the job, so that a job file from elsewhere
 cannot start a program here.
 """
 
