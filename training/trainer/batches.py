@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from training.trainer.context import CollateFunction, TableDataset
@@ -33,3 +34,15 @@ class CollatedBatch:
         batch["row_ids"] = [name for row in rows for name in row["ids"]]
         batch["num_tokens"] = sum(len(row["input_ids"]) for row in rows)
         return batch
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a batch whose tensors are on `device`.
+
+    The host does not wait for copies from pinned memory, as it does in Transformers' own transfer:
+    with gradient accumulation it prepares a micro-batch while the device works on the one before.
+    """
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }

@@ -67,13 +67,15 @@ def add_distillation_head(model: Any, loss: DistillationLoss) -> None:
         labels = named.pop("labels")[:, 1:]
         named["use_cache"] = False
         hidden = self.base_model(*inputs, **named).last_hidden_state[:, :-1]
-        mask = labels != IGNORE
-        targets = labels[mask]
+        # One search for the positions: on a GPU the host waits for its result.
+        positions = (labels != IGNORE).flatten().nonzero().squeeze(1)
+        targets = labels.flatten()[positions]
 
         def losses(logits: torch.Tensor, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
             return loss.summed(transform(logits), targets[tile], soft_targets[tile])
 
-        return _output(self.get_output_embeddings(), hidden[mask], losses, soft_weight)
+        wanted = hidden.flatten(0, 1)[positions]
+        return _output(self.get_output_embeddings(), wanted, losses, soft_weight)
 
     model.forward = types.MethodType(forward, model)
 
