@@ -13,6 +13,7 @@ from planning.disk import disk_gib
 from planning.document import Plan, Range
 from planning.duration import DurationEstimate, estimate_duration
 from planning.hf_config import read_shape
+from planning.layer_checks import check_layers
 from planning.machine import Machine, machine_of, this_machine
 from planning.method_costs import note_on
 from planning.model_shape import ModelShape
@@ -86,6 +87,7 @@ def plan_one(
         as_written: True to keep checkpointing and the ZeRO stage even if the job leaves them open.
         upon_adapter: True if the run starts from an adapter trained by an earlier stage.
     """
+    check_layers(job, shape)
     machine = machine or machine_of(job)
     rows = read_dataset_stats(job, shape)
     choice, memory = choose_parallelism(job, shape, machine, rows.longest, as_written=as_written)

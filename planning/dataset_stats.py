@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from planning.method_costs import step_profile
 from planning.model_shape import ModelShape
+from planning.text_windows import window_lengths
 from planning.tokens import chars_per_token
 from training.config import Job
 from training.config.data import Source
@@ -55,16 +56,27 @@ class DatasetStats:
     notes: tuple[str, ...] = ()
 
 
-Sides = tuple[str, ...]
-"""Texts that a row is tokenized as: one, or the two of a pair."""
+@dataclass(frozen=True)
+class _Sides:
+    """Texts that a row is tokenized as: one, or the two of a pair.
+
+    Attributes:
+        texts: The texts.
+        cut: Whether a text that is too long becomes several rows; others lose their end.
+        repeated: Text that each of these rows repeats: the system message of a conversation.
+    """
+
+    texts: tuple[str, ...]
+    cut: bool = False
+    repeated: str = ""
 
 
 @dataclass
 class _Sample:
-    """Sample of the rows of one source."""
+    """Sample of one source, whose `rows` are counted before long texts are cut."""
 
     rows: float
-    texts: list[Sides] = field(default_factory=list)
+    sides: list[_Sides] = field(default_factory=list)
     size: int = 0
     note: str = ""
 
@@ -80,16 +92,15 @@ def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
     end = time.monotonic() + _READING_S
     samples = [_read(job, source, end) for source in data.train]
     if data.prompts:
-        each: list[Sides] = [(text,) for text in data.prompts]
+        each = [_Sides((text,)) for text in data.prompts]
         samples = [_Sample(float(len(data.prompts) * data.repeat), each)]
-    texts = [text for sample in samples for text in sample.texts]
-    per_token, guess = chars_per_token(job, shape.vocab, [side for row in texts for side in row])
-    added = 0 if job.method.rows == "text" else _TEMPLATE_TOKENS
+    texts = [text for sample in samples for sides in sample.sides for text in sides.texts]
+    per_token, guess = chars_per_token(job, shape.vocab, texts)
     most = float(data.max_length)
-    sides = [[min(most, len(side) / per_token + added) for side in row] for row in texts]
-    sides = sides or [[most] * step_profile(job).sequences]
-    rows, held_out = _count(job, samples, end)
-    mean, longest = sum(map(sum, sides)) / len(sides), max(map(max, sides))
+    lengths = [row for sample in samples for row in _cut_rows(job, sample, per_token)]
+    lengths = lengths or [[most] * step_profile(job).sequences]
+    rows, held_out = _count(job, samples, end, per_token)
+    mean, longest = sum(map(sum, lengths)) / len(lengths), max(map(max, lengths))
     if data.packing:
         full = most * _PACKED_FULL
         rows, held_out, mean, longest = rows * mean / full, held_out * mean / full, full, most
@@ -104,22 +115,62 @@ def read_dataset_stats(job: Job, shape: ModelShape) -> DatasetStats:
     )
 
 
-def _count(job: Job, samples: list[_Sample], end: float) -> tuple[float, float]:
-    """Return the number of training rows and of held-out rows."""
+def _cut_rows(job: Job, sample: _Sample, per_token: float) -> list[list[float]]:
+    """Return the tokens of each sequence of each row, after long texts are cut into rows.
+
+    Args:
+        job: The run.
+        sample: Sample of a source.
+        per_token: Characters of a token.
+    """
+    data = job.data
+    added = 0 if job.method.rows == "text" else _TEMPLATE_TOKENS
+    rows: list[list[float]] = []
+    for sides in sample.sides:
+        lengths = [len(text) / per_token + added for text in sides.texts]
+        if sides.cut:
+            repeated = round(len(sides.repeated) / per_token) or data.overlap
+            overlap = min(repeated, data.max_length - 2)
+            rows += [[part] for part in window_lengths(lengths[0], data.max_length, overlap)]
+        else:
+            rows.append([min(float(data.max_length), length) for length in lengths])
+    return rows
+
+
+def _count(job: Job, samples: list[_Sample], end: float, per_token: float) -> tuple[float, float]:
+    """Return the number of training rows and of held-out rows, after long texts are cut.
+
+    Args:
+        job: The run.
+        samples: Samples of the training sources.
+        end: Time at which reading stops.
+        per_token: Characters of a token.
+    """
     data = job.data
     weights = [1.0] if data.prompts else [source.weight for source in data.train]
-    rows = sum(s.rows * weight for s, weight in zip(samples, weights, strict=True))
-    if data.limit is not None:
-        rows = min(rows, data.limit)
+    weighted = [s.rows * weight for s, weight in zip(samples, weights, strict=True)]
+    parts = [_parts(job, sample, per_token) for sample in samples]
+    rows = sum(count * part for count, part in zip(weighted, parts, strict=True))
+    # A limit counts the rows of the sources.
+    if data.limit is not None and sum(weighted) > data.limit:
+        rows *= data.limit / sum(weighted)
     held_out = 0.0
     if data.validation.source is not None:
-        held_out = _read(job, data.validation.source, end).rows
+        validation = _read(job, data.validation.source, end)
+        held_out = validation.rows * _parts(job, validation, per_token)
     elif data.validation.split:
         held_out = rows * data.validation.split
         rows -= held_out
     if data.replay is not None:
         rows /= 1 - data.replay.share
     return rows, held_out
+
+
+def _parts(job: Job, sample: _Sample, per_token: float) -> float:
+    """Return the mean number of rows that a row of a source is cut into."""
+    if not sample.sides:
+        return 1.0
+    return len(_cut_rows(job, sample, per_token)) / len(sample.sides)
 
 
 def _read(job: Job, source: Source, end: float) -> _Sample:
@@ -157,44 +208,66 @@ def _read_files(job: Job, source: Source, located: ResolvedSource, end: float) -
 
     reader = SchemaReader(source, job.method.rows)
     limit = source.limit or job.data.limit
-    texts: list[Sides] = []
+    sides: list[_Sides] = []
     number, done, added = 0, 0, 0
     for cursor, record in located.records():
         if limit is not None and number >= limit:
             break
         if number >= _SAMPLE_ROWS and time.monotonic() > end:
-            chars = sum(len(side) for row in texts for side in row)
+            chars = sum(len(text) for row in sides for text in row.texts)
             rows = _estimate_rows(located, number, done, chars)
             expansion = (number + added) / number
-            return _Sample(min(rows, limit or rows) * expansion, texts, located.size_bytes)
+            return _Sample(min(rows, limit or rows) * expansion, sides, located.size_bytes)
         number += 1
         if isinstance(record, SourceRecord):
-            sides = _sides(reader, record)
-            texts += sides
-            added += len(sides) - 1
+            of_record = _sides(
+                reader,
+                record,
+                cut=job.method.rows == "text",
+                split=job.data.long_conversations == "split",
+            )
+            sides += of_record
+            added += len(of_record) - 1
         done = _before(located, cursor)
-    return _Sample(float(number + added), texts, located.size_bytes)
+    return _Sample(float(number + added), sides, located.size_bytes)
 
 
-def _sides(reader: Any, record: Any) -> list[Sides]:
+def _sides(reader: Any, record: Any, *, cut: bool = False, split: bool = False) -> list[_Sides]:
     """Return the texts that are tokenized of each row of a record: of a ranking, of each pair.
 
     A record of unknown schema is one row with all of its texts.
+
+    Args:
+        reader: Reader of the records.
+        record: The record.
+        cut: Whether the method cuts all rows that are too long, and not only texts.
+        split: Whether conversations that are too long are split at turns.
     """
-    from training.data.schema.rows import PreferenceRow, PromptRow, RankingRow, RowError
+    from training.data.schema.rows import (
+        DialogueRow,
+        PreferenceRow,
+        PromptRow,
+        RankingRow,
+        RowError,
+        TextRow,
+    )
 
     try:
         row = reader.read(record)
     except (RowError, DataError):
-        return [(_joined(record.values),)]
+        return [_Sides((_joined(record.values),), cut)]
     if isinstance(row, PreferenceRow):
-        return [(_joined([row.prompt, row.chosen]), _joined([row.prompt, row.rejected]))]
+        return [_Sides((_joined([row.prompt, row.chosen]), _joined([row.prompt, row.rejected])))]
     if isinstance(row, RankingRow):
         answers = [_joined([row.prompt, answer]) for answer in row.answers]
-        return [(answers[pair.chosen], answers[pair.rejected]) for pair in row.pairs]
+        return [_Sides((answers[pair.chosen], answers[pair.rejected])) for pair in row.pairs]
     if isinstance(row, PromptRow):
-        return [(_joined(row.prompt),)]
-    return [(_joined([getattr(row, name) for name in row.__slots__ if name != "id"]),)]
+        return [_Sides((_joined(row.prompt),))]
+    text = _joined([getattr(row, name) for name in row.__slots__ if name != "id"])
+    if isinstance(row, DialogueRow) and split:
+        system = [message for message in row.messages if message["role"] == "system"]
+        return [_Sides((text,), True, _joined([system[:1], row.tools or []]))]
+    return [_Sides((text,), cut or isinstance(row, TextRow))]
 
 
 def _joined(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planning.dataset_stats import DatasetStats
 from planning.document import Range
@@ -11,6 +11,7 @@ from planning.machine import Machine
 from planning.method_costs import step_profile
 from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
+from planning.trainable_params import lowest_trained_layer
 from training.config import Job
 from training.config.step_profile import StepSpec
 from training.config.types import NEVER, Every
@@ -101,7 +102,8 @@ def estimate_duration(
     )
     length = job.data.max_length if job.data.packing else rows.tokens
     tokens = float(steps * batch * length)
-    flops = tokens * flops_per_token(shape, length, learned)
+    lowest = lowest_trained_layer(job, shape, checkpointing=choice.checkpointing)
+    flops = tokens * flops_per_token(shape, length, learned, lowest)
     peak = _peak_flops(job, machine)
     kind = "full" if job.adapter is None else "qlora" if job.adapter.quantized else "lora"
     reached = _MFU[machine.device.kind, kind]
@@ -116,21 +118,24 @@ def estimate_duration(
     return DurationEstimate(steps, tokens, flops, train, around, _fewest_steps(job, steps, rows))
 
 
-def flops_per_token(shape: ModelShape, length: float, learned: int) -> float:
+def flops_per_token(shape: ModelShape, length: float, learned: int, lowest: int = 0) -> float:
     """Return the FLOPs of forward and backward for one token.
 
-    These are 6 per trained weight, 4 per frozen weight, and those of attention, halved because it
-    is causal (arXiv:2204.02311, appendix B).
+    These are 6 per trained weight, 4 per frozen weight, 2 per weight below the lowest trained
+    layer, and those of attention, halved because it is causal (arXiv:2204.02311, appendix B).
 
     Args:
         shape: Shape of the model.
         length: Tokens of a row.
         learned: Number of trained weights.
+        lowest: Index of the lowest layer that a gradient must reach.
     """
     trained = min(learned, shape.active)
     frozen = shape.active - trained if learned < shape.parameters * 0.9 else 0
-    attention = 6.0 * shape.layers * shape.heads * shape.head_dim * length
-    return 6.0 * (shape.active - frozen) + 4.0 * frozen + attention
+    below = min(frozen, replace(shape, layers=lowest).active - replace(shape, layers=0).active)
+    layers = shape.layers - 2 / 3 * lowest
+    attention = 6.0 * layers * shape.heads * shape.head_dim * length
+    return 6.0 * (shape.active - frozen) + 4.0 * (frozen - below) + 2.0 * below + attention
 
 
 def _peak_flops(job: Job, machine: Machine) -> float:

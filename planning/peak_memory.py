@@ -22,18 +22,20 @@ from planning.method_costs import method_profile
 from planning.model_shape import ModelShape
 from training.config import Job
 from training.config import adapters as sections
+from training.config.adapter_base import Widths
 from training.config.composition import Compose
+from training.config.runtime import BUCKET_SIZE, PREFETCH_BUCKET_SIZE
 from training.config.step_profile import StepSpec
 
 _GIB = 2.0**30
 
 # Outside PyTorch's allocator. CUDA's context with cuBLAS and kernels loaded is 0.5 to 0.7 GiB on
 # these devices; NCCL's channels to the devices of one machine take up to about 1 GiB more.
-_CONTEXT_GIB = {"cuda": 0.7, "neuron": 1.0, "cpu": 0.75}
+CONTEXT_GIB = {"cuda": 0.7, "neuron": 1.0, "cpu": 0.75}
 _COLLECTIVES_GIB = {"cuda": 1.0, "neuron": 1.0, "cpu": 0.1}
-_WORKSPACE_GIB = {"cuda": 0.032, "neuron": 0.0, "cpu": 0.0}
+WORKSPACE_GIB = {"cuda": 0.032, "neuron": 0.0, "cpu": 0.0}
 """cuBLAS's scratch, within the allocator (32 MiB on Hopper)."""
-_FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
+FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
 """Share of what the allocator holds that no tensor uses."""
 
 _FEW = 3
@@ -92,6 +94,9 @@ def memory_config_of(
         fsdp=job.sharding.fsdp != "none",
         world=machine.world,
         offload=job.sharding.offload,
+        bucket=job.sharding.reduce_bucket_size or BUCKET_SIZE,
+        ahead=job.sharding.stage3_prefetch_bucket_size or PREFETCH_BUCKET_SIZE,
+        overlap=job.sharding.overlap_comm,
         evaluates=job.data.validation.wanted,
         method=method,
         freeze=job.model.freeze if adapter is None else NOTHING,
@@ -104,11 +109,13 @@ def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
     if isinstance(section, sections.Lora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
         dropout, saved = section.dropout > 0, section.modules_to_save
-        return LoraCost(section.kept_rank, modules, dropout, section.use_dora, saved)
+        layers = section.layers_to_transform
+        return LoraCost(section.kept_rank, modules, dropout, section.use_dora, saved, layers=layers)
     if isinstance(section, sections.AdaLora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
-        saved = section.modules_to_save
-        return LoraCost(section.init_r, modules, section.dropout > 0, saved=saved, scored=True)
+        saved, layers = section.modules_to_save, section.layers_to_transform
+        dropout = section.dropout > 0
+        return LoraCost(section.init_r, modules, dropout, saved=saved, scored=True, layers=layers)
     if isinstance(section, Compose):
         # The members may exist only where the job runs: assume each has the default rank of 16.
         return LoraCost(16 * section.num_members)
@@ -136,10 +143,10 @@ def four_bit_of(job: Job) -> FourBitLayout | None:
     return FourBitLayout(double=True, compute="bf16", widens=False)
 
 
-def widths(shape: ModelShape) -> sections.Widths:
+def widths(shape: ModelShape) -> Widths:
     """Return the dimensions from which an adapter computes its number of parameters."""
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return sections.Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
+    return Widths(shape.layers, shape.hidden, queries, keys, shape.intermediate)
 
 
 def peak_gib(config: MemoryConfig) -> dict[str, float]:
@@ -152,12 +159,14 @@ def quick_peak_gib(config: MemoryConfig) -> float:
     """Return about the same in total, much faster.
 
     The persistent state is exact. Activations and gradients grow linearly with the number of
-    layers, so they are extrapolated from two simulations with few layers. With ZeRO 3 these need
-    enough layers to exceed the reuse distance; below it, weights stay gathered.
+    layers, so they are extrapolated from two simulations with few layers, unless the layers
+    differ. With ZeRO 3 these need enough layers to exceed the reuse distance; below it, weights
+    stay gathered.
     """
     shape = config.shape
     base = _FEW + (-(-REUSE_ELEMENTS // shape.per_layer) if config.zero == 3 else 0)
-    if shape.layers <= base + 1 or config.freeze.anything:
+    differ = config.freeze.anything or getattr(config.adapter, "layers", None) is not None
+    if shape.layers <= base + 1 or differ:
         return sum(peak_gib(config).values())
     few, more = (
         simulate(replace(config, shape=replace(shape, layers=count))) for count in (base, base + 1)
@@ -195,10 +204,10 @@ def _total(parts: dict[str, int]) -> int:
 def _with_surroundings(config: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
     """Return GiB by category, with the memory outside tensors: context, collectives, fragments."""
     gib = {part: parts[part] / _GIB for part in PARTS}
-    gib["buffers"] += _WORKSPACE_GIB[config.device]
+    gib["buffers"] += WORKSPACE_GIB[config.device]
     allocated = sum(gib.values())
-    gib["fragmentation"] = allocated * _FRAGMENTS[config.device]
-    gib["runtime"] = _CONTEXT_GIB[config.device]
+    gib["fragmentation"] = allocated * FRAGMENTS[config.device]
+    gib["runtime"] = CONTEXT_GIB[config.device]
     if config.world > 1:
         gib["runtime"] += _COLLECTIVES_GIB[config.device]
     return gib

@@ -1,4 +1,4 @@
-"""Number of weights that a job trains."""
+"""Number of weights that a job trains, and the lowest layer that has some."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
         magnitudes = sum(rows for rows, _ in pairs) if adapter.dora else 0
         values = 1 if adapter.scored else 0
         low_rank = sum(adapter.r * (rows + columns + values) for rows, columns in pairs)
-        return shape.layers * (low_rank + magnitudes) + saved
+        layers = sum(map(adapter.adapts, range(shape.layers)))
+        return layers * (low_rank + magnitudes) + saved
     if job.adapter is not None:
         return job.adapter.num_trained(widths(shape)) + saved
     freeze = job.model.freeze
@@ -28,3 +29,23 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
     if freeze.embeddings:
         count -= shape.vocab * shape.hidden
     return max(count, 1)
+
+
+def lowest_trained_layer(job: Job, shape: ModelShape, *, checkpointing: bool) -> int:
+    """Return the index of the lowest layer that a gradient must reach.
+
+    Args:
+        job: The run.
+        shape: Shape of its model.
+        checkpointing: True for gradient checkpointing, for which PEFT makes the embedded input
+            require a gradient, so that it passes through all layers.
+    """
+    adapter, freeze = adapter_of(job, shape), job.model.freeze
+    if adapter is None:
+        # Trained embeddings need a gradient even if the layers above them are frozen.
+        return min(freeze.layers, shape.layers) if freeze.embeddings else 0
+    if not isinstance(adapter, LoraCost) or adapter.layers is None or checkpointing:
+        return 0
+    if any(name == "model.embed_tokens" for name in saved_weights(adapter, shape)):
+        return 0
+    return min(adapter.layers)

@@ -170,7 +170,7 @@ def format_lines(templates: Templates) -> Iterator[str]:
 
 
 def markdown_table(environments: Mapping[str, Templates]) -> str:
-    """Return the table of docs/platform.md: a row per stack, a column per environment."""
+    """Return the table of docs/platform/costs.md: a row per stack, a column per environment."""
     costs = {name: idle_costs(templates) for name, templates in environments.items()}
     stacks = [
         stack for stack in STACK_ORDER if any(stack in each for each in environments.values())
@@ -198,7 +198,7 @@ def _cell(costs: list[IdleCost], stack: str) -> str:
 
 
 def price_table() -> str:
-    """Return the price list of docs/platform.md as a Markdown table."""
+    """Return the price list of docs/platform/costs.md as a Markdown table."""
     rows = ["| price | USD | item | as of |", "|---|---|---|---|"]
     units = {"month": "per month", "hour": "per hour", "gib_month": "per GiB-month"}
     for name, row in prices().items():

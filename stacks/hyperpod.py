@@ -77,7 +77,8 @@ class HyperPodStack(TemperStack):
                 cdk.Annotations.of(self).add_warning_v2(
                     "temper:nodes-wait-for-the-chart",
                     "HyperPod nodes are omitted until its chart is in the EKS cluster: install "
-                    "it (docs/platform.md), set hyperpod.eks.chart_installed: true, deploy again",
+                    "it (docs/platform/hyperpod.md), set hyperpod.eks.chart_installed: true, "
+                    "deploy again",
                 )
                 del parameters["hyperpod/cluster"]
                 publish_parameters(self, self.names, parameters)

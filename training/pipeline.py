@@ -17,8 +17,10 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from catalog.accelerators import peak_flops
+from training.adapters.expert_parameters import expert_reach
 from training.config import Job
 from training.config.model import trains_tokenizer
+from training.config.static_shapes import static_shapes
 from training.console import say
 from training.data.collators import collator_for
 from training.data.prepare import Prepared, iter_texts, prepare
@@ -101,7 +103,8 @@ def run(folder: RunFolder) -> None:
         zero3_context = TrainingArguments(**arguments(micro_batch_size=1))
         _seed(job)
         model = _model(job, tokenizer, folder, world)
-        collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data)
+        shapes = static_shapes(job, world.device.type)
+        collate = collator_for(job.method.rows, tokenizer.pad_token_id, job.data, shapes)
         if job.train.compile:
             compile_layers(model)
         # Devices of different nodes may have different free memory.
@@ -133,16 +136,22 @@ def run(folder: RunFolder) -> None:
             input_digests=inputs,
             load_initial_model=partial(_initial_model, job, tokenizer, folder, world),
             callbacks=[
-                *guards_for(job, order.steps_per_epoch, order.max_steps, control),
+                *guards_for(
+                    job,
+                    order.steps_per_epoch,
+                    order.max_steps,
+                    control,
+                    static=shapes is not None,
+                ),
                 *([metrics_writer] if world.is_main_process else []),
                 evaluator,
             ],
             evaluate=evaluator.evaluate_held_out if data.validation is not None else None,
+            shapes=shapes,
         )
         write_manifest(folder.path, job, data, model, setup, tokenizer)
         _seed(job)
-        build = _import(job.method.impl)
-        trainer = build(
+        trainer = _import(job.method.impl)(
             model,
             tokenizer,
             _for_trainer(data.train),
@@ -207,7 +216,7 @@ def _micro_batch_size(
         assert isinstance(data.train, RowTable), "checked with the job"
         length = max(data.train.lengths) + job.method.max_new_tokens
     row_tokens = sum(collate.max_length_example(length)["seq_lengths"])
-    attempt = partial(worst_case_loss, model, collate, world.device, length, job.method.head)
+    attempt = partial(worst_case_loss, job, model, collate, world.device, length)
     result_file = folder.path / "probe.json"
     return find_micro_batch_size(job, model, world, attempt, result_file, row_tokens=row_tokens)
 
@@ -362,9 +371,12 @@ def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, worl
     model = _initial_model(job, tokenizer, folder, world)
     if job.adapter is None:
         return model
-    return _import(job.adapter.impl)(
+    adapted = _import(job.adapter.impl)(
         model, job.adapter, tokenizer=tokenizer, max_length=job.data.max_length
     )
+    if world.is_main_process and (sentence := expert_reach(adapted)):
+        say(sentence)
+    return adapted
 
 
 def _import(impl: str) -> Any:

@@ -220,7 +220,11 @@ def _run_training(session: _Session, launch: LaunchInfo) -> NodeExit:
     outcome.unlink(missing_ok=True)
     child = SubprocessRunner(
         _command(session.request, session.folder, outcome),
-        {**os.environ, **_environment(identity, launch)},
+        {
+            **os.environ,
+            **_environment(identity, launch),
+            **devices.compile_cache(session.folder, os.environ),
+        },
     )
     signals.child = child
     # A signal that arrived between the check above and the assignment was not forwarded.

@@ -75,7 +75,8 @@ class EksChecks:
         """
         if not has_kind(self._kubectl, JOB_KIND):
             raise CheckFailed(
-                f"the cluster has no {JOB_KIND}", "install HyperPod's Helm chart: docs/platform.md"
+                f"the cluster has no {JOB_KIND}",
+                "install HyperPod's Helm chart: docs/platform/hyperpod.md",
             )
         return JOB_KIND
 

@@ -38,8 +38,8 @@ class ExistingKeysCheck:
             problem for domain, arn in self.arns.items() for problem in self._problems(domain, arn)
         ]
         if problems:
-            fix = "change the key or its policy: docs/platform.md, Your own KMS keys"
-            raise CheckFailed("; ".join(problems), fix)
+            page = "docs/platform/existing-resources.md, Your own KMS keys"
+            raise CheckFailed("; ".join(problems), f"change the key or its policy: {page}")
         return f"your keys of {', '.join(self.arns)} can be used"
 
     def _problems(self, domain: str, arn: str) -> Iterator[str]:

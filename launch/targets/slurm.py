@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catalog.local_devices import NEURON_GRAPHS
 from launch.code_bundle import code_digest, code_files
 from launch.downloads import OWN_FILES
 from launch.environment import LaunchEnvironment
@@ -45,7 +46,7 @@ from training.config import Job, Pipeline
 from training.config.runtime import Resources
 from training.errors import JobError, Problem
 
-_NOT_FETCHED = (*OWN_FILES, "sent.yaml", "*.sbatch", "*.id", STOP)
+_NOT_FETCHED = (*OWN_FILES, NEURON_GRAPHS, "sent.yaml", "*.sbatch", "*.id", STOP)
 
 
 def from_environment(environment: LaunchEnvironment | None) -> SlurmTarget:

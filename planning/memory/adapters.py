@@ -66,6 +66,7 @@ class LoraCost:
         saved: Suffixes of the names of modules trained in full (`modules_to_save`).
         scored: True for AdaLoRA (arXiv:2303.10512), which trains singular values and keeps an
             importance score of each weight.
+        layers: Indices of the adapted decoder layers; None for all.
     """
 
     r: int
@@ -74,6 +75,11 @@ class LoraCost:
     dora: bool = False
     saved: tuple[str, ...] = ()
     scored: bool = False
+    layers: tuple[int, ...] | None = None
+
+    def adapts(self, layer: int) -> bool:
+        """Return True if the decoder layer of this index is adapted."""
+        return self.layers is None or layer in self.layers
 
     def targets(self, shape: ModelShape) -> list[str]:
         """Return the names of the adapted linear layers of one decoder layer."""

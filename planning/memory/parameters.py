@@ -51,6 +51,7 @@ class MemoryConfig:
         evaluates: True if there are held-out rows.
         bucket: Elements that ZeRO reduces at once (`reduce_bucket_size`).
         ahead: Elements that ZeRO 3 prefetches (`stage3_prefetch_bucket_size`).
+        overlap: True if communication overlaps the backward pass (`overlap_comm`).
         method: Models, sequences and rollouts that the method adds.
         frozen: Data type of a model that is not trained at all; empty for a trained model.
         freeze: Layers and weights of a trained model that are frozen.
@@ -75,6 +76,7 @@ class MemoryConfig:
     evaluates: bool = True
     bucket: int = 200_000_000
     ahead: int = 50_000_000
+    overlap: bool = False
     method: MethodProfile = PLAIN
     frozen: str = ""
     freeze: Freeze = NOTHING
@@ -219,9 +221,9 @@ def _add_adapter(
         decoder.virtual = fresh(adapter.learned)
         return
     _train_in_full(decoder, set(saved_weights(adapter, shape)), fresh)
-    for layer in decoder.layers:
+    for index, layer in enumerate(decoder.layers):
         if isinstance(adapter, LoraCost):
-            for name in adapter.targets(shape):
+            for name in adapter.targets(shape) if adapter.adapts(index) else ():
                 outputs, inputs = shape.linears[name]
                 pair = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
                 layer.adapters[name] = (*pair, fresh(outputs)) if adapter.dora else pair

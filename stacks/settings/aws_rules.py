@@ -130,8 +130,8 @@ RULES = (
     AwsRule(f"{SAGEMAKER_API}/API_ClusterInstanceGroupSpecification.html", hyperpod.group_names),
     AwsRule(f"{SAGEMAKER_API}/API_ClusterSlurmConfig.html", hyperpod.partitions),
     AwsRule(f"{SAGEMAKER_API}/API_ClusterSlurmConfig.html", hyperpod.roles_on_eks),
-    AwsRule("docs/platform.md", hyperpod.only_on_slurm),
-    AwsRule("docs/platform.md", hyperpod.users),
+    AwsRule("docs/platform/hyperpod.md", hyperpod.only_on_slurm),
+    AwsRule("docs/platform/hyperpod.md", hyperpod.users),
     AwsRule(f"{SAGEMAKER_GUIDE}/sagemaker-hyperpod-ami-update.html", hyperpod.patching),
     AwsRule(f"{SAGEMAKER_API}/API_ComputeQuotaTarget.html", hyperpod.governance),
     AwsRule(
@@ -150,7 +150,7 @@ RULES = (
         "docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateProvisionedModelThroughput.html",
         _throughput_names,
     ),
-    AwsRule("docs/platform.md", _bedrock_is_on),
+    AwsRule("docs/platform/settings.md", _bedrock_is_on),
     AwsRule(
         "docs.aws.amazon.com/cost-management/latest/userguide/getting-started-ad.html",
         _anomaly_threshold,
@@ -179,7 +179,7 @@ RULES = (
         "docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
         account_rules.kms_keys,
     ),
-    AwsRule("docs/platform.md", account_rules.repeated),
+    AwsRule("docs/platform/settings.md", account_rules.repeated),
     AwsRule(f"{SAGEMAKER_API}/API_PutModelPackageGroupPolicy.html", account_rules.registry_readers),
     AwsRule(
         "docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateProvisionedModelThroughput.html",
@@ -190,5 +190,5 @@ RULES = (
         "docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html",
         account_rules.prefix,
     ),
-    AwsRule("docs/platform.md", unused_settings),
+    AwsRule("docs/platform/settings.md", unused_settings),
 )

@@ -101,7 +101,7 @@ class NetworkSettings(SettingsSection):
         None,
         description="use a VPC that exists: `{vpc_id, cidrs, subnets: [{id, zone, cidr, "
         "route_table}], endpoints, flow_logs}`, with one private subnet per zone; see "
-        "[An existing VPC](#an-existing-vpc)",
+        "[An existing VPC](existing-resources.md#an-existing-vpc)",
     )
     cidr: Cidr = Field(IPv4Network("10.40.0.0/16"), description="address range of the VPC")
     zones: tuple[Zone, ...] = Field(

@@ -25,7 +25,7 @@ class KmsKeyArns(SettingsSection):
     data: KmsKeyArn | None = Field(
         None,
         description="your KMS key of data, runs, secrets, Lustre and volumes; see "
-        "[Your own KMS keys](#your-own-kms-keys)",
+        "[Your own KMS keys](existing-resources.md#your-own-kms-keys)",
     )
     models: KmsKeyArn | None = Field(None, description="your KMS key of models and images")
     logs: KmsKeyArn | None = Field(None, description="your KMS key of log groups and the trail")

@@ -66,7 +66,7 @@ class StorageSettings(SettingsSection):
     data_bucket: DataBucket | None = Field(
         None,
         description="use a bucket of training data that exists: `{name, kms_key_arn}`; see "
-        "[Your own data bucket](#your-own-data-bucket)",
+        "[Your own data bucket](existing-resources.md#your-own-data-bucket)",
     )
     upload_days: int = Field(
         180,

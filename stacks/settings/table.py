@@ -1,4 +1,4 @@
-"""Table of all settings with their defaults, as in docs/platform.md.
+"""Table of all settings with their defaults, as in docs/platform/settings.md.
 
 Run `python -m stacks.settings.table`; a test compares the page with the output.
 """

@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 
 from tests.parity.test_soft_prompts import fresh
-from training.config.adapters import Widths
+from training.config.adapter_base import Widths
 from training.config.load import parse_job
 
 ADAPTERS: list[dict[str, Any]] = [
     {"kind": "lora", "r": 4},
     {"kind": "lora", "r": 4, "use_dora": True},
     {"kind": "lora", "r": 4, "init": "pissa"},
+    {"kind": "lora", "r": 4, "init": "olora"},
+    {"kind": "lora", "r": 4, "layers_to_transform": 1},
     {"kind": "lora", "r": 4, "target_modules": ["q_proj", "v_proj"]},
     {"kind": "adalora"},
+    {"kind": "adalora", "layers_to_transform": [0]},
     {"kind": "prompt_tuning", "num_virtual_tokens": 7},
     {"kind": "p_tuning", "num_virtual_tokens": 7, "encoder_hidden_size": 24},
     {"kind": "p_tuning", "encoder": "lstm", "encoder_num_layers": 3},

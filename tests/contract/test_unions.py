@@ -13,7 +13,7 @@ import yaml
 
 from tests.run_commands import ROOT
 from training.config import load_job
-from training.config.adapters import AdapterSection
+from training.config.adapter_base import AdapterSection
 from training.config.composition import AnyCombiner
 from training.config.job import Adapter
 from training.config.judges import AnyJudge

@@ -1,4 +1,4 @@
-"""The commands of the guide "Day 30" in docs/platform.md, run on an emulated account.
+"""The commands of the guide "Day 30" in docs/platform/changes.md, run on an emulated account.
 
 The guide is read from the page: a YAML block changes the environment file, a plain block is a list
 of commands. `make` runs with this checkout's Makefile; installed packages count as up to date.
@@ -21,7 +21,7 @@ from emulator.moto_account import cdk_environment, moto_server
 from tests.infra.conftest import ROOT, TESTS
 from tests.infra.deploy_rehearsal import SERVER
 
-PAGE = ROOT / "docs" / "platform.md"
+PAGE = ROOT / "docs" / "platform" / "changes.md"
 ACCOUNT, REGION = "123456789012", "us-east-1"
 BLOCK = re.compile(r"^### (?P<title>[^\n]+)$|^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 # The emulator has no change sets, and no user answers questions.

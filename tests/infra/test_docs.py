@@ -1,4 +1,4 @@
-"""Tests that docs/platform.md matches the settings, the alarms and the costs."""
+"""Tests that the pages of docs/platform match the settings, the alarms and the costs."""
 
 import re
 from datetime import date
@@ -11,11 +11,11 @@ from stacks.baseline_cost import markdown_table as table_of_costs
 from stacks.settings.table import rows, table
 from tests.infra.conftest import ROOT, Assembly
 
-PAGE = ROOT / "docs" / "platform.md"
+PAGES = ROOT / "docs" / "platform"
 
 
 def test_the_table_of_switches_is_current() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    text = (PAGES / "settings.md").read_text(encoding="utf-8")
     shown = text.split("<!-- switches -->\n")[1].split("<!-- /switches -->")[0]
     assert shown.strip() == table(), "run python -m stacks.settings.table and put it there"
 
@@ -25,14 +25,14 @@ def test_every_switch_says_what_it_does() -> None:
 
 
 def test_every_alarm_is_in_the_table(everything: Assembly) -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    text = (PAGES / "alarms.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| ([a-z-]+) \| .* \| [a-z-]+-in-trouble \|$", text, re.MULTILINE))
     alarms: list[dict[str, Any]] = everything.of_type("AWS::CloudWatch::Alarm")
     assert listed == {a["Properties"]["AlarmName"].removeprefix("temper-all-") for a in alarms}
 
 
 def _between(mark: str) -> str:
-    text = PAGE.read_text(encoding="utf-8")
+    text = (PAGES / "costs.md").read_text(encoding="utf-8")
     return text.split(f"<!-- {mark} -->\n")[1].split(f"<!-- /{mark} -->")[0].strip()
 
 

@@ -124,7 +124,7 @@ def test_named_roles_need_no_condition(existing: Assembly) -> None:
 
 def test_the_page_names_the_services_that_key_policies_must_allow(everything: Assembly) -> None:
     """Compare the page and the doctor's table with the policies of the platform's own keys."""
-    page = (ROOT / "docs" / "platform.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "platform" / "existing-resources.md").read_text(encoding="utf-8")
     section = page.split("## Your own KMS keys")[1].split("## ")[0]
     for key in everything.of_type("AWS::KMS::Key"):
         domain = key["Properties"]["Description"].removeprefix("Temper: ")

@@ -1,4 +1,4 @@
-"""Tests of every transition of docs/platform.md: its row, and the deployment there and back."""
+"""Tests of every row of docs/platform/changes.md, deployed there and back."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tests.infra.conftest import ROOT
 from tests.infra.template_account import TemplateAccount
 from tests.infra.transition_cases import CASES, HEADER, Case, assemble, plan_of, row
 
-PAGE = ROOT / "docs" / "platform.md"
+PAGE = ROOT / "docs" / "platform" / "changes.md"
 
 
 @pytest.fixture(scope="module")

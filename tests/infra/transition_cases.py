@@ -1,6 +1,6 @@
 """Transitions of a live environment: pairs of environments that differ in one setting.
 
-`python -m tests.infra.transition_cases` prints the table of docs/platform.md.
+`python -m tests.infra.transition_cases` prints the table of docs/platform/changes.md.
 """
 
 import sys
@@ -176,7 +176,7 @@ HEADER = (
 
 
 def table(folder: Path) -> str:
-    """Return the table of docs/platform.md.
+    """Return the table of docs/platform/changes.md.
 
     Args:
         folder: Folder for the assemblies.

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from training.config.adapters import AdapterSection
+from training.config.adapter_base import AdapterSection
 from training.config.job import Adapter
 
 KINDS: dict[str, dict[str, Any]] = {

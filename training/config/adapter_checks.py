@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from training.config.adapter_base import AdapterSection, LayerSelection
 from training.config.adapters import (
     AdaLora,
-    AdapterSection,
     Bottleneck,
     Ia3,
     Lora,
@@ -15,6 +15,7 @@ from training.config.adapters import (
 )
 from training.config.composition import Compose
 from training.config.job import Job
+from training.config.lora_init import DECOMPOSED
 from training.errors import Problem
 
 
@@ -83,12 +84,60 @@ def _compose(job: Job, adapter: Compose) -> Iterator[Problem]:
         )
 
 
-def _pissa(job: Job, adapter: Lora) -> Iterator[Problem]:
-    """Yield problems of PiSSA, which needs unquantized weights and freezes half of its matrices."""
+def _lora_init(job: Job, adapter: Lora) -> Iterator[Problem]:
+    """Yield problems of the start of a LoRA."""
+    ranks = adapter.rank_search.ranks if adapter.rank_search else (adapter.r,)
+    if adapter.init == "orthogonal" and (odd := [r for r in ranks if r % 2]):
+        yield Problem(
+            "adapter.r",
+            "must be even with init: orthogonal, which gives A and B half of the directions each",
+            ", ".join(map(str, odd)),
+            f"Set {odd[0] + 1}",
+        )
+    if adapter.init in DECOMPOSED:
+        yield from _decomposed(job, adapter)
+
+
+def _target_parameters(job: Job, adapter: Lora) -> Iterator[Problem]:
+    """Yield what PEFT's LoRA on parameters cannot be combined with."""
+    impossible = (
+        (adapter.dropout > 0, "adapter.dropout", "has no input that could be dropped", "Set 0"),
+        (adapter.use_dora, "adapter.use_dora", "is for linear layers", "Leave it out"),
+        (adapter.fan_in_fan_out, "adapter.fan_in_fan_out", "is for linear layers", "Leave it out"),
+        (
+            adapter.init not in ("zero", "gaussian"),
+            "adapter.init",
+            "is for the weights of linear layers",
+            "Use zero or gaussian",
+        ),
+        (
+            adapter.layers_to_transform is not None,
+            "adapter.layers_to_transform",
+            "limits linear layers only, so that the parameters of every layer would be adapted",
+            "Name complete parameters, such as layers.20.mlp.experts.down_proj, and no layers",
+        ),
+        (
+            adapter.quantized,
+            "adapter.kind",
+            "quantizes linear layers only: experts would be widened to fp32",
+            "Use kind lora",
+        ),
+    )
+    for is_so, key, message, fix in impossible:
+        if is_so:
+            value = str(getattr(adapter, key.partition(".")[2]))
+            yield Problem(key, f"with target_parameters, {value} {message}", value, fix)
+
+
+def _decomposed(job: Job, adapter: Lora) -> Iterator[Problem]:
+    """Yield problems of PiSSA and OLoRA.
+
+    They need unquantized weights and freeze half of their matrices.
+    """
     impossible = (
         (
             adapter.quantized,
-            "starts from the singular vectors of the weights, which a 4-bit base does not have",
+            "starts from a decomposition of the weights, which a 4-bit base does not have",
             "Use adapter kind lora, or init: zero",
         ),
         (
@@ -109,7 +158,7 @@ def _pissa(job: Job, adapter: Lora) -> Iterator[Problem]:
     )
     for is_so, message, fix in impossible:
         if is_so:
-            yield Problem("adapter.init", message, "pissa", fix)
+            yield Problem("adapter.init", message, adapter.init, fix)
 
 
 def _adalora(job: Job, adapter: AdaLora) -> Iterator[Problem]:
@@ -146,11 +195,34 @@ def _adalora(job: Job, adapter: AdaLora) -> Iterator[Problem]:
         )
 
 
+def _layers(adapter: LayerSelection) -> Iterator[Problem]:
+    """Yield problems of a choice of layers that its keys alone show."""
+    chosen = adapter.layers_to_transform or ()
+    if repeated := sorted({layer for layer in chosen if chosen.count(layer) > 1}):
+        yield Problem(
+            "adapter.layers_to_transform",
+            f"names layer {', '.join(map(str, repeated))} more than once",
+            str(list(chosen)),
+            "Name each layer once",
+        )
+    if adapter.layers_pattern and not chosen:
+        yield Problem(
+            "adapter.layers_pattern",
+            "says where layers_to_transform is counted, which is not set",
+            ", ".join(adapter.layers_pattern),
+            "Set adapter.layers_to_transform, or leave it out",
+        )
+
+
 def _own_keys(job: Job, adapter: AdapterSection) -> Iterator[Problem]:
-    if isinstance(adapter, Lora) and adapter.init == "pissa":
-        yield from _pissa(job, adapter)
+    if isinstance(adapter, Lora):
+        yield from _lora_init(job, adapter)
+        if adapter.target_parameters:
+            yield from _target_parameters(job, adapter)
     if isinstance(adapter, AdaLora):
         yield from _adalora(job, adapter)
+    if isinstance(adapter, LayerSelection):
+        yield from _layers(adapter)
     if isinstance(adapter, Bottleneck) and adapter.size and adapter.reduction_factor:
         yield Problem("adapter.size", "give size or reduction_factor, not both", str(adapter.size))
     if isinstance(adapter, Ia3):

@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from training.config.adapter_base import (
+    AdapterSection,
+    LayerSelection,
+    TargetModules,
+    Widths,
+    as_modules,
+)
 from training.config.base import ConfigSection
+from training.config.lora_init import DECOMPOSED, InitName, refuse_unsupported
 from training.config.train import LrSchedule
 from training.config.types import PositiveFloat, PositiveInt, Share, WarmupLength
-
-
-def _as_modules(value: Any) -> Any:
-    return (value,) if isinstance(value, str) and value != "all-linear" else value
-
-
-TargetModules = Annotated[Literal["all-linear"] | tuple[str, ...], BeforeValidator(_as_modules)]
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Widths of a model that determine the size of an adapter.
-
-    Attributes:
-        layers: Transformer layers.
-        hidden: Width of the residual stream.
-        queries: Width of all queries together.
-        keys: Width of all keys together.
-        intermediate: Width of the MLP.
-    """
-
-    layers: int
-    hidden: int
-    queries: int
-    keys: int
-    intermediate: int
-
-    @property
-    def linear(self) -> dict[str, tuple[int, int]]:
-        """Return inputs and outputs of each linear layer of a layer, by its usual name."""
-        h, q, k, i = self.hidden, self.queries, self.keys, self.intermediate
-        mlp = {"gate_proj": (h, i), "up_proj": (h, i), "down_proj": (i, h)}
-        return {"q_proj": (h, q), "k_proj": (h, k), "v_proj": (h, k), "o_proj": (q, h), **mlp}
-
-
-class AdapterSection(ConfigSection):
-    """Section of one kind of adapter.
-
-    The planner and the checks read what an adapter needs from its class.
-    """
-
-    impl: ClassVar[str]
-    """`module:function` that adds it to a model; imported only when a run starts."""
-    soft: ClassVar[bool] = False
-    """True for soft prompts, which put virtual tokens before each row."""
-
-    @property
-    def mergeable(self) -> bool:
-        """True if the adapter can be merged into the weights of the base."""
-        return not self.soft
-
-    @property
-    def quantized(self) -> bool:
-        """True if the base is loaded in 4 bits."""
-        return False
-
-    @property
-    def learns(self) -> bool:
-        """True if the adapter has trainable parameters."""
-        return True
-
-    def num_trained(self, model: Widths) -> int:
-        """Return the number of trainable parameters on a model."""
-        raise NotImplementedError
-
 
 _RANK = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"const": "auto"}]}
 
@@ -90,7 +32,7 @@ class RankSearch(ConfigSection):
     """The search keeps the smallest rank whose held-out loss is within this share of the lowest."""
 
 
-class Lora(LrSchedule, AdapterSection):
+class Lora(LayerSelection, LrSchedule, AdapterSection):
     """Low-rank updates of the chosen linear layers (Hu et al. 2021, arXiv:2106.09685)."""
 
     impl = "training.adapters.lora:apply"
@@ -103,13 +45,17 @@ class Lora(LrSchedule, AdapterSection):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: TargetModules = "all-linear"
     """`all-linear`, or the ends of module names such as `[q_proj, v_proj]`."""
+    target_parameters: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = ()
+    """Ends of the names of parameters that no linear layer holds, such as the experts of a mixture:
+    `[experts.gate_up_proj, experts.down_proj]`."""
     bias: Literal["none", "all", "lora_only"] = "none"
     fan_in_fan_out: bool = False
     """For layers that store (in, out), such as GPT-2's Conv1D."""
-    init: Literal["zero", "pissa"] = "zero"
-    """`zero`: B is zero, A random. `pissa`: both from the principal singular vectors of the
-    weights; a frozen second half subtracts them, so that the model starts unchanged
-    (arXiv:2404.02948)."""
+    init: Annotated[InitName, BeforeValidator(refuse_unsupported)] = "zero"
+    """`zero`: B is zero, A is Kaiming-uniform (PEFT's default); `gaussian` and `xavier_uniform`
+    draw A otherwise. `orthogonal`: neither is zero, their product is. `pissa` (arXiv:2404.02948)
+    and `olora` (arXiv:2406.01775): both from the weights, and a frozen second half subtracts them,
+    so that the model starts unchanged."""
     use_rslora: bool = False
     use_dora: bool = False
     lora_plus_ratio: PositiveFloat = 1.0
@@ -136,8 +82,8 @@ class Lora(LrSchedule, AdapterSection):
 
     @property
     def kept_rank(self) -> int:
-        """Rank of the matrices in memory and on disk: 2r with PiSSA, whose frozen half is kept."""
-        return 2 * self.r if self.init == "pissa" else self.r
+        """Rank of the matrices in memory and on disk: 2r if a frozen half subtracts the start."""
+        return 2 * self.r if self.init in DECOMPOSED else self.r
 
     def num_trained(self, model: Widths) -> int:
         """Return the number of trainable parameters, without `modules_to_save`."""
@@ -145,7 +91,7 @@ class Lora(LrSchedule, AdapterSection):
         chosen = linear if targets == "all-linear" else [n for n in linear if n in targets]
         per_layer = sum(self.kept_rank * sum(linear[name]) for name in chosen)
         magnitudes = sum(linear[name][1] for name in chosen) if self.use_dora else 0
-        return model.layers * (per_layer + magnitudes)
+        return self.num_layers(model.layers) * (per_layer + magnitudes)
 
 
 class Qlora(Lora):
@@ -178,7 +124,7 @@ class FrozenBase(ConfigSection):
         return self.base_4bit
 
 
-class AdaLora(FrozenBase, LrSchedule, AdapterSection):
+class AdaLora(FrozenBase, LayerSelection, LrSchedule, AdapterSection):
     """AdaLoRA: a rank budget allocated over the layers (Zhang et al. 2023, arXiv:2303.10512)."""
 
     impl = "training.adapters.adalora:apply"
@@ -214,7 +160,8 @@ class AdaLora(FrozenBase, LrSchedule, AdapterSection):
         """Return the number of trainable parameters, without `modules_to_save`."""
         targets, linear = self.target_modules, model.linear
         chosen = linear if targets == "all-linear" else [n for n in linear if n in targets]
-        return model.layers * sum(self.init_r * (sum(linear[name]) + 1) for name in chosen)
+        values = sum(self.init_r * (sum(linear[name]) + 1) for name in chosen)
+        return self.num_layers(model.layers) * values
 
 
 class VirtualTokens(FrozenBase):
@@ -307,7 +254,7 @@ class Bottleneck(FrozenBase, LrSchedule, AdapterSection):
     placement: Literal["sequential", "parallel"] = "sequential"
     """Input of the adapter: the output (`sequential`) or the input (`parallel`) of the sublayer."""
     after: Annotated[
-        tuple[Literal["attention", "mlp"], ...], BeforeValidator(_as_modules), Field(min_length=1)
+        tuple[Literal["attention", "mlp"], ...], BeforeValidator(as_modules), Field(min_length=1)
     ] = ("attention", "mlp")
     """Sublayers of each layer that have an adapter."""
     reduction_factor: PositiveFloat | None = None
@@ -341,13 +288,13 @@ class Ia3(FrozenBase, LrSchedule, AdapterSection):
     impl = "training.adapters.ia3:apply"
 
     kind: Literal["ia3"]
-    target_modules: Annotated[tuple[str, ...], BeforeValidator(_as_modules)] = (
+    target_modules: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = (
         "k_proj",
         "v_proj",
         "down_proj",
     )
     """Suffixes of the names of linear layers whose outputs are scaled."""
-    feedforward_modules: Annotated[tuple[str, ...], BeforeValidator(_as_modules)] = ("down_proj",)
+    feedforward_modules: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = ("down_proj",)
     """Target modules whose inputs are scaled instead."""
     modules_to_save: tuple[str, ...] = ()
     """Modules trained in full and saved with the adapter, such as `[lm_head]`."""

@@ -13,6 +13,7 @@ from training.config.model import PREVIOUS, SCRATCH
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
+from training.config.static_shape_checks import check_static_shapes
 from training.config.types import NEVER
 from training.errors import Problem
 
@@ -34,6 +35,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         _anchors,
         _sharding,
         _run,
+        check_static_shapes,
         check_machines,
     )
     for check in parts:
@@ -133,6 +135,8 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
         yield Problem(
             "data.replay.share", "must lie between 0% and 100%", f"{data.replay.share:.0%}"
         )
+    yield from _overlap(job)
+    yield from _long_conversations(job)
     if data.streaming and job.train.max_steps is None:
         yield Problem(
             "train.max_steps", "is required with data.streaming: a stream's length is not known"
@@ -143,6 +147,42 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
             "a stream cannot be split",
             fix="Name a file in data.validation",
         )
+
+
+def _overlap(job: Job) -> Iterator[Problem]:
+    overlap, size = job.data.overlap, job.data.max_length
+    if overlap and job.method.rows not in ("text", "dialogue"):
+        yield Problem(
+            "data.overlap",
+            f"{job.method.kind} learns from whole prompts and answers, and only texts are cut",
+            str(overlap),
+            "Leave it out",
+        )
+    # Each row has room for begin-of-text and for a token that the row before does not have.
+    elif overlap > size - 2:
+        yield Problem(
+            "data.overlap",
+            f"leaves no room for new tokens in a row of data.max_length ({size})",
+            str(overlap),
+            f"Set it to at most {size - 2}; a quarter of data.max_length is {size // 4}",
+        )
+
+
+def _long_conversations(job: Job) -> Iterator[Problem]:
+    if job.data.long_conversations != "split":
+        return
+    loss_on = getattr(job.method, "loss_on", None)
+    reasons = {
+        "completion": "loss_on: completion learns the last answer, which follows all turns",
+        "all": "loss_on: all would learn the system message again in each part",
+    }
+    reason = reasons.get(loss_on or "")
+    if job.method.rows == "text":
+        reason = "conversations are learned as text, which is cut into rows without a loss"
+    elif job.method.rows != "dialogue":
+        reason = f"{job.method.kind} learns from answers to one prompt, which stays whole"
+    if reason:
+        yield Problem("data.long_conversations", reason, "split", "Leave it out")
 
 
 def _method(job: Job, first: bool) -> Iterator[Problem]:
@@ -316,6 +356,15 @@ def _sharding(job: Job, first: bool) -> Iterator[Problem]:
     sharding = job.sharding
     if sharding.fsdp != "none" and sharding.zero:
         yield Problem("sharding", "give zero or fsdp, not both")
+    of_zero = ("overlap_comm", "reduce_bucket_size", "allgather_bucket_size")
+    for key in (*of_zero, "stage3_prefetch_bucket_size"):
+        if getattr(sharding, key) and sharding.zero == 0:
+            yield Problem(
+                f"sharding.{key}",
+                "is a setting of ZeRO, which this job does not use",
+                str(getattr(sharding, key)),
+                "Leave it out, or set sharding.zero",
+            )
     if sharding.offload != "none" and sharding.zero == 0:
         yield Problem(
             "sharding.offload", "needs ZeRO", sharding.offload, "Set sharding.zero to 1, 2 or 3"

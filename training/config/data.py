@@ -102,6 +102,12 @@ class Data(ConfigSection):
     validation: Annotated[Validation, BeforeValidator(_as_validation)] = Validation()
     max_length: int = Field(default=1024, ge=8)
     """Longest row, in tokens."""
+    overlap: int = Field(default=0, ge=0)
+    """Tokens that each row of a text longer than `max_length` repeats from the row before, as
+    context that is not learned again: `stride` of a Transformers tokenizer."""
+    long_conversations: Literal["truncate", "split"] = "truncate"
+    """Handling of conversations longer than `max_length`. `truncate`: cut off the end. `split`:
+    make rows of whole turns, each after the system message and without the earlier turns."""
     packing: bool = False
     """Pack several documents into one row; no document attends to another."""
     limit: PositiveInt | None = None

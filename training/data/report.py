@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from training.data.tokenization.domain_terms import Terms
@@ -22,9 +22,16 @@ class SourceReport:
         rows_dropped: Rows without anything to train on.
         rows_kept: Remaining rows.
         rows_truncated: Kept rows whose end was cut off.
+        answers_cut: Answers of conversations that begin behind the cut, so are not learned.
+        rows_split: Conversations that were split at turns.
+        parts: Rows that they became.
+        parts_dropped: Parts of them without anything to train on.
+        rows_with_markup: Rows whose text holds the chat template's markup already.
+        markup_example: First of them, and its markup.
         tokens: Tokens of the kept rows.
         supervised: Supervised tokens of the kept rows.
-        columns_unused: Columns that were not read, and keys of messages: `messages[].KEY`.
+        columns_unused: Number of rows by column that was not read, or key of messages:
+            `messages[].KEY`.
         tokens_trained: Tokens of the source in one epoch, including repetitions.
     """
 
@@ -36,9 +43,15 @@ class SourceReport:
     rows_dropped: int = 0
     rows_kept: int = 0
     rows_truncated: int = 0
+    answers_cut: int = 0
+    rows_split: int = 0
+    parts: int = 0
+    parts_dropped: int = 0
+    rows_with_markup: int = 0
+    markup_example: str = ""
     tokens: int = 0
     supervised: int = 0
-    columns_unused: tuple[str, ...] = ()
+    columns_unused: dict[str, int] = field(default_factory=dict)
     tokens_trained: int = 0
 
 
@@ -122,7 +135,8 @@ class DataReport:
         if self.streamed:
             lines = [
                 f"data: streamed; the first {self.documents:,} documents are "
-                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned"
+                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned",
+                *self._split_lines(),
             ]
         else:
             share = self.supervised / self.tokens if self.tokens else 0.0
@@ -134,4 +148,15 @@ class DataReport:
                 f"{self.max_length:,}; median {self.median:,.0f}, longest {self.longest:,} tokens"
                 + (f"; rows {self.efficiency:.1%} full" if self.packed else ""),
             ]
+            lines += self._split_lines()
         return lines + [f"warning: {warning}" for warning in self.warnings]
+
+    def _split_lines(self) -> list[str]:
+        """Return the line that counts conversations that were split at turns, if there are any."""
+        split = sum(source.rows_split for source in self.sources)
+        if not split:
+            return []
+        parts = sum(source.parts for source in self.sources)
+        dropped = sum(source.parts_dropped for source in self.sources)
+        also = f", {dropped:,} parts dropped (see dropped.jsonl)" if dropped else ""
+        return [f"      {split:,} long conversations split at turns into {parts:,} rows{also}"]

@@ -7,6 +7,7 @@ absorbs a small learning rate.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -53,7 +54,9 @@ class ParametersUpdated(BaseCallback):
         Raises:
             GuardError: Some tensors were not updated.
         """
-        self._steps_with_lr += metrics.learning_rate > 0
+        # The loss scaler of fp16 skips a step whose gradient overflows.
+        skipped = metrics.grad_norm is not None and not math.isfinite(metrics.grad_norm)
+        self._steps_with_lr += metrics.learning_rate > 0 and not skipped
         self._is_due |= self._steps_with_lr >= 3 and self._due.due(metrics.step)
         # LoRA initializes B to zero, so A has no gradient in the first step; warm-up may start at
         # a learning rate of zero. Hence three steps with a learning rate.

@@ -26,6 +26,7 @@ from training.methods.common.on_policy import build_answer_batch, extract_prompt
 from training.methods.common.soft_target_cache import (
     COLUMN,
     SoftTargetCollator,
+    TeacherFunction,
     cached_soft_targets,
 )
 from training.models.fused_log_probs import IGNORE
@@ -59,7 +60,7 @@ class DistillTrainer(CausalLmTrainer):
         self.method = method
         self.loss = loss
         self.end_ids = end_ids
-        add_distillation_head(self.model, loss)
+        add_distillation_head(self.model, loss, all_positions=self.setup.shapes is not None)
         self.teacher = teacher
         self.teacher_temperature: float | None = None
 
@@ -190,13 +191,14 @@ def build(
     loss = DistillationLoss(method.divergence, method.temperature, method.soft_weight)
 
     def load() -> LogitTeacher:
-        return LogitTeacher(load_teacher(job, method, tokenizer, setup.world.device), loss)
+        teacher = load_teacher(job, method, tokenizer, setup.world.device)
+        return LogitTeacher(teacher, loss, all_positions=setup.shapes is not None)
 
-    def load_calibrated() -> LogitTeacher:
+    def load_calibrated() -> TeacherFunction:
         teacher = load()
         if method.calibrate:
             teacher.calibrate(first_rows(setup.table), setup)
-        return teacher
+        return teacher.supervised
 
     teacher = None
     if method.top_k is None:
@@ -207,10 +209,13 @@ def build(
         cache = Cache(RunFolder(setup.folder).cache, fallback=setup.folder / "cache")
         vocabulary_size = int(model.config.get_text_config().vocab_size)
         targets = cached_soft_targets(
-            job, method, setup.table, setup.collate, cache, load_calibrated, vocabulary_size
+            *(job, setup.table, setup.collate, cache, load_calibrated, vocabulary_size),
+            static_rows=None if setup.shapes is None else setup.micro_batch_size,
         )
         setup.table.add_column(COLUMN, targets)
-        setup.collate = SoftTargetCollator(setup.collate, targets.top_k)
+        setup.collate = SoftTargetCollator(
+            setup.collate, targets.top_k, all_positions=setup.shapes is not None
+        )
     trainer: DistillTrainer = build_causal_lm(
         *(model, tokenizer, rows, arguments, setup, DistillTrainer),
         method=method,

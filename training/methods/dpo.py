@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
 from training.config.preference_methods import Dpo
+from training.methods.common.fixed_rows import with_fixed_rows
 from training.methods.common.per_row_loss import (
     PerRowLossMixin,
     disable_dropout,
@@ -66,7 +67,7 @@ class DpoTrainer(PerRowLossMixin, DPOTrainer):
         if _REFERENCE_COLUMNS[0] in inputs:
             return tuple(inputs[name] for name in _REFERENCE_COLUMNS)
         trl_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "num_rows", "margin")}
-        model = log_probs_only(self.ref_model or self.model)
+        model = log_probs_only(with_fixed_rows(self.ref_model or self.model, self.setup))
         return tuple(self.compute_ref_log_probs(model, trl_inputs))
 
     def micro_batch_means(
@@ -75,8 +76,9 @@ class DpoTrainer(PerRowLossMixin, DPOTrainer):
         """Return the loss, and the accuracy, margin and rewards (β times log-ratios)."""
         reference = dict(zip(_REFERENCE_COLUMNS, self.reference_logps(inputs), strict=True))
         trl_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "margin")} | reference
+        policy = log_probs_only(with_fixed_rows(model, self.setup))
         with local_metrics(self) as trl:
-            loss = self._compute_loss(log_probs_only(model), trl_inputs, return_outputs=False)
+            loss = self._compute_loss(policy, trl_inputs, return_outputs=False)
         means: dict[str, float | torch.Tensor] = {o: trl[name] for o, name in _TRL_METRICS.items()}
         if self.state.global_step == 0:
             # The model equals its reference: every pair is a tie, which TRL counts as wrong.

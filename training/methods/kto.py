@@ -23,6 +23,7 @@ from trl import KTOConfig, KTOTrainer
 from training.config.preference_methods import Kto
 from training.errors import DataError
 from training.methods.common.auc import auc, auc_sums, is_auc_sum
+from training.methods.common.fixed_rows import with_fixed_rows
 from training.methods.common.per_row_loss import (
     PerRowLossMixin,
     disable_dropout,
@@ -59,7 +60,8 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
 
     def reference_logps(self, inputs: dict[str, Any]) -> tuple[torch.Tensor]:
         """Return the reference's log-probabilities of the answers, [rows]."""
-        logps, _ = self.compute_ref_log_probs(log_probs_only(self.ref_model or self.model), inputs)
+        model = with_fixed_rows(self.ref_model or self.model, self.setup)
+        logps, _ = self.compute_ref_log_probs(log_probs_only(model), inputs)
         return (logps,)
 
     # --- the divergence ---------------------------------------------------------------------
@@ -120,7 +122,8 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         batch = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
         inputs = {"input_ids": batch["input_ids"], "labels": batch["labels"]}
         with preserve_rng_state(), torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.model_wrapped(**inputs, next_token_log_probs=True)
+            model = with_fixed_rows(self.model_wrapped, self.setup)
+            outputs = model(**inputs, next_token_log_probs=True)
             (reference,) = self.reference_logps(batch)
         # Prompt tuning puts virtual tokens in front of the sequence: keep the real ones.
         width = batch["input_ids"].shape[1] - 1
@@ -143,7 +146,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
         A mean reward is omitted if there are no answers of its kind.
         """
         (reference,) = self.reference_logps(inputs)
-        log_probs = log_probs_only(model)
+        log_probs = log_probs_only(with_fixed_rows(model, self.setup))
         log_ratios: list[torch.Tensor] = []
 
         def recording(**batch: Any) -> Any:

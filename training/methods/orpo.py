@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from training.config.preference_methods import Orpo
+from training.methods.common.fixed_rows import with_fixed_rows
 from training.methods.common.reference_free import (
     PretokenizedPairsMixin,
     build_reference_free,
@@ -73,7 +74,7 @@ class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
     def _sums(self, model: Any, inputs: dict[str, Any]) -> dict[str, tuple[torch.Tensor, Any]]:
         """Return sums over a micro-batch and their weights: tokens for `nll`, else pairs."""
         pairs = inputs["num_rows"]
-        log_probs = mean_log_probs(model, inputs)
+        log_probs = mean_log_probs(with_fixed_rows(model, self.setup), inputs)
         weighted, chosen, rejected, _, _ = self.odds_ratio_loss(
             log_probs.chosen, log_probs.rejected
         )

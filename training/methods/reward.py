@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from training.config.preference_methods import RewardModeling
+from training.methods.common.fixed_rows import with_fixed_rows
 from training.methods.common.pair_metrics import pair_metrics, pair_sums
 from training.methods.common.per_row_loss import (
     PerRowLossMixin,
@@ -50,6 +51,7 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Return the loss, the metrics, and the scores, [2 · pairs], chosen answers first."""
+        model = with_fixed_rows(model, self.setup)
         if "weight" in inputs:
             return self._weighted_loss_and_scores(model, inputs)
         trl_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "completion_mask")}

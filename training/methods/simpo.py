@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from training.config.preference_methods import Simpo
+from training.methods.common.fixed_rows import with_fixed_rows
 from training.methods.common.per_row_loss import PerRowLossMixin
 from training.methods.common.reference_free import (
     PretokenizedPairsMixin,
@@ -32,7 +33,7 @@ class SimpoTrainer(PretokenizedPairsMixin, PerRowLossMixin, CPOTrainer):
         self, model: Any, inputs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
         """Return the loss, the accuracy, the margin and the rewards of a micro-batch."""
-        log_probs = mean_log_probs(model, inputs)
+        log_probs = mean_log_probs(with_fixed_rows(model, self.setup), inputs)
         losses, chosen, rejected = self.cpo_loss(log_probs.chosen, log_probs.rejected)
         return losses.mean(), {
             "accuracy": (chosen > rejected).float().mean(),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import platform
+import re
 from typing import Any
 
 import torch
+
+_LAYER = re.compile(r"\.(?:layers|h|blocks|layer)\.(\d+)\.")
+_ABOVE_LAYERS = re.compile(r"(?:^|\.)(?:lm_head|score|norm|final_layer_norm|ln_f)\.")
 
 
 def flops_per_token(model: Any, length: int) -> float:
     """Return the FLOPs of one token, forward and backward.
 
-    Six per parameter (two forward, four backward), or four if the parameter is frozen and only
-    propagates the gradient; attention adds 12 x layers x width x length, halved for being causal
-    (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+    Six per parameter (two forward, four backward), four if the parameter is frozen and only
+    propagates the gradient, or two if it is below all trained parameters, where no gradient is
+    needed; attention adds 12 x layers x width x length, halved for being causal (Chowdhery et al.
+    2022, arXiv:2204.02311, appendix B).
 
     Args:
         model: Model with its adapter; embedding look-ups cost nothing.
@@ -22,8 +27,9 @@ def flops_per_token(model: Any, length: int) -> float:
     config = model.config.get_text_config()
     embeddings = model.get_input_embeddings()
     looked_up = set() if config.tie_word_embeddings else set(embeddings.parameters())
-    trained = frozen = 0
-    for parameter in model.parameters():
+    lowest = lowest_trained_layer(model)
+    trained = frozen = below = 0
+    for name, parameter in model.named_parameters():
         if parameter in looked_up:
             continue
         count = int(getattr(parameter, "ds_numel", parameter.numel()))
@@ -31,10 +37,29 @@ def flops_per_token(model: Any, length: int) -> float:
         count = int(state.shape.numel()) if state is not None else count
         if parameter.requires_grad:
             trained += count
+        elif (match := _LAYER.search(name)) and int(match[1]) < lowest:
+            below += count
         else:
             frozen += count
-    attention = 6.0 * config.num_hidden_layers * config.hidden_size * length
-    return 6.0 * trained + 4.0 * frozen + attention
+    layers = config.num_hidden_layers - 2 / 3 * lowest
+    attention = 6.0 * layers * config.hidden_size * length
+    return 6.0 * trained + 4.0 * frozen + 2.0 * below + attention
+
+
+def lowest_trained_layer(model: Any) -> int:
+    """Return the index of the lowest layer that a gradient must reach.
+
+    It is 0 if anything in front of the layers is trained, such as the embeddings.
+    """
+    lowest = int(model.config.get_text_config().num_hidden_layers)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if match := _LAYER.search(name):
+            lowest = min(lowest, int(match[1]))
+        elif not _ABOVE_LAYERS.search(name):
+            return 0
+    return lowest
 
 
 def device_name() -> str:

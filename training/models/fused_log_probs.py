@@ -8,6 +8,8 @@ Only positions whose next token is supervised go through the language-model head
 kernel computes their log-probabilities in tiles of the vocabulary. Elsewhere the head runs on
 chunks of positions, whose logits are recomputed in the backward pass rather than stored. In that
 case the head is called as a module, so that an adapter on it and an engine that shards it work.
+With static shapes (`training/config/static_shapes.py`) all positions go through the head, in chunks
+of one size, and the results of the unsupervised ones are masked.
 """
 
 from __future__ import annotations
@@ -69,11 +71,17 @@ Scored = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 """Log-probabilities, entropy and top-1 hits of tokens, each [tokens]; None if not requested."""
 
 
-def add_next_token_log_probs(model: PreTrainedModel) -> None:
+def add_next_token_log_probs(model: PreTrainedModel, *, all_positions: bool = False) -> None:
     """Add the option `next_token_log_probs` to the model's forward.
 
     Call it before an adapter or an engine wraps the model.
+
+    Args:
+        model: Causal language model.
+        all_positions: Whether every position goes through the head, so that its shapes do not
+            depend on the labels.
     """
+    score = _score_all if all_positions else _score
     original = model.forward
 
     # `generate` validates its arguments against this signature.
@@ -93,7 +101,7 @@ def add_next_token_log_probs(model: PreTrainedModel) -> None:
         inputs["use_cache"] = False
         outputs = self.base_model(*args, **inputs)
         logits = _LogitsSpec(logit_scale(self), logit_cap(self), temperature, entropy, top1)
-        return _score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:], logits)
+        return score(self, outputs.last_hidden_state[:, :-1], labels[:, 1:], logits)
 
     model.forward = types.MethodType(forward, model)
 
@@ -109,9 +117,7 @@ def _score(
     if hidden.device.type == "cuda" and type(head) is nn.Linear:
         scored = _in_tiles(wanted, head, ids, logits)
     else:
-        # The config, because a head that ZeRO 3 has sharded has no shape to read it from.
-        rows = max(1, LOGITS // model.config.get_text_config().vocab_size)
-        scored = _in_chunks(wanted, head, ids, logits, rows)
+        scored = _in_chunks(wanted, head, ids, logits, _rows_at_once(model))
     # `masked_scatter` keeps the result connected to the graph even if no token is supervised: the
     # backward pass, and the collectives that ZeRO and DDP run in it, must happen on every process.
     log_probs, entropy, top1 = (
@@ -119,6 +125,43 @@ def _score(
         for one in scored
     )
     return NextTokenLogProbs(log_probs, mask, entropy, top1)
+
+
+def _score_all(
+    model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, logits: _LogitsSpec
+) -> NextTokenLogProbs:
+    """Return the same as `_score`, by operations whose shapes do not depend on the labels."""
+    mask = targets != IGNORE
+    head = model.get_output_embeddings()
+    states, ids = hidden.flatten(0, 1), targets.clamp(min=0).flatten()
+    if hidden.device.type == "cuda" and type(head) is nn.Linear:
+        scored = _in_tiles(states, head, ids, logits)
+    else:
+        # Filled up to complete chunks: the head has one shape.
+        tokens = len(ids)
+        rows = min(tokens, _rows_at_once(model))
+        extra = -tokens % rows
+        states = nn.functional.pad(states, (0, 0, 0, extra))
+        padded = _in_chunks(states, head, nn.functional.pad(ids, (0, extra)), logits, rows)
+        scored = _first(padded, tokens)
+    log_probs, entropy, top1 = (
+        None if one is None else one.view(mask.shape).masked_fill(~mask, 0) for one in scored
+    )
+    return NextTokenLogProbs(log_probs, mask, entropy, top1)
+
+
+def _first(scored: Scored, tokens: int) -> Scored:
+    log_probs, entropy, top1 = scored
+    return (
+        log_probs[:tokens],
+        None if entropy is None else entropy[:tokens],
+        None if top1 is None else top1[:tokens],
+    )
+
+
+def _rows_at_once(model: PreTrainedModel) -> int:
+    # The config, because a head that ZeRO 3 has sharded has no shape to read it from.
+    return max(1, LOGITS // model.config.get_text_config().vocab_size)
 
 
 def _in_tiles(

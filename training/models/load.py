@@ -11,16 +11,18 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from training.config import Job
 from training.config.model import SCRATCH, Model
+from training.config.static_shapes import static_shapes
 from training.errors import DeviceError, ModelError
 from training.models.causal_check import check_causal
 from training.models.context_length import check_context_length
+from training.models.flash_attention import pass_document_boundaries
 from training.models.freeze import freeze
 from training.models.fused_log_probs import add_next_token_log_probs
 from training.models.generation_config import repair_generation_config
 from training.models.heads import HEADS
 from training.models.locate import explain_missing, has_weights, looks_like_path
 from training.models.merge import is_adapter, merged
-from training.models.packed_attention import enable_packed_attention
+from training.models.packed_attention import enable_masked_attention, enable_packed_attention
 from training.models.quantize import four_bit, keep_training_layout
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -49,12 +51,17 @@ def load_model(
     # A score model reads its score at the last token that is not this one.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     freeze(model, job.model.freeze)
+    static = static_shapes(job, device.type) is not None
     # On a GPU, SDPA handles packed rows well; compiled layers must not branch on their content.
     masked = job.data.packing and job.model.attention == "sdpa"
-    if masked and device.type == "cpu" and not job.train.compile:
+    if masked and static:
+        enable_masked_attention(model)
+    elif masked and device.type == "cpu" and not job.train.compile:
         enable_packed_attention(model)
+    if job.data.packing and job.model.attention == "flash_attention_2":
+        pass_document_boundaries(model)
     if job.method.head == "language":
-        add_next_token_log_probs(model)
+        add_next_token_log_probs(model, all_positions=static)
     return model
 
 
@@ -93,7 +100,9 @@ def check_precision(precision: str, device: torch.device) -> None:
     """
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("precision fp16 needs a GPU; this CPU can do fp32 and bf16")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    # By default torch also accepts GPUs that only emulate bf16 (T4, V100), far slower than fp16.
+    emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and emulated:
         name = torch.cuda.get_device_name(device)
         raise DeviceError(f"precision bf16 is not possible on {name}, which can do fp32 and fp16")
 

@@ -8,6 +8,10 @@ generation), it is built and used as `sdpa` does.
 
 Forward and backward of this attention take half the time of masked attention in rows of 512 tokens
 and a tenth in rows of 2,048 (documents of 32 to 256 tokens, two cores).
+
+With static shapes (`training/config/static_shapes.py`) the boundaries of documents must not change
+the shapes of a step. Every batch then has a mask of [batch, 1, length, length], also a batch whose
+rows hold one document each, for which Transformers builds none.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "sdpa_by_document"
+MASKED_NAME = "sdpa_with_mask"
 MIN_MEAN_LENGTH = 16
 """Mean tokens per document below which one masked call for all documents is faster."""
 
@@ -43,6 +48,21 @@ def enable_packed_attention(model: PreTrainedModel) -> None:
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _mask)
     model.set_attn_implementation(NAME)
+
+
+def enable_masked_attention(model: PreTrainedModel) -> None:
+    """Switch `model`, which was loaded with `sdpa`, to attention with a mask in every batch."""
+    AttentionInterface.register(MASKED_NAME, sdpa_attention_forward)
+    AttentionMaskInterface.register(MASKED_NAME, _always_masked)
+    model.set_attn_implementation(MASKED_NAME)
+
+
+def _always_masked(
+    batch_size: int, q_length: int, kv_length: int, **options: Any
+) -> torch.Tensor | None:
+    """Return the mask of `sdpa`, also if causal attention without a mask would be the same."""
+    options = {**options, "allow_is_causal_skip": False}
+    return sdpa_mask(batch_size, q_length, kv_length, **options)
 
 
 def _mask(

@@ -17,6 +17,7 @@ from transformers import (
 from training.config import Job
 from training.config.distill import Distill
 from training.errors import ModelError
+from training.models.flash_attention import pass_document_boundaries
 from training.models.load import DTYPES
 from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged
@@ -45,6 +46,8 @@ def load_teacher(
         teacher = _from_source(job, method)
     _check_fits(teacher, job, source)
     teacher.config.use_cache = False
+    if job.data.packing and job.model.attention == "flash_attention_2":
+        pass_document_boundaries(teacher)
     teacher.requires_grad_(False)
     sharded = any(hasattr(parameter, "ds_id") for parameter in teacher.parameters())
     if not sharded and not method.teacher_4bit:

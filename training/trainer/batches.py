@@ -29,10 +29,15 @@ class CollatedBatch:
         self.collate = collate
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch with `row_ids` and `num_tokens`."""
+        """Return the batch with `row_ids` and `num_tokens`.
+
+        Rows without an attention mask get `sequence_lengths`, the tokens of each without padding.
+        """
         batch: dict[str, Any] = dict(self.collate(rows))
         batch["row_ids"] = [name for row in rows for name in row["ids"]]
         batch["num_tokens"] = sum(len(row["input_ids"]) for row in rows)
+        if "input_ids" in batch and "attention_mask" not in batch:
+            batch["sequence_lengths"] = torch.tensor([len(row["input_ids"]) for row in rows])
         return batch
 
 

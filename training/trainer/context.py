@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from training.config import Job
+from training.config.static_shapes import StaticShapes
 from training.trainer.callbacks import Callback
 from training.trainer.checkpoints import CheckpointManager
 from training.trainer.distributed import ControlPlane, World
@@ -80,6 +81,7 @@ class TrainerContext:
         input_digests: Digests of data, template and base, stored in every checkpoint.
         callbacks: Observers of every step.
         evaluate: Returns the metrics of the held-out rows after a step; None without validation.
+        shapes: Shapes that all batches have; None if they follow the rows.
     """
 
     job: Job
@@ -99,3 +101,4 @@ class TrainerContext:
     input_digests: Mapping[str, str | None] = field(default_factory=dict)
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[Any, int], dict[str, float]] | None = None
+    shapes: StaticShapes | None = None

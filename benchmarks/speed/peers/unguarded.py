@@ -18,7 +18,7 @@ def main(job_file: Path, path: Path) -> None:
     """Run a job in a new run folder, as a worker process does, without guards."""
     job = load_job(job_file)
     assert isinstance(job, Job)
-    training.pipeline.guards_for = lambda *_: []
+    training.pipeline.guards_for = lambda *_, **__: []
     training.pipeline.run(RunFolder.create(path, job))
 
 

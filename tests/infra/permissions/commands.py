@@ -88,6 +88,8 @@ LOCAL = (
     "bench-adapters",
     "bench-distillation",
     "bench-forgetting",
+    "bench-gpu",
+    "gpu-test",
     "bench-memory",
     "bench-preferences",
     "bias",

@@ -163,3 +163,52 @@ def test_the_printed_job_is_plain_yaml(tmp_path: Path, capsys: pytest.CaptureFix
     assert document["name"] == "tuned"
     assert document["train"]["max_steps"] == 10
     assert "num_train_epochs" not in document["train"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"), [(3, (3,)), ([2, 3], (2, 3)), ([], None)], ids=["one", "some", "all"]
+)
+def test_layers_are_carried(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    layers: int | list[int],
+    expected: tuple[int, ...] | None,
+) -> None:
+    config = {"target_modules": ["q_proj"], "layers_to_transform": layers}
+    job, _ = _import(
+        tmp_path, capsys, {"use_lora": True, "lora_config": {**config, "layers_pattern": "layers"}}
+    )
+    assert job.adapter is not None
+    adapter = job.adapter.model_dump()
+    assert adapter["layers_to_transform"] == expected
+    assert adapter["layers_pattern"] == (("layers",) if expected else ())
+
+
+@pytest.mark.parametrize(
+    ("init", "expected", "note"),
+    [
+        ("gaussian", "gaussian", ""),
+        ("orthogonal", "orthogonal", ""),
+        ("olora", "olora", ""),
+        ("pissa_niter_16", "pissa", "is carried as pissa"),
+        ("eva", "zero", "the activations of training rows"),
+        (False, "zero", "init_lora_weights false is not carried"),
+    ],
+)
+def test_starts_are_carried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], init: str | bool, expected: str, note: str
+) -> None:
+    config = {"target_modules": ["q_proj"], "init_lora_weights": init}
+    job, text = _import(
+        tmp_path,
+        capsys,
+        {
+            "use_lora": True,
+            "lora_config": config,
+            "model_init_config": {"attn_implementation": "sdpa"},
+        },
+    )
+    assert job.adapter is not None
+    assert job.adapter.model_dump()["init"] == expected
+    assert note in text
+    assert bool(note) == ("init_lora_weights" in text)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from training.config.static_shapes import StaticShapes
 from training.data.collators.sequences import SequenceCollator
 
 
@@ -44,11 +45,12 @@ def test_packed_positions_restart_at_documents_and_padding() -> None:
 
 
 def test_lengths_are_rounded_up() -> None:
-    batch = SequenceCollator(pad_id=0, pad_to_multiple_of=4)(
+    shapes = StaticShapes((4, 8, 16))
+    batch = SequenceCollator(pad_id=0, shapes=shapes)(
         [row([1, 5, 2, 7, 8]), SequenceCollator(0).padding_example()]
     )
     assert batch["input_ids"].shape == (2, 8)
-    assert SequenceCollator(0, packed=True, max_length=10, pad_to_multiple_of=8)([row([1])])[
+    assert SequenceCollator(0, packed=True, max_length=10, shapes=shapes)([row([1])])[
         "input_ids"
     ].shape == (1, 16)
 

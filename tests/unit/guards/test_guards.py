@@ -13,11 +13,14 @@ import torch
 
 from tests.run_commands import Run, changed, train_here
 from training.config.load import parse_job
-from training.errors import GuardError
+from training.config.types import parse_every
+from training.errors import GuardError, JobError
 from training.guards.finite_loss import FiniteLoss
+from training.guards.parameters_updated import ParametersUpdated
 from training.guards.supervised_tokens import SupervisedTokens
 from training.methods.common.causal_lm import CausalLmTrainer
 from training.step_metrics import StepMetrics
+from training.trainer.distributed import ControlPlane, detect_world
 
 Break = Callable[[CausalLmTrainer], None]
 
@@ -247,6 +250,17 @@ def test_fp16_may_skip_steps_but_not_forever() -> None:
         guard.on_step(facts(grad_norm=float("inf") if number % 3 else 1.0), None)
 
 
+def test_steps_that_fp16_skips_move_no_tensor() -> None:
+    model = torch.nn.Linear(2, 2)
+    guard = ParametersUpdated(parse_every("4 steps"), 10, ControlPlane(detect_world()))
+    guard.on_start(model, 0)
+    for number in range(1, 8):
+        guard.on_step(facts(step=number, grad_norm=float("inf")), model)
+    with pytest.raises(GuardError, match="2 of 2 trainable tensors have not changed"):
+        for number in range(8, 17):
+            guard.on_step(facts(step=number), model)
+
+
 @pytest.mark.parametrize("norm", [float("inf"), float("nan")])
 def test_no_other_precision_may(norm: float) -> None:
     with pytest.raises(GuardError, match="gradient of step 4"):
@@ -264,4 +278,7 @@ def test_one_supervised_token_is_enough() -> None:
 
 
 def test_guards_cannot_be_switched_off(job: dict[str, Any]) -> None:
-    assert parse_job(job, "test").guards.model_dump().keys() == {"update_check_after"}
+    guards = parse_job(job, "test").guards.model_dump()
+    assert guards.keys() == {"update_check_after", "expert_collapse"}
+    with pytest.raises(JobError, match="Choose from warn, stop"):
+        parse_job(changed(job, guards={"expert_collapse": {"action": "none"}}), "test")

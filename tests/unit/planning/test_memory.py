@@ -59,6 +59,7 @@ VARIED = {
     "plain": PLAIN,
     "checkpointing": replace(PLAIN, checkpointing=True),
     "LoRA": replace(PLAIN, adapter=LoraCost(16)),
+    "LoRA on some layers": replace(PLAIN, adapter=LoraCost(16, layers=(5, 6, 7))),
     "LoRA, checkpointing": replace(PLAIN, adapter=LoraCost(16), checkpointing=True),
     "DoRA": replace(PLAIN, adapter=LoraCost(16, dora=True)),
     "LoRA, embeddings in full": replace(PLAIN, adapter=LoraCost(16, saved=EMBEDDINGS)),

@@ -44,6 +44,7 @@ class LoraSettings(_Section):
     use_rslora: Flag = False
     use_dora: Flag = False
     layers_to_transform: int | tuple[int, ...] | None = None
+    layers_pattern: str | tuple[str, ...] | None = None
     init_lora_weights: bool | str = True
     task_type: str | None = None
 

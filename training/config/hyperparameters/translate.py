@@ -12,6 +12,7 @@ from training.config.hyperparameters.settings import (
     LoraSettings,
     TrainerSettings,
 )
+from training.config.lora_init import UNSUPPORTED
 
 _OPTIMIZERS = {
     "adamw_torch": "adamw",
@@ -35,7 +36,13 @@ _SCHEDULERS = {
 # Arguments of the same name and meaning in `train:`.
 _SAME = ("adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm", "seed")
 
-_INITS = {"true": "zero", "pissa": "pissa"}
+_INITS = {
+    "true": "zero",
+    "gaussian": "gaussian",
+    "orthogonal": "orthogonal",
+    "pissa": "pissa",
+    "olora": "olora",
+}
 # Arguments that change nothing that is learned.
 _WITHOUT_EFFECT = {
     "output_dir": "a run's folder is runs/NAME/ID",
@@ -235,21 +242,34 @@ def _lora(given: LoraSettings, result: Translation) -> None:
         adapter["target_modules"] = modules if isinstance(modules, str) else list(modules)
     if given.modules_to_save:
         adapter["modules_to_save"] = list(given.modules_to_save)
-    if given.layers_to_transform is not None:
-        result.notes.append(
-            f"layers_to_transform {given.layers_to_transform} is not carried: every layer gets one"
-        )
+    # PEFT takes an empty list for all layers.
+    if given.layers_to_transform not in (None, ()):
+        layers = given.layers_to_transform
+        adapter["layers_to_transform"] = layers if isinstance(layers, int) else list(layers)
+        if given.layers_pattern:
+            names = given.layers_pattern
+            adapter["layers_pattern"] = [names] if isinstance(names, str) else list(names)
     for name in ("fan_in_fan_out", "use_rslora", "use_dora"):
         if getattr(given, name):
             adapter[name] = True
     if given.bias != "none":
         adapter["bias"] = given.bias
+    _lora_init(given, adapter, result)
+    result.document["adapter"] = adapter
+
+
+def _lora_init(given: LoraSettings, adapter: dict[str, Any], result: Translation) -> None:
     init = str(given.init_lora_weights).lower()
+    if init.startswith("pissa_niter_"):
+        result.notes.append(f"init_lora_weights {init} is carried as pissa, which chooses the SVD")
+        init = "pissa"
     if init not in _INITS:
-        result.notes.append(f"init_lora_weights {init} is not carried: the job has init: zero")
+        reason = f": it {UNSUPPORTED[init]}" if init in UNSUPPORTED else ""
+        result.notes.append(
+            f"init_lora_weights {init} is not carried{reason}; the job has init: zero"
+        )
     elif init != "true":
         adapter["init"] = _INITS[init]
-    result.document["adapter"] = adapter
 
 
 def _resources(settings: Hyperparameters, result: Translation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from training.config.static_shapes import StaticShapes
 from training.data.tokenization.token_rows import IGNORE
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class AnswerCollator:
 
     Args:
         pad_id: Id of padding tokens. Padding is masked by length, so it may equal EOS.
+        shapes: Lengths that batches are padded to; None to pad to the longest answer of each.
 
     Attributes:
         answers_per_row: Sequences of a row.
@@ -26,8 +28,9 @@ class AnswerCollator:
 
     answers_per_row = 1
 
-    def __init__(self, pad_id: int):
+    def __init__(self, pad_id: int, shapes: StaticShapes | None = None):
         self._pad_id = pad_id
+        self._shapes = shapes
 
     def padding_example(self) -> dict[str, Any]:
         """Return a row without tokens, which adds nothing to the loss."""
@@ -47,9 +50,16 @@ def real_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def pad_sequences(
-    sequences: Sequence[tuple[list[int], list[int]]], pad_id: int
+    sequences: Sequence[tuple[list[int], list[int]]],
+    pad_id: int,
+    shapes: StaticShapes | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return sequences of ids and labels as a batch, padded on the right.
+
+    Args:
+        sequences: Ids and labels of each sequence.
+        pad_id: Id of padding tokens.
+        shapes: Lengths that the batch is padded to; None to pad to the longest sequence.
 
     Returns:
         `input_ids`, `attention_mask`, `completion_mask` (1 at supervised tokens) and `labels`, each
@@ -58,6 +68,7 @@ def pad_sequences(
     import torch
 
     length = max(2, *(len(ids) for ids, _ in sequences))
+    length = shapes.pad_to(length) if shapes else length
     shape = (len(sequences), length)
     input_ids = torch.full(shape, pad_id, dtype=torch.long)
     labels = torch.full(shape, IGNORE, dtype=torch.long)

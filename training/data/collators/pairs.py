@@ -28,7 +28,7 @@ class PairCollator(AnswerCollator):
         used = real or rows[:1]
         # Chosen and rejected halves, as TRL expects: it splits the batch in the middle.
         sequences = [_sequence(row, number) for number in (0, 1) for row in used]
-        batch: dict[str, Any] = pad_sequences(sequences, self._pad_id)
+        batch: dict[str, Any] = pad_sequences(sequences, self._pad_id, self._shapes)
         batch["num_rows"] = len(real)
         about = [json.loads(row.get("about") or "{}") for row in used]
         if any("margin" in values for values in about):

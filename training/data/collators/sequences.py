@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from training.config.static_shapes import StaticShapes
 from training.data.tokenization.token_rows import IGNORE
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class SequenceCollator:
         packed: Whether rows hold several documents. They are padded to `max_length`, so that every
             batch has the same shape.
         max_length: Tokens of a packed row.
-        pad_to_multiple_of: Multiple that the length of a batch is rounded up to.
+        shapes: Lengths that batches are padded to; None to pad to the longest row of each.
     """
 
     def __init__(
@@ -33,12 +34,12 @@ class SequenceCollator:
         *,
         packed: bool = False,
         max_length: int | None = None,
-        pad_to_multiple_of: int = 1,
+        shapes: StaticShapes | None = None,
     ):
         self._pad_id = pad_id
         self._packed = packed
         self._length = max_length if packed else None
-        self._multiple = pad_to_multiple_of
+        self._shapes = shapes
 
     def padding_example(self) -> dict[str, Any]:
         """Return a row without tokens, which adds nothing to the loss."""
@@ -57,7 +58,7 @@ class SequenceCollator:
         import torch
 
         length = self._length or max(1, *(len(row["input_ids"]) for row in rows))
-        length += -length % self._multiple
+        length = self._shapes.pad_to(length) if self._shapes else length
         shape = (len(rows), length)
         input_ids = torch.full(shape, self._pad_id, dtype=torch.long)
         labels = torch.full(shape, IGNORE, dtype=torch.long)

@@ -23,7 +23,7 @@ class UnpairedCollator(AnswerCollator):
         real = real_rows(rows)
         used = real or rows[:1]
         sequences = [(row["input_ids"], row["labels"]) for row in used]
-        batch: dict[str, Any] = pad_sequences(sequences, self._pad_id)
+        batch: dict[str, Any] = pad_sequences(sequences, self._pad_id, self._shapes)
         good = [json.loads(row.get("about") or "{}").get("label", True) for row in used]
         batch["label"] = torch.tensor(good, dtype=torch.bool)
         batch["num_rows"] = len(real)

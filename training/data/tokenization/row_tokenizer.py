@@ -19,7 +19,9 @@ from training.config.method_base import RowKind
 from training.config.methods import Sft
 from training.data import templates
 from training.data.readers.records import BadRecord
+from training.data.schema.prompt_text import prompt_digest, prompt_text
 from training.data.schema.rows import (
+    DialogueRow,
     Message,
     PreferenceRow,
     PromptRow,
@@ -30,10 +32,19 @@ from training.data.schema.rows import (
     UnpairedRow,
 )
 from training.data.templates import ChatTemplate
+from training.data.tokenization.conversation_parts import split_at_turns
 from training.data.tokenization.encoder import Encoder, Piece, Tokens
 from training.data.tokenization.pair_rows import pair_row, ranking_rows
 from training.data.tokenization.row_renderer import LossOn, PieceSequence, RowRenderer
-from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome, TokenRow, dump_about
+from training.data.tokenization.text_windows import window_rows
+from training.data.tokenization.token_rows import (
+    IGNORE,
+    Dropped,
+    Outcome,
+    SplitRow,
+    TokenRow,
+    dump_about,
+)
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +66,8 @@ class RowTokenizer:
         loss_on: Part of a conversation that is supervised.
         max_length: Maximum tokens of a row. Texts are cut into such rows, conversations truncated.
         weighs_pairs: Whether the method weighs pairs; others would count a long ranking many times.
+        overlap: Tokens that a row of a text that is cut repeats from the row before, as context.
+        splits_conversations: Whether a conversation that is too long is split at turns.
     """
 
     encoder: Encoder
@@ -63,6 +76,8 @@ class RowTokenizer:
     loss_on: LossOn
     max_length: int
     weighs_pairs: bool = False
+    overlap: int = 0
+    splits_conversations: bool = False
 
     @classmethod
     def for_job(cls, job: Job, tokenizer: PreTrainedTokenizerBase) -> RowTokenizer:
@@ -82,7 +97,7 @@ class RowTokenizer:
         # compare answers learn the answers.
         default: LossOn = "all" if job.method.rows == "text" else "assistant"
         loss_on = job.method.loss_on if isinstance(job.method, Sft | Distill) else None
-        return cls.from_tokenizer(
+        rows = cls.from_tokenizer(
             tokenizer,
             chat_template=job.model.chat_template,
             want=job.method.rows,
@@ -90,6 +105,8 @@ class RowTokenizer:
             max_length=job.data.max_length,
             weighs_pairs=job.method.weighs_pairs,
         )
+        splits = job.data.long_conversations == "split"
+        return replace(rows, overlap=job.data.overlap, splits_conversations=splits)
 
     @classmethod
     def from_tokenizer(
@@ -141,14 +158,34 @@ class RowTokenizer:
             if not isinstance(result, list):
                 outcomes.append(result)
                 continue
-            outcomes.append(self._outcome(row, result, [next(encoded) for _ in result]))
+            outcome = self._outcome(row, result, [next(encoded) for _ in result])
+            outcomes.append(self._annotated(row, outcome))
         return outcomes
+
+    def _annotated(self, row: Row, outcome: Outcome) -> Outcome:
+        """Return the outcome of a row with its prompt and the template's markup that it holds."""
+        if not isinstance(outcome, list | SplitRow):
+            return outcome
+        rows = outcome.rows if isinstance(outcome, SplitRow) else outcome
+        prompt, markup = 0, ""
+        if self.want != "text":
+            last_answer = self.loss_on == "completion"
+            prompt = prompt_digest(prompt_text(row, last_answer=last_answer))
+        if self.template is not None and (self.want != "text" or isinstance(row, DialogueRow)):
+            markup = self.template.markup.find_in_row(row)
+        if prompt:
+            rows[:] = [replace(part, prompt=prompt) for part in rows]
+        if markup:
+            rows[0] = replace(rows[0], markup=markup)
+        return outcome
 
     def _outcome(self, row: Row, sides: list[PieceSequence], ids: list[list[Tokens]]) -> Outcome:
         if isinstance(row, PromptRow):
             return self._prompt(row, ids[0])
         if isinstance(row, TextRow) or self.want == "text":
-            return self._chunks(row.id, np.concatenate(ids[0]))
+            return self._windows(row.id, np.concatenate(ids[0]))
+        if isinstance(row, DialogueRow) and self.splits_conversations:
+            return self._split_or_whole(row, sides[0], ids[0])
         outcomes = [self._dialogue(row.id, *side) for side in zip(sides, ids, strict=True)]
         if isinstance(row, PreferenceRow):
             about = "" if row.margin is None else dump_about({"margin": row.margin})
@@ -169,25 +206,15 @@ class RowTokenizer:
             return pieces
         return [*pieces[:-1], Piece(last.text[:most], last.supervised)]
 
-    def _chunks(self, id_: str, ids: Tokens) -> Outcome:
-        """Cut a text into rows of `max_length`; each token is in exactly one of them.
-
-        The first text token of a continuation row is unsupervised: the row has no context for it.
-        """
+    def _windows(self, id_: str, ids: Tokens) -> Outcome:
+        """Cut a text, with its end, into rows of `max_length`."""
         body = self._without_bos(ids)
         eos = self.encoder.eos_id
         if eos is not None and (not len(body) or body[-1] != eos):
             body = np.append(body, np.int32(eos))
         if len(self._head) + len(body) < 2:
             return Dropped(id_, "there is no token to learn in it")
-        bounds = _bounds(len(body), self.max_length - len(self._head))
-        rows: list[TokenRow] = []
-        for number, (start, stop) in enumerate(bounds, start=1):
-            tokens = np.concatenate([self._head, body[start:stop]])
-            labels = tokens.copy()
-            labels[: 1 if start == 0 else 1 + len(self._head)] = IGNORE
-            rows.append(TokenRow(id_ if len(bounds) == 1 else f"{id_}#{number}", tokens, labels))
-        return rows
+        return window_rows(id_, self._head, body, self.max_length, self.overlap)
 
     @property
     def _head(self) -> Tokens:
@@ -203,7 +230,55 @@ class RowTokenizer:
             return ids[1:] if len(ids) and ids[0] == bos else ids
         return ids[ids != bos]
 
-    def _dialogue(self, id_: str, pieces: Sequence[Piece], encoded: list[Tokens]) -> Outcome:
+    def _split_or_whole(
+        self, row: DialogueRow, pieces: Sequence[Piece], encoded: list[Tokens]
+    ) -> Outcome:
+        """Return a conversation as one row, or as several if it is too long and has several turns.
+
+        Args:
+            row: The conversation.
+            pieces: Its pieces.
+            encoded: Their tokens.
+        """
+        whole = self._labelled(pieces, encoded)
+        if len(whole[0]) <= self.max_length:
+            return self._fitted(row.id, *whole)
+        parts = split_at_turns(row, self._fits)
+        if len(parts) == 1:
+            return self._fitted(row.id, *whole)
+        outcomes = [self._part(part) for part in parts]
+        dropped = [outcome for outcome in outcomes if isinstance(outcome, Dropped)]
+        rows = [part for outcome in outcomes if isinstance(outcome, list) for part in outcome]
+        bad = next((outcome for outcome in outcomes if isinstance(outcome, BadRecord)), None)
+        if bad is not None:
+            return BadRecord(row.id, bad.reason)
+        if not rows:
+            required = min((d.required_length for d in dropped if d.required_length), default=0)
+            return Dropped(row.id, dropped[0].reason, required_length=required)
+        return SplitRow(rows, dropped)
+
+    def _fits(self, part: DialogueRow) -> bool:
+        """Return whether a part of a conversation fits into a row."""
+        rendered = self.renderer.render(part)
+        if not isinstance(rendered, list):
+            return True
+        ids, _ = self._labelled(rendered[0], self.encoder.encode(rendered)[0])
+        return len(ids) <= self.max_length
+
+    def _part(self, part: DialogueRow) -> list[TokenRow] | Dropped | BadRecord:
+        rendered = self.renderer.render(part)
+        if not isinstance(rendered, list):
+            return rendered
+        pieces = self._shortened(rendered[0])
+        return self._dialogue(part.id, pieces, self.encoder.encode([pieces])[0])
+
+    def _dialogue(
+        self, id_: str, pieces: Sequence[Piece], encoded: list[Tokens]
+    ) -> list[TokenRow] | Dropped:
+        return self._fitted(id_, *self._labelled(pieces, encoded))
+
+    def _labelled(self, pieces: Sequence[Piece], encoded: list[Tokens]) -> tuple[Tokens, Tokens]:
+        """Return the tokens and the labels of a conversation of any length."""
         tokens, labels = [self._head], [np.full(len(self._head), IGNORE, dtype=np.int32)]
         for index, (piece, part) in enumerate(zip(pieces, encoded, strict=True)):
             ids = self._without_bos(part) if index == 0 or not piece.supervised else part
@@ -213,6 +288,10 @@ class RowTokenizer:
         input_ids = np.concatenate([*tokens, end])
         learned = np.concatenate([*labels, end])
         learned[0] = IGNORE
+        return input_ids, learned
+
+    def _fitted(self, id_: str, input_ids: Tokens, learned: Tokens) -> list[TokenRow] | Dropped:
+        """Return a conversation truncated at `max_length`, unless nothing to learn is left."""
         supervised = np.flatnonzero(learned != IGNORE)
         if not len(supervised):
             return Dropped(id_, "there is no token to learn in it")
@@ -224,7 +303,16 @@ class RowTokenizer:
             )
             return Dropped(id_, reason, required_length=first + 1)
         stop = self.max_length
-        return [TokenRow(id_, input_ids[:stop], learned[:stop], truncated=len(input_ids) > stop)]
+        begins = supervised[np.diff(supervised, prepend=-2) > 1]
+        return [
+            TokenRow(
+                id_,
+                input_ids[:stop],
+                learned[:stop],
+                truncated=len(input_ids) > stop,
+                answers_cut=int((begins >= stop).sum()),
+            )
+        ]
 
     def _prompt(self, row: PromptRow, ids: list[Tokens]) -> Outcome:
         """Return a prompt as the model receives it; one that is too long is dropped, not cut."""
@@ -280,11 +368,3 @@ class RowTokenizer:
             raise DataError(f"the prompt cannot be rendered: {fault}") from None
         ids = self._without_bos(self.encoder.encode([opening])[0][0])
         return [int(token) for token in np.concatenate([self._head, ids])]
-
-
-def _bounds(length: int, size: int) -> list[tuple[int, int]]:
-    """Return the bounds that cut `length` tokens into parts of `size`, none of a single token."""
-    cuts = list(range(0, length, size))
-    if len(cuts) > 1 and length - cuts[-1] == 1:
-        cuts[-1] -= 1
-    return list(zip(cuts, [*cuts[1:], length], strict=True))

@@ -21,6 +21,9 @@ class TokenRow:
         input_ids: Token ids, at most `max_length`; of a pair, the chosen side, then the rejected.
         labels: Labels of the same length; `IGNORE` at unsupervised tokens.
         truncated: Whether tokens were cut off the end.
+        answers_cut: Answers of a conversation that begin behind the cut, so are not learned.
+        prompt: Digest of the prompt of the source row; 0 if it has none.
+        markup: Markup of the chat template that the data holds already; empty if it holds none.
         split: Index at which the second side of a pair begins; 0 if there is one sequence.
         about: Metadata that the method reads, as JSON.
     """
@@ -31,6 +34,9 @@ class TokenRow:
     truncated: bool = False
     split: int = 0
     about: str = ""
+    answers_cut: int = 0
+    prompt: int = 0
+    markup: str = ""
 
     @property
     def lengths(self) -> list[int]:
@@ -54,7 +60,20 @@ class Dropped:
     required_length: int = 0
 
 
-Outcome = list[TokenRow] | Dropped | BadRecord
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """Long conversation that was split at turns.
+
+    Attributes:
+        rows: Token rows of its parts.
+        dropped: Parts that have nothing to train on.
+    """
+
+    rows: list[TokenRow]
+    dropped: list[Dropped]
+
+
+Outcome = list[TokenRow] | SplitRow | Dropped | BadRecord
 """Result of one row: its token rows (several for a long text), or the reason for having none."""
 
 

@@ -38,7 +38,9 @@ class DistillationOutput(ModelOutput):
     hard: torch.Tensor | None = None
 
 
-def add_distillation_head(model: Any, loss: DistillationLoss) -> None:
+def add_distillation_head(
+    model: Any, loss: DistillationLoss, *, all_positions: bool = False
+) -> None:
     """Let `model(…, labels=…, soft_targets=TopKTargets(…))` return a `DistillationOutput`.
 
     Calls without `soft_targets`, such as generation, are unchanged.
@@ -46,6 +48,8 @@ def add_distillation_head(model: Any, loss: DistillationLoss) -> None:
     Args:
         model: Causal language model, with or without an adapter.
         loss: Compares student and teacher.
+        all_positions: Whether every position goes through the head, so that its shapes do not
+            depend on the labels; `soft_targets` then has every position too.
     """
     if isinstance(model, PeftModel):
         # Patch the wrapped model: PEFT's forward passes further arguments through to it.
@@ -67,15 +71,19 @@ def add_distillation_head(model: Any, loss: DistillationLoss) -> None:
         labels = named.pop("labels")[:, 1:]
         named["use_cache"] = False
         hidden = self.base_model(*inputs, **named).last_hidden_state[:, :-1]
-        # One search for the positions: on a GPU the host waits for its result.
-        positions = (labels != IGNORE).flatten().nonzero().squeeze(1)
-        targets = labels.flatten()[positions]
+        mask = (labels != IGNORE).flatten()
+        states, targets = hidden.flatten(0, 1), labels.flatten()
+        if not all_positions:
+            # One search for the positions: on a GPU the host waits for its result.
+            positions = mask.nonzero().squeeze(1)
+            states, targets = states[positions], targets[positions]
+        weights = mask.float() if all_positions else None
 
         def losses(logits: torch.Tensor, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            return loss.summed(transform(logits), targets[tile], soft_targets[tile])
+            counted = None if weights is None else weights[tile]
+            return loss.summed(transform(logits), targets[tile], soft_targets[tile], counted)
 
-        wanted = hidden.flatten(0, 1)[positions]
-        return _output(self.get_output_embeddings(), wanted, losses, soft_weight)
+        return _output(self.get_output_embeddings(), states, losses, soft_weight)
 
     model.forward = types.MethodType(forward, model)
 

@@ -86,8 +86,8 @@ def top_k_and_rest(log_probs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """Return Σ p log(p/q) for log-probabilities."""
-    return (p.exp() * (p - q)).sum()
+    """Return Σ p log(p/q) per token, for log-probabilities, [tokens, events]."""
+    return (p.exp() * (p - q)).sum(-1)
 
 
 def _js(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -123,17 +123,24 @@ class DistillationLoss:
         return torch.log_softmax(logits.float() / self.temperature, dim=-1)
 
     def summed(
-        self, logits: torch.Tensor, labels: torch.Tensor, teacher: TopKTargets
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        teacher: TopKTargets,
+        weights: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the divergence and the cross-entropy, each summed over tokens.
 
         Args:
             logits: Logits of the student, [tokens, vocabulary].
-            labels: Next tokens, [tokens].
+            labels: Next tokens, [tokens]; -100 for a token that is not counted.
             teacher: Distributions of the teacher for the same tokens.
+            weights: 1 for a token that is counted and 0 for another, [tokens]; None counts all.
         """
         p, q = teacher.align(self.log_softmax(logits))
-        soft = self.temperature**2 * DIVERGENCES[self.kind](p, q)
+        per_token = DIVERGENCES[self.kind](p, q)
+        counted = per_token if weights is None else per_token * weights
+        soft = self.temperature**2 * counted.sum()
         hard = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
         return soft, hard
 

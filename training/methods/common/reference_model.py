@@ -16,6 +16,7 @@ from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head
 
 from training.errors import GuardError
+from training.methods.common.fixed_rows import with_fixed_rows
 from training.methods.common.per_row_loss import disable_dropout
 from training.trainer.context import TrainerContext
 from training.trainer.sample_order import PADDING_INDEX
@@ -120,7 +121,8 @@ def check_reference_at_start(trainer: Any) -> None:
         reference = torch.cat(trainer.reference_logps(batch)).double()
         labels = batch["labels"]
         inputs = {"input_ids": batch["input_ids"], "labels": labels}
-        outputs = trainer.model_wrapped(**inputs, next_token_log_probs=True)
+        model = with_fixed_rows(trainer.model_wrapped, setup)
+        outputs = model(**inputs, next_token_log_probs=True)
         policy = outputs.log_probs.double().sum(1)
     trainer.model.train(was_training)
     tokens = (labels[:, 1:] != -100).sum(1).clamp(min=1)

@@ -44,7 +44,8 @@ class RegularizedTrainer(CausalLmTrainer):
         self.loss = DistillationLoss("forward_kl", 1.0, self.kl / (1 + self.kl))
         self.base: Any = None
         if self.kl:
-            add_distillation_head(self.model, self.loss)
+            all_positions = self.setup.shapes is not None
+            add_distillation_head(self.model, self.loss, all_positions=all_positions)
             if not isinstance(self.model, PeftModel):
                 self.base = self.setup.load_initial_model().requires_grad_(False).eval()
 
@@ -93,7 +94,9 @@ class RegularizedTrainer(CausalLmTrainer):
         self, model: Any, inputs: dict[str, Any], num_tokens: torch.Tensor | int | None
     ) -> torch.Tensor:
         mask = inputs["labels"][:, 1:] != IGNORE
-        targets = TopKTargets(self.loss.log_softmax(self._base_logits(inputs)[mask]))
+        logits = self._base_logits(inputs)
+        logits = logits[mask] if self.setup.shapes is None else logits.flatten(0, 1)
+        targets = TopKTargets(self.loss.log_softmax(logits))
         outputs = model(**inputs, soft_targets=targets, soft_weight=self.loss.soft_weight)
         supervised = mask.sum()
         self.add_metric("kl_to_base", outputs.soft.detach(), supervised)

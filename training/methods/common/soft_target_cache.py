@@ -18,6 +18,7 @@ from training.config.distill import Distill
 from training.data.storage.cache import Cache, cache_key
 from training.data.storage.table import RowTable
 from training.methods.common.divergence import TopKTargets, keep_top_k
+from training.models.fused_log_probs import IGNORE
 from training.models.safetensors_io import source_digest
 from training.trainer.context import CollateFunction
 
@@ -63,10 +64,13 @@ class SoftTargetCollator:
     Args:
         collate: Collates the other columns.
         top_k: Number of tokens per position.
+        all_positions: Whether unsupervised positions have targets too, of no meaning, so that the
+            shapes do not depend on the labels.
     """
 
-    def __init__(self, collate: CollateFunction, top_k: int):
+    def __init__(self, collate: CollateFunction, top_k: int, *, all_positions: bool = False):
         self._collate = collate
+        self._all_positions = all_positions
         self._empty = (np.zeros((0, top_k), np.int32), np.zeros((0, top_k + 1), np.float16))
 
     def padding_example(self) -> dict[str, Any]:
@@ -81,33 +85,44 @@ class SoftTargetCollator:
         """Return the batch with `soft_ids`, [supervised tokens, K], and `soft_log_probs`."""
         batch = self._collate(list(rows))  # type: ignore[arg-type]  # a row is a mapping
         targets = [row.get(COLUMN, self._empty) for row in rows]
-        batch["soft_ids"] = torch.from_numpy(np.concatenate([ids for ids, _ in targets]))
-        log_probs = np.concatenate([values for _, values in targets])
-        batch["soft_log_probs"] = torch.from_numpy(log_probs)
+        soft_ids = torch.from_numpy(np.concatenate([ids for ids, _ in targets]))
+        log_probs = torch.from_numpy(np.concatenate([values for _, values in targets]))
+        if self._all_positions:
+            mask = (batch["labels"][:, 1:] != IGNORE).flatten()
+            soft_ids, log_probs = _at(mask, soft_ids), _at(mask, log_probs)
+        batch["soft_ids"], batch["soft_log_probs"] = soft_ids, log_probs
         return batch
+
+
+def _at(mask: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return `values`, [supervised tokens, width], at the positions of a mask, and 0 elsewhere."""
+    spread = values.new_zeros(len(mask), values.shape[1])
+    spread[mask] = values
+    return spread
 
 
 def cached_soft_targets(
     job: Job,
-    method: Distill,
     table: RowTable,
     collate: CollateFunction,
     cache: Cache,
     load_teacher: Callable[[], TeacherFunction],
     vocabulary_size: int,
+    static_rows: int | None = None,
 ) -> SoftTargets:
     """Return the teacher's most likely tokens for every row, computed on a cache miss.
 
     Args:
-        job: Job with the precision and the packing of the rows.
-        method: Names the teacher and K.
+        job: Distillation job; its method names the teacher and K.
         table: Rows of the training data.
         collate: Makes batches of them, as in training.
         cache: Cache that holds the entry.
         load_teacher: Loads the teacher; called on a cache miss only.
         vocabulary_size: Size of the student's vocabulary.
+        static_rows: Rows of every batch, for static shapes; None for as many as are fast.
     """
-    assert method.top_k is not None
+    method = job.method
+    assert isinstance(method, Distill) and method.top_k is not None
     top_k = method.top_k
     teacher = source_digest(method.teacher, method.teacher_revision)
     key = cache_key(
@@ -115,7 +130,7 @@ def cached_soft_targets(
         method.teacher_4bit, method.calibrate, job.precision, job.data.packing, job.data.max_length,
         vocabulary_size,
     )  # fmt: skip
-    size = max(1, _TOKENS_PER_BATCH // job.data.max_length)
+    size = static_rows or max(1, _TOKENS_PER_BATCH // job.data.max_length)
 
     def build(folder: Path) -> None:
         _compute(folder, table, collate, load_teacher(), (top_k, vocabulary_size), size)
@@ -135,12 +150,12 @@ def _compute(
     total = 0
     for first in range(0, len(table), batch_size):
         rows = [table[index] for index in range(first, min(first + batch_size, len(table)))]
-        batch = collate(rows)
+        batch = collate(rows + [collate.padding_example()] * (batch_size - len(rows)))
         targets = keep_top_k(teacher(dict(batch)).log_probs, *top_k_arguments)
         assert targets.ids is not None
         ids.append(targets.ids.int().cpu().numpy())
         log_probs.append(targets.log_probs.half().cpu().numpy())
-        counts = (batch["labels"][:, 1:] != -100).sum(1)
+        counts = (batch["labels"][: len(rows), 1:] != IGNORE).sum(1)
         ends.append(total + np.cumsum(counts.numpy()))
         total = int(ends[-1][-1])
     np.save(folder / _IDS, np.concatenate(ids))

@@ -29,6 +29,12 @@ def merge_adapters(model: Any, members: Sequence[Member], config: Merge) -> Peft
     tuned = PeftModel.from_pretrained(model, str(first.folder), adapter_name=first.name)
     for other in members[1:]:
         tuned.load_adapter(str(other.folder), adapter_name=other.name)
+    for member in members:
+        # PEFT takes the layers of the first member for all of them.
+        member_config: Any = tuned.peft_config[member.name]
+        if member_config.layers_to_transform is not None:
+            member_config.target_modules = set(member.layers)
+            member_config.layers_to_transform = member_config.layers_pattern = None
     # PEFT accepts a density only for the combinations that prune.
     prunes = config.combination.startswith(("ties", "dare", "magnitude"))
     tuned.add_weighted_adapter(

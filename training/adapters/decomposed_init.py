@@ -1,19 +1,21 @@
-"""PiSSA: LoRA initialized from the principal components of the weights (arXiv:2404.02948).
+"""LoRA initialized from a decomposition of the weights: PiSSA and OLoRA.
 
-Meng et al. initialize B A with the best rank-r approximation of W and train it on top of
-W - B0 A0. Here W is not modified, and the adapter is a LoRA of rank 2r that computes the same
-function:
+PiSSA (arXiv:2404.02948) initializes B A with the best rank-r approximation of W, OLoRA
+(arXiv:2406.01775) with the first r columns of Q and rows of R of its QR decomposition, and both
+train it on top of W - s · B0 A0. Here W is not modified, and the adapter is a LoRA of rank 2r that
+computes the same function:
 
     W + s · [B, -B0] [A; A0]
 
 A0 and B0 are frozen. A fresh adapter therefore changes nothing, and the saved adapter loads,
 merges and is composed with the original model like any other LoRA. PEFT's own form needs the
-residual W - B0 A0 instead of the original model.
+residual W - s · B0 A0 instead of the original model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from peft import PeftModel
@@ -29,12 +31,13 @@ _EXACT_UP_TO = 1024
 _NAME = "default"
 
 
-def init_principal_components(tuned: PeftModel, r: int) -> None:
+def init_from_weights(tuned: PeftModel, r: int, init: Literal["pissa", "olora"]) -> None:
     """Fill the matrices of a fresh LoRA of rank 2r.
 
     Args:
         tuned: The model with the LoRA.
         r: Number of trained components.
+        init: Name of the decomposition.
 
     Raises:
         ModelError: A targeted module is not a plain linear layer, or is smaller than the rank.
@@ -44,8 +47,8 @@ def init_principal_components(tuned: PeftModel, r: int) -> None:
             continue
         if not isinstance(layer, Linear) or not layer.weight.is_floating_point():
             raise ModelError(
-                f"adapter.init pissa: {name} is a {type(layer.get_base_layer()).__name__}, whose "
-                f"weight has no principal components to start from. Leave it out of "
+                f"adapter.init {init}: {name} is a {type(layer.get_base_layer()).__name__}, whose "
+                f"weight cannot be decomposed to start from. Leave it out of "
                 f"adapter.target_modules, or use init: zero"
             )
         down, up = layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
@@ -58,13 +61,39 @@ def init_principal_components(tuned: PeftModel, r: int) -> None:
                     f"adapter.r {r} is more than {name} has components: it is "
                     f"{weight.shape[1]} by {weight.shape[0]}. Lower it, or use init: zero"
                 )
-            u, s, v = _components(weight, r)
-            root = (s / layer.scaling[_NAME]).sqrt()
-            a, b = root[:, None] * v.T, u * root
+            a, b = _DECOMPOSITIONS[init](weight, r, layer.scaling[_NAME])
             down.copy_(torch.cat([a, a]))
             up.copy_(torch.cat([b, -b], dim=1))
         down.register_hook(_keep_first(r, dim=0))
         up.register_hook(_keep_first(r, dim=1))
+
+
+def _pissa(weight: torch.Tensor, r: int, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return A `[r, inputs]` and B `[outputs, r]`: scaling · BA is the best approximation.
+
+    Args:
+        weight: Weight of the layer, `[outputs, inputs]`.
+        r: Number of components.
+        scaling: Factor of BA in the layer.
+    """
+    u, s, v = _components(weight, r)
+    root = (s / scaling).sqrt()
+    return root[:, None] * v.T, u * root
+
+
+def _olora(weight: torch.Tensor, r: int, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return A `[r, inputs]` and B `[outputs, r]`: the first rows of R and columns of Q.
+
+    Args:
+        weight: Weight of the layer, `[outputs, inputs]`.
+        r: Number of rows and columns.
+        scaling: Not used: the update starts as scaling · BA, as in PEFT.
+    """
+    q, upper = torch.linalg.qr(weight)
+    return upper[:r], q[:, :r]
+
+
+_DECOMPOSITIONS = {"pissa": _pissa, "olora": _olora}
 
 
 def _components(weight: torch.Tensor, r: int) -> tuple[torch.Tensor, ...]:
