@@ -27,7 +27,7 @@ EXPECTED: dict[tuple[str, str, str], str] = {
     (f"{_COMMON}/distillation_head.py:forward", "", "shape"): _WHY_POSITIONS,
     (f"{_COMMON}/distillation_head.py:forward", _PACKED, "read"): _WHY_PACKED,
     (f"{_COMMON}/logit_teacher.py:logits", "", "shape"): _WHY_POSITIONS,
-    (f"{_COMMON}/logit_teacher.py:logits", _PACKED, "read"): _WHY_PACKED,
+    (f"{_COMMON}/logit_teacher.py:_all_logits", _PACKED, "read"): _WHY_PACKED,
     (f"{_COMMON}/per_row_loss.py:forward", _PACKED, "read"): _WHY_PACKED,
     (f"{_METHODS}/dpo.py:micro_batch_means", "trl:_compute_loss", "read"): _WHY_TRL,
     (f"{_METHODS}/dpo.py:micro_batch_means", "trl:_compute_loss", "shape"): _WHY_TRL,
