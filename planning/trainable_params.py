@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planning.memory.adapters import LoraCost, saved_weights
+from planning.memory.adapters import LoraCost, saved_weights, trained_token_rows
 from planning.model_shape import ModelShape
 from planning.peak_memory import adapter_of, widths
 from training.config import Job
@@ -21,7 +21,8 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
         values = 1 if adapter.scored else 0
         low_rank = sum(adapter.r * (rows + columns + values) for rows, columns in pairs)
         layers = sum(map(adapter.adapts, range(shape.layers)))
-        return layers * (low_rank + magnitudes) + saved
+        rows = trained_token_rows(adapter, shape)
+        return layers * (low_rank + magnitudes) + saved + rows * shape.hidden
     if job.adapter is not None:
         return job.adapter.num_trained(widths(shape)) + saved
     freeze = job.model.freeze
@@ -46,6 +47,6 @@ def lowest_trained_layer(job: Job, shape: ModelShape, *, checkpointing: bool) ->
         return min(freeze.layers, shape.layers) if freeze.embeddings else 0
     if not isinstance(adapter, LoraCost) or adapter.layers is None or checkpointing:
         return 0
-    if any(name == "model.embed_tokens" for name in saved_weights(adapter, shape)):
+    if adapter.tokens or "model.embed_tokens" in saved_weights(adapter, shape):
         return 0
     return min(adapter.layers)
