@@ -52,7 +52,9 @@ def image_kind(instance: str) -> str:
     return "neuron" if instance.startswith("ml.trn") else "gpu"
 
 
-_CLUSTER_KEYS = frozenset(("count", "partition", "max_runtime", "max_cost", "processes"))
+_CLUSTER_KEYS = frozenset(
+    ("count", "partition", "max_runtime", "max_cost", "processes", "environment")
+)
 _USED_KEYS = {
     "slurm": _CLUSTER_KEYS | {"image"},
     "hyperpod": _CLUSTER_KEYS | {"image", "instance", "retries"},

@@ -62,11 +62,12 @@ def alternatives(job: Job, shape: ModelShape, rows: DatasetStats) -> list[Altern
 def _least(job: Job, machine: Machine) -> ParallelismChoice:
     """Return the choice that needs the least memory among those that the job leaves open."""
     train = job.train
+    rows = train.micro_batch_size or 1
     open_ = "gradient_checkpointing" not in train.model_fields_set
     zero = job.sharding.zero
     if not job.sharding.model_fields_set & {"zero", "fsdp"} and _shards(machine):
         zero = 2 if job.adapter is not None and job.adapter.quantized else 3
-    return ParallelismChoice(1, train.gradient_checkpointing or open_, zero)
+    return ParallelismChoice(rows, train.gradient_checkpointing or open_, zero)
 
 
 def _shards(machine: Machine) -> bool:
@@ -78,7 +79,7 @@ def _fewest(job: Job, shape: ModelShape, kind: Instance, longest: int) -> Machin
     while count <= _MOST_INSTANCES:
         machine = from_catalog(kind, count)
         choice = _least(job, machine)
-        shared = job.train.global_batch_size % machine.world == 0
+        shared = job.train.global_batch_size % (machine.world * choice.rows) == 0
         if shared and _fits(job, shape, machine, choice, longest):
             return machine
         if not (choice.zero or job.sharding.fsdp != "none"):
@@ -121,15 +122,19 @@ def _tries(job: Job, machine: Machine) -> Iterator[tuple[str, Job, ParallelismCh
     least = _least(job, machine)
     full = replace(least, checkpointing=True)
     if job.train.micro_batch_size not in (None, 1):
-        yield "train.micro_batch_size: 1", job, least
+        yield "train.micro_batch_size: 1", job, replace(least, rows=1)
     if not least.checkpointing:
         yield "train.gradient_checkpointing: true", job, full
-    if least.zero < 3 and machine.world > 1 and job.sharding.fsdp == "none":
+    if machine.device.kind == "neuron" and machine.world > 1 and job.sharding.fsdp == "none":
+        sharded = job.sharding.model_copy(update={"fsdp": "full"})
+        yield "sharding: {fsdp: full}", job.model_copy(update={"sharding": sharded}), full
+    elif least.zero < 3 and machine.world > 1 and job.sharding.fsdp == "none":
         yield "sharding: {zero: 3}", job, replace(full, zero=3)
     if job.adapter is None:
         lora = job.model_copy(update={"adapter": Lora(kind="lora")})
         yield "adapter: {kind: lora}", lora, full
-    if job.adapter is None or not job.adapter.quantized:
+    quantizes = machine.device.kind != "neuron" and job.sharding.fsdp == "none"
+    if quantizes and (job.adapter is None or not job.adapter.quantized):
         qlora = job.model_copy(update={"adapter": Qlora(kind="qlora")})
         words = "adapter: {kind: qlora}" + (" and sharding: {zero: 2}" if full.zero == 3 else "")
         yield words, qlora, replace(full, zero=min(full.zero, 2))

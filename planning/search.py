@@ -71,6 +71,8 @@ def _micro_batches(job: Job, machine: Machine, longest: int) -> list[int]:
     """Return the micro-batch sizes that divide a device's rows of a step, the largest first."""
     if job.train.micro_batch_size is not None:
         return [job.train.micro_batch_size]
+    if machine.device.kind == "neuron":
+        return [1]  # as in training, which does not search there
     rows = max(1, job.train.global_batch_size // machine.world)
     most = max(1, MOST_TOKENS[machine.device.kind] // row_tokens(job, longest))
     return [size for size in range(min(rows, most), 0, -1) if rows % size == 0]

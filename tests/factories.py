@@ -40,8 +40,8 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
     return path
 
 
-def make_tiny_model(folder: Path, **shape: Any) -> Path:
-    """Save a Llama with random weights and a tokenizer in `folder`."""
+def make_tiny_model(folder: Path, model_type: str = "llama", **shape: Any) -> Path:
+    """Save a model with random weights and a tokenizer in `folder`; a Llama by default."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -51,7 +51,7 @@ def make_tiny_model(folder: Path, **shape: Any) -> Path:
     train_tokenizer((text for _, text in docstrings()), 320, folder)
     tokenizer = load_tokenizer(Model(source=str(folder)))
     config = AutoConfig.for_model(
-        "llama",
+        model_type,
         **{
             "hidden_size": 32,
             "intermediate_size": 88,
@@ -73,7 +73,7 @@ def make_tiny_model(folder: Path, **shape: Any) -> Path:
     with torch.no_grad():
         # The initial weights of a large model make a tiny one say the same everywhere.
         for parameter in model.parameters():
-            if parameter.dim() == 2:
+            if parameter.dim() >= 2:
                 parameter.normal_(std=0.12)
     model.save_pretrained(folder)
     return folder

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from catalog.local_devices import count_local
 from training.errors import Interrupted
 
 
@@ -77,9 +77,4 @@ def num_cores() -> int:
 
 def num_accelerators() -> int:
     """Return the number of accelerators of this machine, without loading a driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
-    devices = Path("/dev")
-    nvidia = len([p for p in devices.glob("nvidia[0-9]*") if p.name[6:].isdigit()])
-    return nvidia or len(list(devices.glob("neuron[0-9]*")))
+    return count_local(os.environ)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from training.expert_load import ExpertCounts, add_counts, expert_metrics
+
 
 @dataclass(frozen=True)
 class StepMetrics:
@@ -27,6 +29,7 @@ class StepMetrics:
         row_ids: Readable ids of the rows consumed, in order.
         seconds: Wall time of the step.
         extra: Metrics that the method adds, such as rewards and margins.
+        experts: Tokens per expert of each layer; empty without experts.
     """
 
     step: int
@@ -39,6 +42,7 @@ class StepMetrics:
     row_ids: tuple[str, ...]
     seconds: float
     extra: dict[str, float]
+    experts: tuple[ExpertCounts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,4 +183,5 @@ LOGGED_METRICS = (
 def step_row(window: MetricWindow) -> dict[str, Any]:
     """Return the row of `metrics.jsonl` for the last step of a window."""
     row = {metric.key: metric.compute(window) for metric in LOGGED_METRICS}
-    return {**row, **window.last.extra}
+    experts = add_counts(step.experts for step in window.steps)
+    return {**row, **window.last.extra, **expert_metrics(experts)}

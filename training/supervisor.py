@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -278,13 +278,14 @@ def _run_worker(
         ]
     threads = max(1, num_cores() // processes)
     on_started = partial(supervisor.on_started, folder, job)
-    _run_command(command, folder, workers, supervisor, threads, on_started)
+    variables = job.resources.environment
+    _run_command(command, folder, workers, supervisor, threads, on_started, variables)
 
 
 def _export(folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor) -> None:
     """Merge the trained adapter in a process of its own, when training has released its memory."""
     command = [sys.executable, "-m", "training.worker", str(folder.path), "export"]
-    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None)
+    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
 
 
 def _num_processes(job: Job) -> int:
@@ -301,6 +302,7 @@ def _run_command(
     supervisor: NodeSupervisor,
     threads: int,
     on_started: Callable[[], None],
+    variables: Mapping[str, str],
 ) -> None:
     """Run a command of this node's worker to its end.
 
@@ -316,6 +318,7 @@ def _run_command(
     if not num_accelerators():
         # Without this, DeepSpeed probes for an accelerator and warns that there is none.
         environment.setdefault("DS_ACCELERATOR", "cpu")
+    environment |= variables
     log = supervisor.log_of(folder)
     with log.open("ab") as stderr:
         start = stderr.tell()

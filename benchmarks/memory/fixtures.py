@@ -43,7 +43,12 @@ def write_fixtures(folder: Path) -> None:
     for name, shape in MODELS.items():
         if not (folder / "models" / name / "model.safetensors").exists():
             _make_model(folder / "models" / name, shape)
-    (folder / "rows").mkdir(exist_ok=True)
+    write_rows(folder)
+
+
+def write_rows(folder: Path) -> None:
+    """Write `rows/KIND.jsonl` to `folder`."""
+    (folder / "rows").mkdir(parents=True, exist_ok=True)
     for kind, row in _ROW_KINDS.items():
         lines = (json.dumps(row(random.Random(f"{kind} {n}"), n)) for n in range(_ROWS))
         (folder / "rows" / f"{kind}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -55,7 +60,7 @@ def _make_model(folder: Path, shape: dict[str, Any]) -> None:
 
     from training.models.tokenizer import train_tokenizer
 
-    texts = (_words(random.Random(n), 50) for n in range(50))
+    texts = (words(random.Random(n), 50) for n in range(50))
     train_tokenizer(texts, 320, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = {
@@ -70,7 +75,8 @@ def _make_model(folder: Path, shape: dict[str, Any]) -> None:
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
 
 
-def _words(draw: random.Random, number: int) -> str:
+def words(draw: random.Random, number: int) -> str:
+    """Return words of three random syllables."""
     return " ".join(
         "".join(draw.choice("bdfgklmnprstvz") + draw.choice("aeiou") for _ in range(3))
         for _ in range(number)
@@ -78,21 +84,21 @@ def _words(draw: random.Random, number: int) -> str:
 
 
 _ROW_KINDS: dict[str, Any] = {
-    "texts": lambda draw, n: {"text": _words(draw, _WORDS)},
-    "documents": lambda draw, n: {"text": _words(draw, 20 + n % 30)},
+    "texts": lambda draw, n: {"text": words(draw, _WORDS)},
+    "documents": lambda draw, n: {"text": words(draw, 20 + n % 30)},
     "answers": lambda draw, n: {
-        "prompt": _words(draw, 8),
-        "completion": _words(draw, _WORDS),
+        "prompt": words(draw, 8),
+        "completion": words(draw, _WORDS),
     },
     "pairs": lambda draw, n: {
-        "prompt": _words(draw, 8),
-        "chosen": _words(draw, _WORDS),
-        "rejected": _words(draw, _WORDS),
+        "prompt": words(draw, 8),
+        "chosen": words(draw, _WORDS),
+        "rejected": words(draw, _WORDS),
     },
     "judged": lambda draw, n: {
-        "prompt": _words(draw, 8),
-        "completion": _words(draw, _WORDS),
+        "prompt": words(draw, 8),
+        "completion": words(draw, _WORDS),
         "label": n % 2 == 0,
     },
-    "prompts": lambda draw, n: {"prompt": _words(draw, 12)},
+    "prompts": lambda draw, n: {"prompt": words(draw, 12)},
 }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from catalog.local_devices import NEURON_GRAPHS, count_files, count_local, local_kind
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.node_identity import NodeIdentity
 
@@ -15,15 +16,12 @@ _IMAGES = {"nvidia": "gpu", "neuron": "neuron"}
 
 def count(kind: str, devices: Path = Path("/dev")) -> int:
     """Return the number of devices of a kind (`nvidia` or `neuron`)."""
-    return len([p for p in devices.glob(f"{kind}[0-9]*") if p.name.removeprefix(kind).isdigit()])
+    return count_files(kind, devices)
 
 
 def count_all(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """Return the number of accelerators that training may use."""
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
-    return count("nvidia", devices) or count("neuron", devices)
+    """Return the number of accelerators that training may use, one process each."""
+    return count_local(environment, devices)
 
 
 def require_devices(
@@ -50,6 +48,27 @@ def require_devices(
             )
 
 
+def compile_cache(
+    folder: Path | None, environment: Mapping[str, str], devices: Path = Path("/dev")
+) -> dict[str, str]:
+    """Return the variable that keeps graphs compiled for Trainium with the run.
+
+    A resumed job then finds them where its checkpoints are: on SageMaker, S3 restores both.
+    TorchNeuron writes to /tmp/neff_cache otherwise, and does not read NEURON_COMPILE_CACHE_URL,
+    which is torch-xla's: https://awsdocs-neuron.readthedocs-hosted.com/en/latest/torch/reference/
+    env-vars.html
+
+    Args:
+        folder: Run folder; None if training chooses one.
+        environment: Environment variables of this process; a variable that is set is left alone.
+        devices: Folder of the device files.
+    """
+    name = "TORCH_NEURONX_NEFF_CACHE_DIR"
+    if folder is None or name in environment or local_kind(environment, devices) != "neuron":
+        return {}
+    return {name: str(folder.absolute() / NEURON_GRAPHS)}
+
+
 def network_settings(
     identity: NodeIdentity, environment: Mapping[str, str], system: Path = Path("/sys/class")
 ) -> dict[str, str]:
@@ -71,7 +90,10 @@ def network_settings(
         }
     adapters = system / "infiniband"
     if adapters.is_dir() and any(p.name.startswith(("efa", "rdmap")) for p in adapters.iterdir()):
-        # https://github.com/aws/aws-ofi-nccl and libfabric's fi_efa(7): a forked process (a
-        # tokenizer, a data loader) would copy the huge pages, of which there are few.
+        # As in AWS's table of settings, https://github.com/aws-samples/awsome-distributed-training/
+        # blob/main/1.architectures/efa-cheatsheet.md: a forked process (a tokenizer, a data
+        # loader) would copy the huge pages, of which there are few. The table leaves out
+        # NCCL_PROTO, FI_EFA_USE_DEVICE_RDMA, NCCL_BUFFSIZE and the number of channels for the
+        # versions in the images; a job sets others in `resources.environment`.
         settings |= {"FI_PROVIDER": "efa", "FI_EFA_USE_HUGE_PAGE": "0", "FI_EFA_FORK_SAFE": "1"}
     return {name: value for name, value in settings.items() if name not in environment}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from catalog.local_devices import NEURON_GRAPHS
 from launch.aws.create_training_job import checkpoint_uri, output_uri
 from launch.aws.platform_parameters import PlatformParameters
 from launch.aws.s3 import S3Store, S3Uri
@@ -54,7 +55,8 @@ def fetch_run_files(
     for name, uri in objects.items():
         relative = name.removeprefix(root)
         *folders, base_name = relative.split("/")
-        skipped = "model" in folders or ("checkpoints" in folders and not checkpoints)
+        skipped = bool({"model", NEURON_GRAPHS} & set(folders))
+        skipped |= "checkpoints" in folders and not checkpoints
         if skipped or not name.startswith(root) or relative in OWN_FILES or not base_name:
             continue
         wanted[uri] = path_within(submission.folder, relative, str(uri))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from catalog.local_devices import NEURON_GRAPHS
 from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
 from launch.aws.s3 import S3Store, S3Uri
 from launch.aws.session import AwsSession
@@ -273,6 +274,7 @@ class EksTarget:
             relative = uri.key.removeprefix(prefix.key)
             parts = relative.split("/")
             skipped = "checkpoints" in parts[:-1] and not checkpoints
+            skipped |= NEURON_GRAPHS in parts[:-1]
             if not skipped and relative not in OWN_FILES and parts[-1]:
                 wanted[uri] = path_within(folder, relative, str(uri))
         fetched = [path for uri, path in wanted.items() if self.store.download_file(uri, path)]

@@ -52,6 +52,7 @@ class MemoryConfig:
         evaluates: True if there are held-out rows.
         bucket: Elements that ZeRO reduces at once (`reduce_bucket_size`).
         ahead: Elements that ZeRO 3 prefetches (`stage3_prefetch_bucket_size`).
+        overlap: True if communication overlaps the backward pass (`overlap_comm`).
         method: Models, sequences and rollouts that the method adds.
         frozen: Data type of a model that is not trained at all; empty for a trained model.
         freeze: Layers and weights of a trained model that are frozen.
@@ -76,6 +77,7 @@ class MemoryConfig:
     evaluates: bool = True
     bucket: int = 200_000_000
     ahead: int = 50_000_000
+    overlap: bool = False
     method: MethodProfile = PLAIN
     frozen: str = ""
     freeze: Freeze = NOTHING

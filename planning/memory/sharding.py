@@ -136,7 +136,9 @@ class ZeroSimulator(ShardingSimulator):
     def _open_bucket(self) -> None:
         if self._bucket is None:
             with self.tape.allocator.counted_as("buffers"):
-                self._bucket = self.tape.new(self.config.bucket, self.config.precision)
+                # ZeRO 1 and 2 fill a second bucket while the first is reduced; ZeRO 3 has one.
+                buckets = 2 if self.config.overlap and self.config.zero < 3 else 1
+                self._bucket = self.tape.new(self.config.bucket * buckets, self.config.precision)
 
     def _add_to_bucket(self, grad: SimulatedTensor) -> None:
         """Copy a gradient into the bucket; one larger than the bucket is reduced by itself."""
@@ -268,7 +270,14 @@ class FsdpSimulator(ShardingSimulator):
         self._count[_ROOT] = rest
         self._gathered: dict[int, SimulatedStorage] = {}
         self._grads: dict[int, list[SimulatedTensor]] = {}
-        groups = [self._groups.get(id(weight), _ROOT) for weight in self.trainable]
+        # The gradient of a linear layer's bias is not simulated, and a group must not wait for it.
+        silent = {
+            id(bias)
+            for layer in self.decoder.layers
+            for name, bias in layer.biases.items()
+            if name in layer.linears
+        }
+        groups = [self._groups.get(id(w), _ROOT) for w in self.trainable if id(w) not in silent]
         self._learners = {group: groups.count(group) for group in set(groups)}
         self.tape.gather_hook = self
 

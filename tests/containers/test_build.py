@@ -141,14 +141,22 @@ def instructions(kind: str) -> list[str]:
 def test_dockerfiles_share_instructions() -> None:
     """Lines that may differ are listed here; all others must be changed in both files."""
     only_gpu = ("BASE_IMAGE=", "torch.__version__", "CUDA", "MAX_JOBS", "deepspeed", "DS_", "nvcc")
-    only_gpu += ("CPATH", "fi; \\", "NCCL_DEBUG", "TRITON_CACHE_DIR", "pip install --no-deps")
+    only_gpu += (
+        "CPATH",
+        "fi; \\",
+        "NCCL_DEBUG",
+        "TRITON_CACHE_DIR",
+        "HF_HOME",
+        "pip install --no-deps",
+    )
     only_gpu += ("RUN --mount=type=secret,id=ca,target=/run/secrets/ca set -eu",)
     only_neuron = ("BASE_IMAGE=", "NEURON", "device.txt", "torch.__version__", "fi; \\")
     only_neuron += (
         "pip install --no-deps",
         "RUN --mount=type=secret,id=ca,target=/run/secrets/ca set",
     )
-    only_neuron += ("TRITON_CACHE_DIR",)
+    # The last variable has no backslash.
+    only_neuron += ("HF_HOME", "TORCH_INDEX", "no wheel for Python")
     gpu, neuron = instructions("gpu"), instructions("neuron")
     for line in set(gpu) - set(neuron):
         assert any(part in line for part in only_gpu), f"only in gpu: {line}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.instances import instance
 from containers.entrypoint import devices
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.hostlist import expand_hostlist
@@ -160,8 +161,13 @@ def test_count_devices(tmp_path: Path) -> None:
     assert devices.count_all({}, dev) == 2
     assert devices.count_all({"CUDA_VISIBLE_DEVICES": "1"}, dev) == 1
     assert devices.count_all({"CUDA_VISIBLE_DEVICES": ""}, dev) == 0
+    # A file is a Trainium chip, of eight cores that work in pairs.
     trn = make_devices(tmp_path / "trn", "neuron0", "neuron15")
-    assert devices.count_all({}, trn) == 2
+    assert devices.count("neuron", trn) == 2
+    assert devices.count_all({}, trn) == 8
+    assert devices.count_all({"NEURON_LOGICAL_NC_CONFIG": "1"}, trn) == 16
+    assert devices.count_all({"NEURON_RT_VISIBLE_CORES": "0-3,6"}, trn) == 5
+    assert devices.count_all({"NEURON_RT_NUM_CORES": "2"}, trn) == 2
 
 
 @pytest.mark.parametrize(
@@ -201,3 +207,24 @@ def test_missing_configuration_is_empty(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "ml", {"name": "x"})
     (root / "input/config/inputdataconfig.json").write_text(json.dumps({"train": {}}))
     assert set(MlFolder(root).channels()) == {"job", "train"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    *[
+        [
+            *("p4d.24xlarge", "p5.48xlarge", "g5.xlarge", "g5.12xlarge", "g6e.12xlarge"),
+            *("g6e.48xlarge", "trn2.48xlarge"),
+        ]
+    ],
+)
+def test_network_settings_of_each_instance_type(name: str, tmp_path: Path) -> None:
+    described = instance(name)
+    assert described is not None
+    (tmp_path / "infiniband").mkdir()
+    for number in range(described.efa):
+        (tmp_path / "infiniband" / f"rdmap{number}s27").touch()
+    identity = NodeIdentity("slurm", ("a", "b"), instance=f"ml.{name}")
+    expected = {"FI_PROVIDER": "efa", "FI_EFA_USE_HUGE_PAGE": "0", "FI_EFA_FORK_SAFE": "1"}
+    # AWS's table leaves everything else at its default (see the function).
+    assert devices.network_settings(identity, {}, tmp_path) == (expected if described.efa else {})

@@ -104,6 +104,7 @@ def test_a_run_that_overfits(
     assert_identical(run, train_here(short, tmp_path / "short"))
 
 
+@pytest.mark.slow
 def test_without_early_stopping_on_request(
     job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +120,7 @@ def test_without_early_stopping_on_request(
     assert loss == pytest.approx(evaluations(run)[21], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_best", [True, False], ids=["after the best", "before the best"])
 def test_a_resumed_run(job: dict[str, Any], tmp_path: Path, after_best: bool) -> None:
     whole = train_here(job, tmp_path / "whole")
@@ -140,8 +142,12 @@ def test_an_adapter(job: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero", [0, 2, 3])
-def test_sharded_over_two_processes(job: dict[str, Any], tmp_path: Path, zero: int) -> None:
-    sharded = changed(job, resources={"processes": 2}, sharding={"zero": zero})
+@pytest.mark.parametrize(
+    "sharding", [{"zero": 0}, {"zero": 2}, {"zero": 3}, {"fsdp": "full"}], ids=str
+)
+def test_sharded_over_two_processes(
+    job: dict[str, Any], tmp_path: Path, sharding: dict[str, Any]
+) -> None:
+    sharded = changed(job, resources={"processes": 2}, sharding=sharding)
     run = train_by_command(sharded, tmp_path)
     assert_best_is_saved(run, tmp_path / "held-out.jsonl")

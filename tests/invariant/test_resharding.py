@@ -125,3 +125,50 @@ def test_an_adapter_goes_on_in_another_shape(job: dict[str, Any], tmp_path: Path
     assert again.losses == pytest.approx(whole.losses[CUT:], abs=1e-4)
     for name, weight in again.weights.items():
         assert (weight - whole.weights[name]).abs().max() < 1e-3, name
+
+
+# --- FSDP2, as on Trainium ----------------------------------------------------------------------
+
+
+def fsdp(job: dict[str, Any], processes: int) -> dict[str, Any]:
+    return changed(job, resources={"processes": processes}, sharding={"fsdp": "full"})
+
+
+def stopped_at(home: Path, job: dict[str, Any], step: int) -> None:
+    """Leave of a run what a kill after a checkpoint leaves."""
+    run = latest(job, home)
+    for path in (run.path / "checkpoints").iterdir():
+        if int(path.name.rpartition("-")[2]) > step:
+            shutil.rmtree(path)
+    shutil.rmtree(run.path / "model")
+    (run.path / "metrics.jsonl").write_text("")
+    (run.path / "status.json").write_text(json.dumps({"state": "running"}))
+
+
+@pytest.mark.parametrize("adapter", [None, {"kind": "lora", "r": 4}], ids=["full", "LoRA"])
+def test_fsdp_on_two_processes_then_one_then_two(
+    job: dict[str, Any], tmp_path: Path, adapter: dict[str, Any] | None
+) -> None:
+    """The job has the static shapes of Trainium: the last batch of rows is incomplete."""
+    job = changed(job, train={"static_shapes": True}, checkpoint={"every": "5 steps", "keep": 9})
+    if adapter is not None:
+        job = {
+            **changed(job, model={"freeze": {}}, train={"learning_rate": 1e-2}),
+            "adapter": adapter,
+        }
+    whole = train_here(job, tmp_path / "whole")
+    home = tmp_path / "home"
+    train_by_command(fsdp(job, 2), home)
+    path = latest(job, home).path
+    for processes, step in ((1, 5), (2, 10), (1, 15)):
+        stopped_at(home, job, step)
+        again = train_by_command(fsdp(job, processes), home)
+        assert again.path == path, "a new run was begun"
+        assert [row["step"] for row in again.steps] == list(range(step + 1, STEPS + 1))
+        assert again.losses == pytest.approx(whole.losses[step:], abs=1e-4)
+        assert again.grad_norms == pytest.approx(whole.grad_norms[step:], rel=1e-3)
+    assert [sorted(s["ids"]) for s in again.samples] == [sorted(s["ids"]) for s in whole.samples]
+    assert again.weights.keys() == whole.weights.keys()
+    for name, weight in again.weights.items():
+        assert (weight - whole.weights[name]).abs().max() < 1e-3, name
+    assert leftovers(again) == []

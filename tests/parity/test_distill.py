@@ -59,6 +59,7 @@ def test_student_comes_nearer(job: dict[str, Any], tmp_path: Path, divergence: s
     assert sum(soft[-2:]) < 0.9 * sum(soft[:2])
 
 
+@pytest.mark.slow
 def test_cut_of_a_step_changes_nothing(job: dict[str, Any], tmp_path: Path) -> None:
     whole = train_here(job, tmp_path / "whole")
     cut = train_here(changed(job, train={"micro_batch_size": 2}), tmp_path / "cut")
@@ -66,6 +67,7 @@ def test_cut_of_a_step_changes_nothing(job: dict[str, Any], tmp_path: Path) -> N
     assert cut.grad_norms == pytest.approx(whole.grad_norms, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", [False, True])
 def test_kept_targets_are_what_the_teacher_says(
     job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: bool

@@ -21,6 +21,7 @@ LINEAR = [0.0, 0.5, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
 """Of the peak, with two steps of warmup out of ten."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", RATES)
 def test_optimizer_goes_on(document: dict[str, Any], tmp_path: Path, optimizer: str) -> None:
     job = changed(

@@ -147,6 +147,7 @@ def test_what_it_is_measured_by_moves_the_right_way(
 # --- the reference ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [None, LORA, {**LORA, "use_dora": True}])
 def test_precomputed_references_are_the_same(
     tiny_model: Path, rows: dict[str, Path], tmp_path: Path, adapter: Any

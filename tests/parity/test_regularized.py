@@ -75,6 +75,7 @@ def test_divergence_from_the_base_is_in_the_loss(
     assert held.losses[1] == pytest.approx(without.losses[1] + 0.5 * apart, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys",
     [

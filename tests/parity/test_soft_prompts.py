@@ -151,6 +151,7 @@ def test_learns_reads_back_and_goes_on(
     assert (again.path / "model" / ENCODER).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prompt tuning", "prefix tuning", "projected prefix"])
 def test_gradient_checkpointing_keeps_the_prefix(
     job: dict[str, Any], tmp_path: Path, kind: str

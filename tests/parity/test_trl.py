@@ -29,8 +29,17 @@ class Recording(SFTTrainer):
         super().log(logs, *rest)
 
 
-def plain_trl(model: Path, rows: list[dict[str, Any]], folder: Path) -> Recording:
-    """Fine-tune as TRL's documentation shows it, on rows that are tokenized already."""
+def plain_trl(
+    model: Path, rows: list[dict[str, Any]], folder: Path, accumulation: int = 2
+) -> Recording:
+    """Fine-tune as TRL's documentation shows it, on rows that are tokenized already.
+
+    Args:
+        model: Folder of the model.
+        rows: Token ids and labels.
+        folder: Output folder.
+        accumulation: Micro-batches of a step.
+    """
     trainer = Recording(
         model=AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
         processing_class=AutoTokenizer.from_pretrained(model),
@@ -38,8 +47,8 @@ def plain_trl(model: Path, rows: list[dict[str, Any]], folder: Path) -> Recordin
         args=SFTConfig(
             output_dir=str(folder),
             max_steps=STEPS,
-            per_device_train_batch_size=BATCH // 2,
-            gradient_accumulation_steps=2,
+            per_device_train_batch_size=BATCH // accumulation,
+            gradient_accumulation_steps=accumulation,
             learning_rate=RATE,
             lr_scheduler_type="cosine",
             warmup_steps=3,

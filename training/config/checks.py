@@ -358,6 +358,15 @@ def _sharding(job: Job, first: bool) -> Iterator[Problem]:
     sharding = job.sharding
     if sharding.fsdp != "none" and sharding.zero:
         yield Problem("sharding", "give zero or fsdp, not both")
+    of_zero = ("overlap_comm", "reduce_bucket_size", "allgather_bucket_size")
+    for key in (*of_zero, "stage3_prefetch_bucket_size"):
+        if getattr(sharding, key) and sharding.zero == 0:
+            yield Problem(
+                f"sharding.{key}",
+                "is a setting of ZeRO, which this job does not use",
+                str(getattr(sharding, key)),
+                "Leave it out, or set sharding.zero",
+            )
     if sharding.offload != "none" and sharding.zero == 0:
         yield Problem(
             "sharding.offload", "needs ZeRO", sharding.offload, "Set sharding.zero to 1, 2 or 3"

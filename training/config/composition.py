@@ -21,6 +21,8 @@ Combination = Literal[
 ]  # fmt: skip
 SAME_SHAPE: tuple[str, ...] = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")
 """Combinations that add A to A and B to B, and so need equal ranks and target modules."""
+NONE = "none"
+"""Name of the choice to use no adapter."""
 _USUAL_RANK = 16
 """Rank assumed for a member whose folder has not been read."""
 
@@ -73,6 +75,34 @@ class WeightedCombiner(CombinerConfig):
             )
 
 
+class InputDependentCombiner(CombinerConfig):
+    """Combiners that weigh the members by the input, for which "no adapter" may be a choice."""
+
+    linear = False
+
+    allow_none: bool = False
+    """One more choice, named `none`, that uses no adapter, for inputs on which the base alone is
+    best."""
+
+    def num_choices(self, members: int) -> int:
+        """Return the number of members, plus one if no adapter is a choice."""
+        return members + self.allow_none
+
+    def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
+        """Yield a member whose name is that of the choice to use no adapter.
+
+        Args:
+            path: Path of the section in the job.
+            members: Names of the members.
+        """
+        if self.allow_none and NONE in members:
+            yield Problem(
+                f"{path.removesuffix('.method')}.adapters.{NONE}",
+                "with allow_none this is the name of the choice to use no adapter",
+                fix="Give the adapter another name",
+            )
+
+
 class Merge(WeightedCombiner):
     """Merge into one LoRA adapter, a weighted sum that can be trained further."""
 
@@ -116,11 +146,10 @@ class Parallel(WeightedCombiner):
         return model.layers * members * len(model.linear) if self.learns else 0
 
 
-class Gate(CombinerConfig):
+class Gate(InputDependentCombiner):
     """Weighted sum whose weights a small trained layer computes from the input."""
 
     impl = "training.adapters.composition.combiners.gate:GateCombiner"
-    linear = False
 
     kind: Literal["gate"]
     per: Literal["token", "sequence"] = "token"
@@ -134,7 +163,8 @@ class Gate(CombinerConfig):
 
     def num_trained(self, members: int, model: Widths) -> int:
         """Return the number of parameters of the gates."""
-        return model.layers * members * sum(inputs + 1 for inputs, _ in model.linear.values())
+        choices = self.num_choices(members)
+        return model.layers * choices * sum(inputs + 1 for inputs, _ in model.linear.values())
 
 
 class Stack(CombinerConfig):
@@ -170,11 +200,10 @@ class Fusion(CombinerConfig):
         return model.layers * 2 * self.size * sum(outputs for _, outputs in model.linear.values())
 
 
-class Route(CombinerConfig):
+class Route(InputDependentCombiner):
     """Router that activates one adapter, chosen from the mean of the embeddings so far."""
 
     impl = "training.adapters.composition.combiners.route:RouteCombiner"
-    linear = False
 
     kind: Literal["route"]
     by: Literal["classifier", "centroid"] = "classifier"
@@ -184,7 +213,8 @@ class Route(CombinerConfig):
     """Number of each adapter's rows that its centroid is the mean of."""
     examples: dict[str, DataLocation] = Field(default={})
     """For centroids: rows of each adapter's task, by its name, such as a JSONL file; if not set,
-    the training data of the run that trained the adapter."""
+    the training data of the run that trained the adapter. With `allow_none` the rows of `none`
+    are required."""
 
     @property
     def learns(self) -> bool:
@@ -198,25 +228,34 @@ class Route(CombinerConfig):
 
     def num_trained(self, members: int, model: Widths) -> int:
         """Return the number of parameters of the classifier; one layer decides for all."""
-        return members * (model.hidden + 1) if self.learns else 0
+        return self.num_choices(members) * (model.hidden + 1) if self.learns else 0
 
     def validate_members(self, path: str, members: tuple[str, ...]) -> Iterator[Problem]:
-        """Yield examples of adapters that do not exist, or that are not used.
+        """Yield examples of adapters that do not exist, that are not used, or that are missing.
 
         Args:
             path: Path of the section in the job.
             members: Names of the members.
         """
-        for name in self.examples:
-            if self.by != "centroid":
+        yield from super().validate_members(path, members)
+        if self.by != "centroid":
+            if self.examples:
                 yield Problem(f"{path}.examples", "is for by: centroid", fix="Leave it out")
-                return
-            if name not in members:
+            return
+        choices = (*members, NONE) if self.allow_none else members
+        for name in self.examples:
+            if name not in choices:
                 yield Problem(
                     f"{path}.examples.{name}",
                     "there is no such adapter",
-                    fix=f"Choose from {', '.join(members)}",
+                    fix=f"Choose from {', '.join(choices)}",
                 )
+        if self.allow_none and NONE not in self.examples:
+            yield Problem(
+                f"{path}.examples.{NONE}",
+                "is required by allow_none: no adapter's run names rows on which the base is best",
+                fix="Name a file of such rows, such as general text",
+            )
 
 
 AnyCombiner = Annotated[

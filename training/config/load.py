@@ -11,8 +11,10 @@ import yaml
 from pydantic import ValidationError
 
 from training.config.checks import check_job
+from training.config.device_kind import device_kind, with_device_defaults
 from training.config.input_paths import resolve_paths
 from training.config.job import Job, Pipeline
+from training.config.neuron_checks import check_neuron
 from training.config.stage_references import check_no_references, check_references
 from training.config.vocabulary import JOB_VOCABULARY
 from training.errors import JobError, Problem
@@ -50,7 +52,8 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
         job = model.model_validate(document)
     except ValidationError as error:
         raise JobError(source, explain(error, model, JOB_VOCABULARY)) from None
-    problems = list(_check(job))
+    job = with_device_defaults(job)
+    problems = [*_check(job), *_check_device(job)]
     if problems:
         raise JobError(source, problems)
     return job
@@ -69,6 +72,17 @@ def _check(job: Job | Pipeline) -> Iterable[Problem]:
         names.add(stage.name)
         yield from check_job(stage, prefix=prefix, first=index == 0)
     yield from check_references(job)
+
+
+def _check_device(job: Job | Pipeline) -> Iterable[Problem]:
+    """Yield what the device of a job cannot do; one instance type serves all stages."""
+    stages = job.stages if isinstance(job, Pipeline) else (job,)
+    if device_kind(stages) != "neuron":
+        return
+    for index, stage in enumerate(stages):
+        prefix = f"stages.{index}." if isinstance(job, Pipeline) else ""
+        for problem in check_neuron(stage):
+            yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
 
 
 def read_document(path: Path, hint: str = "") -> Any:

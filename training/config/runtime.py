@@ -19,6 +19,10 @@ from training.config.types import (
     Share,
 )
 
+BUCKET_SIZE = 200_000_000
+"""Elements of ZeRO's messages: small enough for a 40 GB device, large enough for EFA."""
+PREFETCH_BUCKET_SIZE = 50_000_000
+
 
 class Sharding(ConfigSection):
     """Settings of how a model and its optimizer are sharded over devices."""
@@ -33,6 +37,13 @@ class Sharding(ConfigSection):
     """Folder on the fast disk, for `offload: nvme`."""
     overlap_comm: bool = False
     """Overlap communication with the backward pass: faster, needs more memory."""
+    reduce_bucket_size: PositiveInt | None = None
+    """Gradient elements that ZeRO reduces at once; 200 million if not set. A smaller bucket saves
+    memory."""
+    allgather_bucket_size: PositiveInt | None = None
+    """Elements that ZeRO 1 and 2 gather at once after a step; 200 million if not set."""
+    stage3_prefetch_bucket_size: PositiveInt | None = None
+    """Elements that ZeRO 3 gathers ahead of their use; 50 million if not set."""
 
 
 class Checkpoint(ConfigSection):
@@ -98,6 +109,21 @@ class Evaluate(ConfigSection):
         return self
 
 
+class ExpertCollapse(ConfigSection):
+    """Bounds of the load of experts, which a router that collapses leaves."""
+
+    action: Literal["warn", "stop"] = "warn"
+    """Consequence of `steps` steps outside the bounds."""
+    steps: PositiveInt = 20
+    """Optimizer steps in a row outside the bounds."""
+    max_share: Share = 0.95
+    """Largest share of a layer's tokens that its busiest experts may get together, as many of them
+    as a token is sent to."""
+    min_share: Share = 0.0
+    """Smallest share of a layer's tokens that each expert must get. 0 allows experts without
+    tokens, which are only counted."""
+
+
 class Guards(ConfigSection):
     """Settings of the checks that stop a run before it fails silently."""
 
@@ -105,6 +131,8 @@ class Guards(ConfigSection):
 
     update_check_after: Interval = Field(default="20 steps")  # type: ignore[assignment]  # parsed like a job's
     """A trainable tensor that has not changed by this step stops the run."""
+    expert_collapse: ExpertCollapse = ExpertCollapse()
+    """Experts that a router no longer uses, in a mixture of experts."""
 
 
 class Tracking(ConfigSection):
@@ -124,6 +152,37 @@ def _instance(value: Any) -> Any:
 
 
 Instance = Annotated[str, BeforeValidator(_instance)]
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Variables by which torchrun, the entry point and SageMaker describe the processes of a run.
+_RESERVED = re.compile(
+    r"(TEMPER_|SM_|PET_|TORCHELASTIC_).*|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
+)
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|(ACCESS|API)_?KEY|CREDENTIAL", re.I)
+
+
+def _variable(name: Any) -> Any:
+    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        raise ValueError("the name of an environment variable has letters, digits and underscores")
+    if _RESERVED.fullmatch(name):
+        raise ValueError("is set for each process of a run; leave it out")
+    if _SECRET.search(name):
+        raise ValueError(
+            "looks like a secret, and a job file is stored with the run; name it in TEMPER_SECRETS"
+        )
+    return name
+
+
+def _variable_value(value: Any) -> Any:
+    # YAML reads `1` as a number; a variable is text.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+EnvironmentName = Annotated[str, BeforeValidator(_variable)]
+EnvironmentValue = Annotated[
+    str, BeforeValidator(_variable_value, json_schema_input_type=str | int | float)
+]
 
 
 class Resources(ConfigSection):
@@ -161,6 +220,9 @@ class Resources(ConfigSection):
     """Encrypt traffic among the instances (slower); the environment decides when left out."""
     image: str | None = None
     """Container image; the environment's current one when left out."""
+    environment: dict[EnvironmentName, EnvironmentValue] = Field(default={})
+    """Environment variables of the training processes, such as `NCCL_DEBUG: INFO`. Not for secrets:
+    a job file is stored with the run."""
     register_model: bool = False
     """Enter the trained model in the environment's model registry; on SageMaker only."""
     output_compression: Literal["none", "gzip"] = "none"

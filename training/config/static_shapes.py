@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.config.device_kind import device_kind
 from training.config.job import Job
 
 MULTIPLE = 128
@@ -48,10 +49,12 @@ def static_shapes(job: Job, device_type: str) -> StaticShapes | None:
 
     Args:
         job: The run.
-        device_type: `cpu`, `cuda` or `neuron`.
+        device_type: `cpu`, `cuda` or `neuron`. A rehearsal of a job for Trainium is on a CPU.
     """
     wanted = job.train.static_shapes
-    if not (device_type == "neuron" if wanted is None else wanted):
+    if wanted is None:
+        wanted = "neuron" in (device_type, device_kind((job,)))
+    if not wanted:
         return None
     longest = job.data.max_length
     # Two lengths at most: short rows are not padded to the longest one, and no more is compiled.

@@ -12,6 +12,7 @@ from training.config.types import (
     OptionalInterval,
     PositiveFloat,
     PositiveInt,
+    RouterAuxLossCoef,
     WarmupLength,
 )
 
@@ -83,6 +84,9 @@ class TrainSettings(LrSchedule):
     """Penalty against forgetting: this times the KL divergence from the base model is added to the
     loss, such as 0.5. With an adapter, the base is the model with the adapter off; without one, it
     is a second model in memory."""
+    router_aux_loss_coef: RouterAuxLossCoef = None
+    """Coefficient of the load-balancing loss of a mixture of experts, which is added to the loss of
+    every method. If not set, that of the model's `config.json`; `none` or 0 turns it off."""
     compile: bool = False
     """`torch.compile` the model: faster steps after a slow start."""
     static_shapes: bool | None = None

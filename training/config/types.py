@@ -203,3 +203,11 @@ WarmupLength = Annotated[
 ]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+RouterAuxLossCoef = Annotated[
+    Annotated[float, Field(ge=0)] | None,
+    BeforeValidator(
+        lambda value: 0.0 if value == "none" else value,
+        json_schema_input_type=Annotated[float, Field(ge=0)] | Literal["none"] | None,
+    ),
+]
+"""Coefficient of a loss; `none` turns it off, and null leaves it to the model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from training.data.tokenization.domain_terms import Terms
@@ -26,9 +26,12 @@ class SourceReport:
         rows_split: Conversations that were split at turns.
         parts: Rows that they became.
         parts_dropped: Parts of them without anything to train on.
+        rows_with_markup: Rows whose text holds the chat template's markup already.
+        markup_example: First of them, and its markup.
         tokens: Tokens of the kept rows.
         supervised: Supervised tokens of the kept rows.
-        columns_unused: Columns that were not read, and keys of messages: `messages[].KEY`.
+        columns_unused: Number of rows by column that was not read, or key of messages:
+            `messages[].KEY`.
         tokens_trained: Tokens of the source in one epoch, including repetitions.
     """
 
@@ -44,9 +47,11 @@ class SourceReport:
     rows_split: int = 0
     parts: int = 0
     parts_dropped: int = 0
+    rows_with_markup: int = 0
+    markup_example: str = ""
     tokens: int = 0
     supervised: int = 0
-    columns_unused: tuple[str, ...] = ()
+    columns_unused: dict[str, int] = field(default_factory=dict)
     tokens_trained: int = 0
 
 
@@ -130,7 +135,8 @@ class DataReport:
         if self.streamed:
             lines = [
                 f"data: streamed; the first {self.documents:,} documents are "
-                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned"
+                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned",
+                *self._split_lines(),
             ]
         else:
             share = self.supervised / self.tokens if self.tokens else 0.0

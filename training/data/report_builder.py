@@ -15,7 +15,8 @@ from training.config.job import Job
 from training.data.readers.ingest import DROPPED, SKIPPED, Ingested
 from training.data.report import DataReport, SourceReport
 from training.data.sample_size import sample_size_warnings
-from training.data.storage.stream import SourceStream, StreamTable
+from training.data.storage.source_stream import SourceStream
+from training.data.storage.stream import StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.domain_terms import measure_terms
 from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
@@ -23,6 +24,7 @@ from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.data.tokenization.token_rows import IGNORE
 from training.data.warnings import (
     label_warnings,
+    markup_warnings,
     plain_text_warnings,
     row_warnings,
     unread_column_warnings,
@@ -100,7 +102,7 @@ class ReportBuilder:
         general = row_warnings(report, replay_rounds=about["replay_rounds"])
         labels = label_warnings(table.metadata_values) if self._rows.want == "unpaired" else ()
         texts = plain_text_warnings(sources) if self._rows.want == "dialogue" else ()
-        unread = unread_column_warnings(sources)
+        unread = (*markup_warnings(sources), *unread_column_warnings(sources))
         few = sample_size_warnings(
             self._job, documents=about["documents"], held_out=report.rows_validation
         )
@@ -124,15 +126,18 @@ class ReportBuilder:
         lengths = [length for row in window for length in row["seq_lengths"]]
         tokens = sum(lengths)
         width = self._data.max_length if self._data.packing else max(lengths)
+        kept = sum(counts.rows_kept for counts in table.counts)
+        truncated = sum(counts.rows_truncated for counts in table.counts)
         report = DataReport(
             sources=tuple(
                 SourceReport(
                     stream.located.source.source,
                     "train",
                     stream.reader.shapes,
-                    columns_unused=tuple(sorted(stream.reader.unused)),
+                    **counts.to_dict(),
+                    columns_unused=dict(sorted(stream.reader.unused_rows.copy().items())),
                 )
-                for stream in streams
+                for stream, counts in zip(streams, table.counts, strict=False)
             ),
             rows_train=len(window),
             rows_validation=len(held_out) if held_out else 0,
@@ -142,7 +147,7 @@ class ReportBuilder:
             max_length=self._data.max_length,
             longest=max(lengths),
             median=float(np.median(lengths)),
-            truncated_share=0.0,
+            truncated_share=truncated / kept if kept else 0.0,
             packed=self._data.packing,
             efficiency=tokens / (len(window) * width),
             dropped_reasons={},
@@ -152,9 +157,12 @@ class ReportBuilder:
             terms=measure_terms(self._data.terms, self._rows.encoder),
             streamed=True,
         )
-        warnings = [*self.warnings, *unread_column_warnings(report.sources)]
-        if report.terms and (warning := report.terms.warning()):
-            warnings.append(warning)
+        warnings = [
+            *self.warnings,
+            *row_warnings(report, replay_rounds=1),
+            *markup_warnings(report.sources),
+            *unread_column_warnings(report.sources),
+        ]
         return replace(report, warnings=tuple(warnings))
 
     def _preview(self, table: RowTable | Sequence[dict[str, Any]]) -> tuple[RowPreview, ...]:
@@ -178,17 +186,7 @@ def _source_report(ingested: Ingested, role: str, tokens_trained: int) -> Source
         source=ingested.source.source,
         role=role,
         shapes=stats.shapes,
-        rows_read=stats.rows_read,
-        rows_skipped=stats.rows_skipped,
-        rows_dropped=stats.rows_dropped,
-        rows_kept=stats.rows_kept,
-        rows_truncated=stats.rows_truncated,
-        answers_cut=stats.answers_cut,
-        rows_split=stats.rows_split,
-        parts=stats.parts,
-        parts_dropped=stats.parts_dropped,
-        tokens=stats.tokens,
-        supervised=stats.supervised,
+        **stats.counts.to_dict(),
         columns_unused=stats.unused,
         tokens_trained=tokens_trained,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from training.data.readers.sources import ResolvedSource
 from training.data.report import DataReport, SourceReport
-from training.data.schema.column_names import column_key
+from training.data.schema.column_names import SPELLINGS, column_key
 
 _WARNING_SHARE = 0.2
 """Share of truncated, dropped or repeated rows from which a warning is given."""
@@ -69,6 +69,23 @@ def _answer_warnings(report: DataReport) -> Iterator[str]:
         )
 
 
+def markup_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
+    """Yield a warning for each source whose texts hold the chat template's markup already.
+
+    Args:
+        sources: Sources of a run.
+    """
+    for source in sources:
+        if source.rows_with_markup:
+            yield (
+                f"{source.source}: {source.rows_with_markup:,} rows hold markup of the chat "
+                f"template already (first {source.markup_example}), and the template writes its "
+                "own around it: theirs is learned as ordinary text. Remove it from the data (give "
+                "messages of role and content), or, if each row is a text that is rendered "
+                "completely, name it as text: data.train.columns: {text: YOUR_COLUMN}"
+            )
+
+
 def left_out_warnings(sources: Sequence[ResolvedSource]) -> Iterator[str]:
     """Yield a warning for each folder of which files belong to other splits.
 
@@ -111,6 +128,7 @@ _METADATA = frozenset(
     }
 )  # fmt: skip
 """Columns that describe a row and are no part of it; `data.json` lists them too."""
+_CONVERSATIONS = frozenset({*SPELLINGS["messages"], *SPELLINGS["conversations"]})
 
 
 def unread_column_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
@@ -120,17 +138,25 @@ def unread_column_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
         sources: Sources of a run.
     """
     for source in sources:
-        unread = [
-            name
-            for name in source.columns_unused
+        unread = {
+            name: rows
+            for name, rows in source.columns_unused.items()
             if column_key(name) not in _METADATA and not column_key(name).endswith("_id")
-        ]
-        if unread and source.role != "replay" and source.shapes != ("text",):
+        }
+        if source.shapes == ("text",):
+            # Texts have all kinds of metadata; a conversation is certainly meant for learning.
+            unread = {name: unread[name] for name in unread if column_key(name) in _CONVERSATIONS}
+        if unread and source.role != "replay":
             yield (
-                f"{source.source}: not read, so nothing is learned from: {', '.join(unread)}. If "
+                f"{source.source}: not read, so nothing is learned from: {_counted(unread)}. If "
                 "one of them belongs to the prompt or the answer, name its part "
                 "(data.train.columns: {prompt: …, completion: …}) or join them before"
             )
+
+
+def _counted(columns: Mapping[str, int]) -> str:
+    """Return the names of columns, each with the number of rows in which it holds something."""
+    return ", ".join(f"{name} ({rows:,} rows)" for name, rows in columns.items())
 
 
 def plain_text_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
@@ -143,6 +169,6 @@ def plain_text_warnings(sources: Sequence[SourceReport]) -> Iterator[str]:
         if source.role == "train" and source.columns_unused and source.shapes == ("text",):
             yield (
                 f"{source.source}: rows of plain text are trained on in full, without a prompt; "
-                f"not read: {', '.join(source.columns_unused)}. If one of them is the answer, "
+                f"not read: {_counted(source.columns_unused)}. If one of them is the answer, "
                 "name both: data.train.columns: {prompt: …, completion: …}"
             )

@@ -13,11 +13,13 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
 from training.config.static_shapes import static_shapes
+from training.console import say
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import Prepared, load_texts
 from training.evaluation.generation_metrics.base import mean_scores
 from training.evaluation.generations import generate_answers
 from training.evaluation.held_out import HeldOutEvaluator
+from training.evaluation.member_weights import MemberWeightsMetric, weighs_by_input
 from training.run_folder import RunFolder
 from training.trainer.callbacks import BaseCallback
 from training.trainer.context import CollateFunction
@@ -91,7 +93,23 @@ class Evaluator(BaseCallback):
                 "step": self.trainer.best_step,
                 "last_step": int(self.trainer.state.global_step),
             }
+        if weights := self._member_weights():
+            results["members"] = weights
         self._write("after", results)
+
+    def _member_weights(self) -> dict[str, float]:
+        """Return the mean weight of each choice of a composition on held-out sequences."""
+        model = self.trainer.trained_model
+        sequences = self.held_out and isinstance(self.held_out.collate, SequenceCollator)
+        if self.held_out is None or not sequences or not weighs_by_input(model):
+            return {}
+        metric = MemberWeightsMetric(model)
+        with metric.recording():
+            weights = self.held_out.evaluate(model, metric)
+        listed = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+        if listed and self.control.world.is_main_process:
+            say(f"mean weights on the held-out rows: {listed}")
+        return weights
 
     def evaluate_held_out(self, model: Any, step: int) -> dict[str, float]:
         """Return the metrics of the held-out rows, and of the sample answers during training."""

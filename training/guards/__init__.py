@@ -8,6 +8,7 @@ differs from the trained one.
 from __future__ import annotations
 
 from training.config import Job
+from training.guards.expert_collapse import ExpertLoad as ExpertLoad
 from training.guards.finite_loss import FiniteLoss
 from training.guards.parameters_updated import ParametersUpdated
 from training.guards.recompilations import Recompilations
@@ -34,5 +35,6 @@ def guards_for(
         SupervisedTokens(),
         FiniteLoss(job.precision, zero_is_fault=not job.method.loss_may_be_zero),
         ParametersUpdated(job.guards.update_check_after, steps_per_epoch, control, all_learn_at),
+        ExpertLoad(job.guards.expert_collapse),
         *([Recompilations()] if static else []),
     ]

@@ -6,6 +6,7 @@ It catches, for instance, an adapter that ZeRO 3 saved empty without any error.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -48,13 +49,16 @@ def norms_in_memory(model: torch.nn.Module, control: ControlPlane, *, adapter: b
     return norms
 
 
-def check_readback(folder: Path, expected: Norms, *, relative: float) -> None:
+def check_readback(
+    folder: Path, expected: Norms, *, relative: float, group: Callable[[str], str] = str
+) -> None:
     """Compare the safetensors files in `folder` with the tensors that were in memory.
 
     Args:
         folder: Folder of the saved model or adapter.
         expected: Shapes and norms in memory, by their names on disk.
         relative: Relative tolerance of the norms, for weights that were rounded on saving.
+        group: Returns the name of the group of a tensor, if the files split or join tensors.
 
     Raises:
         GuardError: Tensors are missing, empty or different.
@@ -65,6 +69,7 @@ def check_readback(folder: Path, expected: Norms, *, relative: float) -> None:
             saved |= {name: _shape_and_norm(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     if not saved:
         raise GuardError(f"{folder} holds no tensor after saving: the model was not saved")
+    expected, saved = _regrouped(expected, saved, group)
     faults = []
     for name, (shape, norm) in expected.items():
         if name not in saved:
@@ -79,6 +84,32 @@ def check_readback(folder: Path, expected: Norms, *, relative: float) -> None:
             f"the model saved in {folder} is not the one that was trained: "
             f"{'; '.join(faults[:3])}{more}. The last checkpoint is intact"
         )
+
+
+def _regrouped(expected: Norms, saved: Norms, group: Callable[[str], str]) -> tuple[Norms, Norms]:
+    """Return both by group; a group of several tensors has their elements and their joint norm.
+
+    Splitting, joining and transposing tensors changes neither.
+    """
+    names: dict[str, tuple[list[str], list[str]]] = {}
+    for place, norms in enumerate((expected, saved)):
+        for name in norms:
+            names.setdefault(group(name), ([], []))[place].append(name)
+    joined: tuple[Norms, Norms] = ({}, {})
+    for key, (in_memory, on_disk) in names.items():
+        same = {*in_memory, *on_disk} == {key}
+        for result, norms, members in zip(
+            joined, (expected, saved), (in_memory, on_disk), strict=True
+        ):
+            if members:
+                result[key] = norms[key] if same else _joint([norms[name] for name in members])
+    return joined
+
+
+def _joint(norms: list[tuple[tuple[int, ...], float]]) -> tuple[tuple[int, ...], float]:
+    """Return the number of elements of several tensors, as a shape, and their joint norm."""
+    count = sum(math.prod(shape) for shape, _ in norms)
+    return (count,), math.sqrt(sum(norm**2 for _, norm in norms))
 
 
 def _shape_and_norm(tensor: torch.Tensor) -> tuple[tuple[int, ...], float]:

@@ -54,12 +54,17 @@ _METHOD_TITLES = {
     "margin": "Margin",
     "mean_score": "Mean score",
     "clipped": "Clipped tokens",
+    "aux_loss": "Load-balancing loss",
+    "expert_entropy": "Evenness of the experts' load (entropy)",
+    "expert_max_share": "Share of the busiest expert",
+    "expert_busiest_share": "Share of the busiest experts of a token",
+    "dead_experts": "Experts without a token",
 }
 """Titles of the curves of metrics that methods add, in the order of the page."""
 _DECLARED = {metric.key: metric for metric in LOGGED_METRICS}
 _TITLES = {**_METHOD_TITLES, **{m.key: m.curve for m in LOGGED_METRICS if m.curve}}
 _NO_CURVE = {
-    *("answers", "reward_min", "reward_max", "kl_token", "kl_k3"),
+    *("experts", "expert_min_share", "answers", "reward_min", "reward_max", "kl_token", "kl_k3"),
     *_DECLARED,
     *_METHOD_TITLES,
 }

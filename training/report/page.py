@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.data.tokenization.special_marks import mark_specials
 from training.report import formatting, rl_summary, summary, tables
 from training.report.curves import Curve, draw_curves
 from training.report.run_data import RunData, read_run_data
@@ -115,7 +116,7 @@ def _segments(row: dict[str, Any]) -> tuple[list[tuple[str, bool]], int]:
     """
     shown: list[tuple[str, bool]] = []
     room, left_out = _LONGEST, 0
-    for text, learned in row.get("segments", ()):
+    for text, learned in mark_specials(row.get("segments", ()), row.get("specials", ())):
         part = str(text)[:room]
         if part:
             shown.append((part, bool(learned)))

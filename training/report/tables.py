@@ -77,6 +77,11 @@ def _named(asked: Mapping[str, Any]) -> str:
     return " ".join(str(asked[key]) for key in ("kind", "model", "source") if key in asked)
 
 
+def member_weights(run_data: RunData) -> list[tuple[str, str]]:
+    """Return the mean weight of each adapter of a composition, and of none if it is a choice."""
+    return [(name, percent(w, 1)) for name, w in mapping(run_data.after.get("members")).items()]
+
+
 def time_and_memory(run_data: RunData) -> list[tuple[str, str]]:
     """Return the duration, throughput and peak memory of a run."""
     _, speeds = run_data.series("tokens_per_second")
@@ -190,3 +195,22 @@ def _unit(key: str, value: Any) -> str:
 def _median(values: list[float]) -> float:
     finite = sorted(value for value in values if math.isfinite(value))
     return finite[len(finite) // 2] if finite else math.nan
+
+
+def experts(run_data: RunData) -> list[tuple[str, str, str, str, str]]:
+    """Return the load of the experts of each layer in the last logged steps.
+
+    The columns are the layer, the largest and the smallest share of an expert, the entropy, and the
+    experts without a token.
+    """
+    logged = [row["experts"] for row in run_data.steps if isinstance(row.get("experts"), list)]
+    return [
+        (
+            str(layer["layer"]),
+            percent(layer["max_share"], 1),
+            percent(layer["min_share"], 1),
+            number(layer["entropy"], 3),
+            count(layer["dead"]),
+        )
+        for layer in (logged[-1] if logged else ())
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from training.config.types import parse_share
 from training.report.formatting import count, number, percent
 from training.report.overfitting import overfitting
 from training.report.run_data import RunData, at
@@ -13,6 +14,8 @@ _ROSE = 0.1
 """Relative change of a mean from which on a warning is given."""
 _FEW = 20
 """Number of answers below which their mean is mostly noise."""
+_LAST_STEPS = 5
+"""Logged steps at the end of a run that show a collapsed router."""
 
 
 def collect_warnings(run_data: RunData) -> list[str]:
@@ -24,6 +27,7 @@ def collect_warnings(run_data: RunData) -> list[str]:
         *_length_bias(run_data),
         *_chosen_less_likely(run_data),
         *_small_sample(run_data),
+        *_collapsed_router(run_data),
     ]
 
 
@@ -170,6 +174,19 @@ def _small_sample(run_data: RunData) -> Iterator[str]:
                 f"Only {count(rows)} {name} answers are held out, too few to compare them with "
                 f"{other} ones. Hold out more rows."
             )
+
+
+def _collapsed_router(run_data: RunData) -> Iterator[str]:
+    """Warn if a router sent nearly all tokens to the same experts at the end of the run."""
+    _, shares = run_data.series("expert_busiest_share")
+    bound = parse_share(at(run_data.job, "guards", "expert_collapse", "max_share") or 1.0)
+    last = shares[-_LAST_STEPS:]
+    if len(last) == _LAST_STEPS and min(last) > bound:
+        yield (
+            f"A router sent {percent(last[-1])} of its layer's tokens to the same few experts: the "
+            f"others were not trained (collapse). Raise train.router_aux_loss_coef, lower "
+            f"train.learning_rate, or freeze the router."
+        )
 
 
 def _ends(run_data: RunData, name: str) -> tuple[float, float] | None:

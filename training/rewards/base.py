@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 
 from training.config.rewards import RewardSection
+from training.data.readers.records import abbreviate
+from training.data.schema.column_names import SPELLINGS, column_key
 from training.data.schema.rows import Message, PromptRow
 from training.run_folder import RunFolder
 from training.trainer.context import TrainerContext
@@ -52,6 +54,26 @@ class PerAnswerReward:
     def score_answer(self, answer: str, row: PromptRow) -> float:
         """Return the score of one answer."""
         raise NotImplementedError
+
+
+def reference_fix(row: PromptRow) -> str:
+    """Return the fix for a row whose reference a reward cannot use, for an error message.
+
+    Args:
+        row: The row.
+    """
+    name = "data.train.columns: {reference: YOUR_COLUMN}"
+    lists = {column: value for column, value in row.columns.items() if isinstance(value, list)}
+    spelled = [column for column in lists if column_key(column) in SPELLINGS["reference"]]
+    column = next(iter([*spelled, *lists]), None)
+    if row.reference or column is None:
+        return f"Name the column that holds the right answer: {name}"
+    return (
+        f"Column {column} holds a list of {len(lists[column])} answers "
+        f"({abbreviate(lists[column])}), and it is not known whether each of them is right or only "
+        f"all together. Write the right answer as text, or as a list of one, or name another "
+        f"column: {name}"
+    )
 
 
 @dataclass(frozen=True)

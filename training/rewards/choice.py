@@ -7,7 +7,7 @@ import re
 from training.config.rewards import ChoiceReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import PerAnswerReward, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Reward, RewardContext, reference_fix
 
 
 class _ChoiceReward(PerAnswerReward):
@@ -47,8 +47,7 @@ class _ChoiceReward(PerAnswerReward):
         if letter is None or letter not in self._letters:
             raise DataError(
                 f"{row.id}: reward choice finds none of the letters {self._letters} in the "
-                f"reference {text[:60]!r}. Name the column that holds the right letter: "
-                f"data.train.columns: {{reference: YOUR_COLUMN}}"
+                f"reference {text[:60]!r}. {reference_fix(row)}"
             )
         return letter
 

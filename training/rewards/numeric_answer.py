@@ -9,7 +9,7 @@ import unicodedata
 from training.config.rewards import NumericAnswerReward
 from training.data.schema.rows import PromptRow
 from training.errors import DataError
-from training.rewards.base import PerAnswerReward, Reward, RewardContext
+from training.rewards.base import PerAnswerReward, Reward, RewardContext, reference_fix
 
 _NUMBER = re.compile(
     r"""
@@ -22,7 +22,9 @@ _NUMBER = re.compile(
     | \d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)                     # 1.234,50
     | \d{1,3}(?:\.\d{3}){2,}(?![\d.])                       # 1.234.567
     | \d{1,3}(?:[\u00a0\u202f\u2009'’]\d{3})+(?!\d)(?:[.,]\d+)?  # 1'234.50, 1 234,50
-    | \d{1,3}(?:[ ]\d{3})+(?:,\d{1,2})?(?![.,]?\d)             # 1 234,50 and 1 000 000
+    # 1 234,50 and 1 000 000. Groups of three digits after a space are one number (SI brochure,
+    # 9th edition, 5.4.4), so 72 100 is 72100: an answer that lists two numbers is neither of them.
+    | \d{1,3}(?:[ ]\d{3})+(?:,\d{1,2})?(?![.,]?\d)
     | (?<!\d,)\d+,\d{1,2}(?![\d,])                          # 12,50
     | \d+(?:\.\d+)?
     | \.\d+
@@ -57,8 +59,7 @@ class _NumericAnswerReward(PerAnswerReward):
         if expected is None:
             raise DataError(
                 f"{row.id}: reward numeric_answer finds no number in the reference "
-                f"{(row.reference or '')[-60:]!r}. Name the column that holds the right answer: "
-                f"data.train.columns: {{reference: YOUR_COLUMN}}"
+                f"{(row.reference or '')[-60:]!r}. {reference_fix(row)}"
             )
         marker = self._section.marker
         given = final_number(answer, marker, marked_only=self._section.marked_only)

@@ -56,7 +56,7 @@ def training_arguments(
         "lr_scheduler_type": _SCHEDULERS.get(train.lr_scheduler, train.lr_scheduler),
         "lr_scheduler_kwargs": _scheduler_extras(job, max_steps - warmup_steps),
         "warmup_steps": warmup_steps,
-        "optim": _OPTIMIZERS[train.optimizer],
+        "optim": _optimizer(train.optimizer, device_type),
         "adam_beta1": train.adam_beta1,
         "adam_beta2": train.adam_beta2,
         "adam_epsilon": train.adam_epsilon,
@@ -85,13 +85,18 @@ def training_arguments(
         "average_tokens_across_devices": True,
         "remove_unused_columns": False,
         "dataloader_num_workers": 0,
-        "dataloader_pin_memory": device_type != "cpu",
+        "dataloader_pin_memory": device_type == "cuda",
         "ddp_find_unused_parameters": False,
         "log_level": "error",
     }
     if (fsdp := fsdp_config(job)) is not None:
         arguments |= {"fsdp": "full_shard auto_wrap", "fsdp_config": fsdp}
     return arguments
+
+
+def _optimizer(name: str, device_type: str) -> str:
+    # Torch has fused kernels for CPU and CUDA; on Neuron the same update in plain operations.
+    return "adamw_torch" if (name, device_type) == ("adamw", "neuron") else _OPTIMIZERS[name]
 
 
 def _scheduler_extras(job: Job, steps_after_warmup: int) -> dict[str, Any]:

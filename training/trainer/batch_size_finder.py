@@ -56,6 +56,10 @@ def find_micro_batch_size(
     stored = json.loads(result_file.read_text()) if result_file.exists() else {}
     if stored.get(key) and rows % int(stored[key]) == 0:
         return int(stored[key])
+    if world.device.type == "neuron":
+        # Each size would be compiled, for minutes, only to measure it. The plan assumes 1 too.
+        logger.warning("train.micro_batch_size is not set: 1 row at a time on Trainium")
+        return 1
     kind = "accelerator" if world.accelerated else "cpu"
     by_speed = max(1, MAX_TOKENS[kind] // row_tokens)
     if job.sharding.zero == 3 or job.sharding.fsdp != "none":

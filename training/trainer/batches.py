@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from training.trainer.context import CollateFunction, TableDataset
@@ -28,8 +29,13 @@ class CollatedBatch:
         self.collate = collate
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch with `row_ids` and `num_tokens`."""
+        """Return the batch with `row_ids` and `num_tokens`.
+
+        Rows without an attention mask get `sequence_lengths`, the tokens of each without padding.
+        """
         batch: dict[str, Any] = dict(self.collate(rows))
         batch["row_ids"] = [name for row in rows for name in row["ids"]]
         batch["num_tokens"] = sum(len(row["input_ids"]) for row in rows)
+        if "input_ids" in batch and "attention_mask" not in batch:
+            batch["sequence_lengths"] = torch.tensor([len(row["input_ids"]) for row in rows])
         return batch

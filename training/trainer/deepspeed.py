@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from training.config import Job
+from training.config.runtime import BUCKET_SIZE, PREFETCH_BUCKET_SIZE
 
-_BUCKET_ELEMENTS = 200_000_000
-"""Elements per communication bucket: small enough for a 40 GB device, large enough for EFA."""
 PERSISTS_BELOW = 100_000
 """Largest weight, in elements, that ZeRO 3 keeps gathered: gathering it would cost more."""
 
@@ -56,12 +55,13 @@ def _zero(job: Job) -> dict[str, Any]:
         "stage": sharding.zero,
         "overlap_comm": sharding.overlap_comm,
         "contiguous_gradients": True,
-        "reduce_bucket_size": _BUCKET_ELEMENTS,
-        "allgather_bucket_size": _BUCKET_ELEMENTS,
+        "reduce_bucket_size": sharding.reduce_bucket_size or BUCKET_SIZE,
+        "allgather_bucket_size": sharding.allgather_bucket_size or BUCKET_SIZE,
     }
     if sharding.zero == 3:
         zero |= {
-            "stage3_prefetch_bucket_size": _BUCKET_ELEMENTS // 4,
+            "stage3_prefetch_bucket_size": sharding.stage3_prefetch_bucket_size
+            or PREFETCH_BUCKET_SIZE,
             "stage3_param_persistence_threshold": PERSISTS_BELOW,
             "stage3_max_live_parameters": 1_000_000_000,
             "stage3_max_reuse_distance": 1_000_000_000,

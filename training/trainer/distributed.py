@@ -5,6 +5,7 @@ Ranks come from the environment that torchrun sets; a single process is a world 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +57,10 @@ def detect_world() -> World:
 
 
 def _device(local_rank: int) -> torch.device:
+    if importlib.util.find_spec("torch_neuronx") is not None:
+        # Registers device `neuron` and its process groups:
+        # https://awsdocs-neuron.readthedocs-hosted.com/en/latest/torch/guides/torch-distributed.html
+        importlib.import_module("torch_neuronx")
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
         assert kind is not None
@@ -65,6 +70,9 @@ def _device(local_rank: int) -> torch.device:
                 f"{torch.accelerator.device_count()} of kind {kind.type}. "
                 f"Set resources.processes to at most that"
             )
+        if kind.type == "neuron":
+            # Accelerate and TRL create tensors on "neuron": that must be this process's core.
+            torch.accelerator.set_device_index(local_rank)
         return torch.device(kind.type, local_rank)
     return torch.device("cpu")
 

@@ -18,13 +18,21 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, TrainerCallback
 
+from training.expert_load import ExpertCounts, add_counts
 from training.step_metrics import StepMetrics
+from training.trainer.balance_loss import (
+    BalanceLoss,
+    balance_coefficient,
+    own_router_settings,
+    token_mask,
+)
 from training.trainer.batches import CollatedBatch, RowDataset
 from training.trainer.compile import compiled_step
 from training.trainer.context import TrainerContext
 from training.trainer.lr_groups import LrMultipliers
 from training.trainer.metrics import NextTokenMetric, Sums, add_sums, means
 from training.trainer.resumable import ResumableTrainerMixin
+from training.trainer.router_recorder import RouterRecorder, expert_bodies
 from training.trainer.sample_order import MicroBatchSampler
 from training.trainer.step_hooks import get_step_hook
 from training.trainer.triggers import IntervalTrigger
@@ -43,6 +51,7 @@ class _StepState:
     ids: list[str] = field(default_factory=list)
     metrics: list[tuple[str, Any, Any]] = field(default_factory=list)
     sums: Sums = field(default_factory=dict)
+    experts: list[ExpertCounts] = field(default_factory=list)
     stop_signal: str | None = None
 
 
@@ -53,6 +62,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
     and `aggregate` (see `metrics.HeldOutMetric`).
     """
 
+    loss_is_scaled_for_ga: bool | None
+    """Attribute of Transformers' trainer: whether `compute_loss` divides by the micro-batches."""
+
     def __init__(self, *, setup: TrainerContext, **trainer_arguments: Any):
         self.setup = setup
         self.extra: dict[str, float] = {}
@@ -60,7 +72,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self._steps_per_epoch = setup.order.steps_per_epoch
         self._save_due = IntervalTrigger(setup.job.checkpoint.every, self._steps_per_epoch)
         self._evaluate_due = IntervalTrigger(setup.job.evaluate.every, self._steps_per_epoch)
-        super().__init__(**trainer_arguments)
+        with own_router_settings(trainer_arguments["model"]):
+            super().__init__(**trainer_arguments)
+        self._observe_experts()
         self._cast_trainable_parameters()
         self.step_hook = get_step_hook(self.model)
         if self.step_hook:
@@ -69,6 +83,59 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         self.lr_multipliers = self.make_lr_multipliers(names)
         self.remove_callback(PrinterCallback)
         self.add_callback(_StepEndCallback(self))
+
+    def _observe_experts(self) -> None:
+        """Count tokens per expert, and add the load-balancing loss of a mixture of experts.
+
+        The method's own `compute_loss` is wrapped, so that none can forget it.
+        """
+        # TRL's trainers would compute their own in some methods, and request router logits.
+        self.aux_loss_enabled = False
+        override = self.setup.job.train.router_aux_loss_coef
+        coefficient = balance_coefficient(self.model, override)
+        self.balance_loss = BalanceLoss(self.model, coefficient) if coefficient else None
+        self.routers: RouterRecorder | None = None
+        self._token_mask: torch.Tensor | None = None
+        if expert_bodies(self.model):
+            self.routers = RouterRecorder(self.model, keep_logits=coefficient > 0)
+            self._method_loss = self.compute_loss
+            self.compute_loss = self._balanced_loss  # type: ignore[method-assign]
+
+    def _balanced_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of the method plus the load-balancing loss of its forward passes.
+
+        Args:
+            model: Model, wrapped by its engine.
+            inputs: Micro-batch.
+            return_outputs: Must be False.
+            num_items_in_batch: Divisor of the method's loss.
+        """
+        assert self.routers is not None
+        with self.routers.recording(self._token_mask):
+            loss = self._method_loss(model, inputs, return_outputs, num_items_in_batch)
+        passes, balance = self.routers.take_passes(), self.balance_loss
+        losses = balance.of_passes(passes, self._token_mask) if balance else []
+        if balance is None or not losses:
+            return loss
+        total = torch.stack(losses).sum()
+        self.add_metric("aux_loss", total.detach(), len(losses))
+        # Processes are averaged by their engine. Micro-batches are averaged here, unless
+        # Transformers divides the complete loss by their number.
+        steps = self.current_gradient_accumulation_steps
+        divided_later = not self._is_loss_scaled(num_items_in_batch)
+        return loss + balance.coefficient * total / (1 if divided_later else steps)
+
+    def _is_loss_scaled(self, num_items_in_batch: Any) -> bool:
+        """Return whether `compute_loss` itself divides by the micro-batches, as `Trainer` asks."""
+        if self.loss_is_scaled_for_ga is not None:
+            return bool(self.loss_is_scaled_for_ga)
+        return bool(self.model_accepts_loss_kwargs and num_items_in_batch is not None)
 
     def _cast_trainable_parameters(self) -> None:
         """Cast trainable parameters to fp32, or under DeepSpeed to the job's precision.
@@ -103,7 +170,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self.train_rows,
             batch_sampler=sampler,
             collate_fn=self.batch_collator,
-            pin_memory=setup.world.accelerated,
+            pin_memory=setup.world.device.type == "cuda",
         )
 
     @property
@@ -121,6 +188,9 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         step = self._step_state
         step.ids += inputs.pop("row_ids")
         tokens = inputs.pop("num_tokens")
+        lengths = inputs.pop("sequence_lengths", None)
+        if self.routers:
+            self._token_mask = token_mask(inputs, lengths)
         if "labels" in inputs:
             self.count_tokens(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
         with compiled_step(self.setup.job.train.compile):
@@ -186,6 +256,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
         step.sums = add_sums([{name: (float(t), float(w))} for name, t, w in step.metrics])
         step.metrics = []
+        step.experts = self.routers.take_counts() if self.routers else []
         everyone: list[tuple[_StepState, bool, bool]] = setup.control.all_gather(
             (step, self._save_due.due(number), self._evaluate_due.due(number))
         )
@@ -221,6 +292,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             row_ids=tuple(row for state in everyone for row in state.ids),
             seconds=time.monotonic() - self._clock,
             extra=means(add_sums([state.sums for state in everyone])) | self.extra,
+            experts=add_counts(state.experts for state in everyone),
         )
         self.extra = {}
         return metrics

@@ -6,14 +6,15 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from training.console import say
-from training.errors import Interrupted
+from training.errors import CheckpointError, Interrupted
 from training.trainer.best_weights import BestWeights
 from training.trainer.checkpoints import PREFIX
 from training.trainer.context import StreamDataset, TrainerContext
@@ -134,6 +135,45 @@ class ResumableTrainerMixin(TrainerParent):
             Path(output_dir or "").mkdir(parents=True, exist_ok=True)
             return
         super().save_model(output_dir, _internal_call)
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        """Save the weights of a checkpoint under the names that they have in memory.
+
+        Transformers saves a mixture of experts with a tensor per expert, and some models under
+        other names; on resuming, it looks for the names in memory and leaves out what it misses.
+        """
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if self._staging is None or not isinstance(model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+            return
+        save = model.save_pretrained
+        model.save_pretrained = partial(save, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del model.save_pretrained
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Raise if a checkpoint lacks weights of the model, which Transformers only warns of.
+
+        Raises:
+            CheckpointError: It does.
+        """
+        tensors = self.model.state_dict(keep_vars=True)
+        missing = set(load_result.missing_keys)
+        # One name of tied weights is saved.
+        loaded = {id(tensor) for name, tensor in tensors.items() if name not in missing}
+        lost = [
+            n for n in load_result.missing_keys if n in tensors and id(tensors[n]) not in loaded
+        ]
+        if lost:
+            raise CheckpointError(
+                f"the checkpoint lacks {len(lost)} of {len(tensors)} tensors of the model "
+                f"({lost[0]}, …), which would silently resume from their initial values. An older "
+                f"version wrote it; start over with --fresh"
+            )
 
     # --- resuming ---------------------------------------------------------------------------
 

@@ -169,6 +169,58 @@ def test_columns_and_keys_that_are_not_read_are_named(
     assert "empty" not in str(run.report.sources[0].columns_unused)
 
 
+def test_unread_columns_are_named_with_the_rows_that_have_them(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "q", "completion": "a", "plan": "look", "id": "1"},
+        {"prompt": "q", "completion": "b", "plan": "", "id": "2"},
+        {"prompt": "q", "completion": "c", "plan": "see", "id": "3"},
+        {"messages": [USER, {**SAID, "mood": "good"}]},
+    ]
+    run = prepared(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path)
+    assert run.report.sources[0].columns_unused == {"id": 3, "messages[].mood": 1, "plan": 2}
+    (warning,) = [line for line in run.report.warnings if "not read" in line]
+    assert "messages[].mood (1 rows), plan (2 rows)." in warning and "id (" not in warning
+    data = json.loads((tmp_path / "run/data.json").read_text())
+    assert data["sources"][0]["columns_unused"]["plan"] == 2
+
+
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+@pytest.mark.parametrize("first", ["text", "conversation"])
+def test_pretraining_prefers_text_to_a_conversation_row_by_row(
+    column: str, first: str, tmp_path: Path
+) -> None:
+    conversation = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "said"}]
+    rows = [
+        {"text": "a document", column: conversation},
+        {"text": "", column: conversation},
+        {"text": None, column: conversation},
+        {"text": "another document", column: None},
+    ]
+    if first == "conversation":
+        rows.reverse()
+        rows[0], rows[2] = rows[2], rows[0]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    job = make_job(path, method="pretrain", template="chatml", shuffle=False)
+    run = prepare(job, byte_level(), cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
+    texts = sorted(byte_level().decode(run.train[i]["input_ids"]) for i in range(4))
+    chat = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nsaid<|im_end|>"
+    assert texts == [chat, chat, "a document<|im_end|>", "another document<|im_end|>"]
+    assert run.report.sources[0].columns_unused == {column: 1}
+    # Fine-tuning learns the conversation.
+    reader = SchemaReader(Source(source="x"), "dialogue")
+    assert isinstance(
+        reader.read(SourceRecord("x:1", {"text": "a", column: [USER, SAID]})), DialogueRow
+    )
+
+
+def test_a_conversation_beside_texts_is_named_when_it_is_not_learned(tmp_path: Path) -> None:
+    rows = [{"text": "a document", "messages": [USER, SAID], "notes": "x"}] * 2
+    job = make_job(write_jsonl(tmp_path / "a.jsonl", rows), method="pretrain")
+    run = prepare(job, byte_level(), cache_dir=tmp_path / "cache", run_dir=tmp_path / "run")
+    (warning,) = [line for line in run.report.warnings if "not read" in line]
+    assert "messages (2 rows)" in warning and "notes" not in warning
+
+
 def test_unread_columns_of_preferences_are_named() -> None:
     reader = SchemaReader(Source(source="x"), "preference")
     values = {"prompt": "q", "chosen": "a", "rejected": "b", "rationale": "because"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,58 @@ def applied(tokenizer: PreTrainedTokenizerFast, messages: list[Message], tools: 
 def same_text(row: Any, rows: RowTokenizer, text: str) -> bool:
     """Return True if a row is a rendered conversation, up to white space after its end."""
     return rows.encoder.decode(row.input_ids) == text.rstrip()
+
+
+DESCRIBED: dict[str, Any] = {
+    "name": "weather",
+    "description": "Weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "unit": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "part"),
+    [
+        ("{{ t.function.name }}", "the description of tool weather"),
+        ("{{ t.function.name }}: {{ t.function.description }}", "the parameters of tool weather"),
+        (
+            "{{ t.function.name }}: {{ t.function.description }}("
+            "{{ t.function.parameters.required | join }})",
+            "the parameters of tool weather.*unit",
+        ),
+        (
+            "{{ t.function.name }}: {{ t.function.description }}"
+            "{% for name, p in t.function.parameters.properties.items() %}{{ name }}"
+            "{% if name in t.function.parameters.required %}!{% endif %}{% endfor %}",
+            "",
+        ),
+        ("{{ t | tojson }}", ""),
+    ],
+)
+def test_tools_are_rendered_with_their_description_and_parameters(written: str, part: str) -> None:
+    own = "{% for t in tools or [] %}" + written + "{% endfor %}" + HEAD + "{{ m.content }}" + TAIL
+    tokenizer = byte_level(own)
+    rows = tokenizer_of(tokenizer, None)
+    messages: list[Message] = [QUESTION, {"role": "assistant", "content": "rain"}]
+    tools = [{"type": "function", "function": DESCRIBED}]
+    if part:
+        assert re.search(part, refused(rows, messages, tools))
+    else:
+        assert same_text(one(rows, messages, tools), rows, applied(tokenizer, messages, tools))
+
+
+@pytest.mark.parametrize("name", ["glm4moe", "gptoss", "llama3_1", "qwen2_5", "qwen3"])
+def test_published_templates_that_write_tools_are_accepted(name: str) -> None:
+    """The templates are those of the models, as TRL includes them."""
+    source = importlib.resources.files("trl").joinpath(f"chat_templates/{name}.jinja").read_text()
+    rows = tokenizer_of(byte_level(source), None, "completion")
+    row = one(rows, USES_TOOLS, [{"type": "function", "function": DESCRIBED}])
+    text = rows.encoder.decode(row.input_ids)
+    assert all(part in text for part in ("weather", "Weather of a city.", "city", "unit", "rain"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 from tests.unit.data.data_factories import byte_level, sentencepiece_like
 from training.data import templates
@@ -250,3 +254,25 @@ def test_masks_hold_for_any_content(
     else:
         assert (row.labels[:size] == IGNORE).all()
         assert cut.required_length == int((row.labels != IGNORE).argmax()) + 1
+
+
+def test_threads_do_not_render_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream's background thread renders too, and Transformers shares a template's spans."""
+    rows = tokenizer_of(TOKENIZERS["qwen"], "chatml")
+    expected = one(rows, DIALOGUE)
+    entered = threading.Barrier(2)
+    render = chat_template_utils.render_jinja_template
+
+    def slow_render(*args: Any, **keywords: Any) -> Any:
+        # If a second thread can enter, both are inside when the barrier opens.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            entered.wait(timeout=0.05)
+            overlaps.append(True)
+        return render(*args, **keywords)
+
+    overlaps: list[bool] = []
+    monkeypatch.setattr(chat_template_utils, "render_jinja_template", slow_render)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: one(rows, DIALOGUE), range(2)))
+    assert not overlaps
+    assert all(row.labels.tolist() == expected.labels.tolist() for row in found)

@@ -14,7 +14,7 @@ import torch
 from tests.run_commands import Run, changed, train_here
 from training.config.load import parse_job
 from training.config.types import parse_every
-from training.errors import GuardError
+from training.errors import GuardError, JobError
 from training.guards.finite_loss import FiniteLoss
 from training.guards.parameters_updated import ParametersUpdated
 from training.guards.supervised_tokens import SupervisedTokens
@@ -278,4 +278,7 @@ def test_one_supervised_token_is_enough() -> None:
 
 
 def test_guards_cannot_be_switched_off(job: dict[str, Any]) -> None:
-    assert parse_job(job, "test").guards.model_dump().keys() == {"update_check_after"}
+    guards = parse_job(job, "test").guards.model_dump()
+    assert guards.keys() == {"update_check_after", "expert_collapse"}
+    with pytest.raises(JobError, match="Choose from warn, stop"):
+        parse_job(changed(job, guards={"expert_collapse": {"action": "none"}}), "test")

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from emulator.environment import EmulatedEnvironment
+from launch.aws.create_training_job import checkpoint_uri
 from launch.aws.s3 import S3Uri
 from launch.aws.volume_size import volume_problems
 from launch.errors import LaunchError, NotConfirmed
@@ -42,6 +43,11 @@ def test_run_to_completion_and_fetch(
     assert [line.split()[1] for line in lines] == [f"{n}/20" for n in range(1, 21)]
     status = target.status(submission)
     assert (status.state, status.step, status.loss) == ("not deployed", 20, 0.2)
+    # Compiled for Trainium: of use to a resumed job only.
+    graphs = f"{checkpoint_uri(submission.run, target.platform)}neuron-graphs/graph.neff"
+    boto(emulated, "s3").put_object(
+        Bucket=S3Uri.parse(graphs).bucket, Key=S3Uri.parse(graphs).key, Body=b"graph"
+    )
     fetched = target.fetch(submission, archive=False, checkpoints=False)
     assert {p.relative_to(submission.folder).as_posix() for p in fetched} == {
         "model",

@@ -13,8 +13,11 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from training.config.data import Source
 from training.config.rewards import Rewards
+from training.data.readers.records import SourceRecord
 from training.data.schema.rows import PromptRow
+from training.data.schema.schema_reader import SchemaReader
 from training.errors import DataError, GuardError
 from training.rewards.aggregate import PATIENCE, CompositeReward
 from training.rewards.base import RewardContext
@@ -62,6 +65,10 @@ def test_contains() -> None:
         ("7.2e1", 1),
         ("1/0", 0),
         ("between 70-72", 1),
+        ("72 100", 0),  # one number, 72100, and not two
+        ("100 072", 0),
+        ("100, 72", 1),
+        ("100 and 72", 1),
         ("it is −72, not 72 – so \\boxed{72} of 100", 1),
         ("\\boxed{\\frac{144}{2}}", 1),
         ("1e999", 0),
@@ -109,6 +116,7 @@ def test_number_formats_are_read(reference: str, right: list[str], wrong: list[s
         ("so 2**10", Fraction(1024)),
         (r"\boxed{2^{10}}", Fraction(1024)),
         ("1 000 000", Fraction(1_000_000)),
+        ("72 100", Fraction(72_100)),
         ("25 000 km", Fraction(25_000)),
         (r"1\,000\,000", Fraction(1_000_000)),
         (r"x^2 = 9, so x = 3", Fraction(3)),
@@ -287,3 +295,19 @@ def test_a_constant_reward_stops_the_run() -> None:
         several.check_varies(0.0, 0.0, 27, steps=9)
     flat.check_varies(0.0, 1.0, PATIENCE)
     flat.check_varies(0.0, 0.0, PATIENCE + 1)
+
+
+@pytest.mark.parametrize("kind", ["numeric_answer", "choice"])
+def test_a_list_of_answers_is_one_answer_or_an_error_that_says_what_to_write(kind: str) -> None:
+    right = {"numeric_answer": "72", "choice": "B"}[kind]
+    read = SchemaReader(Source(source="x"), "prompt").read
+
+    def row(answer: list[str]) -> PromptRow:
+        found = read(SourceRecord("r:0", {"prompt": "Which?", "answer": answer, "id": 3}))
+        assert isinstance(found, PromptRow)
+        return found
+
+    reward = total({"kind": kind})
+    assert reward.score(["Which?"], [right], [row([right])]).total == [1]
+    with pytest.raises(DataError, match=r"r:0.*Column answer holds a list of 2 .*Write the right"):
+        reward.score(["Which?"], [right], [row([right, "C"])])

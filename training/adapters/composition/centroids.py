@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from training.adapters.composition.members import PEFT_PREFIX
 from training.adapters.composition.tuner import ComposedConfig, ComposedLayer, numbered
 from training.config import Job, load_job
-from training.config.composition import Composition, Route, combiner_from
+from training.config.composition import NONE, Composition, Route, combiner_from
 from training.config.load import parse_job
 from training.data.prepare import prepare
 from training.data.storage.table import RowTable
@@ -45,8 +45,9 @@ def set_centroids(
         if not isinstance(combiner, Route) or combiner.by != "centroid":
             continue
         router: Any = modules[names[id(tree)]]
-        for index, (member, content) in enumerate(section.adapters.items()):
-            sources = list(_folders(content))
+        folders = {name: list(_folders(content)) for name, content in section.adapters.items()}
+        sources_of = {**folders, **({NONE: []} if combiner.allow_none else {})}
+        for index, (member, sources) in enumerate(sources_of.items()):
             if member in combiner.examples:
                 sources = [combiner.examples[member]]
             rows = [

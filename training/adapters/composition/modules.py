@@ -149,7 +149,10 @@ class CompositionNode:
             ]  # fmt: skip
             return torch.stack(products, dim=-1)
 
-        return projected, self.combiner.mixing_weights(CombinerInput(x, y, dot, state))
+        weights = self.combiner.mixing_weights(CombinerInput(x, y, dot, state))
+        if state.recorder is not None:
+            state.recorder.add(self.combiner.layer.name, weights)
+        return projected, weights
 
     def _sequential_delta(self, x: Tensor, y: Tensor, state: ForwardState) -> Tensor:
         """Return the sum of all deltas, each computed from y plus the deltas before it."""

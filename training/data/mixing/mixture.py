@@ -28,11 +28,9 @@ TRAIN, VALIDATION, MIXED = "train.arrow", "validation.arrow", "mixed.json"
 def is_grouped(job: Job) -> bool:
     """Return whether rows with the same prompt stay on one side of the held-out split.
 
-    Text has no prompts. If all of a conversation is learned, the labels do not mark its prompt.
+    Text has no prompts.
     """
-    if job.method.rows == "text":
-        return False
-    return getattr(job.method, "loss_on", "assistant") != "all"
+    return job.method.rows != "text"
 
 
 class Mixture:
@@ -128,10 +126,13 @@ class Mixture:
                 for side in sides
             )
             return train, held
-        if self._grouped:
-            documents = [group_by_prompt(source.store) for source in self._train]
         kept = [rows[indices] for rows, indices in zip(documents, keep, strict=True)]
-        train, held = sampling.split_held_out(kept, split, self._rng)
+        if self._grouped:
+            prompts = [s.store.prompts[rows] for s, rows in zip(self._train, keep, strict=True)]
+            groups = group_by_prompt(prompts, kept)
+            train, held = sampling.split_groups(groups, split, self._rng)
+        else:
+            train, held = sampling.split_held_out(kept, split, self._rng)
         return (
             [indices[part] for indices, part in zip(keep, train, strict=True)],
             [indices[part] for indices, part in zip(keep, held, strict=True)],

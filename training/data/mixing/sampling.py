@@ -32,8 +32,29 @@ def split_held_out(
     Raises:
         DataError: There are fewer than two documents.
     """
-    unique_documents = [np.unique(rows) for rows in documents]
-    total = sum(len(rows) for rows in unique_documents)
+    offsets = np.cumsum([0, *(int(rows.max()) + 1 if len(rows) else 0 for rows in documents)])
+    groups = [rows + offset for rows, offset in zip(documents, offsets[:-1], strict=True)]
+    return split_groups(groups, share, rng)
+
+
+def split_groups(
+    groups: Sequence[Indices], share: float, rng: np.random.Generator
+) -> tuple[list[Indices], list[Indices]]:
+    """Split sources into training rows and held-out rows without separating a group.
+
+    Args:
+        groups: For each source, the group of each of its rows; a group may be in several sources.
+        share: Share of all groups to hold out.
+        rng: Random generator.
+
+    Returns:
+        For each source the indices of its training rows, and of its held-out rows.
+
+    Raises:
+        DataError: There are fewer than two groups.
+    """
+    unique = np.unique(np.concatenate(groups))
+    total = len(unique)
     if total < 2:
         raise DataError(
             f"data.validation.split {share:.3g} needs at least 2 rows, one on each side; there "
@@ -42,14 +63,8 @@ def split_held_out(
     count = min(max(1, round(share * total)), total - 1)
     held = np.zeros(total, dtype=bool)
     held[rng.permutation(total)[:count]] = True
-    train, validation = [], []
-    start = 0
-    for rows, unique in zip(documents, unique_documents, strict=True):
-        out = held[start : start + len(unique)][np.searchsorted(unique, rows)]
-        start += len(unique)
-        train.append(np.flatnonzero(~out))
-        validation.append(np.flatnonzero(out))
-    return train, validation
+    sides = [held[np.searchsorted(unique, rows)] for rows in groups]
+    return [np.flatnonzero(~out) for out in sides], [np.flatnonzero(out) for out in sides]
 
 
 def allocate_rows(limit: int, available: Sequence[int], weights: Sequence[float]) -> list[int]:

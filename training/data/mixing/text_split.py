@@ -10,12 +10,12 @@ import numpy as np
 
 from training.config.job import Job
 from training.data.mixing import sampling
-from training.data.mixing.prompt_groups import group_equal_prompts
+from training.data.mixing.prompt_groups import group_by_prompt
 from training.data.mixing.sampling import Indices
 from training.data.readers.ingest import read_rows
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
-from training.data.schema.rows import CompletionRow, DialogueRow, Row
+from training.data.schema.prompt_text import prompt_digest, prompt_text
 from training.data.schema.schema_reader import SchemaReader
 
 
@@ -42,7 +42,7 @@ def split_documents(
         # An unreadable row keeps its number, and belongs to neither side.
         prompts.append(
             [
-                None if isinstance(row, BadRecord) else _prompt(row, last_answer=last_answer)
+                None if isinstance(row, BadRecord) else prompt_text(row, last_answer=last_answer)
                 for row in read
             ]
         )
@@ -50,37 +50,18 @@ def split_documents(
     if data.limit is not None:
         weights = [source.weight for source in data.train]
         shares = sampling.allocate_rows(data.limit, shares, weights)
-    groups, numbers = [], []
+    numbers, digests = [], []
     for rows, share in zip(prompts, shares, strict=True):
-        kept = np.array([i for i, p in enumerate(rows[:share]) if p is not None], dtype=np.int64)
-        numbers.append(kept)
-        prompts_kept = (str(rows[i]) for i in kept)
-        groups.append(group_equal_prompts(prompts_kept, kept) if grouped else kept)
+        kept = [(i, prompt) for i, prompt in enumerate(rows[:share]) if prompt is not None]
+        numbers.append(np.array([i for i, _ in kept], dtype=np.int64))
+        digests.append(np.array([prompt_digest(prompt) for _, prompt in kept], dtype=np.int64))
     assert data.validation.split is not None, "checked by the caller"
-    train, held = sampling.split_held_out(groups, data.validation.split, rng)
+    if grouped:
+        groups = group_by_prompt(digests, numbers)
+        train, held = sampling.split_groups(groups, data.validation.split, rng)
+    else:
+        train, held = sampling.split_held_out(numbers, data.validation.split, rng)
     return (
         [kept[part] for kept, part in zip(numbers, train, strict=True)],
         [kept[part] for kept, part in zip(numbers, held, strict=True)],
     )
-
-
-def _prompt(row: Row, *, last_answer: bool) -> str:
-    """Return the text before what is learned; empty for a row without a prompt.
-
-    Args:
-        row: The row.
-        last_answer: Whether only the last answer of a conversation is learned.
-    """
-    if isinstance(row, CompletionRow):
-        return row.prompt
-    if not isinstance(row, DialogueRow):
-        return ""
-    answers = [
-        number
-        for number, message in enumerate(row.messages)
-        if message["role"] == "assistant" and number >= row.answers_from
-    ]
-    if not answers:
-        return ""
-    end = answers[-1] if last_answer else answers[0]
-    return "\n".join(str(message["content"]) for message in row.messages[:end])

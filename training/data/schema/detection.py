@@ -96,11 +96,16 @@ def detect_shape(
         want: Kind of row that the method trains on.
     """
     has = columns.keys()
+    text_first = want == "text" and has_text(columns, values)
     if want == "preference" and {"chosen", "rejected"} <= has:
         return "preference"
-    if "messages" in has and _holds_messages(values[columns["messages"]]):
+    if "messages" in has and not text_first and _holds_messages(values[columns["messages"]]):
         return "messages"
-    if "conversations" in has and _holds_messages(values[columns["conversations"]]):
+    if (
+        "conversations" in has
+        and not text_first
+        and _holds_messages(values[columns["conversations"]])
+    ):
         return "sharegpt"
     if {"chosen", "rejected"} <= has:
         return "preference"
@@ -113,6 +118,17 @@ def detect_shape(
     if "text" in has and want != "prompt" and isinstance(values[columns["text"]], str):
         return "text"
     return _shape_of_prompts(has, want) if "prompt" in has else None
+
+
+def has_text(columns: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Return whether a record has text, which pre-training prefers to a conversation.
+
+    Args:
+        columns: Column of each part that the record has.
+        values: Values of the record.
+    """
+    text = values.get(columns.get("text", ""))
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _shape_of_prompts(has: Set[str], want: RowKind) -> ShapeName:

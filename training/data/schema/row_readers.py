@@ -87,10 +87,23 @@ def _read_prompt(origin: str, values: Mapping[str, Any], columns: Mapping[str, s
         prompt = prepend_system(system, prompt)
     column = columns.get("reference", columns.get("completion"))
     reference = None
-    if column is not None and isinstance(values[column], str | int | float):
-        reference = read_string(values, column, "reference", empty=True) or None
+    if column is not None:
+        reference = _read_reference(values, column)
     others = {name: value for name, value in values.items() if name != columns["prompt"]}
     return PromptRow(origin, prompt, reference, others, read_tools_column(values, columns))
+
+
+def _read_reference(values: Mapping[str, Any], column: str) -> str | None:
+    """Return the right answer of a prompt; None if the column holds none that is text or a number.
+
+    A list of one answer is that answer. Of several, it is not known whether one of them is enough.
+    """
+    value = values[column]
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str | int | float):
+        return None
+    return read_string({column: value}, column, "reference", empty=True) or None
 
 
 ROW_READERS: dict[ShapeName, Callable[[str, Mapping[str, Any], Mapping[str, str]], Row]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ from training.data.schema.column_names import SPELLINGS, column_key, match_spell
 from training.data.schema.detection import (
     SETTLING_PARTS,
     detect_shape,
+    has_text,
     needed_parts,
     preferred_shape,
     unread_columns,
@@ -46,6 +48,9 @@ class SchemaReader:
     Args:
         source: Source as the job names it.
         want: Kind of row that the method trains on.
+
+    Attributes:
+        unused_rows: Rows in which a column, or a key of messages, holds something and was not read.
     """
 
     def __init__(self, source: Source, want: RowKind):
@@ -54,7 +59,12 @@ class SchemaReader:
         self._detected: dict[_Signature, tuple[ShapeName, dict[str, str]]] = {}
         self._settling: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._unread: dict[_Signature, set[str]] = {}
-        self.unused: set[str] = set()
+        self.unused_rows: Counter[str] = Counter()
+
+    @property
+    def unused(self) -> set[str]:
+        """Columns, and keys of messages, that hold something and were not read."""
+        return set(self.unused_rows)
 
     @property
     def shapes(self) -> tuple[str, ...]:
@@ -99,7 +109,12 @@ class SchemaReader:
             self._settling[names] = tuple(
                 name for name in names if column_key(name) in spellings or name in given
             )
-        return names, tuple(value_kind(values[name]) for name in self._settling[names])
+        kinds = tuple(value_kind(values[name]) for name in self._settling[names])
+        if self._want == "text" and kinds:
+            # A conversation next to a text is learned in rows whose text is empty.
+            columns = {**match_spellings(values), **self._source.columns}
+            kinds = (*kinds, "text" if has_text(columns, values) else "no text")
+        return names, kinds
 
     def _detected_without_nulls(
         self, signature: _Signature
@@ -119,15 +134,16 @@ class SchemaReader:
         self, record: SourceRecord, signature: _Signature, columns: Mapping[str, str]
     ) -> None:
         """Note the columns, and keys of messages, that hold something and are not read."""
-        pending = self._unread[signature]
-        for name in tuple(pending):
-            if record.values[name] not in (None, "", [], {}):
-                self.unused.add(name)
-                pending.discard(name)
-        for name in set(columns.values()) - self.unused:
+        unread = [
+            name
+            for name in self._unread[signature]
+            if record.values[name] not in (None, "", [], {})
+        ]
+        self.unused_rows.update(unread)
+        for name in set(columns.values()):
             value = record.values[name]
             if isinstance(value, list | dict | str):
-                self.unused |= {f"{name}[].{key}" for key in unread_keys(value)}
+                self.unused_rows.update(f"{name}[].{key}" for key in unread_keys(value))
 
     def _resolve_or_reject(self, record: SourceRecord) -> tuple[ShapeName, dict[str, str]]:
         """Resolve the shape of a record.

@@ -27,6 +27,7 @@ TOKEN_SCHEMA = pa.schema(
         ("labels", _INTS),
         ("split", pa.int32()),
         ("about", pa.string()),
+        ("prompt", pa.int64()),
     ]
 )
 """Schema of a tokenized source; `document` is the index of the source row."""
@@ -98,6 +99,7 @@ class TokenStore:
         lengths: Tokens of each row.
         supervised: Supervised tokens of each row.
         documents: Index of the source row of each row, from 0.
+        prompts: Digest of the prompt of each row; 0 if it has none.
     """
 
     def __init__(self, path: Path):
@@ -114,6 +116,7 @@ class TokenStore:
         sizes = [len(offsets) - 1 for (offsets, _), _ in self._chunks]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.documents = table.column("document").to_numpy()
+        self.prompts = table.column("prompt").to_numpy()
         self.lengths = _concatenated([np.diff(offsets) for (offsets, _), _ in self._chunks])
         self.supervised = _concatenated([_supervised_counts(*labels) for _, labels in self._chunks])
 

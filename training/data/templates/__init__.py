@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.data.templates.chat_template import NAMES, ChatTemplate
+from training.data.templates.markup import turn_markup
 from training.data.templates.rendering import render, render_prompt, render_text
 from training.data.templates.turn_tokens import assistant_tokens
 from training.data.tokenization.encoder import Encoder
@@ -67,9 +68,14 @@ def resolve(
     def render_sample(messages: list[dict[str, Any]], prompt: bool) -> str:
         return render_text(template, template.source, messages, None, prompt=prompt)
 
-    return replace(
-        template, assistant_tokens=assistant_tokens(render_sample, encoder.control, tokenizer)
-    )
+    said = assistant_tokens(render_sample, encoder.control, tokenizer)
+    # Padding and unknown words occur in data about language models, and are no markup of turns.
+    named = {tokenizer.bos_token, tokenizer.eos_token}
+    neutral = {
+        str(token) for token in (tokenizer.pad_token, tokenizer.unk_token) if token not in named
+    }
+    markup = turn_markup(render_sample, encoder.control, said | neutral)
+    return replace(template, assistant_tokens=said, markup=markup)
 
 
 def _included(name: str, encoder: Encoder) -> str:

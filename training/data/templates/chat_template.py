@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from training.data.templates.markup import TurnMarkup
+
 NAMES = ("alpaca", "chatml", "gemma", "llama3", "mistral", "plain", "zephyr")
 """Templates that are included in Temper."""
 TOOL_USE = "tool_use"
@@ -25,6 +27,7 @@ class ChatTemplate:
         variants: Further templates of the tokenizer by name, such as `tool_use`.
         assistant_tokens: Special tokens that the assistant itself writes, such as `<think>`: in its
             text they are encoded as the token. All others would end a turn or begin one.
+        markup: Markup that it writes around turns.
     """
 
     name: str
@@ -32,6 +35,7 @@ class ChatTemplate:
     specials: Mapping[str, str]
     variants: Mapping[str, str] = field(default_factory=dict)
     assistant_tokens: frozenset[str] = frozenset()
+    markup: TurnMarkup = field(default_factory=TurnMarkup)
 
     @property
     def marked(self) -> bool:

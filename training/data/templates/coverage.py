@@ -47,8 +47,25 @@ class _Probe:
 
     def _replace_tool(self, tool: dict[str, Any]) -> None:
         function = tool.get("function")
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            function["name"] = self._word(function["name"], "the tools")
+        if not isinstance(function, dict):
+            return
+        name = function.get("name")
+        if isinstance(name, str):
+            function["name"] = self._word(name, "the tools")
+        description = function.get("description")
+        if isinstance(description, str) and description.strip():
+            function["description"] = self._word(description, f"the description of tool {name}")
+        self._replace_parameters(function.get("parameters"), f"the parameters of tool {name}")
+
+    def _replace_parameters(self, schema: Any, what: str) -> None:
+        """Replace the names of a tool's parameters, and those in its list of required ones."""
+        properties = schema.get("properties") if isinstance(schema, dict) else None
+        if not isinstance(properties, dict):
+            return
+        words = {key: self._word(key, what) for key in properties}
+        schema["properties"] = {words[key]: value for key, value in properties.items()}
+        if isinstance(schema.get("required"), list):
+            schema["required"] = [words.get(key, key) for key in schema["required"]]
 
     def _replace_message(self, message: Message, where: str, learned: bool) -> None:
         if message["content"].strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from typing import Any
 
@@ -13,6 +14,9 @@ from training.data.tokenization.encoder import Encoder, Piece
 from training.errors import DataError
 
 Span = tuple[int, int]
+_ONE_AT_A_TIME = threading.Lock()
+"""Transformers compiles a template once and records the marked spans in it, so that a stream's
+background thread and the main thread would write into each other's."""
 
 
 def render(
@@ -229,14 +233,15 @@ def _call(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
-        texts, spans = render_jinja_template(
-            [messages],
-            tools=tools,
-            chat_template=source,
-            return_assistant_tokens_mask=marks,
-            add_generation_prompt=prompt,
-            **template.specials,
-        )
+        with _ONE_AT_A_TIME:
+            texts, spans = render_jinja_template(
+                [messages],
+                tools=tools,
+                chat_template=source,
+                return_assistant_tokens_mask=marks,
+                add_generation_prompt=prompt,
+                **template.specials,
+            )
     except jinja2.TemplateSyntaxError as error:
         raise DataError(f"the chat template ({template.name}) is not valid: {error}") from None
     except (jinja2.TemplateError, TypeError) as error:

@@ -85,6 +85,7 @@ class Encoder:
             if token not in not_ends and (found := self.id_of(token)) is not None
         )
         self.longest_token = max(map(len, tokenizer.get_vocab()), default=1)
+        self._unknown = str(tokenizer.unk_token or "")
         self._control_pattern = _any_of(self.control)
         self._bos_pattern = _any_of((self.bos,) if self.bos and self.bos != self.eos else ())
         self._heads: dict[tuple[str, bool], Tokens] = {}
@@ -214,6 +215,15 @@ class Encoder:
         if self._backend is None:
             return str(self._whole.decode(list(ids), skip_special_tokens=False))
         return str(self._backend.decode(list(ids), skip_special_tokens=False))
+
+    @property
+    def special_tokens(self) -> dict[int, str]:
+        """Special tokens by id, without that of unknown words."""
+        return {
+            id_: token
+            for token in self.control
+            if token and token != self._unknown and (id_ := self.id_of(token)) is not None
+        }
 
     def id_of(self, token: str) -> int | None:
         """Return the id of a token; None if the vocabulary does not contain it."""

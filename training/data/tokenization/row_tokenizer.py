@@ -19,6 +19,7 @@ from training.config.method_base import RowKind
 from training.config.methods import Sft
 from training.data import templates
 from training.data.readers.records import BadRecord
+from training.data.schema.prompt_text import prompt_digest, prompt_text
 from training.data.schema.rows import (
     DialogueRow,
     Message,
@@ -157,8 +158,26 @@ class RowTokenizer:
             if not isinstance(result, list):
                 outcomes.append(result)
                 continue
-            outcomes.append(self._outcome(row, result, [next(encoded) for _ in result]))
+            outcome = self._outcome(row, result, [next(encoded) for _ in result])
+            outcomes.append(self._annotated(row, outcome))
         return outcomes
+
+    def _annotated(self, row: Row, outcome: Outcome) -> Outcome:
+        """Return the outcome of a row with its prompt and the template's markup that it holds."""
+        if not isinstance(outcome, list | SplitRow):
+            return outcome
+        rows = outcome.rows if isinstance(outcome, SplitRow) else outcome
+        prompt, markup = 0, ""
+        if self.want != "text":
+            last_answer = self.loss_on == "completion"
+            prompt = prompt_digest(prompt_text(row, last_answer=last_answer))
+        if self.template is not None and (self.want != "text" or isinstance(row, DialogueRow)):
+            markup = self.template.markup.find_in_row(row)
+        if prompt:
+            rows[:] = [replace(part, prompt=prompt) for part in rows]
+        if markup:
+            rows[0] = replace(rows[0], markup=markup)
+        return outcome
 
     def _outcome(self, row: Row, sides: list[PieceSequence], ids: list[list[Tokens]]) -> Outcome:
         if isinstance(row, PromptRow):

@@ -22,6 +22,8 @@ class TokenRow:
         labels: Labels of the same length; `IGNORE` at unsupervised tokens.
         truncated: Whether tokens were cut off the end.
         answers_cut: Answers of a conversation that begin behind the cut, so are not learned.
+        prompt: Digest of the prompt of the source row; 0 if it has none.
+        markup: Markup of the chat template that the data holds already; empty if it holds none.
         split: Index at which the second side of a pair begins; 0 if there is one sequence.
         about: Metadata that the method reads, as JSON.
     """
@@ -33,6 +35,8 @@ class TokenRow:
     split: int = 0
     about: str = ""
     answers_cut: int = 0
+    prompt: int = 0
+    markup: str = ""
 
     @property
     def lengths(self) -> list[int]:

@@ -45,8 +45,8 @@ def build_answer_batch(
         pad_id: Padding token.
 
     Returns:
-        `input_ids`, `labels` and `position_ids`, [rows, sequence], padded on the right, and
-        `num_tokens`.
+        `input_ids`, `labels` and `position_ids`, [rows, sequence], padded on the right,
+        `num_tokens`, and `sequence_lengths`, [rows].
     """
     is_end = torch.isin(answers, torch.tensor(list(end_ids), device=answers.device))
     ends_before = is_end.long().cumsum(1) - is_end.long()
@@ -59,10 +59,17 @@ def build_answer_batch(
     length = max(1, *(len(prompt) + len(answer) for prompt, answer in pairs)) if pairs else 1
     ids = torch.full((len(prompts), length), pad_id)
     labels = torch.full((len(prompts), length), IGNORE)
+    lengths = torch.zeros(len(prompts), dtype=torch.long)
     for row, (prompt, answer) in enumerate(pairs):
         end = len(prompt) + len(answer)
         ids[row, :end] = torch.cat([prompt, answer])
         labels[row, len(prompt) : end] = answer
+        lengths[row] = end
     positions = torch.arange(length).repeat(len(prompts), 1)
-    tokens = sum(len(prompt) + len(answer) for prompt, answer in pairs)
-    return {"input_ids": ids, "labels": labels, "position_ids": positions, "num_tokens": tokens}
+    return {
+        "input_ids": ids,
+        "labels": labels,
+        "position_ids": positions,
+        "num_tokens": int(lengths.sum()),
+        "sequence_lengths": lengths,
+    }

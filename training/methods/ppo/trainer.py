@@ -148,7 +148,8 @@ class PpoTrainer(PpoCheckpointMixin, Trainer):
     def _micro_batch(self, indices: list[int]) -> dict[str, Any]:
         assert self.rollout is not None
         batch: dict[str, Any] = dict(self.rollout.batch(indices))
-        batch["num_tokens"] = int(self.rollout.sequence_lengths[indices].sum())
+        batch["sequence_lengths"] = self.rollout.sequence_lengths[indices]
+        batch["num_tokens"] = int(batch["sequence_lengths"].sum())
         rows = self.rollout_order.rows_in_round(self.rollout_number)
         batch["row_ids"] = [
             row_id for index in indices for row_id in self.setup.table[rows[index]]["ids"]

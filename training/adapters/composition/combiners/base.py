@@ -11,6 +11,39 @@ from torch import nn
 from training.config.composition import CombinerConfig
 
 
+class WeightRecorder:
+    """Recorder of the mean mixing weight of each member, over tokens and layers.
+
+    Attributes:
+        counted: Tokens that count, `[batch, length]`; set before each batch.
+    """
+
+    def __init__(self) -> None:
+        self.counted: torch.Tensor | None = None
+        self._sums: dict[str, torch.Tensor] = {}
+        self._tokens: dict[str, float] = {}
+
+    def add(self, name: str, weights: torch.Tensor) -> None:
+        """Add the weights of one layer if it computes one for each token of the batch.
+
+        Args:
+            name: Name of the combiner, the same in all layers.
+            weights: Mixing weights, `[batch, length, members]` or, the same for all inputs,
+                `[members]`.
+        """
+        if self.counted is None or weights.shape[:-1] != self.counted.shape:
+            return
+        own = weights.detach().double()[self.counted].sum(dim=0)
+        self._sums[name] = self._sums[name] + own if name in self._sums else own
+        self._tokens[name] = self._tokens.get(name, 0.0) + float(self.counted.sum())
+
+    def take(self) -> dict[str, tuple[list[float], float]]:
+        """Return the summed weight of each member and the tokens, by combiner, and reset both."""
+        recorded = {n: (sums.tolist(), self._tokens[n]) for n, sums in self._sums.items()}
+        self._sums, self._tokens = {}, {}
+        return recorded
+
+
 @dataclass
 class ForwardState:
     """State of one forward pass, shared by all composed layers of a model.
@@ -21,11 +54,13 @@ class ForwardState:
         attention_mask: 1 for tokens that count and 0 for padding, `[batch, length]`; None if no
             token is padding.
         routing: Mixing weights that one layer computes for all layers, by the combiner's name.
+        recorder: Records the mixing weights, during an evaluation.
     """
 
     continues_rows: bool = False
     attention_mask: torch.Tensor | None = None
     routing: dict[str, torch.Tensor] = field(default_factory=dict)
+    recorder: WeightRecorder | None = None
 
 
 @dataclass

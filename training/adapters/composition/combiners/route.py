@@ -21,22 +21,25 @@ class RouteCombiner(Combiner):
                 (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432), so training and
                 inference both activate exactly one member.
     centroid:   k = argmin of |h - cᵢ|², with cᵢ the mean of h over rows of that member's task.
+
+    With `allow_none` there is one more k, the last, whose delta is zero: conditional activation.
     """
 
     def __init__(self, config: Section, layer: LayerSpec):
         super().__init__(config, layer)
         self.learned = config.learns
+        self.choices = config.num_choices(layer.num_members)
         self.mean = RunningMean()
         if not layer.is_router:
             return
         if self.learned:
-            self.weights = nn.Parameter(torch.zeros(layer.num_members, layer.inputs))
-            self.bias = nn.Parameter(torch.zeros(layer.num_members))
+            self.weights = nn.Parameter(torch.zeros(self.choices, layer.inputs))
+            self.bias = nn.Parameter(torch.zeros(self.choices))
         else:
-            self.centroids = nn.Parameter(torch.zeros(layer.num_members, layer.inputs))
+            self.centroids = nn.Parameter(torch.zeros(self.choices, layer.inputs))
 
     def mixing_weights(self, inputs: CombinerInput) -> torch.Tensor:
-        """Return the one-hot choice of a member, `[batch, length, members]`.
+        """Return the one-hot choice of a member, `[batch, length, members]`; zeros for none.
 
         Raises:
             RuntimeError: This layer runs before the one that computes the routing.
@@ -59,9 +62,8 @@ class RouteCombiner(Combiner):
             scores = (mean * self.weights.float()).sum(dim=-1) + self.bias.float()
         else:
             scores = -((mean - self.centroids.float()) ** 2).sum(dim=-1)
-        chosen = nn.functional.one_hot(scores.argmax(dim=-1), self.layer.num_members)
-        chosen = chosen.to(scores.dtype)
-        if not self.learned:
-            return chosen
-        probabilities = torch.softmax(scores, dim=-1)
-        return chosen + probabilities - probabilities.detach()
+        chosen = nn.functional.one_hot(scores.argmax(dim=-1), self.choices).to(scores.dtype)
+        if self.learned:
+            probabilities = torch.softmax(scores, dim=-1)
+            chosen = chosen + probabilities - probabilities.detach()
+        return chosen[..., : self.layer.num_members]

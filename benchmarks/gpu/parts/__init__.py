@@ -1,0 +1,1 @@
+"""Parts of the GPU benchmark, each a list of cases that run alone."""

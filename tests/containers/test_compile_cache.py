@@ -1,0 +1,83 @@
+"""Graphs compiled for Trainium are kept with the run, so that a resumed job finds them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containers.entrypoint import devices, train
+from containers.entrypoint.train import Options
+from tests.containers.image_layout import lay_out
+
+NAME = "TORCH_NEURONX_NEFF_CACHE_DIR"
+# Compiles a graph unless the cache has it, as TorchNeuron does, and fails then.
+TRAINING = """
+import os, pathlib, sys
+cache = pathlib.Path(os.environ["TORCH_NEURONX_NEFF_CACHE_DIR"])
+found = (cache / "graph.neff").exists()
+cache.mkdir(parents=True, exist_ok=True)
+(cache / "graph.neff").touch()
+with open(sys.argv[1], "a") as log:
+    log.write("found\\n" if found else "compiled\\n")
+sys.exit(0 if found else 2)
+"""
+
+
+@pytest.fixture
+def trainium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let this machine have a Trainium chip, and return the folder of its device files."""
+    folder = tmp_path / "dev"
+    folder.mkdir()
+    (folder / "neuron0").touch()
+    of_folder = devices.compile_cache
+    monkeypatch.setattr(devices, "compile_cache", lambda run, env: of_folder(run, env, folder))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv(NAME, raising=False)
+    return folder
+
+
+def test_resumed_job_compiles_nothing_anew(
+    trainium: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, log = lay_out(tmp_path / "ml", {"name": "x"}), tmp_path / "log"
+    (root / "checkpoints/model").mkdir()
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(root))
+    command = [sys.executable, "-c", TRAINING, str(log)]
+    monkeypatch.setattr(train, "_command", lambda *_: command)
+    assert [train.train(Options()) for _ in range(2)] == [2, 0]
+    assert log.read_text().split() == ["compiled", "found"]
+    # Where S3 stores and restores it, with the checkpoints.
+    assert (root / "checkpoints/neuron-graphs/graph.neff").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "environment", "chips", "expected"),
+    [
+        ("run", {}, True, "run/neuron-graphs"),
+        ("run", {NAME: "/mine"}, True, None),
+        ("run", {}, False, None),
+        (None, {}, True, None),
+    ],
+)
+def test_the_variable_is_set_only_where_it_counts(
+    folder: str | None,
+    environment: dict[str, str],
+    chips: bool,
+    expected: str | None,
+    tmp_path: Path,
+    trainium: Path,
+) -> None:
+    if not chips:
+        (trainium / "neuron0").unlink()
+    place = None if folder is None else tmp_path / folder
+    settings: dict[str, Any] = devices.compile_cache(place, environment)
+    assert settings == ({} if expected is None else {NAME: str(tmp_path / expected)})
+
+
+def test_a_gpu_decides_against_it(trainium: Path, tmp_path: Path) -> None:
+    (trainium / "nvidia0").touch()
+    assert devices.compile_cache(tmp_path, dict(os.environ)) == {}
