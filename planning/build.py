@@ -12,6 +12,7 @@ from planning.dataset_stats import DatasetStats, read_dataset_stats
 from planning.disk import disk_gib
 from planning.document import Plan, Range
 from planning.duration import DurationEstimate, estimate_duration
+from planning.expert_adapters import note_on_experts
 from planning.hf_config import read_shape
 from planning.layer_checks import check_layers
 from planning.machine import Machine, machine_of, this_machine
@@ -110,11 +111,17 @@ def plan_one(
         steps=taken.steps,
         tokens=taken.tokens,
         parameters=shape.parameters,
+        active=shape.active if shape.experts else shape.parameters,
         learned=trained,
         adapter="" if job.adapter is None else job.adapter.kind,
         price="" if price is None else f"{price.source}, {price.region}, {price.date}",
         arithmetic=tuple(arithmetic),
-        notes=(*shape.notes, *rows.notes, *filter(None, [note_on(job)]), *_early(taken)),
+        notes=(
+            *shape.notes,
+            *rows.notes,
+            *filter(None, [note_on(job), note_on_experts(job, shape)]),
+            *_early(taken),
+        ),
     )
     refused = tuple(_refusals(job, shape, machine, plan, rows))
     return replace(plan, fits=not refused, refused=refused)

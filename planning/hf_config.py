@@ -292,6 +292,8 @@ def _mixture(config: Config, family: str) -> ModelShape:
         biases={**shape.biases, OTHER_EXPERTS: others},
         experts=experts,
         experts_per_token=seen,
+        expert_width=width,
+        shared_experts=shared,
         notes=(*shape.notes, note),
     )
 

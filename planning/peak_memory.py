@@ -31,11 +31,11 @@ _GIB = 2.0**30
 
 # Outside PyTorch's allocator. CUDA's context with cuBLAS and kernels loaded is 0.5 to 0.7 GiB on
 # these devices; NCCL's channels to the devices of one machine take up to about 1 GiB more.
-_CONTEXT_GIB = {"cuda": 0.7, "neuron": 1.0, "cpu": 0.75}
+CONTEXT_GIB = {"cuda": 0.7, "neuron": 1.0, "cpu": 0.75}
 _COLLECTIVES_GIB = {"cuda": 1.0, "neuron": 1.0, "cpu": 0.1}
-_WORKSPACE_GIB = {"cuda": 0.032, "neuron": 0.0, "cpu": 0.0}
+WORKSPACE_GIB = {"cuda": 0.032, "neuron": 0.0, "cpu": 0.0}
 """cuBLAS's scratch, within the allocator (32 MiB on Hopper)."""
-_FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
+FRAGMENTS = {"cuda": 0.04, "neuron": 0.04, "cpu": 0.0}
 """Share of what the allocator holds that no tensor uses."""
 
 _FEW = 3
@@ -204,10 +204,10 @@ def _total(parts: dict[str, int]) -> int:
 def _with_surroundings(config: MemoryConfig, parts: dict[str, int]) -> dict[str, float]:
     """Return GiB by category, with the memory outside tensors: context, collectives, fragments."""
     gib = {part: parts[part] / _GIB for part in PARTS}
-    gib["buffers"] += _WORKSPACE_GIB[config.device]
+    gib["buffers"] += WORKSPACE_GIB[config.device]
     allocated = sum(gib.values())
-    gib["fragmentation"] = allocated * _FRAGMENTS[config.device]
-    gib["runtime"] = _CONTEXT_GIB[config.device]
+    gib["fragmentation"] = allocated * FRAGMENTS[config.device]
+    gib["runtime"] = CONTEXT_GIB[config.device]
     if config.world > 1:
         gib["runtime"] += _COLLECTIVES_GIB[config.device]
     return gib

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 import training.adapters.composition.tuner  # noqa: F401  (PEFT then knows these types)
 from catalog.accelerators import peak_flops
+from training.adapters.expert_parameters import expert_reach
 from training.config import Job
 from training.config.model import trains_tokenizer
 from training.config.static_shapes import static_shapes
@@ -370,9 +371,12 @@ def _model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: RunFolder, worl
     model = _initial_model(job, tokenizer, folder, world)
     if job.adapter is None:
         return model
-    return _import(job.adapter.impl)(
+    adapted = _import(job.adapter.impl)(
         model, job.adapter, tokenizer=tokenizer, max_length=job.data.max_length
     )
+    if world.is_main_process and (sentence := expert_reach(adapted)):
+        say(sentence)
+    return adapted
 
 
 def _import(impl: str) -> Any:

@@ -24,6 +24,9 @@ PARTS = (
     "quantized",
     "guards",
     "online",
+    "memory-full",
+    "memory-adapters",
+    "memory-methods",
     "contract",
     "zero",
 )

@@ -25,9 +25,13 @@ _PACKAGE = "benchmarks.gpu.parts"
 
 
 def cases_of(part: str, scale: Scale) -> Iterator[Case]:
-    """Yield the cases of a part: of this package, or of any module named in full."""
-    module = import_module(part if "." in part else f"{_PACKAGE}.{part}")
-    yield from module.cases(scale)
+    """Yield the cases of a part: of this package, or of any module named in full.
+
+    `memory-full` is the group `full` of the module `memory`.
+    """
+    name, _, group = part.partition("-")
+    module = import_module(name if "." in name else f"{_PACKAGE}.{name}")
+    yield from module.cases(scale, group) if group else module.cases(scale)
 
 
 def run_part(part: str, scale: Scale, results: ResultsFile, only: str = "") -> int:

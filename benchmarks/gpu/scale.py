@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import random
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.memory.fixtures import write_rows
+from benchmarks.memory.fixtures import words, write_rows
 from benchmarks.memory.simulate import SHAPES
 
 Size = Literal["small", "1B", "3B", "8B"]
@@ -47,7 +49,6 @@ class Scale:
 
     device: Literal["cpu", "cuda"]
     home: Path
-    _made: set[str] = field(default_factory=set, compare=False)
 
     @property
     def on_gpu(self) -> bool:
@@ -68,11 +69,18 @@ class Scale:
     def rows(self) -> Path:
         """Folder of rows, `KIND.jsonl`."""
         write_rows(self.home)
+        path = self.home / "rows" / "long.jsonl"
+        lines = ({"text": words(random.Random(n), 3000)} for n in range(24 if self.on_gpu else 4))
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         return self.home / "rows"
+
+    def model_name(self, size: Size) -> str:
+        """Return the name of a model's folder."""
+        return size if self.on_gpu else "tiny"
 
     def model(self, size: Size = "small") -> Path:
         """Return the folder of a model with random weights; on a CPU it is always tiny."""
-        folder = self.home / "models" / (size if self.on_gpu else "tiny")
+        folder = self.home / "models" / self.model_name(size)
         if not (folder / "config.json").exists():
             _make(folder, _GPU_SHAPES[size] if self.on_gpu else _TINY, self.device)
         return folder
@@ -115,12 +123,9 @@ class Scale:
 
 def _make(folder: Path, shape: dict[str, Any], device: str) -> None:
     """Save a model with random weights: in bf16 from a GPU, where fp32 would take a minute."""
-    import random
-
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from benchmarks.memory.fixtures import words
     from training.models.tokenizer import train_tokenizer
 
     building = folder.with_name(f".writing-{folder.name}")

@@ -59,7 +59,10 @@ class AllocatorCallback(TrainerCallback):
         """Stop measuring: memory of saving is not memory of a step."""
         if torch.cuda.is_available():
             peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-            self._done({"peak": peak, "reserved": reserved})
+            free, whole = torch.cuda.mem_get_info()
+            # The context, cuBLAS and NCCL; other processes too, so nothing else may use the GPU.
+            outside = max(0, whole - free - torch.cuda.memory_reserved())
+            self._done({"peak": peak, "reserved": reserved, "outside": outside})
         else:
             self._profile.__exit__(None, None, None)
             self._done(self._counted())

@@ -19,16 +19,28 @@ def _export(
         Path, typer.Argument(metavar="RUN", help="A job's name, a run folder or a model folder.")
     ],
     format: Annotated[
-        str, typer.Option(help="safetensors, adapter, archive, archive-apart or gguf.")
+        str,
+        typer.Option(help="safetensors, adapter, adapter-svd, archive, archive-apart or gguf."),
     ] = "safetensors",
     to: Annotated[
         Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="With adapter-svd: largest rank of a layer.")
+    ] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(help="With adapter-svd: share of the squared singular values to keep."),
+    ] = None,
+    outtype: Annotated[
+        str | None,
+        typer.Option(help="With gguf: Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0; as it is if omitted."),
     ] = None,
 ) -> int:
     """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
-    export_model(run, format, to)
+    export_model(run, format, to, rank=rank, energy=energy, outtype=outtype)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,33 @@ def test_fusion_is_attention_over_what_members_add(shop: Shop, trained: Trained)
             (y @ queries.T)[..., None, :], values @ keys.T, values
         )
         torch.testing.assert_close(layer(x) - y, attended[..., 0, :], atol=1e-5, rtol=1e-4)
+
+
+def test_fusion_is_the_formula_of_adapterfusion(shop: Shop, trained: Trained) -> None:
+    """Equation by equation of arXiv:2005.00247, section 3.2, with V the identity.
+
+    s = softmax(hᵀ Q ⊗ zₙᵀ K), z'ₙ = zₙᵀ V, o = sᵀ z', for one token after the other. Each of the
+    products Q and K is the paper's times the fourth root of the width of the keys.
+    """
+    run = trained("lora", "fusion")
+    layer: Any = shop.loaded(run.path / "model").get_submodule(LAYER)
+    weights = run.weights
+    q, k = (weights[f"{LAYER}.composed_learned.0.{n}"].double().T for n in ("queries", "keys"))
+    q, k = q / q.shape[1] ** 0.25, k / k.shape[1] ** 0.25
+    x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        base, fused = layer.base_layer(x), layer(x)
+    for row, token in torch.cartesian_prod(torch.arange(2), torch.arange(5)).tolist():
+        h = base[row, token].double()
+        outputs = []
+        for number in "12":
+            down, up = (weights[f"{LAYER}.composed_kept.{number}.{p}"] for p in ("down", "up"))
+            outputs.append(up.double() @ (down.double() @ x[row, token].double()))
+        scores = [float((h @ q) @ (z @ k)) for z in outputs]
+        total = sum(math.exp(score) for score in scores)
+        o = sum(math.exp(score) / total * z for score, z in zip(scores, outputs, strict=True))
+        assert scores[0] != pytest.approx(scores[1], abs=1e-3), "it prefers neither member"
+        torch.testing.assert_close(fused[row, token].double(), h + o, atol=1e-5, rtol=1e-4)
 
 
 def test_bottlenecks_stacked_read_one_another(shops: Callable[[str], Shop]) -> None:

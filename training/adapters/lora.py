@@ -6,6 +6,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.adapters.decomposed_init import init_from_weights
+from training.adapters.expert_parameters import (
+    check_expert_init,
+    explain_unsupported_experts,
+    target_parameters,
+)
 from training.adapters.random_init import init_at_random
 from training.adapters.target_modules import module_options
 from training.config.adapters import Lora
@@ -27,7 +32,8 @@ def apply(
         max_length: Not used.
 
     Raises:
-        ModelError: The job names a module that the model does not have.
+        ModelError: The job names a module or parameter that the model does not have, or asks for
+            what LoRA on experts cannot do.
     """
     # PiSSA and OLoRA store twice the rank (see decomposed_init.py). PEFT scales by the stored rank,
     # so alpha grows with it: the scale stays that of the rank in the job.
@@ -42,8 +48,11 @@ def apply(
         use_rslora=adapter.use_rslora,
         use_dora=adapter.use_dora,
         init_lora_weights="gaussian" if adapter.init == "gaussian" else True,
+        target_parameters=target_parameters(model, adapter.target_parameters),
     )
-    tuned = get_peft_model(model, config)
+    with explain_unsupported_experts():
+        tuned = get_peft_model(model, config)
+    check_expert_init(tuned, adapter.init)
     if adapter.init == "pissa" or adapter.init == "olora":
         init_from_weights(tuned, adapter.r, adapter.init)
     elif adapter.init in ("orthogonal", "xavier_uniform"):

@@ -98,6 +98,37 @@ def _lora_init(job: Job, adapter: Lora) -> Iterator[Problem]:
         yield from _decomposed(job, adapter)
 
 
+def _target_parameters(job: Job, adapter: Lora) -> Iterator[Problem]:
+    """Yield what PEFT's LoRA on parameters cannot be combined with."""
+    impossible = (
+        (adapter.dropout > 0, "adapter.dropout", "has no input that could be dropped", "Set 0"),
+        (adapter.use_dora, "adapter.use_dora", "is for linear layers", "Leave it out"),
+        (adapter.fan_in_fan_out, "adapter.fan_in_fan_out", "is for linear layers", "Leave it out"),
+        (
+            adapter.init not in ("zero", "gaussian"),
+            "adapter.init",
+            "is for the weights of linear layers",
+            "Use zero or gaussian",
+        ),
+        (
+            adapter.layers_to_transform is not None,
+            "adapter.layers_to_transform",
+            "limits linear layers only, so that the parameters of every layer would be adapted",
+            "Name complete parameters, such as layers.20.mlp.experts.down_proj, and no layers",
+        ),
+        (
+            adapter.quantized,
+            "adapter.kind",
+            "quantizes linear layers only: experts would be widened to fp32",
+            "Use kind lora",
+        ),
+    )
+    for is_so, key, message, fix in impossible:
+        if is_so:
+            value = str(getattr(adapter, key.partition(".")[2]))
+            yield Problem(key, f"with target_parameters, {value} {message}", value, fix)
+
+
 def _decomposed(job: Job, adapter: Lora) -> Iterator[Problem]:
     """Yield problems of PiSSA and OLoRA.
 
@@ -186,6 +217,8 @@ def _layers(adapter: LayerSelection) -> Iterator[Problem]:
 def _own_keys(job: Job, adapter: AdapterSection) -> Iterator[Problem]:
     if isinstance(adapter, Lora):
         yield from _lora_init(job, adapter)
+        if adapter.target_parameters:
+            yield from _target_parameters(job, adapter)
     if isinstance(adapter, AdaLora):
         yield from _adalora(job, adapter)
     if isinstance(adapter, LayerSelection):

@@ -45,6 +45,9 @@ class Lora(LayerSelection, LrSchedule, AdapterSection):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: TargetModules = "all-linear"
     """`all-linear`, or the ends of module names such as `[q_proj, v_proj]`."""
+    target_parameters: Annotated[tuple[str, ...], BeforeValidator(as_modules)] = ()
+    """Ends of the names of parameters that no linear layer holds, such as the experts of a mixture:
+    `[experts.gate_up_proj, experts.down_proj]`."""
     bias: Literal["none", "all", "lora_only"] = "none"
     fan_in_fan_out: bool = False
     """For layers that store (in, out), such as GPT-2's Conv1D."""

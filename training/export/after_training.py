@@ -18,9 +18,8 @@ def export_trained(folder: RunFolder) -> None:
         GuardError: The export differs from the trained model.
     """
     assert isinstance(folder.job, Job), "stages are exported one by one"
-    _, write = FORMATS["safetensors"]
     say("merging the adapter into its base")
-    result = write(folder.model, folder.merged)
+    result = FORMATS["safetensors"].write(folder.model, folder.merged)
     say(f"verified: {result}")
     # A target uploads these folders; the key is the place in the upload, empty for its root.
     places = {"": str(folder.merged.relative_to(folder.path))}

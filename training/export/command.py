@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from training.console import say
 from training.errors import JobError, Problem
 from training.quiet import quiet
 
 
-def export_model(run: Path, format_name: str = "safetensors", to: Path | None = None) -> None:
+def export_model(
+    run: Path, format_name: str = "safetensors", to: Path | None = None, **options: Any
+) -> None:
     """Write a run's model in another format, verify it, and print where it is.
 
     Args:
         run: A folder, or the name of a job or run below `runs/`.
         format_name: A key of `training.export.formats.FORMATS`.
         to: The file or folder to write; `export/` next to the model when omitted.
+        options: Options of the format; None if not given.
 
     Raises:
-        JobError: There is no such model or format.
+        JobError: There is no such model or format, or the format does not have an option.
     """
     quiet()
     model = find_model(run)
@@ -28,9 +32,21 @@ def export_model(run: Path, format_name: str = "safetensors", to: Path | None = 
     if format_name not in FORMATS:
         fix = f"Choose from {', '.join(FORMATS)}"
         raise JobError("export", [Problem("FORMAT", "no such format", format_name, fix)])
-    name, write = FORMATS[format_name]
-    target = to or model.parent / "export" / name
-    result = write(model, target)
+    format = FORMATS[format_name]
+    given = {name: value for name, value in options.items() if value is not None}
+    others = [
+        Problem(name.upper(), f"is no option of FORMAT={format_name}", str(value), "Leave it out")
+        for name, value in given.items()
+        if name not in format.options
+    ]
+    if others:
+        raise JobError("export", others)
+    output = format.output
+    if "outtype" in given:
+        # As files for llama.cpp are named, so that those of several types can be kept.
+        output = f"{Path(output).stem}-{given['outtype'].upper()}{Path(output).suffix}"
+    target = to or model.parent / "export" / output
+    result = format.write(model, target, **given)
     say(f"verified: {result}")
     say(f"done: {target}")
 

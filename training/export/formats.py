@@ -12,14 +12,17 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import torch
 import yaml
 from peft import PeftConfig
 
 from training.errors import GuardError, ModelError, RunError
-from training.export.gguf_file import write_gguf
+from training.export.adapter_svd import Reduction, write_reduced
+from training.export.gguf_file import write_dequantized, write_gguf
+from training.export.gguf_types import check_outtype
+from training.export.held_out_loss import held_out_batch, loss_of, record_figures
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, logits_of, logits_with, verification_ids
 from training.models.added_tokens import vocabulary_size
@@ -30,8 +33,19 @@ from training.models.safetensors_io import WeightFiles, model_folder
 _ADAPTER_FILES = ("adapter_config.json", BASE, "README.md")
 _TEXT_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
 
-Format = Callable[[Path, Path], str]
-"""Function that writes the model in a folder to a path and returns what was verified."""
+
+class ExportFormat(NamedTuple):
+    """Format of an export.
+
+    Attributes:
+        output: Name of the file or folder that is written.
+        write: Function that writes the model in a folder to a path, and returns what was verified.
+        options: Names of the keyword arguments that it takes.
+    """
+
+    output: str
+    write: Callable[..., str]
+    options: tuple[str, ...] = ()
 
 
 def merged_folder(model: Path, target: Path) -> str:
@@ -92,6 +106,60 @@ def adapter_folder(model: Path, target: Path) -> str:
     return f"{copied}; on its base it changes logits by up to {changed:.2g}"
 
 
+def adapter_svd(
+    model: Path, target: Path, *, rank: int | None = None, energy: float | None = None
+) -> str:
+    """Write a LoRA adapter with smaller ranks, and measure what it loses.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        rank: Largest rank of a layer.
+        energy: Share of the squared singular values that each layer keeps; instead of `rank`.
+
+    Raises:
+        JobError: Neither or both of `rank` and `energy` are given.
+        ModelError: The run trained no LoRA adapter of linear layers.
+        GuardError: The export differs from the best approximation.
+    """
+    reduction = Reduction(rank, energy)
+    if not is_adapter(str(model)):
+        raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
+    base = base_of(model)
+    batch = held_out_batch(model)
+    ids = verification_ids(model, vocabulary_size(base))
+    with atomic_output(target) as output:
+        layers = write_reduced(model, output, reduction)
+        sizes = [WeightFiles(folder).num_bytes for folder in (model, output)]
+        without, adapted = logits_with(model, base, ids)
+        reduced = logits_with(output, base, ids)[1]
+        losses = []
+        if batch is not None:
+            losses = [
+                loss_of(logits_with(folder, base, batch["input_ids"])[1], batch)
+                for folder in (model, output)
+            ]
+    errors = {path: part.relative_error for path, part in layers.items()}
+    ranks = {path: len(part.down) for path, part in layers.items()}
+    error = float((reduced - adapted).abs().max())
+    change = float((adapted - without).abs().max())
+    figures = {
+        "bytes": {"before": sizes[0], "after": sizes[1]},
+        "logits": {"adapter_changes": change, "error": error},
+        "held_out_loss": dict(zip(("before", "after"), losses, strict=False)),
+        "layers": {path: {"rank": ranks[path], "relative_error": errors[path]} for path in layers},
+    }
+    record_figures(target, figures)
+    changes = f"; held-out loss {losses[0]:.4f} → {losses[1]:.4f}" if losses else ""
+    return (
+        f"{len(layers)} layers of rank {min(ranks.values())} to {max(ranks.values())}, "
+        f"{sizes[0]:,} → {sizes[1]:,} bytes; relative error of the updates: "
+        f"mean {sum(errors.values()) / len(errors):.2g}, largest {max(errors.values()):.2g}; "
+        f"logits differ by at most {error:.2g}, and the adapter changes them by {change:.2g}"
+        f"{changes}"
+    )
+
+
 def archive(model: Path, target: Path) -> str:
     """Write `model.tar.gz`: merged weights, configuration and tokenizer at its root.
 
@@ -126,24 +194,75 @@ def archive_apart(model: Path, target: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def gguf(model: Path, target: Path) -> str:
+def gguf(model: Path, target: Path, *, outtype: str | None = None) -> str:
     """Write one GGUF file for llama.cpp, with the adapter merged.
 
+    Args:
+        model: Folder of the run's model.
+        target: File to write.
+        outtype: Quantized type of the matrices; None if they keep their dtype.
+
     Raises:
+        JobError: There is no such type.
         ModelError: The adapter cannot be merged, or llama.cpp does not support the model or
             tokenizer.
         GuardError: The export differs from the trained model.
     """
+    outtype = outtype and check_outtype(outtype)
     if not is_adapter(str(model)):
-        with atomic_output(target) as output:
-            return write_gguf(model, output, _model_name(model))
+        return _gguf_of(model, model, target, outtype)
     folder = target.with_name(f".{target.name}-contents")
     try:
         verified = merged_folder(model, folder)
-        with atomic_output(target) as output:
-            return f"{verified}; {write_gguf(folder, output, _model_name(model))}"
+        return f"{verified}; {_gguf_of(folder, model, target, outtype)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _gguf_of(folder: Path, model: Path, target: Path, outtype: str | None) -> str:
+    """Write a complete model as a GGUF file, and measure what its quantization loses.
+
+    Args:
+        folder: Folder of the model, without an adapter.
+        model: Folder of the run's model, for its name and its held-out rows.
+        target: File to write.
+        outtype: Quantized type of the matrices; None if they keep their dtype.
+    """
+    with atomic_output(target) as output:
+        written = write_gguf(folder, output, _model_name(model), outtype)
+        if outtype is None:
+            return written
+        dequantized = target.with_name(f".{target.name}-dequantized")
+        try:
+            write_dequantized(output, folder, dequantized, outtype)
+            figures = _quantization_loss(folder, dequantized, model)
+        finally:
+            shutil.rmtree(dequantized, ignore_errors=True)
+        sizes = {"before": WeightFiles(folder).num_bytes, "after": output.stat().st_size}
+    record_figures(target, {"type": outtype, "bytes": sizes, **figures})
+    losses = figures["held_out_loss"]
+    change = f"; held-out loss {losses['before']:.4f} → {losses['after']:.4f}" if losses else ""
+    return (
+        f"{written}; {sizes['before']:,} → {sizes['after']:,} bytes; mean KL "
+        f"{figures['kl']:.2g} nats on fixed prompts{change}"
+    )
+
+
+def _quantization_loss(folder: Path, dequantized: Path, model: Path) -> dict[str, Any]:
+    """Return what a model loses by quantization: KL divergence and held-out loss.
+
+    Args:
+        folder: Folder of the original model.
+        dequantized: Folder of the dequantized model.
+        model: Folder of the run's model, for its tokenizer and its held-out rows.
+    """
+    ids = verification_ids(model, vocabulary_size(folder))
+    p, q = (logits_of(place, ids).log_softmax(-1) for place in (folder, dequantized))
+    losses = {}
+    if (batch := held_out_batch(model)) is not None:
+        for when, place in (("before", folder), ("after", dequantized)):
+            losses[when] = loss_of(logits_of(place, batch["input_ids"]), batch)
+    return {"kl": float((p.exp() * (p - q)).sum(-1).mean()), "held_out_loss": losses}
 
 
 def _model_name(model: Path) -> str:
@@ -250,11 +369,12 @@ def _sha256_of(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-FORMATS: dict[str, tuple[str, Format]] = {
-    "safetensors": ("model", merged_folder),
-    "adapter": ("adapter", adapter_folder),
-    "archive": ("model.tar.gz", archive),
-    "archive-apart": ("model.tar.gz", archive_apart),
-    "gguf": ("model.gguf", gguf),
+FORMATS: dict[str, ExportFormat] = {
+    "safetensors": ExportFormat("model", merged_folder),
+    "adapter": ExportFormat("adapter", adapter_folder),
+    "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
+    "archive": ExportFormat("model.tar.gz", archive),
+    "archive-apart": ExportFormat("model.tar.gz", archive_apart),
+    "gguf": ExportFormat("model.gguf", gguf, ("outtype",)),
 }
-"""Name of the output and function that writes it, by the format's name on the command line."""
+"""Formats by their name on the command line."""

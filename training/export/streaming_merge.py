@@ -31,7 +31,8 @@ def streaming_merge(adapter: Path, base: Path, target: Path) -> None:
     """Write the base model with the adapter merged to the folder `target`, file by file.
 
     Each tensor keeps its dtype; the update is added in fp32. If the base's files name or split its
-    weights differently from the model (mixtures of experts, GPT-NeoX), it is merged in memory.
+    weights differently from the model (mixtures of experts, GPT-NeoX), or the adapter changes
+    parameters that are no linear layers, it is merged in memory.
 
     Args:
         adapter: Folder of the adapter.
@@ -43,7 +44,9 @@ def streaming_merge(adapter: Path, base: Path, target: Path) -> None:
     """
     config = PeftConfig.from_pretrained(str(adapter))
     check_mergeable(config, adapter)
-    if not is_streamable(base) or needs_complete_base(adapter, base):
+    # LoRA on parameters (experts) is nested in ways that a single layer does not show.
+    on_parameters = bool(getattr(config, "target_parameters", None))
+    if on_parameters or not is_streamable(base) or needs_complete_base(adapter, base):
         _merge_in_memory(adapter, base, target)
         return
     model, source = empty_model(base), WeightFiles(base)

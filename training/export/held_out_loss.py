@@ -1,0 +1,93 @@
+"""Loss on a run's held-out rows, to compare an export that rounds weights with its original."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from training.config import Job, load_job
+from training.console import say
+from training.data.collators.sequences import SequenceCollator
+from training.data.prepare import prepare
+from training.data.storage.table import RowTable
+from training.data.tokenization.token_rows import IGNORE
+from training.errors import TemperError
+
+_MAX_TOKENS = 2048
+"""Tokens of one batch with padding: its logits take 4 bytes per token and vocabulary entry."""
+
+Batch = dict[str, torch.Tensor]
+
+
+def held_out_batch(model: Path) -> Batch | None:
+    """Return the first held-out rows of the run that trained a model; None if it has none.
+
+    Args:
+        model: Folder of the model, in the folder of its run.
+    """
+    try:
+        batch = _batch(model)
+    except (TemperError, OSError) as error:
+        say(f"the held-out loss is not measured: {error}")
+        return None
+    if batch is None:
+        say("the held-out loss is not measured: the run has no held-out rows of text")
+    return batch
+
+
+def _batch(model: Path) -> Batch | None:
+    path = model.resolve().parent / "job.yaml"
+    job = load_job(path) if path.is_file() else None
+    if not isinstance(job, Job) or not job.data.validation.wanted or job.method.head == "score":
+        return None
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    with TemporaryDirectory() as scratch:
+        places: dict[str, Any] = {"cache_dir": Path(scratch), "run_dir": Path(scratch)}
+        table = prepare(job, tokenizer, **places).validation
+        if not isinstance(table, RowTable):
+            return None
+        rows = [row for row in _first_rows(table) if "labels" in row]
+    return SequenceCollator(tokenizer.pad_token_id or 0)(rows) if rows else None
+
+
+def _first_rows(table: RowTable) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    longest = 0
+    for index in range(len(table)):
+        row = table[index]
+        longest = max(longest, len(row["input_ids"]) if "input_ids" in row else _MAX_TOKENS)
+        if rows and (len(rows) + 1) * longest > _MAX_TOKENS:
+            break
+        rows.append(row)
+    return rows
+
+
+def loss_of(logits: torch.Tensor, batch: Batch) -> float:
+    """Return the loss in nats per supervised token.
+
+    Args:
+        logits: Logits of the batch, `[rows, tokens, vocabulary]`.
+        batch: What `held_out_batch` returned.
+    """
+    return float(
+        torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORE
+        )
+    )
+
+
+def record_figures(target: Path, figures: dict[str, Any]) -> None:
+    """Record measured figures of an export in `export.json` in the folder that holds it.
+
+    Args:
+        target: The exported file or folder.
+        figures: What was measured.
+    """
+    path = target.parent / "export.json"
+    document = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**document, target.name: figures}, indent=1) + "\n")
