@@ -87,7 +87,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-setup cluster-software
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect notify cluster-setup cluster-software
 
 status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
 	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
@@ -110,8 +110,8 @@ fetch: $(VENV)/.launch  ## download a run's model and report: make fetch RUN=…
 delete: $(VENV)/.launch  ## delete a run locally and on its target, after confirmation: make delete RUN=…
 	@$(TEMPER) delete $(RUN)
 
-export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf] [RANK=…|ENERGY=…] [TO=…]
-	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO)) $(if $(RANK),--rank $(RANK)) $(if $(ENERGY),--energy $(ENERGY))
+export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [TO=…]
+	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO)) $(if $(RANK),--rank $(RANK)) $(if $(ENERGY),--energy $(ENERGY)) $(if $(OUTTYPE),--outtype $(OUTTYPE))
 
 answer: $(VENV)/.train  ## answer requests, each with the adapter that it names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
 	@$(if $(and $(MODEL),$(REQUESTS),$(ADAPTERS)),$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT)),echo 'make answer lacks $(strip $(foreach name,MODEL REQUESTS ADAPTERS,$(if $($(name)),,$(name)))). Write: make answer MODEL=base ADAPTERS="name=folder" REQUESTS=requests.jsonl' >&2; exit 2)
@@ -121,6 +121,9 @@ doctor: $(VENV)/.train $(VENV)/.launch  ## check whether this machine and the ac
 
 connect: $(VENV)/.launch  ## enter a HyperPod node of Slurm, or reach the API server of EKS: make connect ENV=dev [NODE=controller] [KEY=~/.ssh/id_ed25519.pub]
 	@$(TEMPER) connect --env $(ENV) $(if $(filter command% environment,$(origin NODE)),--node $(NODE)) $(if $(KEY),--key $(KEY))
+
+notify: $(VENV)/.launch  ## get a mail when a run of yours ends: make notify EMAIL=… ENV=dev [ARGS="--state failed"; --list; --remove]
+	@$(TEMPER) notify $(EMAIL) --env $(ENV) $(ARGS)
 
 cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its administrator: make cluster-setup ENV=dev
 	@$(TEMPER) cluster-setup --env $(ENV)

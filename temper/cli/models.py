@@ -32,11 +32,15 @@ def _export(
         float | None,
         typer.Option(help="With adapter-svd: share of the squared singular values to keep."),
     ] = None,
+    outtype: Annotated[
+        str | None,
+        typer.Option(help="With gguf: Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0; as it is if omitted."),
+    ] = None,
 ) -> int:
     """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
-    export_model(run, format, to, rank=rank, energy=energy)
+    export_model(run, format, to, rank=rank, energy=energy, outtype=outtype)
     return 0
 
 

@@ -31,7 +31,8 @@ from training.data.report import DataReport
 from training.data.report_builder import ReportBuilder, save_report
 from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import Cache, cache_key
-from training.data.storage.stream import SourceStream, StreamSettings, StreamTable
+from training.data.storage.source_stream import SourceStream
+from training.data.storage.stream import StreamSettings, StreamTable
 from training.data.storage.table import RowTable, load_row_table, write_row_table
 from training.data.tokenization.corpus import iter_texts, load_texts
 from training.data.tokenization.encoder import fingerprint

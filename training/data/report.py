@@ -135,7 +135,8 @@ class DataReport:
         if self.streamed:
             lines = [
                 f"data: streamed; the first {self.documents:,} documents are "
-                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned"
+                f"{self.tokens:,} tokens in {self.rows_train:,} rows, {self.supervised:,} learned",
+                *self._split_lines(),
             ]
         else:
             share = self.supervised / self.tokens if self.tokens else 0.0

@@ -15,7 +15,8 @@ from training.config.job import Job
 from training.data.readers.ingest import DROPPED, SKIPPED, Ingested
 from training.data.report import DataReport, SourceReport
 from training.data.sample_size import sample_size_warnings
-from training.data.storage.stream import SourceStream, StreamTable
+from training.data.storage.source_stream import SourceStream
+from training.data.storage.stream import StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.domain_terms import measure_terms
 from training.data.tokenization.mask_preview import RowPreview, preview_row, render_text
@@ -125,17 +126,18 @@ class ReportBuilder:
         lengths = [length for row in window for length in row["seq_lengths"]]
         tokens = sum(lengths)
         width = self._data.max_length if self._data.packing else max(lengths)
+        kept = sum(counts.rows_kept for counts in table.counts)
+        truncated = sum(counts.rows_truncated for counts in table.counts)
         report = DataReport(
             sources=tuple(
                 SourceReport(
                     stream.located.source.source,
                     "train",
                     stream.reader.shapes,
-                    rows_with_markup=table.num_with_markup if number == 0 else 0,
-                    markup_example=table.markup_example if number == 0 else "",
+                    **counts.to_dict(),
                     columns_unused=dict(sorted(stream.reader.unused_rows.copy().items())),
                 )
-                for number, stream in enumerate(streams)
+                for stream, counts in zip(streams, table.counts, strict=False)
             ),
             rows_train=len(window),
             rows_validation=len(held_out) if held_out else 0,
@@ -145,7 +147,7 @@ class ReportBuilder:
             max_length=self._data.max_length,
             longest=max(lengths),
             median=float(np.median(lengths)),
-            truncated_share=0.0,
+            truncated_share=truncated / kept if kept else 0.0,
             packed=self._data.packing,
             efficiency=tokens / (len(window) * width),
             dropped_reasons={},
@@ -157,11 +159,10 @@ class ReportBuilder:
         )
         warnings = [
             *self.warnings,
+            *row_warnings(report, replay_rounds=1),
             *markup_warnings(report.sources),
             *unread_column_warnings(report.sources),
         ]
-        if report.terms and (warning := report.terms.warning()):
-            warnings.append(warning)
         return replace(report, warnings=tuple(warnings))
 
     def _preview(self, table: RowTable | Sequence[dict[str, Any]]) -> tuple[RowPreview, ...]:
@@ -185,19 +186,7 @@ def _source_report(ingested: Ingested, role: str, tokens_trained: int) -> Source
         source=ingested.source.source,
         role=role,
         shapes=stats.shapes,
-        rows_read=stats.rows_read,
-        rows_skipped=stats.rows_skipped,
-        rows_dropped=stats.rows_dropped,
-        rows_kept=stats.rows_kept,
-        rows_truncated=stats.rows_truncated,
-        answers_cut=stats.answers_cut,
-        rows_split=stats.rows_split,
-        parts=stats.parts,
-        parts_dropped=stats.parts_dropped,
-        rows_with_markup=stats.rows_with_markup,
-        markup_example=stats.markup_example,
-        tokens=stats.tokens,
-        supervised=stats.supervised,
+        **stats.counts.to_dict(),
         columns_unused=stats.unused,
         tokens_trained=tokens_trained,
     )

@@ -41,7 +41,11 @@ def export_model(
     ]
     if others:
         raise JobError("export", others)
-    target = to or model.parent / "export" / format.output
+    output = format.output
+    if "outtype" in given:
+        # As files for llama.cpp are named, so that those of several types can be kept.
+        output = f"{Path(output).stem}-{given['outtype'].upper()}{Path(output).suffix}"
+    target = to or model.parent / "export" / output
     result = format.write(model, target, **given)
     say(f"verified: {result}")
     say(f"done: {target}")

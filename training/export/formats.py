@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 import yaml
@@ -20,7 +20,8 @@ from peft import PeftConfig
 
 from training.errors import GuardError, ModelError, RunError
 from training.export.adapter_svd import Reduction, write_reduced
-from training.export.gguf_file import write_gguf
+from training.export.gguf_file import write_dequantized, write_gguf
+from training.export.gguf_types import check_outtype
 from training.export.held_out_loss import held_out_batch, loss_of, record_figures
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, logits_of, logits_with, verification_ids
@@ -193,24 +194,75 @@ def archive_apart(model: Path, target: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def gguf(model: Path, target: Path) -> str:
+def gguf(model: Path, target: Path, *, outtype: str | None = None) -> str:
     """Write one GGUF file for llama.cpp, with the adapter merged.
 
+    Args:
+        model: Folder of the run's model.
+        target: File to write.
+        outtype: Quantized type of the matrices; None if they keep their dtype.
+
     Raises:
+        JobError: There is no such type.
         ModelError: The adapter cannot be merged, or llama.cpp does not support the model or
             tokenizer.
         GuardError: The export differs from the trained model.
     """
+    outtype = outtype and check_outtype(outtype)
     if not is_adapter(str(model)):
-        with atomic_output(target) as output:
-            return write_gguf(model, output, _model_name(model))
+        return _gguf_of(model, model, target, outtype)
     folder = target.with_name(f".{target.name}-contents")
     try:
         verified = merged_folder(model, folder)
-        with atomic_output(target) as output:
-            return f"{verified}; {write_gguf(folder, output, _model_name(model))}"
+        return f"{verified}; {_gguf_of(folder, model, target, outtype)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _gguf_of(folder: Path, model: Path, target: Path, outtype: str | None) -> str:
+    """Write a complete model as a GGUF file, and measure what its quantization loses.
+
+    Args:
+        folder: Folder of the model, without an adapter.
+        model: Folder of the run's model, for its name and its held-out rows.
+        target: File to write.
+        outtype: Quantized type of the matrices; None if they keep their dtype.
+    """
+    with atomic_output(target) as output:
+        written = write_gguf(folder, output, _model_name(model), outtype)
+        if outtype is None:
+            return written
+        dequantized = target.with_name(f".{target.name}-dequantized")
+        try:
+            write_dequantized(output, folder, dequantized, outtype)
+            figures = _quantization_loss(folder, dequantized, model)
+        finally:
+            shutil.rmtree(dequantized, ignore_errors=True)
+        sizes = {"before": WeightFiles(folder).num_bytes, "after": output.stat().st_size}
+    record_figures(target, {"type": outtype, "bytes": sizes, **figures})
+    losses = figures["held_out_loss"]
+    change = f"; held-out loss {losses['before']:.4f} → {losses['after']:.4f}" if losses else ""
+    return (
+        f"{written}; {sizes['before']:,} → {sizes['after']:,} bytes; mean KL "
+        f"{figures['kl']:.2g} nats on fixed prompts{change}"
+    )
+
+
+def _quantization_loss(folder: Path, dequantized: Path, model: Path) -> dict[str, Any]:
+    """Return what a model loses by quantization: KL divergence and held-out loss.
+
+    Args:
+        folder: Folder of the original model.
+        dequantized: Folder of the dequantized model.
+        model: Folder of the run's model, for its tokenizer and its held-out rows.
+    """
+    ids = verification_ids(model, vocabulary_size(folder))
+    p, q = (logits_of(place, ids).log_softmax(-1) for place in (folder, dequantized))
+    losses = {}
+    if (batch := held_out_batch(model)) is not None:
+        for when, place in (("before", folder), ("after", dequantized)):
+            losses[when] = loss_of(logits_of(place, batch["input_ids"]), batch)
+    return {"kl": float((p.exp() * (p - q)).sum(-1).mean()), "held_out_loss": losses}
 
 
 def _model_name(model: Path) -> str:
@@ -323,6 +375,6 @@ FORMATS: dict[str, ExportFormat] = {
     "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
     "archive": ExportFormat("model.tar.gz", archive),
     "archive-apart": ExportFormat("model.tar.gz", archive_apart),
-    "gguf": ExportFormat("model.gguf", gguf),
+    "gguf": ExportFormat("model.gguf", gguf, ("outtype",)),
 }
 """Formats by their name on the command line."""

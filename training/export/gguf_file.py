@@ -1,12 +1,15 @@
 """Export to one GGUF file for llama.cpp and tools based on it, read back and compared.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights keep their dtype, but
-vectors (norms, biases) are fp32, as llama.cpp requires.
+vectors (norms, biases) are fp32, as llama.cpp requires; or matrices are quantized
+(`training.export.gguf_types`).
 """
 
 from __future__ import annotations
 
 import math
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from gguf import (
+    GGML_QUANT_SIZES,
     MODEL_ARCH,
     GGMLQuantizationType,
     GGUFReader,
@@ -30,7 +34,8 @@ from transformers import AutoConfig, PretrainedConfig
 
 from training.errors import GuardError, ModelError
 from training.export.gguf_tokenizer import GgufTokenizer, read_tokenizer
-from training.models.safetensors_io import WeightFiles
+from training.export.gguf_types import QUANTIZED, matrix_type, within_rounding
+from training.models.safetensors_io import TensorInfo, WeightFiles, write_tensors
 
 _ARCHITECTURES = {
     "llama": MODEL_ARCH.LLAMA,
@@ -71,13 +76,14 @@ class _Tensor:
     heads: int = 0
 
 
-def write_gguf(folder: Path, path: Path, name: str) -> str:
+def write_gguf(folder: Path, path: Path, name: str, outtype: str | None = None) -> str:
     """Write a model's folder as a GGUF file, read it back, and return what was compared.
 
     Args:
         folder: Folder of safetensors, configuration and tokenizer, without an adapter.
         path: File to write.
         name: Name of the model, which tools show (`general.name`).
+        outtype: Quantized type of the matrices; None if they keep their dtype.
 
     Raises:
         ModelError: llama.cpp does not support the model or its tokenizer.
@@ -87,10 +93,11 @@ def write_gguf(folder: Path, path: Path, name: str) -> str:
     _check_supported(config, folder)
     files = WeightFiles(folder)
     tokenizer = read_tokenizer(folder, config.vocab_size)
-    tensors = list(_tensors(config, files))
+    tensors = list(_tensors(config, files, outtype))
     architecture = _ARCHITECTURES[config.model_type]
     writer = GGUFWriter(path, MODEL_ARCH_NAMES[architecture])
-    _write_metadata(writer, config, name, tensors)
+    _write_metadata(writer, config, name)
+    writer.add_file_type(_file_type(tensors, outtype))
     tokenizer.write(writer)
     for tensor in tensors:
         raw, number, size = _stored_layout(tensor)
@@ -111,8 +118,10 @@ def _stored_layout(tensor: _Tensor) -> tuple[tuple[int, ...], np.dtype[Any], int
         return shape, np.dtype(np.float32), 4 * math.prod(shape)
     if tensor.kind == GGMLQuantizationType.F16:
         return shape, np.dtype(np.float16), 2 * math.prod(shape)
-    # NumPy has no bf16: the writer takes its rows as bytes.
-    return (*shape[:-1], shape[-1] * 2), np.dtype(np.uint8), 2 * math.prod(shape)
+    # NumPy has no bf16 and no quantized types: the writer takes their rows as bytes.
+    block, size = GGML_QUANT_SIZES[tensor.kind]
+    row = shape[-1] // block * size
+    return (*shape[:-1], row), np.dtype(np.uint8), row * math.prod(shape[:-1])
 
 
 def _check_supported(config: PretrainedConfig, folder: Path) -> None:
@@ -150,9 +159,7 @@ def _head_size(config: PretrainedConfig) -> int:
     return int(given or config.hidden_size // config.num_attention_heads)
 
 
-def _write_metadata(
-    writer: GGUFWriter, config: PretrainedConfig, name: str, tensors: list[_Tensor]
-) -> None:
+def _write_metadata(writer: GGUFWriter, config: PretrainedConfig, name: str) -> None:
     rope, size = config.rope_parameters, _head_size(config)
     writer.add_name(name)
     writer.add_context_length(config.max_position_embeddings)
@@ -170,12 +177,24 @@ def _write_metadata(
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
     writer.add_vocab_size(config.vocab_size)
+
+
+def _file_type(tensors: list[_Tensor], outtype: str | None) -> LlamaFileType:
+    if outtype:
+        return QUANTIZED[outtype][1]
     matrices = {tensor.kind for tensor in tensors if len(tensor.shape) == 2}
-    writer.add_file_type(_FILE_TYPES[max(matrices, key=lambda kind: kind.value)])
+    return _FILE_TYPES[max(matrices, key=lambda kind: kind.value)]
 
 
-def _tensors(config: PretrainedConfig, files: WeightFiles) -> Iterator[_Tensor]:
+def _tensors(
+    config: PretrainedConfig, files: WeightFiles, outtype: str | None
+) -> Iterator[_Tensor]:
     """Yield the tensors of the file, in the order of the folder.
+
+    Args:
+        config: Configuration of the model.
+        files: Weights of the model.
+        outtype: Quantized type of the matrices; None if they keep their dtype.
 
     Raises:
         ModelError: The folder has a tensor that the architecture does not have.
@@ -191,8 +210,11 @@ def _tensors(config: PretrainedConfig, files: WeightFiles) -> Iterator[_Tensor]:
                 f"{files.folder} cannot be written to GGUF: {source} ({about.dtype}) has no place "
                 f"in it. Use FORMAT=safetensors"
             )
-        vector = len(about.shape) == 1
-        kind = GGMLQuantizationType.F32 if vector else _KINDS[about.dtype]
+        kind = _KINDS[about.dtype]
+        if len(about.shape) == 1:
+            kind = GGMLQuantizationType.F32
+        elif outtype:
+            kind = matrix_type(name, about.shape, outtype, config.tie_word_embeddings)
         yield _Tensor(name, source, kind, about.shape, _num_interleaved_heads(config, source))
     if config.rope_parameters.get("rope_type") == "llama3":
         shape = (_head_size(config) // 2,)
@@ -220,7 +242,7 @@ def _stored_values(tensor: _Tensor, config: PretrainedConfig, files: WeightFiles
         halves = found.reshape(tensor.heads, 2, -1, *found.shape[1:])
         found = halves.transpose(1, 2).reshape(found.shape)
     if tensor.kind == GGMLQuantizationType.F16:
-        return found.contiguous().numpy()
+        return found.half().contiguous().numpy()
     return quantize(found.float().contiguous().numpy(), tensor.kind)
 
 
@@ -252,16 +274,21 @@ def _compare(
     if len(there) != len(tensors):
         raise GuardError(f"{path.name} holds {len(there)} tensors, not {len(tensors)}")
     for tensor in tensors:
-        stored = there[tensor.name]
-        found = torch.from_numpy(np.array(dequantize(stored.data, stored.tensor_type)))
+        found = _read_back(there[tensor.name], tensor)
         if tensor.source:
             wanted = files.read(tensor.source).float()
-            if tensor.heads:
-                pairs = found.reshape(tensor.heads, -1, 2, *found.shape[1:])
-                found = pairs.transpose(1, 2).reshape(found.shape)
         else:
             wanted = torch.from_numpy(_rope_factors(config))
-        if not torch.equal(found.reshape(wanted.shape), wanted):
+        found = found.reshape(wanted.shape)
+        rounded = tensor.kind not in _KINDS.values() or (
+            tensor.kind == GGMLQuantizationType.F16
+            and files.tensors[tensor.source].dtype != torch.float16
+        )
+        if not (
+            within_rounding(tensor.kind, wanted.numpy(), found.numpy())
+            if rounded
+            else torch.equal(found, wanted)
+        ):
             raise GuardError(f"{tensor.source or tensor.name} does not read back as it was written")
     fields = {name: field.contents() for name, field in reader.fields.items()}
     expected_fields = {
@@ -274,7 +301,42 @@ def _compare(
     for name, value in expected_fields.items():
         if fields.get(name) != value:
             raise GuardError(f"{name} does not read back as it was written")
-    return f"{len(tensors)} tensors, every bit as it was; {len(tokenizer.tokens):,} tokens"
+    quantized = Counter(t.kind.name for t in tensors if t.kind not in _KINDS.values())
+    how = ", ".join(f"{number} in {kind}" for kind, number in quantized.items())
+    kept = f"of which {how}, within their rounding" if quantized else "every bit as it was"
+    return f"{len(tensors)} tensors, {kept}; {len(tokenizer.tokens):,} tokens"
+
+
+def _read_back(stored: Any, tensor: _Tensor) -> torch.Tensor:
+    """Return the values of a tensor of the file in fp32, in the order of the model's."""
+    found = torch.from_numpy(np.array(dequantize(stored.data, stored.tensor_type)))
+    if tensor.heads:
+        pairs = found.reshape(tensor.heads, -1, 2, *found.shape[1:])
+        found = pairs.transpose(1, 2).reshape(found.shape)
+    return found.reshape(tensor.shape)
+
+
+def write_dequantized(path: Path, folder: Path, target: Path, outtype: str) -> None:
+    """Write the model of a quantized file as a folder of fp32 tensors, one at a time.
+
+    Args:
+        path: The file.
+        folder: The folder that it was written from, for the names of the tensors.
+        target: Folder to create.
+        outtype: Quantized type of the file.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    there = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+    tensors = {t.source: t for t in _tensors(config, WeightFiles(folder), outtype) if t.source}
+    kinds = {source: TensorInfo(torch.float32, t.shape) for source, t in tensors.items()}
+
+    def values(source: str) -> torch.Tensor:
+        tensor = tensors[source]
+        return _read_back(there[tensor.name], tensor).float()
+
+    target.mkdir(parents=True)
+    shutil.copyfile(folder / "config.json", target / "config.json")
+    write_tensors(target / "model.safetensors", kinds, values)
 
 
 _ROLES = {

@@ -171,8 +171,27 @@ def test_a_stream_splits_too(
     monkeypatch.setattr(stream, "WINDOW", 2)
     path = write_jsonl(tmp_path / "a.jsonl", [{"messages": [*turn(0, 4), *turn(1, 4)]}])
     data: dict[str, Any] = {"max_length": 48, "long_conversations": "split", "streaming": True}
-    table = prepared(path, TOKENIZER, shuffle=False, **data).train
+    run = prepared(path, TOKENIZER, shuffle=False, **data)
+    table = run.train
+    assert run.report.sources[0].parts == 4
+    assert "2 long conversations split at turns into 4 rows" in run.report.summary()[1]
     assert [table[index]["ids"] for index in range(2)] == [["a.jsonl:1#1"], ["a.jsonl:1#2"]]
+
+
+def test_a_stream_counts_the_answers_that_truncation_loses_by_source(
+    prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "WINDOW", 4)
+    long = [{"messages": [*turn(0, 4), *turn(1, 4), *turn(2, 4)]}] * 2
+    sources = [
+        {"source": str(write_jsonl(tmp_path / "a.jsonl", [{"messages": turn(0, 1)}] * 2))},
+        {"source": str(write_jsonl(tmp_path / "b.jsonl", long))},
+    ]
+    report = prepared(sources, TOKENIZER, max_length=48, streaming=True).report
+    assert [source.answers_cut for source in report.sources] == [0, 4]
+    assert [source.rows_read for source in report.sources] == [2, 2]
+    assert report.truncated_share == 0.5
+    assert any(line.startswith("4 answers of long conversations") for line in report.warnings)
 
 
 def test_the_plan_counts_the_parts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ def test_tools_are_rendered_with_their_description_and_parameters(written: str, 
         assert re.search(part, refused(rows, messages, tools))
     else:
         assert same_text(one(rows, messages, tools), rows, applied(tokenizer, messages, tools))
+
+
+@pytest.mark.parametrize("name", ["glm4moe", "gptoss", "llama3_1", "qwen2_5", "qwen3"])
+def test_published_templates_that_write_tools_are_accepted(name: str) -> None:
+    """The templates are those of the models, as TRL includes them."""
+    source = importlib.resources.files("trl").joinpath(f"chat_templates/{name}.jinja").read_text()
+    rows = tokenizer_of(byte_level(source), None, "completion")
+    row = one(rows, USES_TOOLS, [{"type": "function", "function": DESCRIBED}])
+    text = rows.encoder.decode(row.input_ids)
+    assert all(part in text for part in ("weather", "Weather of a city.", "city", "unit", "rain"))
 
 
 @pytest.mark.parametrize(

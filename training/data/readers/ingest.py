@@ -17,8 +17,9 @@ from training.data.schema.rows import Row, RowError
 from training.data.schema.schema_reader import SchemaReader
 from training.data.storage.cache import Cache, cache_key, write_jsonl
 from training.data.storage.table import TOKEN_SCHEMA, RowWriter, TokenStore
+from training.data.tokenization.outcome_counts import OutcomeCounts
 from training.data.tokenization.row_tokenizer import RowTokenizer
-from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome, SplitRow
+from training.data.tokenization.token_rows import Dropped, Outcome, SplitRow
 from training.data.tokenization.workers import tokenize_rows
 from training.errors import DataError
 
@@ -30,31 +31,31 @@ DROPPED, SKIPPED = "dropped.jsonl", "skipped.jsonl"
 
 @dataclass(frozen=True)
 class IngestStats:
-    """Statistics of the rows of a source; `report.SourceReport` describes the other names.
+    """Statistics of the rows of a source.
 
     Attributes:
+        shapes: Detected shapes of its rows.
+        counts: What became of its rows.
         required_length: Smallest `max_length` that would keep a dropped row; 0 if none would.
         unused: Number of rows by column, or key of messages, that hold something and were not read.
         reasons: Number of dropped rows by reason.
     """
 
     shapes: tuple[str, ...]
-    rows_read: int
-    rows_skipped: int
-    rows_dropped: int
-    rows_kept: int
-    rows_truncated: int
-    answers_cut: int
-    rows_split: int
-    parts: int
-    parts_dropped: int
-    rows_with_markup: int
-    markup_example: str
-    tokens: int
-    supervised: int
+    counts: OutcomeCounts
     required_length: int
     unused: dict[str, int]
     reasons: dict[str, int]
+
+    @property
+    def rows_read(self) -> int:
+        """Rows read."""
+        return self.counts.rows_read
+
+    @property
+    def rows_skipped(self) -> int:
+        """Rows that could not be read."""
+        return self.counts.rows_skipped
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Ingested:
 def open_ingested(source: Source, folder: Path) -> Ingested:
     """Return the tokenized source that `ingest` wrote to `folder`."""
     stats = json.loads((folder / _STATS).read_text())
-    stats |= {"shapes": tuple(stats["shapes"])}
+    stats |= {"shapes": tuple(stats["shapes"]), "counts": OutcomeCounts(**stats["counts"])}
     return Ingested(source, folder, IngestStats(**stats), TokenStore(folder / _TOKENS))
 
 
@@ -171,40 +172,25 @@ class IngestWriter:
     """Writer of tokenized rows that keeps statistics and the lists of dropped and skipped rows."""
 
     def __init__(self) -> None:
-        self._read = self._kept = self._truncated = self._tokens = self._supervised = 0
-        self._answers_cut = self._split = self._parts = self._parts_dropped = 0
-        self._with_markup = 0
-        self._markup_example = ""
+        self._counts = OutcomeCounts()
         self._dropped: list[Dropped] = []
         self._skipped: list[BadRecord] = []
 
     def add(self, outcome: Outcome, writer: RowWriter) -> None:
         """Count the outcome of one source row, and write its token rows."""
-        document = self._read
-        self._read += 1
+        document = self._counts.rows_read
+        self._counts.add(outcome)
         if isinstance(outcome, Dropped):
             self._dropped.append(outcome)
         elif isinstance(outcome, BadRecord):
             self._skipped.append(outcome)
         else:
             rows = outcome.rows if isinstance(outcome, SplitRow) else outcome
-            if isinstance(outcome, SplitRow):
-                self._split += 1
-                self._parts += len(rows)
-                self._parts_dropped += len(outcome.dropped)
-                self._dropped += outcome.dropped
-            self._kept += 1
-            self._truncated += any(row.truncated for row in rows)
-            if markup := rows[0].markup:
-                self._with_markup += 1
-                self._markup_example = self._markup_example or f"{rows[0].id}: {markup!r}"
+            self._dropped += outcome.dropped if isinstance(outcome, SplitRow) else []
             for row in rows:
-                self._answers_cut += row.answers_cut
                 writer.add(
                     row.id, document, row.input_ids, row.labels, row.split, row.about, row.prompt
                 )
-                self._tokens += len(row.input_ids)
-                self._supervised += int((row.labels != IGNORE).sum())
 
     def write(self, folder: Path, reader: SchemaReader) -> None:
         """Write the lists of dropped and skipped rows, and the statistics."""
@@ -212,19 +198,7 @@ class IngestWriter:
         write_jsonl(folder / SKIPPED, ({"id": s.origin, "reason": s.reason} for s in self._skipped))
         stats = IngestStats(
             shapes=reader.shapes,
-            rows_read=self._read,
-            rows_skipped=len(self._skipped),
-            rows_dropped=len(self._dropped) - self._parts_dropped,
-            rows_kept=self._kept,
-            rows_truncated=self._truncated,
-            answers_cut=self._answers_cut,
-            rows_split=self._split,
-            parts=self._parts,
-            parts_dropped=self._parts_dropped,
-            rows_with_markup=self._with_markup,
-            markup_example=self._markup_example,
-            tokens=self._tokens,
-            supervised=self._supervised,
+            counts=self._counts,
             required_length=min(
                 (d.required_length for d in self._dropped if d.required_length), default=0
             ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,12 @@ import numpy as np
 from training.data.mixing.packing import best_fit
 from training.data.mixing.sampling import allocate_rows
 from training.data.readers.ingest import DROPPED, SKIPPED, raise_unless_skipped
-from training.data.readers.records import BadRecord, SourcePosition
-from training.data.readers.sources import ReadCursor, ResolvedSource
-from training.data.schema.rows import Row, RowError
-from training.data.schema.schema_reader import SchemaReader
+from training.data.readers.records import BadRecord
+from training.data.readers.sources import ResolvedSource
+from training.data.schema.rows import Row
 from training.data.storage.cache import cache_key, write_jsonl
+from training.data.storage.source_stream import SourceStream
+from training.data.tokenization.outcome_counts import OutcomeCounts
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.data.tokenization.token_rows import Dropped, SplitRow, TokenRow
 from training.data.tokenization.workers import characters_of
@@ -36,6 +37,10 @@ _WINDOW_CHARACTERS = 16_000_000
 _BATCH = 256
 _KEPT_POSITIONS = 16
 """Window positions in a state: the DataLoader fetches rows before they are trained on."""
+
+
+_Drawn = tuple[int, Row | BadRecord]
+"""Row of a window, with the number of its source; the replay source comes last."""
 
 
 @dataclass(frozen=True)
@@ -57,62 +62,6 @@ class StreamSettings:
     replay_share: float = 0.0
 
 
-class SourceStream:
-    """Endless stream of the rows of one source, which restarts when the source ends.
-
-    Args:
-        located: The source.
-        reader: Reader of its records.
-        limit: Number of rows to use.
-    """
-
-    def __init__(self, located: ResolvedSource, reader: SchemaReader, limit: int | None):
-        self.located = located
-        self.reader = reader
-        self._limit = limit
-        self.seek({"file": 0, "offset": 0, "number": 0, "count": 0, "epoch": 0})
-
-    def seek(self, position: dict[str, int]) -> None:
-        """Move to a position that `position` returned."""
-        self._count, self._epoch = position["count"], position["epoch"]
-        start = SourcePosition(position["offset"], position["number"])
-        self._open(ReadCursor(position["file"], start))
-
-    def _open(self, cursor: ReadCursor) -> None:
-        self._records = self.located.records(cursor)
-        self._next = next(self._records, None)
-
-    def position(self) -> dict[str, int]:
-        """Return the position of the next row."""
-        self._restart_at_end()
-        assert self._next is not None
-        cursor, _ = self._next
-        start = {"file": cursor.file, **asdict(cursor.position)}
-        return {**start, "count": self._count, "epoch": self._epoch}
-
-    def _restart_at_end(self) -> None:
-        if self._next is not None and (self._limit is None or self._count < self._limit):
-            return
-        if not self._count:
-            raise DataError(f"{self.located.source.source}: there are no rows in it")
-        self._count, self._epoch = 0, self._epoch + 1
-        self._open(ReadCursor())
-
-    def next_row(self) -> Row | BadRecord:
-        """Return the next row."""
-        self._restart_at_end()
-        assert self._next is not None
-        _, record = self._next
-        self._next = next(self._records, None)
-        self._count += 1
-        if isinstance(record, BadRecord):
-            return record
-        try:
-            return self.reader.read(record)
-        except RowError as fault:
-            return BadRecord(record.origin, str(fault))
-
-
 @dataclass(frozen=True)
 class _Window:
     """Window of a stream.
@@ -123,14 +72,14 @@ class _Window:
         rows: Rows in order.
         dropped: Rows without anything to train on.
         skipped: Rows that could not be read.
-        markup: Rows that hold markup of the chat template already, each with its markup.
+        counts: What became of the rows of each source.
     """
 
     begin: dict[str, Any]
     rows: list[dict[str, Any]]
     dropped: list[Dropped]
     skipped: list[BadRecord]
-    markup: list[str]
+    counts: list[OutcomeCounts]
 
 
 class StreamTable:
@@ -140,8 +89,7 @@ class StreamTable:
         digest: Digest of the names and sizes of the sources' files, not of their content.
         num_dropped: Rows so far without anything to train on.
         num_skipped: Rows so far that could not be read.
-        num_with_markup: Rows so far that hold markup of the chat template already.
-        markup_example: First of them, and its markup.
+        counts: What became of the rows so far, by training source, then of the replay source.
 
     Args:
         streams: Training sources.
@@ -175,8 +123,8 @@ class StreamTable:
         self._positions: list[dict[str, Any]] = []
         self._replay_due = 0.0
         self._number = -1
-        self.num_dropped = self.num_skipped = self.num_with_markup = 0
-        self.markup_example = ""
+        self.num_dropped = self.num_skipped = 0
+        self.counts = [OutcomeCounts() for _ in self._all_streams()]
         self.digest = cache_key(
             "stream", *(_identity(stream.located) for stream in self._all_streams())
         )
@@ -272,12 +220,12 @@ class StreamTable:
             "replay_due": self._replay_due,
             "sources": [stream.position() for stream in self._all_streams()],
         }
-        window = _Window(begin, [], [], [], [])
+        window = _Window(begin, [], [], [], [OutcomeCounts() for _ in self._all_streams()])
         drawn = self._draw()
         documents = self._tokenize(drawn, window)
         if not documents:
             raise DataError(
-                f"none of the {len(drawn):,} rows from {_id(drawn[0])} on has anything to learn "
+                f"none of the {len(drawn):,} rows from {_id(drawn[0][1])} on has anything to learn "
                 f"within data.max_length {self._rows.max_length}. Raise it, or fix the data"
             )
         documents += self._draw_replay(sum(len(row.input_ids) for row in documents), window)
@@ -293,23 +241,33 @@ class StreamTable:
         window.rows.extend(_as_row([documents[i] for i in group]) for group in groups)
         return window
 
-    def _draw(self) -> list[Row | BadRecord]:
-        drawn: list[Row | BadRecord] = []
+    def _draw(self) -> list[_Drawn]:
+        """Return the rows of a window, each with the number of its source."""
+        drawn: list[_Drawn] = []
         characters = 0
         while len(drawn) < WINDOW and characters < _WINDOW_CHARACTERS:
-            stream = self._streams[self._source_order[len(drawn) % len(self._source_order)]]
-            row = stream.next_row()
+            source = self._source_order[len(drawn) % len(self._source_order)]
+            row = self._streams[source].next_row()
             characters += characters_of(row)
-            drawn.append(row)
+            drawn.append((source, row))
         return drawn
 
-    def _tokenize(self, drawn: Sequence[Row | BadRecord], window: _Window) -> list[TokenRow]:
+    def _tokenize(self, drawn: Sequence[_Drawn], window: _Window) -> list[TokenRow]:
         """Return the token rows of `drawn`, and record dropped and skipped rows in the window."""
         documents: list[TokenRow] = []
-        skipped = [row for row in drawn if isinstance(row, BadRecord)]
-        rows = [row for row in drawn if not isinstance(row, BadRecord)]
+        skipped: list[BadRecord] = []
+        rows: list[tuple[int, Row]] = []
+        for source, row in drawn:
+            if isinstance(row, BadRecord):
+                skipped.append(row)
+                window.counts[source].add(row)
+            else:
+                rows.append((source, row))
         for start in range(0, len(rows), _BATCH):
-            for outcome in self._rows(rows[start : start + _BATCH]):
+            batch = rows[start : start + _BATCH]
+            outcomes = self._rows([row for _, row in batch])
+            for (source, _), outcome in zip(batch, outcomes, strict=True):
+                window.counts[source].add(outcome)
                 if isinstance(outcome, Dropped):
                     window.dropped.append(outcome)
                 elif isinstance(outcome, BadRecord):
@@ -319,7 +277,6 @@ class StreamTable:
                     documents += outcome.rows
                 else:
                     documents += outcome
-        window.markup.extend(f"{row.id}: {row.markup!r}" for row in documents if row.markup)
         for bad in skipped:
             raise_unless_skipped(bad, self._settings.on_error)
         window.skipped.extend(skipped)
@@ -332,8 +289,8 @@ class StreamTable:
         self._logged_window = self._number
         self.num_dropped += len(window.dropped)
         self.num_skipped += len(window.skipped)
-        self.num_with_markup += len(window.markup)
-        self.markup_example = self.markup_example or next(iter(window.markup), "")
+        for counts, more in zip(self.counts, window.counts, strict=True):
+            counts.merge(more)
         if self._log_folder is not None:
             lost = ({"id": row.id, "reason": row.reason} for row in window.dropped)
             bad = ({"id": row.origin, "reason": row.reason} for row in window.skipped)
@@ -353,7 +310,7 @@ class StreamTable:
         documents: list[TokenRow] = []
         without_text = 0
         while self._replay_due > 0:
-            replayed = self._tokenize([self._replay.next_row()], window)
+            replayed = self._tokenize([(len(self._streams), self._replay.next_row())], window)
             without_text = 0 if replayed else without_text + 1
             if without_text > WINDOW:
                 raise DataError(f"data.replay: {self._replay.located.source.source} holds no text")
