@@ -33,7 +33,8 @@ class NextTokenMetric:
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of the loss and of the top-1 hits, and the supervised tokens."""
         outputs = model(**batch, next_token_log_probs=True, top1=True)
-        total = float(-outputs.log_probs.double().sum())
+        # On the host: Trainium has no fp64.
+        total = float(-outputs.log_probs.cpu().double().sum())
         count = int((batch["labels"][:, 1:] != -100).sum())
         return {"loss": (total, count), "token_accuracy": (float(outputs.top1.sum()), count)}
 
