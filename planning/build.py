@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from planning.added_tokens import with_added_tokens
 from planning.alternatives import Alternative, alternatives, suggest_changes
 from planning.cost import cost_usd, costs_usd
 from planning.dataset_stats import DatasetStats, read_dataset_stats
@@ -50,7 +51,7 @@ def _stages(job: Pipeline) -> Iterator[Plan]:
             last = left[named]
         elif last is None or stage.model.source != PREVIOUS:
             last = read_shape(stage), False
-        shape, is_adapter = last
+        shape, is_adapter = with_added_tokens(last[0], stage.model), last[1]
         yield plan_one(stage, shape, upon_adapter=is_adapter)
         if stage.method.trains:
             last = shape, stage.adapter is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planning.expert_adapters import count_on_experts
-from planning.memory.adapters import LoraCost, saved_weights
+from planning.memory.adapters import LoraCost, saved_weights, trained_token_rows
 from planning.model_shape import ModelShape
 from planning.peak_memory import adapter_of, widths
 from training.config import Job
@@ -25,7 +25,8 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
         low_rank = sum(adapter.r * (rows + columns + values) for rows, columns in pairs)
         layers = sum(map(adapter.adapts, range(shape.layers)))
         experts = shape.layers * count_on_experts(job.adapter, shape)
-        return layers * (low_rank + magnitudes) + experts + saved
+        tokens = trained_token_rows(adapter, shape) * shape.hidden
+        return layers * (low_rank + magnitudes) + experts + saved + tokens
     if job.adapter is not None:
         return job.adapter.num_trained(widths(shape)) + saved
     freeze = job.model.freeze
@@ -65,6 +66,6 @@ def lowest_trained_layer(job: Job, shape: ModelShape, *, checkpointing: bool) ->
         return min(freeze.layers, shape.layers) if freeze.embeddings else 0
     if not isinstance(adapter, LoraCost) or adapter.layers is None or checkpointing:
         return 0
-    if any(name == "model.embed_tokens" for name in saved_weights(adapter, shape)):
+    if adapter.tokens or "model.embed_tokens" in saved_weights(adapter, shape):
         return 0
     return min(adapter.layers)
