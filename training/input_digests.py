@@ -10,9 +10,11 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from training.config import Job
+from training.config.input_paths import revision_of
+from training.config.locations import Location, existing_path, locations
 from training.config.model import SCRATCH
 from training.data.prepare import Prepared
-from training.errors import CheckpointError
+from training.errors import CheckpointError, ModelError
 from training.models.safetensors_io import source_digest
 
 _NAMES = {
@@ -29,6 +31,9 @@ def input_digests(
 ) -> dict[str, str | None]:
     """Return the digest of each input of a run; None for an input that it does not have.
 
+    Other models (teachers, reward models, judges, critics, members of a composition) are named by
+    their key in the job.
+
     Args:
         job: The run.
         data: Its prepared rows.
@@ -37,6 +42,7 @@ def input_digests(
     scratch = job.model.source == SCRATCH
     template = data.row_tokenizer.template
     return {
+        **digests_of_other_models(job),
         "data": data.train.digest,
         "validation": data.validation.digest if data.validation is not None else None,
         "chat_template": _digest(template.source) if template else None,
@@ -66,12 +72,37 @@ def check_same_inputs(
         for key, name in _NAMES.items()
         if before.get(key) != digests[key]
     ]
+    # A model that cannot be found has no digest: a teacher is not needed once its targets are kept.
+    changed += [
+        f"the file or the weights of {key} ({_short(before[key])} then, {_short(digest)} now)"
+        for key, digest in digests.items()
+        if key not in _NAMES and digest and before.get(key) and before[key] != digest
+    ]
     if changed:
         raise CheckpointError(
             f"{checkpoint.name} cannot be resumed: since it was written, {'; '.join(changed)} "
             f"changed. Restore what changed to resume, or start over with --fresh, "
             f"which keeps this run's folder and begins another"
         )
+
+
+def digests_of_other_models(job: Job) -> dict[str, str | None]:
+    """Return the digests of what a job names besides its data and the base, by key."""
+    return {
+        location.path: _digest_of(location, revision_of(job, location))
+        for location in locations(job)
+        if location.field.kind != "data" and location.key[0] != "model"
+    }
+
+
+def _digest_of(location: Location, revision: str | None) -> str | None:
+    path = existing_path(location.value)
+    if location.field.kind == "file":
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+    try:
+        return source_digest(str(path or location.value), revision)
+    except ModelError:
+        return None
 
 
 def _digest(value: Any) -> str:

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.factories import docstring_pairs, make_tiny_model, write_jsonl
 from tests.run_commands import assert_identical, changed, train_here
+from training.config.load import parse_job
 from training.errors import CheckpointError
+from training.input_digests import digests_of_other_models
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>"
@@ -115,3 +117,41 @@ def test_a_checkpoint_without_digests_is_accepted(job: dict[str, Any], tmp_path:
     assert set(document["facts"].pop("inputs")) >= {"data", "model", "chat_template"}
     path.write_text(json.dumps(document))
     assert torch.isfinite(torch.tensor(train_here(job, run.path).losses)).all()
+
+
+def test_another_teacher_is_refused(job: dict[str, Any], tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "teacher", seed=1)
+    job = changed(job, method={"kind": "distill", "teacher": str(tmp_path / "teacher")})
+    run = train_here(job, tmp_path / "run")
+    for later in ("checkpoint-4", "checkpoint-6"):
+        shutil.rmtree(run.path / "checkpoints" / later)
+    path = tmp_path / "teacher/model.safetensors"
+    tensors = {name: tensor + 1e-3 for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 cannot be resumed") as caught:
+        train_here(job, run.path)
+    assert "weights of method.teacher" in str(caught.value)
+
+
+def test_every_other_model_of_a_job_has_a_digest(job: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "judge.jinja").write_text(TEMPLATE)
+    judge = {
+        "kind": "local",
+        "source": str(tmp_path / "base"),
+        "chat_template": str(tmp_path / "judge.jinja"),
+    }
+    rewards = [
+        {"kind": "model", "source": str(tmp_path / "base")},
+        {"kind": "judge", "judge": judge},
+        {"kind": "judge", "judge": {**judge, "source": "no-such-organization/no-such-model"}},
+    ]
+    document = changed(job, method={"kind": "grpo", "reward": rewards, "num_generations": 4})
+    digests = digests_of_other_models(parse_job(document, "job.yaml"))
+    found = {key for key, digest in digests.items() if digest}
+    assert found >= {
+        "method.reward.0.source",
+        "method.reward.1.judge.source",
+        "method.reward.1.judge.chat_template",
+    }
+    # It is reported as missing when it is loaded, or it is not needed.
+    assert digests["method.reward.2.judge.source"] is None

@@ -124,14 +124,14 @@ def _ask_hub(job: Job | Pipeline, names: list[Location]) -> list[HubAnswer]:
                 lambda name: ask_hub(
                     name.value,
                     "data" if name.field.kind == "data" else "model",
-                    _revision(job, name),
+                    revision_of(job, name),
                 ),
                 names,
             )
         )
 
 
-def _revision(job: Job | Pipeline, location: Location) -> str | None:
+def revision_of(job: Job | Pipeline, location: Location) -> str | None:
     """Return the revision next to a name: `revision` of a model, `teacher_revision` of a teacher.
 
     A tokenizer of its own, and a data set, have none.
