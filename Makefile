@@ -87,7 +87,7 @@ schema: $(VENV)/.train  ## write jobs/schema.json for editors
 # --- runs on all targets --------------------------------------------------------------------------
 # RUN is a job name (selects its newest run), NAME/ID, or the name of a cloud job. YES=1 confirms all prompts.
 
-.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect cluster-setup cluster-software
+.PHONY: status adopt logs stop resume fetch delete export answer doctor rehearse connect notify cluster-setup cluster-software
 
 status: $(VENV)/.launch  ## list all runs on all targets; one in detail: make status RUN=… [ENV=dev: everyone's runs [ALL=1]]
 	@$(TEMPER) status $(RUN) $(if $(filter command% environment,$(origin ENV)),--env $(ENV)) $(if $(ALL),--all)
@@ -121,6 +121,9 @@ doctor: $(VENV)/.train $(VENV)/.launch  ## check whether this machine and the ac
 
 connect: $(VENV)/.launch  ## enter a HyperPod node of Slurm, or reach the API server of EKS: make connect ENV=dev [NODE=controller] [KEY=~/.ssh/id_ed25519.pub]
 	@$(TEMPER) connect --env $(ENV) $(if $(filter command% environment,$(origin NODE)),--node $(NODE)) $(if $(KEY),--key $(KEY))
+
+notify: $(VENV)/.launch  ## get a mail when a run of yours ends: make notify EMAIL=… ENV=dev [ARGS="--state failed"; --list; --remove]
+	@$(TEMPER) notify $(EMAIL) --env $(ENV) $(ARGS)
 
 cluster-setup: $(VENV)/.launch  ## prepare an EKS cluster for jobs, as its administrator: make cluster-setup ENV=dev
 	@$(TEMPER) cluster-setup --env $(ENV)

@@ -10,6 +10,8 @@ environment, so that one set of rules judges both.
 | `loss`, `tokens_per_second` | `TrainingJobName` | as logged | each logged step; never NaN |
 | `loss_not_finite` | `TrainingJobName` | 1 | once, when a loss is NaN or infinite |
 | `failed` | `TrainingJobName` | the exit code | once, when the run ends with an error |
+| `running` | `TrainingJobName`, `Creator` | 1 | as above; CloudWatch then lists the creator early |
+| `ended` | `TrainingJobName`, `Creator` | the exit code | once, when the run ends for good |
 | `GPUUtilization`, `GPUMemoryUtilization` | `Host` | sum over the GPUs | each minute |
 | `GPUCount` | `Host` | number of GPUs of that host | each minute |
 | `DiskUtilization` | `Host` | percent | each minute |
@@ -18,8 +20,12 @@ A metric name or a dimension of SageMaker's is documented in
 docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html.
 """
 
+from urllib.parse import quote
+
 JOB_DIMENSION = "TrainingJobName"
 HOST_DIMENSION = "Host"
+CREATOR_DIMENSION = "Creator"
+ENDED = "ended"
 JOB_METRICS = ("running", "loss", "tokens_per_second", "loss_not_finite", "failed")
 HOST_METRICS = ("GPUUtilization", "GPUMemoryUtilization", "GPUCount", "DiskUtilization")
 PERIOD_SECONDS = 60
@@ -38,3 +44,12 @@ def host_name(job: str, host: int) -> str:
         host: Number of the host, from 1.
     """
     return f"{job}/algo-{host}"
+
+
+def creator_dimension(creator: str) -> str:
+    """Return a login name as the value of the dimension `Creator`; `unquote` reverses it.
+
+    The value of a dimension has ASCII characters only and does not begin with a colon:
+    docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html
+    """
+    return quote(creator, safe="@+=-_. ")

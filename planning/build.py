@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from planning.added_tokens import with_added_tokens
 from planning.alternatives import Alternative, alternatives, suggest_changes
 from planning.cost import cost_usd, costs_usd
 from planning.dataset_stats import DatasetStats, read_dataset_stats
 from planning.disk import disk_gib
 from planning.document import Plan, Range
 from planning.duration import DurationEstimate, estimate_duration
+from planning.expert_adapters import note_on_experts
 from planning.hf_config import read_shape
 from planning.layer_checks import check_layers
 from planning.machine import Machine, machine_of, this_machine
@@ -49,7 +51,7 @@ def _stages(job: Pipeline) -> Iterator[Plan]:
             last = left[named]
         elif last is None or stage.model.source != PREVIOUS:
             last = read_shape(stage), False
-        shape, is_adapter = last
+        shape, is_adapter = with_added_tokens(last[0], stage.model), last[1]
         yield plan_one(stage, shape, upon_adapter=is_adapter)
         if stage.method.trains:
             last = shape, stage.adapter is not None
@@ -110,11 +112,17 @@ def plan_one(
         steps=taken.steps,
         tokens=taken.tokens,
         parameters=shape.parameters,
+        active=shape.active if shape.experts else shape.parameters,
         learned=trained,
         adapter="" if job.adapter is None else job.adapter.kind,
         price="" if price is None else f"{price.source}, {price.region}, {price.date}",
         arithmetic=tuple(arithmetic),
-        notes=(*shape.notes, *rows.notes, *filter(None, [note_on(job)]), *_early(taken)),
+        notes=(
+            *shape.notes,
+            *rows.notes,
+            *filter(None, [note_on(job), note_on_experts(job, shape)]),
+            *_early(taken),
+        ),
     )
     refused = tuple(_refusals(job, shape, machine, plan, rows))
     return replace(plan, fits=not refused, refused=refused)

@@ -81,7 +81,10 @@ def _start(job: Job, *, upon_adapter: bool) -> tuple[int, str]:
         return 4, " (the random start is saved)"
     if upon_adapter and job.adapter is not None:
         return (4 if job.precision == "fp32" else 2), " (the earlier adapter is merged)"
-    return (0 if source == PREVIOUS or source.startswith(STAGE) else 2), ""
+    downloaded = 0 if source == PREVIOUS or source.startswith(STAGE) else 2
+    if job.model.add_tokens:
+        return downloaded + 2, " (a copy has the rows of the added tokens)"
+    return downloaded, ""
 
 
 def _size(gib: float) -> str:

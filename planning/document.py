@@ -38,6 +38,7 @@ class Plan:
         steps: Optimizer steps.
         tokens: Tokens computed, padding included.
         parameters: Parameters of the model.
+        active: Parameters that one token is multiplied with: fewer in a mixture of experts.
         learned: Trained parameters, of the model or of the adapter.
         adapter: Kind of the adapter, if one is trained in place of the weights.
         costs_usd: Cost for each purchase option, `on_demand` and `spot`.
@@ -61,6 +62,7 @@ class Plan:
     steps: int = 0
     tokens: float = 0.0
     parameters: int = 0
+    active: int = 0
     learned: int = 0
     adapter: str = ""
     costs_usd: dict[str, Range] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Plan:
             "steps": self.steps,
             "tokens": round(self.tokens),
             "parameters": self.parameters,
+            "active": self.active,
             "learned": self.learned,
             "adapter": self.adapter,
             "costs_usd": {

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from planning.added_tokens import read_vocabulary, with_added_tokens
+from planning.hub_cache import in_cache
 from planning.model_shape import OTHER_EXPERTS, ModelShape
 from training.config import Job
 from training.config.model import SCRATCH, Model
@@ -88,7 +90,7 @@ def read_shape(job: Job) -> ModelShape:
             scratch["vocab_size"] = _tokenizer_size(job.model)
         shape = shape_of(scratch, named)
     else:
-        shape = shape_named(named)
+        shape = with_added_tokens(shape_named(named), job.model)
     return replace(shape, scores=True) if job.method.head == "score" else shape
 
 
@@ -161,25 +163,6 @@ def _parse(named: NamedShape, path: Path) -> Config:
     return document
 
 
-def in_cache(name: str, revision: str | None, file: str) -> Path | None:
-    """Return a file of a model in the cache of `huggingface_hub`; None if it is not cached.
-
-    Args:
-        name: Hub id.
-        revision: Branch, tag or commit; `main` if None.
-        file: Name of the file.
-    """
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    repository = hub / f"models--{name.replace('/', '--')}"
-    try:
-        commit = (repository / "refs" / (revision or "main")).read_text().strip()
-    except OSError:
-        commit = revision or ""
-    path = repository / "snapshots" / commit / file
-    return path if commit and path.is_file() else None
-
-
 def _from_hub(named: NamedShape) -> Config:
     name, revision = named.source, named.revision or "main"
     fix = "Check the name, the network and HF_TOKEN, or name a folder that has a config.json"
@@ -218,12 +201,8 @@ def _from_s3(named: NamedShape) -> Config:
 
 
 def _tokenizer_size(model: Model) -> int:
-    path = Path(model.tokenizer or "") / "tokenizer.json"
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return 32_000
-    return len(document["model"]["vocab"]) + len(document.get("added_tokens", ()))
+    vocabulary = read_vocabulary(model)
+    return 32_000 if vocabulary is None else max(vocabulary.values()) + 1
 
 
 # --- families ---------------------------------------------------------------------------------
@@ -292,6 +271,8 @@ def _mixture(config: Config, family: str) -> ModelShape:
         biases={**shape.biases, OTHER_EXPERTS: others},
         experts=experts,
         experts_per_token=seen,
+        expert_width=width,
+        shared_experts=shared,
         notes=(*shape.notes, note),
     )
 

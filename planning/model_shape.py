@@ -32,6 +32,8 @@ class ModelShape:
         parallel: Whether attention and MLP read the same input.
         experts: Of a mixture, 0 where there is one MLP.
         experts_per_token: Of those, how many see a token.
+        expert_width: Width of the MLP of one expert.
+        shared_experts: Experts that see every token, in addition to `experts`.
         scores: Whether it puts out one number for a text in place of the next token.
         notes: What a reader of the plan should know of it.
     """
@@ -54,6 +56,8 @@ class ModelShape:
     parallel: bool = False
     experts: int = 0
     experts_per_token: int = 0
+    expert_width: int = 0
+    shared_experts: int = 0
     scores: bool = False
     notes: tuple[str, ...] = ()
 

@@ -110,7 +110,15 @@ def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
         dropout, saved = section.dropout > 0, section.modules_to_save
         layers = section.layers_to_transform
-        return LoraCost(section.kept_rank, modules, dropout, section.use_dora, saved, layers=layers)
+        return LoraCost(
+            section.kept_rank,
+            modules,
+            dropout,
+            section.use_dora,
+            saved,
+            layers=layers,
+            tokens=len(job.model.add_tokens),
+        )
     if isinstance(section, sections.AdaLora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)
         saved, layers = section.modules_to_save, section.layers_to_transform

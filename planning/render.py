@@ -59,7 +59,10 @@ def _about(plan: Plan) -> str:
         trained = f", {format_count(plan.learned)} trainable in the adapter ({plan.adapter})"
     elif plan.learned < plan.parameters:
         trained = f", {format_count(plan.learned)} of them trainable"
-    return f"{format_count(plan.parameters)} parameters{trained}, on {plan.machine}"
+    active = ""
+    if plan.active < plan.parameters:
+        active = f" ({format_count(plan.active)} active per token)"
+    return f"{format_count(plan.parameters)} parameters{active}{trained}, on {plan.machine}"
 
 
 def _memory(plan: Plan) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from planning.hf_config import in_cache
+from planning.hub_cache import tokenizer_file
 from training.config import Job
 from training.config.model import PREVIOUS, SCRATCH
 
@@ -24,7 +24,7 @@ def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, 
         vocab: Rows of the model's embeddings.
         texts: Sample of the texts that will be tokenized.
     """
-    path = _tokenizer(job)
+    path = tokenizer_file(job.model)
     if path is not None and texts:
         measured = _measure(path, texts)
         if measured:
@@ -35,14 +35,6 @@ def chars_per_token(job: Job, vocab: int, texts: Sequence[str]) -> tuple[float, 
     if job.model.source == PREVIOUS:
         return guess, f"{guess:g} characters per token are assumed"
     return guess, (f"the model has no tokenizer: {guess:g} characters per token are assumed")
-
-
-def _tokenizer(job: Job) -> Path | None:
-    name = job.model.tokenizer or job.model.source
-    here = Path(name) / "tokenizer.json"
-    if here.is_file():
-        return here
-    return in_cache(name, None if job.model.tokenizer else job.model.revision, "tokenizer.json")
 
 
 def _measure(path: Path, texts: Sequence[str]) -> float:

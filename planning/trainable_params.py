@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from planning.memory.adapters import LoraCost, saved_weights
+from collections.abc import Iterator
+
+from planning.expert_adapters import count_on_experts
+from planning.memory.adapters import LoraCost, saved_weights, trained_token_rows
 from planning.model_shape import ModelShape
 from planning.peak_memory import adapter_of, widths
 from training.config import Job
@@ -16,12 +19,14 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
         for name, count in saved_weights(adapter, shape).items()
     )
     if isinstance(adapter, LoraCost):
-        pairs = [shape.linears[name] for name in adapter.targets(shape)]
+        pairs = list(_adapted(adapter, shape))
         magnitudes = sum(rows for rows, _ in pairs) if adapter.dora else 0
         values = 1 if adapter.scored else 0
         low_rank = sum(adapter.r * (rows + columns + values) for rows, columns in pairs)
         layers = sum(map(adapter.adapts, range(shape.layers)))
-        return layers * (low_rank + magnitudes) + saved
+        experts = shape.layers * count_on_experts(job.adapter, shape)
+        tokens = trained_token_rows(adapter, shape) * shape.hidden
+        return layers * (low_rank + magnitudes) + experts + saved + tokens
     if job.adapter is not None:
         return job.adapter.num_trained(widths(shape)) + saved
     freeze = job.model.freeze
@@ -29,6 +34,21 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
     if freeze.embeddings:
         count -= shape.vocab * shape.hidden
     return max(count, 1)
+
+
+def _adapted(adapter: LoraCost, shape: ModelShape) -> Iterator[tuple[int, int]]:
+    """Yield rows and columns of the adapted linear layers of one decoder layer.
+
+    A mixture of experts has an MLP of linear layers only for its shared experts.
+    """
+    for name in adapter.targets(shape):
+        rows, columns = shape.linears[name]
+        if shape.experts and name.startswith("mlp."):
+            shared = shape.shared_experts * shape.expert_width
+            if not shared:
+                continue
+            rows, columns = (shared if n == shape.intermediate else n for n in (rows, columns))
+        yield rows, columns
 
 
 def lowest_trained_layer(job: Job, shape: ModelShape, *, checkpointing: bool) -> int:
@@ -46,6 +66,6 @@ def lowest_trained_layer(job: Job, shape: ModelShape, *, checkpointing: bool) ->
         return min(freeze.layers, shape.layers) if freeze.embeddings else 0
     if not isinstance(adapter, LoraCost) or adapter.layers is None or checkpointing:
         return 0
-    if any(name == "model.embed_tokens" for name in saved_weights(adapter, shape)):
+    if adapter.tokens or "model.embed_tokens" in saved_weights(adapter, shape):
         return 0
     return min(adapter.layers)

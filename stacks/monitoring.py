@@ -22,6 +22,7 @@ from stacks.constructs.job_monitor import JobMonitor
 from stacks.constructs.message_topic import MessageTopic
 from stacks.constructs.pager import AlarmPager
 from stacks.constructs.slack_channel import SlackChannel
+from stacks.constructs.ssm_parameters import publish_parameters
 from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.storage import StorageStack
@@ -72,6 +73,15 @@ class MonitoringStack(TemperStack):
         events_topic = MessageTopic(
             self, "Events", names=self.names, key=context.messages, emails=settings.events
         ).topic
+        runs_topic = MessageTopic(
+            self,
+            "Runs",
+            names=self.names,
+            key=context.messages,
+            emails=(),
+            topic_name=self.names.runs_topic,
+        ).topic
+        publish_parameters(self, self.names, {"monitoring/runs-topic": runs_topic.topic_arn})
         event_rules = EventRules(
             self,
             "News",
@@ -79,6 +89,7 @@ class MonitoringStack(TemperStack):
             context=context,
             topic=events_topic,
             pages=pages_topic,
+            runs=runs_topic,
             environment=environment,
         )
         job_monitor = JobMonitor(

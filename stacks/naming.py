@@ -78,6 +78,11 @@ class ResourceNames:
         return f"{self.prefix}-eks"
 
     @property
+    def runs_topic(self) -> str:
+        """Name of the topic of notices to the creators of runs."""
+        return f"{self.prefix}-runs"
+
+    @property
     def event_source(self) -> str:
         """EventBridge source of the events that the platform's functions publish."""
         return f"temper.{self.prefix}"

@@ -27,6 +27,7 @@ PARTS = (
     "memory-full",
     "memory-adapters",
     "memory-methods",
+    "speed",
     "contract",
     "zero",
 )

@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,18 +106,52 @@ def gather(requirements: list[str], folder: Path, target: Target) -> Iterator[st
         if known and (folder / known["file"]).exists():
             (folder / known["file"]).unlink()  # damaged; pip would take it for complete
             before.discard(known["file"])
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        command += ["--disable-pip-version-check", *target.arguments(), "--dest", str(folder)]
-        done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+        reason = _download(requirement, folder, target) and _build(requirement, folder)
         new = [path for path in folder.glob("*.whl") if path.name not in before]
         found = new or [path for path in folder.glob("*.whl") if _is_of(path, requirement)]
-        if done.returncode or not found:
-            reason = (done.stderr.strip().splitlines() or ["pip downloaded nothing"])[-1]
-            yield f"{requirement}: {reason}"
+        if reason or not found:
+            yield f"{requirement}: {reason or 'pip downloaded nothing'}"
             continue
         entry = {"file": found[0].name, "size": found[0].stat().st_size, "sha256": _hash(found[0])}
         _write(folder, {**digests, requirement: entry})
         print(f"{requirement}: {entry['file']}, {_size(entry['size'])}", flush=True)
+
+
+def _download(requirement: str, folder: Path, target: Target) -> str | None:
+    """Download a wheel and return the reason if pip has none for the target."""
+    return _pip("download", *target.arguments(), "--dest", str(folder), requirement)
+
+
+def _build(requirement: str, folder: Path) -> str | None:
+    """Build the wheel of a package that is published as source, and return the reason if not.
+
+    Only a wheel of pure Python is kept, because another one would fit this machine alone. DeepSpeed
+    is one without its operators, which it compiles when they are first used.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        reason = _pip("wheel", "--no-build-isolation", "--wheel-dir", scratch, requirement)
+        for wheel in Path(scratch).glob("*.whl"):
+            if not wheel.name.endswith("-none-any.whl"):
+                return (
+                    f"there is no wheel for the target, and {wheel.name} is built for this machine"
+                )
+            shutil.move(wheel, folder / wheel.name)
+    return reason
+
+
+def _pip(command: str, *arguments: str) -> str | None:
+    """Run pip without dependencies and return its last line if it failed."""
+    options = ["--no-deps", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", command, *options, *arguments],
+        env={**os.environ, "DS_BUILD_OPS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done.returncode:
+        return None
+    return (done.stderr.strip().splitlines() or [f"pip {command} failed"])[-1]
 
 
 def verify(folder: Path) -> Iterator[str]:

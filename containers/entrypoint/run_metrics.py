@@ -19,12 +19,21 @@ from typing import Any
 from account.cloudwatch import MetricPublisher
 from account.errors import AccountError
 from catalog.exit_codes import STOPPED
-from catalog.run_metrics import HOST_DIMENSION, JOB_DIMENSION, PERIOD_SECONDS, host_name
+from catalog.run_metrics import (
+    CREATOR_DIMENSION,
+    ENDED,
+    HOST_DIMENSION,
+    JOB_DIMENSION,
+    PERIOD_SECONDS,
+    creator_dimension,
+    host_name,
+)
 from containers.entrypoint.logged_rows import LoggedRows
 from containers.entrypoint.node_identity import NodeIdentity
 
 NAMESPACE = "TEMPER_METRICS_NAMESPACE"
 JOB = "TEMPER_METRICS_JOB"
+CREATOR = "TEMPER_METRICS_CREATOR"
 _LOGGED = ("loss", "tokens_per_second")
 _CLOSE_TIMEOUT_S = 20.0
 _MAX_SLURM_RESTARTS = 5
@@ -52,6 +61,7 @@ def start_run_metrics(
         job,
         identity.rank,
         folder if identity.is_first else None,
+        creator=environment.get(CREATOR, ""),
         restarts=int(environment.get("SLURM_RESTART_COUNT") or 0),
     )
     metrics.start()
@@ -66,14 +76,25 @@ class RunMetrics:
         job: Name of the job.
         rank: Rank of this node.
         folder: Run folder on the first node; None on the others.
+        creator: Login name of the person who submitted it; empty if unknown.
         restarts: Number of times that Slurm has requeued the job.
     """
 
-    def __init__(self, put: Put, job: str, rank: int, folder: Path | None, *, restarts: int = 0):
+    def __init__(
+        self,
+        put: Put,
+        job: str,
+        rank: int,
+        folder: Path | None,
+        *,
+        creator: str = "",
+        restarts: int = 0,
+    ):
         self._put = put
         self._job = job
         self._host = host_name(job, rank + 1)
         self._rows = LoggedRows(folder) if folder else None
+        self._creator = creator
         self._restarts = restarts
         self._running = False
         self._not_finite = False
@@ -85,12 +106,13 @@ class RunMetrics:
         """Start publishing each minute."""
         self._thread.start()
 
-    def close(self, code: int, message: str) -> None:
+    def close(self, code: int, message: str, *, requeued: bool = False) -> None:
         """Publish what is left, and the end of the run if it is final.
 
         Args:
             code: Exit code of the container.
             message: Reason of a failure.
+            requeued: The scheduler starts a run again that stopped now.
         """
         self._ended.set()
         if self._thread.is_alive():
@@ -101,6 +123,8 @@ class RunMetrics:
                 data.append(self._of_job("loss_not_finite", 1))
             if code not in (0, STOPPED) and not self._will_be_requeued(code):
                 data.append(self._of_job("failed", code))
+            if self._creator and not self._will_be_requeued(code) and not requeued:
+                data.append(self._of_creator(ENDED, code))
         self._publish(data)
 
     def tick(self) -> None:
@@ -129,6 +153,8 @@ class RunMetrics:
                     yield self._of_job(name, value)
         if self._running:
             yield self._of_job("running", 1)
+            if self._creator:
+                yield self._of_creator("running", 1)
 
     def _host_data(self) -> Iterator[dict[str, Any]]:
         for name, value in host_metrics().items():
@@ -136,6 +162,11 @@ class RunMetrics:
 
     def _of_job(self, name: str, value: float) -> dict[str, Any]:
         return self._datum(name, JOB_DIMENSION, self._job, value)
+
+    def _of_creator(self, name: str, value: float) -> dict[str, Any]:
+        datum = self._of_job(name, value)
+        creator = {"Name": CREATOR_DIMENSION, "Value": creator_dimension(self._creator)}
+        return {**datum, "Dimensions": [*datum["Dimensions"], creator]}
 
     @staticmethod
     def _datum(name: str, dimension: str, of: str, value: float) -> dict[str, Any]:

@@ -127,7 +127,9 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> D
             metrics.close(error.exit_code, str(error))
         raise
     if metrics:
-        metrics.close(decision.code, decision.message)
+        # Slurm sends SIGUSR1 before a preemption or the time limit, and the job is requeued then.
+        requeued = decision.code == STOPPED and signals.received == signal.SIGUSR1
+        metrics.close(decision.code, decision.message, requeued=requeued)
     if decision.code == 0 and identity.is_first and ml.exists and folder is not None:
         for place, model in published_models(folder).items():
             ml.copy_model(model, place)

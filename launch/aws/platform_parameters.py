@@ -40,6 +40,7 @@ PARAMETERS = {
     "hyperpod/key-document": False,
     "hyperpod/software": False,
     "roles/engineer": False,
+    "monitoring/runs-topic": False,
     "images/build-project": False,
     "images/build-compute": False,
     "images/approval": False,

@@ -15,6 +15,7 @@ import yaml
 
 from catalog.instances import Instance
 from catalog.instances import instance as find_instance
+from launch.aws.tags import tag_value
 from launch.errors import LaunchError
 from training.config.runtime import Resources
 
@@ -170,6 +171,7 @@ def _metric_variables(spec: PodSpec, cluster: KubernetesSettings) -> dict[str, s
     return {
         "TEMPER_METRICS_NAMESPACE": cluster.metric_namespace,
         "TEMPER_METRICS_JOB": spec.name,
+        **({"TEMPER_METRICS_CREATOR": tag_value(spec.creator)} if spec.creator else {}),
         "AWS_REGION": cluster.region,
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from launch.aws.tags import tag_value
 from training.config.runtime import Resources
 
 SAVE_S = 120
@@ -33,6 +34,7 @@ class SlurmSettings:
         data_mount: Path of the linked bucket on the nodes.
         metric_namespace: CloudWatch namespace of the run's metrics; empty to publish none.
         variables: Further environment variables of a job, as pairs.
+        mail: Address that Slurm mails when a job ends; empty for none.
     """
 
     root: PurePosixPath
@@ -46,6 +48,7 @@ class SlurmSettings:
     data_mount: str = ""
     metric_namespace: str = ""
     variables: tuple[tuple[str, str], ...] = ()
+    mail: str = ""
 
 
 def batch_script(
@@ -56,6 +59,7 @@ def batch_script(
     resources: Resources,
     cluster: SlurmSettings,
     container: PurePosixPath | None = None,
+    creator: str = "",
 ) -> str:
     """Return the batch script of one attempt of a run.
 
@@ -72,6 +76,7 @@ def batch_script(
         resources: Nodes that the job requests.
         cluster: Paths and options of the cluster.
         container: Imported container image to run in; None to run on the node itself.
+        creator: Login name of the person who submits it; empty if unknown.
     """
     options = {
         "job-name": name,
@@ -84,6 +89,8 @@ def batch_script(
         "signal": f"B:USR1@{SAVE_S}",
         "output": str(folder / "logs" / LOG),
         "partition": resources.partition or "",
+        "mail-user": cluster.mail,
+        "mail-type": "END,FAIL" if cluster.mail else "",
         "time": str(max(1, round(resources.max_runtime / 60))) if resources.max_runtime else "",
     }
     flags = {"exclusive", "requeue"}
@@ -104,7 +111,7 @@ def batch_script(
         options="\n".join(lines),
         folder=shlex.quote(str(folder)),
         code=shlex.quote(str(code)),
-        variables=_variables(name, cluster, container),
+        variables=_variables(name, creator, cluster, container),
         step=shlex.join(step),
         stop=STOP,
     )
@@ -136,7 +143,9 @@ def _container_options(cluster: SlurmSettings, container: PurePosixPath) -> list
     ]
 
 
-def _variables(name: str, cluster: SlurmSettings, container: PurePosixPath | None) -> str:
+def _variables(
+    name: str, creator: str, cluster: SlurmSettings, container: PurePosixPath | None
+) -> str:
     """Return the lines that set further variables of the job."""
     values = dict(cluster.variables)
     if cluster.metric_namespace:
@@ -144,6 +153,8 @@ def _variables(name: str, cluster: SlurmSettings, container: PurePosixPath | Non
             "TEMPER_METRICS_NAMESPACE": cluster.metric_namespace,
             "TEMPER_METRICS_JOB": name,
         }
+        if creator:
+            values["TEMPER_METRICS_CREATOR"] = tag_value(creator)
     if container:
         values |= {
             "TEMPER_CACHE": str(cluster.root / "cache"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.errors import LaunchError
+from launch.notify_command import notify
 from launch.status import Status
 from launch.submission import Submission, TargetName
 from launch.targets.base import Quote
@@ -123,6 +124,7 @@ def resume_run(submission: Submission, overrides: str = "") -> None:
         LaunchError: Training failed; it printed the reason, and the error has its exit code.
     """
     done = subprocess.run(_command(submission.folder, overrides), check=False)
+    notify(submission.run, done.returncode)
     if done.returncode:
         error = LaunchError(f"{submission.run} ended with code {done.returncode}")
         error.exit_code = done.returncode

@@ -17,7 +17,7 @@ from catalog.local_devices import NEURON_GRAPHS
 from launch.code_bundle import code_digest, code_files
 from launch.downloads import OWN_FILES
 from launch.environment import LaunchEnvironment
-from launch.errors import LaunchError
+from launch.errors import InvalidOptionError, LaunchError
 from launch.job_inputs import InputArtifact, missing_channels, rewrite_paths
 from launch.prepared_job import PreparedJob
 from launch.remote_runs import RemoteRun, RunListing
@@ -54,12 +54,19 @@ def from_environment(environment: LaunchEnvironment | None) -> SlurmTarget:
 
     `SLURM_LOGIN` is the ssh destination of a node with sbatch (this machine if empty),
     `SLURM_ROOT` a folder that every node shares, `SLURM_PYTHON` the Python that has our packages.
+    `SLURM_MAIL` is an address that Slurm mails when a job ends.
+
+    Raises:
+        InvalidOptionError: `SLURM_MAIL` is no address.
     """
     login = os.environ.get("SLURM_LOGIN", "")
     root = PurePosixPath(os.environ.get("SLURM_ROOT", "/fsx/temper"))
     python = os.environ.get("SLURM_PYTHON", str(root / "venv/bin/python"))
     shell = SshShell(login) if login else LocalShell()
-    return SlurmTarget(shell, SlurmSettings(root, python))
+    mail = os.environ.get("SLURM_MAIL", "")
+    if re.search(r"\s", mail):
+        raise InvalidOptionError(f"SLURM_MAIL={mail!r}: one address, without spaces, is expected")
+    return SlurmTarget(shell, SlurmSettings(root, python, mail=mail))
 
 
 class SlurmTarget:
@@ -148,6 +155,7 @@ class SlurmTarget:
             resources=resources,
             cluster=self.cluster,
             container=self._container(resources),
+            creator=submission.creator,
         )
         write_file(self.shell, folder / f"{name}.sbatch", script)
         return self._queue(submission)

@@ -67,6 +67,7 @@ class LoraCost:
         scored: True for AdaLoRA (arXiv:2303.10512), which trains singular values and keeps an
             importance score of each weight.
         layers: Indices of the adapted decoder layers; None for all.
+        tokens: Added tokens whose rows are trained.
     """
 
     r: int
@@ -76,6 +77,7 @@ class LoraCost:
     saved: tuple[str, ...] = ()
     scored: bool = False
     layers: tuple[int, ...] | None = None
+    tokens: int = 0
 
     def adapts(self, layer: int) -> bool:
         """Return True if the decoder layer of this index is adapted."""
@@ -140,6 +142,17 @@ class LowRankFactors:
             for name in shape.linears
             if any(name.endswith(m) for m in self.modules)
         }
+
+
+def trained_token_rows(adapter: LoraCost, shape: ModelShape) -> int:
+    """Return the trained rows of added tokens in the embeddings that are not trained in full."""
+    if not adapter.tokens:
+        return 0
+    ends = (
+        ["model.embed_tokens"] if shape.tied or shape.scores else ["model.embed_tokens", "lm_head"]
+    )
+    saved = saved_weights(adapter, shape)
+    return adapter.tokens * sum(end not in saved for end in ends)
 
 
 Adapter = LoraCost | BottleneckCost | SoftPromptCost | LowRankFactors

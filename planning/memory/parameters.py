@@ -14,6 +14,7 @@ from planning.memory.adapters import (
     LowRankFactors,
     SoftPromptCost,
     saved_weights,
+    trained_token_rows,
 )
 from planning.memory.allocator import SIZE, AllocatorSimulator, SimulatedStorage
 from planning.memory.attention import AttentionShape
@@ -221,6 +222,7 @@ def _add_adapter(
         decoder.virtual = fresh(adapter.learned)
         return
     _train_in_full(decoder, set(saved_weights(adapter, shape)), fresh)
+    _add_token_rows(decoder, shape, fresh, allocator)
     for index, layer in enumerate(decoder.layers):
         if isinstance(adapter, LoraCost):
             for name in adapter.targets(shape) if adapter.adapts(index) else ():
@@ -235,6 +237,33 @@ def _add_adapter(
                 size, hidden = adapter.size, shape.hidden
                 down, up = fresh(size, hidden), fresh(hidden, size)
                 layer.adapters[name] = (down, fresh(size), up, fresh(hidden))
+
+
+def _add_token_rows(
+    decoder: Decoder,
+    shape: ModelShape,
+    fresh: Callable[[int, int], SimulatedParameter],
+    allocator: AllocatorSimulator,
+) -> None:
+    """Add the trained rows of added tokens (PEFT's `TrainableTokensLayer`).
+
+    A forward pass writes them into a copy of the matrix, which has a gradient as large.
+
+    Args:
+        decoder: Changed in place.
+        shape: Shape of the model.
+        fresh: Function that returns a trained matrix.
+        allocator: Counts the copy and its gradient.
+    """
+    if not isinstance(decoder.adapter, LoraCost):
+        return
+    rows, table = trained_token_rows(decoder.adapter, shape), decoder.embed
+    if not rows:
+        return
+    decoder.idle.append(fresh(rows, shape.hidden))
+    for _ in range(2):
+        storage = SimulatedStorage(allocator, table.count * SIZE[table.dtype])
+        decoder.idle.append(SimulatedParameter(table.count, table.dtype, False, storage=storage))
 
 
 def _train_in_full(

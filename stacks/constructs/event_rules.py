@@ -157,6 +157,7 @@ class EventRules(Construct):
         context: IamContext,
         topic: sns.ITopic,
         pages: sns.ITopic,
+        runs: sns.ITopic,
         environment: Environment,
     ) -> None:
         super().__init__(scope, id)
@@ -186,6 +187,7 @@ class EventRules(Construct):
                 "TABLE": self.sent_events.table_name,
                 "TOPIC": topic.topic_arn,
                 "PAGES": pages.topic_arn,
+                "RUNS": runs.topic_arn,
                 "NAMESPACE": names.metrics,
                 "PREFIX": names.prefix,
                 "ENVIRONMENT": environment.name
@@ -204,7 +206,11 @@ class EventRules(Construct):
                     ["dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
                     [self.sent_events.table_arn],
                 ),
-                allow("Publish", ["sns:Publish"], [topic.topic_arn, pages.topic_arn]),
+                allow(
+                    "Publish",
+                    ["sns:Publish"],
+                    [topic.topic_arn, pages.topic_arn, runs.topic_arn],
+                ),
                 allow(
                     "ReadAlarms",
                     ["cloudwatch:DescribeAlarms"],

@@ -24,6 +24,7 @@ class MessageTopic(Construct):
         url_secrets: ARNs of secrets with the URL of an incident tool, which confirms by itself. The
             template holds a reference, which CloudFormation resolves when it deploys.
         publishers: AWS services that may publish.
+        topic_name: Name of the topic, if policies of other stacks name it.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class MessageTopic(Construct):
         emails: Sequence[str],
         url_secrets: Sequence[str] = (),
         publishers: Sequence[str] = (),
+        topic_name: str | None = None,
     ) -> None:
         super().__init__(scope, id)
         self.topic = sns.Topic(
             self,
             "Topic",
+            topic_name=topic_name,
             display_name=f"{names.prefix} {id.lower()}",
             master_key=key,
             enforce_ssl=True,

@@ -26,8 +26,10 @@ from .event_message import message, subject
 from .event_runbook import runbook_for
 from .event_scope import EventScope
 from .page_message import publish_page
+from .run_notice import CLUSTER_EVENT, publish_notice
 
-# Services repeat an event within minutes; the job monitor repeats a fault every five minutes.
+# Services repeat an event within minutes; the job monitor repeats what it finds every
+# five minutes.
 DEDUPLICATE_SECONDS = 15 * 60
 DEDUPLICATE_FAULT_SECONDS = 6 * 3600
 REASON_LIMIT = 300
@@ -42,6 +44,7 @@ class PublishSettings:
         table: Name of the table of fingerprints and recent faults.
         topic: ARN of the events topic.
         pages: ARN of the topic that pages.
+        runs: ARN of the topic of notices to the creators of runs.
         namespace: Namespace of the metric that counts events by runbook.
         scope: Which events concern the environment.
     """
@@ -49,6 +52,7 @@ class PublishSettings:
     table: str
     topic: str
     pages: str
+    runs: str
     namespace: str
     scope: EventScope
 
@@ -59,6 +63,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         table=os.environ["TABLE"],
         topic=os.environ["TOPIC"],
         pages=os.environ["PAGES"],
+        runs=os.environ["RUNS"],
         namespace=os.environ["NAMESPACE"],
         scope=EventScope.from_variables(os.environ),
     )
@@ -108,6 +113,7 @@ def publish_once(
     try:
         alarm = active_alarm(event, client("cloudwatch"), settings.scope.prefix)
         sns.publish(TopicArn=settings.topic, Subject=subject(event), Message=message(event))
+        publish_notice(event, client, settings.runs)
         if alarm is not None:
             page_further_fault(event, alarm, sns, settings.pages)
     except ClientError:
@@ -215,11 +221,8 @@ def record_recent_fault(event: Mapping[str, Any], dynamodb: Any, table: str, now
 
 def deduplication_seconds(event: Mapping[str, Any]) -> int:
     """Return for how many seconds the same event is not published again."""
-    return (
-        DEDUPLICATE_FAULT_SECONDS
-        if event.get("detail-type") == "Temper Fault"
-        else DEDUPLICATE_SECONDS
-    )
+    repeated = event.get("detail-type") in ("Temper Fault", CLUSTER_EVENT)
+    return DEDUPLICATE_FAULT_SECONDS if repeated else DEDUPLICATE_SECONDS
 
 
 def fingerprint(event: Mapping[str, Any]) -> str:

@@ -211,6 +211,18 @@ def reading_statements(context: IamContext) -> list[iam.PolicyStatement]:
         # `make doctor` compares the zones that offer an instance type with those of the subnets;
         # Describe actions of EC2 support no resource.
         allow("SeeZones", ["ec2:DescribeInstanceTypeOfferings", "ec2:DescribeSubnets"], ["*"]),
+        # `temper notify`: people ask for mail about their own runs, and for nothing else.
+        allow(
+            "GetNotices",
+            ["sns:Subscribe"],
+            [arn("sns", context.names.runs_topic)],
+            {"StringEquals": {"sns:Protocol": "email"}},
+        ),
+        allow(
+            "SeeNotices",
+            ["sns:ListSubscriptionsByTopic"],
+            [arn("sns", context.names.runs_topic)],
+        ),
         allow(
             "ReadImages",
             [

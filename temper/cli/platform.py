@@ -1,4 +1,4 @@
-"""Commands about the platform: prices, idle-cost, connect, cluster-setup, cluster-software."""
+"""Commands about the platform: prices, idle-cost, connect, notify, and those of clusters."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("prices")(_prices)
     app.command("idle-cost")(_idle_cost)
     app.command("connect")(_connect)
+    app.command("notify")(_notify)
     app.command("cluster-setup")(_cluster_setup)
     app.command("cluster-software")(_cluster_software)
 
@@ -84,6 +85,44 @@ def _connect(
     from launch.environment import read_environment
 
     return connect(read_environment(env), node=node, user=user, key=key, setup_only=setup_only)
+
+
+def _notify(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The address of the mails.")] = "",
+    env: EnvironmentOption = "dev",
+    creator: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose runs, by login name; default: your own. May be repeated."),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="completed, failed or stopped; default: all. May be repeated."),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show who gets mail.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Send no more mail.")] = False,
+) -> int:
+    """Get a mail when a run of yours ends.
+
+    For runs on SageMaker and on the environment's HyperPod cluster.
+
+    Raises:
+        InvalidOptionError: No address was given.
+    """
+    from launch.environment import read_environment
+    from launch.errors import InvalidOptionError
+    from launch.notify import RunNotices
+
+    if not email and not list_:
+        raise InvalidOptionError("EMAIL: name the address that gets the mails, or --list")
+    notices = RunNotices(read_environment(env))
+    if list_:
+        rows = notices.recipients(email)
+        lines = [f"{address}  {confirmed}" for address, confirmed in rows]
+        typer.echo("\n".join(lines) or f"nobody gets mail about runs of {env}")
+    else:
+        done = notices.remove(email) if remove else notices.add(email, creator or [], state or [])
+        typer.echo(done)
+    return 0
 
 
 def _cluster_setup(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 import pytest
@@ -166,6 +167,49 @@ def test_failed_is_published_only_if_no_start_follows(
 ) -> None:
     publisher(tmp_path, restarts=restarts).close(code, "reason")
     assert values(cloudwatch, "failed") == published
+
+
+def _creators(cloudwatch: Any, name: str) -> list[str]:
+    """Return the creators under which a metric is listed."""
+    listed = cloudwatch.list_metrics(Namespace=NAMESPACE, MetricName=name)["Metrics"]
+    dimensions = [d for metric in listed for d in metric["Dimensions"]]
+    return [d["Value"] for d in dimensions if d["Name"] == contract.CREATOR_DIMENSION]
+
+
+def test_a_creator_is_published_while_the_run_trains(cloudwatch: Any, tmp_path: Path) -> None:
+    metrics = publisher(tmp_path, creator="CORP/änne")
+    log(tmp_path, {"step": 1, "loss": 2.0, "seconds": 1.0})
+    metrics.tick()
+    [creator] = _creators(cloudwatch, "running")
+    assert creator.isascii() and unquote(creator) == "CORP/änne"
+    assert _creators(cloudwatch, contract.ENDED) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "requeued", "ended"),
+    [
+        (0, 0, False, True),
+        (4, 0, False, True),
+        (STOPPED, 0, False, True),
+        (STOPPED, 0, True, False),  # Slurm requeues it after a preemption
+        (137, 0, False, False),  # the batch script requeues it
+        (137, 5, False, True),
+    ],
+)
+def test_the_end_is_published_if_it_is_final(
+    cloudwatch: Any, tmp_path: Path, code: int, restarts: int, requeued: bool, ended: bool
+) -> None:
+    metrics = publisher(tmp_path, creator="anna", restarts=restarts)
+    metrics.close(code, "reason", requeued=requeued)
+    assert _creators(cloudwatch, contract.ENDED) == (["anna"] if ended else [])
+
+
+def test_followers_and_runs_without_a_creator_publish_no_end(
+    cloudwatch: Any, tmp_path: Path
+) -> None:
+    publisher(None, rank=1, creator="anna").close(0, "")
+    publisher(tmp_path).close(0, "")
+    assert _creators(cloudwatch, contract.ENDED) == []
 
 
 def test_without_credentials_one_warning_and_no_error(

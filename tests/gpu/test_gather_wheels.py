@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,35 @@ def test_wheels_for_another_python_with_digests(
         content = (tmp_path / "to" / entry["file"]).read_bytes()
         assert entry["sha256"] == hashlib.sha256(content).hexdigest()
         assert entry["size"] == len(content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extension", [False, True])
+def test_package_that_is_published_as_source(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, extension: bool
+) -> None:
+    """A pure wheel is built and kept; one with compiled code would not fit the other machine."""
+    setup = "from setuptools import Extension, setup\nsetup(name='sourced', version='1.0'{})\n"
+    compiled = ", ext_modules=[Extension('sourced', ['sourced.c'])]" if extension else ""
+    files = {"setup.py": setup.format(compiled), "sourced.c": _EXTENSION, "PKG-INFO": _PKG_INFO}
+    with tarfile.open(shelf / "sourced-1.0.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+            archive.add(tmp_path / name, f"sourced-1.0/{name}")
+    code = gather(tmp_path, wanted="sourced==1.0\n", monkeypatch=monkeypatch)
+    said = capsys.readouterr()
+    if extension:
+        assert code == 1 and "sourced==1.0: " in said.err
+        assert not list((tmp_path / "to").glob("*.whl"))
+    else:
+        assert code == 0 and (tmp_path / "to/sourced-1.0-py3-none-any.whl").exists()
+
+
+_PKG_INFO = "Metadata-Version: 2.1\nName: sourced\nVersion: 1.0\n"
+_EXTENSION = """#include <Python.h>
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "sourced", NULL, -1, NULL};
+PyMODINIT_FUNC PyInit_sourced(void) { return PyModule_Create(&module); }
+"""
 
 
 def test_second_time_downloads_what_is_missing_or_damaged(

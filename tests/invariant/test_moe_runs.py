@@ -11,10 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
+from planning.expert_adapters import _LINEAR_PER_EXPERT
 from tests.factories import make_tiny_model
-from tests.moe_models import EXPERTS, FAMILIES, make_tiny_moe
-from tests.run_commands import Run, assert_identical, changed, read_weights, train_here
-from training.errors import CheckpointError, GuardError
+from tests.moe_models import BALANCED, EXPERTS, FAMILIES, make_tiny_moe
+from tests.run_commands import ROOT, Run, assert_identical, changed, read_weights, train_here
+from training.errors import CheckpointError, GuardError, ModelError
+from training.export.gguf_file import write_gguf
 from training.guards.saved_model import Norms, check_readback
 from training.models.weight_layout import group_name
 from training.trainer.resumable import ResumableTrainerMixin
@@ -140,3 +142,21 @@ def test_a_renamed_model_is_saved_and_resumed(document: dict[str, Any], tmp_path
     shutil.rmtree(cut / "model")
     shutil.rmtree(cut / "checkpoints/checkpoint-4")
     assert_identical(train_here(job, cut), run)
+
+
+def test_the_page_names_the_families_and_what_they_have() -> None:
+    page = (ROOT / "docs/mixtures-of-experts.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    told = {name.strip().strip("`"): (loss.strip(), linear.strip()) for name, loss, linear in rows}
+    assert told.keys() == FAMILIES.keys()
+    for family, (loss, linear) in told.items():
+        assert (loss == "yes") == (family in BALANCED)
+        assert linear.startswith("includes") == (family in _LINEAR_PER_EXPERT)
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+def test_gguf_is_refused_before_anything_is_written(tmp_path: Path, family: str) -> None:
+    base = make_tiny_moe(tmp_path / "base", family)
+    with pytest.raises(ModelError, match=f"{family} is not among the verified architectures"):
+        write_gguf(base, tmp_path / "model.gguf", "moe")
+    assert not (tmp_path / "model.gguf").exists()

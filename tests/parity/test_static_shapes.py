@@ -202,6 +202,20 @@ def test_two_shapes_in_200_steps(
     few_shapes(linear_shapes)
 
 
+def test_a_job_for_trainium_is_rehearsed_with_its_shapes(
+    document: dict[str, Any], linear_shapes: dict[Any, set[Any]], tmp_path: Path
+) -> None:
+    job = changed(document, data={"max_length": 200}, train={"max_steps": 4})
+    on_gpu = {"resources": {"instance": "ml.p4d.24xlarge"}}
+    gpu = train_here(changed(job, data={"packing": True}, **on_gpu), tmp_path / "gpu")
+    linear_shapes.clear()
+    on_trainium = {"resources": {"instance": "ml.trn2.48xlarge"}}
+    trainium = train_here(changed(job, **on_trainium), tmp_path / "trainium")
+    bodies = {shape for shapes in linear_shapes.values() for shape in shapes if len(shape) == 2}
+    assert bodies == {(8, 256)}
+    assert trainium.losses == pytest.approx(gpu.losses, abs=1e-4)
+
+
 # --- one pass -----------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from training.adapters.expert_parameters import (
 )
 from training.adapters.random_init import init_at_random
 from training.adapters.target_modules import module_options
+from training.adapters.trained_tokens import trained_tokens
 from training.config.adapters import Lora
 
 
@@ -32,14 +33,15 @@ def apply(
         max_length: Not used.
 
     Raises:
-        ModelError: The job names a module or parameter that the model does not have, or asks for
-            what LoRA on experts cannot do.
+        ModelError: The job names a module or parameter that the model does not have, asks for what
+            LoRA on experts cannot do, or adapts an embedding whose added tokens are trained.
     """
     # PiSSA and OLoRA store twice the rank (see decomposed_init.py). PEFT scales by the stored rank,
     # so alpha grows with it: the scale stays that of the rank in the job.
     growth = adapter.kept_rank / adapter.r
     config = LoraConfig(
         **module_options(model, adapter),
+        **trained_tokens(model, adapter),
         r=adapter.kept_rank,
         lora_alpha=adapter.alpha * (growth**0.5 if adapter.use_rslora else growth),
         lora_dropout=adapter.dropout,

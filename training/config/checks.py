@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.config.adapter_checks import check_adapter
+from training.config.added_token_checks import check_added_tokens
 from training.config.composition import Compose
 from training.config.distill import Distill
 from training.config.job import Job
@@ -28,6 +29,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
     """
     parts = (
         _model,
+        check_added_tokens,
         _data,
         _method,
         check_adapter,

@@ -71,6 +71,9 @@ class Model(ConfigSection):
     chat_template: FileLocation | None = None
     """A built-in template by name (`chatml`, …), or a `.jinja` file; that of the tokenizer if not
     set."""
+    add_tokens: tuple[str, ...] = ()
+    """Terms to add to the vocabulary as one token each, such as `[tachycardia, "<|note|>"]`. Their
+    embeddings start as the average of those of their pieces, and are trained."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
     freeze: Freeze = Freeze()
     trust_remote_code: bool = False

@@ -11,9 +11,11 @@ import math
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from training.config.types import Every
 from training.errors import GuardError
+from training.models.double_precision import in_double
 from training.step_metrics import StepMetrics
 from training.trainer.callbacks import BaseCallback
 from training.trainer.distributed import ControlPlane
@@ -88,10 +90,11 @@ def _fingerprint(parameter: torch.nn.Parameter) -> tuple[float, float]:
     The second sum is weighted by position, so that changes that cancel in the first one show.
     """
     # Under ZeRO 3 the parameter itself is empty between uses; `ds_tensor` holds the local part.
-    part = getattr(parameter, "ds_tensor", parameter).detach().flatten()
+    part = getattr(parameter, "ds_tensor", parameter).detach()
+    part = (part.to_local() if isinstance(part, DTensor) else part).flatten()
     first, second = 0.0, 0.0
     for start in range(0, part.numel(), _CHUNK):
-        values = part[start : start + _CHUNK].double()
+        values = in_double(part[start : start + _CHUNK])
         weights = torch.arange(1, values.numel() + 1, dtype=torch.float64, device=values.device)
         first += float(values.sum())
         second += float((values * weights).sum())

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from torch.distributed.tensor import DTensor
 
 from training.errors import GuardError
+from training.models.double_precision import in_double
 from training.trainer.checkpoints import name_on_disk
 from training.trainer.distributed import ControlPlane
 
@@ -37,6 +39,7 @@ def norms_in_memory(model: torch.nn.Module, control: ControlPlane, *, adapter: b
         if adapter and not parameter.requires_grad:
             continue
         part = getattr(parameter, "ds_tensor", None)
+        part = _local_shard(parameter) if part is None else part
         if part is not None:
             sharded.add(name)
         shapes[name] = tuple(getattr(parameter, "ds_shape", parameter.shape))
@@ -116,7 +119,13 @@ def _shape_and_norm(tensor: torch.Tensor) -> tuple[tuple[int, ...], float]:
     return tuple(tensor.shape), _norm(tensor)
 
 
+def _local_shard(parameter: torch.Tensor) -> torch.Tensor | None:
+    """Return this process's part of a parameter that FSDP2 shards, else None."""
+    if not isinstance(parameter, DTensor) or not all(p.is_shard() for p in parameter.placements):
+        return None
+    return parameter.to_local()
+
+
 def _norm(tensor: torch.Tensor) -> float:
-    if not tensor.is_floating_point():
-        return float(tensor.double().abs().sum())
-    return float(tensor.detach().double().norm())
+    values = in_double(tensor.detach())
+    return float(values.norm() if tensor.is_floating_point() else values.abs().sum())

@@ -127,7 +127,7 @@ class KtoTrainer(PerRowLossMixin, KTOTrainer):
             (reference,) = self.reference_logps(batch)
         # Prompt tuning puts virtual tokens in front of the sequence: keep the real ones.
         width = batch["input_ids"].shape[1] - 1
-        return float((outputs.log_probs[:, -width:].sum(1) - reference).double().sum())
+        return float((outputs.log_probs[:, -width:].sum(1) - reference).cpu().double().sum())
 
     # --- the loss ---------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
         # Times the number of processes, because data parallelism averages their gradients.
         return loss * self.setup.world.size
 
-    def _sums(self, model: Any, inputs: dict[str, Any]) -> dict[str, tuple[torch.Tensor, int]]:
+    def _sums(self, model: Any, inputs: dict[str, Any]) -> dict[str, tuple[torch.Tensor, Any]]:
         """Return sums over a micro-batch and their weights: tokens for `nll`, else pairs."""
         pairs = inputs["num_rows"]
         log_probs = mean_log_probs(with_fixed_rows(model, self.setup), inputs)
@@ -93,7 +93,7 @@ class OrpoTrainer(PretokenizedPairsMixin, ExactTrainerMixin, ORPOTrainer):
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of a batch of held-out rows."""
         sums = self._sums(model, batch)
-        return {name: (float(total), weight) for name, (total, weight) in sums.items()}
+        return {name: (float(total), float(weight)) for name, (total, weight) in sums.items()}
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the loss, its two parts, the accuracy and the margin."""

@@ -94,7 +94,7 @@ class RewardModelTrainer(PerRowLossMixin, RewardTrainer):
         sums["pairs/all"] = (rows, rows)
         if not rows:
             return sums
-        return sums | pair_sums(scores.double().cpu(), batch["completion_mask"].sum(1).cpu())
+        return sums | pair_sums(scores.cpu().double(), batch["completion_mask"].sum(1).cpu())
 
     def aggregate(self, sums: Sums) -> dict[str, float]:
         """Return the means and the metrics of `pair_metrics`."""

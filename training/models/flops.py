@@ -22,17 +22,19 @@ def flops_per_token(model: Any, length: int) -> float:
 
     Args:
         model: Model with its adapter; embedding look-ups cost nothing.
-        length: Tokens that a token may attend to.
+        length: Tokens that a token may attend to. Of a mixture of experts, the experts that a token
+            is sent to count.
     """
     config = model.config.get_text_config()
     embeddings = model.get_input_embeddings()
     looked_up = set() if config.tie_word_embeddings else set(embeddings.parameters())
     lowest = lowest_trained_layer(model)
     trained = frozen = below = 0
+    used = _share_of_experts(model)
     for name, parameter in model.named_parameters():
         if parameter in looked_up:
             continue
-        count = int(getattr(parameter, "ds_numel", parameter.numel()))
+        count = int(getattr(parameter, "ds_numel", parameter.numel()) * used.get(name, 1.0))
         state = getattr(parameter, "quant_state", None)
         count = int(state.shape.numel()) if state is not None else count
         if parameter.requires_grad:
@@ -44,6 +46,19 @@ def flops_per_token(model: Any, length: int) -> float:
     layers = config.num_hidden_layers - 2 / 3 * lowest
     attention = 6.0 * layers * config.hidden_size * length
     return 6.0 * trained + 4.0 * frozen + 2.0 * below + attention
+
+
+def _share_of_experts(model: Any) -> dict[str, float]:
+    """Return the share of the parameters of a layer's experts that one token is multiplied with."""
+    config = model.config.get_text_config()
+    per_token = getattr(config, "num_experts_per_tok", None)
+    return {
+        f"{name}.{inner}": per_token / module.num_experts
+        for name, module in model.named_modules()
+        # PEFT's wrapper of an adapted parameter has the number of experts too.
+        if per_token and hasattr(module, "num_experts") and name.rpartition(".")[2] == "experts"
+        for inner, _ in module.named_parameters()
+    }
 
 
 def lowest_trained_layer(model: Any) -> int:

@@ -111,7 +111,9 @@ def _score(
 ) -> NextTokenLogProbs:
     mask = targets != IGNORE
     head = model.get_output_embeddings()
-    wanted, ids = hidden[mask], targets[mask]
+    # One search for the positions: on a GPU the host waits for its result.
+    positions = mask.flatten().nonzero().squeeze(1)
+    wanted, ids = hidden.flatten(0, 1)[positions], targets.flatten()[positions]
     if hidden.device.type == "cuda" and type(head) is nn.Linear:
         scored = _in_tiles(wanted, head, ids, logits)
     else:

@@ -90,6 +90,21 @@ def stream_weights(model: nn.Module, folder: Path, tied: dict[str, str]) -> None
             _fetch_around(module, name, read)
 
 
+def embedding_names(folder: Path) -> list[list[str]]:
+    """Return the names of the tensors of a model with one row per token.
+
+    For each tensor (input embeddings, output embeddings, bias of the output) there are the names
+    that files may give it: that of the model, and that without the prefix of its base.
+    """
+    model = _model_on_meta(folder)
+    modules = {id(module): name for name, module in model.named_modules()}
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    names = [f"{modules[id(inputs)]}.weight"]
+    if outputs is not None:
+        names += [f"{modules[id(outputs)]}.{key}" for key in ("weight", "bias")]
+    return [[name, name.removeprefix(f"{model.base_model_prefix}.")] for name in names]
+
+
 def load_embeddings(model: PreTrainedModel, folder: Path) -> None:
     """Load the input embeddings of an empty model permanently."""
     embeddings = model.get_input_embeddings()

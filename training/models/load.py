@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,6 +26,10 @@ from training.models.locate import explain_missing, has_weights, looks_like_path
 from training.models.merge import is_adapter, merged
 from training.models.packed_attention import enable_masked_attention, enable_packed_attention
 from training.models.quantize import four_bit, keep_training_layout
+from training.models.safetensors_io import model_folder
+from training.models.tokenizer import load_tokenizer
+from training.models.vocabulary_extension import write_extended_model
+from training.models.zero_exempt import zero3_disabled
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -50,6 +56,8 @@ def load_model(
     model.config.use_cache = False
     # A score model reads its score at the last token that is not this one.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    # An adapter trains the rows of these tokens.
+    model.added_token_ids = tokenizer.convert_tokens_to_ids(list(job.model.add_tokens))
     freeze(model, job.model.freeze)
     static = static_shapes(job, device.type) is not None
     # On a GPU, SDPA handles packed rows well; compiled layers must not branch on their content.
@@ -68,28 +76,51 @@ def load_model(
 def save_initial_model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Job:
     """Save the initial model of a run if no folder holds it yet, and return a job that loads it.
 
-    There are two such cases. For a model from scratch, every process, sharded or not, must start
+    There are three such cases. For a model from scratch, every process, sharded or not, must start
     from the same random weights. For an adapter on top of another adapter, the base of the new one
     is the old one merged into its base: the merged model must exist when the new adapter is used,
-    and it can then be loaded in 4 bits like any model.
+    and it can then be loaded in 4 bits like any model. For added tokens, the embeddings have rows
+    that the source does not have.
 
     Args:
         job: The run.
         tokenizer: Tokenizer, saved with the model.
         folder: Folder of the initial model.
+
+    Raises:
+        ModelError: A token cannot be added to the model.
     """
     on_adapter = job.adapter is not None and is_adapter(job.model.source)
-    if job.model.source != SCRATCH and not on_adapter:
+    if job.model.source != SCRATCH and not on_adapter and not job.model.add_tokens:
         return job
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
             building = folder.with_name(f".writing-{folder.name}")
-            model = _from_source(job) if on_adapter else _from_scratch(job, tokenizer)
-            model.save_pretrained(building)
-            tokenizer.save_pretrained(building)
+            shutil.rmtree(building, ignore_errors=True)
+            if job.model.add_tokens:
+                # ZeRO 3 would shard the model that the files are read by.
+                with zero3_disabled():
+                    _save_extended(job, tokenizer, building)
+            else:
+                model = _from_source(job) if on_adapter else _from_scratch(job, tokenizer)
+                model.save_pretrained(building)
+                tokenizer.save_pretrained(building)
             building.rename(folder)
     update = {"source": str(folder), "scratch": None, "tokenizer": None}
     return job.model_copy(update={"model": job.model.model_copy(update=update)})
+
+
+def _save_extended(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save the source of a job, an adapter merged, with rows for the added tokens."""
+    plain = load_tokenizer(job.model.model_copy(update={"add_tokens": ()})).get_vocab()
+    tokens = job.model.add_tokens
+    if not is_adapter(job.model.source):
+        base = model_folder(job.model.source, job.model.revision)
+        write_extended_model(base, folder, tokenizer, tokens, plain)
+        return
+    with TemporaryDirectory(dir=folder.parent) as merged_folder:
+        _from_source(job).save_pretrained(merged_folder)
+        write_extended_model(Path(merged_folder), folder, tokenizer, tokens, plain)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -196,7 +227,11 @@ def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     rows = model.config.get_text_config().vocab_size
     highest = max(tokenizer.get_vocab().values())
     if highest >= rows:
+        beyond = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
+        listed = ", ".join(repr(token) for _, token in beyond[:5])
+        more = f" and {len(beyond) - 5} more" if len(beyond) > 5 else ""
         raise ModelError(
-            f"the tokenizer has ids up to {highest}, the model embeds {rows}: they do not belong "
-            f"together. Leave model.tokenizer out, or name the model's own"
+            f"the tokenizer has ids up to {highest}, the model embeds {rows}: {listed}{more} "
+            f"{'has' if len(beyond) == 1 else 'have'} no embedding. Name them in model.add_tokens "
+            f"to add them to the model, or leave model.tokenizer out and use the model's own"
         )

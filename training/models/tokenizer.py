@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from training.config.model import Model
 from training.errors import ModelError
 from training.models.locate import explain_missing
+from training.models.vocabulary_extension import add_tokens
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
@@ -19,7 +20,8 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """Return the tokenizer that `model` names.
 
     Raises:
-        ModelError: The tokenizer does not exist, cannot be read, or has no end-of-text token.
+        ModelError: The tokenizer does not exist, cannot be read, has no end-of-text token, or does
+            not encode the tokens to add.
     """
     source = model.tokenizer or model.source
     try:
@@ -38,6 +40,8 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         # Padding is masked by length, so any id will do.
         tokenizer.pad_token = tokenizer.eos_token
+    if model.add_tokens:
+        add_tokens(tokenizer, model.add_tokens)
     return tokenizer
 
 

@@ -39,3 +39,15 @@ class CollatedBatch:
         if "input_ids" in batch and "attention_mask" not in batch:
             batch["sequence_lengths"] = torch.tensor([len(row["input_ids"]) for row in rows])
         return batch
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a batch whose tensors are on `device`.
+
+    The host does not wait for copies from pinned memory, as it does in Transformers' own transfer:
+    with gradient accumulation it prepares a micro-batch while the device works on the one before.
+    """
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }

@@ -26,11 +26,11 @@ from training.trainer.balance_loss import (
     own_router_settings,
     token_mask,
 )
-from training.trainer.batches import CollatedBatch, RowDataset
+from training.trainer.batches import CollatedBatch, RowDataset, to_device
 from training.trainer.compile import compiled_step
 from training.trainer.context import TrainerContext
 from training.trainer.lr_groups import LrMultipliers
-from training.trainer.metrics import NextTokenMetric, Sums, add_sums, means
+from training.trainer.metrics import NextTokenMetric, Sums, add_sums, means, read_numbers
 from training.trainer.resumable import ResumableTrainerMixin
 from training.trainer.router_recorder import RouterRecorder, expert_bodies
 from training.trainer.sample_order import MicroBatchSampler
@@ -53,6 +53,18 @@ class _StepState:
     sums: Sums = field(default_factory=dict)
     experts: list[ExpertCounts] = field(default_factory=list)
     stop_signal: str | None = None
+
+    def read_numbers(self) -> None:
+        """Read losses and metrics from the device, once per step: each read makes the host wait."""
+        names = [name for name, _, _ in self.metrics]
+        pairs = [number for _, *pair in self.metrics for number in pair]
+        numbers = read_numbers([*self.losses, *pairs])
+        count = len(self.losses)
+        self.loss = float(sum(numbers[:count]))
+        totals, weights = numbers[count::2], numbers[count + 1 :: 2]
+        every = zip(names, totals, weights, strict=True)
+        self.sums = add_sums([{name: (total, weight)} for name, total, weight in every])
+        self.losses, self.metrics = [], []
 
 
 class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
@@ -193,6 +205,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
             self._token_mask = token_mask(inputs, lengths)
         if "labels" in inputs:
             self.count_tokens(tokens, int((inputs["labels"][..., 1:] != -100).sum()))
+        inputs = to_device(inputs, self.setup.world.device)
         with compiled_step(self.setup.job.train.compile):
             loss: torch.Tensor = super().training_step(model, inputs, *rest)
         if self.step_hook and not step.losses:
@@ -252,10 +265,7 @@ class ExactTrainerMixin(ResumableTrainerMixin, NextTokenMetric):
         """
         setup, step, number = self.setup, self._step_state, int(state.global_step)
         step.stop_signal = setup.stop_signal.received
-        # Read once per step: reading the loss of each micro-batch would synchronize the device.
-        step.loss, step.losses = float(sum(float(loss) for loss in step.losses)), []
-        step.sums = add_sums([{name: (float(t), float(w))} for name, t, w in step.metrics])
-        step.metrics = []
+        step.read_numbers()
         step.experts = self.routers.take_counts() if self.routers else []
         everyone: list[tuple[_StepState, bool, bool]] = setup.control.all_gather(
             (step, self._save_due.due(number), self._evaluate_due.due(number))

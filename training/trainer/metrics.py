@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+import torch
 
 Sums = dict[str, tuple[float, float]]
 """Total and weight by name; the total is divided by the weight at the end. `loss` is first."""
@@ -30,7 +33,8 @@ class NextTokenMetric:
     def measure_batch(self, model: Any, batch: dict[str, Any]) -> Sums:
         """Return the sums of the loss and of the top-1 hits, and the supervised tokens."""
         outputs = model(**batch, next_token_log_probs=True, top1=True)
-        total = float(-outputs.log_probs.double().sum())
+        # On the host: Trainium has no fp64.
+        total = float(-outputs.log_probs.cpu().double().sum())
         count = int((batch["labels"][:, 1:] != -100).sum())
         return {"loss": (total, count), "token_accuracy": (float(outputs.top1.sum()), count)}
 
@@ -60,3 +64,20 @@ def add_sums(parts: list[Sums]) -> Sums:
 def means(sums: Sums) -> dict[str, float]:
     """Return each total divided by its weight; names of weight 0 are left out."""
     return {name: total / weight for name, (total, weight) in sums.items() if weight}
+
+
+def read_numbers(values: Sequence[Any]) -> list[float]:
+    """Return numbers and scalar tensors as floats.
+
+    Tensors of one dtype and device are read together: each read makes the host wait.
+    """
+    numbers = [0.0 if isinstance(value, torch.Tensor) else float(value) for value in values]
+    groups: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, torch.Tensor):
+            groups.setdefault((value.dtype, value.device), []).append(index)
+    for indices in groups.values():
+        read = torch.stack([values[index].detach().reshape(()) for index in indices]).cpu().tolist()
+        for index, number in zip(indices, read, strict=True):
+            numbers[index] = float(number)
+    return numbers

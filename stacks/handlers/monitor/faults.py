@@ -1,9 +1,9 @@
 """Faults that the checks find: their names, and how they become events."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 ENTRIES_PER_CALL = 10
 # Each is the name of an alarm, of its metric and of its runbook.
@@ -41,30 +41,33 @@ class Fault:
     resource: str
     fault: str
     reason: str
+    event: ClassVar[str] = "Temper Fault"
+
+    def detail(self) -> dict[str, str]:
+        """Return the detail of the event."""
+        return {"job": self.resource, "fault": self.fault, "reason": self.reason}
 
 
-def publish_faults(events: Any, source: str, faults: Sequence[Fault]) -> None:
-    """Put each fault on the event bus.
+def publish_events(
+    events: Any, source: str, findings: Sequence[tuple[str, Mapping[str, str]]]
+) -> None:
+    """Put each finding on the event bus.
 
     Args:
         events: EventBridge client.
         source: Source of the events.
-        faults: Faults to publish.
+        findings: Type and detail of each event.
 
     Raises:
         RuntimeError: If EventBridge refuses an entry, so that Lambda retries the invocation.
     """
     entries = [
-        {
-            "Source": source,
-            "DetailType": "Temper Fault",
-            "Detail": json.dumps({"job": f.resource, "fault": f.fault, "reason": f.reason}),
-        }
-        for f in faults
+        {"Source": source, "DetailType": kind, "Detail": json.dumps(detail)}
+        for kind, detail in findings
     ]
     refused = 0
     for start in range(0, len(entries), ENTRIES_PER_CALL):
         answer = events.put_events(Entries=entries[start : start + ENTRIES_PER_CALL])
         refused += answer["FailedEntryCount"]
     if refused:
-        raise RuntimeError(f"{refused} of {len(entries)} fault events were refused by EventBridge")
+        raise RuntimeError(f"{refused} of {len(entries)} events were refused by EventBridge")

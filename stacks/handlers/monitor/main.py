@@ -14,9 +14,18 @@ from typing import Any
 
 import boto3
 
-from . import alarm_path, cluster_jobs, nan_losses, serving, training_jobs, training_plans
-from .faults import FAULTS, HEARTBEAT, Fault, publish_faults
+from . import (
+    alarm_path,
+    cluster_jobs,
+    nan_losses,
+    run_endings,
+    serving,
+    training_jobs,
+    training_plans,
+)
+from .faults import FAULTS, HEARTBEAT, Fault, publish_events
 from .job_faults import Thresholds
+from .run_endings import RunEnding
 from .scope import Scope
 
 
@@ -65,7 +74,7 @@ def handler(event: object, context: object) -> dict[str, int]:
 def monitor(
     *, client: Callable[[str], Any], settings: MonitorSettings, now: datetime
 ) -> dict[str, int]:
-    """Run all checks, and report every fault as an event and in a metric.
+    """Run all checks, and report every fault as an event and in a metric, and every ended run.
 
     A check that fails does not keep the others from running.
 
@@ -80,14 +89,15 @@ def monitor(
     Raises:
         RuntimeError: If a check failed, so that Lambda counts an error and retries.
     """
-    faults: list[Fault] = []
+    findings: list[Fault | RunEnding] = []
     failed: list[str] = []
     for name, run in checks(client, settings, now).items():
         try:
-            faults += run()
+            findings += run()
         except Exception as error:
             sys.stderr.write(f"ERROR {name}: {error!r}\n")
             failed.append(f"{name}: {error}")
+    faults = [finding for finding in findings if isinstance(finding, Fault)]
     counts = {fault: sum(f.fault == fault for f in faults) for fault in FAULTS}
     # A count of zero is not published: a metric costs by its existence, and none is no fault.
     values = {fault: count for fault, count in counts.items() if count}
@@ -101,7 +111,8 @@ def monitor(
                 for name, value in values.items()
             ],
         )
-    publish_faults(client("events"), settings.source, faults)
+    events = [(finding.event, finding.detail()) for finding in findings]
+    publish_events(client("events"), settings.source, events)
     if failed:
         raise RuntimeError(f"{len(failed)} checks failed: {'; '.join(failed)}")
     return counts
@@ -109,7 +120,7 @@ def monitor(
 
 def checks(
     client: Callable[[str], Any], settings: MonitorSettings, now: datetime
-) -> dict[str, Callable[[], Iterator[Fault]]]:
+) -> dict[str, Callable[[], Iterator[Fault | RunEnding]]]:
     """Return the checks of this environment by name.
 
     Args:
@@ -123,7 +134,7 @@ def checks(
         Thresholds(**settings.thresholds),
         serving.ServingLimits(**settings.serving),
     )
-    result: dict[str, Callable[[], Iterator[Fault]]] = {
+    result: dict[str, Callable[[], Iterator[Fault | RunEnding]]] = {
         "training jobs": lambda: training_jobs.check(
             sagemaker,
             cloudwatch,
@@ -143,6 +154,9 @@ def checks(
     if settings.clusters:
         result["runs on the cluster"] = lambda: cluster_jobs.check(
             cloudwatch, namespace=settings.namespace, limits=limits, now=now
+        )
+        result["ended runs"] = lambda: run_endings.check(
+            cloudwatch, namespace=settings.namespace, now=now
         )
         result["training plans"] = lambda: training_plans.check(
             sagemaker, plans=settings.plans, now=now

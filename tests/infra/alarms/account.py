@@ -237,11 +237,15 @@ class _Clients:
         return {"MetricAlarms": [*alarms, {"AlarmName": "well", "ActionsEnabled": True}]}
 
     def _list_metrics(self, **request: Any) -> dict[str, Any]:
+        # A filter without a value matches the metrics that have such a dimension.
+        # docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html
+        required = {filtered["Name"] for filtered in request.get("Dimensions", ())}
         return {
             "Metrics": [
                 {"Dimensions": [{"Name": n, "Value": v} for n, v in dimensions]}
                 for namespace, name, dimensions in self.account.metrics
                 if (namespace, name) == (request["Namespace"], request["MetricName"])
+                and required <= {n for n, _ in dimensions}
             ]
         }
 

@@ -13,6 +13,7 @@ from stacks.handlers.monitor import (
     alarm_path,
     cluster_jobs,
     nan_losses,
+    run_endings,
     serving,
     training_jobs,
     training_plans,
@@ -418,9 +419,65 @@ def test_faults_are_counted_and_told(
     entry = {"Source": "temper.x", "DetailType": "Temper Fault", "Detail": json.dumps(detail)}
     refused = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}]}
     stubbers["events"].add_response("put_events", refused, {"Entries": [entry]})
-    with pytest.raises(RuntimeError, match="1 of 1 fault events"):
+    with pytest.raises(RuntimeError, match="1 of 1 events"):
         monitor(client=client, settings=SETTINGS, now=NOW)
 
 
 def test_every_fault_has_a_name_of_its_own() -> None:
     assert len(set(FAULTS)) == len(FAULTS)
+
+
+def test_an_ended_run_becomes_an_event_of_its_creator(
+    account: tuple[Callable[[str], Any], dict[str, Stubber]],
+) -> None:
+    client, stubbers = account
+    creator = run_metrics.creator_dimension("CORP/änne")
+    listed = {
+        "Metrics": [
+            {
+                "Dimensions": [
+                    {"Name": run_metrics.JOB_DIMENSION, "Value": "math-1"},
+                    {"Name": run_metrics.CREATOR_DIMENSION, "Value": creator},
+                ]
+            }
+        ]
+    }
+    cloudwatch = stubbers["cloudwatch"]
+    dimensions = [{"Name": "TrainingJobName"}, {"Name": "Creator"}]
+    for metric in ("running", run_metrics.ENDED):
+        cloudwatch.add_response(
+            "list_metrics",
+            listed,
+            {
+                "Namespace": "Temper/x",
+                "MetricName": metric,
+                "Dimensions": dimensions,
+                "RecentlyActive": "PT3H",
+            },
+        )
+    cloudwatch.add_response("get_metric_data", _metrics([75.0]))
+    [ending] = run_endings.check(client("cloudwatch"), namespace="Temper/x", now=NOW)
+    assert ending.detail() == {
+        "job": "math-1",
+        "creator": "CORP/änne",
+        "status": "Stopped",
+        "reason": "the run ended with exit code 75",
+    }
+    assert run_endings.STOPPED == exit_codes.STOPPED
+    assert (run_endings.JOB, run_endings.CREATOR, run_endings.ENDED) == (
+        run_metrics.JOB_DIMENSION,
+        run_metrics.CREATOR_DIMENSION,
+        run_metrics.ENDED,
+    )
+
+
+def test_a_run_that_still_trains_has_no_ending(stub: Stub) -> None:
+    cloudwatch, metrics = stub("cloudwatch")
+    dimensions = [
+        {"Name": "TrainingJobName", "Value": "math-1"},
+        {"Name": "Creator", "Value": "anna"},
+    ]
+    metrics.add_response("list_metrics", {"Metrics": [{"Dimensions": dimensions}]})
+    metrics.add_response("list_metrics", {"Metrics": []})
+    metrics.add_response("get_metric_data", _metrics([]))
+    assert list(run_endings.check(cloudwatch, namespace="Temper/x", now=NOW)) == []

@@ -55,6 +55,7 @@ SETTINGS = PublishSettings(
     table="told",
     topic="arn:aws:sns:us-east-1:123456789012:events",
     pages="arn:aws:sns:us-east-1:123456789012:pages",
+    runs="arn:aws:sns:us-east-1:123456789012:runs",
     namespace="Temper/temper-dev",
     scope=DEV,
 )
@@ -80,13 +81,15 @@ def account() -> Any:
         pages = sns.create_topic(Name="pages")["TopicArn"]
         cloudwatch = boto3.client("cloudwatch", **region)
         made = {"dynamodb": dynamodb, "sns": sns, "cloudwatch": cloudwatch}
-        yield {**made, "sqs": sqs, "queue": queue, "topic": topic, "pages": pages}
+        runs = sns.create_topic(Name="runs")["TopicArn"]
+        yield {**made, "sqs": sqs, "queue": queue, "topic": topic, "pages": pages, "runs": runs}
 
 
 def _tell(
     account: dict[str, Any], event: dict[str, Any], *, now: int = NOW, topic: str | None = None
 ) -> dict[str, Any]:
-    settings = replace(SETTINGS, topic=topic or account["topic"], pages=account["pages"])
+    topics = {"topic": topic or account["topic"], "pages": account["pages"]}
+    settings = replace(SETTINGS, **topics, runs=account["runs"])
     return publish_once(event, client=lambda name: account[name], settings=settings, now=now)
 
 

@@ -66,6 +66,9 @@ LOGS = "arn:aws:logs:us-east-1:111122223333:log-group:"
 OUR_STREAM = LOGS + "/aws/sagemaker/TrainingJobs:log-stream:temper-all-a/algo-1-1760000000"
 THEIR_STREAM = LOGS + "/aws/sagemaker/TrainingJobs:log-stream:temper-dev-a/algo-1-1760000000"
 BUS = "arn:aws:events:us-east-1:111122223333:event-bus/default"
+NOTICES = "arn:aws:sns:us-east-1:111122223333:temper-all-runs"
+PAGES = "arn:aws:sns:us-east-1:111122223333:temper-all-monitoring-Pages"
+BY_MAIL = {"sns:Protocol": "email"}
 ECR = "arn:aws:ecr:us-east-1:111122223333:repository/"
 EC2 = "arn:aws:ec2:us-east-1:111122223333:"
 INTERFACE = EC2 + "network-interface/eni-1"
@@ -391,6 +394,16 @@ LAUNCHING: list[Case] = [
         SM + "processing-job/temper-all-a",
         COSTLY,
     ),
+    ("Engineer", True, "sns:Subscribe", NOTICES, BY_MAIL),
+    ("Engineer", True, "sns:ListSubscriptionsByTopic", NOTICES, {}),
+    ("Engineer", False, "sns:Subscribe", NOTICES, {"sns:Protocol": "https"}),
+    ("Engineer", False, "sns:Subscribe", NOTICES, {"sns:Protocol": "sqs"}),
+    ("Engineer", False, "sns:Subscribe", NOTICES, {}),
+    ("Engineer", False, "sns:Subscribe", PAGES, BY_MAIL),
+    ("Engineer", False, "sns:ListSubscriptionsByTopic", PAGES, {}),
+    ("Engineer", False, "sns:Publish", NOTICES, {}),
+    ("Engineer", False, "sns:Unsubscribe", "*", {}),
+    ("Engineer", False, "sns:SetSubscriptionAttributes", NOTICES, {}),
     ("Engineer", False, "sagemaker:StopTrainingJob", SM + "training-job/a", {}),
     ("Engineer", False, "sagemaker:StopTrainingJob", SM + "training-job/a", OTHERS_TAG),
     ("Engineer", True, "sagemaker:StopTrainingJob", SM + "training-job/a", OUR_TAG),

@@ -16,6 +16,7 @@ from tests.infra.permissions.cases import (
     ECR,
     JOB,
     LOGS,
+    NOTICES,
     ON_CREATION,
     OUR_STREAM,
     OUR_TAG,
@@ -171,6 +172,14 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ),
     ),
     "prices": (ENGINEER, (("pricing:GetProducts", "*", {}),)),
+    "notify": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            ("sns:Subscribe", NOTICES, {"sns:Protocol": "email"}),
+            ("sns:ListSubscriptionsByTopic", NOTICES, {}),
+        ),
+    ),
     "connect": (
         ENGINEER,
         (

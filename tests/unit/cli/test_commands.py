@@ -23,7 +23,7 @@ COMMANDS = (
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
     *("publish-image", "approve-image"),
-    *("connect", "cluster-setup", "cluster-software"),
+    *("connect", "notify", "cluster-setup", "cluster-software"),
     *("diff-environment", "deploy-environment", "delete-environment"),
 )
 HEAVY = {"torch", "transformers", "boto3", "botocore", "numpy", "aws_cdk", "mlflow"}

@@ -8,6 +8,7 @@ import pytest
 from training.config.data import Source
 from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord
+from training.data.schema.messages import read_messages
 from training.data.schema.pairs import row_sequences
 from training.data.schema.rows import (
     CompletionRow,
@@ -409,3 +410,16 @@ def test_the_hint_of_a_refused_preference_set_works_for_requests_too() -> None:
         read(REQUEST)
     row = read(REQUEST, columns={"prompt": "prompt", "completion": "chosen"})
     assert isinstance(row, DialogueRow) and row.messages == [LEAD, USER, SAID]
+
+
+def test_thinking_parts_of_a_message_are_its_reasoning() -> None:
+    parts = [
+        {"type": "thinking", "thinking": "six by seven", "signature": "EqQB"},
+        {"type": "text", "text": "42"},
+    ]
+    [message] = read_messages([{"role": "assistant", "content": parts}], "messages")
+    assert message["content"] == "42"
+    assert message["reasoning_content"] == "six by seven"
+    twice = {"role": "assistant", "content": parts, "reasoning": "another"}
+    with pytest.raises(RowError, match="different reasoning"):
+        read_messages([twice], "messages")

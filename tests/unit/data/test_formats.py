@@ -81,6 +81,11 @@ def test_origins_name_file_and_line(tmp_path: Path) -> None:
         (b'{"text": "a"}\n{"text": \n', "not JSON"),
         (b'{"text": "a"}\n{"text": "\xff"}\n', "not UTF-8 at byte 11"),
         (b'{"text": "a"}\n[1]\n', "an object with named fields"),
+        (b'{"text": "a"}\n{"text": "b"},\n', "remove the comma at the end of the line"),
+        (b'{"text": "a"}\n{"text": "b", "score": NaN}\n', "write null"),
+        (b'{"text": "a"}\n{"text": "b", "score": -Infinity}\n', "write null"),
+        (b'{"text": "a"}\n{"text": "b \\ud83d"}\n', "cut inside an emoji"),
+        (b"{\"text\": \"a\"}\n{'text': 'b', 'good': True}\n", "write it with json.dumps"),
     ],
 )
 def test_a_bad_line_is_named_and_the_rest_is_read(
@@ -144,6 +149,8 @@ def test_a_truncated_gzip_is_an_error(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1 nonsense PAR1", "not a valid Parquet file"),
         ("a.json", b'[{"text": "a"},', "not JSON"),
         ("a.json", b'[{"text": "\xff"}]', "not UTF-8 on line 1"),
+        ("a.json", b'[{"text": "a", "score": NaN}]', "write null"),
+        ("a.jsonl.gz", b'{"text": "a"}\n', "rename it without .gz"),
         ("a.json", b"3", "array of objects"),
         ("a.csv", "prompt,completion\r\na,b\r\n".encode("utf-16"), "UTF-16"),
         ("a.jsonl", '{"text": "a"}\n'.encode("utf-16"), "UTF-16"),
@@ -229,3 +236,10 @@ def test_one_conversation_alone_in_a_json_file_is_one_record(tmp_path: Path) -> 
     path.write_text(json.dumps({"conversations": turns}))
     (record,) = read(path)
     assert isinstance(record, SourceRecord) and record.values == {"conversations": turns}
+
+
+def test_a_record_over_several_lines_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{\n  "text": "a"\n}\n')
+    first = next(iter(read(path)))
+    assert isinstance(first, BadRecord) and "one per line" in first.reason

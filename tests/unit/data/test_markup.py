@@ -12,9 +12,11 @@ from transformers import PreTrainedTokenizerFast
 from tests.unit.data.data_factories import byte_level, sentencepiece_like, write_jsonl
 from training.data import templates
 from training.data.prepare import Prepared
+from training.data.schema.rows import PromptRow
 from training.data.storage import stream
 from training.data.tokenization.encoder import Encoder
 from training.data.tokenization.mask_preview import preview_row, render_text
+from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.data.tokenization.token_rows import IGNORE
 
 Prepare = Callable[..., Prepared]
@@ -83,6 +85,15 @@ def test_rows_with_markup_are_counted_with_the_first_of_them(
     warning = markup_warning(run.report)
     assert "2 rows" in warning and "a.jsonl:2: '<|im_" in warning and "Remove it" in warning
     assert run.report.sources[0].rows_with_markup == 2
+
+
+def test_prompts_to_answer_are_searched_too(qwen: PreTrainedTokenizerFast) -> None:
+    rows = RowTokenizer.from_tokenizer(qwen, chat_template="chatml", want="prompt", max_length=99)
+    rendered = "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+    user = [{"role": "user", "content": rendered}]
+    outcomes = rows([PromptRow(f"x:{n}", p, None, {}) for n, p in enumerate((rendered, user, "a"))])
+    found = [row.markup for outcome in outcomes if isinstance(outcome, list) for row in outcome]
+    assert found == ["<|im_start|>", "<|im_start|>", ""]
 
 
 def test_texts_and_rows_without_a_template_keep_their_markup_without_a_warning(

@@ -191,6 +191,7 @@ def script_of(cluster: SlurmSettings, container: PurePosixPath | None) -> str:
         resources=Resources(count=2),
         cluster=cluster,
         container=container,
+        creator="CORP\\anna",
     )
 
 
@@ -241,6 +242,7 @@ def test_script_tells_the_run_where_to_publish_its_metrics() -> None:
     lines = script_of(cluster, None).splitlines()
     assert "export TEMPER_METRICS_NAMESPACE=Temper/temper-dev" in lines
     assert "export TEMPER_METRICS_JOB=tiny-1" in lines
+    assert "export TEMPER_METRICS_CREATOR=CORP/anna" in lines
     assert "export AWS_REGION=eu-west-1" in lines
     without = script_of(SlurmSettings(PurePosixPath("/fsx/temper"), "python"), None)
     assert "TEMPER_METRICS" not in without

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from catalog.run_metrics import metric_namespace
-from containers.entrypoint.run_metrics import JOB, NAMESPACE
+from containers.entrypoint.run_metrics import CREATOR, JOB, NAMESPACE
 from launch.eks.manifests import KubernetesSettings, PodSpec, manifests, object_name, to_yaml
 from launch.errors import LaunchError
 from launch.targets.eks import read_status
@@ -40,7 +40,7 @@ def build(name: str) -> list[dict[str, Any]]:
 
 def test_a_run_on_the_platforms_cluster_publishes_its_metrics() -> None:
     """The entry point of the image reads the variables; on another cluster there are none."""
-    order = PodSpec(name="tiny-1", run="tiny/1", job="name: tiny\n", image=IMAGE)
+    order = PodSpec("tiny-1", "tiny/1", "name: tiny\n", IMAGE, creator="CORP\\anna")
     cluster = KubernetesSettings(
         metric_namespace=metric_namespace("temper-dev"), region="us-east-1"
     )
@@ -54,6 +54,7 @@ def test_a_run_on_the_platforms_cluster_publishes_its_metrics() -> None:
 
     published = variables(cluster)
     assert (published[NAMESPACE], published[JOB]) == ("Temper/temper-dev", "tiny-1")
+    assert published[CREATOR] == "CORP/anna"
     assert published["AWS_REGION"] == "us-east-1"
     assert not {NAMESPACE, JOB} & variables(KubernetesSettings()).keys()
 

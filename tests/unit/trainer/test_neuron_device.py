@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from training.config.load import parse_job
+from training.models.double_precision import in_double
 from training.trainer.arguments import training_arguments
 from training.trainer.batch_size_finder import find_micro_batch_size
 from training.trainer.distributed import World, detect_world
@@ -56,6 +57,22 @@ def test_no_kernel_of_another_device_is_asked_for(document: dict[str, Any], tmp_
         )
         assert arguments["optim"] == optimizer
         assert arguments["dataloader_pin_memory"] is pinned
+
+
+def test_double_precision_is_on_the_host() -> None:
+    class OnDevice:
+        """Tensor of a device without fp64."""
+
+        device = SimpleNamespace(type="neuron")
+
+        def cpu(self) -> torch.Tensor:
+            return torch.ones(3)
+
+        def double(self) -> torch.Tensor:
+            raise AssertionError("fp64 on a device without it")
+
+    assert in_double(OnDevice()).dtype == torch.float64  # type: ignore[arg-type]  # as its text says
+    assert in_double(torch.ones(3)).dtype == torch.float64
 
 
 def test_no_search_compiles_one_size_after_the_other(

@@ -18,6 +18,7 @@ import orjson
 
 from training.data.readers.arrow_values import without_absent_keys
 from training.data.readers.csv_files import read_csv
+from training.data.readers.json_hints import json_hint
 from training.data.readers.json_values import parse_json
 from training.data.readers.pandas_json import check_orientation
 from training.data.readers.plaintext import read_text
@@ -104,7 +105,10 @@ def _errors_explained(path: Path) -> Iterator[None]:
             "Copy or download it again"
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a valid gzip file ({error}). Copy it again") from None
+        fix = "Copy it again"
+        if isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in str(error):
+            fix = "If it is not compressed, rename it without .gz"
+        raise DataError(f"{path}: not a valid gzip file ({error}). {fix}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -158,7 +162,9 @@ def _json_fault(line: bytes, error: orjson.JSONDecodeError) -> str:
             f"not UTF-8 at byte {broken.start + 1} of the line "
             f"(0x{line[broken.start]:02x}). Save the file as UTF-8"
         )
-    return f"not JSON: {error.msg} at column {error.colno}, in {abbreviate(text)}"
+    hint = json_hint(text)
+    what = f"not JSON: {error.msg} at column {error.colno}, in {abbreviate(text)}"
+    return f"{what} ({hint})" if hint else what
 
 
 def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecord | BadRecord]:
@@ -178,13 +184,15 @@ def _json(path: Path, label: str, start: SourcePosition) -> Iterator[SourceRecor
             return
         where = f"line {error.lineno}, column {error.colno}"
         try:
-            content.decode("utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError as broken:
             line = content.count(b"\n", 0, broken.start) + 1
             raise DataError(f"{path}: not UTF-8 on line {line}. Save it as UTF-8") from None
         if not content.strip():
             return
-        raise DataError(f"{path}: not JSON: {error.msg} ({where})") from None
+        hint = json_hint(text)
+        fix = f": {hint}" if hint else ""
+        raise DataError(f"{path}: not JSON: {error.msg} ({where}){fix}") from None
     for number, values in enumerate(_entries(document, path), start=1):
         if number <= start.number:
             continue

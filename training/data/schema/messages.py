@@ -122,11 +122,31 @@ def _reasoning(item: dict[str, Any], where: str) -> str:
         for key in REASONING_KEYS
         if isinstance(item.get(key), str) and item[key].strip()
     }
+    if thinking := _thinking(item.get("content")):
+        given["content[].thinking"] = thinking
     if len(set(given.values())) > 1:
         raise RowError(
             f"{where} has different reasoning in {' and '.join(given)}: keep one of these keys"
         )
     return next(iter(given.values()), "")
+
+
+def _thinking(content: Any) -> str:
+    """Return the reasoning in parts `{"type": "thinking", "thinking": …}`.
+
+    https://docs.anthropic.com/en/api/messages describes them.
+    """
+    if not isinstance(content, list):
+        return ""
+    return "".join(part["thinking"] for part in content if _is_thinking(part))
+
+
+def _is_thinking(part: Any) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.get("type") == "thinking"
+        and isinstance(part.get("thinking"), str)
+    )
 
 
 def _content(value: Any, where: str) -> str:
@@ -135,7 +155,7 @@ def _content(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        return "".join(_part(part, where) for part in value)
+        return "".join(_part(part, where) for part in value if not _is_thinking(part))
     raise RowError(f"{where} has content that is not text: {abbreviate(value)}")
 
 

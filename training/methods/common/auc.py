@@ -25,7 +25,7 @@ def auc_sums(log_ratios: torch.Tensor, good: torch.Tensor) -> Sums:
         good: True for answers labelled good, [batch].
     """
     sums: Sums = {}
-    values = log_ratios.double().cpu().tolist()
+    values = log_ratios.cpu().double().tolist()
     for value, is_good in zip(values, good.cpu().tolist(), strict=True):
         name = f"{_GOOD if is_good else _BAD}{round(value * _BINS_PER_NAT)}"
         sums[name] = (sums.get(name, (0.0, 0))[0] + 1.0, 1)

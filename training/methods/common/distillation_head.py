@@ -71,13 +71,13 @@ def add_distillation_head(
         labels = named.pop("labels")[:, 1:]
         named["use_cache"] = False
         hidden = self.base_model(*inputs, **named).last_hidden_state[:, :-1]
-        mask = labels != IGNORE
-        states, targets = (
-            (hidden.flatten(0, 1), labels.flatten())
-            if all_positions
-            else (hidden[mask], labels[mask])
-        )
-        weights = mask.flatten().float() if all_positions else None
+        mask = (labels != IGNORE).flatten()
+        states, targets = hidden.flatten(0, 1), labels.flatten()
+        if not all_positions:
+            # One search for the positions: on a GPU the host waits for its result.
+            positions = mask.nonzero().squeeze(1)
+            states, targets = states[positions], targets[positions]
+        weights = mask.float() if all_positions else None
 
         def losses(logits: torch.Tensor, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
             counted = None if weights is None else weights[tile]

@@ -192,7 +192,8 @@ class OnlineRlTrainer(ExactTrainerMixin):
             return_outputs: Not used.
             num_items_in_batch: Not used: TRL normalizes by what it has stored with the answers.
         """
-        tokens = int(inputs["completion_mask"].sum())
+        # A tensor: reading it here would make the host wait for the device in each micro-batch.
+        tokens = inputs["completion_mask"].sum()
         with local_metrics(self) as metrics:
             loss: torch.Tensor = self._compute_loss(model, inputs)
         self.add_metric("entropy", metrics["entropy"] * tokens, tokens)

@@ -30,7 +30,7 @@ class MeanLogProbs:
     chosen: torch.Tensor
     rejected: torch.Tensor
     nll: torch.Tensor
-    nll_tokens: int
+    nll_tokens: torch.Tensor
 
 
 def mean_log_probs(model: Any, inputs: dict[str, Any]) -> MeanLogProbs:
@@ -51,7 +51,7 @@ def mean_log_probs(model: Any, inputs: dict[str, Any]) -> MeanLogProbs:
     means = (log_probs * answer_mask).sum(1) / answer_mask.sum(1).clamp(min=1)
     chosen, rejected = means.chunk(2)
     chosen_log_probs, _ = log_probs.chunk(2)
-    nll_tokens = int((labels.chunk(2)[0][:, 1:] != -100).sum())
+    nll_tokens = (labels.chunk(2)[0][:, 1:] != -100).sum()
     return MeanLogProbs(chosen, rejected, -chosen_log_probs.sum(), nll_tokens)
 
 

@@ -118,14 +118,14 @@ def check_reference_at_start(trainer: Any) -> None:
     was_training = trainer.model.training
     trainer.model.eval()
     with preserve_rng_state(), torch.no_grad(), trainer.compute_loss_context_manager():
-        reference = torch.cat(trainer.reference_logps(batch)).double()
+        reference = torch.cat(trainer.reference_logps(batch)).cpu().double()
         labels = batch["labels"]
         inputs = {"input_ids": batch["input_ids"], "labels": labels}
         model = with_fixed_rows(trainer.model_wrapped, setup)
         outputs = model(**inputs, next_token_log_probs=True)
-        policy = outputs.log_probs.double().sum(1)
+        policy = outputs.log_probs.cpu().double().sum(1)
     trainer.model.train(was_training)
-    tokens = (labels[:, 1:] != -100).sum(1).clamp(min=1)
+    tokens = (labels[:, 1:] != -100).sum(1).clamp(min=1).cpu()
     check_reference_gap(float(((policy - reference).abs() / tokens).max()))
 
 

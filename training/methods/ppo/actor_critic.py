@@ -64,12 +64,14 @@ class ActorCritic(nn.Module):
         """
         batch = {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
         outputs = action_log_probs(self.policy, batch, self.temperature, entropy=not self.training)
+        # One search for the positions: on a GPU the host waits for its result.
+        actions = outputs.label_mask.flatten().nonzero().squeeze(1)
         # The state before token t + 1 ends at position t.
-        values = self.critic(input_ids, position_ids)[:, :-1][labels[:, 1:] != -100]
-        log_probs = outputs.log_probs[outputs.label_mask]
+        values = self.critic(input_ids, position_ids)[:, :-1].flatten()[actions]
+        log_probs = outputs.log_probs.flatten()[actions]
         if self.training:
             return PolicyOutputs(log_probs, log_probs.new_empty(0), values)
-        return PolicyOutputs(log_probs, outputs.entropy[outputs.label_mask], values)
+        return PolicyOutputs(log_probs, outputs.entropy.flatten()[actions], values)
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
         """Enable activation checkpointing in the bodies of both models.

@@ -1,0 +1,97 @@
+"""The plan of a mixture of experts counts what models and adapters hold, and what a token uses."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peft import LoraConfig, get_peft_model
+from rich.console import Console
+from transformers import AutoModelForCausalLM
+
+from planning import make_plan
+from planning.expert_adapters import note_on_experts
+from planning.hf_config import read_shape
+from planning.render import render_plan
+from planning.trainable_params import count_trainable
+from tests.moe_models import EXPERTS, make_tiny_moe
+from tests.run_commands import changed
+from training.config import Job
+from training.config.load import parse_job
+from training.models.flops import flops_per_token
+
+ON_EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
+
+
+@pytest.fixture(scope="module", params=["mixtral", "qwen3_moe"])
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_moe(tmp_path_factory.mktemp("planned") / "model", request.param)
+
+
+def job_of(document: dict[str, Any], base: Path, adapter: dict[str, Any] | None) -> Job:
+    job = changed(document, model={"source": str(base)})
+    parsed = parse_job(job if adapter is None else {**job, "adapter": adapter}, "test")
+    assert isinstance(parsed, Job)
+    return parsed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": ["q_proj", "v_proj"]},
+        {"target_modules": ["o_proj"], "target_parameters": ON_EXPERTS},
+        {"target_modules": ["o_proj"], "target_parameters": ON_EXPERTS[1:]},
+    ],
+    ids=["all-linear", "attention", "experts", "half of the experts"],
+)
+def test_as_many_weights_are_trained_as_peft_adds(
+    document: dict[str, Any], base: Path, options: dict[str, Any]
+) -> None:
+    job = job_of(document, base, {"kind": "lora", "r": 4, **options})
+    model = AutoModelForCausalLM.from_pretrained(base)
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, **options))
+    real = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    shape = read_shape(job)
+    assert count_trainable(job, shape) == real
+    names = [name for name, p in tuned.named_parameters() if p.requires_grad]
+    on_experts = any("experts" in name for name in names)
+    assert (note_on_experts(job, shape) is not None) == on_experts
+    if on_experts:
+        assert "LoRA on experts is not in the memory above" in str(note_on_experts(job, shape))
+
+
+def test_parameters_in_total_and_per_token(document: dict[str, Any], base: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    experts = sum(size for name, size in sizes.items() if "experts" in name)
+    plan = make_plan(job_of(document, base, None))
+    assert plan.parameters == sum(sizes.values())
+    # Two of four experts, without the look-up of embeddings, norms and routers.
+    matrices = sum(
+        size
+        for name, size in sizes.items()
+        if not any(part in name for part in ("experts", "embed_tokens", "norm", "gate.weight"))
+    )
+    assert plan.active == matrices + experts * 2 // EXPERTS < plan.parameters
+    assert plan.document()["active"] == plan.active
+    page = Console(file=io.StringIO(), width=200)
+    render_plan(plan, page)
+    assert "active per token)" in page.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_utilization_counts_the_experts_of_a_token(base: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    experts = sum(size for name, size in sizes.items() if "experts" in name)
+    used = sum(sizes.values()) - sizes["model.embed_tokens.weight"] - experts * 2 // EXPERTS
+    config = model.config
+    attention = 6.0 * config.num_hidden_layers * config.hidden_size * 96
+    assert flops_per_token(model, 96) == pytest.approx(6.0 * used + attention)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=[], target_parameters=ON_EXPERTS)
+    tuned = get_peft_model(model, lora)
+    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    adapted = 6.0 * trained * 2 / EXPERTS + 4.0 * used + attention
+    assert flops_per_token(tuned, 96) == pytest.approx(adapted, rel=1e-6)
