@@ -20,7 +20,10 @@ def _export(
     ],
     format: Annotated[
         str,
-        typer.Option(help="safetensors, adapter, adapter-svd, archive, archive-apart or gguf."),
+        typer.Option(
+            help="safetensors, adapter, adapter-svd, archive, archive-apart, gguf "
+            "or bitsandbytes-8bit."
+        ),
     ] = "safetensors",
     to: Annotated[
         Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")

@@ -12,19 +12,26 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import torch
 import yaml
 from peft import PeftConfig
 
-from training.errors import GuardError, ModelError, RunError
+from training.errors import GuardError, ModelError
 from training.export.adapter_svd import Reduction, write_reduced
+from training.export.atomic_output import atomic_output
 from training.export.gguf_file import write_dequantized, write_gguf
 from training.export.gguf_types import check_outtype
-from training.export.held_out_loss import held_out_batch, loss_of, record_figures
+from training.export.held_out_loss import (
+    describe,
+    held_out_batch,
+    loss_of,
+    quantization_loss,
+    record_figures,
+)
 from training.export.streaming_merge import streaming_merge
-from training.export.verify import compare, logits_of, logits_with, verification_ids
+from training.export.verify import compare, logits_of, logits_with, run_model, verification_ids
 from training.models.added_tokens import vocabulary_size
 from training.models.base_digest import BASE, check_base_digest
 from training.models.merge import is_adapter
@@ -209,12 +216,49 @@ def gguf(model: Path, target: Path, *, outtype: str | None = None) -> str:
         GuardError: The export differs from the trained model.
     """
     outtype = outtype and check_outtype(outtype)
+    with _without_adapter(model, target) as (folder, verified):
+        return f"{verified}{_gguf_of(folder, model, target, outtype)}"
+
+
+def bitsandbytes_folder(model: Path, target: Path) -> str:
+    """Write a folder of weights that bitsandbytes quantized to 8 bits, with the adapter merged.
+
+    Raises:
+        ModelError: The adapter cannot be merged.
+        GuardError: The export differs by more than rounding.
+    """
+    # Imported here: it loads bitsandbytes, which no other format needs.
+    from training.export.bitsandbytes_folder import write_bitsandbytes
+
+    with _without_adapter(model, target) as (folder, verified), atomic_output(target) as output:
+        quantized = write_bitsandbytes(folder, output)
+        _copy_texts(folder, output, exclude=("config.json", "model.safetensors.index.json"))
+        ids = verification_ids(model, vocabulary_size(folder))
+        sizes = {k: WeightFiles(f).num_bytes for k, f in (("before", folder), ("after", output))}
+        figures = quantization_loss(
+            model,
+            ids,
+            lambda rows: logits_of(folder, rows),
+            lambda rows: run_model(quantized, rows),
+        )
+    record_figures(target, {"type": "LLM.int8()", "bytes": sizes, **figures})
+    return f"{verified}every weight within its rounding; {describe(sizes, figures)}"
+
+
+@contextmanager
+def _without_adapter(model: Path, target: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the folder of a complete model, merged if needed, and what was verified.
+
+    Args:
+        model: Folder of the run's model.
+        target: Output of the export; a merged model is in a hidden folder next to it.
+    """
     if not is_adapter(str(model)):
-        return _gguf_of(model, model, target, outtype)
+        yield model, ""
+        return
     folder = target.with_name(f".{target.name}-contents")
     try:
-        verified = merged_folder(model, folder)
-        return f"{verified}; {_gguf_of(folder, model, target, outtype)}"
+        yield folder, f"{merged_folder(model, folder)}; "
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -235,34 +279,18 @@ def _gguf_of(folder: Path, model: Path, target: Path, outtype: str | None) -> st
         dequantized = target.with_name(f".{target.name}-dequantized")
         try:
             write_dequantized(output, folder, dequantized, outtype)
-            figures = _quantization_loss(folder, dequantized, model)
+            ids = verification_ids(model, vocabulary_size(folder))
+            figures = quantization_loss(
+                model,
+                ids,
+                lambda rows: logits_of(folder, rows),
+                lambda rows: logits_of(dequantized, rows),
+            )
         finally:
             shutil.rmtree(dequantized, ignore_errors=True)
         sizes = {"before": WeightFiles(folder).num_bytes, "after": output.stat().st_size}
     record_figures(target, {"type": outtype, "bytes": sizes, **figures})
-    losses = figures["held_out_loss"]
-    change = f"; held-out loss {losses['before']:.4f} → {losses['after']:.4f}" if losses else ""
-    return (
-        f"{written}; {sizes['before']:,} → {sizes['after']:,} bytes; mean KL "
-        f"{figures['kl']:.2g} nats on fixed prompts{change}"
-    )
-
-
-def _quantization_loss(folder: Path, dequantized: Path, model: Path) -> dict[str, Any]:
-    """Return what a model loses by quantization: KL divergence and held-out loss.
-
-    Args:
-        folder: Folder of the original model.
-        dequantized: Folder of the dequantized model.
-        model: Folder of the run's model, for its tokenizer and its held-out rows.
-    """
-    ids = verification_ids(model, vocabulary_size(folder))
-    p, q = (logits_of(place, ids).log_softmax(-1) for place in (folder, dequantized))
-    losses = {}
-    if (batch := held_out_batch(model)) is not None:
-        for when, place in (("before", folder), ("after", dequantized)):
-            losses[when] = loss_of(logits_of(place, batch["input_ids"]), batch)
-    return {"kl": float((p.exp() * (p - q)).sum(-1).mean()), "held_out_loss": losses}
+    return f"{written}; {describe(sizes, figures)}"
 
 
 def _model_name(model: Path) -> str:
@@ -301,36 +329,6 @@ def _pack(folder: Path, target: Path) -> str:
         if read_back != sums:
             raise GuardError("the archive does not read back as what was packed into it")
     return f"{len(sums)} files, every byte as it was"
-
-
-@contextmanager
-def atomic_output(target: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `target` on success and is removed on failure.
-
-    Raises:
-        RunError: The path cannot be written.
-    """
-    output = target.with_name(f".writing-{target.name}")
-    _remove(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield output
-        _remove(target)
-        output.rename(target)
-    except OSError as error:
-        raise RunError(
-            f"{target} cannot be written: {error.strerror or error}. Free space, or name another "
-            f"path with TO=…"
-        ) from error
-    finally:
-        _remove(output)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def base_of(model: Path) -> Path:
@@ -375,6 +373,7 @@ FORMATS: dict[str, ExportFormat] = {
     "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
     "archive": ExportFormat("model.tar.gz", archive),
     "archive-apart": ExportFormat("model.tar.gz", archive_apart),
+    "bitsandbytes-8bit": ExportFormat("bitsandbytes-8bit", bitsandbytes_folder),
     "gguf": ExportFormat("model.gguf", gguf, ("outtype",)),
 }
 """Formats by their name on the command line."""

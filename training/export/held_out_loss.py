@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -78,6 +79,43 @@ def loss_of(logits: torch.Tensor, batch: Batch) -> float:
         torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORE
         )
+    )
+
+
+def quantization_loss(
+    model: Path,
+    ids: torch.Tensor,
+    original: Callable[[torch.Tensor], torch.Tensor],
+    quantized: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, Any]:
+    """Return what a model loses by quantization: KL divergence and held-out loss.
+
+    Args:
+        model: Folder of the run's model, for its held-out rows.
+        ids: Token ids of fixed prompts, `[prompts, tokens]`.
+        original: Returns the logits of the original model for token ids.
+        quantized: Returns the logits of the quantized model for token ids.
+    """
+    p, q = (logits(ids).log_softmax(-1) for logits in (original, quantized))
+    losses = {}
+    if (batch := held_out_batch(model)) is not None:
+        for when, logits in (("before", original), ("after", quantized)):
+            losses[when] = loss_of(logits(batch["input_ids"]), batch)
+    return {"kl": float((p.exp() * (p - q)).sum(-1).mean()), "held_out_loss": losses}
+
+
+def describe(sizes: dict[str, int], figures: dict[str, Any]) -> str:
+    """Return the figures of a quantization as a phrase.
+
+    Args:
+        sizes: Bytes before and after.
+        figures: What `quantization_loss` returned.
+    """
+    losses = figures["held_out_loss"]
+    change = f"; held-out loss {losses['before']:.4f} → {losses['after']:.4f}" if losses else ""
+    return (
+        f"{sizes['before']:,} → {sizes['after']:,} bytes; mean KL {figures['kl']:.2g} nats on "
+        f"fixed prompts{change}"
     )
 
 

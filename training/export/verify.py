@@ -84,10 +84,10 @@ def logits_of(folder: Path, ids: torch.Tensor) -> torch.Tensor:
     Weights are streamed from disk layer by layer if the architecture supports it.
     """
     if not is_streamable(folder):
-        return _logits(load_fp32(folder), ids)
+        return run_model(load_fp32(folder), ids)
     model = empty_model(folder)
     stream_weights(model, folder, tied_names(model))
-    return _logits(model, ids)
+    return run_model(model, ids)
 
 
 def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,8 +106,8 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
         tuned = PeftModel.from_pretrained(complete, str(adapter), torch_device="cpu").eval()
         _fill_ranknum(tuned)
         with tuned.disable_adapter():
-            without = _logits(tuned, ids)
-        return without, _logits(tuned, ids)
+            without = run_model(tuned, ids)
+        return without, run_model(tuned, ids)
     bare = empty_model(base)
     tied = tied_names(bare)
     # PEFT creates virtual tokens on the device of the embeddings, so these must be loaded first.
@@ -119,8 +119,8 @@ def logits_with(adapter: Path, base: Path, ids: torch.Tensor) -> tuple[torch.Ten
     _fill_ranknum(tuned)
     stream_weights(tuned, base, tied)
     with tuned.disable_adapter():
-        without = _logits(tuned, ids)
-    return without, _logits(tuned, ids)
+        without = run_model(tuned, ids)
+    return without, run_model(tuned, ids)
 
 
 def load_fp32(folder: Path) -> Any:
@@ -157,7 +157,8 @@ def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
+def run_model(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Return the logits of a model in memory, `[prompts, tokens, vocabulary]`."""
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
     # Models with a soft prompt may also return logits of the virtual tokens.
