@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from containers.entrypoint import devices, train
-from containers.entrypoint.train import Options
+from containers.entrypoint import devices
 from tests.containers.image_layout import lay_out
+from tests.run_commands import ROOT
 
 NAME = "TORCH_NEURONX_NEFF_CACHE_DIR"
 # Compiles a graph unless the cache has it, as TorchNeuron does, and fails then.
@@ -24,6 +26,16 @@ cache.mkdir(parents=True, exist_ok=True)
 with open(sys.argv[1], "a") as log:
     log.write("found\\n" if found else "compiled\\n")
 sys.exit(0 if found else 2)
+"""
+# The entry point on a machine whose device files are in a given folder, with a given command.
+ENTRY_POINT = """
+import json, pathlib, sys
+from containers.entrypoint import devices, train
+devices_folder, command = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+of_folder = devices.compile_cache
+devices.compile_cache = lambda run, environment: of_folder(run, environment, devices_folder)
+train._command = lambda *_: command
+sys.exit(train.train(train.Options()))
 """
 
 
@@ -47,8 +59,10 @@ def test_resumed_job_compiles_nothing_anew(
     (root / "checkpoints/model").mkdir()
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(root))
     command = [sys.executable, "-c", TRAINING, str(log)]
-    monkeypatch.setattr(train, "_command", lambda *_: command)
-    assert [train.train(Options()) for _ in range(2)] == [2, 0]
+    # In a process of its own: the entry point ends every descendant that a command left running.
+    start = [sys.executable, "-c", ENTRY_POINT, str(trainium), json.dumps(command)]
+    codes = [subprocess.run(start, cwd=ROOT, check=False).returncode for _ in range(2)]
+    assert codes == [2, 0]
     assert log.read_text().split() == ["compiled", "found"]
     # Where S3 stores and restores it, with the checkpoints.
     assert (root / "checkpoints/neuron-graphs/graph.neff").exists()

@@ -298,7 +298,10 @@ def test_command_line(
     assert main(["export", str(run), "--to", str(tmp_path / "out")]) == 0
     assert f"done: {tmp_path / 'out'}" in capsys.readouterr().out
     assert main(["export", str(run), "--format", "onnx"]) == 2
-    assert "Choose from safetensors, adapter, archive, archive-apart" in capsys.readouterr().err
+    assert (
+        "Choose from safetensors, adapter, adapter-svd, archive, archive-apart"
+        in capsys.readouterr().err
+    )
     assert main(["export", str(tmp_path / "nowhere")]) == 2
     assert "has no trained model" in capsys.readouterr().err
 

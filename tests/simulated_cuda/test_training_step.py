@@ -25,10 +25,13 @@ from tests.run_commands import ROOT, read_jsonl, train_here
 from tests.simulated_cuda.cells import METHODS, Cell, covering, write_inputs
 from tests.simulated_cuda.syncs import EVERY_STEP, EXPECTED
 
-pytestmark = pytest.mark.skipif(
-    torch.version.cuda is not None or sys.platform != "linux",
-    reason="the device is simulated in builds of torch for Linux without CUDA",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        torch.version.cuda is not None or sys.platform != "linux",
+        reason="the device is simulated in builds of torch for Linux without CUDA",
+    ),
+]
 Results = dict[str, dict[str, Any]]
 OPERATORS = {"zeros on the CPU": "aten.add.Tensor", "arange on the CPU": "aten.mul.Tensor"}
 """Planted faults, and the operation that gets tensors of two devices."""
