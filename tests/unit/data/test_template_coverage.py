@@ -57,6 +57,11 @@ TWO_BLOCKS = (
     "{% endif %}{% endfor %}"
 )
 NEWLINE_INSIDE = TWO_BLOCKS.replace("{% endgeneration %}{% generation %}", "")
+THREE_BLOCKS = TWO_BLOCKS.replace(
+    "<|im_end|>\n{% endgeneration %}",
+    "<|im_end|>{% endgeneration %}{% generation %}{{ '\n' }}{% endgeneration %}",
+)
+BLANK_LINE_INSIDE = NEWLINE_INSIDE.replace("<|im_end|>\n{% endgen", "<|im_end|>\n\n{% endgen")
 
 
 def refused(rows: RowTokenizer, messages: list[Message], tools: Any = None) -> str:
@@ -166,6 +171,8 @@ def test_rows_with_tools_use_the_template_for_tools(tmp_path: Path) -> None:
     assert '"name": "weather"' in called and said == "It rains.<|im_end|>"
     plain = [QUESTION, {"role": "assistant", "content": "rain"}]
     assert same_text(one(rows, plain), rows, applied(tokenizer, plain))
+    # Tools that are offered and not called are in the prompt too.
+    assert same_text(one(rows, plain, TOOLS), rows, applied(tokenizer, plain, TOOLS))
     # The saved tokenizer keeps both.
     assert rows.template is not None
     tokenizer.chat_template = rows.template.serving
@@ -184,6 +191,16 @@ def test_reasoning_is_learned_by_whichever_key_it_has(key: str, template: str | 
     )
     (said,) = learned(rows, one(rows, messages))
     assert "".join(said.split()) == "<think>twotwos</think>4<|im_end|>"
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize("read", ["reasoning_content", "reasoning", "thinking"])
+def test_a_template_gets_the_reasoning_by_the_key_that_it_reads(key: str, read: str) -> None:
+    rows = tokenizer_of(byte_level(READS_THINKING.replace("m.thinking", f"m.{read}")), None)
+    messages = read_messages(
+        [QUESTION, {"role": "assistant", "content": "4", key: "two twos"}], "m"
+    )
+    assert learned(rows, one(rows, messages)) == ["<think>two twos</think>4<|im_end|>"]
 
 
 def test_two_different_reasonings_of_one_message_are_refused() -> None:
@@ -219,6 +236,30 @@ def test_ids_of_calls_reach_the_template() -> None:
     assert rows.encoder.decode(one(rows, messages).input_ids).count("abcdefgh1") == 2
 
 
+def test_ids_of_parallel_calls_stay_with_their_results() -> None:
+    first, second = "abcdefgh1", "abcdefgh2"
+    messages = read_messages(
+        [
+            QUESTION,
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{**CALL, "id": first}, {**CALL, "id": second}],
+            },
+            {"role": "tool", "tool_call_id": second, "content": "snow"},
+            {"role": "tool", "tool_call_id": first, "content": "rain"},
+            {"role": "assistant", "content": "Both."},
+        ],
+        "messages",
+    )
+    tokenizer = byte_level(NEEDS_IDS)
+    rows = tokenizer_of(tokenizer, None)
+    row = one(rows, messages)
+    assert same_text(row, rows, applied(tokenizer, messages))
+    text = rows.encoder.decode(row.input_ids)
+    assert re.findall("abcdefgh[12]", text) == [first, second, second, first]
+
+
 @pytest.mark.parametrize("template", [JOINS_TEXT, PRINTS])
 @pytest.mark.parametrize("arguments", ['{"city":"Berlin"}', {"city": "Berlin"}])
 def test_templates_that_join_arguments_get_their_text(template: str, arguments: Any) -> None:
@@ -249,7 +290,7 @@ def test_the_last_answer_is_learned_with_a_template_that_rewrites_earlier_ones()
         one(everything, SEVERAL)
 
 
-@pytest.mark.parametrize("source", [TWO_BLOCKS, NEWLINE_INSIDE])
+@pytest.mark.parametrize("source", [TWO_BLOCKS, THREE_BLOCKS, NEWLINE_INSIDE, BLANK_LINE_INSIDE])
 def test_marks_that_touch_or_end_in_a_line_break(source: str, tmp_path: Path) -> None:
     (tmp_path / "own.jinja").write_text(source)
     rows = tokenizer_of(byte_level(), str(tmp_path / "own.jinja"))
