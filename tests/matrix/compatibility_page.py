@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 
 from tests.matrix.cells import (
     CHECKPOINTING,
@@ -19,6 +20,9 @@ from tests.matrix.cells import (
     all_cells,
 )
 from tests.matrix.matrix_runner import Results
+from tests.moe_models import BALANCED
+from tests.moe_models import FAMILIES as EXPERT_FAMILIES
+from tests.parity.test_static_shapes import METHODS as STATIC_METHODS
 from tests.run_commands import ROOT
 
 PAGE = ROOT / "docs/compatibility.md"
@@ -63,8 +67,42 @@ def render(results: Results) -> str:
     lines += [f"{number}. {said}." for said, number in notes.items()]
     outcomes = [results[cell.name]["outcome"] for cell in all_cells()]
     green, refused = outcomes.count("passed"), outcomes.count("refused")
-    lines += ["", f"{len(outcomes)} cells: {green} proved, {refused} refused."]
+    lines += ["", f"{len(outcomes)} cells: {green} proved, {refused} refused.", ""]
+    lines += [*_mixtures(), *_static_shapes()]
     return "\n".join(lines) + "\n"
+
+
+_MIXTURES = """## Mixtures of experts
+
+Tiny models of each family are trained, saved, loaded by Transformers or PEFT, resumed bit for bit
+and merged, and their loss is compared with that of Transformers (`tests/invariant/test_moe_runs.py`,
+`tests/parity/test_expert_adapters.py`, `tests/parity/test_balance_loss.py`).
+[Mixtures of experts](mixtures-of-experts.md) has more.
+
+| model type | all weights | LoRA on experts | load-balancing loss |
+| --- | --- | --- | --- |"""
+_STATIC_SHAPES = """
+## Static shapes
+
+With `train.static_shapes`, as on Trainium, a run of 200 steps has at most two input shapes,
+evaluation included, and the losses of the ordinary path, measured on a CPU
+(`tests/parity/test_static_shapes.py`). A third shape stops the run. Methods that sample answers
+are refused on Trainium: an answer grows token by token.
+"""
+
+
+def _mixtures() -> list[str]:
+    """Return the section of the families that the tests of mixtures of experts train."""
+    rows = [
+        f"| {family} | ✓ | ✓ | {'✓' if family in BALANCED else 'none: balanced by a bias'} |"
+        for family in EXPERT_FAMILIES
+    ]
+    return [_MIXTURES, *rows]
+
+
+def _static_shapes() -> list[str]:
+    """Return the section of the methods that are trained with static shapes."""
+    return [_STATIC_SHAPES, *textwrap.wrap(f"Tested: {'; '.join(STATIC_METHODS)}.", 100)]
 
 
 def read(page: str) -> Results:
@@ -110,4 +148,4 @@ if __name__ == "__main__":
         sys.exit(f"{len(missing)} cells were never tested, {missing[0]}, …")
     text = render(everything)
     PAGE.write_text(text, encoding="utf-8")
-    sys.stdout.write(text.splitlines()[-1] + "\n")
+    sys.stdout.write(next(line for line in text.splitlines() if "cells:" in line) + "\n")

@@ -75,7 +75,7 @@ def _check(members: Sequence[Member], config: Merge) -> None:
             raise ModelError(
                 f"compose.adapters.{member.name}: {member.folder} is no LoRA adapter, and only "
                 f"LoRA adapters can be merged. Combine these in another way, such as "
-                f"how: {{kind: gate}}"
+                f"method: {{kind: gate}}"
             )
     for other in members[1:]:
         same = other.tree["r"] == first.tree["r"] and set(other.layers) == set(first.layers)
