@@ -75,8 +75,9 @@ def render(results: Results) -> str:
 _MIXTURES = """## Mixtures of experts
 
 Tiny models of each family are trained, saved, loaded by Transformers or PEFT, resumed bit for bit
-and merged, and their loss is compared with that of Transformers (`tests/invariant/test_moe_runs.py`,
-`tests/parity/test_expert_adapters.py`, `tests/parity/test_balance_loss.py`).
+and merged, and their loss is compared with that of Transformers
+(`tests/invariant/test_moe_runs.py`, `tests/parity/test_expert_adapters.py`,
+`tests/parity/test_balance_loss.py`).
 [Mixtures of experts](mixtures-of-experts.md) has more.
 
 | model type | all weights | LoRA on experts | load-balancing loss |
