@@ -90,7 +90,7 @@ def network_settings(
         }
     adapters = system / "infiniband"
     if adapters.is_dir() and any(p.name.startswith(("efa", "rdmap")) for p in adapters.iterdir()):
-        # As in AWS's table of settings, https://github.com/aws-samples/awsome-distributed-training/
+        # AWS's table of settings: https://github.com/aws-samples/awsome-distributed-training/
         # blob/main/1.architectures/efa-cheatsheet.md: a forked process (a tokenizer, a data
         # loader) would copy the huge pages, of which there are few. The table leaves out
         # NCCL_PROTO, FI_EFA_USE_DEVICE_RDMA, NCCL_BUFFSIZE and the number of channels for the

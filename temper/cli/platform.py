@@ -118,7 +118,7 @@ def _notify(
     if list_:
         rows = notices.recipients(email)
         lines = [f"{address}  {confirmed}" for address, confirmed in rows]
-        typer.echo("\n".join(lines) or f"nobody gets mail about runs of {env}")
+        typer.echo("\n".join(lines) or f"no address gets mail about runs of {env}")
     else:
         done = notices.remove(email) if remove else notices.add(email, creator or [], state or [])
         typer.echo(done)

@@ -64,7 +64,7 @@ def test_resumed_job_compiles_nothing_anew(
     codes = [subprocess.run(start, cwd=ROOT, check=False).returncode for _ in range(2)]
     assert codes == [2, 0]
     assert log.read_text().split() == ["compiled", "found"]
-    # Where S3 stores and restores it, with the checkpoints.
+    # SageMaker syncs this folder to S3 and back, as it does checkpoints.
     assert (root / "checkpoints/neuron-graphs/graph.neff").exists()
 
 

@@ -87,7 +87,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(runs: Any, tmp_path: Path, famil
 
 
 def test_a_checkpoint_without_the_experts_is_not_resumed() -> None:
-    """Transformers only warns of missing weights, and goes on from their initial values."""
+    """Transformers only warns about missing weights and continues with initial values."""
     config = MixtralConfig(
         hidden_size=8,
         intermediate_size=8,

@@ -43,7 +43,7 @@ def test_transformers_dequantizes_the_same_model(case: str, outtype: str, tmp_pa
         config=None if case == "mistral" else mine.config,
         dtype=torch.float32,
     )
-    # What Transformers reads is what was measured, and neither the original nor far from it.
+    # Transformers reads the model that was measured: not the original, but close to it.
     write_dequantized(tmp_path / "out/model.gguf", folder, tmp_path / "plain", outtype)
     measured = AutoModelForCausalLM.from_pretrained(tmp_path / "plain", dtype=torch.float32)
     ids = AutoTokenizer.from_pretrained(folder)(TEXTS[0])["input_ids"]

@@ -214,13 +214,13 @@ def test_a_merge_of_adapters_on_different_layers_has_the_layers_of_both(
         "test",
     )
     tokenizer = AutoTokenizer.from_pretrained(job["model"]["source"])
-    assert composed.adapter is not None  # type: ignore[union-attr]
+    assert composed.adapter is not None  # type: ignore[union-attr]  # a job without stages
     if combination == "linear":
         with pytest.raises(ModelError, match="the same targets"):
-            apply(base, composed.adapter, tokenizer=tokenizer, max_length=96)  # type: ignore[union-attr]
+            apply(base, composed.adapter, tokenizer=tokenizer, max_length=96)  # type: ignore[union-attr]  # a job without stages
         return
     before = {n: t.clone() for n, t in base.state_dict().items()}
-    merged = apply(base, composed.adapter, tokenizer=tokenizer, max_length=96)  # type: ignore[union-attr]
+    merged = apply(base, composed.adapter, tokenizer=tokenizer, max_length=96)  # type: ignore[union-attr]  # a job without stages
     merged.save_pretrained(tmp_path / "both")
     fresh_base = AutoModelForCausalLM.from_pretrained(job["model"]["source"])
     state = PeftModel.from_pretrained(fresh_base, tmp_path / "both").merge_and_unload().state_dict()
@@ -240,8 +240,8 @@ def test_plan_and_flops_count_the_chosen_layers(job: dict[str, Any]) -> None:
     for part in ("activations", "optimizer"):
         assert plan.memory_gib[part] < everywhere.memory_gib[part]
     # Below layer 2 there is no backward pass: 2 FLOPs per weight, not 4, and 1/3 of attention.
-    shape = read_shape(parsed)  # type: ignore[arg-type]
-    lowest = lowest_trained_layer(parsed, shape, checkpointing=False)  # type: ignore[arg-type]
+    shape = read_shape(parsed)  # type: ignore[arg-type]  # a job without stages
+    lowest = lowest_trained_layer(parsed, shape, checkpointing=False)  # type: ignore[arg-type]  # a job without stages
     assert lowest == 2
     counted = planned_flops(shape, 96, plan.learned, lowest)
     # The plan counts adapters' own weights within the model's, and neither norms nor biases.

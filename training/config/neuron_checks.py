@@ -26,7 +26,7 @@ def check_neuron(job: Job) -> Iterator[Problem]:
     if job.train.static_shapes is False:
         yield Problem(
             "train.static_shapes",
-            "Trainium compiles every shape of a batch anew, for minutes each",
+            "Trainium compiles again for each new batch shape, which takes minutes",
             "false",
             "Leave it out",
         )

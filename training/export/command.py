@@ -43,7 +43,7 @@ def export_model(
         raise JobError("export", others)
     output = format.output
     if "outtype" in given:
-        # As files for llama.cpp are named, so that those of several types can be kept.
+        # llama.cpp's naming convention, so that files of several types can be kept.
         output = f"{Path(output).stem}-{given['outtype'].upper()}{Path(output).suffix}"
     target = to or model.parent / "export" / output
     result = format.write(model, target, **given)

@@ -1,4 +1,4 @@
-"""Tests that the end of a run reaches its creator, and nobody else.
+"""Tests that only the creator of a run is notified of its end.
 
 SNS is emulated by moto, whose filter policies are an implementation of its own; the policies are
 those that `temper notify` subscribes with.

@@ -82,7 +82,7 @@ def test_groups_are_numbered_over_sources() -> None:
 
 def test_a_fixed_preamble_is_no_prompt() -> None:
     assert grouped([7, 7, 7, 8]) == [[0, 1, 2, 3]]
-    # Of one source that has it throughout, though it is not half of all rows.
+    # Every row of one source has it, although that is less than half of all rows.
     many = list(range(1, 401))
     assert grouped(many, [500] * 150)[1] == list(range(400, 550))
     # A source of few answers to one question is a group.

@@ -62,7 +62,7 @@ def test_layers_are_checkpointed_if_the_job_does(document: dict[str, Any], model
     plain, checkpointed = (saved_bytes(partial(loss_of, job, model)) for job in jobs)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     assert checkpointed - weights < (plain - weights) / 3
-    # The trainer decides anew: what was measured leaves no trace.
+    # The trainer decides again: the measurement must not change its state.
     assert not model.is_gradient_checkpointing
 
 
