@@ -35,7 +35,7 @@ class TextPart:
 
     Attributes:
         path: Where it is in the columns.
-        role: What it is in the row.
+        role: Its role in the row.
         text: The text.
     """
 
@@ -56,7 +56,7 @@ class PreparedRow:
         columns: Columns, named as docs/data.md names them. Arguments of tool calls and `tools` are
             JSON texts.
         group: Key that keeps related rows on one side of a split, such as a document or a user.
-        tags: What steps have measured, such as the language.
+        tags: Values that steps have measured, such as the language.
     """
 
     id: str

@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a rule says about one row.
+    """Result of a rule for one row.
 
     Attributes:
         reasons: Reasons to reject the row, as fixed words of the rule (`too_few_words`), so that
