@@ -38,7 +38,7 @@ $(VENV)/.train: $(VENV)/.torch constraints.txt
 	@DS_BUILD_OPS=0 $(UV) --no-build-isolation-package deepspeed --compile-bytecode --requirements pyproject.toml --extra train 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
+$(VENV)/.dev $(VENV)/.infra $(VENV)/.launch $(VENV)/.feedback $(VENV)/.prepare: $(VENV)/.%: $(VENV)/bin/uv constraints.txt
 	@echo "Installing the $* packages (once) …"
 	@$(UV) --requirements pyproject.toml --extra $* 2>$(VENV)/install.log || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
@@ -205,10 +205,10 @@ baselines: $(VENV)/.node  ## write the baseline templates that the tests compare
 
 # --- development ---------------------------------------------------------------------
 
-test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
+test: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.node $(VENV)/.dev  ## run the tests, except those marked slow
 	@$(PY) -m pytest -m "not gpu and not neuron and not aws and not slow" -n logical --maxprocesses 4 $(ARGS)
 
-test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
+test-slow: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.node $(VENV)/.dev  ## run the slow tests: twenty kills, ZeRO on two processes, contract jobs, a rehearsed deployment
 	@$(PY) -m pytest -m "slow and not image and not matrix and not gpu and not neuron and not aws" $(ARGS)
 
 bench: $(VENV)/.train  ## compare training speed with plain TRL and a bare loop: make bench [LLAMAFACTORY=COMMAND]
@@ -251,7 +251,7 @@ bench-preferences: $(VENV)/.train  ## compare preference methods on human prefer
 bench-memory: $(VENV)/.train  ## compare planned memory with the allocator and other estimators: make bench-memory [KEEP=FILE] [WITHIN=MINUTES]
 	@$(PY) -m benchmarks.memory $(if $(KEEP),--keep $(KEEP)) $(if $(WITHIN),--within $(WITHIN))
 
-check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.dev  ## check format, lint, types, prose and imports
+check: $(VENV)/.train $(VENV)/.launch $(VENV)/.infra $(VENV)/.feedback $(VENV)/.prepare $(VENV)/.dev  ## check format, lint, types, prose and imports
 	@$(VENV)/bin/ruff format --check --quiet . && $(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(PY) -m tests.style.prose
