@@ -15,6 +15,7 @@ from planning.added_tokens import read_vocabulary, with_added_tokens
 from planning.hub_cache import in_cache
 from planning.model_shape import ModelShape
 from training.config import Job
+from training.config.adapter_files import read_adapter_config, recorded_base
 from training.config.model import SCRATCH, Model
 from training.errors import JobError, Problem, TemperError
 
@@ -57,12 +58,14 @@ class NamedShape:
         revision: Revision on the Hub.
         job: Name of the job, for messages.
         key: Job key that names the model, for messages.
+        base: Base of an adapter; None for the one that the adapter records.
     """
 
     source: str
     revision: str | None
     job: str
     key: str = "model.source"
+    base: str | None = None
 
     def problem(self, message: str, value: str, fix: str = "") -> JobError:
         """Return the error of a model that cannot be read.
@@ -81,7 +84,8 @@ def read_shape(job: Job) -> ModelShape:
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
     """
-    named = NamedShape(job.model.source, job.model.revision, job.name)
+    model = job.model
+    named = NamedShape(model.source, model.revision, job.name, base=model.base_model)
     if job.model.source == SCRATCH:
         assert job.model.scratch is not None
         scratch = job.model.scratch.model_dump(exclude_none=True)
@@ -151,8 +155,11 @@ def _parse(named: NamedShape, path: Path) -> Config:
     except FileNotFoundError:
         adapter = path.with_name("adapter_config.json")
         if adapter.is_file():
-            base = str(json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path", ""))
-            return _find(replace(named, source=base, revision=None))
+            config = read_adapter_config(adapter.parent) or {}
+            if named.base is not None:
+                return _find(replace(named, source=named.base, key="model.base_model", base=None))
+            revision = config.get("revision")
+            return _find(replace(named, source=recorded_base(config), revision=revision))
         raise named.problem(
             "the folder has no config.json", str(path.parent), "Name one that has"
         ) from None
