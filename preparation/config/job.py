@@ -8,13 +8,14 @@ from pydantic import BeforeValidator, Field
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
+from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
 from training.config.base import ConfigSection
 from training.config.data import Source
 from training.config.job import Name
 from training.config.types import PositiveInt
 
-AnyStep = Annotated[NormaliseStep | DuplicatesStep, Field(discriminator="step")]
+AnyStep = Annotated[NormaliseStep | LanguageStep | DuplicatesStep, Field(discriminator="step")]
 """Steps of a preparation; a new one is added here."""
 
 
