@@ -58,7 +58,8 @@ def test_self_instruct_shows_seeds_and_rejects_similar_tasks(
 ) -> None:
     teacher.replies["new tasks of the same kind"] = (
         "<task>How many bolts of type 3 fit into box 4?</task><task>too short</task>"
-        "<task>Draw a picture of three boxes and bolts</task><task>Name five towns by a river</task>"
+        "<task>Draw a picture of three boxes and bolts</task>"
+        "<task>Name five towns by a river</task>"
         "<task>Name five towns by a lake</task><task>cut off"
     )
     path = synthesize(teacher.section(tmp_path, "self_instruct", rows=3), tmp_path / "out")

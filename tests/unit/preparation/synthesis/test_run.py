@@ -42,7 +42,7 @@ def test_an_endpoint_that_fails_half_way_is_resumed_without_paying_twice(
         monkeypatch.setenv("TEMPER_CACHE", str(tmp_path / f"cache-{attempt}"))
         if teacher.fails_after is not None:
             with pytest.raises(
-                RunError, match="does not answer .*HTTP 500.*rerun the same command"
+                RunError, match=r"does not answer .*HTTP 500.*rerun the same command"
             ):
                 synthesize(teacher.section(tmp_path, kind, **keys), tmp_path / "out")
             teacher.fails_after = None
