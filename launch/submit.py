@@ -26,6 +26,7 @@ from launch.targets.base import Target
 from planning import Plan, make_plan
 from planning.hf_config import read_s3_with
 from training.config import Job, Pipeline, load_job
+from training.config.adapter_bases import with_recorded_bases
 from training.config.input_paths import require_inputs
 from training.errors import JobError, Problem, TemperError
 from training.run_folder import RunFolder, differences, resolved_yaml, write_whole
@@ -71,6 +72,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
     job = load_job(request.job, request.overrides)
     for line in require_inputs(job, request.job.parent):
         print_line(line)
+    job = with_recorded_bases(job)
     source = str(request.job)
     plan = plan_or_refuse(job, source)
     prepared = PreparedJob(_apply_plan(job, plan), plan, source)

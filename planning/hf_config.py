@@ -13,8 +13,9 @@ from typing import Any
 
 from planning.added_tokens import read_vocabulary, with_added_tokens
 from planning.hub_cache import in_cache
-from planning.model_shape import OTHER_EXPERTS, ModelShape
+from planning.model_shape import ModelShape
 from training.config import Job
+from training.config.adapter_files import read_adapter_config, recorded_base
 from training.config.model import SCRATCH, Model
 from training.errors import JobError, Problem, TemperError
 
@@ -57,12 +58,14 @@ class NamedShape:
         revision: Revision on the Hub.
         job: Name of the job, for messages.
         key: Job key that names the model, for messages.
+        base: Base of an adapter; None for the one that the adapter records.
     """
 
     source: str
     revision: str | None
     job: str
     key: str = "model.source"
+    base: str | None = None
 
     def problem(self, message: str, value: str, fix: str = "") -> JobError:
         """Return the error of a model that cannot be read.
@@ -81,7 +84,8 @@ def read_shape(job: Job) -> ModelShape:
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
     """
-    named = NamedShape(job.model.source, job.model.revision, job.name)
+    model = job.model
+    named = NamedShape(model.source, model.revision, job.name, base=model.base_model)
     if job.model.source == SCRATCH:
         assert job.model.scratch is not None
         scratch = job.model.scratch.model_dump(exclude_none=True)
@@ -151,8 +155,11 @@ def _parse(named: NamedShape, path: Path) -> Config:
     except FileNotFoundError:
         adapter = path.with_name("adapter_config.json")
         if adapter.is_file():
-            base = str(json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path", ""))
-            return _find(replace(named, source=base, revision=None))
+            config = read_adapter_config(adapter.parent) or {}
+            if named.base is not None:
+                return _find(replace(named, source=named.base, key="model.base_model", base=None))
+            revision = config.get("revision")
+            return _find(replace(named, source=recorded_base(config), revision=revision))
         raise named.problem(
             "the folder has no config.json", str(path.parent), "Name one that has"
         ) from None
@@ -253,26 +260,31 @@ def _llama(config: Config, family: str) -> ModelShape:
 def _mixture(config: Config, family: str) -> ModelShape:
     """Return the shape of a mixture of experts.
 
-    All experts count as weights. The experts that a token is routed to are planned as one MLP of
-    their total width.
+    The linear layers of its MLP are those of the shared experts, if it has some.
     """
     experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
     seen = int(config["num_experts_per_tok"])
     width = int(config.get("moe_intermediate_size") or config["intermediate_size"])
     shared = int(config.get("n_shared_experts") or 0)
-    shape = _llama({**config, "intermediate_size": (seen + shared) * width}, family)
-    others = (experts - seen) * 3 * shape.hidden * width + experts * shape.hidden
+    shape = _llama({**config, "intermediate_size": max(shared, 1) * width}, family)
+    linears = shape.linears
+    if not shared:
+        linears = {name: sizes for name, sizes in linears.items() if not name.startswith("mlp.")}
     note = (
-        f"{experts} experts, {seen} at a time: planned with the weights of all and the activations "
-        f"of {seen}"
+        f"{experts} experts, {seen} at a time: planned with torch's grouped_mm, as measured on a "
+        f"CPU; on a GPU the memory is an estimate, because its kernel there was not measured"
     )
+    # The architectures that have the loss have it by default.
+    balanced = family in _BALANCED and config.get("router_aux_loss_coef", 0.001) > 0
     return replace(
         shape,
-        biases={**shape.biases, OTHER_EXPERTS: others},
+        intermediate=(seen + shared) * width,
+        linears=linears,
         experts=experts,
         experts_per_token=seen,
         expert_width=width,
         shared_experts=shared,
+        balanced=balanced,
         notes=(*shape.notes, note),
     )
 
@@ -293,6 +305,8 @@ def _unknown(config: Config, family: str) -> ModelShape:
     return replace(shape, notes=(note, *shape.notes))
 
 
+_BALANCED = frozenset(("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "granitemoe"))
+"""Families with a load-balancing loss in Transformers."""
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _ALIASES = {
     "hidden_size": ("n_embd", "d_model"),

@@ -39,8 +39,6 @@ def extract(
     label = label or path.name
     try:
         document = extract_bytes(_read(path, limits), path.name, label, limits)
-        if not document.text.strip():
-            raise ExtractionError("empty", "The file has no text")
     except ExtractionError as error:
         yield ExtractionFailure(label, error.reason, f"{label}: {error.message}")
     else:
@@ -63,17 +61,20 @@ def extract_bytes(
     """
     match detect_format(data, name):
         case "html":
-            return html_document(data, label, limits)
+            document = html_document(data, label, limits)
         case "pdf":
-            return pdf_document(data, label, limits)
+            document = pdf_document(data, label, limits)
         case "docx":
-            return docx_document(data, label, limits)
+            document = docx_document(data, label, limits)
         case "epub":
-            return epub_document(data, label, limits)
+            document = epub_document(data, label, limits)
         case "markdown":
-            return markdown_document(data, label)
+            document = markdown_document(data, label)
         case "text":
-            return text_document(data, label)
+            document = text_document(data, label)
+    if not document.text.strip():
+        raise ExtractionError("empty", "The file has no text")
+    return document
 
 
 def _read(path: Path, limits: ExtractionLimits) -> bytes:

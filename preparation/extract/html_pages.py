@@ -17,8 +17,10 @@ from preparation.extract.document import (
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,99})")
 _VOID = frozenset(
-    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param")
-    + ("source", "track", "wbr")
+    (
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param"),
+        *("source", "track", "wbr"),
+    )
 )
 """Elements without children (https://html.spec.whatwg.org/#void-elements)."""
 _HREF = re.compile(

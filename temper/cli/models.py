@@ -28,6 +28,10 @@ def _export(
     to: Annotated[
         Path | None, typer.Option(help="The output; export/ in the run folder if omitted.")
     ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="The adapter's base, a folder or a Hub id, if it was moved."),
+    ] = None,
     rank: Annotated[
         int | None, typer.Option(help="With adapter-svd: largest rank of a layer.")
     ] = None,
@@ -43,7 +47,7 @@ def _export(
     """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
-    export_model(run, format, to, rank=rank, energy=energy, outtype=outtype)
+    export_model(run, format, to, base_model, rank=rank, energy=energy, outtype=outtype)
     return 0
 
 

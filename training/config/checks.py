@@ -10,7 +10,7 @@ from training.config.added_token_checks import check_added_tokens
 from training.config.composition import Compose
 from training.config.distill import Distill
 from training.config.job import Job
-from training.config.model import PREVIOUS, SCRATCH
+from training.config.model import PREVIOUS, SCRATCH, STAGE
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
@@ -59,6 +59,15 @@ def _model(job: Job, first: bool) -> Iterator[Problem]:
         )
     if model.source == SCRATCH and shape is not None:
         yield from _shape(job)
+    if model.base_model is not None and (
+        model.source in (SCRATCH, PREVIOUS) or model.source.startswith(STAGE)
+    ):
+        yield Problem(
+            "model.base_model",
+            f"names the base of an adapter in a folder, and model.source is {model.source}",
+            model.base_model,
+            "Leave it out",
+        )
     if model.freeze.anything and job.adapter is not None:
         yield Problem(
             "model.freeze",

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from training.config.adapter_bases import check_bases
 from training.config.hub_lookup import HubAnswer, ask_hub
 from training.config.job import Job, Pipeline
 from training.config.locations import Location, existing_path, locations
@@ -61,7 +62,8 @@ def resolve_paths(job: Job | Pipeline, folder: Path) -> Job | Pipeline:
 def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> list[str]:
     """Raise if an input that the job names does not exist, with every such input.
 
-    Paths are looked up on this machine, and other names on the Hub, all at the same time.
+    Paths are looked up on this machine, and other names on the Hub, all at the same time. The base
+    of an adapter is looked up too, and must fit it.
 
     Args:
         job: The job, whose paths are resolved.
@@ -73,7 +75,7 @@ def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> 
 
     Raises:
         DataError: A file, a folder or a data set of rows is missing.
-        ModelError: Only models or adapters are missing.
+        ModelError: Only models or adapters are missing, or an adapter does not fit its base.
     """
     named = list(locations(job))
     missing = [(loc, _explain(loc.value, folder)) for loc in named if _is_missing_path(loc)]
@@ -84,9 +86,10 @@ def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> 
             missing.append((location, answer.problem or _out_of_reach(answer.unknown)))
         elif answer.unknown:
             unknown.append(f"{location.path}: {location.value}: not checked: {answer.unknown}")
-    if not missing:
-        return unknown
     lines = [f"{location.path}: {location.value}: {reason}" for location, reason in missing]
+    lines += check_bases(job)
+    if not lines:
+        return unknown
     of_data = any(location.field.kind == "data" for location, _ in missing)
     raise (DataError if of_data else ModelError)("\n".join(lines))
 
@@ -144,7 +147,11 @@ def revision_of(job: Job | Pipeline, location: Location) -> str | None:
             if isinstance(section, list | tuple)
             else (section.get(part) if isinstance(section, Mapping) else getattr(section, part))
         )
-    key = {"source": "revision", "teacher": "teacher_revision"}.get(last, "")
+    key = {
+        "source": "revision",
+        "base_model": "revision",
+        "teacher": "teacher_revision",
+    }.get(last, "")
     revision = getattr(section, key, None) if key else None
     return revision if isinstance(revision, str) else None
 

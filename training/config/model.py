@@ -62,8 +62,11 @@ class Model(ConfigSection):
     source: ModelLocation = PREVIOUS
     """A Hub id, a folder, a `model.tar.gz`, `run:NAME` (the newest model of a job's runs;
     `run:NAME/ID` is that of one run), `scratch`, or `previous`: the model of the stage before."""
+    base_model: ModelLocation | None = None
+    """Base of the adapter in `source`, a folder or a Hub id, if it is not where the adapter's
+    `base_model_name_or_path` says."""
     revision: str | None = None
-    """Branch, tag or commit on the Hub."""
+    """Branch, tag or commit on the Hub, of `base_model` if it is set."""
     scratch: Scratch | None = None
     """Architecture, if `source` is `scratch`."""
     tokenizer: ModelLocation | None = None
