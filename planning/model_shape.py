@@ -35,6 +35,7 @@ class ModelShape:
         expert_width: Width of the MLP of one expert.
         shared_experts: Experts that see every token, in addition to `experts`.
         scores: Whether it puts out one number for a text in place of the next token.
+        dtype: Dtype of its files, as its `config.json` declares; empty if it does not.
         notes: What a reader of the plan should know of it.
     """
 
@@ -59,6 +60,7 @@ class ModelShape:
     expert_width: int = 0
     shared_experts: int = 0
     scores: bool = False
+    dtype: str = ""
     notes: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
