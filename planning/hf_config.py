@@ -13,7 +13,7 @@ from typing import Any
 
 from planning.added_tokens import read_vocabulary, with_added_tokens
 from planning.hub_cache import in_cache
-from planning.model_shape import OTHER_EXPERTS, ModelShape
+from planning.model_shape import ModelShape
 from training.config import Job
 from training.config.adapter_files import is_moved, read_adapter_config, recorded_base
 from training.config.model import SCRATCH, Model, in_registry
@@ -303,26 +303,31 @@ def _llama(config: Config, family: str) -> ModelShape:
 def _mixture(config: Config, family: str) -> ModelShape:
     """Return the shape of a mixture of experts.
 
-    All experts count as weights. The experts that a token is routed to are planned as one MLP of
-    their total width.
+    The linear layers of its MLP are those of the shared experts, if it has some.
     """
     experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
     seen = int(config["num_experts_per_tok"])
     width = int(config.get("moe_intermediate_size") or config["intermediate_size"])
     shared = int(config.get("n_shared_experts") or 0)
-    shape = _llama({**config, "intermediate_size": (seen + shared) * width}, family)
-    others = (experts - seen) * 3 * shape.hidden * width + experts * shape.hidden
+    shape = _llama({**config, "intermediate_size": max(shared, 1) * width}, family)
+    linears = shape.linears
+    if not shared:
+        linears = {name: sizes for name, sizes in linears.items() if not name.startswith("mlp.")}
     note = (
-        f"{experts} experts, {seen} at a time: planned with the weights of all and the activations "
-        f"of {seen}"
+        f"{experts} experts, {seen} at a time: planned with torch's grouped_mm, as measured on a "
+        f"CPU; on a GPU the memory is an estimate, because its kernel there was not measured"
     )
+    # The architectures that have the loss have it by default.
+    balanced = family in _BALANCED and config.get("router_aux_loss_coef", 0.001) > 0
     return replace(
         shape,
-        biases={**shape.biases, OTHER_EXPERTS: others},
+        intermediate=(seen + shared) * width,
+        linears=linears,
         experts=experts,
         experts_per_token=seen,
         expert_width=width,
         shared_experts=shared,
+        balanced=balanced,
         notes=(*shape.notes, note),
     )
 
@@ -343,6 +348,8 @@ def _unknown(config: Config, family: str) -> ModelShape:
     return replace(shape, notes=(note, *shape.notes))
 
 
+_BALANCED = frozenset(("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "granitemoe"))
+"""Families with a load-balancing loss in Transformers."""
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _ALIASES = {
     "hidden_size": ("n_embd", "d_model"),
