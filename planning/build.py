@@ -13,7 +13,6 @@ from planning.dataset_stats import DatasetStats, read_dataset_stats
 from planning.disk import disk_gib
 from planning.document import Plan, Range
 from planning.duration import DurationEstimate, estimate_duration
-from planning.expert_adapters import note_on_experts
 from planning.hf_config import read_shape
 from planning.layer_checks import check_layers
 from planning.machine import Machine, machine_of, this_machine
@@ -121,7 +120,7 @@ def plan_one(
         notes=(
             *shape.notes,
             *rows.notes,
-            *filter(None, [note_on(job), note_on_experts(job, shape)]),
+            *filter(None, [note_on(job)]),
             *_early(taken),
         ),
     )

@@ -1,17 +1,13 @@
-"""Cost of LoRA on the experts of a mixture, which are not linear layers.
+"""LoRA on the experts of a mixture, which are not linear layers: rank and trained weights.
 
 PEFT gives each expert a pair of matrices, and adds their product to the experts' weights in every
-forward pass: the sum is saved for the backward pass (`peft/tuners/lora/layer.py`, `ParamWrapper`).
-This is counted, not simulated.
+forward pass (`peft/tuners/lora/layer.py`, `ParamWrapper`); `planning/memory/experts.py` simulates
+what that takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from planning.disk import format_count
-from planning.model_shape import ModelShape
-from training.config import Job
+from planning.model_shape import DOWN, GATE_UP, ROUTER, ModelShape
 from training.config.adapters import Lora
 
 _LINEAR_PER_EXPERT = frozenset(
@@ -25,6 +21,41 @@ _LINEAR_PER_EXPERT = frozenset(
 per expert (`_MODEL_TO_CONVERSION_PATTERN` of transformers/conversion_mapping.py)."""
 
 
+def expert_ranks(section: object, shape: ModelShape) -> dict[str, int]:
+    """Return the rank of the update of each adapted weight of experts and router, by name.
+
+    Args:
+        section: Section `adapter` of a job.
+        shape: Shape of the model.
+    """
+    if not isinstance(section, Lora) or not shape.experts:
+        return {}
+    rank = section.kept_rank
+    everything = section.target_modules == "all-linear" and section.layers_to_transform is None
+    if everything and shape.family in _LINEAR_PER_EXPERT:
+        # Two linear layers in one tensor: PEFT doubles the rank if it translates them.
+        return {ROUTER: rank, GATE_UP: 2 * rank, DOWN: rank}
+    named = {name.rpartition(".")[2] for name in section.target_parameters if "experts" in name}
+    return {name: rank for name in (GATE_UP, DOWN) if name.rpartition(".")[2] in named}
+
+
+def low_rank_sizes(name: str, rank: int, shape: ModelShape) -> tuple[int, int]:
+    """Return the elements of both matrices of an update, of all experts together.
+
+    Args:
+        name: Weight of experts or router.
+        rank: Rank of the update.
+        shape: Shape of the model.
+    """
+    hidden, width = shape.hidden, shape.expert_width
+    copies, inputs, outputs = {
+        ROUTER: (1, hidden, shape.experts),
+        GATE_UP: (shape.experts, hidden, 2 * width),
+        DOWN: (shape.experts, width, hidden),
+    }[name]
+    return copies * rank * inputs, copies * rank * outputs
+
+
 def count_on_experts(section: object, shape: ModelShape) -> int:
     """Return the trained weights of one layer's experts and router.
 
@@ -33,44 +64,6 @@ def count_on_experts(section: object, shape: ModelShape) -> int:
         shape: Shape of the model.
     """
     return sum(
-        copies * rank * (rows + columns)
-        for copies, rank, rows, columns in _matrices(section, shape)
+        sum(low_rank_sizes(name, rank, shape))
+        for name, rank in expert_ranks(section, shape).items()
     )
-
-
-def note_on_experts(job: Job, shape: ModelShape) -> str | None:
-    """Return a note on the memory that the plan leaves out; None if the adapter has no experts."""
-    trained = count_on_experts(job.adapter, shape) * shape.layers
-    if not trained:
-        return None
-    experts = sum(
-        copies * rows * columns
-        for copies, _, rows, columns in _matrices(job.adapter, shape)
-        if copies > 1
-    )
-    width = 4 if job.precision == "fp32" else 2
-    # With checkpointing, the layers are recomputed one at a time.
-    layers = 1 if job.train.gradient_checkpointing else shape.layers
-    return (
-        f"LoRA on experts is not in the memory above: {format_count(trained)} weights of the "
-        f"adapter with gradients and AdamW states, {16 * trained / 2**30:,.1f} GiB, and the "
-        f"adapted experts once more until the backward pass, "
-        f"{experts * layers * width / 2**30:,.1f} GiB"
-    )
-
-
-def _matrices(section: object, shape: ModelShape) -> Iterator[tuple[int, int, int, int]]:
-    """Yield copies, rank, inputs and outputs of each adapted matrix of experts and router."""
-    if not isinstance(section, Lora) or not shape.experts:
-        return
-    hidden, width, rank = shape.hidden, shape.expert_width, section.kept_rank
-    everything = section.target_modules == "all-linear" and section.layers_to_transform is None
-    translated = everything and shape.family in _LINEAR_PER_EXPERT
-    named = {name.rpartition(".")[2] for name in section.target_parameters if "experts" in name}
-    if translated or "gate_up_proj" in named:
-        # Two linear layers in one tensor: PEFT doubles the rank if it translates them.
-        yield shape.experts, rank * (2 if translated else 1), hidden, 2 * width
-    if translated or "down_proj" in named:
-        yield shape.experts, rank, width, hidden
-    if translated:
-        yield 1, rank, hidden, shape.experts

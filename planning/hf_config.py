@@ -13,9 +13,10 @@ from typing import Any
 
 from planning.added_tokens import read_vocabulary, with_added_tokens
 from planning.hub_cache import in_cache
-from planning.model_shape import OTHER_EXPERTS, ModelShape
+from planning.model_shape import ModelShape
 from training.config import Job
-from training.config.model import SCRATCH, Model
+from training.config.adapter_files import is_moved, read_adapter_config, recorded_base
+from training.config.model import SCRATCH, Model, in_registry
 from training.errors import JobError, Problem, TemperError
 
 _PATIENCE_S = 5.0
@@ -35,9 +36,18 @@ class _Readers:
     """Readers of addresses that this package has no client for."""
 
     s3: Callable[[str], str] | None = None
+    registry: Callable[[str], str] | None = None
 
 
 _readers = _Readers()
+
+
+def read_registry_with(reader: Callable[[str], str]) -> None:
+    """Set the function that returns the S3 address of a version in the model registry.
+
+    It raises a `TemperError` if there is no such version, or it may not be read.
+    """
+    _readers.registry = reader
 
 
 def read_s3_with(reader: Callable[[str], str]) -> None:
@@ -57,12 +67,14 @@ class NamedShape:
         revision: Revision on the Hub.
         job: Name of the job, for messages.
         key: Job key that names the model, for messages.
+        base: Base of an adapter; None for the one that the adapter records.
     """
 
     source: str
     revision: str | None
     job: str
     key: str = "model.source"
+    base: str | None = None
 
     def problem(self, message: str, value: str, fix: str = "") -> JobError:
         """Return the error of a model that cannot be read.
@@ -81,7 +93,8 @@ def read_shape(job: Job) -> ModelShape:
     Raises:
         JobError: There is no `config.json` to read, or it does not describe a decoder.
     """
-    named = NamedShape(job.model.source, job.model.revision, job.name)
+    model = job.model
+    named = NamedShape(model.source, model.revision, job.name, base=model.base_model)
     if job.model.source == SCRATCH:
         assert job.model.scratch is not None
         scratch = job.model.scratch.model_dump(exclude_none=True)
@@ -117,8 +130,9 @@ def shape_of(document: Config, named: NamedShape) -> ModelShape:
     config = {**document, **document.get("text_config", {})}
     family = str(config.get("model_type", "")).removesuffix("_text")
     read = _FAMILIES.get(family, _unknown)
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "")
     try:
-        return read(config, family)
+        return replace(read(config, family), dtype=dtype)
     except KeyError as missing:
         raise named.problem(
             f"its config.json has no {missing}, which a plan needs",
@@ -132,6 +146,16 @@ def shape_of(document: Config, named: NamedShape) -> ModelShape:
 
 def _find(named: NamedShape) -> Config:
     source = named.source
+    if in_registry(source):
+        if _readers.registry is None:
+            raise named.problem(
+                "is in the model registry, which this command does not read",
+                source,
+                "Plan it with temper plan",
+            )
+        return _find(replace(named, source=_readers.registry(source)))
+    if source.startswith("s3://") and named.base is not None:
+        return _find(replace(named, source=named.base, key="model.base_model", base=None))
     if source.startswith("s3://"):
         return _from_s3(named)
     folder = Path(source)
@@ -151,8 +175,11 @@ def _parse(named: NamedShape, path: Path) -> Config:
     except FileNotFoundError:
         adapter = path.with_name("adapter_config.json")
         if adapter.is_file():
-            base = str(json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path", ""))
-            return _find(replace(named, source=base, revision=None))
+            config = read_adapter_config(adapter.parent) or {}
+            if named.base is not None:
+                return _find(replace(named, source=named.base, key="model.base_model", base=None))
+            revision = config.get("revision")
+            return _find(replace(named, source=recorded_base(config), revision=revision))
         raise named.problem(
             "the folder has no config.json", str(path.parent), "Name one that has"
         ) from None
@@ -193,11 +220,34 @@ def _from_s3(named: NamedShape) -> Config:
     try:
         document = json.loads(_readers.s3(address))
     except (TemperError, ValueError) as error:
+        if (base := _base_in_s3(named)) is not None:
+            return _find(replace(named, source=base, revision=None))
         fix = f"Check it with `aws s3 ls {address}`"
         raise named.problem(
             f"its config.json could not be read: {error}", named.source, fix
         ) from None
     return document if isinstance(document, dict) else {}
+
+
+def _base_in_s3(named: NamedShape) -> str | None:
+    """Return the base that an adapter below an S3 address records; None if there is no adapter.
+
+    Raises:
+        JobError: The base is a folder of the machine that trained the adapter.
+    """
+    assert _readers.s3 is not None
+    try:
+        config = json.loads(_readers.s3(f"{named.source.rstrip('/')}/adapter_config.json"))
+        base = recorded_base(config)
+    except (TemperError, ValueError, AttributeError):
+        return None
+    if is_moved(base):
+        raise named.problem(
+            f"is an adapter, whose base {base or '(not recorded)'} is not on this machine",
+            named.source,
+            "Set model.base_model to where the base is: a folder, a Hub id or an s3:// address",
+        )
+    return base
 
 
 def _tokenizer_size(model: Model) -> int:
@@ -253,26 +303,31 @@ def _llama(config: Config, family: str) -> ModelShape:
 def _mixture(config: Config, family: str) -> ModelShape:
     """Return the shape of a mixture of experts.
 
-    All experts count as weights. The experts that a token is routed to are planned as one MLP of
-    their total width.
+    The linear layers of its MLP are those of the shared experts, if it has some.
     """
     experts = next(int(config[name]) for name in _EXPERTS if config.get(name))
     seen = int(config["num_experts_per_tok"])
     width = int(config.get("moe_intermediate_size") or config["intermediate_size"])
     shared = int(config.get("n_shared_experts") or 0)
-    shape = _llama({**config, "intermediate_size": (seen + shared) * width}, family)
-    others = (experts - seen) * 3 * shape.hidden * width + experts * shape.hidden
+    shape = _llama({**config, "intermediate_size": max(shared, 1) * width}, family)
+    linears = shape.linears
+    if not shared:
+        linears = {name: sizes for name, sizes in linears.items() if not name.startswith("mlp.")}
     note = (
-        f"{experts} experts, {seen} at a time: planned with the weights of all and the activations "
-        f"of {seen}"
+        f"{experts} experts, {seen} at a time: planned with torch's grouped_mm, as measured on a "
+        f"CPU; on a GPU the memory is an estimate, because its kernel there was not measured"
     )
+    # The architectures that have the loss have it by default.
+    balanced = family in _BALANCED and config.get("router_aux_loss_coef", 0.001) > 0
     return replace(
         shape,
-        biases={**shape.biases, OTHER_EXPERTS: others},
+        intermediate=(seen + shared) * width,
+        linears=linears,
         experts=experts,
         experts_per_token=seen,
         expert_width=width,
         shared_experts=shared,
+        balanced=balanced,
         notes=(*shape.notes, note),
     )
 
@@ -293,6 +348,8 @@ def _unknown(config: Config, family: str) -> ModelShape:
     return replace(shape, notes=(note, *shape.notes))
 
 
+_BALANCED = frozenset(("mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "granitemoe"))
+"""Families with a load-balancing loss in Transformers."""
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _ALIASES = {
     "hidden_size": ("n_embd", "d_model"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-OTHER_EXPERTS = "mlp.experts"
-"""Key among a layer's biases of the experts that are not selected for a token."""
+ROUTER, GATE_UP, DOWN = "mlp.gate.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"
+"""Names in a layer of the weights of a mixture: the router, and the experts in one tensor each."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class ModelShape:
         experts: Of a mixture, 0 where there is one MLP.
         experts_per_token: Of those, how many see a token.
         expert_width: Width of the MLP of one expert.
-        shared_experts: Experts that see every token, in addition to `experts`.
+        shared_experts: Experts that see every token, in addition to `experts`; they are one MLP.
+        balanced: Whether the loss includes a load-balancing loss of the router logits.
         scores: Whether it puts out one number for a text in place of the next token.
+        dtype: Dtype of its files, as its `config.json` declares; empty if it does not.
         notes: What a reader of the plan should know of it.
     """
 
@@ -58,7 +60,9 @@ class ModelShape:
     experts_per_token: int = 0
     expert_width: int = 0
     shared_experts: int = 0
+    balanced: bool = False
     scores: bool = False
+    dtype: str = ""
     notes: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
@@ -68,9 +72,8 @@ class ModelShape:
     @property
     def per_layer(self) -> int:
         """Parameters of one layer."""
-        matrices = sum(
-            rows * columns * self.copies(n) for n, (rows, columns) in self.linears.items()
-        )
+        matrices = sum(rows * columns for rows, columns in self.linears.values())
+        matrices += sum(self.mixture.values())
         norms = sum(self.norms.values()) * (2 if self.norm == "layer" else 1)
         return matrices + sum(self.biases.values()) + norms
 
@@ -90,12 +93,16 @@ class ModelShape:
     @property
     def active(self) -> int:
         """Parameters that a token is multiplied with: no input embeddings, few experts."""
-        matrices = 0
-        for name, (rows, columns) in self.linears.items():
-            times = self.experts_per_token if self.copies(name) > 1 else 1
-            matrices += rows * columns * times
+        matrices = sum(rows * columns for rows, columns in self.linears.values())
+        if self.experts:
+            of_experts = self.mixture[GATE_UP] + self.mixture[DOWN]
+            matrices += of_experts * self.experts_per_token // self.experts
         return self.layers * matrices + self.hidden * (1 if self.scores else self.vocab)
 
-    def copies(self, name: str) -> int:
-        """Return the number of copies of a linear layer in a decoder layer: one per expert."""
-        return self.experts if self.experts and name.startswith("experts.") else 1
+    @property
+    def mixture(self) -> dict[str, int]:
+        """Elements of the router and of all experts of a layer, by name; empty with one MLP."""
+        if not self.experts:
+            return {}
+        matrix = self.experts * self.expert_width * self.hidden
+        return {ROUTER: self.experts * self.hidden, GATE_UP: 2 * matrix, DOWN: matrix}

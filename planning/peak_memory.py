@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from planning.expert_adapters import expert_ranks
 from planning.machine import Machine
 from planning.memory.adapters import (
     Adapter,
@@ -74,6 +75,8 @@ def memory_config_of(
     in_step = choice.rows * machine.world
     share = -(-job.train.global_batch_size // machine.world)
     method = method_profile(job, StepSpec(choice.rows, share, longest))
+    if job.train.router_aux_loss_coef is not None:
+        shape = replace(shape, balanced=shape.balanced and job.train.router_aux_loss_coef > 0)
     length = job.data.max_length if job.data.packing else longest + job.method.max_new_tokens
     adapter = adapter_of(job, shape)
     ahead = adapter.tokens if isinstance(adapter, SoftPromptCost) and not adapter.prefix else 0
@@ -118,6 +121,7 @@ def adapter_of(job: Job, shape: ModelShape) -> Adapter | None:
             saved,
             layers=layers,
             tokens=len(job.model.add_tokens),
+            experts=tuple(expert_ranks(section, shape).items()),
         )
     if isinstance(section, sections.AdaLora):
         modules = None if section.target_modules == "all-linear" else tuple(section.target_modules)

@@ -37,18 +37,9 @@ def count_trainable(job: Job, shape: ModelShape) -> int:
 
 
 def _adapted(adapter: LoraCost, shape: ModelShape) -> Iterator[tuple[int, int]]:
-    """Yield rows and columns of the adapted linear layers of one decoder layer.
-
-    A mixture of experts has an MLP of linear layers only for its shared experts.
-    """
+    """Yield rows and columns of the adapted linear layers of one decoder layer."""
     for name in adapter.targets(shape):
-        rows, columns = shape.linears[name]
-        if shape.experts and name.startswith("mlp."):
-            shared = shape.shared_experts * shape.expert_width
-            if not shared:
-                continue
-            rows, columns = (shared if n == shape.intermediate else n for n in (rows, columns))
-        yield rows, columns
+        yield shape.linears[name]
 
 
 def lowest_trained_layer(job: Job, shape: ModelShape, *, checkpointing: bool) -> int:

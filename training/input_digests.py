@@ -23,6 +23,7 @@ _NAMES = {
     "chat_template": "the chat template (model.chat_template)",
     "tokenizer": "the tokenizer's vocabulary (model.tokenizer)",
     "model": "the weights of the base (model.source)",
+    "base_model": "the weights of the adapter's base (model.base_model)",
 }
 
 
@@ -39,7 +40,7 @@ def input_digests(
         data: Its prepared rows.
         tokenizer: Its tokenizer.
     """
-    scratch = job.model.source == SCRATCH
+    scratch, base = job.model.source == SCRATCH, job.model.base_model
     template = data.row_tokenizer.template
     return {
         **digests_of_other_models(job),
@@ -48,6 +49,7 @@ def input_digests(
         "chat_template": _digest(template.source) if template else None,
         "tokenizer": _digest(sorted(tokenizer.get_vocab().items())),
         "model": None if scratch else source_digest(job.model.source, job.model.revision),
+        "base_model": None if base is None else source_digest(base, job.model.revision),
     }
 
 

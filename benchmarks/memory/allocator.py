@@ -37,13 +37,17 @@ class AllocatorCallback(TrainerCallback):
     def __init__(self, done: Callable[[dict[str, int]], None]) -> None:
         self._done = done
         self._profile: Any = None
-        self._settled_ns = 0
+        self._loaded_ns = self._settled_ns = 0
         self._alive: dict[int, int] = {}
         self._mapped: list[range] = []
 
         if not torch.cuda.is_available():
             self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
             self._profile.__enter__()
+
+    def on_init_end(self, *_: Any, **__: Any) -> None:
+        """Note that the models are loaded."""
+        self._loaded_ns = time.time_ns()
 
     def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Start measuring after the first step."""
@@ -71,14 +75,20 @@ class AllocatorCallback(TrainerCallback):
         """Return the peak bytes between the first step and the end of training."""
         blocks = AllocatedBlocks()
         peak = settled = 0
+        loading: set[int] = set()
         for when, address, size in _allocations(self._profile):
             if not settled and when > self._settled_ns:
                 blocks.discard_unmapped(self._mapped)
+                # Loading a mixture of experts joins the experts of a file in threads. Every tensor
+                # of a loaded model is an object of Python: what is none has been freed.
+                for stale in loading.difference(self._alive):
+                    blocks.free(stale)
                 outside = sum(s for at, s in self._alive.items() if not blocks.contains(at))
                 blocks.live += outside
                 peak = settled = blocks.live
             if size > 0:
                 blocks.add(address, size)
+                (loading.add if when < self._loaded_ns else loading.discard)(address)
             else:
                 blocks.free(address)
             peak = max(peak, blocks.live)

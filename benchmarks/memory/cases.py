@@ -68,6 +68,11 @@ class Case:
         return document
 
     @property
+    def model(self) -> str:
+        """Name of the model in the fixtures."""
+        return Path(self.job(Path())["model"]["source"]).name
+
+    @property
     def processes(self) -> int:
         """Number of training processes."""
         return max(c.get("resources", {}).get("processes", 1) for c in (*self.changes, {}))
@@ -80,7 +85,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Return all configurations."""
-    return [*_full(), *_adapters(), *_methods(), *_sharding()]
+    return [*_full(), *_adapters(), *_methods(), *_mixtures(), *_sharding()]
 
 
 def _full() -> Iterator[Case]:
@@ -95,7 +100,7 @@ def _full() -> Iterator[Case]:
     yield case("fp32, packed documents", {"data": {"train": "documents", "packing": True}})
     yield case("fp32, eager attention", {"model": {"attention": "eager"}})
     yield case("fp32, rows of 1,024", {"data": {"max_length": 1024}}, _CHECKPOINTING)
-    yield case("fp32, 8 rows", {"train": {"micro_batch_size": 8, "global_batch_size": 8}})
+    yield case("fp32, 8 rows", _EIGHT_ROWS)
     yield case("fp32, 33M weights", _MEDIUM)
     yield case("fp32, 83M weights", _LARGE)
     yield case("fp32, Qwen3", {"model": {"source": "qwen3-11m"}})
@@ -163,6 +168,7 @@ def _methods() -> Iterator[Case]:
     yield case("RLOO, LoRA", "prompts", _sampling("rloo"), _LORA, _EIGHT)
 
 
+_EIGHT_ROWS = {"train": {"micro_batch_size": 8, "global_batch_size": 8}}
 _EIGHT = {"train": {"micro_batch_size": 4, "global_batch_size": 8}, "data": {"max_length": 64}}
 
 
@@ -178,6 +184,48 @@ def _sampling(kind: str, **more: Any) -> dict[str, Any]:
         "rollout": {"max_new_tokens": 64},
         **more,
     }
+
+
+def _mixtures() -> Iterator[Case]:
+    def case(name: str, *changes: dict[str, Any]) -> Case:
+        return Case(name, "mixture of experts", changes)
+
+    mixtral = {"model": {"source": "mixtral-16m"}}
+    qwen = {"model": {"source": "qwen3-moe-17m"}}
+    experts = {
+        "adapter": {
+            "kind": "lora", "r": 8, "target_modules": ["q_proj", "v_proj"],
+            "target_parameters": ["experts.gate_up_proj", "experts.down_proj"],
+        }
+    }  # fmt: skip
+    attention = {"adapter": {"kind": "lora", "r": 16, "target_modules": ["q_proj", "v_proj"]}}
+    for name, model in (("Mixtral", mixtral), ("Qwen3-MoE", qwen)):
+        yield case(name, model)
+        yield case(f"{name}, checkpointing", model, _CHECKPOINTING)
+        yield case(f"{name}, bf16", model, _BF16)
+        yield case(f"{name}, LoRA of attention, bf16", model, _BF16, attention)
+        yield case(f"{name}, LoRA of experts", model, experts)
+    yield case("Mixtral, 8 rows", mixtral, _EIGHT_ROWS)
+    yield case("Qwen3-MoE, LoRA of attention, bf16, 8 rows", qwen, _BF16, attention, _EIGHT_ROWS)
+    yield case(
+        "Qwen3-MoE, rows of 1,024, checkpointing",
+        qwen,
+        _CHECKPOINTING,
+        _EIGHT_ROWS,
+        {"data": {"max_length": 1024}},
+    )
+    yield case(
+        "Mixtral, DPO, LoRA of attention",
+        mixtral,
+        attention,
+        {"data": {"train": "pairs"}, "method": {"kind": "dpo"}},
+    )
+    yield case("Mixtral, no load-balancing loss", mixtral, {"train": {"router_aux_loss_coef": 0}})
+    yield case("Mixtral, LoRA of all linear layers", mixtral, _LORA)
+    yield case("Mixtral, LoRA of experts, bf16", mixtral, _BF16, experts)
+    yield case("Mixtral, LoRA of experts, checkpointing", mixtral, experts, _CHECKPOINTING)
+    yield case("Mixtral, ZeRO 2", mixtral, _TWO_PROCESSES, {"sharding": {"zero": 2}})
+    yield case("Mixtral, ZeRO 3", mixtral, _TWO_PROCESSES, {"sharding": {"zero": 3}})
 
 
 def _sharding() -> Iterator[Case]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,17 @@ MODELS: dict[str, dict[str, Any]] = {
     "llama-10m": _model(384, 1024, 5, 6, 2, 4096),
     "llama-33m": _model(512, 1408, 8, 8, 4, 8192),
     "llama-83m": _model(768, 2048, 9, 12, 4, 16384),
+    "mixtral-16m": {
+        **_model(384, 512, 4, 6, 2, 4096),
+        "model_type": "mixtral", "num_local_experts": 6, "num_experts_per_tok": 2,
+    },
+    "qwen3-moe-17m": {
+        **_model(384, 1024, 4, 6, 2, 4096),
+        "model_type": "qwen3_moe", "head_dim": 64, "num_experts": 16, "num_experts_per_tok": 4,
+        "moe_intermediate_size": 192, "norm_topk_prob": True,
+    },
     "qwen3-11m": {**_model(384, 1024, 5, 6, 2, 4096), "model_type": "qwen3", "head_dim": 64},
-}
+}  # fmt: skip
 """The content of `config.json` by model name."""
 
 CONTEXT = 1024
@@ -38,9 +48,15 @@ _WORDS = 400
 _ROWS = 96
 
 
-def write_fixtures(folder: Path) -> None:
-    """Write `models/NAME` and `rows/KIND.jsonl` to `folder`, except models that exist."""
-    for name, shape in MODELS.items():
+def write_fixtures(folder: Path, models: Iterable[str] = ()) -> None:
+    """Write `models/NAME` and `rows/KIND.jsonl` to `folder`, except models that exist.
+
+    Args:
+        folder: Folder of models and rows.
+        models: Names of the models to write; all if empty.
+    """
+    for name in tuple(models) or MODELS:
+        shape = MODELS[name]
         if not (folder / "models" / name / "model.safetensors").exists():
             _make_model(folder / "models" / name, shape)
     write_rows(folder)

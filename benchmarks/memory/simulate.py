@@ -18,6 +18,16 @@ _LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_s
 _QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936}
 _QWEN2 = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 152064}
 
+_MIXTRAL = {
+    "model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "vocab_size": 32000,
+    "num_local_experts": 8, "num_experts_per_tok": 2,
+}  # fmt: skip
+_QWEN3_MOE = {
+    "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "vocab_size": 151936,
+    "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+    "norm_topk_prob": True,
+}  # fmt: skip
+
 
 def _shape(hidden: int, intermediate: int, layers: int, heads: int, kv: int) -> dict[str, Any]:
     return {
@@ -38,8 +48,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "14B": {**_QWEN3, **_shape(5120, 17408, 40, 40, 8), "head_dim": 128},
     "32B": {**_QWEN2, **_shape(5120, 27648, 64, 40, 8)},
     "70B": {**_LLAMA, **_shape(8192, 28672, 80, 64, 8), "head_dim": 128},
+    "8x7B": {**_MIXTRAL, **_shape(4096, 14336, 32, 32, 8)},
+    "30B-A3B": {**_QWEN3_MOE, **_shape(2048, 6144, 48, 32, 4), "head_dim": 128},
 }
-"""The shapes of Llama 3.2 1B and 3B, Llama 3.1 8B and 70B, Qwen3 14B, Qwen2.5 32B."""
+"""The shapes of Llama 3.2 1B and 3B, Llama 3.1 8B and 70B, Qwen3 14B, Qwen2.5 32B, Mixtral 8x7B and
+Qwen3 30B-A3B."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,12 @@ class Simulation:
                 "global_batch_size": self.rows * self.devices,
                 "micro_batch_size": self.rows,
                 "gradient_checkpointing": self.checkpointing,
+                # The simulated step has no load-balancing loss.
+                **(
+                    {"router_aux_loss_coef": 0}
+                    if "num_experts_per_tok" in SHAPES[self.model]
+                    else {}
+                ),
             },
             "precision": self.precision,
             **({"sharding": {"fsdp": "full"}} if self.devices > 1 else {}),
@@ -126,6 +145,8 @@ def simulations() -> list[Simulation]:
         Simulation("32B", length=4096),
         Simulation("70B"),
         Simulation("70B", lora=False, length=4096),
+        Simulation("8x7B"),
+        Simulation("30B-A3B", rows=2),
         Simulation("8B", lora=False, devices=8),
         Simulation("8B", lora=False, devices=32, length=8192),
         Simulation("14B", lora=False, devices=16),

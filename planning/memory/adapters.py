@@ -68,6 +68,7 @@ class LoraCost:
             importance score of each weight.
         layers: Indices of the adapted decoder layers; None for all.
         tokens: Added tokens whose rows are trained.
+        experts: Rank of the update of each adapted weight of experts and router, by name.
     """
 
     r: int
@@ -78,6 +79,7 @@ class LoraCost:
     scored: bool = False
     layers: tuple[int, ...] | None = None
     tokens: int = 0
+    experts: tuple[tuple[str, int], ...] = ()
 
     def adapts(self, layer: int) -> bool:
         """Return True if the decoder layer of this index is adapted."""

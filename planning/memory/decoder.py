@@ -24,10 +24,10 @@ from planning.memory.adapters import (
 )
 from planning.memory.attention import AttentionShape, attention_forward
 from planning.memory.autograd import AutogradSimulator
+from planning.memory.experts import Experts, expert_outputs, route
 from planning.memory.ops import (
     activation,
     add,
-    add_bias,
     apply_rotary,
     cast,
     cat,
@@ -36,7 +36,6 @@ from planning.memory.ops import (
     rms_norm,
 )
 from planning.memory.tensors import Grads, SimulatedParameter, SimulatedTensor
-from planning.model_shape import OTHER_EXPERTS
 
 
 @dataclass
@@ -47,6 +46,7 @@ class Layer:
     norms: dict[str, SimulatedParameter]
     biases: dict[str, SimulatedParameter] = field(default_factory=dict)
     adapters: dict[str, tuple[SimulatedParameter, ...]] = field(default_factory=dict)
+    experts: Experts | None = None
 
     def weights(self) -> Iterator[SimulatedParameter]:
         """Iterate over the weights in the order of `model.parameters()`."""
@@ -55,9 +55,14 @@ class Layer:
             if name in self.biases:
                 yield self.biases[name]
         yield from (bias for name, bias in self.biases.items() if name not in self.linears)
+        if self.experts is not None:
+            yield from self.experts.weights.values()
         yield from self.norms.values()
         for more in self.adapters.values():
             yield from more
+        if self.experts is not None:
+            for pair in self.experts.adapters.values():
+                yield from pair
 
 
 class KvCache(Protocol):
@@ -139,7 +144,6 @@ class Decoder:
         head: Output embeddings; the same object as `embed` if they are tied.
         size: Dimensions of attention, those of the micro-batch included.
         hidden: Size of a hidden state.
-        intermediate: Size of the MLP.
         attention: `eager`, `sdpa` or `flash_attention_2`.
         masked: True if attention receives a mask: rows hold several documents, or padding.
         checkpointing: True if layers are recomputed in the backward pass.
@@ -151,6 +155,9 @@ class Decoder:
         cache: Key-value cache of earlier tokens.
         critic: Second decoder that reads the same rows and is trained together with this one.
         idle: Original weights of modules that are trained in full as copies.
+        balanced: True if the loss includes a load-balancing loss of the router logits.
+        router_logits: Router logits of the last forward pass with gradients.
+        recording: True while they are kept: in a forward pass, and not when layers are recomputed.
     """
 
     embed: SimulatedParameter
@@ -159,7 +166,6 @@ class Decoder:
     head: SimulatedParameter
     size: AttentionShape
     hidden: int
-    intermediate: int
     attention: str
     masked: bool
     checkpointing: bool = False
@@ -170,6 +176,9 @@ class Decoder:
     cache: KvCache | None = None
     critic: Decoder | None = None
     idle: list[SimulatedParameter] = field(default_factory=list)
+    balanced: bool = False
+    router_logits: list[SimulatedTensor] = field(default_factory=list)
+    recording: bool = False
 
     def forward(self, tape: AutogradSimulator) -> SimulatedTensor:
         """Return the last hidden states after the final norm, `[rows, length, hidden]`."""
@@ -181,12 +190,19 @@ class Decoder:
         cos = tape.new(tokens * self.size.width, hidden.dtype)
         sin = tape.new(tokens * self.size.width, hidden.dtype)
         cache = self._prefix(tape) or self.cache
+        self.router_logits, self.recording = [], self.balanced and tape.grad_enabled
         for index, layer in enumerate(self.layers):
             block = partial(self._layer, tape, layer, layer_cache(cache, index), mask, (cos, sin))
             hidden = tape.checkpoint(block, hidden) if self.checkpointing else block(hidden)
             del block
             hidden = tape.record_peak_at(hidden, self._after(index))
+        self.recording = False
         return rms_norm(tape, hidden, self.norm)
+
+    def take_router_logits(self) -> list[SimulatedTensor]:
+        """Return the router logits and forget them, so that their graph can be freed."""
+        taken, self.router_logits = self.router_logits, []
+        return taken
 
     def _embedded(self, tape: AutogradSimulator, tokens: int) -> SimulatedTensor:
         """Return the embedded rows, preceded by the virtual tokens of prompt tuning."""
@@ -278,12 +294,23 @@ class Decoder:
         return self._linear(tape, layer, "self_attn.o_proj", out, self.size.heads * self.size.width)
 
     def _mlp(self, tape: AutogradSimulator, layer: Layer, x: SimulatedTensor) -> SimulatedTensor:
+        if layer.experts is None:
+            return self._gated(tape, layer, x)
+        logits, scores, chosen = route(tape, x, layer.experts)
+        if self.recording:
+            self.router_logits.append(logits)
+        del logits
+        routed = expert_outputs(tape, x, scores, chosen, layer.experts)
+        del scores, chosen
+        if "mlp.gate_proj" not in layer.linears:
+            return routed
+        return add(tape, routed, self._gated(tape, layer, x))
+
+    def _gated(self, tape: AutogradSimulator, layer: Layer, x: SimulatedTensor) -> SimulatedTensor:
         gate = activation(tape, self._linear(tape, layer, "mlp.gate_proj", x, self.hidden))
         product = mul(tape, gate, self._linear(tape, layer, "mlp.up_proj", x, self.hidden))
-        if OTHER_EXPERTS in layer.biases:
-            # The weights of unselected experts still get gradients (of zeros).
-            product = add_bias(tape, product, layer.biases[OTHER_EXPERTS])
-        return self._linear(tape, layer, "mlp.down_proj", product, self.intermediate)
+        width = layer.linears["mlp.down_proj"].width
+        return self._linear(tape, layer, "mlp.down_proj", product, width)
 
     def _linear(
         self, tape: AutogradSimulator, layer: Layer, name: str, x: SimulatedTensor, width: int

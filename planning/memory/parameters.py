@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
+from planning.expert_adapters import low_rank_sizes
 from planning.memory.adapters import (
     Adapter,
     BottleneckCost,
@@ -19,9 +21,10 @@ from planning.memory.adapters import (
 from planning.memory.allocator import SIZE, AllocatorSimulator, SimulatedStorage
 from planning.memory.attention import AttentionShape
 from planning.memory.decoder import Decoder, Layer
+from planning.memory.experts import Experts
 from planning.memory.method_profile import PLAIN, MethodProfile
 from planning.memory.tensors import SimulatedParameter
-from planning.model_shape import ModelShape
+from planning.model_shape import DOWN, ModelShape
 from training.config.model import Freeze
 
 NOTHING = Freeze()
@@ -115,6 +118,7 @@ def build_decoder(
         )
         layers = [
             Layer(
+                experts=_experts(shape, before, partial(weight, dtype=rest)),
                 linears={
                     name: matrix(rows, columns, f"{before}{name}.weight")
                     for name, (rows, columns) in shape.linears.items()
@@ -150,7 +154,6 @@ def build_decoder(
                 config.rows, config.length, shape.heads, shape.kv_heads, shape.head_dim
             ),
             hidden=shape.hidden,
-            intermediate=shape.intermediate,
             attention=config.attention,
             # Packed documents need a mask. So do prompts of different lengths, which are padded on
             # the left, and the trained keys of prefix tuning.
@@ -159,10 +162,38 @@ def build_decoder(
             input_requires_grad=adapter is not None and config.checkpointing,
             adapter=adapter,
             four_bit=four_bit,
+            balanced=shape.balanced and not config.frozen,
         )
         _add_adapter(decoder, shape, config, allocator)
         decoder.critic = _critic(decoder, config, allocator)
     return decoder
+
+
+def _experts(
+    shape: ModelShape, before: str, weight: Callable[..., SimulatedParameter]
+) -> Experts | None:
+    """Return router and experts of a layer, which are no linear layers and never in 4 bits.
+
+    Args:
+        shape: Shape of the model.
+        before: Name of the layer, with a final dot.
+        weight: Function that allocates a weight of the base.
+    """
+    if not shape.experts:
+        return None
+    weights = {
+        name: weight(
+            count, shape.expert_width if name == DOWN else shape.hidden, name=before + name
+        )
+        for name, count in shape.mixture.items()
+    }
+    return Experts(
+        weights, shape.experts_per_token, shape.expert_width, shape.family in _LOW_SCORES
+    )
+
+
+_LOW_SCORES = frozenset(("qwen2_moe", "qwen3_moe"))
+"""Families whose routers cast the scores of the selected experts to the type of the logits."""
 
 
 def _critic(policy: Decoder, config: MemoryConfig, allocator: AllocatorSimulator) -> Decoder | None:
@@ -173,11 +204,16 @@ def _critic(policy: Decoder, config: MemoryConfig, allocator: AllocatorSimulator
         # `tied` stands for a model without output embeddings: a critic has a value head instead.
         return build_decoder(replace(alone, shape=replace(shape, tied=True)), allocator)
     if kind == "shared":
-        bare = [replace(layer, adapters={}) for layer in policy.layers]
+        bare = [_without_adapters(layer) for layer in policy.layers]
         critic = replace(policy, layers=bare, critic=None, idle=[])
         _add_adapter(critic, shape, config, allocator)
         return critic
     return None
+
+
+def _without_adapters(layer: Layer) -> Layer:
+    experts = None if layer.experts is None else replace(layer.experts, adapters={})
+    return replace(layer, adapters={}, experts=experts)
 
 
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
@@ -225,10 +261,7 @@ def _add_adapter(
     _add_token_rows(decoder, shape, fresh, allocator)
     for index, layer in enumerate(decoder.layers):
         if isinstance(adapter, LoraCost):
-            for name in adapter.targets(shape) if adapter.adapts(index) else ():
-                outputs, inputs = shape.linears[name]
-                pair = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
-                layer.adapters[name] = (*pair, fresh(outputs)) if adapter.dora else pair
+            _add_low_rank(layer, index, adapter, shape, fresh)
         elif isinstance(adapter, LowRankFactors):
             for name, at_input in adapter.targets(shape).items():
                 layer.adapters[name] = (fresh(shape.linears[name][at_input]),)
@@ -237,6 +270,32 @@ def _add_adapter(
                 size, hidden = adapter.size, shape.hidden
                 down, up = fresh(size, hidden), fresh(hidden, size)
                 layer.adapters[name] = (down, fresh(size), up, fresh(hidden))
+
+
+def _add_low_rank(
+    layer: Layer,
+    index: int,
+    adapter: LoraCost,
+    shape: ModelShape,
+    fresh: Callable[..., SimulatedParameter],
+) -> None:
+    """Add the matrices of LoRA to a layer, and DoRA's magnitudes.
+
+    Args:
+        layer: Changed in place.
+        index: Index of the layer.
+        adapter: The adapter.
+        shape: Shape of the model.
+        fresh: Function that returns a trained matrix.
+    """
+    for name in adapter.targets(shape) if adapter.adapts(index) else ():
+        outputs, inputs = shape.linears[name]
+        pair = (fresh(adapter.r, inputs), fresh(outputs, adapter.r))
+        layer.adapters[name] = (*pair, fresh(outputs)) if adapter.dora else pair
+    if layer.experts is not None:
+        for name, rank in adapter.experts:
+            down, up = low_rank_sizes(name, rank, shape)
+            layer.experts.adapters[name] = (fresh(down), fresh(up))
 
 
 def _add_token_rows(

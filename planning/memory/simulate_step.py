@@ -10,6 +10,7 @@ from planning.memory.allocator import PARTS, SIZE, AllocatorSimulator, Simulated
 from planning.memory.autograd import AutogradSimulator
 from planning.memory.auxiliary_models import AuxModelSimulator, auxiliary_models
 from planning.memory.decoder import Decoder
+from planning.memory.experts import balance_loss
 from planning.memory.l2_sp import add_l2_penalty, initial_copies
 from planning.memory.losses import critic_values, head_outputs
 from planning.memory.ops import cat
@@ -137,9 +138,19 @@ class _SimulatedStep:
             del hidden
             if self.decoder.critic is not None:
                 out = cat(tape, out, critic_values(tape, self.decoder.critic.forward(tape), config))
+        logits = self._router_logits()
+        if logits:
+            out = cat(tape, out, balance_loss(tape, logits))
         if self.initial_copies and tape.grad_enabled:
             return add_l2_penalty(tape, out, self.engine.trainable)
         return out
+
+    def _router_logits(self) -> list[SimulatedTensor]:
+        """Return the router logits of the policy, then those of a critic."""
+        parts = (self.decoder, self.decoder.critic)
+        return [
+            logits for part in parts if part is not None for logits in part.take_router_logits()
+        ]
 
 
 def _loading(

@@ -16,15 +16,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from training.config.adapter_bases import check_bases
 from training.config.hub_lookup import HubAnswer, ask_hub
 from training.config.job import Job, Pipeline
 from training.config.locations import Location, existing_path, locations
-from training.config.model import PREVIOUS, SCRATCH
+from training.config.model import PREVIOUS, SCRATCH, in_registry
 from training.config.model_references import model_folder_of
 from training.errors import DataError, ModelError
 
 _OURS = frozenset((PREVIOUS, SCRATCH))
-_NAMED = re.compile(r"^(builtin:|channel:|run:|stage:|[a-z0-9]+://)")
+_NAMED = re.compile(r"^(builtin:|channel:|run:|stage:|registry:|arn:|[a-z0-9]+://)")
 """Beginnings of values that are no paths."""
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|md|gz|zst|zip|xlsx)$", re.I)
@@ -61,7 +62,8 @@ def resolve_paths(job: Job | Pipeline, folder: Path) -> Job | Pipeline:
 def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> list[str]:
     """Raise if an input that the job names does not exist, with every such input.
 
-    Paths are looked up on this machine, and other names on the Hub, all at the same time.
+    Paths are looked up on this machine, and other names on the Hub, all at the same time. The base
+    of an adapter is looked up too, and must fit it.
 
     Args:
         job: The job, whose paths are resolved.
@@ -73,7 +75,7 @@ def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> 
 
     Raises:
         DataError: A file, a folder or a data set of rows is missing.
-        ModelError: Only models or adapters are missing.
+        ModelError: Only models or adapters are missing, or an adapter does not fit its base.
     """
     named = list(locations(job))
     missing = [(loc, _explain(loc.value, folder)) for loc in named if _is_missing_path(loc)]
@@ -84,9 +86,18 @@ def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> 
             missing.append((location, answer.problem or _out_of_reach(answer.unknown)))
         elif answer.unknown:
             unknown.append(f"{location.path}: {location.value}: not checked: {answer.unknown}")
-    if not missing:
-        return unknown
+    for location in filter(lambda one: in_registry(one.value), named):
+        if here:
+            missing.append((location, _download_from_registry(location.value)))
+        else:
+            unknown.append(
+                f"{location.path}: {location.value}: not checked: the model registry is asked "
+                f"when the job is planned or submitted"
+            )
     lines = [f"{location.path}: {location.value}: {reason}" for location, reason in missing]
+    lines += check_bases(job)
+    if not lines:
+        return unknown
     of_data = any(location.field.kind == "data" for location, _ in missing)
     raise (DataError if of_data else ModelError)("\n".join(lines))
 
@@ -108,6 +119,17 @@ def require_model(name: str, argument: str) -> None:
     answer = ask_hub(name, "model")
     if answer.problem or answer.unreachable:
         raise ModelError(f"{argument}: {name}: {answer.problem or _out_of_reach(answer.unknown)}")
+
+
+def _download_from_registry(name: str) -> str:
+    """Return how to train from a version of the model registry on this machine."""
+    return (
+        "a run on this machine does not download from the model registry. Look up the address of "
+        "the model, `aws sagemaker describe-model-package --model-package-name ARN --query "
+        '"InferenceSpecification.Containers[0].[ModelDataUrl,ModelDataSource.S3DataSource.S3Uri]"`'
+        ", download it, `aws s3 cp --recursive ADDRESS FOLDER`, and name the folder; "
+        f"{name} stays as it is for --target sagemaker"
+    )
 
 
 def _out_of_reach(reason: str) -> str:
@@ -144,7 +166,11 @@ def revision_of(job: Job | Pipeline, location: Location) -> str | None:
             if isinstance(section, list | tuple)
             else (section.get(part) if isinstance(section, Mapping) else getattr(section, part))
         )
-    key = {"source": "revision", "teacher": "teacher_revision"}.get(last, "")
+    key = {
+        "source": "revision",
+        "base_model": "revision",
+        "teacher": "teacher_revision",
+    }.get(last, "")
     revision = getattr(section, key, None) if key else None
     return revision if isinstance(revision, str) else None
 

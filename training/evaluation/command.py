@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from training.config.adapter_files import base_problem
 from training.config.input_paths import require_model
 from training.console import say
-from training.errors import JobError, Problem
+from training.errors import JobError, ModelError, Problem
 from training.quiet import quiet
 
 
@@ -40,6 +41,7 @@ def answer_requests(
     quiet()
     folders = _parse_adapters(adapters)
     require_model(model, "MODEL")
+    _check_fit(model, folders)
     # Imported here: wrong arguments are reported before torch is loaded.
     from training.evaluation.multi_adapter import AdapterServer, read_requests
 
@@ -57,6 +59,19 @@ def answer_requests(
         say(f"done: {len(rows)} answers in {out}")
     if any(request.completion for request in requests):
         say(f"loss of the completions: {server.loss(requests):.4f}")
+
+
+def _check_fit(model: str, folders: dict[str, str]) -> None:
+    """Raise if the layers of a base in a folder are not those of an adapter, with all of them.
+
+    Raises:
+        ModelError: An adapter was trained on a model of another shape.
+    """
+    if not Path(model).is_dir():
+        return
+    problems = [base_problem(Path(folder), Path(model)) for folder in folders.values()]
+    if found := [problem for problem in problems if problem is not None]:
+        raise ModelError("\n".join(found))
 
 
 def _parse_adapters(given: list[str]) -> dict[str, str]:

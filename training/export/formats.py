@@ -5,22 +5,20 @@ Each export is written to a temporary path, loaded again and compared, and only 
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import torch
 import yaml
-from peft import PeftConfig
 
 from training.errors import GuardError, ModelError
 from training.export.adapter_svd import Reduction, write_reduced
 from training.export.atomic_output import atomic_output
+from training.export.base_model import base_of
+from training.export.cast_weights import cast_weights, check_dtype
 from training.export.gguf_file import write_dequantized, write_gguf
 from training.export.gguf_types import check_outtype
 from training.export.held_out_loss import (
@@ -30,12 +28,13 @@ from training.export.held_out_loss import (
     quantization_loss,
     record_figures,
 )
+from training.export.model_archive import pack, sha256_of_file
 from training.export.streaming_merge import streaming_merge
 from training.export.verify import compare, logits_of, logits_with, run_model, verification_ids
 from training.models.added_tokens import vocabulary_size
-from training.models.base_digest import BASE, check_base_digest
+from training.models.base_digest import BASE
 from training.models.merge import is_adapter
-from training.models.safetensors_io import WeightFiles, model_folder
+from training.models.safetensors_io import WeightFiles
 
 _ADAPTER_FILES = ("adapter_config.json", BASE, "README.md")
 _TEXT_PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md")
@@ -55,20 +54,27 @@ class ExportFormat(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-def merged_folder(model: Path, target: Path) -> str:
+def merged_folder(
+    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
+) -> str:
     """Write a folder of safetensors that loads with `from_pretrained`, with the adapter merged.
 
     Args:
         model: Folder of the run's model.
         target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights, as jobs write it; as they are if None.
 
     Raises:
-        ModelError: The adapter cannot be merged.
+        JobError: There is no such precision.
+        ModelError: The adapter cannot be merged, or a weight is too large for the precision.
         GuardError: The export differs from the trained model.
     """
+    if dtype is not None:
+        return _cast_folder(model, target, base_model, dtype)
     if not is_adapter(str(model)):
         return copied_folder(model, target)
-    base = base_of(model)
+    base = base_of(model, base_model)
     with atomic_output(target) as output:
         streaming_merge(model, base, output)
         _copy_texts(model, output, exclude=_ADAPTER_FILES)
@@ -77,6 +83,32 @@ def merged_folder(model: Path, target: Path) -> str:
         without, adapted = logits_with(model, base, ids)
         result = compare(without, adapted, logits_of(output, ids), _coarsest_dtype(files))
     return str(result)
+
+
+def _cast_folder(model: Path, target: Path, base_model: str | None, dtype: str) -> str:
+    """Write a folder of weights in another precision, and measure what that changes.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights.
+    """
+    precision = check_dtype(dtype)
+    with (
+        _without_adapter(model, target, base_model) as (folder, verified),
+        atomic_output(target) as output,
+    ):
+        cast_weights(folder, output, precision)
+        sizes = {k: WeightFiles(f).num_bytes for k, f in (("before", folder), ("after", output))}
+        figures = quantization_loss(
+            model,
+            verification_ids(model, vocabulary_size(folder)),
+            lambda rows: logits_of(folder, rows),
+            lambda rows: logits_of(output, rows),
+        )
+    record_figures(target, {"type": dtype, "bytes": sizes, **figures})
+    return f"{verified}every weight is that of the model in {dtype}; {describe(sizes, figures)}"
 
 
 def copied_folder(model: Path, target: Path) -> str:
@@ -89,14 +121,19 @@ def copied_folder(model: Path, target: Path) -> str:
         shutil.copytree(model, output)
         for path in sorted(p for p in model.rglob("*") if p.is_file()):
             copy = output / path.relative_to(model)
-            if _sha256(path) != _sha256(copy):
+            if sha256_of_file(path) != sha256_of_file(copy):
                 raise GuardError(f"{path.name} was not copied as it is; the disk may be failing")
         count = len(WeightFiles(output).tensors)
     return f"{count} tensors, every byte as it was"
 
 
-def adapter_folder(model: Path, target: Path) -> str:
+def adapter_folder(model: Path, target: Path, *, base_model: str | None = None) -> str:
     """Copy an adapter's folder, and verify that it loads with its base.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
 
     Raises:
         ModelError: The run trained no adapter.
@@ -105,7 +142,7 @@ def adapter_folder(model: Path, target: Path) -> str:
     if not is_adapter(str(model)):
         raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
     copied = copied_folder(model, target)
-    base = base_of(model)
+    base = base_of(model, base_model)
     without, adapted = logits_with(target, base, verification_ids(target, vocabulary_size(base)))
     changed = float((adapted - without).abs().max())
     if changed == 0.0:
@@ -114,13 +151,19 @@ def adapter_folder(model: Path, target: Path) -> str:
 
 
 def adapter_svd(
-    model: Path, target: Path, *, rank: int | None = None, energy: float | None = None
+    model: Path,
+    target: Path,
+    *,
+    base_model: str | None = None,
+    rank: int | None = None,
+    energy: float | None = None,
 ) -> str:
     """Write a LoRA adapter with smaller ranks, and measure what it loses.
 
     Args:
         model: Folder of the run's model.
         target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
         rank: Largest rank of a layer.
         energy: Share of the squared singular values that each layer keeps; instead of `rank`.
 
@@ -132,7 +175,7 @@ def adapter_svd(
     reduction = Reduction(rank, energy)
     if not is_adapter(str(model)):
         raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
-    base = base_of(model)
+    base = base_of(model, base_model)
     batch = held_out_batch(model)
     ids = verification_ids(model, vocabulary_size(base))
     with atomic_output(target) as output:
@@ -167,8 +210,13 @@ def adapter_svd(
     )
 
 
-def archive(model: Path, target: Path) -> str:
+def archive(model: Path, target: Path, *, base_model: str | None = None) -> str:
     """Write `model.tar.gz`: merged weights, configuration and tokenizer at its root.
+
+    Args:
+        model: Folder of the run's model.
+        target: File to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
 
     Raises:
         ModelError: The adapter cannot be merged.
@@ -176,14 +224,19 @@ def archive(model: Path, target: Path) -> str:
     """
     folder = target.with_name(f".{target.name}-contents")
     try:
-        verified = merged_folder(model, folder)
-        return f"{verified}; {_pack(folder, target)}"
+        verified = merged_folder(model, folder, base_model=base_model)
+        return f"{verified}; {pack(folder, target)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def archive_apart(model: Path, target: Path) -> str:
+def archive_apart(model: Path, target: Path, *, base_model: str | None = None) -> str:
     """Write `model.tar.gz` with the base at its root and the adapter in `adapter/`.
+
+    Args:
+        model: Folder of the run's model.
+        target: File to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
 
     Raises:
         ModelError: The run trained no adapter.
@@ -191,22 +244,25 @@ def archive_apart(model: Path, target: Path) -> str:
     """
     folder = target.with_name(f".{target.name}-contents")
     try:
-        base = base_of(model)
-        verified = adapter_folder(model, folder / "adapter")
+        base = base_of(model, base_model)
+        verified = adapter_folder(model, folder / "adapter", base_model=base_model)
         for path in sorted([*base.glob("*.safetensors"), *base.glob("*.json")]):
             shutil.copyfile(path, folder / path.name)
         _copy_texts(model, folder, exclude=_ADAPTER_FILES)
-        return f"{verified}; {_pack(folder, target)}"
+        return f"{verified}; {pack(folder, target)}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def gguf(model: Path, target: Path, *, outtype: str | None = None) -> str:
+def gguf(
+    model: Path, target: Path, *, base_model: str | None = None, outtype: str | None = None
+) -> str:
     """Write one GGUF file for llama.cpp, with the adapter merged.
 
     Args:
         model: Folder of the run's model.
         target: File to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
         outtype: Quantized type of the matrices; None if they keep their dtype.
 
     Raises:
@@ -216,12 +272,17 @@ def gguf(model: Path, target: Path, *, outtype: str | None = None) -> str:
         GuardError: The export differs from the trained model.
     """
     outtype = outtype and check_outtype(outtype)
-    with _without_adapter(model, target) as (folder, verified):
+    with _without_adapter(model, target, base_model) as (folder, verified):
         return f"{verified}{_gguf_of(folder, model, target, outtype)}"
 
 
-def bitsandbytes_folder(model: Path, target: Path) -> str:
+def bitsandbytes_folder(model: Path, target: Path, *, base_model: str | None = None) -> str:
     """Write a folder of weights that bitsandbytes quantized to 8 bits, with the adapter merged.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
 
     Raises:
         ModelError: The adapter cannot be merged.
@@ -230,7 +291,10 @@ def bitsandbytes_folder(model: Path, target: Path) -> str:
     # Imported here: it loads bitsandbytes, which no other format needs.
     from training.export.bitsandbytes_folder import write_bitsandbytes
 
-    with _without_adapter(model, target) as (folder, verified), atomic_output(target) as output:
+    with (
+        _without_adapter(model, target, base_model) as (folder, verified),
+        atomic_output(target) as output,
+    ):
         quantized = write_bitsandbytes(folder, output)
         _copy_texts(folder, output, exclude=("config.json", "model.safetensors.index.json"))
         ids = verification_ids(model, vocabulary_size(folder))
@@ -246,19 +310,22 @@ def bitsandbytes_folder(model: Path, target: Path) -> str:
 
 
 @contextmanager
-def _without_adapter(model: Path, target: Path) -> Iterator[tuple[Path, str]]:
+def _without_adapter(
+    model: Path, target: Path, base_model: str | None
+) -> Iterator[tuple[Path, str]]:
     """Yield the folder of a complete model, merged if needed, and what was verified.
 
     Args:
         model: Folder of the run's model.
         target: Output of the export; a merged model is in a hidden folder next to it.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
     """
     if not is_adapter(str(model)):
         yield model, ""
         return
     folder = target.with_name(f".{target.name}-contents")
     try:
-        yield folder, f"{merged_folder(model, folder)}; "
+        yield folder, f"{merged_folder(model, folder, base_model=base_model)}; "
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -303,46 +370,6 @@ def _model_name(model: Path) -> str:
         return folder.name
 
 
-def _pack(folder: Path, target: Path) -> str:
-    """Pack a folder, read the archive back, and compare every byte.
-
-    Raises:
-        GuardError: The archive differs.
-    """
-    with atomic_output(target) as output:
-        sums = {}
-        with (
-            output.open("wb") as raw,
-            gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as zipped,
-            tarfile.open(fileobj=zipped, mode="w") as packed,
-        ):
-            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-                name = str(path.relative_to(folder))
-                sums[name] = _sha256(path)
-                packed.add(path, name)
-        with tarfile.open(output, "r:gz") as packed:
-            read_back = {}
-            for member in packed:
-                content = packed.extractfile(member)
-                assert content is not None, member.name
-                read_back[member.name] = _sha256_of(content)
-        if read_back != sums:
-            raise GuardError("the archive does not read back as what was packed into it")
-    return f"{len(sums)} files, every byte as it was"
-
-
-def base_of(model: Path) -> Path:
-    """Return the folder of the model that an adapter was trained on.
-
-    Raises:
-        ModelError: It is not available, or its weights are not those of the training.
-    """
-    config = PeftConfig.from_pretrained(str(model))
-    base = model_folder(str(config.base_model_name_or_path), config.revision)
-    check_base_digest(model, base)
-    return base
-
-
 def _coarsest_dtype(files: WeightFiles) -> torch.dtype:
     """Return the dtype of the weights with the fewest bytes: its rounding bounds the error."""
     return min((kind.dtype for kind in files.tensors.values()), key=lambda dtype: dtype.itemsize)
@@ -355,20 +382,8 @@ def _copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
             shutil.copyfile(path, output / path.name)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return _sha256_of(file)
-
-
-def _sha256_of(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 FORMATS: dict[str, ExportFormat] = {
-    "safetensors": ExportFormat("model", merged_folder),
+    "safetensors": ExportFormat("model", merged_folder, ("dtype",)),
     "adapter": ExportFormat("adapter", adapter_folder),
     "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
     "archive": ExportFormat("model.tar.gz", archive),

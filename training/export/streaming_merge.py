@@ -69,7 +69,7 @@ def streaming_merge(adapter: Path, base: Path, target: Path) -> None:
 def _merge_in_memory(adapter: Path, base: Path, target: Path) -> None:
     """Merge with both models in memory; Transformers chooses the names of the tensors."""
     dtype = next(iter(WeightFiles(base).tensors.values())).dtype
-    model = merged(str(adapter), dtype=dtype, attention=None)
+    model = merged(str(adapter), dtype=dtype, attention=None, base=str(base))
     model.save_pretrained(target)
 
 

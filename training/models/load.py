@@ -106,7 +106,7 @@ def save_initial_model(job: Job, tokenizer: PreTrainedTokenizerBase, folder: Pat
                 model.save_pretrained(building)
                 tokenizer.save_pretrained(building)
             building.rename(folder)
-    update = {"source": str(folder), "scratch": None, "tokenizer": None}
+    update = {"source": str(folder), "base_model": None, "scratch": None, "tokenizer": None}
     return job.model_copy(update={"model": job.model.model_copy(update=update)})
 
 
@@ -163,7 +163,14 @@ def _from_source(job: Job) -> PreTrainedModel:
     source = job.model.source
     head = HEADS[job.method.head]
     if is_adapter(source):
-        return merged(source, head, dtype=_weight_dtype(job), attention=job.model.attention)
+        return merged(
+            source,
+            head,
+            dtype=_weight_dtype(job),
+            attention=job.model.attention,
+            base=job.model.base_model,
+            revision=job.model.revision,
+        )
     if looks_like_path(source) and Path(source).is_dir() and not has_weights(Path(source)):
         entries = ", ".join(sorted(p.name for p in Path(source).iterdir())[:8]) or "nothing"
         raise ModelError(

@@ -42,6 +42,20 @@ def explain_missing(what: str, source: str, error: Exception) -> str:
     return f"the {what} in {source} could not be read: {first_line}. The folder has: {entries}"
 
 
+def explain_moved_base(adapter: str, base: str) -> str:
+    """Return the error message for an adapter whose recorded base does not exist.
+
+    Args:
+        adapter: Folder of the adapter.
+        base: Folder that it records; empty if none is recorded.
+    """
+    return (
+        f"the base of the adapter {adapter}, {base or '(not recorded)'}, does not exist on this "
+        f"machine. Set model.base_model in a job, or --base-model of temper export, to where the "
+        f"base is; elsewhere change base_model_name_or_path in {adapter}/adapter_config.json"
+    )
+
+
 def has_weights(folder: Path) -> bool:
     """Return whether a folder holds weight files that Transformers loads."""
     return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))

@@ -14,12 +14,13 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from training.config.adapter_files import describe_misfits, is_moved, misfits, recorded_base
 from training.errors import GuardError, ModelError
 from training.models.added_tokens import resize_for_adapter
 from training.models.base_digest import check_base_digest
 from training.models.generation_config import repair_generation_config
 from training.models.heads import HEAD_OF_TASK, HEADS, HeadKind, with_score_head
-from training.models.locate import explain_missing
+from training.models.locate import explain_missing, explain_moved_base
 from training.models.tied_embeddings import untie_adapted_embeddings
 
 _PROBE_TOKENS = 32
@@ -57,6 +58,8 @@ def merged(
     *,
     dtype: torch.dtype,
     attention: str | None = "sdpa",
+    base: str | None = None,
+    revision: str | None = None,
 ) -> PreTrainedModel:
     """Return the base of an adapter with the adapter merged into it.
 
@@ -69,6 +72,8 @@ def merged(
             model.
         dtype: Dtype of the result; the merge itself is computed in fp32.
         attention: Attention implementation as in a job; None for the default of the model.
+        base: Folder or Hub id of the base; None for the one that the adapter records.
+        revision: Revision of `base` on the Hub.
 
     Raises:
         ModelError: The base or the adapter cannot be read, they do not match, or the adapter
@@ -82,7 +87,11 @@ def merged(
             f"weights: {reason}. Start from its base {config['base_model_name_or_path']} in "
             f"model.source"
         )
-    base, trained = config["base_model_name_or_path"], HEAD_OF_TASK.get(config.get("task_type"))
+    trained = HEAD_OF_TASK.get(config.get("task_type"))
+    if base is None:
+        base, revision = recorded_base(config), config.get("revision")
+        if is_moved(base):
+            raise ModelError(explain_moved_base(source, base))
     if trained is not None and trained.is_score and not head.is_score:
         raise ModelError(
             f"{source} is an adapter of a reward model, which scores texts and writes none. Name "
@@ -93,11 +102,22 @@ def merged(
         check_base_digest(Path(source), Path(base))
     try:
         model = own_head.kind.from_pretrained(
-            base, **own_head.settings, dtype=torch.float32, attn_implementation=attention
+            base,
+            **own_head.settings,
+            revision=revision,
+            dtype=torch.float32,
+            attn_implementation=attention,
         )
     except Exception as error:
         raise ModelError(explain_missing(f"base of the adapter {source}", base, error)) from error
     repair_generation_config(model, base)
+    shapes = {
+        name: tuple(parameter.shape)
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if parameter.is_floating_point()
+    }
+    if found := misfits(Path(source), shapes, complete=True):
+        raise ModelError(describe_misfits(Path(source), base, found))
     resize_for_adapter(model, Path(source))
     try:
         tuned = PeftModel.from_pretrained(model, source).eval()

@@ -10,7 +10,7 @@ from planning.memory.adapters import FourBitLayout, LoraCost, LowRankFactors
 from planning.memory.method_profile import AuxModel, MethodProfile, RolloutProfile
 from planning.memory.parameters import MemoryConfig
 from planning.memory.simulate_step import simulate
-from planning.model_shape import ModelShape
+from planning.model_shape import DOWN, GATE_UP, ModelShape
 from planning.peak_memory import peak_gib, quick_peak_gib
 from training.config.model import Freeze
 
@@ -75,6 +75,22 @@ VARIED = {
     "frozen layers": replace(PLAIN, freeze=Freeze(layers=6)),
 }
 _GIB = 2.0**30
+MIXTURE = replace(
+    SHAPE,
+    linears={name: size for name, size in SHAPE.linears.items() if not name.startswith("mlp.")},
+    experts=8,
+    experts_per_token=2,
+    expert_width=256,
+    balanced=True,
+)
+_EXPERTS_LORA = LoraCost(8, ("q_proj",), experts=((GATE_UP, 8), (DOWN, 8)))
+VARIED |= {
+    "mixture": replace(PLAIN, shape=MIXTURE),
+    "mixture, checkpointing": replace(PLAIN, shape=MIXTURE, checkpointing=True),
+    "mixture, LoRA of experts": replace(PLAIN, shape=MIXTURE, adapter=_EXPERTS_LORA),
+    "mixture, ZeRO 3": replace(PLAIN, shape=MIXTURE, zero=3, world=8),
+    "mixture, FSDP": replace(PLAIN, shape=MIXTURE, fsdp=True, world=8),
+}
 
 
 def total(recipe: MemoryConfig) -> float:
@@ -92,7 +108,7 @@ def test_what_rests_is_exact() -> None:
 
 @pytest.mark.parametrize("name", VARIED)
 def test_the_quick_answer_is_the_long_one(name: str) -> None:
-    recipe = replace(VARIED[name], shape=replace(SHAPE, layers=24))
+    recipe = replace(VARIED[name], shape=replace(VARIED[name].shape, layers=24))
     assert quick_peak_gib(recipe) == pytest.approx(total(recipe), rel=0.01)
 
 
@@ -228,6 +244,41 @@ def test_second_models_and_reward_models_lie_beside() -> None:
     both = peak_gib(replace(PLAIN, method=scored))["models"]
     assert reference == pytest.approx(4 * SHAPE.parameters / _GIB, rel=0.01)
     assert both - reference == pytest.approx(2 * 2 * SHAPE.parameters / _GIB)
+
+
+def test_all_experts_are_weights_and_a_token_is_copied_for_each_of_its_own() -> None:
+    parts = peak_gib(VARIED["mixture"])
+    experts = 3 * 8 * 256 * HIDDEN
+    attention = sum(rows * columns for rows, columns in MIXTURE.linears.values())
+    layer = attention + experts + 8 * HIDDEN + 2 * HIDDEN
+    assert MIXTURE.per_layer == layer
+    assert parts["optimizer"] == pytest.approx(8 * MIXTURE.parameters / _GIB)
+    # Per copy of a token, fp32: its input, both halves of the MLP, their product, its output.
+    more = replace(MIXTURE, experts_per_token=4)
+    grown = peak_gib(replace(PLAIN, shape=more))["activations"] - parts["activations"]
+    copies = 2 * PLAIN.rows * PLAIN.length * SHAPE.layers
+    assert grown * _GIB >= copies * 4 * (2 * HIDDEN + 4 * 256)
+    assert grown * _GIB <= 1.5 * copies * 4 * (2 * HIDDEN + 4 * 256)
+
+
+def test_router_logits_are_kept_for_the_load_balancing_loss() -> None:
+    many = replace(MIXTURE, experts=128, expert_width=16)
+    with_loss, without = (
+        peak_gib(replace(PLAIN, shape=replace(many, balanced=balanced)))["activations"]
+        for balanced in (True, False)
+    )
+    logits = 2 * 128 * PLAIN.rows * PLAIN.length * SHAPE.layers
+    assert (with_loss - without) * _GIB >= logits
+
+
+def test_lora_of_experts_holds_their_weights_once_more() -> None:
+    attention = replace(PLAIN, shape=MIXTURE, adapter=LoraCost(8, ("q_proj",)))
+    before, after = peak_gib(attention), peak_gib(VARIED["mixture, LoRA of experts"])
+    learned = SHAPE.layers * 8 * 8 * (HIDDEN + 2 * 256 + 256 + HIDDEN)
+    assert after["weights"] - before["weights"] == pytest.approx(4 * learned / _GIB)
+    assert after["optimizer"] - before["optimizer"] == pytest.approx(8 * learned / _GIB)
+    folded = 2 * SHAPE.layers * 3 * 8 * 256 * HIDDEN
+    assert (after["activations"] - before["activations"]) * _GIB >= folded
 
 
 def test_a_weight_that_comes_to_rest_in_4_bits_was_there_in_16() -> None:

@@ -1,0 +1,1 @@
+"""Preparation of data: from raw files to clean training data, on one machine or on many."""

@@ -1,0 +1,154 @@
+"""Rows of a preparation: columns of a standard shape, and the texts inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+from training.config.data import ShapeName
+
+Scalar: TypeAlias = str | int | float | bool
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and indices that lead to a text in the columns of a row."""
+Role: TypeAlias = Literal[
+    "text", "system", "prompt", "answer", "user", "assistant", "tool", "reasoning", "arguments"
+]
+
+_ROLE_OF_COLUMN: Mapping[str, Role] = {
+    "text": "text",
+    "system": "system",
+    "prompt": "prompt",
+    "completion": "answer",
+    "chosen": "answer",
+    "rejected": "answer",
+    "answers": "answer",
+    "reference": "answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """One text of a row.
+
+    Attributes:
+        path: Where it is in the columns.
+        role: Its role in the row.
+        text: The text.
+    """
+
+    path: Path
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRow:
+    """Row of a data set that is being prepared.
+
+    Attributes:
+        id: Origin of the row, unique in a preparation: `tickets.jsonl:17`.
+        source: Label of its source.
+        shape: Shape of its columns: `text`, `prompt_completion`, `messages`, `preference`,
+            `ranking`, `unpaired` or `prompt`.
+        columns: Columns, named as docs/data.md names them. Arguments of tool calls and `tools` are
+            JSON texts.
+        group: Key that keeps related rows on one side of a split, such as a document or a user.
+        tags: Values that steps have measured, such as the language.
+    """
+
+    id: str
+    source: str
+    shape: ShapeName
+    columns: dict[str, Any]
+    group: str = ""
+    tags: dict[str, Scalar] = field(default_factory=dict)
+
+    def parts(self) -> list[TextPart]:
+        """Return the texts of the row in reading order; texts without content are left out."""
+        return [part for part in _parts(self.columns) if part.text.strip()]
+
+    def with_texts(self, texts: Sequence[str]) -> PreparedRow:
+        """Return the row with other texts in place of those of `parts()`.
+
+        Texts inside the arguments of tool calls stay strings of valid JSON.
+        """
+        parts = self.parts()
+        columns = orjson.loads(orjson.dumps(self.columns)) if parts else self.columns
+        arguments: dict[Path, Any] = {}
+        for part, text in zip(parts, texts, strict=True):
+            if text != part.text:
+                _put(columns, arguments, part.path, text)
+        for path, value in arguments.items():
+            _container(columns, path)[path[-1]] = orjson.dumps(value).decode()
+        return replace(self, columns=columns)
+
+    def with_tags(self, tags: Mapping[str, Scalar]) -> PreparedRow:
+        """Return the row with further tags."""
+        return replace(self, tags={**self.tags, **tags}) if tags else self
+
+
+def _parts(columns: Mapping[str, Any]) -> Iterator[TextPart]:
+    for name in ("text", "system", "prompt", "completion", "messages", "chosen", "rejected"):
+        if name in columns:
+            yield from _column(columns[name], (name,), _ROLE_OF_COLUMN.get(name, "text"))
+    for index, answer in enumerate(columns.get("answers") or ()):
+        yield from _column(answer, ("answers", index), "answer")
+    if isinstance(columns.get("reference"), str):
+        yield TextPart(("reference",), "answer", columns["reference"])
+
+
+def _column(value: Any, path: Path, role: Role) -> Iterator[TextPart]:
+    if isinstance(value, str):
+        yield TextPart(path, role, value)
+    elif isinstance(value, list):
+        for index, message in enumerate(value):
+            yield from _message(message, (*path, index))
+
+
+def _message(message: Mapping[str, Any], path: Path) -> Iterator[TextPart]:
+    if message.get("reasoning_content"):
+        yield TextPart((*path, "reasoning_content"), "reasoning", message["reasoning_content"])
+    yield TextPart((*path, "content"), message["role"], message.get("content") or "")
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        where = (*path, "tool_calls", index, "function", "arguments")
+        yield from _strings(_parsed(call["function"]["arguments"]), where)
+
+
+def _parsed(arguments: str) -> Any:
+    """Return the arguments of a tool call, or their text if it is not JSON."""
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+
+
+def _strings(value: Any, path: Path) -> Iterator[TextPart]:
+    if isinstance(value, str):
+        yield TextPart(path, "arguments", value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, (*path, index))
+
+
+def _container(columns: Any, path: Path) -> Any:
+    for step in path[:-1]:
+        columns = columns[step]
+    return columns
+
+
+def _put(columns: Any, arguments: dict[Path, Any], path: Path, text: str) -> None:
+    """Write a text into the columns; arguments of tool calls are collected and written later."""
+    if "arguments" not in path or path[-1] == "arguments":
+        _container(columns, path)[path[-1]] = text
+        return
+    end = path.index("arguments") + 1
+    root, inner = path[:end], path[end:]
+    if root not in arguments:
+        arguments[root] = _parsed(_container(columns, root)[root[-1]])
+    _container(arguments[root], inner)[inner[-1]] = text
