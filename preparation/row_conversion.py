@@ -96,9 +96,7 @@ def _columns(row: Row, record: SourceRecord, reader: SchemaReader) -> tuple[Any,
     if isinstance(row, TextRow):
         return "text", {"text": row.text}
     if isinstance(row, DialogueRow):
-        return "messages", _present(
-            messages=_messages(row.messages, row.answers_from), tools=_json(row.tools)
-        )
+        return _dialogue_columns(row)
     if isinstance(row, PromptRow):
         return "prompt", _prompt_columns(row, record)
     asked = {"system": row.system, "prompt": _side(row.prompt), "tools": _json(row.tools)}
@@ -117,6 +115,20 @@ def _columns(row: Row, record: SourceRecord, reader: SchemaReader) -> tuple[Any,
     return "ranking", _present(**asked, answers=[_side(a) for a in row.answers], ranks=ranks)
 
 
+def _dialogue_columns(row: DialogueRow) -> tuple[Any, dict[str, Any]]:
+    """Return a conversation, or a prompt of messages with the answer that alone is learned."""
+    tools = _json(row.tools)
+    if not row.answers_from:
+        return "messages", _present(messages=_messages(row.messages), tools=tools)
+    answer = row.messages[row.answers_from :]
+    if len(answer) == 1 and answer[0].keys() == {"role", "content"}:
+        completion: Any = answer[0]["content"]
+    else:
+        completion = _messages(answer)
+    prompt = _messages(row.messages[: row.answers_from])
+    return "prompt_completion", _present(prompt=prompt, completion=completion, tools=tools)
+
+
 def _present(**columns: Any) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if value not in (None, "", [])}
 
@@ -125,16 +137,14 @@ def _side(side: str | Sequence[Message]) -> Any:
     return side if isinstance(side, str) else _messages(side)
 
 
-def _messages(messages: Sequence[Message], answers_from: int = 0) -> list[dict[str, Any]]:
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return messages with their arguments as JSON text and their loss weight as data has it."""
     written = []
-    for index, message in enumerate(messages):
+    for message in messages:
         out = {key: value for key, value in message.items() if key not in ("learned", "tool_calls")}
         if calls := message.get("tool_calls"):
             out["tool_calls"] = [_call(call) for call in calls]
-        if message["role"] == "assistant" and (
-            message.get("learned") is False or index < answers_from
-        ):
+        if message.get("learned") is False:
             out["weight"] = 0
         written.append(out)
     return written

@@ -9,7 +9,8 @@ from training.config.judges import Endpoint, JudgeSection
 from training.judges.cost_ledger import count_characters
 
 CHARACTERS_PER_TOKEN = 3.0
-"""The same value as in the cost limit: lower than the four of English text, so that costs are overestimated."""
+"""The value of the cost limit too: lower than the four of English text, so that costs are
+overestimated."""
 _RATING_CHARACTERS = 500
 """Approximate length of the text around a draft in the question to the judge."""
 

@@ -71,7 +71,8 @@ def with_conversation_as_prompt(
         # If the chosen column holds complete conversations, this one is not a prompt.
         if not (isinstance(side, list) and len(side) > 1):
             matched["prompt"] = conversation
-    if want == "unpaired" and "completion" not in matched:
+    labelled = want == "any" and parse_bool(values.get(columns.get("label", ""))) is not None
+    if (want == "unpaired" or labelled) and "completion" not in matched:
         matched["completion"] = conversation
         matched.pop("prompt", None)
     return matched
@@ -85,6 +86,9 @@ def needed_parts(shape: ShapeName, columns: Mapping[str, str]) -> list[str]:
 
 def preferred_shape(columns: Mapping[str, str], want: WantedRows) -> ShapeName | None:
     """Return the shape that the method needs, if it takes precedence over a conversation."""
+    conversations = {columns.get("messages"), columns.get("conversations")} - {None}
+    if want == "any" and "label" in columns and columns.get("completion") in conversations:
+        return "unpaired"
     fits = (s for s in _JUDGED if s == want and {*_NEEDS[s]} - {"prompt"} <= columns.keys())
     return next(fits, None)
 
