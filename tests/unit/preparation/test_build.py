@@ -33,7 +33,7 @@ def _prepare(folder: Path, sources: Any, steps: list[Any] = [], **settings: Any)
             "sources": sources, "steps": steps, "output": str(folder), "workers": 1, **settings,
         },
     }  # fmt: skip
-    return build(plan(parse_preparation(document, "job.yaml")), lambda *_: None)
+    return Path(build(plan(parse_preparation(document, "job.yaml")), lambda *_: None))
 
 
 def _report(folder: Path) -> Any:
@@ -150,7 +150,7 @@ def test_the_result_depends_on_neither_workers_nor_interruptions(tmp_path: Path)
             if stop_after is not None and next(calls) == stop_after:
                 raise KeyboardInterrupt
 
-        return build(planned, progress)
+        return Path(build(planned, progress))
 
     whole = _bytes(units("whole"))
     assert _bytes(units("two", workers=2)) == whole
