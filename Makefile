@@ -113,8 +113,8 @@ fetch: $(VENV)/.launch  ## download a run's model and report: make fetch RUN=…
 delete: $(VENV)/.launch  ## delete a run locally and on its target, after confirmation: make delete RUN=…
 	@$(TEMPER) delete $(RUN)
 
-export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf|bitsandbytes-8bit] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [BASE_MODEL=…] [TO=…]
-	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO)) $(if $(RANK),--rank $(RANK)) $(if $(ENERGY),--energy $(ENERGY)) $(if $(OUTTYPE),--outtype $(OUTTYPE)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL))
+export: $(VENV)/.train  ## convert a run's model and verify it: make export RUN=… [FORMAT=safetensors|adapter|adapter-svd|archive|archive-apart|gguf|bitsandbytes-8bit] [RANK=…|ENERGY=…] [OUTTYPE=Q8_0] [DTYPE=bf16] [BASE_MODEL=…] [TO=…]
+	@$(TEMPER) export $(RUN) --format $(or $(FORMAT),safetensors) $(if $(TO),--to $(TO)) $(if $(RANK),--rank $(RANK)) $(if $(ENERGY),--energy $(ENERGY)) $(if $(OUTTYPE),--outtype $(OUTTYPE)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(BASE_MODEL),--base-model $(BASE_MODEL))
 
 answer: $(VENV)/.train  ## answer requests, each with the adapter that it names: make answer MODEL=base ADAPTERS="a=folder b=folder" REQUESTS=requests.jsonl [OUT=…]
 	@$(if $(and $(MODEL),$(REQUESTS),$(ADAPTERS)),$(TEMPER) answer $(MODEL) $(REQUESTS) $(ADAPTERS) $(if $(OUT),--out $(OUT)),echo 'make answer lacks $(strip $(foreach name,MODEL REQUESTS ADAPTERS,$(if $($(name)),,$(name)))). Write: make answer MODEL=base ADAPTERS="name=folder" REQUESTS=requests.jsonl' >&2; exit 2)

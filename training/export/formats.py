@@ -15,9 +15,11 @@ import torch
 import yaml
 
 from training.errors import GuardError, ModelError
+from training.export.adapter_precision import write_cast_adapter
 from training.export.adapter_svd import Reduction, write_reduced
 from training.export.atomic_output import atomic_output
 from training.export.base_model import base_of
+from training.export.cast_weights import cast_weights, check_dtype
 from training.export.gguf_file import write_dequantized, write_gguf
 from training.export.gguf_types import check_outtype
 from training.export.held_out_loss import (
@@ -53,18 +55,24 @@ class ExportFormat(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-def merged_folder(model: Path, target: Path, *, base_model: str | None = None) -> str:
+def merged_folder(
+    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
+) -> str:
     """Write a folder of safetensors that loads with `from_pretrained`, with the adapter merged.
 
     Args:
         model: Folder of the run's model.
         target: Folder to write.
         base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights, as jobs write it; as they are if None.
 
     Raises:
-        ModelError: The adapter cannot be merged.
+        JobError: There is no such precision.
+        ModelError: The adapter cannot be merged, or a weight is too large for the precision.
         GuardError: The export differs from the trained model.
     """
+    if dtype is not None:
+        return _cast_folder(model, target, base_model, dtype)
     if not is_adapter(str(model)):
         return copied_folder(model, target)
     base = base_of(model, base_model)
@@ -76,6 +84,32 @@ def merged_folder(model: Path, target: Path, *, base_model: str | None = None) -
         without, adapted = logits_with(model, base, ids)
         result = compare(without, adapted, logits_of(output, ids), _coarsest_dtype(files))
     return str(result)
+
+
+def _cast_folder(model: Path, target: Path, base_model: str | None, dtype: str) -> str:
+    """Write a folder of weights in another precision, and measure what that changes.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights.
+    """
+    precision = check_dtype(dtype)
+    with (
+        _without_adapter(model, target, base_model) as (folder, verified),
+        atomic_output(target) as output,
+    ):
+        cast_weights(folder, output, precision)
+        sizes = {k: WeightFiles(f).num_bytes for k, f in (("before", folder), ("after", output))}
+        figures = quantization_loss(
+            model,
+            verification_ids(model, vocabulary_size(folder)),
+            lambda rows: logits_of(folder, rows),
+            lambda rows: logits_of(output, rows),
+        )
+    record_figures(target, {"type": dtype, "bytes": sizes, **figures})
+    return f"{verified}every weight is that of the model in {dtype}; {describe(sizes, figures)}"
 
 
 def copied_folder(model: Path, target: Path) -> str:
@@ -94,13 +128,16 @@ def copied_folder(model: Path, target: Path) -> str:
     return f"{count} tensors, every byte as it was"
 
 
-def adapter_folder(model: Path, target: Path, *, base_model: str | None = None) -> str:
+def adapter_folder(
+    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
+) -> str:
     """Copy an adapter's folder, and verify that it loads with its base.
 
     Args:
         model: Folder of the run's model.
         target: Folder to write.
         base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights, as jobs write it; as they are if None.
 
     Raises:
         ModelError: The run trained no adapter.
@@ -108,8 +145,10 @@ def adapter_folder(model: Path, target: Path, *, base_model: str | None = None) 
     """
     if not is_adapter(str(model)):
         raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
-    copied = copied_folder(model, target)
     base = base_of(model, base_model)
+    if dtype is not None:
+        return write_cast_adapter(model, base, target, dtype)
+    copied = copied_folder(model, target)
     without, adapted = logits_with(target, base, verification_ids(target, vocabulary_size(base)))
     changed = float((adapted - without).abs().max())
     if changed == 0.0:
@@ -350,8 +389,8 @@ def _copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
 
 
 FORMATS: dict[str, ExportFormat] = {
-    "safetensors": ExportFormat("model", merged_folder),
-    "adapter": ExportFormat("adapter", adapter_folder),
+    "safetensors": ExportFormat("model", merged_folder, ("dtype",)),
+    "adapter": ExportFormat("adapter", adapter_folder, ("dtype",)),
     "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
     "archive": ExportFormat("model.tar.gz", archive),
     "archive-apart": ExportFormat("model.tar.gz", archive_apart),
