@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from typing import Any, TypeAlias
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.job import PreparationJob
 from preparation.config.load import step_index
+from preparation.documents import locate_source
 from preparation.executors.local import WORKERS_LOCK, LocalTasks, completed
 from preparation.executors.nodes import ALONE, Barrier, Node
 from preparation.storage import is_finished, is_s3, open_folder, point_latest, publish
 from preparation.work_units import WorkUnit, divide
-from training.data.readers.sources import distinct, locate
+from training.data.readers.sources import distinct
 from training.errors import DataError, RunError, TemperError
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -73,7 +75,7 @@ def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
         DataError: A source cannot be read.
     """
     sources = job.prepare.sources
-    located = distinct([locate(source) for source in sources])
+    located = distinct([locate_source(source) for source in sources])
     labels = [resolved.label for resolved in located]
     size = unit_bytes or job.prepare.unit_mib * _MIB
     units, content = divide(located, sources, size)
@@ -258,10 +260,12 @@ def _check_rows(planned: Plan, folder: Any) -> None:
     from preparation.passes.examine_rows import NAME
 
     account = read_account(folder, NAME, len(planned.units))
-    unreadable = account["affected"].get("read", {}).get("unreadable", {})
+    unreadable: Counter[str] = Counter()
+    for sources in account["affected"].get("read", {}).values():
+        unreadable.update(sources)
     for label in planned.labels:
         rows = account["rows_read"].get(label, 0)
-        if rows and unreadable.get(f"source: {label}") == rows:
+        if rows and unreadable[f"source: {label}"] == rows:
             first = next(
                 (
                     line
