@@ -82,7 +82,9 @@ def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
 
 def _digest(job: PreparationJob, content: str) -> str:
     """Return a digest of everything that the result depends on; workers and place are not."""
-    recipe = job.model_dump(mode="json", exclude={"prepare": {"workers", "output"}})
+    # Synthesized rows are a source; other limits or prices that wrote the same rows are no change.
+    excluded: dict[str, Any] = {"prepare": {"workers", "output"}, "synthesize": True}
+    recipe = job.model_dump(mode="json", exclude=excluded)
     for source in recipe["prepare"]["sources"]:
         source["source"] = Path(source["source"]).name
     text = json.dumps([content, recipe, code_version()], sort_keys=True)

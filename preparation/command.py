@@ -23,6 +23,10 @@ def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
     from preparation.build import LATEST, build, plan
     from preparation.passes.building import read_report
 
+    if job.synthesize is not None:
+        from preparation.synthesized import with_synthesized
+
+        job = with_synthesized(job, _say)
     planned = plan(job)
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     _say(f"{job.name}: {len(planned.units)} units, {size:,.1f} MiB, folder {planned.folder}")
