@@ -22,24 +22,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate.state import AcceleratorState, DistributedType
-<<<<<<< ours
 from peft import PeftModel
 from transformers import AutoTokenizer
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 import training.trainer.deepspeed as engine
 from tests.matrix.cells import CUT, STEPS, Cell, named
 from tests.matrix.trained_adapter import write_adapter
 from tests.run_commands import Run, read_weights
-=======
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-import training.trainer.deepspeed as engine
-from tests.matrix.cells import CUT, STEPS, Cell, named
-from tests.run_commands import Run, read_jsonl, read_weights
 from tests.two_node import forget_deepspeed, linear
->>>>>>> theirs
 from training.config import Job
 from training.config.load import parse_job
 from training.data.collators.sequences import SequenceCollator
