@@ -36,7 +36,7 @@ _BUFFERED_RECORDS = 1_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparationPlan:
     """Preparation whose sources were located and divided.
 
     Attributes:
@@ -60,6 +60,10 @@ class Plan:
     def building(self) -> Path:
         """Folder while it is built."""
         return self.folder.with_name(f".building-{self.digest}")
+
+
+Plan = PreparationPlan
+"""Short name within this package; `planning.Plan` is that of a training job."""
 
 
 def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
