@@ -10,13 +10,16 @@ from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.secrets.section import SecretsStep
 from preparation.synthesis.config import AnySynthesis
 from training.config.base import ConfigSection
 from training.config.data import Source
 from training.config.job import Name
 from training.config.types import PositiveInt
 
-AnyStep = Annotated[NormaliseStep | LanguageStep | DuplicatesStep, Field(discriminator="step")]
+AnyStep = Annotated[
+    NormaliseStep | LanguageStep | SecretsStep | DuplicatesStep, Field(discriminator="step")
+]
 """Steps of a preparation; a new one is added here."""
 
 
@@ -29,6 +32,9 @@ class PreparedSource(Source):
     """Licence or terms of use of the source; written into the card of the data set."""
     origin: str | None = None
     """Origin of the source, such as an address; written into the card."""
+    documents: bool = False
+    """Read each Markdown and text file as one document, and not its paragraphs as rows. HTML, PDF,
+    DOCX and EPUB files are always documents."""
     tags: tuple[str, ...] = ()
     """Columns whose values become tags of the rows, where a row has them."""
 
