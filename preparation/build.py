@@ -38,7 +38,7 @@ _BUFFERED_RECORDS = 1_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparationPlan:
     """Preparation whose sources were located and divided.
 
     Attributes:
@@ -62,6 +62,10 @@ class Plan:
     def building(self) -> str:
         """Folder while it is built."""
         return f"{self.job.prepare.output}/{self.job.name}/.building-{self.digest}"
+
+
+Plan = PreparationPlan
+"""Short name within this package; `planning.Plan` is that of a training job."""
 
 
 def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
