@@ -69,8 +69,9 @@ def documents(known: Sequence[str], count: int, seed: int) -> tuple[list[str], d
 
 def remove(source: str, output: str) -> None:
     """Run the step on a file with one worker, and print CPU seconds and peak memory."""
-    from preparation.build import build, plan
+    from preparation.build import build
     from preparation.config.load import parse_preparation
+    from preparation.plan import plan
 
     before = resource.getrusage(resource.RUSAGE_SELF)
     document = {
