@@ -28,6 +28,8 @@ from planning.hf_config import read_s3_with
 from training.config import Job, Pipeline, load_job
 from training.config.adapter_bases import with_recorded_bases
 from training.config.input_paths import require_inputs
+from training.config.locations import locations
+from training.config.model import in_registry
 from training.errors import JobError, Problem, TemperError
 from training.run_folder import RunFolder, differences, resolved_yaml, write_whole
 
@@ -69,7 +71,7 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         TemperError: The job was not submitted. Nothing runs and nothing is charged, unless the
             message says that this is unknown.
     """
-    job = load_job(request.job, request.overrides)
+    job = _with_registered_models(load_job(request.job, request.overrides), request)
     for line in require_inputs(job, request.job.parent):
         print_line(line)
     job = with_recorded_bases(job)
@@ -91,6 +93,26 @@ def submit(request: SubmitRequest, target: Target, print_line: Print) -> Submiss
         submission = submission.with_new_attempt(target.job_prefix)
         print_line(f"resuming {submission.run} from its last checkpoint (--fresh starts over)")
     return _send(submission, prepared, target)
+
+
+def _with_registered_models(job: Job | Pipeline, request: SubmitRequest) -> Job | Pipeline:
+    """Return the job with the versions of the model registry that it names replaced by addresses.
+
+    Raises:
+        ModelError: The run is one of this machine, which downloads none.
+        LaunchError: There is no such version, or it is not approved.
+    """
+    if not any(in_registry(location.value) for location in locations(job)):
+        return job
+    if request.target == "local":
+        require_inputs(job, request.job.parent, here=True)
+    # Imported here: boto3 takes a noticeable time, and few jobs name a version.
+    from launch.aws.model_registry import with_registered_models
+    from launch.aws.session import AwsSession
+    from launch.environment import read_environment
+
+    account = AwsSession(read_environment(request.environment))
+    return with_registered_models(job, account.client("sagemaker"))
 
 
 def with_image(job: Path, overrides: str, image: str) -> str:

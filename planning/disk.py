@@ -37,7 +37,8 @@ def disk_gib(
     # One more than are kept: the newest is complete before the oldest is deleted.
     kept = job.checkpoint.keep + 1 if job.method.trains else 0
     saved = (shape.parameters if everything else learned) if job.method.trains else 0
-    model = saved * 4 / _GIB
+    saved_bytes = _saved_bytes(job, shape)
+    model = saved * saved_bytes / _GIB
     stage_before = job.model.source == PREVIOUS or job.model.source.startswith(STAGE)
     base_bytes = 4 if stage_before else 2
     merges = job.export in ("merged", "both")
@@ -62,13 +63,19 @@ def disk_gib(
         f"({job.checkpoint.keep} kept + 1 being written)"
         if kept
         else "",
-        "model": f"{format_count(saved)} × 4 bytes" if saved else "",
+        "model": f"{format_count(saved)} × {saved_bytes} bytes" if saved else "",
         "best weights": f"{format_count(learned)} trained × 4 bytes" if best else "",
         "merged model": f"{format_count(shape.parameters)} × {base_bytes} bytes" if merged else "",
         "cache": f"{format_count(tokens)} tokens × {_CACHE_PER_TOKEN:g} bytes, and logs",
     }
     words = [f"{part}: {how} = {_size(gib[part])}" for part, how in counted.items() if how]
     return {**gib, "total": sum(gib.values())}, words
+
+
+def _saved_bytes(job: Job, shape: ModelShape) -> int:
+    """Return the bytes of a saved weight."""
+    dtype = shape.dtype if job.save_dtype == "auto" else job.save_dtype
+    return 2 if dtype in ("bf16", "fp16", "bfloat16", "float16") else 4
 
 
 def _start(job: Job, *, upon_adapter: bool) -> tuple[int, str]:

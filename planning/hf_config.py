@@ -15,8 +15,8 @@ from planning.added_tokens import read_vocabulary, with_added_tokens
 from planning.hub_cache import in_cache
 from planning.model_shape import ModelShape
 from training.config import Job
-from training.config.adapter_files import read_adapter_config, recorded_base
-from training.config.model import SCRATCH, Model
+from training.config.adapter_files import is_moved, read_adapter_config, recorded_base
+from training.config.model import SCRATCH, Model, in_registry
 from training.errors import JobError, Problem, TemperError
 
 _PATIENCE_S = 5.0
@@ -36,9 +36,18 @@ class _Readers:
     """Readers of addresses that this package has no client for."""
 
     s3: Callable[[str], str] | None = None
+    registry: Callable[[str], str] | None = None
 
 
 _readers = _Readers()
+
+
+def read_registry_with(reader: Callable[[str], str]) -> None:
+    """Set the function that returns the S3 address of a version in the model registry.
+
+    It raises a `TemperError` if there is no such version, or it may not be read.
+    """
+    _readers.registry = reader
 
 
 def read_s3_with(reader: Callable[[str], str]) -> None:
@@ -121,8 +130,9 @@ def shape_of(document: Config, named: NamedShape) -> ModelShape:
     config = {**document, **document.get("text_config", {})}
     family = str(config.get("model_type", "")).removesuffix("_text")
     read = _FAMILIES.get(family, _unknown)
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "")
     try:
-        return read(config, family)
+        return replace(read(config, family), dtype=dtype)
     except KeyError as missing:
         raise named.problem(
             f"its config.json has no {missing}, which a plan needs",
@@ -136,6 +146,16 @@ def shape_of(document: Config, named: NamedShape) -> ModelShape:
 
 def _find(named: NamedShape) -> Config:
     source = named.source
+    if in_registry(source):
+        if _readers.registry is None:
+            raise named.problem(
+                "is in the model registry, which this command does not read",
+                source,
+                "Plan it with temper plan",
+            )
+        return _find(replace(named, source=_readers.registry(source)))
+    if source.startswith("s3://") and named.base is not None:
+        return _find(replace(named, source=named.base, key="model.base_model", base=None))
     if source.startswith("s3://"):
         return _from_s3(named)
     folder = Path(source)
@@ -200,11 +220,34 @@ def _from_s3(named: NamedShape) -> Config:
     try:
         document = json.loads(_readers.s3(address))
     except (TemperError, ValueError) as error:
+        if (base := _base_in_s3(named)) is not None:
+            return _find(replace(named, source=base, revision=None))
         fix = f"Check it with `aws s3 ls {address}`"
         raise named.problem(
             f"its config.json could not be read: {error}", named.source, fix
         ) from None
     return document if isinstance(document, dict) else {}
+
+
+def _base_in_s3(named: NamedShape) -> str | None:
+    """Return the base that an adapter below an S3 address records; None if there is no adapter.
+
+    Raises:
+        JobError: The base is a folder of the machine that trained the adapter.
+    """
+    assert _readers.s3 is not None
+    try:
+        config = json.loads(_readers.s3(f"{named.source.rstrip('/')}/adapter_config.json"))
+        base = recorded_base(config)
+    except (TemperError, ValueError, AttributeError):
+        return None
+    if is_moved(base):
+        raise named.problem(
+            f"is an adapter, whose base {base or '(not recorded)'} is not on this machine",
+            named.source,
+            "Set model.base_model to where the base is: a folder, a Hub id or an s3:// address",
+        )
+    return base
 
 
 def _tokenizer_size(model: Model) -> int:

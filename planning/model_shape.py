@@ -36,6 +36,7 @@ class ModelShape:
         shared_experts: Experts that see every token, in addition to `experts`; they are one MLP.
         balanced: Whether the loss includes a load-balancing loss of the router logits.
         scores: Whether it puts out one number for a text in place of the next token.
+        dtype: Dtype of its files, as its `config.json` declares; empty if it does not.
         notes: What a reader of the plan should know of it.
     """
 
@@ -61,6 +62,7 @@ class ModelShape:
     shared_experts: int = 0
     balanced: bool = False
     scores: bool = False
+    dtype: str = ""
     notes: tuple[str, ...] = ()
 
     def __hash__(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,12 +26,9 @@ from training.data.prepare import Prepared, iter_texts, prepare
 from training.data.storage.stream import StreamTable
 from training.data.storage.table import RowTable
 from training.data.tokenization.mask_preview import render_text
-from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.forgetting import check_forgetting
-from training.export.model_card import model_card
-from training.export.rehearsal import rehearse_save
-from training.export.save import save_model
+from training.export.model_saver import ModelSaver
 from training.guards import guards_for
 from training.input_digests import check_same_inputs, input_digests
 from training.lora_rank_search import settled
@@ -160,19 +156,15 @@ def run(folder: RunFolder) -> None:
         )
         del zero3_context
         evaluator.trainer = trainer
-        rehearse_save(
-            trainer.trained_model,
-            tokenizer,
-            folder.model,
-            control,
-            **_serving(job, data.row_tokenizer),
+        saver = ModelSaver(job, tokenizer, data.row_tokenizer, folder, control).rehearse(
+            trainer.trained_model
         )
         stop.defer(True)
         with metrics_writer if world.is_main_process else nullcontext():
             _train(job, trainer, evaluator, checkpoint, metadata)
         stop.defer(False)
         evaluator.evaluate_after()
-        _save(job, trainer, tokenizer, data.row_tokenizer, folder, control)
+        saver.save(trainer, on_rounded=evaluator.evaluate_rounded)
         _finish(job, metrics_writer, folder, control)
 
 
@@ -261,41 +253,6 @@ def _train(
     say("Nothing in this composition is trained: it is compared with its base, and saved.")
     with trainer.trained_model.disable_adapter():
         evaluator.on_start(trainer.model, 0)
-
-
-def _save(
-    job: Job,
-    trainer: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: RowTokenizer,
-    folder: RunFolder,
-    control: ControlPlane,
-) -> None:
-    save_model(
-        trainer,
-        tokenizer,
-        folder.model,
-        control,
-        **_serving(job, rows),
-        card=partial(_card, job, folder),
-    )
-
-
-def _serving(job: Job, rows: RowTokenizer) -> dict[str, Any]:
-    """Return the chat template and the end tokens that the saved model is used with."""
-    return {
-        "chat_template": rows.template.serving if rows.template else None,
-        "end_ids": rows.end_ids if job.method.rows != "text" else (),
-    }
-
-
-def _card(job: Job, folder: RunFolder) -> str:
-    """Return the model card, from files that only the node that keeps the folder has."""
-    manifest, evaluation = (
-        json.loads((folder.path / name).read_text())
-        for name in ("manifest.json", "evaluation.json")
-    )
-    return model_card(job, manifest, evaluation)
 
 
 def _finish(

@@ -88,9 +88,11 @@ def _problem(
         if path and (foreign := vocabulary.kinds.get((path[-1], tag))):
             return Problem(f"{where}.kind", *foreign)
         tags = detail["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return Problem(f"{where}.kind", "no such kind", tag, _suggest_value(tag, tags))
+        key = detail["ctx"]["discriminator"].strip("'")
+        return Problem(f"{where}.{key}", f"no such {key}", tag, _suggest_value(tag, tags))
     if kind == "union_tag_not_found":
-        return Problem(f"{where}.kind", "is required")
+        key = detail["ctx"]["discriminator"].strip("'")
+        return Problem(f"{where}.{key}", "is required")
     if kind == "literal_error":
         renamed = _renamed(section).get(f"{path[-1]}: {value}") if path else None
         if renamed is not None:

@@ -1,4 +1,4 @@
-"""Reader of small objects in S3 for the planner, which has no AWS client of its own."""
+"""Readers of S3 and of the model registry for the planner, which has no AWS client of its own."""
 
 from __future__ import annotations
 
@@ -28,3 +28,27 @@ def read_object(address: str) -> str:
     if text is None:
         raise LaunchError("there is no such object")
     return text
+
+
+def read_registry(source: str) -> str:
+    """Return the S3 address of a version in the model registry, approved or not.
+
+    Args:
+        source: `registry:GROUP/VERSION`, `registry:GROUP` (its newest approved one), or an ARN.
+
+    Raises:
+        LaunchError: There is no such version, or it cannot be read.
+    """
+    # Imported here, as above.
+    import boto3
+    from botocore.config import Config
+
+    from launch.aws.model_registry import find_version
+    from launch.aws.session import explain_aws_errors
+    from training.config.model import REGISTRY
+
+    limits = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
+    region = None if source.startswith(REGISTRY) else source.split(":")[3]
+    with explain_aws_errors("connecting to sagemaker"):
+        client = boto3.client("sagemaker", region_name=region, config=limits)
+    return find_version(client, source).address

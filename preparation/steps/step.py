@@ -78,6 +78,11 @@ class StepSection(ConfigSection, ABC):
     level: a job file is checked in a fraction of a second.
     """
 
+    @property
+    def name(self) -> str:
+        """Name of the step, as in the job file."""
+        return str(getattr(self, "step"))  # noqa: B009 (subclasses declare it, each its own literal)
+
     def problems(self, key: str) -> Iterable[Problem]:
         """Yield what is wrong with the settings beyond their types, such as a missing file.
 

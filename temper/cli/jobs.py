@@ -73,11 +73,12 @@ def _plan(
 
     The exit code is 2 if the job does not fit.
     """
-    from launch.aws.read_object import read_object
+    from launch.aws.read_object import read_object, read_registry
     from planning.command import print_plan
-    from planning.hf_config import read_s3_with
+    from planning.hf_config import read_registry_with, read_s3_with
 
     read_s3_with(read_object)
+    read_registry_with(read_registry)
     return print_plan(job, overrides(set_), out)
 
 

@@ -32,6 +32,10 @@ def _export(
         str | None,
         typer.Option(help="The adapter's base, a folder or a Hub id, if it was moved."),
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="With safetensors: bf16, fp16 or fp32; as it is if omitted."),
+    ] = None,
     rank: Annotated[
         int | None, typer.Option(help="With adapter-svd: largest rank of a layer.")
     ] = None,
@@ -47,7 +51,8 @@ def _export(
     """Convert a run's model to another format and verify it."""
     from training.export.command import export_model
 
-    export_model(run, format, to, base_model, rank=rank, energy=energy, outtype=outtype)
+    options = {"dtype": dtype, "rank": rank, "energy": energy, "outtype": outtype}
+    export_model(run, format, to, base_model, **options)
     return 0
 
 

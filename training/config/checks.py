@@ -10,10 +10,12 @@ from training.config.added_token_checks import check_added_tokens
 from training.config.composition import Compose
 from training.config.distill import Distill
 from training.config.job import Job
-from training.config.model import PREVIOUS, SCRATCH, STAGE
+from training.config.model import SCRATCH
+from training.config.model_checks import check_model, check_registry, check_save_dtype
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
+from training.config.safety_checks import check_safety
 from training.config.static_shape_checks import check_static_shapes
 from training.config.types import NEVER
 from training.errors import Problem
@@ -28,98 +30,24 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         first: Whether no stage comes before it.
     """
     parts = (
-        _model,
+        check_model,
+        check_registry,
         check_added_tokens,
         _data,
         _method,
         check_adapter,
+        check_save_dtype,
         _train,
         _anchors,
         _sharding,
         _run,
+        check_safety,
         check_static_shapes,
         check_machines,
     )
     for check in parts:
         for problem in check(job, first):
             yield Problem(prefix + problem.path, problem.message, problem.value, problem.fix)
-
-
-def _model(job: Job, first: bool) -> Iterator[Problem]:
-    model, shape = job.model, job.model.scratch
-    if model.source == PREVIOUS and first:
-        yield Problem(
-            "model.source", "is required", fix="Name a Hub id, a folder, or scratch with a shape"
-        )
-    if model.source == SCRATCH and shape is None:
-        yield Problem("model.scratch", "is required when source is scratch")
-    if shape is not None and model.source != SCRATCH:
-        yield Problem(
-            "model.scratch", "is only used with source: scratch", model.source, "Leave one out"
-        )
-    if model.source == SCRATCH and shape is not None:
-        yield from _shape(job)
-    if model.base_model is not None and (
-        model.source in (SCRATCH, PREVIOUS) or model.source.startswith(STAGE)
-    ):
-        yield Problem(
-            "model.base_model",
-            f"names the base of an adapter in a folder, and model.source is {model.source}",
-            model.base_model,
-            "Leave it out",
-        )
-    if model.freeze.anything and job.adapter is not None:
-        yield Problem(
-            "model.freeze",
-            "an adapter already freezes every weight of the model",
-            fix="Leave out freeze or the adapter",
-        )
-    if model.attention == "flash_attention_2" and job.precision == "fp32":
-        yield Problem("model.attention", "flash_attention_2 needs bf16 or fp16", job.precision)
-
-
-def _shape(job: Job) -> Iterator[Problem]:
-    shape = job.model.scratch
-    assert shape is not None
-    heads, kv_heads = shape.num_attention_heads, shape.num_key_value_heads
-    if shape.hidden_size % heads:
-        yield Problem(
-            "model.scratch.hidden_size",
-            f"must be a multiple of num_attention_heads ({heads})",
-            str(shape.hidden_size),
-        )
-    elif (shape.hidden_size // heads) % 2:
-        yield Problem(
-            "model.scratch.hidden_size",
-            "hidden_size / num_attention_heads must be even for rotary positions",
-            f"{shape.hidden_size} / {heads} = {shape.hidden_size // heads}",
-        )
-    if kv_heads and heads % kv_heads:
-        yield Problem(
-            "model.scratch.num_key_value_heads",
-            f"must divide num_attention_heads ({heads})",
-            str(kv_heads),
-        )
-    if job.model.tokenizer is None and shape.vocab_size is None:
-        yield Problem(
-            "model.scratch.vocab_size",
-            "is required to train a tokenizer on the data",
-            fix="Set it, or name a tokenizer in model.tokenizer",
-        )
-    if job.data.max_length > shape.max_position_embeddings:
-        yield Problem(
-            "data.max_length",
-            f"exceeds the model's context (max_position_embeddings: "
-            f"{shape.max_position_embeddings})",
-            str(job.data.max_length),
-        )
-    if job.adapter is not None:
-        yield Problem(
-            "adapter",
-            "a model from random weights has nothing for an adapter to adapt",
-            job.adapter.kind,
-            "Pre-train it first, in a stage of its own",
-        )
 
 
 def _data(job: Job, first: bool) -> Iterator[Problem]:

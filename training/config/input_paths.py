@@ -20,12 +20,12 @@ from training.config.adapter_bases import check_bases
 from training.config.hub_lookup import HubAnswer, ask_hub
 from training.config.job import Job, Pipeline
 from training.config.locations import Location, existing_path, locations
-from training.config.model import PREVIOUS, SCRATCH
+from training.config.model import PREVIOUS, SCRATCH, in_registry
 from training.config.model_references import model_folder_of
 from training.errors import DataError, ModelError
 
 _OURS = frozenset((PREVIOUS, SCRATCH))
-_NAMED = re.compile(r"^(builtin:|channel:|run:|stage:|[a-z0-9]+://)")
+_NAMED = re.compile(r"^(builtin:|channel:|run:|stage:|registry:|arn:|[a-z0-9]+://)")
 """Beginnings of values that are no paths."""
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|md|gz|zst|zip|xlsx)$", re.I)
@@ -86,6 +86,14 @@ def require_inputs(job: Job | Pipeline, folder: Path, *, here: bool = False) -> 
             missing.append((location, answer.problem or _out_of_reach(answer.unknown)))
         elif answer.unknown:
             unknown.append(f"{location.path}: {location.value}: not checked: {answer.unknown}")
+    for location in filter(lambda one: in_registry(one.value), named):
+        if here:
+            missing.append((location, _download_from_registry(location.value)))
+        else:
+            unknown.append(
+                f"{location.path}: {location.value}: not checked: the model registry is asked "
+                f"when the job is planned or submitted"
+            )
     lines = [f"{location.path}: {location.value}: {reason}" for location, reason in missing]
     lines += check_bases(job)
     if not lines:
@@ -111,6 +119,17 @@ def require_model(name: str, argument: str) -> None:
     answer = ask_hub(name, "model")
     if answer.problem or answer.unreachable:
         raise ModelError(f"{argument}: {name}: {answer.problem or _out_of_reach(answer.unknown)}")
+
+
+def _download_from_registry(name: str) -> str:
+    """Return how to train from a version of the model registry on this machine."""
+    return (
+        "a run on this machine does not download from the model registry. Look up the address of "
+        "the model, `aws sagemaker describe-model-package --model-package-name ARN --query "
+        '"InferenceSpecification.Containers[0].[ModelDataUrl,ModelDataSource.S3DataSource.S3Uri]"`'
+        ", download it, `aws s3 cp --recursive ADDRESS FOLDER`, and name the folder; "
+        f"{name} stays as it is for --target sagemaker"
+    )
 
 
 def _out_of_reach(reason: str) -> str:

@@ -60,6 +60,9 @@ class Job(ConfigSection):
     export: Literal["merged", "adapter", "both"] | None = None
     """Model that is published after training with an adapter: `merged` into its base, the `adapter`
     alone (the default), or `both`. A target uploads it; see docs/export.md."""
+    save_dtype: Literal["auto", "fp32", "bf16", "fp16"] | None = None
+    """Precision of the saved weights of a model that is trained in full; `auto` is that of the
+    base's files. If not set, that of the training: fp32, or under DeepSpeed that of the job."""
     precision: Precision = "fp32"
     sharding: Sharding = Sharding()
     checkpoint: Checkpoint = Checkpoint()

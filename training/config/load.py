@@ -34,7 +34,7 @@ def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
         JobError: The file cannot be used; the error lists every problem in it.
     """
     document = read_document(path, hint="Jobs that come with Temper are in jobs/")
-    document = _override(document, overrides, str(path))
+    document = override(document, overrides, str(path))
     return resolve_paths(parse_job(document, str(path)), path.parent)
 
 
@@ -116,7 +116,17 @@ def read_document(path: Path, hint: str = "") -> Any:
         raise JobError(str(path), [Problem("(file)", f"not YAML: {error}")]) from None
 
 
-def _override(document: Any, overrides: str, source: str) -> Any:
+def override(document: Any, overrides: str, source: str) -> Any:
+    """Return a document with `key=value` pairs written into it.
+
+    Args:
+        document: Parsed YAML; it is changed in place.
+        overrides: Pairs separated by spaces.
+        source: Name of the file, for messages.
+
+    Raises:
+        JobError: A pair cannot be parsed or written; the error lists every such pair.
+    """
     problems = []
     try:
         pairs = shlex.split(overrides)

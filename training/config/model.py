@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field
@@ -14,6 +15,9 @@ SCRATCH = "scratch"
 PREVIOUS = "previous"
 STAGE = "stage:"
 """Prefix of a reference to an earlier stage: `stage:NAME` is its model, or the rows it wrote."""
+REGISTRY = "registry:"
+"""Prefix of a version in SageMaker's model registry: `registry:GROUP/VERSION`."""
+_MODEL_PACKAGE = re.compile(r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:model-package/\S+")
 
 
 class Scratch(ConfigSection):
@@ -61,7 +65,13 @@ class Model(ConfigSection):
 
     source: ModelLocation = PREVIOUS
     """A Hub id, a folder, a `model.tar.gz`, `run:NAME` (the newest model of a job's runs;
-    `run:NAME/ID` is that of one run), `scratch`, or `previous`: the model of the stage before."""
+    `run:NAME/ID` is that of one run), `registry:GROUP/VERSION` (a version in SageMaker's model
+    registry, the newest approved one without VERSION) or its ARN, `scratch`, or `previous`: the
+    model of the stage before."""
+    approval: Literal["required", "none"] = "required"
+    """`required`: a version of the model registry must be approved. `none`: any will do."""
+    model_package_arn: str | None = None
+    """Version in the model registry that `source` was read from. A submission sets it."""
     base_model: ModelLocation | None = None
     """Base of the adapter in `source`, a folder or a Hub id, if it is not where the adapter's
     `base_model_name_or_path` says."""
@@ -81,6 +91,11 @@ class Model(ConfigSection):
     freeze: Freeze = Freeze()
     trust_remote_code: bool = False
     """Run Python code from the model repository. Enable it only if you have read that code."""
+
+
+def in_registry(source: str) -> bool:
+    """Return whether a source is a version in SageMaker's model registry."""
+    return source.startswith(REGISTRY) or bool(_MODEL_PACKAGE.fullmatch(source))
 
 
 def trains_tokenizer(model: Model) -> bool:

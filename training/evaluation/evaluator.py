@@ -97,6 +97,26 @@ class Evaluator(BaseCallback):
             results["members"] = weights
         self._write("after", results)
 
+    def evaluate_rounded(self, dtype: str) -> None:
+        """Measure the held-out loss of the weights as they are saved, after `evaluate_after`.
+
+        Args:
+            dtype: Precision to which they were rounded, as jobs write it.
+        """
+        saved: dict[str, Any] = {"dtype": dtype}
+        change = "there are no held-out rows to measure what that changes"
+        if self.held_out is not None:
+            metrics = self.held_out.evaluate(self.trainer.model_wrapped, self.trainer)
+            saved["validation"] = metrics
+        if not self.control.world.is_main_process:
+            return
+        after = json.loads(self.path.read_text())["after"]
+        if "validation" in saved:
+            losses = (after["validation"]["loss"], saved["validation"]["loss"])
+            change = f"held-out loss {losses[0]:.4f} → {losses[1]:.4f}"
+        say(f"weights rounded to {dtype}: {change}")
+        self._write("after", {**after, "saved": saved})
+
     def _member_weights(self) -> dict[str, float]:
         """Return the mean weight of each choice of a composition on held-out sequences."""
         model = self.trainer.trained_model

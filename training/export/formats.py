@@ -18,6 +18,7 @@ from training.errors import GuardError, ModelError
 from training.export.adapter_svd import Reduction, write_reduced
 from training.export.atomic_output import atomic_output
 from training.export.base_model import base_of
+from training.export.cast_weights import cast_weights, check_dtype
 from training.export.gguf_file import write_dequantized, write_gguf
 from training.export.gguf_types import check_outtype
 from training.export.held_out_loss import (
@@ -53,18 +54,24 @@ class ExportFormat(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-def merged_folder(model: Path, target: Path, *, base_model: str | None = None) -> str:
+def merged_folder(
+    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
+) -> str:
     """Write a folder of safetensors that loads with `from_pretrained`, with the adapter merged.
 
     Args:
         model: Folder of the run's model.
         target: Folder to write.
         base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights, as jobs write it; as they are if None.
 
     Raises:
-        ModelError: The adapter cannot be merged.
+        JobError: There is no such precision.
+        ModelError: The adapter cannot be merged, or a weight is too large for the precision.
         GuardError: The export differs from the trained model.
     """
+    if dtype is not None:
+        return _cast_folder(model, target, base_model, dtype)
     if not is_adapter(str(model)):
         return copied_folder(model, target)
     base = base_of(model, base_model)
@@ -76,6 +83,32 @@ def merged_folder(model: Path, target: Path, *, base_model: str | None = None) -
         without, adapted = logits_with(model, base, ids)
         result = compare(without, adapted, logits_of(output, ids), _coarsest_dtype(files))
     return str(result)
+
+
+def _cast_folder(model: Path, target: Path, base_model: str | None, dtype: str) -> str:
+    """Write a folder of weights in another precision, and measure what that changes.
+
+    Args:
+        model: Folder of the run's model.
+        target: Folder to write.
+        base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights.
+    """
+    precision = check_dtype(dtype)
+    with (
+        _without_adapter(model, target, base_model) as (folder, verified),
+        atomic_output(target) as output,
+    ):
+        cast_weights(folder, output, precision)
+        sizes = {k: WeightFiles(f).num_bytes for k, f in (("before", folder), ("after", output))}
+        figures = quantization_loss(
+            model,
+            verification_ids(model, vocabulary_size(folder)),
+            lambda rows: logits_of(folder, rows),
+            lambda rows: logits_of(output, rows),
+        )
+    record_figures(target, {"type": dtype, "bytes": sizes, **figures})
+    return f"{verified}every weight is that of the model in {dtype}; {describe(sizes, figures)}"
 
 
 def copied_folder(model: Path, target: Path) -> str:
@@ -350,7 +383,7 @@ def _copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
 
 
 FORMATS: dict[str, ExportFormat] = {
-    "safetensors": ExportFormat("model", merged_folder),
+    "safetensors": ExportFormat("model", merged_folder, ("dtype",)),
     "adapter": ExportFormat("adapter", adapter_folder),
     "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
     "archive": ExportFormat("model.tar.gz", archive),

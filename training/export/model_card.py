@@ -36,6 +36,7 @@ def model_card(job: Job, manifest: dict[str, Any], evaluation: dict[str, Any]) -
         f"{manifest['data']['rows'] or 'streamed'} rows",
         _steps(job, manifest),
         *_kept(evaluation),
+        *_rounded(evaluation),
         f"- data digest: `{manifest['data']['train']}`",
         "",
         "Its limitations are those of its base model and its data; it was not evaluated otherwise.",
@@ -61,6 +62,18 @@ def _kept(evaluation: dict[str, Any]) -> list[str]:
         f"- weights: those of step {kept['step']}, with the lowest held-out loss until step "
         f"{kept['last_step']}"
     ]
+
+
+def _rounded(evaluation: dict[str, Any]) -> list[str]:
+    after = evaluation.get("after", {})
+    saved = after.get("saved")
+    if not saved:
+        return []
+    change = ""
+    if "validation" in saved:
+        losses = [side["validation"]["loss"] for side in (after, saved)]
+        change = f"; held-out loss {losses[0]:.4f} before rounding, {losses[1]:.4f} after"
+    return [f"- precision of the weights: {saved['dtype']}{change}"]
 
 
 def _method(job: Job) -> str:

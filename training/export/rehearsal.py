@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from training.errors import ModelError, RunError
-from training.export.save import save_settings
+from training.export.save import ServingSettings, save_settings
 from training.trainer.distributed import ControlPlane
 
 
@@ -21,8 +21,8 @@ def rehearse_save(
     folder: Path,
     control: ControlPlane,
     *,
-    chat_template: str | dict[str, str] | None,
-    end_ids: Sequence[int],
+    serving: ServingSettings,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Save and read back everything but the weights, and check that these fit the disk.
 
@@ -31,8 +31,8 @@ def rehearse_save(
         tokenizer: Saved with the weights.
         folder: Target folder of the model.
         control: Every process must call this.
-        chat_template: Chat template of the training; None if there are no conversations.
-        end_ids: Token ids that end an answer.
+        serving: Settings that the model is used with.
+        dtype: Dtype in which the weights are saved; None for that of the training.
 
     Raises:
         ModelError: The settings or the tokenizer cannot be saved.
@@ -45,9 +45,9 @@ def rehearse_save(
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            _check_space(model, temporary)
+            _check_space(model, temporary, dtype)
             _save_configuration(model, temporary)
-            save_settings(model, tokenizer, temporary, chat_template, end_ids)
+            save_settings(model, tokenizer, temporary, serving)
             _check_tokenizer(tokenizer, temporary)
         except RunError as error:
             failure = error
@@ -96,8 +96,13 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
             )
 
 
-def _check_space(model: Any, folder: Path) -> None:
+def _check_space(model: Any, folder: Path, dtype: torch.dtype | None) -> None:
     """Check that the model and the last checkpoint's weights fit the disk.
+
+    Args:
+        model: The model that will be saved.
+        folder: A folder on the disk.
+        dtype: Dtype in which the weights are saved; None for that of the training.
 
     Raises:
         RunError: They do not.
@@ -105,6 +110,8 @@ def _check_space(model: Any, folder: Path) -> None:
     sizes = [(parameter.requires_grad, _num_bytes(parameter)) for parameter in model.parameters()]
     trainable = sum(size for trains, size in sizes if trains)
     saved = trainable if isinstance(model, PeftModel) else sum(size for _, size in sizes)
+    if dtype is not None:
+        saved = sum(_num_bytes(p) // p.element_size() for p in model.parameters()) * dtype.itemsize
     free = shutil.disk_usage(folder).free
     if free < saved + trainable:
         raise RunError(

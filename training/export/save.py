@@ -9,17 +9,30 @@ import copy
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from training.errors import RunError
+from training.export.save_dtype import record_dtype, rounded_state
 from training.guards.saved_model import check_readback, norms_in_memory
 from training.models.base_digest import write_base_digest
 from training.models.weight_layout import group_name
 from training.trainer.distributed import ControlPlane
+
+
+class ServingSettings(NamedTuple):
+    """Settings that a saved model is used with.
+
+    Attributes:
+        chat_template: Chat template of the training; None if there are no conversations.
+        end_ids: Token ids that end an answer, so that the saved model stops there.
+    """
+
+    chat_template: str | dict[str, str] | None
+    end_ids: Sequence[int]
 
 
 def save_model(
@@ -28,8 +41,8 @@ def save_model(
     folder: Path,
     control: ControlPlane,
     *,
-    chat_template: str | dict[str, str] | None = None,
-    end_ids: Sequence[int] = (),
+    serving: ServingSettings,
+    dtype: torch.dtype | None = None,
     card: Callable[[], str],
 ) -> None:
     """Save the trained model, gathered from all processes that hold a shard of it.
@@ -39,8 +52,8 @@ def save_model(
         tokenizer: Saved with the weights.
         folder: Target folder; an existing one is replaced.
         control: Every process must call this.
-        chat_template: Chat template of the training; None if there were no conversations.
-        end_ids: Token ids that end an answer, so that the saved model stops there.
+        serving: Settings that the model is used with.
+        dtype: Dtype to which the weights were rounded; None if they are saved as trained.
         card: Returns the text of `README.md`; called in the main process only.
 
     Raises:
@@ -57,10 +70,14 @@ def save_model(
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             which = {"selected_adapters": [model.active_adapter]} if adapter else {}
+            if dtype is not None:
+                state = rounded_state(model, state, dtype)
             model.save_pretrained(temporary, state_dict=state, safe_serialization=True, **which)
+            if dtype is not None:
+                record_dtype(temporary, dtype)
             if adapter:
                 write_base_digest(temporary, str(model.active_peft_config.base_model_name_or_path))
-            save_settings(model, tokenizer, temporary, chat_template, end_ids)
+            save_settings(model, tokenizer, temporary, serving)
             (temporary / "README.md").write_text(card(), encoding="utf-8")
             group = str if adapter else group_name(model)
             check_readback(temporary, expected, relative=1e-6, group=group)
@@ -84,8 +101,7 @@ def save_settings(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    chat_template: str | dict[str, str] | None,
-    end_ids: Sequence[int],
+    serving: ServingSettings,
 ) -> None:
     """Save the tokenizer with its template, and the generation config with the end tokens.
 
@@ -93,11 +109,11 @@ def save_settings(
         model: The model that is saved.
         tokenizer: Gets the chat template.
         folder: Folder of the model.
-        chat_template: Chat template of the training; None if there are no conversations.
-        end_ids: Token ids that end an answer.
+        serving: Template and end tokens.
     """
-    if chat_template is not None:
-        tokenizer.chat_template = chat_template
+    end_ids = serving.end_ids
+    if serving.chat_template is not None:
+        tokenizer.chat_template = serving.chat_template
     tokenizer.save_pretrained(folder)
     settings = copy.deepcopy(getattr(model, "generation_config", None))
     if settings is None or not end_ids:

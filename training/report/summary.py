@@ -101,6 +101,14 @@ def summary(run_data: RunData) -> list[str]:
         facts.insert(
             1, f"saved weights: best of the evaluations, step {kept['step']} of {kept['last_step']}"
         )
+    if saved := run_data.after.get("saved"):
+        losses = [at(side, "validation", "loss") for side in (run_data.after, saved)]
+        change = (
+            ""
+            if None in losses
+            else f", held-out loss {number(losses[0], 4)} → {number(losses[1], 4)}"
+        )
+        facts.insert(1, f"weights saved in {saved['dtype']}{change}")
     if run_data.state in ("failed", "stopped") and run_data.steps:
         facts.insert(0, _result(run_data))
     return facts + device(run_data)

@@ -67,6 +67,7 @@ def write_manifest(
         ).hexdigest(),
         "model": {
             "source": job.model.source,
+            "model_package_arn": job.model.model_package_arn,
             "parameters": sum(_size(p) for p in model.parameters()),
             "trainable": sum(_size(p) for p in model.parameters() if p.requires_grad),
         },

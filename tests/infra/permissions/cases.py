@@ -524,6 +524,18 @@ IMPORTING: list[Case] = [
         SM + "model-package/temper-all-models/1",
         {},
     ),
+    # A job that starts from a version of the registry: looked up by its engineer, read by the job.
+    ("Engineer", True, "sagemaker:ListModelPackages", "*", {}),
+    (
+        "Engineer",
+        True,
+        "sagemaker:DescribeModelPackage",
+        SM + "model-package/temper-all-models/1",
+        {},
+    ),
+    ("Engineer", False, "sagemaker:DescribeModelPackage", SM + "model-package/others/1", {}),
+    ("Training", True, "s3:GetObject", "{models}/models/support/1/job/output/model/a", {}),
+    ("Training", True, "kms:Decrypt", "{key:models}", {}),
     ("Engineer", True, "bedrock:CreateModelImportJob", "*", {}),
     ("Engineer", True, "bedrock:GetModelImportJob", BR + "model-import-job/a", {}),
     ("Engineer", True, "bedrock:InvokeModel", BR + "imported-model/abcdefghijkl", {}),

@@ -105,6 +105,7 @@ LOCAL = (
     "import-job",
     "measured",
     "plan",
+    "prepare",
     "redteam",
     "rehearse",
     "rehearse-deploy",

@@ -19,7 +19,7 @@ from training import __version__
 from training.errors import DataError
 
 COMMANDS = (
-    *("train", "check", "plan", "rehearse", "doctor", "import", "schema"),
+    *("train", "check", "plan", "rehearse", "doctor", "import", "schema", "prepare"),
     *("status", "adopt", "logs", "stop", "resume", "fetch", "delete"),
     *("export", "answer", "feedback", "redteam", "bias", "prices", "idle-cost"),
     *("publish-image", "approve-image"),

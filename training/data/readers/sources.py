@@ -24,6 +24,8 @@ from training.errors import DataError
 _CHANNELS = Path("/opt/ml/input/data")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _UNSUPPORTED_COMPRESSION = frozenset({".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z"})
+PREPARED_MARKS = ("recipe.yaml", "report.json")
+"""Files of a prepared data set next to its shards, which are in a folder for each split."""
 _NOTE_FILES = frozenset({"readme", "license", "licence", "changelog", "notice"})
 
 
@@ -252,6 +254,8 @@ def _folder(folder: Path) -> list[Path]:
         and path.name.split(".")[0].lower() not in _NOTE_FILES
         and path.stat().st_size
     ]
+    if all((folder / name).is_file() for name in PREPARED_MARKS):
+        paths = [path for path in paths if path.parent != folder]
     packed = sorted(path for path in folder.rglob("*.*") if path.is_file() and _is_packed(path))
     if paths and packed:
         more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""

@@ -6,7 +6,7 @@ The order of `detect_shape` is the order of precedence, which `docs/data.md` doc
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from training.config.data import ShapeName
 from training.config.method_base import RowKind
@@ -41,12 +41,16 @@ _READ: dict[ShapeName, tuple[str, ...]] = {
 SETTLING_PARTS = ("label", "messages", "conversations")
 """Parts whose values, and not only their names, settle the shape of a record."""
 
+WantedRows: TypeAlias = RowKind | Literal["any"]
+"""Kind of row that a method trains on; a preparation takes rows of any kind."""
+_PAIRS = ("preference", "any")
+"""Kinds for which a pair of answers takes precedence over a conversation in the same record."""
 _JUDGED: tuple[ShapeName, ...] = ("preference", "unpaired")
 """Shapes that take precedence over a conversation in the same record, if the method needs them."""
 
 
 def with_conversation_as_prompt(
-    columns: dict[str, str], values: Mapping[str, Any], want: RowKind
+    columns: dict[str, str], values: Mapping[str, Any], want: WantedRows
 ) -> dict[str, str]:
     """Return the columns, with a conversation as the prompt of a pair or as the labelled text.
 
@@ -62,12 +66,13 @@ def with_conversation_as_prompt(
     if conversation is None:
         return columns
     matched = dict(columns)
-    if want == "preference" and "prompt" not in matched and "chosen" in matched:
+    if want in _PAIRS and "prompt" not in matched and "chosen" in matched:
         side = values[matched["chosen"]]
         # If the chosen column holds complete conversations, this one is not a prompt.
         if not (isinstance(side, list) and len(side) > 1):
             matched["prompt"] = conversation
-    if want == "unpaired" and "completion" not in matched:
+    labelled = want == "any" and parse_bool(values.get(columns.get("label", ""))) is not None
+    if (want == "unpaired" or labelled) and "completion" not in matched:
         matched["completion"] = conversation
         matched.pop("prompt", None)
     return matched
@@ -79,14 +84,17 @@ def needed_parts(shape: ShapeName, columns: Mapping[str, str]) -> list[str]:
     return [name for name in _NEEDS[shape] if not (whole and name == "prompt")]
 
 
-def preferred_shape(columns: Mapping[str, str], want: RowKind) -> ShapeName | None:
+def preferred_shape(columns: Mapping[str, str], want: WantedRows) -> ShapeName | None:
     """Return the shape that the method needs, if it takes precedence over a conversation."""
+    conversations = {columns.get("messages"), columns.get("conversations")} - {None}
+    if want == "any" and "label" in columns and columns.get("completion") in conversations:
+        return "unpaired"
     fits = (s for s in _JUDGED if s == want and {*_NEEDS[s]} - {"prompt"} <= columns.keys())
     return next(fits, None)
 
 
 def detect_shape(
-    columns: Mapping[str, str], values: Mapping[str, Any], want: RowKind
+    columns: Mapping[str, str], values: Mapping[str, Any], want: WantedRows
 ) -> ShapeName | None:
     """Return the first shape that a record fits; None if it fits none.
 
@@ -97,7 +105,7 @@ def detect_shape(
     """
     has = columns.keys()
     text_first = want == "text" and has_text(columns, values)
-    if want == "preference" and {"chosen", "rejected"} <= has:
+    if want in _PAIRS and {"chosen", "rejected"} <= has:
         return "preference"
     if "messages" in has and not text_first and _holds_messages(values[columns["messages"]]):
         return "messages"
@@ -131,12 +139,12 @@ def has_text(columns: Mapping[str, str], values: Mapping[str, Any]) -> bool:
     return isinstance(text, str) and bool(text.strip())
 
 
-def _shape_of_prompts(has: Set[str], want: RowKind) -> ShapeName:
+def _shape_of_prompts(has: Set[str], want: WantedRows) -> ShapeName:
     ranked = {"answers", "ranks"} <= has and want != "prompt"
     return "ranking" if ranked else "prompt"
 
 
-def is_judgment(value: Any, want: RowKind) -> bool:
+def is_judgment(value: Any, want: WantedRows) -> bool:
     """Return whether a label says good or bad; for fine-tuning 0 and 1 do too."""
     return parse_bool(value) is not None or (
         want == "dialogue" and str(value).strip() in ("0", "1", "0.0", "1.0")

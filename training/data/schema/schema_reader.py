@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from training.config.data import ShapeName, Source
-from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord
 from training.data.schema.answer_readers import read_ranks
 from training.data.schema.column_names import SPELLINGS, column_key, match_spellings
 from training.data.schema.detection import (
     SETTLING_PARTS,
+    WantedRows,
     detect_shape,
     has_text,
     needed_parts,
@@ -47,13 +47,13 @@ class SchemaReader:
 
     Args:
         source: Source as the job names it.
-        want: Kind of row that the method trains on.
+        want: Kind of row that the method trains on, or `any`.
 
     Attributes:
         unused_rows: Rows in which a column, or a key of messages, holds something and was not read.
     """
 
-    def __init__(self, source: Source, want: RowKind):
+    def __init__(self, source: Source, want: WantedRows):
         self._source = source
         self._want = want
         self._detected: dict[_Signature, tuple[ShapeName, dict[str, str]]] = {}
@@ -71,6 +71,10 @@ class SchemaReader:
         """Shapes detected so far."""
         # Copied first: the background thread of a stream may add to it.
         return tuple(sorted({shape for shape, _ in tuple(self._detected.values())}))
+
+    def columns_of(self, record: SourceRecord) -> dict[str, str]:
+        """Return the column of each part of a record that was read."""
+        return self._detected[self._signature(record.values)][1]
 
     def read(self, record: SourceRecord) -> Row:
         """Return the typed row of a record.

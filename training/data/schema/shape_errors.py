@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from training.config.data import ShapeName
-from training.config.method_base import RowKind
 from training.data.readers.records import SourceRecord, abbreviate
 from training.data.schema.column_names import column_key
-from training.data.schema.detection import is_judgment
+from training.data.schema.detection import WantedRows, is_judgment
 from training.data.schema.rows import RowError
 from training.errors import DataError
 
@@ -31,7 +30,7 @@ KNOWN_SHAPES = (
 """Shapes as an error message lists them."""
 
 
-def reject_unsuitable(shape: ShapeName, want: RowKind, origin: str) -> None:
+def reject_unsuitable(shape: ShapeName, want: WantedRows, origin: str) -> None:
     """Raise if the method should not train on rows of this shape.
 
     Args:
@@ -79,7 +78,7 @@ def reject_unsuitable(shape: ShapeName, want: RowKind, origin: str) -> None:
 
 
 def reject_labelled(
-    shape: ShapeName, columns: Mapping[str, str], record: SourceRecord, want: RowKind
+    shape: ShapeName, columns: Mapping[str, str], record: SourceRecord, want: WantedRows
 ) -> None:
     """Raise if conversations have good and bad labels and all of them would be trained on.
 

@@ -1,0 +1,73 @@
+"""Command `temper prepare`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from preparation.config.load import load_preparation
+
+
+def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
+    """Run a preparation and print what it did.
+
+    Args:
+        job_file: Job file of the preparation.
+        overrides: `key=value` pairs.
+        fresh: Discard what an earlier run has built.
+
+    Returns:
+        Exit code.
+    """
+    job = load_preparation(job_file, overrides)
+    from preparation.build import LATEST, build, plan
+    from preparation.passes.building import read_report
+
+    planned = plan(job)
+    size = sum(unit.bytes for unit in planned.units) / (1 << 20)
+    _say(f"{job.name}: {len(planned.units)} units, {size:,.1f} MiB, folder {planned.folder}")
+    if planned.folder.exists() and not fresh:
+        _say("prepared already, from the same sources by the same steps")
+    build(planned, _print_progress, fresh=fresh)
+    report = read_report(planned.folder)
+    for line in summary_lines(report):
+        _say(line)
+    _say(f"report: {planned.folder / 'report.html'}")
+    _say(f"train on it: data: {{train: {planned.folder.with_name(LATEST)}}}")
+    return 0
+
+
+def summary_lines(report: dict) -> list[str]:  # type: ignore[type-arg]  # JSON
+    """Return what each step did, in a line for each that did anything."""
+    lines = []
+    for step in report["steps"]:
+        facts = []
+        if step["changed"]:
+            facts.append(f"changed {step['changed']:,} rows")
+        for word, counts in (
+            ("rejected", step["rejected"]),
+            ("would reject", step["would_reject"]),
+        ):
+            if counts:
+                listed = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+                facts.append(f"{word} {sum(counts.values()):,} ({listed})")
+        if step["findings"]:
+            listed = ", ".join(f"{kind} {count:,}" for kind, count in step["findings"].items())
+            facts.append(f"found {listed}")
+        if facts:
+            lines.append(f"  {step['step']}: {'; '.join(facts)}")
+    splits = ", ".join(f"{split} {rows:,}" for split, rows in report["splits"].items())
+    lines.append(f"{report['rows_read']:,} rows read, {report['rows_written']:,} written: {splits}")
+    return lines
+
+
+def _print_progress(name: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        sys.stderr.write(f"\r  {name}: {done} of {total} units{end}")
+        sys.stderr.flush()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Job file of a preparation."""

@@ -1,0 +1,60 @@
+"""Job file of a preparation: sources, steps and split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from preparation.config.duplicates import DuplicatesStep
+from preparation.config.split import Split
+from preparation.steps.language.section import LanguageStep
+from preparation.steps.normalise import NormaliseStep
+from training.config.base import ConfigSection
+from training.config.data import Source
+from training.config.job import Name
+from training.config.types import PositiveInt
+
+AnyStep = Annotated[NormaliseStep | LanguageStep | DuplicatesStep, Field(discriminator="step")]
+"""Steps of a preparation; a new one is added here."""
+
+
+class PreparedSource(Source):
+    """Source of a preparation."""
+
+    group_by: str | None = None
+    """Column whose value keeps related rows together, such as a user, a thread or a document."""
+    license: str | None = None
+    """Licence or terms of use of the source; written into the card of the data set."""
+    origin: str | None = None
+    """Origin of the source, such as an address; written into the card."""
+
+
+def _as_sources(value: Any) -> Any:
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple({"source": item} if isinstance(item, str) else item for item in items)
+
+
+class Prepare(ConfigSection):
+    """Sources, steps and output of a preparation."""
+
+    sources: Annotated[
+        tuple[PreparedSource, ...], BeforeValidator(_as_sources), Field(min_length=1)
+    ]
+    """One source or a list of them: files and folders as `data.train` names them."""
+    steps: tuple[AnyStep, ...] = ()
+    """Steps, in the order in which they run."""
+    split: Split = Split()
+    output: str = "prepared"
+    """Folder in which the result is written, as `NAME/DIGEST`."""
+    unit_mib: PositiveInt = 64
+    """Size of the unit of work that a worker takes at a time."""
+    workers: PositiveInt | None = None
+    """Number of processes; one per core if not set. The result does not depend on it."""
+
+
+class PreparationJob(ConfigSection):
+    """One preparation, from raw files to a data set."""
+
+    name: Name
+    prepare: Prepare

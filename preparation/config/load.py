@@ -1,0 +1,107 @@
+"""Loading of the job file of a preparation, with one error for all of its problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from preparation.config.duplicates import DuplicatesStep
+from preparation.config.job import PreparationJob, PreparedSource
+from preparation.steps.step import StepSection
+from training.config.load import override, read_document
+from training.config.locations import existing_path
+from training.config.vocabulary import JOB_VOCABULARY
+from training.errors import JobError, Problem
+from validation.error_messages import explain
+
+
+def load_preparation(path: Path, overrides: str = "") -> PreparationJob:
+    """Return the preparation that a job file describes, checked.
+
+    Args:
+        path: A YAML file.
+        overrides: `key=value` pairs separated by spaces, such as `prepare.workers=4`.
+
+    Raises:
+        JobError: The file cannot be used; the error lists every problem in it.
+    """
+    document = read_document(path, hint="An example is jobs/prepare.yaml")
+    return parse_preparation(override(document, overrides, str(path)), str(path), path.parent)
+
+
+def parse_preparation(document: Any, source: str, folder: Path = Path()) -> PreparationJob:
+    """Return the preparation described by a parsed YAML document.
+
+    Args:
+        document: The document.
+        source: Name of the file, for messages.
+        folder: Folder from which sources are taken that do not exist in the working directory.
+
+    Raises:
+        JobError: With every problem found.
+    """
+    if not isinstance(document, dict):
+        kind = "nothing" if document is None else type(document).__name__
+        raise JobError(source, [Problem("(file)", "a job is a mapping of sections", kind)])
+    try:
+        job = PreparationJob.model_validate(document)
+    except ValidationError as error:
+        raise JobError(source, explain(error, PreparationJob, JOB_VOCABULARY)) from None
+    job = _with_found_sources(job, folder)
+    problems = list(_problems(job))
+    if problems:
+        raise JobError(source, problems)
+    return job
+
+
+def _with_found_sources(job: PreparationJob, folder: Path) -> PreparationJob:
+    """Return the job with the sources that exist next to its file, and not here, found there."""
+
+    def found(source: PreparedSource) -> PreparedSource:
+        beside = folder / source.source
+        if existing_path(source.source) is None and beside.exists():
+            return source.model_copy(update={"source": str(beside)})
+        return source
+
+    sources = tuple(found(source) for source in job.prepare.sources)
+    prepare = job.prepare.model_copy(update={"sources": sources})
+    return job.model_copy(update={"prepare": prepare})
+
+
+def _problems(job: PreparationJob) -> Iterable[Problem]:
+    yield from _source_problems(job.prepare.sources)
+    names = [step.step for step in job.prepare.steps]
+    for index, step in enumerate(job.prepare.steps):
+        key = f"prepare.steps.{index}"
+        if step.step in names[:index]:
+            yield Problem(key, f"the step {step.step} is in the list twice", step.step)
+        if isinstance(step, StepSection):
+            yield from step.problems(key)
+
+
+def _source_problems(sources: Sequence[PreparedSource]) -> Iterable[Problem]:
+    for index, source in enumerate(sources):
+        key = f"prepare.sources.{index}"
+        if existing_path(source.source) is None and not source.source.startswith("builtin:"):
+            yield Problem(
+                f"{key}.source",
+                "there is no such file or folder",
+                source.source,
+                "Paths are taken from the working directory, then from the folder of the job",
+            )
+        if source.weight != 1:
+            yield Problem(
+                f"{key}.weight",
+                "a preparation uses each row once",
+                str(source.weight),
+                "Set weights in the training job",
+            )
+
+
+def step_index(job: PreparationJob) -> int:
+    """Return the position of the step `duplicates`, or the number of steps without it."""
+    steps = job.prepare.steps
+    return next((i for i, s in enumerate(steps) if isinstance(s, DuplicatesStep)), len(steps))

@@ -1,0 +1,1 @@
+"""Exact and near duplicates: signatures and clusters by datatrove, verified by Jaccard."""

@@ -1,0 +1,1 @@
+"""Places where the tasks of a pass run."""

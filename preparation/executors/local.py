@@ -1,0 +1,123 @@
+"""Execution of a pass on this machine, by several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import fcntl
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from datatrove.executor import LocalPipelineExecutor
+from loguru import logger
+
+from training.errors import CrashError
+
+WORKERS_LOCK = "workers.lock"
+_PR_SET_PDEATHSIG = 1
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of finished tasks and of all tasks."""
+
+
+class LocalTasks:
+    """Processes that run the tasks of several passes, one pass after another.
+
+    A `multiprocessing.Pool`, which datatrove's own executor uses, waits forever for the task of a
+    worker that was killed, for instance when memory runs out.
+
+    Args:
+        workers: Number of processes.
+        lock: Folder with the lock that workers hold while they live.
+    """
+
+    def __init__(self, workers: int, lock: Path):
+        self._workers = workers
+        self._lock = lock
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> LocalTasks:
+        """Return the processes, which start with the first task."""
+        logger.remove()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def run(self, pipeline: Any, tasks: int, logging_dir: str, progress: Progress) -> None:
+        """Run the tasks of a pass that are not completed.
+
+        Args:
+            pipeline: datatrove's steps.
+            tasks: Number of all tasks.
+            logging_dir: Folder of logs and of the marks of completed tasks.
+            progress: Called with the number of completed tasks and of all.
+
+        Raises:
+            CrashError: A worker died.
+        """
+        settings = {"tasks": tasks, "workers": 1, "logging_dir": logging_dir}
+        ranks = LocalPipelineExecutor([], **settings).get_incomplete_ranks()
+        done = tasks - len(ranks)
+        progress(done, tasks)
+        if self._workers == 1 or len(ranks) <= 1:
+            for rank in ranks:
+                _run_task(pipeline, settings, rank)
+                done += 1
+                progress(done, tasks)
+            return
+        if self._pool is None:
+            self._pool = _pool(self._workers, self._lock)
+        try:
+            running = [self._pool.submit(_run_task, pipeline, settings, rank) for rank in ranks]
+            for future in as_completed(running):
+                future.result()
+                done += 1
+                progress(done, tasks)
+        except BrokenProcessPool:
+            raise CrashError(
+                "a worker died without a message, most often because memory ran out. The same "
+                "command resumes with the units that are left; fewer prepare.workers or a smaller "
+                "prepare.unit_mib need less memory"
+            ) from None
+
+
+def _pool(workers: int, lock: Path) -> ProcessPoolExecutor:
+    # With spawn, this process is the parent of its workers, whose end is bound to its own.
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(lock, os.getpid()),
+    )
+
+
+def _start_worker(lock: Path, parent: int) -> None:
+    """End with the parent, and hold the lock that a later run of the same preparation waits for."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    descriptor = os.open(lock / WORKERS_LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+class _NoOutput(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def _run_task(pipeline: Any, settings: dict[str, Any], rank: int) -> None:
+    """Run one task; datatrove's messages go to its log file alone."""
+    executor = LocalPipelineExecutor(copy.deepcopy(pipeline), **settings)
+    with contextlib.redirect_stderr(_NoOutput()):
+        executor._run_for_rank(rank)

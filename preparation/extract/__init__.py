@@ -1,0 +1,1 @@
+"""Extraction of text from raw files: one module per format, chosen by `extraction`."""

@@ -1,0 +1,141 @@
+"""Account of the rows of one unit in one pass: what was read, changed, rejected and written."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from preparation.rows import PreparedRow
+from preparation.steps.step import Finding
+
+READ_STEP = "read"
+"""Name of reading among the steps that reject rows."""
+_EXAMPLES = 3
+_EXCERPT = 240
+_GROUPING_TAGS = ("language", "dialect")
+
+
+class Ledger:
+    """Counts of one unit, which add up over units.
+
+    Attributes:
+        rows_read: Rows by source.
+        rows_made: Rows that a step added (parts of a document) or removed, by step.
+        rejected: Rows by step and reason.
+        would_reject: Rows that a step with `action: report` would reject, by step and reason.
+        affected: The same rows and the rejected ones, by step, reason, and source or language.
+        findings: Findings by step and kind.
+        changed: Rows by the step that changed them.
+        written: Rows passed on.
+        tags: Rows by language and the like.
+        examples: The first rows of each step and reason: id and beginning of the text.
+    """
+
+    def __init__(self) -> None:
+        self.rows_read: Counter[str] = Counter()
+        self.rows_made: Counter[str] = Counter()
+        self.rejected: dict[str, Counter[str]] = defaultdict(Counter)
+        self.would_reject: dict[str, Counter[str]] = defaultdict(Counter)
+        self.affected: dict[str, dict[str, Counter[str]]] = defaultdict(
+            lambda: defaultdict(Counter)
+        )
+        self.findings: dict[str, Counter[str]] = defaultdict(Counter)
+        self.changed: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.tags: Counter[str] = Counter()
+        self.examples: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+
+    def reject(self, step: str, reason: str, source: str, row: PreparedRow | None = None) -> None:
+        """Count a row that is rejected.
+
+        Args:
+            step: Step that rejects it.
+            reason: Reason in a fixed word.
+            source: Label of its source.
+            row: The row, if it could be read.
+        """
+        self.rejected[step][reason] += 1
+        self._note(step, reason, source, row, ())
+
+    def report(
+        self, step: str, reason: str, row: PreparedRow, findings: tuple[Finding, ...] = ()
+    ) -> None:
+        """Count a row that a step would reject if its action were `drop`.
+
+        Args:
+            step: The step.
+            reason: Reason in a fixed word.
+            row: The row.
+            findings: Spans to hide in the example.
+        """
+        self.would_reject[step][reason] += 1
+        self._note(step, reason, row.source, row, findings)
+
+    def _note(
+        self,
+        step: str,
+        reason: str,
+        source: str,
+        row: PreparedRow | None,
+        findings: tuple[Finding, ...],
+    ) -> None:
+        affected = self.affected[step][reason]
+        affected[f"source: {source}"] += 1
+        if row is None:
+            return
+        for tag in _GROUPING_TAGS:
+            if tag in row.tags:
+                affected[f"{tag}: {row.tags[tag]}"] += 1
+        examples = self.examples[step][reason]
+        if len(examples) < _EXAMPLES:
+            examples.append({"id": row.id, "text": excerpt(row, findings)})
+
+    def write(self, row: PreparedRow) -> None:
+        """Count a row that is passed on."""
+        self.written[row.source] += 1
+        for tag in _GROUPING_TAGS:
+            if tag in row.tags:
+                self.tags[f"{tag}: {row.tags[tag]}"] += 1
+
+    def check_balance(self) -> None:
+        """Assert that every row that was read was rejected or passed on."""
+        rejected = sum(sum(reasons.values()) for reasons in self.rejected.values())
+        came = self.rows_read.total() + self.rows_made.total()
+        assert came == rejected + self.written.total(), (
+            f"{came} rows came, {rejected} were rejected and {self.written.total()} passed on"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as plain values."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def excerpt(row: PreparedRow, findings: tuple[Finding, ...] = ()) -> str:
+    """Return the beginning of a row's texts, with findings hidden."""
+    texts = [part.text for part in row.parts()]
+    for finding in sorted(findings, key=lambda f: f.start, reverse=True):
+        text = texts[finding.part]
+        texts[finding.part] = f"{text[: finding.start]}⟨{finding.kind}⟩{text[finding.end :]}"
+    joined = " ⏎ ".join(" ".join(text[: 2 * _EXCERPT].split()) for text in texts)
+    return joined if len(joined) <= _EXCERPT else joined[: _EXCERPT - 1] + "…"
+
+
+def merge(total: Any, other: Any) -> Any:
+    """Return two accounts as one: numbers are added, examples kept up to their limit."""
+    if total is None:
+        return other
+    if isinstance(other, Mapping):
+        keys = [*total, *(key for key in other if key not in total)]
+        return {
+            key: merge(total.get(key), other[key]) if key in other else total[key] for key in keys
+        }
+    if isinstance(other, list):
+        return [*total, *other][:_EXAMPLES]
+    return total + other
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,114 @@
+"""First pass: read a unit, run the steps before `duplicates`, and store the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+
+from preparation.config.job import PreparedSource
+from preparation.ledger import READ_STEP, Ledger
+from preparation.passes.building import write_unit
+from preparation.row_conversion import RowConverter, content_hash
+from preparation.row_files import RowFileWriter
+from preparation.rows import PreparedRow
+from preparation.step_runner import RowRecords, StepRunner
+from preparation.steps.step import StepSection
+from preparation.work_units import FileRange, WorkUnit
+from training.data.readers.records import BadRecord, SourceRecord
+from training.data.readers.sources import locate
+from training.data.schema.rows import RowError
+
+NAME = "examine"
+
+
+class ExamineRows(PipelineStep):
+    """Pass over the records of the sources.
+
+    Args:
+        folder: datatrove's `DataFolder` of the preparation.
+        units: The units; the rank of a task is the index of its unit.
+        sources: The sources as the job names them.
+        labels: Label of each source.
+        sections: Steps to run.
+    """
+
+    name = "Examine rows"
+    type = "Temper"
+
+    def __init__(
+        self,
+        folder: Any,
+        units: Sequence[WorkUnit],
+        sources: Sequence[PreparedSource],
+        labels: Sequence[str],
+        sections: Sequence[StepSection],
+    ):
+        super().__init__()
+        self.folder = folder
+        self.units = units
+        self.sources = sources
+        self.labels = labels
+        self.sections = sections
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """Yield the rows that pass, with their text for signatures.
+
+        Args:
+            data: Not used: the pass reads the rows itself.
+            rank: Number of the task.
+            world_size: Number of all tasks.
+        """
+        assert world_size == len(self.units), "a task is a unit"
+        ledger, records = Ledger(), RowRecords([], [])
+        rows = self._read(self.units[rank], ledger, records)
+        passed = StepRunner(self.sections, ledger, records).run(rows)
+        with RowFileWriter(self.folder, rank) as writer:
+            for row in passed:
+                writer.write(row, content_hash(row))
+                ledger.write(row)
+                yield Document("\n".join(part.text for part in row.parts()), row.id)
+        write_unit(self.folder, NAME, rank, ledger, records)
+
+    def _read(self, unit: WorkUnit, ledger: Ledger, records: RowRecords) -> Iterator[PreparedRow]:
+        converters: dict[int, RowConverter] = {}
+        for part in unit.ranges:
+            source = self.sources[part.source]
+            label = self.labels[part.source]
+            if part.source not in converters:
+                converters[part.source] = RowConverter(source, label)
+            converter = converters[part.source]
+            for record in _records(part, source):
+                if source.limit is not None and ledger.rows_read[label] >= source.limit:
+                    break
+                ledger.rows_read[label] += 1
+                row = _converted(converter, record)
+                if isinstance(row, PreparedRow):
+                    yield row
+                    continue
+                ledger.reject(READ_STEP, "unreadable", label)
+                records.rejected.append(
+                    {"row": record.origin, "step": READ_STEP, "reason": "unreadable", "detail": row}
+                )
+
+
+def _records(part: FileRange, source: PreparedSource) -> Iterator[SourceRecord | BadRecord]:
+    """Yield the records of a range of a file, or of a builtin source."""
+    if part.path:
+        yield from part.records()
+        return
+    for _, record in locate(source).records():
+        yield record
+
+
+def _converted(converter: RowConverter, record: SourceRecord | BadRecord) -> PreparedRow | str:
+    """Return the row of a record, or why it cannot be read."""
+    if isinstance(record, BadRecord):
+        return record.reason
+    try:
+        row = converter.convert(record)
+    except RowError as error:
+        return str(error)
+    return row if row.parts() else "the row holds no text"

@@ -1,0 +1,105 @@
+"""Last pass: treat duplicates, run the remaining steps, split and write the shards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from datatrove.pipeline.base import PipelineStep
+
+from preparation.config.duplicates import DuplicatesStep
+from preparation.config.split import Split
+from preparation.duplicates.verification import GROUPS, VERIFIED
+from preparation.ledger import Ledger
+from preparation.passes.building import read_json, read_lines, write_json, write_unit
+from preparation.row_conversion import content_hash
+from preparation.row_files import read_rows
+from preparation.rows import PreparedRow
+from preparation.shards import ShardWriter
+from preparation.splitting import Splitter
+from preparation.step_runner import RowRecords, StepRunner
+from preparation.steps.step import StepSection
+
+NAME = "write"
+SPLITS = "splits"
+_STEP = "duplicates"
+
+
+class WriteShards(PipelineStep):
+    """Pass over the stored rows.
+
+    Args:
+        folder: datatrove's `DataFolder` of the preparation.
+        duplicates: Section of the step `duplicates`, if the job has it.
+        sections: Steps after it.
+        split: Section `prepare.split`.
+    """
+
+    name = "Write shards"
+    type = "Temper"
+
+    def __init__(
+        self,
+        folder: Any,
+        duplicates: DuplicatesStep | None,
+        sections: Sequence[StepSection],
+        split: Split,
+    ):
+        super().__init__()
+        self.folder = folder
+        self.duplicates = duplicates
+        self.sections = sections
+        self.split = split
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Write the shards of a unit.
+
+        Args:
+            data: Not used: the pass reads the rows itself.
+            rank: Number of the task.
+            world_size: Number of all tasks.
+        """
+        ledger, records = Ledger(), RowRecords([], [])
+        roots = read_json(self.folder, GROUPS) if self.duplicates else {}
+        splitter, sides = Splitter(self.split, roots), Counter[str]()
+        groups: dict[str, str] = {}
+        rows = self._read(rank, ledger, records, groups)
+        with ShardWriter(self.folder, rank) as shards:
+            for row in StepRunner(self.sections, ledger, records).run(rows):
+                origin = row.id.partition("#")[0]
+                side = splitter.side(row, content_hash(row), groups.get(origin, ""))
+                shards.write(side, row)
+                ledger.write(row)
+                sides[side] += 1
+        write_unit(self.folder, NAME, rank, ledger, records)
+        write_json(self.folder, f"{SPLITS}/{rank:05d}.json", sides)
+
+    def _read(
+        self, rank: int, ledger: Ledger, records: RowRecords, groups: dict[str, str]
+    ) -> Iterator[PreparedRow]:
+        """Yield the stored rows that are no duplicates, or with a tag that says so."""
+        verified = self._verified(rank)
+        for index, stored in enumerate(read_rows(self.folder, rank)):
+            row = stored.row
+            ledger.rows_read[row.source] += 1
+            found = verified.get(index, {})
+            if found:
+                groups[row.id] = found["group"]
+            if "kind" not in found:
+                yield row
+            elif self.duplicates is not None and self.duplicates.action == "drop":
+                ledger.reject(_STEP, found["kind"], row.source, row)
+                records.rejected.append(
+                    {"row": row.id, "step": _STEP, "reason": found["kind"]}
+                    | {key: found[key] for key in ("of", "similarity")}
+                )
+            else:
+                ledger.report(_STEP, found["kind"], row)
+                yield row.with_tags({"duplicate_of": found["of"]})
+
+    def _verified(self, rank: int) -> dict[int, Mapping[str, Any]]:
+        if self.duplicates is None:
+            return {}
+        lines = read_lines(self.folder, f"{VERIFIED}/{rank:05d}.jsonl")
+        return {line["row"]: line for line in lines}

@@ -1,0 +1,48 @@
+"""Page of a preparation: what was read, changed, rejected and written, with examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_HERE = Path(__file__).parent
+_STYLE = _HERE.parents[1] / "training" / "report"
+_MOST = 6
+
+
+def write_page(report: dict[str, Any], path: Path) -> None:
+    """Write the page of a report."""
+    path.write_text(render_page(report), encoding="utf-8")
+
+
+def render_page(report: dict[str, Any]) -> str:
+    """Return the page as HTML, without external resources."""
+    environment = Environment(
+        loader=FileSystemLoader([_HERE, _STYLE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["largest"] = largest
+    environment.filters["share"] = share
+    return environment.get_template("page_of_data.html.jinja").render(report=report)
+
+
+def largest(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Return counts by size, the rest of many as one."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in ordered[_MOST:])
+    return [*ordered[:_MOST], *([("others", rest)] if rest else [])]
+
+
+def share(part: int, total: int) -> str:
+    """Return a share as a percentage that does not round a few rows to nothing."""
+    if not total:
+        return "–"
+    percent = 100 * part / total
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %"

@@ -1,0 +1,41 @@
+"""Side of a row in the split: train, validation or test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xxhash
+
+from preparation.config.split import Split, SplitName
+from preparation.rows import PreparedRow
+
+
+class Splitter:
+    """Divides rows by a hash of their group, so that a row's side does not depend on others.
+
+    Args:
+        split: Section `prepare.split`.
+        roots: Name of each group that is joined to another by duplicates.
+    """
+
+    def __init__(self, split: Split, roots: Mapping[str, str]):
+        self._split = split
+        self._roots = roots
+
+    def side(self, row: PreparedRow, content: str, duplicates: str = "") -> SplitName:
+        """Return the side of a row.
+
+        Args:
+            row: The row.
+            content: Hash of its content.
+            duplicates: Group of its near duplicates, if it has any.
+        """
+        key = content
+        if self._split.by == "group":
+            key = duplicates or row.group or content
+            key = self._roots.get(key, key)
+        share = xxhash.xxh3_64_intdigest(f"{self._split.seed}\0{key}") / 2**64
+        test = self._split.test or 0.0
+        if share < test:
+            return "test"
+        return "validation" if share < test + (self._split.validation or 0.0) else "train"

@@ -1,0 +1,1 @@
+"""Tests of the extraction of text from raw files."""

@@ -1,0 +1,222 @@
+"""A preparation: every row accounted for, the same result however it is divided and interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from preparation.build import build, plan
+from preparation.config.load import parse_preparation
+from training.config.data import Source
+from training.data.readers.sources import locate
+from training.errors import DataError, JobError
+
+STEP = {"step": "normalize"}
+SENTENCE = "The quick brown fox number {} jumps over the lazy dog near river {} and sleeps there"
+
+
+def _write(path: Path, rows: list[Any]) -> Path:
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return path
+
+
+def _prepare(folder: Path, sources: Any, steps: list[Any] = [], **settings: Any) -> Path:  # noqa: B006
+    document = {
+        "name": "tidy",
+        "prepare": {
+            "sources": sources, "steps": steps, "output": str(folder), "workers": 1, **settings,
+        },
+    }  # fmt: skip
+    return build(plan(parse_preparation(document, "job.yaml")), lambda *_: None)
+
+
+def _report(folder: Path) -> Any:
+    return json.loads((folder / "report.json").read_text())
+
+
+def _rows(folder: Path, split: str = "train") -> list[Any]:
+    files = sorted((folder / split).glob("*.parquet"))
+    return [row for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def _texts(count: int, start: int = 0) -> list[Any]:
+    return [{"text": SENTENCE.format(n, n * 7 + 1)} for n in range(start, start + count)]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_rows_are_written_once_and_a_reader_finds_only_the_split(tmp_path: Path) -> None:
+    data = _write(tmp_path / "a.jsonl", _texts(200))
+    folder = _prepare(tmp_path / "out", str(data), split={"validation": 0.2})
+    train, validation = _rows(folder), _rows(folder, "validation")
+    assert sorted(row["text"] for row in train + validation) == sorted(
+        row["text"] for row in _texts(200)
+    )
+    assert 20 <= len(validation) <= 60
+    latest = folder.with_name("latest")
+    located = locate(Source(source=str(latest)))
+    assert {Path(label).parts[0] for _, label in located.files} == {"train"}
+    records = [record for _, record in located.records()]
+    assert len(records) == len(train), "report.json or rejected.jsonl was read as data"
+
+
+def test_exact_and_near_duplicates_are_removed_and_the_first_one_stays(tmp_path: Path) -> None:
+    rows = [{"text": " ".join(f"word{n}x{k}" for k in range(60))} for n in range(20)]
+    near = {"text": rows[3]["text"].replace("word3x59", "changed")}
+    data = _write(tmp_path / "a.jsonl", [*rows, rows[0], near, {"text": "hi"}, {"text": "hi"}])
+    folder = _prepare(tmp_path / "out", str(data), [{"step": "duplicates", "action": "drop"}])
+    assert _report(folder)["steps"][1]["rejected"] == {"exact": 2, "near": 1}
+    rejected = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
+    assert {(row["row"], row["of"]) for row in rejected} == {
+        ("a.jsonl:21", "a.jsonl:1"), ("a.jsonl:22", "a.jsonl:4"), ("a.jsonl:24", "a.jsonl:23"),
+    }  # fmt: skip
+    assert all("word" not in json.dumps(row) for row in rejected), "a record holds its text"
+
+
+def test_rows_of_a_chain_that_do_not_resemble_each_other_stay(tmp_path: Path) -> None:
+    """A resembles B and B resembles C; A does not resemble C, so that only B goes."""
+    words = [f"w{k}" for k in range(100)]
+    shifted = [" ".join(words[start : start + 60]) for start in (0, 12, 24)]
+    data = _write(tmp_path / "a.jsonl", [{"text": text} for text in shifted])
+    steps = [{"step": "duplicates", "action": "drop", "similarity": 0.6}]
+    folder = _prepare(tmp_path / "out", str(data), steps)
+    assert [row["row_id"] for row in _rows(folder)] == ["a.jsonl:1", "a.jsonl:3"]
+
+
+def test_near_duplicates_that_are_kept_stay_on_one_side(tmp_path: Path) -> None:
+    rows = []
+    for n in range(60):
+        words = [f"w{n}x{k}" for k in range(60)]
+        rows += [{"text": " ".join(words)}, {"text": " ".join([*words[:-1], "other"])}]
+    data = _write(tmp_path / "a.jsonl", rows)
+    folder = _prepare(
+        tmp_path / "out", str(data), [{"step": "duplicates"}], split={"validation": 0.4}
+    )
+    sides = [{row["text"].split()[0] for row in _rows(folder, s)} for s in ("train", "validation")]
+    assert not sides[0] & sides[1]
+    assert len(_rows(folder)) + len(_rows(folder, "validation")) == 120
+
+
+def test_rows_added_later_move_no_other_row(tmp_path: Path) -> None:
+    sides = []
+    for count in (100, 150):
+        data = _write(tmp_path / "a.jsonl", _texts(count))
+        folder = _prepare(tmp_path / "out", str(data), split={"validation": 0.3})
+        sides.append({row["text"] for row in _rows(folder, "validation")})
+    assert sides[0] == {row["text"] for row in _texts(100)} & sides[1]
+
+
+def test_rows_of_a_group_stay_on_one_side(tmp_path: Path) -> None:
+    rows = [row | {"user": f"u{n % 30}"} for n, row in enumerate(_texts(300))]
+    data = _write(tmp_path / "a.jsonl", rows)
+    source = {"source": str(data), "group_by": "user"}
+    folder = _prepare(tmp_path / "out", source, split={"validation": 0.3})
+    users = {row["text"]: row["user"] for row in rows}
+    sides = [{users[row["text"]] for row in _rows(folder, s)} for s in ("train", "validation")]
+    assert sides[0] and sides[1] and not sides[0] & sides[1]
+
+
+def test_the_result_depends_on_neither_workers_nor_interruptions(tmp_path: Path) -> None:
+    rows = [*_texts(3000), *_texts(200)]
+    data = _write(tmp_path / "a.jsonl", rows)
+    steps = [{"step": "normalise"}, {"step": "duplicates", "action": "drop"}]
+    settings = {"split": {"validation": 0.1}}
+
+    def units(name: str, stop_after: int | None = None, workers: int = 1) -> Path:
+        document = {
+            "name": "tidy",
+            "prepare": {
+                "sources": str(data), "steps": steps, "output": str(tmp_path / name),
+                "workers": workers, **settings,
+            },
+        }  # fmt: skip
+        planned = plan(parse_preparation(document, "job.yaml"), unit_bytes=50_000)
+        assert len(planned.units) > 3
+        calls = iter(range(10**6))
+
+        def progress(*_: Any) -> None:
+            if stop_after is not None and next(calls) == stop_after:
+                raise KeyboardInterrupt
+
+        return build(planned, progress)
+
+    whole = _bytes(units("whole"))
+    assert _bytes(units("two", workers=2)) == whole
+    interruptions = 0
+    while not list((tmp_path / "stopped").glob("tidy/[!.]*")):
+        with contextlib.suppress(KeyboardInterrupt):
+            units("stopped", stop_after=5)
+        interruptions += 1
+    assert interruptions > 4
+    assert _bytes(units("stopped")) == whole
+
+
+def test_unreadable_rows_are_rejected_and_counted(tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    lines = [orjson.dumps(row) for row in _texts(5)]
+    data.write_bytes(b"\n".join([*lines, b'{"text": ', b'{"text": "caf\xe9"}', b'{"n": 1}', b""]))
+    folder = _prepare(tmp_path / "out", str(data))
+    report = _report(folder)
+    assert (report["rows_read"], report["rows_written"]) == (8, 5)
+    assert report["steps"][0]["rejected"] == {"unreadable": 3}
+    rejected = [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in rejected] == ["a.jsonl:6", "a.jsonl:7", "a.jsonl:8"]
+
+
+def test_a_source_without_a_readable_row_ends_the_preparation(tmp_path: Path) -> None:
+    data = _write(tmp_path / "a.jsonl", [{"n": 1}, {"n": 2}])
+    with pytest.raises(DataError, match=r"none of its 2 rows can be read.*a\.jsonl:1"):
+        _prepare(tmp_path / "out", str(data))
+    assert not list((tmp_path / "out" / "tidy").glob("[!.]*"))
+
+
+def test_a_later_pass_refuses_other_rows(tmp_path: Path) -> None:
+    from datatrove.io import get_datafolder
+
+    from preparation.row_files import RowFileWriter, read_rows
+    from preparation.rows import PreparedRow
+
+    folder = get_datafolder(str(tmp_path))
+    signatures = []
+    for ids in (["a:1", "a:2"], ["a:1", "a:3"]):
+        with RowFileWriter(folder, 0) as writer:
+            for id_ in ids:
+                writer.write(PreparedRow(id_, "a", "text", {"text": "x"}), "0")
+        signatures.append((tmp_path / "rows/00000.signature.json").read_bytes())
+    assert len(list(read_rows(folder, 0))) == 2
+    (tmp_path / "rows/00000.signature.json").write_bytes(signatures[0])
+    with pytest.raises(DataError, match="whose duplicates were found"):
+        list(read_rows(folder, 0))
+
+
+def test_all_problems_of_a_job_are_told_at_once(tmp_path: Path) -> None:
+    document = {
+        "name": "tidy",
+        "prepare": {
+            "sources": [
+                str(tmp_path / "none.jsonl"),
+                {"source": "builtin:python-stdlib", "weight": 2},
+            ],
+            "steps": [{"step": "normalise"}, {"step": "normalise"}],
+        },
+    }
+    with pytest.raises(JobError) as caught:
+        parse_preparation(document, "job.yaml")
+    text = str(caught.value)
+    assert "3 problems" in text
+    for words in ("no such file", "uses each row once", "in the list twice"):
+        assert words in text
+    with pytest.raises(JobError, match=STEP["step"]):
+        parse_preparation({"name": "x", "prepare": {"sources": "a", "steps": [STEP]}}, "j")
