@@ -10,12 +10,18 @@ from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.quality.section import QualityStep
+from preparation.steps.secrets.section import SecretsStep
+from preparation.steps.toxicity import ToxicityStep
 from training.config.base import ConfigSection
 from training.config.data import Source
 from training.config.job import Name
 from training.config.types import PositiveInt
 
-AnyStep = Annotated[NormaliseStep | LanguageStep | DuplicatesStep, Field(discriminator="step")]
+AnyStep = Annotated[
+    NormaliseStep | LanguageStep | SecretsStep | QualityStep | ToxicityStep | DuplicatesStep,
+    Field(discriminator="step"),
+]
 """Steps of a preparation; a new one is added here."""
 
 

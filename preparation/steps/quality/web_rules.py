@@ -61,9 +61,9 @@ class WebRules:
 class RepetitionFilter:
     """Gopher's rules of repetition, several times as fast as datatrove's filter alone.
 
-    datatrove counts repeated runs of 5 to 10 words and the most frequent runs of 2 to 4. Its costly
-    counts are left out if cheap upper bounds of them are below all thresholds, so that every
-    decision is that of datatrove.
+    datatrove counts the most frequent runs of 2 to 4 words and repeated runs of 5 to 10. Here the
+    first are counted without joining the words, and the costly second count is left out if a cheap
+    upper bound is below all thresholds, so that every decision is that of datatrove.
 
     Args:
         splitter: Word splitter.
@@ -71,28 +71,25 @@ class RepetitionFilter:
 
     def __init__(self, splitter: WordSplitter):
         self._splitter = splitter
-        self._all = GopherRepetitionFilter(language=splitter)
         self._lines = GopherRepetitionFilter(top_n_grams=(), dup_n_grams=(), language=splitter)
+        self._runs = GopherRepetitionFilter(top_n_grams=(), language=splitter)
+        self._thresholds = GopherRepetitionFilter(language=splitter)
 
     def filter(self, document: Document) -> bool | tuple[bool, str]:
         """Return True, or False with the reason to reject a document."""
-        words = self._splitter.word_tokenize(document.text)
-        needs_all = self._may_repeat_runs(words, document.text) or self._has_frequent_run(
-            words, document.text
-        )
-        result: bool | tuple[bool, str] = (self._all if needs_all else self._lines).filter(document)
-        return result
-
-    def _may_repeat_runs(self, words: list[str], text: str) -> bool:
-        least_share = min(float(share) for _, share in self._all.dup_n_grams)
-        return _repeated_characters(words) > least_share * len(text)
-
-    def _has_frequent_run(self, words: list[str], text: str) -> bool:
-        for length, share in self._all.top_n_grams:
+        text = document.text
+        result: bool | tuple[bool, str] = self._lines.filter(document)
+        if result is not True:
+            return result
+        words = self._splitter.word_tokenize(text)
+        for length, share in self._thresholds.top_n_grams:
             for run, count in Counter(_runs(words, length)).most_common(1):
-                if len(" ".join(run)) * count > float(share) * len(text):
-                    return True
-        return False
+                if len(" ".join(run)) * count / len(text) > share:
+                    return False, f"top_{length}_gram"
+        least_share = min(float(share) for _, share in self._thresholds.dup_n_grams)
+        if _repeated_characters(words) > least_share * len(text):
+            result = self._runs.filter(document)
+        return result
 
 
 _SHORTEST_RUN = 5
@@ -104,6 +101,8 @@ def _repeated_characters(words: list[str]) -> int:
     A repeated run of more words consists of repeated runs of five, so that this is an upper bound
     for runs of any length.
     """
+    if len(set(_runs(words, _SHORTEST_RUN))) == max(0, len(words) - _SHORTEST_RUN + 1):
+        return 0
     earlier: set[tuple[str, ...]] = set()
     counted_to = characters = 0
     for start, run in enumerate(_runs(words, _SHORTEST_RUN)):

@@ -18,7 +18,7 @@ WORDS = regex.compile(
 _SENTENCE_END = regex.compile(r"(?<=[.!?…。！？][\"'”’)\]]{0,3})\s+")
 
 
-class WordSplitter(WordTokenizer):  # type: ignore[misc]  # datatrove has no type information
+class WordSplitter(WordTokenizer):
     """Splits text into words and sentences without a model.
 
     The words of the last text are kept, because several filters ask for them.
