@@ -11,7 +11,6 @@ import gc
 import json
 import logging
 import math
-import os
 import shutil
 import sys
 import time
@@ -23,26 +22,25 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate.state import AcceleratorState, DistributedType
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from peft import PeftModel
+from transformers import AutoTokenizer
 
 import training.trainer.deepspeed as engine
 from tests.matrix.cells import CUT, STEPS, Cell, named
-from tests.run_commands import Run, read_jsonl, read_weights
+from tests.matrix.trained_adapter import write_adapter
+from tests.run_commands import Run, read_weights
+from tests.two_node import forget_deepspeed, linear
 from training.config import Job
 from training.config.load import parse_job
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 from training.errors import JobError, ModelError
 from training.export.formats import adapter_folder, merged_folder
-from training.models.base_digest import write_base_digest
 from training.models.load import load_model
 from training.pipeline import run
 from training.run_folder import RunFolder
 from training.trainer.distributed import detect_world, init_process_group
 
-_LINEAR = torch.nn.functional.linear
 LOSS_TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 """Nats between a loss in training and that of what was saved; bf16 is rounded on both ways."""
 
@@ -62,7 +60,7 @@ class Walk:
         names = ("one", "two")
         if self.first:
             for number, name in enumerate(names):
-                _make_member(model, home / name, seed=number, learned=None if number else rows)
+                write_adapter(model, home / name, seed=number, learned=None if number else rows)
         dist.barrier()
         self.members = {name: str(home / name) for name in names}
 
@@ -99,13 +97,7 @@ class Walk:
         run(RunFolder(path))
         sharded = AcceleratorState().distributed_type == DistributedType.DEEPSPEED
         assert sharded == (job.sharding.zero > 0), "trained as another cell is"
-        gc.collect()
-        # Accelerate leaves it behind, and a run without ZeRO would then have ZeRO 2.
-        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
-        # Else the first process, loading what was saved, would wait for the other to take its part.
-        unset_hf_deepspeed_config()
-        # ZeRO 3 puts its own in this place, for as long as a process lives.
-        torch.nn.functional.linear = _LINEAR
+        forget_deepspeed()
         dist.barrier()
 
 
@@ -119,34 +111,6 @@ def _noted(look: Any) -> list[str]:
         return list(look())
     except Exception as error:
         return [f"{type(error).__name__}: {error} {traceback.format_exc()[-4000:]}"]
-
-
-def _make_member(model: Path, folder: Path, seed: int, learned: Path | None) -> None:
-    """Write a LoRA adapter that changes what the model says: for the better, if it has learned."""
-    torch.manual_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(model)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=4, target_modules="all-linear")
-    tuned = get_peft_model(base, config)
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.05)
-    if learned:
-        _learn(tuned, AutoTokenizer.from_pretrained(model), read_jsonl(learned))
-    tuned.save_pretrained(folder)
-    write_base_digest(folder, str(model))
-
-
-def _learn(tuned: PeftModel, tokenizer: Any, rows: list[dict[str, Any]]) -> None:
-    trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-2)
-    for first in range(0, len(rows), 8):
-        texts = [row["prompt"] + row["completion"] for row in rows[first : first + 8]]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=64)
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        tuned(**batch, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 def loaded(job: Job, path: Path) -> list[str]:
@@ -214,6 +178,7 @@ def main(model: Path, rows: Path, home: Path) -> None:
     # A tiny model's weights too are cut up, and not only a large one's.
     engine.PERSISTS_BELOW = 0
     init_process_group(detect_world(), zero=0)
+    linear()
     walk = Walk(model, rows, home)
     for cell in named(json.loads((home / "cells.json").read_text())):
         start = time.monotonic()
