@@ -16,6 +16,7 @@ from typing import Any
 
 from training import __version__
 from training.config import Job
+from training.data.readers.sources import prepared_digest
 from training.models.flops import device_name
 
 _PACKAGES = (
@@ -61,6 +62,7 @@ def write_manifest(
             "train": data.train.digest,
             "validation": data.validation.digest if data.validation is not None else None,
             "rows": len(data.train) if isinstance(data.train, Sized) else None,
+            "prepared": _prepared(job),
         },
         "tokenizer": hashlib.sha256(
             json.dumps(sorted(tokenizer.get_vocab().items())).encode()
@@ -76,6 +78,12 @@ def write_manifest(
         "accumulation": job.train.global_batch_size // (setup.micro_batch_size * setup.world.size),
     }
     path.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _prepared(job: Job) -> dict[str, str]:
+    """Return the digest of each source that `temper prepare` has made."""
+    found = {source.source: prepared_digest(source) for source in job.data.train}
+    return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def _size(parameter: Any) -> int:

@@ -15,7 +15,7 @@ from preparation.build import build
 from preparation.config.load import parse_preparation
 from preparation.plan import plan
 from training.config.data import Source
-from training.data.readers.sources import locate
+from training.data.readers.sources import locate, prepared_digest
 from training.errors import DataError, JobError
 
 STEP = {"step": "normalize"}
@@ -71,6 +71,9 @@ def test_rows_are_written_once_and_a_reader_finds_only_the_split(tmp_path: Path)
     assert {Path(label).parts[0] for _, label in located.files} == {"train"}
     records = [record for _, record in located.records()]
     assert len(records) == len(train), "report.json or rejected.jsonl was read as data"
+    digest = prepared_digest(Source(source=str(latest)))
+    assert digest == _report(folder)["content_digest"]
+    assert prepared_digest(Source(source=str(data))) is None
 
 
 def test_exact_and_near_duplicates_are_removed_and_the_first_one_stays(tmp_path: Path) -> None:

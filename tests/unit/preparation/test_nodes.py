@@ -115,6 +115,7 @@ def test_two_nodes_and_s3_give_the_same_bytes_as_one_machine(
         stored = {
             item["Key"]: client.get_object(Bucket="data", Key=item["Key"])["Body"].read()
             for item in listed
+            if not item["Key"].endswith("/")  # empty objects that pyarrow makes for folders
         }
     finally:
         server.stop()

@@ -7,6 +7,7 @@ container, or `builtin:python-stdlib`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -241,6 +242,15 @@ def _check_not_saved_dataset(folder: Path) -> None:
             f'it as Parquet and name that file: python -c "import datasets; '
             f"datasets.load_from_disk('{split}').to_parquet('{split.name}.parquet')\""
         )
+
+
+def prepared_digest(source: Source) -> str | None:
+    """Return the digest of a source that `temper prepare` has made; None for any other."""
+    path = existing_path(source.source)
+    if path is None or not all((path / name).is_file() for name in PREPARED_MARKS):
+        return None
+    report = json.loads((path / PREPARED_MARKS[1]).read_bytes())
+    return str(report["content_digest"]) if "content_digest" in report else None
 
 
 def _folder(folder: Path) -> list[Path]:
