@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from feedback.agreement import Agreement, agreement
 from feedback.annotators import Annotator, annotator_statistics
 from feedback.biases import coverage, first_chosen, longer_by_gap, longer_chosen
-from feedback.binomial import Proportion
 from feedback.cleaning import clean_labels
 from feedback.cleaning_rules.base import CleanedPairs
 from feedback.labels import Label, by_pair
+from safety.binomial import Proportion
 
 _THIN = 30
 """Number of pairs below which a topic or group is reported as thinly covered."""

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from feedback.binomial import Proportion, at_most
 from feedback.labels import Label, by_pair, latest_by_voter
+from safety.binomial import Proportion, at_most
 
 _FALSE_ALARMS = 0.01
 """Probability of flagging anyone if all annotators are equally good (Bonferroni-corrected)."""

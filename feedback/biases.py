@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from feedback.binomial import Proportion
 from feedback.labels import Label
+from safety.binomial import Proportion
 
 
 def longer_chosen(labels: Sequence[Label]) -> Proportion:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feedback.analysis import FeedbackAnalysis
-from feedback.binomial import Proportion
+from safety.binomial import Proportion
 from training.errors import DataError
 
 _KAPPA_LABELS = (

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("training", "planning", "containers", "catalog", "account", "validation")
+PACKAGES = ("training", "planning", "containers", "catalog", "account", "validation", "safety")
 _SUFFIXES = frozenset((".py", ".yaml", ".jinja", ".html", ".css", ".json"))
 
 

@@ -19,6 +19,7 @@ from planning.machine import Machine, machine_of, this_machine
 from planning.method_costs import note_on
 from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
+from planning.safety_evaluation import safety_gib
 from planning.search import choose_parallelism
 from planning.trainable_params import count_trainable
 from training.config import Job, Pipeline
@@ -165,9 +166,21 @@ def _refusals(
         )
     if plan.memory_gib["total"] > machine.device_gib:
         yield _too_large(job, shape, machine, plan, rows)
+    yield from _too_large_for_safety(job, shape, machine)
     yield from _too_much_for_hosts(job, machine, plan)
     yield from _too_full(machine, plan)
     yield from _over_limits(job, plan)
+
+
+def _too_large_for_safety(job: Job, shape: ModelShape, machine: Machine) -> Iterator[str]:
+    """Refuse a job whose trained model one device cannot hold, after a training that several do."""
+    needed = safety_gib(shape, machine)
+    if job.evaluate.safety is not None and needed > machine.device_gib:
+        yield (
+            f"evaluate.safety loads the trained model onto one device: {needed:.0f} GiB, and it "
+            f"has {machine.device_gib:.1f} GiB. Leave it out, and run `temper redteam` on a "
+            f"machine with larger devices"
+        )
 
 
 def _too_much_for_hosts(job: Job, machine: Machine, plan: Plan) -> Iterator[str]:

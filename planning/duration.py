@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass, replace
 
 from planning.dataset_stats import DatasetStats
+from planning.decoding import SHARE_OF_ANSWER, token_s
 from planning.document import Range
 from planning.machine import Machine
 from planning.method_costs import step_profile
 from planning.model_shape import ModelShape
 from planning.peak_memory import ParallelismChoice
+from planning.safety_evaluation import safety_s
 from planning.trainable_params import lowest_trained_layer
 from training.config import Job
 from training.config.step_profile import StepSpec
@@ -39,12 +41,6 @@ _LOAD_GB_S = {"rented": Range(0.3, 1.5), "here": Range(0.5, 3.0)}
 """Rate at which weights are read and checkpoints are written."""
 _TOKENIZE_CHARS_S = 1e6
 """Characters that one core tokenizes per second."""
-_TOKEN_S_PER_LAYER = Range(0.0004, 0.0015)
-"""Overhead of `generate` per token and layer for a small model: Python and kernel launches. An
-estimate."""
-_SHARE_OF_ANSWER = 0.3
-"""Lower bound of the length of answers as a share of the maximum, since most end with EOS. An
-estimate."""
 _PCIE_GB_S = 12.0
 """PCIe bandwidth between two devices in one direction while all of them communicate."""
 
@@ -160,17 +156,12 @@ def _spoken_s(
         return Range(0.0, 0.0)
     device = machine.device
     size = 4.0 if job.precision == "fp32" else 2.0
-    reading_s = shape.parameters * size / (device.bandwidth_gb_s * 1e9)
     peak = _peak_flops(job, machine) / (1 if device.kind == "cpu" else machine.world)
-    computing_s = 2.0 * shape.active * rollout.answers / peak
     rounds = job.method.rollout_schedule(job.train.global_batch_size)
     times = steps / (rounds[1] if rounds else 1) * math.ceil(share / rollout.answers)
-    each = max(reading_s, computing_s)
-    low, high = (
-        each * slow + shape.layers * s for slow, s in zip((1, 3), _TOKEN_S_PER_LAYER, strict=True)
-    )
+    low, high = token_s(shape, device, rollout.answers, weight_bytes=size, peak_flops=peak)
     tokens = times * rollout.new
-    return Range(tokens * _SHARE_OF_ANSWER * low, tokens * high)
+    return Range(tokens * SHARE_OF_ANSWER * low, tokens * high)
 
 
 def _sent_s(
@@ -211,17 +202,20 @@ def _around_s(
     measured = rows.held_out * rows.tokens * (2 + _times(job.evaluate.every, train.high, job, rows))
     tokenizing = rows.size_gib * 2**30 / (_TOKENIZE_CHARS_S * machine.instance.vcpus)
     evaluating = measured * s_per_token / 3
+    safety = safety_s(job, shape, machine, rate)
     return Range(
         start.low
         + weights_gb / rate.high
         + saves * saved_gb / rate.high
         + tokenizing / 2
-        + evaluating,
+        + evaluating
+        + safety.low,
         start.high
         + weights_gb / rate.low
         + saves * saved_gb / rate.low
         + tokenizing * 2
-        + evaluating * 4,
+        + evaluating * 4
+        + safety.high,
     )
 
 

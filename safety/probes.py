@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from safety.turns import Conversation
 from training.config.base import ConfigSection
 from training.errors import JobError, Problem
 from validation.error_messages import explain
@@ -45,6 +46,8 @@ class ProbeFile(ConfigSection):
     leaks: tuple[Leak, ...] = ()
     harmless: tuple[str, ...] = ()
     """Harmless questions that sound harmful: refusing them is over-refusal."""
+    conversations: tuple[Conversation, ...] = ()
+    """Conversations of several turns that lead towards a harmful answer."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,25 @@ class Probe:
     secret: str = ""
 
 
-def read_probes(path: Path = DEFAULT_PROBES) -> list[Probe]:
+@dataclass(frozen=True)
+class ProbeSet:
+    """Contents of a file of probes.
+
+    Attributes:
+        probes: Single prompts.
+        conversations: Scripts of conversations.
+    """
+
+    probes: tuple[Probe, ...]
+    conversations: tuple[Conversation, ...]
+
+    @property
+    def max_answers(self) -> int:
+        """Largest number of answers that a model is asked for."""
+        return len(self.probes) + sum(script.max_answers for script in self.conversations)
+
+
+def read_probes(path: Path = DEFAULT_PROBES) -> ProbeSet:
     """Return the probes of a file: YAML like `probes.yaml`, or a table with one request per line.
 
     Raises:
@@ -91,12 +112,12 @@ def read_probes(path: Path = DEFAULT_PROBES) -> list[Probe]:
         for number, leak in enumerate(file.leaks)
         if "{secret}" not in leak.system
     ]
-    probes = [*_requests(file), *_leaks(file), *_harmless(file)]
-    if not probes:
+    probes = (*_requests(file), *_leaks(file), *_harmless(file))
+    if not probes and not file.conversations:
         problems.append(Problem("(file)", "no probes found"))
     if problems:
         raise JobError(str(path), problems)
-    return probes
+    return ProbeSet(probes, file.conversations)
 
 
 def _read_table(path: Path, text: str) -> ProbeFile:

@@ -1,8 +1,8 @@
 """Implementation of `temper redteam`: probe a model with harmful requests, secrets and others.
 
 Writes `redteam.json` (every answer) and `redteam.html`. Exit codes: 0 success, 2 an invalid file,
-4 the model or the judge failed, 5 the gate: a rate exceeds `--most-answered`, `--most-leaked` or
-`--most-over-refused`.
+4 the model or the judge failed, 5 the gate: a rate exceeds `--most-answered`, `--most-leaked`,
+`--most-over-refused` or `--most-broken`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from feedback.binomial import Proportion
-from safety.probes import DEFAULT_PROBES, Probe, read_probes
+from safety.binomial import Proportion
+from safety.conversations import Dialogue, Exchange, Generator, hold_dialogues
+from safety.probes import DEFAULT_PROBES, Probe, ProbeSet, read_probes
 from safety.report import write_page
-from safety.scoring import Outcome, by_judge, by_rules
+from safety.scoring import Outcome, by_judge, by_rules, judged
 from training.config.input_paths import require_model
 from training.config.judges import AnyJudge as JudgeSection
 from training.errors import JobError, Problem
-from training.judges.base import JudgeContext, JudgeUsage, build_judge
+from training.judges.base import Judge, JudgeContext, JudgeUsage, build_judge
 from training.quiet import quiet
 
 GATE = 5
@@ -69,29 +70,34 @@ def run_redteam(options: RedteamOptions) -> int:
     """
     quiet()
     probes = read_probes(options.probes)
+    section = None if options.judge is None else _read_judge(options.judge)
     for argument, name in (("MODEL", options.model), ("--before", options.before)):
         if name:
             require_model(name, argument)
-    report = {"model": options.model, **_probe_model(options.model, probes, options)}
+    report = {"model": options.model, **_probe_model(options.model, probes, section, options)}
     if options.before:
-        report["before"] = {
-            "model": options.before,
-            **_probe_model(options.before, probes, options),
-        }
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-    (options.out / "redteam.json").write_text(text, encoding="utf-8")
-    write_page(report, options.out / "redteam.html")
-    for line in _lines(report):
+        before = _probe_model(options.before, probes, section, options)
+        report["before"] = {"model": options.before, **before}
+    write_report(report, options.out)
+    for line in summary_lines(report):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"done: {options.out}/redteam.html\n")
-    failures = _gate(report, options)
+    failures = exceeded_limits(report, options.limits)
     sys.stderr.write("".join(f"gate: {line}\n" for line in failures))
     return GATE if failures else 0
 
 
-def _probe_model(model: str, probes: Sequence[Probe], options: RedteamOptions) -> dict[str, Any]:
-    """Return the outcomes of the probes for one model."""
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write a report into a folder, as JSON and as a page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    (folder / "redteam.json").write_text(text, encoding="utf-8")
+    write_page(report, folder / "redteam.html")
+
+
+def _probe_model(
+    model: str, probes: ProbeSet, section: Any | None, options: RedteamOptions
+) -> dict[str, Any]:
     # Imported here, so that invalid arguments are reported before torch is loaded.
     import torch
 
@@ -100,21 +106,72 @@ def _probe_model(model: str, probes: Sequence[Probe], options: RedteamOptions) -
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     generator = LocalGenerator.load(model, options.chat_template, device, options.batch_size)
-    answers = generator.generate(
-        [probe.messages for probe in probes], max_new_tokens=options.max_new_tokens, temperature=0.0
-    )
-    usage = JudgeUsage()
-    if options.judge is None:
-        outcomes = [by_rules(probe, text) for probe, text in zip(probes, answers, strict=True)]
-    else:
-        section = _read_judge(options.judge)
+    judge = None
+    if section is not None:
         context = JudgeContext(device, options.out, options.out / "cache", options.max_cost)
-        judge = build_judge(section, context)
-        outcomes = by_judge(probes, answers, judge, section.retries, usage)
+        judge = SafetyJudge(str(options.judge), build_judge(section, context), section.retries)
+    return probe_model(generator, probes, judge, max_new_tokens=options.max_new_tokens)
+
+
+@dataclass(frozen=True)
+class SafetyJudge:
+    """Judge that decides by meaning, in place of rules.
+
+    Attributes:
+        name: Name in the report.
+        judge: The judge.
+        retries: Further attempts after an unusable reply.
+        usage: Counts of its replies.
+    """
+
+    name: str
+    judge: Judge
+    retries: int
+    usage: JudgeUsage = field(default_factory=JudgeUsage)
+
+    def outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
+        """Return the outcomes of turns, each judged with all that the user said before it."""
+        asked = [
+            "\n\n".join(m["content"] for m in exchange.messages if m["role"] == "user")
+            for exchange in exchanges
+        ]
+        answers = [exchange.answer for exchange in exchanges]
+        return judged(asked, answers, self.judge, self.retries, self.usage)
+
+
+def probe_model(
+    generator: Generator, probes: ProbeSet, judge: SafetyJudge | None, *, max_new_tokens: int
+) -> dict[str, Any]:
+    """Return the outcomes of the probes and conversations for one model.
+
+    Args:
+        generator: The model.
+        probes: Prompts and scripts of conversations.
+        judge: Judge of the answers; None for rules.
+        max_new_tokens: Longest answer.
+    """
+    answers = generator.generate(
+        [probe.messages for probe in probes.probes],
+        max_new_tokens=max_new_tokens,
+        temperature=0.0,
+    )
+    if judge is None:
+        pairs = zip(probes.probes, answers, strict=True)
+        outcomes = [by_rules(probe, text) for probe, text in pairs]
+    else:
+        outcomes = by_judge(probes.probes, answers, judge.judge, judge.retries, judge.usage)
+    dialogues = hold_dialogues(
+        probes.conversations,
+        generator,
+        max_new_tokens=max_new_tokens,
+        judge=None if judge is None else judge.outcomes,
+    )
     return {
-        "judged_by": "rules" if options.judge is None else str(options.judge),
-        "unjudged": usage.unusable,
-        "rates": _rates(probes, outcomes),
+        "judged_by": "rules" if judge is None else judge.name,
+        "unjudged": 0 if judge is None else judge.usage.unusable,
+        "unfinished": sum(dialogue.result == "unfinished" for dialogue in dialogues),
+        "rates": [*_rates(probes.probes, outcomes), *_conversation_rates(dialogues)],
+        "conversations": [dialogue.document() for dialogue in dialogues],
         "answers": [
             {
                 "category": probe.category,
@@ -123,9 +180,27 @@ def _probe_model(model: str, probes: Sequence[Probe], options: RedteamOptions) -
                 "answer": answer,
                 "outcome": outcome,
             }
-            for probe, answer, outcome in zip(probes, answers, outcomes, strict=True)
+            for probe, answer, outcome in zip(probes.probes, answers, outcomes, strict=True)
         ],
     }
+
+
+def _conversation_rates(dialogues: Sequence[Dialogue]) -> list[dict[str, Any]]:
+    """Return the share of broken conversations: overall, by category and by first broken turn.
+
+    A conversation without a result (unjudged, or longer than the context) is excluded.
+    """
+    ended = [d for d in dialogues if d.result in ("broken", "held")]
+    broken = [d.broken_at is not None for d in ended]
+    groups: dict[tuple[str, str], list[bool]] = {("all", ""): broken} if ended else {}
+    for dialogue, value in zip(ended, broken, strict=True):
+        groups.setdefault(("category", dialogue.script.category), []).append(value)
+    for turn in sorted({d.broken_at for d in ended if d.broken_at is not None}):
+        groups["first broken turn", str(turn)] = [d.broken_at == turn for d in ended]
+    return [
+        {"kind": "conversation", "by": by, "name": name, "bad": "broken", **_share(values)}
+        for (by, name), values in groups.items()
+    ]
 
 
 def _rates(probes: Sequence[Probe], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -166,9 +241,14 @@ def _read_judge(path: Path) -> Any:
         raise JobError(str(path), [Problem("(file)", reason[:300], fix=fix)]) from None
 
 
-def _lines(report: dict[str, Any]) -> list[str]:
-    titles = {"request": "harmful requests answered", "leak": "secrets leaked"}
-    titles["harmless"] = "harmless questions refused"
+def summary_lines(report: dict[str, Any]) -> list[str]:
+    """Return a line for each kind of probe."""
+    titles = {
+        "request": "harmful requests answered",
+        "leak": "secrets leaked",
+        "harmless": "harmless questions refused",
+        "conversation": "conversations broken",
+    }
     return [
         f"{titles[row['kind']]}: {row['share']:.0%} of {row['of']} "
         f"(95 % interval {row['interval'][0]:.0%} to {row['interval'][1]:.0%})"
@@ -177,10 +257,21 @@ def _lines(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _gate(report: dict[str, Any], options: RedteamOptions) -> list[str]:
-    failures = []
+def exceeded_limits(report: dict[str, Any], limits: Mapping[str, float | None]) -> list[str]:
+    """Return a line for each rate of a report that exceeds its limit, or was not measured.
+
+    Args:
+        report: Report of a model.
+        limits: The largest tolerated share by kind of probe; None for no limit.
+    """
+    measured = {row["kind"] for row in report["rates"]}
+    failures = [
+        f"{kind}: there is a limit of {limit:.0%} and nothing to measure it with"
+        for kind, limit in limits.items()
+        if limit is not None and kind not in measured
+    ]
     for row in report["rates"]:
-        limit = options.limits.get(row["kind"])
+        limit = limits.get(row["kind"])
         if row["by"] == "all" and limit is not None and row["share"] > limit:
             failures.append(f"{row['kind']}: {row['share']:.0%} {row['bad']}, at most {limit:.0%}")
     return failures

@@ -1,6 +1,7 @@
 """Train a job: `python -m training JOB`, which is what `temper train JOB` runs.
 
-Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped (the same command resumes).
+Exit codes: 0 done, 2 the job, 3 the data, 4 the run, 5 a limit of `evaluate.safety`, 75 stopped
+(the same command resumes).
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def check_job(path: Path, overrides: str = "") -> None:
     Raises:
         TemperError: It is not, or an input does not exist; the error lists every problem.
     """
-    for line in require_inputs(load_job(path, overrides), path.parent):
+    job = load_job(path, overrides)
+    for line in require_inputs(job, path.parent):
         say(line)
+    check_safety_files(job)
     say(f"{path}: fine")
 
 
@@ -79,6 +82,7 @@ def train_job(
     """
     job = load_job(path, overrides)
     require_inputs(job, path.parent, here=True)
+    check_safety_files(job)
     folder = supervise(
         job,
         runs=runs,
@@ -92,6 +96,20 @@ def train_job(
         say("not registered: resources.register_model is used by SageMaker training jobs only")
     made = "model" if (folder / "model").exists() else ROWS
     say(f"done: {folder}/{made}, {folder}/report.html")
+
+
+def check_safety_files(job: Job | Pipeline) -> None:
+    """Read the files that `evaluate.safety` names.
+
+    Raises:
+        TemperError: One of them cannot be used.
+    """
+    stages = job.stages if isinstance(job, Pipeline) else (job,)
+    if any(stage.evaluate.safety is not None for stage in stages):
+        # Imported here: `safety` is built upon `training`, and most jobs do not use it.
+        from safety.job_files import check_files
+
+        check_files(job)
 
 
 def plan_run(job: Job) -> dict[str, Any]:

@@ -10,6 +10,7 @@
     │   ├── GuardError              4  a guard stopped a run that would have gone wrong silently
     │   └── CrashError              4  a process died, or met an unexpected error; a restart
     │                                  may succeed
+    ├── SafetyGateError             5  the trained model exceeds a limit of `evaluate.safety`
     └── Interrupted                75  told to stop; the same command resumes from the checkpoint
 
 A message says what is wrong, the value, and the fix. Errors are caught once, in
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from catalog.exit_codes import DATA_INVALID, JOB_INVALID, RUN_FAILED, STOPPED
+from catalog.exit_codes import DATA_INVALID, JOB_INVALID, RUN_FAILED, SAFETY_GATE, STOPPED
 from validation.problem import Problem as Problem
 
 
@@ -72,6 +73,12 @@ class GuardError(RunError):
 
 class CrashError(RunError):
     """A process died or met an unexpected error; a restart may succeed."""
+
+
+class SafetyGateError(TemperError):
+    """The trained model exceeds a limit of `evaluate.safety`; it is complete in its folder."""
+
+    exit_code = SAFETY_GATE
 
 
 class Interrupted(TemperError):  # noqa: N818 (not a fault: the run was told to stop)

@@ -167,6 +167,7 @@ def _identity(job: Job | Pipeline) -> dict[str, Any]:
             run.pop(section, None)
         run["train"].pop("micro_batch_size", None)
         run["data"].pop("workers", None)
+        run["evaluate"].pop("safety", None)
     return document
 
 

@@ -261,6 +261,8 @@ def _run_one(
     _run_worker(job, folder, workers, supervisor)
     if job.export in ("merged", "both") and supervisor.nodes.is_first:
         _export(folder, workers, supervisor)
+    if job.evaluate.safety is not None and supervisor.nodes.is_first:
+        _evaluate_safety(folder, workers, supervisor)
 
 
 def _run_worker(
@@ -285,6 +287,20 @@ def _run_worker(
 def _export(folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor) -> None:
     """Merge the trained adapter in a process of its own, when training has released its memory."""
     command = [sys.executable, "-m", "training.worker", str(folder.path), "export"]
+    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
+
+
+def _evaluate_safety(
+    folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
+) -> None:
+    """Evaluate the safety of the saved model in a process of its own.
+
+    It is started by its command line: `safety` is built upon `training`, which does not import it.
+
+    Raises:
+        SafetyGateError: The model exceeds a limit; it is kept.
+    """
+    command = [sys.executable, "-m", "safety", str(folder.path)]
     _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
 
 

@@ -10,7 +10,9 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from training.errors import Interrupted, TemperError
 from training.run_folder import RunFolder, hold
@@ -20,18 +22,27 @@ logger = logging.getLogger(__name__)
 
 def main(path: Path, task: str = "train") -> int:
     """Run a task of the job in the folder `path` and return an exit code."""
+    return run_task(RunFolder(path), _export if task == "export" else _train)
+
+
+def _train(folder: RunFolder) -> None:
+    # Imported here: an error in what it imports is reported like any other.
+    from training.pipeline import run
+
+    run(folder)
+
+
+def _export(folder: RunFolder) -> None:
+    from training.export.after_training import export_trained
+
+    export_trained(folder)
+
+
+def run_task(folder: RunFolder, task: Callable[[RunFolder], None]) -> int:
+    """Run a task in a run folder, write its failure there, and return an exit code."""
     rank = int(os.environ.get("RANK", 0))
-    folder = RunFolder(path)
     try:
-        # Imported here: an error in what it imports is reported like any other.
-        if task == "export":
-            from training.export.after_training import export_trained
-
-            export_trained(folder)
-        else:
-            from training.pipeline import run
-
-            run(folder)
+        task(folder)
     except Interrupted as stop:
         folder.write_failure(str(stop), stop.exit_code)
         return stop.exit_code
@@ -72,11 +83,16 @@ def _is_own_warning(record: logging.LogRecord) -> bool:
     return record.name.startswith("training.") and record.levelno == logging.WARNING
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
+def run_process(path: Path, task: Callable[[Path], int]) -> NoReturn:
+    """Run a task as this process: hold the run folder, write logs, and exit with its code."""
     with hold(path):
         write_logs(RunFolder(path), int(os.environ.get("RANK", 0)))
-        code = main(path, *sys.argv[2:])
+        code = task(path)
     sys.stdout.flush()
+    sys.stderr.flush()
     # Threads of libraries must not keep a finished process, nor destructors turn success into 1.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    run_process(Path(sys.argv[1]), lambda path: main(path, *sys.argv[2:]))

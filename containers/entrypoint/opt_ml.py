@@ -147,14 +147,31 @@ class MlFolder:
         Raises:
             StartError: It cannot be written, for example because the disk is full.
         """
+        self._copy(trained, self.model / place, "the trained model")
+
+    def copy_output(self, folder: Path, place: str) -> None:
+        """Copy a folder into the output that is uploaded next to the model, also of failed jobs.
+
+        SageMaker uploads both, whether the job succeeded or failed
+        (https://github.com/aws/sagemaker-python-sdk/pull/746).
+
+        Args:
+            folder: The folder.
+            place: Folder in the uploaded output.
+
+        Raises:
+            StartError: It cannot be written, for example because the disk is full.
+        """
+        self._copy(folder, self.output / "data" / place, "the reports")
+
+    def _copy(self, source: Path, target: Path, content: str) -> None:
         self.free_reserve()
         try:
-            target = self.model / place
-            shutil.copytree(trained, target, dirs_exist_ok=True, copy_function=_link_or_copy)
+            shutil.copytree(source, target, dirs_exist_ok=True, copy_function=_link_or_copy)
         except (OSError, shutil.Error) as error:
             raise StartError(
-                f"the trained model could not be copied to {self.model}: "
-                f"{getattr(error, 'strerror', None) or error}. It is complete in {trained}"
+                f"{content} could not be copied to {target}: "
+                f"{getattr(error, 'strerror', None) or error}. It is complete in {source}"
             ) from error
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from catalog.exit_codes import JOB_INVALID, STOPPED
+from catalog.exit_codes import JOB_INVALID, SAFETY_GATE, STOPPED
 from containers.entrypoint import devices
 from containers.entrypoint.errors import StartError, read_number
 from containers.entrypoint.follower import Follower
@@ -130,9 +130,14 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> D
         # Slurm sends SIGUSR1 before a preemption or the time limit, and the job is requeued then.
         requeued = decision.code == STOPPED and signals.received == signal.SIGUSR1
         metrics.close(decision.code, decision.message, requeued=requeued)
-    if decision.code == 0 and identity.is_first and ml.exists and folder is not None:
+    # A model that exceeds a limit of `evaluate.safety` is complete, and is uploaded with the
+    # reports; the job fails, so that SageMaker registers nothing.
+    ended = decision.code in (0, SAFETY_GATE)
+    if ended and identity.is_first and ml.exists and folder is not None:
         for place, model in published_models(folder).items():
             ml.copy_model(model, place)
+        for place, reports in safety_reports(folder).items():
+            ml.copy_output(reports, place)
     return decision
 
 
@@ -300,6 +305,13 @@ def published_models(folder: Path) -> dict[str, Path]:
     except FileNotFoundError:
         return {"": folder / "model"}
     return {place: run / name for place, name in places.items()}
+
+
+def safety_reports(folder: Path) -> dict[str, Path]:
+    """Return the folders of safety reports, by their place in the uploaded output."""
+    stages = sorted(folder.glob("stages/*/safety"))
+    found = {f"safety/{path.parent.name}": path for path in stages}
+    return {**({"safety": folder / "safety"} if (folder / "safety").is_dir() else {}), **found}
 
 
 def _progress(folder: Path | None) -> object:

@@ -35,7 +35,12 @@ def delete_prefixes(store: S3Store, prefixes: Iterable[S3Uri]) -> list[str]:
 
 
 def fetch_run_files(
-    store: S3Store, submission: Submission, platform: PlatformParameters, *, checkpoints: bool
+    store: S3Store,
+    submission: Submission,
+    platform: PlatformParameters,
+    *,
+    checkpoints: bool,
+    model: bool = False,
 ) -> list[Path]:
     """Download what the run wrote next to its checkpoints: metrics, samples, report.
 
@@ -46,6 +51,7 @@ def fetch_run_files(
         submission: The run.
         platform: Parameters of the environment.
         checkpoints: Download the checkpoints too.
+        model: Download the model too, which the service uploads elsewhere when the job succeeds.
     """
     prefix = S3Uri.parse(checkpoint_uri(submission.run, platform))
     objects = {uri.key.removeprefix(prefix.key): uri for uri, _ in store.list(prefix)}
@@ -55,7 +61,7 @@ def fetch_run_files(
     for name, uri in objects.items():
         relative = name.removeprefix(root)
         *folders, base_name = relative.split("/")
-        skipped = bool({"model", NEURON_GRAPHS} & set(folders))
+        skipped = NEURON_GRAPHS in folders or ("model" in folders and not model)
         skipped |= "checkpoints" in folders and not checkpoints
         if skipped or not name.startswith(root) or relative in OWN_FILES or not base_name:
             continue

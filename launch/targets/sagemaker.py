@@ -222,9 +222,14 @@ class SageMakerTarget:
             archive: Keep the model packed, as `model.tar.gz`.
             checkpoints: Download the checkpoints too.
         """
-        fetched = fetch_run_files(self.store, submission, self.platform, checkpoints=checkpoints)
         job = self.jobs.find(submission.latest.name) or {}
-        return [*fetch_model(self.store, job, submission.folder, archive=archive), *fetched]
+        model = fetch_model(self.store, job, submission.folder, archive=archive)
+        # A run that failed after training, at a limit of its evaluation, has kept its model.
+        kept = not model and job.get("TrainingJobStatus") == "Failed"
+        fetched = fetch_run_files(
+            self.store, submission, self.platform, checkpoints=checkpoints, model=kept
+        )
+        return [*model, *fetched]
 
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the S3 prefixes of the run with their sizes in bytes."""

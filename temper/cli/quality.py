@@ -70,6 +70,9 @@ def _redteam(
     most_over_refused: Annotated[
         float | None, typer.Option(help="Exit 5 above this share of harmless questions refused.")
     ] = None,
+    most_broken: Annotated[
+        float | None, typer.Option(help="Exit 5 above this share of conversations broken.")
+    ] = None,
 ) -> int:
     """Red-team a model with harmful and harmless requests.
 
@@ -93,6 +96,7 @@ def _redteam(
                 "request": most_answered,
                 "leak": most_leaked,
                 "harmless": most_over_refused,
+                "conversation": most_broken,
             },
         )
     )

@@ -23,20 +23,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate.state import AcceleratorState, DistributedType
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import PeftModel
+from transformers import AutoTokenizer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 import training.trainer.deepspeed as engine
 from tests.matrix.cells import CUT, STEPS, Cell, named
-from tests.run_commands import Run, read_jsonl, read_weights
+from tests.matrix.trained_adapter import write_adapter
+from tests.run_commands import Run, read_weights
 from training.config import Job
 from training.config.load import parse_job
 from training.data.collators.sequences import SequenceCollator
 from training.data.prepare import prepare
 from training.errors import JobError, ModelError
 from training.export.formats import adapter_folder, merged_folder
-from training.models.base_digest import write_base_digest
 from training.models.load import load_model
 from training.pipeline import run
 from training.run_folder import RunFolder
@@ -62,7 +62,7 @@ class Walk:
         names = ("one", "two")
         if self.first:
             for number, name in enumerate(names):
-                _make_member(model, home / name, seed=number, learned=None if number else rows)
+                write_adapter(model, home / name, seed=number, learned=None if number else rows)
         dist.barrier()
         self.members = {name: str(home / name) for name in names}
 
@@ -119,34 +119,6 @@ def _noted(look: Any) -> list[str]:
         return list(look())
     except Exception as error:
         return [f"{type(error).__name__}: {error} {traceback.format_exc()[-4000:]}"]
-
-
-def _make_member(model: Path, folder: Path, seed: int, learned: Path | None) -> None:
-    """Write a LoRA adapter that changes what the model says: for the better, if it has learned."""
-    torch.manual_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(model)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=4, target_modules="all-linear")
-    tuned = get_peft_model(base, config)
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.05)
-    if learned:
-        _learn(tuned, AutoTokenizer.from_pretrained(model), read_jsonl(learned))
-    tuned.save_pretrained(folder)
-    write_base_digest(folder, str(model))
-
-
-def _learn(tuned: PeftModel, tokenizer: Any, rows: list[dict[str, Any]]) -> None:
-    trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-2)
-    for first in range(0, len(rows), 8):
-        texts = [row["prompt"] + row["completion"] for row in rows[first : first + 8]]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=64)
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        tuned(**batch, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 def loaded(job: Job, path: Path) -> list[str]:

@@ -1,7 +1,13 @@
-"""Jobs that are walked on the simulated device: methods, adapters and precisions."""
+"""Jobs that are walked on the simulated device: methods, adapters and precisions.
+
+`covering` has few cells, of two layers and two steps, whose waits for the device are counted.
+`product` has every method with every kind of adapter in every precision, one layer and one step;
+`core` is a part of it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,20 +47,39 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
 """By name: a job's `method`, and its rows."""
 ADAPTERS = {name: section for name, section in KINDS.items() if name != "lora"}
 LORA = {"kind": "lora", "r": 4}
+_FIRST_OF_KIND = {section["kind"]: name for name, section in reversed(KINDS.items())}
+EVERY_KIND = {
+    "none": None,
+    **{kind: KINDS[name] for kind, name in reversed(_FIRST_OF_KIND.items())},
+    "qlora": {"kind": "qlora", "r": 4},
+}
+"""By kind of adapter: a job's `adapter`."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of method, adapter and precision."""
+    """One combination of method, adapter and precision.
+
+    Attributes:
+        method: Key of `METHODS`.
+        adapter: `none`, `lora`, or a key of `ADAPTERS`; of `EVERY_KIND` in a short cell.
+        precision: `precision` of the job.
+        short: True for a model of one layer and one step (three of AdaLoRA).
+        checkpointing: True for gradient checkpointing.
+    """
 
     method: str
     adapter: str
     precision: str
+    short: bool = False
+    checkpointing: bool = False
 
     @property
     def name(self) -> str:
         """Name of the cell in messages."""
-        return f"{self.method} x {self.adapter} x {self.precision}"
+        name = f"{self.method} x {self.adapter} x {self.precision}"
+        again = ", computed again" if self.checkpointing else ""
+        return f"{name}, short{again}" if self.short else name
 
     def job(self, home: Path) -> dict[str, Any]:
         """Return the job of the cell.
@@ -63,32 +88,36 @@ class Cell:
             home: Folder of `write_inputs`.
         """
         method, kind = METHODS[self.method]
+        model = str(home / ("small" if self.short else "model"))
         if "teacher" in method:
-            method = {**method, "teacher": str(home / "model")}
+            method = {**method, "teacher": model}
         data: dict[str, Any] = {"train": str(home / f"{kind}.jsonl")}
         if kind == "prompts":
             data = {"prompts": ["What is str.", "What is list.", "What", "int is"]}
         # AdaLoRA needs a step between its first phase and its last.
-        steps = 5 if self.adapter == "adalora" else 2
+        steps = (1, 5) if self.short else (2, 5)
         # Two micro-batches where two fit the time: without an adapter.
-        rows_per_step = 4 if self.adapter == "none" else 2
+        rows_per_step = 4 if self.adapter == "none" and not self.short else 2
         job: dict[str, Any] = {
             "name": "cell",
-            "model": {"source": str(home / "model")},
+            "model": {"source": model},
             "data": {**data, "max_length": 48, "workers": 1},
             "method": method,
             "precision": self.precision,
             "train": {
-                "max_steps": steps, "global_batch_size": rows_per_step, "micro_batch_size": 2,
-                "learning_rate": 1e-3,
+                "max_steps": steps[self.adapter == "adalora"],
+                "global_batch_size": rows_per_step, "micro_batch_size": 2,
+                "learning_rate": 1e-3, "gradient_checkpointing": self.checkpointing,
             },
             "tracking": {"mlflow": False},
         }  # fmt: skip
-        section = {"none": None, "lora": LORA, **ADAPTERS}[self.adapter]
+        long = {"none": None, "lora": LORA, **ADAPTERS}
+        section = (EVERY_KIND if self.short else long)[self.adapter]
         if section is not None:
             job["adapter"] = dict(section)
             if section["kind"] == "compose":
-                job["adapter"]["adapters"] = {n: str(home / n) for n in ("first", "second")}
+                names = ("small-first", "small-second") if self.short else ("first", "second")
+                job["adapter"]["adapters"] = {name: str(home / name) for name in names}
         return job
 
 
@@ -104,6 +133,52 @@ def covering() -> list[Cell]:
     return list(dict.fromkeys([Cell("sft", "none", "fp32"), *cells]))
 
 
+def product() -> list[Cell]:
+    """Return every method with every kind of adapter in every precision, refused ones included.
+
+    Layers are computed again in half of them, so that each precision has both with each adapter.
+    """
+    return [
+        Cell(method, adapter, precision, short=True, checkpointing=sum(places) % 2 == 1)
+        for method_place, method in enumerate(METHODS)
+        for adapter_place, adapter in enumerate(EVERY_KIND)
+        for precision_place, precision in enumerate(PRECISIONS)
+        for places in ((method_place, adapter_place, precision_place),)
+    ]
+
+
+_SOFT = ("prompt_tuning", "p_tuning", "prefix_tuning")
+_NEXT_TOKEN = ("pretrain", "sft", "distill")
+_OTHERS = tuple(name for name in METHODS if METHODS[name][0]["kind"] not in _NEXT_TOKEN)
+REFUSED: list[tuple[Container[str], Container[str], Container[str], str]] = [
+    (METHODS, ("adalora",), ("fp16",), "adalora reads gradients, which fp16 scales"),
+    (_OTHERS, ("adalora",), PRECISIONS, "adalora is for learning the next token"),
+    (("reward",), _SOFT, PRECISIONS, "virtual tokens before it are made for the next word"),
+    (("ppo",), _SOFT, PRECISIONS, "a soft prompt changes the model before the first step"),
+    (("ppo",), EVERY_KIND, ("fp16",), "ppo needs the range of bf16"),
+]
+"""Methods, kinds of adapters and precisions that are refused together, and words of the reason."""
+
+
+def refusals(cell: Cell) -> list[str]:
+    """Return words of each reason for which the job of a cell is refused."""
+    return [
+        words
+        for methods, adapters, precisions, words in REFUSED
+        if cell.method in methods and cell.adapter in adapters and cell.precision in precisions
+    ]
+
+
+def core() -> list[Cell]:
+    """Return a few cells of the product: each kind of adapter, with other methods in turn."""
+    methods = ("sft", "dpo", "pretrain", "distill", "orpo", "sft", "pretrain", "simpo", "reward")
+    chosen = dict(zip(EVERY_KIND, (*methods, "sft"), strict=True))
+    trained = [cell for cell in product() if chosen[cell.adapter] == cell.method]
+    allowed = [cell for cell in trained if not refusals(cell)]
+    by_adapter = {cell.adapter: cell for cell in allowed if cell.precision != "fp32"}
+    return list(by_adapter.values())
+
+
 def _precisions(method: str, adapter: str) -> tuple[str, ...]:
     """Return the precisions of a job that are not refused."""
     return PRECISIONS[:2] if "ppo" in method or adapter == "adalora" else PRECISIONS
@@ -115,7 +190,11 @@ def write_inputs(home: Path) -> None:
     Args:
         home: Empty folder.
     """
+    # Imported here: the cells alone need no torch.
+    from tests.matrix.trained_adapter import write_adapter
+
     make_tiny_model(home / "model")
+    make_tiny_model(home / "small", num_hidden_layers=1)
     pairs = docstring_pairs(16)
     write_jsonl(home / "pairs.jsonl", pairs)
     write_jsonl(home / "texts.jsonl", [{"text": " ".join(row.values())} for row in pairs])
@@ -126,23 +205,5 @@ def write_inputs(home: Path) -> None:
     answers = [{"prompt": f"Say {w}", "completion": f"{w} is", "label": w < "i"} for w in _WORDS]
     write_jsonl(home / "answers.jsonl", answers)
     for seed, name in enumerate(("first", "second")):
-        _write_adapter(home / "model", home / name, seed)
-
-
-def _write_adapter(model: Path, folder: Path, seed: int) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    from training.models.base_digest import write_base_digest
-
-    torch.manual_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(model)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=4, target_modules="all-linear")
-    tuned = get_peft_model(base, config)
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.05)
-    tuned.save_pretrained(folder)
-    write_base_digest(folder, str(model))
+        write_adapter(home / "model", home / name, seed)
+        write_adapter(home / "small", home / f"small-{name}", seed)

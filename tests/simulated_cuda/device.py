@@ -107,5 +107,5 @@ def _patch_functions() -> None:
     torch.cuda.get_rng_state_all = lambda: [torch.get_rng_state()]
     for name in ("get_rng_state", "set_rng_state"):
         setattr(torch.cuda.random, name, getattr(torch.cuda, name))
-    torch.cuda.device = torch.cuda.device_of = _DeviceContext  # type: ignore[assignment,misc]
+    torch.cuda.device = torch.cuda.device_of = _DeviceContext  # type: ignore[assignment,misc]  # a stand-in
     torch.amp.autocast_mode.is_autocast_available = lambda _: True

@@ -94,12 +94,13 @@ class CudaMode(FakeTensorMode):
 
     Attributes:
         syncs: How often the host waited for the device, by place.
+        four_bit: Operations of bitsandbytes on the device.
     """
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self.syncs: Counter[Sync] = Counter()
-        self.operations = 0
+        self.four_bit = 0
         self._nested = False
         self._moved: dict[int, tuple[Any, torch.Tensor]] = {}
 
@@ -125,7 +126,7 @@ class CudaMode(FakeTensorMode):
         target = any(isinstance(part, torch.device) and part.type == "cuda" for part in flat)
         if not fakes and not target:
             return func(*args, **kwargs)
-        self.operations += 1
+        self.four_bit += func.namespace == "bitsandbytes"
         real_args, real_kwargs = tree_unflatten([_on_host(part) for part in flat], spec)
         real = CUDA_ONLY.get(func, func)
         if self._note_copies(func, args, kwargs, fakes):
@@ -149,7 +150,7 @@ class CudaMode(FakeTensorMode):
             if isinstance(fake, FakeTensor):
                 alike = (fake.shape, fake.dtype) == (value.shape, value.dtype)
                 assert alike or func in _OTHER_BUFFER, (func, fake, value.shape, value.dtype)
-                fake.host = value  # type: ignore[attr-defined]
+                fake.host = value  # type: ignore[attr-defined]  # the values, see the module
         return result
 
     def _note_copies(self, func: Any, args: Any, kwargs: Any, fakes: list[FakeTensor]) -> bool:
@@ -204,7 +205,7 @@ class CudaMode(FakeTensorMode):
         """Return a fake tensor on `device` with these values."""
         meta = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
         fake = FakeTensor(self, meta, device)
-        fake.host = value.detach()  # type: ignore[attr-defined]
+        fake.host = value.detach()  # type: ignore[attr-defined]  # the values, see the module
         return fake
 
     def adopt(self, model: torch.nn.Module) -> None:
@@ -237,7 +238,7 @@ class CudaMode(FakeTensorMode):
 def _on_host(part: Any) -> Any:
     """Return the values of a fake tensor, the CPU for a device, and else the argument."""
     if isinstance(part, FakeTensor):
-        return part.host  # type: ignore[attr-defined]
+        return part.host  # type: ignore[attr-defined]  # the values, see the module
     return _CPU if isinstance(part, torch.device) else part
 
 

@@ -1,61 +1,40 @@
 """The training step of every method, adapter and precision stays on a CUDA device.
 
-`tests/simulated_cuda/__init__.py` says how. What is not walked: sharded engines (ZeRO, FSDP), 4-bit
-bases, whose kernels are CUDA's own, flash attention, compiled layers, and distill_text and
-constitutional, whose training steps are those of sft and dpo and whose texts are generated in other
-stages.
+`tests/simulated_cuda/__init__.py` says how, and `test_every_adapter.py` has every kind of adapter.
+What is not walked: sharded engines (ZeRO, FSDP), flash attention, compiled layers, and distill_text
+and constitutional, whose training steps are those of sft and dpo and whose texts are generated in
+other stages.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from filelock import FileLock
 
 from tests.contract.test_unions import METHODS as ALL_METHODS
 from tests.contract.test_unions import kind_of
-from tests.run_commands import ROOT, read_jsonl, train_here
+from tests.run_commands import read_jsonl, train_here
 from tests.simulated_cuda.cells import METHODS, Cell, covering, write_inputs
+from tests.simulated_cuda.runner import Results, needs_cpu_build, run
 from tests.simulated_cuda.syncs import EVERY_STEP, EXPECTED
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        torch.version.cuda is not None or sys.platform != "linux",
-        reason="the device is simulated in builds of torch for Linux without CUDA",
-    ),
-]
-Results = dict[str, dict[str, Any]]
+pytestmark = [pytest.mark.slow, needs_cpu_build]
 OPERATORS = {"zeros on the CPU": "aten.add.Tensor", "arange on the CPU": "aten.mul.Tensor"}
 """Planted faults, and the operation that gets tensors of two devices."""
 PLAIN = Cell("sft", "none", "fp32")
 
 
-def run(cells: list[Cell], home: Path) -> Results:
-    """Return the results of cells and of planted faults, from a process of their own."""
+def run_all(cells: list[Cell], home: Path) -> Results:
+    """Return the results of cells and of planted faults."""
     write_inputs(home)
     jobs: dict[str, Any] = {cell.name: (None, cell.job(home)) for cell in cells}
     for fault in (*OPERATORS, "tolist"):
         jobs[fault] = (fault, PLAIN.job(home))
-    (home / "jobs.json").write_text(json.dumps(jobs))
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.simulated_cuda.walk", str(home)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]
-    results = {line.pop("cell"): line for line in read_jsonl(home / "results.jsonl")}
-    assert results.keys() == jobs.keys()
-    return results
+    return run(jobs, home)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(parent / ".simulated-cuda.lock"):
         if not (folder / "done").exists():
             folder.mkdir()
-            run(covering(), folder)
+            run_all(covering(), folder)
             (folder / "done").touch()
     return folder
 

@@ -25,17 +25,21 @@ import bitsandbytes  # noqa: F401  (it calls CUDA when it is imported with a dev
 import torch
 import transformers.utils.import_utils
 import trl  # noqa: F401
+from transformers import PreTrainedModel
+from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
 import training.methods.common.causal_lm as causal_lm
 import training.pipeline as pipeline
 from tests.run_commands import ROOT, Run
 from tests.simulated_cuda.device import DEVICE, install
 from tests.simulated_cuda.tensors import CudaMode, TensorFunctions, apply_in_place
+from training.config import Job
 from training.config.load import parse_job
 from training.run_folder import RunFolder
 from training.trainer.distributed import World
 from training.trainer.resumable import ResumableTrainerMixin
 
+_LOAD_MODEL = pipeline.load_model
 _LOSS = causal_lm.CausalLmTrainer.compute_loss
 
 
@@ -43,8 +47,27 @@ def _nothing(*_: Any, **__: Any) -> None:
     """Do nothing."""
 
 
+def _load(job: Job, tokenizer: Any, device: torch.device) -> PreTrainedModel:
+    """Load a model; quantize a 4-bit one on the CPU and move it to the device.
+
+    Its weights (`Params4bit`) are a subclass of tensors, which a fake tensor cannot become. The
+    operators of bitsandbytes declare the shapes of their results, and have values on a CPU.
+    """
+    if job.adapter is None or not job.adapter.quantized:
+        return _LOAD_MODEL(job, tokenizer, device)
+    with patch.object(Bnb4BitHfQuantizer, "update_device_map", lambda *_: {"": "cpu"}):
+        model = _LOAD_MODEL(job, tokenizer, device)
+    model._apply(lambda tensor: tensor.to(device))
+    for parameter in model.parameters():
+        if getattr(parameter, "quant_state", None) is not None:
+            parameter.quant_state.to(device)
+    model.hf_device_map = {"": 0}
+    return model
+
+
 REPLACED: list[tuple[Any, str, Any, str]] = [
     (pipeline, "detect_world", lambda: World(0, 0, 1, DEVICE), "the device is simulated"),
+    (pipeline, "load_model", _load, "a 4-bit weight cannot be a fake tensor before it is moved"),
     (pipeline, "rehearse_save", _nothing, "files are not part of a step"),
     (pipeline, "_save", _nothing, "files are not part of a step"),
     (pipeline, "_finish", _nothing, "files are not part of a step"),
@@ -87,6 +110,7 @@ def walk(mode: CudaMode, job: dict[str, Any], fault: str | None, folder: Path) -
         folder: New run folder.
     """
     mode.syncs.clear()
+    mode.four_bit = 0
     began, error, place = time.process_time(), "", ""
     try:
         with contextlib.ExitStack() as stack:
@@ -110,6 +134,7 @@ def walk(mode: CudaMode, job: dict[str, Any], fault: str | None, folder: Path) -
         "place": place,
         "losses": [step["loss"] for step in steps],
         "syncs": [[*sync, count] for sync, count in sorted(mode.syncs.items())],
+        "four_bit": mode.four_bit,
         "seconds": round(time.process_time() - began, 2),
     }
 

@@ -15,6 +15,7 @@ from training.config.model_checks import check_model, check_registry, check_save
 from training.config.ppo import Ppo
 from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
+from training.config.safety_checks import check_safety
 from training.config.static_shape_checks import check_static_shapes
 from training.config.types import NEVER
 from training.errors import Problem
@@ -40,6 +41,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         _anchors,
         _sharding,
         _run,
+        check_safety,
         check_static_shapes,
         check_machines,
     )

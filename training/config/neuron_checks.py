@@ -109,3 +109,9 @@ def _generation(job: Job) -> Iterator[Problem]:
             f"{len(job.evaluate.samples)} prompts",
             "Leave it out, and answer them after training with `temper answer` on another machine",
         )
+    if job.evaluate.safety is not None:
+        yield Problem(
+            "evaluate.safety",
+            why,
+            fix="Leave it out, and run `temper redteam` and `temper bias` on another machine",
+        )

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from training.config.base import ConfigSection
 from training.config.data import Source, _as_source
+from training.config.safety import Safety
 from training.config.types import (
     DurationS,
     Interval,
@@ -98,6 +99,8 @@ class Evaluate(ConfigSection):
     max_forgetting: Share | None = None
     """Largest allowed rise of that loss, such as 3%. A run that exceeds it fails; its model is
     kept."""
+    safety: Safety | None = None
+    """Red team and bias of the saved model, after training."""
 
     @model_validator(mode="after")
     def _metrics_have_references(self) -> Evaluate:

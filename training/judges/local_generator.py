@@ -166,6 +166,17 @@ class LocalGenerator:
         """Return the number of tokens in a formatted prompt."""
         return len(self._rows.prompt_ids(self._as_model_input(prompt)))
 
+    def fits(self, prompt: Prompt, max_new_tokens: int) -> bool:
+        """Return True if a prompt and its answer fit the context of the model."""
+        limit = self._context
+        return limit is None or self.length(prompt) + max_new_tokens <= limit
+
+    @property
+    def _context(self) -> int | None:
+        text_config = self._model.config.get_text_config()
+        limit: int | None = getattr(text_config, "max_position_embeddings", None)
+        return limit
+
     def _as_model_input(self, prompt: Prompt) -> Prompt:
         if isinstance(prompt, str) or self._rows.template is not None:
             return prompt
@@ -176,7 +187,7 @@ class LocalGenerator:
         return sorted({*self._rows.end_ids, *([own] if isinstance(own, int) else own or ())})
 
     def _check_context(self, ids: Sequence[Sequence[int]], new_tokens: int) -> None:
-        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        limit = self._context
         longest = max((len(prompt) for prompt in ids), default=0)
         if limit is not None and longest + new_tokens > limit:
             raise ModelError(

@@ -36,6 +36,7 @@ class RunData:
         sample_history: Answers to the job's sample prompts at each evaluation.
         stages: Runs of a pipeline.
         generation_summary: Counts of a run that generates rows and trains nothing.
+        safety: Results of the safety evaluation, and the limits that they exceed.
     """
 
     name: str
@@ -56,6 +57,7 @@ class RunData:
     sample_history: tuple[dict[str, Any], ...] = ()
     stages: tuple[RunData, ...] = ()
     generation_summary: dict[str, Any] = field(default_factory=dict)
+    safety: dict[str, Any] = field(default_factory=dict)
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values (NaN where not finite)."""
@@ -132,6 +134,7 @@ def _read_one(folder: Path, name: str | None) -> RunData:
         generation_summary=_read_json(folder / "constitution.json")
         or _read_json(folder / "written.json"),
         sample_history=tuple(_read_rows(folder / "looks.jsonl")),
+        safety=_read_json(folder / "safety" / "summary.json"),
     )
 
 

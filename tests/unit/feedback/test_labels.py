@@ -14,11 +14,11 @@ import pytest
 from feedback.agreement import agreement
 from feedback.analysis import analyze
 from feedback.biases import longer_by_gap
-from feedback.binomial import Proportion, at_most
 from feedback.cleaning import clean_labels
 from feedback.labels import Label
 from feedback.parse_choice import parse_choice
 from feedback.readers import read_labels
+from safety.binomial import Proportion, at_most
 from temper.cli import main
 from tests.run_commands import read_jsonl
 from training.errors import DataError

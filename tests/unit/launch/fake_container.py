@@ -42,6 +42,12 @@ def main() -> int:
     save(steps, "finished")
     (ML / "model/counted.json").write_text(json.dumps({"steps": steps}))
     (FOLDER / "report.html").write_text("<html>report</html>")
+    if job["name"] == "unsafe":
+        for place in (FOLDER / "model", ML / "output/data/safety"):
+            place.mkdir(exist_ok=True)
+            (place / "counted.json").write_text(json.dumps({"steps": steps}))
+        (ML / "output/failure").write_text("the trained model exceeds a limit")
+        return 5
     return 0
 
 

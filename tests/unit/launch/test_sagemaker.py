@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from emulator.environment import EmulatedEnvironment
-from launch.aws.create_training_job import checkpoint_uri
+from launch.aws.create_training_job import checkpoint_uri, output_uri
 from launch.aws.s3 import S3Uri
 from launch.aws.volume_size import volume_problems
 from launch.errors import LaunchError, NotConfirmed
@@ -287,6 +287,23 @@ def test_failed_job(
     )
     with_failure = target.fetch(submission, archive=False, checkpoints=False)
     assert all(p.name != "model" for p in with_failure)
+
+
+def test_model_that_exceeds_a_safety_limit_is_kept(
+    emulated: EmulatedEnvironment,
+    target: SageMakerTarget,
+    make_request: Callable[..., SubmitRequest],
+) -> None:
+    submission = submit(make_request(name="unsafe"), target, print)
+    assert await_end(target, submission) == "training failed"
+    assert target.status(submission).detail == (
+        "AlgorithmError: the trained model exceeds a limit, exit code: 5"
+    )
+    target.fetch(submission, archive=False, checkpoints=False)
+    assert json.loads((submission.folder / "model/counted.json").read_text()) == {"steps": 20}
+    output = S3Uri.parse(output_uri(submission.run, target.platform)) / submission.latest.name
+    uploaded = {str(uri).removeprefix(f"{output}/output/") for uri, _ in target.store.list(output)}
+    assert uploaded == {"model/counted.json", "data/safety/counted.json"}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from catalog.instances import instance
 from planning.build import make_plan
 from planning.document import Plan
 from tests.factories import write_jsonl
@@ -145,6 +146,22 @@ def test_every_preset_is_here() -> None:
         assert isinstance(job, Job)
         assert (job.resources.instance or "").startswith(f"ml.{name}.")
         assert job.precision == "bf16" and job.data.packing and job.train.micro_batch_size
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_variables_of_the_network_have_a_reason(name: str) -> None:
+    """AWS advises to leave out NCCL's, and the container sets those of EFA."""
+    text = (PRESETS / f"{name}.yaml").read_text()
+    job = load_job(PRESETS / f"{name}.yaml")
+    assert isinstance(job, Job)
+    named = [key for key in job.resources.environment if key.startswith(("NCCL_", "FI_", "NEURON"))]
+    assert not named
+    source = "nrt-env-var-reference" if name == "trn2" else "efa-cheatsheet.md"
+    assert "EFA" in text.split("resources:")[1] and source in text.split("resources:")[1]
+    count = re.search(r"(\d+|one) EFA interface", text)
+    assert count is not None
+    found = instance(job.resources.instance or "")
+    assert found is not None and found.efa == (1 if count[1] == "one" else int(count[1]))
 
 
 def test_a_bias_does_not_keep_the_gradients_of_its_layer(models: Path, rows: Path) -> None:

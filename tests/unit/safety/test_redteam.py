@@ -93,7 +93,7 @@ PUBLISHED = {
 def test_published_tables_serve_as_they_are(tmp_path: Path, name: str, asked: list[Any]) -> None:
     path = tmp_path / f"{name}.csv"
     path.write_text(PUBLISHED[name], encoding="utf-8")
-    probes = read_probes(path)
+    probes = read_probes(path).probes
     assert [(p.category, p.messages[-1]["content"]) for p in probes] == asked
     path.write_text("a,b\n1,2\n")
     with pytest.raises(JobError, match="needs a column goal, prompt"):
@@ -101,7 +101,7 @@ def test_published_tables_serve_as_they_are(tmp_path: Path, name: str, asked: li
 
 
 def test_our_probes_cover_their_categories() -> None:
-    probes = read_probes()
+    probes = read_probes().probes
     requests = [probe for probe in probes if probe.kind == "request"]
     assert len(requests) == 7 * 3 * 5
     assert len({probe.category for probe in requests}) == 7
