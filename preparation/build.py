@@ -23,6 +23,7 @@ from preparation.config.job import PreparationJob
 from preparation.config.load import step_index
 from preparation.executors.local import WORKERS_LOCK, LocalTasks
 from preparation.passes.building import RESULT
+from preparation.steps.step import StepSection
 from preparation.work_units import WorkUnit, divide
 from training.data.readers.sources import distinct, locate
 from training.errors import DataError, RunError
@@ -85,7 +86,13 @@ def _digest(job: PreparationJob, content: str) -> str:
     recipe = job.model_dump(mode="json", exclude={"prepare": {"workers", "output"}})
     for source in recipe["prepare"]["sources"]:
         source["source"] = Path(source["source"]).name
-    text = json.dumps([content, recipe, code_version()], sort_keys=True)
+    used = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for step in job.prepare.steps
+        if isinstance(step, StepSection)
+        for path in step.files()
+    ]
+    text = json.dumps([content, recipe, used, code_version()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

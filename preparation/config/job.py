@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
+from preparation.steps.chunk import ChunkStep
+from preparation.steps.decontaminate.section import DecontaminateStep
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
 from training.config.base import ConfigSection
@@ -15,7 +17,10 @@ from training.config.data import Source
 from training.config.job import Name
 from training.config.types import PositiveInt
 
-AnyStep = Annotated[NormaliseStep | LanguageStep | DuplicatesStep, Field(discriminator="step")]
+AnyStep = Annotated[
+    NormaliseStep | LanguageStep | DuplicatesStep | ChunkStep | DecontaminateStep,
+    Field(discriminator="step"),
+]
 """Steps of a preparation; a new one is added here."""
 
 
