@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +22,15 @@ from typing import Any, TypeAlias
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.job import PreparationJob
 from preparation.config.load import step_index
-from preparation.executors.local import WORKERS_LOCK, LocalTasks
-from preparation.passes.building import RESULT
+from preparation.documents import locate_source
+from preparation.executors.local import WORKERS_LOCK, LocalTasks, completed
+from preparation.executors.nodes import ALONE, Barrier, Node
 from preparation.steps.step import StepSection
+from preparation.storage import is_finished, is_s3, open_folder, point_latest, publish
 from preparation.work_units import WorkUnit, divide
-from training.data.readers.sources import distinct, locate
-from training.errors import DataError, RunError
+from training.data.readers.sources import distinct
+from training.errors import DataError, RunError, TemperError
 
-LATEST = "latest"
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a pass, the number of finished units, and of all."""
 _MIB = 1 << 20
@@ -37,7 +39,7 @@ _BUFFERED_RECORDS = 1_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparationPlan:
     """Preparation whose sources were located and divided.
 
     Attributes:
@@ -53,14 +55,18 @@ class Plan:
     digest: str
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> str:
         """Folder of the finished data set."""
-        return Path(self.job.prepare.output) / self.job.name / self.digest
+        return f"{self.job.prepare.output}/{self.job.name}/{self.digest}"
 
     @property
-    def building(self) -> Path:
+    def building(self) -> str:
         """Folder while it is built."""
-        return self.folder.with_name(f".building-{self.digest}")
+        return f"{self.job.prepare.output}/{self.job.name}/.building-{self.digest}"
+
+
+Plan = PreparationPlan
+"""Short name within this package; `planning.Plan` is that of a training job."""
 
 
 def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
@@ -74,7 +80,7 @@ def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
         DataError: A source cannot be read.
     """
     sources = job.prepare.sources
-    located = distinct([locate(source) for source in sources])
+    located = distinct([locate_source(source) for source in sources])
     labels = [resolved.label for resolved in located]
     size = unit_bytes or job.prepare.unit_mib * _MIB
     units, content = divide(located, sources, size)
@@ -83,7 +89,9 @@ def plan(job: PreparationJob, unit_bytes: int | None = None) -> Plan:
 
 def _digest(job: PreparationJob, content: str) -> str:
     """Return a digest of everything that the result depends on; workers and place are not."""
-    recipe = job.model_dump(mode="json", exclude={"prepare": {"workers", "output"}})
+    # Synthesized rows are a source; other limits or prices that wrote the same rows are no change.
+    excluded: dict[str, Any] = {"prepare": {"workers", "output"}, "synthesize": True}
+    recipe = job.model_dump(mode="json", exclude=excluded)
     for source in recipe["prepare"]["sources"]:
         source["source"] = Path(source["source"]).name
     used = [
@@ -109,73 +117,104 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def build(planned: Plan, progress: Progress, *, fresh: bool = False) -> Path:
+def build(planned: Plan, progress: Progress, *, node: Node = ALONE, fresh: bool = False) -> str:
     """Build the folder of a preparation, or resume one that was stopped.
 
     Args:
         planned: The preparation.
         progress: Called with the finished and all tasks of each pass.
+        node: Place of this process among those that share the preparation.
         fresh: Discard what an earlier run has built.
 
+    Returns:
+        The finished folder.
+
     Raises:
-        RunError: Another process builds it, or the disk is full.
+        TemperError: A source cannot be used, or another process or node stands in the way.
+        RunError: The folder cannot be written.
     """
-    if planned.folder.exists() and not fresh:
-        _point_latest(planned)
+    if is_finished(planned.folder) and not fresh:
+        if node.index == 0:
+            point_latest(planned.folder)
         return planned.folder
+    folder = open_folder(planned.building)
+    barrier = Barrier(node, folder)
+    from preparation.report.files import write_report_files
+
     try:
-        with _locked(planned.building, fresh):
-            _run_passes(planned, progress)
-            finish(planned)
+        with _locked(planned.building, node, fresh):
+            _run_passes(planned, folder, progress, node)
+            if node.index == 0:
+                write_report_files(planned, folder)
+                publish(planned.building, planned.folder)
+                point_latest(planned.folder)
+        barrier.wait(partial(is_finished, planned.folder))
+    except TemperError as error:
+        barrier.fail(error)
+        raise
     except OSError as error:
+        barrier.fail(error)
         raise RunError(
             f"{planned.building}: {error.strerror or error}. The same command resumes the "
             "preparation"
         ) from None
-    _point_latest(planned)
     return planned.folder
 
 
 @contextmanager
-def _locked(building: Path, fresh: bool) -> Iterator[None]:
+def _locked(building: str, node: Node, fresh: bool) -> Iterator[None]:
     """Hold the lock of a preparation, after the workers of an earlier run have ended.
+
+    Several nodes are started together by a scheduler, which does not run the same job twice; and
+    S3 has no locks.
 
     Raises:
         RunError: Another process holds it.
     """
-    building.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(building / "run.lock", os.O_RDWR | os.O_CREAT)
+    if is_s3(building) or node.count > 1:
+        if fresh:
+            raise RunError("--fresh needs one node and a folder on a disk; delete the folder")
+        yield
+        return
+    path = Path(building)
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path / "run.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise RunError(f"{building}: another process is running this preparation") from None
     try:
-        workers = os.open(building / WORKERS_LOCK, os.O_RDWR | os.O_CREAT)
+        workers = os.open(path / WORKERS_LOCK, os.O_RDWR | os.O_CREAT)
         fcntl.flock(workers, fcntl.LOCK_EX)
         os.close(workers)
-        if fresh:
-            for path in building.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
+        for child in path.iterdir() if fresh else ():
+            if child.is_dir():
+                shutil.rmtree(child)
         yield
     finally:
         os.close(descriptor)
 
 
-def _run_passes(planned: Plan, progress: Progress) -> None:
-    """Run the passes in order; each waits for all tasks of the one before."""
-    from datatrove.io import get_datafolder
-
-    folder = get_datafolder(str(planned.building))
+def _run_passes(planned: Plan, folder: Any, progress: Progress, node: Node) -> None:
+    """Run the passes in order; each waits for all tasks of the one before, on all nodes."""
     workers = planned.job.prepare.workers or len(os.sched_getaffinity(0))
     workers = min(workers, len(planned.units))
-    with LocalTasks(workers, planned.building.resolve()) as local:
+    lock = None if is_s3(planned.building) else Path(planned.building).resolve()
+    barrier = Barrier(node, folder)
+    with LocalTasks(workers, lock) as local:
         for name, pipeline, tasks in passes(planned, folder):
-            logs = str(planned.building / "tasks" / name)
-            local.run(pipeline, tasks, logs, partial(progress, name))
+            logs = open_folder(f"{planned.building}/tasks/{name}")
+            local.run(pipeline, tasks, node.tasks(tasks), logs, partial(progress, name))
+            barrier.wait(partial(_is_over, planned, logs, tasks))
+            if node.index and is_finished(planned.folder):
+                return  # The first node has published the result, and removed all marks.
             if name == "examine":
                 _check_rows(planned, folder)
+
+
+def _is_over(planned: Plan, logs: Any, tasks: int) -> bool:
+    return len(completed(logs)) >= tasks or is_finished(planned.folder)
 
 
 def passes(planned: Plan, folder: Any) -> Iterator[tuple[str, Sequence[Any], int]]:
@@ -232,10 +271,12 @@ def _check_rows(planned: Plan, folder: Any) -> None:
     from preparation.passes.examine_rows import NAME
 
     account = read_account(folder, NAME, len(planned.units))
-    unreadable = account["affected"].get("read", {}).get("unreadable", {})
+    unreadable: Counter[str] = Counter()
+    for sources in account["affected"].get("read", {}).values():
+        unreadable.update(sources)
     for label in planned.labels:
         rows = account["rows_read"].get(label, 0)
-        if rows and unreadable.get(f"source: {label}") == rows:
+        if rows and unreadable[f"source: {label}"] == rows:
             first = next(
                 (
                     line
@@ -259,23 +300,3 @@ def _check_rows(planned: Plan, folder: Any) -> None:
             f"{planned.job.name}: no row is left of {sum(account['rows_read'].values())}. Rejected "
             f"by {', '.join(steps) or 'nothing: the sources are empty'}"
         )
-
-
-def finish(planned: Plan) -> None:
-    """Join what the units wrote, write recipe, report and card, and give the folder its name."""
-    from preparation.report.files import write_report_files
-
-    write_report_files(planned)
-    if planned.folder.exists():
-        shutil.rmtree(planned.folder)
-    (planned.building / RESULT).rename(planned.folder)
-    shutil.rmtree(planned.building)
-
-
-def _point_latest(planned: Plan) -> None:
-    """Let `latest` name the folder; the link is replaced atomically."""
-    link = planned.folder.with_name(LATEST)
-    temporary = link.with_name(f".{LATEST}-{planned.digest}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(planned.digest)
-    temporary.replace(link)

@@ -20,20 +20,26 @@ def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
         Exit code.
     """
     job = load_preparation(job_file, overrides)
-    from preparation.build import LATEST, build, plan
-    from preparation.passes.building import read_report
+    from preparation.build import build, plan
+    from preparation.executors.nodes import this_node
+    from preparation.passes.building import REPORT_FILE, read_json
+    from preparation.storage import LATEST, is_finished, open_folder
 
+    if job.synthesize is not None:
+        from preparation.synthesized import with_synthesized
+
+        job = with_synthesized(job, _say)
     planned = plan(job)
     size = sum(unit.bytes for unit in planned.units) / (1 << 20)
     _say(f"{job.name}: {len(planned.units)} units, {size:,.1f} MiB, folder {planned.folder}")
-    if planned.folder.exists() and not fresh:
+    if is_finished(planned.folder) and not fresh:
         _say("prepared already, from the same sources by the same steps")
-    build(planned, _print_progress, fresh=fresh)
-    report = read_report(planned.folder)
+    build(planned, _print_progress, node=this_node(), fresh=fresh)
+    report = read_json(open_folder(planned.folder), REPORT_FILE)
     for line in summary_lines(report):
         _say(line)
-    _say(f"report: {planned.folder / 'report.html'}")
-    _say(f"train on it: data: {{train: {planned.folder.with_name(LATEST)}}}")
+    _say(f"report: {planned.folder}/report.html")
+    _say(f"train on it: data: {{train: {planned.folder.rpartition('/')[0]}/{LATEST}}}")
     return 0
 
 

@@ -10,7 +10,7 @@ import orjson
 import xxhash
 
 from preparation.config.job import PreparedSource
-from preparation.rows import PreparedRow
+from preparation.rows import PreparedRow, Scalar
 from training.data.readers.records import SourceRecord
 from training.data.schema.rows import (
     CompletionRow,
@@ -56,8 +56,13 @@ class RowConverter:
         except DataError as error:
             raise RowError(str(error).removeprefix(f"{record.origin}: ")) from None
         shape, columns = _columns(row, record, self._reader)
-        prepared = PreparedRow(record.origin, self._label, shape, columns)
+        prepared = PreparedRow(record.origin, self._label, shape, columns, tags=self._tags(record))
         return replace(prepared, group=self._group(prepared, record))
+
+    def _tags(self, record: SourceRecord) -> dict[str, Scalar]:
+        """Return the values of the columns that become tags."""
+        values = {name: record.values.get(name) for name in self._source.tags}
+        return {name: value for name, value in values.items() if isinstance(value, Scalar)}
 
     def _group(self, row: PreparedRow, record: SourceRecord) -> str:
         """Return the key of related rows: the value of a column, or the prompt.

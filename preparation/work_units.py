@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preparation.config.job import PreparedSource
+from preparation.documents import document_records, is_document
 from training.data.readers.formats import kind_of, read_file
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
 from training.data.readers.sources import ResolvedSource
@@ -30,6 +31,7 @@ class FileRange:
         start: Position of the first record.
         end: Byte offset (JSON Lines) or row (Parquet) after the last record; None for the rest.
         bytes: Size on disk.
+        is_document: Whether the file is one document, whose text is extracted.
     """
 
     source: int
@@ -38,6 +40,7 @@ class FileRange:
     start: SourcePosition
     end: int | None
     bytes: int
+    is_document: bool = False
 
     def records(self) -> Iterator[SourceRecord | BadRecord]:
         """Yield the records of the range.
@@ -46,6 +49,9 @@ class FileRange:
             DataError: The file cannot be read.
         """
         path = Path(self.path)
+        if self.is_document:
+            yield from document_records(path, self.label)
+            return
         by_offset = kind_of(path) == "jsonl"
         for record in read_file(path, self.label, self.start):
             position = record.position.offset if by_offset else record.position.number
@@ -88,7 +94,10 @@ def divide(
             units.append(WorkUnit((FileRange(index, "", resolved.label, START, None, 0),)))
         for path, label in resolved.files:
             ranges = list(_ranges(index, path, label, unit_bytes, digest))
-            if source.limit is not None:
+            if is_document(path, source):
+                size = path.stat().st_size
+                ranges = [FileRange(index, str(path), label, START, None, size, is_document=True)]
+            elif source.limit is not None:
                 # The first rows are known only by reading in order, so that one worker does it.
                 ranges = [FileRange(index, str(path), label, START, None, path.stat().st_size)]
             for part in ranges:

@@ -12,13 +12,15 @@ from preparation.steps.chunk import ChunkStep
 from preparation.steps.decontaminate.section import DecontaminateStep
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.secrets.section import SecretsStep
+from preparation.synthesis.config import AnySynthesis
 from training.config.base import ConfigSection
 from training.config.data import Source
 from training.config.job import Name
 from training.config.types import PositiveInt
 
 AnyStep = Annotated[
-    NormaliseStep | LanguageStep | DuplicatesStep | ChunkStep | DecontaminateStep,
+    NormaliseStep | LanguageStep | SecretsStep | DuplicatesStep | ChunkStep | DecontaminateStep,
     Field(discriminator="step"),
 ]
 """Steps of a preparation; a new one is added here."""
@@ -33,6 +35,11 @@ class PreparedSource(Source):
     """Licence or terms of use of the source; written into the card of the data set."""
     origin: str | None = None
     """Origin of the source, such as an address; written into the card."""
+    documents: bool = False
+    """Read each Markdown and text file as one document, and not its paragraphs as rows. HTML, PDF,
+    DOCX and EPUB files are always documents."""
+    tags: tuple[str, ...] = ()
+    """Columns whose values become tags of the rows, where a row has them."""
 
 
 def _as_sources(value: Any) -> Any:
@@ -43,10 +50,9 @@ def _as_sources(value: Any) -> Any:
 class Prepare(ConfigSection):
     """Sources, steps and output of a preparation."""
 
-    sources: Annotated[
-        tuple[PreparedSource, ...], BeforeValidator(_as_sources), Field(min_length=1)
-    ]
-    """One source or a list of them: files and folders as `data.train` names them."""
+    sources: Annotated[tuple[PreparedSource, ...], BeforeValidator(_as_sources)] = ()
+    """One source or a list of them: files and folders as `data.train` names them. Optional if the
+    job has a section `synthesize`, whose rows are a source too."""
     steps: tuple[AnyStep, ...] = ()
     """Steps, in the order in which they run."""
     split: Split = Split()
@@ -62,4 +68,6 @@ class PreparationJob(ConfigSection):
     """One preparation, from raw files to a data set."""
 
     name: Name
+    synthesize: AnySynthesis | None = None
+    """Rows that a teacher model writes before the preparation, which is one of its sources then."""
     prepare: Prepare

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.job import PreparationJob, PreparedSource
 from preparation.steps.step import StepSection
+from training.config.data import Source
 from training.config.load import override, read_document
 from training.config.locations import existing_path
 from training.config.vocabulary import JOB_VOCABULARY
 from training.errors import JobError, Problem
 from validation.error_messages import explain
+
+AnySource = TypeVar("AnySource", bound=Source)
 
 
 def load_preparation(path: Path, overrides: str = "") -> PreparationJob:
@@ -60,7 +63,7 @@ def parse_preparation(document: Any, source: str, folder: Path = Path()) -> Prep
 def _with_found_sources(job: PreparationJob, folder: Path) -> PreparationJob:
     """Return the job with the sources that exist next to its file, and not here, found there."""
 
-    def found(source: PreparedSource) -> PreparedSource:
+    def found(source: AnySource) -> AnySource:
         beside = folder / source.source
         if existing_path(source.source) is None and beside.exists():
             return source.model_copy(update={"source": str(beside)})
@@ -68,11 +71,20 @@ def _with_found_sources(job: PreparationJob, folder: Path) -> PreparationJob:
 
     sources = tuple(found(source) for source in job.prepare.sources)
     prepare = job.prepare.model_copy(update={"sources": sources})
-    return job.model_copy(update={"prepare": prepare})
+    synthesize = job.synthesize
+    if synthesize is not None:
+        named = {name: found(source) for name, source in synthesize.sources()}
+        synthesize = synthesize.model_copy(update=named)
+    return job.model_copy(update={"prepare": prepare, "synthesize": synthesize})
 
 
 def _problems(job: PreparationJob) -> Iterable[Problem]:
     yield from _source_problems(job.prepare.sources)
+    if job.synthesize is not None:
+        yield from job.synthesize.problems("synthesize")
+    elif not job.prepare.sources:
+        fix = "Name a file or a folder, or add a section synthesize"
+        yield Problem("prepare.sources", "there is nothing to prepare", fix=fix)
     names = [step.step for step in job.prepare.steps]
     for index, step in enumerate(job.prepare.steps):
         key = f"prepare.steps.{index}"

@@ -35,10 +35,10 @@ class LocalTasks:
 
     Args:
         workers: Number of processes.
-        lock: Folder with the lock that workers hold while they live.
+        lock: Folder with the lock that workers hold while they live; None if it has no locks.
     """
 
-    def __init__(self, workers: int, lock: Path):
+    def __init__(self, workers: int, lock: Path | None):
         self._workers = workers
         self._lock = lock
         self._pool: ProcessPoolExecutor | None = None
@@ -53,20 +53,24 @@ class LocalTasks:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def run(self, pipeline: Any, tasks: int, logging_dir: str, progress: Progress) -> None:
+    def run(
+        self, pipeline: Any, tasks: int, mine: range, logging_dir: Any, progress: Progress
+    ) -> None:
         """Run the tasks of a pass that are not completed.
 
         Args:
             pipeline: datatrove's steps.
             tasks: Number of all tasks.
-            logging_dir: Folder of logs and of the marks of completed tasks.
+            mine: Tasks of this node.
+            logging_dir: datatrove's `DataFolder` of logs and of the marks of completed tasks.
             progress: Called with the number of completed tasks and of all.
 
         Raises:
             CrashError: A worker died.
         """
         settings = {"tasks": tasks, "workers": 1, "logging_dir": logging_dir}
-        ranks = LocalPipelineExecutor([], **settings).get_incomplete_ranks()
+        finished = completed(logging_dir)
+        ranks = [rank for rank in mine if rank not in finished]
         done = tasks - len(ranks)
         progress(done, tasks)
         if self._workers == 1 or len(ranks) <= 1:
@@ -91,7 +95,7 @@ class LocalTasks:
             ) from None
 
 
-def _pool(workers: int, lock: Path) -> ProcessPoolExecutor:
+def _pool(workers: int, lock: Path | None) -> ProcessPoolExecutor:
     # With spawn, this process is the parent of its workers, whose end is bound to its own.
     return ProcessPoolExecutor(
         workers,
@@ -101,14 +105,22 @@ def _pool(workers: int, lock: Path) -> ProcessPoolExecutor:
     )
 
 
-def _start_worker(lock: Path, parent: int) -> None:
+def _start_worker(lock: Path | None, parent: int) -> None:
     """End with the parent, and hold the lock that a later run of the same preparation waits for."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if lock is None:
+        return
     descriptor = os.open(lock / WORKERS_LOCK, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def completed(logging_dir: Any) -> set[int]:
+    """Return the tasks of a pass that are completed, on any node."""
+    marks = logging_dir.list_files("completions") if logging_dir.exists("completions") else ()
+    return {int(mark.rpartition("/")[2]) for mark in marks}
 
 
 class _NoOutput(io.TextIOBase):

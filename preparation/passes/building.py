@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,6 +10,7 @@ import orjson
 from preparation.ledger import Ledger, merge
 from preparation.step_runner import RowRecords
 
+REPORT_FILE = "report.json"
 RESULT = "result"
 """Subfolder that becomes the finished folder."""
 FINDINGS, REJECTED, ACCOUNT = "findings", "rejected", "account"
@@ -64,10 +64,16 @@ def read_json(folder: Any, path: str) -> Any:
         return orjson.loads(stream.read())
 
 
-def read_report(folder: Path) -> dict[str, Any]:
-    """Return the report of a finished folder."""
-    report: dict[str, Any] = orjson.loads((folder / "report.json").read_bytes())
-    return report
+def write_text(folder: Any, path: str, text: str) -> None:
+    """Write text as UTF-8.
+
+    Args:
+        folder: datatrove's `DataFolder` of the preparation.
+        path: Path in it.
+        text: The text.
+    """
+    with folder.open(path, "wb") as stream:
+        stream.write(text.encode())
 
 
 def write_lines(folder: Any, path: str, items: Sequence[Mapping[str, Any]]) -> None:
@@ -88,5 +94,6 @@ def read_lines(folder: Any, path: str) -> Iterator[Any]:
     if not folder.exists(path):
         return
     with folder.open(path, "rb") as stream:
-        for line in stream:
-            yield orjson.loads(line)
+        # In one read: line by line, each would be a request to S3.
+        content = stream.read()
+    yield from map(orjson.loads, content.splitlines())

@@ -9,6 +9,7 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from preparation.config.job import PreparedSource
+from preparation.documents import UnreadableDocument
 from preparation.ledger import READ_STEP, Ledger
 from preparation.passes.building import write_unit
 from preparation.row_conversion import RowConverter, content_hash
@@ -88,9 +89,10 @@ class ExamineRows(PipelineStep):
                 if isinstance(row, PreparedRow):
                     yield row
                     continue
-                ledger.reject(READ_STEP, "unreadable", label)
+                reason = record.code if isinstance(record, UnreadableDocument) else "unreadable"
+                ledger.reject(READ_STEP, reason, label)
                 records.rejected.append(
-                    {"row": record.origin, "step": READ_STEP, "reason": "unreadable", "detail": row}
+                    {"row": record.origin, "step": READ_STEP, "reason": reason, "detail": row}
                 )
 
 

@@ -5,7 +5,6 @@ The head's keys are those of https://huggingface.co/docs/hub/datasets-cards.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,11 +13,6 @@ _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
 )  # fmt: skip
-
-
-def write_card(report: dict[str, Any], path: Path) -> None:
-    """Write the card of a report."""
-    path.write_text(render_card(report), encoding="utf-8")
 
 
 def render_card(report: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,57 +12,65 @@ import yaml
 from preparation.build import Plan
 from preparation.config.load import step_index
 from preparation.passes import examine_rows, write_shards
-from preparation.passes.building import FINDINGS, REJECTED, RESULT, read_account, write_json
-from preparation.report.card import write_card
-from preparation.report.page import write_page
+from preparation.passes.building import (
+    FINDINGS,
+    REJECTED,
+    REPORT_FILE,
+    RESULT,
+    read_account,
+    write_json,
+    write_text,
+)
+from preparation.report.card import render_card
+from preparation.report.page import render_page
 
-REPORT_FILE, RECIPE_FILE, CARD_FILE, PAGE_FILE = (
-    "report.json", "recipe.yaml", "README.md", "report.html",
-)  # fmt: skip
+RECIPE_FILE, CARD_FILE, PAGE_FILE = "recipe.yaml", "README.md", "report.html"
 _PASSES = (examine_rows.NAME, write_shards.NAME)
 
 
-def write_report_files(planned: Plan) -> None:
-    """Write the files next to the shards."""
-    from datatrove.io import get_datafolder
+def write_report_files(planned: Plan, folder: Any) -> None:
+    """Write the files next to the shards.
 
-    folder = get_datafolder(str(planned.building))
-    result = planned.building / RESULT
-    result.mkdir(exist_ok=True)
+    Args:
+        planned: The preparation.
+        folder: datatrove's `DataFolder` in which it was built.
+    """
     for name in (FINDINGS, REJECTED):
-        _join(planned, name, result / f"{name}.jsonl")
+        _join(folder, name, len(planned.units))
     recipe = planned.job.model_dump(mode="json", exclude={"prepare": {"workers", "output"}})
-    (result / RECIPE_FILE).write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-    report = summarize(planned, folder, result)
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    write_text(folder, f"{RESULT}/{RECIPE_FILE}", text)
+    report = summarize(planned, folder)
+    write_text(folder, f"{RESULT}/{PAGE_FILE}", render_page(report))
+    write_text(folder, f"{RESULT}/{CARD_FILE}", render_card(report))
     write_json(folder, f"{RESULT}/{REPORT_FILE}", report)
-    write_page(report, result / PAGE_FILE)
-    write_card(report, result / CARD_FILE)
 
 
-def _join(planned: Plan, name: str, path: Path) -> None:
+def _join(folder: Any, name: str, units: int) -> None:
     """Join the files of all units and passes in order."""
-    with path.open("wb") as out:
+    with folder.open(f"{RESULT}/{name}.jsonl", "wb") as out:
         for pass_name in _PASSES:
-            for rank in range(len(planned.units)):
-                unit = planned.building / pass_name / name / f"{rank:05d}.jsonl"
-                with unit.open("rb") as stream:
+            for rank in range(units):
+                with folder.open(f"{pass_name}/{name}/{rank:05d}.jsonl", "rb") as stream:
                     shutil.copyfileobj(stream, out)
 
 
-def summarize(planned: Plan, folder: Any, result: Path) -> dict[str, Any]:
+def summarize(planned: Plan, folder: Any) -> dict[str, Any]:
     """Return the report: sources, what each step did, splits and shards.
 
     Args:
         planned: The preparation.
         folder: datatrove's `DataFolder` in which it was built.
-        result: Folder with the shards.
     """
     units = len(planned.units)
     first, last = (read_account(folder, name, units) for name in _PASSES)
     names = ["read", *(step.step for step in planned.job.prepare.steps)]
     at = step_index(planned.job)
     accounts = {name: last if index > at else first for index, name in enumerate(names)}
-    shards = [_shard(path, result) for path in sorted(result.glob("*/*.parquet"))]
+    shards = [
+        _shard(folder, name)
+        for name in sorted(folder.list_files(RESULT, glob_pattern="*/*.parquet"))
+    ]
     splits: dict[str, int] = {}
     for shard in shards:
         split = shard["file"].partition("/")[0]
@@ -106,12 +113,13 @@ def _step(name: str, planned: Plan, account: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shard(path: Path, result: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
+def _shard(folder: Any, name: str) -> dict[str, Any]:
+    with folder.open(name, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    rows = pq.ParquetFile(path).metadata.num_rows
-    name = path.relative_to(result).as_posix()
-    return {"file": name, "rows": rows, "bytes": path.stat().st_size, "sha256": digest}
+    with folder.open(name, "rb") as stream:
+        rows = pq.ParquetFile(stream).metadata.num_rows
+    file = name.removeprefix(f"{RESULT}/")
+    return {"file": file, "rows": rows, "bytes": folder.size(name), "sha256": digest}
 
 
 def _content_digest(shards: list[dict[str, Any]]) -> str:

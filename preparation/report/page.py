@@ -12,11 +12,6 @@ _STYLE = _HERE.parents[1] / "training" / "report"
 _MOST = 6
 
 
-def write_page(report: dict[str, Any], path: Path) -> None:
-    """Write the page of a report."""
-    path.write_text(render_page(report), encoding="utf-8")
-
-
 def render_page(report: dict[str, Any]) -> str:
     """Return the page as HTML, without external resources."""
     environment = Environment(

@@ -34,7 +34,7 @@ def _export(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="With safetensors: bf16, fp16 or fp32; as it is if omitted."),
+        typer.Option(help="With safetensors or adapter: bf16, fp16 or fp32; as it is if omitted."),
     ] = None,
     rank: Annotated[
         int | None, typer.Option(help="With adapter-svd: largest rank of a layer.")

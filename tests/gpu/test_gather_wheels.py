@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -117,6 +118,19 @@ def test_second_time_downloads_what_is_missing_or_damaged(
     assert wheel.read_bytes() == right
     assert "plain-1.0-py3-none-any.whl is complete" in capsys.readouterr().out
     assert gather(tmp_path, "--verify", wanted=wanted, monkeypatch=monkeypatch) == 0
+
+
+def test_gathered_wheels_are_installed_without_an_index(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command of benchmarks/gpu/README.md, with nothing but the folder."""
+    assert gather(tmp_path, wanted="plain==1.0\n", monkeypatch=monkeypatch) == 0
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    folder, place = tmp_path / "to", tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(folder)]
+    wheels = [str(path) for path in folder.glob("*.whl")]
+    subprocess.run([*pip, "--target", str(place), *wheels], check=True, capture_output=True)
+    assert (place / "plain-1.0.dist-info/METADATA").exists()
 
 
 def test_list_has_exact_versions_and_those_that_the_project_pins(tmp_path: Path) -> None:

@@ -151,3 +151,39 @@ def test_sharded_over_two_processes(
     sharded = changed(job, resources={"processes": 2}, sharding=sharding)
     run = train_by_command(sharded, tmp_path)
     assert_best_is_saved(run, tmp_path / "held-out.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((2, 2), (2, 3)), ((2, 3), (1, 0)), ((1, 0), (2, 2))],
+    ids=["zero 2 to zero 3", "zero 3 to one process", "one process to zero 2"],
+)
+def test_resumed_in_another_sharding(
+    job: dict[str, Any], tmp_path: Path, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    """The best weights were kept under one sharding and are restored, bit for bit, under another.
+
+    Args:
+        job: A run that overfits.
+        tmp_path: Folder of the runs.
+        before: Processes and ZeRO stage until after the best evaluation.
+        after: Processes and ZeRO stage of the rest.
+    """
+    first, second = (
+        changed(job, resources={"processes": processes}, sharding={"zero": zero})
+        for processes, zero in (before, after)
+    )
+    run = train_by_command(first, tmp_path)
+    best, weights = best_of(run), run.weights
+    for path in (run.path / "checkpoints").iterdir():
+        if int(path.name.rpartition("-")[2]) > best + 2:
+            shutil.rmtree(path)
+    shutil.rmtree(run.path / "model")
+    (run.path / "status.json").write_text(json.dumps({"state": "running"}))
+    resumed = train_by_command(second, tmp_path)
+    assert resumed.path == run.path, "a new run was begun"
+    assert best_of(resumed) == best
+    assert_best_is_saved(resumed, tmp_path / "held-out.jsonl")
+    for name, weight in resumed.weights.items():
+        assert torch.equal(weight, weights[name]), name

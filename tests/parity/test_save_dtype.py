@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from planning import make_plan
@@ -152,6 +153,46 @@ def test_an_export_in_another_precision(
     assert losses["before"] != losses["after"]
     with pytest.raises(JobError, match="DTYPE: is no precision of weights"):
         export_model(run.path, to=tmp_path / "no", dtype="int3")
+
+
+def test_an_adapter_in_half_the_size(
+    job: dict[str, Any], half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PEFT alone loads it. It also loads int8, which is why int8 is not offered."""
+    lora = {"kind": "lora", "r": 4}
+    job = changed({**job, "save_dtype": None, "adapter": lora}, train={"learning_rate": 1e-2})
+    run = train_here(job, tmp_path / "run")
+    export_model(run.path, "adapter", tmp_path / "out", dtype="bf16")
+    assert "held-out loss" in capsys.readouterr().out
+    trained, cast = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (run.path / "model", tmp_path / "out")
+    )
+    for name, weight in trained.items():
+        assert torch.equal(cast[name], weight.to(torch.bfloat16)), name
+    figures = json.loads((tmp_path / "export.json").read_text())["out"]
+    assert figures["bytes"]["before"] == 2 * figures["bytes"]["after"]
+    base, before, after = (
+        by_peft(half, folder) for folder in (None, run.path / "model", tmp_path / "out")
+    )
+    assert 0 < (after - before).abs().max() < 0.02 * (before - base).abs().max()
+    integers = {
+        name: (127 * weight / weight.abs().amax(1, keepdim=True)).round().to(torch.int8)
+        for name, weight in trained.items()
+    }
+    save_file(integers, tmp_path / "out/adapter_model.safetensors", metadata={"format": "pt"})
+    wrong = by_peft(half, tmp_path / "out")
+    assert (wrong - before).abs().max() > (before - base).abs().max(), "PEFT reads int8 now"
+
+
+def by_peft(base: Path, adapter: Path | None) -> torch.Tensor:
+    """Return the logits of a base with an adapter, in fp32, by Transformers and PEFT alone."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.no_grad():
+        logits: torch.Tensor = model.eval()(torch.arange(3, 60)[None]).logits
+    return logits
 
 
 @pytest.mark.slow

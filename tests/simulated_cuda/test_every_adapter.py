@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.contract.test_unions import ADAPTERS, kind_of
 from tests.simulated_cuda.cells import (
     EVERY_KIND,
@@ -69,3 +71,18 @@ def test_jobs_are_refused_for_the_reasons_in_the_table(tmp_path: Path) -> None:
 @needs_cpu_build
 def test_a_core_of_combinations_stays_on_the_device(tmp_path: Path) -> None:
     assert not faults(core(), tmp_path)
+
+
+@pytest.mark.slow
+@needs_cpu_build
+def test_every_method_that_learns_from_rows_stays_on_the_device_with_every_adapter(
+    tmp_path: Path,
+) -> None:
+    """In bf16; QLoRA is in the core, and methods that sample are in `test_training_step.py`."""
+    sampled = ("grpo", "rloo", "ppo", "distill, on_policy")
+    cells = [
+        cell
+        for cell in product()
+        if cell.precision == "bf16" and cell.adapter != "qlora" and cell.method not in sampled
+    ]
+    assert not faults(cells, tmp_path)

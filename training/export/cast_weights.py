@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from training.errors import GuardError, JobError, ModelError, Problem
 from training.export.save_dtype import kept_in_fp32, record_dtype
 from training.models.load import DTYPES
+from training.models.merge import is_adapter
 from training.models.safetensors_io import TensorInfo, WeightFiles, write_tensors
 
 _INDEX = "model.safetensors.index.json"
@@ -33,7 +34,7 @@ def cast_weights(folder: Path, target: Path, dtype: torch.dtype) -> None:
     """Write a folder's model with its weights in another dtype, and read every tensor back.
 
     Args:
-        folder: Folder of a complete model.
+        folder: Folder of a complete model, or of an adapter.
         target: Folder to create.
         dtype: Dtype of the weights.
 
@@ -43,9 +44,12 @@ def cast_weights(folder: Path, target: Path, dtype: torch.dtype) -> None:
     """
     source = WeightFiles(folder)
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    exempt = kept_in_fp32(model, source.tensors)
+    complete = not is_adapter(str(folder))
+    exempt: set[str] = set()
+    if complete:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        exempt = kept_in_fp32(model, source.tensors)
 
     def cast(name: str) -> torch.Tensor:
         tensor = source.read(name)
@@ -67,7 +71,8 @@ def cast_weights(folder: Path, target: Path, dtype: torch.dtype) -> None:
             for name, kind in ((name, source.tensors[name]) for name in names)
         }
         write_tensors(target / path.name, kinds, cast)
-    record_dtype(target, dtype)
+    if complete:
+        record_dtype(target, dtype)
     written = WeightFiles(target)
     if (target / _INDEX).exists():
         index = json.loads((target / _INDEX).read_text("utf-8"))

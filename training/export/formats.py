@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from training.errors import GuardError, ModelError
+from training.export.adapter_precision import write_cast_adapter
 from training.export.adapter_svd import Reduction, write_reduced
 from training.export.atomic_output import atomic_output
 from training.export.base_model import base_of
@@ -127,13 +128,16 @@ def copied_folder(model: Path, target: Path) -> str:
     return f"{count} tensors, every byte as it was"
 
 
-def adapter_folder(model: Path, target: Path, *, base_model: str | None = None) -> str:
+def adapter_folder(
+    model: Path, target: Path, *, base_model: str | None = None, dtype: str | None = None
+) -> str:
     """Copy an adapter's folder, and verify that it loads with its base.
 
     Args:
         model: Folder of the run's model.
         target: Folder to write.
         base_model: Folder or Hub id of the adapter's base; None for the one that it records.
+        dtype: Precision of the weights, as jobs write it; as they are if None.
 
     Raises:
         ModelError: The run trained no adapter.
@@ -141,8 +145,10 @@ def adapter_folder(model: Path, target: Path, *, base_model: str | None = None) 
     """
     if not is_adapter(str(model)):
         raise ModelError(f"{model} is a whole model and no adapter; use FORMAT=safetensors")
-    copied = copied_folder(model, target)
     base = base_of(model, base_model)
+    if dtype is not None:
+        return write_cast_adapter(model, base, target, dtype)
+    copied = copied_folder(model, target)
     without, adapted = logits_with(target, base, verification_ids(target, vocabulary_size(base)))
     changed = float((adapted - without).abs().max())
     if changed == 0.0:
@@ -384,7 +390,7 @@ def _copy_texts(model: Path, output: Path, exclude: tuple[str, ...]) -> None:
 
 FORMATS: dict[str, ExportFormat] = {
     "safetensors": ExportFormat("model", merged_folder, ("dtype",)),
-    "adapter": ExportFormat("adapter", adapter_folder),
+    "adapter": ExportFormat("adapter", adapter_folder, ("dtype",)),
     "adapter-svd": ExportFormat("adapter-svd", adapter_svd, ("rank", "energy")),
     "archive": ExportFormat("model.tar.gz", archive),
     "archive-apart": ExportFormat("model.tar.gz", archive_apart),

@@ -47,6 +47,7 @@ class JudgeContext:
         max_cost_usd: Limit for the cost of this run's calls; None for no limit.
         own_generator: Returns the job's own model, for a local judge that names no source.
         role: Name of the judge in messages, such as "judge" or "teacher".
+        limit_key: Key of the cost limit in messages.
     """
 
     device: torch.device
@@ -55,6 +56,7 @@ class JudgeContext:
     max_cost_usd: float | None = None
     own_generator: Callable[[], LocalGenerator] | None = None
     role: str = "judge"
+    limit_key: str = "resources.max_cost"
 
 
 @dataclass

@@ -39,6 +39,7 @@ class CostLedger:
         max_cost_usd: Limit for this run; None for no limit.
         max_reply_tokens: Length limit of a reply, in tokens.
         role: Name of the judge in messages.
+        limit_key: Key of the limit in messages.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class CostLedger:
         max_cost_usd: float | None,
         max_reply_tokens: int,
         role: str = "judge",
+        limit_key: str = "resources.max_cost",
     ):
         self._replies = ReplyCache(path)
         self._lock = threading.Lock()
@@ -59,6 +61,7 @@ class CostLedger:
         self._max_cost_usd = max_cost_usd
         self._max_reply_tokens = max_reply_tokens
         self._role = role
+        self._limit_key = limit_key
         folder.mkdir(parents=True, exist_ok=True)
         # Reservations of an earlier process of this rank are void: its calls ended with it.
         with self._account() as account:
@@ -107,8 +110,8 @@ class CostLedger:
             if self._max_cost_usd is not None and total > self._max_cost_usd:
                 raise RunError(
                     f"the {self._role}'s calls have cost {account['usd']:.4f} USD, and the next "
-                    f"could exceed resources.max_cost ({self._max_cost_usd:g} USD). Every reply "
-                    f"is cached: raise resources.max_cost and rerun the same command to resume"
+                    f"could exceed {self._limit_key} ({self._max_cost_usd:g} USD). Every reply "
+                    f"is cached: raise {self._limit_key} and rerun the same command to resume"
                 )
             account["reserved_usd"][self._rank] += usd
         return usd

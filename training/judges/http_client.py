@@ -35,6 +35,8 @@ __all__ = ["HttpJudge", "UnreadableError", "read_api_key", "reply_cache_folder"]
 
 Call = Callable[[httpx2.Client, list[Message]], JudgeReply]
 """Performs one call; raises `httpx2.HTTPError` if it fails."""
+OnReply = Callable[[list[Message], JudgeReply], None]
+"""Called with a conversation and its reply."""
 
 
 class HttpJudge:
@@ -68,10 +70,11 @@ class HttpJudge:
             max_cost_usd=context.max_cost_usd,
             max_reply_tokens=section.max_new_tokens,
             role=context.role,
+            limit_key=context.limit_key,
         )
         if context.max_cost_usd is not None and section.price is None:
             raise RunError(
-                f"resources.max_cost is set, and the price of the {context.role} "
+                f"{context.limit_key} is set, and the price of the {context.role} "
                 f"{section.model} is not: give price: {{input: …, output: …}} in USD per million "
                 f"tokens (0 for a {context.role} of your own)"
             )
@@ -91,8 +94,15 @@ class HttpJudge:
             question for key, question in by_key.items() if self.ledger.cached_reply(key) is None
         ]
 
-    def generate_replies(self, questions: Sequence[list[Message]]) -> list[JudgeReply]:
+    def generate_replies(
+        self, questions: Sequence[list[Message]], on_reply: OnReply | None = None
+    ) -> list[JudgeReply]:
         """Return the reply to each conversation and whether it was truncated.
+
+        Args:
+            questions: Conversations.
+            on_reply: Called once for each distinct conversation as soon as its reply is known, in
+                several threads; also if another call fails.
 
         Raises:
             RunError: The endpoint cannot be reached, or the cost limit is reached.
@@ -103,7 +113,7 @@ class HttpJudge:
         distinct = dict(zip(keys, questions, strict=True))
         with ThreadPoolExecutor(self._section.concurrency) as pool:
             futures = {
-                key: pool.submit(self._reply, key, question, stop)
+                key: pool.submit(self._reply, key, question, stop, on_reply)
                 for key, question in distinct.items()
             }
             try:
@@ -123,10 +133,15 @@ class HttpJudge:
         """Return the highest possible cost of this many questions of this length each, in USD."""
         return questions * self.ledger.max_usd(characters)
 
-    def _reply(self, key: str, question: list[Message], stop: StopEvent) -> JudgeReply:
-        cached = self.ledger.cached_reply(key)
-        if cached is not None:
-            return cached
+    def _reply(
+        self, key: str, question: list[Message], stop: StopEvent, on_reply: OnReply | None
+    ) -> JudgeReply:
+        reply = self.ledger.cached_reply(key) or self._paid_reply(key, question, stop)
+        if on_reply is not None:
+            on_reply(question, reply)
+        return reply
+
+    def _paid_reply(self, key: str, question: list[Message], stop: StopEvent) -> JudgeReply:
         reserved = self.ledger.reserve(count_characters(question))
         reply: JudgeReply | None = None
         try:

@@ -33,7 +33,7 @@ def _prepare(folder: Path, sources: Any, steps: list[Any] = [], **settings: Any)
             "sources": sources, "steps": steps, "output": str(folder), "workers": 1, **settings,
         },
     }  # fmt: skip
-    return build(plan(parse_preparation(document, "job.yaml")), lambda *_: None)
+    return Path(build(plan(parse_preparation(document, "job.yaml")), lambda *_: None))
 
 
 def _report(folder: Path) -> Any:
@@ -150,7 +150,7 @@ def test_the_result_depends_on_neither_workers_nor_interruptions(tmp_path: Path)
             if stop_after is not None and next(calls) == stop_after:
                 raise KeyboardInterrupt
 
-        return build(planned, progress)
+        return Path(build(planned, progress))
 
     whole = _bytes(units("whole"))
     assert _bytes(units("two", workers=2)) == whole
@@ -220,3 +220,18 @@ def test_all_problems_of_a_job_are_told_at_once(tmp_path: Path) -> None:
         assert words in text
     with pytest.raises(JobError, match=STEP["step"]):
         parse_preparation({"name": "x", "prepare": {"sources": "a", "steps": [STEP]}}, "j")
+
+
+def test_documents_become_rows_and_a_damaged_one_is_rejected_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    page = "<html><body><article><p>A long paragraph about rivers.</p></article></body></html>"
+    (folder / "a.html").write_text(page)
+    (folder / "b.pdf").write_text("%PDF-1.4 broken")
+    (folder / "c.jsonl").write_text('{"text": "a row"}\n')
+    (folder / "d.md").write_text("# Title\n\nOne.\n\nTwo.\n")
+    source = {"source": str(folder), "documents": True}
+    result = _prepare(tmp_path / "out", source)
+    assert {row["row_id"] for row in _rows(result)} == {"a.html", "c.jsonl:1", "d.md"}
+    (rejected,) = [json.loads(line) for line in (result / "rejected.jsonl").open()]
+    assert (rejected["row"], rejected["reason"]) == ("b.pdf", "damaged")

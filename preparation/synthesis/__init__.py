@@ -1,0 +1,1 @@
+"""Synthesis of training data: prompts and answers that a teacher model writes."""

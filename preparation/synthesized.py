@@ -1,0 +1,53 @@
+"""Synthesis as a source of a preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from preparation.config.job import PreparationJob, PreparedSource
+from preparation.synthesis.models import model_name
+from preparation.synthesis.run import synthesize
+
+_FOLDER = "synthesized"
+_TAGS = (
+    "synthesized_by",
+    "passage_id",
+    "quote",
+    "paraphrase_of",
+    "evolved_from",
+    "operation",
+    "round",
+    "judge_rating",
+)
+
+
+def with_synthesized(job: PreparationJob, say: Callable[[str], None]) -> PreparationJob:
+    """Return the job with the rows of its section `synthesize` as one more source.
+
+    They are written first, into `OUTPUT/NAME/synthesized`; requests that were answered before are
+    not made again.
+
+    Args:
+        job: The job.
+        say: Prints a line of progress.
+
+    Raises:
+        DataError: A source cannot be read, or no row was written.
+        RunError: A model cannot be reached, or the cost could exceed the limit.
+    """
+    section = job.synthesize
+    if section is None:
+        return job
+    folder = Path(job.prepare.output) / job.name / _FOLDER
+    rows = synthesize(section, folder, say)
+    source = PreparedSource(
+        source=str(rows),
+        group_by="group",
+        tags=_TAGS,
+        license=section.teacher_terms,
+        origin=f"written by the model {model_name(section.teacher)}",
+    )
+    others = tuple(other for other in job.prepare.sources if other.source != source.source)
+    prepare = job.prepare.model_copy(update={"sources": (*others, source)})
+    return job.model_copy(update={"prepare": prepare})
