@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if "not gpu" in (config.option.markexpr or ""):
         # What is compared here is compared on the CPU, on machines with a GPU too.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # Importing what all tests import creates objects that stay; looking through them takes seconds.
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,9 @@ from preparation.steps.chunk import ChunkStep
 from preparation.steps.decontaminate.section import DecontaminateStep
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.quality.section import QualityStep
 from preparation.steps.secrets.section import SecretsStep
+from preparation.steps.toxicity import ToxicityStep
 from preparation.synthesis.config import AnySynthesis
 from training.config.base import ConfigSection
 from training.config.data import Source
@@ -20,7 +22,14 @@ from training.config.job import Name
 from training.config.types import PositiveInt
 
 AnyStep = Annotated[
-    NormaliseStep | LanguageStep | SecretsStep | DuplicatesStep | ChunkStep | DecontaminateStep,
+    NormaliseStep
+    | LanguageStep
+    | SecretsStep
+    | QualityStep
+    | ToxicityStep
+    | DuplicatesStep
+    | ChunkStep
+    | DecontaminateStep,
     Field(discriminator="step"),
 ]
 """Steps of a preparation; a new one is added here."""

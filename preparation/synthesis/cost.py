@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from preparation.synthesis.batch_section import BedrockBatchTeacher
 from preparation.synthesis.section import PlannedRequests, SynthesisSection
 from training.config.judges import Endpoint, JudgeSection
 from training.judges.cost_ledger import count_characters
@@ -84,7 +85,7 @@ def _cost(planned: PlannedRequests, model: JudgeSection) -> PurposeCost:
         characters = sum(lengths) / len(lengths)
     tokens_in = int(planned.requests * characters / CHARACTERS_PER_TOKEN)
     tokens_out = planned.requests * model.max_new_tokens
-    price = model.price if isinstance(model, Endpoint) else None
+    price = model.price if isinstance(model, Endpoint | BedrockBatchTeacher) else None
     usd = 0.0
     if price is not None:
         usd = (tokens_in * price.input + tokens_out * price.output) / 1e6

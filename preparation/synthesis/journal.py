@@ -6,12 +6,17 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training.data.schema.rows import Message
 from training.errors import RunError
 from training.judges.reply_cache import JudgeReply
 from training.run_folder import write_whole
+
+OnReply = Callable[[list[Message], JudgeReply], None]
+"""Called with a question and its reply as soon as it is known."""
 
 
 class RequestJournal:

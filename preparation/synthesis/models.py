@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from preparation.synthesis.journal import RequestJournal
+from preparation.synthesis.batch_section import BedrockBatchTeacher
+from preparation.synthesis.journal import OnReply, RequestJournal
 from training.config.judges import BedrockJudge, JudgeSection, LocalJudge, OpenAiJudge
 from training.data.schema.rows import Message
 from training.judges.base import JudgeContext, build_judge
+from training.judges.cost_ledger import CostLedger
 from training.judges.http_client import HttpJudge
 from training.judges.reply_cache import JudgeReply, reply_key
 
 LIMIT_KEY = "synthesize.max_cost_usd"
-OnReply = Callable[[list[Message], JudgeReply], None]
 
 
 class _Backend(Protocol):
@@ -131,6 +132,11 @@ def build_model(
     def build() -> _Backend:
         if isinstance(section, LocalJudge):
             return _LocalBackend(section)
+        if isinstance(section, BedrockBatchTeacher):
+            from preparation.synthesis.bedrock_batch import build as build_batch
+
+            ledger = _batch_ledger(section, role, folder, max_cost_usd)
+            return build_batch(section, ledger, folder)
         # A remote model needs no device, and importing torch takes seconds.
         context = JudgeContext(
             cast(Any, None), folder, cache, max_cost_usd, role=role, limit_key=LIMIT_KEY
@@ -157,8 +163,25 @@ def _identity(section: JudgeSection) -> list[Any]:
         return [source_digest(section.source, None), section.chat_template, *settings]
     if isinstance(section, OpenAiJudge):
         return [section.url, section.model, *settings]
+    # A batch job gives the same replies as single calls, so that either completes the other.
+    if isinstance(section, BedrockBatchTeacher):
+        return [section.region, section.model, *settings]
     assert isinstance(section, BedrockJudge)
     return [section.url or section.region, section.model, *settings]
+
+
+def _batch_ledger(
+    section: BedrockBatchTeacher, role: str, folder: Path, max_cost_usd: float | None
+) -> CostLedger:
+    return CostLedger(
+        folder / "batch-replies.sqlite",
+        folder,
+        price=section.price,
+        max_cost_usd=max_cost_usd,
+        max_reply_tokens=section.max_new_tokens,
+        role=role,
+        limit_key=LIMIT_KEY,
+    )
 
 
 def model_name(section: JudgeSection) -> str:

@@ -8,10 +8,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from preparation.synthesis.batch_section import BedrockBatchTeacher
 from preparation.synthesis.drafts import Ask, Collection, Draft
 from training.config.base import ConfigSection
 from training.config.data import Source
-from training.config.judges import AnyJudge, Endpoint, JudgeSection, LocalJudge
+from training.config.judges import (
+    AnyJudge,
+    BedrockJudge,
+    Endpoint,
+    JudgeSection,
+    LocalJudge,
+    OpenAiJudge,
+)
 from training.config.locations import existing_path
 from training.config.types import PositiveInt
 from training.data.schema.rows import Message
@@ -19,6 +27,9 @@ from validation.problem import Problem
 
 NamedSource = Annotated[
     Source, BeforeValidator(lambda value: {"source": value} if isinstance(value, str) else value)
+]
+AnyTeacher = Annotated[
+    OpenAiJudge | BedrockJudge | LocalJudge | BedrockBatchTeacher, Field(discriminator="kind")
 ]
 SAMPLE = 32
 """Requests that are rendered for an estimate."""
@@ -59,8 +70,9 @@ class PlannedRequests(NamedTuple):
 class SynthesisSection(ConfigSection, ABC):
     """Section of one kind of synthesis, discriminated by its key `kind`."""
 
-    teacher: AnyJudge
-    """Model that writes: an OpenAI-compatible endpoint, Bedrock, or a local model with `source`.
+    teacher: AnyTeacher
+    """Model that writes: an OpenAI-compatible endpoint, Bedrock (single calls, or `bedrock_batch`
+    for batch inference jobs), or a local model with `source`.
     Its `temperature`, `max_new_tokens`, `concurrency` and `price` are set here."""
     teacher_terms: str | None = None
     """Licence or terms of use under which the teacher's text may be used; written into the card."""
@@ -124,7 +136,7 @@ class SynthesisSection(ConfigSection, ABC):
                 fix = "Give a folder or a Hub id"
                 yield Problem(f"{name}.source", "a local model must be named here", fix=fix)
             return
-        assert isinstance(model, Endpoint)
+        assert isinstance(model, Endpoint | BedrockBatchTeacher)
         if model.price is None:
             yield Problem(
                 f"{name}.price",

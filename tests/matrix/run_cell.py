@@ -11,7 +11,6 @@ import gc
 import json
 import logging
 import math
-import os
 import shutil
 import sys
 import time
@@ -25,12 +24,12 @@ import torch.distributed as dist
 from accelerate.state import AcceleratorState, DistributedType
 from peft import PeftModel
 from transformers import AutoTokenizer
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 import training.trainer.deepspeed as engine
 from tests.matrix.cells import CUT, STEPS, Cell, named
 from tests.matrix.trained_adapter import write_adapter
 from tests.run_commands import Run, read_weights
+from tests.two_node import forget_deepspeed, linear
 from training.config import Job
 from training.config.load import parse_job
 from training.data.collators.sequences import SequenceCollator
@@ -42,7 +41,6 @@ from training.pipeline import run
 from training.run_folder import RunFolder
 from training.trainer.distributed import detect_world, init_process_group
 
-_LINEAR = torch.nn.functional.linear
 LOSS_TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 """Nats between a loss in training and that of what was saved; bf16 is rounded on both ways."""
 
@@ -99,13 +97,7 @@ class Walk:
         run(RunFolder(path))
         sharded = AcceleratorState().distributed_type == DistributedType.DEEPSPEED
         assert sharded == (job.sharding.zero > 0), "trained as another cell is"
-        gc.collect()
-        # Accelerate leaves it behind, and a run without ZeRO would then have ZeRO 2.
-        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
-        # Else the first process, loading what was saved, would wait for the other to take its part.
-        unset_hf_deepspeed_config()
-        # ZeRO 3 puts its own in this place, for as long as a process lives.
-        torch.nn.functional.linear = _LINEAR
+        forget_deepspeed()
         dist.barrier()
 
 
@@ -186,6 +178,7 @@ def main(model: Path, rows: Path, home: Path) -> None:
     # A tiny model's weights too are cut up, and not only a large one's.
     engine.PERSISTS_BELOW = 0
     init_process_group(detect_world(), zero=0)
+    linear()
     walk = Walk(model, rows, home)
     for cell in named(json.loads((home / "cells.json").read_text())):
         start = time.monotonic()

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from planning import make_plan
 from tests.factories import make_tiny_model, write_jsonl
 from tests.parity.test_gguf import make
-from tests.run_commands import changed, read_weights, train_by_command, train_here
+from tests.run_commands import changed, read_weights, train_here
+from tests.two_node import train_in_pair
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
 from training.export.formats import adapter_folder, gguf, merged_folder
@@ -138,22 +139,21 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("zero", "adapter"),
-    [(0, None), (2, None), (3, None), (0, {"kind": "lora", "r": 4}), (2, {"kind": "lora", "r": 4})],
-    ids=["full, zero 0", "full, zero 2", "full, zero 3", "lora, zero 0", "lora, zero 2"],
-)
-def test_two_processes_take_the_steps_of_one(
-    job: dict[str, Any], tmp_path: Path, zero: int, adapter: dict[str, Any] | None
-) -> None:
-    job = changed(job, train={"micro_batch_size": 2}, **({"adapter": adapter} if adapter else {}))
-    alone = train_here(job, tmp_path / "alone")
-    shared = changed(job, sharding={"zero": zero}, resources={"processes": 2})
-    two = train_by_command(shared, tmp_path / "two")
-    assert two.losses == pytest.approx(alone.losses, abs=1e-4)
-    assert two.weights.keys() == alone.weights.keys()
-    for name, tensor in two.weights.items():
-        assert torch.allclose(tensor, alone.weights[name], atol=2e-3), name
+def test_two_processes_take_the_steps_of_one(job: dict[str, Any], tmp_path: Path) -> None:
+    full = changed(job, train={"micro_batch_size": 2})
+    jobs = {"full": full, "lora": changed(full, adapter={"kind": "lora", "r": 4})}
+    alone = {kind: train_here(one, tmp_path / kind) for kind, one in jobs.items()}
+    shared = {
+        f"{kind}, zero {zero}": changed(jobs[kind], sharding={"zero": zero})
+        for kind, zeros in (("full", (0, 2, 3)), ("lora", (0, 2)))
+        for zero in zeros
+    }
+    for case, two in train_in_pair(shared, tmp_path / "pair").items():
+        one = alone[case.partition(",")[0]]
+        assert two.losses == pytest.approx(one.losses, abs=1e-4), case
+        assert two.weights.keys() == one.weights.keys(), case
+        for name, tensor in two.weights.items():
+            assert torch.allclose(tensor, one.weights[name], atol=2e-3), (case, name)
 
 
 @pytest.mark.parametrize("adapter", [None, {"kind": "lora", "r": 4}], ids=["full", "lora"])

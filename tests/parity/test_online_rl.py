@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer, GenerationMixin
 
 from tests.run_commands import Run, assert_identical, changed, train_by_command, train_here
 from training.errors import DataError, GuardError, JobError, ModelError
@@ -207,3 +208,72 @@ def test_two_processes_learn_and_resume(
     (home / "runs" / kind / "latest").symlink_to("cut")
     (home / "runs" / kind / "cut" / "status.json").write_text('{"state": "stopped"}')
     assert_identical(train_by_command(job, home), run)
+
+
+TOOL_TEMPLATE = (
+    "{% if tools %}tools:{% for tool in tools %} {{ tool | tojson }}{% endfor %}\n{% endif %}"
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def tool(name: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    function = {"name": name, "description": f"The {name}.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_sampled_from_prompts_with_their_tools(
+    tiny_model: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"prompt": [{"role": "user", "content": f"What is {word}?"}], "tools": [tool(name)]}
+        for word, name in (("str", "weather"), ("list", "clock"), ("int", "map"), ("set", "news"))
+    ]
+    rows.append({"prompt": [{"role": "user", "content": "What is it?"}]})
+    prompts, template = tmp_path / "prompts.jsonl", tmp_path / "tools.jinja"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    template.write_text(TOOL_TEMPLATE)
+    seen: list[tuple[int, ...]] = []
+    generate = GenerationMixin.generate
+
+    def recorded(
+        self: Any, *arguments: Any, input_ids: Any, attention_mask: Any, **rest: Any
+    ) -> Any:
+        pairs = zip(input_ids, attention_mask, strict=True)
+        seen.extend(tuple(ids[mask.bool()].tolist()) for ids, mask in pairs)
+        return generate(
+            self, *arguments, input_ids=input_ids, attention_mask=attention_mask, **rest
+        )
+
+    monkeypatch.setattr(GenerationMixin, "generate", recorded)
+    job = changed(
+        job_of(kind, tiny_model),
+        model={"chat_template": str(template)},
+        method={"rollout": {"max_new_tokens": 4}},
+        train={"max_steps": 3},
+    )
+    job["data"] = {"train": str(prompts), "max_length": 220, "workers": 1}
+    run = train_here(job, tmp_path / "run")
+    assert len(run.steps) == 3
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    expected = {
+        tuple(
+            tokenizer.apply_chat_template(
+                row["prompt"],
+                tools=row.get("tools"),
+                chat_template=TOOL_TEMPLATE,
+                add_generation_prompt=True,
+                return_dict=False,
+            )
+        )
+        for row in rows
+    }
+    bos = tokenizer.bos_token_id
+    without_bos = {tuple(token for token in ids if token != bos) for ids in seen}
+    assert without_bos == {tuple(token for token in ids if token != bos) for ids in expected}
+    texts = [tokenizer.decode(ids) for ids in seen]
+    assert sum('"name": "weather"' in text for text in texts) >= 4, "each of its group's answers"
+    assert sum("tools:" not in text for text in texts) >= 4, "rows without tools have none"

@@ -16,9 +16,9 @@ from tests.run_commands import (
     assert_identical,
     changed,
     read_weights,
-    train_by_command,
     train_here,
 )
+from tests.two_node import train_in_pair
 from training.errors import GuardError
 from training.methods import dpo
 
@@ -191,16 +191,27 @@ def test_a_reference_that_is_another_model_stops_the_run(
         train_here(job_of("dpo", tiny_model, rows), tmp_path)
 
 
+@pytest.fixture(scope="module")
+def two_processes(
+    tiny_model: Path, rows: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Run]:
+    jobs = {
+        f"{kind}-{zero}": job_of(
+            kind, tiny_model, rows, train={"micro_batch_size": 2}, sharding={"zero": zero}
+        )
+        for kind in KINDS
+        for zero in (0, 3)
+    }
+    return train_in_pair(jobs, tmp_path_factory.mktemp("pair"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("zero", [0, 3])
 def test_two_processes_take_the_steps_of_one(
-    whole: Any, tiny_model: Path, rows: dict[str, Path], tmp_path: Path, kind: str, zero: int
+    whole: Any, two_processes: dict[str, Run], tiny_model: Path, kind: str, zero: int
 ) -> None:
-    alone = whole(kind)
-    sections: dict[str, Any] = {"sharding": {"zero": zero}, "resources": {"processes": 2}}
-    job = job_of(kind, tiny_model, rows, train={"micro_batch_size": 2}, **sections)
-    two = train_by_command(job, tmp_path)
+    alone, two = whole(kind), two_processes[f"{kind}-{zero}"]
     assert two.losses == pytest.approx(alone.losses, abs=1e-4)
     assert two.grad_norms == pytest.approx(alone.grad_norms, rel=1e-3)
     assert [sorted(s["ids"]) for s in two.samples] == [sorted(s["ids"]) for s in alone.samples]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.run_commands import Run, changed, train_by_command, train_here
+from tests.two_node import train_in_pair
 
 pytestmark = pytest.mark.slow
 
@@ -49,12 +51,48 @@ SHARDINGS: dict[str, dict[str, Any]] = {
 }
 
 
+ADAPTER = {"kind": "lora", "r": 4, "modules_to_save": ["lm_head"]}
+
+
+def tuned(job: dict[str, Any]) -> dict[str, Any]:
+    more = {"learning_rate": 1e-2, "gradient_checkpointing": True}
+    return {**changed(job, train=more), "adapter": ADAPTER}
+
+
+def short(job: dict[str, Any]) -> dict[str, Any]:
+    """89 rows in steps of 8: the last step has one row, and one process has none."""
+    train = {"num_train_epochs": 1, "global_batch_size": 8, "micro_batch_size": 4}
+    return {**changed(job, data={"limit": 89}), "train": {**train, "learning_rate": 1e-3}}
+
+
+@pytest.fixture(scope="module")
+def two_processes(
+    job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Run]:
+    """Runs in two processes, by name: ZeRO in the same pair of processes, FSDP by the command."""
+    jobs = {name: changed(job, sharding=sharding) for name, sharding in SHARDINGS.items()}
+    for name in ("zero 2", "zero 3", "fsdp"):
+        jobs[f"adapter, {name}"] = changed(tuned(job), sharding=SHARDINGS[name])
+    jobs["short"] = short(job)
+    in_pair = {name: one for name, one in jobs.items() if "fsdp" not in name}
+    runs: dict[str, Run] = {}
+
+    def run(name: str) -> Run:
+        home = tmp_path_factory.mktemp("two")
+        if "fsdp" in name:
+            return train_by_command(changed(jobs[name], resources={"processes": 2}), home)
+        if not runs:
+            runs.update(train_in_pair(in_pair, home))
+        return runs[name]
+
+    return run
+
+
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_two_processes_take_the_steps_of_one(
-    job: dict[str, Any], alone: Run, tmp_path: Path, sharding: str
+    alone: Run, two_processes: Callable[[str], Run], sharding: str
 ) -> None:
-    sharded = changed(job, sharding=SHARDINGS[sharding], resources={"processes": 2})
-    two = train_by_command(sharded, tmp_path)
+    two = two_processes(sharding)
     assert len(two.losses) == STEPS
     assert two.losses == pytest.approx(alone.losses, abs=1e-4)
     assert two.grad_norms == pytest.approx(alone.grad_norms, rel=1e-4)
@@ -65,16 +103,17 @@ def test_two_processes_take_the_steps_of_one(
         assert (weight - alone.weights[name]).abs().max() < 1e-4, name
 
 
+@pytest.fixture(scope="module")
+def tuned_alone(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_here(tuned(job), tmp_path_factory.mktemp("tuned"))
+
+
 @pytest.mark.parametrize("sharding", ["zero 2", "zero 3", "fsdp"])
-def test_adapter_sharded(job: dict[str, Any], tmp_path: Path, sharding: str) -> None:
+def test_adapter_sharded(
+    tuned_alone: Run, two_processes: Callable[[str], Run], sharding: str
+) -> None:
     """The classic: sharded, an adapter is saved empty or never learns, and nobody says so."""
-    tuned = {
-        **changed(job, train={"learning_rate": 1e-2, "gradient_checkpointing": True}),
-        "adapter": {"kind": "lora", "r": 4, "modules_to_save": ["lm_head"]},
-    }
-    alone = train_here(tuned, tmp_path / "alone")
-    sharded = changed(tuned, sharding=SHARDINGS[sharding], resources={"processes": 2})
-    two = train_by_command(sharded, tmp_path / "two")
+    alone, two = tuned_alone, two_processes(f"adapter, {sharding}")
     assert two.losses == pytest.approx(alone.losses, abs=1e-4)
     assert two.weights.keys() == alone.weights.keys()
     assert any("lora_B" in name for name in two.weights)
@@ -83,17 +122,10 @@ def test_adapter_sharded(job: dict[str, Any], tmp_path: Path, sharding: str) -> 
         assert (weight - alone.weights[name]).abs().max() < 1e-3, name
 
 
-def test_last_step_with_fewer_rows_than_processes(job: dict[str, Any], tmp_path: Path) -> None:
-    """89 rows in steps of 8: the last step has one row, and one process has none."""
-    short = changed(job, data={"limit": 89})
-    short["train"] = {
-        "num_train_epochs": 1,
-        "global_batch_size": 8,
-        "micro_batch_size": 4,
-        "learning_rate": 1e-3,
-    }
-    alone = train_here(short, tmp_path / "alone")
-    two = train_by_command(changed(short, resources={"processes": 2}), tmp_path / "two")
+def test_last_step_with_fewer_rows_than_processes(
+    job: dict[str, Any], two_processes: Callable[[str], Run], tmp_path: Path
+) -> None:
+    alone, two = train_here(short(job), tmp_path / "alone"), two_processes("short")
     assert two.losses == pytest.approx(alone.losses, abs=1e-4)
     assert two.grad_norms == pytest.approx(alone.grad_norms, rel=1e-4)
     seen = [row for step in two.samples for row in step["ids"]]

@@ -7,29 +7,17 @@ from typing import Any
 
 from training.data.tokenization.domain_terms import Terms
 from training.data.tokenization.mask_preview import RowPreview
+from training.data.tokenization.outcome_counts import OutcomeCounts
 
 
-@dataclass(frozen=True)
-class SourceReport:
-    """Report on one source.
+@dataclass(kw_only=True)
+class SourceReport(OutcomeCounts):
+    """Report on one source: what became of its rows, and where they came from.
 
     Attributes:
         source: Source as the job names it.
         role: train, validation or replay.
         shapes: Detected shapes of its rows.
-        rows_read: Rows read.
-        rows_skipped: Rows that could not be read and were skipped (`on_error: skip`).
-        rows_dropped: Rows without anything to train on.
-        rows_kept: Remaining rows.
-        rows_truncated: Kept rows whose end was cut off.
-        answers_cut: Answers of conversations that begin behind the cut, so are not learned.
-        rows_split: Conversations that were split at turns.
-        parts: Rows that they became.
-        parts_dropped: Parts of them without anything to train on.
-        rows_with_markup: Rows whose text holds the chat template's markup already.
-        markup_example: First of them, and its markup.
-        tokens: Tokens of the kept rows.
-        supervised: Supervised tokens of the kept rows.
         columns_unused: Number of rows by column that was not read, or key of messages:
             `messages[].KEY`.
         tokens_trained: Tokens of the source in one epoch, including repetitions.
@@ -38,19 +26,6 @@ class SourceReport:
     source: str
     role: str
     shapes: tuple[str, ...]
-    rows_read: int = 0
-    rows_skipped: int = 0
-    rows_dropped: int = 0
-    rows_kept: int = 0
-    rows_truncated: int = 0
-    answers_cut: int = 0
-    rows_split: int = 0
-    parts: int = 0
-    parts_dropped: int = 0
-    rows_with_markup: int = 0
-    markup_example: str = ""
-    tokens: int = 0
-    supervised: int = 0
     columns_unused: dict[str, int] = field(default_factory=dict)
     tokens_trained: int = 0
 

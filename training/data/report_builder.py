@@ -131,9 +131,9 @@ class ReportBuilder:
         report = DataReport(
             sources=tuple(
                 SourceReport(
-                    stream.located.source.source,
-                    "train",
-                    stream.reader.shapes,
+                    source=stream.located.source.source,
+                    role="train",
+                    shapes=stream.reader.shapes,
                     **counts.to_dict(),
                     columns_unused=dict(sorted(stream.reader.unused_rows.copy().items())),
                 )

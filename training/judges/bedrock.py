@@ -17,7 +17,7 @@ import httpx2
 
 from account.errors import AccountError
 from account.sigv4 import SignedRequestAuth
-from training.config.judges import BedrockJudge
+from training.config.judges import BedrockJudge, JudgeSection
 from training.data.schema.rows import Message
 from training.errors import RunError
 from training.judges.base import JudgeContext
@@ -40,19 +40,11 @@ def build(section: BedrockJudge, context: JudgeContext) -> HttpJudge:
 
     def call(client: httpx2.Client, question: list[Message]) -> JudgeReply:
         try:
-            response = client.post(address, json=_request_body(section, question), auth=auth)
+            response = client.post(address, json=converse_body(section, question), auth=auth)
         except AccountError as error:
             raise RunError(f"the {context.role} cannot be called: {error}") from error
         response.raise_for_status()
-        body = response.json()
-        content = body["output"]["message"]["content"]
-        usage = body.get("usage") or {}
-        return JudgeReply(
-            "".join(str(block.get("text", "")) for block in content),
-            int(usage.get("inputTokens", 0)),
-            int(usage.get("outputTokens", 0)),
-            truncated=body.get("stopReason") == "max_tokens",
-        )
+        return parse_converse(response.json())
 
     return HttpJudge(section, context, address=base, identity=base, call=call)
 
@@ -83,7 +75,19 @@ def _auth(section: BedrockJudge, context: JudgeContext) -> httpx2.Auth:
         ) from error
 
 
-def _request_body(section: BedrockJudge, question: list[Message]) -> dict[str, Any]:
+def parse_converse(body: dict[str, Any]) -> JudgeReply:
+    """Return the reply in the response of a Converse call."""
+    content = body["output"]["message"]["content"]
+    usage = body.get("usage") or {}
+    return JudgeReply(
+        "".join(str(block.get("text", "")) for block in content),
+        int(usage.get("inputTokens", 0)),
+        int(usage.get("outputTokens", 0)),
+        truncated=body.get("stopReason") == "max_tokens",
+    )
+
+
+def converse_body(section: JudgeSection, question: list[Message]) -> dict[str, Any]:
     """Return the body of a Converse call, which takes system messages in a field of their own."""
     system = [{"text": m["content"]} for m in question if m["role"] == "system"]
     messages = [

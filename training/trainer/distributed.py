@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from training.errors import DeviceError
 from training.nodes import ALONE, NodeSet
+from training.trainer.deepspeed_import import import_deepspeed
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def init_process_group(world: World, *, zero: int) -> None:
             weights while they are loaded, so it must know the group before that.
     """
     backend = {"cpu": "gloo", "cuda": "nccl"}.get(world.device.type, world.device.type)
+    import_deepspeed()
     if zero:
         import deepspeed
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from preparation.build import plan
 from preparation.config.job import PreparationJob
+from preparation.plan import plan
 from preparation.rows import PreparedRow
 from preparation.steps.decontaminate.items import BenchmarkItem, item_of
 from preparation.steps.decontaminate.section import DecontaminateStep, Decontamination

@@ -11,7 +11,23 @@ from training.data.tokenization.token_rows import IGNORE, Dropped, Outcome, Spli
 
 @dataclass
 class OutcomeCounts:
-    """Counts of the outcomes of rows; `report.SourceReport` describes the names."""
+    """Counts of the outcomes of rows.
+
+    Attributes:
+        rows_read: Rows read.
+        rows_skipped: Rows that could not be read and were skipped (`on_error: skip`).
+        rows_dropped: Rows without anything to train on.
+        rows_kept: Remaining rows.
+        rows_truncated: Kept rows whose end was cut off.
+        answers_cut: Answers of conversations that begin behind the cut, so are not learned.
+        rows_split: Conversations that were split at turns.
+        parts: Rows that they became.
+        parts_dropped: Parts of them without anything to train on.
+        rows_with_markup: Rows whose text holds the chat template's markup already.
+        markup_example: First of them, and its markup.
+        tokens: Tokens of the kept rows.
+        supervised: Supervised tokens of the kept rows.
+    """
 
     rows_read: int = 0
     rows_skipped: int = 0
