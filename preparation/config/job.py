@@ -12,6 +12,7 @@ from preparation.steps.chunk import ChunkStep
 from preparation.steps.decontaminate.section import DecontaminateStep
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.personal_data.section import PersonalDataStep
 from preparation.steps.quality.section import QualityStep
 from preparation.steps.secrets.section import SecretsStep
 from preparation.steps.toxicity import ToxicityStep
@@ -24,6 +25,7 @@ from training.config.types import PositiveInt
 AnyStep = Annotated[
     NormaliseStep
     | LanguageStep
+    | PersonalDataStep
     | SecretsStep
     | QualityStep
     | ToxicityStep
