@@ -46,7 +46,14 @@ class Ledger:
         self.tags: Counter[str] = Counter()
         self.examples: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
 
-    def reject(self, step: str, reason: str, source: str, row: PreparedRow | None = None) -> None:
+    def reject(
+        self,
+        step: str,
+        reason: str,
+        source: str,
+        row: PreparedRow | None = None,
+        findings: tuple[Finding, ...] = (),
+    ) -> None:
         """Count a row that is rejected.
 
         Args:
@@ -54,9 +61,10 @@ class Ledger:
             reason: Reason in a fixed word.
             source: Label of its source.
             row: The row, if it could be read.
+            findings: Spans to hide in the example.
         """
         self.rejected[step][reason] += 1
-        self._note(step, reason, source, row, ())
+        self._note(step, reason, source, row, findings)
 
     def report(
         self, step: str, reason: str, row: PreparedRow, findings: tuple[Finding, ...] = ()
