@@ -20,9 +20,10 @@ def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
         Exit code.
     """
     job = load_preparation(job_file, overrides)
-    from preparation.build import build, plan
+    from preparation.build import build
     from preparation.executors.nodes import this_node
     from preparation.passes.building import REPORT_FILE, read_json
+    from preparation.plan import plan
     from preparation.storage import LATEST, is_finished, open_folder
 
     if job.synthesize is not None:

@@ -46,7 +46,14 @@ class Ledger:
         self.tags: Counter[str] = Counter()
         self.examples: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
 
-    def reject(self, step: str, reason: str, source: str, row: PreparedRow | None = None) -> None:
+    def reject(
+        self,
+        step: str,
+        reason: str,
+        source: str,
+        row: PreparedRow | None = None,
+        note: str = "",
+    ) -> None:
         """Count a row that is rejected.
 
         Args:
@@ -54,12 +61,18 @@ class Ledger:
             reason: Reason in a fixed word.
             source: Label of its source.
             row: The row, if it could be read.
+            note: Explanation of an example.
         """
         self.rejected[step][reason] += 1
-        self._note(step, reason, source, row, ())
+        self._note(step, reason, source, row, (), note)
 
     def report(
-        self, step: str, reason: str, row: PreparedRow, findings: tuple[Finding, ...] = ()
+        self,
+        step: str,
+        reason: str,
+        row: PreparedRow,
+        findings: tuple[Finding, ...] = (),
+        note: str = "",
     ) -> None:
         """Count a row that a step would reject if its action were `drop`.
 
@@ -68,9 +81,10 @@ class Ledger:
             reason: Reason in a fixed word.
             row: The row.
             findings: Spans to hide in the example.
+            note: Explanation of an example.
         """
         self.would_reject[step][reason] += 1
-        self._note(step, reason, row.source, row, findings)
+        self._note(step, reason, row.source, row, findings, note)
 
     def _note(
         self,
@@ -79,6 +93,7 @@ class Ledger:
         source: str,
         row: PreparedRow | None,
         findings: tuple[Finding, ...],
+        note: str,
     ) -> None:
         affected = self.affected[step][reason]
         affected[f"source: {source}"] += 1
@@ -89,7 +104,7 @@ class Ledger:
                 affected[f"{tag}: {row.tags[tag]}"] += 1
         examples = self.examples[step][reason]
         if len(examples) < _EXAMPLES:
-            examples.append({"id": row.id, "text": excerpt(row, findings)})
+            examples.append({"id": row.id, "text": excerpt(row, findings), "note": note})
 
     def write(self, row: PreparedRow) -> None:
         """Count a row that is passed on."""

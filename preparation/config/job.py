@@ -10,7 +10,10 @@ from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.personal_data.section import PersonalDataStep
+from preparation.steps.quality.section import QualityStep
 from preparation.steps.secrets.section import SecretsStep
+from preparation.steps.toxicity import ToxicityStep
 from preparation.synthesis.config import AnySynthesis
 from training.config.base import ConfigSection
 from training.config.data import Source
@@ -18,7 +21,14 @@ from training.config.job import Name
 from training.config.types import PositiveInt
 
 AnyStep = Annotated[
-    NormaliseStep | LanguageStep | SecretsStep | DuplicatesStep, Field(discriminator="step")
+    NormaliseStep
+    | LanguageStep
+    | PersonalDataStep
+    | SecretsStep
+    | QualityStep
+    | ToxicityStep
+    | DuplicatesStep,
+    Field(discriminator="step"),
 ]
 """Steps of a preparation; a new one is added here."""
 

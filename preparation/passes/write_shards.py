@@ -86,16 +86,21 @@ class WriteShards(PipelineStep):
             found = verified.get(index, {})
             if found:
                 groups[row.id] = found["group"]
+            note = ""
+            if found.get("kind") == "near":
+                note = f"similarity {found['similarity']:.2f} to {found['of']}"
+            elif "kind" in found:
+                note = f"equal to {found['of']}"
             if "kind" not in found:
                 yield row
             elif self.duplicates is not None and self.duplicates.action == "drop":
-                ledger.reject(_STEP, found["kind"], row.source, row)
+                ledger.reject(_STEP, found["kind"], row.source, row, note)
                 records.rejected.append(
                     {"row": row.id, "step": _STEP, "reason": found["kind"]}
                     | {key: found[key] for key in ("of", "similarity")}
                 )
             else:
-                ledger.report(_STEP, found["kind"], row)
+                ledger.report(_STEP, found["kind"], row, note=note)
                 yield row.with_tags({"duplicate_of": found["of"]})
 
     def _verified(self, rank: int) -> dict[int, Mapping[str, Any]]:

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from preparation.build import Plan
 from preparation.config.load import step_index
 from preparation.passes import examine_rows, write_shards
 from preparation.passes.building import (
@@ -21,6 +20,7 @@ from preparation.passes.building import (
     write_json,
     write_text,
 )
+from preparation.plan import PreparationPlan
 from preparation.report.card import render_card
 from preparation.report.page import render_page
 
@@ -28,7 +28,7 @@ RECIPE_FILE, CARD_FILE, PAGE_FILE = "recipe.yaml", "README.md", "report.html"
 _PASSES = (examine_rows.NAME, write_shards.NAME)
 
 
-def write_report_files(planned: Plan, folder: Any) -> None:
+def write_report_files(planned: PreparationPlan, folder: Any) -> None:
     """Write the files next to the shards.
 
     Args:
@@ -55,7 +55,7 @@ def _join(folder: Any, name: str, units: int) -> None:
                     shutil.copyfileobj(stream, out)
 
 
-def summarize(planned: Plan, folder: Any) -> dict[str, Any]:
+def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
     """Return the report: sources, what each step did, splits and shards.
 
     Args:
@@ -98,7 +98,7 @@ def summarize(planned: Plan, folder: Any) -> dict[str, Any]:
     }
 
 
-def _step(name: str, planned: Plan, account: dict[str, Any]) -> dict[str, Any]:
+def _step(name: str, planned: PreparationPlan, account: dict[str, Any]) -> dict[str, Any]:
     section = next((step for step in planned.job.prepare.steps if step.step == name), None)
     return {
         "step": name,

@@ -11,8 +11,9 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from preparation.build import build, plan
+from preparation.build import build
 from preparation.config.load import parse_preparation
+from preparation.plan import plan
 from training.config.data import Source
 from training.data.readers.sources import locate
 from training.errors import DataError, JobError

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from preparation.build import build, plan
+from preparation.build import build
 from preparation.config.load import parse_preparation
+from preparation.plan import plan
 from training.config.data import Source
 from training.data.readers.records import SourceRecord
 from training.data.readers.sources import locate

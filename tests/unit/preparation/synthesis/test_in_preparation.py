@@ -12,6 +12,7 @@ import yaml
 
 from preparation.command import prepare
 from preparation.config.load import load_preparation
+from preparation.executors.nodes import Node
 from tests.unit.preparation.synthesis.teachers import FakeTeacher
 from training.errors import JobError
 
@@ -77,3 +78,14 @@ def test_sources_are_found_next_to_the_job(teacher: FakeTeacher, tmp_path: Path)
     job = load_preparation(job_file(tmp_path, section))
     assert job.synthesize is not None
     assert job.synthesize.sources()[0][1].source == str(tmp_path / "tasks.jsonl")
+
+
+def test_a_synthesis_runs_on_one_machine(
+    teacher: FakeTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = job_file(tmp_path, teacher.section(tmp_path, "evolve"), output="s3://bucket/prepared")
+    monkeypatch.setattr("preparation.synthesized.this_node", lambda: Node(index=1, count=3))
+    with pytest.raises(JobError) as caught:
+        prepare(path)
+    assert [problem.path for problem in caught.value.problems] == ["prepare.output", "synthesize"]
+    assert not teacher.questions

@@ -1,0 +1,50 @@
+"""Checks after the first pass: rows are left, and every source had rows that can be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from preparation.passes.building import REJECTED, read_account, read_lines
+from preparation.plan import PreparationPlan
+from training.errors import DataError
+
+
+def check_rows(planned: PreparationPlan, folder: Any) -> None:
+    """Refuse a preparation that has no rows left, or a source of which no row could be read.
+
+    Raises:
+        DataError: With the first rejected row or the steps that rejected them all.
+    """
+    from preparation.passes.examine_rows import NAME
+
+    account = read_account(folder, NAME, len(planned.units))
+    unreadable: Counter[str] = Counter()
+    for sources in account["affected"].get("read", {}).values():
+        unreadable.update(sources)
+    for label in planned.labels:
+        rows = account["rows_read"].get(label, 0)
+        if rows and unreadable[f"source: {label}"] == rows:
+            first = next(
+                (
+                    line
+                    for rank in range(len(planned.units))
+                    for line in read_lines(folder, f"{NAME}/{REJECTED}/{rank:05d}.jsonl")
+                    if line["step"] == "read"
+                ),
+                {"row": label, "detail": "no row"},
+            )
+            raise DataError(
+                f"{label}: none of its {rows} rows can be read. The first one is {first['row']}: "
+                f"{first['detail']}"
+            )
+    if not account["written"]:
+        steps = [
+            f"{step}: {count} rows ({reason})"
+            for step, reasons in account["rejected"].items()
+            for reason, count in reasons.items()
+        ]
+        raise DataError(
+            f"{planned.job.name}: no row is left of {sum(account['rows_read'].values())}. Rejected "
+            f"by {', '.join(steps) or 'nothing: the sources are empty'}"
+        )
