@@ -53,6 +53,7 @@ class Ledger:
         source: str,
         row: PreparedRow | None = None,
         note: str = "",
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         """Count a row that is rejected.
 
@@ -62,9 +63,10 @@ class Ledger:
             source: Label of its source.
             row: The row, if it could be read.
             note: Explanation of an example.
+            findings: Spans to hide in the example.
         """
         self.rejected[step][reason] += 1
-        self._note(step, reason, source, row, (), note)
+        self._note(step, reason, source, row, findings, note)
 
     def report(
         self,

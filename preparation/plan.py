@@ -13,6 +13,7 @@ from typing import Any
 
 from preparation.config.job import PreparationJob
 from preparation.documents import locate_source
+from preparation.steps.step import StepSection
 from preparation.work_units import WorkUnit, divide
 from training.data.readers.sources import distinct
 
@@ -71,7 +72,13 @@ def _digest(job: PreparationJob, content: str) -> str:
     recipe = job.model_dump(mode="json", exclude=excluded)
     for source in recipe["prepare"]["sources"]:
         source["source"] = Path(source["source"]).name
-    text = json.dumps([content, recipe, code_version()], sort_keys=True)
+    used = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for step in job.prepare.steps
+        if isinstance(step, StepSection)
+        for path in step.files()
+    ]
+    text = json.dumps([content, recipe, used, code_version()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -81,7 +81,7 @@ class StepRunner:
         drops = getattr(section, "action", None) == "drop"
         if examination.reasons and drops:
             reason = examination.reasons[0]
-            self._ledger.reject(name, reason, row.source, tagged)
+            self._ledger.reject(name, reason, row.source, tagged, findings=examination.findings)
             self._records.rejected.append({"row": row.id, "step": name, "reason": reason})
             return None
         for reason in examination.reasons:

@@ -8,8 +8,11 @@ from pydantic import BeforeValidator, Field
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
+from preparation.steps.chunk import ChunkStep
+from preparation.steps.decontaminate.section import DecontaminateStep
 from preparation.steps.language.section import LanguageStep
 from preparation.steps.normalise import NormaliseStep
+from preparation.steps.personal_data.section import PersonalDataStep
 from preparation.steps.quality.section import QualityStep
 from preparation.steps.secrets.section import SecretsStep
 from preparation.steps.toxicity import ToxicityStep
@@ -20,7 +23,15 @@ from training.config.job import Name
 from training.config.types import PositiveInt
 
 AnyStep = Annotated[
-    NormaliseStep | LanguageStep | SecretsStep | QualityStep | ToxicityStep | DuplicatesStep,
+    NormaliseStep
+    | LanguageStep
+    | PersonalDataStep
+    | SecretsStep
+    | QualityStep
+    | ToxicityStep
+    | DuplicatesStep
+    | ChunkStep
+    | DecontaminateStep,
     Field(discriminator="step"),
 ]
 """Steps of a preparation; a new one is added here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from preparation.rows import PreparedRow, Scalar
@@ -89,6 +90,10 @@ class StepSection(ConfigSection, ABC):
         Args:
             key: Key of the section in the job, such as `prepare.steps.2`.
         """
+        return ()
+
+    def files(self) -> Iterable[Path]:
+        """Return files whose content the result depends on, such as benchmarks."""
         return ()
 
     @abstractmethod

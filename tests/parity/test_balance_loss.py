@@ -19,7 +19,8 @@ from tests.parity.test_online_rl import job_of
 from tests.parity.test_trl import BATCH, RATE, STEPS, plain_trl
 from tests.parity.test_trl_preferences import SETTINGS, PlainDpo, logged, sides
 from tests.preference_rows import preference_job, write_rows
-from tests.run_commands import Run, changed, read_weights, train_by_command, train_here
+from tests.run_commands import Run, changed, read_weights, train_here
+from tests.two_node import train_in_pair
 from training.config.load import parse_job
 from training.data.prepare import prepare
 from training.errors import ModelError
@@ -304,21 +305,18 @@ def test_every_method_is_balanced(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero", [0, 2, 3])
-def test_processes_are_averaged(
-    document: dict[str, Any], moe: Path, tmp_path: Path, zero: int
-) -> None:
+def test_processes_are_averaged(document: dict[str, Any], moe: Path, tmp_path: Path) -> None:
     """With one row in a micro-batch, a step has the same micro-batches on one process or two."""
     job = eager(document, moe, train={"micro_batch_size": 1, "optimizer": "adamw"})
     job = changed(job, train={"learning_rate": 1e-3})
-    alone = train_by_command(job, tmp_path / "alone")
-    two = {"resources": {"processes": 2}, "sharding": {"zero": zero}}
-    both = train_by_command(changed(job, **two), tmp_path / "both")
-    assert both.losses == pytest.approx(alone.losses, abs=1e-5)
-    assert both.grad_norms == pytest.approx(alone.grad_norms, rel=1e-4)
-    assert both.steps[0]["aux_loss"] == pytest.approx(alone.steps[0]["aux_loss"], abs=1e-5)
-    for name, weight in both.weights.items():
-        assert (weight - alone.weights[name]).abs().max() < 1e-5, name
+    alone = train_here(job, tmp_path / "alone")
+    jobs = {f"zero-{zero}": changed(job, sharding={"zero": zero}) for zero in (0, 2, 3)}
+    for case, both in train_in_pair(jobs, tmp_path / "pair").items():
+        assert both.losses == pytest.approx(alone.losses, abs=1e-5)
+        assert both.grad_norms == pytest.approx(alone.grad_norms, rel=1e-4)
+        assert both.steps[0]["aux_loss"] == pytest.approx(alone.steps[0]["aux_loss"], abs=1e-5)
+        for name, weight in both.weights.items():
+            assert (weight - alone.weights[name]).abs().max() < 1e-5, (case, name)
 
 
 def test_passes_are_not_mixed(moe: Path) -> None:

@@ -16,9 +16,9 @@ from tests.run_commands import (
     assert_identical,
     changed,
     read_weights,
-    train_by_command,
     train_here,
 )
+from tests.two_node import train_in_pair
 from training.config.load import parse_job
 from training.errors import JobError, ModelError
 from training.export.streaming_merge import streaming_merge
@@ -111,18 +111,15 @@ def test_how_much_of_the_experts_an_adapter_includes_is_said(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero", [0, 2, 3])
-def test_processes_take_the_steps_of_one(
-    document: dict[str, Any], tmp_path: Path, zero: int
-) -> None:
+def test_processes_take_the_steps_of_one(document: dict[str, Any], tmp_path: Path) -> None:
     base = make_tiny_moe(tmp_path / "base", "qwen3_moe")
     job = job_for(document, base, EXPERT_LORA, micro_batch_size=1, max_steps=5)
-    alone = train_by_command(job, tmp_path / "alone")
-    two = {"resources": {"processes": 2}, "sharding": {"zero": zero}}
-    both = train_by_command(changed(job, **two), tmp_path / "both")
-    assert both.losses == pytest.approx(alone.losses, abs=1e-4)
-    for name, weight in both.weights.items():
-        assert (weight - alone.weights[name]).abs().max() < 1e-4, name
+    alone = train_here(job, tmp_path / "alone")
+    jobs = {f"zero-{zero}": changed(job, sharding={"zero": zero}) for zero in (0, 2, 3)}
+    for case, both in train_in_pair(jobs, tmp_path / "pair").items():
+        assert both.losses == pytest.approx(alone.losses, abs=1e-4)
+        for name, weight in both.weights.items():
+            assert (weight - alone.weights[name]).abs().max() < 1e-4, (case, name)
 
 
 @pytest.mark.parametrize(

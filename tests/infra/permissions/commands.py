@@ -113,6 +113,7 @@ LOCAL = (
     "synth",
     "test",
     "test-infra",
+    "train-recognizer",
 )
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {

@@ -13,7 +13,9 @@ import pytest
 from benchmarks.prepare.secret_formats import KINDS, document, secret
 from benchmarks.prepare.secrets_in_code import FIRST_SEED, code_of_projects, recall
 from benchmarks.training_runs import DATA
+from preparation.ledger import Ledger
 from preparation.rows import PreparedRow
+from preparation.step_runner import RowRecords, StepRunner
 from preparation.steps.secrets.patterns import KINDS as PATTERN_KINDS
 from preparation.steps.secrets.scanner import SecretScanner
 from preparation.steps.secrets.section import SecretsStep
@@ -170,3 +172,14 @@ def test_actions() -> None:
     assert [finding.kind for finding in report.findings] == ["stripe_key"]
     assert (drop.reasons, drop.texts) == (("secret",), None)
     assert _rule("drop").examine(_text("nothing here")).reasons == ()
+
+
+@pytest.mark.parametrize("action", ["report", "replace", "drop"])
+def test_the_account_of_a_preparation_never_holds_a_secret(action: Any) -> None:
+    value = secret("github_token", 5)
+    ledger, records = Ledger(), RowRecords([], [])
+    runner = StepRunner([SecretsStep(step="secrets", action=action)], ledger, records)
+    written = list(runner.run([_text(f"use {value} here")]))
+    assert ledger.findings["secrets"] == {"github_token": 1}
+    assert value not in f"{ledger.to_json()} {records}"
+    assert len(written) == (action != "drop")

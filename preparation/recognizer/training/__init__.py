@@ -1,0 +1,1 @@
+"""Training of the recognizer; it needs torch and Faker, which recognition does not."""

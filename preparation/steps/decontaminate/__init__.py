@@ -1,0 +1,1 @@
+"""Contamination of rows with benchmark items, copied, edited or rephrased."""

@@ -1,0 +1,126 @@
+"""Spans of a row: patterns and recognizer together, parts of an address joined, names repeated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from preparation.recognizer.recognizer import KindSpan
+from preparation.steps.personal_data.patterns import KINDS_BY_PATTERN, without_overlaps
+from preparation.steps.personal_data.titles import TITLE, TITLE_BEFORE
+
+_ADDRESS_PARTS = frozenset(("address", "zip_code", "location"))
+_BETWEEN_PARTS = re.compile(r"[\s,;>*|?.-]{0,16}")
+_URL = re.compile(
+    r"(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]|[\w.-]+\.[a-z]{2,}\S*", re.I
+)
+_POSSESSIVE = re.compile(r"['’]s?$")
+_NAME_WORD = re.compile(r"[^\W\d_]{3,}")
+_ORDINARY = """
+van von der del las los bin the and for may will hope mark rose grace faith april june august
+summer autumn pat bill rob sue jack art ray dean king young long white black brown green day
+church page price rich best case gray grey good little small short sharp wise stone street wood
+woods field fields hill hills lake rivers park parks bush bell ball banks bird fish fox wolf
+baker cook carpenter mason miller smith taylor turner walker weaver potter porter butler carter
+fisher gardener hunter shepherd judge major bishop pope abbott monk christian jordan chase drew
+joy dawn ruby jade amber crystal iris lily ivy olive daisy violet heather melody harmony destiny
+journey genesis heaven paris london madrid sofia florence austin charlotte chelsea brooklyn
+savannah israel santiago valencia washington lincoln jackson franklin constant victor justice
+honor earnest frank gene norm tuesday sunday monday friday
+"""
+_ALSO_WORDS = frozenset(_ORDINARY.split())
+"""Words that are names as well: a name of one word is not repeated from these alone."""
+
+
+def merge(
+    text: str, patterns: Sequence[KindSpan], recognized: Sequence[KindSpan]
+) -> list[KindSpan]:
+    """Return the spans of a text without overlaps, in order.
+
+    Args:
+        text: The text.
+        patterns: Spans of fixed form; those with a checksum or an unmistakable form come first.
+        recognized: Spans of the recognizer.
+    """
+    sure = [span for span in patterns if span.kind in KINDS_BY_PATTERN]
+    others = [span for span in patterns if span.kind not in KINDS_BY_PATTERN]
+    widened = [_widened(text, span) for span in recognized]
+    rest = sorted([*others, *widened], key=lambda span: (span.start - span.end, span.start))
+    return join_addresses(text, without_overlaps([*sure, *rest]))
+
+
+def _widened(text: str, span: KindSpan) -> KindSpan:
+    """Return a name with its title, and a web address to its end."""
+    if span.kind == "person":
+        title = TITLE.search(text, max(0, span.start - 16), span.start)
+        end = span.end - len(found.group()) if (found := _possessive(text, span)) else span.end
+        return KindSpan(title.start() if title else span.start, end, "person")
+    if span.kind == "url":
+        for match in _URL.finditer(text, max(0, span.start - 12), span.end + 200):
+            if match.start() < span.end and span.start < match.end():
+                return KindSpan(min(span.start, match.start()), max(span.end, match.end()), "url")
+    return span
+
+
+def _possessive(text: str, span: KindSpan) -> re.Match[str] | None:
+    return _POSSESSIVE.search(text, span.start, span.end)
+
+
+def join_addresses(text: str, spans: Iterable[KindSpan]) -> list[KindSpan]:
+    """Join the parts of an address that only separators divide: street, flat, town, country."""
+    joined: list[KindSpan] = []
+    for span in spans:
+        if joined and _same_address(text, joined[-1], span):
+            span = KindSpan(joined.pop().start, span.end, "address")
+        joined.append(span)
+    return joined
+
+
+def _same_address(text: str, left: KindSpan, right: KindSpan) -> bool:
+    kinds = {left.kind, right.kind}
+    if not kinds <= _ADDRESS_PARTS or kinds == {"location"}:
+        return False
+    return bool(_BETWEEN_PARTS.fullmatch(text, left.end, right.start))
+
+
+def repeat_names(texts: Sequence[str], spans: Sequence[Sequence[KindSpan]]) -> list[list[KindSpan]]:
+    """Find the names of a row in all its texts: a name found once is found where it comes again.
+
+    A full name is found in any case; each of its words alone where it is written with a capital
+    and is not an ordinary word as well.
+
+    Args:
+        texts: Texts of a row.
+        spans: Spans of each text.
+    """
+    names = {
+        text[span.start : span.end]
+        for text, found in zip(texts, spans, strict=True)
+        for span in found
+        if span.kind == "person"
+    }
+    form = _names_form(names)
+    if form is None:
+        return [list(found) for found in spans]
+    return [
+        without_overlaps([*found, *(KindSpan(*m.span(), "person") for m in form.finditer(text))])
+        for text, found in zip(texts, spans, strict=True)
+    ]
+
+
+def _names_form(names: Iterable[str]) -> re.Pattern[str] | None:
+    forms: set[str] = set()
+    for name in names:
+        bare = TITLE_BEFORE.sub("", name) if " " in name else name
+        words = _NAME_WORD.findall(bare)
+        if len(words) > 1:
+            forms.add(rf"(?i:{re.escape(bare)})")
+        forms.update(
+            re.escape(word)
+            for word in words
+            if word[0].isupper() and word.lower() not in _ALSO_WORDS and not TITLE.match(word + " ")
+        )
+    if not forms:
+        return None
+    longest_first = sorted(forms, key=lambda form: (-len(form), form))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)")
