@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from preparation.config.job import PreparedSource
+from preparation.config.source import PreparedSource
 from training.config.locations import existing_path
 from training.data.readers.formats import kind_of
 from training.data.readers.records import BadRecord, SourceRecord

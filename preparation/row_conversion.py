@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from preparation.config.job import PreparedSource
+from preparation.config.source import PreparedSource
 from preparation.rows import PreparedRow, Scalar
 from training.data.readers.records import SourceRecord
 from training.data.schema.rows import (

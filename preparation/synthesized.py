@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from preparation.config.job import PreparationJob, PreparedSource
+from preparation.config.job import PreparationJob
+from preparation.config.source import PreparedSource
 from preparation.executors.nodes import this_node
 from preparation.storage import is_s3
 from preparation.synthesis.models import model_name

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preparation.config.job import PreparedSource
+from preparation.config.source import PreparedSource
 from preparation.documents import document_records, is_document
 from training.data.readers.formats import kind_of, read_file
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord

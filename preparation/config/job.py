@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from preparation.config.duplicates import DuplicatesStep
+from preparation.config.source import PreparedSource
 from preparation.config.split import Split
 from preparation.steps.chunk import ChunkStep
 from preparation.steps.decontaminate.section import DecontaminateStep
@@ -18,7 +19,6 @@ from preparation.steps.secrets.section import SecretsStep
 from preparation.steps.toxicity import ToxicityStep
 from preparation.synthesis.config import AnySynthesis
 from training.config.base import ConfigSection
-from training.config.data import Source
 from training.config.job import Name
 from training.config.types import PositiveInt
 
@@ -35,22 +35,6 @@ AnyStep = Annotated[
     Field(discriminator="step"),
 ]
 """Steps of a preparation; a new one is added here."""
-
-
-class PreparedSource(Source):
-    """Source of a preparation."""
-
-    group_by: str | None = None
-    """Column whose value keeps related rows together, such as a user, a thread or a document."""
-    license: str | None = None
-    """Licence or terms of use of the source; written into the card of the data set."""
-    origin: str | None = None
-    """Origin of the source, such as an address; written into the card."""
-    documents: bool = False
-    """Read each Markdown and text file as one document, and not its paragraphs as rows. HTML, PDF,
-    DOCX and EPUB files are always documents."""
-    tags: tuple[str, ...] = ()
-    """Columns whose values become tags of the rows, where a row has them."""
 
 
 def _as_sources(value: Any) -> Any:

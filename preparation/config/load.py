@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from preparation.config.duplicates import DuplicatesStep
-from preparation.config.job import PreparationJob, PreparedSource
+from preparation.config.job import PreparationJob
+from preparation.config.source import PreparedSource
 from preparation.steps.step import StepSection
 from training.config.data import Source
 from training.config.load import override, read_document

@@ -8,7 +8,7 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from preparation.config.job import PreparedSource
+from preparation.config.source import PreparedSource
 from preparation.documents import UnreadableDocument
 from preparation.ledger import READ_STEP, Ledger
 from preparation.passes.building import write_unit

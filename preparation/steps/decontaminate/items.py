@@ -35,7 +35,7 @@ def read_items(files: Sequence[str]) -> Iterator[BenchmarkItem]:
     Raises:
         DataError: A record cannot be read, or fits no shape.
     """
-    from preparation.config.job import PreparedSource
+    from preparation.config.source import PreparedSource
     from preparation.row_conversion import RowConverter
     from training.data.schema.rows import RowError
 
