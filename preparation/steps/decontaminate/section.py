@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -28,9 +28,9 @@ class DecontaminateStep(FilterSection):
     step: Literal["decontaminate"]
     against: tuple[str, ...] = Field(min_length=1)
     """Files with the items of benchmarks, of every shape that training reads."""
-    similarity: float | None = Field(default=1.09, gt=0, le=1.9)
+    similarity: Annotated[float, Field(gt=0, le=1.9)] | Literal["none"] = 1.09
     """Least similarity of a rephrased item: that of the words (up to 1) plus 0.9 times the overlap
-    of the numbers. null finds copies and light edits only. The default was chosen for 0.1 % false
+    of the numbers. `none` finds copies and light edits only. The default was chosen for 0.1 % false
     hits on word problems."""
 
     def problems(self, key: str) -> Iterable[Problem]:
@@ -49,7 +49,9 @@ class DecontaminateStep(FilterSection):
 
     def build(self) -> Rule:
         """Return the rule, with the items indexed."""
-        return Decontamination(list(read_items(self.against)), self.similarity)
+        return Decontamination(
+            list(read_items(self.against)), None if self.similarity == "none" else self.similarity
+        )
 
 
 class Decontamination(Rule):
