@@ -96,6 +96,10 @@ class StepSection(ConfigSection, ABC):
         """Return files whose content the result depends on, such as benchmarks."""
         return ()
 
+    def finder(self) -> Rule | None:
+        """Return the rule whose findings no report may show, changing nothing; None without."""
+        return None
+
     @abstractmethod
     def build(self) -> Rule | Transformation:
         """Return the rule or transformation, with its models loaded."""
