@@ -2,7 +2,7 @@
 
 `covering` has few cells, of two layers and two steps, whose waits for the device are counted.
 `product` has every method with every kind of adapter in every precision, one layer and one step;
-`core` is a part of it.
+`core` and `rows_in_bf16` are parts of it. `make compatibility-cuda` walks all of it.
 """
 
 from __future__ import annotations
@@ -177,6 +177,16 @@ def core() -> list[Cell]:
     allowed = [cell for cell in trained if not refusals(cell)]
     by_adapter = {cell.adapter: cell for cell in allowed if cell.precision != "fp32"}
     return list(by_adapter.values())
+
+
+def rows_in_bf16() -> list[Cell]:
+    """Return the cells in bf16 of the methods that learn from rows, but for QLoRA's."""
+    sampled = ("grpo", "rloo", "ppo", "distill, on_policy")
+    return [
+        cell
+        for cell in product()
+        if cell.precision == "bf16" and cell.adapter != "qlora" and cell.method not in sampled
+    ]
 
 
 def _precisions(method: str, adapter: str) -> tuple[str, ...]:
