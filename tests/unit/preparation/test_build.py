@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -293,3 +295,13 @@ def test_a_training_command_says_what_the_job_of_a_preparation_is_for(tmp_path: 
         load_job(job)
     (problem,) = error.value.problems
     assert f"temper prepare {job}" in problem.fix
+
+
+@pytest.mark.parametrize("value", [Decimal("1.5"), b"\xff", [{"a": Decimal(2)}]])
+def test_a_column_that_json_cannot_hold_is_named(value: Any, tmp_path: Path) -> None:
+    rows = [{"prompt": "first", "odd": value}, {"prompt": "second", "odd": None}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "odd.parquet")
+    folder = _prepare(tmp_path / "out", str(tmp_path / "odd.parquet"))
+    (rejected,) = [orjson.loads(line) for line in (folder / "rejected.jsonl").open()]
+    assert rejected["row"] == "odd.parquet:1"
+    assert "column odd" in rejected["detail"]
