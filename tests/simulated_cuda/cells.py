@@ -155,6 +155,7 @@ REFUSED: list[tuple[Container[str], Container[str], Container[str], str]] = [
     (_OTHERS, ("adalora",), PRECISIONS, "adalora is for learning the next token"),
     (("reward",), _SOFT, PRECISIONS, "virtual tokens before it are made for the next word"),
     (("ppo",), _SOFT, PRECISIONS, "a soft prompt changes the model before the first step"),
+    (("ppo",), ("compose",), PRECISIONS, "composed adapters change the model before the first"),
     (("ppo",), EVERY_KIND, ("fp16",), "ppo needs the range of bf16"),
 ]
 """Methods, kinds of adapters and precisions that are refused together, and words of the reason."""

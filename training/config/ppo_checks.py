@@ -45,6 +45,13 @@ def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
             job.adapter.kind,
             "Use lora, qlora or bottleneck, or none",
         )
+    if job.adapter is not None and job.adapter.kind == "compose":
+        yield Problem(
+            "compose",
+            "composed adapters change the model before the first step, and ppo penalizes the "
+            "divergence from the initial model",
+            fix="Merge them into a model with temper export, and start from that",
+        )
     if dropout := getattr(job.adapter, "dropout", 0.0):
         yield Problem(
             "adapter.dropout",
