@@ -6,18 +6,21 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from preparation.examples import ExampleTexts
 from preparation.rows import PreparedRow
 from preparation.steps.step import Finding
 
 READ_STEP = "read"
 """Name of reading among the steps that reject rows."""
 _EXAMPLES = 3
-_EXCERPT = 240
 _GROUPING_TAGS = ("language", "dialect")
 
 
 class Ledger:
     """Counts of one unit, which add up over units.
+
+    Args:
+        examples: Texts of examples.
 
     Attributes:
         rows_read: Rows by source.
@@ -33,7 +36,8 @@ class Ledger:
         examples: The first rows of each step and reason: id and beginning of the text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, examples: ExampleTexts | None = None) -> None:
+        self._example_texts = examples or ExampleTexts()
         self.rows_read: Counter[str] = Counter()
         self.rows_made: Counter[str] = Counter()
         self.rejected: dict[str, Counter[str]] = defaultdict(Counter)
@@ -108,7 +112,9 @@ class Ledger:
                 affected[f"{tag}: {row.tags[tag]}"] += 1
         examples = self.examples[step][reason]
         if len(examples) < _EXAMPLES:
-            examples.append({"id": row.id, "text": excerpt(row, findings), "note": note})
+            examples.append(
+                {"id": row.id, "text": self._example_texts.excerpt(row, findings), "note": note}
+            )
 
     def write(self, row: PreparedRow) -> None:
         """Count a row that is passed on."""
@@ -127,17 +133,7 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain values."""
-        return {name: _plain(value) for name, value in vars(self).items()}
-
-
-def excerpt(row: PreparedRow, findings: tuple[Finding, ...] = ()) -> str:
-    """Return the beginning of a row's texts, with findings hidden."""
-    texts = [part.text for part in row.parts()]
-    for finding in sorted(findings, key=lambda f: f.start, reverse=True):
-        text = texts[finding.part]
-        texts[finding.part] = f"{text[: finding.start]}⟨{finding.kind}⟩{text[finding.end :]}"
-    joined = " ⏎ ".join(" ".join(text[: 2 * _EXCERPT].split()) for text in texts)
-    return joined if len(joined) <= _EXCERPT else joined[: _EXCERPT - 1] + "…"
+        return {name: _plain(value) for name, value in vars(self).items() if name[0] != "_"}
 
 
 def merge(total: Any, other: Any) -> Any:

@@ -14,8 +14,12 @@ Scalar: TypeAlias = str | int | float | bool
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a text in the columns of a row."""
 Role: TypeAlias = Literal[
-    "text", "system", "prompt", "answer", "user", "assistant", "tool", "reasoning", "arguments"
-]
+    "text", "system", "prompt", "answer", "user", "assistant", "tool", "reasoning", "arguments",
+    "column", "tools", "name",
+]  # fmt: skip
+"""`column` is a text in a column of a prompt that only rewards read, `tools` one in the schemas of
+functions, `name` the name of a participant."""
+_AROUND: frozenset[Role] = frozenset(("column", "tools", "name"))
 
 _ROLE_OF_COLUMN: Mapping[str, Role] = {
     "text": "text",
@@ -27,6 +31,9 @@ _ROLE_OF_COLUMN: Mapping[str, Role] = {
     "answers": "answer",
     "reference": "answer",
 }
+_STANDARD = frozenset((*_ROLE_OF_COLUMN, "messages", "tools"))
+_IDENTIFIERS = frozenset(("name", "type", "format", "required", "$ref"))
+"""Keys of a function's schema whose values are identifiers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,14 @@ class PreparedRow:
         """Return the texts of the row in reading order; texts without content are left out."""
         return [part for part in _parts(self.columns) if part.text.strip()]
 
+    def content(self) -> list[TextPart]:
+        """Return the parts that a row says, without columns for rewards, tools and names.
+
+        Rules that judge or compare what a row says read these; rules that must find a value
+        wherever it is read `parts()`.
+        """
+        return [part for part in self.parts() if part.role not in _AROUND]
+
     def with_texts(self, texts: Sequence[str]) -> PreparedRow:
         """Return the row with other texts in place of those of `parts()`.
 
@@ -98,6 +113,14 @@ def _parts(columns: Mapping[str, Any]) -> Iterator[TextPart]:
         yield from _column(answer, ("answers", index), "answer")
     if isinstance(columns.get("reference"), str):
         yield TextPart(("reference",), "answer", columns["reference"])
+    if isinstance(columns.get("tools"), str):
+        for part in _strings(_parsed(columns["tools"]), ("tools",), "tools"):
+            key = next(step for step in reversed(part.path) if isinstance(step, str))
+            if key not in _IDENTIFIERS:
+                yield part
+    for name, value in columns.items():
+        if name not in _STANDARD:
+            yield from _strings(value, (name,), "column")
 
 
 def _column(value: Any, path: Path, role: Role) -> Iterator[TextPart]:
@@ -112,9 +135,11 @@ def _message(message: Mapping[str, Any], path: Path) -> Iterator[TextPart]:
     if message.get("reasoning_content"):
         yield TextPart((*path, "reasoning_content"), "reasoning", message["reasoning_content"])
     yield TextPart((*path, "content"), message["role"], message.get("content") or "")
+    if message.get("name") and message["role"] != "tool":  # there it is that of a function
+        yield TextPart((*path, "name"), "name", message["name"])
     for index, call in enumerate(message.get("tool_calls") or ()):
         where = (*path, "tool_calls", index, "function", "arguments")
-        yield from _strings(_parsed(call["function"]["arguments"]), where)
+        yield from _strings(_parsed(call["function"]["arguments"]), where, "arguments")
 
 
 def _parsed(arguments: str) -> Any:
@@ -125,15 +150,15 @@ def _parsed(arguments: str) -> Any:
         return arguments
 
 
-def _strings(value: Any, path: Path) -> Iterator[TextPart]:
+def _strings(value: Any, path: Path, role: Role) -> Iterator[TextPart]:
     if isinstance(value, str):
-        yield TextPart(path, "arguments", value)
+        yield TextPart(path, role, value)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _strings(item, (*path, key))
+            yield from _strings(item, (*path, key), role)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _strings(item, (*path, index))
+            yield from _strings(item, (*path, index), role)
 
 
 def _container(columns: Any, path: Path) -> Any:
@@ -143,12 +168,21 @@ def _container(columns: Any, path: Path) -> Any:
 
 
 def _put(columns: Any, arguments: dict[Path, Any], path: Path, text: str) -> None:
-    """Write a text into the columns; arguments of tool calls are collected and written later."""
-    if "arguments" not in path or path[-1] == "arguments":
+    """Write a text into the columns; values inside JSON texts are collected and written later."""
+    end = _json_end(path)
+    if end in (0, len(path)):
         _container(columns, path)[path[-1]] = text
         return
-    end = path.index("arguments") + 1
     root, inner = path[:end], path[end:]
     if root not in arguments:
         arguments[root] = _parsed(_container(columns, root)[root[-1]])
     _container(arguments[root], inner)[inner[-1]] = text
+
+
+def _json_end(path: Path) -> int:
+    """Return the length of the path to the JSON text that holds a value; 0 if none does."""
+    if path[0] == "tools":
+        return 1
+    if len(path) > 2 and "tool_calls" in path[2:] and path[0] in _STANDARD:
+        return path.index("arguments") + 1
+    return 0

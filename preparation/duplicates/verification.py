@@ -88,7 +88,7 @@ class VerifyDuplicates(PipelineStep):
         The group is that of the whole cluster: rows that resemble each other a little less than
         the threshold still must not be on two sides of a split.
         """
-        text = "\n".join(part.text for part in stored.row.parts())
+        text = "\n".join(part.text for part in stored.row.content())
         mine = np.unique(shingle_hashes(text))
         group = cluster.kept[0].content if cluster.kept else stored.content
         best, similarity = None, 0.0

@@ -10,6 +10,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from preparation.config.source import PreparedSource
 from preparation.documents import UnreadableDocument
+from preparation.examples import ExampleTexts
 from preparation.ledger import READ_STEP, Ledger
 from preparation.passes.building import write_unit
 from preparation.row_conversion import RowConverter, content_hash
@@ -18,7 +19,7 @@ from preparation.rows import PreparedRow
 from preparation.step_runner import RowRecords, StepRunner
 from preparation.steps.step import StepSection
 from preparation.work_units import FileRange, WorkUnit
-from training.data.readers.records import BadRecord, SourceRecord
+from training.data.readers.records import BadRecord, SourceRecord, hidden_values
 from training.data.readers.sources import locate
 from training.data.schema.rows import RowError
 
@@ -34,6 +35,7 @@ class ExamineRows(PipelineStep):
         sources: The sources as the job names them.
         labels: Label of each source.
         sections: Steps to run.
+        examples: Texts of examples.
     """
 
     name = "Examine rows"
@@ -46,6 +48,7 @@ class ExamineRows(PipelineStep):
         sources: Sequence[PreparedSource],
         labels: Sequence[str],
         sections: Sequence[StepSection],
+        examples: ExampleTexts,
     ):
         super().__init__()
         self.folder = folder
@@ -53,6 +56,7 @@ class ExamineRows(PipelineStep):
         self.sources = sources
         self.labels = labels
         self.sections = sections
+        self.examples = examples
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the rows that pass, with their text for signatures.
@@ -63,14 +67,15 @@ class ExamineRows(PipelineStep):
             world_size: Number of all tasks.
         """
         assert world_size == len(self.units), "a task is a unit"
-        ledger, records = Ledger(), RowRecords([], [])
+        ledger, records = Ledger(self.examples), RowRecords([], [])
         rows = self._read(self.units[rank], ledger, records)
         passed = StepRunner(self.sections, ledger, records).run(rows)
-        with RowFileWriter(self.folder, rank) as writer:
+        hidden = hidden_values(self.examples.hide_values)
+        with hidden, RowFileWriter(self.folder, rank) as writer:
             for row in passed:
                 writer.write(row, content_hash(row))
                 ledger.write(row)
-                yield Document("\n".join(part.text for part in row.parts()), row.id)
+                yield Document("\n".join(part.text for part in row.content()), row.id)
         write_unit(self.folder, NAME, rank, ledger, records)
 
     def _read(self, unit: WorkUnit, ledger: Ledger, records: RowRecords) -> Iterator[PreparedRow]:
@@ -113,4 +118,4 @@ def _converted(converter: RowConverter, record: SourceRecord | BadRecord) -> Pre
         row = converter.convert(record)
     except RowError as error:
         return str(error)
-    return row if row.parts() else "the row holds no text"
+    return row if row.content() else "the row holds no text"

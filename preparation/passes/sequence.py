@@ -7,6 +7,7 @@ from typing import Any
 
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.load import step_index
+from preparation.examples import ExampleTexts
 from preparation.plan import PreparationPlan
 
 _BUFFERED_RECORDS = 1_000
@@ -32,7 +33,8 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
     before = [step for step in settings.steps[:at] if not isinstance(step, DuplicatesStep)]
     after = [step for step in settings.steps[at:] if not isinstance(step, DuplicatesStep)]
     duplicates = next((s for s in settings.steps if isinstance(s, DuplicatesStep)), None)
-    examine = ExamineRows(folder, planned.units, settings.sources, planned.labels, before)
+    examples = ExampleTexts(settings.steps)
+    examine = ExamineRows(folder, planned.units, settings.sources, planned.labels, before, examples)
 
     def inside(path: str) -> tuple[str, Any]:
         return (f"{folder.path}/{path}", folder.fs)
@@ -54,4 +56,4 @@ def passes(planned: PreparationPlan, folder: Any) -> Iterator[tuple[str, Sequenc
         )
         yield "clusters", [clusters], 1
         yield "verify", [VerifyDuplicates(folder, units, duplicates.similarity)], 1
-    yield "write", [WriteShards(folder, duplicates, after, settings.split)], units
+    yield "write", [WriteShards(folder, duplicates, after, settings.split, examples)], units

@@ -11,6 +11,7 @@ from datatrove.pipeline.base import PipelineStep
 from preparation.config.duplicates import DuplicatesStep
 from preparation.config.split import Split
 from preparation.duplicates.verification import GROUPS, VERIFIED
+from preparation.examples import ExampleTexts
 from preparation.ledger import Ledger
 from preparation.passes.building import read_json, read_lines, write_json, write_unit
 from preparation.row_conversion import content_hash
@@ -34,6 +35,7 @@ class WriteShards(PipelineStep):
         duplicates: Section of the step `duplicates`, if the job has it.
         sections: Steps after it.
         split: Section `prepare.split`.
+        examples: Texts of examples.
     """
 
     name = "Write shards"
@@ -45,12 +47,14 @@ class WriteShards(PipelineStep):
         duplicates: DuplicatesStep | None,
         sections: Sequence[StepSection],
         split: Split,
+        examples: ExampleTexts,
     ):
         super().__init__()
         self.folder = folder
         self.duplicates = duplicates
         self.sections = sections
         self.split = split
+        self.examples = examples
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the shards of a unit.
@@ -60,7 +64,7 @@ class WriteShards(PipelineStep):
             rank: Number of the task.
             world_size: Number of all tasks.
         """
-        ledger, records = Ledger(), RowRecords([], [])
+        ledger, records = Ledger(self.examples), RowRecords([], [])
         roots = read_json(self.folder, GROUPS) if self.duplicates else {}
         splitter, sides = Splitter(self.split, roots), Counter[str]()
         groups: dict[str, str] = {}

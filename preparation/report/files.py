@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from preparation.config.load import step_index
+from preparation.examples import ExampleTexts
 from preparation.passes import examine_rows, write_shards
 from preparation.passes.building import (
     FINDINGS,
@@ -102,7 +103,8 @@ def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
 def _step(name: str, planned: PreparationPlan, account: dict[str, Any]) -> dict[str, Any]:
     section = next((step for step in planned.job.prepare.steps if step.step == name), None)
     measured = account["measured"].get(name, {})
-    facts = section.facts(measured) if isinstance(section, StepSection) else ()
+    hide_values = ExampleTexts(planned.job.prepare.steps).hide_values
+    facts = section.facts(measured, hide_values) if isinstance(section, StepSection) else ()
     return {
         "step": name,
         "settings": section.model_dump(mode="json", exclude={"step"}) if section else {},

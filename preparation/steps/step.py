@@ -122,13 +122,19 @@ class StepSection(ConfigSection, ABC):
         """Return files whose content the result depends on, such as benchmarks."""
         return ()
 
-    def facts(self, totals: Mapping[str, Any]) -> Iterable[FactTable]:
+    def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
         """Return tables for the report.
 
         Args:
             totals: What the step's measurement counted in all units, added up; empty for a rule.
+            hide_values: Leave out words of the data: a step of the job finds values that no report
+                may show.
         """
         return ()
+
+    def finder(self) -> Rule | None:
+        """Return the rule whose findings no report may show, changing nothing; None without."""
+        return None
 
     @abstractmethod
     def build(self) -> Rule | Transformation | Measurement:

@@ -42,10 +42,11 @@ class TokenizerStatisticsStep(StepSection):
         """Return the tokenizer, whose content the result depends on."""
         return (tokenizer_file(self.tokenizer),)
 
-    def facts(self, totals: Mapping[str, Any]) -> Iterable[FactTable]:
+    def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
         """Return a table by source, and one of the words that are split most."""
         yield _by_source(totals.get("sources", {}), self.max_length)
-        yield _split_words(totals.get("words", {}))
+        if not hide_values:
+            yield _split_words(totals.get("words", {}))
 
     def build(self) -> Measurement:
         """Return the measurement, with the tokenizer loaded."""
@@ -76,7 +77,7 @@ class TokenizerStatistics(Measurement):
         """Count a row: all its texts, without the tokens of a chat template."""
         counts = self._sources[row.source]
         length = 0
-        for part in row.parts():
+        for part in row.content():
             encoding = self._tokenizer.encode(part.text, add_special_tokens=False)
             ids = encoding.ids
             length += len(ids)

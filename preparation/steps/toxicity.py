@@ -82,15 +82,16 @@ class _ToxicityRule(Rule):
         self._max_share = max_share
 
     def examine(self, row: PreparedRow) -> Examination:
-        parts = row.parts()
+        parts, said = row.parts(), row.content()
         findings = tuple(
             Finding(kind, index, start, end)
             for index, part in enumerate(parts)
+            if part in said
             for kind, start, end in toxic_spans(part.text)
         )
         if not findings:
             return Examination(tags={"toxic_words": 0})
-        words = sum(len(part.text.split()) for part in parts)
+        words = sum(len(part.text.split()) for part in said)
         toxic = len(findings) > self._max_share * words
         return Examination(
             reasons=("toxic",) if toxic else (),

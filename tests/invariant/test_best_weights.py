@@ -21,6 +21,7 @@ from tests.run_commands import (
     train_by_command,
     train_here,
 )
+from tests.two_node import train_in_pair
 
 
 @pytest.fixture
@@ -142,13 +143,15 @@ def test_an_adapter(job: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "sharding", [{"zero": 0}, {"zero": 2}, {"zero": 3}, {"fsdp": "full"}], ids=str
-)
-def test_sharded_over_two_processes(
-    job: dict[str, Any], tmp_path: Path, sharding: dict[str, Any]
-) -> None:
-    sharded = changed(job, resources={"processes": 2}, sharding=sharding)
+def test_sharded_over_two_processes(job: dict[str, Any], tmp_path: Path) -> None:
+    jobs = {f"zero-{zero}": changed(job, sharding={"zero": zero}) for zero in (0, 2, 3)}
+    for run in train_in_pair(jobs, tmp_path / "pair").values():
+        assert_best_is_saved(run, tmp_path / "held-out.jsonl")
+
+
+@pytest.mark.slow
+def test_sharded_over_two_processes_by_fsdp(job: dict[str, Any], tmp_path: Path) -> None:
+    sharded = changed(job, resources={"processes": 2}, sharding={"fsdp": "full"})
     run = train_by_command(sharded, tmp_path)
     assert_best_is_saved(run, tmp_path / "held-out.jsonl")
 

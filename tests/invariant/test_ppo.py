@@ -14,9 +14,9 @@ from tests.run_commands import (
     assert_identical,
     changed,
     read_jsonl,
-    train_by_command,
     train_here,
 )
+from tests.two_node import train_in_pair
 from training.errors import GuardError, ModelError
 
 STEPS = 10
@@ -193,29 +193,23 @@ def test_a_policy_beyond_its_ceiling_stops_the_run(job: dict[str, Any], tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zero", [0, 2, 3])
 def test_two_processes_take_the_steps_of_one(
-    job: dict[str, Any], straight: Run, tmp_path: Path, zero: int
+    job: dict[str, Any], straight: Run, tmp_path: Path
 ) -> None:
-    shared = changed(job, sharding={"zero": zero}, resources={"processes": 2})
-    shared["train"]["micro_batch_size"] = 4
-    two = train_by_command(shared, tmp_path)
-    assert_same_steps(two, straight, tolerance=5e-4)
-    assert [sorted(s["ids"]) for s in two.samples] == [sorted(s["ids"]) for s in straight.samples]
-
-
-@pytest.mark.slow
-def test_held_out_prompts_that_do_not_deal_out_evenly_among_shards(
-    job: dict[str, Any], tmp_path: Path
-) -> None:
-    """Three rows of one question for two processes, of which neither has all the weights."""
-    dealt = changed(
+    """The last has three held-out rows of one question, and neither process all the weights."""
+    sharded = changed(job, train={"micro_batch_size": 4})
+    jobs = {f"zero-{zero}": changed(sharded, sharding={"zero": zero}) for zero in (0, 2, 3)}
+    jobs["uneven"] = changed(
         job,
         data={"repeat": 3, "validation": {"split": "25%"}},
         sharding={"zero": 3},
-        resources={"processes": 2},
         train={"max_steps": 2, "micro_batch_size": 1},
     )
-    run = train_by_command(dealt, tmp_path)
-    measured = json.loads((run.path / "evaluation.json").read_text())
+    runs = train_in_pair(jobs, tmp_path)
+    uneven = runs.pop("uneven")
+    measured = json.loads((uneven.path / "evaluation.json").read_text())
     assert measured["after"]["validation"]["rows"] == 3
+    rows = [sorted(s["ids"]) for s in straight.samples]
+    for case, two in runs.items():
+        assert_same_steps(two, straight, tolerance=5e-4)
+        assert [sorted(s["ids"]) for s in two.samples] == rows, case

@@ -10,7 +10,8 @@ import pytest
 
 from tests.invariant.test_ppo import assert_same_steps, stopped_after
 from tests.preference_rows import preference_job, write_rows
-from tests.run_commands import assert_identical, changed, train_by_command, train_here
+from tests.run_commands import assert_identical, changed, train_here
+from tests.two_node import train_in_pair
 
 LORA = {"kind": "lora", "r": 4, "alpha": 8}
 
@@ -68,14 +69,12 @@ def test_steps_are_those_with_a_second_model(job: dict[str, Any], tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["shared", "own"])
 def test_two_processes_that_shard_it_take_the_same_steps(
-    job: dict[str, Any], tmp_path: Path, backbone: str
+    job: dict[str, Any], tmp_path: Path
 ) -> None:
-    job = with_backbone(job, backbone)
-    one = train_here(job, tmp_path / "one")
-    dealt = changed(
-        job, sharding={"zero": 3}, resources={"processes": 2}, train={"micro_batch_size": 2}
-    )
-    two = train_by_command(dealt, tmp_path / "two")
-    assert_same_steps(two, one, tolerance=5e-4)
+    jobs = {backbone: with_backbone(job, backbone) for backbone in ("shared", "own")}
+    more: dict[str, Any] = {"sharding": {"zero": 3}, "train": {"micro_batch_size": 2}}
+    dealt = {backbone: changed(one, **more) for backbone, one in jobs.items()}
+    for backbone, two in train_in_pair(dealt, tmp_path / "pair").items():
+        one = train_here(jobs[backbone], tmp_path / backbone)
+        assert_same_steps(two, one, tolerance=5e-4)

@@ -53,7 +53,7 @@ def read_items(files: Sequence[str]) -> Iterator[BenchmarkItem]:
 
 def item_of(row: PreparedRow) -> BenchmarkItem:
     """Return a row as an item, such as one that is held out."""
-    parts = row.parts()
+    parts = row.content()
     question = "\n".join(part.text for part in parts if part.role in _QUESTIONS)
     answer = "\n".join(part.text for part in parts if part.role in _ANSWERS)
     return BenchmarkItem(row.id, question, answer)

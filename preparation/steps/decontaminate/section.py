@@ -98,7 +98,7 @@ class Decontamination(Rule):
         return [result or Examination() for result in results]
 
     def _copy(self, row: PreparedRow) -> Examination | None:
-        for part in row.parts():
+        for part in row.content():
             number = self._copies.find(part.text)
             if number is not None:
                 return _contaminated("benchmark_copy", self._items[number], None)
@@ -108,7 +108,7 @@ class Decontamination(Rule):
         """Return the texts of a row and their paragraphs, as far as they may be a question."""
         texts = {
             passage.strip(): None
-            for part in row.parts()
+            for part in row.content()
             for passage in (part.text, *_PARAGRAPHS.split(part.text))
         }
         return [text for text in texts if _MIN_CHARACTERS <= len(text) <= self._longest]

@@ -65,6 +65,10 @@ class PersonalDataStep(StepSection):
                 "Set it from a secret, for example to the output of `openssl rand -hex 32`",
             )
 
+    def finder(self) -> Rule:
+        """Return the rule that finds personal data and changes nothing."""
+        return self.model_copy(update={"action": "report"}).build()
+
     def build(self) -> Rule:
         """Return the rule, with its recognizer loaded."""
         from preparation.steps.personal_data.rule import PersonalDataRule

@@ -59,7 +59,7 @@ class _QualityRule(Rule):
         if self._judges_web:
             # The thresholds are those of English: `und` is a text too short or without words.
             if row.tags.get("language", "en") in ("en", "und"):
-                reasons += self._web.reasons("\n".join(part.text for part in row.parts()))
+                reasons += self._web.reasons("\n".join(part.text for part in row.content()))
             else:
                 tags["web_rules"] = "not English"
         if self._answers is not None:

@@ -26,6 +26,10 @@ class SecretsStep(StepSection):
         """Return the rule."""
         return _SecretsRule(self.action)
 
+    def finder(self) -> Rule:
+        """Return the rule that finds secrets and changes nothing."""
+        return _SecretsRule("report")
+
 
 class _SecretsRule(Rule):
     def __init__(self, action: Literal["report", "replace", "drop"]):

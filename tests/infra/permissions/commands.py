@@ -52,8 +52,16 @@ ROLES = (ENGINEER, ON_CALL, APPROVER)
 _PARAMETERS: Call = ("ssm:GetParametersByPath", SSM + "temper-all", {})
 _DESCRIBE: Call = ("sagemaker:DescribeTrainingJob", OUR_JOB, {})
 _LIST: Call = ("s3:ListBucket", "{runs}", {})
+# A job may start from a version of the model registry, or from a model in the bucket.
+_READ_MODEL: tuple[Call, ...] = (
+    ("sagemaker:ListModelPackages", "*", {}),
+    ("sagemaker:DescribeModelPackage", SM + "model-package/temper-all-models/1", {}),
+    ("s3:GetObject", "{models}/models/support/1/job/output/model/config.json", {}),
+    ("kms:Decrypt", "{key:models}", {}),
+)
 # Commands that people type to train, which ask the target for the run first.
 _SUBMIT: tuple[Call, ...] = (
+    *_READ_MODEL,
     _PARAMETERS,
     _DESCRIBE,
     ("sagemaker:CreateTrainingJob", OUR_JOB, JOB),
@@ -104,7 +112,6 @@ LOCAL = (
     "import",
     "import-job",
     "measured",
-    "plan",
     "prepare",
     "redteam",
     "rehearse",
@@ -117,6 +124,7 @@ LOCAL = (
 )
 # (command of temper and make) -> user, calls
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
+    "plan": (ENGINEER, _READ_MODEL),
     "train": (ENGINEER, _SUBMIT),
     "resume": (ENGINEER, _SUBMIT),
     "status": (

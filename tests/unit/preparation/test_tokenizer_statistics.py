@@ -150,6 +150,27 @@ def test_report_page_and_card_show_the_facts(tmp_path: Path) -> None:
         assert "Words that are split most" in page and "pumphouse" in page
 
 
+def test_no_words_are_shown_in_a_job_that_finds_values(tmp_path: Path) -> None:
+    _pieces(tmp_path)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "the pumps " * 9}) + "\n")
+    steps = [
+        {"step": "tokenizer_statistics", "tokenizer": str(tmp_path)},
+        {"step": "secrets", "action": "report"},
+    ]
+    prepare = {
+        "sources": str(tmp_path / "a.jsonl"), "steps": steps, "workers": 1,
+        "output": str(tmp_path / "out"),
+    }  # fmt: skip
+    planned = plan(parse_preparation({"name": "tidy", "prepare": prepare}, "job.yaml"))
+    folder = Path(build(planned, lambda *_: None))
+    (table,) = json.loads((folder / "report.json").read_text())["steps"][1]["facts"]
+    assert table["title"] == "Tokens by source"
+    assert all(
+        b"pumps" not in (folder / name).read_bytes()
+        for name in ("report.json", "report.html", "README.md")
+    )
+
+
 def test_a_tokenizer_that_is_not_here_is_a_problem(tmp_path: Path) -> None:
     step = {"step": "tokenizer_statistics", "tokenizer": "org/not-a-model"}
     document = {"name": "tidy", "prepare": {"sources": "builtin:python-stdlib", "steps": [step]}}

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
+from training.data.readers.records import (
+    START,
+    BadRecord,
+    SourcePosition,
+    SourceRecord,
+    abbreviate,
+)
 
 DOCUMENT = 2_000
 """Characters of a document."""
@@ -58,7 +64,7 @@ def _document(lines: list[bytes], label: str, begin: SourcePosition) -> SourceRe
         number, broken = next(
             (number, line) for number, line in enumerate(lines, begin.number + 1) if _broken(line)
         )
-        reason = f"not UTF-8 on line {number} ({broken[:40]!r}). Save the file as UTF-8"
+        reason = f"not UTF-8 on line {number} ({abbreviate(broken[:40])}). Save the file as UTF-8"
         return BadRecord(origin, reason, begin)
     return SourceRecord(origin, {"text": text.removeprefix("\ufeff").strip("\r\n")}, begin)
 

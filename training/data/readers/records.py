@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,8 +57,28 @@ class BadRecord:
     position: SourcePosition = field(default=START, compare=False)
 
 
+_hidden: ContextVar[bool] = ContextVar("_hidden", default=False)
+
+
+@contextmanager
+def hidden_values(hidden: bool) -> Iterator[None]:
+    """Let error messages name the kind and size of a value instead of the value.
+
+    A message about data in which secrets are searched for must not show one of them, and half a
+    value, as messages have it, is not recognized as a secret.
+    """
+    token = _hidden.set(hidden)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
 def abbreviate(value: object, limit: int = 80) -> str:
     """Return `value` for an error message, cut to `limit` characters."""
+    if _hidden.get():
+        size = f" of {len(value)}" if isinstance(value, str | bytes | list | tuple | dict) else ""
+        return f"<{type(value).__name__}{size}, not shown>"
     text = value if isinstance(value, str) else repr(value)
     text = " ".join(text[: 4 * limit].split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
