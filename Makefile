@@ -226,11 +226,15 @@ bench-gpu: $(VENV)/.train  ## check and measure a GPU without a network: make be
 measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-images train-recognizer
+.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-images train-recognizer
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature, and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
 	@$(PY) -m pytest -m "matrix and not gpu" tests/matrix -k "every_cell$(if $(FAMILY), and $(FAMILY))" $(ARGS); code=$$?; $(PY) -m tests.matrix.compatibility_page && exit $$code
+
+compatibility-cuda: $(VENV)/.train $(VENV)/.dev  ## walk every method with every adapter in every precision on a simulated CUDA device
+	@$(PY) -m pytest -m "matrix and not gpu" tests/simulated_cuda $(ARGS)
+	@$(PY) -m tests.matrix.compatibility_page $(if $(ARGS),,--cuda-walked)
 
 bench-alignment: $(VENV)/.train  ## compare DPO and PPO with plain TRL, and measure PPO's memory: make bench-alignment [ROUNDS=3]
 	@$(PY) -m benchmarks.alignment $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -109,7 +109,7 @@ def _locked(building: str, node: Node, fresh: bool) -> Iterator[None]:
 def _run_passes(planned: PreparationPlan, folder: Any, progress: Progress, node: Node) -> None:
     """Run the passes in order; each waits for all tasks of the one before, on all nodes."""
     from preparation.passes.sequence import passes
-    from preparation.row_checks import check_rows
+    from preparation.row_checks import check_rows, check_splits
 
     workers = planned.job.prepare.workers or len(os.sched_getaffinity(0))
     workers = min(workers, len(planned.units))
@@ -124,6 +124,8 @@ def _run_passes(planned: PreparationPlan, folder: Any, progress: Progress, node:
                 return  # The first node has published the result, and removed all marks.
             if name == "examine":
                 check_rows(planned, folder)
+            elif name == "write":
+                check_splits(planned, folder)
 
 
 def _is_over(planned: PreparationPlan, logs: Any, tasks: int) -> bool:

@@ -64,6 +64,7 @@ def summary_lines(report: dict) -> list[str]:  # type: ignore[type-arg]  # JSON
         if facts:
             lines.append(f"  {step['step']}: {'; '.join(facts)}")
     splits = ", ".join(f"{split} {rows:,}" for split, rows in report["splits"].items())
+    lines += [f"  note: {notice}" for notice in report["notices"]]
     lines.append(f"{report['rows_read']:,} rows read, {report['rows_written']:,} written: {splits}")
     return lines
 

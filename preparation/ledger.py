@@ -14,6 +14,8 @@ READ_STEP = "read"
 """Name of reading among the steps that reject rows."""
 _EXAMPLES = 3
 _GROUPING_TAGS = ("language", "dialect")
+_LIMITING_TAGS = ("secret_rules", "web_rules")
+"""Tags of rows that a step examined in part or not at all; the report names them."""
 
 
 class Ledger:
@@ -119,7 +121,7 @@ class Ledger:
     def write(self, row: PreparedRow) -> None:
         """Count a row that is passed on."""
         self.written[row.source] += 1
-        for tag in _GROUPING_TAGS:
+        for tag in (*_LIMITING_TAGS, *_GROUPING_TAGS):
             if tag in row.tags:
                 self.tags[f"{tag}: {row.tags[tag]}"] += 1
 

@@ -72,6 +72,9 @@ def _digest(job: PreparationJob, content: str) -> str:
     recipe = job.model_dump(mode="json", exclude=excluded)
     for source in recipe["prepare"]["sources"]:
         source["source"] = Path(source["source"]).name
+    for step in recipe["prepare"]["steps"]:
+        if "against" in step:
+            step["against"] = [Path(file).name for file in step["against"]]
     used = [
         hashlib.sha256(path.read_bytes()).hexdigest()
         for step in job.prepare.steps

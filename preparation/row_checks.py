@@ -1,11 +1,11 @@
-"""Checks after the first pass: rows are left, and every source had rows that can be read."""
+"""Checks after the passes: rows are left to train on, and every source had rows to read."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from preparation.passes.building import REJECTED, read_account, read_lines
+from preparation.passes.building import REJECTED, read_account, read_json, read_lines
 from preparation.plan import PreparationPlan
 from training.errors import DataError
 
@@ -38,13 +38,45 @@ def check_rows(planned: PreparationPlan, folder: Any) -> None:
                 f"{label}: none of its {rows} rows can be read. The first one is {first['row']}: "
                 f"{first['detail']}"
             )
-    if not account["written"]:
-        steps = [
-            f"{step}: {count} rows ({reason})"
-            for step, reasons in account["rejected"].items()
-            for reason, count in reasons.items()
-        ]
+    _check_left(planned, account)
+
+
+def check_splits(planned: PreparationPlan, folder: Any) -> None:
+    """Refuse a result without rows to train on.
+
+    Raises:
+        DataError: The steps rejected all rows, or all rows are held out.
+    """
+    from preparation.passes.write_shards import NAME, SPLITS
+
+    units = len(planned.units)
+    _check_left(planned, read_account(folder, NAME, units))
+    rows: Counter[str] = Counter()
+    for rank in range(units):
+        rows.update(read_json(folder, f"{SPLITS}/{rank:05d}.json"))
+    if not rows["train"]:
+        held_out = ", ".join(f"{split} {count:,}" for split, count in sorted(rows.items()))
         raise DataError(
-            f"{planned.job.name}: no row is left of {sum(account['rows_read'].values())}. Rejected "
-            f"by {', '.join(steps) or 'nothing: the sources are empty'}"
+            f"{planned.job.name}: all {rows.total():,} rows are held out ({held_out}), and none is "
+            "left to train on. Related rows stay on one side; lower prepare.split.validation and "
+            "prepare.split.test, choose another prepare.split.seed, or add rows"
         )
+
+
+def _check_left(planned: PreparationPlan, account: dict[str, Any]) -> None:
+    """Refuse a pass that wrote no row.
+
+    Raises:
+        DataError: With the steps that rejected them all.
+    """
+    if account["written"]:
+        return
+    steps = [
+        f"{step}: {count:,} rows ({reason})"
+        for step, reasons in account["rejected"].items()
+        for reason, count in reasons.items()
+    ]
+    raise DataError(
+        f"{planned.job.name}: no row is left of {sum(account['rows_read'].values()):,}. Rejected "
+        f"by {', '.join(steps) or 'nothing: the sources are empty'}"
+    )

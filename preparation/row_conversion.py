@@ -56,6 +56,8 @@ class RowConverter:
         except DataError as error:
             raise RowError(str(error).removeprefix(f"{record.origin}: ")) from None
         shape, columns = _columns(row, record, self._reader)
+        if shape == "prompt":
+            _check_values(columns)
         prepared = PreparedRow(record.origin, self._label, shape, columns, tags=self._tags(record))
         return replace(prepared, group=self._group(prepared, record))
 
@@ -82,6 +84,22 @@ class RowConverter:
         if row.shape in ("text", "messages") or not any(prompt):
             return ""
         return xxhash.xxh3_128_hexdigest(orjson.dumps(prompt))
+
+
+def _check_values(columns: dict[str, Any]) -> None:
+    """Check that the free columns of a prompt hold values of JSON.
+
+    Raises:
+        RowError: One of them does not, such as a decimal number of a Parquet file.
+    """
+    for name, value in columns.items():
+        try:
+            orjson.dumps(value)
+        except TypeError as error:
+            raise RowError(
+                f"column {name} ({type(value).__name__}) cannot be written as JSON: {error}. Make "
+                "it text or a number, or remove it"
+            ) from None
 
 
 def content_hash(row: PreparedRow) -> str:

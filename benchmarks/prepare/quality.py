@@ -1,5 +1,7 @@
 """Agreement of the quality rules with datatrove's own tokenizer, and their errors on answers.
 
+The tokenizer needs spaCy, which Temper itself does not install: `pip install spacy`.
+
 The word splitter was chosen on the texts with an even index; the figures are those of the others.
 The thresholds of `answer_is_truncated` were chosen on the first half of the answers.
 """

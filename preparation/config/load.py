@@ -54,15 +54,15 @@ def parse_preparation(document: Any, source: str, folder: Path = Path()) -> Prep
         job = PreparationJob.model_validate(document)
     except ValidationError as error:
         raise JobError(source, explain(error, PreparationJob, JOB_VOCABULARY)) from None
-    job = _with_found_sources(job, folder)
+    job = _with_found_files(job, folder)
     problems = list(_problems(job))
     if problems:
         raise JobError(source, problems)
     return job
 
 
-def _with_found_sources(job: PreparationJob, folder: Path) -> PreparationJob:
-    """Return the job with the sources that exist next to its file, and not here, found there."""
+def _with_found_files(job: PreparationJob, folder: Path) -> PreparationJob:
+    """Return the job with the files that exist next to its file, and not here, found there."""
 
     def found(source: AnySource) -> AnySource:
         beside = folder / source.source
@@ -71,7 +71,11 @@ def _with_found_sources(job: PreparationJob, folder: Path) -> PreparationJob:
         return source
 
     sources = tuple(found(source) for source in job.prepare.sources)
-    prepare = job.prepare.model_copy(update={"sources": sources})
+    steps = tuple(
+        step.found_from(folder) if isinstance(step, StepSection) else step
+        for step in job.prepare.steps
+    )
+    prepare = job.prepare.model_copy(update={"sources": sources, "steps": steps})
     synthesize = job.synthesize
     if synthesize is not None:
         named = {name: found(source) for name, source in synthesize.sources()}
@@ -81,6 +85,7 @@ def _with_found_sources(job: PreparationJob, folder: Path) -> PreparationJob:
 
 def _problems(job: PreparationJob) -> Iterable[Problem]:
     yield from _source_problems(job.prepare.sources)
+    yield from _output_problems(job)
     if job.synthesize is not None:
         yield from job.synthesize.problems("synthesize")
     elif not job.prepare.sources:
@@ -111,6 +116,26 @@ def _source_problems(sources: Sequence[PreparedSource]) -> Iterable[Problem]:
                 "a preparation uses each row once",
                 str(source.weight),
                 "Set weights in the training job",
+            )
+
+
+def _output_problems(job: PreparationJob) -> Iterable[Problem]:
+    """Yield each source that holds the result, or is part of it: it would be read as data."""
+    if "://" in job.prepare.output:
+        return
+    result = Path(job.prepare.output, job.name).resolve()
+    for index, source in enumerate(job.prepare.sources):
+        path = existing_path(source.source)
+        if path is None:
+            continue
+        path = path.resolve()
+        written_before = path.is_relative_to(result / "synthesized")
+        if result.is_relative_to(path) or (path.is_relative_to(result) and not written_before):
+            yield Problem(
+                f"prepare.sources.{index}.source",
+                f"the result is written to {result}, so that the next run would read it as data",
+                source.source,
+                "Set prepare.output to a folder outside the source, or give the job another name",
             )
 
 

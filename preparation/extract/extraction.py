@@ -20,11 +20,6 @@ from preparation.extract.markdown import markdown_document
 from preparation.extract.pdf import pdf_document
 from preparation.extract.plain_text import text_document
 
-DOCUMENT_SUFFIXES = (
-    ".html", ".htm", ".xhtml", ".pdf", ".docx", ".epub", ".md", ".markdown", ".txt",
-)  # fmt: skip
-"""Suffixes of the files of a folder that are documents."""
-
 
 def extract(
     path: Path, label: str = "", limits: ExtractionLimits = DEFAULT_LIMITS

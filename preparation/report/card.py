@@ -46,6 +46,7 @@ def render_card(report: dict[str, Any]) -> str:
             lines += ["", *_table(table)]
     lines += ["", "## Splits\n", "| split | rows |", "|---|---|"]
     lines += [f"| {split} | {rows:,} |" for split, rows in report["splits"].items()]
+    lines += ["", *(f"- {notice}." for notice in report["notices"])] if report["notices"] else []
     lines += ["", "Counts by source and language, with examples: [report](report.html).", ""]
     return "\n".join(lines)
 

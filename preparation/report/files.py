@@ -23,6 +23,7 @@ from preparation.passes.building import (
 )
 from preparation.plan import PreparationPlan
 from preparation.report.card import render_card
+from preparation.report.notices import notices
 from preparation.report.page import render_page
 from preparation.steps.step import StepSection
 
@@ -95,6 +96,7 @@ def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
         "rows_written": sum(last["written"].values()),
         "steps": [_step(name, planned, accounts[name]) for name in names],
         "tags": dict(sorted(last["tags"].items(), key=lambda item: (-item[1], item[0]))),
+        "notices": notices(last["tags"], splits, planned.job.prepare.split),
         "splits": splits,
         "shards": shards,
     }

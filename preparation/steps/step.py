@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from preparation.rows import PreparedRow, Scalar
 from training.config.base import ConfigSection
@@ -117,6 +117,10 @@ class StepSection(ConfigSection, ABC):
             key: Key of the section in the job, such as `prepare.steps.2`.
         """
         return ()
+
+    def found_from(self, folder: Path) -> Self:
+        """Return the section with files that exist in a folder, and not here, found there."""
+        return self
 
     def files(self) -> Iterable[Path]:
         """Return files whose content the result depends on, such as benchmarks."""

@@ -14,7 +14,7 @@ EXTRAS = {
     ),
     "launch": ("boto3", "botocore"),
     "feedback": ("nltk", "networkx"),
-    "prepare": ("datatrove", "ftfy", "xxhash", "pycld2", "spacy", "sklearn"),
+    "prepare": ("datatrove", "ftfy", "xxhash", "pycld2", "sklearn"),
 }
 """The top-level modules that each extra of pyproject.toml installs."""
 

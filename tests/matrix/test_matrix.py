@@ -10,7 +10,7 @@ import pytest
 from tests.contract.test_unions import ADAPTERS, kind_of
 from tests.factories import docstring_pairs, write_jsonl
 from tests.matrix.cells import FAMILIES, KINDS, all_cells, cells_of, covering
-from tests.matrix.compatibility_page import PAGE, RESULTS, read, render
+from tests.matrix.compatibility_page import PAGE, RESULTS, cuda_walked, read, render
 from tests.matrix.matrix_runner import Results, walk
 
 
@@ -71,10 +71,18 @@ def test_the_page_has_every_cell_and_none_that_fails() -> None:
 
 def test_the_page_is_written_from_what_it_says() -> None:
     text = page_text()
-    assert render(read(text)) == text
+    assert render(read(text), cuda_walked(text)) == text
 
 
 def test_every_kind_has_cells() -> None:
     kinds = {section["kind"] for section in KINDS.values()}
     # QLoRA is LoRA's cells with a 4-bit base.
     assert kinds | {"qlora"} == {kind_of(section) for section in ADAPTERS}
+
+
+def test_a_complete_walk_on_the_simulated_device_is_dated() -> None:
+    text = page_text()
+    dated = render(read(text), "2026-01-31")
+    assert cuda_walked(dated) == "2026-01-31"
+    assert render(read(dated), cuda_walked(dated)) == dated
+    assert cuda_walked(render(read(dated), "")) == ""

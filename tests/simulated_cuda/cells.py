@@ -2,7 +2,7 @@
 
 `covering` has few cells, of two layers and two steps, whose waits for the device are counted.
 `product` has every method with every kind of adapter in every precision, one layer and one step;
-`core` is a part of it.
+`core` and `rows_in_bf16` are parts of it. `make compatibility-cuda` walks all of it.
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ REFUSED: list[tuple[Container[str], Container[str], Container[str], str]] = [
     (_OTHERS, ("adalora",), PRECISIONS, "adalora is for learning the next token"),
     (("reward",), _SOFT, PRECISIONS, "virtual tokens before it are made for the next word"),
     (("ppo",), _SOFT, PRECISIONS, "a soft prompt changes the model before the first step"),
+    (("ppo",), ("compose",), PRECISIONS, "composed adapters change the model before the first"),
     (("ppo",), EVERY_KIND, ("fp16",), "ppo needs the range of bf16"),
 ]
 """Methods, kinds of adapters and precisions that are refused together, and words of the reason."""
@@ -177,6 +178,16 @@ def core() -> list[Cell]:
     allowed = [cell for cell in trained if not refusals(cell)]
     by_adapter = {cell.adapter: cell for cell in allowed if cell.precision != "fp32"}
     return list(by_adapter.values())
+
+
+def rows_in_bf16() -> list[Cell]:
+    """Return the cells in bf16 of the methods that learn from rows, but for QLoRA's."""
+    sampled = ("grpo", "rloo", "ppo", "distill, on_policy")
+    return [
+        cell
+        for cell in product()
+        if cell.precision == "bf16" and cell.adapter != "qlora" and cell.method not in sampled
+    ]
 
 
 def _precisions(method: str, adapter: str) -> tuple[str, ...]:

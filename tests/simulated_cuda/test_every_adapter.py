@@ -21,6 +21,7 @@ from tests.simulated_cuda.cells import (
     core,
     product,
     refusals,
+    rows_in_bf16,
     write_inputs,
 )
 from tests.simulated_cuda.runner import needs_cpu_build, run
@@ -79,10 +80,15 @@ def test_every_method_that_learns_from_rows_stays_on_the_device_with_every_adapt
     tmp_path: Path,
 ) -> None:
     """In bf16; QLoRA is in the core, and methods that sample are in `test_training_step.py`."""
-    sampled = ("grpo", "rloo", "ppo", "distill, on_policy")
-    cells = [
-        cell
-        for cell in product()
-        if cell.precision == "bf16" and cell.adapter != "qlora" and cell.method not in sampled
-    ]
+    assert not faults(rows_in_bf16(), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+@needs_cpu_build
+@pytest.mark.parametrize("method", METHODS)
+def test_every_cell_of_the_product(method: str, tmp_path: Path) -> None:
+    """About seven minutes of a processor together, in `make compatibility-cuda`."""
+    cells = [cell for cell in product() if cell.method == method]
+    assert len(cells) == len(EVERY_KIND) * len(PRECISIONS)
     assert not faults(cells, tmp_path)

@@ -35,6 +35,7 @@ from tests.simulated_cuda.device import DEVICE, install
 from tests.simulated_cuda.tensors import CudaMode, TensorFunctions, apply_in_place
 from training.config import Job
 from training.config.load import parse_job
+from training.export.model_saver import ModelSaver
 from training.run_folder import RunFolder
 from training.trainer.distributed import World
 from training.trainer.resumable import ResumableTrainerMixin
@@ -68,8 +69,8 @@ def _load(job: Job, tokenizer: Any, device: torch.device) -> PreTrainedModel:
 REPLACED: list[tuple[Any, str, Any, str]] = [
     (pipeline, "detect_world", lambda: World(0, 0, 1, DEVICE), "the device is simulated"),
     (pipeline, "load_model", _load, "a 4-bit weight cannot be a fake tensor before it is moved"),
-    (pipeline, "rehearse_save", _nothing, "files are not part of a step"),
-    (pipeline, "_save", _nothing, "files are not part of a step"),
+    (ModelSaver, "rehearse", lambda saver, _: saver, "files are not part of a step"),
+    (ModelSaver, "save", _nothing, "files are not part of a step"),
     (pipeline, "_finish", _nothing, "files are not part of a step"),
     (ResumableTrainerMixin, "_save_checkpoint", _nothing, "files are not part of a step"),
     (

@@ -47,6 +47,9 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
     if not isinstance(document, dict):
         kind = "nothing" if document is None else type(document).__name__
         raise JobError(source, [Problem("(file)", "a job is a mapping of sections", kind)])
+    if "prepare" in document and not {"model", "stages"} & document.keys():
+        fix = f"Run it: temper prepare {source}. A training job names the result in data.train"
+        raise JobError(source, [Problem("prepare", "this job prepares data", fix=fix)])
     model: type[Job] | type[Pipeline] = Pipeline if "stages" in document else Job
     try:
         job = model.model_validate(document)

@@ -37,6 +37,24 @@ def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
             "fp16",
             "Use bf16 or fp32",
         )
+    yield from _check_adapter(job)
+    if method.critic.backbone == "shared" and job.adapter is None:
+        yield Problem(
+            "method.critic.backbone",
+            "a shared backbone needs an adapter on the policy",
+            "shared",
+            "Add adapter: {kind: lora}, or use own",
+        )
+    if job.train.max_steps and method.critic.warmup_steps >= job.train.max_steps:
+        yield Problem(
+            "method.critic.warmup_steps",
+            f"the policy would never learn in {job.train.max_steps} steps",
+            str(method.critic.warmup_steps),
+        )
+
+
+def _check_adapter(job: Job) -> Iterator[Problem]:
+    """Yield adapters whose model cannot be compared with the reference."""
     if job.adapter is not None and job.adapter.soft:
         yield Problem(
             "adapter.kind",
@@ -44,6 +62,13 @@ def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
             "divergence from the initial model",
             job.adapter.kind,
             "Use lora, qlora or bottleneck, or none",
+        )
+    if job.adapter is not None and job.adapter.kind == "compose":
+        yield Problem(
+            "compose",
+            "composed adapters change the model before the first step, and ppo penalizes the "
+            "divergence from the initial model",
+            fix="Merge them into a model with temper export, and start from that",
         )
     if dropout := getattr(job.adapter, "dropout", 0.0):
         yield Problem(
@@ -59,17 +84,4 @@ def check_ppo(job: Job, method: Ppo) -> Iterator[Problem]:
             "would change with the policy",
             bias,
             "Leave it out",
-        )
-    if method.critic.backbone == "shared" and job.adapter is None:
-        yield Problem(
-            "method.critic.backbone",
-            "a shared backbone needs an adapter on the policy",
-            "shared",
-            "Add adapter: {kind: lora}, or use own",
-        )
-    if job.train.max_steps and method.critic.warmup_steps >= job.train.max_steps:
-        yield Problem(
-            "method.critic.warmup_steps",
-            f"the policy would never learn in {job.train.max_steps} steps",
-            str(method.critic.warmup_steps),
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from preparation.rows import PreparedRow
 from preparation.steps.decontaminate.items import BenchmarkItem, read_items
 from preparation.steps.step import Examination, FilterSection, Rule
+from training.config.locations import existing_path
 from training.data.readers.formats import kind_of
 from validation.problem import Problem
 
@@ -28,16 +29,27 @@ class DecontaminateStep(FilterSection):
     step: Literal["decontaminate"]
     against: tuple[str, ...] = Field(min_length=1)
     """Files with the items of benchmarks, of every shape that training reads."""
-    similarity: float | None = Field(default=1.09, gt=0, le=1.9)
+    similarity: Annotated[float, Field(gt=0, le=1.9)] | Literal["none"] = 1.09
     """Least similarity of a rephrased item: that of the words (up to 1) plus 0.9 times the overlap
-    of the numbers. null finds copies and light edits only. The default was chosen for 0.1 % false
+    of the numbers. `none` finds copies and light edits only. The default was chosen for 0.1 % false
     hits on word problems."""
+
+    def found_from(self, folder: Path) -> Self:
+        """Return the section with benchmark files found in a folder, as sources are."""
+        found = tuple(
+            str(folder / file) if existing_path(file) is None and (folder / file).exists() else file
+            for file in self.against
+        )
+        return self.model_copy(update={"against": found})
 
     def problems(self, key: str) -> Iterable[Problem]:
         """Yield each file that does not exist or has no format of rows."""
         for index, file in enumerate(self.against):
             if not Path(file).is_file():
-                fix = "Give the path of a file with the items of the benchmark"
+                fix = (
+                    "Give the path of a file with the items of the benchmark, from the working "
+                    "directory or from the folder of the job"
+                )
                 yield Problem(f"{key}.against.{index}", "the file does not exist", file, fix)
             elif kind_of(Path(file)) is None:
                 fix = "Give JSON Lines, JSON, CSV or Parquet"
@@ -49,7 +61,9 @@ class DecontaminateStep(FilterSection):
 
     def build(self) -> Rule:
         """Return the rule, with the items indexed."""
-        return Decontamination(list(read_items(self.against)), self.similarity)
+        return Decontamination(
+            list(read_items(self.against)), None if self.similarity == "none" else self.similarity
+        )
 
 
 class Decontamination(Rule):

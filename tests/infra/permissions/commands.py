@@ -105,6 +105,7 @@ LOCAL = (
     "check",
     "check-job",
     "compatibility",
+    "compatibility-cuda",
     "execution-policies",
     "export",
     "feedback",

@@ -138,6 +138,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
+_PRICE = {"input": 1, "output": 1}
+_JUDGE = {"kind": "openai", "url": "http://localhost/v1", "model": "m", "price": _PRICE}
 FULL: dict[str, Any] = {
     "name": "full",
     "model": {
@@ -163,6 +165,7 @@ FULL: dict[str, Any] = {
         "forgetting": {"source": "general.txt"},
         "every": "5 steps",
         "samples": [{"prompt": "What?"}],
+        "safety": {"redteam": {}, "judge": {**_JUDGE, "price": {**_PRICE}}},
     },
 }
 
@@ -172,8 +175,6 @@ _REWARDED = {"kind": "grpo", "reward": [{"kind": "regex_count", "pattern": "a"}]
 METHODS: dict[str, dict[str, Any]] = {"reward": _REWARDED, "rollout": _REWARDED} | {
     key: {"kind": "ppo", "reward": _REWARDED["reward"], key: {}} for key in ("critic", "kl", "stop")
 }
-_PRICE = {"input": 1, "output": 1}
-_JUDGE = {"kind": "openai", "url": "http://localhost/v1", "model": "m", "price": _PRICE}
 _CONSTITUTIONAL = {
     "kind": "constitutional",
     "writes": "revisions",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,6 +17,7 @@ from preparation.build import build
 from preparation.config.load import parse_preparation
 from preparation.plan import plan
 from training.config.data import Source
+from training.config.load import load_job
 from training.data.readers.sources import locate, prepared_digest
 from training.errors import DataError, JobError
 
@@ -239,3 +242,66 @@ def test_documents_become_rows_and_a_damaged_one_is_rejected_by_name(tmp_path: P
     assert {row["row_id"] for row in _rows(result)} == {"a.html", "c.jsonl:1", "d.md"}
     (rejected,) = [json.loads(line) for line in (result / "rejected.jsonl").open()]
     assert (rejected["row"], rejected["reason"]) == ("b.pdf", "damaged")
+
+
+def test_a_preparation_that_leaves_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    data = _write(tmp_path / "a.jsonl", _texts(3))
+    steps = [{"step": "duplicates"}, {"step": "language", "keep": ["de"], "action": "drop"}]
+    with pytest.raises(DataError, match=r"no row is left of 3.*language: 3 rows"):
+        _prepare(tmp_path / "out", str(data), steps)
+    held_out = {"validation": 0.49, "test": 0.5}
+    with pytest.raises(DataError, match=r"all 1 rows are held out \((test|validation) 1\)"):
+        _prepare(tmp_path / "out", str(_write(tmp_path / "b.jsonl", _texts(1))), split=held_out)
+    assert not [path for path in (tmp_path / "out" / "tidy").iterdir() if path.name[0] != "."]
+
+
+def test_a_share_that_holds_out_no_row_is_named(tmp_path: Path) -> None:
+    data = _write(tmp_path / "a.jsonl", _texts(2))
+    folder = _prepare(tmp_path / "out", str(data), split={"validation": 0.001})
+    (notice,) = _report(folder)["notices"]
+    assert notice.startswith("split.validation: 0.1% of 2 rows is no row")
+    for name in ("report.html", "README.md"):
+        assert "split.validation: 0.1% of 2 rows is no row" in (folder / name).read_text()
+
+
+@pytest.mark.parametrize("place", ["", "out", "out/tidy", "out/tidy/latest"])
+def test_a_source_that_holds_the_result_is_refused(place: str, tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    data = _write(tmp_path / "a.jsonl", _texts(30))
+    folder = _prepare(tmp_path / "out", str(data))
+    before = _bytes(folder)
+    with pytest.raises(JobError, match="so that the next run would read it as data"):
+        _prepare(tmp_path / "out", str(tmp_path / place))
+    assert _bytes(folder) == before
+    document = {"sources": str(folder.with_name("latest")), "output": output}
+    parse_preparation({"name": "second", "prepare": document}, "job.yaml")
+
+
+def test_benchmarks_are_found_next_to_the_job(tmp_path: Path) -> None:
+    _write(tmp_path / "items.jsonl", _texts(1))
+    _write(tmp_path / "a.jsonl", _texts(5))
+    steps = [{"step": "decontaminate", "against": ["items.jsonl"], "action": "drop"}]
+    settings = {"sources": "a.jsonl", "steps": steps, "output": str(tmp_path / "out")}
+    document = {"name": "tidy", "prepare": {**settings, "workers": 1}}
+    planned = plan(parse_preparation(document, "job.yaml", tmp_path))
+    report = _report(Path(build(planned, lambda *_: None)))
+    assert report["steps"][1]["rejected"]["benchmark_copy"] == 1
+
+
+def test_a_training_command_says_what_the_job_of_a_preparation_is_for(tmp_path: Path) -> None:
+    job = tmp_path / "prepare.yaml"
+    job.write_text("name: tidy\nprepare: {sources: a.jsonl}\n")
+    with pytest.raises(JobError) as error:
+        load_job(job)
+    (problem,) = error.value.problems
+    assert f"temper prepare {job}" in problem.fix
+
+
+@pytest.mark.parametrize("value", [Decimal("1.5"), b"\xff", [{"a": Decimal(2)}]])
+def test_a_column_that_json_cannot_hold_is_named(value: Any, tmp_path: Path) -> None:
+    rows = [{"prompt": "first", "odd": value}, {"prompt": "second", "odd": None}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "odd.parquet")
+    folder = _prepare(tmp_path / "out", str(tmp_path / "odd.parquet"))
+    (rejected,) = [orjson.loads(line) for line in (folder / "rejected.jsonl").open()]
+    assert rejected["row"] == "odd.parquet:1"
+    assert "column odd" in rejected["detail"]

@@ -13,7 +13,9 @@ import pytest
 from benchmarks.prepare.secret_formats import KINDS, document, secret
 from benchmarks.prepare.secrets_in_code import FIRST_SEED, code_of_projects, recall
 from benchmarks.training_runs import DATA
+from preparation.config.split import Split
 from preparation.ledger import Ledger
+from preparation.report.notices import notices
 from preparation.rows import PreparedRow
 from preparation.step_runner import RowRecords, StepRunner
 from preparation.steps.secrets.patterns import KINDS as PATTERN_KINDS
@@ -183,3 +185,13 @@ def test_the_account_of_a_preparation_never_holds_a_secret(action: Any) -> None:
     assert ledger.findings["secrets"] == {"github_token": 1}
     assert value not in f"{ledger.to_json()} {records}"
     assert len(written) == (action != "drop")
+
+
+def test_the_report_says_when_fewer_rules_searched() -> None:
+    tags = {"secret_rules: patterns": 1200, "language: en": 1200}
+    (notice,) = notices(tags, {"train": 1200}, Split())
+    assert notice.startswith("1,200 rows were searched for secrets with the patterns of this")
+    row = PreparedRow("a:1", "a", "text", {"text": "b"}, tags={"secret_rules": "patterns"})
+    ledger = Ledger()
+    ledger.write(row)
+    assert ledger.tags == {"secret_rules: patterns": 1}
