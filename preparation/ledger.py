@@ -34,6 +34,7 @@ class Ledger:
         changed: Rows by the step that changed them.
         written: Rows passed on.
         tags: Rows by language and the like.
+        measured: What the measurement of a step counted: numbers in mappings.
         examples: The first rows of each step and reason: id and beginning of the text.
     """
 
@@ -50,6 +51,7 @@ class Ledger:
         self.changed: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.tags: Counter[str] = Counter()
+        self.measured: dict[str, dict[str, Any]] = {}
         self.examples: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
 
     def reject(

@@ -9,7 +9,7 @@ from typing import Any
 
 from preparation.ledger import Ledger
 from preparation.rows import PreparedRow
-from preparation.steps.step import Examination, Rule, StepSection, Transformation
+from preparation.steps.step import Examination, Measurement, Rule, StepSection, Transformation
 
 _BATCH_ROWS = 64
 
@@ -48,9 +48,15 @@ class StepRunner:
             for section, step in self._steps:
                 if isinstance(step, Transformation):
                     batch = self._transform(section, step, batch)
+                elif isinstance(step, Measurement):
+                    for row in batch:
+                        step.add(row)
                 else:
                     batch = self._examine(section, step, batch)
             yield from batch
+        for section, step in self._steps:
+            if isinstance(step, Measurement):
+                self._ledger.measured[section.name] = step.to_json()
 
     def _transform(
         self, section: StepSection, step: Transformation, batch: list[PreparedRow]

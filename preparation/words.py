@@ -5,7 +5,7 @@ from __future__ import annotations
 import regex
 
 SHINGLE_WORDS = 5
-_WORD = regex.compile(
+WORD = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[\p{L}\p{M}\p{N}_]+"
 )
 """A letter of a script that writes no spaces, or a run of letters, marks and digits."""
@@ -13,7 +13,7 @@ _WORD = regex.compile(
 
 def words(text: str) -> list[str]:
     """Return the words of a text, in lower case and without punctuation."""
-    found: list[str] = _WORD.findall(text.lower())
+    found: list[str] = WORD.findall(text.lower())
     return found
 
 

@@ -16,6 +16,7 @@ from preparation.steps.normalise import NormaliseStep
 from preparation.steps.personal_data.section import PersonalDataStep
 from preparation.steps.quality.section import QualityStep
 from preparation.steps.secrets.section import SecretsStep
+from preparation.steps.tokenizer_statistics import TokenizerStatisticsStep
 from preparation.steps.toxicity import ToxicityStep
 from preparation.synthesis.config import AnySynthesis
 from training.config.base import ConfigSection
@@ -31,7 +32,8 @@ AnyStep = Annotated[
     | ToxicityStep
     | DuplicatesStep
     | ChunkStep
-    | DecontaminateStep,
+    | DecontaminateStep
+    | TokenizerStatisticsStep,
     Field(discriminator="step"),
 ]
 """Steps of a preparation; a new one is added here."""

@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from preparation.report.page import value
+
+_FACT_ROWS = 10
 _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
@@ -38,11 +41,23 @@ def render_card(report: dict[str, Any]) -> str:
         f"| {_counts(step['would_reject'])} | {_counts(step['findings'])} |"
         for step in report["steps"]
     ]
+    for step in report["steps"]:
+        for table in step["facts"]:
+            lines += ["", *_table(table)]
     lines += ["", "## Splits\n", "| split | rows |", "|---|---|"]
     lines += [f"| {split} | {rows:,} |" for split, rows in report["splits"].items()]
     lines += ["", *(f"- {notice}." for notice in report["notices"])] if report["notices"] else []
     lines += ["", "Counts by source and language, with examples: [report](report.html).", ""]
     return "\n".join(lines)
+
+
+def _table(table: dict[str, Any]) -> list[str]:
+    """Return a table of facts; the report has the rows that are left out."""
+    rows = table["rows"]
+    more = f" (first {_FACT_ROWS} of {len(rows)})" if len(rows) > _FACT_ROWS else ""
+    lines = [f"## {table['title']}{more}\n", f"| {' | '.join(table['columns'])} |"]
+    lines.append("|---" * len(table["columns"]) + "|")
+    return lines + [f"| {' | '.join(map(value, row))} |" for row in rows[:_FACT_ROWS]]
 
 
 def _head(report: dict[str, Any]) -> dict[str, Any]:

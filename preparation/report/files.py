@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from preparation.config.load import step_index
+from preparation.examples import ExampleTexts
 from preparation.passes import examine_rows, write_shards
 from preparation.passes.building import (
     FINDINGS,
@@ -24,6 +25,7 @@ from preparation.plan import PreparationPlan
 from preparation.report.card import render_card
 from preparation.report.notices import notices
 from preparation.report.page import render_page
+from preparation.steps.step import StepSection
 
 RECIPE_FILE, CARD_FILE, PAGE_FILE = "recipe.yaml", "README.md", "report.html"
 _PASSES = (examine_rows.NAME, write_shards.NAME)
@@ -102,6 +104,9 @@ def summarize(planned: PreparationPlan, folder: Any) -> dict[str, Any]:
 
 def _step(name: str, planned: PreparationPlan, account: dict[str, Any]) -> dict[str, Any]:
     section = next((step for step in planned.job.prepare.steps if step.step == name), None)
+    measured = account["measured"].get(name, {})
+    hide_values = ExampleTexts(planned.job.prepare.steps).hide_values
+    facts = section.facts(measured, hide_values) if isinstance(section, StepSection) else ()
     return {
         "step": name,
         "settings": section.model_dump(mode="json", exclude={"step"}) if section else {},
@@ -112,6 +117,7 @@ def _step(name: str, planned: PreparationPlan, account: dict[str, Any]) -> dict[
         "changed": account["changed"].get(name, 0),
         "rows_made": account["rows_made"].get(name, 0),
         "examples": account["examples"].get(name, {}),
+        "facts": [table._asdict() for table in facts],
     }
 
 

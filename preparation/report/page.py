@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from preparation.rows import Scalar
+
 _HERE = Path(__file__).parent
 _STYLE = _HERE.parents[1] / "training" / "report"
 _MOST = 6
@@ -23,6 +25,7 @@ def render_page(report: dict[str, Any]) -> str:
     )
     environment.filters["largest"] = largest
     environment.filters["share"] = share
+    environment.filters["value"] = value
     return environment.get_template("page_of_data.html.jinja").render(report=report)
 
 
@@ -31,6 +34,13 @@ def largest(counts: dict[str, int]) -> list[tuple[str, int]]:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(count for _, count in ordered[_MOST:])
     return [*ordered[:_MOST], *([("others", rest)] if rest else [])]
+
+
+def value(fact: Scalar) -> str:
+    """Return a value of a table of facts as text."""
+    if isinstance(fact, int):
+        return f"{fact:,}"
+    return f"{fact:,.4g}" if isinstance(fact, float) else fact
 
 
 def share(part: int, total: int) -> str:

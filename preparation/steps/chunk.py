@@ -12,10 +12,9 @@ from pydantic import NonNegativeInt, model_validator
 
 from preparation.rows import PreparedRow
 from preparation.steps.step import StepSection, Transformation
+from preparation.tokenizer_file import tokenizer_file, tokenizer_problems
 from training.config.types import PositiveInt
 from validation.problem import Problem
-
-_TOKENIZER_FILE = "tokenizer.json"
 
 
 class ChunkStep(StepSection):
@@ -31,7 +30,8 @@ class ChunkStep(StepSection):
     max_characters: PositiveInt | None = None
     """Greatest number of characters of a part, instead of `max_tokens`."""
     tokenizer: str | None = None
-    """Local folder of a model or tokenizer, or its `tokenizer.json`; required by `max_tokens`."""
+    """Local folder of a model or tokenizer, its `tokenizer.json`, or the Hub id of a model in the
+    local cache; required by `max_tokens`."""
     overlap: NonNegativeInt = 0
     """Tokens or characters that a part repeats from the end of the part before, at most. They count
     twice in training; useful for retrieval and for the generation of questions only."""
@@ -53,17 +53,12 @@ class ChunkStep(StepSection):
 
     def problems(self, key: str) -> Iterable[Problem]:
         """Yield a tokenizer that does not exist."""
-        if self.tokenizer is not None and not _tokenizer_file(self.tokenizer).is_file():
-            yield Problem(
-                f"{key}.tokenizer",
-                f"no file {_tokenizer_file(self.tokenizer)}",
-                self.tokenizer,
-                "Name a local folder with a tokenizer.json, or the file; nothing is downloaded",
-            )
+        if self.tokenizer is not None:
+            yield from tokenizer_problems(self.tokenizer, f"{key}.tokenizer")
 
     def files(self) -> Iterable[Path]:
         """Return the tokenizer, whose content the result depends on."""
-        return () if self.tokenizer is None else (_tokenizer_file(self.tokenizer),)
+        return () if self.tokenizer is None else (tokenizer_file(self.tokenizer),)
 
     def build(self) -> Transformation:
         """Return the transformation."""
@@ -75,11 +70,6 @@ class ChunkStep(StepSection):
                 stacklevel=2,
             )
         return _Chunking(self)
-
-
-def _tokenizer_file(name: str) -> Path:
-    path = Path(name)
-    return path if path.suffix == ".json" else path / _TOKENIZER_FILE
 
 
 class _Chunking(Transformation):
@@ -113,7 +103,7 @@ def _splitter(section: ChunkStep) -> Any:
         return MarkdownSplitter(section.size, overlap=section.overlap, trim=False)
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(_tokenizer_file(section.tokenizer)))
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(section.tokenizer)))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return MarkdownSplitter.from_huggingface_tokenizer(

@@ -11,6 +11,8 @@ from preparation.steps.step import Examination, Rule, StepSection
 _INVISIBLE = re.compile("[\u200b\u2060\ufeff\u00ad]")
 """Zero-width space, word joiner, byte order mark and soft hyphen. Joiners stay: they carry meaning
 in Persian, Indic scripts and emoji."""
+_ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+"""Control characters of ASCII other than tab and line feed."""
 
 
 class NormaliseStep(StepSection):
@@ -43,6 +45,12 @@ class _Normalisation(Rule):
 
     def examine(self, row: PreparedRow) -> Examination:
         before = [part.text for part in row.parts()]
-        after = tuple(_INVISIBLE.sub("", self._fix(text, self._settings)) for text in before)
+        after = tuple(map(self._normalised, before))
         changed = sum(old != new for old, new in zip(before, after, strict=True))
         return Examination(texts=after) if changed else Examination()
+
+    def _normalised(self, text: str) -> str:
+        # Text in ASCII without control characters has nothing to repair, and is most of code.
+        if text.isascii() and _ASCII_CONTROL.search(text) is None:
+            return text
+        return _INVISIBLE.sub("", self._fix(text, self._settings))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from preparation.rows import PreparedRow, Scalar
 from training.config.base import ConfigSection
@@ -72,6 +72,32 @@ class Transformation(ABC):
         """Yield the rows that take the place of a row."""
 
 
+class Measurement(ABC):
+    """Step that measures the rows of a unit and leaves them as they are."""
+
+    @abstractmethod
+    def add(self, row: PreparedRow) -> None:
+        """Measure a row."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return what was measured: numbers in mappings, which add up over units."""
+
+
+class FactTable(NamedTuple):
+    """Table of facts about the data, for the report and the card.
+
+    Attributes:
+        title: Title of the table.
+        columns: Titles of the columns.
+        rows: Values by row.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Scalar, ...], ...]
+
+
 class StepSection(ConfigSection, ABC):
     """Section of a step in `prepare.steps`, discriminated by its key `step`.
 
@@ -100,13 +126,23 @@ class StepSection(ConfigSection, ABC):
         """Return files whose content the result depends on, such as benchmarks."""
         return ()
 
+    def facts(self, totals: Mapping[str, Any], hide_values: bool) -> Iterable[FactTable]:
+        """Return tables for the report.
+
+        Args:
+            totals: What the step's measurement counted in all units, added up; empty for a rule.
+            hide_values: Leave out words of the data: a step of the job finds values that no report
+                may show.
+        """
+        return ()
+
     def finder(self) -> Rule | None:
         """Return the rule whose findings no report may show, changing nothing; None without."""
         return None
 
     @abstractmethod
-    def build(self) -> Rule | Transformation:
-        """Return the rule or transformation, with its models loaded."""
+    def build(self) -> Rule | Transformation | Measurement:
+        """Return what the step does, with its models loaded."""
 
 
 class FilterSection(StepSection):

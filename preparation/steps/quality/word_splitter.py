@@ -7,6 +7,8 @@ twenty times slower. `benchmarks/prepare/quality.py` measures the agreement.
 
 from __future__ import annotations
 
+import re
+
 import regex
 from datatrove.utils.word_tokenizers import WordTokenizer
 
@@ -15,6 +17,10 @@ WORDS = regex.compile(
     r"|\.{2,}|-{2,}|[^\w\s]"
 )
 """An English clitic, a run of letters and digits with signs inside, dots, dashes, or a sign."""
+_ASCII_WORDS = re.compile(
+    r"'(?:s|re|ve|ll|d|m)\b|\w+(?:[.@/=_]+\w+)*|\.{2,}|-{2,}|[^\w\s]", re.ASCII
+)
+"""The same for a text in ASCII, in a third of the time."""
 _SENTENCE_END = regex.compile(r"(?<=[.!?…。！？][\"'”’)\]]{0,3})\s+")
 
 
@@ -31,12 +37,16 @@ class WordSplitter(WordTokenizer):
     def word_tokenize(self, text: str) -> list[str]:
         """Return the words and signs of a text."""
         if text != self._last[0]:
-            self._last = (text, WORDS.findall(text))
+            self._last = (text, (_ASCII_WORDS if text.isascii() else WORDS).findall(text))
         return self._last[1]
 
     def sent_tokenize(self, text: str) -> list[str]:
         """Return the sentences of a text."""
         return [text[start:end] for start, end in self.span_tokenize(text)]
+
+    def count_sentences(self, text: str) -> int:
+        """Return the number of sentences of a text."""
+        return len(self.span_tokenize(text))
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         """Return the first character of each sentence and the character after it."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetitionFilter
+from datatrove.utils.text import PUNCTUATION_SET
 
-from benchmarks.prepare.quality import decisions, long_answers, truncation
+from benchmarks.prepare.quality import FILTERS, decisions, documents, long_answers, truncation
 from benchmarks.training_runs import DATA
 from preparation.rows import PreparedRow
+from preparation.steps.quality.c4_quality import C4Filter
+from preparation.steps.quality.gopher_quality import QualityFilter
+from preparation.steps.quality.gopher_repetition import RepetitionFilter
 from preparation.steps.quality.section import QualityStep
-from preparation.steps.quality.web_rules import RepetitionFilter
-from preparation.steps.quality.word_splitter import WordSplitter
+from preparation.steps.quality.word_splitter import WORDS, WordSplitter
 from preparation.steps.step import Examination, Rule
 
 PROSE = (
@@ -96,27 +99,67 @@ def test_text_in_another_language_is_not_judged_by_english_thresholds(web: Rule)
     assert web.examine(row.with_tags({"language": "en"})).reasons
 
 
-def test_repetition_decides_as_datatrove_on_made_up_texts() -> None:
+FAST_FILTERS: dict[str, Any] = {
+    "Gopher quality": QualityFilter,
+    "Gopher repetition": RepetitionFilter,
+    "C4": C4Filter,
+}
+
+
+def _made_up_texts() -> list[str]:
     words = PROSE.split()
-    texts = [
+    repetitive = [
         " ".join([*words[:cut], *(words[:length] * copies), *words[cut:]])
         for cut in (0, 20, 60)
         for length in (1, 2, 3, 5, 8, 13)
         for copies in (1, 2, 4, 9, 20)
     ]
-    _assert_same_repetition([*texts, "a", "a b c d", "a a a a a", PROSE])
+    signs = [
+        PROSE.replace(" ", f" {sign} ", count)
+        for sign in ("#", "...", "…", "12", "１", "\n-", "\n•", "_", "a1", "…\n", "x" * 1001)
+        for count in (5, 9, 20, 40, 80)
+    ]
+    marks = ["[1]", "{", "lorem ipsum", "Lorem[2] ipsum", "JavaScript", "cookie policy", "x" * 1001]
+    lines = PROSE.replace(". ", ".\n")
+    marked = [lines.replace("snow", mark, 1) for mark in marks]
+    rng = random.Random(0)
+    alphabet = "ab1_.@/=-'\n\x1c #…s{[é,!?x "
+    noise = ["".join(rng.choices(alphabet, k=rng.randrange(1, 400))) for _ in range(200)]
+    edge = ["a", "a b c d", "a a a a a", PROSE, lines, PROSE.lower() * 2]
+    return [*repetitive, *signs, *marked, *noise, *edge]
+
+
+@pytest.mark.parametrize("name", FAST_FILTERS)
+def test_decides_as_datatrove_on_made_up_texts(name: str) -> None:
+    _assert_same_decisions(name, [text for text in _made_up_texts() if WORDS.search(text)])
 
 
 @pytest.mark.skipif(not Path(DATA).is_dir(), reason=f"{DATA} does not exist")
-def test_repetition_decides_as_datatrove_on_documents() -> None:
-    _assert_same_repetition(long_answers(DATA)[:200])
+@pytest.mark.parametrize("name", FAST_FILTERS)
+def test_decides_as_datatrove_on_documents(name: str) -> None:
+    texts = documents(Path(DATA)) if name != "Gopher repetition" else long_answers(DATA)[:200]
+    assert name == "Gopher repetition" or len(texts) > 1000
+    _assert_same_decisions(name, texts)
 
 
-def _assert_same_repetition(texts: list[str]) -> None:
+def _assert_same_decisions(name: str, texts: list[str]) -> None:
+    expected = decisions(FILTERS[name], WordSplitter(), texts)
+    assert len({str(decision) for decision in expected}) > 1, "no rule rejects a text"
+    assert decisions(FAST_FILTERS[name], WordSplitter(), texts) == expected
+
+
+def test_words_in_ascii_are_those_of_the_general_pattern() -> None:
+    texts = [text for text in _made_up_texts() if text.isascii()]
+    for code in range(128):
+        sign = chr(code)
+        texts += [sign, f"a{sign}b", f"a{sign}{sign}b", f"'{sign}s", f"it's{sign}"]
     splitter = WordSplitter()
-    expected = decisions(lambda words: GopherRepetitionFilter(language=words), splitter, texts)
-    assert any(decision is not True for decision in expected)
-    assert decisions(RepetitionFilter, splitter, texts) == expected
+    for text in texts:
+        assert splitter.word_tokenize(text) == WORDS.findall(text), repr(text)
+
+
+def test_no_sign_is_a_letter() -> None:
+    assert not any(sign.isalpha() for sign in PUNCTUATION_SET)
 
 
 @pytest.mark.skipif(not Path(DATA).is_dir(), reason=f"{DATA} does not exist")
