@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from preparation.config.load import load_preparation
 
@@ -44,7 +45,7 @@ def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
     return 0
 
 
-def summary_lines(report: dict) -> list[str]:  # type: ignore[type-arg]  # JSON
+def summary_lines(report: dict[str, Any]) -> list[str]:
     """Return what each step did, in a line for each that did anything."""
     lines = []
     for step in report["steps"]:

@@ -16,7 +16,7 @@ from tests.launch.slurm_cluster import slurm_cluster, why_not
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.root,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "Slurm is here"),
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
 ]
 
 

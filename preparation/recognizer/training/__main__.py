@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _report(step: int, loss: float, seconds: float) -> None:
-    print(f"step {step:5}  loss {loss:.4f}  {seconds:6.0f} CPU s", flush=True)  # noqa: T201
+    print(f"step {step:5}  loss {loss:.4f}  {seconds:6.0f} CPU s", flush=True)  # noqa: T201 (progress)
 
 
 def examples(data: Path) -> Iterator[AnnotatedText]:

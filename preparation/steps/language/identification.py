@@ -68,7 +68,7 @@ class LanguageIdentifier:
     def _ask_cld2(self, text: str) -> tuple[Identification, bool]:
         """Return the answer of CLD2, and whether it is reliable."""
         try:
-            # As HTML, which is pycld2's default, everything after a `<` would be skipped.
+            # pycld2 parses HTML by default, and would skip everything after a `<`.
             reliable, _, guesses = self._cld2.detect(text.encode(), True, bestEffort=True)
         except self._cld2.error:
             return Identification(UNDETERMINED, 0.0), False

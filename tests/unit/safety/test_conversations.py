@@ -96,7 +96,7 @@ def test_the_first_harmful_turn_that_is_answered_breaks(
     model = Scripted(lambda messages: answers[int(last(messages))])
     (dialogue,) = hold_dialogues([script], model, max_new_tokens=8)
     assert (dialogue.result, dialogue.broken_at) == (result, broken_at)
-    assert len(dialogue.exchanges) == 3, "a broken conversation goes on, for its report"
+    assert len(dialogue.exchanges) == 3, "the remaining turns of a broken conversation are missing"
 
 
 def test_a_conversation_that_outgrows_the_context_is_excluded() -> None:

@@ -1,4 +1,4 @@
-"""What a training process imports, it imports once, without collections and without MLflow."""
+"""Imports of a training process: without garbage collections, and without MLflow."""
 
 from __future__ import annotations
 
