@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -162,6 +163,37 @@ def test_dockerfiles_share_instructions() -> None:
         assert any(part in line for part in only_gpu), f"only in gpu: {line}"
     for line in set(neuron) - set(gpu):
         assert any(part in line for part in only_neuron), f"only in neuron: {line}"
+
+
+def test_context_of_an_image_holds_every_package_that_its_code_imports() -> None:
+    allowed = [
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    ]
+    for kind in ("gpu", "neuron"):
+        text = (ROOT / f"containers/{kind}/Dockerfile").read_text()
+        sources = [
+            source
+            for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.M)
+            for source in line.split()
+        ]
+        for source in sources:
+            assert (ROOT / source).exists(), f"{kind}: {source} does not exist"
+            assert source.split("/")[0] in allowed, f".dockerignore leaves out {source}"
+        copied = [source for source in sources if (ROOT / source / "__init__.py").exists()]
+        assert imported_packages(copied) <= set(copied), kind
+
+
+def imported_packages(packages: list[str]) -> set[str]:
+    """Return this project's packages that any module of `packages` imports, at any depth."""
+    here = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    found = set()
+    for path in (path for package in packages for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add((node.module or "").partition(".")[0])
+    return found & here
 
 
 def test_requirements_match_constraints() -> None:
