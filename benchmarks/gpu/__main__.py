@@ -28,6 +28,9 @@ PARTS = (
     "memory-adapters",
     "memory-methods",
     "speed",
+    "speed-torchtune",
+    "speed-llamafactory",
+    "speed-unsloth",
     "contract",
     "zero",
 )

@@ -1,4 +1,7 @@
-"""Tokens per second and model FLOPs utilization of Temper and of plain TRL, on the same rows."""
+"""Tokens per second and model FLOPs utilization of Temper and of other packages, on the same rows.
+
+Plain TRL runs in this process. A group is another package, which runs in an interpreter of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.gpu.case import Case, CaseFailedError, Measured
+from benchmarks.gpu.peers.interpreter import PEERS, Peer
+from benchmarks.gpu.peers.settings import PeerSettings
 from benchmarks.gpu.runs import release_memory, train
 from benchmarks.gpu.scale import Scale, Size
 
@@ -18,12 +23,18 @@ _WARM_UP = 2
 _LORA = {"kind": "lora", "r": 16, "alpha": 32, "dropout": 0.0}
 
 
-def cases(scale: Scale) -> Iterator[Case]:
-    """Yield each model and kind of training, of Temper and then of TRL."""
+def cases(scale: Scale, group: str = "") -> Iterator[Case]:
+    """Yield each model and kind of training, of Temper and then of TRL, or of one peer."""
     sizes: tuple[tuple[Size, bool, int], ...] = (("1B", False, 4), ("1B", True, 4), ("8B", True, 2))
-    for size, lora, rows in sizes if scale.on_gpu else sizes[1:2]:
+    contestants = (("Temper", _temper), ("TRL", _trl))
+    if group:
+        sizes = sizes if scale.on_gpu else sizes[:2]
+        contestants = ((PEERS[group].name, partial(_peer, PEERS[group])),)
+    elif not scale.on_gpu:
+        sizes = sizes[1:2]
+    for size, lora, rows in sizes:
         kind = "LoRA" if lora else "full"
-        for name, run in (("Temper", _temper), ("TRL", _trl)):
+        for name, run in contestants:
             measured = partial(run, scale, size, lora, rows)
             yield Case(f"{size}, {kind}, {rows} × {_length(scale)} tokens: {name}", measured, True)
 
@@ -113,6 +124,40 @@ def _trl(scale: Scale, size: Size, lora: bool, rows: int, folder: Path) -> Measu
     return _result(losses, rows * _length(scale) / seconds, scale, size, lora, peak)
 
 
+def _peer(peer: Peer, scale: Scale, size: Size, lora: bool, rows: int, folder: Path) -> Measured:
+    versions = peer.versions(scale.home, on_gpu=scale.on_gpu)
+    settings = PeerSettings(
+        model=str(scale.model(size)),
+        rows=str(scale.rows / "long.jsonl"),
+        folder=str(folder / peer.package),
+        batch=rows,
+        length=_length(scale),
+        steps=_steps(scale),
+        lora=lora,
+        on_gpu=scale.on_gpu,
+    )
+    release_memory()
+    lengths, *steps = peer.run(settings, scale.home)
+    steps = steps[: settings.steps]
+    measured = {
+        "versions_of_peer": versions,
+        "weights": "bf16 base" if lora else peer.weights,
+        "steps": len(steps),
+        **lengths,
+    }
+    if lengths["lengths"] != [settings.length] or len(steps) < settings.steps:
+        raise CaseFailedError(
+            f"{peer.name} trained {len(steps)} steps of {settings.steps}, on rows of "
+            f"{lengths['lengths']} tokens; they must all have {settings.length}",
+            measured,
+        )
+    seconds = median(b["end_s"] - a["end_s"] for a, b in pairwise(steps[_WARM_UP - 1 :]))
+    losses = [step["loss"] for step in steps]
+    speed = rows * settings.length / seconds
+    peak = steps[-1].get("peak_gib")
+    return {**measured, **_result(losses, speed, scale, size, lora, peak)}
+
+
 def _result(
     losses: list[float], speed: float, scale: Scale, size: Size, lora: bool, peak_gib: float | None
 ) -> Measured:
@@ -127,6 +172,7 @@ def _result(
         peak_gib: Peak of the allocator.
     """
     measured: dict[str, Any] = {
+        "first_loss": losses[0],
         "last_loss": losses[-1],
         "tokens_per_second": speed,
         "mfu": _mfu(scale, size, lora, speed),
