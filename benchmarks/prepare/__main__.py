@@ -22,6 +22,7 @@ BENCHMARKS = (
     "contamination",
     "personal_data",
     "duplicates",
+    "all_sources",
     "training",
 )
 
