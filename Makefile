@@ -226,7 +226,7 @@ bench-gpu: $(VENV)/.train  ## check and measure a GPU without a network: make be
 measured: $(VENV)/.train  ## print the table of docs/methods.md from run folders: make measured RUNS="runs/a/latest runs/b/latest"
 	@$(PY) -m benchmarks.methods $(RUNS)
 
-.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-images train-recognizer
+.PHONY: compatibility compatibility-cuda bench-memory bench-alignment bench-adapters bench-forgetting bench-distillation bench-preferences bench-prepare bench-images train-recognizer
 
 compatibility: $(VENV)/.train $(VENV)/.dev  ## test every adapter with every feature, and write docs/compatibility.md: make compatibility [FAMILY=lora|soft|layers|compose]
 	@rm -f runs/.matrix/$(or $(FAMILY),*).json
@@ -251,6 +251,9 @@ bench-forgetting: $(VENV)/.train  ## measure forgetting with each adapter, as a 
 
 bench-distillation: $(VENV)/.train  ## train a student with and without a teacher: make bench-distillation [ARGS=--fresh]
 	@$(PY) -m benchmarks.distillation $(ARGS)
+
+bench-prepare: $(VENV)/.train $(VENV)/.prepare  ## measure quality and speed of the steps of `prepare`: make bench-prepare [ONLY=duplicates] [DATA=FOLDER]
+	@$(PY) -m benchmarks.prepare $(if $(ONLY),--only $(ONLY)) $(if $(DATA),--data $(DATA))
 
 train-recognizer: $(VENV)/.train $(VENV)/.prepare  ## train the recognizer of personal data again: make train-recognizer DATA=FOLDER
 	@$(PY) -m preparation.recognizer.training --data $(or $(DATA),../shared/data)

@@ -69,7 +69,8 @@ def _section() -> str:
     return (
         "## Data preparation\n\n"
         "Quality and speed of the steps of `temper prepare`. Settings were chosen on one part of "
-        "the data and measured on another. Speeds are per second of CPU time of one core.\n\n"
+        "the data and measured on another. Speeds are per second of CPU time of one core. "
+        "`make bench-prepare` runs them all.\n\n"
         f"{_table(figures)}\n\n{sources}"
     )
 

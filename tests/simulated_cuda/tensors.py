@@ -104,6 +104,10 @@ class CudaMode(FakeTensorMode):
         self._nested = False
         self._moved: dict[int, tuple[Any, torch.Tensor]] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> CudaMode:
+        """Return itself: a copy of a tensor is on the same device, with the tensors moved to it."""
+        return self
+
     @property
     def avoid_device_init(self) -> bool:
         """True: there is no CUDA runtime to initialize."""

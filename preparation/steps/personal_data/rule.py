@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from preparation.recognizer.recognizer import KindSpan, Recognizer
 from preparation.rows import PreparedRow, TextPart
+from preparation.steps.personal_data.forms import has_form
 from preparation.steps.personal_data.patterns import find_patterns
 from preparation.steps.personal_data.replacement import (
     Placeholders,
@@ -60,7 +61,7 @@ class PersonalDataRule(Rule):
     ) -> Examination:
         texts = [part.text for part in parts]
         merged = [
-            merge(text, find_patterns(text), found)
+            merge(text, find_patterns(text), [span for span in found if has_form(text, span)])
             for text, found in zip(texts, recognized, strict=True)
         ]
         spans = [

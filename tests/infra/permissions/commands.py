@@ -101,6 +101,7 @@ LOCAL = (
     "gpu-test",
     "bench-memory",
     "bench-preferences",
+    "bench-prepare",
     "bias",
     "check",
     "check-job",

@@ -70,6 +70,10 @@ def attach_reference(trainer: Any, temperature: float) -> None:
             trainer.ref_model = prepare_fsdp(model, trainer.accelerator)
         else:
             trainer.ref_model = trainer.accelerator.prepare_model(model, evaluation_mode=True)
+    elif _ADAPTER_COPY in trainer.model.peft_config:
+        # TRL's RLOO trainer copies the adapter in its constructor, also without a penalty.
+        drop_redundant_adapter_copy(trainer)
+        trainer.model.set_adapter("default")
     elif not _is_identity_adapter(trainer.model):
         _copy_adapter(trainer.model)
 
