@@ -9,6 +9,16 @@ from typing import Any
 from preparation.config.load import load_preparation
 
 
+def check_preparation(job_file: Path, overrides: str = "") -> None:
+    """Check a job file without reading its sources, and print that it is valid.
+
+    Raises:
+        JobError: It is not; the error lists every problem.
+    """
+    load_preparation(job_file, overrides)
+    _say(f"{job_file}: fine")
+
+
 def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
     """Run a preparation and print what it did.
 

@@ -59,7 +59,14 @@ def _train(
 def _check(job: JobArgument, set_: SetOption = None) -> int:
     """Check a job file without running it."""
     from training.__main__ import check_job
+    from training.config.load import prepares_data, read_document
 
+    if job.is_file() and prepares_data(read_document(job)):
+        require("prepare")
+        from preparation.command import check_preparation
+
+        check_preparation(job, overrides(set_))
+        return 0
     check_job(job, overrides(set_))
     return 0
 

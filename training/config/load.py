@@ -38,6 +38,13 @@ def load_job(path: Path, overrides: str = "") -> Job | Pipeline:
     return resolve_paths(parse_job(document, str(path)), path.parent)
 
 
+def prepares_data(document: Any) -> bool:
+    """Return whether a parsed document is the job of a preparation, for `temper prepare`."""
+    if not isinstance(document, dict):
+        return False
+    return "prepare" in document and not {"model", "stages"} & document.keys()
+
+
 def parse_job(document: Any, source: str) -> Job | Pipeline:
     """Return the job described by a parsed YAML `document`.
 
@@ -47,7 +54,7 @@ def parse_job(document: Any, source: str) -> Job | Pipeline:
     if not isinstance(document, dict):
         kind = "nothing" if document is None else type(document).__name__
         raise JobError(source, [Problem("(file)", "a job is a mapping of sections", kind)])
-    if "prepare" in document and not {"model", "stages"} & document.keys():
+    if prepares_data(document):
         fix = f"Run it: temper prepare {source}. A training job names the result in data.train"
         raise JobError(source, [Problem("prepare", "this job prepares data", fix=fix)])
     model: type[Job] | type[Pipeline] = Pipeline if "stages" in document else Job

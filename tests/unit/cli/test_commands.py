@@ -145,6 +145,18 @@ def test_make_and_the_command_have_the_same_names() -> None:
         assert f"$(TEMPER) {command}" in makefile
 
 
+def test_job_files_of_preparations_are_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("name: a\nprepare:\n  sources: missing.jsonl\n  split: {validation: 5%}\n")
+    assert main(["check", str(ROOT / "jobs/prepare.yaml")]) == 0
+    assert main(["check", str(job)]) == 2
+    told = capsys.readouterr()
+    assert "prepare.yaml: fine" in told.out + told.err
+    assert "prepare.sources.0.source: there is no such file or folder" in told.err
+
+
 def test_a_job_is_checked_and_planned_with_base_dependencies_alone() -> None:
     code = f"""
 import sys

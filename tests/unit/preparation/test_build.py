@@ -264,6 +264,16 @@ def test_a_share_that_holds_out_no_row_is_named(tmp_path: Path) -> None:
         assert "split.validation: 0.1% of 2 rows is no row" in (folder / name).read_text()
 
 
+def test_report_opens_with_the_balance_of_rows(tmp_path: Path) -> None:
+    rows = [*_texts(5), *_texts(2), {"text": " ".join(_texts(1, 9)[0]["text"] for _ in range(4))}]
+    steps = [{"step": "duplicates", "action": "drop"}, {"step": "chunk", "max_characters": 100}]
+    folder = _prepare(tmp_path / "out", str(_write(tmp_path / "a.jsonl", rows)), steps)
+    made = _report(folder)["rows_written"] - 6
+    assert made >= 2
+    balance = f"8 read − 2 rejected + {made} made by dividing documents = {6 + made} written"
+    assert balance in (folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("place", ["", "out", "out/tidy", "out/tidy/latest"])
 def test_a_source_that_holds_the_result_is_refused(place: str, tmp_path: Path) -> None:
     output = str(tmp_path / "out")
