@@ -83,11 +83,16 @@ def read_lines(folder: Any, rank: int) -> Iterator[bytes]:
 
     with folder.open(_rows_path(rank), "rb") as file:
         stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
-        rest = b""
+        begun: list[bytes] = []  # joined once, as a line may be many blocks long
         while block := stream.read(1 << 20):
-            *lines, rest = (rest + block).split(b"\n")
-            yield from lines
-        assert not rest, f"{_rows_path(rank)} does not end with a line end"
+            first, *lines = block.split(b"\n")
+            begun.append(first)
+            if lines:
+                yield b"".join(begun)
+                *whole, rest = lines
+                yield from whole
+                begun = [rest]
+        assert not any(begun), f"{_rows_path(rank)} does not end with a line end"
 
 
 def stored_row(line: bytes) -> StoredRow:

@@ -264,6 +264,14 @@ def test_a_share_that_holds_out_no_row_is_named(tmp_path: Path) -> None:
         assert "split.validation: 0.1% of 2 rows is no row" in (folder / name).read_text()
 
 
+def test_row_longer_than_a_block_is_read_whole(tmp_path: Path) -> None:
+    long = "word " * 500_000
+    rows = [*_texts(2), {"text": long.strip()}, *_texts(2, 5)]
+    steps = [{"step": "duplicates", "action": "drop"}]
+    folder = _prepare(tmp_path / "out", str(_write(tmp_path / "a.jsonl", rows)), steps)
+    assert [row["text"] for row in _rows(folder)] == [row["text"] for row in rows]
+
+
 def test_report_opens_with_the_balance_of_rows(tmp_path: Path) -> None:
     rows = [*_texts(5), *_texts(2), {"text": " ".join(_texts(1, 9)[0]["text"] for _ in range(4))}]
     steps = [{"step": "duplicates", "action": "drop"}, {"step": "chunk", "max_characters": 100}]
