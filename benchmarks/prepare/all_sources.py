@@ -1,8 +1,9 @@
 """One preparation of all kinds of raw data with every step, and what became of planted faults.
 
-Books, medical questions, German law, code and conversations, among which exact and edited copies,
-secrets, personal data and questions of a benchmark were planted with a seed. Rows with secrets and
-personal data are conversations and texts of their own, so that each can be found again by its id.
+Books, medical questions, German law, code, conversations and exercises. Exact and edited copies of
+answers, conversations with secrets or personal data, and questions of a benchmark were planted with
+a seed. A value counts as hidden if its own row was written without it; rows that are not
+written are not counted.
 """
 
 from __future__ import annotations
@@ -31,29 +32,31 @@ from preparation.build import build
 from preparation.config.load import parse_preparation
 from preparation.plan import plan
 
+_STEP = "all steps, all sources"
 _SEED = 7
 _COPIES = 150
 _SECRETS_PER_KIND = 10
-_FIXED_FORMS = {"email", "card", "iban", "ssn", "ip"}
+_KINDS = {
+    **dict.fromkeys(("email", "card", "iban", "ssn", "ip"), "fixed forms"),
+    **dict.fromkeys(("person", "address"), "names and addresses"),
+}
 
 
 @dataclass
 class Planted:
-    """Faults that were planted.
+    """Faults that were planted, by the id of their row (`FILE:LINE`).
 
     Attributes:
-        exact: Ids of exact copies.
-        edited: Ids of copies in which one word in fifty was replaced.
-        contaminated: Ids of rows that are questions of the benchmark.
-        secrets: Values of secrets.
-        values: Values of personal data by kind.
+        exact: Exact copies.
+        edited: Copies in which one word in fifty was replaced.
+        contaminated: Questions of the benchmark.
+        values: Row, what is in it (`secrets`, `fixed forms`, `names and addresses`), and the value.
     """
 
     exact: list[str] = field(default_factory=list)
     edited: list[str] = field(default_factory=list)
     contaminated: list[str] = field(default_factory=list)
-    secrets: list[str] = field(default_factory=list)
-    values: list[tuple[str, str]] = field(default_factory=list)
+    values: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def write_sources(data: Path, folder: Path) -> Planted:
@@ -78,19 +81,19 @@ def write_sources(data: Path, folder: Path) -> Planted:
 
 def _answers(data: Path, generator: random.Random, planted: Planted) -> list[dict[str, Any]]:
     rows = [
-        {"id": row["id"], "prompt": row["instruction"], "completion": row["output"]}
+        {"prompt": row["instruction"], "completion": row["output"]}
         for row in pq.read_table(data / "sft/medquad_qa.parquet").to_pylist()
     ]
     long = [row for row in rows if len(row["completion"].split()) > 60]
     for index, row in enumerate(generator.sample(long, 2 * _COPIES)):
-        copy = {**row, "id": f"copy-{index}"}
+        copy = dict(row)
         if index % 2:
             words = row["completion"].split(" ")
             copy["completion"] = " ".join(
                 "edited" if generator.random() < 0.02 else word for word in words
             )
-        (planted.edited if index % 2 else planted.exact).append(copy["id"])
         rows.append(copy)
+        (planted.edited if index % 2 else planted.exact).append(f"answers.jsonl:{len(rows)}")
     return rows
 
 
@@ -98,34 +101,32 @@ def _conversations(data: Path, planted: Planted) -> list[dict[str, Any]]:
     rows = []
     for name in ("oasst1_en_threads", "taskmaster4_tool_dialogs"):
         with gzip.open(data / f"sft/{name}.jsonl.gz", "rt") as file:
-            rows += [
-                {"id": row["id"], "messages": row["messages"]} for row in map(json.loads, file)
-            ]
+            rows += [{"messages": json.loads(line)["messages"]} for line in file]
     for kind in KINDS:
         for seed in range(_SECRETS_PER_KIND):
             text, value = document(kind, 10_000 + seed)
-            planted.secrets.append(json.dumps(value)[1:-1])
-            rows.append(_ticket(f"secret-{kind}-{seed}", text))
-    for index, example in enumerate(held_out()):
-        planted.values += [
-            (span.kind, example.text[span.start : span.end]) for span in example.spans
-        ]
-        rows.append(_ticket(f"person-{index}", example.text))
+            rows.append(_ticket(text))
+            planted.values.append((f"conversations.jsonl:{len(rows)}", "secrets", value))
+    for example in held_out():
+        rows.append(_ticket(example.text))
+        for span in example.spans:
+            if kind_of_value := _KINDS.get(span.kind):
+                value = example.text[span.start : span.end]
+                planted.values.append((f"conversations.jsonl:{len(rows)}", kind_of_value, value))
     return rows
 
 
-def _ticket(name: str, text: str) -> dict[str, Any]:
+def _ticket(text: str) -> dict[str, Any]:
     answer = "Thank you, I have passed this on to the team that is responsible."
     return {
-        "id": name,
-        "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": answer}],
+        "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
     }
 
 
 def _exercises(lines: Iterable[str], planted: Planted) -> Iterator[dict[str, Any]]:
-    for index, line in enumerate(lines):
-        planted.contaminated.append(f"item-{index}")
-        yield {"id": f"item-{index}", "text": f"Exercise. {json.loads(line)['question']}"}
+    for number, line in enumerate(lines, 1):
+        planted.contaminated.append(f"exercises.jsonl:{number}")
+        yield {"text": f"Exercise. {json.loads(line)['question']}"}
 
 
 def job(raw: Path, data: Path, output: Path) -> dict[str, Any]:
@@ -180,43 +181,37 @@ def figures(folder: Path, planted: Planted, wall_s: float) -> Iterator[Figure]:
     """
     report = json.loads((folder / "report.json").read_text())
     lines = (folder / "rejected.jsonl").read_text().splitlines()
-    raw = {path.name: _lines(path) for path in (folder.parents[2] / "raw").glob("*.jsonl")}
-    reasons: dict[str, str] = {}
-    for rejected in map(json.loads, lines):
-        file, _, line = rejected["row"].partition(":")
-        if file in raw:
-            reasons[json.loads(raw[file][int(line) - 1]).get("id", "")] = rejected["reason"]
-    written = "\n".join(
-        orjson.dumps(row).decode()
-        for shard in sorted(folder.glob("*/**/*.parquet"))
-        for row in pq.read_table(shard).to_pylist()
-    )
-    how = "planted in books, answers, law, code and conversations"
-
-    def share(name: str, bar: str, found: int, of: int) -> Figure:
-        return Figure("all steps, all sources", name, bar, f"{found / of:.3f} of {of:,}", how)
-
-    for name, ids in (("exact copies", planted.exact), ("edited copies", planted.edited)):
-        yield share(f"{name} removed", "", sum(one in reasons for one in ids), len(ids))
-    found = sum(one in reasons for one in planted.contaminated)
-    yield share("benchmark questions removed", "≥ 0.98", found, len(planted.contaminated))
-    gone = sum(value not in written for value in planted.secrets)
-    yield share("secrets not in the result", "≥ 0.99", gone, len(planted.secrets))
-    kinds: Counter[str] = Counter()
-    hidden: Counter[str] = Counter()
-    for kind, value in planted.values:
-        name = "fixed forms" if kind in _FIXED_FORMS else "names and addresses"
-        if kind in _FIXED_FORMS or kind in ("person", "address"):
-            kinds[name] += 1
-            hidden[name] += json.dumps(value)[1:-1] not in written
-    for name, count in sorted(kinds.items()):
-        yield share(f"{name} not in the result", "", hidden[name], count)
+    rejected = {json.loads(line)["row"] for line in lines}
+    removed = {
+        "exact copies": (planted.exact, "answers, against all rows"),
+        "edited copies": (planted.edited, "answers with one word in fifty replaced"),
+        "benchmark questions": (planted.contaminated, "GSM8K, as exercises"),
+    }
+    for name, (ids, how) in removed.items():
+        yield _share(f"{name} removed", sum(one in rejected for one in ids), len(ids), how)
+    written = _written(folder)
+    kinds, hidden = Counter[str](), Counter[str]()
+    for row, kind, value in planted.values:
+        if row in written:
+            kinds[kind] += 1
+            hidden[kind] += value not in written[row]
+    for kind, count in sorted(kinds.items()):
+        yield _share(f"{kind} hidden", hidden[kind], count, "conversations that were written")
     rows = f"{report['rows_read']:,} rows read, {report['rows_written']:,} written"
-    yield Figure("all steps, all sources", "seconds on 2 cores", "", f"{wall_s:,.0f}", rows)
+    yield Figure(_STEP, "seconds on 2 cores", "", f"{wall_s:,.0f}", rows)
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
+def _share(name: str, found: int, of: int, how: str) -> Figure:
+    return Figure(_STEP, name, "", f"{found / of:.3f} of {of:,}", how)
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Return all texts of the messages of each row that was written."""
+    return {
+        row["row_id"]: "\n".join(message["content"] or "" for message in row["messages"])
+        for shard in folder.glob("*/*-messages.parquet")
+        for row in pq.read_table(shard).to_pylist()
+    }
 
 
 def main() -> None:

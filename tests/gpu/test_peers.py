@@ -8,6 +8,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def run(
     lengths: str = "[64]",
     ends: str = "[10, 30, 31, 33, 99]",
     then: str = "",
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Run the first case of the fake peer, with a script that writes these steps."""
     (folder / "pytest").mkdir()
     script = STEPS.format(lengths=lengths, ends=ends, then=then)
@@ -74,7 +75,7 @@ def test_speed_without_warm_up_and_surplus_steps(scale: Scale, tmp_path: Path) -
     assert measured["tokens_per_second"] == pytest.approx(4 * 64 / 1.5)
     assert (measured["steps"], measured["peak_gib"]) == (4, 1.5)
     assert (measured["first_loss"], measured["last_loss"]) == (5.9, 5.67)
-    assert measured["versions_of_peer"]["pytest"] == pytest.__version__  # type: ignore[index]
+    assert measured["versions_of_peer"]["pytest"] == pytest.__version__
 
 
 @pytest.mark.usefixtures("_no_model")
@@ -164,7 +165,10 @@ def test_installed_peer_starts_from_the_same_weights(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not os.environ.get(f"{package.upper()}_PYTHON"):
-        pytest.skip(f"{package.upper()}_PYTHON names no interpreter")
+        pytest.skip(
+            f"{package} is not installed here: benchmarks/gpu/README.md says how; then name its "
+            f"interpreter with {package.upper()}_PYTHON"
+        )
     model = AutoModelForCausalLM.from_pretrained(scale.model())
     tokenizer = AutoTokenizer.from_pretrained(scale.model())
     lines = (scale.rows / "long.jsonl").read_text().splitlines()

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, GenerationMixin
 from tests.run_commands import Run, assert_identical, changed, train_here
 from tests.two_node import train_in_pair
 from training.errors import DataError, GuardError, JobError, ModelError
-from training.methods.common import reference_model
+from training.methods.common import online_rl_builder, reference_model
 from training.rewards import aggregate
 
 KINDS = ["grpo", "rloo"]
@@ -119,6 +119,31 @@ def test_an_adapter_has_what_training_starts_from_as_reference(
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.05])
+def test_a_new_adapter_is_not_copied(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beta: float
+) -> None:
+    """TRL's RLOO copies it; the model without the adapter is the same reference."""
+    built: list[Any] = []
+    attach = online_rl_builder.attach_reference
+    check = online_rl_builder.check_context
+    monkeypatch.setattr(
+        online_rl_builder,
+        "attach_reference",
+        lambda trainer, temperature: built.append(trainer.model) or attach(trainer, temperature),
+    )
+    monkeypatch.setattr(
+        online_rl_builder,
+        "check_context",
+        lambda setup, model, tokens: built.append(model) or check(setup, model, tokens),
+    )
+    adapter = {"kind": "lora", "r": 4}
+    job = job_of("rloo", tiny_model, adapter=adapter, method={"beta": beta}, train={"max_steps": 1})
+    train_here(job, tmp_path)
+    assert len(built) == (2 if beta else 1)
+    assert {name for model in built for name in model.peft_config} == {"default"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

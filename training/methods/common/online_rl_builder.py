@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from training.config.online_rl import Sampling
 from training.methods.common.context_check import check_context
 from training.methods.common.per_row_loss import disable_dropout
-from training.methods.common.reference_model import attach_reference
+from training.methods.common.reference_model import attach_reference, delete_adapter_copy
 from training.rewards.aggregate import CompositeReward
 from training.rewards.base import RewardContext
 from training.trainer.context import TrainerContext
@@ -53,6 +53,8 @@ def build_online_rl(
         train_dataset=rows,
         processing_class=tokenizer,
     )
+    # TRL's RLOO copies the adapter when it is built, even with beta = 0; see `attach_reference`.
+    delete_adapter_copy(built.model)
     check_context(setup, built.model, method.max_new_tokens)
     built.composite_reward = rewards
     built.reward_func_names = rewards.names

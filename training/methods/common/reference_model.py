@@ -46,9 +46,13 @@ def drop_redundant_adapter_copy(trainer: Any) -> None:
     Disabling the adapter gives the same reference without the copy's memory and computation.
     """
     model = trainer.model
-    if not isinstance(model, PeftModel) or _ADAPTER_COPY not in model.peft_config:
-        return
-    if _is_identity_adapter(model):
+    if isinstance(model, PeftModel) and _is_identity_adapter(model):
+        delete_adapter_copy(model)
+
+
+def delete_adapter_copy(model: Any) -> None:
+    """Delete the frozen copy of the adapter that a trainer of TRL made, if there is one."""
+    if isinstance(model, PeftModel) and _ADAPTER_COPY in model.peft_config:
         model.delete_adapter(_ADAPTER_COPY)
         model.set_adapter("default")
 
@@ -70,10 +74,6 @@ def attach_reference(trainer: Any, temperature: float) -> None:
             trainer.ref_model = prepare_fsdp(model, trainer.accelerator)
         else:
             trainer.ref_model = trainer.accelerator.prepare_model(model, evaluation_mode=True)
-    elif _ADAPTER_COPY in trainer.model.peft_config:
-        # TRL's RLOO trainer copies the adapter in its constructor, also without a penalty.
-        drop_redundant_adapter_copy(trainer)
-        trainer.model.set_adapter("default")
     elif not _is_identity_adapter(trainer.model):
         _copy_adapter(trainer.model)
 
