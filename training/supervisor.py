@@ -89,18 +89,16 @@ def supervise(
     say(f"run folder: {run_folder.path}")
     publisher = BackgroundPublisher(runs if folder is None else folder)
     supervisor = NodeSupervisor(nodes, publisher, plan)
-    try:
-        with (
-            supervisor.locked(run_folder),
-            supervisor.recording_outcome(run_folder),
-            forwarding_signals() as workers,
-        ):
-            if isinstance(job, Pipeline):
-                _run_stages(job, run_folder, workers, supervisor)
-            else:
-                _run_one(job, run_folder, workers, supervisor)
-    finally:
-        publisher.close()
+    # The outermost: a signal while the outcome is written must not end a run that has finished.
+    with forwarding_signals() as workers:
+        try:
+            with supervisor.locked(run_folder), supervisor.recording_outcome(run_folder):
+                if isinstance(job, Pipeline):
+                    _run_stages(job, run_folder, workers, supervisor)
+                else:
+                    _run_one(job, run_folder, workers, supervisor)
+        finally:
+            publisher.close()
     return run_folder.path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -21,6 +22,10 @@ from tests.run_commands import (
     train_here,
     wait_until,
 )
+from training import supervisor
+from training.config.load import parse_job
+from training.run_folder import RunFolder
+from training.tracking.background_publisher import BackgroundPublisher
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +115,26 @@ def test_told_to_stop_while_starting(document: dict[str, Any], tmp_path: Path) -
     assert run.state == "finished"
     assert [s["step"] for s in run.samples] == list(range(1, 11))
     assert leftovers(run) == []
+
+
+def test_signal_while_the_outcome_is_written_ends_no_finished_run(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Report and tracking take seconds after the last step, and are still part of the run."""
+    sent, escaped = [], []
+
+    def reclaimed(*_: Any) -> None:
+        sent.append(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(supervisor, "_run_one", lambda *_: None)
+    monkeypatch.setattr(BackgroundPublisher, "ended", reclaimed)
+    monkeypatch.setattr(BackgroundPublisher, "close", reclaimed)
+    before = signal.signal(signal.SIGTERM, lambda *_: escaped.append("it would end the process"))
+    try:
+        job = parse_job(document, "job")
+        folder = supervisor.supervise(job, runs=tmp_path, fresh=True, source="job")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (len(sent), escaped) == (2, [])
+    assert RunFolder(folder).state == "finished"
