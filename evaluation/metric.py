@@ -27,11 +27,11 @@ class TaskMetric:
         kind: `proportion` if each item is 0 or 1, `mean` if each item has a value of its own, and
             `corpus` if only the whole set has a value.
         statistics: Statistics of each item, of shape (items, k). Of a proportion or a mean they
-            are (value, 1).
+            are (value, 1). Those of an item that is not scored are all 0.
         value_of: Maps sums of statistics, of shape (..., k), to values, of shape (...).
         higher_is_better: False for losses and error rates.
-        item_values: Value of each item, of shape (items,), for the report; None if an item has no
-            value of its own.
+        item_values: Value of each item, of shape (items,), for the report; NaN of an item that is
+            not scored; None if an item has no value of its own.
     """
 
     name: str
@@ -72,15 +72,16 @@ def mean_metric(name: str, values: Floats, *, higher_is_better: bool = True) -> 
 
     Args:
         name: Name of the metric.
-        values: Value of each item, of shape (items,).
+        values: Value of each item, of shape (items,); NaN of an item that is not scored.
         higher_is_better: False for losses and error rates.
     """
     values = np.asarray(values, dtype=np.float64)
-    binary = bool(np.isin(values, (0.0, 1.0)).all())
+    scored = ~np.isnan(values)
+    binary = bool(np.isin(values[scored], (0.0, 1.0)).all())
     return TaskMetric(
         name,
         "proportion" if binary else "mean",
-        np.column_stack([values, np.ones_like(values)]),
+        np.column_stack([np.where(scored, values, 0.0), scored.astype(np.float64)]),
         ratio,
         higher_is_better,
         values,
