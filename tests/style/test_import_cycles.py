@@ -17,6 +17,7 @@ PACKAGES = (
     "launch",
     "planning",
     "safety",
+    "evaluation",
     "stacks",
     "temper",
     "training",

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("training", "planning", "launch", "temper", "emulator", "safety", "feedback", "account")
+PACKAGES = (
+    "training",
+    "planning",
+    "launch",
+    "temper",
+    "emulator",
+    "safety",
+    "evaluation",
+    "feedback",
+    "account",
+)
 MAKE_ONLY = re.compile(
     r"\b(TARGET|FRESH|RUN|IMAGE|SET|ARCHIVE|CHECKPOINTS)=[…\w]"
     r"|(?<!make plan )\bJOB=[…\w]"

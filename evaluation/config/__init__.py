@@ -1,0 +1,1 @@
+"""Suite file: typed, closed, and read without torch."""
