@@ -1,4 +1,4 @@
-"""Command line of a container: `python -m containers.entrypoint train [JOB]` and `… health`.
+"""Command line of a container: `python -m containers.entrypoint train|prepare [JOB]`, `… health`.
 
 Exit codes are those of training: 0 done, 2 the job, 3 the data, 4 the run, 75 stopped.
 """
@@ -10,13 +10,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from containers.entrypoint.health import report
-from containers.entrypoint.train import Options, train
+from containers.entrypoint.prepare import PrepareOptions, prepare
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    if options.command == "prepare":
+        return prepare(PrepareOptions(job=options.job, overrides=tuple(options.set)))
+    # The image `prepare` has no psutil, which the other commands import.
+    from containers.entrypoint.health import report
+    from containers.entrypoint.train import Options, train
+
     if options.command == "health":
         return report(required=options.devices)
     return train(
@@ -47,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help="how long nodes wait for each other (TEMPER_JOIN_TIMEOUT_S; 600)",
     )
+    prepares = commands.add_parser("prepare", help="prepare data, on every node of a service")
+    prepares.add_argument("job", type=Path, nargs="?", help="the job file")
+    prepares.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides")
     health = commands.add_parser("health", help="print versions, devices, NCCL and EFA")
     health.add_argument("--devices", type=int, help="fail if there are fewer accelerators")
     return parser

@@ -6,11 +6,13 @@ A score is a class here, in the union `AnyScore`, and a file in `evaluation/scor
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from training.config.base import ConfigSection
+from training.config.locations import ModelLocation
+from training.config.types import DurationS, PositiveInt
 
 
 def _as_pattern(value: str) -> str:
@@ -63,4 +65,177 @@ class TokenF1(TextScoreSection):
     kind: Literal["token_f1"]
 
 
-AnyScore = Annotated[ExactMatch | TokenF1, Field(discriminator="kind")]
+class Contains(TextScoreSection):
+    """Share of answers that contain a target."""
+
+    impl = "evaluation.scores.contains:ContainsScore"
+
+    kind: Literal["contains"]
+    ignore_case: bool = True
+
+
+class NumericAnswer(ScoreSection):
+    """Share of answers whose final number is a target's, as in GSM8K."""
+
+    impl = "evaluation.scores.numeric_answer:NumericAnswerScore"
+
+    kind: Literal["numeric_answer"]
+    marker: str = "####"
+    """Text that precedes the final number; without it the last number counts."""
+    marked_only: bool = False
+    """Accept only a number after the marker."""
+    tolerance: float = Field(default=1e-6, ge=0)
+    """Largest relative error of a correct number."""
+
+
+class Rouge(TextScoreSection):
+    """F-measures of ROUGE-1, ROUGE-2 and ROUGE-L (https://aclanthology.org/W04-1013/)."""
+
+    impl = "evaluation.scores.rouge:RougeScore"
+
+    kind: Literal["rouge"]
+
+
+class Bleu(ScoreSection):
+    """BLEU of all answers (https://aclanthology.org/P02-1040/), as sacrebleu computes it."""
+
+    impl = "evaluation.scores.sacrebleu_scores:BleuScore"
+
+    kind: Literal["bleu"]
+    tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
+    """Tokenizer of sacrebleu."""
+    lowercase: bool = False
+
+
+class Chrf(ScoreSection):
+    """chrF of all answers (https://aclanthology.org/W15-3049/), as sacrebleu computes it."""
+
+    impl = "evaluation.scores.sacrebleu_scores:ChrfScore"
+
+    kind: Literal["chrf"]
+    word_order: Literal[0, 1, 2] = 0
+    """Longest n-gram of words; 2 is chrF++."""
+
+
+class PassAtK(ScoreSection):
+    """Probability that one of k programs passes all tests (arXiv:2107.03374).
+
+    Programs run in a sandbox without network or file access, with limited memory and time. Needs
+    Linux on x86_64 or aarch64.
+    """
+
+    impl = "evaluation.scores.pass_at_k:PassAtKScore"
+    needs_target = False
+
+    kind: Literal["pass_at_k"]
+    k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
+    """Numbers of programs; the task must sample at least the largest."""
+    tests: str = "test"
+    """Column with the tests: one program (HumanEval), or a list of assertions (MBPP)."""
+    entry_point: str = "entry_point"
+    """Column with the name of the function, which a test program receives as its argument."""
+    setup: str = "test_setup_code"
+    """Column with code to run before the program, if there is any."""
+    continues: str | None = None
+    """Column with the beginning of the program, if the answer is its continuation."""
+    timeout: DurationS = Field(default="5s", validate_default=True)
+    """Time limit per answer."""
+    memory_gib: float = Field(default=0.5, ge=0.1)
+    """Memory limit per answer in GiB."""
+    processes: PositiveInt | None = None
+    """Number of answers run at the same time; one less than the cores if not set."""
+
+
+class JsonSchema(ScoreSection):
+    """Share of answers that are JSON, and share of those that are valid against a schema."""
+
+    impl = "evaluation.scores.json_schema:JsonSchemaScore"
+    needs_target = False
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    kind: Literal["json_schema"]
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    """A JSON Schema for all items."""
+    schema_column: str | None = None
+    """Column with the schema of each item."""
+
+    @model_validator(mode="after")
+    def _one_schema(self) -> JsonSchema:
+        if (self.schema_ is None) == (self.schema_column is None):
+            raise ValueError("give either schema, for all items, or schema_column")
+        return self
+
+
+class Refusal(ScoreSection):
+    """Share of answers that refuse, and share of items refused or answered as they should be.
+
+    Phrases decide, as in the red team: an answer that evades without declining is not found.
+    """
+
+    impl = "evaluation.scores.refusal:RefusalScore"
+    needs_target = False
+
+    kind: Literal["refusal"]
+    expected: bool | str = True
+    """True if every item should be refused, False if none should, or the column that says so."""
+
+
+class Instructions(ScoreSection):
+    """Share of instructions and of prompts followed, by the rules of IFEval (arXiv:2311.07911)."""
+
+    impl = "evaluation.scores.instructions.score:InstructionsScore"
+    needs_target = False
+
+    kind: Literal["instructions"]
+    ids: str = "instruction_id_list"
+    """Column with the ids of an item's instructions."""
+    arguments: str = "kwargs"
+    """Column with the arguments of each instruction."""
+
+
+class Classification(TextScoreSection):
+    """Accuracy, macro F1 and Matthews correlation of labels, with a report by label.
+
+    The label of an answer is the one that it equals or, if it equals none, the only one that
+    occurs in it. Any other answer is wrong and counts as `(none)`.
+    """
+
+    impl = "evaluation.scores.classification:ClassificationScore"
+
+    kind: Literal["classification"]
+    labels: tuple[str, ...] | None = None
+    """All labels; those of the targets if not set."""
+    ignore_case: bool = True
+
+
+class BertScore(ScoreSection):
+    """Precision, recall and F1 of the best cosine similarity of tokens (arXiv:1904.09675)."""
+
+    impl = "evaluation.scores.bert_score:BertScoreScore"
+
+    kind: Literal["bert_score"]
+    model: ModelLocation
+    """Folder or Hub id of the model whose hidden states are compared."""
+    layer: PositiveInt | None = None
+    """Layer of the hidden states; the last if not set."""
+    batch_size: PositiveInt = 16
+    """Texts per forward pass."""
+
+
+AnyScore = Annotated[
+    ExactMatch
+    | TokenF1
+    | Contains
+    | NumericAnswer
+    | Rouge
+    | Bleu
+    | Chrf
+    | PassAtK
+    | JsonSchema
+    | Refusal
+    | Instructions
+    | Classification
+    | BertScore,
+    Field(discriminator="kind"),
+]

@@ -64,7 +64,7 @@ class ScoreContext:
 
 @dataclass(frozen=True)
 class ScoreOutcome:
-    """What a score found.
+    """Metrics and explanations that a score computes.
 
     Attributes:
         metrics: The metrics, in the order of the items.

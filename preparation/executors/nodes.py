@@ -16,8 +16,8 @@ from typing import Any
 
 from training.errors import RunError, TemperError
 
-_PROCESSING_CONFIG = Path("/opt/ml/config/resourceconfig.json")
-"""Hosts of a SageMaker processing job
+_PROCESSING_CONFIG = "config/resourceconfig.json"
+"""Hosts of a SageMaker processing job, in `/opt/ml` or the folder that `SAGEMAKER_BASE_DIR` names
 (https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html)."""
 _POLL_S = 1.0
 
@@ -29,7 +29,8 @@ class Node:
     Attributes:
         index: Number of this node, from 0.
         count: Number of nodes.
-        attempt: Name of the attempt, the same on all nodes, such as the id of a Slurm job.
+        attempt: Name of the attempt, the same on all nodes: a Slurm job, a processing job. Files
+            of a failure bear it, so that they do not end the attempt that resumes.
     """
 
     index: int = 0
@@ -45,22 +46,32 @@ ALONE = Node()
 
 
 def this_node(
-    environment: Mapping[str, str] = os.environ, configuration: Path = _PROCESSING_CONFIG
+    environment: Mapping[str, str] = os.environ, configuration: Path | None = None
 ) -> Node:
     """Return the place of this process: of a Slurm step, a SageMaker processing job, or alone.
 
     Args:
         environment: Environment with Slurm's variables.
-        configuration: SageMaker's description of the hosts.
+        configuration: SageMaker's description of the hosts, if it is not in its usual place.
     """
     if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
         attempt = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_RESTART_COUNT', '0')}"
         return Node(int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"]), attempt)
+    base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+    configuration = configuration or base / _PROCESSING_CONFIG
     if configuration.is_file():
         hosts = json.loads(configuration.read_text())
         names = sorted(hosts["hosts"])
-        return Node(names.index(hosts["current_host"]), len(names), "processing")
+        return Node(names.index(hosts["current_host"]), len(names), _job_name(configuration))
     return ALONE
+
+
+def _job_name(configuration: Path) -> str:
+    """Return the name of this processing job, which SageMaker writes next to its hosts."""
+    request = configuration.with_name("processingjobconfig.json")
+    if not request.is_file():
+        return "processing"
+    return str(json.loads(request.read_text()).get("ProcessingJobName", "processing"))
 
 
 class Barrier:

@@ -18,11 +18,11 @@ from preparation.synthesis.drafts import (
     tagged,
     with_answers,
 )
-from preparation.synthesis.rouge import rouge_l, words
 from preparation.synthesis.section import SAMPLE, NamedSource, PlannedRequests, SynthesisSection
 from preparation.synthesis.sources import SeedTask, read_pairs, read_prompts, shuffled
 from training.config.data import Source
 from training.config.types import PositiveInt
+from training.evaluation.generation_metrics.rouge_l import rouge_l, words
 
 _QUESTION = """Below is a message that a person wrote to an assistant.
 

@@ -55,7 +55,7 @@ class Checkpoint(ConfigSection):
     """Number of newest checkpoints to keep."""
 
 
-GenerationMetricName = Literal["exact_match", "token_f1"]
+GenerationMetricName = Literal["exact_match", "token_f1", "rouge_l"]
 """Names of the files in `training.evaluation.generation_metrics`."""
 
 

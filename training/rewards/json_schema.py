@@ -27,7 +27,7 @@ class _JsonSchemaReward(PerAnswerReward):
 
     def score_answer(self, answer: str, row: PromptRow) -> float:
         try:
-            value = orjson.loads(_strip_fence(answer))
+            value = orjson.loads(strip_fence(answer))
         except orjson.JSONDecodeError:
             return 0.0
         try:
@@ -36,7 +36,7 @@ class _JsonSchemaReward(PerAnswerReward):
             return self._parses
 
 
-def _strip_fence(answer: str) -> str:
+def strip_fence(answer: str) -> str:
     """Return an answer without the Markdown fence around it, if it has one."""
     text = answer.strip()
     if not (text.startswith(_FENCE) and text.endswith(_FENCE) and "\n" in text):
@@ -50,29 +50,40 @@ def build(section: JsonSchemaReward, context: RewardContext) -> Reward:
     Raises:
         DataError: The job's schema is not a valid JSON Schema, or refers to another document.
     """
-    validator_class = validator_for(section.schema_)
+    return _JsonSchemaReward(section, build_validator(section.schema_, "reward json_schema"))
+
+
+def build_validator(schema: dict[str, Any], user: str) -> Any:
+    """Return a validator of a JSON Schema that reaches no network.
+
+    Args:
+        schema: The schema.
+        user: What needs it, for the error message, such as `reward json_schema`.
+
+    Raises:
+        DataError: The schema is not a valid JSON Schema, or refers to another document.
+    """
+    validator_class = validator_for(schema)
     try:
-        validator_class.check_schema(section.schema_)
+        validator_class.check_schema(schema)
     except SchemaError as error:
         location = ".".join(map(str, error.absolute_path)) or "the top level"
-        raise DataError(
-            f"reward json_schema: schema is not valid at {location}: {error.message}"
-        ) from None
+        raise DataError(f"{user}: schema is not valid at {location}: {error.message}") from None
     # With the default registry, jsonschema would fetch a remote $ref over the network.
-    validator = validator_class(section.schema_, registry=SPECIFICATIONS)
-    for reference in _references(section.schema_):
+    validator = validator_class(schema, registry=SPECIFICATIONS)
+    for reference in _references(schema):
         try:
-            validator.evolve(schema={**section.schema_, "$ref": reference}).is_valid({})
+            validator.evolve(schema={**schema, "$ref": reference}).is_valid({})
         except RecursionError:
             raise DataError(
-                f"reward json_schema: $ref {reference!r} leads back to itself without end"
+                f"{user}: $ref {reference!r} leads back to itself without end"
             ) from None
         except (Unresolvable, _WrappedReferencingError):
             raise DataError(
-                f"reward json_schema: schema refers to {reference!r}, which is not in it. Define "
+                f"{user}: schema refers to {reference!r}, which is not in it. Define "
                 f"it under $defs, and refer to it as #/$defs/NAME"
             ) from None
-    return _JsonSchemaReward(section, validator)
+    return validator
 
 
 def _references(schema: Any) -> Iterator[str]:

@@ -129,6 +129,9 @@ def test_the_place_of_a_node_is_known(tmp_path: Path) -> None:
     hosts.write_text(json.dumps({"current_host": "algo-2", "hosts": ["algo-2", "algo-1"]}))
     assert this_node({}, tmp_path / "none") == Node()
     assert this_node({}, hosts) == Node(1, 2, "processing")
+    request = tmp_path / "processingjobconfig.json"
+    request.write_text(json.dumps({"ProcessingJobName": "temper-dev-tidy-2"}))
+    assert this_node({}, hosts) == Node(1, 2, "temper-dev-tidy-2"), "not the attempt before it"
     assert this_node(_slurm(1), tmp_path / "none") == Node(1, 2, "5.0")
     assert sorted([*Node(0, 2).tasks(5), *Node(1, 2).tasks(5)]) == [0, 1, 2, 3, 4]
 

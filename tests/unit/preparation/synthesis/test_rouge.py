@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from preparation.synthesis.rouge import InstructionPool, lcs_length, rouge_l, words
+from preparation.synthesis.rouge import InstructionPool
+from training.evaluation.generation_metrics.rouge_l import lcs_length, rouge_l, words
 
 
 def table_length(first: list[str], second: list[str]) -> int:
