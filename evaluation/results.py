@@ -98,8 +98,9 @@ class PairedResult:
         high: Upper bound of the interval.
         p: Two-sided p-value.
         p_holm: The p-value, adjusted by Holm over all comparisons of the suite.
-        test: `mcnemar` or `bootstrap`.
-        wins: Items on which the model is better.
+        test: `mcnemar` or `randomization`, a paired randomization test.
+        wins: Items on which the model is better; 0, as losses and ties, if items have no value
+            of their own.
         losses: Items on which the other is better.
         ties: Items on which both are equal.
         items_needed: Number of items with which a difference of this size would be detected with

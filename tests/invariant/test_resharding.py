@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.run_commands import Run, changed, latest, leftovers, train_by_command, train_here
+from tests.two_node import train_in_pair
 
 pytestmark = pytest.mark.slow
 
@@ -49,28 +51,39 @@ def whole(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def begun(job: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[Shape, Path]:
-    """Whole runs by the shape that made them, each made once, when first asked for."""
+def begun(
+    job: dict[str, Any], whole: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Shape], Run]:
+    """Whole runs by the shape that made them, those of two processes in one pair of them."""
+    pair: dict[Shape, Run] = {}
 
-    class Begun(dict[Shape, Path]):
-        def __missing__(self, shape: Shape) -> Path:
-            home = tmp_path_factory.mktemp("begun")
-            train_by_command(shaped(job, shape), home)
-            self[shape] = home
-            return home
+    def run(shape: Shape) -> Run:
+        if shape == (1, 0):
+            return whole
+        if not pair:
+            shapes = {f"zero-{zero}": (2, zero) for zero in (2, 3)}
+            jobs = {name: shaped(job, one) for name, one in shapes.items()}
+            runs = train_in_pair(jobs, tmp_path_factory.mktemp("begun"))
+            pair.update({shapes[name]: one for name, one in runs.items()})
+        return pair[shape]
 
-    return Begun()
+    return run
 
 
-def cut(home: Path, job: dict[str, Any], target: Path) -> Path:
-    """Copy a whole run, and leave of it what a kill before its last checkpoint leaves."""
-    shutil.copytree(home, target, symlinks=True)
-    run = latest(job, target)
-    shutil.rmtree(run.path / "checkpoints" / f"checkpoint-{STEPS}")
-    shutil.rmtree(run.path / "model")
-    (run.path / "metrics.jsonl").write_text("")
-    (run.path / "status.json").write_text(json.dumps({"state": "running"}))
-    return target
+def cut(run: Run, job: dict[str, Any], home: Path) -> Path:
+    """Copy a whole run, and leave of it what a kill before its last checkpoint leaves.
+
+    Returns:
+        The copy, a run folder in `home/runs` that the command finds.
+    """
+    copy = home / "runs" / job["name"] / "begun"
+    shutil.copytree(run.path, copy)
+    (copy.parent / "latest").symlink_to("begun")
+    shutil.rmtree(copy / "checkpoints" / f"checkpoint-{STEPS}")
+    shutil.rmtree(copy / "model")
+    (copy / "metrics.jsonl").write_text("")
+    (copy / "status.json").write_text(json.dumps({"state": "running"}))
+    return copy
 
 
 CHANGES: list[tuple[Shape, Shape]] = [
@@ -91,14 +104,13 @@ CHANGES: list[tuple[Shape, Shape]] = [
 def test_goes_on_in_another_shape(
     job: dict[str, Any],
     whole: Run,
-    begun: dict[Shape, Path],
+    begun: Callable[[Shape], Run],
     tmp_path: Path,
     before: Shape,
     after: Shape,
 ) -> None:
-    home = cut(begun[before], job, tmp_path / "home")
-    going_on = latest(job, home).path
-    again = train_by_command(shaped(job, after), home)
+    going_on = cut(begun(before), job, tmp_path)
+    again = train_by_command(shaped(job, after), tmp_path)
     assert again.path == going_on, "a new run was begun"
     assert [row["step"] for row in again.steps] == list(range(CUT + 1, STEPS + 1))
     assert again.losses == pytest.approx(whole.losses[CUT:], abs=1e-4)
@@ -119,9 +131,9 @@ def test_an_adapter_goes_on_in_another_shape(job: dict[str, Any], tmp_path: Path
         "adapter": {"kind": "lora", "r": 4, "use_dora": True, "modules_to_save": ["lm_head"]},
     }
     whole = train_here(tuned, tmp_path / "alone")
-    train_by_command(tuned, tmp_path / "begun")
-    home = cut(tmp_path / "begun", job, tmp_path / "home")
-    again = train_by_command(shaped(tuned, (2, 2)), home)
+    going_on = cut(whole, job, tmp_path)
+    again = train_by_command(shaped(tuned, (2, 2)), tmp_path)
+    assert again.path == going_on, "a new run was begun"
     assert again.losses == pytest.approx(whole.losses[CUT:], abs=1e-4)
     for name, weight in again.weights.items():
         assert (weight - whole.weights[name]).abs().max() < 1e-3, name
