@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from catalog.exit_codes import RUN_FAILED
-from evaluation.config.gates import Gate
+from evaluation.config.gates import MetricGate
 from evaluation.results import GateResult, MetricResult, PairedResult, TaskResult
 from training.errors import TemperError
 
@@ -17,7 +17,9 @@ class GateError(TemperError):
     exit_code = RUN_FAILED
 
 
-def decide_gates(gates: Sequence[Gate], tasks: Mapping[str, TaskResult]) -> tuple[GateResult, ...]:
+def decide_gates(
+    gates: Sequence[MetricGate], tasks: Mapping[str, TaskResult]
+) -> tuple[GateResult, ...]:
     """Return the outcome of each gate.
 
     A gate whose metric has no value, such as that of a task without a scored item, is not passed.
@@ -38,7 +40,7 @@ def check_gates(results: Sequence[GateResult]) -> None:
         raise GateError(f"{count} gate{'s' if len(results) > 1 else ''} not passed{lines}")
 
 
-def _decide(gate: Gate, task: TaskResult | None) -> GateResult:
+def _decide(gate: MetricGate, task: TaskResult | None) -> GateResult:
     metric = None if task is None else task.metrics.get(gate.metric_name)
     if task is None or metric is None:
         present = ", ".join(sorted(task.metrics)) if task is not None else ""
@@ -51,7 +53,7 @@ def _decide(gate: Gate, task: TaskResult | None) -> GateResult:
     return GateResult(str(gate), passed, reason)
 
 
-def _decide_value(gate: Gate, metric: MetricResult) -> tuple[bool, str]:
+def _decide_value(gate: MetricGate, metric: MetricResult) -> tuple[bool, str]:
     name, limit = gate.limit
     value = f"the value is {metric.value:.4g} on {_items(metric.items)}"
     reason = f"{value} (95 % interval {metric.low:.4g} to {metric.high:.4g})"

@@ -18,7 +18,7 @@ _LIMITS = {
 }
 
 
-class Gate(ConfigSection):
+class MetricGate(ConfigSection):
     """Limit of one metric; exactly one of the four limits is given."""
 
     metric: Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")]
@@ -63,7 +63,7 @@ class Gate(ConfigSection):
 
 
 def gate_problems(
-    gates: Sequence[Gate], metrics: Mapping[str, Collection[str] | None], *, against: bool
+    gates: Sequence[MetricGate], metrics: Mapping[str, Collection[str] | None], *, against: bool
 ) -> list[Problem]:
     """Return the gates that no evaluation of a suite could decide.
 

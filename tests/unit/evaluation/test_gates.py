@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evaluation.config.gates import Gate, gate_problems
+from evaluation.config.gates import MetricGate, gate_problems
 from evaluation.gates import GateError, check_gates, decide_gates
 from evaluation.results import GateResult, MetricResult, PairedResult, TaskResult
 
@@ -23,7 +23,7 @@ def _task(
 
 
 def _decide(tasks: dict[str, TaskResult], **limit: Any) -> GateResult:
-    return decide_gates([Gate(metric="mmlu.accuracy", **limit)], tasks)[0]
+    return decide_gates([MetricGate(metric="mmlu.accuracy", **limit)], tasks)[0]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_one_item_decides_no_bound() -> None:
 
 def test_failed_gates_are_one_error_that_names_each() -> None:
     gates = [
-        Gate(metric="mmlu.accuracy", at_least=0.9),
-        Gate(metric="mmlu.accuracy", at_most=0.1),
-        Gate(metric="mmlu.accuracy", at_least=0.1),
+        MetricGate(metric="mmlu.accuracy", at_least=0.9),
+        MetricGate(metric="mmlu.accuracy", at_most=0.1),
+        MetricGate(metric="mmlu.accuracy", at_least=0.1),
     ]
     with pytest.raises(GateError) as error:
         check_gates(decide_gates(gates, _task()))
@@ -93,20 +93,20 @@ def test_failed_gates_are_one_error_that_names_each() -> None:
 @pytest.mark.parametrize("limits", [{}, {"at_least": 0.1, "max_drop": 0.1}])
 def test_a_gate_has_exactly_one_limit(limits: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="exactly one of at_least"):
-        Gate(metric="mmlu.accuracy", **limits)
+        MetricGate(metric="mmlu.accuracy", **limits)
 
 
 def test_a_metric_names_its_task() -> None:
     with pytest.raises(ValidationError, match="pattern"):
-        Gate(metric="accuracy", at_least=0.1)
+        MetricGate(metric="accuracy", at_least=0.1)
 
 
 def test_gates_that_cannot_be_decided_are_all_found_before_evaluating() -> None:
     gates = [
-        Gate(metric="mmlu.accuracy", max_drop=0.02),
-        Gate(metric="mmlu.f1", at_least=0.2),
-        Gate(metric="gsm8k.f1", at_least=0.2),
-        Gate(metric="chat.anything", at_least=0.2),
+        MetricGate(metric="mmlu.accuracy", max_drop=0.02),
+        MetricGate(metric="mmlu.f1", at_least=0.2),
+        MetricGate(metric="gsm8k.f1", at_least=0.2),
+        MetricGate(metric="chat.anything", at_least=0.2),
     ]
     metrics = {"mmlu": ["accuracy", "accuracy_norm"], "chat": None}
     problems = [str(problem) for problem in gate_problems(gates, metrics, against=False)]
