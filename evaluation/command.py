@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from evaluation.config.suite import Suite, load_suite
+from evaluation.gates import check_gates
 from evaluation.results import EvaluationResult, MetricResult, PairedResult
 from training.config.input_paths import require_model
 from training.console import say
@@ -47,7 +48,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
     """
     start = time.monotonic()
     quiet()
-    suite = load_suite(options.suite)
+    suite = load_suite(options.suite, against=options.against is not None)
     require_model(options.model, "MODEL")
     if options.against is not None:
         require_model(options.against, "--against")
@@ -82,6 +83,7 @@ def run_evaluation(options: EvaluateOptions) -> int:
     for line in result_lines(suite, result):
         say(line)
     say(f"done in {result.seconds:.0f} s: {out}")
+    check_gates(result.gates)
     return 0
 
 
@@ -118,6 +120,8 @@ def result_lines(suite: Suite, result: EvaluationResult) -> list[str]:
             for name, value in outcome.metrics.items()
         ]
         lines += [f"  not scored: {count} {why}" for why, count in outcome.skipped.items()]
+    for gate in result.gates:
+        lines.append(f"gate {'passed' if gate.passed else 'NOT PASSED'}: {gate.gate}")
     return lines
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from evaluation.config.suite import Suite, task_digest
+from evaluation.gates import decide_gates
 from evaluation.items import Item, read_items
 from evaluation.metric import TaskMetric
 from evaluation.models.base import EvaluatedModel
@@ -133,6 +134,7 @@ def summarise_suite(
         model=model.info,
         against=None if against is None else against.info,
         tasks=tasks,
+        gates=decide_gates(suite.gates, tasks),
         seconds=round(seconds, 1),
         created=time.strftime("%FT%TZ", time.gmtime()),
     )

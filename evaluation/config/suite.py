@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from evaluation.config.gates import MetricGate, gate_problems
 from evaluation.config.tasks import AnyTask, DataFile, Generation, PromptedTask, TaskSection
 from training.config.base import ConfigSection
 from training.config.load import read_document
@@ -27,11 +28,13 @@ class Suite(ConfigSection):
     """Name of the suite."""
     tasks: Annotated[tuple[AnyTask, ...], Field(min_length=1)]
     """Tasks, each with a name of its own."""
+    gates: tuple[MetricGate, ...] = ()
+    """Limits that an evaluation must meet."""
 
     @property
     def digest(self) -> str:
-        """Digest of everything in the suite except its items."""
-        return _digest(self.model_dump(mode="json"))
+        """Digest of the name and the gates; `task_digest` covers the tasks."""
+        return _digest(self.model_dump(mode="json", exclude={"tasks"}))
 
 
 def task_digest(task: TaskSection, items: list[Any]) -> str:
@@ -50,11 +53,12 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_suite(path: Path) -> Suite:
+def load_suite(path: Path, *, against: bool = True) -> Suite:
     """Return the suite in a file, with the paths of its data found.
 
     Args:
         path: A YAML file, or the name of a suite that comes with the package.
+        against: True if another model is evaluated as well, which some gates need.
 
     Raises:
         JobError: The file cannot be used; the error lists every problem in it.
@@ -71,9 +75,16 @@ def load_suite(path: Path) -> Suite:
     except ValidationError as error:
         raise JobError(str(path), explain(error, Suite)) from None
     suite = _with_found_files(suite, path.parent)
-    if problems := list(_problems(suite)):
+    # Which metrics a score gives is known only when it has run: `decide_gates` names a missing one.
+    metrics = {task.name: _metrics(task) for task in suite.tasks}
+    problems = [*_problems(suite), *gate_problems(suite.gates, metrics, against=against)]
+    if problems:
         raise JobError(str(path), problems)
     return suite
+
+
+def _metrics(task: TaskSection) -> tuple[str, ...] | None:
+    return task.metrics if task.metrics else None
 
 
 def _with_found_files(suite: Suite, folder: Path) -> Suite:

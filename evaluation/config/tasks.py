@@ -45,8 +45,8 @@ class FewShot(ConfigSection):
 class TaskSection(ConfigSection):
     """Section of one kind of task."""
 
-    measures_text: ClassVar[bool] = False
-    """True if the model is asked for the likelihood of a text, without a prompt."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of its metrics; empty if its scores determine them."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
     """Name of the task, unique in the suite."""
@@ -75,6 +75,8 @@ class PromptedTask(TaskSection):
 class MultipleChoice(PromptedTask):
     """Task whose answer is the choice that the model finds most likely."""
 
+    metrics = ("accuracy", "accuracy_norm", "brier_score", "calibration_error")
+
     kind: Literal["multiple_choice"]
     choices: Template | tuple[Template, ...]
     """Column with the list of choices, or a list of templates."""
@@ -87,7 +89,7 @@ class MultipleChoice(PromptedTask):
 class Perplexity(TaskSection):
     """Task that measures how well the model predicts texts."""
 
-    measures_text = True
+    metrics = ("bits_per_byte", "byte_perplexity", "word_perplexity", "token_perplexity")
 
     kind: Literal["perplexity"]
     text: Template
@@ -111,7 +113,7 @@ class Generation(PromptedTask):
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature; 0 for greedy decoding."""
     scores: Annotated[tuple[AnyScore, ...], Field(min_length=1)]
-    """How answers are scored."""
+    """Scores of the answers."""
 
 
 AnyTask = Annotated[MultipleChoice | Perplexity | Generation, Field(discriminator="kind")]

@@ -29,7 +29,7 @@ class LogLikelihood:
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How answers are generated.
+    """Settings of generated answers.
 
     Attributes:
         max_new_tokens: Longest answer, in tokens.

@@ -107,3 +107,33 @@ def test_calibration_of_known_probabilities() -> None:
     brier, error = calibration_metrics(log_likelihoods, [0, 1, 0])
     assert brier.value == pytest.approx((0.02 + 1.62) / 2)
     assert error.value == pytest.approx(0.4)
+
+
+def test_a_gate_that_is_not_passed_ends_with_exit_code_4(
+    suite: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = yaml.safe_load(suite.read_text())
+    gates = [
+        {"metric": "quiz.accuracy", "at_least": 1.1},
+        {"metric": "text.bits_per_byte", "at_most": 99},
+    ]
+    suite.write_text(yaml.safe_dump({**document, "gates": gates}))
+    assert main(["evaluate", tiny, str(suite), "--out", str(suite.parent / "out")]) == 4
+    out, err = capsys.readouterr()
+    assert "gate NOT PASSED: quiz.accuracy at least 1.1" in out
+    assert "1 of 2 gates not passed" in err
+    results = read_results(suite.parent / "out")
+    assert [gate.passed for gate in results.gates] == [False, True]
+    assert not results.passed
+
+
+def test_gates_that_cannot_be_decided_are_refused_before_anything_runs(
+    suite: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = yaml.safe_load(suite.read_text())
+    gates = [{"metric": "quiz.f1", "at_least": 1}, {"metric": "answers.bleu", "max_drop": 0}]
+    suite.write_text(yaml.safe_dump({**document, "gates": gates}))
+    assert main(["evaluate", tiny, str(suite)]) == 2
+    err = capsys.readouterr().err
+    assert "the task has no such metric (got quiz.f1). Metrics of quiz: accuracy," in err
+    assert "a drop is measured against another model" in err

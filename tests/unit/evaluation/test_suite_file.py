@@ -59,7 +59,7 @@ def test_examples_precede_the_prompt(tmp_path: Path) -> None:
 
 
 def test_an_example_that_is_an_item_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="row 1 of .*quiz.jsonl is also an example"):
+    with pytest.raises(DataError, match=r"row 1 of .*quiz\.jsonl is also an example"):
         items(tmp_path, few_shot={"count": 1, "data": "quiz.jsonl"})
 
 
