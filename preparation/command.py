@@ -20,15 +20,27 @@ def check_preparation(job_file: Path, overrides: str = "") -> None:
 
 
 def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
-    """Run a preparation and print what it did.
+    """Run a preparation, print what it did, and return the exit code.
+
+    Args:
+        job_file: Job file of the preparation.
+        overrides: `key=value` pairs.
+        fresh: Discard what an earlier run has built.
+    """
+    run_preparation(job_file, overrides, fresh=fresh)
+    return 0
+
+
+def run_preparation(job_file: Path, overrides: str = "", *, fresh: bool = False) -> str:
+    """Run a preparation, print what it did, and return the folder of the data set.
 
     Args:
         job_file: Job file of the preparation.
         overrides: `key=value` pairs.
         fresh: Discard what an earlier run has built.
 
-    Returns:
-        Exit code.
+    Raises:
+        TemperError: The job is invalid, or its data set cannot be built.
     """
     job = load_preparation(job_file, overrides)
     from preparation.build import build
@@ -52,7 +64,7 @@ def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:
         _say(line)
     _say(f"report: {planned.folder}/report.html")
     _say(f"train on it: data: {{train: {planned.folder.rpartition('/')[0]}/{LATEST}}}")
-    return 0
+    return planned.folder
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:

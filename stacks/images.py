@@ -16,7 +16,7 @@ from stacks.temper_stack import TemperStack
 
 
 class ImagesStack(TemperStack):
-    """Stack with one repository per accelerator family, the build project and image promotion."""
+    """Stack with one repository per kind of image, the build project and image promotion."""
 
     def __init__(
         self,

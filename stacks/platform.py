@@ -10,7 +10,8 @@ from stacks.hyperpod import HyperPodStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
-from stacks.security import SecurityStack, apply_permissions_boundary, apply_role_path
+from stacks.role_defaults import apply_permissions_boundary, apply_role_path
+from stacks.security import SecurityStack
 from stacks.settings import Environment
 from stacks.settings.table_checks import table_warnings
 from stacks.storage import StorageStack

@@ -2,11 +2,9 @@
 
 import dataclasses
 
-import aws_cdk as cdk
-from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from constructs import Construct, IConstruct
+from constructs import Construct
 
 from catalog.kms_key_users import KEY_SERVICES
 from stacks.constructs.assumable_role import AssumableRole
@@ -26,6 +24,7 @@ from stacks.policies import (
     on_call,
     permissions_boundary,
     platform_ci,
+    processing,
     training,
 )
 from stacks.policies.iam_statements import IamContext, allow, secret_names
@@ -39,8 +38,9 @@ LUSTRE_LINK = "s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Acc
 
 
 class SecurityStack(TemperStack):
-    """Stack with four KMS keys and nine roles.
+    """Stack with four KMS keys and ten roles.
 
+    Without images of the kind `prepare` there is no role of processing jobs.
     With `images.approval: required` people who approve images get a role of their own. With
     `hyperpod.accounting` so does the controller node, because it alone may read the password of the
     accounting database.
@@ -80,6 +80,15 @@ class SecurityStack(TemperStack):
                 "JobWithSecrets",
                 service="sagemaker.amazonaws.com",
                 description="What the container of a SageMaker job that names a secret may do",
+                source_arns=[arn("sagemaker", "*")],
+            )
+        self._processing: ServiceRole | None = None
+        if processing.IMAGE_KIND in self.environment_settings.images.kinds:
+            self._processing = ServiceRole(
+                self,
+                "Processing",
+                service="sagemaker.amazonaws.com",
+                description="What the container of a SageMaker processing job may do",
                 source_arns=[arn("sagemaker", "*")],
             )
         self._node = ServiceRole(
@@ -172,6 +181,7 @@ class SecurityStack(TemperStack):
         self.training_roles: list[iam.IRole] = [
             role.role for role in (self._training, self._secrets_job) if role
         ]
+        self.processing_role = self._processing.role if self._processing else None
         self.node_role = self._node.role
         self.controller_role = self._controller.role if self._controller else None
         self.build_role = self._build.role
@@ -183,8 +193,18 @@ class SecurityStack(TemperStack):
     @property
     def job_roles(self) -> list[iam.IRole]:
         """Roles that process data, in containers and on nodes."""
-        roles = [*self.training_roles, self.node_role, self.controller_role]
+        roles = [
+            *self.training_roles,
+            self.node_role,
+            self.controller_role,
+            self.processing_role,
+        ]
         return [role for role in roles if role is not None]
+
+    @property
+    def _passed_roles(self) -> list[iam.IRole]:
+        """Roles that engineers pass to the jobs they start."""
+        return [*self.training_roles, *([self.processing_role] if self.processing_role else [])]
 
     def _create_keys(self) -> IamContext:
         jobs = [*self.job_roles, self.engineer_role]
@@ -200,7 +220,10 @@ class SecurityStack(TemperStack):
         models = self._key(
             "models",
             KeyUsers(
-                writers=jobs, readers=[self.import_role], delegated_services=["ecr", "sagemaker"]
+                # A preparation has no access to models.
+                writers=[role for role in jobs if role is not self.processing_role],
+                readers=[self.import_role],
+                delegated_services=["ecr", "sagemaker"],
             ),
         )
         logs = self._key(
@@ -268,6 +291,8 @@ class SecurityStack(TemperStack):
         if self._secrets_job:
             readers = training.statements(context, environment, secrets=True)
             self._secrets_job.attach_policy(*readers)
+        if self._processing:
+            self._processing.attach_policy(*processing.statements(context))
         node_statements = hyperpod_node.statements(context)
         # On EKS, `EksNodes` grants the same for the subnets of its pods.
         if environment.hyperpod.enabled and environment.hyperpod.orchestrator == "slurm":
@@ -284,8 +309,9 @@ class SecurityStack(TemperStack):
         self._engineer.attach_policy(
             "Work",
             *engineer.training_statements(
-                context, training_roles=self.training_roles, storage=environment.storage
+                context, job_roles=self._passed_roles, storage=environment.storage
             ),
+            *([processing.remove_unfinished(context)] if self._processing else []),
         )
         self._engineer.attach_policy("Read", *engineer.reading_statements(context))
         self._engineer.attach_policy(
@@ -331,6 +357,7 @@ class SecurityStack(TemperStack):
                 if self._secrets_job
                 else {}
             ),
+            **({"roles/processing": self.processing_role.role_arn} if self.processing_role else {}),
             "roles/hyperpod-node": self.node_role.role_arn,
             "roles/bedrock-import": self.import_role.role_arn,
             "roles/engineer": self.engineer_role.role_arn,
@@ -343,53 +370,3 @@ class SecurityStack(TemperStack):
             "keys/logs": self.context.logs.key_arn,
         }
         publish_parameters(self, self.names, values)
-
-
-def apply_permissions_boundary(scope: IConstruct, security: SecurityStack) -> None:
-    """Give every role of the platform its boundary, and make it wait for the boundary to exist.
-
-    The boundary is named by its ARN as text, from which CloudFormation cannot see a dependency;
-    CreateRole refuses a boundary that does not exist yet. Called last, when all roles are defined.
-
-    Args:
-        scope: The application.
-        security: Stack of the boundary.
-    """
-    arn = permissions_boundary_arn(security.environment_settings)
-    if not arn:
-        return
-    applied = iam.ManagedPolicy.from_managed_policy_arn(security, "AppliedBoundary", arn)
-    iam.PermissionsBoundary.of(scope).apply(applied)
-    if security.boundary is None:
-        return
-    for node in scope.node.find_all():
-        if isinstance(node, cdk.Stack) and node is not security:
-            node.add_stack_dependency(security, "its policy is the boundary of all roles")
-        if isinstance(node, iam.CfnRole) and cdk.Stack.of(node) is security:
-            node.node.add_dependency(security.boundary)
-
-
-def permissions_boundary_arn(environment: Environment) -> str | None:
-    """Return the ARN of the permissions boundary that every role carries, or None."""
-    setting = environment.security.permission_boundary
-    if setting == "none":
-        return None
-    if setting.startswith("arn:"):
-        return setting
-    policy = f"policy/{environment.prefix}-boundary" if setting == "managed" else setting
-    account = environment.account or Aws.ACCOUNT_ID
-    return f"arn:{Aws.PARTITION}:iam::{account}:{policy}"
-
-
-def apply_role_path(scope: IConstruct, environment: Environment) -> None:
-    """Give every role of the platform its path. Called last, when all roles are defined.
-
-    Args:
-        scope: The application.
-        environment: The environment, whose setting names the path.
-    """
-    if environment.security.role_path == "/":
-        return  # the default of IAM; writing it out would change every template
-    for node in scope.node.find_all():
-        if isinstance(node, iam.CfnRole):
-            node.path = environment.security.role_path

@@ -1,7 +1,8 @@
 """Preparation in a container: on every node of a SageMaker processing job, or on one machine.
 
 The image `prepare` runs `python -m containers.entrypoint prepare [JOB] [--set KEY=VALUE …]`, which
-runs `python -m temper prepare`. A request for a processing job (`CreateProcessingJob`) relies on:
+runs `python -m preparation`, as `temper prepare` does. A request for a processing job
+(`CreateProcessingJob`) relies on:
 
 - **Command.** `prepare` is the image's default: `AppSpecification` needs `ImageUri` alone. With
   `ContainerArguments`, the first is `prepare`: `["prepare", "--set", "prepare.workers=4"]`.
@@ -21,8 +22,9 @@ runs `python -m temper prepare`. A request for a processing job (`CreateProcessi
 - **Region.** That of `ProcessingJobArn` in `processingjobconfig.json`, unless `AWS_REGION` is set.
 - **Network.** `EnableNetworkIsolation` must be off: with it, the container cannot reach S3.
 - **End.** Exit code 0, 2 the job, 3 the data, 4 the run, 75 stopped; the job completes if all nodes
-  end with 0. `ExitMessage` is the error, or what was written and where; at most 1 KB. A node that
-  was ended by the failure of another writes no message, since those of all nodes are joined.
+  end with 0. `ExitMessage` is the error, or of the first node the counts of rows and, on the last
+  line, the folder of the data set; at most 1 KB. A node that was ended by the failure of another
+  writes no message, since those of all nodes are joined.
 - **Stop.** SIGTERM and SIGINT end the preparation, whose finished units stay; a job with the same
   files and the same code resumes it.
 
@@ -31,28 +33,24 @@ Outside SageMaker, `podman run -v "$PWD:/data" -w /data IMAGE prepare JOB` prepa
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
-from collections import deque
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from catalog.exit_codes import RUN_FAILED, STOPPED
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.processing import ProcessingFolder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_KEPT_LINES = 200
-_RESULT_LINES = 3
-"""Last lines of a finished preparation: counts, report, and how to train on it."""
 _OTHER_NODE = re.compile(r"node \d+ failed: ")
 
 
@@ -69,119 +67,67 @@ class PrepareOptions:
     overrides: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """End of the command.
-
-    Attributes:
-        code: Exit code in the shell's convention (128 + signal).
-        output: Last lines of its standard output.
-        errors: Last lines of its standard error.
-        stopped_by: Signal that this process received; None if it received none.
-    """
-
-    code: int
-    output: tuple[str, ...]
-    errors: tuple[str, ...]
-    stopped_by: int | None
-
-
 def prepare(options: PrepareOptions) -> int:
     """Prepare data, and return the exit code of the container."""
     folder = ProcessingFolder.current()
     try:
-        ended = _run(_command(options, folder), _environment(folder))
+        with tempfile.TemporaryDirectory(prefix="temper-") as scratch:
+            outcome = Path(scratch) / "outcome.json"
+            code, stopped_by = _run([*_command(options, folder), f"--outcome={outcome}"], folder)
+            said = json.loads(outcome.read_text())["message"] if outcome.is_file() else ""
+        code, message = explain_end(code, said, stopped_by)
+        if not said:
+            sys.stderr.write(f"{message}\n")
+        if code == 0 and not folder.is_first:
+            message = ""
     except StartError as error:
         sys.stderr.write(f"{error}\n")
-        folder.write_message(str(error))
-        return error.exit_code
-    code, message = outcome(ended.code, ended.output, ended.errors, ended.stopped_by)
+        code, message = error.exit_code, str(error)
     folder.write_message(message)
-    if code != ended.code:
-        sys.stderr.write(f"{message}\n")
     return code
 
 
-def outcome(
-    code: int, output: tuple[str, ...], errors: tuple[str, ...], stopped_by: int | None
-) -> tuple[int, str]:
+def explain_end(code: int, said: str, stopped_by: int | None) -> tuple[int, str]:
     """Return the exit code and the message of a container.
 
     Args:
-        code: Exit code of the command.
-        output: Last lines of its standard output.
-        errors: Last lines of its standard error.
-        stopped_by: Signal that ended the container; None if it received none.
+        code: Exit code of the command, in the shell's convention (128 + signal).
+        said: Its result or error; empty if it could not say any.
+        stopped_by: Signal that this process received; None if it received none.
     """
-    if code == 0:
-        return 0, "\n".join(output[-_RESULT_LINES:])
-    if stopped_by is not None:
+    if code and stopped_by is not None:
         name = signal.Signals(stopped_by).name
         return STOPPED, f"stopped by {name}; a job with the same files resumes the preparation"
+    if said:
+        return code, "" if _OTHER_NODE.match(said) else said
     if code > 128:
         return RUN_FAILED, (
             f"the preparation was ended by signal {code - 128}, most often because memory ran out. "
             "The same job resumes it; a larger instance, or fewer prepare.workers, give each "
             "worker more memory"
         )
-    text = "\n".join(errors).strip()
-    if "Traceback (most recent call last)" in text:
-        return RUN_FAILED, f"unexpected error: {text.splitlines()[-1]} (the log has the traceback)"
-    if _OTHER_NODE.match(text):
-        return code, ""
-    return code, text
+    return (code if code == 2 else RUN_FAILED), "unexpected error: the log has the details"
 
 
 def _command(options: PrepareOptions, folder: ProcessingFolder) -> list[str]:
     named = options.job or (Path(job) if (job := os.environ.get("TEMPER_JOB")) else None)
     job = str(named or folder.job_file())
     settings = ["--set", *options.overrides] if options.overrides else []
-    return [sys.executable, "-m", "temper", "prepare", job, *settings]
+    return [sys.executable, "-m", "preparation", job, *settings]
 
 
-def _environment(folder: ProcessingFolder) -> dict[str, str]:
+def _run(command: Sequence[str], folder: ProcessingFolder) -> tuple[int, int | None]:
+    """Run a command; return its exit code, and the signal that this process received."""
     region = os.environ.get("AWS_REGION") or folder.region()
-    return {**os.environ, **({"AWS_REGION": region} if region else {})}
-
-
-def _run(command: list[str], environment: Mapping[str, str]) -> _Ended:
-    """Run a command, repeat what it prints, and keep the last lines of both streams."""
-    output: deque[str] = deque(maxlen=_KEPT_LINES)
-    errors: deque[str] = deque(maxlen=_KEPT_LINES)
-    process = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
+    environment: Mapping[str, str] = {**os.environ, **({"AWS_REGION": region} if region else {})}
+    process = subprocess.Popen(command, env=environment)
     with _forwarded_signals(process) as received:
-        threads = [
-            threading.Thread(target=_repeat, args=streams, daemon=True)
-            for streams in (
-                (process.stdout, sys.stdout, output),
-                (process.stderr, sys.stderr, errors),
-            )
-        ]
-        for thread in threads:
-            thread.start()
         code = process.wait()
-        for thread in threads:
-            thread.join()
-    stopped_by = received[0] if received else None
-    return _Ended(code if code >= 0 else 128 - code, tuple(output), tuple(errors), stopped_by)
-
-
-def _repeat(source: TextIO, target: TextIO, lines: deque[str]) -> None:
-    for line in source:
-        target.write(line)
-        target.flush()
-        lines.append(line.rstrip("\n"))
+    return code if code >= 0 else 128 - code, received[0] if received else None
 
 
 @contextmanager
-def _forwarded_signals(process: subprocess.Popen[str]) -> Iterator[list[int]]:
+def _forwarded_signals(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
     """Forward signals to a process; yield the list of those received."""
     received: list[int] = []
 

@@ -36,13 +36,26 @@ class ProcessingFolder:
         """True in a processing job: SageMaker writes the list of its hosts."""
         return (self.root / "config" / "resourceconfig.json").is_file()
 
+    @property
+    def is_first(self) -> bool:
+        """True on the first node, also outside a processing job.
+
+        Raises:
+            StartError: The list of hosts is not a JSON object.
+        """
+        hosts = self._read("resourceconfig")
+        return not hosts or hosts.get("current_host") == min(hosts.get("hosts") or [""])
+
     def request(self) -> dict[str, Any]:
         """Return the request that created the job; empty outside a processing job.
 
         Raises:
             StartError: The file is not a JSON object.
         """
-        path = self.root / "config" / "processingjobconfig.json"
+        return self._read("processingjobconfig")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.root / "config" / f"{name}.json"
         if not path.is_file():
             return {}
         try:

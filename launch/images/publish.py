@@ -19,7 +19,7 @@ from launch.images.registry import EcrRepository, RegistryImage
 from launch.images.source import ImageSource, read_source
 from training.console import say
 
-KINDS = ("gpu", "neuron")
+KINDS = ("gpu", "neuron", "prepare")
 ROOT = Path(__file__).parents[2]
 SOURCE_KEY = "source/temper.zip"
 
@@ -45,7 +45,7 @@ class ImagePublisher:
         report: Callable[[str], None] = say,
     ):
         if kind not in KINDS:
-            raise InvalidOptionError(f"KIND {kind}: write {' or '.join(KINDS)}")
+            raise InvalidOptionError(f"KIND {kind}: write {', '.join(KINDS[:-1])} or {KINDS[-1]}")
         self.account, self.kind, self._report = account, kind, report
         self.timings = timings or GateTimings()
         environment = account.environment
@@ -223,7 +223,7 @@ def publish_image(kind: str, *, env: str, version: str = "", local: bool = False
     """Build the image of the current commit, and wait until jobs use it.
 
     Args:
-        kind: `gpu` or `neuron`.
+        kind: `gpu`, `neuron` or `prepare`.
         env: A file of `environments/`.
         version: Version of the image; that of the project if empty.
         local: Build on this machine instead of in CodeBuild.
@@ -236,7 +236,7 @@ def approve_image(kind: str, tag_or_digest: str, *, env: str) -> None:
     """Approve an image for the jobs of an environment.
 
     Args:
-        kind: `gpu` or `neuron`.
+        kind: `gpu`, `neuron` or `prepare`.
         tag_or_digest: The image; the newest if empty.
         env: A file of `environments/`.
     """

@@ -88,7 +88,8 @@ BUILD = {
         "pre_build": {
             "commands": [
                 "set -euo pipefail",
-                '[[ "$KIND" =~ ^(gpu|neuron)$ ]] || { echo "no such KIND: $KIND"; exit 1; }',
+                '[[ "$KIND" =~ ^(gpu|neuron|prepare)$ ]]'
+                ' || { echo "no such KIND: $KIND"; exit 1; }',
                 '[[ "$VERSION" != unset && "$VERSION" =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]]'
                 ' || { echo "start the build with VERSION"; exit 1; }',
                 '[[ "$COMMIT" =~ ^[0-9a-f]{12,40}$ ]]'

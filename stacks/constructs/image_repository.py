@@ -7,7 +7,7 @@ from constructs import Construct
 
 
 class ImageRepository(Construct):
-    """Repository of the images for one accelerator family."""
+    """Repository of the images of one kind."""
 
     def __init__(
         self,

@@ -159,7 +159,7 @@ WILDCARDS = (
     ),
     Suppression(
         r"IAM5\[Action::kms:(GenerateDataKey|ReEncrypt)\*\]",
-        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
+        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|Engineer)/.*|training/Mlflow/Role/Policy/Resource"
         r"|hyperpod/Lifecycle/Publish/OnEvent/Policy/Resource",
         "These are families of one operation (with and without plain text, from and to); the "
         "resource is one key.",
@@ -172,7 +172,7 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"\*"),
-        r"security/(Training|JobWithSecrets|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource"
+        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|ImageBuild)/Policy/Resource"
         r"|hyperpod/EksJobIdentity/Policy/Resource",
         "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and Session Manager's channels take "
         "no resource; metrics are bounded by namespace.",
@@ -236,8 +236,17 @@ WILDCARDS = (
     ),
     Suppression(
         _wildcard(r"arn:<AWS::Partition>:s3:::[a-z0-9-]{3,63}/\*"),
-        r"security/(Training|JobWithSecrets|HyperPodNode|HyperPodController|Engineer)/.*",
+        r"security/(Training|JobWithSecrets|Processing|HyperPod(Node|Controller)|Engineer)/.*",
         "Object keys are not known in advance; the resource is the one data bucket that exists.",
+    ),
+    Suppression(
+        _wildcard(
+            r"arn:<AWS::Partition>:s3:::("
+            + PREFIX
+            + r"-(<AWS::AccountId>|\d+)-)?[a-z0-9-]+/prepared/(\*|\*/\.building-\*)"
+        ),
+        r"security/(Processing/Policy|Engineer/Work)/Resource",
+        "Data sets are named by the job and a digest; only one that is being built may be deleted.",
     ),
     Suppression(
         _wildcard(r"<LifecycleScriptsBucket[A-Z0-9]+\.Arn>/\*"),
@@ -248,8 +257,8 @@ WILDCARDS = (
     Suppression(
         _wildcard(ARN_OF_ACCOUNT.format("ecr") + f"repository/{PREFIX}/(public/)?\\*"),
         r"security/.*",
-        "The repositories of this environment share its prefix: gpu, neuron, and what the cache "
-        "of public images creates.",
+        "The repositories of this environment share its prefix: gpu, neuron, prepare, and what "
+        "the cache of public images creates.",
     ),
     Suppression(
         _wildcard(

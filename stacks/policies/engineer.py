@@ -36,13 +36,13 @@ JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
 def training_statements(
-    context: IamContext, *, training_roles: Sequence[iam.IRole], storage: StorageSettings
+    context: IamContext, *, job_roles: Sequence[iam.IRole], storage: StorageSettings
 ) -> list[iam.PolicyStatement]:
     """Return the permissions to start jobs, with their data and their role.
 
     Args:
         context: Names and keys of the environment.
-        training_roles: Roles that engineers pass to their jobs.
+        job_roles: Roles that engineers pass to their jobs.
         storage: Settings that name the secrets.
     """
     return [
@@ -50,8 +50,8 @@ def training_statements(
         *_data_statements(context),
         *_secret_statements(context, storage),
         # `make doctor` checks that SageMaker may assume the role.
-        allow("SeeTrainingRole", ["iam:GetRole"], [role.role_arn for role in training_roles]),
-        _pass_role("PassTrainingRole", training_roles, "sagemaker.amazonaws.com"),
+        allow("SeeTrainingRole", ["iam:GetRole"], [role.role_arn for role in job_roles]),
+        _pass_role("PassTrainingRole", job_roles, "sagemaker.amazonaws.com"),
     ]
 
 

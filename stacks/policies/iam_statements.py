@@ -140,8 +140,8 @@ def read_key(key: kms.IKey, domain: str) -> iam.PolicyStatement:
     return allow(f"Read{domain}Key", READ, [key.key_arn])
 
 
-def pull_images(context: IamContext) -> list[iam.PolicyStatement]:
-    """Return the permissions to pull the environment's images.
+def pull_images(context: IamContext, kind: str = "*") -> list[iam.PolicyStatement]:
+    """Return the permissions to pull the environment's images, or those of one kind.
 
     `ecr:GetAuthorizationToken` supports no resource.
     """
@@ -150,7 +150,7 @@ def pull_images(context: IamContext) -> list[iam.PolicyStatement]:
         allow(
             "PullImages",
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            [context.names.arn("ecr", f"repository/{context.names.prefix}/*")],
+            [context.names.arn("ecr", f"repository/{context.names.repository(kind)}")],
         ),
     ]
 

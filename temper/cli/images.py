@@ -8,7 +8,7 @@ import typer
 
 from temper.cli.options import EnvironmentOption
 
-_Kind = Annotated[str, typer.Argument(metavar="KIND", help="gpu or neuron.")]
+_Kind = Annotated[str, typer.Argument(metavar="KIND", help="gpu, neuron or prepare.")]
 
 
 def register(app: typer.Typer) -> None:

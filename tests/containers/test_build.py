@@ -113,7 +113,7 @@ def test_public_registry_replacement(engine: dict[str, str]) -> None:
 def test_unknown_kind(engine: dict[str, str]) -> None:
     done = sh("make --silent image KIND=tpu", engine)
     assert done.returncode != 0
-    assert "no such KIND: tpu (gpu or neuron)" in done.stderr
+    assert "no such KIND: tpu (gpu, neuron or prepare)" in done.stderr
 
 
 def test_dockerfiles_and_scripts_pass_linters() -> None:

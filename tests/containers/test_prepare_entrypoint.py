@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from containers.entrypoint.errors import StartError
-from containers.entrypoint.prepare import PrepareOptions, outcome, prepare
+from containers.entrypoint.prepare import PrepareOptions, explain_end, prepare
 from containers.entrypoint.processing import ProcessingFolder, shorten
 
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:processing-job/temper-dev-tidy"
@@ -63,39 +63,28 @@ def test_a_message_has_one_kilobyte_of_utf8_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "errors", "stopped_by", "expected", "words"),
+    ("code", "said", "stopped_by", "expected", "words"),
     [
-        (
-            2,
-            ("a.yaml: 2 problems", "  name: missing"),
-            None,
-            2,
-            "a.yaml: 2 problems\n  name: missing",
-        ),
-        (3, ("a warning", "rows.jsonl: cut short"), None, 3, "rows.jsonl: cut short"),
-        (137, (), None, 4, "ended by signal 9, most often because memory ran out"),
-        (143, (), 15, 75, "stopped by SIGTERM"),
-        (130, (), 2, 75, "stopped by SIGINT"),
-        (
-            1,
-            ("Traceback (most recent call last)", "KeyError: 'x'"),
-            None,
-            4,
-            "KeyError: 'x' (the log",
-        ),
+        (0, "5 rows read, 4 written\ns3://b/prepared/a/1", None, 0, "s3://b/prepared/a/1"),
+        (2, "a.yaml: 2 problems\n  name: missing", None, 2, "a.yaml: 2 problems\n  name: missing"),
+        (3, "rows.jsonl: cut short", None, 3, "rows.jsonl: cut short"),
+        (137, "", None, 4, "ended by signal 9, most often because memory ran out"),
+        (143, "", 15, 75, "stopped by SIGTERM"),
+        (130, "", 2, 75, "stopped by SIGINT"),
+        (1, "", None, 4, "unexpected error"),
     ],
-    ids=["job", "data", "killed", "stopped", "interrupted", "unexpected"],
+    ids=["done", "job", "data", "killed", "stopped", "interrupted", "unexpected"],
 )
 def test_each_end_has_its_code_and_its_reason(
-    code: int, errors: tuple[str, ...], stopped_by: int | None, expected: int, words: str
+    code: int, said: str, stopped_by: int | None, expected: int, words: str
 ) -> None:
-    ended, message = outcome(code, (), errors, stopped_by)
+    ended, message = explain_end(code, said, stopped_by)
     assert ended == expected
     assert words in message
 
 
 def test_a_node_ended_by_another_leaves_the_message_to_it() -> None:
-    assert outcome(4, (), ("node 0 failed: the disk is full",), None) == (4, "")
+    assert explain_end(4, "node 0 failed: the disk is full", None) == (4, "")
 
 
 def test_the_error_of_a_job_becomes_the_exit_message(

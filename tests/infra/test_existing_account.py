@@ -81,7 +81,9 @@ def test_roles_of_jobs_may_use_the_key_of_the_data_bucket(existing: Assembly) ->
     ]
     [statement] = policy["PolicyDocument"]["Statement"]
     assert statement["Resource"].endswith("key/2b0c0d0e-1111-2222-3333-444455556666")
-    assert len(policy["Roles"]) == 5  # training, with secrets, node, controller, engineer
+    assert (
+        len(policy["Roles"]) == 6
+    )  # training, with secrets, node, controller, processing, engineer
 
 
 def _engineer_trust(existing: Assembly) -> list[dict[str, Any]]:

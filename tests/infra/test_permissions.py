@@ -84,7 +84,7 @@ def test_a_job_exceeds_its_author_in_nothing_but_what_the_documentation_names(
 ) -> None:
     roles = ResolvedRoles(everything)
     excess: set[str] = set()
-    for role in ("Training", "JobWithSecrets"):
+    for role in ("Training", "JobWithSecrets", "Processing"):
         engineers = [case for case in _allowances(roles, role) if case[2] not in NETWORK]
         verdicts = simulated([simulation(roles, ("Engineer", *c[1:])) for c in engineers])
         assert [v["errors"] for v in verdicts if v["verdict"] == "Error"] == []

@@ -191,7 +191,8 @@ def test_an_account_of_an_organization_gets_no_anomaly_monitor(
 
 def test_repositories_are_immutable_scanned_and_encrypted(dev: Assembly) -> None:
     repositories = [r["Properties"] for r in dev.of_type("AWS::ECR::Repository")]
-    assert [r["RepositoryName"] for r in repositories] == ["temper-dev/gpu", "temper-dev/neuron"]
+    kinds = ("gpu", "neuron", "prepare")
+    assert [r["RepositoryName"] for r in repositories] == [f"temper-dev/{kind}" for kind in kinds]
     for repository in repositories:
         assert repository["ImageTagMutability"] == "IMMUTABLE"
         assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}

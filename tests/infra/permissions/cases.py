@@ -656,6 +656,8 @@ INSIDE_ISOLATED_VPC: list[Case] = [
     ("Training", False, "sagemaker:CallMlflowAppApi", OTHER_APP, {}),
     ("Training", True, "s3:PutObject", "{runs}/run/checkpoints/1", {}),
     ("Training", False, "s3:PutObject", "arn:aws:s3:::somebody-elses-bucket/x", {}),
+    ("Processing", True, "s3:PutObject", "{data}/prepared/tidy/latest", {}),
+    ("Processing", False, "s3:PutObject", "arn:aws:s3:::somebody-elses-bucket/prepared/x", {}),
     # No endpoint, and no route: a stolen credential reaches no other service from a job.
     ("Training", False, "secretsmanager:GetSecretValue", SECRET + "hub-token-AbCdEf", {}),
     ("Training", False, "ecr:GetAuthorizationToken", "*", {}),
@@ -727,8 +729,91 @@ EKS_NODE: list[Case] = [
     ("Autoscaling", False, "kms:Decrypt", "{key:data}", {}),
 ]
 
+BUILDING = "{data}/prepared/tidy/.building-0123456789abcdef/"
+PREPARED = "{data}/prepared/tidy/0123456789abcdef/"
+PROCESSING_SPACE = {"cloudwatch:namespace": "/aws/sagemaker/ProcessingJobs"}
+PREPARE_LOG = LOGS + "/aws/sagemaker/ProcessingJobs:log-stream:temper-all-a/algo-1-1760000000"
+PROCESSING: list[Case] = [
+    ("Processing", True, "s3:ListBucket", "{data}", {}),
+    ("Processing", True, "s3:GetObject", "{data}/raw/tickets/1.jsonl", {}),
+    ("Processing", True, "s3:GetObject", BUILDING + "tasks/examine/completions/00000", {}),
+    ("Processing", True, "s3:PutObject", BUILDING + "tasks/examine/completions/00000", {}),
+    ("Processing", True, "s3:AbortMultipartUpload", BUILDING + "rows/00000", {}),
+    ("Processing", True, "s3:DeleteObject", BUILDING + "tasks/examine/completions/00000", {}),
+    ("Processing", True, "s3:PutObject", PREPARED + "train/00000.parquet", {}),
+    ("Processing", True, "s3:PutObject", "{data}/prepared/tidy/latest", {}),
+    ("Processing", True, "s3:PutObject", "{data}/prepared/tidy/", {}),
+    # What is finished, and what it was made of, stays as it is.
+    ("Processing", False, "s3:DeleteObject", PREPARED + "train/00000.parquet", {}),
+    ("Processing", False, "s3:DeleteObject", "{data}/raw/tickets/1.jsonl", {}),
+    ("Processing", False, "s3:PutObject", "{data}/raw/tickets/1.jsonl", {}),
+    ("Processing", False, "s3:DeleteObjectVersion", BUILDING + "rows/00000", {}),
+    ("Processing", False, "s3:GetObject", "{runs}/run/checkpoints/1/model", {}),
+    ("Processing", False, "s3:PutObject", "{runs}/run/checkpoints/1/model", {}),
+    ("Processing", False, "s3:GetObject", "{models}/run/model.safetensors", {}),
+    ("Processing", False, "s3:PutObject", "{models}/run/model.safetensors", {}),
+    ("Processing", False, "s3:PutObject", "arn:aws:s3:::somebody-elses-bucket/prepared/x", {}),
+    ("Processing", True, "kms:Decrypt", "{key:data}", {}),
+    ("Processing", True, "kms:GenerateDataKey", "{key:data}", {}),
+    ("Processing", True, "kms:CreateGrant", "{key:data}", GRANT),
+    ("Processing", False, "kms:Decrypt", "{key:models}", {}),
+    ("Processing", False, "kms:Decrypt", "{key:logs}", {}),
+    ("Processing", True, "ecr:GetAuthorizationToken", "*", {}),
+    ("Processing", True, "ecr:BatchGetImage", ECR + "temper-all/prepare", {}),
+    ("Processing", False, "ecr:BatchGetImage", ECR + "temper-all/gpu", {}),
+    ("Processing", False, "ecr:PutImage", ECR + "temper-all/prepare", {}),
+    ("Processing", True, "logs:PutLogEvents", PREPARE_LOG, {}),
+    ("Processing", False, "logs:PutLogEvents", OUR_STREAM, {}),
+    ("Processing", True, "cloudwatch:PutMetricData", "*", PROCESSING_SPACE),
+    ("Processing", False, "cloudwatch:PutMetricData", "*", JOB_SPACE),
+    ("Processing", True, "ec2:CreateNetworkInterface", EC2 + "subnet/{subnet}", {}),
+    ("Processing", False, "ec2:CreateNetworkInterface", EC2 + "subnet/subnet-elsewhere", {}),
+    ("Processing", False, "secretsmanager:GetSecretValue", TOKEN, {}),
+    ("Processing", False, "bedrock:InvokeModel", BASE_MODEL + "amazon.nova-lite-v1:0", {}),
+    ("Processing", False, "sagemaker:CreateProcessingJob", SM + "processing-job/again", JOB),
+    ("Processing", False, "iam:PassRole", ROLE + "{role:Processing}", TO_SAGEMAKER),
+    ("Training", False, "s3:DeleteObject", BUILDING + "rows/00000", {}),
+    ("ImageBuild", True, "ecr:PutImage", ECR + "temper-all/prepare", {}),
+    ("ImageApprover", True, "ssm:PutParameter", SSM + "temper-all/images/prepare/approved", {}),
+    ("Engineer", True, "iam:PassRole", ROLE + "{role:Processing}", TO_SAGEMAKER),
+    ("Engineer", False, "iam:PassRole", ROLE + "{role:Processing}", TO_LAMBDA),
+    ("Engineer", True, "iam:GetRole", ROLE + "{role:Processing}", {}),
+    ("Engineer", True, "s3:DeleteObject", BUILDING + "rows/00000", {}),
+    ("Engineer", False, "s3:DeleteObject", PREPARED + "train/00000.parquet", {}),
+    ("Engineer", True, "logs:GetLogEvents", PREPARE_LOG, {}),
+    ("Engineer", True, "sagemaker:DescribeProcessingJob", SM + "processing-job/temper-all-a", {}),
+    ("Engineer", False, "sagemaker:DescribeProcessingJob", SM + "processing-job/temper-dev-a", {}),
+    ("Engineer", True, "sagemaker:StopProcessingJob", SM + "processing-job/temper-all-a", {}),
+    (
+        "Engineer",
+        True,
+        "sagemaker:AddTags",
+        SM + "processing-job/temper-all-a",
+        {"sagemaker:TaggingAction": "CreateProcessingJob"},
+    ),
+    # The rules of training jobs hold for processing jobs, each for its own reason.
+    *(
+        ("Engineer", False, "sagemaker:CreateProcessingJob", SM + "processing-job/temper-all-a", c)
+        for c in (
+            NO_GROUP,
+            NO_OUTPUT_KEY,
+            NO_VOLUME_KEY,
+            OTHER_KEY,
+            OTHER_SUBNET,
+            OTHER_GROUP,
+            PLAIN_TRAFFIC,
+            TOO_LONG,
+            ANY_TYPE,
+        )
+    ),
+    ("OnCall", True, "sagemaker:DescribeProcessingJob", SM + "processing-job/temper-all-a", {}),
+    ("OnCall", True, "sagemaker:StopProcessingJob", SM + "processing-job/temper-all-a", {}),
+    ("OnCall", False, "sagemaker:CreateProcessingJob", SM + "processing-job/temper-all-a", JOB),
+]
+
 CASES = [
     *TRAINING,
+    *PROCESSING,
     *NODE,
     *CONTROLLER,
     *BUILD,

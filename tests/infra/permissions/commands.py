@@ -290,7 +290,12 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
         ON_CALL,
         tuple(
             ("logs:FilterLogEvents", group, {})
-            for group in (JOB_GROUP, FUNCTION_GROUP, LOGS + "/aws/sagemaker/Endpoints/assistant")
+            for group in (
+                JOB_GROUP,
+                LOGS + "/aws/sagemaker/ProcessingJobs",
+                FUNCTION_GROUP,
+                LOGS + "/aws/sagemaker/Endpoints/assistant",
+            )
         ),
     ),
     "aws sagemaker batch-replace-cluster-nodes": (
@@ -303,6 +308,10 @@ TOOLS: dict[str, tuple[str, tuple[Call, ...]]] = {
     ),
     "aws sagemaker describe-cluster": (ON_CALL, (("sagemaker:DescribeCluster", CLUSTER, {}),)),
     "aws sagemaker describe-endpoint": (ON_CALL, (("sagemaker:DescribeEndpoint", ENDPOINT, {}),)),
+    "aws sagemaker describe-processing-job": (
+        ON_CALL,
+        (("sagemaker:DescribeProcessingJob", SM + "processing-job/temper-all-a", {}),),
+    ),
     "aws sagemaker describe-training-job": (ON_CALL, (_DESCRIBE,)),
     "aws sagemaker describe-training-plan": (
         ON_CALL,
