@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.config.tasks import (
     DataFile,
-    Generation,
+    GenerationTask,
     MultipleChoice,
     Perplexity,
     PromptedTask,
@@ -149,7 +149,7 @@ def _example_answer(task: PromptedTask, row: Mapping[str, Any]) -> str:
     if isinstance(task, MultipleChoice):
         choices = _choices(task, row)
         return task.target_delimiter + choices[_right(task, row, choices)]
-    assert isinstance(task, Generation)
+    assert isinstance(task, GenerationTask)
     return task.target_delimiter + _targets(task, row)[0]
 
 
@@ -167,7 +167,7 @@ def _item(
         right = _right(task, row, choices)
         delimited = tuple(task.target_delimiter + choice for choice in choices)
         return Item(name, row, prompt, delimited, right, (choices[right],), group)
-    assert isinstance(task, Generation)
+    assert isinstance(task, GenerationTask)
     return Item(name, row, prompt, targets=_targets(task, row), group=group)
 
 
@@ -224,7 +224,7 @@ def _right(task: MultipleChoice, row: Mapping[str, Any], choices: Sequence[str])
     raise TemplateError(f"target {value!r} is neither index, letter nor text of {list(choices)}")
 
 
-def _targets(task: Generation, row: Mapping[str, Any]) -> tuple[str, ...]:
+def _targets(task: GenerationTask, row: Mapping[str, Any]) -> tuple[str, ...]:
     if task.target is None:
         return ()
     templates = (task.target,) if isinstance(task.target, str) else task.target

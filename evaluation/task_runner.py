@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.calibration import calibration_metrics
-from evaluation.config.tasks import AnyTask, Generation, MultipleChoice, Perplexity
+from evaluation.config.tasks import AnyTask, GenerationTask, MultipleChoice, Perplexity
 from evaluation.items import Item, Prompt
 from evaluation.metric import TaskMetric, mean_metric, ratio
 from evaluation.models.base import (
@@ -139,7 +139,7 @@ def _run_perplexity(items: Sequence[Item], model: EvaluatedModel) -> TaskScores:
 
 
 def _run_generation(
-    task: Generation, items: Sequence[Item], model: EvaluatedModel, context: ScoreContext
+    task: GenerationTask, items: Sequence[Item], model: EvaluatedModel, context: ScoreContext
 ) -> TaskScores:
     # Built first: a score that cannot be computed here is named before anything is generated.
     scores = [build_score(section, context) for section in task.scores]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from evaluation.config.gates import MetricGate, gate_problems
-from evaluation.config.tasks import AnyTask, DataFile, Generation, PromptedTask, TaskSection
+from evaluation.config.tasks import AnyTask, DataFile, GenerationTask, PromptedTask, TaskSection
 from training.config.base import ConfigSection
 from training.config.load import read_document
 from training.errors import JobError, Problem
@@ -114,7 +114,7 @@ def _problems(suite: Suite) -> Iterator[Problem]:
         yield from _missing_file(f"{key}.data", task.data)
         if isinstance(task, PromptedTask) and task.few_shot is not None:
             yield from _missing_file(f"{key}.few_shot.data", task.few_shot.data)
-        if isinstance(task, Generation):
+        if isinstance(task, GenerationTask):
             yield from _generation_problems(key, task)
 
 
@@ -128,7 +128,7 @@ def _missing_file(key: str, data: DataFile) -> Iterator[Problem]:
         )
 
 
-def _generation_problems(key: str, task: Generation) -> Iterator[Problem]:
+def _generation_problems(key: str, task: GenerationTask) -> Iterator[Problem]:
     if task.target is None and (needing := [s.kind for s in task.scores if s.needs_target]):
         yield Problem(
             f"{key}.target", f"{', '.join(needing)} compare with a target, and the task has none"

@@ -96,7 +96,7 @@ class Perplexity(TaskSection):
     """Column or template of the text."""
 
 
-class Generation(PromptedTask):
+class GenerationTask(PromptedTask):
     """Task whose answers are generated and scored."""
 
     kind: Literal["generation"]
@@ -116,4 +116,4 @@ class Generation(PromptedTask):
     """Scores of the answers."""
 
 
-AnyTask = Annotated[MultipleChoice | Perplexity | Generation, Field(discriminator="kind")]
+AnyTask = Annotated[MultipleChoice | Perplexity | GenerationTask, Field(discriminator="kind")]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evaluation.config.tasks import Generation, MultipleChoice, Perplexity
+from evaluation.config.tasks import GenerationTask, MultipleChoice, Perplexity
 from evaluation.items import read_items
 from evaluation.models.base import GenerationSettings, LogLikelihood, TooLong
 from evaluation.models.transformers_model import TransformersModel
@@ -176,7 +176,7 @@ def test_perplexity_equals_lm_eval(stories: TransformersModel, files: Path) -> N
 
 @needs_shared
 def test_answers_equal_those_of_lm_eval(stories: TransformersModel, files: Path) -> None:
-    task = Generation.model_validate(
+    task = GenerationTask.model_validate(
         {
             "name": "mmlu", "kind": "generation", "data": str(files / "mmlu.jsonl"),
             "prompt": "{{question}}\nAnswer:", "target": "{{choices[answer]}}", "stop": ["\n\n"],
