@@ -113,7 +113,9 @@ def _run_passes(planned: PreparationPlan, folder: Any, progress: Progress, node:
 
     workers = planned.job.prepare.workers or len(os.sched_getaffinity(0))
     workers = min(workers, len(planned.units))
-    lock = None if is_s3(planned.building) else Path(planned.building).resolve()
+    # The lock that `_locked` waits for; its folder may not exist yet where several nodes take none.
+    unlocked = is_s3(planned.building) or node.count > 1
+    lock = None if unlocked else Path(planned.building).resolve()
     barrier = Barrier(node, folder)
     with LocalTasks(workers, lock) as local:
         for name, pipeline, tasks in passes(planned, folder):

@@ -136,7 +136,7 @@ class SlurmTarget:
         The number that sbatch prints is kept in a file on the cluster. If the connection breaks
         after sbatch, the next call finds the file, or else asks squeue for the job's name.
         """
-        folder = self._folder(submission)
+        folder = self.run_folder(submission)
         for artifact in prepared.inputs:
             if artifact.path is not None:
                 files = [(file, artifact.relative_path(file)) for file in artifact.files]
@@ -157,12 +157,22 @@ class SlurmTarget:
             container=self._container(resources),
             creator=submission.creator,
         )
-        write_file(self.shell, folder / f"{name}.sbatch", script)
+        return self.submit_script(submission, script)
+
+    def submit_script(self, submission: Submission, script: str) -> Submission:
+        """Queue a batch script as the latest attempt of a run, unless that was done already.
+
+        Args:
+            submission: The run.
+            script: The batch script.
+        """
+        path = self.run_folder(submission) / f"{submission.latest.name}.sbatch"
+        write_file(self.shell, path, script)
         return self._queue(submission)
 
     def _queue(self, submission: Submission) -> Submission:
         """Queue the batch script of the latest attempt, unless that was done already."""
-        folder, name = self._folder(submission), submission.latest.name
+        folder, name = self.run_folder(submission), submission.latest.name
         # Read by people who list or adopt the runs of others.
         write_file(self.shell, folder / RECORD, submission.text())
         handle = run_script(
@@ -197,7 +207,7 @@ class SlurmTarget:
         report = self._inspect(submission)
         if not report.get("id") and submission.cancelled:
             return Status("stopped", "before it was submitted")
-        return read_report(report, self._folder(submission) / "logs" / LOG)
+        return read_report(report, self.run_folder(submission) / "logs" / LOG)
 
     def _inspect(self, submission: Submission) -> dict[str, Any]:
         """Return queue entry, status, last metrics and last error of a run, by one command.
@@ -205,7 +215,7 @@ class SlurmTarget:
         Raises:
             LaunchError: The queue could not be asked, or the shared folder is missing.
         """
-        folder = shlex.quote(str(self._folder(submission)))
+        folder = shlex.quote(str(self.run_folder(submission)))
         output = run_script(
             self.shell,
             f"""
@@ -231,9 +241,10 @@ class SlurmTarget:
         report = parse_report(output.splitlines())
         if "absent" in report and "id" in report and "queue" not in report:
             raise LaunchError(
-                f"{self._folder(submission)} is not on {self.shell.label}, and job {report['id']} "
-                "is no longer in its queue, so the end of the run is unknown. Name the folder in "
-                f"which it ran with SLURM_ROOT=…, or delete {submission.folder} if it was deleted"
+                f"{self.run_folder(submission)} is not on {self.shell.label}, and job "
+                f"{report['id']} is no longer in its queue, so the end of the run is unknown. Name "
+                "the folder in which it ran with SLURM_ROOT=…, or delete "
+                f"{submission.folder} if it was deleted"
             )
         return report
 
@@ -243,7 +254,7 @@ class SlurmTarget:
         The script fails if that is unknown: without the shared folder, or without an answer.
         """
         root, name = shlex.quote(str(self.cluster.root)), submission.latest.name
-        id_file = shlex.quote(str(self._folder(submission) / f"{name}.id"))
+        id_file = shlex.quote(str(self.run_folder(submission) / f"{name}.id"))
         absent = shlex.quote(
             f"{self.cluster.root} does not exist: is the shared file system mounted? Another "
             "folder is named by SLURM_ROOT=…"
@@ -258,7 +269,7 @@ class SlurmTarget:
 
     def logs(self, submission: Submission, *, follow: bool) -> Iterator[str]:
         """Yield the output of the job; requeued starts append to the same file."""
-        folder = self._folder(submission)
+        folder = self.run_folder(submission)
         log = shlex.quote(str(folder / "logs" / LOG))
         if not follow:
             yield from run_script(self.shell, f"cat {log} 2>/dev/null || true").splitlines()
@@ -288,7 +299,7 @@ class SlurmTarget:
         Raises:
             LaunchError: The queue could not be asked; the job is not requeued, but may run on.
         """
-        name, folder = submission.latest.name, shlex.quote(str(self._folder(submission)))
+        name, folder = submission.latest.name, shlex.quote(str(self.run_folder(submission)))
         outcome = run_script(
             self.shell,
             f"""
@@ -318,12 +329,12 @@ class SlurmTarget:
             checkpoints: Download the checkpoints too.
         """
         skip = [*_NOT_FETCHED, *([] if checkpoints else ["checkpoints"])]
-        remote = self._folder(submission)
+        remote = self.run_folder(submission)
         return fetch_files(self.shell, remote, submission.folder, skip=skip, archive=archive)
 
     def remote_storage(self, submission: Submission) -> list[tuple[str, int]]:
         """Return the run folder on the cluster with its size in bytes."""
-        folder = str(self._folder(submission))
+        folder = str(self.run_folder(submission))
         size = run_script(
             self.shell, f"du -sb {shlex.quote(folder)} 2>/dev/null | cut -f1 || true"
         ).strip()
@@ -331,7 +342,7 @@ class SlurmTarget:
 
     def delete(self, submission: Submission) -> list[str]:
         """Delete the run folder on the cluster; code and data stay, since other runs share them."""
-        run_script(self.shell, f"rm -rf {shlex.quote(str(self._folder(submission)))}")
+        run_script(self.shell, f"rm -rf {shlex.quote(str(self.run_folder(submission)))}")
         return []
 
     def list_runs(self, days: int | None) -> RunListing:
@@ -353,7 +364,7 @@ class SlurmTarget:
 
     def restart(self, submission: Submission) -> Submission:
         """Queue the batch script of the previous attempt under the name of the latest one."""
-        folder = self._folder(submission)
+        folder = self.run_folder(submission)
         previous, name = submission.attempts[-2].name, submission.latest.name
         script = run_script(self.shell, f"cat {shlex.quote(str(folder / f'{previous}.sbatch'))}")
         renamed = re.sub(
@@ -370,7 +381,8 @@ class SlurmTarget:
             return None
         return image_file(self.cluster, resources.image or self.cluster.image)
 
-    def _folder(self, submission: Submission) -> PurePosixPath:
+    def run_folder(self, submission: Submission) -> PurePosixPath:
+        """Return the run folder on the cluster."""
         return self.cluster.root / "runs" / submission.run
 
     def _upload_folder(self, artifact: InputArtifact) -> PurePosixPath:
