@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from training.config.base import ConfigSection
-from training.config.locations import ModelLocation
+from training.config.judges import AnyJudge, LocalJudge
+from training.config.locations import FileLocation, ModelLocation
 from training.config.types import DurationS, PositiveInt
 
 
@@ -36,6 +37,11 @@ class ScoreSection(ConfigSection):
 
     name: str | None = None
     """Prefix of the names of its metrics, if a task has two scores of a kind."""
+
+    @property
+    def compares(self) -> bool:
+        """True if the answers are compared with those of another model, which must be given."""
+        return False
 
 
 class TextScoreSection(ScoreSection):
@@ -223,6 +229,56 @@ class BertScore(ScoreSection):
     """Texts per forward pass."""
 
 
+class LlmJudge(ScoreSection):
+    """Judgement by a model, or by the majority of several.
+
+    `single` rates each answer by the rubric. `pairwise` compares it with the other model's answer,
+    in both orders: a judge that does not prefer the same answer both times has called a tie.
+    """
+
+    impl = "evaluation.scores.judge:LlmJudgeScore"
+    needs_target = False
+
+    kind: Literal["judge"]
+    mode: Literal["single", "pairwise"]
+    rubric: Annotated[str, Field(min_length=1)]
+    """Description of a good answer."""
+    judge: AnyJudge | None = None
+    """The judge."""
+    judges: tuple[AnyJudge, ...] = ()
+    """Judges of a panel, in place of `judge`."""
+    scale: Annotated[int, Field(ge=2, le=100)] = 10
+    """Best rating of mode `single`; the worst is 1."""
+    show_target: bool = False
+    """Show the item's target to the judge as a correct answer."""
+    human_labels: FileLocation | None = None
+    """File of labels by people of some of the pairs, of every shape that `temper feedback` reads:
+    the judge's agreement with them, and the win rate corrected by them, are reported."""
+    max_unjudged: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Largest share of items without a usable judgement."""
+
+    @property
+    def compares(self) -> bool:
+        """True if the answers are compared with those of another model."""
+        return self.mode == "pairwise"
+
+    @property
+    def panel(self) -> tuple[AnyJudge, ...]:
+        """The judges."""
+        return self.judges if self.judge is None else (self.judge,)
+
+    @model_validator(mode="after")
+    def _complete(self) -> LlmJudge:
+        if (self.judge is None) == (not self.judges):
+            raise ValueError("give either judge, or judges for a panel")
+        for judge in self.panel:
+            if isinstance(judge, LocalJudge) and judge.source is None:
+                raise ValueError("a local judge needs source: the folder or Hub id of its model")
+        if self.human_labels is not None and self.mode == "single":
+            raise ValueError("human_labels are of pairs: set mode: pairwise")
+        return self
+
+
 AnyScore = Annotated[
     ExactMatch
     | TokenF1
@@ -236,6 +292,7 @@ AnyScore = Annotated[
     | Refusal
     | Instructions
     | Classification
-    | BertScore,
+    | BertScore
+    | LlmJudge,
     Field(discriminator="kind"),
 ]

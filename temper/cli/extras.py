@@ -10,7 +10,7 @@ EXTRAS = {
     "train": (
         *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors"),
         *("tokenizers", "numpy", "pyarrow", "psutil", "filelock", "jinja2"),
-        *("matplotlib", "mlflow", "jsonschema", "regex", "httpx2", "gguf"),
+        *("matplotlib", "mlflow", "jsonschema", "regex", "httpx2", "gguf", "sacrebleu"),
     ),
     "launch": ("boto3", "botocore"),
     "feedback": ("nltk", "networkx"),

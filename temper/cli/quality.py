@@ -1,4 +1,4 @@
-"""Commands that examine labels and models: feedback, redteam, bias."""
+"""Commands that examine labels and models: evaluate, feedback, redteam, bias."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
+    app.command("evaluate")(_evaluate)
     app.command("feedback")(_feedback)
     app.command("redteam")(_redteam)
     app.command("bias")(_bias)
@@ -20,6 +21,29 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model fol
 TemplateOption = Annotated[
     str | None, typer.Option(help="A chat template, as model.chat_template of a job.")
 ]
+
+
+def _evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run, a model folder or a Hub id.")
+    ],
+    suite: Annotated[
+        Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped one.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(help="Another model to compare with on the same items.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Sequences per forward pass.")] = 16,
+    max_cost: Annotated[float | None, typer.Option(help="Cost limit of judges in USD.")] = None,
+) -> int:
+    """Evaluate a model on a suite, paired with another model.
+
+    Values have 95 % intervals, and differences are tested on the same items.
+    """
+    from evaluation.command import EvaluateOptions, run_evaluation
+
+    return run_evaluation(EvaluateOptions(model, suite, against, out, batch_size, max_cost))
 
 
 def _feedback(

@@ -114,7 +114,7 @@ class LocalGenerator:
         """
         ids = [self._rows.prompt_ids(self._as_model_input(prompt)) for prompt in prompts]
         self._check_context(ids, max_new_tokens)
-        seeds = [_seed(prompt) for prompt in prompts]
+        seeds = [prompt_seed(prompt) for prompt in prompts]
         # Batches of similar lengths need little padding; the replies return to the input order.
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         replies = [JudgeReply("")] * len(ids)
@@ -197,6 +197,7 @@ class LocalGenerator:
             )
 
 
-def _seed(prompt: Prompt) -> int:
+def prompt_seed(prompt: Prompt) -> int:
+    """Return the seed of a prompt's answers, which depends on nothing but the prompt."""
     canonical = json.dumps(prompt, sort_keys=True, default=str)
     return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big")

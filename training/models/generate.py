@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteriaList,
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Sampler(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
-def sample(
+def sample(  # noqa: PLR0913 (settings of one call, all by name)
     model: Any,
     prompts: Sequence[Sequence[int]],
     draws: Tensor,
@@ -81,6 +86,7 @@ def sample(
     end_ids: Sequence[int],
     pad_id: int,
     synced: bool = False,
+    stopping: StoppingCriteriaList | None = None,
 ) -> list[Generation]:
     """Return the model's answer to each prompt.
 
@@ -93,6 +99,7 @@ def sample(
         end_ids: Tokens that end an answer.
         pad_id: Id of padding on the left of shorter prompts; may equal an end token.
         synced: Whether every process must take part in every step, because weights are sharded.
+        stopping: Further criteria that end an answer, after which it is padded.
     """
     width = max(len(prompt) for prompt in prompts)
     rows = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
@@ -110,6 +117,7 @@ def sample(
             pad_token_id=pad_id,
             eos_token_id=list(end_ids),
             synced_gpus=synced,
+            stopping_criteria=stopping,
         )
     model.train(was_training)
     return [_cut(ids, set(end_ids)) for ids in output[:, width:].tolist()]

@@ -107,6 +107,7 @@ LOCAL = (
     "check-job",
     "compatibility",
     "compatibility-cuda",
+    "evaluate",
     "execution-policies",
     "export",
     "feedback",

@@ -87,7 +87,15 @@ def test_every_file_that_code_reads_is_in_the_wheel(bin_folder: Path, tmp_path: 
     code = "import temper, pathlib; print(pathlib.Path(temper.__file__).parents[1])"
     installed = Path(_call(bin_folder / "python", "-c", code, cwd=tmp_path).strip())
     for suffix in ("jinja", "html", "css", "yaml"):
-        for package in ("training", "planning", "launch", "catalog", "feedback", "safety"):
+        for package in (
+            "training",
+            "planning",
+            "launch",
+            "catalog",
+            "feedback",
+            "safety",
+            "evaluation",
+        ):
             for path in (ROOT / package).rglob(f"*.{suffix}"):
                 assert (installed / path.relative_to(ROOT)).is_file(), path
 

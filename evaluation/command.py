@@ -1,0 +1,143 @@
+"""Implementation of `temper evaluate`: a suite on a model, paired with another model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from evaluation.config.suite import Suite, load_suite
+from evaluation.gates import check_gates
+from evaluation.results import EvaluationResult, MetricResult, PairedResult
+from training.config.input_paths import require_model
+from training.console import say
+from training.quiet import quiet
+from training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `temper evaluate`.
+
+    Attributes:
+        model: Run, folder of a model or an adapter, or Hub id.
+        suite: Suite file, or the name of a suite that comes with the package.
+        against: Model to compare with on the same items.
+        out: Folder of the results; by default that of the run, or one in `evaluations/`.
+        batch_size: Sequences per forward pass.
+        max_cost: Limit in US dollars for judges and endpoints.
+    """
+
+    model: str
+    suite: Path
+    against: str | None = None
+    out: Path | None = None
+    batch_size: int = 16
+    max_cost: float | None = None
+
+
+def run_evaluation(options: EvaluateOptions) -> int:
+    """Evaluate a model on a suite, print a table, and write the results.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        TemperError: The suite, its items or a model cannot be used, or a gate is not passed.
+    """
+    start = time.monotonic()
+    quiet()
+    suite = load_suite(options.suite, against=options.against is not None)
+    require_model(options.model, "MODEL")
+    if options.against is not None:
+        require_model(options.against, "--against")
+    # Imported here: mistakes in the suite are reported before torch is loaded.
+    import torch
+
+    from evaluation.models.load import load_model
+    from evaluation.runner import (
+        evaluate_model,
+        read_suite_items,
+        summarise_suite,
+        write_results,
+    )
+    from evaluation.scores.base import ScoreContext
+
+    items = read_suite_items(suite)
+    out = options.out or default_folder(options.model, suite.suite)
+    accelerator = torch.accelerator.current_accelerator()
+    device = torch.device("cpu") if accelerator is None else accelerator
+    cache = RunFolder(out).cache
+    scored = []
+    for source in (options.model, options.against):
+        if source is None:
+            continue
+        say(f"evaluating {source} on {suite.suite}: {sum(map(len, items.values()))} items")
+        context = ScoreContext(device, out, cache, options.max_cost, source)
+        load = partial(load_model, source, options.batch_size)
+        scored.append(evaluate_model(suite, items, load, context, say))
+    against = scored[1] if len(scored) > 1 else None
+    result = summarise_suite(suite, items, scored[0], against, time.monotonic() - start)
+    write_results(out, result, scored[0], against)
+    for line in result_lines(suite, result):
+        say(line)
+    say(f"done in {result.seconds:.0f} s: {out}")
+    check_gates(result.gates)
+    return 0
+
+
+def default_folder(model: str, suite: str) -> Path:
+    """Return the folder of the results of a model on a suite, in its run if it is a run.
+
+    Args:
+        model: The model as the user wrote it.
+        suite: Name of the suite.
+    """
+    run = Path(model)
+    for folder in (run, run.parent):
+        if RunFolder(folder).state is not None:
+            return folder / "evaluation" / suite
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return Path("evaluations") / suite / f"{run.name}-{stamp}"
+
+
+def result_lines(suite: Suite, result: EvaluationResult) -> list[str]:
+    """Return the results as lines of a table.
+
+    Args:
+        suite: The suite.
+        result: Its results.
+    """
+    lines = []
+    for task in suite.tasks:
+        outcome = result.tasks[task.name]
+        skipped = sum(outcome.skipped.values())
+        note = f", {skipped} not scored" if skipped else ""
+        lines.append(f"{task.name} ({outcome.items} items{note})")
+        lines += [
+            f"  {metric_line(name, value, outcome.comparison.get(name))}"
+            for name, value in outcome.metrics.items()
+        ]
+        lines += [f"  not scored: {count} {why}" for why, count in outcome.skipped.items()]
+    for gate in result.gates:
+        lines.append(f"gate {'passed' if gate.passed else 'NOT PASSED'}: {gate.gate}")
+    return lines
+
+
+def metric_line(name: str, value: MetricResult, pair: PairedResult | None) -> str:
+    """Return a metric as text, with its interval and its difference to the other model.
+
+    Args:
+        name: Name of the metric.
+        value: Its value.
+        pair: Its paired difference; None if there is no other model.
+    """
+    text = f"{name:<22} {value.value:.4g} (95 % {value.low:.4g} to {value.high:.4g})"
+    if pair is None:
+        return text
+    verdict = "different" if pair.p_holm < 0.05 else "no difference shown"
+    return (
+        f"{text}; difference {pair.difference:+.4g} ({pair.low:+.4g} to {pair.high:+.4g}), "
+        f"p {pair.p_holm:.2g}: {verdict}"
+    )

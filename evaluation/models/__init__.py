@@ -1,0 +1,1 @@
+"""Models that can be evaluated: one file per way to reach a model."""

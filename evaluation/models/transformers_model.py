@@ -1,0 +1,260 @@
+"""Model in a folder or on the Hub, evaluated with Transformers; an adapter is merged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+
+from evaluation.items import Prompt
+from evaluation.models.base import (
+    GeneratedAnswers,
+    GenerationSettings,
+    LogLikelihood,
+    TooLong,
+)
+from evaluation.models.windows import TokenRequest, encode_pair, text_windows
+from evaluation.results import EvaluatedModelInfo
+from training.data.tokenization.row_tokenizer import RowTokenizer
+from training.errors import ModelError
+from training.judges.local_generator import prompt_seed
+from training.models.generate import sample, uniforms
+from training.models.locate import explain_missing
+from training.models.merge import is_adapter, merged
+from training.models.safetensors_io import weights_digest
+
+_NO_LENGTH_LIMIT = 1 << 20
+
+
+class TransformersModel:
+    """Causal language model, evaluated in this process.
+
+    Args:
+        source: Folder or Hub id, as the user wrote it.
+        folder: Folder or Hub id to load: for a run, that of its model.
+        device: Device of the model.
+        batch_size: Sequences per forward pass.
+
+    Raises:
+        ModelError: The model does not exist or cannot be read.
+    """
+
+    def __init__(self, source: str, folder: str, device: torch.device, batch_size: int):
+        self._source, self._folder = source, folder
+        self._batch_size = batch_size
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+            if is_adapter(folder):
+                model = merged(folder, dtype=dtype)
+            else:
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(explain_missing("model", source, error)) from error
+        self._model: Any = model.to(device).eval().requires_grad_(False)
+        self._rows = RowTokenizer.from_tokenizer(
+            self._tokenizer, chat_template=None, want="prompt", max_length=_NO_LENGTH_LIMIT
+        )
+
+    @property
+    def info(self) -> EvaluatedModelInfo:
+        """Identity of the model, and what can change its scores."""
+        template = self._tokenizer.chat_template
+        settings = {
+            "backend": f"transformers {transformers.__version__}, torch {torch.__version__}",
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "device": self._model.device.type,
+            "batch_size": self._batch_size,
+            "context_length": self._context,
+            "chat_template": None if template is None else _short_digest(str(template)),
+        }
+        kind = "adapter" if is_adapter(self._folder) else "transformers"
+        return EvaluatedModelInfo(self._source, self._digest(), kind, settings)
+
+    def _digest(self) -> str | None:
+        folder = Path(self._folder)
+        return weights_digest(folder) if any(folder.glob("*.safetensors")) else None
+
+    def log_likelihoods(
+        self, requests: Sequence[tuple[Prompt, str]]
+    ) -> list[LogLikelihood | TooLong]:
+        """Return the log-likelihood of each continuation after its context."""
+        encoded = [self._encode(prompt, text) for prompt, text in requests]
+        fitting = [i for i, request in enumerate(encoded) if len(request.ids) <= self._context]
+        computed = self._score([encoded[index] for index in fitting])
+        results: list[LogLikelihood | TooLong] = [self._too_long()] * len(encoded)
+        for index, result in zip(fitting, computed, strict=True):
+            results[index] = result
+        return results
+
+    def text_log_likelihoods(self, texts: Sequence[str]) -> list[LogLikelihood]:
+        """Return the log-likelihood of each text, in windows if it exceeds the context."""
+        windows = [list(text_windows(self._tokenizer, text, self._context)) for text in texts]
+        scores = iter(self._score([window for text in windows for window in text]))
+        results = []
+        for text in windows:
+            parts = [next(scores) for _ in text]
+            results.append(
+                LogLikelihood(
+                    sum(part.nats for part in parts),
+                    sum(part.tokens for part in parts),
+                    all(part.greedy for part in parts),
+                )
+            )
+        return results
+
+    def generate(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings
+    ) -> list[GeneratedAnswers | TooLong]:
+        """Return answers to each prompt; they do not depend on the batch size."""
+        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        room = self._context - settings.max_new_tokens
+        fitting = sorted(
+            (index for index, row in enumerate(ids) if len(row) <= room),
+            key=lambda index: len(ids[index]),
+        )
+        drawn: dict[int, list[tuple[str, bool]]] = {index: [] for index in fitting}
+        for draw in range(settings.samples):
+            for batch in _batches(fitting, self._batch_size):
+                answers = self._answers([ids[i] for i in batch], prompts, batch, draw, settings)
+                for index, answer in zip(batch, answers, strict=True):
+                    drawn[index].append(answer)
+        results: list[GeneratedAnswers | TooLong] = [self._too_long(settings.max_new_tokens)] * len(
+            ids
+        )
+        for index, pairs in drawn.items():
+            texts, truncated = zip(*pairs, strict=True)
+            results[index] = GeneratedAnswers(texts, truncated, len(ids[index]))
+        return results
+
+    def _answers(
+        self,
+        ids: list[list[int]],
+        prompts: Sequence[Prompt],
+        batch: list[int],
+        draw: int,
+        settings: GenerationSettings,
+    ) -> list[tuple[str, bool]]:
+        """Return text of each answer, and whether it was cut at the maximum length.
+
+        Args:
+            ids: Token ids of the prompts of a batch.
+            prompts: All prompts, by which answers are seeded.
+            batch: Numbers of the batch's prompts.
+            draw: Number of the sample.
+            settings: How answers are generated.
+        """
+        width = max(map(len, ids))
+        stopping = StopTexts(self._tokenizer, settings.stop, width)
+        seeds = [prompt_seed(prompts[index]) for index in batch]
+        generations = sample(
+            self._model,
+            ids,
+            uniforms([settings.seed, draw], seeds, settings.max_new_tokens),
+            temperature=settings.temperature,
+            end_ids=self._end_ids,
+            pad_id=self._end_ids[0],
+            stopping=StoppingCriteriaList([stopping] if settings.stop else []),
+        )
+        answers = []
+        for generation in generations:
+            text = str(self._tokenizer.decode(generation.ids, skip_special_tokens=True))
+            cut = _until(text, settings.stop)
+            answers.append((cut, not generation.ended and cut == text))
+        return answers
+
+    def _score(self, requests: Sequence[TokenRequest]) -> list[LogLikelihood]:
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i].ids), reverse=True)
+        results: dict[int, LogLikelihood] = {}
+        for batch in _batches(order, self._batch_size):
+            rows = [requests[index] for index in batch]
+            width = len(rows[0].ids)
+            ids = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows])
+            # No mask is needed: padding is on the right, and attention is causal.
+            with torch.inference_mode():
+                logits = self._model(ids.to(self._model.device), use_cache=False).logits
+            for index, row, row_logits in zip(batch, rows, logits, strict=True):
+                results[index] = _likelihood(row, row_logits)
+        return [results[index] for index in range(len(requests))]
+
+    def _encode(self, prompt: Prompt, continuation: str) -> TokenRequest:
+        if isinstance(prompt, str):
+            return encode_pair(self._tokenizer, prompt, continuation)
+        context = self._rows.prompt_ids(prompt)
+        ids = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        return TokenRequest(context, list(ids))
+
+    def _prompt_ids(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            return list(self._tokenizer(prompt)["input_ids"])
+        return self._rows.prompt_ids(prompt)
+
+    def _too_long(self, new_tokens: int = 0) -> TooLong:
+        answer = f" with {new_tokens} new tokens" if new_tokens else ""
+        return TooLong(f"longer{answer} than the context of {self._context} tokens")
+
+    @property
+    def _context(self) -> int:
+        text_config = self._model.config.get_text_config()
+        return int(getattr(text_config, "max_position_embeddings", None) or _NO_LENGTH_LIMIT)
+
+    @property
+    def _end_ids(self) -> list[int]:
+        own = self._model.generation_config.eos_token_id
+        return sorted({*self._rows.end_ids, *([own] if isinstance(own, int) else own or ())})
+
+
+class StopTexts(StoppingCriteria):
+    """Stopping criterion that ends an answer when it contains a text.
+
+    Args:
+        tokenizer: Decodes the answers.
+        texts: The texts.
+        prompt_length: Tokens before the answers, including padding.
+    """
+
+    def __init__(self, tokenizer: Any, texts: tuple[str, ...], prompt_length: int):
+        self._tokenizer = tokenizer
+        self._texts = texts
+        self._prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:
+        """Return True for each answer that contains one of the texts."""
+        answers = self._tokenizer.batch_decode(
+            input_ids[:, self._prompt_length :], skip_special_tokens=True
+        )
+        done = [any(text in answer for text in self._texts) for answer in answers]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _likelihood(request: TokenRequest, logits: torch.Tensor) -> LogLikelihood:
+    """Return the log-likelihood of a request from the logits of its row, [width, vocabulary]."""
+    end = len(request.ids)
+    start = end - len(request.continuation)
+    log_probs = logits[start:end].float().log_softmax(-1).cpu()
+    tokens = torch.tensor(request.continuation)
+    chosen = log_probs.gather(1, tokens[:, None])[:, 0]
+    greedy = bool((log_probs.argmax(-1) == tokens).all())
+    return LogLikelihood(float(chosen.sum()), len(tokens), greedy, len(request.context))
+
+
+def _batches(order: Sequence[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(order), size):
+        yield list(order[start : start + size])
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to the first of the stops."""
+    ends = [position for stop in stops if (position := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
