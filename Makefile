@@ -73,13 +73,28 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: evaluate feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: register models diff-models promote lineage evaluate feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
+
+register: $(VENV)/.train  ## register the verified model of a run: make register RUN=runs/NAME/latest [NAME=…] [ARGS="--version 1.4.0 --override 'REASON'"]
+	@$(TEMPER) register $(RUN) $(if $(NAME),--name $(NAME)) $(ARGS)
+
+models: $(VENV)/.launch  ## list registered models and their stages: make models [NAME=…] [ARGS=--rebuild]
+	@$(TEMPER) models $(NAME) $(ARGS)
+
+diff-models: $(VENV)/.launch  ## compare two registered versions: make diff-models A=name@1.0.0 B=name@1.1.0
+	@$(TEMPER) diff-models $(A) $(B) $(ARGS)
+
+promote: $(VENV)/.launch  ## change the stage of a registered version: make promote MODEL=name@1.4.0 STAGE=production
+	@$(TEMPER) promote $(MODEL) $(STAGE) $(ARGS)
+
+lineage: $(VENV)/.launch  ## show what a registered version was made of: make lineage MODEL=name@1.4.0
+	@$(TEMPER) lineage $(MODEL) $(ARGS)
 
 redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
 	@$(TEMPER) redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)
