@@ -54,9 +54,7 @@ def items_of(folder: Path, task: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def compare_with_lm_eval(
-    result: EvaluationResult, folder: Path, reference: dict[str, Any]
-) -> None:
+def compare_with_lm_eval(result: EvaluationResult, folder: Path, reference: dict[str, Any]) -> None:
     """Compare every metric, every log-likelihood and every answer."""
     compared = 0
     for name, task in reference["tasks"].items():
