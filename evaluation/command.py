@@ -55,9 +55,13 @@ def run_evaluation(options: EvaluateOptions) -> int:
     # Imported here: mistakes in the suite are reported before torch is loaded.
     import torch
 
+    from evaluation.contamination import find_contaminated
     from evaluation.models.load import load_model
+    from evaluation.report.page import write_report
     from evaluation.runner import (
+        ModelScores,
         evaluate_model,
+        mark_contaminated,
         read_suite_items,
         summarise_suite,
         write_results,
@@ -69,20 +73,26 @@ def run_evaluation(options: EvaluateOptions) -> int:
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
-    scored = []
-    for source in (options.model, options.against):
+    flags = find_contaminated(options.model, items)
+    scored: list[ModelScores] = []
+    # The other model first: some scores compare the model's answers with its answers.
+    for source in (options.against, options.model):
         if source is None:
             continue
         say(f"evaluating {source} on {suite.suite}: {sum(map(len, items.values()))} items")
         context = ScoreContext(device, out, cache, options.max_cost, source)
         load = partial(load_model, source, options.batch_size)
-        scored.append(evaluate_model(suite, items, load, context, say))
-    against = scored[1] if len(scored) > 1 else None
-    result = summarise_suite(suite, items, scored[0], against, time.monotonic() - start)
-    write_results(out, result, scored[0], against)
+        scored.append(evaluate_model(suite, items, load, context, say, *scored))
+    model, against = scored[-1], scored[0] if len(scored) > 1 else None
+    if flags is not None:
+        model = mark_contaminated(model, flags)
+    seconds = time.monotonic() - start
+    result = summarise_suite(suite, items, model, against, seconds, flags)
+    write_results(out, result, model, against)
+    report = write_report(out)
     for line in result_lines(suite, result):
         say(line)
-    say(f"done in {result.seconds:.0f} s: {out}")
+    say(f"done in {result.seconds:.0f} s: {report}")
     check_gates(result.gates)
     return 0
 
@@ -120,6 +130,13 @@ def result_lines(suite: Suite, result: EvaluationResult) -> list[str]:
             for name, value in outcome.metrics.items()
         ]
         lines += [f"  not scored: {count} {why}" for why, count in outcome.skipped.items()]
+        if outcome.contaminated:
+            clean = ", ".join(
+                f"{name} {value.clean:.4g}"
+                for name, value in outcome.metrics.items()
+                if value.clean is not None
+            )
+            lines.append(f"  in the training data: {outcome.contaminated} items; without: {clean}")
     for gate in result.gates:
         lines.append(f"gate {'passed' if gate.passed else 'NOT PASSED'}: {gate.gate}")
     return lines
