@@ -18,6 +18,8 @@ from training.config.load import read_document
 from training.errors import JobError, Problem
 from validation.error_messages import explain
 
+SUITE_FILE = "suite.yaml"
+"""Suite of a folder that holds it and its data."""
 SHIPPED = Path(__file__).parents[1] / "suites"
 """Folder of the suites that come with the package, which a bare name finds."""
 
@@ -58,12 +60,15 @@ def load_suite(path: Path, *, against: bool = True) -> Suite:
     """Return the suite in a file, with the paths of its data found.
 
     Args:
-        path: A YAML file, or the name of a suite that comes with the package.
+        path: A YAML file, a folder that holds `suite.yaml`, or the name of a suite that comes with
+            the package.
         against: True if another model is evaluated as well, which some gates need.
 
     Raises:
         JobError: The file cannot be used; the error lists every problem in it.
     """
+    if path.is_dir():
+        path = path / SUITE_FILE
     if not path.exists() and (SHIPPED / f"{path}.yaml").is_file():
         path = SHIPPED / f"{path}.yaml"
     names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
