@@ -131,6 +131,8 @@ class TaskResult:
         metrics: Result of each metric of the model.
         against: Result of each metric of the model that it is compared with.
         comparison: Paired difference of each metric.
+        against_skipped: Number of items that the other model could not score, by reason.
+        facts: Findings of the scores about all items, such as a judge's flip rate.
     """
 
     digest: str
@@ -140,6 +142,8 @@ class TaskResult:
     metrics: dict[str, MetricResult] = field(default_factory=dict)
     against: dict[str, MetricResult] = field(default_factory=dict)
     comparison: dict[str, PairedResult] = field(default_factory=dict)
+    against_skipped: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,14 @@ def render(template: str, columns: Mapping[str, Any]) -> str:
     """Return a template rendered as text.
 
     Args:
-        template: The template.
+        template: Name of a column, or a template.
         columns: Columns of an item.
 
     Raises:
         TemplateError: A column is missing, or an expression fails.
     """
+    if template in columns:
+        return str(columns[template])
     try:
         return str(_compiled(template).render(columns))
     except UndefinedError as error:

@@ -17,6 +17,7 @@ from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
 from training.config.safety_checks import check_safety
 from training.config.static_shape_checks import check_static_shapes
+from training.config.suite_checks import check_suites
 from training.config.types import NEVER
 from training.errors import Problem
 
@@ -42,6 +43,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         _sharding,
         _run,
         check_safety,
+        check_suites,
         check_static_shapes,
         check_machines,
     )

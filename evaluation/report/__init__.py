@@ -1,0 +1,1 @@
+"""Report of an evaluation: one page without external resources."""
