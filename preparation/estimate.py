@@ -39,7 +39,7 @@ _BYTES_PER_ROW = 400
 
 @dataclass(frozen=True)
 class PreparationEstimate:
-    """What a preparation takes, estimated from a sample.
+    """Rows, time and memory of a preparation, estimated from a sample.
 
     Attributes:
         rows: Number of rows of all sources.
@@ -129,7 +129,7 @@ def format_duration(seconds: float) -> str:
 
 
 @dataclass
-class _Sample:
+class _UnitSample:
     """First rows of a unit.
 
     Attributes:
@@ -141,8 +141,8 @@ class _Sample:
     bytes: int
 
 
-def _sample(planned: PreparationPlan, index: int) -> _Sample:
-    sample = _Sample([], 0)
+def _sample(planned: PreparationPlan, index: int) -> _UnitSample:
+    sample = _UnitSample([], 0)
     for part in planned.units[index].ranges:
         source = planned.job.prepare.sources[part.source]
         converter = RowConverter(source, planned.labels[part.source])
