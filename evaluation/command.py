@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluation.config.suite import Suite, load_suite
 from evaluation.gates import check_gates
+from evaluation.report.page import REPORT
 from evaluation.results import EvaluationResult, MetricResult, PairedResult
 from training.config.input_paths import require_model
 from training.console import say
@@ -46,12 +47,32 @@ def run_evaluation(options: EvaluateOptions) -> int:
     Raises:
         TemperError: The suite, its items or a model cannot be used, or a gate is not passed.
     """
-    start = time.monotonic()
     quiet()
     suite = load_suite(options.suite, against=options.against is not None)
     require_model(options.model, "MODEL")
     if options.against is not None:
         require_model(options.against, "--against")
+    out = options.out or default_folder(options.model, suite.suite)
+    result = evaluate_suite(suite, options, out)
+    for line in result_lines(suite, result):
+        say(line)
+    say(f"done in {result.seconds:.0f} s: {out / REPORT}")
+    check_gates(result.gates)
+    return 0
+
+
+def evaluate_suite(suite: Suite, options: EvaluateOptions, out: Path) -> EvaluationResult:
+    """Evaluate a model on a suite and write the results and the report.
+
+    Args:
+        suite: The suite.
+        options: Models, batch size and cost limit.
+        out: Folder of the results.
+
+    Raises:
+        TemperError: The items or a model cannot be used.
+    """
+    start = time.monotonic()
     # Imported here: mistakes in the suite are reported before torch is loaded.
     import torch
 
@@ -69,7 +90,6 @@ def run_evaluation(options: EvaluateOptions) -> int:
     from evaluation.scores.base import ScoreContext
 
     items = read_suite_items(suite)
-    out = options.out or default_folder(options.model, suite.suite)
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
@@ -89,12 +109,8 @@ def run_evaluation(options: EvaluateOptions) -> int:
     seconds = time.monotonic() - start
     result = summarise_suite(suite, items, model, against, seconds, flags)
     write_results(out, result, model, against)
-    report = write_report(out)
-    for line in result_lines(suite, result):
-        say(line)
-    say(f"done in {result.seconds:.0f} s: {report}")
-    check_gates(result.gates)
-    return 0
+    write_report(out)
+    return result
 
 
 def default_folder(model: str, suite: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
     *("training", "planning", "containers", "catalog", "account", "validation"),
-    *("safety", "evaluation"),
+    *("safety", "evaluation", "feedback"),
 )
 _SUFFIXES = frozenset((".py", ".yaml", ".jinja", ".html", ".css", ".json"))
 

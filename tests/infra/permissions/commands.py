@@ -105,6 +105,7 @@ LOCAL = (
     "bias",
     "check",
     "check-job",
+    "compare",
     "compatibility",
     "compatibility-cuda",
     "evaluate",
