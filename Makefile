@@ -58,8 +58,8 @@ train: $(VENV)/.launch
 	@$(TEMPER) train $(JOB) --target $(TARGET) --env $(ENV) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
 endif
 
-prepare: $(VENV)/.prepare  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=slurm] [NODES=4]
-	@$(TEMPER) prepare $(JOB) --target $(TARGET) $(if $(NODES),--nodes $(NODES)) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh)
+prepare: $(VENV)/.prepare $(if $(filter-out local,$(TARGET)),$(VENV)/.launch)  ## prepare clean training data: make prepare JOB=jobs/prepare.yaml [SET="prepare.workers=4"] [FRESH=1] [TARGET=sagemaker|slurm ENV=dev NODES=2]
+	@$(TEMPER) prepare $(JOB) $(if $(SET),--set '$(SET)') $(if $(FRESH),--fresh) $(if $(TARGET),--target $(TARGET)) $(if $(ENV),--env $(ENV)) $(if $(NODES),--nodes $(NODES))
 
 plan: $(VENV)/.train  ## estimate memory, time and cost of a job: make plan JOB=… [OUT=plan.json]
 	@$(TEMPER) plan $(JOB) $(if $(SET),--set $(SET)) $(if $(OUT),--out $(OUT))
@@ -73,13 +73,31 @@ check-job: $(VENV)/.train  ## check a job file without running it: make check-jo
 import-job: $(VENV)/.launch  ## print the job file of Hugging Face hyperparameters: make import-job FILE=settings.json MODEL=… DATA=… [VALIDATION=5%] [DEVICES=1]
 	@$(TEMPER) import $(FILE) --model '$(MODEL)' --data '$(DATA)' --validation '$(VALIDATION)' --devices $(or $(DEVICES),1)
 
-.PHONY: evaluate feedback gpu-test bench-gpu measured redteam bias import-job
+.PHONY: register models diff-models promote lineage evaluate compare feedback gpu-test bench-gpu measured redteam bias import-job
 
 feedback: $(VENV)/.feedback  ## measure and clean preference labels: make feedback DATA=labels.csv [OUT=folder] [LEAST_ALPHA=0.4] [ARGS="--columns choice=overall"]
 	@$(TEMPER) feedback $(DATA) $(if $(OUT),--out $(OUT)) $(if $(LEAST_ALPHA),--least-alpha $(LEAST_ALPHA)) $(ARGS)
 
 evaluate: $(VENV)/.train  ## evaluate a model on a suite: make evaluate MODEL=… SUITE=suite.yaml [AGAINST=base] [OUT=…]
 	@$(if $(and $(MODEL),$(SUITE)),$(TEMPER) evaluate $(MODEL) $(SUITE) $(if $(AGAINST),--against $(AGAINST)) $(if $(OUT),--out $(OUT)) $(ARGS),echo 'make evaluate needs MODEL=… and SUITE=…' >&2; exit 2)
+
+compare: $(VENV)/.train  ## compare two models by a judge: make compare A=… B=… PROMPTS=prompts.jsonl JUDGE=judge.yaml [OUT=…]
+	@$(TEMPER) compare $(A) $(B) --prompts "$(PROMPTS)" --judge "$(JUDGE)" $(if $(OUT),--out $(OUT)) $(ARGS)
+
+register: $(VENV)/.train  ## register the verified model of a run: make register RUN=runs/NAME/latest [NAME=…] [ARGS="--version 1.4.0 --override 'REASON'"]
+	@$(TEMPER) register $(RUN) $(if $(NAME),--name $(NAME)) $(ARGS)
+
+models: $(VENV)/.launch  ## list registered models and their stages: make models [NAME=…] [ARGS=--rebuild]
+	@$(TEMPER) models $(NAME) $(ARGS)
+
+diff-models: $(VENV)/.launch  ## compare two registered versions: make diff-models A=name@1.0.0 B=name@1.1.0
+	@$(TEMPER) diff-models $(A) $(B) $(ARGS)
+
+promote: $(VENV)/.launch  ## change the stage of a registered version: make promote MODEL=name@1.4.0 STAGE=production
+	@$(TEMPER) promote $(MODEL) $(STAGE) $(ARGS)
+
+lineage: $(VENV)/.launch  ## show what a registered version was made of: make lineage MODEL=name@1.4.0
+	@$(TEMPER) lineage $(MODEL) $(ARGS)
 
 redteam: $(VENV)/.train  ## red-team a model: make redteam MODEL=… [BEFORE=…] [JUDGE=judge.yaml] [ARGS="--most-answered 0.05 --most-leaked 0"]
 	@$(TEMPER) redteam $(MODEL) $(if $(BEFORE),--before $(BEFORE)) $(if $(JUDGE),--judge $(JUDGE)) $(ARGS)

@@ -30,6 +30,8 @@ class ContainerSpec:
         environment: Environment variables.
         isolated: The container has no network, except to its peers.
         image: Image that the request names.
+        job: Name of the job.
+        arguments: Arguments of the entry point; none for the image's default command.
     """
 
     ml: Path
@@ -39,6 +41,8 @@ class ContainerSpec:
     environment: dict[str, str]
     isolated: bool
     image: str
+    job: str
+    arguments: tuple[str, ...] = ("train",)
 
 
 class ContainerRuntime(Protocol):
@@ -58,11 +62,13 @@ class NamespaceRuntime:
     """Runtime that runs this checkout's entry point in Linux namespaces, without an engine.
 
     Args:
-        command: Entry point of the image; SageMaker appends the argument `train`.
+        command: Entry point of the image, to which the arguments of a container are appended.
+        default: Arguments of a container that has none: the default command of the image.
     """
 
-    def __init__(self, command: tuple[str, ...] = ()):
+    def __init__(self, command: tuple[str, ...] = (), default: tuple[str, ...] = ("prepare",)):
         self.command = command or entry_point()
+        self.default = default
 
     def start(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
         """Start the command in new mount, PID, host-name and (if isolated) network namespaces."""
@@ -71,7 +77,7 @@ class NamespaceRuntime:
             "root": str(spec.root),
             "host": spec.host,
             "hosts": list(spec.hosts),
-            "command": [*self.command, "train"],
+            "command": [*self.command, *(spec.arguments or self.default)],
             "environment": {**_inherited(), **spec.environment},
             "isolated": spec.isolated,
             "cwd": str(ROOT),
@@ -126,7 +132,8 @@ class OciRuntime:
             [
                 *(self.engine, "run", "--rm", "--name", _container_name(spec), "--init=false"),
                 *(f"--hostname={spec.host}", f"--shm-size={_SHM_BYTES}", *network, *hosts),
-                *("--volume", f"{spec.ml}:/opt/ml", *variables, self.image, "train"),
+                *("--volume", f"{spec.ml}:/opt/ml", *variables, self.image),
+                *spec.arguments,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -210,4 +217,4 @@ def _inherited() -> dict[str, str]:
 
 
 def _container_name(spec: ContainerSpec) -> str:
-    return f"rehearsal-{spec.environment['TRAINING_JOB_NAME']}-{spec.host}"
+    return f"rehearsal-{spec.job}-{spec.host}"

@@ -7,14 +7,13 @@ Stopped. Every transition is published on the event bus.
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from emulator.containers import TICK_S, Container, end_containers, start_container
 from emulator.instance import ContainerRuntime, ContainerSpec, prepare_opt_ml
 from emulator.log_sink import LogSink
 from emulator.s3_sync import CheckpointSync, EmulatedBucket
@@ -22,9 +21,6 @@ from launch.aws.s3 import S3Uri
 
 JobEvent = Literal["stop", "interrupt", "lose"]
 """`stop`: StopTrainingJob; `interrupt`: spot reclaim with notice; `lose`: machine failure."""
-
-_TICK_S = 0.05
-_LOG_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -165,9 +161,7 @@ class EmulatedTrainingJob:
         syncs = [sync for disk in disks.values() if (sync := self._start_sync(disk))]
         containers = self._start_containers(hosts, disks)
         event = self._supervise(containers, began)
-        codes = [container.process.wait() for container in containers]
-        for container in containers:
-            container.reader.join(10)
+        codes = [container.wait() for container in containers]
         self._machine_s += time.time() - began
         for sync in syncs:
             # A lost machine takes with it what S3 did not have yet.
@@ -175,7 +169,7 @@ class EmulatedTrainingJob:
         self._disks = disks
         return max(codes, key=abs), event
 
-    def _start_containers(self, hosts: tuple[str, ...], disks: dict[str, Path]) -> list[_Container]:
+    def _start_containers(self, hosts: tuple[str, ...], disks: dict[str, Path]) -> list[Container]:
         containers = []
         for host in hosts:
             spec = ContainerSpec(
@@ -192,25 +186,12 @@ class EmulatedTrainingJob:
                 },
                 isolated=self.request.get("EnableNetworkIsolation", False),
                 image=self.request["AlgorithmSpecification"]["TrainingImage"],
+                job=self.request["TrainingJobName"],
             )
-            process = self._runtime.start(spec)
-            stream = self._log_sink.open_stream(host, self._attempt)
-            reader = threading.Thread(target=self._copy_output, args=(process, stream), daemon=True)
-            reader.start()
-            containers.append(_Container(process, reader))
+            containers.append(start_container(self._runtime, spec, self._log_sink, self._attempt))
         return containers
 
-    def _copy_output(self, process: subprocess.Popen[bytes], stream: str) -> None:
-        """Copy a container's output to the log, several lines per call."""
-        assert process.stdout is not None
-        rest = b""
-        while received := process.stdout.read1():  # type: ignore[attr-defined]  # buffered
-            *lines, rest = (rest + received).split(b"\n")
-            self._log_sink.write(stream, [line.decode(errors="replace") for line in lines])
-            time.sleep(_LOG_INTERVAL_S)
-        self._log_sink.write(stream, [rest.decode(errors="replace")] if rest else [])
-
-    def _supervise(self, containers: list[_Container], began: float) -> str:
+    def _supervise(self, containers: list[Container], began: float) -> str:
         """Wait until the containers end, or end them; return the event that ended them."""
         limit = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
         while any(c.process.poll() is None for c in containers):
@@ -224,20 +205,12 @@ class EmulatedTrainingJob:
             if self._machine_s + time.time() - began > limit:
                 self._end_containers(containers)
                 return "overtime"
-            time.sleep(_TICK_S)
+            time.sleep(TICK_S)
         return "stop" if self._event == "stop" else ""
 
-    def _end_containers(self, containers: list[_Container], *, immediately: bool = False) -> None:
-        """Send SIGTERM, and SIGKILL after the grace period; or SIGKILL immediately."""
-        if not immediately:
-            for container in containers:
-                if container.process.poll() is None:
-                    self._runtime.send_signal(container.process, signal.SIGTERM)
-            deadline = time.time() + self._timings.grace_s
-            while time.time() < deadline and any(c.process.poll() is None for c in containers):
-                time.sleep(_TICK_S)
-        for container in containers:
-            self._runtime.kill(container.process)
+    def _end_containers(self, containers: list[Container], *, immediately: bool = False) -> None:
+        grace_s = 0 if immediately else self._timings.grace_s
+        end_containers(self._runtime, containers, grace_s)
 
     def _download(self, disks: dict[str, Path]) -> str:
         """Fill the channels and the checkpoint folder of each machine; return the error, if any."""
@@ -324,9 +297,3 @@ class EmulatedTrainingJob:
                 self._description["ModelArtifacts"] = {"S3ModelArtifacts": artifact}
         self._transition(secondary)
         shutil.rmtree(self._home, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class _Container:
-    process: subprocess.Popen[bytes]
-    reader: threading.Thread

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-EVENT = "SageMaker Training Job State Change"
+JobKind = Literal["Training", "Processing"]
 
 
 class LogSink:
@@ -23,13 +23,22 @@ class LogSink:
         logs: boto3 client of `logs`.
         cloudwatch: boto3 client of `cloudwatch`.
         events: boto3 client of `events`.
-        request: CreateTrainingJob request of the job.
+        request: Request that created the job.
+        kind: Kind of the job.
     """
 
-    def __init__(self, logs: Any, cloudwatch: Any, events: Any, request: Mapping[str, Any]):
+    def __init__(
+        self,
+        logs: Any,
+        cloudwatch: Any,
+        events: Any,
+        request: Mapping[str, Any],
+        kind: JobKind = "Training",
+    ):
         self._logs, self._cloudwatch, self._events = logs, cloudwatch, events
-        self._name = request["TrainingJobName"]
-        definitions = request["AlgorithmSpecification"].get("MetricDefinitions", ())
+        self._kind, self._group = kind, f"/aws/sagemaker/{kind}Jobs"
+        self._name = request[f"{kind}JobName"]
+        definitions = request.get("AlgorithmSpecification", {}).get("MetricDefinitions", ())
         self._patterns = [(d["Name"], re.compile(d["Regex"])) for d in definitions]
         self.metrics: dict[str, dict[str, Any]] = {}
 
@@ -37,8 +46,8 @@ class LogSink:
         """Create the log stream of one host and attempt, and return its name."""
         stream = f"{self._name}/{host}-{int(time.time())}{attempt}"
         with suppress(ClientError):  # the platform has created the group already
-            self._logs.create_log_group(logGroupName=LOG_GROUP)
-        self._logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+            self._logs.create_log_group(logGroupName=self._group)
+        self._logs.create_log_stream(logGroupName=self._group, logStreamName=stream)
         return stream
 
     def write(self, stream: str, lines: Sequence[str]) -> None:
@@ -47,7 +56,7 @@ class LogSink:
             return
         now = int(time.time() * 1000)
         self._logs.put_log_events(
-            logGroupName=LOG_GROUP,
+            logGroupName=self._group,
             logStreamName=stream,
             logEvents=[{"timestamp": now, "message": line or " "} for line in lines],
         )
@@ -61,7 +70,7 @@ class LogSink:
             self.metrics[name] = {"MetricName": name, "Value": value, "Timestamp": time.time()}
         if values:
             self._cloudwatch.put_metric_data(
-                Namespace=LOG_GROUP,
+                Namespace=self._group,
                 MetricData=[
                     {
                         "MetricName": name,
@@ -75,17 +84,18 @@ class LogSink:
     def publish_state(self, description: Mapping[str, Any]) -> None:
         """Publish a state change on the event bus, with the fields that the service includes."""
         keys = (
-            *("TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "SecondaryStatus"),
-            *("FailureReason", "HyperParameters", "RoleArn", "Tags"),
+            *(f"{self._kind}Job{part}" for part in ("Name", "Arn", "Status")),
+            *("SecondaryStatus", "FailureReason", "ExitMessage", "HyperParameters"),
+            *("RoleArn", "Tags"),
         )
         detail = {key: description[key] for key in keys if key in description}
         self._events.put_events(
             Entries=[
                 {
                     "Source": "aws.sagemaker",
-                    "DetailType": EVENT,
+                    "DetailType": f"SageMaker {self._kind} Job State Change",
                     "Detail": json.dumps(detail),
-                    "Resources": [description["TrainingJobArn"]],
+                    "Resources": [description[f"{self._kind}JobArn"]],
                     "Time": datetime.now(UTC),
                 }
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,14 +39,19 @@ def check_request(request: dict[str, Any], client: Client, quotas: Mapping[str, 
         RequestRejected: The service would reject the request.
     """
     if errors := validation_errors("sagemaker", "CreateTrainingJob", request):
-        _reject(f"{len(errors)} validation error(s) detected: {'; '.join(errors)}")
+        reject(f"{len(errors)} validation error(s) detected: {'; '.join(errors)}")
     _check_resource_config(request, client)
     _check_stopping_condition(request)
     _check_account(request, client)
     _check_quota(request, quotas)
 
 
-def _reject(message: str) -> None:
+def reject(message: str) -> None:
+    """Reject a request as invalid.
+
+    Raises:
+        RequestRejected: Always.
+    """
     raise RequestRejected("ValidationException", message)
 
 
@@ -63,19 +68,19 @@ def _check_resource_config(request: Mapping[str, Any], client: Client) -> None:
         excluded = [k for k in ("InstanceType", "InstanceGroups") if k in config]
         excluded += ["EnableManagedSpotTraining"] * spot
         if excluded:
-            _reject(f"InstancePreferences cannot be combined with {', '.join(excluded)}")
+            reject(f"InstancePreferences cannot be combined with {', '.join(excluded)}")
     if spot and "KeepAlivePeriodInSeconds" in config:
-        _reject("KeepAlivePeriodInSeconds is not supported with managed spot training")
+        reject("KeepAlivePeriodInSeconds is not supported with managed spot training")
     if "VolumeKmsKeyId" in config:
         for instance_type in _instance_types(request):
-            if _has_local_storage(instance_type, client):
-                _reject(
+            if has_local_storage(instance_type, client):
+                reject(
                     f"You can't request a VolumeKmsKeyId with {instance_type}, which has local "
                     "storage"
                 )
 
 
-def _has_local_storage(instance_type: str, client: Client) -> bool:
+def has_local_storage(instance_type: str, client: Client) -> bool:
     """Return whether EC2, as moto has recorded it, describes local storage for a type."""
     try:
         answer = client("ec2").describe_instance_types(
@@ -90,42 +95,57 @@ def _check_stopping_condition(request: Mapping[str, Any]) -> None:
     limits, spot = request["StoppingCondition"], request.get("EnableManagedSpotTraining", False)
     max_runtime, wait = limits["MaxRuntimeInSeconds"], limits.get("MaxWaitTimeInSeconds")
     if max_runtime > 28 * 86400:
-        _reject("MaxRuntimeInSeconds must be at most 2419200")
+        reject("MaxRuntimeInSeconds must be at most 2419200")
     if spot and (wait is None or wait < max_runtime):
-        _reject("MaxWaitTimeInSeconds must be present and at least MaxRuntimeInSeconds")
+        reject("MaxWaitTimeInSeconds must be present and at least MaxRuntimeInSeconds")
     if not spot and wait is not None:
-        _reject("MaxWaitTimeInSeconds is only supported with managed spot training")
+        reject("MaxWaitTimeInSeconds is only supported with managed spot training")
 
 
 def _check_account(request: Mapping[str, Any], client: Client) -> None:
     """Reject roles, keys, networks, images and buckets that do not exist."""
-    role = request["RoleArn"].rpartition("/")[2]
-    with _reject_missing(f"Could not assume role {request['RoleArn']}"):
-        trust = client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
-        if "sagemaker.amazonaws.com" not in json.dumps(trust):
-            _reject(f"Could not assume role {request['RoleArn']}: it does not trust SageMaker")
-    keys = {
-        request["OutputDataConfig"].get("KmsKeyId"),
-        request["ResourceConfig"].get("VolumeKmsKeyId"),
-    }
+    output = request["OutputDataConfig"]
+    check_role(request["RoleArn"], client)
+    check_keys([output.get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")], client)
+    check_network(request.get("VpcConfig"), client)
+    check_image(request["AlgorithmSpecification"]["TrainingImage"], client)
+    bucket = output["S3OutputPath"].removeprefix("s3://").partition("/")[0]
+    with _reject_missing(f"The bucket of {output['S3OutputPath']} cannot be reached"):
+        client("s3").head_bucket(Bucket=bucket)
+
+
+def check_role(arn: str, client: Client) -> None:
+    """Reject a role that does not exist or does not trust SageMaker."""
+    with _reject_missing(f"Could not assume role {arn}"):
+        role = client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
+        if "sagemaker.amazonaws.com" not in json.dumps(role["AssumeRolePolicyDocument"]):
+            reject(f"Could not assume role {arn}: it does not trust SageMaker")
+
+
+def check_keys(keys: Iterable[str | None], client: Client) -> None:
+    """Reject KMS keys that do not exist."""
     # Listed, because moto cannot describe a key that CloudFormation created.
     existing = {key["KeyArn"] for key in client("kms").list_keys(Limit=1000)["Keys"]}
-    if unknown := keys - {None} - existing:
-        _reject(f"KMS key {', '.join(map(str, unknown))} cannot be used")
-    if vpc := request.get("VpcConfig"):
+    if unknown := set(keys) - {None} - existing:
+        reject(f"KMS key {', '.join(map(str, unknown))} cannot be used")
+
+
+def check_network(vpc: Mapping[str, Any] | None, client: Client) -> None:
+    """Reject subnets and security groups that do not exist."""
+    if vpc:
         with _reject_missing(f"The VPC configuration is not valid: {vpc}"):
             client("ec2").describe_subnets(SubnetIds=vpc["Subnets"])
             client("ec2").describe_security_groups(GroupIds=vpc["SecurityGroupIds"])
-    image = request["AlgorithmSpecification"]["TrainingImage"]
+
+
+def check_image(image: str, client: Client) -> None:
+    """Reject an image of ECR that does not exist."""
     if ".dkr.ecr." in image:
         repository, _, digest = image.partition("/")[2].partition("@")
         with _reject_missing(f"Cannot find requested image: {image}"):
             client("ecr").describe_images(
                 repositoryName=repository, imageIds=[{"imageDigest": digest}]
             )
-    output = request["OutputDataConfig"]["S3OutputPath"]
-    with _reject_missing(f"The bucket of {output} cannot be reached"):
-        client("s3").head_bucket(Bucket=output.removeprefix("s3://").partition("/")[0])
 
 
 @contextmanager
@@ -142,9 +162,23 @@ def _reject_missing(message: str) -> Iterator[None]:
 
 
 def _check_quota(request: Mapping[str, Any], quotas: Mapping[str, int]) -> None:
-    instance_type = _instance_types(request)[0]
     count = int(request["ResourceConfig"].get("InstanceCount", 1))
     usage = "spot training job" if request.get("EnableManagedSpotTraining") else "training job"
+    check_quota(_instance_types(request)[0], count, usage, quotas)
+
+
+def check_quota(instance_type: str, count: int, usage: str, quotas: Mapping[str, int]) -> None:
+    """Reject more instances than a quota allows.
+
+    Args:
+        instance_type: Type of the instances.
+        count: Number of instances.
+        usage: What the quota counts, such as `training job`.
+        quotas: Allowed number of instances by type; types that are missing are unlimited.
+
+    Raises:
+        RequestRejected: There are more.
+    """
     allowed = quotas.get(instance_type)
     if allowed is not None and count > allowed:
         raise RequestRejected(

@@ -1,4 +1,4 @@
-"""Emulated API of SageMaker's training service.
+"""Emulated API of SageMaker's training and processing services.
 
 An HTTP server implements the service's JSON protocol on a local port, which boto3 finds by
 `AWS_ENDPOINT_URL_SAGEMAKER`; `launch` needs no change. The role, keys, subnets, groups, image and
@@ -19,7 +19,9 @@ import boto3
 
 from emulator.instance import ContainerRuntime
 from emulator.job_lifecycle import EmulatedTrainingJob, JobEvent, ServiceTimings
-from emulator.log_sink import LogSink
+from emulator.log_sink import JobKind, LogSink
+from emulator.processing_api import USAGE, ProcessingApi
+from emulator.processing_job import EmulatedProcessingJob
 from emulator.request_validation import RequestRejected, check_request
 from emulator.s3_sync import EmulatedBucket
 from emulator.search import search_jobs
@@ -55,6 +57,7 @@ class SageMakerEmulator:
     Attributes:
         calls: Names of the operations that were called, in order.
         faults: Faults to inject.
+        processing: Processing jobs.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class SageMakerEmulator:
         self._lock, self._client_lock = threading.Lock(), threading.Lock()
         self._clients: dict[str, Any] = {}
         self._session = boto3.Session("test", "test", region_name=region)
+        prefix = f"arn:aws:sagemaker:{region}:{ACCOUNT}:processing-job/"
+        self.processing = ProcessingApi(self._create_processing_job, prefix)
 
     def client(self, name: str) -> Any:
         """Return a boto3 client of the emulated account; all threads share one."""
@@ -98,6 +103,12 @@ class SageMakerEmulator:
             "StopTrainingJob": self._stop,
             "ListTrainingJobs": self._list,
             "ListServiceQuotas": self._list_quotas,
+            "CreateProcessingJob": lambda r: self.processing.create(
+                r, self.client, self.faults.quotas
+            ),
+            "DescribeProcessingJob": self.processing.describe,
+            "ListProcessingJobs": self.processing.list,
+            "StopProcessingJob": self.processing.stop,
         }
         if action not in actions:
             raise RequestRejected("UnknownOperationException", f"{action} is not emulated")
@@ -123,6 +134,7 @@ class SageMakerEmulator:
             job.trigger("stop")
         for job in self._jobs.values():
             job.join(self._timings.grace_s)
+        self.processing.close(self._timings.grace_s)
         self._jobs, self._past_jobs = {}, {}
         self.calls, self.faults = [], FaultInjection()
 
@@ -139,7 +151,9 @@ class SageMakerEmulator:
         return {key: value for key, value in description.items() if key != "Tags"}
 
     def _list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        name = request["ResourceArn"].rpartition("/")[2]
+        kind, _, name = request["ResourceArn"].rpartition(":")[2].partition("/")
+        if kind == "processing-job":
+            return {"Tags": self.processing.job(name).describe().get("Tags", [])}
         description = self._past_jobs.get(name) or self.job(name).describe()
         return {"Tags": description.get("Tags", [])}
 
@@ -165,14 +179,31 @@ class SageMakerEmulator:
                 arn=arn,
                 home=self._home / name,
                 bucket=EmulatedBucket(self.client("s3")),
-                log_sink=LogSink(
-                    self.client("logs"), self.client("cloudwatch"), self.client("events"), request
-                ),
+                log_sink=self._log_sink(request, "Training"),
                 runtime=self._runtime,
                 timings=self._timings,
             )
         job.start()
         return {"TrainingJobArn": arn}
+
+    def _create_processing_job(self, request: dict[str, Any], arn: str) -> EmulatedProcessingJob:
+        return EmulatedProcessingJob(
+            {**request, "ProcessingJobArn": arn},
+            home=self._home / request["ProcessingJobName"],
+            bucket=EmulatedBucket(self.client("s3")),
+            log_sink=self._log_sink(request, "Processing"),
+            runtime=self._runtime,
+            timings=self._timings,
+            credentials={
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_ENDPOINT_URL": self._endpoint,
+            },
+        )
+
+    def _log_sink(self, request: dict[str, Any], kind: JobKind) -> LogSink:
+        logs, cloudwatch, events = map(self.client, ("logs", "cloudwatch", "events"))
+        return LogSink(logs, cloudwatch, events, request, kind)
 
     def _stop(self, request: dict[str, Any]) -> dict[str, Any]:
         job = self.job(request["TrainingJobName"])
@@ -199,7 +230,7 @@ class SageMakerEmulator:
 
     def _list_quotas(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the response of Service Quotas, with the quotas of the injected faults."""
-        usages = ("training job usage", "spot training job usage")
+        usages = ("training job usage", "spot training job usage", f"{USAGE} usage")
         return {
             "Quotas": [
                 {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluation.config.suite import Suite, load_suite
 from evaluation.gates import check_gates
+from evaluation.report.page import REPORT
 from evaluation.results import EvaluationResult, MetricResult, PairedResult
 from training.config.input_paths import require_model
 from training.console import say
@@ -46,18 +47,42 @@ def run_evaluation(options: EvaluateOptions) -> int:
     Raises:
         TemperError: The suite, its items or a model cannot be used, or a gate is not passed.
     """
-    start = time.monotonic()
     quiet()
     suite = load_suite(options.suite, against=options.against is not None)
     require_model(options.model, "MODEL")
     if options.against is not None:
         require_model(options.against, "--against")
+    out = options.out or default_folder(options.model, suite.suite)
+    result = evaluate_suite(suite, options, out)
+    for line in result_lines(suite, result):
+        say(line)
+    say(f"done in {result.seconds:.0f} s: {out / REPORT}")
+    check_gates(result.gates)
+    return 0
+
+
+def evaluate_suite(suite: Suite, options: EvaluateOptions, out: Path) -> EvaluationResult:
+    """Evaluate a model on a suite and write the results and the report.
+
+    Args:
+        suite: The suite.
+        options: Models, batch size and cost limit.
+        out: Folder of the results.
+
+    Raises:
+        TemperError: The items or a model cannot be used.
+    """
+    start = time.monotonic()
     # Imported here: mistakes in the suite are reported before torch is loaded.
     import torch
 
+    from evaluation.contamination import find_contaminated
     from evaluation.models.load import load_model
+    from evaluation.report.page import write_report
     from evaluation.runner import (
+        ModelScores,
         evaluate_model,
+        mark_contaminated,
         read_suite_items,
         summarise_suite,
         write_results,
@@ -65,26 +90,27 @@ def run_evaluation(options: EvaluateOptions) -> int:
     from evaluation.scores.base import ScoreContext
 
     items = read_suite_items(suite)
-    out = options.out or default_folder(options.model, suite.suite)
     accelerator = torch.accelerator.current_accelerator()
     device = torch.device("cpu") if accelerator is None else accelerator
     cache = RunFolder(out).cache
-    scored = []
-    for source in (options.model, options.against):
+    flags = find_contaminated(options.model, items)
+    scored: list[ModelScores] = []
+    # The other model first: some scores compare the model's answers with its answers.
+    for source in (options.against, options.model):
         if source is None:
             continue
         say(f"evaluating {source} on {suite.suite}: {sum(map(len, items.values()))} items")
         context = ScoreContext(device, out, cache, options.max_cost, source)
         load = partial(load_model, source, options.batch_size)
-        scored.append(evaluate_model(suite, items, load, context, say))
-    against = scored[1] if len(scored) > 1 else None
-    result = summarise_suite(suite, items, scored[0], against, time.monotonic() - start)
-    write_results(out, result, scored[0], against)
-    for line in result_lines(suite, result):
-        say(line)
-    say(f"done in {result.seconds:.0f} s: {out}")
-    check_gates(result.gates)
-    return 0
+        scored.append(evaluate_model(suite, items, load, context, say, *scored))
+    model, against = scored[-1], scored[0] if len(scored) > 1 else None
+    if flags is not None:
+        model = mark_contaminated(model, flags)
+    seconds = time.monotonic() - start
+    result = summarise_suite(suite, items, model, against, seconds, flags)
+    write_results(out, result, model, against)
+    write_report(out)
+    return result
 
 
 def default_folder(model: str, suite: str) -> Path:
@@ -120,6 +146,13 @@ def result_lines(suite: Suite, result: EvaluationResult) -> list[str]:
             for name, value in outcome.metrics.items()
         ]
         lines += [f"  not scored: {count} {why}" for why, count in outcome.skipped.items()]
+        if outcome.contaminated:
+            clean = ", ".join(
+                f"{name} {value.clean:.4g}"
+                for name, value in outcome.metrics.items()
+                if value.clean is not None
+            )
+            lines.append(f"  in the training data: {outcome.contaminated} items; without: {clean}")
     for gate in result.gates:
         lines.append(f"gate {'passed' if gate.passed else 'NOT PASSED'}: {gate.gate}")
     return lines

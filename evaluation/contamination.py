@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evaluation.items import Item
 from training.config.data import Source
 from training.config.job import Pipeline
+from training.console import say
 from training.data.readers.records import BadRecord
 from training.data.readers.sources import locate
 from training.errors import TemperError
@@ -43,6 +45,14 @@ class SearchedItem(NamedTuple):
 
     question: str
     answer: str = ""
+
+
+def searched_item(item: Item) -> SearchedItem:
+    """Return the text of an item without the words that its template adds to every item."""
+    columns = [str(value) for value in item.fields.values() if isinstance(value, str | int)]
+    shown = [text for text in columns if text.strip() and text in item.question]
+    question = "\n".join(sorted(shown, key=item.question.index)) or item.question
+    return SearchedItem(question, item.targets[0] if item.targets else "")
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,33 @@ def search_training_data(model: str, items: Sequence[SearchedItem]) -> Contamina
         except (TemperError, OSError) as error:
             unread.append(f"{source.source}: {str(error).splitlines()[0]}")
     return ContaminationReport(index.found, rows, tuple(unread)) if read else None
+
+
+def find_contaminated(
+    model: str, items: Mapping[str, Sequence[Item]]
+) -> dict[str, list[bool]] | None:
+    """Return which items of each task stand in the training data of a model, and say how many.
+
+    Args:
+        model: The evaluated model, as the user wrote it.
+        items: Items of each task.
+
+    Returns:
+        None if the training data are not known.
+    """
+    found = search_training_data(
+        model, [searched_item(item) for task in items.values() for item in task]
+    )
+    if found is None:
+        return None
+    for source in found.unread:
+        say(f"not searched for items of the suite, because it cannot be read: {source}")
+    say(
+        f"searched {found.rows:,} training rows for items of the suite: {len(found.contaminated)} "
+        f"of {sum(map(len, items.values()))} are in them"
+    )
+    flags = iter(found.flags(sum(map(len, items.values()))))
+    return {name: [next(flags) for _ in task] for name, task in items.items()}
 
 
 def run_folder_of(path: Path) -> Path | None:

@@ -40,6 +40,7 @@ class Item:
         right: Index of the right choice.
         targets: Right answers.
         group: Value of the task's group column.
+        question: Prompt without description and examples.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Item:
     right: int | None = None
     targets: tuple[str, ...] = ()
     group: str | None = None
+    question: str = ""
 
     def to_json(self) -> list[Any]:
         """Return what the digest of a task covers."""
@@ -159,16 +161,18 @@ def _item(
     name = str(number) if task.id is None else str(evaluate_column(task.id, row))
     group = None if task.group is None else str(evaluate_column(task.group, row))
     if isinstance(task, Perplexity):
-        return Item(name, row, str(evaluate(task.text, row)), group=group)
+        text = str(evaluate(task.text, row))
+        return Item(name, row, text, group=group, question=text)
     assert isinstance(task, PromptedTask)
-    prompt = _prompt(task, render(task.prompt, row), examples)
+    question = render(task.prompt, row)
+    prompt = _prompt(task, question, examples)
     if isinstance(task, MultipleChoice):
         choices = _choices(task, row)
         right = _right(task, row, choices)
         delimited = tuple(task.target_delimiter + choice for choice in choices)
-        return Item(name, row, prompt, delimited, right, (choices[right],), group)
+        return Item(name, row, prompt, delimited, right, (choices[right],), group, question)
     assert isinstance(task, GenerationTask)
-    return Item(name, row, prompt, targets=_targets(task, row), group=group)
+    return Item(name, row, prompt, targets=_targets(task, row), group=group, question=question)
 
 
 def _prompt(task: PromptedTask, text: str, examples: Sequence[tuple[str, str]]) -> Prompt:

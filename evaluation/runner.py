@@ -67,6 +67,7 @@ def evaluate_model(
     load: Callable[[], EvaluatedModel],
     context: ScoreContext,
     progress: Callable[[str], None],
+    other: ModelScores | None = None,
 ) -> ModelScores:
     """Return the outcome of a model on all tasks.
 
@@ -76,6 +77,7 @@ def evaluate_model(
         load: Loads the model, which is released afterwards.
         context: Resources of scores.
         progress: Receives a line when a task is done.
+        other: Outcome of the model that it is compared with, whose answers some scores need.
 
     Raises:
         TemperError: The model or a score cannot be used.
@@ -84,7 +86,8 @@ def evaluate_model(
     tasks = {}
     for task in suite.tasks:
         start = time.monotonic()
-        tasks[task.name] = run_task(task, items[task.name], model, context)
+        paired = context if other is None else _with_answers(context, other.tasks[task.name])
+        tasks[task.name] = run_task(task, items[task.name], model, paired)
         progress(f"{task.name}: {len(items[task.name])} items in {time.monotonic() - start:.1f} s")
     scores = ModelScores(model.info, tasks)
     del model
@@ -94,12 +97,33 @@ def evaluate_model(
     return scores
 
 
+def _with_answers(context: ScoreContext, other: TaskScores) -> ScoreContext:
+    answers = {item.id: item.answers for item in other.items if item.answers}
+    return dataclasses.replace(context, other_answers=lambda: answers)
+
+
+def mark_contaminated(scores: ModelScores, flags: Mapping[str, list[bool]]) -> ModelScores:
+    """Return the outcome of a model with the items marked that stand in its training data.
+
+    Args:
+        scores: Outcome of the model.
+        flags: True for each such item, by task.
+    """
+    tasks = {}
+    for name, task in scores.tasks.items():
+        marked = zip(task.items, flags[name], strict=True)
+        items = tuple(dataclasses.replace(item, contaminated=flag) for item, flag in marked)
+        tasks[name] = dataclasses.replace(task, items=items)
+    return ModelScores(scores.info, tasks)
+
+
 def summarise_suite(
     suite: Suite,
     items: Mapping[str, list[Item]],
     model: ModelScores,
     against: ModelScores | None,
     seconds: float,
+    contaminated: Mapping[str, list[bool]] | None = None,
 ) -> EvaluationResult:
     """Return values, intervals and paired comparisons of a suite.
 
@@ -109,6 +133,8 @@ def summarise_suite(
         model: Outcome of the model.
         against: Outcome of the model that it is compared with.
         seconds: Duration of the evaluation.
+        contaminated: True for each item that stands in the training data, by task; None if these
+            are not known.
     """
     comparisons = {name: _compared(name, model, against) for name in model.tasks}
     comparisons = adjust_comparisons(comparisons)
@@ -120,13 +146,18 @@ def summarise_suite(
         digests.append(digest)
         groups = None if task.group is None else [item.group for item in rows]
         outcome = model.tasks[task.name]
+        flags = None if contaminated is None else contaminated[task.name]
+        other = None if against is None else against.tasks[task.name]
         tasks[task.name] = TaskResult(
             digest=digest,
             items=len(rows),
             skipped=outcome.skipped,
-            metrics=_summaries(outcome.metrics, groups),
-            against={} if against is None else _summaries(against.tasks[task.name].metrics, groups),
+            contaminated=None if flags is None else sum(flags),
+            metrics=_summaries(outcome.metrics, groups, flags),
+            against={} if other is None else _summaries(other.metrics, groups, flags),
             comparison=comparisons[task.name],
+            against_skipped={} if other is None else other.skipped,
+            facts=outcome.facts,
         )
     return EvaluationResult(
         suite=suite.suite,
@@ -178,8 +209,13 @@ def _compared(
     return {metric_name: pair for metric_name, pair in pairs.items() if pair is not None}
 
 
-def _summaries(metrics: Mapping[str, TaskMetric], groups: Any) -> dict[str, MetricResult]:
-    summaries = {name: summarise(metric, groups) for name, metric in metrics.items()}
+def _summaries(
+    metrics: Mapping[str, TaskMetric], groups: Any, contaminated: list[bool] | None
+) -> dict[str, MetricResult]:
+    summaries = {
+        name: summarise(metric, groups, contaminated=contaminated)
+        for name, metric in metrics.items()
+    }
     return {name: summary for name, summary in summaries.items() if summary is not None}
 
 

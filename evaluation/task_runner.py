@@ -142,7 +142,9 @@ def _run_generation(
     task: GenerationTask, items: Sequence[Item], model: EvaluatedModel, context: ScoreContext
 ) -> TaskScores:
     # Built first: a score that cannot be computed here is named before anything is generated.
-    scores = [build_score(section, context) for section in task.scores]
+    # The other model's answers are not compared with themselves.
+    sections = [s for s in task.scores if not s.compares or context.other_answers is not None]
+    scores = [build_score(section, context) for section in sections]
     settings = GenerationSettings(task.max_new_tokens, task.stop, task.samples, task.temperature)
     outcomes = model.generate([item.prompt for item in items], settings)
     answers = {
@@ -165,14 +167,15 @@ def _run_generation(
     detail: dict[int, dict[str, Any]] = {number: {} for number in answers}
     unscored: dict[int, str] = {}
     facts: dict[str, Any] = {}
-    for score in scores if answered else ():
+    for section, score in zip(sections, scores, strict=True) if answered else ():
         outcome = score.score(answered)
         for metric in outcome.metrics:
             metrics[metric.name] = _spread(metric, rows, len(items))
         for number, found in zip(answers, outcome.details, strict=False):
             detail[number] |= found
         unscored |= {int(rows[index]): reason for index, reason in outcome.unscored.items()}
-        facts |= outcome.facts
+        if outcome.facts:
+            facts[section.name or section.label] = outcome.facts
     results = []
     for number, item in enumerate(items):
         answer = outcomes[number]

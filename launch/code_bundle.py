@@ -6,7 +6,10 @@ import hashlib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("training", "planning", "containers", "catalog", "account", "validation", "safety")
+PACKAGES = (
+    *("training", "planning", "containers", "catalog", "account", "validation"),
+    *("safety", "evaluation", "feedback"),
+)
 _SUFFIXES = frozenset((".py", ".yaml", ".jinja", ".html", ".css", ".json"))
 
 

@@ -20,7 +20,7 @@ from launch.errors import LaunchError
 from training.config import Job, Pipeline
 from training.config.locations import existing_path, locations, put
 from training.config.model import PREVIOUS, SCRATCH
-from training.errors import Problem
+from training.errors import JobError, Problem
 from training.run_folder import resolved_yaml
 
 _OURS = frozenset((SCRATCH, PREVIOUS))
@@ -109,7 +109,12 @@ class InputArtifact:
 
 
 def collect_inputs(job: Job | Pipeline) -> list[InputArtifact]:
-    """Return the inputs of a job; one that the job names twice is returned once."""
+    """Return the inputs of a job; one that the job names twice is returned once.
+
+    Raises:
+        JobError: A suite is a file, whose data would stay behind.
+    """
+    _check_suites_travel(job)
     artifacts: dict[str, InputArtifact] = {}
     taken: set[str] = set()
     for location in locations(job):
@@ -123,6 +128,27 @@ def collect_inputs(job: Job | Pipeline) -> list[InputArtifact]:
             taken.add(channel)
             artifacts[identity] = InputArtifact(".".join(key), channel, value, path)
     return list(artifacts.values())
+
+
+def _check_suites_travel(job: Job | Pipeline) -> None:
+    """Raise if a suite would reach another machine without the data of its tasks.
+
+    Raises:
+        JobError: A suite is a file; a folder is sent with all that it holds.
+    """
+    problems = [
+        Problem(
+            "evaluate.suite",
+            "is a file, and the data of its tasks would not reach the machine of the job",
+            suite,
+            "Put the suite into a folder as suite.yaml, with its data, and name the folder",
+        )
+        for run in (job.stages if isinstance(job, Pipeline) else (job,))
+        for suite in run.evaluate.suite
+        if Path(suite).is_file()
+    ]
+    if problems:
+        raise JobError(job.name, problems)
 
 
 def rewrite_paths(

@@ -145,7 +145,9 @@ def _held_out(validation: dict[str, Any]) -> str:
     if validation.get("source"):
         return _source(validation["source"])
     split = validation.get("split")
-    return f"{split} of the training rows" if split else ""
+    grouped = validation.get("by") == "group"
+    by_group = f", by group of {validation.get('column')}" if grouped else ""
+    return f"{split} of the training rows{by_group}" if split else ""
 
 
 def _source(source: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,26 @@ def check_preparation(job_file: Path, overrides: str = "") -> None:
     """
     load_preparation(job_file, overrides)
     _say(f"{job_file}: fine")
+
+
+def plan_preparation(job_file: Path, overrides: str = "") -> None:
+    """Print what a preparation takes on this machine, from a sample of its rows.
+
+    Args:
+        job_file: Job file of the preparation.
+        overrides: `key=value` pairs.
+
+    Raises:
+        TemperError: The job is invalid, or a source or a step cannot be used.
+    """
+    from preparation.estimate import estimate
+    from preparation.plan import plan
+
+    planned = plan(load_preparation(job_file, overrides))
+    size = sum(unit.bytes for unit in planned.units) / (1 << 20)
+    cores = planned.job.prepare.workers or len(os.sched_getaffinity(0))
+    _say(f"{planned.job.name}: {len(planned.units)} units, {size:,.1f} MiB")
+    _say(estimate(planned).line(cores))
 
 
 def prepare(job_file: Path, overrides: str = "", *, fresh: bool = False) -> int:

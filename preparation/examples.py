@@ -16,6 +16,9 @@ from preparation.steps.normalise import NormaliseStep
 from preparation.steps.step import Finding, Rule, StepSection
 
 _EXCERPT = 240
+_SEARCHED_CHARACTERS = 65_536
+"""Characters of a row that are searched for what its example must hide: more than the longest
+secret that a pattern knows (a private key) and the names of some pages around the example."""
 
 
 class ExampleTexts:
@@ -51,6 +54,7 @@ class ExampleTexts:
             row: The row.
             findings: Findings of the step that shows the row.
         """
+        row, findings = _beginning(row, findings)
         row = _hidden(row, [*findings, *self._found(row)])
         if self._normalise is not None and self._finders:
             row = row.with_texts(
@@ -63,6 +67,25 @@ class ExampleTexts:
 
     def _found(self, row: PreparedRow) -> list[Finding]:
         return [finding for rule in self._finders for finding in rule.examine(row).findings]
+
+
+def _beginning(
+    row: PreparedRow, findings: Sequence[Finding]
+) -> tuple[PreparedRow, Sequence[Finding]]:
+    """Return the beginning of a long row that is searched, with the findings in it."""
+    texts = [part.text for part in row.parts()]
+    if sum(map(len, texts)) <= _SEARCHED_CHARACTERS:
+        return row, findings
+    room = _SEARCHED_CHARACTERS
+    for index, text in enumerate(texts):
+        texts[index] = text[:room]
+        room -= len(texts[index])
+    inside = [
+        found._replace(end=min(found.end, len(texts[found.part])))
+        for found in findings
+        if found.start < len(texts[found.part])
+    ]
+    return row.with_texts(texts), inside
 
 
 def _hidden(row: PreparedRow, findings: Sequence[Finding]) -> PreparedRow:

@@ -58,7 +58,10 @@ class RowConverter:
         shape, columns = _columns(row, record, self._reader)
         if shape == "prompt":
             _check_values(columns)
-        prepared = PreparedRow(record.origin, self._label, shape, columns, tags=self._tags(record))
+        tags = self._tags(record)
+        prepared = PreparedRow(
+            record.origin, self._label, shape, columns, tags=tags, tags_of_source=tuple(tags)
+        )
         return replace(prepared, group=self._group(prepared, record))
 
     def _tags(self, record: SourceRecord) -> dict[str, Scalar]:

@@ -57,7 +57,8 @@ class RowFileWriter:
             row: The row.
             content: Hash of its content.
         """
-        fields = [row.id, row.source, row.shape, row.columns, row.group, row.tags, content]
+        fields = [row.id, row.source, row.shape, row.columns, row.group, row.tags]
+        fields += [row.tags_of_source, content]
         self._stream.write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
         _add_id(self._ids, row.id)
         self._rows += 1
@@ -97,8 +98,8 @@ def read_lines(folder: Any, rank: int) -> Iterator[bytes]:
 
 def stored_row(line: bytes) -> StoredRow:
     """Return the row of a line."""
-    id_, source, shape, columns, group, tags, content = orjson.loads(line)
-    return StoredRow(PreparedRow(id_, source, shape, columns, group, tags), content)
+    id_, source, shape, columns, group, tags, names, content = orjson.loads(line)
+    return StoredRow(PreparedRow(id_, source, shape, columns, group, tags, tuple(names)), content)
 
 
 def read_rows(folder: Any, rank: int) -> Iterator[StoredRow]:

@@ -15,11 +15,11 @@ Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a text in the columns of a row."""
 Role: TypeAlias = Literal[
     "text", "system", "prompt", "answer", "user", "assistant", "tool", "reasoning", "arguments",
-    "column", "tools", "name",
+    "column", "tools", "name", "tag",
 ]  # fmt: skip
 """`column` is a text in a column of a prompt that only rewards read, `tools` one in the schemas of
-functions, `name` the name of a participant."""
-_AROUND: frozenset[Role] = frozenset(("column", "tools", "name"))
+functions, `name` the name of a participant, `tag` a tag with a value of the data."""
+_AROUND: frozenset[Role] = frozenset(("column", "tools", "name", "tag"))
 
 _ROLE_OF_COLUMN: Mapping[str, Role] = {
     "text": "text",
@@ -63,7 +63,8 @@ class PreparedRow:
         columns: Columns, named as docs/data.md names them. Arguments of tool calls and `tools` are
             JSON texts.
         group: Key that keeps related rows on one side of a split, such as a document or a user.
-        tags: Values that steps have measured, such as the language.
+        tags: Values that steps have measured, such as the language, and columns kept as tags.
+        tags_of_source: Names of the tags whose values come from the data.
     """
 
     id: str
@@ -72,13 +73,16 @@ class PreparedRow:
     columns: dict[str, Any]
     group: str = ""
     tags: dict[str, Scalar] = field(default_factory=dict)
+    tags_of_source: tuple[str, ...] = ()
 
     def parts(self) -> list[TextPart]:
         """Return the texts of the row in reading order; texts without content are left out."""
-        return [part for part in _parts(self.columns) if part.text.strip()]
+        tags = ((name, self.tags.get(name)) for name in self.tags_of_source)
+        of_tags = [TextPart((name,), "tag", tag) for name, tag in tags if isinstance(tag, str)]
+        return [part for part in (*_parts(self.columns), *of_tags) if part.text.strip()]
 
     def content(self) -> list[TextPart]:
-        """Return the parts that a row says, without columns for rewards, tools and names.
+        """Return the parts that a row says, without columns for rewards, tools, names and tags.
 
         Rules that judge or compare what a row says read these; rules that must find a value
         wherever it is read `parts()`.
@@ -93,12 +97,15 @@ class PreparedRow:
         parts = self.parts()
         columns = orjson.loads(orjson.dumps(self.columns)) if parts else self.columns
         arguments: dict[Path, Any] = {}
+        tags = dict(self.tags)
         for part, text in zip(parts, texts, strict=True):
-            if text != part.text:
+            if text != part.text and part.role == "tag":
+                tags[str(part.path[0])] = text
+            elif text != part.text:
                 _put(columns, arguments, part.path, text)
         for path, value in arguments.items():
             _container(columns, path)[path[-1]] = orjson.dumps(value).decode()
-        return replace(self, columns=columns)
+        return replace(self, columns=columns, tags=tags)
 
     def with_tags(self, tags: Mapping[str, Scalar]) -> PreparedRow:
         """Return the row with further tags."""

@@ -40,15 +40,20 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
     return path
 
 
-def make_tiny_model(folder: Path, model_type: str = "llama", **shape: Any) -> Path:
-    """Save a model with random weights and a tokenizer in `folder`; a Llama by default."""
+def make_tiny_model(
+    folder: Path, model_type: str = "llama", *, texts: Iterable[str] | None = None, **shape: Any
+) -> Path:
+    """Save a model with random weights and a tokenizer in `folder`; a Llama by default.
+
+    The tokenizer is trained on `texts`, or on docstrings, which depend on the version of Python.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from training.config.model import Model
     from training.models.tokenizer import load_tokenizer, train_tokenizer
 
-    train_tokenizer((text for _, text in docstrings()), 320, folder)
+    train_tokenizer(texts or (text for _, text in docstrings()), 320, folder)
     tokenizer = load_tokenizer(Model(source=str(folder)))
     config = AutoConfig.for_model(
         model_type,

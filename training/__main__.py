@@ -11,15 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from training.config import Job, Pipeline, load_job
 from training.config.input_paths import require_inputs
+from training.config.model import SCRATCH
 from training.config.stage_references import ROWS
 from training.console import say
-from training.errors import CrashError, TemperError
+from training.errors import CrashError, JobError, Problem, TemperError
 from training.nodes import NodeSet
 from training.supervisor import supervise
 
@@ -57,6 +59,7 @@ def check_job(path: Path, overrides: str = "") -> None:
     for line in require_inputs(job, path.parent):
         say(line)
     check_safety_files(job)
+    check_suite_files(job)
     say(f"{path}: fine")
 
 
@@ -83,6 +86,7 @@ def train_job(
     job = load_job(path, overrides)
     require_inputs(job, path.parent, here=True)
     check_safety_files(job)
+    check_suite_files(job)
     folder = supervise(
         job,
         runs=runs,
@@ -110,6 +114,24 @@ def check_safety_files(job: Job | Pipeline) -> None:
         from safety.job_files import check_files
 
         check_files(job)
+
+
+def check_suite_files(job: Job | Pipeline) -> None:
+    """Read the suites that `evaluate.suite` names, with the files of their tasks.
+
+    Raises:
+        JobError: One of them cannot be used.
+    """
+    stages = job.stages if isinstance(job, Pipeline) else (job,)
+    for stage in stages:
+        if not stage.evaluate.suite:
+            continue
+        # By its command line: `evaluation` is built upon `training`, which does not import it.
+        paired = ["--paired"] if stage.model.source != SCRATCH else []
+        command = [sys.executable, "-m", "evaluation", "check", *paired, *stage.evaluate.suite]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise JobError(stage.name, [Problem("evaluate.suite", done.stderr.strip())])
 
 
 def plan_run(job: Job) -> dict[str, Any]:

@@ -168,6 +168,7 @@ def _identity(job: Job | Pipeline) -> dict[str, Any]:
         run["train"].pop("micro_batch_size", None)
         run["data"].pop("workers", None)
         run["evaluate"].pop("safety", None)
+        run["evaluate"].pop("suite", None)
     return document
 
 

@@ -261,6 +261,8 @@ def _run_one(
         _export(folder, workers, supervisor)
     if job.evaluate.safety is not None and supervisor.nodes.is_first:
         _evaluate_safety(folder, workers, supervisor)
+    if job.evaluate.suite and supervisor.nodes.is_first:
+        _evaluate_suites(folder, workers, supervisor)
 
 
 def _run_worker(
@@ -299,6 +301,21 @@ def _evaluate_safety(
         SafetyGateError: The model exceeds a limit; it is kept.
     """
     command = [sys.executable, "-m", "safety", str(folder.path)]
+    _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
+
+
+def _evaluate_suites(
+    folder: RunFolder, workers: WorkerProcesses, supervisor: NodeSupervisor
+) -> None:
+    """Evaluate the saved model on the suites of the job in a process of its own.
+
+    It is started by its command line: `evaluation` is built upon `training`, which does not import
+    it.
+
+    Raises:
+        TemperError: A gate is not passed, with exit code 4; the model is kept.
+    """
+    command = [sys.executable, "-m", "evaluation", "run", str(folder.path)]
     _run_command(command, folder, workers, supervisor, num_cores(), lambda: None, {})
 
 

@@ -130,14 +130,15 @@ def _train(options: Options, ml: MlFolder, signals: Signals, scratch: Path) -> D
         # Slurm sends SIGUSR1 before a preemption or the time limit, and the job is requeued then.
         requeued = decision.code == STOPPED and signals.received == signal.SIGUSR1
         metrics.close(decision.code, decision.message, requeued=requeued)
-    # A model that exceeds a limit of `evaluate.safety` is complete, and is uploaded with the
-    # reports; the job fails, so that SageMaker registers nothing.
-    ended = decision.code in (0, SAFETY_GATE)
+    # A model that exceeds a limit of `evaluate.safety`, or misses a gate of `evaluate.suite`, is
+    # complete, and is uploaded with the reports; the job fails, so that it is not registered.
+    ended = decision.code in (0, SAFETY_GATE) or (folder is not None and gate_failed(folder))
     if ended and identity.is_first and ml.exists and folder is not None:
         for place, model in published_models(folder).items():
             ml.copy_model(model, place)
-        for place, reports in safety_reports(folder).items():
-            ml.copy_output(reports, place)
+        reports = {**run_reports(folder, "safety"), **run_reports(folder, "evaluation")}
+        for place, report in reports.items():
+            ml.copy_output(report, place)
     return decision
 
 
@@ -307,11 +308,20 @@ def published_models(folder: Path) -> dict[str, Path]:
     return {place: run / name for place, name in places.items()}
 
 
-def safety_reports(folder: Path) -> dict[str, Path]:
-    """Return the folders of safety reports, by their place in the uploaded output."""
-    stages = sorted(folder.glob("stages/*/safety"))
-    found = {f"safety/{path.parent.name}": path for path in stages}
-    return {**({"safety": folder / "safety"} if (folder / "safety").is_dir() else {}), **found}
+def run_reports(folder: Path, name: str) -> dict[str, Path]:
+    """Return the folders of reports of a name, by their place in the uploaded output."""
+    stages = sorted(folder.glob(f"stages/*/{name}"))
+    found = {f"{name}/{path.parent.name}": path for path in stages}
+    return {**({name: folder / name} if (folder / name).is_dir() else {}), **found}
+
+
+def gate_failed(folder: Path) -> bool:
+    """Return True if a run ended because its model does not pass a gate of `evaluate.suite`."""
+    for place in ("evaluation", "stages/*/evaluation"):
+        for path in folder.glob(f"{place}/summary.json"):
+            if json.loads(path.read_text()).get("passed") is False:
+                return True
+    return False
 
 
 def _progress(folder: Path | None) -> object:

@@ -39,6 +39,11 @@ class ScoreSection(ConfigSection):
     """Prefix of the names of its metrics, if a task has two scores of a kind."""
 
     @property
+    def label(self) -> str:
+        """Kind of the score, such as `token_f1`."""
+        return str(getattr(self, "kind", ""))
+
+    @property
     def compares(self) -> bool:
         """True if the answers are compared with those of another model, which must be given."""
         return False

@@ -11,12 +11,15 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from evaluation.config.gates import MetricGate, gate_problems
+from evaluation.config.scores import LlmJudge, ScoreSection
 from evaluation.config.tasks import AnyTask, DataFile, GenerationTask, PromptedTask, TaskSection
 from training.config.base import ConfigSection
 from training.config.load import read_document
 from training.errors import JobError, Problem
 from validation.error_messages import explain
 
+SUITE_FILE = "suite.yaml"
+"""Suite of a folder that holds it and its data."""
 SHIPPED = Path(__file__).parents[1] / "suites"
 """Folder of the suites that come with the package, which a bare name finds."""
 
@@ -57,12 +60,15 @@ def load_suite(path: Path, *, against: bool = True) -> Suite:
     """Return the suite in a file, with the paths of its data found.
 
     Args:
-        path: A YAML file, or the name of a suite that comes with the package.
+        path: A YAML file, a folder that holds `suite.yaml`, or the name of a suite that comes with
+            the package.
         against: True if another model is evaluated as well, which some gates need.
 
     Raises:
         JobError: The file cannot be used; the error lists every problem in it.
     """
+    if path.is_dir():
+        path = path / SUITE_FILE
     if not path.exists() and (SHIPPED / f"{path}.yaml").is_file():
         path = SHIPPED / f"{path}.yaml"
     names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
@@ -77,7 +83,11 @@ def load_suite(path: Path, *, against: bool = True) -> Suite:
     suite = _with_found_files(suite, path.parent)
     # Which metrics a score gives is known only when it has run: `decide_gates` names a missing one.
     metrics = {task.name: _metrics(task) for task in suite.tasks}
-    problems = [*_problems(suite), *gate_problems(suite.gates, metrics, against=against)]
+    problems = [
+        *_problems(suite),
+        *_comparing_problems(suite, against=against),
+        *gate_problems(suite.gates, metrics, against=against),
+    ]
     if problems:
         raise JobError(str(path), problems)
     return suite
@@ -100,8 +110,33 @@ def _with_found_files(suite: Suite, folder: Path) -> Suite:
         if isinstance(task, PromptedTask) and task.few_shot is not None:
             few_shot = task.few_shot
             update["few_shot"] = few_shot.model_copy(update={"data": found(few_shot.data)})
+        if isinstance(task, GenerationTask):
+            update["scores"] = tuple(_with_found_labels(score, folder) for score in task.scores)
         tasks.append(task.model_copy(update=update))
     return suite.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _with_found_labels(score: ScoreSection, folder: Path) -> ScoreSection:
+    """Return a score with its human labels found next to the suite, if it has any."""
+    if not isinstance(score, LlmJudge) or score.human_labels is None:
+        return score
+    beside = folder / score.human_labels
+    return score.model_copy(update={"human_labels": str(beside)}) if beside.exists() else score
+
+
+def _comparing_problems(suite: Suite, *, against: bool) -> Iterator[Problem]:
+    """Yield scores that need another model, if there is none, and labels that do not exist."""
+    for index, task in enumerate(suite.tasks):
+        for number, score in enumerate(task.scores if isinstance(task, GenerationTask) else ()):
+            key = f"tasks.{index}.scores.{number}"
+            if score.compares and not against:
+                message = "answers are compared with those of another model, and there is none"
+                fix = "Name it with --against (AGAINST=…), or set mode: single"
+                yield Problem(key, message, score.label, fix)
+            labels = score.human_labels if isinstance(score, LlmJudge) else None
+            if labels is not None and not Path(labels).is_file():
+                fix = "Paths are taken from the folder of the suite, then the working directory"
+                yield Problem(f"{key}.human_labels", "there is no such file", labels, fix)
 
 
 def _problems(suite: Suite) -> Iterator[Problem]:

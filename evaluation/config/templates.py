@@ -12,6 +12,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BeforeValidator
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+ROW = "row"
+"""Variable that holds all columns, for those whose name is not an identifier."""
 _EXPRESSION = re.compile(r"\s*\{\{((?:(?!\{\{|\}\}).)*)\}\}\s*", re.DOTALL)
 
 
@@ -42,14 +44,16 @@ def render(template: str, columns: Mapping[str, Any]) -> str:
     """Return a template rendered as text.
 
     Args:
-        template: The template.
+        template: Name of a column, or a template.
         columns: Columns of an item.
 
     Raises:
         TemplateError: A column is missing, or an expression fails.
     """
+    if template in columns:
+        return str(columns[template])
     try:
-        return str(_compiled(template).render(columns))
+        return str(_compiled(template).render({ROW: columns, **columns}))
     except UndefinedError as error:
         have = ", ".join(sorted(columns)) or "none"
         raise TemplateError(f"{error.message}. The columns are {have}") from None
@@ -73,7 +77,9 @@ def evaluate(template: str, columns: Mapping[str, Any]) -> Any:
     if match is None:
         return render(template, columns)
     try:
-        return _ENVIRONMENT.compile_expression(match[1], undefined_to_none=False)(**columns)
+        return _ENVIRONMENT.compile_expression(match[1], undefined_to_none=False)(
+            {ROW: columns, **columns}
+        )
     except Exception as error:
         raise TemplateError(f"{template!r} fails: {error}") from None
 

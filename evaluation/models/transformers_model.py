@@ -26,7 +26,7 @@ from training.judges.local_generator import prompt_seed
 from training.models.generate import sample, uniforms
 from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged
-from training.models.safetensors_io import weights_digest
+from training.models.weights_digest import weights_digest
 
 _NO_LENGTH_LIMIT = 1 << 20
 

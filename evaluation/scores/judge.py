@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _WINS = {"model": 1.0, "other": 0.0, "tie": 0.5, None: float("nan")}
 _UNJUDGED = "no usable judgement"
+_NO_OTHER = "the other model has no answer"
 
 
 class LlmJudgeScore:
@@ -66,7 +67,7 @@ class LlmJudgeScore:
         """Return `judge_rating` (mode single) or `win_rate` (mode pairwise).
 
         Raises:
-            DataError: The other model has no answer to an item.
+            DataError: The other model has an answer to none of the items.
             RunError: A judge cannot be reached, the cost limit is reached, or too many replies
                 cannot be used.
         """
@@ -106,7 +107,20 @@ class LlmJudgeScore:
         return self._outcome("judge_rating", values, details, {"kappa": kappa})
 
     def _compare(self, items: Sequence[AnsweredItem]) -> ScoreOutcome:
-        section, pairs = self._section, self._pairs(items)
+        section = self._section
+        others = self._context.other_answers() if self._context.other_answers else {}
+        rows = [number for number, item in enumerate(items) if others.get(item.id)]
+        if not rows:
+            raise DataError("the other model has an answer to none of the items")
+        pairs = [
+            AnswerPair(
+                items[number].prompt,
+                items[number].answers[0],
+                others[items[number].id][0],
+                self._reference(items[number]),
+            )
+            for number in rows
+        ]
         questions = pair_questions(pairs, section.rubric)
         verdicts: list[list[OrderedVerdicts]] = []
         for judge in self._judges:
@@ -133,20 +147,8 @@ class LlmJudgeScore:
                 pairs, preferences, zip(*verdicts, strict=True), strict=True
             )
         ]
-        return self._outcome("win_rate", wins, details, self._pair_facts(pairs, wins, verdicts))
-
-    def _pairs(self, items: Sequence[AnsweredItem]) -> list[AnswerPair]:
-        others = self._context.other_answers() if self._context.other_answers else {}
-        missing = [item.id for item in items if not others.get(item.id)]
-        if missing:
-            raise DataError(
-                f"the other model has no answer to {len(missing)} of {len(items)} items: "
-                f"{', '.join(missing[:8])}"
-            )
-        return [
-            AnswerPair(item.prompt, item.answers[0], others[item.id][0], self._reference(item))
-            for item in items
-        ]
+        facts = self._pair_facts(pairs, wins, verdicts)
+        return _spread(self._outcome("win_rate", wins, details, facts), rows, len(items))
 
     def _reference(self, item: AnsweredItem) -> str:
         return item.targets[0] if self._section.show_target and item.targets else ""
@@ -202,6 +204,27 @@ class LlmJudgeScore:
                 f"which is more than max_unjudged ({limit:.0%}). Judge with a more capable model, "
                 f"or raise max_new_tokens of the judge if its replies are cut before the verdict"
             )
+
+
+def _spread(outcome: ScoreOutcome, rows: Sequence[int], items: int) -> ScoreOutcome:
+    """Return an outcome of the items with two answers as one of all items.
+
+    Args:
+        outcome: Outcome of the items with two answers.
+        rows: Their numbers.
+        items: Number of all items.
+    """
+    if len(rows) == items:
+        return outcome
+    values = np.full(items, np.nan)
+    values[list(rows)] = outcome.metrics[0].item_values
+    details: list[dict[str, Any]] = [{} for _ in range(items)]
+    for row, detail in zip(rows, outcome.details, strict=True):
+        details[row] = detail
+    unscored = dict.fromkeys(set(range(items)) - set(rows), _NO_OTHER)
+    unscored |= {rows[number]: reason for number, reason in outcome.unscored.items()}
+    metric = mean_metric(outcome.metrics[0].name, values)
+    return ScoreOutcome((metric,), tuple(details), unscored, outcome.facts)
 
 
 def human_facts(path: Path, pairs: Sequence[AnswerPair], wins: Sequence[float]) -> dict[str, Any]:

@@ -98,14 +98,19 @@ def _compare_values(
         return first.value_of(sums[..., :width]) - second.value_of(sums[..., width:])
 
     interval = bootstrap_interval(np.hstack(units), difference_of, seed=seed)
+    low, high = float(interval.low), float(interval.high)
+    if low == high and _is_bounded(first) and _is_bounded(second):
+        # Equal values on all items say little if the items are few, and a bootstrap of them
+        # nothing; the interval of proportions without an unequal item is that of any share.
+        low, high = tango_interval(0, 0, len(units[0]))
     p = randomization_p(units[0], units[1], first.value_of, seed=seed)
     difference, items = first.value - second.value, len(first.statistics)
     wins, losses = counts
     known = first.item_values is not None and second.item_values is not None
     return PairedResult(
         difference=difference,
-        low=float(interval.low),
-        high=float(interval.high),
+        low=low,
+        high=high,
         p=p,
         p_holm=p,
         test="randomization",
@@ -114,6 +119,12 @@ def _compare_values(
         ties=items - wins - losses if known else 0,
         items_needed=_items_needed(difference, interval.standard_error, items),
     )
+
+
+def _is_bounded(metric: TaskMetric) -> bool:
+    """Return True if all items have a value of their own from 0 to 1."""
+    values = metric.item_values
+    return values is not None and bool(((values >= 0) & (values <= 1)).all())
 
 
 def _items_needed(difference: float, standard_error: float, items: int) -> int | None:

@@ -1,4 +1,7 @@
-"""Value of a metric with its interval: Wilson's for a proportion, otherwise the bootstrap's."""
+"""Value of a metric with its interval.
+
+Wilson's for a proportion, Tango's for a win rate with ties, otherwise the bootstrap's.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from evaluation.metric import Floats, TaskMetric
 from evaluation.results import MetricResult
 from evaluation.statistics.bootstrap import bootstrap_interval
+from evaluation.statistics.paired_proportions import tango_interval
 from safety.binomial import Proportion
 
 
@@ -45,13 +49,11 @@ def summarise(
     part = metric.subset(scored)
     if not len(scored) or not math.isfinite(part.value):
         return None
-    if metric.kind == "proportion" and clusters is None:
-        low, high = Proportion(round(part.statistics[:, 0].sum()), len(scored)).interval
-    else:
-        statistics = part.statistics
-        if clusters is not None:
-            statistics = sum_clusters(statistics, [clusters[int(row)] for row in scored])
+    if clusters is not None:
+        statistics = sum_clusters(part.statistics, [clusters[int(row)] for row in scored])
         low, high, _ = bootstrap_interval(statistics, metric.value_of, seed=seed)
+    else:
+        low, high = _interval(part, seed)
     return MetricResult(
         value=part.value,
         low=float(low),
@@ -61,6 +63,20 @@ def summarise(
         by_group=_by_group(metric, scored, groups),
         clean=_clean_value(metric, scored, contaminated),
     )
+
+
+def _interval(metric: TaskMetric, seed: int) -> tuple[float, float]:
+    if metric.kind == "proportion":
+        return Proportion(round(metric.statistics[:, 0].sum()), len(metric.statistics)).interval
+    values = metric.item_values
+    if metric.kind == "mean" and values is not None and np.isin(values, (0.0, 0.5, 1.0)).all():
+        # Wins, ties and losses. A bootstrap of ties alone has no width, and one of ties and a
+        # single win never falls below 0.5; the interval of wins minus losses does.
+        wins, losses = int((values == 1).sum()), int((values == 0).sum())
+        low, high = tango_interval(wins, losses, len(values))
+        return (1 + low) / 2, (1 + high) / 2
+    low, high, _ = bootstrap_interval(metric.statistics, metric.value_of, seed=seed)
+    return low, high
 
 
 def sum_clusters(statistics: Floats, clusters: Sequence[str]) -> Floats:

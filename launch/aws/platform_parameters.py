@@ -14,6 +14,7 @@ from launch.errors import LaunchError
 PARAMETERS = {
     "roles/training": True,
     "roles/training-with-secrets": False,
+    "roles/processing": False,
     "keys/data": True,
     "keys/models": True,
     "buckets/data": True,

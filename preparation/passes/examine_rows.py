@@ -86,7 +86,7 @@ class ExamineRows(PipelineStep):
             if part.source not in converters:
                 converters[part.source] = RowConverter(source, label)
             converter = converters[part.source]
-            for record in _records(part, source):
+            for record in read_records(part, source):
                 if source.limit is not None and ledger.rows_read[label] >= source.limit:
                     break
                 ledger.rows_read[label] += 1
@@ -101,7 +101,7 @@ class ExamineRows(PipelineStep):
                 )
 
 
-def _records(part: FileRange, source: PreparedSource) -> Iterator[SourceRecord | BadRecord]:
+def read_records(part: FileRange, source: PreparedSource) -> Iterator[SourceRecord | BadRecord]:
     """Yield the records of a range of a file, or of a builtin source."""
     if part.path:
         yield from part.records()

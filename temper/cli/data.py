@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from launch.errors import InvalidOptionError
 from temper.cli.extras import require
-from temper.cli.options import RUNS, JobArgument, RunsOption, SetOption, overrides
+from temper.cli.options import (
+    RUNS,
+    EnvironmentOption,
+    JobArgument,
+    RunsOption,
+    SetOption,
+    overrides,
+)
+from training.errors import JobError, Problem
 
-_TARGETS = ("local", "slurm")
+if TYPE_CHECKING:
+    from preparation.config.job import PreparationJob
 
 
 def register(app: typer.Typer) -> None:
@@ -21,38 +30,81 @@ def register(app: typer.Typer) -> None:
 
 def _prepare(
     job: JobArgument,
-    target: Annotated[str, typer.Option(help="local or slurm.")] = "local",
-    nodes: Annotated[int, typer.Option(help="Number of nodes of the target slurm.")] = 1,
     set_: SetOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: resume nothing.")] = False,
+    target: Annotated[str, typer.Option(help="local, sagemaker or slurm.")] = "local",
+    env: EnvironmentOption = "dev",
+    nodes: Annotated[int, typer.Option(min=1, max=100, help="Machines of a target.")] = 1,
+    instance: Annotated[
+        str | None, typer.Option(help="Instance type of sagemaker; chosen if omitted.")
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> int:
     """Prepare clean training data from raw files.
 
-    The job runs here or on a target; the same command resumes an interrupted preparation.
+    The same command resumes an interrupted preparation, or shows the state of the job that it
+    started on a target.
+
+    Raises:
+        JobError: The target is unknown.
     """
     require("prepare")
-    _check_options(target, nodes)
+    if target == "sagemaker":
+        return _submit(job, overrides(set_), env, nodes, instance)
     if target == "slurm":
-        return _submit(job, overrides(set_), nodes=nodes, fresh=fresh, runs=runs)
+        return _submit_to_slurm(job, overrides(set_), nodes=nodes, fresh=fresh, runs=runs)
+    if target != "local":
+        problem = Problem("--target", "unknown target", target, "Known are local, sagemaker, slurm")
+        raise JobError(str(job), [problem])
     from preparation.command import prepare
 
     return prepare(job, overrides(set_), fresh=fresh)
 
 
-def _check_options(target: str, nodes: int) -> None:
-    """Check the options of `temper prepare`.
+def _submit(job_file: Path, pairs: str, env: str, nodes: int, instance: str | None) -> int:
+    """Submit a preparation as a processing job."""
+    require("launch")
+    from launch.aws.session import AwsSession
+    from launch.environment import read_environment
+    from launch.job_inputs import InputArtifact
+    from launch.processing.submit import ProcessingSubmission, ProcessingTarget
+    from preparation.config.load import load_preparation
+    from preparation.estimate import estimate
+    from preparation.plan import plan
+    from preparation.relocation import local_files, relocated
+
+    job: PreparationJob = load_preparation(job_file, pairs)
+    _check_written_here(job, str(job_file))
+    environment = read_environment(env)
+    files = {path: key for key, path in local_files(job)}
+    inputs = [
+        InputArtifact(key, f"source-{index}", str(path), path)
+        for index, (path, key) in enumerate(files.items())
+    ]
+
+    def job_text(paths: list[str], output: str) -> str:
+        return relocated(job, dict(zip(files, paths, strict=True)), output)
+
+    submission = ProcessingSubmission(
+        job.name, str(job_file), inputs, job_text, estimate(plan(job)), nodes, instance
+    )
+    ProcessingTarget(AwsSession(environment)).submit(submission, typer.echo)
+    return 0
+
+
+def _check_written_here(job: PreparationJob, source: str) -> None:
+    """Raise if a teacher would write rows: that is done on one machine, before.
 
     Raises:
-        InvalidOptionError: The target does not exist, or starts no nodes.
+        JobError: The job has a section `synthesize`.
     """
-    if target not in _TARGETS:
-        raise InvalidOptionError(f"--target {target}: a preparation runs on {', '.join(_TARGETS)}")
-    if nodes != 1 and target != "slurm":
-        raise InvalidOptionError(f"--nodes {nodes}: only the target slurm starts nodes")
+    if job.synthesize is not None:
+        fix = "Write the rows first with --target local, and name them in prepare.sources"
+        message = "a processing job calls no teacher"
+        raise JobError(source, [Problem("synthesize", message, fix=fix)])
 
 
-def _submit(job: Path, overrides_: str, *, nodes: int, fresh: bool, runs: Path) -> int:
+def _submit_to_slurm(job: Path, overrides_: str, *, nodes: int, fresh: bool, runs: Path) -> int:
     """Queue a preparation in Slurm.
 
     Args:

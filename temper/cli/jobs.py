@@ -80,6 +80,14 @@ def _plan(
 
     The exit code is 2 if the job does not fit.
     """
+    from training.config.load import prepares_data, read_document
+
+    if job.is_file() and prepares_data(read_document(job)):
+        require("prepare")
+        from preparation.command import plan_preparation
+
+        plan_preparation(job, overrides(set_))
+        return 0
     from launch.aws.read_object import read_object, read_registry
     from planning.command import print_plan
     from planning.hf_config import read_registry_with, read_s3_with

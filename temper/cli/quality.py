@@ -1,4 +1,4 @@
-"""Commands that examine labels and models: evaluate, feedback, redteam, bias."""
+"""Commands that examine labels and models: evaluate, compare, feedback, redteam, bias."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("evaluate")(_evaluate)
+    app.command("compare")(_compare)
     app.command("feedback")(_feedback)
     app.command("redteam")(_redteam)
     app.command("bias")(_bias)
@@ -44,6 +45,40 @@ def _evaluate(
     from evaluation.command import EvaluateOptions, run_evaluation
 
     return run_evaluation(EvaluateOptions(model, suite, against, out, batch_size, max_cost))
+
+
+def _compare(
+    model: Annotated[str, typer.Argument(metavar="A", help="A run, a model folder or a Hub id.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The model to compare with.")],
+    prompts: Annotated[Path, typer.Option(help="File of prompts: JSONL, CSV or Parquet.")],
+    judge: Annotated[Path, typer.Option(help="YAML of a judge, or of a rubric and judges.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of the prompts.")] = None,
+    plain: Annotated[bool, typer.Option(help="Ask without the chat template.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer.")] = 512,
+    batch_size: Annotated[int, typer.Option(help="Sequences per forward pass.")] = 16,
+    max_cost: Annotated[float | None, typer.Option(help="Cost limit of judges in USD.")] = None,
+) -> int:
+    """Compare the answers of two models by a judge.
+
+    Each pair is judged in both orders. pairs.jsonl has the pairs to show to people first.
+    """
+    from evaluation.comparison import CompareOptions, run_comparison
+
+    return run_comparison(
+        CompareOptions(
+            model=model,
+            other=other,
+            prompts=prompts,
+            judge=judge,
+            out=out,
+            column=column,
+            chat=not plain,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            max_cost=max_cost,
+        )
+    )
 
 
 def _feedback(

@@ -56,7 +56,7 @@ def build_of(found: list[list[str]]) -> list[str]:
     return build
 
 
-@pytest.mark.parametrize("kind", ["gpu", "neuron"])
+@pytest.mark.parametrize("kind", ["gpu", "neuron", "prepare"])
 def test_codebuild_matches_make_image(kind: str, engine: dict[str, str]) -> None:
     from stacks.constructs.image_build import BUILD
 
@@ -169,7 +169,7 @@ def test_context_of_an_image_holds_every_package_that_its_code_imports() -> None
     allowed = [
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     ]
-    for kind in ("gpu", "neuron"):
+    for kind in ("gpu", "neuron", "prepare"):
         text = (ROOT / f"containers/{kind}/Dockerfile").read_text()
         sources = [
             source
@@ -200,7 +200,8 @@ def test_requirements_match_constraints() -> None:
     pins = dict(
         re.findall(r"^([\w.-]+)==([^\s;]+)(?: ;.*)?$", (ROOT / "constraints.txt").read_text(), re.M)
     )
-    for name in ("gpu/requirements.txt", "gpu/deepspeed.txt", "neuron/requirements.txt"):
+    locks = ("gpu/requirements.txt", "gpu/deepspeed.txt", "neuron/requirements.txt")
+    for name in (*locks, "prepare/requirements.txt"):
         text = (ROOT / "containers" / name).read_text()
         entries = re.findall(
             r"^([\w.-]+)==([^\s;]+)([^\n]*)\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)+)",
@@ -215,8 +216,12 @@ def test_requirements_match_constraints() -> None:
     for package in ("torch", "triton"):
         assert f"\n{package}==" not in (ROOT / "containers/gpu/requirements.txt").read_text()
     extra = (ROOT / "pyproject.toml").read_text()
-    trained_with = re.search(r"^train = \[(.*?)^\]", extra, re.M | re.S)
-    assert trained_with
-    for package in re.findall(r'"([a-z0-9-]+)[=>]', trained_with[1]):
-        locked = (ROOT / "containers/gpu/requirements.txt").read_text() + "deepspeed==torch=="
-        assert f"{package}==" in locked, f"{package}: run make lock-images"
+    for name, kind, elsewhere in (
+        ("train", "gpu", "deepspeed==torch=="),
+        ("prepare", "prepare", ""),
+    ):
+        needed = re.search(rf"^{name} = \[(.*?)^\]", extra, re.M | re.S)
+        assert needed
+        locked = (ROOT / f"containers/{kind}/requirements.txt").read_text() + elsewhere
+        for package in re.findall(r'"([a-z0-9-]+)[=><]', needed[1]):
+            assert f"{package}==" in locked, f"{package}: run make lock-images"

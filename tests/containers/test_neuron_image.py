@@ -46,7 +46,14 @@ def test_emulated_instance_runs_contract_job(
     root = lay_out(tmp_path / "ml", job, channels=channels, instance="ml.trn2.48xlarge")
     environment = {"TRAINING_JOB_NAME": "image-test", "OMP_NUM_THREADS": "1"}
     order = ContainerSpec(
-        root, tmp_path, "algo-1", ("algo-1",), environment, isolated=True, image=""
+        root,
+        tmp_path,
+        "algo-1",
+        ("algo-1",),
+        environment,
+        isolated=True,
+        image="",
+        job="image-test",
     )
     machine = Machine(engine.name, image)
     process = machine.start(order)

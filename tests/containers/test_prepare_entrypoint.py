@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,24 +9,7 @@ import pytest
 from containers.entrypoint.errors import StartError
 from containers.entrypoint.prepare import PrepareOptions, explain_end, prepare
 from containers.entrypoint.processing import ProcessingFolder, shorten
-
-ARN = "arn:aws:sagemaker:eu-west-1:123456789012:processing-job/temper-dev-tidy"
-
-
-def lay_out_processing(
-    root: Path, *, hosts: tuple[str, ...] = ("algo-1",), current: int = 0
-) -> Path:
-    """Fill `root` as a processing job fills `/opt/ml`, and return it."""
-    config = root / "config"
-    config.mkdir(parents=True)
-    (root / "processing/input/job").mkdir(parents=True)
-    (config / "resourceconfig.json").write_text(
-        json.dumps({"current_host": hosts[current], "hosts": list(hosts)})
-    )
-    (config / "processingjobconfig.json").write_text(
-        json.dumps({"ProcessingJobArn": ARN, "ProcessingJobName": "temper-dev-tidy"})
-    )
-    return root
+from tests.containers.processing_layout import lay_out_processing
 
 
 def test_the_job_is_the_one_file_of_its_input(tmp_path: Path) -> None:

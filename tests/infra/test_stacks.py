@@ -199,6 +199,19 @@ def test_repositories_are_immutable_scanned_and_encrypted(dev: Assembly) -> None
         assert repository["EncryptionConfiguration"]["EncryptionType"] == "KMS"
 
 
+def test_processing_jobs_have_a_role_and_images_if_the_environment_prepares_data(
+    everything: Assembly, eks: Assembly
+) -> None:
+    for assembly, prepares in ((everything, True), (eks, False)):
+        parameters = [p["Properties"]["Name"] for p in assembly.of_type("AWS::SSM::Parameter")]
+        for name in ("roles/processing", "images/prepare/repository"):
+            assert any(each.endswith(f"/{name}") for each in parameters) == prepares, name
+        roles = [
+            str(r["Properties"].get("Description")) for r in assembly.of_type("AWS::IAM::Role")
+        ]
+        assert any("processing job" in text for text in roles) == prepares
+
+
 def test_the_cluster_is_as_the_environment_says(everything: Assembly) -> None:
     [cluster] = everything.of_type("AWS::SageMaker::Cluster")
     properties = cluster["Properties"]

@@ -22,6 +22,7 @@ from tests.run_commands import (
     train_here,
 )
 from tests.two_node import train_in_pair
+from training.export.checksums import checksums_of, read_checksums
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ def test_an_adapter(job: dict[str, Any], tmp_path: Path) -> None:
     run = train_here({**job, "adapter": {"kind": "lora", "r": 4}}, tmp_path / "run")
     after = json.loads((run.path / "evaluation.json").read_text())["after"]
     assert after["validation"]["loss"] == pytest.approx(min(evaluations(run).values()), rel=1e-5)
+    assert read_checksums(run.path / "model") == checksums_of(run.path / "model")
 
 
 @pytest.mark.slow

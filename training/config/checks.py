@@ -17,6 +17,7 @@ from training.config.ppo_checks import check_ppo
 from training.config.resource_checks import check_machines
 from training.config.safety_checks import check_safety
 from training.config.static_shape_checks import check_static_shapes
+from training.config.suite_checks import check_suites
 from training.config.types import NEVER
 from training.errors import Problem
 
@@ -42,6 +43,7 @@ def check_job(job: Job, *, prefix: str, first: bool) -> Iterator[Problem]:
         _sharding,
         _run,
         check_safety,
+        check_suites,
         check_static_shapes,
         check_machines,
     )
@@ -70,6 +72,7 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
             f"{data.validation.split:%}",
             "Write validation: none to hold nothing out",
         )
+    yield from _held_out_groups(job)
     if data.replay and not 0 < data.replay.share < 1:
         yield Problem(
             "data.replay.share", "must lie between 0% and 100%", f"{data.replay.share:.0%}"
@@ -85,6 +88,38 @@ def _data(job: Job, first: bool) -> Iterator[Problem]:
             "data.validation.split",
             "a stream cannot be split",
             fix="Name a file in data.validation",
+        )
+
+
+def _held_out_groups(job: Job) -> Iterator[Problem]:
+    validation = job.data.validation
+    if validation.by == "group":
+        if not validation.split:
+            yield Problem(
+                "data.validation.by",
+                "divides the training rows, and no share of them is held out",
+                "group",
+                "Set data.validation.split, for instance 5%, or leave out by and column",
+            )
+        if not validation.column:
+            yield Problem(
+                "data.validation.column",
+                "is required with by: group",
+                fix="Name the column whose value is the group, for instance thread_id",
+            )
+        if job.data.prompts:
+            yield Problem(
+                "data.validation.by",
+                "needs rows with columns, and data.prompts has none",
+                "group",
+                "Leave out by and column, or give the prompts as a file in data.train",
+            )
+    elif validation.column is not None:
+        yield Problem(
+            "data.validation.column",
+            "is only read with by: group",
+            validation.column,
+            "Add by: group, or leave out column",
         )
 
 

@@ -75,6 +75,16 @@ class Validation(ConfigSection):
     split: Share | None = None
     """Share of the training rows held out, such as 5%."""
     source: Annotated[Source, BeforeValidator(_as_source)] | None = None
+    by: Literal["row", "group"] | None = None
+    """Unit of the split. `row` (the default): complete source rows, and rows with the same prompt
+    stay on one side. `group`: all rows with the same value of `column` do."""
+    column: str | None = None
+    """With `by: group`, the column whose value is the group, such as a thread, user or document."""
+
+    @property
+    def group_column(self) -> str | None:
+        """Column of a split by group; None for a split by row."""
+        return self.column if self.by == "group" else None
 
     @property
     def wanted(self) -> bool:

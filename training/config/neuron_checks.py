@@ -109,6 +109,12 @@ def _generation(job: Job) -> Iterator[Problem]:
             f"{len(job.evaluate.samples)} prompts",
             "Leave it out, and answer them after training with `temper answer` on another machine",
         )
+    if job.evaluate.suite:
+        yield Problem(
+            "evaluate.suite",
+            why,
+            fix="Leave it out, and run `temper evaluate` on another machine",
+        )
     if job.evaluate.safety is not None:
         yield Problem(
             "evaluate.safety",

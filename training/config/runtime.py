@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from training.config.base import ConfigSection
 from training.config.data import Source, _as_source
+from training.config.locations import FileLocation
 from training.config.safety import Safety
 from training.config.types import (
     DurationS,
@@ -79,6 +80,10 @@ def _as_sample(value: Any) -> Any:
     return {"prompt": value} if isinstance(value, str) else value
 
 
+def _as_suites(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Evaluate(ConfigSection):
     """Settings of evaluation. The held-out loss is always measured before and after training."""
 
@@ -101,6 +106,13 @@ class Evaluate(ConfigSection):
     kept."""
     safety: Safety | None = None
     """Red team and bias of the saved model, after training."""
+    suite: Annotated[
+        tuple[FileLocation, ...],
+        BeforeValidator(_as_suites, json_schema_input_type=str | tuple[str, ...]),
+    ] = ()
+    """Suites of tasks on which the saved model is evaluated after training, paired with the model
+    that training started from: YAML files, or folders that hold `suite.yaml` and its data. A gate
+    that is not passed fails the run; its model is kept."""
 
     @model_validator(mode="after")
     def _metrics_have_references(self) -> Evaluate:

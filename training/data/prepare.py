@@ -134,6 +134,8 @@ class DataPreparer:
             data.limit, data.validation.split, data.replay and data.replay.share,
             data.packing, data.shuffle, data.max_length, self._job.train.seed,
             is_grouped(self._job),
+            # Only if set: the mixtures of other runs keep their entries.
+            *(["group", data.validation.group_column] if data.validation.group_column else []),
         )  # fmt: skip
         entry = self._cache.entry(
             key, lambda folder: Mixture(self._job, train, validation, replay).write(folder)

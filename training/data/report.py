@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from training.data.mixing.group_split import GroupCounts
 from training.data.tokenization.domain_terms import Terms
 from training.data.tokenization.mask_preview import RowPreview
 from training.data.tokenization.outcome_counts import OutcomeCounts
@@ -56,6 +57,7 @@ class DataReport:
         repeated: Training rows that duplicate another one, token for token.
         leaked: Held-out rows that are also training rows.
         terms: Tokenization of the domain's terms.
+        groups: Counts of a split by group; None for another split.
         streamed: Whether rows are read during training; numbers are then of the first window.
     """
 
@@ -79,6 +81,7 @@ class DataReport:
     terms: Terms | None = None
     repeated: int = 0
     leaked: int = 0
+    groups: GroupCounts | None = None
     streamed: bool = False
 
     @property
@@ -124,6 +127,8 @@ class DataReport:
                 + (f"; rows {self.efficiency:.1%} full" if self.packed else ""),
             ]
             lines += self._split_lines()
+            if self.groups is not None:
+                lines.append(self.groups.line())
         return lines + [f"warning: {warning}" for warning in self.warnings]
 
     def _split_lines(self) -> list[str]:

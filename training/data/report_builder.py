@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from training.config.job import Job
+from training.data.mixing.group_split import GroupCounts
 from training.data.readers.ingest import DROPPED, SKIPPED, Ingested
 from training.data.report import DataReport, SourceReport
 from training.data.sample_size import sample_size_warnings
@@ -69,7 +70,7 @@ class ReportBuilder:
         data = self._data
         tokens = about["trained"]
         sources = tuple(
-            _source_report(source, role, tokens.get(str(number), 0))
+            _source_report(source, role, tokens.get(str(number), 0), data.validation.group_column)
             for number, (source, role) in enumerate(ingested)
         )
         kept = sum(source.rows_kept for source in sources)
@@ -98,7 +99,9 @@ class ReportBuilder:
             terms=measure_terms(data.terms, self._rows.encoder),
             repeated=about["repeated"],
             leaked=about["leaked"],
+            groups=_group_counts(about.get("groups")),
         )
+        by_group = report.groups.warnings() if report.groups else []
         general = row_warnings(report, replay_rounds=about["replay_rounds"])
         labels = label_warnings(table.metadata_values) if self._rows.want == "unpaired" else ()
         texts = plain_text_warnings(sources) if self._rows.want == "dialogue" else ()
@@ -106,7 +109,8 @@ class ReportBuilder:
         few = sample_size_warnings(
             self._job, documents=about["documents"], held_out=report.rows_validation
         )
-        return replace(report, warnings=(*self.warnings, *general, *labels, *texts, *unread, *few))
+        warnings = (*self.warnings, *general, *by_group, *labels, *texts, *unread, *few)
+        return replace(report, warnings=warnings)
 
     def of_stream(
         self,
@@ -180,14 +184,26 @@ class ReportBuilder:
         return tuple(previews)
 
 
-def _source_report(ingested: Ingested, role: str, tokens_trained: int) -> SourceReport:
+def _group_counts(about: dict[str, Any] | None) -> GroupCounts | None:
+    if about is None:
+        return None
+    return GroupCounts(**{**about, "sources_without": tuple(about["sources_without"])})
+
+
+def _source_report(
+    ingested: Ingested, role: str, tokens_trained: int, group_column: str | None
+) -> SourceReport:
     stats = ingested.stats
     return SourceReport(
         source=ingested.source.source,
         role=role,
         shapes=stats.shapes,
         **stats.counts.to_dict(),
-        columns_unused=stats.unused,
+        columns_unused={
+            name: rows
+            for name, rows in stats.unused.items()
+            if role != "train" or name != group_column
+        },
         tokens_trained=tokens_trained,
     )
 

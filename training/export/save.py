@@ -16,6 +16,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from training.errors import RunError
+from training.export.checksums import write_checksums
 from training.export.save_dtype import record_dtype, rounded_state
 from training.guards.saved_model import check_readback, norms_in_memory
 from training.models.base_digest import write_base_digest
@@ -81,6 +82,7 @@ def save_model(
             (temporary / "README.md").write_text(card(), encoding="utf-8")
             group = str if adapter else group_name(model)
             check_readback(temporary, expected, relative=1e-6, group=group)
+            write_checksums(temporary)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
         except OSError as error:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from training.errors import ModelError
-from training.models.safetensors_io import weights_digest
+from training.models.weights_digest import weights_digest
 
 BASE = "base.json"
 

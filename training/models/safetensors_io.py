@@ -7,7 +7,6 @@ https://github.com/huggingface/safetensors#format
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from transformers import AutoConfig
 
 from training.errors import ModelError
 from training.models.locate import explain_missing
+from training.models.weights_digest import weights_digest
 
 _NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -27,8 +27,6 @@ _NAMES = {
     torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-_SAMPLE_BYTES = 1 << 20
-_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -134,22 +132,6 @@ def model_folder(source: str, revision: str | None = None) -> Path:
         )
     except Exception as error:
         raise ModelError(explain_missing("model", source, error)) from error
-
-
-def weights_digest(folder: Path) -> str:
-    """Return a digest of a model's weights from samples of each file.
-
-    Training changes every tensor, so samples at several offsets detect it without reading all.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(json.dumps([path.name, size]).encode())
-        with path.open("rb") as file:
-            for part in range(_SAMPLES):
-                file.seek(max(0, (size - _SAMPLE_BYTES) * part // (_SAMPLES - 1)))
-                digest.update(file.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def source_digest(source: str, revision: str | None) -> str:

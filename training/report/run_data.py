@@ -37,6 +37,7 @@ class RunData:
         stages: Runs of a pipeline.
         generation_summary: Counts of a run that generates rows and trains nothing.
         safety: Results of the safety evaluation, and the limits that they exceed.
+        suites: Results of the suites of the job, and the gates that they do not pass.
     """
 
     name: str
@@ -58,6 +59,7 @@ class RunData:
     stages: tuple[RunData, ...] = ()
     generation_summary: dict[str, Any] = field(default_factory=dict)
     safety: dict[str, Any] = field(default_factory=dict)
+    suites: dict[str, Any] = field(default_factory=dict)
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Return the steps at which a metric was logged, and its values (NaN where not finite)."""
@@ -135,6 +137,7 @@ def _read_one(folder: Path, name: str | None) -> RunData:
         or _read_json(folder / "written.json"),
         sample_history=tuple(_read_rows(folder / "looks.jsonl")),
         safety=_read_json(folder / "safety" / "summary.json"),
+        suites=_read_json(folder / "evaluation" / "summary.json"),
     )
 
 

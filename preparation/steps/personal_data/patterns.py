@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -90,11 +91,13 @@ def without_overlaps(spans: list[KindSpan]) -> list[KindSpan]:
     """Return spans in order; of two that overlap, the one that was given first."""
     if len(spans) < 2:
         return spans
-    chosen: list[KindSpan] = []
+    chosen: list[KindSpan] = []  # in order, so that only the neighbours can overlap
     for span in spans:
-        if all(span.end <= other.start or other.end <= span.start for other in chosen):
-            chosen.append(span)
-    return sorted(chosen)
+        at = bisect_left(chosen, span)
+        after_left = at == 0 or chosen[at - 1].end <= span.start
+        if after_left and (at == len(chosen) or span.end <= chosen[at].start):
+            chosen.insert(at, span)
+    return chosen
 
 
 def _emails(text: str) -> Iterator[KindSpan]:

@@ -7,6 +7,7 @@ import hmac
 import random
 import re
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ class Placeholders(Replacer):
     def __init__(self) -> None:
         self._numbers: dict[tuple[Kind, str], int] = {}
         self._count: dict[Kind, int] = {}
+        self._names_with: defaultdict[str, list[tuple[frozenset[str], int]]] = defaultdict(list)
 
     def replacement(self, kind: Kind, value: str) -> str:
         """Return the placeholder of a value."""
@@ -63,15 +65,20 @@ class Placeholders(Replacer):
             if whole is None:
                 self._count[kind] = whole = self._count.get(kind, 0) + 1
             self._numbers[key] = whole
+            if kind == "person":
+                name = frozenset(same.split())
+                for word in name:
+                    self._names_with[word].append((name, whole))
         return self._numbers[key]
 
     def _whole_name(self, part: str) -> int | None:
         """Return the number of the one name that holds all words of a part, or is held by it."""
-        words = set(part.split())
+        words = frozenset(part.split())
         numbers = {
             number
-            for (kind, name), number in self._numbers.items()
-            if kind == "person" and (words <= set(name.split()) or set(name.split()) <= words)
+            for word in words
+            for name, number in self._names_with.get(word, ())
+            if words <= name or name <= words
         }
         return numbers.pop() if len(numbers) == 1 else None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from preparation.recognizer.recognizer import KindSpan
 from preparation.steps.personal_data.patterns import KINDS_BY_PATTERN, without_overlaps
@@ -16,6 +17,7 @@ _URL = re.compile(
 )
 _POSSESSIVE = re.compile(r"['’]s?$")
 _NAME_WORD = re.compile(r"[^\W\d_]{3,}")
+_WORD = re.compile(r"\w+")
 _ORDINARY = """
 van von der del las los bin the and for may will hope mark rose grace faith april june august
 summer autumn pat bill rob sue jack art ray dean king young long white black brown green day
@@ -99,28 +101,50 @@ def repeat_names(texts: Sequence[str], spans: Sequence[Sequence[KindSpan]]) -> l
         for span in found
         if span.kind == "person"
     }
-    form = _names_form(names)
-    if form is None:
+    forms = _forms_by_first_word(names)
+    if not forms:
         return [list(found) for found in spans]
     return [
-        without_overlaps([*found, *(KindSpan(*m.span(), "person") for m in form.finditer(text))])
+        without_overlaps([*found, *_repeated(text, forms)])
         for text, found in zip(texts, spans, strict=True)
     ]
 
 
-def _names_form(names: Iterable[str]) -> re.Pattern[str] | None:
-    forms: set[str] = set()
+def _repeated(text: str, forms: Mapping[str, re.Pattern[str]]) -> Iterator[KindSpan]:
+    """Yield the names in a text; each word is looked up, whatever the number of names."""
+    position = 0
+    for word in _WORD.finditer(text):
+        if word.start() < position:
+            continue
+        form = forms.get(_folded(word.group()))
+        if form is not None and (match := form.match(text, word.start())):
+            position = match.end()
+            yield KindSpan(*match.span(), "person")
+
+
+def _forms_by_first_word(names: Iterable[str]) -> dict[str, re.Pattern[str]]:
+    """Return the pattern of the names that begin with a word, by the word."""
+    forms: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
         bare = TITLE_BEFORE.sub("", name) if " " in name else name
         words = _NAME_WORD.findall(bare)
         if len(words) > 1:
-            forms.add(rf"(?i:{re.escape(bare)})")
-        forms.update(
-            re.escape(word)
-            for word in words
-            if word[0].isupper() and word.lower() not in _ALSO_WORDS and not TITLE.match(word + " ")
-        )
-    if not forms:
-        return None
-    longest_first = sorted(forms, key=lambda form: (-len(form), form))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)")
+            first = _WORD.search(bare)
+            assert first is not None, "a name of two words has a first one"
+            whole = bare[first.start() :]
+            forms[_folded(first.group())].add(rf"(?i:{re.escape(whole)})")
+        for word in words:
+            ordinary = word.lower() in _ALSO_WORDS or TITLE.match(word + " ")
+            if word[0].isupper() and not ordinary:
+                forms[_folded(word)].add(re.escape(word))
+    return {word: _any_of(patterns) for word, patterns in forms.items()}
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(patterns, key=lambda form: (-len(form), form))
+    return re.compile(rf"(?:{'|'.join(longest_first)})(?!\w)")
+
+
+def _folded(word: str) -> str:
+    """Return a word without case; the dotted and the dotless I are one, as `re` has it."""
+    return word.casefold().replace("ı", "i").replace("i̇", "i")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -34,6 +34,10 @@ _IDENTIFIER_RULES = re.compile(
 """Rules of betterleaks for identifiers and addresses, which are public."""
 _UNSCANNABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that end a C string, or that UTF-8 cannot encode."""
+
+
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+"""Bytes of a character in UTF-8 after its first."""
 
 
 class SecretSpan(NamedTuple):
@@ -88,14 +92,16 @@ class SecretScanner:
     def _betterleaks_matches(self, text: str) -> Iterator[SecretSpan]:
         if self._binding is None:
             return
-        findings = self._binding.scan_string(text).get("data") or []
-        encoded = text.encode() if findings else b""
-        for finding in findings:
-            if not _IDENTIFIER_RULES.search(finding["rule_id"]):
-                start, end = _byte_span(encoded, finding)
-                first = len(encoded[:start].decode(errors="ignore"))
-                length = len(encoded[start:end].decode(errors="ignore"))
-                yield SecretSpan(_kind(finding["rule_id"]), first, first + length)
+        found = self._binding.scan_string(text).get("data") or []
+        findings = [one for one in found if not _IDENTIFIER_RULES.search(one["rule_id"])]
+        if not findings:
+            return
+        encoded = text.encode()
+        lines = [0, *(at.end() for at in re.finditer(b"\n", encoded))]
+        spans = [_byte_span(encoded, lines, finding) for finding in findings]
+        character = _character_offsets(encoded, {offset for span in spans for offset in span})
+        for finding, (start, end) in zip(findings, spans, strict=True):
+            yield SecretSpan(_kind(finding["rule_id"]), character[start], character[end])
 
 
 def _own_matches(text: str) -> Iterator[SecretSpan]:
@@ -117,10 +123,26 @@ def _kind(rule: str) -> str:
     return next(known, re.sub(r"\.\d+$", "", rule).replace("-", "_"))
 
 
-def _byte_span(text: bytes, finding: dict[str, Any]) -> tuple[int, int]:
-    """Return the first byte of a secret and the byte after it."""
+def _character_offsets(text: bytes, offsets: Iterable[int]) -> dict[int, int]:
+    """Return the number of characters before each byte offset, in one pass over the text."""
+    characters = {}
+    position = count = 0
+    for offset in sorted(offsets):
+        count += len(text[position:offset].translate(None, _CONTINUATION_BYTES))
+        characters[offset] = count
+        position = offset
+    return characters
+
+
+def _byte_span(text: bytes, lines: Sequence[int], finding: dict[str, Any]) -> tuple[int, int]:
+    """Return the first byte of a secret and the byte after it.
+
+    Args:
+        text: The text in UTF-8.
+        lines: Byte offset of each line.
+        finding: Finding of betterleaks.
+    """
     location, match = finding["location"], finding["match"]
-    lines = [0, *(at.end() for at in re.finditer(b"\n", text))]
     begin = lines[location["start_line"] - 1] + location["start_column"] - 1
     full, value = match["full"].encode(), match["value"].encode()
     if not text.startswith(full, begin):

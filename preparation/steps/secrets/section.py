@@ -76,6 +76,9 @@ def _scan(scanner: SecretScanner, part: TextPart) -> list[SecretSpan]:
 
 
 def _replaced(text: str, spans: Sequence[SecretSpan]) -> str:
-    for span in reversed(spans):
-        text = f"{text[: span.start]}[SECRET_{span.kind.upper()}]{text[span.end :]}"
-    return text
+    pieces: list[str] = []
+    position = 0
+    for span in spans:
+        pieces += [text[position : span.start], f"[SECRET_{span.kind.upper()}]"]
+        position = span.end
+    return "".join([*pieces, text[position:]])

@@ -290,6 +290,25 @@ def test_a_failure_that_is_the_jobs_own_pages_nobody(reason: str, page: str | No
     assert runbook_for(event) == page
 
 
+@pytest.mark.parametrize(
+    ("reason", "page"),
+    [
+        ("AlgorithmError: See job logs for more information, exit code: 3", None),
+        ("ClientError: Access denied when calling s3:GetObject", "training-job-failed"),
+    ],
+)
+def test_a_processing_job_pages_as_a_training_job_does(reason: str, page: str | None) -> None:
+    detail = {
+        "ProcessingJobName": "temper-dev-tidy",
+        "ProcessingJobStatus": "Failed",
+        "FailureReason": reason,
+        "Tags": {"Environment": "dev"},
+    }
+    event = {**FAILED, "detail-type": "SageMaker Processing Job State Change", "detail": detail}
+    assert runbook_for(event) == page
+    assert DEV.covers(event, _never)
+
+
 def _never(name: str) -> Any:
     raise AssertionError(f"{name} is asked, although the event itself tells")
 

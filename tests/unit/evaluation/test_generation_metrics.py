@@ -1,4 +1,4 @@
-"""GenerationTask metrics: hand-computed values, their registry, and their place in a run."""
+"""Generation metrics: hand-computed values, their registry, and their place in a run."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import pytest
 
 from catalog import prices
 from catalog.accelerators import by_driver_name, peak_flops
+from catalog.cpu_instances import cpu_instances
 from catalog.instances import accelerators, instance, instances, tables
 from launch.prices import refresh_prices, training_prices
 
@@ -91,12 +92,22 @@ def test_drivers_names_are_known() -> None:
 # --- prices -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", cpu_instances())
+def test_ec2_says_the_same_of_instances_without_accelerators(
+    name: str, recorded: dict[str, Any]
+) -> None:
+    described = recorded[name]
+    instance = cpu_instances()[name]
+    assert instance.vcpus == described["VCpuInfo"]["DefaultVCpus"]
+    assert instance.memory_gib * 1024 == described["MemoryInfo"]["SizeInMiB"]
+
+
 @pytest.mark.parametrize("name", prices.tables()["ec2"] | prices.tables()["block"])
 def test_a_price_is_dated_and_plausible(name: str) -> None:
     found = prices.price(name)
-    assert found and name in instances()
+    assert found and name in instances() | cpu_instances()
     assert found.date and found.region and found.source
-    per_device = found.on_demand_usd / instances()[name].devices
+    per_device = found.on_demand_usd / (instances()[name].devices if name in instances() else 1)
     assert 0.1 < per_device < 25
     assert found.spot_low_usd <= found.on_demand_usd
 

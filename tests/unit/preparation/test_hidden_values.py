@@ -126,3 +126,23 @@ def test_values_are_replaced_in_every_column(row: dict[str, Any], tmp_path: Path
     if "tools" in row:
         assert "get_user" in text
     _check_no_value(folder)
+
+
+def test_tags_are_searched_and_replaced(tmp_path: Path) -> None:
+    steps = [{**step, "action": "replace"} for step in HIDING]
+    row = {"text": SENTENCE, "quote": f"Use {TOKEN}, or write to {MAIL}.", "page": 7}
+    folder = _prepare(tmp_path, [row], steps, tags=["quote", "page"])
+    written = _rows_text(folder)
+    assert "[SECRET_GITHUB_TOKEN], or write to [EMAIL_1]." in written
+    assert SENTENCE in written and TOKEN not in written and MAIL not in written
+    _check_no_value(folder)
+
+
+def test_a_secret_across_the_searched_beginning_is_hidden(tmp_path: Path) -> None:
+    long = f"{TOKEN} {SENTENCE * 760} {MAIL}"
+    steps = [{"step": "quality", "rules": ["c4"]}, *HIDING]
+    folder = _prepare(tmp_path, [{"text": long}], steps)
+    steps = json.loads((folder / "report.json").read_text())["steps"]
+    texts = [one["text"] for s in steps for many in s["examples"].values() for one in many]
+    assert texts and all(text.startswith("⟨github_token⟩") for text in texts)
+    _check_no_value(folder)

@@ -14,7 +14,7 @@ import yaml
 
 from catalog.exit_codes import SAFETY_GATE
 from containers.entrypoint.opt_ml import MlFolder
-from containers.entrypoint.train import published_models, safety_reports
+from containers.entrypoint.train import published_models, run_reports
 from launch.code_bundle import code_files
 from launch.job_inputs import collect_endpoints, collect_inputs
 from planning import make_plan
@@ -104,7 +104,7 @@ def test_reports_are_uploaded_next_to_the_model(tmp_path: Path) -> None:
         (run / place).mkdir(parents=True)
         (run / place / "summary.json").write_text(place)
     (run / "model").mkdir()
-    for place, folder in safety_reports(run).items():
+    for place, folder in run_reports(run, "safety").items():
         ml.copy_output(folder, place)
     uploaded = {p.relative_to(ml.root).as_posix(): p.read_text() for p in ml.root.rglob("*.json")}
     assert uploaded == {
@@ -112,7 +112,7 @@ def test_reports_are_uploaded_next_to_the_model(tmp_path: Path) -> None:
         "output/data/safety/02-align/summary.json": "stages/02-align/safety",
     }
     assert published_models(run) == {"": run / "model"}
-    assert safety_reports(tmp_path / "none") == {}
+    assert run_reports(tmp_path / "none", "safety") == {}
 
 
 def test_the_code_bundle_evaluates_without_the_rest(

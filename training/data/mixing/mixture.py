@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from training.config.data import Source
 from training.config.job import Job
 from training.config.model import trains_tokenizer
 from training.data.mixing import sampling
 from training.data.mixing.duplicates import DuplicateCounter
+from training.data.mixing.group_split import (
+    GroupCounts,
+    count_shared_prompts,
+    hold_out_groups,
+    read_groups,
+)
 from training.data.mixing.packing import best_fit
 from training.data.mixing.prompt_groups import group_by_prompt
 from training.data.mixing.text_split import split_documents
@@ -61,6 +69,7 @@ class Mixture:
         self._replay = replay
         self._rng = np.random.default_rng(job.train.seed)
         self._duplicates = DuplicateCounter([len(source.store) for source in train])
+        self._group_counts: GroupCounts | None = None
 
     def write(self, folder: Path) -> None:
         """Write the tables, and the statistics that the report needs."""
@@ -88,6 +97,8 @@ class Mixture:
             "repeated": self._duplicates.repeated_rows,
             "leaked": self._duplicates.leaked_rows,
         }
+        if self._group_counts is not None:
+            about["groups"] = asdict(self._group_counts)
         (folder / MIXED).write_text(json.dumps(about))
 
     def _tokens_by_source(self, rows: Sequence[sampling.Indices]) -> dict[str, int]:
@@ -115,6 +126,8 @@ class Mixture:
         split = self._data.validation.split
         if not split:
             return keep, []
+        if self._data.validation.group_column:
+            return self._select_groups(keep, split, self._data.validation.group_column)
         if trains_tokenizer(self._job.model):
             # The tokenizer has seen the training documents, which must stay on their side.
             sides = split_documents(self._job, self._rng, grouped=self._grouped)
@@ -137,6 +150,30 @@ class Mixture:
             [indices[part] for indices, part in zip(keep, train, strict=True)],
             [indices[part] for indices, part in zip(keep, held, strict=True)],
         )
+
+    def _select_groups(
+        self, keep: Sequence[sampling.Indices], split: float, column: str
+    ) -> tuple[list[sampling.Indices], list[sampling.Indices]]:
+        """Return the training rows and the held-out rows of each source, split by group."""
+        groups = [
+            read_groups(s.source, column, seed=self._job.train.seed, limit=self._limit_of(s.source))
+            for s in self._train
+        ]
+        stores = [source.store for source in self._train]
+        kept = [store.documents[rows] for store, rows in zip(stores, keep, strict=True)]
+        train, held, counts = hold_out_groups(groups, kept, split, column)
+        if self._grouped:
+            prompts = [store.prompts[rows] for store, rows in zip(stores, keep, strict=True)]
+            shared = count_shared_prompts(prompts, kept, train, held)
+            counts = replace(counts, prompts_shared=shared)
+        self._group_counts = counts
+        return (
+            [indices[part] for indices, part in zip(keep, train, strict=True)],
+            [indices[part] for indices, part in zip(keep, held, strict=True)],
+        )
+
+    def _limit_of(self, source: Source) -> int | None:
+        return min([n for n in (self._data.limit, source.limit) if n], default=None)
 
     def _apply_weights(self, available: Sequence[sampling.Indices]) -> list[sampling.Indices]:
         if len(available) == 1 or self._data.limit is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from training.config.job import Job
 from training.data.mixing import sampling
+from training.data.mixing.group_split import hold_out_groups, read_groups
 from training.data.mixing.prompt_groups import group_by_prompt
 from training.data.mixing.sampling import Indices
 from training.data.readers.ingest import read_rows
@@ -56,7 +57,17 @@ def split_documents(
         numbers.append(np.array([i for i, _ in kept], dtype=np.int64))
         digests.append(np.array([prompt_digest(prompt) for _, prompt in kept], dtype=np.int64))
     assert data.validation.split is not None, "checked by the caller"
-    if grouped:
+    column = data.validation.group_column
+    if column:
+        read_limits = [
+            min([n for n in (data.limit, source.limit) if n], default=None) for source in data.train
+        ]
+        by_source = [
+            read_groups(source, column, seed=job.train.seed, limit=limit)
+            for source, limit in zip(data.train, read_limits, strict=True)
+        ]
+        train, held, _ = hold_out_groups(by_source, numbers, data.validation.split, column)
+    elif grouped:
         groups = group_by_prompt(digests, numbers)
         train, held = sampling.split_groups(groups, data.validation.split, rng)
     else:

@@ -194,9 +194,24 @@ def test_agreement_with_people_and_the_corrected_win_rate(
 def test_a_comparison_needs_another_model(server: FakeLlmServer, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--against"):
         _score(_section(server), tmp_path, other_answers=None)
-    with pytest.raises(DataError, match="no answer to 11 of 12 items: 1, 2"):
-        _score(_section(server), tmp_path, other_answers=lambda: {"0": ["x"]})
+    with pytest.raises(DataError, match="an answer to none of the items"):
+        _score(_section(server), tmp_path, other_answers=lambda: {"0": []})
     assert not server.calls
+
+
+def test_items_without_an_answer_of_the_other_model_are_not_compared(
+    server: FakeLlmServer, tmp_path: Path
+) -> None:
+    server.reply = _prefers_the_model
+    others = {"2": ["x"], "5": ["y"]}
+    outcome = _score(_section(server), tmp_path, other_answers=lambda: others)
+    assert len(server.calls) == 4
+    values = outcome.metrics[0].item_values
+    assert values is not None
+    assert [n for n, value in enumerate(values) if not math.isnan(value)] == [2, 5]
+    assert len(outcome.details) == 12
+    assert outcome.unscored[0] == "the other model has no answer"
+    assert len(outcome.unscored) == 10
 
 
 @pytest.mark.parametrize(

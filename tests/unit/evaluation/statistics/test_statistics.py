@@ -148,6 +148,27 @@ def test_comparisons_are_adjusted_over_all_tasks() -> None:
     assert adjusted["b"]["accuracy"].p_holm == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize(("wins", "ties", "losses"), [(0, 6, 0), (1, 49, 0), (30, 10, 20)])
+def test_a_win_rate_with_ties_has_an_interval_of_wins_and_losses(
+    wins: int, ties: int, losses: int
+) -> None:
+    values = np.repeat([1.0, 0.5, 0.0], [wins, ties, losses])
+    result = summarise(mean_metric("win_rate", values))
+    assert result is not None
+    low, high = tango_interval(wins, losses, len(values))
+    assert (2 * result.low - 1, 2 * result.high - 1) == pytest.approx((low, high))
+    assert result.low < 0.5 < result.high
+
+
+def test_equal_values_on_few_items_are_no_proof_of_equality() -> None:
+    few = mean_metric("token_f1", np.array([0.2, 0.5, 0.9]))
+    result = compare(few, few)
+    assert result is not None
+    assert (result.difference, result.p) == (0.0, 1.0)
+    assert result.low < -0.5
+    assert result.high > 0.5
+
+
 def test_groups_and_clean_values() -> None:
     metric = mean_metric("accuracy", np.array([1.0, 0.0, 1.0, 1.0, math.nan]))
     result = summarise(

@@ -1,0 +1,1 @@
+"""Suites of well-known sets, which read the files of the sets from the working directory."""

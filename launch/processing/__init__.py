@@ -1,0 +1,1 @@
+"""Preparations of data as SageMaker processing jobs."""

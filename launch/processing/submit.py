@@ -1,0 +1,272 @@
+"""Submission of a preparation as a processing job: quote, confirm, send at most once, attach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from catalog.cpu_instances import CpuInstance, cpu_instances
+from catalog.prices import price
+from launch.aws.platform_parameters import PlatformParameters, read_platform_parameters
+from launch.aws.s3 import S3Store, S3Uri
+from launch.aws.session import AwsSession
+from launch.confirm import confirm
+from launch.errors import LaunchError
+from launch.job_inputs import InputArtifact
+from launch.processing.jobs import RUNNING, ProcessingJobs, describe_end
+from launch.processing.request import (
+    IMAGE_KIND,
+    INPUTS,
+    JOB_INPUT,
+    MAX_INPUTS,
+    ProcessingResources,
+    input_names,
+    job_name,
+    processing_request,
+)
+from launch.submission import current_user
+from training.errors import JobError, Problem
+
+Print = Callable[[str], None]
+FOLDER = "prepared"
+_START_S = 300
+"""Time until the containers run: machines, image, and a copy of the inputs."""
+_SLOW_FACTOR = 3
+_MIN_RUNTIME_S = 3600
+
+
+class Estimate(Protocol):
+    """Estimate of a preparation, from a sample of its rows."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the sources."""
+
+    def seconds(self, cores: int) -> float:
+        """Return the duration on a number of cores."""
+
+    def memory_gib(self, workers: int) -> float:
+        """Return the memory of a number of workers on one machine."""
+
+    def line(self, cores: int) -> str:
+        """Return the estimate as text."""
+
+
+@dataclass(frozen=True)
+class ProcessingSubmission:
+    """Preparation to submit.
+
+    Attributes:
+        data_set: Name of the data set.
+        source: Name of the job file, for messages.
+        inputs: Files and folders that it reads.
+        job_text: Returns the job file for the container: paths in the order of the inputs, and the
+            folder of the result.
+        estimate: What it takes.
+        nodes: Number of instances.
+        instance: Instance type; None to choose the cheapest that is large enough.
+    """
+
+    data_set: str
+    source: str
+    inputs: Sequence[InputArtifact]
+    job_text: Callable[[list[str], str], str]
+    estimate: Estimate
+    nodes: int = 1
+    instance: str | None = None
+
+
+class ProcessingTarget:
+    """Account in which preparations run as processing jobs.
+
+    Args:
+        account: Session of the environment's account.
+    """
+
+    def __init__(self, account: AwsSession):
+        self._account = account
+
+    @cached_property
+    def platform(self) -> PlatformParameters:
+        """Parameters that the platform published."""
+        return read_platform_parameters(self._account.environment, self._account.client("ssm"))
+
+    @cached_property
+    def _jobs(self) -> ProcessingJobs:
+        return ProcessingJobs(self._account.client("sagemaker"))
+
+    @cached_property
+    def _store(self) -> S3Store:
+        return S3Store(self._account.client("s3"))
+
+    def submit(self, submission: ProcessingSubmission, print_line: Print) -> str:
+        """Start a preparation after asking, or attach to the job that an earlier call started.
+
+        Args:
+            submission: The preparation.
+            print_line: Prints a line to the user.
+
+        Returns:
+            The name of the processing job.
+
+        Raises:
+            TemperError: Nothing was started, or the message says otherwise.
+        """
+        self._account.caller()
+        self._check(submission)
+        output = f"s3://{self.platform['buckets/data']}/{FOLDER}"
+        names = input_names(len(submission.inputs))
+        paths = [
+            f"{INPUTS}/{name}/{artifact.base_name}"
+            for name, artifact in zip(names, submission.inputs, strict=True)
+        ]
+        text = submission.job_text(paths, output)
+        digest = self._digest(submission, text)
+        attempt, found = self._latest(submission, digest)
+        if found is not None and found["ProcessingJobStatus"] in (*RUNNING, "Completed"):
+            return self._attach(found, print_line)
+        if found is not None:
+            print_line(f"{found['ProcessingJobName']} failed: {describe_end(found)}")
+            attempt += 1
+        name = job_name(self._account.environment.prefix, submission.data_set, digest, attempt)
+        resources = self._resources(submission)
+        for line in self._quote(submission, resources):
+            print_line(line)
+        confirm(f"Start {name}?")
+        home = S3Uri(self.platform["buckets/data"], f"uploads/prepare/{digest[:24]}")
+        self._store.put_text(text, home / "job.yaml")
+        uris = {JOB_INPUT: f"{home}/"}
+        days = self.platform.get("storage/upload-days")
+        for key, artifact in zip(names, submission.inputs, strict=True):
+            bucket = self.platform["buckets/data"]
+            uploaded = self._store.upload_artifact(artifact, bucket, int(days) if days else None)
+            uris[key] = str(uploaded)
+        request = processing_request(
+            name,
+            uris,
+            resources,
+            self.platform,
+            creator=current_user(),
+            data_set=submission.data_set,
+        )
+        print_line(f"started {self._jobs.create(request)}")
+        print_line("the same command shows its state, and where the data set is")
+        return name
+
+    def _check(self, submission: ProcessingSubmission) -> None:
+        """Check what can be checked before anything is copied.
+
+        Raises:
+            LaunchError: The environment was deployed without processing jobs.
+            JobError: The job has too many inputs, or names an unknown instance type.
+        """
+        environment = self._account.environment.name
+        if self.platform.get("roles/processing") is None:
+            raise LaunchError(
+                f"the environment {environment} has no role of processing jobs. Add {IMAGE_KIND} "
+                f"to images.kinds of environments/{environment}.yaml, deploy it, and publish the "
+                f"image: temper publish-image {IMAGE_KIND} --env {environment}"
+            )
+        self.platform.image(IMAGE_KIND)
+        problems = []
+        if len(submission.inputs) >= MAX_INPUTS:
+            fix = "Put files into one folder, and name the folder"
+            message = f"a processing job has at most {MAX_INPUTS - 1} files and folders"
+            problems.append(Problem("prepare.sources", message, str(len(submission.inputs)), fix))
+        known = [f"ml.{name}" for name in cpu_instances()]
+        if submission.instance is not None and submission.instance not in known:
+            fix = f"Known are {', '.join(known)}"
+            problems.append(Problem("--instance", "unknown type", submission.instance, fix))
+        if problems:
+            raise JobError(submission.source, problems)
+
+    def _digest(self, submission: ProcessingSubmission, text: str) -> str:
+        image = self.platform.image(IMAGE_KIND)
+        content = [text, image, [artifact.digest for artifact in submission.inputs]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _latest(
+        self, submission: ProcessingSubmission, digest: str
+    ) -> tuple[int, dict[str, Any] | None]:
+        """Return number and description of the latest attempt; (1, None) if there is none."""
+        latest, attempt = None, 1
+        prefix = self._account.environment.prefix
+        while True:
+            name = job_name(prefix, submission.data_set, digest, attempt)
+            found = self._jobs.find(name)
+            if found is None:
+                return max(1, attempt - 1), latest
+            latest, attempt = found, attempt + 1
+
+    def _attach(self, job: dict[str, Any], print_line: Print) -> str:
+        name, status = str(job["ProcessingJobName"]), job["ProcessingJobStatus"]
+        if status == "Completed":
+            print_line(f"{name} is complete already")
+            for line in describe_end(job).splitlines():
+                print_line(f"  {line}")
+        else:
+            print_line(f"{name} is {'running' if status == 'InProgress' else 'stopping'}")
+        return name
+
+    def _resources(self, submission: ProcessingSubmission) -> ProcessingResources:
+        instance = _choose_instance(submission)
+        seconds = submission.estimate.seconds(instance.vcpus * submission.nodes)
+        hours = self.platform.get("training/max-runtime-hours")
+        limit = max(_MIN_RUNTIME_S, round(_SLOW_FACTOR * seconds) + _START_S)
+        return ProcessingResources(
+            instance=f"ml.{instance.name}",
+            count=submission.nodes,
+            volume_gib=2 * submission.estimate.bytes / 2**30 + 10,
+            max_runtime_s=min(limit, int(hours) * 3600) if hours else limit,
+        )
+
+    def _quote(self, submission: ProcessingSubmission, resources: ProcessingResources) -> list[str]:
+        instance = cpu_instances()[resources.instance.removeprefix("ml.")]
+        cores = instance.vcpus * resources.count
+        hours = (submission.estimate.seconds(cores) + _START_S) / 3600
+        environment = self._account.environment
+        known = price(resources.instance, environment.region)
+        if known is None:
+            cost = f"price of {resources.instance} unknown"
+        else:
+            total = hours * resources.count * known.on_demand_usd
+            cost = f"about ${total:.2f} (${known.on_demand_usd:g} an hour, {known.date})"
+        limit = resources.max_runtime_s / 3600
+        return [
+            f"{resources.count} × {resources.instance}, {environment.region} ({environment.name})",
+            *(artifact.summary for artifact in submission.inputs),
+            submission.estimate.line(cores),
+            f"{hours * 60:.0f} min with the start of machines, {cost}; ended after {limit:.1f} h",
+        ]
+
+
+def _choose_instance(submission: ProcessingSubmission) -> CpuInstance:
+    """Return the named instance type, or the cheapest an hour that has the memory.
+
+    Raises:
+        JobError: No type has the memory.
+    """
+    catalog = cpu_instances()
+    if submission.instance is not None:
+        return catalog[submission.instance.removeprefix("ml.")]
+    fitting = [
+        instance
+        for instance in catalog.values()
+        if submission.estimate.memory_gib(instance.vcpus) <= 0.8 * instance.memory_gib
+    ]
+    if not fitting:
+        need = submission.estimate.memory_gib(1)
+        message = f"a worker needs {need:.0f} GiB, more than any known instance type has"
+        raise JobError(submission.source, [Problem("prepare", message)])
+
+    def total_cost(instance: CpuInstance) -> tuple[float, float]:
+        seconds = submission.estimate.seconds(instance.vcpus * submission.nodes) + _START_S
+        known = price(instance.name)
+        hourly = known.on_demand_usd if known else float("inf")
+        return seconds * hourly, seconds
+
+    return min(fitting, key=total_cost)

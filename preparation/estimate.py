@@ -1,0 +1,174 @@
+"""Estimate of a preparation from a sample of its rows: time, memory and number of rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from preparation.config.duplicates import DuplicatesStep
+from preparation.examples import ExampleTexts
+from preparation.ledger import Ledger
+from preparation.passes.examine_rows import read_records
+from preparation.plan import PreparationPlan
+from preparation.row_conversion import RowConverter
+from preparation.rows import PreparedRow
+from preparation.step_runner import RowRecords, StepRunner
+from preparation.steps.step import StepSection
+from training.data.readers.records import BadRecord
+from training.data.schema.rows import RowError
+
+_SAMPLED_UNITS = 8
+_ROWS_PER_UNIT = 40
+_BYTES_PER_UNIT = 96 << 10
+"""Rows beyond either are not measured, so that a sample takes some seconds."""
+_LIMIT_S = 10.0
+_MIB = 1 << 20
+_PASSES_S_PER_MIB = 0.25
+"""Processor time to read, store and write rows, beyond the steps, per MiB."""
+_DUPLICATES_S_PER_MIB = 1.0
+"""Processor time of signatures, pairs and verification, per MiB of text."""
+_BYTES_PER_ROW = 400
+"""Memory per row of the task that verifies duplicates."""
+
+
+@dataclass(frozen=True)
+class PreparationEstimate:
+    """Rows, time and memory of a preparation, estimated from a sample.
+
+    Attributes:
+        rows: Number of rows of all sources.
+        bytes: Size of all sources.
+        units: Number of units, which bounds the number of workers.
+        core_seconds: Processor time.
+        worker_mib: Memory of a worker.
+        shared_mib: Memory of the one task that verifies duplicates, beyond that.
+        sampled_rows: Rows that were measured.
+    """
+
+    rows: int
+    bytes: int
+    units: int
+    core_seconds: float
+    worker_mib: float
+    shared_mib: float
+    sampled_rows: int
+
+    def seconds(self, cores: int) -> float:
+        """Return the duration on a number of cores, without the start of machines."""
+        return self.core_seconds / max(1, min(cores, self.units))
+
+    def memory_gib(self, workers: int) -> float:
+        """Return the memory of a number of workers on one machine."""
+        return (self.worker_mib * max(1, min(workers, self.units)) + self.shared_mib) / 1024
+
+    def line(self, cores: int) -> str:
+        """Return the estimate as text, for a machine.
+
+        Args:
+            cores: Number of its cores.
+        """
+        return (
+            f"about {self.rows:,} rows; {format_duration(self.seconds(cores))} on {cores} cores, "
+            f"{self.memory_gib(cores):.1f} GiB of memory (from {self.sampled_rows} rows)"
+        )
+
+
+def estimate(planned: PreparationPlan) -> PreparationEstimate:
+    """Return what a preparation takes, from rows of evenly spaced units.
+
+    Args:
+        planned: The preparation.
+
+    Raises:
+        TemperError: A source or a step cannot be used.
+    """
+    steps = planned.job.prepare.steps
+    sections = [step for step in steps if isinstance(step, StepSection)]
+    sections = [step for step in sections if not isinstance(step, DuplicatesStep)]
+    runner = StepRunner(sections, Ledger(ExampleTexts(steps)), RowRecords([], []))
+    rows = seconds = written = 0.0
+    sampled = covered = 0
+    start = time.process_time()
+    count = len(planned.units)
+    for index in range(0, count, max(1, math.ceil(count / _SAMPLED_UNITS))):
+        batch, unit_bytes = _sample(planned, index), planned.units[index].bytes
+        scale = unit_bytes / batch.bytes if batch.bytes else 0.0
+        begun = time.process_time()
+        for row in runner.run(batch.rows):
+            written += scale * sum(len(part.text.encode()) for part in row.content())
+        seconds += scale * (time.process_time() - begun)
+        rows += scale * len(batch.rows)
+        sampled += len(batch.rows)
+        covered += unit_bytes
+        if time.process_time() - start > _LIMIT_S:
+            break
+    total = sum(unit.bytes for unit in planned.units)
+    rest = total / covered if covered else 0.0  # units that were not sampled are like the others
+    seconds = rest * seconds + _PASSES_S_PER_MIB * total / _MIB
+    if any(isinstance(step, DuplicatesStep) for step in steps):
+        seconds += _DUPLICATES_S_PER_MIB * rest * written / _MIB
+    shared = rest * rows * _BYTES_PER_ROW / _MIB
+    return PreparationEstimate(
+        round(rest * rows), total, count, seconds, _resident_mib(), shared, sampled
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as text: seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class _UnitSample:
+    """First rows of a unit.
+
+    Attributes:
+        rows: The rows.
+        bytes: Their size on disk; in a packed file about that of their JSON, compressed.
+    """
+
+    rows: list[PreparedRow]
+    bytes: int
+
+
+def _sample(planned: PreparationPlan, index: int) -> _UnitSample:
+    sample = _UnitSample([], 0)
+    for part in planned.units[index].ranges:
+        source = planned.job.prepare.sources[part.source]
+        converter = RowConverter(source, planned.labels[part.source])
+        lines: list[bytes] = []
+        for record in read_records(part, source):
+            if len(sample.rows) >= _ROWS_PER_UNIT or sum(map(len, lines)) > _BYTES_PER_UNIT:
+                break
+            if isinstance(record, BadRecord):
+                continue
+            lines.append(json.dumps(record.values, ensure_ascii=False, default=str).encode())
+            try:
+                row = converter.convert(record)
+            except RowError:
+                continue
+            if row.content():
+                sample.rows.append(row)
+        text = b"\n".join([*lines, b""])
+        packed = Path(part.path).suffix in (".gz", ".parquet")
+        sizes = {True: part.bytes, False: len(zlib.compress(text)) if packed else len(text)}
+        sample.bytes += sizes[part.is_document]
+        if len(sample.rows) >= _ROWS_PER_UNIT:
+            break
+    return sample
+
+
+def _resident_mib() -> float:
+    """Return the largest resident memory of this process so far, with the steps' models."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / _MIB if sys.platform == "darwin" else peak / 1024
