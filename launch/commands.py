@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.inspect_run import open_row, open_run, refresh_row, storage_facts
+from launch.processing.states import PreparationState, local_preparations
 from launch.resolve_run import resolve_run
 from launch.run_index import RunIndex
 from launch.status import state_name
@@ -74,6 +75,8 @@ def show_team(run: str, environment: str, *, all_runs: bool = False) -> None:
     """
     from rich.console import Console
 
+    from launch.aws.session import AwsSession
+    from launch.processing.progress import processing_jobs
     from launch.remote_runs import RECENT_DAYS
     from launch.render import show_run, show_runs
     from launch.team import TeamRuns
@@ -87,10 +90,19 @@ def show_team(run: str, environment: str, *, all_runs: bool = False) -> None:
     older = "" if all_runs else f" in the last {RECENT_DAYS} days (--all lists older ones)"
     nothing = f"No runs in the environment {environment}{older}."
     show_runs(rows, Console(), creators=True, nothing=nothing)
+    account = AwsSession(team.environment)
+    _say_preparations(processing_jobs(account.client("sagemaker"), team.environment.prefix))
     if rows and not all_runs:
         say(f"Runs{older}. temper adopt RUN --env {environment} makes one manageable here")
     if team.unreadable:
         raise LaunchError("not shown: " + "\n".join(team.unreadable))
+
+
+def _say_preparations(states: list[PreparationState]) -> None:
+    if states:
+        say("\nPreparations of data")
+    for state in states:
+        say(state.line())
 
 
 def adopt_run(run: str, environment: str, runs: Path) -> None:
@@ -138,6 +150,7 @@ def show_status(run: str, runs: Path) -> None:
     else:
         refreshed = [refresh_row(runs, row) for row in RunIndex(runs).rows()]
         show_runs((row for row, _ in refreshed), Console())
+        _say_preparations(local_preparations())
         problem = next((problem for _, problem in refreshed if problem), "")
     if problem:
         raise LaunchError(f"some states are as last seen: {problem}")

@@ -7,6 +7,7 @@ always complete.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from preparation.plan import PreparationPlan
 from preparation.storage import is_finished, is_s3, open_folder, point_latest, publish
 from training.errors import RunError, TemperError
 
+PLAN_FILE = "plan.json"
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a pass, the number of finished units, and of all."""
 
@@ -117,6 +119,11 @@ def _run_passes(planned: PreparationPlan, folder: Any, progress: Progress, node:
     unlocked = is_s3(planned.building) or node.count > 1
     lock = None if unlocked else Path(planned.building).resolve()
     barrier = Barrier(node, folder)
+    if node.index == 0:
+        # `temper status` reads it, here and in S3, to say how far the preparation is.
+        plan = {"passes": [(name, tasks) for name, _, tasks in passes(planned, folder)]}
+        with folder.open(PLAN_FILE, "wb") as stream:
+            stream.write(json.dumps(plan).encode())
     with LocalTasks(workers, lock) as local:
         for name, pipeline, tasks in passes(planned, folder):
             logs = open_folder(f"{planned.building}/tasks/{name}")

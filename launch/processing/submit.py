@@ -18,6 +18,7 @@ from launch.confirm import confirm
 from launch.errors import LaunchError
 from launch.job_inputs import InputArtifact
 from launch.processing.jobs import RUNNING, ProcessingJobs, describe_end
+from launch.processing.progress import progress_in_s3
 from launch.processing.request import (
     IMAGE_KIND,
     INPUTS,
@@ -128,7 +129,7 @@ class ProcessingTarget:
         digest = self._digest(submission, text)
         attempt, found = self._latest(submission, digest)
         if found is not None and found["ProcessingJobStatus"] in (*RUNNING, "Completed"):
-            return self._attach(found, print_line)
+            return self._attach(found, submission.data_set, print_line)
         if found is not None:
             print_line(f"{found['ProcessingJobName']} failed: {describe_end(found)}")
             attempt += 1
@@ -202,14 +203,17 @@ class ProcessingTarget:
                 return max(1, attempt - 1), latest
             latest, attempt = found, attempt + 1
 
-    def _attach(self, job: dict[str, Any], print_line: Print) -> str:
+    def _attach(self, job: dict[str, Any], data_set: str, print_line: Print) -> str:
         name, status = str(job["ProcessingJobName"]), job["ProcessingJobStatus"]
         if status == "Completed":
             print_line(f"{name} is complete already")
             for line in describe_end(job).splitlines():
                 print_line(f"  {line}")
         else:
-            print_line(f"{name} is {'running' if status == 'InProgress' else 'stopping'}")
+            bucket = self.platform["buckets/data"]
+            progress = progress_in_s3(self._account.client("s3"), bucket, data_set)
+            state = "running" if status == "InProgress" else "stopping"
+            print_line(f"{name} is {state}: {progress or 'its machines start'}")
         return name
 
     def _resources(self, submission: ProcessingSubmission) -> ProcessingResources:

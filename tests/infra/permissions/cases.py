@@ -37,6 +37,7 @@ TOO_LONG = {**JOB, "sagemaker:MaxRuntimeInSeconds": "259201"}
 COSTLY = {**JOB, "sagemaker:InstanceTypes": ["ml.m5.xlarge", "ml.p5.48xlarge"]}
 ANY_TYPE = {k: v for k, v in JOB.items() if "InstanceTypes" not in k}
 ON_CREATION = {"sagemaker:TaggingAction": "CreateTrainingJob"}
+ON_PROCESSING_CREATION = {"sagemaker:TaggingAction": "CreateProcessingJob"}
 OUR_TAG = {"aws:ResourceTag/Environment": "everything"}
 OTHERS_TAG = {"aws:ResourceTag/Environment": "dev"}
 TO_SAGEMAKER = {"iam:PassedToService": "sagemaker.amazonaws.com"}

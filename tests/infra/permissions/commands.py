@@ -18,6 +18,7 @@ from tests.infra.permissions.cases import (
     LOGS,
     NOTICES,
     ON_CREATION,
+    ON_PROCESSING_CREATION,
     OUR_STREAM,
     OUR_TAG,
     OURS,
@@ -31,6 +32,7 @@ from tests.infra.permissions.cases import (
 
 Call = tuple[str, str, dict[str, Any]]
 OUR_JOB = SM + "training-job/temper-all-a"
+OUR_PROCESSING = SM + "processing-job/temper-all-prepare-a"
 CLUSTER = SM + "cluster/abcdefghijkl"
 ENDPOINT = SM + "endpoint/assistant"
 JOB_GROUP = LOGS + "/aws/sagemaker/TrainingJobs"
@@ -119,7 +121,6 @@ LOCAL = (
     "lineage",
     "measured",
     "models",
-    "prepare",
     "promote",
     "redteam",
     "register",
@@ -135,6 +136,25 @@ LOCAL = (
 COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
     "plan": (ENGINEER, _READ_MODEL),
     "train": (ENGINEER, _SUBMIT),
+    "prepare": (
+        ENGINEER,
+        (
+            _PARAMETERS,
+            ("sagemaker:CreateProcessingJob", OUR_PROCESSING, JOB),
+            (
+                "sagemaker:AddTags",
+                OUR_PROCESSING,
+                ON_PROCESSING_CREATION,
+            ),
+            ("sagemaker:DescribeProcessingJob", OUR_PROCESSING, {}),
+            ("sagemaker:StopProcessingJob", OUR_PROCESSING, {}),
+            ("iam:PassRole", ROLE + "{role:Processing}", TO_SAGEMAKER),
+            ("s3:PutObject", "{data}/uploads/prepare/a/job.yaml", {}),
+            ("s3:GetObject", "{data}/prepared/a/.building-b/plan.json", {}),
+            ("s3:ListBucket", "{data}", {}),
+            ("kms:GenerateDataKey", "{key:data}", {}),
+        ),
+    ),
     "resume": (ENGINEER, _SUBMIT),
     "status": (
         ENGINEER,
@@ -143,6 +163,7 @@ COMMANDS: dict[str, tuple[str, tuple[Call, ...]]] = {
             _DESCRIBE,
             ("sagemaker:Search", "*", {}),
             ("sagemaker:ListTags", OUR_JOB, {}),
+            ("sagemaker:ListProcessingJobs", "*", {}),
             (
                 "bedrock:GetImportedModel",
                 "arn:aws:bedrock:us-east-1:111122223333:imported-model/a",

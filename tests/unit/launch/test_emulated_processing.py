@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from emulator.environment import EmulatedEnvironment
 from emulator.instance import NamespaceRuntime
 from emulator.job_lifecycle import ServiceTimings
 from emulator.sagemaker_api import EmulatorServer, SageMakerEmulator
+from temper.cli import main
 from tests.unit.launch.conftest import deploy_by_hand, until
 from tests.unit.launch.fake_accounts import DEV
 
@@ -240,3 +242,51 @@ def test_the_quota_of_processing_jobs_is_enforced(
             client.create_processing_job(**_request(image, "many"))
     finally:
         emulated.faults.quotas.clear()
+
+
+@pytest.mark.slow
+def test_the_command_submits_a_preparation_and_finds_its_data_set(
+    service: tuple[SageMakerEmulator, Any, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    emulated, client, _ = service
+    variables = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": emulated.client("s3").meta.endpoint_url,
+        "AWS_ENDPOINT_URL_SAGEMAKER": client.meta.endpoint_url,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "YES": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("launch.environment.read_environment", lambda name: DEV)
+    emulated.client("ssm").put_parameter(
+        Name=f"/{DEV.prefix}/roles/processing",
+        Value="arn:aws:iam::123456789012:role/temper-dev-training",
+        Type="String",
+    )
+    sources = tmp_path / "tickets"
+    sources.mkdir()
+    rows = [{"text": f"The printer on floor {n} is broken."} for n in range(40)]
+    (sources / "a.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump(_job(str(sources), str(tmp_path / "out"))))
+    command = ["prepare", str(job), "--target", "sagemaker", "--env", "dev", "--nodes", "2"]
+    assert main(command) == 0
+    started = capsys.readouterr().out
+    assert "2 × ml.c5.xlarge" in started
+    (name,) = [
+        line.rpartition("/")[2] for line in started.splitlines() if line.startswith("started arn:")
+    ]
+    ended = _await(client, name, "Completed", "Failed")
+    assert ended["ProcessingJobStatus"] == "Completed", ended
+    assert main(command) == 0
+    assert main(["prepare", str(job)]) == 0
+    digest = (tmp_path / "out/tidy/latest").resolve().name
+    out = capsys.readouterr().out
+    assert f"{name} is complete already" in out
+    assert f"s3://{BUCKET}/prepared/tidy/{digest}" in out, "the digest of this machine"

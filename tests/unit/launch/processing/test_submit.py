@@ -78,6 +78,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Account:
     monkeypatch.setattr("launch.aws.session.AwsSession", lambda environment: made)
     monkeypatch.setattr(submit_module, "read_platform_parameters", lambda *_: PLATFORM)
     monkeypatch.setattr(submit_module, "S3Store", Store)
+    monkeypatch.setattr(submit_module, "progress_in_s3", lambda *_: "pass 1 of 5")
     return made
 
 
@@ -141,7 +142,7 @@ def test_first_call_quotes_asks_and_sends(
 @pytest.mark.parametrize(
     ("status", "more", "expected"),
     [
-        ("InProgress", {}, "x is running"),
+        ("InProgress", {}, "x is running: pass 1 of 5"),
         ("Completed", {"ExitMessage": "200 rows read\ns3://b/prepared/tickets/1"}, "s3://b/prep"),
     ],
 )
