@@ -38,7 +38,8 @@ def relocated(job: PreparationJob, paths: Mapping[Path, str], output: str) -> st
     Raises:
         JobError: The job names a file otherwise than by its path, such as by the id of a model.
     """
-    document = job.model_dump(mode="json", exclude_none=True)
+    # Only what the job sets: some keys are refused where they have no effect.
+    document = job.model_dump(mode="json", exclude_unset=True)
     there = {str(path): new for path, new in paths.items()}
     replaced: set[str] = set()
     document = _replaced(document, there, replaced)

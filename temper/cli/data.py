@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from preparation.config.job import PreparationJob
 
 
+_TARGETS = ("local", "sagemaker", "slurm")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command("prepare")(_prepare)
@@ -44,21 +47,36 @@ def _prepare(
 
     The same command resumes an interrupted preparation, or shows the state of the job that it
     started on a target.
-
-    Raises:
-        JobError: The target is unknown.
     """
     require("prepare")
+    _check_options(str(job), target, nodes, instance)
     if target == "sagemaker":
         return _submit(job, overrides(set_), env, nodes, instance)
     if target == "slurm":
         return _submit_to_slurm(job, overrides(set_), nodes=nodes, fresh=fresh, runs=runs)
-    if target != "local":
-        problem = Problem("--target", "unknown target", target, "Known are local, sagemaker, slurm")
-        raise JobError(str(job), [problem])
     from preparation.command import prepare
 
     return prepare(job, overrides(set_), fresh=fresh)
+
+
+def _check_options(job: str, target: str, nodes: int, instance: str | None) -> None:
+    """Check that the target is known, and that options given have an effect on it.
+
+    Raises:
+        JobError: With every problem found.
+    """
+    problems = []
+    if target not in _TARGETS:
+        fix = f"Known are {', '.join(_TARGETS)}"
+        problems.append(Problem("--target", "unknown target", target, fix))
+    elif target == "local" and nodes > 1:
+        fix = "Name a target that has several machines: sagemaker or slurm"
+        problems.append(Problem("--nodes", "this is one machine", str(nodes), fix))
+    if target in ("local", "slurm") and instance is not None:
+        message = f"{target} has no instance types"
+        problems.append(Problem("--instance", message, instance, "Leave it out"))
+    if problems:
+        raise JobError(job, problems)
 
 
 def _submit(job_file: Path, pairs: str, env: str, nodes: int, instance: str | None) -> int:

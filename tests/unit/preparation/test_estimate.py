@@ -75,7 +75,8 @@ def test_plan_prints_the_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_result_elsewhere_has_the_same_digest(tmp_path: Path) -> None:
-    job = load_preparation(written(tmp_path))
+    steps = [{"step": "personal_data"}, {"step": "secrets"}, {"step": "duplicates"}]
+    job = load_preparation(written(tmp_path, steps=steps, split={"validation": 0.1}))
     elsewhere = tmp_path / "opt" / "source-0" / "a.jsonl"
     elsewhere.parent.mkdir(parents=True)
     elsewhere.write_bytes((tmp_path / "a.jsonl").read_bytes())

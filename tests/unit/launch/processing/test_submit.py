@@ -196,6 +196,8 @@ def test_quota_is_explained(
     [
         (["--instance", "ml.x9.large"], "unknown type (got ml.x9.large). Known are ml.c5.xlarge"),
         (["--target", "moon"], "unknown target (got moon)"),
+        (["--target", "local", "--nodes", "2"], "--nodes: this is one machine (got 2)"),
+        (["--target", "slurm", "--instance", "ml.c5.xlarge"], "slurm has no instance types"),
         (["--set", "prepare.sources=nowhere.jsonl"], "there is no such file or folder"),
     ],
 )
