@@ -270,7 +270,14 @@ def test_the_members_stay_as_they_were(shop: Shop, trained: Trained, name: str) 
         assert torch.equal(weights[f"{part}.up"], own[f"{LAYER}.lora_B.weight"] * 2)
 
 
-@pytest.mark.parametrize("name", ["fusion", "route by classifier", "stack"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("fusion", marks=pytest.mark.slow),
+        pytest.param("route by classifier", marks=pytest.mark.slow),
+        "stack",
+    ],
+)
 def test_it_goes_on_to_the_same_bits(
     shop: Shop, trained: Trained, tmp_path: Path, name: str
 ) -> None:

@@ -155,7 +155,7 @@ def few_shapes(shapes: dict[Any, set[Any]]) -> None:
         assert len(inputs) <= 2, (size, sorted(inputs))
 
 
-FAST = ("sft, packed", "distill", "dpo")
+FAST = ("sft, packed", "distill")
 
 
 @pytest.mark.parametrize(
