@@ -20,6 +20,7 @@ from preparation.executors.local import WORKERS_LOCK, LocalTasks, completed
 from preparation.executors.nodes import ALONE, Barrier, Node
 from preparation.plan import PreparationPlan
 from preparation.storage import is_finished, is_s3, open_folder, point_latest, publish
+from preparation.work_units import check_files
 from training.errors import RunError, TemperError
 
 PLAN_FILE = "plan.json"
@@ -56,6 +57,8 @@ def build(
     try:
         with _locked(planned.building, node, fresh):
             _run_passes(planned, folder, progress, node)
+            check_files(planned.units)
+            barrier.gather()
             if node.index == 0:
                 write_report_files(planned, folder)
                 publish(planned.building, planned.folder)

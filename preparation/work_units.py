@@ -7,12 +7,13 @@ run. A unit is some small files, one file, or a range of a large JSON Lines or P
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preparation.config.source import PreparedSource
 from preparation.documents import document_records, is_document
+from preparation.source_changes import FileState, check_unchanged
 from training.data.readers.formats import kind_of, read_file
 from training.data.readers.records import START, BadRecord, SourcePosition, SourceRecord
 from training.data.readers.sources import ResolvedSource
@@ -32,6 +33,7 @@ class FileRange:
         end: Byte offset (JSON Lines) or row (Parquet) after the last record; None for the rest.
         bytes: Size on disk.
         is_document: Whether the file is one document, whose text is extracted.
+        state: State of the file before the plan read it; None for a builtin source.
     """
 
     source: int
@@ -41,6 +43,7 @@ class FileRange:
     end: int | None
     bytes: int
     is_document: bool = False
+    state: FileState | None = None
 
     def records(self) -> Iterator[SourceRecord | BadRecord]:
         """Yield the records of the range.
@@ -72,6 +75,16 @@ class WorkUnit:
         return sum(part.bytes for part in self.ranges)
 
 
+def check_files(units: Iterable[WorkUnit]) -> None:
+    """Check that the files of units are as they were when the plan read them.
+
+    Raises:
+        DataError: One is not; the error lists all.
+    """
+    states = {part.path: part.state for unit in units for part in unit.ranges}
+    check_unchanged((Path(path), state) for path, state in states.items() if state is not None)
+
+
 def divide(
     located: Sequence[ResolvedSource], sources: Sequence[PreparedSource], unit_bytes: int
 ) -> tuple[list[WorkUnit], str]:
@@ -93,6 +106,7 @@ def divide(
             digest.update(resolved.digest().encode())
             units.append(WorkUnit((FileRange(index, "", resolved.label, START, None, 0),)))
         for path, label in resolved.files:
+            state = FileState.of(path)
             ranges = list(_ranges(index, path, label, unit_bytes, digest))
             if is_document(path, source):
                 size = path.stat().st_size
@@ -105,7 +119,7 @@ def divide(
                 if pending and full and source.limit is None:
                     units.append(WorkUnit(tuple(pending)))
                     pending = []
-                pending.append(part)
+                pending.append(replace(part, state=state))
         if pending:
             units.append(WorkUnit(tuple(pending)))
     return units, digest.hexdigest()

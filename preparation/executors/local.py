@@ -10,7 +10,7 @@ import io
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -23,6 +23,11 @@ from training.errors import CrashError
 
 WORKERS_LOCK = "workers.lock"
 _PR_SET_PDEATHSIG = 1
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+"""Environment of workers. There is one worker per core, so that more threads of the libraries under
+NumPy would wait for each other. They read it when they are loaded, before a worker's first line."""
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of finished tasks and of all tasks."""
 
@@ -82,7 +87,8 @@ class LocalTasks:
         if self._pool is None:
             self._pool = _pool(self._workers, self._lock)
         try:
-            running = [self._pool.submit(_run_task, pipeline, settings, rank) for rank in ranks]
+            with _one_thread():  # `submit` starts the workers.
+                running = [self._pool.submit(_run_task, pipeline, settings, rank) for rank in ranks]
             for future in as_completed(running):
                 future.result()
                 done += 1
@@ -103,6 +109,21 @@ def _pool(workers: int, lock: Path | None) -> ProcessPoolExecutor:
         initializer=_start_worker,
         initargs=(lock, os.getpid()),
     )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Give the processes that start meanwhile one thread, and leave this process as it was."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start_worker(lock: Path | None, parent: int) -> None:

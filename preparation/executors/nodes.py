@@ -99,6 +99,19 @@ class Barrier:
             self._raise_failure()
             time.sleep(_POLL_S)
 
+    def gather(self) -> None:
+        """Say that this node has arrived; the first node waits until all have.
+
+        Raises:
+            RunError: Another node failed; the message is that node's.
+        """
+        if self._node.count == 1:
+            return
+        with self._folder.open(self._arrival(self._node.index), "wb") as stream:
+            stream.write(b"")
+        if self._node.index == 0:
+            self.wait(lambda: all(map(self._has_arrived, range(self._node.count))))
+
     def fail(self, error: TemperError | OSError) -> None:
         """Tell the other nodes that this one failed."""
         if self._node.count > 1:
@@ -110,6 +123,12 @@ class Barrier:
             if index != self._node.index and self._folder.exists(self._mark(index)):
                 with self._folder.open(self._mark(index), "rb") as stream:
                     raise RunError(f"node {index} failed: {stream.read().decode()}")
+
+    def _has_arrived(self, index: int) -> bool:
+        return bool(self._folder.exists(self._arrival(index)))
+
+    def _arrival(self, index: int) -> str:
+        return f"arrived/{self._node.attempt}/{index}"
 
     def _mark(self, index: int) -> str:
         return f"failed/{self._node.attempt}/{index}"

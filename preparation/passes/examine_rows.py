@@ -18,10 +18,11 @@ from preparation.row_files import RowFileWriter
 from preparation.rows import PreparedRow
 from preparation.step_runner import RowRecords, StepRunner
 from preparation.steps.step import StepSection
-from preparation.work_units import FileRange, WorkUnit
+from preparation.work_units import FileRange, WorkUnit, check_files
 from training.data.readers.records import BadRecord, SourceRecord, hidden_values
 from training.data.readers.sources import locate
 from training.data.schema.rows import RowError
+from training.errors import DataError
 
 NAME = "examine"
 
@@ -65,17 +66,26 @@ class ExamineRows(PipelineStep):
             data: Not used: the pass reads the rows itself.
             rank: Number of the task.
             world_size: Number of all tasks.
+
+        Raises:
+            DataError: A file cannot be read, or it changed since the plan read it.
+            OSError: A file cannot be opened, or the rows cannot be stored.
         """
         assert world_size == len(self.units), "a task is a unit"
         ledger, records = Ledger(self.examples), RowRecords([], [])
         rows = self._read(self.units[rank], ledger, records)
         passed = StepRunner(self.sections, ledger, records).run(rows)
         hidden = hidden_values(self.examples.hide_values)
-        with hidden, RowFileWriter(self.folder, rank) as writer:
-            for row in passed:
-                writer.write(row, content_hash(row))
-                ledger.write(row)
-                yield Document("\n".join(part.text for part in row.content()), row.id)
+        try:
+            with hidden, RowFileWriter(self.folder, rank) as writer:
+                for row in passed:
+                    writer.write(row, content_hash(row))
+                    ledger.write(row)
+                    yield Document("\n".join(part.text for part in row.content()), row.id)
+        except (DataError, OSError):
+            check_files([self.units[rank]])  # A change explains an error of its content.
+            raise
+        check_files([self.units[rank]])
         write_unit(self.folder, NAME, rank, ledger, records)
 
     def _read(self, unit: WorkUnit, ledger: Ledger, records: RowRecords) -> Iterator[PreparedRow]:
