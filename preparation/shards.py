@@ -36,8 +36,9 @@ _MESSAGES = pa.list_(
     )
 )
 _TYPES = {"margin": pa.float64(), "label": pa.bool_(), "messages": _MESSAGES}
-_ROW_COLUMNS = ("row_id", "row_source", "row_tags")
-"""Columns in addition to those of the shape: id, label of the source, and tags as JSON text."""
+_ROW_COLUMNS = ("row_id", "row_source", "row_tags", "row_group")
+"""Columns in addition to those of the shape: id, label of the source, tags as JSON text, and name
+of the group of rows that belong together."""
 
 
 class ShardWriter:
@@ -60,8 +61,14 @@ class ShardWriter:
         """Return the writer."""
         return self
 
-    def write(self, split: str, row: PreparedRow) -> None:
-        """Write a row to the shard of its split and shape."""
+    def write(self, split: str, row: PreparedRow, group: str) -> None:
+        """Write a row to the shard of its split and shape.
+
+        Args:
+            split: Side of the row.
+            row: The row.
+            group: Name of its group.
+        """
         variant = tuple(
             f"{name}-messages" if _holds_messages(name, value) else name
             for name, value in row.columns.items()
@@ -72,7 +79,7 @@ class ShardWriter:
             suffix = f"-{number}" if number else ""
             path = f"{RESULT}/{split}/{self._rank:05d}-{row.shape}{suffix}.parquet"
             self._shards[key] = _Shard(self._folder, path, row)
-        self._shards[key].write(row)
+        self._shards[key].write(row, group)
 
     def __exit__(
         self,
@@ -102,10 +109,11 @@ class _Shard:
         self._writer: pq.ParquetWriter | None = None
         self._rows: list[dict[str, Any]] = []
 
-    def write(self, row: PreparedRow) -> None:
+    def write(self, row: PreparedRow, group: str) -> None:
         values = {name: row.columns[name] for name in self._names}
         tags = orjson.dumps(row.tags, option=orjson.OPT_SORT_KEYS).decode()
-        self._rows.append(values | dict(zip(_ROW_COLUMNS, (row.id, row.source, tags), strict=True)))
+        facts = (row.id, row.source, tags, group)
+        self._rows.append(values | dict(zip(_ROW_COLUMNS, facts, strict=True)))
         if len(self._rows) >= _GROUP_ROWS:
             self._flush()
 

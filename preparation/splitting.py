@@ -32,10 +32,26 @@ class Splitter:
         """
         key = content
         if self._split.by == "group":
-            key = duplicates or row.group or content
-            key = self._roots.get(key, key)
+            key = self._group(row, content, duplicates)
         share = xxhash.xxh3_64_intdigest(f"{self._split.seed}\0{key}") / 2**64
         test = self._split.test or 0.0
         if share < test:
             return "test"
         return "validation" if share < test + (self._split.validation or 0.0) else "train"
+
+    def group(self, row: PreparedRow, content: str, duplicates: str = "") -> str:
+        """Return the name of the group of a row.
+
+        A group is near duplicates, a document, or rows of one value of `group_by`; without any,
+        rows of the same content. The name is a hash, since the value may be the name of a person.
+
+        Args:
+            row: The row.
+            content: Hash of its content.
+            duplicates: Group of its near duplicates, if it has any.
+        """
+        return xxhash.xxh3_64_hexdigest(self._group(row, content, duplicates))
+
+    def _group(self, row: PreparedRow, content: str, duplicates: str) -> str:
+        key = duplicates or row.group or content
+        return self._roots.get(key, key)

@@ -20,9 +20,11 @@ from evaluation.models.base import (
 )
 from evaluation.models.windows import TokenRequest, encode_pair, text_windows
 from evaluation.results import EvaluatedModelInfo
+from training.data.schema.rows import Message
 from training.data.tokenization.row_tokenizer import RowTokenizer
 from training.errors import ModelError
 from training.judges.local_generator import prompt_seed
+from training.models.context_length import context_length
 from training.models.generate import sample, uniforms
 from training.models.locate import explain_missing
 from training.models.merge import is_adapter, merged
@@ -187,14 +189,27 @@ class TransformersModel:
     def _encode(self, prompt: Prompt, continuation: str) -> TokenRequest:
         if isinstance(prompt, str):
             return encode_pair(self._tokenizer, prompt, continuation)
-        context = self._rows.prompt_ids(prompt)
+        context = self._conversation_ids(prompt)
         ids = self._tokenizer(continuation, add_special_tokens=False)["input_ids"]
         return TokenRequest(context, list(ids))
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
             return list(self._tokenizer(prompt)["input_ids"])
-        return self._rows.prompt_ids(prompt)
+        return self._conversation_ids(prompt)
+
+    def _conversation_ids(self, messages: list[Message]) -> list[int]:
+        """Return the tokens of messages through the chat template.
+
+        Raises:
+            ModelError: The tokenizer has no chat template.
+        """
+        if self._rows.template is None:
+            raise ModelError(
+                f"{self._source} has no chat template, and a task of the suite asks through it "
+                "(chat: true). Leave out chat, or evaluate a model that was trained with a template"
+            )
+        return self._rows.prompt_ids(messages)
 
     def _too_long(self, new_tokens: int = 0) -> TooLong:
         answer = f" with {new_tokens} new tokens" if new_tokens else ""
@@ -202,8 +217,7 @@ class TransformersModel:
 
     @property
     def _context(self) -> int:
-        text_config = self._model.config.get_text_config()
-        return int(getattr(text_config, "max_position_embeddings", None) or _NO_LENGTH_LIMIT)
+        return context_length(self._model) or _NO_LENGTH_LIMIT
 
     @property
     def _end_ids(self) -> list[int]:

@@ -72,8 +72,9 @@ class WriteShards(PipelineStep):
         with ShardWriter(self.folder, rank) as shards:
             for row in StepRunner(self.sections, ledger, records).run(rows):
                 origin = row.id.partition("#")[0]
-                side = splitter.side(row, content_hash(row), groups.get(origin, ""))
-                shards.write(side, row)
+                key = (row, content_hash(row), groups.get(origin, ""))
+                side = splitter.side(*key)
+                shards.write(side, row, splitter.group(*key))
                 ledger.write(row)
                 sides[side] += 1
         write_unit(self.folder, NAME, rank, ledger, records)

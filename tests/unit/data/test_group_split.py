@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from preparation.build import build
+from preparation.config.load import parse_preparation
+from preparation.plan import plan
 from tests.unit.data.data_factories import make_job, write_jsonl
 from training.config.job import Job
 from training.config.load import parse_job
@@ -281,3 +285,43 @@ def test_a_split_by_row_is_what_it_was(tmp_path: Path, llama: PreTrainedTokenize
         llama, cache_dir=cache, run_dir=tmp_path / "run",
     )  # fmt: skip
     assert _lines(first.validation) == drawn and first.report.groups is None
+
+
+def test_parts_and_near_duplicates_of_prepared_data_stay_together(
+    prepared: Prepare, tmp_path: Path
+) -> None:
+    """`row_group` of `temper prepare` is the document, the thread, or the near duplicates."""
+    documents = [" ".join(f"word{n}x{k}" for k in range(60)) for n in range(30)]
+    rows = [{"text": text, "user": f"ada{n}"} for n, text in enumerate(documents)]
+    rows += [{"text": row["text"] + " again", "user": f"bob{n}"} for n, row in enumerate(rows)]
+    path = write_jsonl(tmp_path / "raw.jsonl", rows)
+    steps = [
+        {"step": "duplicates", "action": "report", "similarity": 0.8},
+        {"step": "chunk", "max_characters": 200},
+    ]
+    document = {
+        "name": "tidy",
+        "prepare": {"sources": str(path), "steps": steps, "output": str(tmp_path), "workers": 1},
+    }
+    folder = build(plan(parse_preparation(document, "job.yaml")), lambda *_: None)
+    tables = [pq.read_table(file) for file in Path(folder, "train").glob("*.parquet")]
+    written = {row["row_id"]: row["row_group"] for table in tables for row in table.to_pylist()}
+    assert len(written) > 2 * len(rows), "documents were not divided"
+    numbers = {row_id.partition("#")[0] for row_id in written}
+    groups = {
+        number: {group for row_id, group in written.items() if row_id.partition("#")[0] == number}
+        for number in numbers
+    }
+    assert all(len(found) == 1 for found in groups.values())
+    by_line = {int(number.rpartition(":")[2]): found for number, found in groups.items()}
+    half = len(documents)
+    assert all(by_line[n] == by_line[n + half] for n in range(1, half + 1)), "near duplicates"
+    assert not any("ada" in group for group in written.values())
+    latest = tmp_path / "tidy" / "latest"
+    by_group = {"split": "30%", "by": "group", "column": "row_group"}
+    result = prepared(latest, method="pretrain", validation=by_group, max_length=256)
+    counts = result.report.groups
+    assert counts is not None
+    assert counts.rows_without == 0
+    assert counts.groups_train + counts.groups_held == len(set(written.values()))
+    assert counts.groups_held > 0

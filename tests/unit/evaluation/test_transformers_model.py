@@ -13,13 +13,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evaluation.config.tasks import GenerationTask, MultipleChoice, Perplexity
-from evaluation.items import read_items
+from evaluation.items import Prompt, read_items
 from evaluation.models.base import GenerationSettings, LogLikelihood, TooLong
 from evaluation.models.transformers_model import TransformersModel
 from evaluation.models.windows import text_windows
 from evaluation.scores.base import ScoreContext
 from evaluation.task_runner import TaskScores, run_task
 from tests.run_commands import ROOT
+from training.errors import ModelError
 
 SHARED = ROOT.parent / "shared/data"
 CPU = torch.device("cpu")
@@ -71,6 +72,22 @@ def test_a_request_beyond_the_context_is_not_made(tiny: str) -> None:
     assert does_not == TooLong("longer than the context of 256 tokens")
     (answer,) = model(tiny).generate([long], GenerationSettings(8))
     assert answer == TooLong("longer with 8 new tokens than the context of 256 tokens")
+
+
+def test_conversation_without_a_chat_template_is_refused(tiny: str) -> None:
+    conversation: Prompt = [{"role": "user", "content": "Hello"}]
+    with pytest.raises(ModelError, match=r"has no chat template.*Leave out chat"):
+        model(tiny).generate([conversation], GenerationSettings(4))
+    with pytest.raises(ModelError, match="has no chat template"):
+        model(tiny).log_likelihoods([(conversation, " a")])
+
+
+def test_context_includes_a_scaling_of_rotary_positions(tiny: str) -> None:
+    scaled = model(tiny)
+    scaled._model.config.rope_parameters = {
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256,
+    }  # fmt: skip
+    assert scaled.info.settings["context_length"] == 1024
 
 
 def test_windows_predict_every_token_once(tiny: str) -> None:
