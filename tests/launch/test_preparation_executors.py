@@ -154,12 +154,13 @@ def _s3(folder: Path, document: dict[str, Any], _: Any) -> dict[str, bytes]:
             region_name="us-east-1",
             **{name.lower(): value for name, value in keys.items()},
         )
-        client.create_bucket(Bucket="data")
-        job = _job(folder, document, "s3://data/sets")
+        # Of its own: all emulated servers of a process share their buckets.
+        client.create_bucket(Bucket="executors")
+        job = _job(folder, document, "s3://executors/sets")
         _end(_start(job, AWS_ENDPOINT_URL=url, AWS_REGION="us-east-1", **keys))
         stored = {
-            item["Key"]: client.get_object(Bucket="data", Key=item["Key"])["Body"].read()
-            for item in client.list_objects_v2(Bucket="data")["Contents"]
+            item["Key"]: client.get_object(Bucket="executors", Key=item["Key"])["Body"].read()
+            for item in client.list_objects_v2(Bucket="executors")["Contents"]
             if not item["Key"].endswith("/")  # empty objects that pyarrow makes for folders
         }
     finally:

@@ -104,16 +104,16 @@ def test_two_nodes_and_s3_give_the_same_bytes_as_one_machine(
             aws_access_key_id="testing",
             aws_secret_access_key="testing",
         )
-        client.create_bucket(Bucket="data")
+        client.create_bucket(Bucket="nodes")
         nodes = [
-            _start(tmp_path / f"s{i}", job, "s3://data/sets", environment | _slurm(i))
+            _start(tmp_path / f"s{i}", job, "s3://nodes/sets", environment | _slurm(i))
             for i in range(2)
         ]
         for node in nodes:
             _end(node)
-        listed = client.list_objects_v2(Bucket="data")["Contents"]
+        listed = client.list_objects_v2(Bucket="nodes")["Contents"]
         stored = {
-            item["Key"]: client.get_object(Bucket="data", Key=item["Key"])["Body"].read()
+            item["Key"]: client.get_object(Bucket="nodes", Key=item["Key"])["Body"].read()
             for item in listed
             if not item["Key"].endswith("/")  # empty objects that pyarrow makes for folders
         }
