@@ -175,7 +175,10 @@ def test_two_containers_stop_and_resume(
     channels: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    job = changed(channel_job, train={"max_steps": 24, "micro_batch_size": 4}, sharding={"zero": 2})
+    # Enough steps that the signal arrives before the last: one takes hundredths of a second.
+    steps = 240
+    train = {"max_steps": steps, "micro_batch_size": 4}
+    job = changed(channel_job, train=train, sharding={"zero": 2})
     hosts = ("algo-1", "algo-2")
     roots = [
         lay_out(tmp_path / host, job, hosts=hosts, current=host, channels=channels)
@@ -203,4 +206,4 @@ def test_two_containers_stop_and_resume(
         assert codes == [0, 0], first.log + other.log
         assert "resuming" in first.log
     assert_is_kept(roots[0])
-    assert len(runs[0].samples) == 24
+    assert len(runs[0].samples) == steps
