@@ -168,7 +168,7 @@ def write_results(
 ) -> None:
     """Write `results.json` and the items of both models; the results last.
 
-    Results of an earlier evaluation are removed first: a kill leaves no old results beside new
+    Results of an earlier evaluation are removed first: a kill leaves no old results with new
     items, and tasks that the suite no longer has leave nothing.
 
     Args:
