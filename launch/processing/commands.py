@@ -59,7 +59,7 @@ def stop_processing_job(name: str, environment: str) -> None:
         return
     confirm(f"Stop {name}?")
     jobs.stop(name)
-    say(f"{name} was told to stop. The same temper prepare command goes on with what is left")
+    say(f"{name} was told to stop. The same temper prepare command resumes it")
 
 
 def _found(jobs: ProcessingJobs, name: str, environment: str) -> dict[str, Any]:
