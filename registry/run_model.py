@@ -180,6 +180,7 @@ def _provenance(path: Path, pipeline: Path, job_sha256: str) -> Provenance:
         seed=manifest.get("seed"),
         hours=hours,
         cost_usd=_cost(plan.get("predicted", {}), hours),
+        mlflow_run=read_json(path / "mlflow.json").get("run_id"),
     )
 
 
