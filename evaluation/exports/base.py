@@ -21,7 +21,7 @@ Items = Mapping[str, Sequence[Item]]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a request to AWS needs beyond the suite.
+    """Values that a request to AWS needs beyond the suite.
 
     Attributes:
         s3: Folder in S3 of the data sets and the results.
@@ -81,7 +81,7 @@ class SuiteExport(Protocol):
 
 @dataclass
 class Findings:
-    """What a format cannot express, and where its results differ, as an export finds them.
+    """Parts that a format cannot express, and differences of its results, as an export finds them.
 
     Attributes:
         tool: Name of the tool, for messages.

@@ -90,7 +90,7 @@ def _read(module: str) -> ModuleSource:
     source = ModuleSource(text)
     for statement in ast.parse(text).body:
         match statement:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            case ast.FunctionDef(name=name):
                 source.definitions[name] = statement
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 source.definitions[name] = statement

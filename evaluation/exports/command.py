@@ -12,13 +12,15 @@ from pathlib import Path
 
 from evaluation.config.suite import Suite, load_suite, task_digest
 from evaluation.exports.base import ExportedSuite, ExportOptions, Items, SuiteExport
-from evaluation.items import read_items
+from evaluation.items import read_all_items
 from training.console import say
 from training.errors import JobError, Problem, RunError
 
 EXPORTS: Mapping[str, str] = {
     "inspect": "evaluation.exports.inspect_ai:export_inspect",
+    "bedrock": "evaluation.exports.bedrock:export_bedrock",
     "lm-eval": "evaluation.exports.lm_eval:export_lm_eval",
+    "sagemaker": "evaluation.exports.sagemaker:export_sagemaker",
 }
 """Format and the function that writes it, imported when it is asked for."""
 MANIFEST = "export.json"
@@ -56,7 +58,7 @@ def run_export(options: SuiteExportOptions) -> int:
     export = find_export(options.to)
     suite = load_suite(options.suite)
     check_folder(options.out)
-    items = {task.name: read_items(task) for task in suite.tasks}
+    items = read_all_items(suite.tasks)
     exported = export(suite, items, options.request)
     if not exported.tasks or (exported.problems and not options.partial):
         raise JobError(str(options.suite), _with_fix(exported))

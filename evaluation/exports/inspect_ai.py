@@ -34,8 +34,7 @@ from evaluation.task_runner import prompt_text
 
 _BUNDLED = (
     ("evaluation.exports.portable_scores", "score_answer"),
-    ("evaluation.judging.rating", "rating_questions"),
-    ("evaluation.judging.rating", "RatedAnswer"),
+    ("evaluation.judging.rating", "rating_question"),
     ("evaluation.judging.rating", "parse_rating"),
 )
 

@@ -17,10 +17,30 @@ def _export_suite(
     suite: Annotated[
         Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped one.")
     ],
-    to: Annotated[str, typer.Option("--to", help="inspect, lm-eval, bedrock or sagemaker.")],
+    to: Annotated[str, typer.Option("--to", help="bedrock, inspect, lm-eval or sagemaker.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     partial: Annotated[
         bool, typer.Option("--partial", help="Export what the format can express.")
+    ] = False,
+    s3: Annotated[str | None, typer.Option(help="AWS: folder in S3 of data and results.")] = None,
+    role: Annotated[str | None, typer.Option(help="AWS: ARN of the role of the job.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="AWS: id or ARN of the evaluated model.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="bedrock: folder of an evaluation to judge.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="sagemaker: hub-content ARN of the base model.")
+    ] = None,
+    evaluator: Annotated[
+        str | None, typer.Option(help="sagemaker: ARN of the registered scorer.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="sagemaker: ARN of an MLflow server or app.")
+    ] = None,
+    accept_eula: Annotated[
+        bool, typer.Option("--accept-eula", help="sagemaker: accept the base's license.")
     ] = False,
 ) -> int:
     """Write a suite of tasks for another evaluation tool.
@@ -30,4 +50,5 @@ def _export_suite(
     from evaluation.exports.base import ExportOptions
     from evaluation.exports.command import SuiteExportOptions, run_export
 
-    return run_export(SuiteExportOptions(suite, to, out, partial, ExportOptions()))
+    request = ExportOptions(s3, role, model, base, answers, evaluator, mlflow, accept_eula)
+    return run_export(SuiteExportOptions(suite, to, out, partial, request))
