@@ -149,3 +149,15 @@ class CostLedger:
 def count_characters(question: Sequence[dict[str, Any]]) -> int:
     """Return the number of characters in a conversation."""
     return sum(len(str(message.get("content", ""))) for message in question)
+
+
+def read_spent(folder: Path) -> dict[str, Any]:
+    """Return the calls, tokens and USD that all processes of a run have spent; empty if none.
+
+    Args:
+        folder: Run folder.
+    """
+    path = folder / SPENT
+    account: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    account.pop("reserved_usd", None)
+    return account if account.get("calls") else {}

@@ -137,7 +137,7 @@ class EndpointClient(Generic[Question]):
         return questions * self.ledger.max_usd(characters)
 
     def call_uncached(self, question: Question) -> JudgeReply:
-        """Return the reply to a question that is asked whether it is cached or not, and is not kept.
+        """Return the reply to a question; the cache is neither read nor written.
 
         Raises:
             RunError: The endpoint cannot be reached, or the cost limit is reached.
